@@ -1,0 +1,29 @@
+"""Tutelage raises a language model: one coherent system for the whole life of an LLM."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel, load
+    from tutelage.inference.sampling import Sampling
+    from tutelage.tokenizer.messages import Message
+
+__version__ = "0.1.0"
+__all__ = ["LanguageModel", "Message", "Sampling", "load"]
+
+_HOMES = {
+    "LanguageModel": "tutelage.inference.language_model",
+    "load": "tutelage.inference.language_model",
+    "Sampling": "tutelage.inference.sampling",
+    "Message": "tutelage.tokenizer.messages",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported on first use: `tutelage --help` must not pay for torch.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tutelage' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

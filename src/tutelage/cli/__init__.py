@@ -1,0 +1,1 @@
+"""The `tutelage` command: one small file per verb, no logic."""

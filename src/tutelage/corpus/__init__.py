@@ -1,0 +1,1 @@
+"""Documents in, selected documents out."""

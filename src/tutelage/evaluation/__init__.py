@@ -1,0 +1,1 @@
+"""Metrics, statistics, baselines, and the evaluation of several models together."""

@@ -1,0 +1,1 @@
+"""Classification, instruction and preference finetuning as objectives over the one loop."""

@@ -1,0 +1,1 @@
+"""Rules of thumb as code, and the forecast of time and memory."""

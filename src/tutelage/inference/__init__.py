@@ -1,0 +1,1 @@
+"""The engine: prefill, KV cache, batching, sampling; the language model for callers."""

@@ -1,0 +1,1 @@
+"""The Hugging Face layout in and out, with parity checks."""

@@ -1,0 +1,1 @@
+"""The next-token objective over packed token rows."""

@@ -1,0 +1,1 @@
+"""Ground floor: artifacts, hashing, atomic writes, events, errors, seeds, device choice."""

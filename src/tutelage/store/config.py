@@ -1,0 +1,60 @@
+"""The base of every typed config: frozen, no unknown keys, errors that name the nearest match."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from tutelage.store.errors import ConfigError, nearest
+
+
+class Config(BaseModel):
+    """A frozen, validated, nestable config. Unknown keys are errors, not shrugs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "") -> Self:
+        """Validate plain data. Raises ConfigError naming the key, what is allowed and the nearest match."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            raise _as_config_error(error, cls, where) from None
+
+    def plain(self) -> dict[str, Any]:
+        """JSON-ready dict of every field, defaults included."""
+        return self.model_dump(mode="json")
+
+
+def _as_config_error(error: ValidationError, root: type[BaseModel], where: str) -> ConfigError:
+    first = error.errors(include_url=False)[0]
+    path = [str(part) for part in first["loc"]]
+    key = ".".join(([where] if where else []) + path) or root.__name__
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return ConfigError(f"unknown key {key!r}{more}", hint=nearest(path[-1], _fields_at(root, path[:-1])))
+    message = first["msg"].removeprefix("Value error, ")
+    shown = "" if first["type"] in ("missing", "value_error") else f", got {first['input']!r}"
+    return ConfigError(f"{key}: {message[0].lower() + message[1:]}{shown}{more}")
+
+
+def _fields_at(root: type[BaseModel], path: list[str]) -> list[str]:
+    """Names allowed at a dotted path below `root`."""
+    current: Any = root
+    for part in path:
+        field = getattr(current, "model_fields", {}).get(part)
+        if field is None:
+            return []
+        current = _model_in(field.annotation)
+    return list(getattr(current, "model_fields", {}))
+
+
+def _model_in(annotation: Any) -> Any:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    for argument in getattr(annotation, "__args__", ()):
+        found = _model_in(argument)
+        if found is not None:
+            return found
+    return None

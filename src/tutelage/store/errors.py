@@ -1,0 +1,56 @@
+"""Errors that say what was wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class TutelageError(Exception):
+    """Base of every error a user may see: one line of what and where, one of what to do.
+
+    `exit_code` is what the command line ends with: 2 for a wrong key or value, 1 for a failure at run time.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def __str__(self) -> str:
+        return f"{self.message} ({self.hint})" if self.hint else self.message
+
+
+class ConfigError(TutelageError):
+    """A wrong key or value in a recipe or on the command line."""
+
+    exit_code = 2
+
+
+class InputError(TutelageError):
+    """Data that cannot be used: empty, malformed, not text."""
+
+
+class DamagedError(TutelageError):
+    """A file of an artifact or checkpoint is missing or does not match its recorded hash."""
+
+
+class TrainingError(TutelageError):
+    """Training cannot go on: non-finite loss, a first loss far from ln V, a row without targets."""
+
+
+class Interrupted(TutelageError):
+    """The user or the scheduler asked to stop; everything up to the last checkpoint is kept."""
+
+    exit_code = 130
+
+
+def nearest(name: str, allowed: Iterable[str]) -> str:
+    """A hint naming the closest allowed spelling, or all of them when none is close."""
+    names = sorted(allowed)
+    close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]!r}? allowed: {', '.join(names)}"
+    return f"allowed: {', '.join(names)}"

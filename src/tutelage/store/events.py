@@ -1,0 +1,84 @@
+"""The event log: one append-only JSON-lines file, the only source of progress, plots and report.
+
+Kinds of event (field `event`), all with `time` (Unix seconds) and, inside a stage, `stage`:
+
+- `run_start` / `run_end`: `recipe`, `status`
+- `stage_start` / `stage_end`: `stage`, `identity`, `status` (`ran` | `cached` | `skipped`), `seconds`, `metrics`
+- `progress`: `what`, `done`, `total`, `unit` of anything that takes over two seconds
+- `step`: `step`, `total`, `loss`, `lr`, `grad_norm`, `tokens_per_second`, `tokens` and objective metrics
+- `validation`: `step` and named figures
+- `sample`: `title`, `prompt`, `text`
+- `note` / `warning`: `message`
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+Listener = Callable[[dict[str, Any]], None]
+
+
+class EventLog:
+    """Appends events to a file (or nowhere) and hands each to the listeners.
+
+    `stage` is stamped on every event; `for_stage` gives a log of the same file for one stage.
+    """
+
+    def __init__(self, path: Path | None = None, listeners: tuple[Listener, ...] = (), stage: str | None = None):
+        self.path, self.listeners, self.stage = path, listeners, stage
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+
+    def for_stage(self, stage: str) -> EventLog:
+        return EventLog(self.path, self.listeners, stage)
+
+    def emit(self, event: str, **fields: Any) -> None:
+        """Write one event. Fields must be JSON-ready; non-finite floats are written as strings."""
+        record: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
+        if self.stage is not None:
+            record["stage"] = self.stage
+        record.update({key: _plain(value) for key, value in fields.items()})
+        if self.path is not None:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
+        for listener in self.listeners:
+            listener(record)
+
+    def progress(self, what: str, done: float, total: float, unit: str = "") -> None:
+        self.emit("progress", what=what, done=done, total=total, unit=unit)
+
+    def note(self, message: str) -> None:
+        self.emit("note", message=message)
+
+    def warn(self, message: str) -> None:
+        self.emit("warning", message=message)
+
+
+def read_events(path: Path) -> Iterator[dict[str, Any]]:
+    """Events of a log file; a last line cut short by a kill is passed over."""
+    if not path.exists():
+        return
+    with path.open(encoding="utf-8") as file:
+        for line in file:
+            try:
+                yield json.loads(line)
+            except json.JSONDecodeError:
+                continue
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if value == value and abs(value) != float("inf") else str(value)
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if hasattr(value, "item") and callable(value.item):
+        return _plain(value.item())
+    return value

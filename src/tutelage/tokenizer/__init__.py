@@ -1,0 +1,1 @@
+"""Tokenizer training by several methods, encoding, measures; messages and the chat renderer."""

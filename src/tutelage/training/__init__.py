@@ -1,0 +1,1 @@
+"""The loop, batches and packing, optimizers, schedules, checkpoints."""
