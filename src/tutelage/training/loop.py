@@ -18,7 +18,7 @@ import torch
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import ConfigError, Interrupted, TrainingError
-from tutelage.store.events import EventLog
+from tutelage.store.events import EventLog, plain
 from tutelage.store.hashing import sha256_json
 from tutelage.training.checkpoint import load_latest, save_checkpoint
 from tutelage.training.config import TrainingConfig
@@ -115,7 +115,7 @@ def train(
             now = time.monotonic()
             logged = step % config.log_every == 0 or step in (1, steps)
             if logged:
-                result.curve.append({"step": step, **figures, "lr": rate, "grad_norm": norm})
+                result.curve.append(plain({"step": step, **figures, "lr": rate, "grad_norm": norm}))
             if logged or now - last_log > 1:
                 last_log = now
                 log.emit("step", step=step, total=steps, **figures, lr=rate, grad_norm=norm, tokens=result.tokens,
@@ -172,7 +172,7 @@ def _validate(
     with autocast:
         figures = evaluate_objective(model, objective, "validation", rows, limit)
     if figures:
-        result.curve.append({"step": step, "validation": figures})
+        result.curve.append(plain({"step": step, "validation": figures}))
         log.emit("validation", step=step, total=result.steps, **figures)
     return figures
 
