@@ -87,10 +87,7 @@ def measure_baselines(
     )
     _write_lines(
         out / "order.jsonl",
-        [
-            {"real": p.real, "swapped": p.swapped, "ngram": [a, b]}
-            for p, a, b in zip(pairs, real, swapped, strict=True)
-        ],
+        [{"real": p.real, "swapped": p.swapped, "ngram": [a, b]} for p, a, b in zip(pairs, real, swapped, strict=True)],
     )
     write_json(
         out / "baselines.json",

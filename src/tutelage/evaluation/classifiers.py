@@ -66,9 +66,7 @@ class TfIdf:
         for text in texts:
             counts = Counter(i for term in _terms(text) if (i := self.vocabulary.get(term)) is not None)
             column = np.array(sorted(counts), dtype=np.int64)
-            value = (
-                (1 + np.log([counts[i] for i in column])) * self.idf[column] if len(column) else np.zeros(0)
-            )
+            value = (1 + np.log([counts[i] for i in column])) * self.idf[column] if len(column) else np.zeros(0)
             norm = np.sqrt((value**2).sum())
             columns.append(column)
             values.append(value / norm if norm > 0 else value)
@@ -138,7 +136,7 @@ def _fit(
     import torch
 
     terms = matrix.shape[1]
-    transposed = matrix.t().to_sparse_csr()
+    transposed = matrix.t().coalesce()
     target = torch.nn.functional.one_hot(torch.from_numpy(classes), labels).double()
     weight = torch.zeros(terms, labels, dtype=torch.float64)
     bias = torch.zeros(labels, dtype=torch.float64)
@@ -175,7 +173,8 @@ def _sparse(
     import torch
 
     size = (len(starts) - 1, terms)
-    return torch.sparse_csr_tensor(_tensor(starts), _tensor(columns), _tensor(values), size)
+    places = _tensor(np.stack([np.repeat(np.arange(size[0]), np.diff(starts)), columns]))
+    return torch.sparse_coo_tensor(places, _tensor(values), size, check_invariants=False).coalesce()
 
 
 def _tensor(array: NDArray[np.int64] | NDArray[np.float64]) -> torch.Tensor:

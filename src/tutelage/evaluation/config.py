@@ -15,7 +15,7 @@ class BaselinesConfig(Config):
     max_heldout_bytes: int = Field(400_000, ge=1_000)
     """Whole held-out documents are taken up to this size; the models are measured on the same ones."""
     max_train_bytes: int = Field(24_000_000, ge=1_000)
-    """Training text that primes the compressors and trains the n-gram model; what is beyond it is left out, and said."""
+    """Training text that primes the compressors and trains the n-gram model; the rest is left out."""
     order_pairs: int = Field(500, ge=0)
     """Sentences of the word-order task, at most one from a document."""
     confidence: float = Field(0.95, gt=0.5, lt=1.0)

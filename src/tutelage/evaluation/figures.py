@@ -14,9 +14,7 @@ Comparison = dict[str, Any]
 def row(who: str, interval: Interval | float, n: int, kind: str = "model") -> dict[str, Any]:
     """One party's value. A bare float has no interval: it is one number for all items together."""
     value, low, high = (
-        (interval.value, interval.low, interval.high)
-        if isinstance(interval, Interval)
-        else (interval, None, None)
+        (interval.value, interval.low, interval.high) if isinstance(interval, Interval) else (interval, None, None)
     )
     return {"who": who, "value": _r(value), "low": _r(low), "high": _r(high), "n": n, "kind": kind}
 

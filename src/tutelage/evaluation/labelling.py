@@ -99,7 +99,5 @@ def classification_figures(
         p = mcnemar(right["classify"], right[other])
         difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
         text = verdict("classify", other, difference, unit="points", confidence=config.confidence, digits=1)
-        comparisons.append(
-            comparison("classify", other, ACCURACY, difference, f"{text} (exact McNemar test)")
-        )
+        comparisons.append(comparison("classify", other, ACCURACY, difference, f"{text} (exact McNemar test)"))
     return figures, comparisons

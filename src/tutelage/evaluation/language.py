@@ -91,9 +91,7 @@ def _bits(
     coded = {who: _to_bits(scores.documents) for who, scores in {**models, "n-gram": ngram}.items()}
     rows = [row(who, bootstrap_ratio(coded[who], size, **draw), len(size)) for who in models]
     rows.append(row("n-gram", bootstrap_ratio(coded["n-gram"], size, **draw), len(size), "baseline"))
-    compressors = {
-        name: record["value"] for name, record in baselines.bits_per_byte.items() if name != "n-gram"
-    }
+    compressors = {name: record["value"] for name, record in baselines.bits_per_byte.items() if name != "n-gram"}
     rows += [
         row(name, value, len(baselines.documents), "baseline")
         for name, value in compressors.items()

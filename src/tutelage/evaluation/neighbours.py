@@ -48,8 +48,6 @@ class NearestNeighbour:
         return scores
 
     def _weights(self, bag: Counter[str]) -> dict[str, float]:
-        raw = {
-            term: (1 + np.log(n)) * self._idf[term] for term, n in sorted(bag.items()) if term in self._idf
-        }
+        raw = {term: (1 + np.log(n)) * self._idf[term] for term, n in sorted(bag.items()) if term in self._idf}
         norm = float(np.sqrt(sum(value * value for value in raw.values())))
         return {term: value / norm for term, value in raw.items()}

@@ -92,17 +92,13 @@ class NGram:
 def _stream(documents: Sequence[ArrayLike], eos_id: int, closed: bool) -> tuple[Ids, Ids]:
     """All documents in a row, each led (if closed, also ended) by eos; and each token's place in its own."""
     end = [eos_id] if closed else []
-    parts = [
-        np.concatenate(([eos_id], np.asarray(d, dtype=np.int64), end)).astype(np.int64) for d in documents
-    ]
+    parts = [np.concatenate(([eos_id], np.asarray(d, dtype=np.int64), end)).astype(np.int64) for d in documents]
     if not parts:
         return np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
     return np.concatenate(parts), np.concatenate([np.arange(len(part)) for part in parts])
 
 
-def _grams(
-    stream: Ids, place: Ids, vocab_size: int, order: int
-) -> tuple[list[tuple[Ids, Ids, Ids]], dict[int, Ids]]:
+def _grams(stream: Ids, place: Ids, vocab_size: int, order: int) -> tuple[list[tuple[Ids, Ids, Ids]], dict[int, Ids]]:
     """For each order k: (sorted keys, index of the k-gram ending at each position or -1, counts); and for
     each k < order the index of the k-gram in which every (k+1)-gram ends.
     """
@@ -128,12 +124,10 @@ def _grams(
 
 def _table(keys: Ids, counts: Ids, contexts: int, vocab_size: int) -> _Order:
     """Discounted counts and context weights of one order."""
-    discounts = _discounts(counts)
-    discount = discounts[np.minimum(counts, 3)]
+    discount = _discounts(counts)[np.minimum(counts, 3)]
     owner = keys // vocab_size
-    total = np.bincount(owner, weights=counts, minlength=contexts)
-    removed = np.bincount(owner, weights=discount, minlength=contexts)
-    total = total.astype(np.float64)
+    total: Floats = np.bincount(owner, weights=counts, minlength=contexts).astype(np.float64)
+    removed: Floats = np.bincount(owner, weights=discount, minlength=contexts).astype(np.float64)
     backoff = np.divide(removed, total, out=np.ones(contexts), where=total > 0)
     return _Order(keys, counts - discount, total, backoff)
 
@@ -152,6 +146,8 @@ def _discounts(counts: Ids) -> Floats:
 
 def _look_up(keys: Ids, wanted: Ids, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ids]:
     """Whether each wanted key exists, and its index (-1 where not)."""
+    if len(keys) == 0:
+        return np.zeros(len(wanted), dtype=bool), np.full(len(wanted), -1, dtype=np.int64)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = known & (keys[at] == wanted)
     return found, np.where(found, at, -1)

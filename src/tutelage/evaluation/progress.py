@@ -26,9 +26,7 @@ def ticker(log: EventLog, what: str, total: float, unit: str) -> Callable[[float
     return tick
 
 
-def batches(
-    log: EventLog, what: str, items: Sequence[Item], size: int, unit: str
-) -> Iterator[Sequence[Item]]:
+def batches(log: EventLog, what: str, items: Sequence[Item], size: int, unit: str) -> Iterator[Sequence[Item]]:
     """Slices of `size` items with progress after each."""
     tick = ticker(log, what, len(items), unit)
     for start in range(0, len(items), size):

@@ -161,9 +161,7 @@ def _classification(
     return classification_figures(prediction, train, chosen, config, log, seed)
 
 
-def _continuations(
-    lm: LanguageModel, documents: Sequence[Document], config: EvaluateConfig
-) -> list[dict[str, Any]]:
+def _continuations(lm: LanguageModel, documents: Sequence[Document], config: EvaluateConfig) -> list[dict[str, Any]]:
     """How the base model goes on from the first third of a few held-out documents."""
     from tutelage.inference.sampling import Sampling
 
@@ -182,9 +180,7 @@ def _continuations(
     ]
 
 
-def _extend(
-    figures: list[Figure], comparisons: list[Comparison], more: tuple[list[Figure], list[Comparison]]
-) -> None:
+def _extend(figures: list[Figure], comparisons: list[Comparison], more: tuple[list[Figure], list[Comparison]]) -> None:
     figures += more[0]
     comparisons += more[1]
 

@@ -46,9 +46,7 @@ def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
     return Interval(share, max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half)))
 
 
-def bootstrap_mean(
-    values: ArrayLike, *, confidence: float = 0.95, draws: int = 1000, seed: int = 0
-) -> Interval:
+def bootstrap_mean(values: ArrayLike, *, confidence: float = 0.95, draws: int = 1000, seed: int = 0) -> Interval:
     """Percentile bootstrap interval of a mean over independent items."""
     array = np.asarray(values, dtype=np.float64)
     return bootstrap_ratio(array, np.ones_like(array), confidence=confidence, draws=draws, seed=seed)
@@ -173,9 +171,7 @@ def did_not_suffer(a: str, b: str, difference: Difference, margin: float, unit: 
     if difference.high < -margin:
         return f"{a} suffered against {b}: {shown}, all of it below the margin of -{margin:g}"
     if difference.high < 0:
-        return (
-            f"{a} is worse than {b}: {shown}; whether by more than {margin:g} is open at n = {difference.n}"
-        )
+        return f"{a} is worse than {b}: {shown}; whether by more than {margin:g} is open at n = {difference.n}"
     return f"whether {a} suffered against {b} is open at n = {difference.n}: {shown}, margin -{margin:g}"
 
 

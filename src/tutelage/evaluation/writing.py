@@ -83,9 +83,7 @@ def write_answers(
     return Answers(texts, ended)
 
 
-def baseline_answers(
-    train: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]
-) -> dict[str, Answers]:
+def baseline_answers(train: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> dict[str, Answers]:
     """Answers that need no model: the nearest training item's, and always the most frequent one."""
     nearest = NearestNeighbour(train)
     copied = [nearest.answer(item.get("name") or "", item.get("signature") or "") for item in prompts]
@@ -124,10 +122,7 @@ def writing_figures(
     everyone = {**parties, "the true docstrings": references}
 
     def shares(of: dict[str, list[bool]]) -> list[dict[str, Any]]:
-        return [
-            row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind)
-            for who, flags in of.items()
-        ]
+        return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
 
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
         return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
@@ -179,9 +174,7 @@ def _contest(
     note = f"{wins} wins, {n - wins - losses} ties (half a win), {losses} losses; sign test p = {p:.3g}."
     drawn = paired_difference(prefer.rule_score, instruct.rule_score, **draw)
     difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-    text = verdict(
-        "prefer", "instruct", difference, unit="rule score", confidence=config.confidence, digits=3
-    )
+    text = verdict("prefer", "instruct", difference, unit="rule score", confidence=config.confidence, digits=3)
     rows = [row("prefer", rate, n), row("instruct", 0.5, n, "baseline")]
     return (
         figure(TASK, WIN, "share", True, rows, note),
