@@ -14,8 +14,13 @@ from tutelage.finetuning.docstrings import (
 )
 
 
-def row(number: int, summary: str, name: str = "graphs.paths.shortest", signature: str = "shortest(G, source=None)"):
-    return {"id": f"{number:016x}", "name": name, "signature": signature, "summary": summary}
+def row(number: int, summary: str):
+    return {
+        "id": f"{number:016x}",
+        "name": "graphs.paths.shortest",
+        "signature": "shortest(G, source=None)",
+        "summary": summary,
+    }
 
 
 @pytest.mark.parametrize(
@@ -56,7 +61,8 @@ def test_braces_in_a_signature_are_no_template():
 
 
 def test_order_of_rows_does_not_matter_and_the_limit_holds():
-    rows = [row(i, f"Return the number {word} of the given graph.") for i, word in enumerate("one two three four".split())]
+    words = ["size", "order", "path", "cut"]
+    rows = [row(i, f"Return the {word} of the graph.") for i, word in enumerate(words)]
     pairs, removed = docstring_pairs(rows, seed=3, limit=2)
     again, _ = docstring_pairs(rows[::-1], seed=3, limit=2)
     assert pairs == again and len(pairs) == 2 and removed["over the limit"] == 2
@@ -67,7 +73,10 @@ def test_rows_without_signature_or_summary_are_not_pairs():
     assert docstring_pairs(rows, 0, 10)[0] == []
 
 
-@given(st.lists(st.sampled_from(["Return the path", "Make a new graph", "Read all the files", "return THE path"]), max_size=30))
+STARTS = ["Return the path", "Make a new graph", "Read all the files", "Return THE path"]
+
+
+@given(st.lists(st.sampled_from(STARTS), max_size=30))
 def test_no_response_twice_and_none_from_training(starts):
     rows = [row(i, f"{start} of it.") for i, start in enumerate(starts)]
     train, _ = docstring_pairs(rows[::2], 0, 100)

@@ -36,9 +36,10 @@ def ratios() -> tuple[torch.Tensor, torch.Tensor]:
     return log_ratios(policy[:2], policy[2:], reference[:2], reference[2:])
 
 
-@pytest.mark.parametrize(
-    ("kind", "golden"), [("sigmoid", 0.614300), ("hinge", 0.827571), ("ipo", 18.678770), ("sigmoid_norm", 0.659094)]
-)
+GOLDEN = [("sigmoid", 0.614300), ("hinge", 0.827571), ("ipo", 18.678770), ("sigmoid_norm", 0.659094)]
+
+
+@pytest.mark.parametrize(("kind", "golden"), GOLDEN)
 def test_golden(kind, golden):
     chosen, rejected = ratios()
     loss = preference_loss(kind, chosen, rejected, TOKENS[:2], TOKENS[2:], beta=0.1)

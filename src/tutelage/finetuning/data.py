@@ -1,7 +1,7 @@
 """The user's own finetuning data: read, checked line by line, split; and the rows of our own data files.
 
-Every reader returns plain rows and says on the event log which format it saw and which lines it left out, with
-line numbers. What cannot be used at all is an InputError before anything long has begun.
+Every reader returns plain rows and says on the event log which format it saw and which lines it left out,
+with line numbers. What cannot be used at all is an InputError before anything long has begun.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
-from tutelage.store.hashing import canonical_json, sha256_json, sha256_text
+from tutelage.store.hashing import sha256_file, sha256_json, sha256_text
 
 Row = dict[str, Any]
 ROLES = {"system": "system", "user": "user", "assistant": "assistant", "human": "user", "gpt": "assistant"}
@@ -33,8 +33,8 @@ def read_conversations(path: Path, log: EventLog) -> list[Row]:
     """Rows {"id","prompt","response","name","signature"} of JSON lines in one of the usual layouts.
 
     `prompt`/`response` (or `completion`), alpaca (`instruction`, `input`, `output`), `messages`
-    (`role`/`content`) or sharegpt (`conversations` of `from`/`value`). A conversation of more than one question
-    and one answer also has "messages"; `prompt` and `response` are then its last exchange.
+    (`role`/`content`) or sharegpt (`conversations` of `from`/`value`). A conversation of more than one
+    question and one answer also has "messages"; `prompt` and `response` are then its last exchange.
     """
     return _read(path, _conversation, "prompt/response, alpaca, messages or conversations", log)
 
@@ -45,12 +45,18 @@ def read_preferences(path: Path, log: EventLog) -> list[Row]:
 
 
 def split(rows: list[Row], seed: int, share: float = 0.1) -> tuple[list[Row], list[Row]]:
-    """(train, held-out): `share` of the rows, at least one, by a hash of seed and id. Needs two rows or more."""
-    if len(rows) < 2:
-        raise InputError("one row cannot be split into training and held-out data", hint="give two or more")
-    ordered = sorted(rows, key=lambda row: sha256_text(f"{seed}:{row['id']}"))
-    held = max(1, int(len(rows) * share))
-    return ordered[held:], ordered[:held]
+    """(train, held-out), both in hash order. Rows with the same prompt or text stay on the same side.
+
+    `share` of the different prompts, at least one, is held out. Raises InputError where there is only one.
+    """
+    order = {row["id"]: sha256_text(f"{seed}:{row.get('prompt', row.get('text'))}") for row in rows}
+    keys = sorted(set(order.values()))
+    if len(keys) < 2:
+        raise InputError("one row cannot be split into training and held-out data", hint="give more rows")
+    held = frozenset(keys[: max(1, int(len(keys) * share))])
+    ordered = sorted(rows, key=lambda row: (order[row["id"]], row["id"]))
+    train = [row for row in ordered if order[row["id"]] not in held]
+    return train, [row for row in ordered if order[row["id"]] in held]
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
@@ -112,7 +118,8 @@ def _records(path: Path) -> Iterator[tuple[int, Row | ValueError]]:
         try:
             records = json.loads(content.decode("utf-8"))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise InputError(f"{path.name} is not JSON: {error}", hint="for JSON lines, name it .jsonl") from None
+            hint = "a file of JSON lines is named .jsonl"
+            raise InputError(f"{path.name} is not JSON: {error}", hint=hint) from None
         if not isinstance(records, list):
             raise InputError(f"{path.name} is not a JSON array of records")
         for number, record in enumerate(records, start=1):
@@ -138,7 +145,7 @@ def _table_records(path: Path, content: bytes) -> Iterator[tuple[int, Row | Valu
         text = content.decode("utf-8")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise InputError(f"{path.name} is not UTF-8 (line {line})", hint="convert it, e.g. with iconv") from None
+        raise InputError(f"{path.name}, line {line}: not UTF-8", hint="convert it, e.g. with iconv") from None
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if path.suffix == ".tsv" else ",")
     reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or []]
     try:
@@ -181,7 +188,8 @@ def _conversation(record: Row) -> tuple[str, Row]:
         return "conversations", _from_messages(record["conversations"], "from", "value")
     if "instruction" in record:
         extra = record.get("input")
-        prompt = _text(record, "instruction") + (f"\n{extra.strip()}" if isinstance(extra, str) and extra.strip() else "")
+        context = f"\n{extra.strip()}" if isinstance(extra, str) and extra.strip() else ""
+        prompt = _text(record, "instruction") + context
         return "alpaca", _exchange(prompt, _text(record, "output", "response"))
     return "prompt/response", _exchange(_text(record, "prompt"), _text(record, "response", "completion"))
 
@@ -199,7 +207,7 @@ def _from_messages(messages: Any, role_key: str, content_key: str) -> Row:
         if role is None:
             raise ValueError(f"unknown role {message.get(role_key)!r}")
         turns.append({"role": role, "content": _text(message, content_key)})
-    # Several endings after the last answer have no target; they would only be read, never learned from.
+    # What follows the last answer has no target: it would be read and never learned from.
     while turns and turns[-1]["role"] != "assistant":
         turns.pop()
     if len(turns) < 2 or turns[-2]["role"] != "user":
@@ -213,6 +221,6 @@ def data_identity(path: str | None) -> str | None:
     if path is None:
         return None
     try:
-        return sha256_text(canonical_json(Path(path).read_bytes().hex()))
+        return sha256_file(Path(path))
     except OSError as error:
         raise InputError(f"cannot read {path}: {error.strerror}") from None

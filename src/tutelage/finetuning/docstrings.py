@@ -30,7 +30,10 @@ MIN_WORDS, MAX_WORDS, MAX_SIGNATURE = 4, 25, 160
 _MARKUP = re.compile(r":\w+:`|``|`_|::|\.\. |\|\w|[<>\\{}\[\]*#=]|https?:|>>>|__")
 _SENTENCE_BREAK = re.compile(r"[.!?]\s+[A-Z]")
 _WORD = re.compile(r"[a-z0-9]+")
-_FILLER = frozenset("a an the of for to in on and or this that is it its with from by as self object".split())
+_FILLER = frozenset(
+    ("a", "an", "the", "of", "for", "to", "in", "on", "and", "or", "this", "that", "is", "it", "its", "with",
+     "from", "by", "as", "self", "object")
+)  # fmt: skip
 
 
 def response_of(summary: str) -> str:
@@ -51,7 +54,7 @@ def why_unfit(response: str, name: str, signature: str) -> str | None:
         return "no capital at the start or no period at the end"
     if _SENTENCE_BREAK.search(response):
         return "more than one sentence"
-    if _MARKUP.search(response) or "(" in response and ")" not in response:
+    if _MARKUP.search(response) or response.count("(") != response.count(")"):
         return "markup"
     letters = sum(character.isalpha() or character == " " for character in response)
     if letters < 0.85 * len(response):
@@ -86,10 +89,10 @@ def by_hash(rows: Iterable[Row], seed: int) -> list[Row]:
 def docstring_pairs(
     rows: Iterable[Mapping[str, Any]], seed: int, limit: int, unseen: Iterable[str] = ()
 ) -> tuple[list[Row], Counter[str]]:
-    """At most `limit` pairs {"id","prompt","response","name","signature"} in hash order, and what was left out.
+    """At most `limit` pairs in hash order, and the count of what was left out by reason.
 
-    No response stands twice, and none of the responses in `unseen` stands at all: give those of the training
-    pairs when making held-out ones.
+    A pair is {"id","prompt","response","name","signature"}. No response stands twice, and none of those in
+    `unseen` stands at all: give the responses of the training pairs when making held-out ones.
     """
     removed: Counter[str] = Counter()
     seen = {normalised(response) for response in unseen}

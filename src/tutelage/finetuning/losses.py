@@ -1,7 +1,7 @@
 """Losses as pure functions of log-probabilities: no model, no batch, no state.
 
 The preference losses follow TRL 1.16 where names agree, with two differences stated below: `sigmoid` honours
-`label_smoothing` (conservative DPO), which TRL takes and ignores, and every loss is given per pair, unreduced.
+`label_smoothing` (conservative DPO), which TRL takes and ignores, and every loss is per pair, unreduced.
 """
 
 from __future__ import annotations
