@@ -28,7 +28,9 @@ class EventLog:
     `stage` is stamped on every event; `for_stage` gives a log of the same file for one stage.
     """
 
-    def __init__(self, path: Path | None = None, listeners: tuple[Listener, ...] = (), stage: str | None = None):
+    def __init__(
+        self, path: Path | None = None, listeners: tuple[Listener, ...] = (), stage: str | None = None
+    ):
         self.path, self.listeners, self.stage = path, listeners, stage
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
