@@ -16,23 +16,6 @@ from tutelage.finetuning.data import (
     write_rows,
 )
 from tutelage.store.errors import InputError
-from tutelage.store.events import EventLog
-
-
-class Heard:
-    """An event log that keeps what it was told."""
-
-    def __init__(self) -> None:
-        self.events: list[dict] = []
-        self.log = EventLog(listeners=(self.events.append,))
-
-    def messages(self, kind: str) -> str:
-        return "\n".join(event["message"] for event in self.events if event["event"] == kind)
-
-
-@pytest.fixture
-def heard():
-    return Heard()
 
 
 def lines(path, records):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.finetuning.losses import log_ratios, preference_loss, token_logprobs
+from tutelage.finetuning.losses import log_ratios, preference_loss
 
 # Per-token log-probabilities of two chosen and two rejected responses; lengths 3, 2, 4, 5.
 POLICY = [
@@ -78,8 +78,3 @@ def test_a_larger_margin_never_costs_more(kind, margin, more):
     small = preference_loss(kind, margin * one, 0 * one, one, one, 0.5)
     large = preference_loss(kind, (margin + more) * one, 0 * one, one, one, 0.5)
     assert large.item() <= small.item()
-
-
-def test_token_logprobs_are_those_of_the_targets():
-    logits = torch.tensor([[0.0, math.log(3.0)], [math.log(4.0), 0.0]])
-    assert torch.allclose(token_logprobs(logits, torch.tensor([1, 0])), torch.tensor([0.75, 0.8]).log())

@@ -77,8 +77,9 @@ def prompt_of(identity: str, name: str, signature: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """Letters and digits only: what makes two responses the same."""
-    return " ".join(_WORD.findall(text.lower()))
+    """What makes two responses the same: letters and digits alone, and "Returns" is "Return"."""
+    words = _WORD.findall(text.lower())
+    return " ".join([word.rstrip("s") for word in words[:1]] + words[1:])
 
 
 def by_hash(rows: Iterable[Row], seed: int) -> list[Row]:

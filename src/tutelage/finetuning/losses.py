@@ -15,11 +15,6 @@ from torch.nn import functional
 PreferenceLoss = Literal["sigmoid", "sigmoid_norm", "ipo", "hinge"]
 
 
-def token_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Log-probability of each target. logits [N, V], targets [N] int64 -> [N] float32."""
-    return -functional.cross_entropy(logits.float(), targets, reduction="none")
-
-
 def log_ratios(
     policy_chosen: Tensor, policy_rejected: Tensor, reference_chosen: Tensor, reference_rejected: Tensor
 ) -> tuple[Tensor, Tensor]:

@@ -8,12 +8,13 @@ something is predicted: prompts and padding never meet the vocabulary.
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.finetuning.losses import PreferenceLoss, log_ratios, preference_loss, token_logprobs
+from tutelage.finetuning.losses import PreferenceLoss, log_ratios, preference_loss
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.batch import Batch
-from tutelage.training.objective import Loss
+from tutelage.training.objective import Loss, target_nll
 from tutelage.training.packing import PackedRows
 
 
@@ -27,9 +28,10 @@ class Classification:
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         at = batch.weights > 0
-        scores = model.scores(model.hidden(batch.tokens, batch.positions, batch.documents)[at])  # [docs, labels]
+        hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+        scores = model.scores(hidden[at])  # [documents, labels]
         targets, weights = batch.targets[at], batch.weights[at]
-        total = -(token_logprobs(scores, targets) * weights).sum()
+        total = (F.cross_entropy(scores, targets, reduction="none") * weights).sum()
         right = (scores.argmax(-1) == targets).float()
         return Loss(total, weights.sum(), {"accuracy": (right.sum(), _count(right))})
 
@@ -43,12 +45,9 @@ class Instruction:
         self.rows = {"train": train, "validation": validation}
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        at = batch.weights > 0
-        logits = model.logits(model.hidden(batch.tokens, batch.positions, batch.documents)[at])  # [targets, V]
-        targets, weights = batch.targets[at], batch.weights[at]
-        total = -(token_logprobs(logits, targets) * weights).sum()
-        right = (logits.argmax(-1) == targets).float()
-        return Loss(total, weights.sum(), {"token_accuracy": (right.sum(), _count(right))})
+        nll, wanted = target_nll(model, batch)
+        weights = batch.weights[wanted]
+        return Loss((nll * weights).sum(), weights.sum())
 
 
 class Preference:
@@ -56,8 +55,8 @@ class Preference:
 
     The batch's extras: `reference`, per-token log-probabilities of the frozen reference at the weighted
     positions, and `side`, +1 on tokens of a chosen response, -1 on those of a rejected one. A pair is two
-    documents in a row of numbers 2k-1 and 2k, whichever comes first. `sft_weight` adds that much of the chosen
-    response's mean negative log-likelihood, which keeps what the instructed model can do.
+    documents in a row of numbers 2k-1 and 2k, whichever comes first. `sft_weight` adds that much of the
+    chosen response's mean negative log-likelihood, which keeps what the instructed model can do.
     """
 
     name = "preference"
@@ -76,8 +75,8 @@ class Preference:
         self.label_smoothing, self.sft_weight = label_smoothing, sft_weight
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        at = batch.weights > 0
-        logprobs = response_logprobs(model, batch)
+        nll, at = target_nll(model, batch)
+        logprobs = -nll
         reference, side = batch.extras["reference"][at].float(), batch.extras["side"][at]
         pair, pairs = _pair_numbers(batch, at)
         chosen, rejected = side > 0, side < 0
@@ -108,13 +107,6 @@ class Preference:
             "rejected_logp": (policy_rejected.detach().sum(), rejected_tokens.sum()),
         }
         return Loss(losses.sum(), count, metrics)
-
-
-def response_logprobs(model: DecoderLM, batch: Batch) -> Tensor:
-    """Log-probability of every weighted target, in the order of `batch.weights > 0`: [targets] float32."""
-    at = batch.weights > 0
-    logits = model.logits(model.hidden(batch.tokens, batch.positions, batch.documents)[at])
-    return token_logprobs(logits, batch.targets[at])
 
 
 def _pair_numbers(batch: Batch, at: Tensor) -> tuple[Tensor, int]:
