@@ -203,7 +203,7 @@ def test_the_label_is_read_off_the_last_token(tok):
 
 
 def test_every_loss_of_the_config_has_a_gradient_towards_the_chosen(tok, model, tmp_path, heard):
-    rows = preference_rows(tok, 4)
+    rows = preference_rows(tok, 2)
     add_reference(model, "self", rows, quick(1), tmp_path, heard.log)
     kinds = PreferConfig.model_fields["loss"].annotation.__args__
     for kind in kinds:
