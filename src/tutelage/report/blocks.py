@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from markupsafe import Markup
 
-from tutelage.report.format import NONE, is_number, number, words
+from tutelage.report.format import NONE, duration, is_number, number, percent, size, words
 
 Block = dict[str, Any]
 Cell = str | dict[str, str]
@@ -81,10 +81,23 @@ def records_table(records: Sequence[dict[str, Any]], caption: str = "") -> Block
     keys = list(dict.fromkeys(key for row in flat for key in row))
     numeric = {key: all(is_number(row.get(key, 0)) for row in flat) for key in keys}
     columns = [words(key).capitalize() + ("#" if numeric[key] else "") for key in keys]
-    return table(columns, [[value_text(row.get(key)) for key in keys] for row in flat], caption)
+    return table(columns, [[value_text(row.get(key), key) for key in keys] for row in flat], caption)
 
 
-def value_text(value: Any) -> str:
+def value_text(value: Any, key: str = "") -> str:
+    """A value as text; the unit is told by how its key ends."""
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if is_number(value):
+        for ending, show in _UNITS:
+            if key.lower().endswith(ending):
+                return show(value)
     return number(value) if is_number(value) or value is None else str(value)
+
+
+_UNITS: tuple[tuple[str, Callable[[Any], str]], ...] = (
+    ("bits_per_byte", lambda value: f"{value:.3f}"),
+    ("seconds", duration),
+    ("share", percent),
+    ("bytes", size),
+)

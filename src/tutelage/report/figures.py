@@ -41,7 +41,7 @@ class Figure:
     @property
     def name(self) -> str:
         """Of whom, as a reader says it."""
-        return MODELS.get(self.who) or self.who[:1].upper() + self.who[1:]
+        return MODELS.get(self.who, self.who)
 
     def show(self, value: float | None = None) -> str:
         """A value in the measure's own unit; without one, its own."""
@@ -56,7 +56,7 @@ class Figure:
     def interval(self) -> str:
         if self.low is None or self.high is None:
             return ""
-        return f"{self.show(self.low)} to {self.show(self.high)}"
+        return f"{self.show(self.low).removesuffix(' %')} to {self.show(self.high)}"
 
 
 def read_figures(evaluation: Record) -> list[Figure]:

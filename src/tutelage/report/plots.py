@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from tutelage.report.format import number
+from tutelage.report.format import MINUS, number
 
 Role = Literal["accent", "ink", "quiet"]
 Point = tuple[float, float]
@@ -65,13 +65,20 @@ def ticks(low: float, high: float, about: int = 5) -> list[float]:
     return [round(index * step, decimals) for index in range(first, last + 1)]
 
 
-def smooth(points: Sequence[Point], window: float = 0.03) -> list[Point]:
-    """Exponential mean (bias-corrected) over about `window` of the curve's points."""
-    keep = 1 - 1 / max(1.0, window * len(points))
-    mean, weight, out = 0.0, 0.0, []
-    for x, y in points:
-        mean, weight = keep * mean + (1 - keep) * y, keep * weight + (1 - keep)
-        out.append((x, mean / weight))
+def labelled(values: Sequence[float]) -> list[tuple[float, str]]:
+    """Ticks with their labels, all with as many decimals as the finest needs."""
+    decimals = max((len(f"{value:.6f}".rstrip("0").split(".")[1]) for value in values), default=0)
+    return [(value, f"{value:,.{decimals}f}".replace("-", MINUS)) for value in values]
+
+
+def smooth(points: Sequence[Point], share: float = 0.04) -> list[Point]:
+    """Centred mean over `share` of the curve's points; the window narrows towards both ends, so no lag."""
+    reach, sums, out = max(1, round(share * len(points) / 2)), [0.0], []
+    for _, y in points:
+        sums.append(sums[-1] + y)
+    for index, (x, _) in enumerate(points):
+        near = min(reach, index, len(points) - 1 - index)
+        out.append((x, (sums[index + near + 1] - sums[index - near]) / (2 * near + 1)))
     return out
 
 
@@ -100,9 +107,8 @@ def line_chart(
     xs = [x for line in drawn for x, _ in line.points]
     levels = [level for _, level in references if math.isfinite(level)]
     x_low, x_high = _spread(min(xs), max(xs))
-    # A few wild first values must not press the rest of the curve flat.
     ys = sorted(y for line in drawn for _, y in line.points)
-    y_low, y_high = _spread(min(ys[0], *levels, ys[0]), max(ys[-1], *levels, ys[-1]))
+    y_low, y_high = _spread(min([ys[0], *levels]), max([ys[-1], *levels]))
     y_low, y_high = y_low - 0.03 * (y_high - y_low), y_high + 0.05 * (y_high - y_low)
 
     def at_x(x: float) -> float:
@@ -112,12 +118,12 @@ def line_chart(
         return height - bottom - (y - y_low) / (y_high - y_low) * (height - top - bottom)
 
     parts = []
-    for y in ticks(y_low, y_high):
+    for y, name in labelled(ticks(y_low, y_high)):
         parts.append(f'<path class="grid" d="M{left} {at_y(y):.1f}H{_WIDTH - right}"/>')
-        parts.append(_text(left - 10, at_y(y) + 4, _tick(y), "end"))
-    for x in ticks(x_low, x_high, 7):
+        parts.append(_text(left - 10, at_y(y) + 4, name, "end"))
+    for x, name in labelled(ticks(x_low, x_high, 7)):
         parts.append(f'<path class="tick" d="M{at_x(x):.1f} {height - bottom}v5"/>')
-        parts.append(_text(at_x(x), height - bottom + 19, _tick(x), "middle"))
+        parts.append(_text(at_x(x), height - bottom + 19, name, "middle"))
     parts.append(f'<path class="axis" d="M{left} {height - bottom}H{_WIDTH - right}"/>')
     parts.append(_text(_WIDTH - right, height - 8, x_label, "end", "label"))
     parts.append(_text(0, 12, y_label, "start", "label"))
@@ -173,7 +179,8 @@ def bar_chart(
         end = max(at(value), at(0), at(bar.ghost) if bar.ghost is not None else 0)
         if bar.low is not None and bar.high is not None:
             a, b = at(bar.low), at(bar.high)
-            parts.append(f'<path class="whisker" d="M{a:.1f} {middle}H{b:.1f}M{a:.1f} {middle - 4}v8M{b:.1f} {middle - 4}v8"/>')
+            path = f"M{a:.1f} {middle}H{b:.1f}M{a:.1f} {middle - 4}v8M{b:.1f} {middle - 4}v8"
+            parts.append(f'<path class="halo" d="{path}"/><path class="whisker" d="{path}"/>')
             end = max(end, b)
         shown = f'<tspan class="value {bar.role}">{escape(show(value))}</tspan>'
         note = f'<tspan class="note" dx="8">{escape(_cut(bar.note, _WIDTH - end - 60))}</tspan>' if bar.note else ""
@@ -250,10 +257,6 @@ def _extent(a: float, b: float) -> tuple[str, str]:
 def _cut(text: str, width: float) -> str:
     most = max(4, int(width / _CHAR))
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _tick(value: float) -> str:
-    return number(int(value) if float(value).is_integer() else value)
 
 
 def _finite(points: Sequence[Point]) -> list[Point]:

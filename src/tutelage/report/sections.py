@@ -20,6 +20,7 @@ from tutelage.report.weights import parameters_by_part
 def sections(run: Run) -> list[Block]:
     """All sections in the order of a model's life; one without anything to say is left out."""
     makers = (
+        ("samples", "What they say", _samples, ()),
         ("corpus", "Corpus", _corpus, ("corpus",)),
         ("tokenizer", "Tokenizer", _tokenizer, ("tokenizer",)),
         ("pretraining", "Pretraining", _pretraining, ("pretrain",)),
@@ -27,7 +28,6 @@ def sections(run: Run) -> list[Block]:
         ("instruction", "Instruction", _instruction, ("instruct",)),
         ("preference", "Preference", _preference, ("pairs", "prefer")),
         ("evaluation", "Every figure", _evaluation, ("evaluate",)),
-        ("samples", "What they say", _samples, ()),
         ("cost", "Time and memory", _cost, ()),
         ("advice", "Advice", _advice, ()),
         ("provenance", "Provenance", _provenance, ()),
@@ -218,12 +218,12 @@ def _architecture(run: Run, stage: Stage) -> list[Block]:
 _TRAINING_FACTS = ("Tokens", "Steps", "Epochs", "Tokens per second")
 
 
-def loss_chart(stage: Stage, label: str, key: str = "loss") -> str:
+def loss_chart(stage: Stage, label: str, key: str = "loss", height: int = 300) -> str:
     """Training curve (raw pale, running mean in front) and the held-out points of it."""
     raw = points(stage.curve, key)
     held = [(x, y) for x, y in points([{"step": r.get("step"), **_dict(r.get("validation"))} for r in stage.curve], key)]
     lines = [plots.Line("", raw, "quiet"), plots.Line("training", plots.smooth(raw)), plots.Line("held out", held, "ink")]
-    return plots.line_chart([line for line in lines if line.points], x_label="step", y_label=label, title=f"{stage.title}: {label}")
+    return plots.line_chart([line for line in lines if line.points], x_label="step", y_label=label, title=f"{stage.title}: {label}", height=height)
 
 
 def points(curve: list[Record], key: str) -> list[plots.Point]:
@@ -238,7 +238,7 @@ def _classification(run: Run) -> list[Block]:
         return []
     out: list[Block] = [figure(loss_chart(stage, "Loss (nats per document)"), "Classification loss.")]
     for measure, name in ((ACCURACY, "Accuracy"), (F1, "Macro-F1")):
-        chart = plots.bar_chart(_figure_bars(run, measure, ("classify",)), title=name, show=_shower(run, measure))
+        chart = plots.bar_chart(_figure_bars(run, measure, ("classify",)), title=name, unit=measure, show=_shower(run, measure))
         out.append(figure(chart, f"{name} on held-out documents, beside methods that need no pretrained model."))
     return [*out, prose(_compared(run, ACCURACY, "classify")), _figure_fold(run, stage)]  # type: ignore[list-item]
 
@@ -248,16 +248,17 @@ def _instruction(run: Run) -> list[Block]:
     if not stage.done and not stage.curve:
         return []
     out: list[Block | None] = [figure(loss_chart(stage, "Loss (nats per answer token)"), "Instruction loss, on the answer alone.")]
-    for measure, models, caption in _WRITING:
-        chart = plots.bar_chart(_figure_bars(run, measure, models), title=measure, show=_shower(run, measure))
+    models, ours = ("base", "instruct", "prefer"), ("instruct", "prefer")
+    for measure, caption in _WRITING:
+        chart = plots.bar_chart(_figure_bars(run, measure, models, ours), title=measure, unit=measure, show=_shower(run, measure))
         out.append(figure(chart, caption))
     return [*out, prose(_compared(run, CHRF, "instruct", ("baselines", "base"))), _figure_fold(run, stage)]  # type: ignore[list-item]
 
 
 _WRITING = (
-    (CHRF, ("base", "instruct", "prefer"), "chrF of the answers to held-out prompts against what the author wrote (0 to 100)."),
-    (ROUGE, ("base", "instruct", "prefer"), "ROUGE-L of the same answers (0 to 100)."),
-    (ENDS, ("base", "instruct", "prefer"), "Share of answers that the model ends by itself instead of running into the limit."),
+    (CHRF, "chrF of the answers to held-out prompts against what the author wrote (0 to 100)."),
+    (ROUGE, "ROUGE-L of the same answers (0 to 100)."),
+    (ENDS, "Share of answers that the model ends by itself instead of running into the limit."),
 )
 
 
@@ -267,13 +268,14 @@ def _preference(run: Run) -> list[Block]:
         return []
     out: list[Block | None] = [figure(loss_chart(stage, "Loss (nats per pair)"), "Preference loss.")]
     for keys, name, caption in _PREFERENCE_CURVES:
-        chart = next((c for key in keys if (c := loss_chart(stage, name, key))), "")
+        chart = next((c for key in keys if (c := loss_chart(stage, name, key, 210))), "")
         out.append(figure(chart, caption))
+    ours = ("prefer",)
     for measure, models, caption in (
         (WIN, ("prefer",), "Comparisons with the instructed model, prompt by prompt, by the rule’s own score; a tie is half a win."),
         (RULE, ("base", "instruct", "prefer"), "Share of answers that keep every convention of the rule."),
     ):
-        chart = plots.bar_chart(_figure_bars(run, measure, models), title=measure, show=_shower(run, measure))
+        chart = plots.bar_chart(_figure_bars(run, measure, models, ours), title=measure, unit=measure, show=_shower(run, measure))
         out.append(figure(chart, caption))
     harm = suffered(run)
     if harm:
@@ -313,7 +315,8 @@ def _samples(run: Run) -> list[Block]:
     spoken, written = answers(lines), continuations(lines, run.events)
     return [
         heading("Answers to held-out prompts") if spoken else None,
-        samples(spoken),
+        samples(spoken[:4]),
+        fold(f"{f.plural(len(spoken) - 4, 'more prompt')}", [samples(spoken[4:])]) if len(spoken) > 4 else None,
         heading("The base model writes on") if written else None,
         samples(written),
     ]  # type: ignore[list-item]
@@ -390,12 +393,13 @@ def _moment(started: Any) -> str:
     return when(started) or f.NONE
 
 
-def _figure_bars(run: Run, measure: str, models: tuple[str, ...]) -> list[plots.Bar]:
-    """Our models in the order of their making, then the baselines, strongest first."""
-    ours = [g for who in models if (g := find(run, measure, who))]
-    theirs = [g for g in run.figures if g.measure == measure and g.who not in models]
-    theirs.sort(key=lambda g: -g.value if g.higher_is_better else g.value)
-    return [plots.Bar(g.name, g.value, g.low, g.high, "accent" if g.who in models else "ink") for g in [*ours, *theirs]]
+def _figure_bars(run: Run, measure: str, models: tuple[str, ...], ours: tuple[str, ...] = ()) -> list[plots.Bar]:
+    """The models in the order of their making (`ours` in colour), then everyone else, strongest first."""
+    first = [g for who in models if (g := find(run, measure, who))]
+    others = [g for g in run.figures if g.measure == measure and g.who not in models]
+    others.sort(key=lambda g: -g.value if g.higher_is_better else g.value)
+    coloured = ours or models
+    return [plots.Bar(g.name, g.value, g.low, g.high, "accent" if g.who in coloured else "ink") for g in [*first, *others]]
 
 
 def _shower(run: Run, measure: str) -> Callable[[float], str]:
@@ -429,7 +433,7 @@ def _flat(tree: Record, prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict):
             out += _flat(value, name)
         elif not isinstance(value, list) and value is not None:
-            out.append((name[:1].upper() + name[1:], value_text(value)))
+            out.append((name[:1].upper() + name[1:], value_text(value, str(key))))
     return out
 
 

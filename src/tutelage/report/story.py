@@ -13,6 +13,7 @@ from tutelage.report.figures import (
     ACCURACY, BITS, CHRF, ENDS, F1, MODELS, ORDER, REFERENCE, ROUGE, RULE, WIN, Figure, best, compare,
 )  # fmt: skip
 
+_FINE = ("done", "finished", "complete", "completed", "ran", "ok", "succeeded")
 STATUS_WORDS = {
     "ran": "ran",
     "cached": "from cache",
@@ -36,7 +37,7 @@ def headline(run: Run) -> list[tuple[str, str]]:
             ("Total time", f.duration(total_seconds(run, started, ended))),
             ("Machine", machine_text(machine)),
             ("Seed", f.number(run.config("seed")) if run.config("seed") is not None else ""),
-            ("Status", run.status),
+            ("Status", "" if run.status in _FINE else run.status),
         )
         if value and value != f.NONE
     ]
@@ -76,7 +77,7 @@ def verdicts(run: Run) -> list[Block]:
     """One row per stage: title, status and a sentence."""
     makers = {
         "corpus": _corpus, "tokenizer": _tokenizer, "pretrain": _pretrain, "classify": _classify,
-        "instruct": _instruct, "pairs": _pairs, "prefer": _prefer, "evaluate": _evaluate,
+        "baselines": _baselines, "instruct": _instruct, "pairs": _pairs, "prefer": _prefer, "evaluate": _evaluate,
     }  # fmt: skip
     rows = []
     for stage in run.stages.values():
@@ -123,7 +124,8 @@ def glance(run: Run) -> Block:
         if ours is None:
             continue
         against = rival(run, ours, rivals)
-        row: list[Cell] = [label, ours.name, {"text": ours.show(), "mark": "ours"}, ours.interval or f.NONE]
+        row: list[Cell] = [label, ours.name, {"text": ours.show(), "mark": "ours"},
+                           {"text": ours.interval or f.NONE, "mark": "nowrap"}]  # fmt: skip
         if against is None:
             rows.append([*row, f.NONE, f.NONE, f.NONE])
         else:
@@ -207,6 +209,11 @@ def _tokenizer(run: Run, stage: Stage) -> str:
     return _sentence(", ".join(part for part in parts if part))
 
 
+def _baselines(run: Run, stage: Stage) -> str:
+    strongest = best([g for g in run.figures if g.measure == BITS and not g.is_model])
+    return f"The one to beat on held-out text is {strongest.name}: {strongest.show()} bits per byte." if strongest else ""
+
+
 def _pretrain(run: Run, stage: Stage) -> str:
     return _sentence("held-out " + said if (said := judged(run, find(run, BITS, "base"), ("baselines",))) else "")
 
@@ -245,15 +252,15 @@ def spoken(verdict: str) -> str:
     """A verdict with the models' names as the report writes them."""
     for who, name in MODELS.items():
         verdict = re.sub(rf"\b{who}\b", name.lower(), verdict)
-    return verdict
+    return re.sub(r"(?<!\w)-(?=\d)", f.MINUS, verdict)
 
 
 def _evaluate(run: Run, stage: Stage) -> str:
     if not run.figures:
         return ""
-    models = len({figure.who for figure in run.figures if figure.is_model})
-    others = len({figure.who for figure in run.figures if not figure.is_model})
-    return f"{f.plural(len(run.figures), 'figure')} of {f.plural(models, 'model')} beside {f.plural(others, 'baseline')}."
+    models = {figure.who for figure in run.figures if figure.is_model}
+    others = {figure.who for figure in run.figures} - models - {REFERENCE}
+    return f"{f.plural(len(run.figures), 'figure')}: {f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}."
 
 
 def machine_of(run: Run) -> dict[str, Any]:
@@ -309,7 +316,7 @@ def source_text(run: Run, card: dict[str, Any]) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[0].upper()}{text[1:]}." if text else ""
+    return f"{text if text.startswith(CHRF) else text[0].upper() + text[1:]}." if text else ""
 
 
 def _listing(items: list[str]) -> str:
