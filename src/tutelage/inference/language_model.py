@@ -146,7 +146,7 @@ class LanguageModel:
     ) -> list[Generation]:
         """Continue each prompt. Ids are read as they are. Raises InputError for a prompt that fills the context."""
         _check_texts(prompts)
-        rows = [self._prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        rows = [self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         texts: list[list[str]] = [[] for _ in rows]
         ids: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
@@ -192,6 +192,10 @@ class LanguageModel:
         turns = messages_from_plain(list(messages))
         return render_chat(self.tokenizer, turns, add_generation_prompt=True).ids
 
+    def prompt_ids(self, text: str) -> list[int]:
+        """Ids of a text that begins a document."""
+        return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
+
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head."""
         _check_texts(texts)
@@ -208,9 +212,6 @@ class LanguageModel:
         """Write model and tokenizer in Hugging Face layout; transformers loads it."""
         save_model(self.model, Path(directory))
         self.tokenizer.save(Path(directory))
-
-    def _prompt_ids(self, text: str) -> list[int]:
-        return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
 
     def _check_length(self, length: int, what: str) -> None:
         if length > self.context:
