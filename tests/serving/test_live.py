@@ -119,8 +119,8 @@ def test_streamed_pieces_arrive_as_they_are_made(slow: Any) -> None:
 
 
 def test_a_port_in_use_is_one_clear_error(lm: LanguageModel) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        with pytest.raises(ConfigError, match="cannot serve on 127.0.0.1:.*choose another"):
-            run_server(lm, port=taken.getsockname()[1])
+    taken = socket.create_server(("127.0.0.1", 0))
+    with taken, pytest.raises(ConfigError, match=r"cannot serve on 127\.0\.0\.1:.*choose another"):
+        run_server(lm, port=taken.getsockname()[1])
     with pytest.raises(ConfigError, match="cannot serve on"):
         run_server(lm, port=70000)
