@@ -25,7 +25,7 @@ class Removal:
 
 @dataclass(slots=True)
 class Step:
-    """One step of selection: documents and UTF-8 bytes before and after, and what was removed by which reason."""
+    """One step of selection: documents and UTF-8 bytes before and after, and what went for which reason."""
 
     name: str
     what: str
@@ -133,7 +133,8 @@ def render_card(card: dict[str, Any]) -> str:
     lines = [
         f"# Data card: {card['source']}",
         "",
-        f"{card['documents']:,} documents, {card['bytes']:,} bytes, from {card['files']:,} files (seed {card['seed']}).",
+        f"{card['documents']:,} documents, {card['bytes']:,} bytes,"
+        f" from {card['files']:,} files (seed {card['seed']}).",
         "",
         "| side | documents | bytes | words |",
         "|---|---:|---:|---:|",
@@ -141,28 +142,42 @@ def render_card(card: dict[str, Any]) -> str:
     for side in ("train", "heldout"):
         record = card[side]
         lines.append(f"| {side} | {record['documents']:,} | {record['bytes']:,} | {record['words']:,} |")
-    lines += ["", "## What went, step by step", "", "| step | documents | bytes | removed |", "|---|---:|---:|---|"]
+    lines += [
+        "",
+        "## What went, step by step",
+        "",
+        "| step | documents | bytes | removed |",
+        "|---|---:|---:|---|",
+    ]
     for step in card["steps"]:
         removed = ", ".join(f"{reason} {count:,}" for reason, count in step["removed"].items()) or "none"
         documents = f"{step['documents_in']:,} → {step['documents_out']:,}"
-        lines.append(f"| {step['name']} | {documents} | {step['bytes_in']:,} → {step['bytes_out']:,} | {removed} |")
+        lines.append(
+            f"| {step['name']} | {documents} | {step['bytes_in']:,} → {step['bytes_out']:,} | {removed} |"
+        )
     for step in card["steps"]:
         lines += ["", f"### {step['name']}", "", step["what"]]
         if pieces := step.get("pieces"):
             lines += ["", "| rule | takes away | pieces | bytes | for example |", "|---|---|---:|---:|---|"]
             for rule, record in pieces.items():
                 example = _cell(record["examples"][0]) if record["examples"] else ""
-                lines.append(f"| {rule} | {record['what']} | {record['count']:,} | {record['bytes']:,} | {example} |")
+                lines.append(
+                    f"| {rule} | {record['what']} | {record['count']:,} | {record['bytes']:,} | {example} |"
+                )
         if step["examples"]:
             lines += ["", "| removed as | name | text | kept instead |", "|---|---|---|---|"]
             for example in step["examples"]:
-                kept = f"{example.get('kept_name') or ''}: {example['kept_text']}" if "kept_text" in example else ""
+                kept = (
+                    f"{example.get('kept_name') or ''}: {example['kept_text']}"
+                    if "kept_text" in example
+                    else ""
+                )
                 cells = (example["reason"], example["name"] or "", example["text"], kept)
                 lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     if card["selection"]:
         lines += [
             "", "## How much of the held-out side is copying", "",
-            "Bits per byte of held-out text under zstd -19, alone and primed with training text, at each level.", "",
+            "Bits per byte of held-out text under zstd -19, alone and primed with training text.", "",
             "| level | documents | alone | primed |", "|---|---:|---:|---:|",
         ]  # fmt: skip
         for level in card["selection"]:

@@ -6,8 +6,8 @@ import re
 import unicodedata
 
 _NEWLINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
-# Control characters, soft hyphens, zero-width spaces and byte order marks carry no text. The zero-width joiner and
-# non-joiner stay: scripts and emoji are spelt with them.
+# Control characters, soft hyphens, zero-width spaces and byte order marks carry no text. The zero-width
+# joiner and non-joiner stay: scripts and emoji are spelt with them.
 _INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff]")
 _SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
 _SURROGATES = re.compile("[\ud800-\udfff]")

@@ -20,7 +20,7 @@ class CorpusConfig(Config):
 
     source: str = "python"
     packages: Literal["required", "installed"] = "required"
-    """Which packages' docstrings belong to `python`: those Tutelage itself requires, or all installed ones."""
+    """Whose docstrings belong to `python`: the packages Tutelage itself requires, or all installed."""
     text_field: str = Field(default="text", min_length=1)
     label_field: str = Field(default="label", min_length=1)
     prose: bool = True

@@ -1,13 +1,15 @@
 """Duplicates: exact ones by a hash of the words, near ones by MinHash and locality-sensitive hashing.
 
-MinHash: Broder 1997. Banding: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. Every candidate
-pair is verified with the true Jaccard similarity, so the hashing can only miss a pair, never invent one.
+MinHash: Broder 1997. Banding: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. Every
+candidate pair is verified with the true Jaccard similarity, so the hashing can only miss a pair, never
+invent one.
 """
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +22,9 @@ I64 = NDArray[np.int64]
 
 PERMUTATIONS = 128
 _RECALL = 0.98  # wanted probability that a pair exactly at the threshold becomes a candidate
-# A text of n words has n - k + 1 k-grams and one changed word spoils k of them, so short texts need short grams. Each
-# pass compares texts of its own range of lengths (in words); the ranges overlap, so that no pair falls between them.
+# A text of n words has n - k + 1 k-grams and one changed word spoils k of them, so short texts need short
+# grams. Each pass compares texts of its own range of lengths (in words); the ranges overlap, so that no
+# pair falls between them.
 _PASSES = ((2, 0, 48), (5, 32, 2**62))  # (words in a gram, shortest text, longest text)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 
@@ -55,7 +58,7 @@ def _hash(word: str) -> int:
 
 
 def grams(hashes: WordHashes, size: int) -> tuple[U64, I64]:
-    """All n-grams of each text as (gram hashes, index of the text of each); texts shorter than `size` give none."""
+    """All n-grams as (gram hashes, index of the text of each); texts shorter than `size` have none."""
     count = len(hashes.words) - size + 1
     if count <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
@@ -81,7 +84,7 @@ def exact_clusters(texts: list[str]) -> I64:
 
 
 def near_clusters(texts: list[str], threshold: float) -> I64:
-    """For each text the smallest index in its cluster of near-duplicates (pairs of Jaccard >= `threshold`)."""
+    """For each text the smallest index in its cluster of near-duplicates (Jaccard >= `threshold`)."""
     hashes = hash_words(texts)
     parents = np.arange(len(texts))
     for size, shortest, longest in _PASSES:
@@ -114,10 +117,11 @@ def _similar_pairs(sets: list[U64], threshold: float) -> list[tuple[int, int]]:
         bounds = np.flatnonzero(np.diff(keys[order])) + 1
         for bucket in np.split(order, bounds):
             if len(bucket) > 1:
-                # Each with the first and with the one before it: clusters grow by union, so all pairs need not be met.
+                # Each with the first and with the one before it: clusters grow by union, so all pairs need
+                # not be met.
                 members = bucket.tolist()
                 candidates.update((members[0], member) for member in members[1:])
-                candidates.update(zip(members, members[1:], strict=False))
+                candidates.update(pairwise(members))
     return [pair for pair in sorted(candidates) if _jaccard(sets[pair[0]], sets[pair[1]]) >= threshold]
 
 
@@ -165,4 +169,6 @@ def _union(parents: I64, left: int, right: int) -> None:
 
 def by_preference(documents: list[Document]) -> list[Document]:
     """Order in which one of a cluster is kept: what knows most about itself, then the longest, then by id."""
-    return sorted(documents, key=lambda one: (one.signature is None, one.label is None, -len(one.text), one.id))
+    return sorted(
+        documents, key=lambda one: (one.signature is None, one.label is None, -len(one.text), one.id)
+    )

@@ -19,8 +19,8 @@ SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
 class Document:
     """One text with what is known about it; the fields are the columns of the Parquet files.
 
-    `id` names the document as it was read (source, name and cleaned text, before reduction to prose), so that it
-    stays the same through every step.
+    `id` names the document as it was read (source, name and cleaned text, before reduction to prose), so
+    that it stays the same through every step.
     """
 
     id: str

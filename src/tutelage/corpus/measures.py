@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
+from itertools import pairwise
 from typing import Any
 
 import zstandard
@@ -33,7 +34,7 @@ def diversity(documents: list[Document]) -> dict[str, Any]:
         if len(words) >= SAMPLE_WORDS:
             break
     words = words[:SAMPLE_WORDS]
-    pairs = list(zip(words, words[1:], strict=False))
+    pairs = list(pairwise(words))
     data = "\n\n".join(texts).encode("utf-8")
     return {
         "sample_words": len(words),
@@ -54,8 +55,8 @@ def entropy(items: list[Any]) -> float:
 def copying(level: str, documents: list[Document], share: float, seed: int) -> dict[str, Any]:
     """Bits per byte of the held-out side under zstd -19, alone and primed with the training side.
 
-    The gap between the two is what the held-out side has in common with training text. Both sides are samples (by
-    id) of at most 6 MB and 300 kB, so that levels of different size are measured alike.
+    The gap between the two is what the held-out side has in common with training text. Both sides are
+    samples (by id) of at most 6 MB and 300 kB, so that levels of different size are measured alike.
     """
     train, heldout = split(sorted(documents, key=lambda document: document.id), share, seed)
     prime, text = _joined(train, _TRAIN_BYTES), _joined(heldout, _HELDOUT_BYTES)

@@ -19,13 +19,13 @@ Result = TypeVar("Result")
 
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
-    """A pool of `workers` processes (0: one per processor this process may use), or None for just this one."""
+    """A pool of `workers` processes (0: one per processor it may use), or None for this process alone."""
     workers = workers or len(os.sched_getaffinity(0))
     if workers == 1:
         yield None
         return
-    # Fork, where there is one: a spawned worker would import the caller's main module again, which a plain script
-    # need not survive. The workers run no torch and no threads but the watch below.
+    # Fork, where there is one: a spawned worker would import the caller's main module again, which a plain
+    # script need not survive. The workers run no torch and no threads but the watch below.
     methods = multiprocessing.get_all_start_methods()
     context = multiprocessing.get_context("fork" if "fork" in methods else "spawn")
     with warnings.catch_warnings():

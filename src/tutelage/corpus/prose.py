@@ -1,8 +1,8 @@
 """Reduction to prose: named rules take away what is not a sentence; what stays reads as text.
 
-A text is first cut into paragraphs; code, tables, parameter lists and the like fall away there, by their layout. Then
-each paragraph is freed of inline markup, joined into one line and cut into sentences, and each sentence is judged by
-itself. Every piece that falls is counted under the rule that took it.
+A text is first cut into paragraphs; code, tables, parameter lists and the like fall away there, by their
+layout. Then each paragraph is freed of inline markup, joined into one line and cut into sentences, and each
+sentence is judged by itself. Every piece that falls is counted under the rule that took it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import re
 from collections import Counter
 from dataclasses import dataclass, field
 
-from tutelage.corpus.sentences import split_sentences
+from tutelage.corpus.sentences import split_sentences, word_set
 
 RULES = {
     "code": "fenced, literal and interactive code",
@@ -22,26 +22,28 @@ RULES = {
     "heading": "headings and rules",
     "term": "terms that a definition follows",
     "url": "lines that are little but an address",
-    "introduction": "sentences that end in a colon and introduce what was taken away",
+    "introduction": "sentences that announce what was taken away (colon, as follows, shown below)",
     "unfinished": "lines that do not end as a sentence ends",
     "fragment": "sentences that begin in lower case",
-    "short": "sentences of fewer than three words",
+    "short": "sentences of fewer than three words that stand alone",
     "symbols": "sentences full of symbols, identifiers or numbers",
     "list": "lists of names",
     "not_english": "paragraphs with few of the common words of English",
 }
 
-_PARAMETERS = frozenset(
-    "parameters parameter params args arguments returns return yields yield receives raises raise except exceptions"
-    " warns attributes methods properties keyword_args keyword_arguments other_parameters keys inputs input outputs"
-    " output shape shapes options variables types class_attributes instance_attributes public_methods fields"
-    " supported_types usage signature call_signature".split()
-)
-_REFERENCES = frozenset(
-    "references reference see_also bibliography authors author copyright license todo changelog history citation"
-    " links further_reading credits".split()
-)
-_NOTES = frozenset("note notes warning warnings tip important caution hint attention admonition".split())
+_PARAMETERS = word_set("""
+    parameters parameter params args arguments returns return yields yield receives raises raise except
+    exceptions warns attributes methods properties keyword_args keyword_arguments other_parameters keys
+    inputs input outputs output shape shapes options variables types class_attributes instance_attributes
+    public_methods fields supported_types usage signature call_signature
+""")
+_REFERENCES = word_set("""
+    references reference see_also bibliography authors author copyright license todo changelog history
+    citation links further_reading credits
+""")
+_NOTES = word_set("""
+    note notes warning warnings tip important caution hint attention admonition
+""")
 
 _FENCE = re.compile(r"\s*(```|~~~)")
 _DOCTEST = re.compile(r"\s*(>>>|In \[\d+\]:|\$ |% )")
@@ -63,23 +65,33 @@ _STRONG = re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*\*(?![\w*])"
 _EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*(?![\w*])")
 _UNDERSCORED = re.compile(r"(?<!\w)_(?=[^\s_])([^_]+?)(?<=[^\s_])_(?!\w)")
 _EPYTEXT = re.compile(r"\b[LCBIMU]\{([^{}]*)\}")
-_FOOTNOTE = re.compile(r"\s*\[[#\w*-]{1,12}\]_")
+# With the preposition before it: "the model in [1]_ includes" is to read "the model includes".
+_FOOTNOTE = re.compile(r"(?:\s+(?:in|from|see|by|of|on|and|to|e\.g\.)|,)?\s*\[[#\w*-]{1,12}\]_")
+_BRACKETED = re.compile(r"\[`([^`\]]+)`\](?!\()")
 _TAG = re.compile(r"</?(?:a|b|i|em|p|br|code|tt|pre|strong|span|div|sub|sup)\b[^<>]*>")
 
 _URL = re.compile(r"<?(?:https?|ftp)://\S+|www\.\S+")
-_END = re.compile(r"""[.!?…]["'”’)\]»]*$""")
-_SYMBOL = re.compile(r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d""")
-_COMMON = frozenset(
-    "the be to of and a in that have it for not on with he as you do at this but his by from they we say her she or"
-    " an will my one all would there their what so up out if about who get which go me when make can like no just"
-    " him know take into your some them than then its over also use how our these any is are was were has had been"
-    " may must should each other only such using used given whether between because does where while".split()
+_LATEX = re.compile(r"\\[a-zA-Z]{2,}|\$[^$]+\$")
+_ANNOUNCED = re.compile(
+    r"(?::|\b(?:as follows|the following|(?:shown|given|described|listed|see|examples?) below)\.)$"
 )
+_END = re.compile(r"""[.!?…]["'”’)\]»]*$""")
+_SYMBOL = re.compile(
+    r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d"""
+)
+_LATIN = re.compile("[a-z]+")
+_COMMON = word_set("""
+    the be to of and a in that have it for not on with he as you do at this but his by from they we say
+    her she or an will my one all would there their what so up out if about who get which go me when make
+    can like no just him know take into your some them than then its over also use how our these any is
+    are was were has had been don didn doesn isn wasn won couldn wouldn m ll ve re d s t may must should
+    each other only such using used given whether between because does where while
+""")
 
 
 @dataclass(slots=True)
 class Prose:
-    """The prose of a text, and per rule how many pieces and UTF-8 bytes went, with the first piece of each."""
+    """The prose of a text; per rule how many pieces and UTF-8 bytes went, and the first piece."""
 
     text: str
     pieces: Counter[str] = field(default_factory=Counter)
@@ -101,7 +113,7 @@ def reduce_to_prose(text: str) -> Prose:
 
 
 def first_sentence(text: str) -> str | None:
-    """The first sentence of a docstring (or its first paragraph, if that does not end as a sentence) as one line.
+    """The first sentence of a docstring (its first paragraph, if that does not end as one) as one line.
 
     None where the docstring opens with something else: a signature, code, a lone word.
     """
@@ -119,6 +131,7 @@ def first_sentence(text: str) -> str | None:
 def strip_markup(text: str) -> str:
     """Take inline reStructuredText and Markdown marks off one line: ``x`` and :func:`x` become x."""
     if "`" in text:
+        text = _BRACKETED.sub(r"`\1`", text)
         text = _ROLE.sub(lambda match: _target(match[1]), text)
         text = _LITERAL.sub(r"\1", text)
         text = _QUOTED.sub(lambda match: _target(match[1]), text)
@@ -148,7 +161,7 @@ def _target(inside: str) -> str:
 
 
 def _breaks_off(line: str, following: str) -> bool:
-    """Whether a line ended by intent: no sentence end, yet the next line's first word would have fitted on it."""
+    """Whether a line ended by intent: no sentence end, yet the next word would have fitted on it."""
     words = following.split()
     if not words or not words[0][0].isupper() or line.rstrip().endswith((".", "!", "?", ",", ";", ":", "-")):
         return False
@@ -218,9 +231,8 @@ def _paragraphs(text: str, prose: Prose) -> list[str]:
             item = _ITEM.match(line)
             if item or (current and (depth < indent or _breaks_off(lines[index - 1], line))):
                 flush()
-            elif current and depth >= indent + 2 and len(current) == 1:
-                if not _END.search(current[0]) and len(current[0].split()) <= 8:
-                    prose.remove("term", current.pop())  # a definition list: the term goes, its text stays
+            elif len(current) == 1 and depth >= indent + 2 and _is_term(current[0]):
+                prose.remove("term", current.pop())  # a definition list: the term goes, its text stays
             if not current:
                 indent = item.end() if item else depth
             current.append(line[item.end() if item else 0 :].strip())
@@ -232,6 +244,10 @@ def _paragraphs(text: str, prose: Prose) -> list[str]:
                 index = skip("code", index, _deeper(lines, index, depth))
     flush()
     return found
+
+
+def _is_term(line: str) -> bool:
+    return not _END.search(line) and len(line.split()) <= 8
 
 
 def _known(title: str) -> bool:
@@ -282,17 +298,20 @@ def _keep_sentences(paragraph: str, prose: Prose) -> str:
     plain = strip_markup(paragraph)
     words = plain.split()
     if len(words) >= 6:
-        common = sum(word.lower().strip(".,;:!?\"'()“”‘’") in _COMMON for word in words)
+        common = sum(word in _COMMON for word in _LATIN.findall(plain.lower()))
         if common < 0.12 * len(words):
             prose.remove("list" if plain.count(",") > 0.4 * len(words) else "not_english", paragraph)
             return ""
     kept = []
     for sentence in split_sentences(plain):
-        rule = _fault(sentence)
-        if rule:
+        if rule := _fault(sentence):
             prose.remove(rule, sentence)
         else:
             kept.append(sentence)
+    if kept and max(len(sentence.split()) for sentence in kept) < 3:
+        # A short sentence may stand among others ("Fah!"), not alone ("Deprecated.").
+        prose.remove("short", " ".join(kept))
+        return ""
     return " ".join(kept)
 
 
@@ -301,21 +320,19 @@ def _fault(sentence: str) -> str | None:
     words = sentence.split()
     if _URL.search(sentence):
         return "url"
-    if sentence.endswith(":"):
+    if _ANNOUNCED.search(sentence):
         return "introduction"
     if not _END.search(sentence):
         return "unfinished"
-    if len(words) < 3:
-        return "short"
     first = sentence.lstrip("\"'“‘([«—-– ")
     if first[:1].islower():
         return "fragment"
     if not first[:1].isalnum():
         return "symbols"
     symbols = sum(_SYMBOL.search(word.rstrip(".,;:!?)")) is not None for word in words)
-    letters = sum(map(str.isalpha, sentence))
-    if symbols > 0.2 * len(words) or letters < 0.7 * len(sentence):
+    readable = sum(char.isalpha() or char in " \"'“”‘’" for char in sentence)
+    if symbols > 0.2 * len(words) or readable < 0.8 * len(sentence) or _LATEX.search(sentence):
         return "symbols"
-    if sentence.count(",") > 0.45 * len(words):
+    if len(words) > 4 and sentence.count(",") > 0.6 * len(words):
         return "list"
     return None

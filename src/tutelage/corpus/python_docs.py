@@ -17,8 +17,8 @@ from tutelage.corpus.document import Document, Malformed, document_id
 from tutelage.corpus.fields import label_of
 from tutelage.corpus.prose import first_sentence
 
-# The packages Tutelage requires (a test holds this equal to pyproject.toml). Stated here so that the corpus is the
-# same whether Tutelage is installed or run from a checkout, and development tools do not change it.
+# The packages Tutelage requires (a test holds this equal to pyproject.toml). Stated here so that the corpus
+# is the same whether Tutelage is installed or run from a checkout, and development tools do not change it.
 REQUIRED = (
     "jinja2", "numpy", "pyarrow", "pydantic", "pyyaml", "resiliparse", "rich", "sacrebleu", "safetensors",
     "tokenizers", "torch", "typer", "zstandard",
@@ -121,11 +121,11 @@ def _topics(tree: ast.Module) -> Iterator[Document]:
     for node in tree.body:
         if isinstance(node, ast.Assign) and getattr(node.targets[0], "id", None) == "topics":
             for name, text in ast.literal_eval(node.value).items():
-                yield _document("python", name, "topic", text, None, "language")
+                yield _document("python", name, "topic", text, None, None)
 
 
 def _docstrings(tree: ast.AST, module: str, scope: str, package: str) -> Iterator[Document]:
-    """Docstrings of a module or class body, also below `if` and `try`; what is inside functions is private."""
+    """Docstrings of a module or class body, also below `if` and `try`, but not inside functions."""
     if isinstance(tree, ast.Module) and (text := ast.get_docstring(tree, clean=False)):
         yield _document(package, module, "module", text, None, label_of(module))
     for node in ast.iter_child_nodes(tree):

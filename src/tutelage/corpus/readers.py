@@ -46,13 +46,15 @@ class Reading:
 def input_files(source: str) -> list[InputFile]:
     """Files of a folder (sorted; the name of a first-level folder labels what is in it) or the single file.
 
-    Raises ConfigError where nothing is there or a single file is of no known kind, InputError for a folder without
-    a readable file.
+    Raises ConfigError where nothing is there or a single file is of no known kind, InputError for a folder
+    without a readable file.
     """
     root = Path(source).expanduser()
     if root.is_file():
         if not root.name.lower().endswith(SUFFIXES):
-            raise ConfigError(f"{source} is no kind of file that can be read", hint=f"known: {' '.join(SUFFIXES)}")
+            raise ConfigError(
+                f"{source} is no kind of file that can be read", hint=f"known: {' '.join(SUFFIXES)}"
+            )
         return [InputFile(root, root.name, None)]
     if not root.is_dir():
         raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
@@ -78,7 +80,9 @@ def read_file(file: InputFile, text_field: str, label_field: str) -> Reading:
             _read_jsonl(file, reading, text_field, label_field)
         else:
             text = file.path.read_bytes().decode("utf-8-sig")
-            reading.documents += _read_html(file, text) if name.endswith((".html", ".htm")) else _read_text(file, text)
+            reading.documents += (
+                _read_html(file, text) if name.endswith((".html", ".htm")) else _read_text(file, text)
+            )
     except UnicodeDecodeError as error:
         reading.malformed.append(Malformed(file.name, 0, f"not UTF-8 at byte {error.start}"))
     except (OSError, EOFError, zstandard.ZstdError, pa.ArrowException) as error:
@@ -109,7 +113,7 @@ def _read_text(file: InputFile, text: str) -> Iterator[Document]:
 
 
 def cut(text: str, longest: int = LONGEST_PART) -> list[str]:
-    """Cut a text at blank lines into parts of at most `longest` characters, so that a book gives many documents.
+    """Cut a text at blank lines into parts of at most `longest` characters: a book gives many documents.
 
     A paragraph is never cut, so one that is longer stands alone.
     """
@@ -144,7 +148,9 @@ def _read_jsonl(file: InputFile, reading: Reading, text_field: str, label_field:
             try:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as error:
-                reading.malformed.append(Malformed(file.name, number, f"not UTF-8 at byte {error.start} of the line"))
+                reading.malformed.append(
+                    Malformed(file.name, number, f"not UTF-8 at byte {error.start} of the line")
+                )
                 continue
             except (json.JSONDecodeError, RecursionError) as error:
                 if line.strip():
@@ -158,7 +164,9 @@ def _opened(path: Path) -> BinaryIO:
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.name.lower().endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
+        stream = zstandard.ZstdDecompressor().stream_reader(
+            path.open("rb"), read_across_frames=True, closefd=True
+        )
         return io.BufferedReader(stream)  # type: ignore[type-var, return-value]
     return path.open("rb")
 
@@ -212,7 +220,9 @@ def read_hub(source: str, text_field: str, label_field: str) -> Reading:
     """Documents of a Hugging Face dataset `hf:NAME[:SPLIT]` (default split: train). Raises ConfigError."""
     rows, name = _hub_dataset(source)
     if text_field not in rows.column_names:
-        raise ConfigError(f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}")
+        raise ConfigError(
+            f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}"
+        )
     names = getattr(rows.features.get(label_field), "names", None)  # class labels are stored as numbers
     reading = Reading()
     file = InputFile(Path(name), name, None)
@@ -221,7 +231,9 @@ def read_hub(source: str, text_field: str, label_field: str) -> Reading:
     return reading
 
 
-def _named_labels(rows: Iterable[dict[str, Any]], label_field: str, names: list[str] | None) -> Iterator[dict[str, Any]]:
+def _named_labels(
+    rows: Iterable[dict[str, Any]], label_field: str, names: list[str] | None
+) -> Iterator[dict[str, Any]]:
     for row in rows:
         if names and isinstance(row.get(label_field), int) and 0 <= row[label_field] < len(names):
             row = {**row, label_field: names[row[label_field]]}

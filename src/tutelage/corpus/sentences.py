@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import re
 
+
+def word_set(listed: str) -> frozenset[str]:
+    """A set of words written out in one string."""
+    return frozenset(listed.split())
+
+
 _BOUNDARY = re.compile(r"""[.!?]+["'”’)\]]*\s+(?=["'“‘(\[]*[A-Z0-9_])""")
 _WORD = re.compile(r"\w+(?:['’.-]\w+)*")
-_ABBREVIATIONS = frozenset(
-    "e.g i.e cf w.r.t a.k.a i.i.d vs etc al fig figs eq eqs no nos vol pp sec ch ed eds approx resp mr mrs ms dr prof st jr sr inc"
-    " ltd co dept ref refs ver incl sgt capt col gen rev hon messrs mme viz".split()
-)
+_ABBREVIATIONS = word_set("""
+    e.g i.e cf w.r.t a.k.a i.i.d vs etc al fig figs eq eqs no nos vol pp sec ch ed eds approx resp mr mrs
+    ms dr prof st jr sr inc ltd co dept ref refs ver incl sgt capt col gen rev hon messrs mme viz
+""")
 _INITIAL = re.compile(r"(?:[A-Z]\.)*[A-Z]")
 
 

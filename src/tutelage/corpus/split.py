@@ -18,7 +18,9 @@ def split(documents: list[Document], share: float, seed: int) -> tuple[list[Docu
 
     At least one document is held out where there are two or more.
     """
-    ranked = [(int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64, document) for document in documents]
+    ranked = [
+        (int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64, document) for document in documents
+    ]
     heldout = [document for rank, document in ranked if rank < share]
     if not heldout and len(documents) > 1:
         heldout = [min(ranked, key=lambda pair: pair[0])[1]]
@@ -29,7 +31,8 @@ def split(documents: list[Document], share: float, seed: int) -> tuple[list[Docu
 def leaked(train: list[Document], heldout: list[Document]) -> list[float]:
     """For each held-out document the share of it that stands in training documents, 0 to 1.
 
-    The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur there whole.
+    The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur
+    there whole.
     """
     seen, _ = grams(hash_words([document.text for document in train]), _GRAM)
     hashes = hash_words([document.text for document in heldout])

@@ -1,4 +1,4 @@
-"""The corpus stage: read, clean, reduce to prose, take out duplicates, split, take out leaks, write, account."""
+"""The corpus stage: read, clean, reduce to prose, deduplicate, split, take out leaks, write, account."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from tutelage.corpus.card import EXAMPLES, Removal, Step, make_card, make_step, render_card, shorten
+from tutelage.corpus.card import EXAMPLES, Removal, Step, make_card, make_step, render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import by_preference, exact_clusters, near_clusters
 from tutelage.corpus.document import Document, Malformed, write_documents
@@ -38,8 +38,8 @@ def build_corpus(
 ) -> dict[str, Any]:
     """Fill `out` with train.parquet, heldout.parquet, card.json and card.md; returns the main figures.
 
-    The files do not depend on `workers` (0: one per processor). Raises ConfigError for a source that is not there,
-    InputError for one that holds no usable text.
+    The files do not depend on `workers` (0: one per processor). Raises ConfigError for a source that is not
+    there, InputError for one that holds no usable text.
     """
     begin = time.perf_counter()
     timing: dict[str, float] = {}
@@ -67,15 +67,19 @@ def build_corpus(
         _refuse_nothing(documents, steps)
         lap("prose")
 
+        log.progress("duplicates and leaks", 0, 3, "steps")
         documents = _without_duplicates(documents, "exact", exact_clusters, steps)
         levels.append(("exact-deduplicated", documents))
+        log.progress("duplicates and leaks", 1, 3, "steps")
         near = partial(near_clusters, threshold=config.near_duplicate_threshold)
         documents = _without_duplicates(documents, "near", near, steps)
         levels.append(("near-deduplicated", documents))
         lap("duplicates")
 
+        log.progress("duplicates and leaks", 2, 3, "steps")
         train, heldout = split(documents, config.heldout, seed)
         heldout = _without_leaks(train, heldout, documents, steps)
+        log.progress("duplicates and leaks", 3, 3, "steps")
         if not heldout:
             log.warn("no document is held out: the corpus is too small, or repeats itself too much")
         lap("split")
@@ -236,7 +240,9 @@ def _to_prose(
     }
     steps.append(step)
     if total.bytes["not_english"] > 0.3 * step.bytes_in:
-        log.warn("much of the source does not read as English prose; set corpus.prose to false to keep it as it is")
+        log.warn(
+            "much of the source does not read as English prose; set corpus.prose to false to keep it as it is"
+        )
     return kept
 
 
@@ -261,7 +267,8 @@ def _refuse_nothing(documents: list[Document], steps: list[Step]) -> None:
         last = steps[-1]
         most = max(last.removed, key=lambda reason: (last.removed[reason], reason))
         raise InputError(
-            f"nothing is left of {last.documents_in:,} documents after the step {last.name!r}, most went as {most!r}",
+            f"nothing is left of {last.documents_in:,} documents after the step {last.name!r};"
+            f" most went as {most!r}",
             hint="is it English prose? else set corpus.prose to false; see also corpus.min_words",
         )
 
@@ -296,7 +303,7 @@ def _without_leaks(
         for document, share in zip(heldout, shares, strict=True)
         if is_leaked(share)
     ]
-    what = "Held-out documents of which more than half (8-grams or whole sentences) stands in training documents."
+    what = "Held-out documents go if more than half (8-grams or whole sentences) stands in training ones."
     steps.append(make_step("leaks", what, documents, train + kept, gone))
     return kept
 
@@ -320,4 +327,3 @@ def _measure(
 def _copying(jobs: Sequence[tuple[str, list[Document]]], share: float, seed: int) -> dict[str, Any]:
     ((level, documents),) = jobs
     return copying(level, documents, share, seed)
-
