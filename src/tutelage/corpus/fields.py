@@ -22,7 +22,7 @@ FIELDS: dict[str, str] = {
         numpy.polynomial numpy.fft numpy.linalg numpy.random numpy._core.umath torch.distributions
         torch.fft torch.linalg torch.special
     """,
-    "graphs": "networkx graphlib sympy.categories torch.fx.graph torch.fx.passes",
+    "graphs": "networkx graphlib",
     "files": """
         os pathlib shutil tempfile zipfile tarfile fsspec io _pyio glob fnmatch filecmp fileinput gzip
         bz2 lzma zipimport mmap posixpath ntpath genericpath stat filelock portalocker _compression zipp

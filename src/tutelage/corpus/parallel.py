@@ -20,7 +20,7 @@ Result = TypeVar("Result")
 @contextmanager
 def pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
     """A pool of `workers` processes (0: one per processor it may use), or None for this process alone."""
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or _processors()
     if workers == 1:
         yield None
         return
@@ -35,6 +35,11 @@ def pool(workers: int) -> Iterator[ProcessPoolExecutor | None]:
             yield executor
         finally:
             executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _processors() -> int:
+    # Not every system can say what this process may use.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _start(parent: int) -> None:
