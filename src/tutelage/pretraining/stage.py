@@ -57,9 +57,7 @@ def pretrain(
     objective = NextToken(rows, token_bytes, tok.eos_id)
     log.emit("model", parameters=decoder.num_parameters(), train_tokens=rows["train"].num_tokens,
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip
-    result = train(
-        decoder, objective, config.training, work, log, seed, first_loss=math.log(shape.vocab_size)
-    )
+    result = train(decoder, objective, config.training, work, log, seed, first_loss=math.log(shape.vocab_size))
     decoder.to("cpu")
     save_model(decoder, out)
     tok.save(out)

@@ -53,9 +53,7 @@ def open_artifact(path: Path, verify: bool = False) -> Artifact:
     except FileNotFoundError:
         raise InputError(f"{path} is not an artifact: it has no {MANIFEST}") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
-        raise DamagedError(
-            f"{path / MANIFEST} is damaged", hint="remove the directory and run again"
-        ) from None
+        raise DamagedError(f"{path / MANIFEST} is damaged", hint="remove the directory and run again") from None
     for name, record in manifest["files"].items():
         file = path / name
         # Size is checked always, content on demand: a cached run must stay a matter of seconds.

@@ -29,7 +29,9 @@ class Batch:
         return self.tokens.shape[0]
 
     def to(self, device: torch.device) -> Batch:
-        move = lambda tensor: tensor.to(device, non_blocking=True)  # noqa: E731
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
         return Batch(
             move(self.tokens),
             move(self.positions),

@@ -109,9 +109,7 @@ def _flatten(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Tensor]
     return tensors, scalars
 
 
-def _restore(
-    optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], scalars: dict[str, Any]
-) -> None:
+def _restore(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
     for number, optimizer in enumerate(optimizers):
         state: dict[int, dict[str, Any]] = {}
         for name, value in {**tensors, **scalars}.items():

@@ -44,7 +44,5 @@ class TrainingConfig(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.batch_rows % self.accumulation:
-            raise ValueError(
-                f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})"
-            )
+            raise ValueError(f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})")
         return self

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
 import signal
 import threading
 import time
@@ -18,7 +17,7 @@ import torch
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import ConfigError, Interrupted, TrainingError
-from tutelage.store.events import EventLog
+from tutelage.store.events import EventLog, plain
 from tutelage.store.hashing import sha256_json
 from tutelage.training.checkpoint import load_latest, save_checkpoint
 from tutelage.training.config import TrainingConfig
@@ -90,6 +89,8 @@ def train(
 
     with _stop_requested() as stop:
         while step < steps:
+            if _validation_due(config, step, result):
+                _validate(model, objective, config, step, result, log, autocast, config.validation_rows)
             rate = learning_rate(config, step, steps)
             batch = next(batches).to(device)
             losses = []
@@ -113,7 +114,7 @@ def train(
             now = time.monotonic()
             logged = step % config.log_every == 0 or step in (1, steps)
             if logged:
-                result.curve.append({"step": step, **figures, "lr": rate, "grad_norm": norm})
+                result.curve.append(plain({"step": step, **figures, "lr": rate, "grad_norm": norm}))
             if logged or now - last_log > 1:
                 last_log = now
                 log.emit("step", step=step, total=steps, **figures, lr=rate, grad_norm=norm, tokens=result.tokens,
@@ -124,11 +125,7 @@ def train(
                     f"stopped at step {step} of {steps}; the checkpoint is kept",
                     hint="run the same command again to go on",
                 )
-            if config.validate_every and step % config.validate_every == 0 and step < steps:
-                if now - last_save >= config.checkpoint_seconds:  # saved before any evaluation
-                    checkpoint()
-                _validate(model, objective, config, step, result, log, autocast, config.validation_rows)
-            if step < steps and time.monotonic() - last_save >= config.checkpoint_seconds:
+            if step < steps and now - last_save >= config.checkpoint_seconds:
                 checkpoint()
         if state.sample > 0 and steps > 0:
             checkpoint()
@@ -137,7 +134,6 @@ def train(
     result.timing = {
         "seconds": round(elapsed, 2),
         "tokens_per_second": round((result.tokens - tokens_before) / max(elapsed, 1e-9), 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     model.eval()
     return result
@@ -154,8 +150,7 @@ def evaluate_objective(
     model.eval()
     device = next(model.parameters()).device
     losses = [
-        objective.loss(model, batch.to(device))
-        for batch in ordered_batches(objective.rows[split], batch_rows, limit)
+        objective.loss(model, batch.to(device)) for batch in ordered_batches(objective.rows[split], batch_rows, limit)
     ]
     model.train(was_training)
     return _figures(losses)
@@ -175,9 +170,16 @@ def _validate(
     with autocast:
         figures = evaluate_objective(model, objective, "validation", rows, limit)
     if figures:
-        result.curve.append({"step": step, "validation": figures})
+        result.curve.append(plain({"step": step, "validation": figures}))
         log.emit("validation", step=step, total=result.steps, **figures)
     return figures
+
+
+def _validation_due(config: TrainingConfig, step: int, result: TrainResult) -> bool:
+    """Asked at the start of a step, so that a run resumed right there validates exactly once."""
+    if not config.validate_every or not step or step % config.validate_every:
+        return False
+    return not any(point["step"] == step and "validation" in point for point in result.curve[-2:])
 
 
 def _figures(losses: list[Loss]) -> dict[str, float]:
@@ -211,9 +213,7 @@ def _update(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
 def _skip(step: int, result: TrainResult, state: DataState, config: TrainingConfig, log: EventLog) -> None:
     result.skipped.append(step)
     first = state.sample - config.batch_rows
-    log.warn(
-        f"step {step + 1}: loss or gradient is not finite; rows {first} to {state.sample - 1} are skipped"
-    )
+    log.warn(f"step {step + 1}: loss or gradient is not finite; rows {first} to {state.sample - 1} are skipped")
     if result.skipped[-MAX_SKIPPED_IN_A_ROW:] == list(range(step - MAX_SKIPPED_IN_A_ROW + 1, step + 1)):
         raise TrainingError(
             f"the loss was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row (last: step {step + 1})",
@@ -231,9 +231,7 @@ def _check_first_loss(loss: float, expected: float) -> None:
 
 def _fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int) -> str:
     settings = {key: value for key, value in config.plain().items() if key not in _NOT_IN_FINGERPRINT}
-    return sha256_json(
-        [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed]
-    )
+    return sha256_json([objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed])
 
 
 def _resume(

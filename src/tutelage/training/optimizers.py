@@ -46,9 +46,7 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     groups = [group for group in groups if group["params"]]
     if groups:
         betas = (config.beta1, config.beta2)
-        optimizers.append(
-            torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True)
-        )
+        optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True))
     return optimizers
 
 
@@ -58,7 +56,6 @@ def freeze(model: DecoderLM, blocks: int) -> None:
         raise ConfigError(f"freeze_blocks is {blocks} but the model has {model.config.num_layers} blocks")
     for name, parameter in model.named_parameters():
         frozen = blocks > 0 and (
-            name == "embed_tokens.weight"
-            or any(name.startswith(f"layers.{block}.") for block in range(blocks))
+            name == "embed_tokens.weight" or any(name.startswith(f"layers.{block}.") for block in range(blocks))
         )
         parameter.requires_grad_(not frozen)

@@ -1,4 +1,4 @@
-"""Where a run stands in its data: (seed, epoch, sample counter) and a permutation that is computed, not stored."""
+"""A run's place in its data: (seed, epoch, sample counter) and a permutation computed, not stored."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class DataState:
 
 
 def permuted(index: NDArray[np.int64], size: int, key: str) -> NDArray[np.int64]:
-    """Image of `index` under a pseudo-random permutation of range(size): a Feistel network with cycle walking.
+    """Image of `index` under a pseudo-random permutation of range(size): Feistel network, cycle walking.
 
     Any part of an epoch's order can be computed without the rest, on any rank, after any number of steps.
     """
@@ -55,7 +55,7 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def row_numbers(rows: int, state: DataState, count: int) -> NDArray[np.int64]:
-    """The next `count` row numbers from `state`, across the borders of epochs; each epoch has its own order."""
+    """The next `count` row numbers from `state`, across epochs; each epoch has its own order."""
     samples = np.arange(state.sample, state.sample + count, dtype=np.int64)
     numbers = np.empty(count, np.int64)
     for epoch in np.unique(samples // rows):
