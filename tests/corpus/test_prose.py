@@ -30,9 +30,7 @@ def test_cleaning_is_idempotent_on_hard_characters(text: str) -> None:
 
 
 def test_cleaning_golden() -> None:
-    assert (
-        clean_text("e\u0301te\u0301 \t\r\n\r\n\r\n\r\nx\x00\u00adyz\u2028end\ufeff  \n") == "été\n\nxyz\nend"
-    )
+    assert clean_text("e\u0301te\u0301 \t\r\n\r\n\r\n\r\nx\x00\u00adyz\u2028end\ufeff  \n") == "été\n\nxyz\nend"
 
 
 @given(st.text(st.sampled_from(list("aT. \n:`*-=>|#[](){}_\"'1,"))))
@@ -95,10 +93,7 @@ def test_a_title_above_a_sentence_is_not_joined_to_it() -> None:
 
 
 def test_notes_keep_their_text() -> None:
-    assert (
-        reduce_to_prose(".. note::\n\n    The list is sorted in place.").text
-        == "The list is sorted in place."
-    )
+    assert reduce_to_prose(".. note::\n\n    The list is sorted in place.").text == "The list is sorted in place."
     assert reduce_to_prose("Note: The list is sorted in place.").text == "The list is sorted in place."
 
 

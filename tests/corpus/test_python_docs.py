@@ -71,10 +71,7 @@ def test_names_kinds_and_signatures(documents: dict[str | None, Document]) -> No
 
 def test_text_and_summary(documents: dict[str | None, Document]) -> None:
     walk = documents["pack.tools.walk"]
-    assert (
-        walk.text.startswith("Walk over ``graph``.\n\nParameters\n-----")
-        and walk.summary == "Walk over graph."
-    )
+    assert walk.text.startswith("Walk over ``graph``.\n\nParameters\n-----") and walk.summary == "Walk over graph."
     assert documents["pack.tools.Graph"].summary == "A graph of nodes and edges."
     assert documents["pack.tools.Graph.empty"].summary is None  # a signature is no summary
     assert documents["pack.tools.Graph.wait"].summary is None  # nor is one word
@@ -124,9 +121,7 @@ def test_files_of_this_python() -> None:
     assert len({file.path for file in files}) == len(files)
 
 
-@pytest.mark.parametrize(
-    "name", ["a/tests/b.py", "test_x.py", "a/x_test.py", "conftest.py", "idlelib/idle_test/a.py"]
-)
+@pytest.mark.parametrize("name", ["a/tests/b.py", "test_x.py", "a/x_test.py", "conftest.py", "idlelib/idle_test/a.py"])
 def test_test_modules(name: str) -> None:
     assert is_test(name) and not is_test("numpy/testing/utils.py")
 

@@ -48,9 +48,7 @@ def test_cut_never_cuts_a_paragraph() -> None:
 
 def test_html_main_content_and_title(tmp_path: Path) -> None:
     body = "<p>" + "The long story of a small model that was raised on two cores is told here. " * 6 + "</p>"
-    page = (
-        f"<html><head><title>A &amp; B</title></head><body><nav>Menu</nav><main>{body}</main></body></html>"
-    )
+    page = f"<html><head><title>A &amp; B</title></head><body><nav>Menu</nav><main>{body}</main></body></html>"
     (tmp_path / "a.html").write_text(page, encoding="utf-8")
     (document,) = read(tmp_path / "a.html").documents
     assert document.name == "A & B" and "long story" in document.text and "<p>" not in document.text
@@ -70,9 +68,7 @@ ROWS = [
 @pytest.mark.parametrize("suffix", [".jsonl", ".jsonl.gz", ".jsonl.zst"])
 def test_json_lines(tmp_path: Path, suffix: str) -> None:
     data = "".join(json.dumps(row) + "\n" for row in ROWS).encode()
-    packed = {".jsonl": data, ".jsonl.gz": gzip.compress(data), ".jsonl.zst": zstandard.compress(data)}[
-        suffix
-    ]
+    packed = {".jsonl": data, ".jsonl.gz": gzip.compress(data), ".jsonl.zst": zstandard.compress(data)}[suffix]
     path = tmp_path / f"rows{suffix}"
     path.write_bytes(packed)
     reading = read(path)
@@ -87,14 +83,11 @@ def test_json_lines(tmp_path: Path, suffix: str) -> None:
 def test_malformed_lines_are_named_and_cost_only_themselves(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_bytes(
-        b'{"text": "Good."}\n{"text": "cut\n\n[1, 2]\n{"txt": "no"}\n{"text": 5}\n'
-        b'{"text": "\xff"}\n{"text": "Last."}'
+        b'{"text": "Good."}\n{"text": "cut\n\n[1, 2]\n{"txt": "no"}\n{"text": 5}\n{"text": "\xff"}\n{"text": "Last."}'
     )
     reading = read(path)
     assert [document.text for document in reading.documents] == ["Good.", "Last."]
-    assert [(place.file, place.line) for place in reading.malformed] == [
-        ("rows.jsonl", n) for n in (2, 4, 5, 6, 7)
-    ]
+    assert [(place.file, place.line) for place in reading.malformed] == [("rows.jsonl", n) for n in (2, 4, 5, 6, 7)]
     whys = [place.why for place in reading.malformed]
     assert whys[0].startswith("not JSON") and whys[1] == "not a JSON object" and "no 'text'" in whys[2]
     assert "not a string" in whys[3] and "not UTF-8" in whys[4]

@@ -177,9 +177,7 @@ def test_identity_is_of_content_not_of_place(tmp_path: Path) -> None:
 def test_progress_and_warnings_are_told(source: Path, tmp_path: Path) -> None:
     events: list[dict[str, Any]] = []
     build_corpus(CorpusConfig(source=str(source)), tmp_path, EventLog(listeners=(events.append,)), 1, 1)
-    last = {
-        event["what"]: (event["done"], event["total"]) for event in events if event["event"] == "progress"
-    }
+    last = {event["what"]: (event["done"], event["total"]) for event in events if event["event"] == "progress"}
     assert {"read", "prose", "duplicates and leaks", "measure selection"} <= set(last)
     assert all(done == total for done, total in last.values())
     warnings = [event["message"] for event in events if event["event"] == "warning"]
@@ -214,8 +212,10 @@ def test_foreign_prose_is_kept_when_asked(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "settings",
-    [{"heldout": 0}, {"heldout": 1}, {"min_words": 0}, {"near_duplicate_threshold": 0}, {"source": " "},
-     {"source": "hf:"},     {"packages": "all"}, {"text_field": ""}, {"max_documents": -1}, {"sourc": "python"}],
+    [
+        {"heldout": 0}, {"heldout": 1}, {"min_words": 0}, {"near_duplicate_threshold": 0}, {"source": " "},
+        {"source": "hf:"}, {"packages": "all"}, {"text_field": ""}, {"max_documents": -1}, {"sourc": "python"},
+    ],
 )  # fmt: skip
 def test_wrong_settings(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError):
