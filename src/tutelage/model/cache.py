@@ -24,9 +24,7 @@ class KVCache:
     values: list[Tensor]
 
     @classmethod
-    def empty(
-        cls, config: ModelConfig, rows: int, length: int, dtype: torch.dtype, device: torch.device
-    ) -> Self:
+    def empty(cls, config: ModelConfig, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> Self:
         shape = (rows, config.num_kv_heads, length, config.dim_per_head)
         layers = range(config.num_layers)
         return cls(

@@ -122,9 +122,7 @@ class DecoderLM(nn.Module):
         """Class logits [..., num_labels], float32, of hidden states [..., hidden_size]."""
         return self.score(hidden).float()
 
-    def forward(
-        self, tokens: Tensor, positions: Tensor | None = None, documents: Tensor | None = None
-    ) -> Tensor:
+    def forward(self, tokens: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Next-token logits [B, T, vocab_size], float32."""
         return self.logits(self.hidden(tokens, positions, documents))
 

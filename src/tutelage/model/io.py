@@ -32,9 +32,7 @@ def save_model(model: DecoderLM, directory: Path) -> None:
     save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
 
 
-def load_model(
-    directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> DecoderLM:
+def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DecoderLM:
     """Build the decoder described by config.json and load its weights; nothing but safetensors is opened.
 
     Raises InputError for a directory that is no model or a family that is not known, DamagedError for weights

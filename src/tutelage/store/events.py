@@ -41,7 +41,7 @@ class EventLog:
         record: dict[str, Any] = {"event": event, "time": round(time.time(), 3)}
         if self.stage is not None:
             record["stage"] = self.stage
-        record.update({key: _plain(value) for key, value in fields.items()})
+        record.update({key: plain(value) for key, value in fields.items()})
         if self.path is not None:
             with self.path.open("a", encoding="utf-8") as file:
                 file.write(json.dumps(record, ensure_ascii=False, allow_nan=False) + "\n")
@@ -70,15 +70,16 @@ def read_events(path: Path) -> Iterator[dict[str, Any]]:
                 continue
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """JSON-ready copy of a value; a float that is not finite becomes its name, because JSON has none."""
     if isinstance(value, float):
         return value if value == value and abs(value) != float("inf") else str(value)
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if isinstance(value, Path):
         return str(value)
     if hasattr(value, "item") and callable(value.item):
-        return _plain(value.item())
+        return plain(value.item())
     return value

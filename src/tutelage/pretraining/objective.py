@@ -1,0 +1,54 @@
+"""The next-token objective over packed documents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from tutelage.model.decoder import DecoderLM
+from tutelage.training.batch import Batch
+from tutelage.training.objective import Loss, target_nll
+from tutelage.training.packing import Example, PackedRows, Segment, pack
+
+
+def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> list[Example]:
+    """Examples of token documents: each starts after the end-of-text token and learns to end with it.
+
+    A document longer than `length` is cut into pieces; a later piece is opened by the last token before it, so
+    every token is predicted exactly once.
+    """
+    examples = []
+    for ids in documents:
+        stream = [eos_id, *ids, eos_id]
+        for at in range(0, len(stream) - 1, length):
+            piece = stream[at : at + length + 1]
+            weights = [1.0] * (len(piece) - 1)
+            examples.append(Example([Segment(piece[:-1], piece[1:], weights)]))
+    return examples
+
+
+class NextToken:
+    """Mean negative log-likelihood of the next token; also bits per byte of the text, end-of-text not counted."""
+
+    name = "next token"
+
+    def __init__(self, rows: dict[str, PackedRows], token_bytes: Tensor, eos_id: int) -> None:
+        """token_bytes [vocab_size]: how many bytes of text each token stands for, int64."""
+        self.rows, self.token_bytes, self.eos_id = rows, token_bytes, eos_id
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+        nll, wanted = target_nll(model, batch)
+        targets = batch.targets[wanted]
+        text = targets != self.eos_id
+        bits = nll.detach()[text].sum() / math.log(2)
+        length = self.token_bytes.to(targets.device)[targets[text]].sum()
+        weight = torch.tensor(float(len(targets)), device=nll.device)
+        return Loss(nll.sum(), weight, {"bits_per_byte": (bits, length)})
+
+
+def pack_documents(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> PackedRows:
+    """Rows of whole documents (pieces of those longer than a row)."""
+    return pack(document_examples(documents, eos_id, length), length, pad_id=eos_id)

@@ -1,0 +1,57 @@
+"""The one batch layout: rows of packed tokens, for every objective."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """Packed rows; every tensor is [rows, length].
+
+    tokens, positions (within the document), documents (0 is padding, 1.. numbers the documents of a row) and
+    targets (what each position must predict) are int64; weights float32, 0 where nothing is to be learned.
+    extras: further per-position arrays of an objective, by name.
+    """
+
+    tokens: Tensor
+    positions: Tensor
+    documents: Tensor
+    targets: Tensor
+    weights: Tensor
+    extras: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return self.tokens.shape[0]
+
+    def to(self, device: torch.device) -> Batch:
+        def move(tensor: Tensor) -> Tensor:
+            return tensor.to(device, non_blocking=True)
+
+        return Batch(
+            move(self.tokens),
+            move(self.positions),
+            move(self.documents),
+            move(self.targets),
+            move(self.weights),
+            {name: move(value) for name, value in self.extras.items()},
+        )
+
+    def split(self, parts: int) -> list[Batch]:
+        """Cut into `parts` batches of equal rows (the last may be shorter)."""
+        size = -(-self.rows // parts)
+        return [
+            Batch(
+                self.tokens[at : at + size],
+                self.positions[at : at + size],
+                self.documents[at : at + size],
+                self.targets[at : at + size],
+                self.weights[at : at + size],
+                {name: value[at : at + size] for name, value in self.extras.items()},
+            )
+            for at in range(0, self.rows, size)
+        ]

@@ -1,0 +1,48 @@
+"""Settings of the training loop, the same for every objective."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tutelage.store.config import Config
+
+
+class TrainingConfig(Config):
+    """How long, how fast and in what order of magnitude a model is trained.
+
+    `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
+    equal parts. With `muon`, matrices inside the blocks are trained by Muon and the rest by AdamW, at one learning
+    rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2).
+    """
+
+    steps: int = Field(0, ge=0)
+    epochs: float = Field(1.0, gt=0)
+    batch_rows: int = Field(16, ge=1)
+    accumulation: int = Field(1, ge=1)
+    optimizer: Literal["adamw", "muon"] = "adamw"
+    learning_rate: float = Field(1e-3, gt=0)
+    schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"
+    warmup_steps: int = Field(20, ge=0)
+    decay_fraction: float = Field(0.3, ge=0, le=1)  # wsd: the last part of the run, decayed linearly
+    final_fraction: float = Field(0.05, ge=0, le=1)  # learning rate at the end, of the peak
+    weight_decay: float = Field(0.1, ge=0)
+    beta1: float = Field(0.9, ge=0, lt=1)
+    beta2: float = Field(0.98, ge=0, lt=1)
+    grad_clip: float = Field(1.0, gt=0)
+    freeze_blocks: int = Field(0, ge=0)  # embeddings and this many first blocks keep their weights
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    device: str = "auto"
+    threads: int = Field(0, ge=0)
+    checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
+    keep_checkpoints: int = Field(2, ge=1)
+    log_every: int = Field(10, ge=1)
+    validate_every: int = Field(0, ge=0)  # 0: only at the end
+    validation_rows: int = Field(64, ge=0)  # rows of each validation but the last, which takes all
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.batch_rows % self.accumulation:
+            raise ValueError(f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})")
+        return self

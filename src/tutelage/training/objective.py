@@ -1,0 +1,45 @@
+"""What the loop asks of an objective, and nothing more."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import torch.nn.functional as F
+from torch import Tensor
+
+from tutelage.model.decoder import DecoderLM
+from tutelage.training.batch import Batch
+from tutelage.training.packing import PackedRows
+
+
+@dataclass
+class Loss:
+    """A loss as a sum and the weight it must be divided by, so that parts of a batch can be added exactly.
+
+    metrics: name -> (sum, weight), both scalars without gradient.
+    """
+
+    sum: Tensor
+    weight: Tensor
+    metrics: dict[str, tuple[Tensor, Tensor]] = field(default_factory=dict)
+
+
+class Objective(Protocol):
+    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows no more."""
+
+    name: str
+    rows: dict[str, PackedRows]
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss: ...
+
+
+def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
+    """Negative log-likelihoods [n] of the weighted targets, float32, and the mask [rows, length] of where they are.
+
+    The head runs only where something is to be learned: an instruction batch pays for its answers alone.
+    """
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+    wanted = batch.weights > 0
+    logits = model.logits(hidden[wanted])
+    return F.cross_entropy(logits, batch.targets[wanted], reduction="none"), wanted

@@ -1,0 +1,61 @@
+"""Optimizers and parameter groups."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.model.decoder import DecoderLM
+from tutelage.store.errors import ConfigError
+from tutelage.training.config import TrainingConfig
+
+
+def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+    """Optimizers of all trainable parameters. Norms get no weight decay, nor do embeddings (OLMo 2, section 3)."""
+    freeze(model, config.freeze_blocks)
+    matrices: list[Tensor] = []
+    others: list[Tensor] = []
+    bare: list[Tensor] = []
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        if parameter.dim() < 2 or name == "embed_tokens.weight":
+            bare.append(parameter)
+        elif name.startswith("layers."):
+            matrices.append(parameter)
+        else:
+            others.append(parameter)
+    optimizers: list[torch.optim.Optimizer] = []
+    if config.optimizer == "muon" and matrices:
+        optimizers.append(
+            torch.optim.Muon(
+                matrices,
+                lr=config.learning_rate,
+                weight_decay=config.weight_decay,
+                momentum=0.95,
+                adjust_lr_fn="match_rms_adamw",
+            )
+        )
+        matrices = []
+    groups: list[dict[str, Any]] = [
+        {"params": matrices + others, "weight_decay": config.weight_decay},
+        {"params": bare, "weight_decay": 0.0},
+    ]
+    groups = [group for group in groups if group["params"]]
+    if groups:
+        betas = (config.beta1, config.beta2)
+        optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True))
+    return optimizers
+
+
+def freeze(model: DecoderLM, blocks: int) -> None:
+    """Keep the embeddings and the first `blocks` blocks as they are."""
+    if blocks > model.config.num_layers:
+        raise ConfigError(f"freeze_blocks is {blocks} but the model has {model.config.num_layers} blocks")
+    for name, parameter in model.named_parameters():
+        frozen = blocks > 0 and (
+            name == "embed_tokens.weight" or any(name.startswith(f"layers.{block}.") for block in range(blocks))
+        )
+        parameter.requires_grad_(not frozen)

@@ -1,0 +1,139 @@
+"""Packing: examples of any length into rows of one length, almost without padding, never cut."""
+
+from __future__ import annotations
+
+import bisect
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from tutelage.store.errors import InputError
+from tutelage.training.batch import Batch
+
+
+@dataclass
+class Segment:
+    """One document: lists of equal length. targets[t] is what position t must predict, where weights[t] > 0."""
+
+    tokens: Sequence[int]
+    targets: Sequence[int]
+    weights: Sequence[float]
+    extras: dict[str, Sequence[float]] = field(default_factory=dict)
+
+
+@dataclass
+class Example:
+    """Segments that must stay in one row (a chosen and a rejected answer, say); each is a document of its own."""
+
+    segments: list[Segment]
+
+    @property
+    def length(self) -> int:
+        return sum(len(segment.tokens) for segment in self.segments)
+
+
+@dataclass
+class PackedRows:
+    """Rows ready for training, as numpy arrays [rows, length] (compact dtypes; `batch` widens them)."""
+
+    tokens: NDArray[np.int32]
+    positions: NDArray[np.int32]
+    documents: NDArray[np.int32]
+    targets: NDArray[np.int32]
+    weights: NDArray[np.float32]
+    extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.tokens)
+
+    @property
+    def length(self) -> int:
+        return self.tokens.shape[1]
+
+    @property
+    def num_tokens(self) -> int:
+        """Tokens that belong to a document."""
+        return int((self.documents > 0).sum())
+
+    def batch(self, index: NDArray[np.int64]) -> Batch:
+        def wide(array: NDArray[np.int32]) -> torch.Tensor:
+            return torch.from_numpy(array[index].astype(np.int64))
+
+        return Batch(
+            wide(self.tokens),
+            wide(self.positions),
+            wide(self.documents),
+            wide(self.targets),
+            torch.from_numpy(self.weights[index]),
+            {name: torch.from_numpy(value[index]) for name, value in self.extras.items()},
+        )
+
+    def digest(self) -> str:
+        """Fingerprint of the content: a checkpoint belongs to the data it was made on."""
+        digest = hashlib.sha256(repr(self.tokens.shape).encode())
+        named = {"tokens": self.tokens, "documents": self.documents, "targets": self.targets}
+        for _, array in sorted({**named, "weights": self.weights, **self.extras}.items()):
+            digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRows:
+    """Pack examples into rows of `length` tokens by best fit on decreasing length.
+
+    Deterministic: equal input gives equal rows. Raises InputError if an example is longer than a row or there
+    are no examples; what to drop or cut is the caller's decision and must be counted there.
+    """
+    if not examples:
+        raise InputError("there is nothing to train on: no example was made from the data")
+    bins = _best_fit([example.length for example in examples], length)
+    names = sorted({name for example in examples for segment in example.segments for name in segment.extras})
+    shape = (len(bins), length)
+    rows = PackedRows(
+        tokens=np.full(shape, pad_id, np.int32),
+        positions=np.zeros(shape, np.int32),
+        documents=np.zeros(shape, np.int32),
+        targets=np.zeros(shape, np.int32),
+        weights=np.zeros(shape, np.float32),
+        extras={name: np.zeros(shape, np.float32) for name in names},
+    )
+    for row, members in enumerate(bins):
+        at, document = 0, 0
+        for member in members:
+            for segment in examples[member].segments:
+                document += 1
+                span = slice(at, at + len(segment.tokens))
+                rows.tokens[row, span] = segment.tokens
+                rows.positions[row, span] = np.arange(len(segment.tokens))
+                rows.documents[row, span] = document
+                rows.targets[row, span] = segment.targets
+                rows.weights[row, span] = segment.weights
+                for name, values in segment.extras.items():
+                    rows.extras[name][row, span] = values
+                at = span.stop
+    return rows
+
+
+def _best_fit(sizes: list[int], capacity: int) -> list[list[int]]:
+    """Bins of item numbers: each item, longest first, goes where the least room is left over."""
+    order = sorted(range(len(sizes)), key=lambda item: (-sizes[item], item))
+    bins: list[list[int]] = []
+    open_rooms: list[tuple[int, int]] = []  # (room left, bin number), sorted
+    for item in order:
+        size = sizes[item]
+        if size > capacity:
+            raise InputError(f"an example of {size} tokens does not fit a row of {capacity}")
+        at = bisect.bisect_left(open_rooms, (size, -1))
+        if at == len(open_rooms):
+            bins.append([item])
+            room, number = capacity - size, len(bins) - 1
+        else:
+            room, number = open_rooms.pop(at)
+            bins[number].append(item)
+            room -= size
+        if room > 0:
+            bisect.insort(open_rooms, (room, number))
+    return bins

@@ -1,0 +1,225 @@
+"""The loop: learning, exact accumulation, bit-exact resume after any stop, damaged checkpoints, bad steps."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import signal
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.pretraining.objective import NextToken, pack_documents
+from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
+from tutelage.store.events import EventLog
+from tutelage.training.batch import Batch
+from tutelage.training.checkpoint import verify
+from tutelage.training.config import TrainingConfig
+from tutelage.training.loop import evaluate_objective, train
+from tutelage.training.objective import Loss
+from tutelage.training.schedules import learning_rate
+
+
+def objective(seed: int = 0) -> NextToken:
+    generator = torch.Generator().manual_seed(seed)
+    documents = [
+        [(start + 3 * at) % 60 + 4 for at in range(length)]
+        for start, length in zip(
+            torch.randint(0, 60, (60,), generator=generator).tolist(),
+            torch.randint(3, 30, (60,), generator=generator).tolist(),
+            strict=True,
+        )
+    ]
+    rows = {"train": pack_documents(documents[:50], 0, 32), "validation": pack_documents(documents[50:], 0, 32)}
+    return NextToken(rows, torch.ones(64, dtype=torch.int64), 0)
+
+
+def config(**changes: object) -> TrainingConfig:
+    return TrainingConfig.parse(
+        {"steps": 12, "batch_rows": 4, "learning_rate": 5e-3, "warmup_steps": 2, "log_every": 1,
+         "checkpoint_seconds": 1000, "precision": "float32", "threads": 1, "validate_every": 4, **changes}
+    )  # fmt: skip
+
+
+def weights(model: DecoderLM) -> Tensor:
+    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
+
+
+class StopAfter(NextToken):
+    """Raises in the middle of a run, as a kill would."""
+
+    def __init__(self, inner: NextToken, calls: int, action: Callable[[], None]) -> None:
+        super().__init__(inner.rows, inner.token_bytes, inner.eos_id)
+        self.calls, self.action = calls, action
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+        self.calls -= 1
+        if self.calls == 0:
+            self.action()
+        return super().loss(model, batch)
+
+
+def crash() -> None:
+    raise RuntimeError("killed")
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_it_learns(tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str) -> None:
+    result = train(
+        DecoderLM(tiny), objective(), config(steps=60, optimizer=optimizer), tmp_path, log, 1, first_loss=math.log(64)
+    )
+    losses = [point["loss"] for point in result.curve if "loss" in point]
+    assert losses[0] == pytest.approx(math.log(64), rel=0.03)
+    assert losses[-1] < 0.7 * losses[0]
+    assert result.final["loss"] < 0.8 * losses[0]
+    assert result.tokens > 0
+
+
+@pytest.mark.parametrize("accumulation", [2, 4])
+def test_parts_of_a_batch_add_up_to_the_batch(
+    tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int
+) -> None:
+    whole, parts = DecoderLM(tiny), DecoderLM(tiny)
+    one = train(whole, objective(), config(steps=3), tmp_path / "1", log, 1)
+    two = train(parts, objective(), config(steps=3, accumulation=accumulation), tmp_path / "2", log, 1)
+    assert torch.allclose(weights(whole), weights(parts), atol=2e-5)
+    assert one.final["loss"] == pytest.approx(two.final["loss"], abs=1e-5)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("calls", [2, 5, 6, 11])
+def test_a_killed_run_goes_on_bit_for_bit(
+    tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str, calls: int
+) -> None:
+    settings = config(checkpoint_seconds=0, optimizer=optimizer)
+    straight, broken = DecoderLM(tiny), DecoderLM(tiny)
+    expected = train(straight, objective(), settings, tmp_path / "straight", log, 1)
+    with pytest.raises(RuntimeError):
+        train(broken, StopAfter(objective(), calls, crash), settings, tmp_path / "broken", log, 1)
+    again = DecoderLM(tiny, seed=99)  # what it starts from must not matter: the checkpoint decides
+    result = train(again, objective(), settings, tmp_path / "broken", log, 1)
+    assert torch.equal(weights(again), weights(straight))
+    assert result.curve == expected.curve and result.tokens == expected.tokens
+
+
+def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    stopping = StopAfter(objective(), 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(Interrupted, match="step 4 of 12"):
+        train(DecoderLM(tiny), stopping, config(validate_every=3), tmp_path / "a", log, 1)
+    again, straight = DecoderLM(tiny), DecoderLM(tiny)
+    train(again, objective(), config(validate_every=3), tmp_path / "a", log, 1)
+    train(straight, objective(), config(validate_every=3), tmp_path / "b", log, 1)
+    assert torch.equal(weights(again), weights(straight))
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+def test_a_flipped_byte_is_found_and_the_checkpoint_before_used(tiny: ModelConfig, tmp_path: Path, name: str) -> None:
+    seen: list[dict[str, object]] = []
+    log = EventLog(listeners=(seen.append,))
+    settings = config(checkpoint_seconds=0)
+    with pytest.raises(RuntimeError):
+        train(DecoderLM(tiny), StopAfter(objective(), 8, crash), settings, tmp_path / "a", log, 1)
+    newest = sorted((tmp_path / "a" / "checkpoints").glob("step-*"))[-1]
+    content = bytearray((newest / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (newest / name).write_bytes(content)
+    with pytest.raises(DamagedError):
+        verify(newest)
+    again, straight = DecoderLM(tiny), DecoderLM(tiny)
+    train(again, objective(), settings, tmp_path / "a", log, 1)
+    train(straight, objective(), settings, tmp_path / "b", log, 1)
+    assert torch.equal(weights(again), weights(straight))
+    assert any(event["event"] == "warning" and newest.name in str(event["message"]) for event in seen)
+
+
+def test_checkpoints_of_another_run_are_refused(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    with pytest.raises(RuntimeError):
+        train(DecoderLM(tiny), StopAfter(objective(), 4, crash), config(checkpoint_seconds=0), tmp_path, log, 1)
+    with pytest.raises(ConfigError, match="other data or settings"):
+        train(DecoderLM(tiny), objective(), config(checkpoint_seconds=0, learning_rate=1e-4), tmp_path, log, 1)
+
+
+def test_only_the_last_checkpoints_are_kept(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    train(DecoderLM(tiny), objective(), config(checkpoint_seconds=0, keep_checkpoints=2), tmp_path, log, 1)
+    assert [path.name for path in sorted((tmp_path / "checkpoints").glob("step-*"))] == [
+        "step-00000011", "step-00000012"]  # fmt: skip
+    assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000012\n"
+
+
+class Poisoned(NextToken):
+    """A loss that is not finite for chosen rows."""
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+        loss = super().loss(model, batch)
+        bad = bool((batch.tokens[:, 1] == int(self.rows["train"].tokens[0, 1])).any()) and model.training
+        return Loss(loss.sum * math.nan, loss.weight, loss.metrics) if bad else loss
+
+
+def test_a_bad_batch_is_skipped_and_named(tiny: ModelConfig, tmp_path: Path) -> None:
+    seen: list[dict[str, object]] = []
+    inner = objective()
+    model = DecoderLM(tiny)
+    result = train(
+        model, Poisoned(inner.rows, inner.token_bytes, 0), config(batch_rows=1, steps=30), tmp_path,
+        EventLog(listeners=(seen.append,)), 1,
+    )  # fmt: skip
+    assert 0 < len(result.skipped) < 30
+    assert torch.isfinite(weights(model)).all()
+    assert sum("not finite" in str(event.get("message")) for event in seen) == len(result.skipped)
+
+
+def test_a_loss_that_stays_bad_and_a_wrong_first_loss_are_errors(
+    tiny: ModelConfig, tmp_path: Path, log: EventLog
+) -> None:
+    with torch.no_grad():
+        broken = DecoderLM(tiny)
+        broken.norm.weight.fill_(math.nan)
+    with pytest.raises(TrainingError, match="in a row"):
+        train(broken, objective(), config(), tmp_path / "a", log, 1)
+    with pytest.raises(TrainingError, match="before any learning"):
+        train(DecoderLM(tiny), objective(), config(), tmp_path / "b", log, 1, first_loss=9.0)
+
+
+def test_bfloat16_trains_too(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    result = train(DecoderLM(tiny), objective(), config(steps=30, precision="bfloat16"), tmp_path, log, 1)
+    assert result.final["loss"] < math.log(64)
+
+
+def test_frozen_blocks_stay(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    model = DecoderLM(tiny)
+    before = model.layers[0].mlp.up_proj.weight.clone()
+    last = model.layers[1].mlp.up_proj.weight.clone()
+    train(model, objective(), config(freeze_blocks=1), tmp_path, log, 1)
+    assert torch.equal(model.layers[0].mlp.up_proj.weight, before)
+    assert not torch.equal(model.layers[1].mlp.up_proj.weight, last)
+
+
+def test_bits_per_byte_counts_text_only(tiny: ModelConfig) -> None:
+    uniform = DecoderLM(tiny)
+    with torch.no_grad():
+        uniform.embed_tokens.weight.zero_()
+    figures = evaluate_objective(uniform, objective(), "train")
+    assert figures["loss"] == pytest.approx(math.log(64), rel=1e-5)
+    assert figures["bits_per_byte"] == pytest.approx(6.0, rel=1e-5)  # log2(64) bits for tokens of one byte
+
+
+@pytest.mark.parametrize("schedule", ["cosine", "wsd", "linear", "constant"])
+def test_schedules_warm_up_and_end_where_they_should(schedule: str) -> None:
+    settings = config(schedule=schedule, warmup_steps=10, final_fraction=0.1, learning_rate=1.0)
+    rates = [learning_rate(settings, step, 100) for step in range(101)]
+    assert rates[0] == pytest.approx(1 / 11) and max(rates) == pytest.approx(1.0)
+    assert rates[100] == pytest.approx(1.0 if schedule == "constant" else 0.1)
+    assert all(one >= two - 1e-12 for one, two in pairwise(rates[10:]))
+
+
+def test_state_is_plain_json(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    train(DecoderLM(tiny), objective(), config(), tmp_path, log, 1)
+    state = json.loads((tmp_path / "checkpoints" / "step-00000012" / "state.json").read_text())
+    assert state["sample"] == 48 and state["step"] == 12
