@@ -170,9 +170,7 @@ def _render(
     pieces = parts[::2]
     order = [int("".join(str(ord(digit) - _ZERO) for digit in number)) for number in parts[1::2]]
     if any(_PRIVATE.search(piece) for piece in pieces):
-        raise InputError(
-            "the chat template alters the content of a message", hint="it cannot be rendered safely"
-        )
+        raise InputError("the chat template alters the content of a message", hint="it cannot be rendered safely")
     for index, message in enumerate(messages):
         if (count := order.count(index)) != 1:
             what = "drops" if count == 0 else f"repeats ({count} times)"

@@ -42,9 +42,7 @@ def measure(
         if progress is not None:
             progress(min(start + _BATCH, len(texts)), len(texts))
     tokens = int(counts.sum())
-    lengths = np.array(
-        [len(tok.token_bytes(index)) if tok.has(index) else 0 for index in range(tok.vocab_size)]
-    )
+    lengths = np.array([len(tok.token_bytes(index)) if tok.has(index) else 0 for index in range(tok.vocab_size)])
     numbers = {
         "vocab_size": tok.vocab_size,
         "texts": len(texts),
@@ -76,17 +74,13 @@ def pieces(tok: Tokenizer, text: str) -> list[str]:
     return [_shown(tok, index) for index in tok.encode(text)]
 
 
-def _vocabulary(
-    tok: Tokenizer, counts: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]
-) -> dict[str, list[str]]:
+def _vocabulary(tok: Tokenizer, counts: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> dict[str, list[str]]:
     ids = np.arange(len(counts))
     ordinary = np.array([index not in tok.control_ids for index in range(len(counts))]) & (lengths > 0)
     return {
         "longest": [_shown(tok, int(index)) for index in np.lexsort((ids, -lengths * ordinary))[:_EXAMPLES]],
         "commonest": [_shown(tok, int(index)) for index in np.lexsort((ids, -counts))[:_EXAMPLES]],
-        "unused": [
-            _shown(tok, int(index)) for index in ids[ordinary & (counts == 0) & (lengths > 1)][:_EXAMPLES]
-        ],
+        "unused": [_shown(tok, int(index)) for index in ids[ordinary & (counts == 0) & (lengths > 1)][:_EXAMPLES]],
     }
 
 

@@ -56,18 +56,14 @@ def _message_from_plain(index: int, item: Any) -> Message:
     if isinstance(item, Message):
         return item
     if not isinstance(item, dict):
-        raise InputError(
-            f"messages[{index}] must be an object with role and content, got {type(item).__name__}"
-        )
+        raise InputError(f"messages[{index}] must be an object with role and content, got {type(item).__name__}")
     missing = [key for key in ("role", "content") if key not in item]
     if missing:
         raise InputError(f"messages[{index}] lacks {' and '.join(missing)}")
     unknown = sorted(str(key) for key in item if key not in ("role", "content"))
     if unknown:
         # Dropping a field the sender relied on would be worse than refusing it.
-        raise InputError(
-            f"messages[{index}] has unknown fields: {', '.join(unknown)}", hint="allowed: role, content"
-        )
+        raise InputError(f"messages[{index}] has unknown fields: {', '.join(unknown)}", hint="allowed: role, content")
     try:
         return Message(item["role"], item["content"])
     except InputError as error:

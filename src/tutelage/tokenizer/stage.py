@@ -22,9 +22,7 @@ from tutelage.tokenizer.train import is_lossless, train
 _ROWS = 4096
 
 
-def train_tokenizer(
-    config: TokenizerConfig, corpus: Path, out: Path, log: EventLog, seed: int
-) -> dict[str, Any]:
+def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: EventLog, seed: int) -> dict[str, Any]:
     """Train on `corpus/train.parquet`, measure on `heldout.parquet`, fill `out`; returns the main figures.
 
     Writes tokenizer.json, tokenizer_config.json, chat_template.jinja and measures.json. A corpus larger than
@@ -49,18 +47,16 @@ def train_tokenizer(
         out / "measures.json",
         {
             "method": config.method,
-            "split": config.split,
+            "split": config.chosen_split,
             "lossless": is_lossless(config),
             "trained_on": facts,
             "measured_on": measured_on,
             **numbers,
-            "example": {"text": example, "tokens": pieces(made, example)},
+            "example": pieces(made, example),
         },
     )
     if numbers["round_trip_failures"] and is_lossless(config):
-        raise InputError(
-            f"{numbers['round_trip_failures']} held-out texts do not survive encoding and decoding"
-        )
+        raise InputError(f"{numbers['round_trip_failures']} held-out texts do not survive encoding and decoding")
     figures = ("vocab_size", "bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share")
     return {
         **{key: numbers[key] for key in figures},
@@ -100,9 +96,7 @@ def _columns(path: Path) -> Iterator[Any]:
     try:
         file = pq.ParquetFile(path)
         if "text" not in file.schema_arrow.names:
-            raise InputError(
-                f"{path} has no column 'text'", hint=f"columns: {', '.join(file.schema_arrow.names)}"
-            )
+            raise InputError(f"{path} has no column 'text'", hint=f"columns: {', '.join(file.schema_arrow.names)}")
         for batch in file.iter_batches(batch_size=_ROWS, columns=["text"]):
             yield batch.column(0)
     except (pa.ArrowInvalid, OSError) as error:

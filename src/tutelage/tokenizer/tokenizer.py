@@ -43,9 +43,7 @@ class Tokenizer:
             self._control = _instance(definition)
         except Exception as error:
             raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
-        self.special_tokens = {
-            key: text for key in _NAMED if (text := _text_of(settings.get(key))) is not None
-        }
+        self.special_tokens = {key: text for key in _NAMED if (text := _text_of(settings.get(key))) is not None}
         self.bos_id = self._id_named("bos_token")
         eos_id = self._id_named("eos_token")
         if eos_id is None:
@@ -61,9 +59,7 @@ class Tokenizer:
         # What the model says for unknown text must stay reachable from text.
         special.discard(_unknown_token(data["model"]))
         control = special | {self.id_to_token(index) for index in marks}
-        self.control_ids = frozenset(
-            index for text in control if (index := self.token_to_id(text)) is not None
-        )
+        self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
         self._plain = _instance(json.dumps(_without_control(data, control)))
         self._plain.encode_special_tokens = True
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
@@ -205,8 +201,7 @@ def _without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
     if "merges" in model:
         model["merges"] = [merge for merge in model["merges"] if not _touches(merge, control)]
     added = [
-        token
-        | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
+        token | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
         for token in data["added_tokens"]
     ]
     return data | {"model": model, "added_tokens": added}

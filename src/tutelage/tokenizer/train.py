@@ -61,7 +61,7 @@ def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_by
         "model_max_length": 1_000_000_000,
     }
     made = Tokenizer(library.to_str(pretty=True) + "\n", settings, CHATML)
-    if made.vocab_size < config.vocab_size and config.method != "char":
+    if made.vocab_size < config.vocab_size and config.method not in ("byte", "char"):
         log.warn(f"the text yields {made.vocab_size} tokens only, {config.vocab_size} were asked for")
     return made
 
@@ -72,7 +72,7 @@ def is_lossless(config: TokenizerConfig) -> bool:
 
 def _bpe(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:
     """Byte-pair encoding (Sennrich et al. 2016) over bytes."""
-    library = _byte_level(models.BPE(), config.split)
+    library = _byte_level(models.BPE(), config.chosen_split)
     trainer = trainers.BpeTrainer(
         vocab_size=config.vocab_size,
         min_frequency=2,
@@ -86,12 +86,12 @@ def _bpe(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Librar
 
 def _unigram(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:
     """Unigram over bytes: vocabulary and scores by `tutelage.tokenizer.unigram`."""
-    counts = _word_counts(_byte_level(models.BPE(), config.split), texts)
+    counts = _word_counts(_byte_level(models.BPE(), config.chosen_split), texts)
     size = config.vocab_size - len(SPECIAL_TOKENS)
     scored = train_unigram(
         counts, _ALPHABET, size, lambda done, total: log.progress("pruning pieces", done, total, "rounds")
     )
-    return _byte_level(models.Unigram([*((token, 0.0) for token in SPECIAL_TOKENS), *scored]), config.split)
+    return _byte_level(models.Unigram([*((token, 0.0) for token in SPECIAL_TOKENS), *scored]), config.chosen_split)
 
 
 def _wordpiece(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:
@@ -126,9 +126,7 @@ def _wordpiece(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> 
     )
     ordered = sorted(counts)
     learner.train_from_iterator((word for word in ordered for _ in range(counts[word])), trainer)
-    library = Library(
-        models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN, continuing_subword_prefix="##")
-    )
+    library = Library(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN, continuing_subword_prefix="##"))
     library.pre_tokenizer = pre_tokenizers.Whitespace()
     library.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     library.add_special_tokens([*_special(), AddedToken(UNKNOWN, special=True, normalized=False)])

@@ -7,6 +7,7 @@ This one is deterministic, and small, because the sums over segmentations are do
 from __future__ import annotations
 
 import math
+from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LONGEST_PIECE, _LONGEST_WORD = 16, 48
+_MOST_WORDS = 100_000  # the rarest beyond these hardly move the sums, and every word costs memory
 _SEEDS_PER_ID = 10
 _SHRINK, _ROUNDS_OF_EM = 0.75, 2
 
@@ -41,7 +43,7 @@ def train_unigram(
     counts: how often each word occurs. alphabet: single characters that are always kept.
     progress(done, total) is called after each pruning.
     """
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:_MOST_WORDS]
     words = [word[:_LONGEST_WORD] for word, _ in ordered]
     weights = np.array([count for _, count in ordered], dtype=np.float64)
     pieces, frequency = _seeds(words, weights, alphabet, size)
@@ -82,13 +84,13 @@ def _seeds(words: list[str], weights: Floats, alphabet: list[str], size: int) ->
 
 def _lattice(words: list[str], pieces: list[str]) -> Lattice:
     index_of = {piece: index for index, piece in enumerate(pieces)}
-    edges: list[tuple[int, int, int, int]] = []
+    edges = array("i")
     for number, word in enumerate(words):
         for start in range(len(word)):
             for end in range(start + 1, min(start + _LONGEST_PIECE, len(word)) + 1):
                 index = index_of.get(word[start:end])
                 if index is not None:
-                    edges.append((number, start, end, index))
+                    edges.extend((number, start, end, index))
     table = np.array(edges, dtype=np.int64).reshape(-1, 4)
     lengths = np.array([len(word) for word in words], dtype=np.int64)
     return Lattice(table[:, 0], table[:, 1], table[:, 2], table[:, 3], lengths)
@@ -105,41 +107,32 @@ def _restricted(lattice: Lattice, keep: Ints) -> Lattice:
 
 def _expected(lattice: Lattice, weights: Floats, logp: Floats) -> Floats:
     """Expected number of uses of each piece, over all segmentations (forward-backward)."""
-    words, width = len(lattice.lengths), int(lattice.lengths.max()) + 1
+    width = int(lattice.lengths.max()) + 1
     score = logp[lattice.piece]
-    forward = np.full((words, width), -np.inf)
-    forward[:, 0] = 0.0
-    for edges, position in _by(lattice.end, range(1, width)):
-        _log_add(
-            forward,
-            lattice.word[edges],
-            position,
-            forward[lattice.word[edges], lattice.start[edges]] + score[edges],
-        )
-    backward = np.full((words, width), -np.inf)
-    backward[np.arange(words), lattice.lengths] = 0.0
-    for edges, position in _by(lattice.start, range(width - 2, -1, -1)):
-        _log_add(
-            backward,
-            lattice.word[edges],
-            position,
-            backward[lattice.word[edges], lattice.end[edges]] + score[edges],
-        )
+    begin = np.zeros_like(lattice.lengths)
+    forward = _sweep(lattice, score, begin, lattice.start, lattice.end, range(1, width))
+    backward = _sweep(lattice, score, lattice.lengths, lattice.end, lattice.start, range(width - 2, -1, -1))
     total = backward[lattice.word, 0]
     share = np.exp(forward[lattice.word, lattice.start] + score + backward[lattice.word, lattice.end] - total)
-    counted: Floats = np.bincount(lattice.piece, weights=share * weights[lattice.word], minlength=len(logp))
-    return counted
+    return np.bincount(lattice.piece, share * weights[lattice.word], len(logp)).astype(np.float64)
 
 
-def _worth_keeping(
-    pieces: list[str], logp: Floats, expected: Floats, alphabet: set[str], target: int
-) -> Ints:
+def _sweep(lattice: Lattice, score: Floats, begin: Ints, source: Ints, target: Ints, positions: range) -> Floats:
+    """Log of the summed probability of all ways from `begin` to each position, [words, longest + 1]."""
+    words = len(lattice.lengths)
+    table = np.full((words, int(lattice.lengths.max()) + 1), -np.inf)
+    table[np.arange(words), begin] = 0.0
+    for edges, position in _by(target, positions):
+        rows = lattice.word[edges]
+        _log_add(table, rows, position, table[rows, source[edges]] + score[edges])
+    return table
+
+
+def _worth_keeping(pieces: list[str], logp: Floats, expected: Floats, alphabet: set[str], target: int) -> Ints:
     """Indices of the pieces whose loss would cost most likelihood, were each cut into others instead."""
     lattice = _lattice(pieces, pieces)
     whole = (lattice.start == 0) & (lattice.end == lattice.lengths[lattice.word])
-    word, start, end, piece = (
-        part[~whole] for part in (lattice.word, lattice.start, lattice.end, lattice.piece)
-    )
+    word, start, end, piece = (part[~whole] for part in (lattice.word, lattice.start, lattice.end, lattice.piece))
     best = np.full((len(pieces), int(lattice.lengths.max()) + 1), -np.inf)
     best[:, 0] = 0.0
     for edges, position in _by(end, range(1, best.shape[1])):
