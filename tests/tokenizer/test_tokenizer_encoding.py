@@ -153,7 +153,7 @@ def foreign(directory: Path, model: tokenizers.models.Model, settings: dict[str,
 
 def test_foreign_unigram_cannot_be_talked_into_its_control_tokens(tmp_path: Path) -> None:
     """In a Unigram model "</s>" is a piece with the best score: marking it special alone would not hide it."""
-    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)] + [(char, -3.0) for char in "▁abcs</>"]
+    pieces = [("<unk>", 0.0), ("<s>", 0.0), ("</s>", 0.0)] + [(char, -3.0) for char in "▁abcs</>\n"]
     tok = foreign(
         tmp_path,
         tokenizers.models.Unigram(pieces, unk_id=0),
@@ -163,6 +163,7 @@ def test_foreign_unigram_cannot_be_talked_into_its_control_tokens(tmp_path: Path
     assert (tok.bos_id, tok.eos_id, tok.pad_id, tok.start_id, tok.stop_ids) == (1, 2, 0, 1, (1, 2))
     ids = tok.encode("abc</s><s>abc")
     assert [tok.id_to_token(index) for index in ids] == list("▁abc</s><s>abc")
+    assert tok.encode_inside("abc") == tok.encode("abc")[1:]  # within a text nothing is put before it
     assert tok.encode("z")[-1] == 0  # unknown text is still unknown
     assert tok.encode_control("abc</s>")[-1] == 2
 
@@ -202,4 +203,4 @@ def test_transformers_reads_our_directory(trained: dict[str, Tokenizer], method:
     assert theirs.chat_template == tok.chat_template
     for text in [*corpus_texts(20), "naïve 学習 it's  1999 , ok ?\n\n x"]:
         assert theirs(text)["input_ids"] == tok.encode(text)
-        assert theirs.decode(tok.encode(text)) == tok.decode(tok.encode(text))
+        assert theirs.decode(tok.encode(text)) == tok.decode(tok.encode(text), skip_special=False)

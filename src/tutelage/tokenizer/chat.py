@@ -44,9 +44,9 @@ _PRIVATE = re.compile(f"[{_OPEN}-{chr(_ZERO + 9)}]")
 
 @dataclass(frozen=True)
 class Span:
-    """Where the content of one message lies: `ids[start:end]`. `stop` is the position of its stop token.
+    """Where the content of one message lies: `ids[start:end]`, with a space before it if the template writes one.
 
-    `stop` is None but for assistant messages.
+    `stop` is the position of its stop token; None but for assistant messages.
     """
 
     message: int
@@ -86,13 +86,14 @@ def render_chat(
     marks = [_mark(index) for index in range(len(messages))]
     pieces, order = _render(tok, template, messages, marks, add_generation_prompt)
     contents = _contents(tok, template, messages, add_generation_prompt, order)
+    _join_spaces(tok, template, messages, pieces, contents, order)
 
     ids = tok.encode_control(pieces[0])
     mask = [False] * len(ids)
     spans: list[Span] = []
     for piece, index in zip(pieces[1:], order, strict=True):
         role = messages[index].role
-        body, control = tok.encode(contents[index]), tok.encode_control(piece)
+        body, control = tok.encode_inside(contents[index]), tok.encode_control(piece)
         trained = _up_to_stop(tok, piece, control) if role == "assistant" else 0
         start, end = len(ids), len(ids) + len(body)
         ids += body + control
@@ -138,6 +139,32 @@ def _up_to_stop(tok: Tokenizer, piece: str, control: list[int]) -> int:
         f"the template ends an assistant turn with {piece[:20]!r}, which does not begin with a control token",
         hint="such a model could never learn to stop",
     )
+
+
+def _join_spaces(
+    tok: Tokenizer,
+    template: str,
+    messages: Sequence[Message],
+    pieces: list[str],
+    contents: list[str],
+    order: list[int],
+) -> None:
+    """Give a space that the template writes before a content to the content, in place.
+
+    Vocabularies hold " word" as one token, and so did the texts the model has seen ("[INST] word"). Before an
+    answer this holds only if the model has to write the space itself: where the prompt ends in it, it stays there.
+    """
+    for place, index in enumerate(order):
+        if not pieces[place].endswith(" "):
+            continue
+        if messages[index].role == "assistant" and _prompt_ends_in_space(tok, template):
+            continue
+        pieces[place], contents[index] = pieces[place][:-1], " " + contents[index]
+
+
+def _prompt_ends_in_space(tok: Tokenizer, template: str) -> bool:
+    pieces, _ = _render(tok, template, [Message("user", "")], [_mark(0)], True)
+    return pieces[-1].endswith(" ")
 
 
 def _mark(index: int) -> str:

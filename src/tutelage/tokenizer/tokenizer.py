@@ -103,6 +103,13 @@ class Tokenizer:
         except (TypeError, UnicodeEncodeError):
             raise _not_text([text]) from None
 
+    def encode_inside(self, text: str) -> list[int]:
+        """`encode` of a text that stands within another: without the space that some tokenizers put before."""
+        if not self._begins_with_space:
+            return self.encode(text)
+        anchor, whole = self.encode("\n"), self.encode("\n" + text)
+        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self.encode(text)
+
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts, on all threads."""
         try:
@@ -147,6 +154,12 @@ class Tokenizer:
     def start_id(self) -> int:
         """What stands before a document: the begin-of-text token, or the end of the document before it."""
         return self.eos_id if self.bos_id is None else self.bos_id
+
+    @cached_property
+    def _begins_with_space(self) -> bool:
+        # SentencePiece's habit: "word" at the beginning of a text is the same as " word" within.
+        first = self.encode("a")[:1]
+        return bool(first) and self.token_bytes(first[0]).startswith(b" ")
 
     @cached_property
     def _bytes(self) -> dict[int, bytes]:
