@@ -42,7 +42,7 @@ def measure(
         if progress is not None:
             progress(min(start + _BATCH, len(texts)), len(texts))
     tokens = int(counts.sum())
-    lengths = np.array([len(tok.token_bytes(index)) if tok.has(index) else 0 for index in range(tok.vocab_size)])
+    lengths = np.array([len(tok.token_bytes(index)) for index in range(tok.vocab_size)])
     numbers = {
         "vocab_size": tok.vocab_size,
         "texts": len(texts),
@@ -76,7 +76,9 @@ def pieces(tok: Tokenizer, text: str) -> list[str]:
 
 def _vocabulary(tok: Tokenizer, counts: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> dict[str, list[str]]:
     ids = np.arange(len(counts))
-    ordinary = np.array([index not in tok.control_ids for index in range(len(counts))]) & (lengths > 0)
+    # Runs of white space are the longest of all in any text with code, and say nothing.
+    telling = [index not in tok.control_ids and bool(tok.token_bytes(index).strip()) for index in range(len(counts))]
+    ordinary = np.array(telling, dtype=bool)
     return {
         "longest": [_shown(tok, int(index)) for index in np.lexsort((ids, -lengths * ordinary))[:_EXAMPLES]],
         "commonest": [_shown(tok, int(index)) for index in np.lexsort((ids, -counts))[:_EXAMPLES]],

@@ -127,10 +127,6 @@ class Tokenizer:
         """Text of ids. Bytes that are no UTF-8 (a character cut in two) appear as U+FFFD."""
         return self._control.decode(list(ids), skip_special_tokens=skip_special)
 
-    def has(self, index: int) -> bool:
-        """Whether an id has a token: published vocabularies have gaps."""
-        return index >= 0 and self._control.id_to_token(index) is not None
-
     def token_to_id(self, token: str) -> int | None:
         return self._control.token_to_id(token)
 
@@ -147,8 +143,9 @@ class Tokenizer:
 
         For lossless tokenizers the bytes of all ids of a text, joined, are the text in UTF-8.
         """
-        self.id_to_token(index)
-        return self._bytes[index]
+        if not 0 <= index < self.vocab_size:
+            raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
+        return self._bytes.get(index, b"")  # published vocabularies have gaps
 
     @property
     def start_id(self) -> int:
