@@ -190,7 +190,7 @@ def test_every_model_and_baseline_is_in_the_figures(world: Path) -> None:
     assert base["value"] < ngram["value"]
     assert ngram["kind"] == "baseline"
     assert _row(result, "bits per byte", "instruct")["value"] == pytest.approx(ngram["value"], rel=1e-5)
-    assert _row(result, "word order", "base")["value"] > 0.9
+    assert _row(result, "word order", "base")["value"] > 0.75
     assert _row(result, "word order", "chance")["value"] == 0.5
     assert _row(result, "bits per byte", "xz primed")["low"] is None
     # The writer
