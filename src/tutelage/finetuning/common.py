@@ -1,0 +1,68 @@
+"""What the finetuning stages share: reading the corpus, the context, the model directory they leave."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.io import save_model
+from tutelage.store.device import choose_device, choose_precision
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_atomic
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.config import TrainingConfig
+from tutelage.training.loop import TrainResult
+
+
+def read_corpus(corpus: Path, split: str, columns: list[str]) -> list[dict[str, Any]]:
+    """Rows of `train` or `heldout` of a corpus directory, only these columns."""
+    path = corpus / f"{split}.parquet"
+    if not path.is_file():
+        raise InputError(f"{path} is missing: not a corpus directory")
+    rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
+    return rows
+
+
+def context_of(wanted: int, model: ModelConfig, log: EventLog) -> int:
+    """The context to train with: what is asked for, or all the model has."""
+    if wanted > model.max_position_embeddings:
+        log.note(f"context_length {wanted} is cut to the model's {model.max_position_embeddings}")
+    return min(wanted, model.max_position_embeddings)
+
+
+def device_and_autocast(
+    config: TrainingConfig,
+) -> tuple[torch.device, contextlib.AbstractContextManager[Any]]:
+    """Where and in which precision the loop will compute, for what must agree with it."""
+    device = choose_device(config.device)
+    dtype = choose_precision(config.precision, device)
+    if dtype == torch.float32:
+        return device, contextlib.nullcontext()
+    return device, torch.autocast(device.type, dtype)
+
+
+def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path) -> None:
+    """Fill `out` as a model directory with its training curve."""
+    model.to("cpu")
+    save_model(model, out)
+    tok.save(out)
+    write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in result.curve))
+
+
+def run_metrics(result: TrainResult) -> dict[str, Any]:
+    """Figures of the run that every stage returns: held-out ones prefixed `heldout_`, times under `timing`."""
+    return {
+        **{f"heldout_{name}": value for name, value in result.final.items()},
+        "steps": result.steps,
+        "tokens_seen": result.tokens,
+        "skipped_steps": len(result.skipped),
+        "timing": result.timing,
+    }

@@ -1,0 +1,195 @@
+"""The pairs stage: preference pairs sampled from the instructed model and ranked by a stated, checkable rule."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from tutelage.finetuning.config import PairsConfig
+from tutelage.finetuning.data import Row, read_rows, write_rows
+from tutelage.finetuning.docstrings import by_hash
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_atomic
+from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.tokenizer.messages import Message
+
+
+class Verdict(Protocol):
+    """What a rule says of a text: a score from 0 to 1 and which of its parts hold."""
+
+    @property
+    def score(self) -> float: ...
+
+    @property
+    def passed(self) -> dict[str, bool]: ...
+
+
+Rule = Callable[[str, str, str], Verdict]  # (text, name, signature)
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer to a prompt: its text, its score, whether it keeps every rule, its length in words."""
+
+    text: str
+    score: float
+    perfect: bool
+    words: int
+
+
+def make_pairs(
+    config: PairsConfig, instructed: Path, out: Path, work: Path, log: EventLog, seed: int
+) -> dict[str, Any]:
+    """Sample answers to training prompts and write `train.jsonl` and `heldout.jsonl` of preference pairs.
+
+    Rows are {"id","prompt","chosen","rejected","chosen_score","rejected_score"}. Prompts come from the
+    instructed model's training data alone: what evaluation asks about stays unseen. Finished chunks are kept in
+    `work`, so a killed run goes on. Raises InputError if no prompt yields a pair.
+    """
+    from tutelage.corpus.conventions import check  # late: rooms that only read the config need neither
+
+    prompts = by_hash(read_rows(instructed / "data" / "train.jsonl"), seed)[: config.prompts]
+    if len(prompts) < 2:
+        raise InputError(f"{instructed} has {len(prompts)} training prompts; two or more are needed")
+    sampled = list(_sampled(config, instructed, prompts, work, log, seed))
+    pairs: list[tuple[Row, Row]] = []
+    judged: list[Candidate] = []
+    references: list[Candidate] = []
+    truncated = 0
+    for row, answers in zip(prompts, sampled, strict=True):
+        ended = [answer["text"] for answer in answers if answer["stop_reason"] == "stop"]
+        truncated += len(answers) - len(ended)
+        samples = [judge(text, row, check) for text in ended if text.strip()]
+        reference = judge(row["response"], row, check)
+        judged += samples
+        references.append(reference)
+        pair = choose(reference, samples)
+        if pair is not None:
+            pairs.append((row, _pair_row(row, *pair)))
+    if len(pairs) < 2:
+        raise InputError(
+            f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the answers differ too little",
+            hint="raise pairs.samples, pairs.prompts or pairs.temperature",
+        )
+    held = max(1, int(config.heldout * len(pairs)))
+    write_rows(out / "heldout.jsonl", [pair for _, pair in pairs[:held]])
+    write_rows(out / "train.jsonl", [pair for _, pair in pairs[held:]])
+    metrics = {
+        "prompts": len(prompts),
+        "pairs": len(pairs) - held,
+        "heldout_pairs": held,
+        "samples": len(judged) + truncated,
+        "truncated_samples": truncated,
+        "sample_score": _mean([candidate.score for candidate in judged]),
+        "sample_perfect": _mean([float(candidate.perfect) for candidate in judged]),
+        "reference_score": _mean([candidate.score for candidate in references]),
+        "chosen_is_reference": _mean([float(pair["chosen"] == row["response"]) for row, pair in pairs]),
+        **length_bias([pair for _, pair in pairs]),
+    }
+    log.note(
+        f"{len(pairs)} pairs from {len(prompts)} prompts; chosen answers have {metrics['chosen_words']} words "
+        f"and rejected ones {metrics['rejected_words']}; {truncated} endless samples were not used"
+    )
+    if abs(metrics["chosen_longer"] - metrics["chosen_shorter"]) > 0.5:
+        log.warn("chosen and rejected answers differ mostly in length: length itself may be what is learned")
+    return metrics
+
+
+def judge(text: str, row: Row, rule: Rule) -> Candidate:
+    """Score one answer to the prompt of `row`."""
+    text = text.strip()
+    verdict = rule(text, row["name"], row["signature"])
+    return Candidate(text, verdict.score, all(verdict.passed.values()), len(text.split()))
+
+
+def choose(reference: Candidate, samples: Sequence[Candidate]) -> tuple[Candidate, Candidate] | None:
+    """(chosen, rejected) for one prompt, None where no sample is worse than what is chosen.
+
+    Chosen is the reference where it keeps every rule, else the best sample. Rejected is the worst sample; among
+    equally bad ones the one nearest to the chosen in length, so that length is no shortcut.
+    """
+    if not samples:
+        return None
+    best = reference if reference.perfect else max(samples, key=lambda sample: sample.score)
+    worst = min(samples, key=lambda sample: (sample.score, abs(sample.words - best.words)))
+    return (best, worst) if best.score > worst.score else None
+
+
+def length_bias(pairs: Sequence[Row]) -> dict[str, float]:
+    """Mean words of chosen and rejected, and the shares of pairs in which the chosen is longer or shorter."""
+    lengths = [(len(pair["chosen"].split()), len(pair["rejected"].split())) for pair in pairs]
+    return {
+        "chosen_words": _mean([float(chosen) for chosen, _ in lengths], 2),
+        "rejected_words": _mean([float(rejected) for _, rejected in lengths], 2),
+        "chosen_longer": _mean([float(chosen > rejected) for chosen, rejected in lengths]),
+        "chosen_shorter": _mean([float(chosen < rejected) for chosen, rejected in lengths]),
+    }
+
+
+def _sampled(
+    config: PairsConfig, instructed: Path, prompts: list[Row], work: Path, log: EventLog, seed: int
+) -> Iterator[list[Row]]:
+    """Answers [{"text","stop_reason"}] to each prompt, in order; finished chunks are read back from `work`."""
+    identity = sha256_json(
+        [config.plain(), seed, [row["id"] for row in prompts], sha256_file(instructed / "model.safetensors")]
+    )
+    path = work / "samples.jsonl"
+    finished = _finished(path, identity)
+    for chunk in finished:
+        yield from chunk
+    done = len(finished) * config.chunk
+    if done >= len(prompts):
+        return
+    from tutelage.inference.language_model import load
+    from tutelage.inference.sampling import Sampling
+
+    model = load(instructed)
+    for at in range(done, len(prompts), config.chunk):
+        rows = prompts[at : at + config.chunk]
+        # Every chunk has its own seed, so what it samples does not depend on where a run was cut.
+        sampling = Sampling(
+            max_tokens=config.max_tokens,
+            temperature=config.temperature,
+            top_p=config.top_p,
+            seed=(seed * 1_000_003 + at) % 2**31,
+        )
+        asked = [[Message("user", row["prompt"])] for row in rows for _ in range(config.samples)]
+        found = [
+            {"text": answer.text, "stop_reason": answer.stop_reason}
+            for answer in model.chat_batch(asked, sampling)
+        ]
+        chunk = [found[i : i + config.samples] for i in range(0, len(found), config.samples)]
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(chunk, ensure_ascii=False) + "\n")
+        log.progress("sampling answers", min(at + config.chunk, len(prompts)), len(prompts), "prompts")
+        yield from chunk
+
+
+def _finished(path: Path, identity: str) -> list[list[list[Row]]]:
+    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    whole = lines[:-1]  # what follows the last newline was never finished
+    if not whole or whole[0] != identity:
+        write_atomic(path, identity + "\n")
+        return []
+    write_atomic(path, "\n".join(whole) + "\n")
+    return [json.loads(line) for line in whole[1:]]
+
+
+def _pair_row(row: Row, chosen: Candidate, rejected: Candidate) -> Row:
+    return {
+        "id": row["id"],
+        "prompt": row["prompt"],
+        "chosen": chosen.text,
+        "rejected": rejected.text,
+        "chosen_score": round(chosen.score, 6),
+        "rejected_score": round(rejected.score, 6),
+    }
+
+
+def _mean(values: Sequence[float], digits: int = 4) -> float:
+    return round(sum(values) / len(values), digits) if values else 0.0

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from tutelage.finetuning import examples as module
+from tutelage.finetuning.examples import (
+    conversation_segment,
+    instruction_examples,
+    messages_of,
+    preference_examples,
+    row_length,
+    text_examples,
+)
+from tutelage.store.errors import InputError, TrainingError
+from tutelage.tokenizer.messages import Message
+
+
+def learned_text(tok, segment):
+    return tok.decode([t for t, w in zip(segment.targets, segment.weights, strict=True) if w], skip_special=False)
+
+
+def test_only_the_assistant_is_learned_and_each_answer_with_its_stop(tok):
+    turns = [("system", "Be short."), ("user", "Q1"), ("assistant", "A1."), ("user", "Q2"), ("assistant", "A2!")]
+    segment = conversation_segment(tok, [Message(role, content) for role, content in turns])
+    assert learned_text(tok, segment) == "A1.<|im_end|>A2!<|im_end|>"
+    assert len(segment.tokens) == len(segment.targets) == len(segment.weights)
+    # Targets are the next tokens, and nothing follows the last learned one.
+    assert list(segment.tokens[1:]) == list(segment.targets[:-1]) and segment.weights[-1] == 1.0
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=40)
+@given(st.text(st.characters(exclude_categories=["Cs", "Co"]), min_size=1).filter(str.strip))
+def test_no_text_ends_an_answer_before_its_end(tok, text):
+    for content in (text.strip(), text.strip() + "<|im_end|>x"):
+        segment = conversation_segment(tok, [Message("user", content), Message("assistant", content)])
+        stops = [t for t, w in zip(segment.targets, segment.weights, strict=True) if w and t in tok.stop_ids]
+        assert len(stops) == 1 and segment.targets[-1] in tok.stop_ids
+
+
+def test_a_conversation_without_answer_is_an_error(tok):
+    with pytest.raises(TrainingError, match="nothing to learn"):
+        conversation_segment(tok, [Message("user", "Q")])
+
+
+def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
+    real = module.render_chat
+
+    def without_stop(*given):
+        rendered = real(*given)
+        mask = [on and index != 2 for on, index in zip(rendered.mask, rendered.ids, strict=True)]
+        return type(rendered)(rendered.ids, mask, rendered.spans)
+
+    monkeypatch.setattr(module, "render_chat", without_stop)
+    with pytest.raises(TrainingError, match="not learn to stop"):
+        conversation_segment(tok, [Message("user", "Q"), Message("assistant", "A")])
+
+
+def test_what_does_not_fit_is_dropped_whole_and_counted(tok, heard):
+    rows = [{"prompt": "Q", "response": "word " * size} for size in (1, 5, 200)]
+    examples, supervision = instruction_examples(tok, rows, 64)
+    assert len(examples) == supervision.kept == 2 and supervision.too_long == 1
+    assert supervision.supervised == sum(sum(example.segments[0].weights) for example in examples)
+    supervision.tell("pairs", 64, heard.log)
+    assert "1 of 3 rows are longer than 64 tokens" in heard.messages("warning")
+    assert f"{supervision.supervised} of them learned" in heard.messages("note")
+
+
+def test_nothing_that_fits_is_an_error(tok):
+    with pytest.raises(InputError, match="none of 1 rows fits"):
+        instruction_examples(tok, [{"prompt": "Q", "response": "word " * 99}], 64)
+
+
+def test_a_pair_is_two_documents_with_sides(tok):
+    good = {"prompt": "Q", "chosen": "Good.", "rejected": "Bad bad."}
+    rows = [good, {**good, "chosen": "word " * 200}]
+    (example,), supervision = preference_examples(tok, rows, 64)
+    chosen, rejected = example.segments
+    assert learned_text(tok, chosen) == "Good.<|im_end|>" and learned_text(tok, rejected) == "Bad bad.<|im_end|>"
+    assert chosen.extras["side"] == chosen.weights
+    assert rejected.extras["side"] == [-weight for weight in rejected.weights]
+    assert supervision.too_long == 1
+    assert row_length([example], 16) == example.length and row_length([example], 512) == 512
+
+
+def test_longer_conversations_are_taken_from_messages():
+    turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
+    row = {"prompt": "other", "response": "other", "messages": turns}
+    assert messages_of(row) == [Message("user", "Q"), Message("assistant", "A")]
+
+
+def test_text_mixed_in_stops_at_its_share(tok):
+    texts = ["Sort the lines of the list."] * 50
+    examples = text_examples(tok, texts, 64, 100)
+    lengths = [example.length for example in examples]
+    assert sum(lengths[:-1]) < 100 <= sum(lengths)
+    assert all(set(example.segments[0].weights) == {1.0} for example in examples)

@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from tutelage.finetuning.config import PreferConfig
+from tutelage.finetuning.examples import instruction_examples, label_examples, preference_examples
+from tutelage.finetuning.objectives import Classification, Instruction, Preference
+from tutelage.finetuning.reference import add_reference, reference_logprobs
+from tutelage.model.decoder import DecoderLM
+from tutelage.training.loop import evaluate_objective
+from tutelage.training.packing import pack
+from tutelage.training.position import ordered_batches
+
+from .conftest import corpus_rows, quick
+
+LABELS = ["files", "graphs", "text"]
+
+
+def conversations(count):
+    rows = corpus_rows()[:count]
+    # Answers of uneven length: one to three sentences.
+    return [
+        {"prompt": f"What does {row['name']} do?", "response": " ".join([row["summary"]] * (1 + i % 3))}
+        for i, row in enumerate(rows)
+    ]
+
+
+def preferences(count):
+    return [
+        {"prompt": row["prompt"], "chosen": row["response"], "rejected": "No. " * (1 + i % 4)}
+        for i, row in enumerate(conversations(count))
+    ]
+
+
+def preference_rows(tok, count):
+    return pack(preference_examples(tok, preferences(count), 128)[0], 330, tok.pad_id)
+
+
+def preference(rows, **more):
+    settings = {"kind": "sigmoid", "beta": 0.5, "label_smoothing": 0.0, "sft_weight": 0.0, **more}
+    return Preference(rows, rows, **settings)
+
+
+@pytest.fixture
+def model(shape):
+    return DecoderLM(shape.model_copy(update={"num_labels": 3, "labels": tuple(LABELS)}), seed=3)
+
+
+def make(name, tok, model, tmp_path, heard):
+    if name == "classification":
+        weights = {"files": 1.0, "graphs": 0.5, "text": 2.0}
+        examples = label_examples(tok, corpus_rows()[:40], LABELS, weights)
+        rows = pack(examples, 64, tok.pad_id)
+        return Classification(rows, rows)
+    if name == "instruction":
+        rows = pack(instruction_examples(tok, conversations(24), 128)[0], 256, tok.pad_id)
+        return Instruction(rows, rows)
+    rows = preference_rows(tok, 16)
+    # A reference that is not the policy, so that gradients are not those of a tie.
+    add_reference(DecoderLM(model.config, seed=9), "other", rows, quick(1), tmp_path, heard.log)
+    return preference(rows, sft_weight=0.3)
+
+
+@pytest.mark.parametrize("name", ["classification", "instruction", "preference"])
+def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, heard):
+    objective = make(name, tok, model, tmp_path, heard)
+    rows = objective.rows["train"]
+    batch = rows.batch(np.arange(len(rows)))
+
+    def figures(parts):
+        model.zero_grad()
+        total = weight = 0.0
+        for part in batch.split(parts):
+            loss = objective.loss(model, part)
+            loss.sum.backward()
+            total, weight = total + float(loss.sum.detach()), weight + float(loss.weight)
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / weight
+        return total / weight, gradient
+
+    weights = [float(objective.loss(model, part).weight) for part in batch.split(4)]
+    assert len(set(weights)) > 1  # uneven parts, or the test would show nothing
+    whole, gradient = figures(1)
+    parts, summed = figures(4)
+    assert parts == pytest.approx(whole, rel=1e-5)
+    assert torch.allclose(gradient, summed, atol=1e-6, rtol=1e-4)
+    assert gradient.norm() > 1e-3
+
+
+@pytest.mark.parametrize("name", ["classification", "instruction", "preference"])
+def test_packed_rows_cost_what_separate_documents_cost(name, tok, model, tmp_path, heard):
+    packed = make(name, tok, model, tmp_path, heard)
+    documents = packed.rows["train"].documents.max(1)
+    assert documents.max() > 2  # several examples do share a row
+    if name == "preference":
+        alone = preference(separate(packed.rows["train"], 2), sft_weight=0.3)
+    else:
+        alone = type(packed)(*[separate(packed.rows["train"], 1)] * 2)
+    one, other = (evaluate_objective(model, objective) for objective in (packed, alone))
+    assert one.keys() == other.keys()
+    for key, value in one.items():
+        assert value == pytest.approx(other[key], rel=1e-4, abs=1e-5), key
+
+
+def separate(rows, together):
+    """The same rows with only `together` documents in each."""
+    from tutelage.training.packing import Example, Segment
+
+    examples = []
+    for row in range(len(rows)):
+        segments = []
+        for document in range(1, rows.documents[row].max() + 1):
+            at = rows.documents[row] == document
+            extras = {name: values[row][at].tolist() for name, values in rows.extras.items()}
+            segments.append(
+                Segment(rows.tokens[row][at], rows.targets[row][at], rows.weights[row][at].tolist(), extras)
+            )
+        examples += [Example(segments[i : i + together]) for i in range(0, len(segments), together)]
+    length = max(example.length for example in examples)
+    one_by_one = [pack([example], length) for example in examples]
+    joined = one_by_one[0]
+    for name in ("tokens", "positions", "documents", "targets", "weights"):
+        setattr(joined, name, np.concatenate([getattr(part, name) for part in one_by_one]))
+    joined.extras = {
+        name: np.concatenate([part.extras[name] for part in one_by_one]) for name in one_by_one[0].extras
+    }
+    return joined
+
+
+@pytest.mark.parametrize("beta", [0.05, 0.5])
+def test_before_the_first_step_the_loss_is_ln_2_and_accuracy_is_chance(beta, tok, model, tmp_path, heard):
+    rows = preference_rows(tok, 16)
+    add_reference(model, "self", rows, quick(1), tmp_path, heard.log)
+    figures = evaluate_objective(model.train(), preference(rows, beta=beta), batch_rows=4)
+    assert figures["loss"] == pytest.approx(math.log(2), abs=1e-6)
+    assert figures["reward_accuracy"] == 0.5 and figures["margin"] == 0.0
+
+
+def test_preference_figures_are_those_of_plain_arithmetic(tok, model, tmp_path, heard):
+    """One pair, its log-probabilities taken from plain logits of each conversation alone."""
+    from tutelage.tokenizer.chat import render_chat
+    from tutelage.tokenizer.messages import Message
+
+    (pair,) = preferences(2)[1:]
+    reference = DecoderLM(model.config, seed=5)
+    sums = []
+    for who in (model, reference):
+        for key in ("chosen", "rejected"):
+            rendered = render_chat(tok, [Message("user", pair["prompt"]), Message("assistant", pair[key])])
+            with torch.no_grad():
+                logprobs = who(torch.tensor([rendered.ids])).log_softmax(-1)[0]
+            trained = [at for at, learned in enumerate(rendered.mask) if learned]
+            sums.append(sum(float(logprobs[at - 1, rendered.ids[at]]) for at in trained))
+    margin = 0.5 * ((sums[0] - sums[2]) - (sums[1] - sums[3]))
+    rows = pack(preference_examples(tok, [pair], 128)[0], 128, tok.pad_id)
+    add_reference(reference, "reference", rows, quick(1), tmp_path, heard.log)
+    figures = evaluate_objective(model, preference(rows))
+    assert figures["margin"] == pytest.approx(margin, rel=1e-3)
+    assert figures["loss"] == pytest.approx(math.log1p(math.exp(-margin)), rel=1e-4)
+    assert figures["reward_accuracy"] == float(margin > 0)
+
+
+def test_the_reference_is_kept_for_a_resumed_run(tok, model, tmp_path, heard):
+    first = preference_rows(tok, 6)
+    add_reference(model, "model", first, quick(1), tmp_path, heard.log)
+    again = preference_rows(tok, 6)
+    broken = DecoderLM(model.config, seed=77)  # never asked: the kept values are taken
+    add_reference(broken, "model", again, quick(1), tmp_path, heard.log)
+    assert np.array_equal(first.extras["reference"], again.extras["reference"])
+    other = preference_rows(tok, 6)
+    add_reference(broken, "another model", other, quick(1), tmp_path, heard.log)
+    assert not np.array_equal(first.extras["reference"], other.extras["reference"])
+
+
+def test_reference_lies_only_where_something_is_learned(tok, model, heard):
+    rows = preference_rows(tok, 6)
+    values = reference_logprobs(model, rows, quick(1), heard.log)
+    assert ((values != 0) == (rows.weights > 0)).all() and values.dtype == np.float32
+
+
+def test_class_weights_scale_a_label_and_accuracy_does_not_see_them(tok, model):
+    texts = corpus_rows()[:30]
+    figures = []
+    for weight in (1.0, 4.0):
+        weights = {"files": 1.0, "graphs": 1.0, "text": weight}
+        rows = pack(label_examples(tok, texts, LABELS, weights), 64, tok.pad_id)
+        batch = next(iter(ordered_batches(rows, len(rows))))
+        figures.append(Classification(rows, rows).loss(model, batch))
+    count = sum(row["label"] == "text" for row in texts)
+    assert float(figures[1].weight) == pytest.approx(30 + 3 * count)
+    assert float(figures[0].metrics["accuracy"][0]) == float(figures[1].metrics["accuracy"][0])
+    assert float(figures[0].metrics["accuracy"][1]) == 30
+
+
+def test_the_label_is_read_off_the_last_token(tok):
+    (example,) = label_examples(tok, [{"text": "Sort the lines.", "label": "text"}], LABELS, {"text": 1.0})
+    (segment,) = example.segments
+    assert list(segment.tokens) == tok.encode("Sort the lines.")
+    assert segment.weights == [0.0] * (len(segment.tokens) - 1) + [1.0] and segment.targets[-1] == 2
+
+
+def test_every_loss_of_the_config_has_a_gradient_towards_the_chosen(tok, model, tmp_path, heard):
+    rows = preference_rows(tok, 2)
+    add_reference(model, "self", rows, quick(1), tmp_path, heard.log)
+    kinds = PreferConfig.model_fields["loss"].annotation.__args__
+    for kind in kinds:
+        objective = preference(rows, kind=kind, beta=0.1)
+        trained = DecoderLM(model.config, seed=3)
+        optimizer = torch.optim.SGD(trained.parameters(), lr=1e-3)
+        batch = next(iter(ordered_batches(rows, len(rows))))
+        for _ in range(3):
+            optimizer.zero_grad()
+            objective.loss(trained, batch).sum.backward()
+            torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+            optimizer.step()
+        assert evaluate_objective(trained, objective)["margin"] > 0, kind

@@ -1,0 +1,216 @@
+"""Every stage from its inputs to its model directory, with a model of 30,000 parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+import torch
+
+from tutelage.finetuning import classify as classify_room
+from tutelage.finetuning import instruct as instruct_room
+from tutelage.finetuning.classify import classify, with_head
+from tutelage.finetuning.config import ClassifyConfig, InstructConfig
+from tutelage.finetuning.data import read_rows
+from tutelage.finetuning.docstrings import normalised
+from tutelage.finetuning.instruct import instruct
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.io import load_model
+from tutelage.store.errors import InputError
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+from .conftest import corpus_rows, quick, write_corpus
+
+CLASSIFY = ClassifyConfig(
+    min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=quick(50)
+)
+INSTRUCT = InstructConfig(context_length=128, max_heldout=30, training=quick(70))
+STAGES = {"classify": (classify, CLASSIFY), "instruct": (instruct, INSTRUCT)}
+
+
+def contents(directory):
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+class Killed(RuntimeError):
+    pass
+
+
+def kill_at(step, log):
+    """A listener that ends a run the hard way: an exception out of the middle of the loop."""
+
+    def listen(event):
+        if event["event"] == "step" and event["step"] >= step:
+            raise Killed
+
+    return type(log)(listeners=(listen,))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, corpus, base):
+    from tutelage.store.events import EventLog
+
+    found = {}
+    for name, (stage, config) in STAGES.items():
+        out = tmp_path_factory.mktemp(name)
+        metrics = stage(config, corpus, base, out / "out", out / "work", EventLog(), 5)
+        found[name] = (out / "out", metrics)
+    return found
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_leaves_a_model_directory_with_curve_and_data(name, made, base):
+    out, metrics = made[name]
+    model = load_model(out)
+    assert Tokenizer.load(out).encode("Sort the lines.") == Tokenizer.load(base).encode("Sort the lines.")
+    curve = [json.loads(line) for line in (out / "curve.jsonl").read_text().splitlines()]
+    assert curve[-1]["validation"]["loss"] == metrics["heldout_loss"] < curve[0]["loss"]
+    assert read_rows(out / "data" / "train.jsonl") and read_rows(out / "data" / "heldout.jsonl")
+    assert json.dumps(metrics, allow_nan=False) and metrics["timing"]["seconds"] >= 0
+    assert bool(model.config.num_labels) == (name == "classify")
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, corpus, base, tmp_path, heard):
+    stage, config = STAGES[name]
+    often = config.model_copy(
+        update={"training": config.training.model_copy(update={"checkpoint_seconds": 0.0})}
+    )
+    with pytest.raises(Killed):
+        stage(often, corpus, base, tmp_path / "out", tmp_path / "work", kill_at(7, heard.log), 5)
+    stage(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 5)
+    assert "going on from step" in heard.messages("note")
+    assert contents(tmp_path / "out") == contents(made[name][0])
+
+
+def test_the_classifier_learns_its_labels(made, corpus):
+    out, metrics = made["classify"]
+    assert list(metrics["labels"]) == ["files", "graphs", "text"] == list(load_model(out).config.labels)
+    assert metrics["heldout_accuracy"] > 0.8 > metrics["heldout_majority"]
+    texts = {row["text"] for row in read_rows(out / "data" / "train.jsonl")}
+    assert not texts & {row["text"] for row in read_rows(out / "data" / "heldout.jsonl")}
+
+
+def test_a_label_with_few_documents_is_left_out_and_the_rest_is_capped(tmp_path, base, heard):
+    rows = corpus_rows()
+    rare = [row for row in rows if row["label"] == "text"][:9]
+    corpus = write_corpus(tmp_path / "corpus", sorted(
+        [row for row in rows if row["label"] != "text"] + rare, key=lambda row: row["id"]))  # fmt: skip
+    config = CLASSIFY.model_copy(update={"max_per_label": 20, "training": quick(1), "class_weights": "balanced"})
+    metrics = classify(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert metrics["labels"] == {"files": 20, "graphs": 20}
+    assert "2 labels, 40 training texts" in heard.messages("note")
+
+
+def test_texts_are_kept_as_they_were_read(tmp_path, corpus, base, tok, heard):
+    config = CLASSIFY.model_copy(update={"max_tokens": 6, "training": quick(1)})
+    metrics = classify(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    rows = read_rows(tmp_path / "out" / "data" / "train.jsonl")
+    assert all(0 < len(tok.encode(row["text"])) <= 6 for row in rows)
+    assert metrics["cut_texts"] > 0 and f"cuts {metrics['cut_texts']} texts" in heard.messages("note")
+
+
+def test_a_cut_never_leaves_half_a_character(tok):
+    rows, cut = classify_room._read_as(tok, [{"id": "1", "text": "größer 漢字 über 漢字"}], 5)
+    assert cut == 1 and len(tok.encode(rows[0]["text"])) <= 5
+    assert "\ufffd" not in rows[0]["text"] and "größer 漢字 über 漢字".startswith(rows[0]["text"])
+
+
+def test_the_head_is_fresh_seeded_and_the_rest_is_the_base(base):
+    start = load_model(base)
+    one, same, other = (with_head(start, ["a", "b"], seed) for seed in (1, 1, 2))
+    assert torch.equal(one.score.weight, same.score.weight)
+    assert not torch.equal(one.score.weight, other.score.weight)
+    for name, value in start.state_dict().items():
+        assert torch.equal(one.state_dict()[name], value)
+    again = with_head(one, ["x", "y", "z"], 1)  # a classifier may be the base of another
+    assert again.score.weight.shape == (3, 32) and again.config.labels == ("x", "y", "z")
+
+
+def test_a_classifier_of_own_data(tmp_path, base, heard):
+    path = tmp_path / "mine.csv"
+    lines = [f"{row['text']},{row['label']}" for row in corpus_rows() if row["label"] != "text"]
+    path.write_text("text,label\n" + "\n".join(lines) + "\n")
+    config = CLASSIFY.model_copy(update={"data": str(path), "training": quick(1)})
+    metrics = classify(config, tmp_path / "no corpus", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert set(metrics["labels"]) == {"files", "graphs"} and metrics["heldout_texts"] == 24
+
+
+def test_instruction_data_share_no_answer_and_say_what_is_learned(made, tok):
+    out, metrics = made["instruct"]
+    train, held = (read_rows(out / "data" / f"{name}.jsonl") for name in ("train", "heldout"))
+    assert list(train[0]) == ["id", "prompt", "response", "name", "signature"]
+    assert not {normalised(row["response"]) for row in train} & {normalised(row["response"]) for row in held}
+    assert len(train) == metrics["pairs"] and len(held) == metrics["heldout_pairs"] == 30
+    expected = sum(len(tok.encode(row["response"])) + 1 for row in train)
+    assert metrics["supervision"]["supervised"] == expected
+    assert 0 < metrics["supervision"]["supervised_share"] < 0.6
+
+
+def test_instruction_changes_the_answers_and_ends_them(made, base, tok):
+    """The instructed model puts the stop token after a whole answer; the base model does not."""
+    from tutelage.finetuning.examples import conversation_segment, messages_of
+
+    out, _ = made["instruct"]
+    rows = read_rows(out / "data" / "heldout.jsonl")[:10]
+
+    def stops(directory):
+        model: DecoderLM = load_model(directory)
+        total = 0.0
+        for row in rows:
+            segment = conversation_segment(tok, messages_of(row))
+            with torch.no_grad():
+                logprobs = model(torch.tensor([list(segment.tokens)])).log_softmax(-1)[0, -1]
+            total += float(logprobs[segment.targets[-1]])
+        return total / len(rows)
+
+    assert stops(out) > -1.5 > -4.0 > stops(base)
+
+
+def test_own_conversations_with_several_turns(tmp_path, base, heard):
+    path = tmp_path / "mine.jsonl"
+    turns = [("user", "Hi {}"), ("assistant", "Yes?"), ("user", "Sort {}"), ("assistant", "Sorted {}.")]
+    records = [
+        {"messages": [{"role": role, "content": text.format(i)} for role, text in turns]} for i in range(20)
+    ]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records) + "oops\n")
+    config = INSTRUCT.model_copy(update={"data": str(path), "training": quick(2)})
+    metrics = instruct(config, tmp_path / "no corpus", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert (metrics["pairs"], metrics["heldout_pairs"]) == (18, 2)
+    assert "line 21: not JSON" in heard.messages("warning")
+    assert len(read_rows(tmp_path / "out" / "data" / "train.jsonl")[0]["messages"]) == 4
+
+
+def test_replay_mixes_text_in(tmp_path, corpus, base, heard):
+    config = INSTRUCT.model_copy(update={"replay": 0.5, "training": quick(2)})
+    instruct(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert "pieces of pretraining text are mixed in" in heard.messages("note")
+
+
+def test_why_not(tmp_path, corpus):
+    assert classify_room.why_not(corpus, CLASSIFY) is None and instruct_room.why_not(corpus, INSTRUCT) is None
+    bare = [{**row, "label": None, "signature": None} for row in corpus_rows()]
+    without = write_corpus(tmp_path / "bare", bare)
+    assert "no two labels" in classify_room.why_not(without)
+    assert "0 training and 0 held-out pairs" in instruct_room.why_not(without)
+    one_label = write_corpus(tmp_path / "one", [{**row, "label": "text"} for row in corpus_rows()])
+    assert "only 'text' has" in classify_room.why_not(one_label)
+    own = {"data": "mine.csv"}
+    assert classify_room.why_not(without, ClassifyConfig.parse(own)) is None
+    assert instruct_room.why_not(without, InstructConfig.parse(own)) is None
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_corpus_that_cannot_feed_a_stage_is_one_clear_error(name, tmp_path, base, heard):
+    stage, config = STAGES[name]
+    bare = write_corpus(tmp_path / "bare", [{**row, "label": None, "signature": None} for row in corpus_rows()])
+    with pytest.raises(InputError):
+        stage(config, bare, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    with pytest.raises(InputError, match="missing"):
+        stage(config, tmp_path / "none", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert not (tmp_path / "out").exists()
