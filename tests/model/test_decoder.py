@@ -122,7 +122,7 @@ def test_a_classifier_keeps_its_labels(tiny: ModelConfig, tmp_path: Path) -> Non
 
 
 def test_faults_are_named(tiny: ModelConfig, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="has no config.json"):
+    with pytest.raises(InputError, match=r"has no config\.json"):
         load_model(tmp_path)
     save_model(DecoderLM(tiny), tmp_path)
     weights = tmp_path / "model.safetensors"

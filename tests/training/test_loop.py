@@ -7,6 +7,7 @@ import math
 import os
 import signal
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -215,7 +216,7 @@ def test_schedules_warm_up_and_end_where_they_should(schedule: str) -> None:
     rates = [learning_rate(settings, step, 100) for step in range(101)]
     assert rates[0] == pytest.approx(1 / 11) and max(rates) == pytest.approx(1.0)
     assert rates[100] == pytest.approx(1.0 if schedule == "constant" else 0.1)
-    assert all(one >= two - 1e-12 for one, two in zip(rates[10:], rates[11:], strict=False))
+    assert all(one >= two - 1e-12 for one, two in pairwise(rates[10:]))
 
 
 def test_state_is_plain_json(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import resource
 import signal
 import threading
 import time
@@ -135,7 +134,6 @@ def train(
     result.timing = {
         "seconds": round(elapsed, 2),
         "tokens_per_second": round((result.tokens - tokens_before) / max(elapsed, 1e-9), 1),
-        "peak_memory_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024),
     }
     model.eval()
     return result

@@ -1,0 +1,44 @@
+# Two commands matter: `make quickstart` (set up and raise a model) and `make test` (set up and test).
+# torch from PyPI may bring CUDA packages; for the small CPU build:
+#   PIP_EXTRA_INDEX_URL=https://download.pytorch.org/whl/cpu make quickstart
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test check lint types floors slow benchmarks clean
+
+quickstart: .venv/.base
+	$(BIN)/tutelage quickstart
+
+test: .venv/.dev
+	$(BIN)/python -m pytest
+
+check: lint types floors
+
+lint: .venv/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: .venv/.dev
+	$(BIN)/mypy
+
+floors: .venv/.dev
+	$(BIN)/lint-imports
+
+slow: .venv/.dev
+	$(BIN)/python -m pytest -m slow
+
+clean:
+	rm -rf .venv build dist
+
+.venv/.base: pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tutelage needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Setting up (torch is large; a few minutes on a slow line) ..."
+	$(PIP) --editable '.[serve]'
+	touch $@
+
+.venv/.dev: .venv/.base
+	$(PIP) --editable '.[dev]'
+	touch $@

@@ -1,0 +1,63 @@
+"""The interactive conversation of `tutelage chat`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from tutelage.inference.sampling import Sampling
+from tutelage.store.errors import InputError
+from tutelage.tokenizer.messages import Message
+
+HELP = "/reset forgets the conversation · /temperature X · /exit ends (or Ctrl-D) · Ctrl-C stops an answer"
+
+
+def converse(lm: Any, sampling: Sampling, opening: list[Message]) -> None:
+    """Read lines, stream answers, until end of input."""
+    console = Console()
+    console.print(f"[dim]{lm.model.num_parameters():,} parameters · {HELP}[/]", highlight=False)
+    messages = list(opening)
+    while True:
+        try:
+            line = console.input("[bold cyan]you[/] › ").strip()
+        except (EOFError, KeyboardInterrupt):
+            console.print()
+            return
+        if not line:
+            continue
+        if line.startswith("/"):
+            command, _, value = line[1:].partition(" ")
+            if command in ("exit", "quit"):
+                return
+            if command == "reset":
+                messages = list(opening)
+            elif command == "temperature":
+                try:
+                    sampling = replace(sampling, temperature=float(value))
+                except ValueError:
+                    console.print("[yellow]give a number, e.g. /temperature 0.7[/]")
+            else:
+                console.print(f"[dim]{HELP}[/]", highlight=False)
+            continue
+        messages.append(Message("user", line))
+        _answer(console, lm, sampling, messages)
+
+
+def _answer(console: Console, lm: Any, sampling: Sampling, messages: list[Message]) -> None:
+    console.print("[bold green]model[/] › ", end="")
+    text = ""
+    try:
+        for piece in lm.chat_stream(messages, sampling):
+            text += piece
+            console.print(escape(piece), end="", highlight=False, soft_wrap=True)
+        console.print()
+    except KeyboardInterrupt:
+        console.print(" [dim](stopped)[/]")
+    except InputError as error:
+        console.print(f"[yellow]{escape(str(error))}[/] · the conversation starts anew")
+        messages.clear()
+        return
+    messages.append(Message("assistant", text))

@@ -1,0 +1,157 @@
+"""Verbs of the whole life: quickstart, run, plan."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets, print_json
+
+if TYPE_CHECKING:
+    from tutelage.recipe.config import Recipe
+    from tutelage.recipe.plan import Planned
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(quickstart)
+    app.command()(run)
+    app.command()(plan)
+
+
+def quickstart(
+    corpus: Annotated[
+        str | None,
+        typer.Option(
+            help="Own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME. "
+            "Default: the documentation of this Python."
+        ),
+    ] = None,
+    sets: Sets = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Raise a small model from real text on this machine: data, tokenizer, pretraining, finetuning, report.
+
+    Takes at most ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
+    goes on from where it was.
+
+    Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`
+    """  # fmt: skip
+    from tutelage.recipe.config import load_recipe
+
+    sets = ([f"corpus.source={corpus}"] if corpus else []) + (sets or [])
+    raise_model(load_recipe(None, sets), out, as_json)
+
+
+def run(
+    recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML), e.g. recipes/quickstart.yaml.")],
+    sets: Sets = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Run a recipe: only what is not in the cache, and from the last checkpoint where it was interrupted.
+
+    Example: `tutelage run recipes/quickstart.yaml --set finetune.prefer.beta=0.3`
+    """
+    from tutelage.recipe.config import load_recipe
+
+    raise_model(load_recipe(recipe, sets or []), out, as_json)
+
+
+def plan(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); default: the quickstart's.")] = None,
+    sets: Sets = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Show what a recipe would do: cached stages, stages to run, their forecast, and advice. Runs nothing.
+
+    Example: `tutelage plan --set model.num_layers=8`
+    """
+    from rich.console import Console
+
+    from tutelage.cli import show
+    from tutelage.recipe.config import load_recipe
+
+    wanted = load_recipe(recipe, sets or [])
+    outlook = look_ahead(wanted, out)
+    if as_json:
+        print_json(outlook.plain())
+        return
+    show.plan(Console(), wanted.name, outlook.planned, outlook.forecast, outlook.advice)
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What is known before anything runs. forecast: seconds of each stage that will run."""
+
+    planned: list[Planned]
+    forecast: dict[str, float]
+    advice: list[Any]
+
+    def plain(self) -> dict[str, Any]:
+        stages = [
+            {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
+             "forecast_seconds": self.forecast.get(state.stage)}
+            for state in self.planned
+        ]  # fmt: skip
+        advice = [
+            {"level": item.level, "rule": item.rule, "message": item.message, "fix": item.fix, "source": item.source}
+            for item in self.advice
+        ]
+        return {"stages": stages, "forecast_seconds": round(sum(self.forecast.values()), 1), "advice": advice}
+
+
+def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Outlook:
+    """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
+    from tutelage.guidance.forecast import forecast_recipe, measure_gemm
+    from tutelage.guidance.rules import advise
+    from tutelage.recipe.plan import plan
+    from tutelage.store.artifacts import ArtifactStore
+    from tutelage.store.device import set_threads
+
+    planned = plan(recipe, ArtifactStore(root), targets)
+    to_run = {state.stage for state in planned if state.status in ("run", "damaged")}
+    forecast: dict[str, float] = {}
+    if to_run:
+        set_threads(recipe.pretrain.training.threads)
+        seconds = forecast_recipe(recipe.plain(), measure_gemm())
+        forecast = {stage: value for stage, value in seconds.items() if stage in to_run}
+    facts = {state.stage: state.artifact.metrics for state in planned if state.artifact}
+    return Outlook(planned, forecast, advise(recipe.plain(), facts))
+
+
+def raise_model(recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, ...] = ()) -> None:
+    """Run with live progress; then the report and what to do next. The report is written for a failed run too."""
+    from rich.console import Console
+
+    from tutelage.cli import show
+    from tutelage.cli.progress import Progress
+    from tutelage.recipe.run import run_recipe
+    from tutelage.report.write import write_report
+
+    console = Console(stderr=as_json)
+    outlook = look_ahead(recipe, root, targets)
+    show.advice(console, outlook.advice)
+    with Progress(console, [state.stage for state in outlook.planned], outlook.forecast) as progress:
+        try:
+            finished = run_recipe(recipe, root, (progress,), targets, outlook.forecast)
+        finally:
+            path = root / recipe.name
+            report = write_report(path) if not targets and (path / "run.json").exists() else None
+    if as_json:
+        print_json({**finished.record, "run": str(finished.path), "report": str(report) if report else None})
+    elif targets:
+        show.stage_result(console, finished, targets[-1])
+    else:
+        show.finish(console, finished, report, root)
+
+
+def run_stage(name: str, recipe_file: RecipeFile, sets: Sets, out: Path, as_json: bool) -> None:
+    """Run one stage of a recipe and whatever it needs that is not cached."""
+    from tutelage.recipe.config import load_recipe
+
+    raise_model(load_recipe(recipe_file, sets or []), out, as_json, targets=(name,))

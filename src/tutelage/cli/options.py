@@ -1,0 +1,61 @@
+"""Options that several verbs share, and finding the model that is meant."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tutelage.store.errors import ConfigError
+
+Sets = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. `--set finetune.prefer.beta=0.3`. Repeatable."
+    ),
+]
+Out = Annotated[Path, typer.Option("--out", help="Folder of runs and artifacts.", envvar="TUTELAGE_RUNS")]
+Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
+RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML); default: the quickstart's.")]
+Source = Annotated[
+    str | None,
+    typer.Option("--model", "-m", help="Run folder, artifact or model directory; default: the last run's model."),
+]
+RUNS = Path("runs")
+
+
+def find_model(source: str | None, root: Path = RUNS, stage: str | None = None) -> Path:
+    """The model directory that is meant: given, or the one of the last run (of `stage`, or the one to talk to)."""
+    path = Path(source) if source else _last_run(root)
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist", hint="give a run folder, an artifact or a model directory")
+    if not (path / "run.json").exists():
+        return path
+    record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+    places = {entry["stage"]: entry.get("artifact") for entry in record["stages"]}
+    place = places.get(stage) if stage else record.get("chat_model")
+    if not place:
+        raise ConfigError(f"run {path} has no {stage or 'trained'} model yet", hint="run it to its end first")
+    return (path / place).resolve()
+
+
+def _last_run(root: Path) -> Path:
+    try:
+        return root / (root / "latest").read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        raise ConfigError(
+            f"there is no run in {root}/ yet", hint="run `tutelage quickstart` first, or name a model with --model"
+        ) from None
+
+
+def find_run(source: Path | None, root: Path = RUNS) -> Path:
+    path = source or _last_run(root)
+    if not (path / "run.json").exists():
+        raise ConfigError(f"{path} is not a run folder: it has no run.json")
+    return path
+
+
+def print_json(data: Any) -> None:
+    print(json.dumps(data, ensure_ascii=False))

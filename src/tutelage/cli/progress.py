@@ -1,0 +1,124 @@
+"""Progress of a run, drawn from its events alone: live on a terminal, sparse plain lines elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Any, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.markup import escape
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+
+from tutelage.cli.show import MARKS, headline, seconds
+
+PLAIN_INTERVAL = 10.0  # seconds between two plain lines of one stage
+FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
+
+
+class Progress:
+    """A listener on the event log. Use as a context; call with each event."""
+
+    def __init__(self, console: Console, stages: list[str], forecast: dict[str, float]) -> None:
+        self.console, self.stages, self.forecast = console, stages, dict(forecast)
+        self.stage, self.began, self.last_line = "", time.monotonic(), 0.0
+        self.what, self.done, self.total, self.figures = "", 0.0, 0.0, ""
+        self.work_began, self.first_done = 0.0, 0.0
+        self.live = Live(self, console=console, transient=True, refresh_per_second=4) if console.is_terminal else None
+
+    def __enter__(self) -> Self:
+        if self.live:
+            self.live.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.live:
+            self.live.stop()
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        kind = event["event"]
+        if kind == "stage_start":
+            self.stage, self.began, self.what, self.figures = event["stage"], time.monotonic(), "", ""
+            self.done = self.total = 0.0
+        elif kind == "stage_end":
+            self._stage_end(event)
+        elif kind == "progress":
+            self._advance(event["what"], event["done"], event["total"])
+            self.figures = event.get("unit", "")
+            self._plain_line()
+        elif kind == "step":
+            self._advance("training", event["step"], event["total"])
+            shown = [f"{name.replace('_', ' ')} {event[name]:.3f}" for name in FIGURES
+                     if isinstance(event.get(name), float)]  # fmt: skip
+            self.figures = "  ".join([*shown, f"{event['tokens_per_second']:,} tokens/s"])
+            self._plain_line()
+        elif kind in ("note", "warning"):
+            style = "[yellow]warning[/] " if kind == "warning" else "[dim]note[/] "
+            self.console.print(f"  {style}{escape(event['message'])}", highlight=False)
+
+    def _advance(self, what: str, done: float, total: float) -> None:
+        if what != self.what:
+            self.what, self.work_began, self.first_done = what, time.monotonic(), done
+        self.done, self.total = done, total
+
+    def _left_in_work(self) -> float | None:
+        """Seconds left of the present piece of work, by its own pace."""
+        elapsed, made = time.monotonic() - self.work_began, self.done - self.first_done
+        if made <= 0 or elapsed < 1 or not self.total:
+            return None
+        return elapsed * (self.total - self.done) / made
+
+    def _left_in_run(self) -> float:
+        ahead = sum(self.forecast.get(name, 0.0) for name in self.stages[self._index() + 1 :])
+        here = max(0.0, self.forecast.get(self.stage, 0.0) - (time.monotonic() - self.began))
+        own = self._left_in_work()
+        return ahead + (own if own is not None and self.what == "training" else here)
+
+    def _index(self) -> int:
+        return self.stages.index(self.stage) if self.stage in self.stages else 0
+
+    def _stage_end(self, event: dict[str, Any]) -> None:
+        status = event.get("status", "")
+        mark = MARKS.get(status, "[yellow]•[/]")
+        took = "from the cache" if status == "cached" else seconds(event.get("seconds")) if status == "ran" else status
+        detail = event.get("why") or headline(event["stage"], event.get("metrics") or {})
+        self.console.print(
+            f"{mark} [bold]{event['stage']:<10}[/] {took:<14} [dim]{escape(detail or '')}[/]", highlight=False
+        )
+        self.stage = ""
+
+    def _plain_line(self) -> None:
+        now = time.monotonic()
+        if self.live or now - self.last_line < PLAIN_INTERVAL:
+            return
+        self.last_line = now
+        left = self._left_in_work()
+        left_text = f", {seconds(left)} left here" if left is not None else ""
+        self.console.print(
+            f"  {self.stage}: {self.what} {self.done:,.0f}/{self.total:,.0f} {self.figures}{left_text}, "
+            f"about {seconds(self._left_in_run())} in all",
+            highlight=False,
+            soft_wrap=True,
+        )
+
+    def __rich__(self) -> Table:
+        grid = Table.grid(padding=(0, 1))
+        if not self.stage:
+            return grid
+        left = self._left_in_work()
+        bar = ProgressBar(total=self.total or None, completed=self.done, width=28, pulse=not self.total)
+        grid.add_row(
+            f"[cyan]▸[/] [bold]{self.stage:<10}[/]",
+            bar,
+            f"{self.what} {self.done:,.0f}/{self.total:,.0f}" if self.total else self.what,
+            self.figures,
+            f"[dim]{seconds(left)} left[/]" if left is not None else "",
+        )
+        grid.add_row(
+            f"  [dim]{self._index() + 1} of {len(self.stages)}[/]", f"[dim]about {seconds(self._left_in_run())} left[/]"
+        )
+        return grid

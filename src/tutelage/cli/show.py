@@ -1,0 +1,123 @@
+"""What the command line prints: plans, results, next steps. Presentation only."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.panel import Panel
+from rich.table import Table
+from rich.tree import Tree
+
+from tutelage.recipe.lineage import Ancestor
+from tutelage.recipe.plan import Planned
+from tutelage.recipe.run import Run
+
+MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
+HEADLINES = {
+    "corpus": ("documents", "train_documents", "heldout_documents"),
+    "tokenizer": ("vocab_size", "bytes_per_token"),
+    "pretrain": ("parameters", "tokens_seen", "heldout_bits_per_byte"),
+    "classify": ("train_examples", "heldout_accuracy", "accuracy"),
+    "instruct": ("train_examples", "heldout_loss"),
+    "pairs": ("pairs", "train_pairs"),
+    "prefer": ("heldout_accuracy_before", "heldout_accuracy_after", "reward_accuracy_before", "reward_accuracy_after"),
+}
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return ""
+    if value < 1:
+        return "<1 s"
+    if value < 90:
+        return f"{value:.0f} s"
+    return f"{int(value) // 60} min {int(value) % 60:02d} s"
+
+
+def number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 100 else f"{value:,.0f}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def headline(stage: str, metrics: dict[str, Any]) -> str:
+    """One short line of a stage's main figures."""
+    keys = [key for key in HEADLINES.get(stage, ()) if key in metrics]
+    return ", ".join(f"{key.replace('_', ' ')} {number(metrics[key])}" for key in keys)
+
+
+def advice(console: Console, items: Sequence[Any], least: str = "warning") -> None:
+    for item in items:
+        if item.level in ("error", least) or least == "note":
+            console.print(f"[yellow]advice[/] {escape(item.message)} [dim]({escape(item.source)})[/]", highlight=False)
+            if item.fix:
+                console.print(f"       [dim]{escape(item.fix)}[/]", highlight=False)
+
+
+def plan(
+    console: Console, name: str, planned: Sequence[Planned], forecast: dict[str, float], items: Sequence[Any]
+) -> None:
+    table = Table(title=f"Plan of {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("stage", "status", "forecast", "identity", ""):
+        table.add_column(column)
+    for state in planned:
+        identity = (state.identity or "")[:12]
+        table.add_row(state.stage, state.status, seconds(forecast.get(state.stage)), identity, escape(state.why))
+    console.print(table)
+    total = sum(forecast.values())
+    console.print(f"In all about {seconds(total)}." if total else "Everything is in the cache.")
+    advice(console, items, least="note")
+
+
+def stage_result(console: Console, run: Run, stage: str) -> None:
+    record = run.stage(stage)
+    console.print(
+        f"{stage}: {escape(record.get('why') or headline(stage, record.get('metrics', {})))}", highlight=False
+    )
+    if record.get("artifact"):
+        console.print(f"in {(run.path / record['artifact']).resolve()}", soft_wrap=True, highlight=False)
+
+
+def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
+    """The end of a run: headline figures, where the report is, and what to do next."""
+    figures: dict[str, Any] = next((stage["metrics"] for stage in run.record["stages"] if stage["stage"] == "evaluate"
+                    and stage.get("metrics")), {})  # fmt: skip
+    shown = {
+        key: value for key, value in figures.items() if isinstance(value, (int, float)) and key != "peak_memory_mb"
+    }
+    if shown:
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+        for key, value in shown.items():
+            table.add_row(
+                key.replace("_", " "), "-" if isinstance(value, float) and math.isnan(value) else number(value)
+            )
+        console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
+    option = "" if root == Path("runs") else f" --out {root}"
+    if report:
+        console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
+    console.print(f"Chat:    tutelage chat{option}", highlight=False)
+    console.print(f"Serve:   tutelage serve{option}", highlight=False)
+    console.print(f"Export:  tutelage export my-model{option}", highlight=False)
+
+
+def lineage(console: Console, found: Ancestor) -> None:
+    console.print(_branch(found, None))
+
+
+def _branch(found: Ancestor, tree: Tree | None) -> Tree:
+    if found.artifact is None:
+        label = f"{found.stage} [dim]{found.identity[:12]}[/] (raw text, by content hash)"
+        if found.stage != "source":
+            label = f"{found.stage} [dim]{found.identity[:12]}[/] [yellow]not here any more[/]"
+    else:
+        took = seconds(found.artifact.manifest["seconds"])
+        label = f"[bold]{found.stage}[/] [dim]{found.identity[:12]} · {took}[/]"
+    here = tree.add(label) if tree else Tree(label)
+    for ancestor in found.inputs:
+        _branch(ancestor, here)
+    return here

@@ -1,0 +1,74 @@
+"""One verb per stage: corpus, tokenizer, pretrain, finetune, evaluate."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from tutelage.cli.life import run_stage
+from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets
+
+
+class Method(StrEnum):
+    classify = "classify"
+    instruct = "instruct"
+    pairs = "pairs"
+    prefer = "prefer"
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (corpus, tokenizer, pretrain, finetune, evaluate):
+        app.command()(verb)
+
+
+Corpus = Annotated[str | None, typer.Option(help="Own text (folder, file or hf:NAME); default: the recipe's.")]
+
+
+def corpus(
+    source: Corpus = None, recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False
+) -> None:
+    """Documents in, selected documents out: clean, reduce to prose, deduplicate, split; with a data card.
+
+    Example: `tutelage corpus --source my_texts/`
+    """
+    run_stage("corpus", recipe, ([f"corpus.source={source}"] if source else []) + (sets or []), out, as_json)
+
+
+def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
+    """Train a tokenizer on the corpus and measure it.
+
+    Example: `tutelage tokenizer --set tokenizer.method=unigram --set tokenizer.vocab_size=8192`
+    """
+    run_stage("tokenizer", recipe, sets, out, as_json)
+
+
+def pretrain(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
+    """Train a fresh decoder on the corpus to predict the next token.
+
+    Example: `tutelage pretrain --set model.num_layers=8 --set pretrain.training.steps=2000`
+    """
+    run_stage("pretrain", recipe, sets, out, as_json)
+
+
+def finetune(
+    method: Annotated[Method, typer.Argument(help="classify, instruct, pairs (sample preference pairs) or prefer.")],
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Finetune the pretrained model: a classifier, an instruction follower, or by preferences (DPO).
+
+    Example: `tutelage finetune classify --set finetune.classify.data=reviews.csv`
+    """
+    run_stage(method.value, recipe, sets, out, as_json)
+
+
+def evaluate(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
+    """Evaluate base, classifier, instructed and preferred model together, with intervals and baselines.
+
+    Example: `tutelage evaluate --set evaluate.prompts=500`
+    """
+    run_stage("evaluate", recipe, sets, out, as_json)

@@ -1,0 +1,145 @@
+"""Verbs that use a model: chat, generate, classify, serve, export."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, Source, find_model, print_json
+
+Temperature = Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained.")]
+TopP = Annotated[float, typer.Option(help="Sample from the smallest set of tokens with this probability.")]
+MaxTokens = Annotated[int, typer.Option(help="Longest answer in tokens.")]
+Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text.")]
+
+
+def register(app: typer.Typer) -> None:
+    for verb in (chat, generate, classify, serve, export):
+        app.command()(verb)
+
+
+def chat(
+    model: Source = None,
+    message: Annotated[str | None, typer.Option("--message", help="Say this, print the answer and end.")] = None,
+    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    max_tokens: MaxTokens = 128,
+    seed: Seed = 0,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Talk to a model in the terminal; answers stream as they are made.
+
+    The quickstart's model writes docstrings: try "Write a one-line docstring for `read_rows(path, limit=10)`."
+
+    Example: `tutelage chat --message "What does close(self) do? Answer in one line."`
+    """
+    from tutelage.cli.conversation import converse
+    from tutelage.inference.language_model import load
+    from tutelage.inference.sampling import Sampling
+    from tutelage.tokenizer.messages import Message
+
+    lm = load(find_model(model, out))
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    opening = [Message("system", system)] if system else []
+    if message is None:
+        converse(lm, sampling, opening)
+        return
+    answer = lm.chat([*opening, Message("user", message)], sampling)
+    if as_json:
+        print_json({"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)})
+    else:
+        print(answer.text)
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="Text to continue; '-' reads standard input.")],
+    model: Source = None,
+    temperature: Temperature = 0.8,
+    top_p: TopP = 0.95,
+    max_tokens: MaxTokens = 100,
+    seed: Seed = 0,
+    base: Annotated[bool, typer.Option(help="Continue with the pretrained model of the run.")] = True,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Continue a text.
+
+    Example: `tutelage generate "Return the number of" --temperature 0.7`
+    """
+    from tutelage.inference.language_model import load
+    from tutelage.inference.sampling import Sampling
+
+    text = sys.stdin.read() if prompt == "-" else prompt
+    lm = load(find_model(model, out, "pretrain" if base else None))
+    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
+    (made,) = lm.generate([text], sampling)
+    if as_json:
+        print_json({"text": made.text, "stop_reason": made.stop_reason, "tokens": len(made.ids)})
+    else:
+        print(text + made.text)
+
+
+def classify(
+    texts: Annotated[list[str], typer.Argument(help="Texts to classify; '-' reads one per line from standard input.")],
+    model: Source = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Classify texts with a classification-finetuned model: label and probability.
+
+    Example: `tutelage classify "Return the shortest path between two nodes."`
+    """
+    from tutelage.inference.language_model import load
+
+    lines = [line.rstrip("\n") for line in sys.stdin] if texts == ["-"] else texts
+    results = load(find_model(model, out, "classify")).classify(lines)
+    for text, probabilities in zip(lines, results, strict=True):
+        ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+        if as_json:
+            print_json({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)})
+        else:
+            print("  ".join(f"{label} {share:.2f}" for label, share in ranked[:3]) + f"  | {text}")
+
+
+def serve(
+    model: Source = None,
+    host: Annotated[str, typer.Option(help="Address; any but a loopback one needs --api-key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port.")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
+    out: Out = RUNS,
+) -> None:
+    """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
+
+    Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000
+    """
+    from tutelage.inference.language_model import load
+    from tutelage.serving.app import run_server
+
+    run_server(load(find_model(model, out)), host=host, port=port, api_key=api_key)
+
+
+def export(
+    directory: Annotated[Path, typer.Argument(help="New directory to write to.")],
+    model: Source = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Export as a Hugging Face directory that transformers loads, with a parity check where it is installed.
+
+    Example: `tutelage export my-model`
+    """
+    from rich.console import Console
+
+    from tutelage.cli.progress import Progress
+    from tutelage.interchange.export import export_model
+    from tutelage.store.events import EventLog
+
+    listeners: tuple[Any, ...] = () if as_json else (Progress(Console(), [], {}),)
+    result = export_model(find_model(model, out), directory, EventLog(None, listeners))
+    if as_json:
+        print_json(result)

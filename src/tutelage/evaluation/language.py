@@ -1,0 +1,173 @@
+"""Held-out text: bits per byte and word order, for models beside compressors, n-grams and chance."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.evaluation.baselines import Baselines, Document
+from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
+from tutelage.evaluation.order import Pair
+from tutelage.evaluation.progress import batches
+from tutelage.evaluation.statistics import (
+    Difference,
+    bootstrap_ratio,
+    mcnemar,
+    paired_difference,
+    sign_test,
+    verdict,
+    wilson,
+)
+from tutelage.store.events import EventLog
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+
+BITS, ORDER = "bits per byte", "word order"
+
+
+@dataclass(frozen=True)
+class Likelihoods:
+    """A party's natural-log likelihoods: of each document, and of each word-order pair (real, swapped)."""
+
+    documents: list[float]
+    pairs: list[tuple[float, float]]
+
+    @property
+    def right(self) -> list[bool]:
+        return [real > swapped for real, swapped in self.pairs]
+
+
+def read_aloud(
+    lm: LanguageModel,
+    who: str,
+    documents: Sequence[Document],
+    pairs: Sequence[Pair],
+    config: EvaluateConfig,
+    log: EventLog,
+) -> Likelihoods:
+    """Score every document and both sides of every pair with one model."""
+    texts = [document.text for document in documents]
+    scores = _rolling(lm, f"{who}: held-out text", texts, config.batch, log)
+    sides = [side for pair in pairs for side in (pair.real, pair.swapped)]
+    flat = _rolling(lm, f"{who}: word order", sides, config.batch, log)
+    return Likelihoods(scores, list(zip(flat[::2], flat[1::2], strict=True)))
+
+
+def language_figures(
+    models: dict[str, Likelihoods],
+    documents: Sequence[Document],
+    baselines: Baselines,
+    config: EvaluateConfig,
+    seed: int,
+) -> tuple[list[Figure], list[Comparison]]:
+    """Figures and comparisons of the models and of the n-gram model on the same documents and pairs."""
+    ngram = Likelihoods(
+        [float(record["ngram"]) for record in baselines.documents[: len(documents)]],
+        [scores for _, scores in baselines.order[: config.order_pairs]],
+    )
+    bits, bits_comparisons = _bits(models, ngram, documents, baselines, config, seed)
+    if not ngram.pairs or not models:
+        return [bits], bits_comparisons
+    order, order_comparisons = _order(models, ngram, config, seed)
+    return [bits, order], bits_comparisons + order_comparisons
+
+
+def _bits(
+    models: dict[str, Likelihoods],
+    ngram: Likelihoods,
+    documents: Sequence[Document],
+    baselines: Baselines,
+    config: EvaluateConfig,
+    seed: int,
+) -> tuple[Figure, list[Comparison]]:
+    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    size = [document.bytes for document in documents]
+    coded = {who: _to_bits(scores.documents) for who, scores in {**models, "n-gram": ngram}.items()}
+    rows = [row(who, bootstrap_ratio(coded[who], size, **draw), len(size)) for who in models]
+    rows.append(row("n-gram", bootstrap_ratio(coded["n-gram"], size, **draw), len(size), "baseline"))
+    compressors = {name: record["value"] for name, record in baselines.bits_per_byte.items() if name != "n-gram"}
+    rows += [
+        row(name, value, len(baselines.documents), "baseline")
+        for name, value in compressors.items()
+        if value is not None
+    ]
+    note = baselines.note + " Intervals resample documents."
+    if len(documents) < len(baselines.documents):
+        note += (
+            f" Models and n-gram are measured on {len(documents)} of the {len(baselines.documents)} "
+            "documents that the compressors had."
+        )
+    comparisons = []
+    for who in list(models)[:1]:
+        difference = paired_difference(coded[who], coded["n-gram"], size, **draw)
+        comparisons.append(_compared(who, "n-gram", BITS, difference, config, False, "bits per byte"))
+        for name, value in compressors.items():
+            if name.endswith("primed") and value is not None:
+                # A compressor has one figure for all of the text: only the model's part is resampled.
+                difference = paired_difference(coded[who], np.array(size) * value, size, **draw)
+                comparisons.append(_compared(who, name, BITS, difference, config, False, "bits per byte"))
+    for before, after in zip(list(models), list(models)[1:], strict=False):
+        difference = paired_difference(coded[after], coded[before], size, **draw)
+        comparisons.append(_compared(after, before, BITS, difference, config, False, "bits per byte"))
+    return figure("held-out text", BITS, "bits per byte", False, rows, note), comparisons
+
+
+def _order(
+    models: dict[str, Likelihoods], ngram: Likelihoods, config: EvaluateConfig, seed: int
+) -> tuple[Figure, list[Comparison]]:
+    n = len(ngram.pairs)
+    rows = [row(who, wilson(sum(scores.right), n, config.confidence), n) for who, scores in models.items()]
+    rows.append(row("n-gram", wilson(sum(ngram.right), n, config.confidence), n, "baseline"))
+    rows.append(row("chance", 0.5, n, "baseline"))
+    who, scores = next(iter(models.items()))
+    right = np.array(scores.right, dtype=np.float64)
+    comparisons = []
+    for other, theirs, p in (
+        ("n-gram", np.array(ngram.right, dtype=np.float64), mcnemar(scores.right, ngram.right)),
+        ("chance", np.full(n, 0.5), sign_test(int(right.sum()), n - int(right.sum()))),
+    ):
+        drawn = paired_difference(
+            right * 100, theirs * 100, confidence=config.confidence, draws=config.bootstrap, seed=seed
+        )
+        exact = Difference(drawn.value, drawn.low, drawn.high, p, n)
+        comparisons.append(_compared(who, other, ORDER, exact, config, True, "points"))
+    note = (
+        "A held-out sentence against the same sentence with two words swapped: right when the real one is "
+        "likelier. One sentence from a document; Wilson intervals; comparisons in percentage points."
+    )
+    return figure("word order", ORDER, "share right", True, rows, note), comparisons
+
+
+def _compared(
+    a: str, b: str, measure: str, difference: Difference, config: EvaluateConfig, higher: bool, unit: str
+) -> Comparison:
+    text = verdict(
+        a,
+        b,
+        difference,
+        higher_is_better=higher,
+        unit=unit,
+        confidence=config.confidence,
+        digits=1 if higher else 3,
+    )
+    return comparison(a, b, measure, difference, text)
+
+
+def _to_bits(logprobs: Sequence[float]) -> list[float]:
+    return [-value / math.log(2) for value in logprobs]
+
+
+def _rolling(lm: LanguageModel, what: str, texts: list[str], size: int, log: EventLog) -> list[float]:
+    # Sorted by length, so that a batch is not padded to its longest text.
+    by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
+    scores = [0.0] * len(texts)
+    for part in batches(log, what, by_length, size, "texts"):
+        for i, score in zip(part, lm.rolling([texts[i] for i in part]), strict=True):
+            scores[i] = float(score)
+    return scores

@@ -1,0 +1,101 @@
+"""Metrics of text and of classification: plain functions of plain data."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections import Counter
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+_WORD = re.compile(r"\w+")
+
+
+def words(text: str) -> list[str]:
+    """Lower-cased runs of letters, digits and underscores."""
+    return _WORD.findall(text.lower())
+
+
+def bits_per_byte(logprobs: Sequence[float], texts: Sequence[str]) -> float:
+    """Total natural-log likelihood of the texts -> bits for each UTF-8 byte; comparable across tokenizers."""
+    total = sum(len(text.encode("utf-8")) for text in texts)
+    return -sum(logprobs) / math.log(2) / total
+
+
+def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
+    """Sentence chrF (Popović 2015; sacrebleu chrF2, character 6-grams, no words), 0 to 100, one per pair."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    metric = CHRF()
+    pairs = zip(hypotheses, references, strict=True)
+    return [float(metric.sentence_score(text, [reference]).score) for text, reference in pairs]
+
+
+def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
+    """Corpus chrF: n-gram counts summed over all pairs first; 0 to 100."""
+    from sacrebleu.metrics.chrf import CHRF
+
+    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
+
+
+def rouge_l(hypothesis: str, reference: str) -> float:
+    """ROUGE-L F1 (Lin 2004): longest common subsequence of words; 0 to 100."""
+    a, b = words(hypothesis), words(reference)
+    if not a or not b:
+        return 0.0
+    row = [0] * (len(b) + 1)  # row[j]: longest common subsequence of a so far and b[:j]
+    for word in a:
+        diagonal = 0
+        for j, other in enumerate(b, 1):
+            above = row[j]
+            row[j] = diagonal + 1 if word == other else max(above, row[j - 1])
+            diagonal = above
+    return 200.0 * row[-1] / (len(a) + len(b))
+
+
+def distinct_n(texts: Sequence[str], n: int = 2) -> float:
+    """Share of all word n-grams of the texts together that are different (Li et al. 2016); 0 to 1."""
+    grams = [gram for text in texts for gram in _grams(words(text), n)]
+    return len(set(grams)) / len(grams) if grams else 0.0
+
+
+def repetition(text: str, n: int = 3) -> float:
+    """Share of a text's word n-grams that it had already used before; 0 to 1."""
+    grams = _grams(words(text), n)
+    return 1 - len(set(grams)) / len(grams) if grams else 0.0
+
+
+def accuracy(predicted: Sequence[str], actual: Sequence[str]) -> float:
+    return sum(a == b for a, b in zip(predicted, actual, strict=True)) / len(actual)
+
+
+def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int) -> float:
+    """Mean F1 over the classes that occur in `predicted` or `actual` (class indices below `classes`)."""
+    guess, truth = np.asarray(predicted, dtype=np.int64), np.asarray(actual, dtype=np.int64)
+    hits = np.bincount(truth[guess == truth], minlength=classes)
+    total = np.bincount(guess, minlength=classes) + np.bincount(truth, minlength=classes)
+    seen = total > 0
+    return float(np.mean(2 * hits[seen] / total[seen]))
+
+
+def calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+    """Expected calibration error with bins of equal mass: mean |confidence - accuracy|; 0 to 1.
+
+    Bins of equal width leave most of them nearly empty for a confident model (Nixon et al. 2019).
+    """
+    sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
+    order = np.argsort(sure, kind="stable")
+    parts = np.array_split(order, min(bins, len(order)))
+    return float(sum(len(part) * abs(sure[part].mean() - hit[part].mean()) for part in parts) / len(order))
+
+
+def most_common(items: Sequence[str]) -> str:
+    """The most frequent item; of equally frequent ones the first in the alphabet."""
+    counts = Counter(items)
+    return min(counts, key=lambda item: (-counts[item], item))
+
+
+def _grams(tokens: list[str], n: int) -> list[tuple[str, ...]]:
+    return [tuple(tokens[i : i + n]) for i in range(len(tokens) - n + 1)]

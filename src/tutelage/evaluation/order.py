@@ -1,0 +1,63 @@
+"""The word-order task: a real held-out sentence against itself with two words swapped.
+
+Both have the same words, so only knowledge of their order can tell them apart; chance is one half.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_PLAIN = re.compile(r"[A-Za-z][a-z'-]*")
+_MIN_WORDS, _MAX_WORDS = 6, 30
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A real sentence and the same one with two words exchanged."""
+
+    real: str
+    swapped: str
+
+
+def word_order_pairs(texts: Sequence[str], limit: int, seed: int) -> list[Pair]:
+    """At most one pair from each text, in the texts' order, so that the pairs are independent."""
+    generator = np.random.default_rng(seed)
+    pairs: list[Pair] = []
+    for text in texts:
+        if len(pairs) >= limit:
+            break
+        candidates = [sentence for sentence in _SENTENCE.split(" ".join(text.split())) if _usable(sentence)]
+        if not candidates:
+            continue
+        sentence = candidates[int(generator.integers(len(candidates)))]
+        choices = _swaps(sentence)
+        pairs.append(Pair(sentence, choices[int(generator.integers(len(choices)))]))
+    return pairs
+
+
+def _usable(sentence: str) -> bool:
+    """An ordinary sentence: capital first, full stop last, mostly plain words, something to swap."""
+    words = sentence.split()
+    if not _MIN_WORDS <= len(words) <= _MAX_WORDS or not sentence[0].isupper() or not sentence.endswith("."):
+        return False
+    plain = sum(_PLAIN.fullmatch(word.rstrip(".,;:")) is not None for word in words)
+    return plain >= 0.8 * len(words) and bool(_swaps(sentence))
+
+
+def _swaps(sentence: str) -> list[str]:
+    """Every exchange of two different plain words; the first word (capital) and the last (full stop) stay."""
+    words = sentence.split()
+    inner = [i for i in range(1, len(words) - 1) if _PLAIN.fullmatch(words[i])]
+    swapped = []
+    for at, i in enumerate(inner):
+        for j in inner[at + 1 :]:
+            if words[i].lower() != words[j].lower():
+                changed = words.copy()
+                changed[i], changed[j] = changed[j], changed[i]
+                swapped.append(" ".join(changed))
+    return swapped

@@ -1,0 +1,202 @@
+"""The docstring writer: answers to held-out prompts, beside copying and constant answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
+from tutelage.evaluation.metrics import chrf, distinct_n, most_common, repetition, rouge_l
+from tutelage.evaluation.neighbours import NearestNeighbour
+from tutelage.evaluation.progress import batches
+from tutelage.evaluation.statistics import (
+    Difference,
+    bootstrap_mean,
+    detectable_difference,
+    did_not_suffer,
+    paired_difference,
+    sign_test,
+    verdict,
+    wilson,
+)
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_text
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+
+TASK, CHRF, ROUGE, RULE, ENDS = (
+    "docstring writing",
+    "chrF",
+    "ROUGE-L",
+    "PEP 257 rule passed",
+    "ends by itself",
+)
+WIN = "win rate by the PEP 257 rule"
+Rule = Callable[[str, str, str], Any]  # (text, name, signature) -> something with .score and .passed
+
+
+@dataclass(frozen=True)
+class Answers:
+    """One party's answers in the order of the prompts; `ended`: whether each stopped by itself."""
+
+    texts: list[str]
+    ended: list[bool] | None = None
+    kind: str = "model"
+    chrf: list[float] = field(default_factory=list)
+    rouge: list[float] = field(default_factory=list)
+    rule_score: list[float] = field(default_factory=list)
+    rule_passed: list[bool] = field(default_factory=list)
+
+
+def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+    """A fixed random sample: one prompt for each thing described, in the order of a hash of its id."""
+    ordered = sorted(heldout, key=lambda item: sha256_text(f"{item['id']}\0{item['prompt']}"))
+    first: dict[tuple[str, str], dict[str, Any]] = {}
+    for item in ordered:
+        first.setdefault((item.get("name") or item["id"], item.get("signature") or ""), item)
+    return list(first.values())[:limit]
+
+
+def write_answers(
+    lm: LanguageModel, who: str, prompts: Sequence[str], chat: bool, config: EvaluateConfig, log: EventLog
+) -> Answers:
+    """Greedy answers. A chat model gets each prompt as a user message and ends by its stop token; a plain
+    model gets the prompt and a line break as text and ends with the line.
+    """
+    from tutelage.inference.sampling import Sampling
+    from tutelage.tokenizer.messages import Message
+
+    sampling = Sampling(max_tokens=config.max_tokens, stop=() if chat else ("\n",))
+    texts, ended = [], []
+    for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
+        if chat:
+            made = lm.chat_batch([[Message("user", prompt)] for prompt in part], sampling)
+        else:
+            made = lm.generate([prompt + "\n" for prompt in part], sampling)
+        texts += [generation.text.strip() for generation in made]
+        ended += [generation.stop_reason == "stop" for generation in made]
+    return Answers(texts, ended)
+
+
+def baseline_answers(train: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> dict[str, Answers]:
+    """Answers that need no model: the nearest training item's, and always the most frequent one."""
+    nearest = NearestNeighbour(train)
+    copied = [nearest.answer(item.get("name") or "", item.get("signature") or "") for item in prompts]
+    constant = most_common([str(item["response"]) for item in train])
+    return {
+        "nearest neighbour": Answers(copied, kind="baseline"),
+        "constant": Answers([constant] * len(prompts), kind="baseline"),
+    }
+
+
+def graded(answers: Answers, prompts: Sequence[dict[str, Any]], rule: Rule) -> Answers:
+    """The answers with chrF, ROUGE-L and the rule's score for each."""
+    references = [str(item["response"]) for item in prompts]
+    verdicts = [
+        rule(text, item.get("name") or "", item.get("signature") or "")
+        for text, item in zip(answers.texts, prompts, strict=True)
+    ]
+    return Answers(
+        answers.texts,
+        answers.ended,
+        answers.kind,
+        chrf(answers.texts, references),
+        [rouge_l(text, reference) for text, reference in zip(answers.texts, references, strict=True)],
+        [float(verdict.score) for verdict in verdicts],
+        [bool(verdict.passed) for verdict in verdicts],
+    )
+
+
+def writing_figures(
+    parties: dict[str, Answers], references: Answers, config: EvaluateConfig, seed: int
+) -> tuple[list[Figure], list[Comparison]]:
+    """Figures and comparisons of graded answers; `references` are the true docstrings, graded alike."""
+    n = len(references.texts)
+    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
+    everyone = {**parties, "the true docstrings": references}
+
+    def shares(of: dict[str, list[bool]]) -> list[dict[str, Any]]:
+        return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
+
+    def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
+        return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
+
+    asked = (
+        f"{n} held-out prompts, greedy. The base model reads the prompt as plain text and ends with the line; "
+        "the others are asked in chat."
+    )
+    figures = [
+        figure(TASK, CHRF, "0-100", True, means({w: a.chrf for w, a in parties.items()}),
+               f"{asked} Mean of sentence chrF2 against the true first line. {_power(models, n, config)}"),
+        figure(TASK, ROUGE, "0-100", True, means({w: a.rouge for w, a in parties.items()}),
+               "F1 of the longest common subsequence of lower-cased words."),
+        figure(TASK, RULE, "share", True, shares({w: a.rule_passed for w, a in everyone.items()}),
+               "One line, ends in a period, says what it does, repeats neither itself nor the signature. The "
+               "true docstrings under the same rule show how strict it is."),
+        figure(TASK, ENDS, "share", True, shares({w: a.ended for w, a in models.items() if a.ended}),
+               f"Stopped before {config.max_tokens} tokens."),
+        figure(TASK, "distinct-2", "share", True,
+               [row(w, distinct_n(a.texts, 2), n, a.kind) for w, a in everyone.items()],
+               "Different word pairs of all answers together."),
+        figure(TASK, "repetition", "share", False,
+               means({w: [repetition(text) for text in a.texts] for w, a in everyone.items()}),
+               "Word 3-grams that the same answer had used before."),
+    ]  # fmt: skip
+    comparisons = []
+    for a, b in _pairs(parties):
+        difference = paired_difference(parties[a].chrf, parties[b].chrf, **draw)
+        text = verdict(a, b, difference, unit="chrF", confidence=config.confidence)
+        comparisons.append(comparison(a, b, CHRF, difference, text))
+    if "prefer" in parties and "instruct" in parties:
+        won, contest = _contest(parties["prefer"], parties["instruct"], config, draw)
+        figures.append(won)
+        comparisons.append(contest)
+        difference = paired_difference(parties["prefer"].chrf, parties["instruct"].chrf, **draw)
+        text = did_not_suffer("prefer", "instruct", difference, config.chrf_margin, "chrF")
+        comparisons.append(comparison("prefer", "instruct", CHRF, difference, text))
+    return figures, comparisons
+
+
+def _contest(
+    prefer: Answers, instruct: Answers, config: EvaluateConfig, draw: dict[str, Any]
+) -> tuple[Figure, Comparison]:
+    """Before against after preference finetuning, prompt by prompt, by the rule's own score."""
+    edge = np.array(prefer.rule_score) - np.array(instruct.rule_score)
+    wins, losses, n = int((edge > 0).sum()), int((edge < 0).sum()), len(edge)
+    p = sign_test(wins, losses)
+    rate = bootstrap_mean(np.where(edge > 0, 1.0, np.where(edge < 0, 0.0, 0.5)), **draw)
+    note = f"{wins} wins, {n - wins - losses} ties (half a win), {losses} losses; sign test p = {p:.3g}."
+    drawn = paired_difference(prefer.rule_score, instruct.rule_score, **draw)
+    difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
+    text = verdict("prefer", "instruct", difference, unit="rule score", confidence=config.confidence, digits=3)
+    rows = [row("prefer", rate, n), row("instruct", 0.5, n, "baseline")]
+    return (
+        figure(TASK, WIN, "share", True, rows, note),
+        comparison("prefer", "instruct", "PEP 257 rule score", difference, f"{text}; {note}"),
+    )
+
+
+def _pairs(parties: dict[str, Answers]) -> list[tuple[str, str]]:
+    """Who is compared with whom: each finetuned model with the one before it and with the baselines."""
+    wanted = [
+        ("instruct", "base"),
+        ("instruct", "nearest neighbour"),
+        ("instruct", "constant"),
+        ("prefer", "nearest neighbour"),
+    ]
+    return [(a, b) for a, b in wanted if a in parties and b in parties]
+
+
+def _power(models: dict[str, Answers], n: int, config: EvaluateConfig) -> str:
+    if n < 2 or len(models) < 2:
+        return ""
+    first, last = list(models.values())[-2:]
+    deviation = float(np.std(np.array(last.chrf) - np.array(first.chrf), ddof=1))
+    smallest = detectable_difference(deviation, n, confidence=config.confidence)
+    return f"A true paired difference of {smallest:.1f} chrF would be found four times in five."

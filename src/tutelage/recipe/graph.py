@@ -1,0 +1,189 @@
+"""The stage graph as plain data: what each stage needs, what of the recipe it depends on, and how it runs.
+
+Stage functions are imported when they run, so that planning and `--help` stay fast.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tutelage.recipe.config import Recipe
+from tutelage.store.config import Config
+from tutelage.store.events import EventLog
+
+# Settings that say how a stage is run, not what it makes. They are no part of its identity.
+RUNTIME_KEYS = frozenset({"threads", "checkpoint_seconds", "keep_checkpoints"})
+
+
+@dataclass(frozen=True)
+class Job:
+    """All a stage function is given: the recipe, the directories of its inputs (None: not there), where to write."""
+
+    recipe: Recipe
+    inputs: dict[str, Path | None]
+    out: Path
+    work: Path
+    log: EventLog
+
+    def need(self, name: str) -> Path:
+        path = self.inputs[name]
+        assert path is not None, name  # the runner does not start a stage without its needs
+        return path
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage. Raise `version` whenever its code makes something else of the same config and inputs."""
+
+    name: str
+    version: int
+    needs: tuple[str, ...]
+    settings: Callable[[Recipe], tuple[Config | None, ...]]  # sections it depends on; None: not wanted
+    run: Callable[[Job], dict[str, Any]]
+    uses: tuple[str, ...] = ()  # inputs it takes if they are there
+    why_not: Callable[[Path], str | None] | None = None  # of the corpus directory
+
+    def wanted(self, recipe: Recipe) -> bool:
+        return all(section is not None for section in self.settings(recipe))
+
+    def config(self, recipe: Recipe) -> dict[str, Any]:
+        """What of the recipe goes into the identity."""
+        sections = [_without_runtime(section.plain()) for section in self.settings(recipe) if section is not None]
+        return {"sections": sections, "seed": recipe.seed}
+
+
+def _without_runtime(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: _without_runtime(value) for key, value in data.items() if key not in RUNTIME_KEYS}
+    return data
+
+
+def _corpus(job: Job) -> dict[str, Any]:
+    from tutelage.corpus.stage import build_corpus
+
+    return build_corpus(job.recipe.corpus, out=job.out, log=job.log, seed=job.recipe.seed)
+
+
+def _tokenizer(job: Job) -> dict[str, Any]:
+    from tutelage.tokenizer.stage import train_tokenizer
+
+    return train_tokenizer(
+        job.recipe.tokenizer, corpus=job.need("corpus"), out=job.out, log=job.log, seed=job.recipe.seed
+    )
+
+
+def _baselines(job: Job) -> dict[str, Any]:
+    from tutelage.evaluation.baselines import measure_baselines
+
+    return measure_baselines(
+        job.recipe.baselines, corpus=job.need("corpus"), tokenizer=job.need("tokenizer"), out=job.out, log=job.log,
+        seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _pretrain(job: Job) -> dict[str, Any]:
+    from tutelage.pretraining.stage import pretrain
+
+    return pretrain(
+        job.recipe.pretrain, job.recipe.model, corpus=job.need("corpus"), tokenizer=job.need("tokenizer"),
+        out=job.out, work=job.work, log=job.log, seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _classify(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.classify import classify
+
+    assert job.recipe.finetune.classify is not None
+    return classify(
+        job.recipe.finetune.classify, corpus=job.need("corpus"), base=job.need("pretrain"), out=job.out,
+        work=job.work, log=job.log, seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _instruct(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.instruct import instruct
+
+    assert job.recipe.finetune.instruct is not None
+    return instruct(
+        job.recipe.finetune.instruct, corpus=job.need("corpus"), base=job.need("pretrain"), out=job.out,
+        work=job.work, log=job.log, seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _pairs(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.pairs import make_pairs
+
+    return make_pairs(
+        job.recipe.finetune.pairs, instructed=job.need("instruct"), out=job.out, work=job.work, log=job.log,
+        seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _prefer(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.prefer import prefer
+
+    assert job.recipe.finetune.prefer is not None
+    return prefer(
+        job.recipe.finetune.prefer, instructed=job.need("instruct"), pairs=job.need("pairs"), out=job.out,
+        work=job.work, log=job.log, seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _evaluate(job: Job) -> dict[str, Any]:
+    from tutelage.evaluation.stage import evaluate
+
+    return evaluate(
+        job.recipe.evaluate, corpus=job.need("corpus"), baselines=job.need("baselines"), base=job.need("pretrain"),
+        classify=job.inputs["classify"], instruct=job.inputs["instruct"], prefer=job.inputs["prefer"], out=job.out,
+        log=job.log, seed=job.recipe.seed,
+    )  # fmt: skip
+
+
+def _why_no_labels(corpus: Path) -> str | None:
+    from tutelage.finetuning.classify import why_not
+
+    return why_not(corpus)
+
+
+def _why_no_instructions(corpus: Path) -> str | None:
+    from tutelage.finetuning.instruct import why_not
+
+    return why_not(corpus)
+
+
+STAGES: tuple[Stage, ...] = (
+    Stage("corpus", 1, (), lambda recipe: (recipe.corpus,), _corpus),
+    Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.tokenizer,), _tokenizer),
+    Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
+    Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.pretrain, recipe.model), _pretrain),
+    Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
+          why_not=_why_no_labels),
+    Stage("instruct", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.instruct,), _instruct,
+          why_not=_why_no_instructions),
+    Stage("pairs", 1, ("instruct",),
+          lambda recipe: (recipe.finetune.pairs if recipe.finetune.prefer else None,), _pairs),
+    Stage("prefer", 1, ("instruct", "pairs"), lambda recipe: (recipe.finetune.prefer,), _prefer),
+    Stage("evaluate", 1, ("corpus", "baselines", "pretrain"), lambda recipe: (recipe.evaluate,), _evaluate,
+          uses=("classify", "instruct", "prefer")),
+)  # fmt: skip
+
+
+def stages_for(targets: tuple[str, ...] = ()) -> list[Stage]:
+    """All stages in order, or those that `targets` need (what they merely use is left out unless named)."""
+    if not targets:
+        return list(STAGES)
+    by_name = {stage.name: stage for stage in STAGES}
+    wanted: set[str] = set()
+
+    def add(name: str) -> None:
+        if name not in wanted:
+            wanted.add(name)
+            for needed in by_name[name].needs + (by_name[name].uses if name in targets else ()):
+                add(needed)
+
+    for target in targets:
+        add(target)
+    return [stage for stage in STAGES if stage.name in wanted]

@@ -1,0 +1,74 @@
+"""What a recipe would do: which stages are cached, which run, which are not wanted, and under what identity."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.recipe.config import Recipe
+from tutelage.recipe.graph import Stage, stages_for
+from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
+from tutelage.store.errors import DamagedError
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One stage of a plan. status: `cached`, `run`, `skipped` or `damaged`; `why` explains all but `cached`."""
+
+    stage: str
+    status: str
+    identity: str | None
+    why: str = ""
+    artifact: Artifact | None = None
+
+
+def inputs_of(stage: Stage, recipe: Recipe, known: dict[str, str]) -> dict[str, str]:
+    """Identities of a stage's inputs; the corpus stage has the content hash of its source."""
+    if stage.name == "corpus":
+        from tutelage.corpus.stage import source_identity
+
+        return {"source": source_identity(recipe.corpus)}
+    return {name: known[name] for name in stage.needs + stage.uses if name in known}
+
+
+def look_up(
+    stage: Stage, recipe: Recipe, store: ArtifactStore, known: dict[str, str], done: dict[str, Artifact]
+) -> Planned:
+    """State of one stage, given the identities (`known`) and artifacts (`done`) of those before it."""
+    if not stage.wanted(recipe):
+        return Planned(stage.name, "skipped", None, "not wanted by the recipe")
+    missing = [name for name in stage.needs if name not in known]
+    if missing:
+        return Planned(stage.name, "skipped", None, f"needs {missing[0]}, which is skipped")
+    if stage.why_not and "corpus" in done:
+        reason = stage.why_not(done["corpus"].path)
+        if reason:
+            return Planned(stage.name, "skipped", None, reason)
+    identity = identity_of(stage.name, stage.version, stage.config(recipe), inputs_of(stage, recipe, known))
+    try:
+        artifact = store.find(stage.name, identity, verify=True)
+    except DamagedError as error:
+        return Planned(stage.name, "damaged", identity, str(error))
+    if artifact:
+        return Planned(stage.name, "cached", identity, artifact=artifact)
+    work = store.work(stage.name, identity)
+    return Planned(stage.name, "run", identity, "goes on from its checkpoint" if any_work(work) else "")
+
+
+def any_work(work: Path) -> bool:
+    return work.is_dir() and any(work.iterdir())
+
+
+def plan(recipe: Recipe, store: ArtifactStore, targets: tuple[str, ...] = ()) -> list[Planned]:
+    """Every stage with its status, without running anything."""
+    planned: list[Planned] = []
+    known: dict[str, str] = {}
+    done: dict[str, Artifact] = {}
+    for stage in stages_for(targets):
+        state = look_up(stage, recipe, store, known, done)
+        planned.append(state)
+        if state.identity:
+            known[stage.name] = state.identity
+        if state.artifact:
+            done[stage.name] = state.artifact
+    return planned

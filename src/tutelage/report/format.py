@@ -1,0 +1,84 @@
+"""Numbers, sizes and times as a reader wants to see them. Pure functions, no locale."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+NONE = "–"
+MINUS = "−"
+
+
+def is_number(value: Any) -> bool:
+    """True for a finite int or float (a bool is none)."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """Integers with thousands separators, other numbers to `digits` significant digits."""
+    if not is_number(value):
+        return NONE if value is None else str(value)
+    if isinstance(value, int) or (float(value).is_integer() and abs(value) >= 1000):
+        return f"{int(value):,}".replace("-", MINUS)
+    if value == 0:
+        return "0"
+    if abs(value) < 1e-3 or abs(value) >= 1e9:
+        mantissa, exponent = f"{value:.{digits - 1}e}".split("e")
+        mantissa = mantissa.rstrip("0").rstrip(".") if "." in mantissa else mantissa
+        return f"{mantissa}e{int(exponent)}".replace("-", MINUS)
+    decimals = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+    return f"{value:,.{decimals}f}".replace("-", MINUS)
+
+
+def compact(value: Any) -> str:
+    """1234567 -> '1.23 M'."""
+    if not is_number(value):
+        return NONE
+    for limit, suffix in ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit:
+            return f"{number(value / limit + 0.0)} {suffix}".replace(",", "")
+    return number(value)
+
+
+def size(value: Any) -> str:
+    """Bytes with a decimal unit."""
+    if not is_number(value):
+        return NONE
+    return f"{number(value)} B" if abs(value) < 1e3 else f"{compact(value)}B".replace("kB", "kB")
+
+
+def duration(seconds: Any) -> str:
+    """Seconds as '4.2 s', '3 min 05 s' or '1 h 02 min'."""
+    if not is_number(seconds):
+        return NONE
+    if seconds < 0.05:
+        return "0 s"
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def percent(share: Any) -> str:
+    """0.8312 -> '83.1 %'."""
+    return f"{100 * share:.1f} %".replace("-", MINUS) if is_number(share) else NONE
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """(1, 'document') -> '1 document'; (2, 'document') -> '2 documents'."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def words(key: str) -> str:
+    """A key as words: 'too_short' -> 'too short'."""
+    return key.replace("_", " ").strip()
+
+
+def clip(text: Any, limit: int) -> str:
+    """At most `limit` characters, an ellipsis where something was cut."""
+    shown = str(text)
+    return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"

@@ -1,0 +1,84 @@
+"""Metrics against hand-counted and published values."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.evaluation.metrics import (
+    accuracy,
+    bits_per_byte,
+    calibration_error,
+    chrf,
+    corpus_chrf,
+    distinct_n,
+    macro_f1,
+    most_common,
+    repetition,
+    rouge_l,
+)
+
+
+def test_bits_per_byte_counts_utf8_bytes() -> None:
+    assert bits_per_byte([-math.log(2) * 8, -math.log(2) * 4], ["éé", "ab"]) == pytest.approx(12 / 6)
+
+
+def test_rouge_l_golden() -> None:
+    # Lin 2004, section 3: LCS of S1 with S2 is 3 of 4 words, with S3 2 of 4.
+    assert rouge_l("police kill the gunman", "police killed the gunman") == pytest.approx(75.0)
+    assert rouge_l("the gunman kill police", "police killed the gunman") == pytest.approx(50.0)
+    # rouge_score 0.1.2 rougeL fmeasure
+    assert rouge_l("The quick brown fox jumps over the lazy dog", "the quick brown dog jumped over the logs") == (
+        pytest.approx(100 * 0.5882352941176471)
+    )
+    assert rouge_l("", "words") == 0.0
+
+
+@given(st.text(), st.text())
+def test_rouge_l_is_symmetric_and_bounded(a: str, b: str) -> None:
+    assert rouge_l(a, b) == pytest.approx(rouge_l(b, a))
+    assert 0 <= rouge_l(a, b) <= 100
+
+
+def test_chrf_extremes_and_order() -> None:
+    same, near, far, empty = chrf(
+        ["Return the shortest path.", "Return the short path.", "xyz", ""], ["Return the shortest path."] * 4
+    )
+    assert same == pytest.approx(100.0)
+    assert 60 < near < 100
+    assert far < 5
+    assert empty == 0.0
+    assert corpus_chrf(["Return the shortest path."], ["Return the shortest path."]) == pytest.approx(100.0)
+
+
+def test_distinct_and_repetition() -> None:
+    assert distinct_n(["a b a b"], 2) == pytest.approx(2 / 3)
+    assert distinct_n(["one"], 2) == 0.0
+    assert repetition("the cat sat on the mat") == 0.0
+    assert repetition("a b c a b c a b c") == pytest.approx(4 / 7)
+
+
+def test_macro_f1_golden() -> None:
+    # sklearn.metrics.f1_score([0, 1, 2, 0, 1, 2], [0, 2, 1, 0, 0, 1], average="macro") of its documentation
+    assert macro_f1([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3) == pytest.approx(0.26666666666666666)
+    # A class nobody uses does not count.
+    assert macro_f1([0, 1], [0, 1], 5) == 1.0
+    assert accuracy(["a", "b"], ["a", "a"]) == 0.5
+
+
+def test_calibration_error() -> None:
+    assert calibration_error([1.0] * 10, [True] * 10) == 0.0
+    assert calibration_error([0.9] * 10, [False] * 10) == pytest.approx(0.9)
+    assert calibration_error([0.2, 0.2, 0.8, 0.8], [False, False, True, True], bins=2) == pytest.approx(0.2)
+    generator = np.random.default_rng(0)
+    sure = generator.uniform(0.2, 1.0, 20_000)
+    assert calibration_error(sure, generator.uniform(size=20_000) < sure) < 0.02
+
+
+def test_most_common_breaks_ties_by_name() -> None:
+    assert most_common(["b", "a", "b", "a"]) == "a"
+    assert most_common(["b", "a", "b"]) == "b"
