@@ -52,7 +52,12 @@ def build(
     moment = START
     for index, stage in enumerate(STAGES):
         state = (statuses or {}).get(stage, "ran" if index <= last else "pending")
-        row: dict[str, Any] = {"stage": stage, "status": state, "identity": identity(stage), "why": (why or {}).get(stage)}
+        row: dict[str, Any] = {
+            "stage": stage,
+            "status": state,
+            "identity": identity(stage),
+            "why": (why or {}).get(stage),
+        }
         if state in ("ran", "cached"):
             artifact = root / "artifacts" / f"{stage}-{identity(stage)[:12]}"
             metrics = fill(artifact, stage, answer, prompt)
@@ -133,7 +138,11 @@ def curve(steps: int, first: float, last: float) -> list[dict[str, Any]]:
         out.append({"step": step, "loss": loss + noise.gauss(0, 0.09), "lr": 3e-3, "grad_norm": 0.8})
         if len(out) % 30 == 0:
             out.append({"step": step, "validation": {"loss": loss + 0.04}})
-    return [*out, {"step": steps, "loss": last, "lr": 0.0, "grad_norm": 0.7}, {"step": steps, "validation": {"loss": last + 0.05}}]
+    return [
+        *out,
+        {"step": steps, "loss": last, "lr": 0.0, "grad_norm": 0.7},
+        {"step": steps, "validation": {"loss": last + 0.05}},
+    ]
 
 
 def preference_curve(steps: int) -> list[dict[str, Any]]:
@@ -232,7 +241,9 @@ def evaluation() -> dict[str, Any]:
     wins = figure(writing, "win rate by the PEP 257 rule", "share", True, ("prefer", 0.613, 0.557, 0.67, 150, m),
                   ("instruct", 0.5, None, None, 150, b))  # fmt: skip
 
-    def paired(a: str, b: str, measure: str, difference: float, low: float, high: float, p: float, verdict: str) -> dict[str, Any]:
+    def paired(
+        a: str, b: str, measure: str, difference: float, low: float, high: float, p: float, verdict: str
+    ) -> dict[str, Any]:
         return {"a": a, "b": b, "measure": measure, "difference": difference, "low": low, "high": high, "p": p, "n": 150,
                 "verdict": verdict}  # fmt: skip
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from tutelage.report.figures import Figure, read_baselines, read_comparisons, read_figures
 from tutelage.store.artifacts import MANIFEST
@@ -134,7 +134,9 @@ def read_lines(path: Path) -> list[Record]:
 def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]:
     listed = record.get("stages")
     rows: dict[str, Record] = {
-        str(row["stage"]): row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict) and "stage" in row
+        str(row["stage"]): row
+        for row in (listed if isinstance(listed, list) else [])
+        if isinstance(row, dict) and "stage" in row
     }
     # Without a run.json (killed early) the events still tell which stages began and ended.
     for event in events:

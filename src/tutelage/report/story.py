@@ -10,7 +10,20 @@ from tutelage.report import format as f
 from tutelage.report.blocks import Block, Cell, mark, table
 from tutelage.report.collect import Run, Stage
 from tutelage.report.figures import (
-    ACCURACY, BITS, CHRF, ENDS, F1, MODELS, ORDER, REFERENCE, ROUGE, RULE, WIN, Figure, best, compare,
+    ACCURACY,
+    BITS,
+    CHRF,
+    ENDS,
+    F1,
+    MODELS,
+    ORDER,
+    REFERENCE,
+    ROUGE,
+    RULE,
+    WIN,
+    Figure,
+    best,
+    compare,
 )  # fmt: skip
 
 _FINE = ("done", "finished", "complete", "completed", "ran", "ok", "succeeded")
@@ -198,7 +211,9 @@ def _corpus(run: Run, stage: Stage) -> str:
     kept = int(train["documents"]) + int(heldout.get("documents") or 0)
     share = f" ({f.percent(kept / offered)})" if f.is_number(offered) and offered else ""
     said = f"{kept:,} of {f.number(offered)} documents kept{share}, {f.size(train.get('bytes'))} to train on"
-    return said + (f", {f.plural(int(heldout['documents']), 'document')} held out." if heldout.get("documents") else ".")
+    return said + (
+        f", {f.plural(int(heldout['documents']), 'document')} held out." if heldout.get("documents") else "."
+    )
 
 
 def _tokenizer(run: Run, stage: Stage) -> str:
@@ -211,7 +226,9 @@ def _tokenizer(run: Run, stage: Stage) -> str:
 
 def _baselines(run: Run, stage: Stage) -> str:
     strongest = best([g for g in run.figures if g.measure == BITS and not g.is_model])
-    return f"The one to beat on held-out text is {strongest.name}: {strongest.show()} bits per byte." if strongest else ""
+    return (
+        f"The one to beat on held-out text is {strongest.name}: {strongest.show()} bits per byte." if strongest else ""
+    )
 
 
 def _pretrain(run: Run, stage: Stage) -> str:
@@ -229,7 +246,9 @@ def _instruct(run: Run, stage: Stage) -> str:
 
 
 def _pairs(run: Run, stage: Stage) -> str:
-    count = next((v for k in ("pairs", "train", "train_pairs", "count") if f.is_number(v := stage.metrics.get(k))), None)
+    count = next(
+        (v for k in ("pairs", "train", "train_pairs", "count") if f.is_number(v := stage.metrics.get(k))), None
+    )
     return f"{f.plural(int(count), 'pair')} ranked by the rule." if count else ""
 
 
