@@ -97,8 +97,8 @@ def prefer_rate(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"preference finetuning at {rate:g}, more than a fifth of the {sft:g} of instruction finetuning: text falls apart "
-        "while the loss still falls",
+        f"preference finetuning at {rate:g}, more than a fifth of the {sft:g} of instruction finetuning: text falls "
+        "apart while the loss still falls",
         f"--set finetune.prefer.training.learning_rate={sft / 10:.2g}",
     )
 

@@ -49,8 +49,8 @@ def repeated_data(f: Facts) -> Finding | None:
     level: Level = "warning" if epochs > 16 else "note"
     return (
         level,
-        f"the training text is read {epochs:.1f} times; up to 4 passes cost almost nothing, by 16 there is little left to "
-        "gain: bring more text or take fewer steps",
+        f"the training text is read {epochs:.1f} times; up to 4 passes cost almost nothing, by 16 there is little "
+        "left to gain: bring more text or take fewer steps",
         f"--set pretrain.training.steps={max(1, int(4 * f['train_tokens'] / f['batch_tokens']))}",
     )
 
@@ -220,7 +220,7 @@ def grouped_queries(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{heads} heads with keys and values of their own; 2 to 8 groups reach the same quality with a fraction of the cache",
+        f"{heads} heads with keys and values of their own; 2 to 8 groups are as good with a fraction of the cache",
         f"--set model.num_kv_heads={heads // 4 if heads % 4 == 0 else 1}",
     )
 
@@ -236,8 +236,8 @@ def context(f: Facts) -> Finding | None:
     if context > 16 * length and context > 256:
         return (
             "note",
-            f"the context of {context} holds {context / length:.0f} mean documents: attention costs more and learns nothing "
-            "from it, as documents do not see each other",
+            f"the context of {context} holds {context / length:.0f} mean documents: attention costs more and learns "
+            "nothing from it, as documents do not see each other",
             f"--set pretrain.context_length={max(64, 2 ** math.ceil(math.log2(4 * length)))}",
         )
     return None

@@ -8,10 +8,10 @@ from typing import Any
 
 from tutelage.guidance import finetuning_checks as finetuning
 from tutelage.guidance import pretraining_checks as pretraining
-from tutelage.guidance.forecast import get, model_facts, model_of, training_tokens
+from tutelage.guidance.forecast import CALIBRATION, get, model_facts, model_of, training_tokens
 from tutelage.guidance.rule import Advice, Facts, Rule
 
-__all__ = ["RULES", "Advice", "Rule", "advise", "facts_of"]
+__all__ = ["RULES", "Advice", "Rule", "advise", "corpus_facts", "facts_of"]
 
 
 def advise(recipe: Mapping[str, Any], facts: Facts | None = None) -> list[Advice]:
@@ -23,6 +23,20 @@ def advise(recipe: Mapping[str, Any], facts: Facts | None = None) -> list[Advice
     known = facts_of(recipe, facts or {})
     found = [advice for rule in RULES if (advice := rule.check(known)) is not None]
     return sorted(found, key=lambda advice: ("error", "warning", "note").index(advice.level))
+
+
+def corpus_facts(card: Mapping[str, Any], measures: Mapping[str, Any] | None = None) -> dict[str, Any]:
+    """What a finished corpus (card.json) and tokenizer (measures.json) tell the rules and the forecast."""
+    train, heldout = card.get("train") or {}, card.get("heldout") or {}
+    facts: dict[str, Any] = {}
+    if train.get("documents") and train.get("bytes"):
+        per_token = (measures or {}).get("bytes_per_token") or CALIBRATION["bytes_per_token"]
+        facts["train_bytes"] = train["bytes"]
+        facts["train_tokens"] = train["bytes"] / per_token
+        facts["document_tokens"] = facts["train_tokens"] / train["documents"]
+    if "documents" in heldout:
+        facts["heldout_documents"] = heldout["documents"]
+    return facts
 
 
 def facts_of(recipe: Mapping[str, Any], known: Facts) -> dict[str, Any]:

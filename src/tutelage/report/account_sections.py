@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tutelage.report import format as f
 from tutelage.report import plots
 from tutelage.report.blocks import (
@@ -21,11 +19,11 @@ from tutelage.report.blocks import (
     table,
     value_text,
 )  # fmt: skip
-from tutelage.report.collect import Run, Stage
+from tutelage.report.collect import Run, Stage, remarks
 from tutelage.report.figures import CHRF
 from tutelage.report.plain import as_dict, as_float
 from tutelage.report.samples import answers, continuations
-from tutelage.report.story import spoken, when
+from tutelage.report.story import STATUS_WORDS, spoken, when
 
 
 def evaluation(run: Run) -> list[Block | None]:
@@ -62,32 +60,32 @@ def sayings(run: Run) -> list[Block | None]:
 
 def cost(run: Run) -> list[Block | None]:
     stages = [stage for stage in run.stages.values() if stage.seconds is not None or stage.forecast is not None]
-    bars = [
-        plots.Bar(stage.title, as_float(stage.seconds) or 0.0, ghost=as_float(stage.forecast),
-                  role="accent" if stage.status == "ran" else "ink", note="" if stage.status == "ran" else stage.status)
-        for stage in stages
-    ]  # fmt: skip
-    rows: list[list[Cell]] = []
+    if not stages:
+        return []
+    bars, rows = [], list[list[Cell]]()
     for stage in stages:
-        made = stage.manifest.get("seconds")
         took, expected = stage.seconds, stage.forecast
-        ratio = f"{took / expected:.2f} ×" if took and expected and stage.status == "ran" else f.NONE
-        row: list[Cell] = [stage.title, stage.status, f.duration(expected), f.duration(took), ratio]
-        kept = f.duration(made) if stage.status == "cached" else f.NONE
-        rows.append([*row, kept, f.size(_peak_memory(stage)), f.size(stored(stage))])
+        ran = stage.status == "ran"
+        note = "" if ran else "when it was made" if stage.status == "cached" else stage.status
+        bars.append(
+            plots.Bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=as_float(expected))
+        )
+        ratio = f"{took / expected:.2f} ×" if took and expected else f.NONE
+        state = STATUS_WORDS.get(stage.status, stage.status)
+        memory, disk = f.size(peak_memory(stage)), f.size(stored(stage))
+        rows.append([stage.title, state, f.duration(expected), f.duration(took), ratio, memory, disk])
     chart = plots.bar_chart(bars, title="Time by stage", unit="outline: forecast", show=f.duration)
-    columns = ["Stage", "Status", "Forecast#", "Took#", "Fact / forecast#", "When made#", "Peak memory#", "On disk#"]
-    return (
-        [figure(chart, "Time by stage; the outline is the forecast made before the run."), table(columns, rows)]
-        if stages
-        else []
+    columns = ["Stage", "Status", "Forecast#", "Took#", "Fact / forecast#", "Peak memory#", "On disk#"]
+    caption = (
+        "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
     )
+    return [figure(chart, caption), table(columns, rows)]
 
 
-def _peak_memory(stage: Stage) -> int | float | None:
-    timing = {**stage.metrics, **as_dict(stage.metrics.get("timing"))}
-    keys = ("peak_memory_bytes", "peak_rss_bytes", "peak_bytes", "memory_bytes")
-    return next((value for key in keys if f.is_number(value := timing.get(key))), None)
+def peak_memory(stage: Stage) -> float | None:
+    """Bytes that the process held at most while the stage ran."""
+    megabytes = stage.metrics.get("peak_memory_mb")
+    return float(megabytes) * 2**20 if f.is_number(megabytes) else None
 
 
 def stored(stage: Stage) -> int | None:
@@ -100,12 +98,11 @@ def stored(stage: Stage) -> int | None:
 
 def advice(run: Run) -> list[Block | None]:
     seen: dict[tuple[str, str], Block] = {}
-    for event in run.events:
-        if event.get("event") in ("warning", "note") and event.get("message"):
-            said = str(event["message"])
-            where = f"{run.stage(str(event['stage'])).title}: " if event.get("stage") else ""
-            seen.setdefault((where, said), notice(where + said, str(event["event"])))
-    return sorted(seen.values(), key=lambda block: block["level"] != "warning")
+    for event in remarks(run.events):
+        said = str(event["message"])
+        where = f"{run.stage(str(event['stage'])).title}: " if event.get("stage") else ""
+        seen.setdefault((where, said), notice(where + said, str(event["event"])))
+    return [*sorted(seen.values(), key=lambda block: str(block["level"]) != "warning")]
 
 
 def provenance(run: Run) -> list[Block | None]:
@@ -115,10 +112,10 @@ def provenance(run: Run) -> list[Block | None]:
     for stage in run.stages.values():
         inputs = as_dict(stage.manifest.get("inputs"))
         sources = [f"{names.get(str(value), f.words(str(name)))} {str(value)[:8]}" for name, value in inputs.items()]
-        rows.append([
-            stage.title, {"text": stage.identity[:12] or f.NONE, "mark": "code"}, ", ".join(sources) or f.NONE,
-            {"text": str(stage.manifest.get("git_commit") or f.NONE), "mark": "code"}, _moment(stage.manifest.get("started")),
-        ])  # fmt: skip
+        identity: Cell = {"text": stage.identity[:12] or f.NONE, "mark": "code"}
+        commit: Cell = {"text": str(stage.manifest.get("git_commit") or f.NONE), "mark": "code"}
+        made_at = when(stage.manifest.get("started")) or f.NONE
+        rows.append([stage.title, identity, ", ".join(sources) or f.NONE, commit, made_at])
     newest = max(made, key=lambda stage: stage.manifest.get("started") or 0, default=None)
     manifest = newest.manifest if newest else {}
     packages = [(str(k), str(v)) for k, v in as_dict(manifest.get("packages")).items()]
@@ -129,8 +126,8 @@ def provenance(run: Run) -> list[Block | None]:
     ]
     return [
         prose(
-            "Each stage’s result is named by a hash of its configuration, its inputs and its version. The same names mean "
-            "the same results; running the recipe again takes them from the cache."
+            "Each stage’s result is named by a hash of its configuration, its inputs and its version. The same names "
+            "mean the same results; running the recipe again takes them from the cache."
         ),
         table(["Stage", "Identity", "Made from", "Code", "Made"], rows),
         heading("To reproduce it") if run.recipe_text else None,
@@ -138,7 +135,3 @@ def provenance(run: Run) -> list[Block | None]:
         fold("The resolved recipe", [code(run.recipe_text)] if run.recipe_text else []),
         fold("Packages and machine", shown([facts(packages), facts(machine)])),
     ]
-
-
-def _moment(started: Any) -> str:
-    return when(started) or f.NONE

@@ -103,7 +103,7 @@ def verdicts(run: Run) -> list[Block]:
                 "status": stage.status,
                 "status_text": STATUS_WORDS.get(stage.status, stage.status),
                 "sentence": sentence or status_sentence(stage),
-                "time": f.duration(stage.seconds) if stage.status in ("ran", "failed") else "",
+                "time": f.duration(stage.seconds) if stage.status == "ran" else "",
             }
         )
     return rows
@@ -113,9 +113,9 @@ def status_sentence(stage: Stage) -> str:
     """What to say of a stage that has no result of its own to show."""
     why = stage.why.rstrip(".") + "." if stage.why else ""
     if stage.status == "skipped":
-        return f"Skipped. {why}".strip()
+        return f"Skipped: {why}" if why else "Skipped."
     if stage.status == "failed":
-        return f"Failed. {why}".strip()
+        return f"Failed: {why}" if why else "Failed."
     if stage.status == "interrupted":
         steps = max((s for row in stage.curve if f.is_number(s := row.get("step"))), default=None)
         reached = f" after step {f.number(steps)}" if steps is not None else ""
@@ -132,7 +132,7 @@ def status_sentence(stage: Stage) -> str:
 def glance(run: Run) -> Block:
     """Headline figures: ours, the strongest rival, who is ahead."""
     rows: list[list[Cell]] = []
-    for measure, who, label, rivals in _HEADLINES:
+    for measure, who, label, rivals in HEADLINES:
         ours = find(run, measure, who)
         if ours is None:
             continue
@@ -152,7 +152,7 @@ def glance(run: Run) -> Block:
 
 
 # measure, model, label, rivals: models by name, or all baselines
-_HEADLINES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+HEADLINES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (BITS, "base", "Bits per byte, held out", ("baselines",)),
     (ORDER, "base", "Word order told apart", ("baselines",)),
     (ACCURACY, "classify", "Classification accuracy", ("baselines",)),
@@ -279,7 +279,8 @@ def _evaluate(run: Run, stage: Stage) -> str:
         return ""
     models = {figure.who for figure in run.figures if figure.is_model}
     others = {figure.who for figure in run.figures} - models - {REFERENCE}
-    return f"{f.plural(len(run.figures), 'figure')}: {f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}."
+    counts = f"{f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}"
+    return f"{f.plural(len(run.figures), 'figure')}: {counts}."
 
 
 def machine_of(run: Run) -> dict[str, Any]:

@@ -74,7 +74,7 @@ def _architecture(run: Run, stage: Stage) -> list[Block | None]:
     ]
 
 
-_TRAINING_FACTS = ("Tokens", "Steps", "Epochs", "Tokens per second")
+_TRAINING_FACTS = ("Train tokens", "Tokens seen", "Steps", "Epochs")
 
 
 def loss_chart(stage: Stage, label: str, key: str = "loss", height: int = 300) -> str:
@@ -145,10 +145,12 @@ def preference(run: Run) -> list[Block | None]:
     stage = run.stage("prefer")
     if not stage.done and not stage.curve:
         return []
-    out: list[Block | None] = [figure(loss_chart(stage, "Loss (nats per pair)"), "Preference loss.")]
-    for keys, name, caption in _PREFERENCE_CURVES:
-        chart = next((c for key in keys if (c := loss_chart(stage, name, key, 210))), "")
-        out.append(figure(chart, caption))
+    out: list[Block | None] = [
+        _pairs(run),
+        figure(loss_chart(stage, "Loss (nats per pair)"), "Preference loss."),
+    ]
+    for key, name, caption in _PREFERENCE_CURVES:
+        out.append(figure(loss_chart(stage, name, key, 210), caption))
     ours = ("prefer",)
     for measure, models, caption in (
         (
@@ -168,20 +170,28 @@ def preference(run: Run) -> list[Block | None]:
     return [*out, _figure_fold(run, stage)]
 
 
+def _pairs(run: Run) -> Block:
+    """What the pairs are, among it whether length alone could tell chosen from rejected."""
+    metrics = {
+        key: value for key, value in run.stage("pairs").metrics.items() if key not in ("timing", "peak_memory_mb")
+    }
+    return facts(flatten(metrics))
+
+
 _PREFERENCE_CURVES = (
     (
-        ("reward_accuracy", "rewards_accuracy", "accuracy"),
+        "reward_accuracy",
         "Reward accuracy",
         "Share of pairs in which the chosen answer has the higher reward.",
     ),
     (
-        ("reward_margin", "rewards_margin", "margin"),
+        "margin",
         "Reward margin",
         "Reward of the chosen minus the rejected answer.",
     ),
     (
-        ("chosen_logprob", "logprob_chosen", "chosen_logps"),
-        "Log-probability of the chosen answer",
+        "chosen_logp",
+        "Log-probability of a token of the chosen answer",
         "It must not fall far: a margin can also grow by making both answers unlikely.",
     ),
 )
@@ -217,5 +227,5 @@ def _compared(run: Run, metric: str, who: str, rivals: tuple[str, ...] = ("basel
 
 
 def _figure_fold(run: Run, stage: Stage) -> Block | None:
-    pairs = [(name, value) for name, value in flatten(stage.metrics) if not name.lower().startswith("timing")]
+    pairs = [(name, value) for name, value in flatten(stage.metrics) if not name.startswith(("Timing", "Peak memory"))]
     return fold(f"What {stage.title.lower()} measured while it ran", shown([facts(pairs)])) if stage.metrics else None
