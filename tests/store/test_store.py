@@ -127,3 +127,12 @@ def test_events_are_stamped_and_a_cut_line_is_passed_over(tmp_path: Path) -> Non
     events = list(read_events(tmp_path / "events.jsonl"))
     assert events == seen and [event["event"] for event in events] == ["step", "note"]
     assert events[0]["loss"] == "nan" and events[0]["stage"] == "pretrain" and events[0]["nested"] == {"x": [1, 2]}
+
+
+def test_a_section_given_in_part_keeps_its_parents_defaults() -> None:
+    class Parent(Config):
+        outer: Outer = Outer(steps=7, inner=Inner(beta=0.9))
+
+    assert Parent.parse({"outer": {"steps": 1}}).outer.inner == Inner(beta=0.9)
+    assert Parent.parse({"outer": {"inner": {}}}).outer == Outer(steps=7, inner=Inner(beta=0.9))
+    assert Parent.parse({"outer": {"inner": None}}).outer.inner is None

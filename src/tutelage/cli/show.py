@@ -85,7 +85,7 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
-    figures = next((stage["metrics"] for stage in run.record["stages"] if stage["stage"] == "evaluate"
+    figures: dict[str, Any] = next((stage["metrics"] for stage in run.record["stages"] if stage["stage"] == "evaluate"
                     and stage.get("metrics")), {})  # fmt: skip
     shown = {
         key: value for key, value in figures.items() if isinstance(value, (int, float)) and key != "peak_memory_mb"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -13,21 +13,13 @@ from tutelage.training.config import TrainingConfig
 class _Finetuning(Config):
     """What every finetuning stage has: how it trains, how long its texts may be, whose data it takes.
 
-    `training` may be given in part: what is not named keeps the stage's default, not the loop's. `data`: the
-    user's own file instead of what the corpus has. `context_length`: no text is longer than this many tokens.
+    `data`: the user's own file instead of what the corpus has. `context_length`: no text is longer than this many
+    tokens.
     """
 
     context_length: int = Field(256, ge=16)
     data: str | None = None
     training: TrainingConfig = TrainingConfig()
-
-    @model_validator(mode="before")
-    @classmethod
-    def _keep_defaults(cls, given: Any) -> Any:
-        if isinstance(given, dict) and isinstance(given.get("training"), dict):
-            default = cls.model_fields["training"].default.model_dump()
-            return {**given, "training": {**default, **given["training"]}}
-        return given
 
 
 class ClassifyConfig(_Finetuning):

@@ -4,15 +4,30 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tutelage.store.errors import ConfigError, nearest
 
 
 class Config(BaseModel):
-    """A frozen, validated, nestable config. Unknown keys are errors, not shrugs."""
+    """A frozen, validated, nestable config. Unknown keys are errors, not shrugs.
+
+    A section given in part keeps the defaults that its parent states for the rest of it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _complete_sections(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        completed = dict(given)
+        for name, value in given.items():
+            field = cls.model_fields.get(name)
+            if isinstance(value, dict) and field and isinstance(field.default, Config):
+                completed[name] = _merged(field.default.plain(), value)
+        return completed
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
@@ -25,6 +40,14 @@ class Config(BaseModel):
     def plain(self) -> dict[str, Any]:
         """JSON-ready dict of every field, defaults included."""
         return self.model_dump(mode="json")
+
+
+def _merged(base: dict[str, Any], over: dict[str, Any]) -> dict[str, Any]:
+    result = dict(base)
+    for key, value in over.items():
+        old = result.get(key)
+        result[key] = _merged(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+    return result
 
 
 def _as_config_error(error: ValidationError, root: type[BaseModel], where: str) -> ConfigError:
