@@ -182,7 +182,7 @@ def test_facts_of_a_corpus() -> None:
 
 def test_facts_count_steps_from_epochs() -> None:
     facts = facts_of(
-        changed({"pretrain.training.steps": 0, "pretrain.training.epochs": 2.0}), {"train_tokens": 4096 * 10}
+        changed({"pretrain.training.steps": 0, "pretrain.training.epochs": 2.0}), {"train_tokens": 8192 * 10}
     )
     assert facts["steps"] == 20
-    assert facts["tokens"] == 4096 * 20
+    assert facts["tokens"] == 8192 * 20

@@ -219,9 +219,9 @@ def _compared(run: Run, metric: str, who: str, rivals: tuple[str, ...] = ("basel
     if ours is None or against is None:
         return ""
     verdict = {
-        "better": "The model is ahead of everything it was compared with; the strongest rival is {}, at {}.",
-        "worse": "The model is behind {}, which reaches {}.",
-        "not resolved": "The model cannot be told apart from {}, at {}.",
+        "better": "The model is ahead of its strongest rival, {}, which reaches {}.",
+        "worse": "The model is behind its strongest rival, {}, which reaches {}.",
+        "not resolved": "The model cannot be told apart from its strongest rival, {}, which reaches {}.",
     }[compare(ours, against, run.comparisons)]
     return verdict.format(against.who, against.show())
 
