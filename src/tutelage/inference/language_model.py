@@ -1,0 +1,238 @@
+"""A language model for callers: load, score, generate, chat, classify, save."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from tutelage.inference.engine import StopReason, decode
+from tutelage.inference.sampling import Sampling
+from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
+from tutelage.inference.source import find_model
+from tutelage.inference.text import TextStream
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.io import load_model, save_model
+from tutelage.store.device import Precision, choose_device, choose_precision
+from tutelage.store.errors import ConfigError, DamagedError, InputError
+from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.messages import Message, messages_from_plain
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+Messages = Sequence[Message] | Sequence[Mapping[str, str]]
+GREEDY = Sampling()
+
+
+@dataclass(frozen=True)
+class Score:
+    """How likely a continuation is: natural-log probability, over how many tokens, and whether greedy gives it."""
+
+    logprob: float
+    num_tokens: int
+    is_greedy: bool
+
+
+@dataclass(frozen=True)
+class Generation:
+    """An answer. `ids` are all ids that were generated, the stop token included; `logprobs` one for each.
+
+    `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
+    string, "length" after max_tokens or where the context was full.
+    """
+
+    text: str
+    ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    stop_reason: StopReason = "length"
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token of row `row` and the text that became certain with it. The row's last has a stop reason.
+
+    `complete`: no text of the tokens so far is being held back.
+    """
+
+    row: int
+    text: str
+    id: int
+    logprob: float
+    stop_reason: StopReason | None
+    complete: bool
+
+
+class LanguageModel:
+    """A decoder with its tokenizer. Results of a row do not depend on what else is in the call.
+
+    A text given as `str` is read as the beginning of a document: after the begin-of-text token, or the
+    end-of-text token where there is none, as in pretraining.
+    """
+
+    def __init__(self, model: DecoderLM, tokenizer: Tokenizer) -> None:
+        if tokenizer.vocab_size > model.config.vocab_size:
+            raise DamagedError(
+                f"the tokenizer has {tokenizer.vocab_size} ids, the model only {model.config.vocab_size}",
+                hint="they do not belong together",
+            )
+        self.model, self.tokenizer = model.eval(), tokenizer
+        self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
+
+    @property
+    def config(self) -> ModelConfig:
+        return self.model.config
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.embed_tokens.weight.device
+
+    @property
+    def context(self) -> int:
+        """How many tokens the model can read: prompt and answer together."""
+        return self.config.max_position_embeddings
+
+    def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
+        """Next-token logits [B, T, vocab_size] float32 of ids [B, T]. Raises InputError past the context."""
+        tokens = torch.as_tensor(ids, dtype=torch.int64, device=self.device)
+        if tokens.dim() != 2:
+            raise InputError(f"ids must be [rows, length], got shape {list(tokens.shape)}")
+        self._check_length(tokens.shape[1], "the ids have")
+        with torch.no_grad():
+            return self.model(tokens)
+
+    def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
+        """How likely each continuation is after its context, which may be empty.
+
+        The two are encoded one by one, so that the same context has the same tokens before every continuation;
+        white space at the end of the context goes over to the continuation first, for that is where a tokenizer
+        puts it. Raises InputError for a pair longer than the context of the model: nothing is cut silently.
+        """
+        windows = []
+        for number, (context, continuation) in enumerate(pairs):
+            kept = context.rstrip()
+            continuation = context[len(kept) :] + continuation
+            before = [self.tokenizer.start_id, *self.tokenizer.encode(kept)]
+            after = self.tokenizer.encode(continuation)
+            self._check_length(len(before) + len(after) - 1, f"pair {number} has")
+            windows.append(Window([*before, *after], len(after)))
+        return [
+            Score(float(logprobs.double().sum()), len(logprobs), bool(greedy.all()))
+            for logprobs, greedy in target_logprobs(self.model, windows)
+        ]
+
+    def rolling(self, texts: Sequence[str]) -> list[float]:
+        """Natural-log likelihood of each whole text; the end-of-text token is not counted.
+
+        A text longer than the context is read in windows that overlap by half: every token is scored once, given
+        at least half a context.
+        """
+        _check_texts(texts)
+        windows: list[Window] = []
+        owner: list[int] = []
+        for number, ids in enumerate(self.tokenizer.encode_batch(list(texts))):
+            made = rolling_windows(ids, self.tokenizer.start_id, self.context)
+            windows += made
+            owner += [number] * len(made)
+        totals = [0.0] * len(texts)
+        for number, (logprobs, _) in zip(owner, target_logprobs(self.model, windows), strict=True):
+            totals[number] += float(logprobs.double().sum())
+        return totals
+
+    def generate(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]], sampling: Sampling = GREEDY
+    ) -> list[Generation]:
+        """Continue each prompt. Ids are read as they are. Raises InputError for a prompt that fills the context."""
+        _check_texts(prompts)
+        rows = [self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
+        texts: list[list[str]] = [[] for _ in rows]
+        ids: list[list[int]] = [[] for _ in rows]
+        logprobs: list[list[float]] = [[] for _ in rows]
+        reasons: list[StopReason] = ["length" for _ in rows]
+        for piece in self.stream(rows, sampling):
+            texts[piece.row].append(piece.text)
+            ids[piece.row].append(piece.id)
+            logprobs[piece.row].append(piece.logprob)
+            reasons[piece.row] = piece.stop_reason or "length"
+        made = zip(texts, ids, logprobs, reasons, strict=True)
+        return [Generation("".join(text), *rest) for text, *rest in made]  # type: ignore[arg-type]
+
+    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
+        """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early."""
+        streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
+        ended: set[int] = set()
+        for token in decode(self.model, prompts, sampling, self.stop_ids, ended):
+            text, reason = streams[token.row], token.stop_reason
+            piece = "" if token.id in self.stop_ids else text.feed(token.id)
+            if reason is not None:
+                piece += text.close()
+            if text.stopped:
+                reason = "stop"
+                ended.add(token.row)
+            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds)
+
+    def chat(self, messages: Messages, sampling: Sampling = GREEDY) -> Generation:
+        """The assistant's answer to a conversation."""
+        return self.chat_batch([messages], sampling)[0]
+
+    def chat_batch(self, conversations: Sequence[Messages], sampling: Sampling = GREEDY) -> list[Generation]:
+        """The assistant's answer to each conversation, computed together."""
+        return self.generate([self.chat_ids(messages) for messages in conversations], sampling)
+
+    def chat_stream(self, messages: Messages, sampling: Sampling = GREEDY) -> Iterator[str]:
+        """The answer as it is made, in pieces of whole characters; joined they are the text of `chat`."""
+        for piece in self.stream([self.chat_ids(messages)], sampling):
+            if piece.text:
+                yield piece.text
+
+    def chat_ids(self, messages: Messages) -> list[int]:
+        """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
+        turns = messages_from_plain(list(messages))
+        return render_chat(self.tokenizer, turns, add_generation_prompt=True).ids
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Ids of a text that begins a document."""
+        return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
+
+    def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
+        """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head."""
+        _check_texts(texts)
+        if not self.config.num_labels:
+            raise ConfigError("this model has no classification head", hint="load the one the classify stage made")
+        names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
+        rows = [ids or [self.tokenizer.start_id] for ids in self.tokenizer.encode_batch(list(texts))]
+        for number, ids in enumerate(rows):
+            self._check_length(len(ids), f"text {number} has")
+        scores = last_scores(self.model, rows)
+        return [dict(zip(names, score.double().softmax(-1).tolist(), strict=True)) for score in scores]
+
+    def save(self, directory: Path | str) -> None:
+        """Write model and tokenizer in Hugging Face layout; transformers loads it."""
+        save_model(self.model, Path(directory))
+        self.tokenizer.save(Path(directory))
+
+    def _check_length(self, length: int, what: str) -> None:
+        if length > self.context:
+            raise InputError(
+                f"{what} {length} tokens, but the context of the model holds {self.context}", hint="shorten the text"
+            )
+
+
+def load(source: Path | str, device: str = "auto", dtype: Precision = "float32") -> LanguageModel:
+    """Load a model directory, an artifact, or a run folder (its chat model).
+
+    device: "auto" takes the GPU where there is one. dtype: "float32", "bfloat16", or "auto" for the fast one.
+    Raises InputError that says what is there if it is no model, DamagedError if its files are not whole.
+    """
+    directory = find_model(source)
+    place = choose_device(device)
+    model = load_model(directory, place, choose_precision(dtype, place))
+    return LanguageModel(model, Tokenizer.load(directory))
+
+
+def _check_texts(texts: object) -> None:
+    # One string is a sequence of letters, which nobody means.
+    if isinstance(texts, str):
+        raise InputError("a list of texts is wanted, got one text", hint="put it into a list")

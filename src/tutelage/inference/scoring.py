@@ -1,0 +1,106 @@
+"""Log-probabilities of given tokens, in batches of alike length with bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from tutelage.model.decoder import DecoderLM
+
+BATCH_TOKENS = 8192  # tokens of a batch, padding included
+LOGITS_AT_ONCE = 2**24  # floats of logits held at a time
+
+
+@dataclass(frozen=True)
+class Window:
+    """Ids to read and how many of the last ones are to be scored: ids[-count:], each given all before it."""
+
+    ids: Sequence[int]
+    count: int
+
+
+@torch.inference_mode()
+def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[Tensor, Tensor]]:
+    """For each window (logprobs [count] float32, greedy [count] bool), on the CPU.
+
+    greedy: whether the token is the most likely one. The last id of a window is only predicted, not read, so a
+    window may be one id longer than the context.
+    """
+    results: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0, dtype=torch.bool))] * len(windows)
+    device = model.embed_tokens.weight.device
+    wanted = [index for index, window in enumerate(windows) if window.count]
+    for batch in length_batches([len(windows[index].ids) - 1 for index in wanted]):
+        members = [windows[wanted[at]] for at in batch]
+        hidden = model.hidden(padded([window.ids[:-1] for window in members]).to(device))
+        # Logits are made only where a token is scored: most of a context never needs any.
+        rows = torch.cat([torch.full((window.count,), row) for row, window in enumerate(members)])
+        places = torch.cat([torch.arange(len(w.ids) - 1 - w.count, len(w.ids) - 1) for w in members])
+        targets = torch.tensor([token for w in members for token in w.ids[len(w.ids) - w.count :]])
+        logprobs, greedy = _score(model, hidden[rows.to(device), places.to(device)], targets.to(device))
+        start = 0
+        for at, window in zip(batch, members, strict=True):
+            mine = slice(start, start + window.count)
+            results[wanted[at]] = (logprobs[mine], greedy[mine])
+            start += window.count
+    return results
+
+
+@torch.inference_mode()
+def last_scores(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
+    """Class logits [num_labels] float32 at the last token of each sequence, on the CPU."""
+    results = [torch.empty(0)] * len(sequences)
+    device = model.embed_tokens.weight.device
+    for batch in length_batches([len(ids) for ids in sequences]):
+        members = [sequences[index] for index in batch]
+        hidden = model.hidden(padded(members).to(device))
+        last = torch.tensor([len(ids) - 1 for ids in members], device=device)
+        scores = model.scores(hidden[torch.arange(len(members), device=device), last]).cpu()
+        for index, score in zip(batch, scores, strict=True):
+            results[index] = score
+    return results
+
+
+def length_batches(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
+    """Indices in batches of alike length, longest first: rows x longest stays within `tokens` (or one row)."""
+    order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
+    while order:
+        count = max(1, tokens // max(1, lengths[order[0]]))
+        yield order[:count]
+        order = order[count:]
+
+
+def padded(sequences: Sequence[Sequence[int]]) -> Tensor:
+    """[rows, longest] int64, zeros on the right. Under a causal mask they change nothing before them."""
+    tokens = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
+    for row, ids in enumerate(sequences):
+        tokens[row, : len(ids)] = torch.tensor(ids)
+    return tokens
+
+
+def rolling_windows(ids: Sequence[int], start_id: int, context: int) -> list[Window]:
+    """Windows that score every id of a text exactly once, none reading more than `context` tokens.
+
+    A text that fits is one window, opened by `start_id`. In a longer one each further window scores half a
+    context of new tokens at most, so that each of them is given at least half a context.
+    """
+    stream = [start_id, *ids]
+    end = min(context, len(ids))
+    windows = [Window(stream[: end + 1], end)]
+    while end < len(ids):
+        new_end = min(end + context // 2, len(ids))
+        windows.append(Window(stream[new_end - context : new_end + 1], new_end - end))
+        end = new_end
+    return windows
+
+
+def _score(model: DecoderLM, hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    logprobs, greedy = [], []
+    step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for start in range(0, len(targets), step):
+        logits, wanted = model.logits(hidden[start : start + step]), targets[start : start + step]
+        logprobs.append(logits.gather(-1, wanted[:, None]).squeeze(-1) - logits.logsumexp(-1))
+        greedy.append(logits.argmax(-1) == wanted)
+    return torch.cat(logprobs).cpu(), torch.cat(greedy).cpu()

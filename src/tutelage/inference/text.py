@@ -1,0 +1,70 @@
+"""From ids to text as they come: never a broken character, never a piece of a stop string."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+BROKEN = "\ufffd"  # what stands for bytes that are no UTF-8, such as the first half of a character
+
+
+class TextStream:
+    """Text of one growing answer. The pieces that `feed` and `close` return, joined, are the whole text.
+
+    decode: ids to text. stops: strings at which the text ends; `stopped` is True once one has been met, and
+    text that may turn out to begin one is held back until it is known.
+    """
+
+    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str] = ()) -> None:
+        self._decode, self._stops = decode, tuple(stops)
+        self._ids: list[int] = []
+        self._context = 0  # ids from here on are decoded together: a decoder may treat the first id specially
+        self._done = 0  # ids before this one have become text
+        self._held = ""
+        self.stopped = False
+
+    def feed(self, token_id: int) -> str:
+        """Take one id; return the text that is now certain, which may be empty."""
+        self._ids.append(token_id)
+        if self.stopped:
+            return ""
+        new = self._new_text()
+        if new.endswith(BROKEN):
+            return ""
+        self._context, self._done = self._done, len(self._ids)
+        return self._release(new)
+
+    def close(self) -> str:
+        """No id follows: return what was held back."""
+        if self.stopped:
+            return ""
+        piece = self._release(self._new_text())
+        self._context, self._done = self._done, len(self._ids)
+        rest, self._held = self._held, ""
+        return piece + rest
+
+    @property
+    def holds(self) -> bool:
+        """Whether text or bytes are being held back."""
+        return bool(self._held) or self._done < len(self._ids)
+
+    def _new_text(self) -> str:
+        before = self._decode(self._ids[self._context : self._done])
+        return self._decode(self._ids[self._context :])[len(before) :]
+
+    def _release(self, new: str) -> str:
+        text = self._held + new
+        found = [at for stop in self._stops if (at := text.find(stop)) >= 0]
+        if found:
+            self.stopped, self._held = True, ""
+            return text[: min(found)]
+        keep = max((_overlap(text, stop) for stop in self._stops), default=0)
+        self._held = text[len(text) - keep :]
+        return text[: len(text) - keep]
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if text.endswith(stop[:length]):
+            return length
+    return 0

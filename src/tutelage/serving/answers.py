@@ -1,0 +1,106 @@
+"""From pieces of text to whole answers and to streams of events."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import aclosing
+from typing import Any
+
+from tutelage.inference.engine import StopReason
+from tutelage.inference.language_model import LanguageModel, Piece
+from tutelage.serving import protocol
+from tutelage.serving.protocol import ApiError
+
+
+async def whole_answer(
+    lm: LanguageModel, items: AsyncGenerator[Any, None], head: dict[str, Any], choices: int, logprobs: bool, chat: bool
+) -> dict[str, Any]:
+    """The body of an answer that is not streamed. items: the number of prompt tokens, then the pieces."""
+    rows = [Row(lm, logprobs) for _ in range(choices)]
+    async with aclosing(items):
+        prompt_tokens = await anext(items)
+        async for piece in items:
+            rows[piece.row].add(piece)
+    made = [protocol.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
+    return {**head, "choices": made, "usage": protocol.usage(prompt_tokens, sum(row.tokens for row in rows))}
+
+
+async def answer_events(
+    lm: LanguageModel,
+    items: AsyncGenerator[Any, None],
+    first: Piece,
+    prompt_tokens: int,
+    head: dict[str, Any],
+    wanted: protocol.Request,
+    logprobs: bool,
+    chat: bool,
+) -> AsyncIterator[bytes]:
+    """Server-sent events of an answer; an error in the middle is sent as one, and then no [DONE]."""
+    rows = [Row(lm, logprobs) for _ in range(wanted.choices)]
+    if wanted.wants_usage:
+        head = {**head, "usage": None}
+    try:
+        async with aclosing(items):
+            if chat:
+                for index in range(wanted.choices):
+                    yield protocol.event({**head, "choices": [protocol.delta(chat, index, "", first=True)]})
+            async for piece in _chain(first, items):
+                row = rows[piece.row]
+                entries = row.add(piece)
+                if piece.text or entries:
+                    step = protocol.delta(chat, piece.row, piece.text, None, entries)
+                    yield protocol.event({**head, "choices": [step]})
+                if piece.stop_reason is not None:
+                    step = protocol.delta(chat, piece.row, None, piece.stop_reason)
+                    yield protocol.event({**head, "choices": [step]})
+        if wanted.wants_usage:
+            total = protocol.usage(prompt_tokens, sum(row.tokens for row in rows))
+            yield protocol.event({**head, "choices": [], "usage": total})
+        yield protocol.event("[DONE]")
+    except ApiError as error:
+        yield protocol.event(error.body)
+
+
+async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    yield first
+    async for piece in rest:
+        yield piece
+
+
+class Row:
+    """What has been made of one answer: its text, its tokens, and the log-probabilities if these are wanted."""
+
+    def __init__(self, lm: LanguageModel, logprobs: bool) -> None:
+        self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
+        self.text, self.tokens = "", 0
+        self.reason: StopReason | None = None
+        self.entries: list[dict[str, Any]] | None = [] if logprobs else None
+
+    def add(self, piece: Piece) -> list[dict[str, Any]] | None:
+        """Take one piece; return the log-probabilities of the tokens whose text is now known to be given out."""
+        self.text += piece.text
+        self.tokens += 1
+        self.reason = piece.stop_reason
+        if self.entries is None:
+            return None
+        if piece.id not in self._lm.stop_ids:
+            self._ids.append(piece.id)
+            self._logprobs.append(piece.logprob)
+        if not piece.complete and piece.stop_reason is None:
+            return []
+        until = len(self._ids)
+        # Tokens that hold nothing but the stop string are no part of the answer.
+        while piece.stop_reason == "stop" and until and self._decoded(until - 1).startswith(self.text):
+            until -= 1
+        new = [self._entry(at) for at in range(self._given, until)]
+        self._given = max(self._given, until)
+        self.entries += new
+        return new
+
+    def _decoded(self, count: int) -> str:
+        return self._lm.tokenizer.decode(self._ids[:count])
+
+    def _entry(self, at: int) -> dict[str, Any]:
+        shown = self._lm.tokenizer.decode([self._ids[at]], skip_special=False)
+        spelled = list(self._lm.tokenizer.token_bytes(self._ids[at]))
+        return {"token": shown, "logprob": self._logprobs[at], "bytes": spelled, "top_logprobs": []}

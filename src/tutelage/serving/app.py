@@ -1,0 +1,220 @@
+"""The HTTP server: an OpenAI-style API and a web page to chat on."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+import sys
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing, asynccontextmanager
+from typing import Any
+
+from tutelage.store.errors import ConfigError, InputError
+
+try:
+    import uvicorn
+    from fastapi import FastAPI, Request
+    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+    from starlette.exceptions import HTTPException
+except ModuleNotFoundError as error:
+    raise ConfigError(f"the server needs {error.name}", hint="pip install 'tutelage[serve]'") from None
+
+from tutelage.inference.language_model import LanguageModel, Piece
+from tutelage.serving import protocol
+from tutelage.serving.answers import answer_events, whole_answer
+from tutelage.serving.gate import Gate, is_loopback
+from tutelage.serving.page import PAGE_HEADERS, page
+from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
+from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
+
+logger = logging.getLogger(__name__)
+
+
+def make_app(
+    lm: LanguageModel, model_name: str = "tutelage", api_key: str | None = None, limits: Limits | None = None
+) -> FastAPI:
+    """The application: /health, /v1/models, /v1/chat/completions, /v1/completions and the page at /.
+
+    With `api_key` every route but /health wants it; without, only a loopback Host is answered. Requests are
+    answered one after another. Raises ConfigError for an empty key.
+    """
+    if api_key is not None and not api_key.strip():
+        raise ConfigError("the API key is empty", hint="give a long random one, or none")
+    limits, worker, started = limits or Limits(), Worker((limits or Limits()).waiting), int(time.time())
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        worker.close()
+
+    app = FastAPI(title="tutelage", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
+    app.add_middleware(Gate, key=api_key)
+    app.add_exception_handler(ApiError, _api_error)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _failure)
+    served = {
+        "id": model_name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": lm.context,
+    }  # fmt: skip
+
+    @app.get("/health")
+    async def health() -> dict[str, str]:
+        return {"status": "ok"}
+
+    @app.get("/v1/models")
+    async def models() -> dict[str, Any]:
+        return {"object": "list", "data": [served]}
+
+    @app.get("/v1/models/{name}")
+    async def model(name: str) -> dict[str, Any]:
+        if name != model_name:
+            raise ApiError(404, f"the model served here is {model_name!r}", "model", "model_not_found")
+        return served
+
+    @app.get("/", response_class=HTMLResponse)
+    async def chat_page() -> Response:
+        return HTMLResponse(page(), headers=PAGE_HEADERS)
+
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        wanted = protocol.parse(ChatRequest, await _body(request, limits), model_name, limits)
+        messages = [message.plain() for message in wanted.messages]
+        most = wanted.max_completion_tokens or wanted.max_tokens
+        return await answer(request, wanted, lambda: lm.chat_ids(messages), most, bool(wanted.logprobs), chat=True)
+
+    @app.post("/v1/completions")
+    async def complete(request: Request) -> Response:
+        wanted = protocol.parse(CompletionRequest, await _body(request, limits), model_name, limits)
+        prompt = wanted.prompt
+        return await answer(request, wanted, lambda: lm.prompt_ids(prompt), wanted.max_tokens, False, chat=False)
+
+    async def answer(
+        request: Request,
+        wanted: protocol.Request,
+        read: Callable[[], list[int]],
+        most: int | None,
+        logprobs: bool,
+        chat: bool,
+    ) -> Response:
+        sampling = wanted.sampling(most or limits.max_tokens)
+
+        def work() -> Iterator[int | Piece]:
+            """First the number of prompt tokens, then the answers."""
+            ids = read()
+            if len(ids) >= lm.context:
+                raise ApiError(
+                    400,
+                    f"the prompt has {len(ids)} tokens, but the context of the model holds {lm.context}, of which "
+                    "one at least must be left for the answer; nothing is cut off silently",
+                    "messages" if chat else "prompt",
+                    "context_length_exceeded",
+                )
+            yield len(ids)
+            yield from lm.stream([ids] * wanted.choices, sampling)
+
+        items = _translated(worker.run(work, limits.seconds, request.is_disconnected))
+        head = protocol.answer_head(chat, bool(wanted.stream), model_name)
+        if not wanted.stream:
+            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
+        # Errors of the prompt and of the first step must come before the status line has said 200.
+        try:
+            prompt_tokens, first = await anext(items), await anext(items)
+        except BaseException:
+            await items.aclose()
+            raise
+        events = answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat)
+        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+    return app
+
+
+def run_server(
+    lm: LanguageModel,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    api_key: str | None = None,
+    model_name: str = "tutelage",
+    limits: Limits | None = None,
+) -> None:
+    """Serve until interrupted. Raises ConfigError for an address beyond loopback without a key, or one in use."""
+    if api_key is None and not is_loopback(host):
+        raise ConfigError(
+            f"serving on {host} without a key would let anyone in", hint="give an API key, or serve on 127.0.0.1"
+        )
+    app = make_app(lm, model_name, api_key, limits)
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        listener = socket.create_server((host, port), family=family, backlog=128)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot serve on {host}:{port}: {error}", hint="choose another --port or --host") from None
+    shown = f"[{host}]" if ":" in host else host
+    print(f"{model_name} is served at http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends)", file=sys.stderr)
+    # What is beyond the line of waiting requests is turned away before it costs anything.
+    connections = 64 + (limits or Limits()).waiting
+    config = uvicorn.Config(
+        app, log_level="warning", server_header=False, limit_concurrency=connections, timeout_graceful_shutdown=3
+    )
+    try:
+        uvicorn.Server(config).run(sockets=[listener])
+    except KeyboardInterrupt:
+        return
+    finally:
+        listener.close()
+
+
+async def _body(request: Request, limits: Limits) -> bytes:
+    """The body of a JSON request, no longer than allowed. The declared length is not believed but checked first."""
+    # A page elsewhere can make a browser send anything but JSON without asking (CORS).
+    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
+        raise ApiError(415, "the Content-Type must be application/json")
+    too_long = ApiError(413, f"the body may have {limits.body_bytes} bytes at most")
+    declared = request.headers.get("content-length", "")
+    if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
+        raise too_long
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            async for part in request.stream():
+                body += part
+                if len(body) > limits.body_bytes:
+                    raise too_long
+    except TimeoutError:
+        raise ApiError(408, f"the body did not arrive within {limits.body_seconds:g} seconds") from None
+    return bytes(body)
+
+
+async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The same items; errors become those of the API, and no text of an unexpected one goes out."""
+    try:
+        async with aclosing(items) as source:  # type: ignore[type-var]
+            async for item in source:
+                yield item
+    except BusyError:
+        raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full") from None
+    except DeadlineError:
+        raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
+    except ClientGoneError:
+        raise ApiError(499, "the client closed the connection") from None
+    except (InputError, ConfigError) as error:
+        raise ApiError(400, str(error)) from None
+    except ApiError:
+        raise
+    except Exception:
+        logger.exception("generation failed")
+        raise ApiError(500, "the server failed to make an answer") from None
+
+
+async def _api_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, ApiError)
+    return JSONResponse(error.body, error.status)
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return JSONResponse(ApiError(error.status_code, str(error.detail)).body, error.status_code, error.headers)
+
+
+async def _failure(request: Request, error: Exception) -> Response:
+    return JSONResponse(ApiError(500, "the server failed").body, 500)

@@ -1,0 +1,236 @@
+"""The shapes of the OpenAI-style API: requests, answers, streamed events, errors. Plain data, no web framework.
+
+A request may hold the fields below and no others: a field that would be ignored is refused by name.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tutelage.inference.sampling import Sampling
+from tutelage.store.errors import nearest
+
+Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one request, and all together, may ask of the server. Sizes in bytes or characters, times in seconds."""
+
+    body_bytes: int = 1 << 20
+    body_seconds: float = 10.0
+    messages: int = 256
+    max_tokens: int = 4096
+    choices: int = 8
+    stop_strings: int = 4
+    stop_chars: int = 128
+    waiting: int = 16
+    seconds: float = 300.0
+
+
+class ApiError(Exception):
+    """An answer that is an error, in the shape that OpenAI clients know."""
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+        self.status = status
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+class TextPart(_Strict):
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(_Strict):
+    role: Literal["system", "user", "assistant"]
+    content: str | list[TextPart]
+
+    def plain(self) -> dict[str, str]:
+        parts = self.content
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return {"role": self.role, "content": text}
+
+
+class StreamOptions(_Strict):
+    include_usage: bool = False
+
+
+class Request(_Strict):
+    """What chat and plain completions have in common. `top_k`, `min_p`, `repetition_penalty` are additions of ours."""
+
+    model: str
+    max_tokens: Annotated[int, Field(ge=1)] | None = None
+    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
+    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
+    top_k: Annotated[int, Field(ge=0)] | None = None
+    min_p: Unit | None = None
+    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
+    stop: str | list[str] | None = None
+    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
+    n: Annotated[int, Field(ge=1)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+
+    @model_validator(mode="after")
+    def _options_of_a_stream(self) -> Self:
+        if self.stream_options is not None and not self.stream:
+            raise ValueError("stream_options is only allowed with stream: true")
+        return self
+
+    @property
+    def choices(self) -> int:
+        return self.n or 1
+
+    @property
+    def wants_usage(self) -> bool:
+        """Whether a stream is to end with a usage event."""
+        return self.stream_options is not None and self.stream_options.include_usage
+
+    @property
+    def stops(self) -> tuple[str, ...]:
+        return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
+
+    def sampling(self, most_tokens: int) -> Sampling:
+        """Missing values are OpenAI's: temperature 1, as many tokens as there may be, a seed by chance."""
+        return Sampling(
+            max_tokens=most_tokens,
+            temperature=1.0 if self.temperature is None else self.temperature,
+            top_k=self.top_k or 0,
+            top_p=1.0 if self.top_p is None else self.top_p,
+            min_p=self.min_p or 0.0,
+            repetition_penalty=self.repetition_penalty or 1.0,
+            stop=self.stops,
+            seed=secrets.randbits(62) if self.seed is None else self.seed,
+        )
+
+
+class ChatRequest(Request):
+    """POST /v1/chat/completions."""
+
+    messages: Annotated[list[ChatMessage], Field(min_length=1)]
+    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    logprobs: bool | None = None
+
+    @model_validator(mode="after")
+    def _one_limit(self) -> Self:
+        if self.max_tokens is not None and self.max_completion_tokens is not None:
+            raise ValueError("give either max_tokens or max_completion_tokens")
+        return self
+
+
+class CompletionRequest(Request):
+    """POST /v1/completions: the text is continued as it is."""
+
+    prompt: str
+
+
+R = TypeVar("R", bound=Request)
+
+
+def parse(kind: type[R], body: bytes, model_name: str, limits: Limits) -> R:
+    """Validate a body. Raises ApiError 400 naming the first field at fault, 404 for a model that is not served."""
+    try:
+        request = kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _as_api_error(error, kind) from None
+    if request.model != model_name:
+        raise ApiError(404, f"the model served here is {model_name!r}", "model", "model_not_found")
+    if isinstance(request, ChatRequest):
+        _at_most("messages", len(request.messages), limits.messages, "messages")
+        _at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
+    _at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")
+    _at_most("n", request.choices, limits.choices, "choices")
+    _at_most("stop", len(request.stops), limits.stop_strings, "stop strings")
+    if any(not text for text in request.stops):
+        raise ApiError(400, "stop: a stop string must not be empty", "stop")
+    _at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
+    return request
+
+
+def _at_most(name: str, value: int, limit: int, what: str) -> None:
+    if value > limit:
+        raise ApiError(400, f"{name}: {value} {what} asked for, this server allows {limit}", name)
+
+
+def _as_api_error(error: ValidationError, kind: type[Request]) -> ApiError:
+    # An unknown field first: it is most often what makes the rest wrong.
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
+    name = ".".join(map(str, first["loc"])) or None
+    if first["type"] == "extra_forbidden":
+        hint = f"; {nearest(str(name), kind.model_fields)}" if len(first["loc"]) == 1 else ""
+        return ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
+    message = first["msg"].removeprefix("Value error, ")
+    return ApiError(400, f"{name}: {message}" if name else message, name)
+
+
+# -- answers
+
+
+def answer_head(chat: bool, streamed: bool, model_name: str) -> dict[str, Any]:
+    """What every answer and every event of a stream begins with."""
+    if chat:
+        kind = "chat.completion.chunk" if streamed else "chat.completion"
+    else:
+        kind = "text_completion"
+    prefix = "chatcmpl-" if chat else "cmpl-"
+    return {"id": prefix + secrets.token_hex(12), "object": kind, "created": int(time.time()), "model": model_name}
+
+
+def choice(
+    chat: bool, index: int, text: str, finish_reason: str, logprobs: list[dict[str, Any]] | None
+) -> dict[str, Any]:
+    """One whole answer."""
+    content: dict[str, Any] = (
+        {"message": {"role": "assistant", "content": text, "refusal": None}} if chat else {"text": text}
+    )
+    return {"index": index, **content, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
+
+
+def delta(
+    chat: bool,
+    index: int,
+    text: str | None,
+    finish_reason: str | None = None,
+    logprobs: list[dict[str, Any]] | None = None,
+    first: bool = False,
+) -> dict[str, Any]:
+    """One step of a streamed answer. text None: nothing but the reason of the end."""
+    content: dict[str, Any]
+    if chat:
+        role = {"role": "assistant"} if first else {}
+        content = {"delta": role | ({} if text is None else {"content": text})}
+    else:
+        content = {"text": text or ""}
+    return {"index": index, **content, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
+
+
+def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+    }
+
+
+def event(data: dict[str, Any] | str) -> bytes:
+    """One server-sent event. ASCII only: some clients take U+2028 for the end of a line."""
+    text = data if isinstance(data, str) else json.dumps(data, allow_nan=False)
+    return f"data: {text}\n\n".encode("ascii")
+
+
+def _logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    return None if entries is None else {"content": entries, "refusal": None}

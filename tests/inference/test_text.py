@@ -1,0 +1,54 @@
+"""Text as it comes: whole characters only, stop strings cut even where they span tokens."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.inference.text import BROKEN, TextStream
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+
+def pieces(tokenizer: Tokenizer, ids: list[int], stops: tuple[str, ...] = ()) -> list[str]:
+    stream = TextStream(tokenizer.decode, stops)
+    return [*(stream.feed(token_id) for token_id in ids), stream.close()]
+
+
+@given(text=st.text(max_size=40))
+def test_pieces_are_whole_characters_and_join_to_the_text(tokenizer: Tokenizer, text: str) -> None:
+    made = pieces(tokenizer, tokenizer.encode(text))
+    assert "".join(made) == text
+    assert BROKEN in text or not any(BROKEN in piece for piece in made)
+
+
+@given(ids=st.lists(st.integers(0, 258), max_size=60))
+def test_any_ids_give_what_decoding_them_at_once_gives(tokenizer: Tokenizer, ids: list[int]) -> None:
+    assert "".join(pieces(tokenizer, ids)) == tokenizer.decode(ids)
+
+
+@given(
+    text=st.text(alphabet="ab\n#é", max_size=30),
+    stops=st.lists(st.text("ab\n#", min_size=1, max_size=4), max_size=3),
+)
+def test_the_text_ends_before_the_first_stop_string(tokenizer: Tokenizer, text: str, stops: list[str]) -> None:
+    ends = [index for index in range(len(text) + 1) if any(text[:index].endswith(stop) for stop in stops)]
+    expected = text
+    if ends:  # the string that is complete first, and of several the one that began first
+        until = text[: ends[0]]
+        expected = min((until[: until.find(stop)] for stop in stops if stop in until), key=len)
+    assert "".join(pieces(tokenizer, tokenizer.encode(text), tuple(stops))) == expected
+
+
+@pytest.mark.parametrize("text", ["one\n\ntwo", "\n\n", "ab\n\n"])
+def test_nothing_of_a_stop_string_is_shown_early(tokenizer: Tokenizer, text: str) -> None:
+    stream = TextStream(tokenizer.decode, ("\n\n",))
+    shown = ""
+    for token_id in tokenizer.encode(text):
+        shown += stream.feed(token_id)
+        assert "\n" not in shown
+    assert stream.stopped and shown == text.split("\n\n")[0]
+
+
+def test_what_looked_like_a_stop_string_comes_out_after_all(tokenizer: Tokenizer) -> None:
+    assert "".join(pieces(tokenizer, tokenizer.encode("a STO"), ("STOP",))) == "a STO"

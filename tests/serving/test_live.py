@@ -1,0 +1,126 @@
+"""The server on a real socket: who goes away stops the work, who dawdles is sent away, a taken port is said."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import pytest
+import uvicorn
+
+from tutelage.inference.language_model import LanguageModel
+from tutelage.serving.app import make_app, run_server
+from tutelage.serving.protocol import Limits
+from tutelage.store.errors import ConfigError
+
+
+@contextlib.contextmanager
+def serving(lm: LanguageModel, limits: Limits) -> Iterator[int]:
+    """The port of a server that runs in a thread."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(make_app(lm, limits=limits), log_level="error", timeout_graceful_shutdown=1)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        server.should_exit = True
+        thread.join(10)
+        listener.close()
+        assert not thread.is_alive()
+
+
+def body(stream: bool) -> bytes:
+    messages = [{"role": "user", "content": "why?"}]
+    return json.dumps({"model": "tutelage", "messages": messages, "stream": stream}).encode()
+
+
+def opened(port: int, content: bytes, declared: int | None = None) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", port), timeout=5)
+    length = len(content) if declared is None else declared
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {length}\r\n"
+    client.sendall(head.encode() + b"Content-Type: application/json\r\n\r\n" + content)
+    return client
+
+
+def wait_until(true: Any, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, "did not happen"
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_who_goes_away_stops_the_work_and_frees_the_place(slow: Any, stream: bool) -> None:
+    with serving(slow, Limits(waiting=0, seconds=60)) as port:
+        client = opened(port, body(stream))
+        wait_until(lambda: slow.made >= 3)
+        busy = httpx.post(
+            f"http://127.0.0.1:{port}/v1/chat/completions",
+            content=body(False),
+            headers={"content-type": "application/json"},
+        )
+        assert busy.status_code == 429
+        client.close()
+        time.sleep(0.5)
+        made = slow.made
+        time.sleep(0.2)
+        assert slow.made == made < 100
+        again = opened(port, body(True))  # the place is free: a stream begins
+        assert b"200 OK" in again.recv(4096)
+        again.close()
+
+
+def test_a_request_that_waits_and_goes_away_is_never_begun(slow: Any) -> None:
+    with serving(slow, Limits(waiting=3, seconds=60)) as port:
+        first = opened(port, body(True))
+        wait_until(lambda: slow.made >= 1)
+        second = opened(port, body(True))
+        time.sleep(0.2)
+        second.close()
+        time.sleep(0.3)
+        first.close()
+        time.sleep(0.4)
+        made = slow.made
+        time.sleep(0.2)
+        assert slow.made == made
+
+
+def test_health_answers_while_the_model_works(slow: Any) -> None:
+    with serving(slow, Limits(seconds=60)) as port:
+        client = opened(port, body(True))
+        wait_until(lambda: slow.made >= 1)
+        assert httpx.get(f"http://127.0.0.1:{port}/health", timeout=2).status_code == 200
+        client.close()
+
+
+def test_a_body_that_does_not_arrive_is_not_waited_for(lm: LanguageModel) -> None:
+    with serving(lm, Limits(body_seconds=0.2)) as port:
+        client = opened(port, b'{"model":', declared=500)
+        assert client.recv(4096).startswith(b"HTTP/1.1 408")
+        client.close()
+
+
+def test_streamed_pieces_arrive_as_they_are_made(slow: Any) -> None:
+    with serving(slow, Limits(seconds=60)) as port:
+        client = opened(port, body(True))
+        received = b""
+        while received.count(b'"content": "x"') < 2:
+            received += client.recv(4096)
+        assert slow.made < 50
+        client.close()
+
+
+def test_a_port_in_use_is_one_clear_error(lm: LanguageModel) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        with pytest.raises(ConfigError, match="cannot serve on 127.0.0.1:.*choose another"):
+            run_server(lm, port=taken.getsockname()[1])
+    with pytest.raises(ConfigError, match="cannot serve on"):
+        run_server(lm, port=70000)
