@@ -45,9 +45,7 @@ class Step:
         return record
 
 
-def make_step(
-    name: str, what: str, before: list[Document], after: list[Document], removals: Iterable[Removal]
-) -> Step:
+def make_step(name: str, what: str, before: list[Document], after: list[Document], removals: Iterable[Removal]) -> Step:
     """Account of a step; `removals` must explain every document of `before` that is not in `after`."""
     removals = sorted(removals, key=lambda removal: (removal.reason, removal.document.id))
     removed = Counter(removal.reason for removal in removals)
@@ -152,26 +150,18 @@ def render_card(card: dict[str, Any]) -> str:
     for step in card["steps"]:
         removed = ", ".join(f"{reason} {count:,}" for reason, count in step["removed"].items()) or "none"
         documents = f"{step['documents_in']:,} → {step['documents_out']:,}"
-        lines.append(
-            f"| {step['name']} | {documents} | {step['bytes_in']:,} → {step['bytes_out']:,} | {removed} |"
-        )
+        lines.append(f"| {step['name']} | {documents} | {step['bytes_in']:,} → {step['bytes_out']:,} | {removed} |")
     for step in card["steps"]:
         lines += ["", f"### {step['name']}", "", step["what"]]
         if pieces := step.get("pieces"):
             lines += ["", "| rule | takes away | pieces | bytes | for example |", "|---|---|---:|---:|---|"]
             for rule, record in pieces.items():
                 example = _cell(record["examples"][0]) if record["examples"] else ""
-                lines.append(
-                    f"| {rule} | {record['what']} | {record['count']:,} | {record['bytes']:,} | {example} |"
-                )
+                lines.append(f"| {rule} | {record['what']} | {record['count']:,} | {record['bytes']:,} | {example} |")
         if step["examples"]:
             lines += ["", "| removed as | name | text | kept instead |", "|---|---|---|---|"]
             for example in step["examples"]:
-                kept = (
-                    f"{example.get('kept_name') or ''}: {example['kept_text']}"
-                    if "kept_text" in example
-                    else ""
-                )
+                kept = f"{example.get('kept_name') or ''}: {example['kept_text']}" if "kept_text" in example else ""
                 cells = (example["reason"], example["name"] or "", example["text"], kept)
                 lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     if card["selection"]:

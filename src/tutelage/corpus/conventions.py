@@ -96,11 +96,7 @@ def check(text: str, name: str, signature: str) -> Verdict:
 
 def _is_one_sentence(text: str) -> bool:
     plain = text.strip()
-    return (
-        plain.endswith(".")
-        and not plain.endswith("..")
-        and len(split_sentences(" ".join(plain.split()))) == 1
-    )
+    return plain.endswith(".") and not plain.endswith("..") and len(split_sentences(" ".join(plain.split()))) == 1
 
 
 def _is_command(text: str) -> bool:

@@ -169,6 +169,4 @@ def _union(parents: I64, left: int, right: int) -> None:
 
 def by_preference(documents: list[Document]) -> list[Document]:
     """Order in which one of a cluster is kept: what knows most about itself, then the longest, then by id."""
-    return sorted(
-        documents, key=lambda one: (one.signature is None, one.label is None, -len(one.text), one.id)
-    )
+    return sorted(documents, key=lambda one: (one.signature is None, one.label is None, -len(one.text), one.id))

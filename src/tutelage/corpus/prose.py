@@ -72,13 +72,9 @@ _TAG = re.compile(r"</?(?:a|b|i|em|p|br|code|tt|pre|strong|span|div|sub|sup)\b[^
 
 _URL = re.compile(r"<?(?:https?|ftp)://\S+|www\.\S+")
 _LATEX = re.compile(r"\\[a-zA-Z]{2,}|\$[^$]+\$")
-_ANNOUNCED = re.compile(
-    r"(?::|\b(?:as follows|the following|(?:shown|given|described|listed|see|examples?) below)\.)$"
-)
+_ANNOUNCED = re.compile(r"(?::|\b(?:as follows|the following|(?:shown|given|described|listed|see|examples?) below)\.)$")
 _END = re.compile(r"""[.!?…]["'”’)\]»]*$""")
-_SYMBOL = re.compile(
-    r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d"""
-)
+_SYMBOL = re.compile(r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d""")
 _LATIN = re.compile("[a-z]+")
 _COMMON = word_set("""
     the be to of and a in that have it for not on with he as you do at this but his by from they we say

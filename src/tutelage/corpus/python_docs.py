@@ -142,17 +142,13 @@ def _docstrings(tree: ast.AST, module: str, scope: str, package: str) -> Iterato
                 yield from _docstrings(node, module, qualified, package)
 
 
-def _document(
-    package: str, name: str, kind: str, raw: str, signature: str | None, label: str | None
-) -> Document:
+def _document(package: str, name: str, kind: str, raw: str, signature: str | None, label: str | None) -> Document:
     text = clean_text(inspect.cleandoc(raw))
     summary = first_sentence(text) if kind != "topic" else None
     return Document(document_id(package, name, text), text, package, name, kind, signature, summary, label)
 
 
-def render_signature(
-    node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, qualified: str
-) -> str | None:
+def render_signature(node: ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef, qualified: str) -> str | None:
     """`name(arguments)` without annotations, long defaults as `...`; None where there is nothing to call.
 
     A class is called with the arguments of its `__init__`; methods lose `self` and carry their class's name.

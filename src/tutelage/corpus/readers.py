@@ -52,9 +52,7 @@ def input_files(source: str) -> list[InputFile]:
     root = Path(source).expanduser()
     if root.is_file():
         if not root.name.lower().endswith(SUFFIXES):
-            raise ConfigError(
-                f"{source} is no kind of file that can be read", hint=f"known: {' '.join(SUFFIXES)}"
-            )
+            raise ConfigError(f"{source} is no kind of file that can be read", hint=f"known: {' '.join(SUFFIXES)}")
         return [InputFile(root, root.name, None)]
     if not root.is_dir():
         raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
@@ -80,9 +78,7 @@ def read_file(file: InputFile, text_field: str, label_field: str) -> Reading:
             _read_jsonl(file, reading, text_field, label_field)
         else:
             text = file.path.read_bytes().decode("utf-8-sig")
-            reading.documents += (
-                _read_html(file, text) if name.endswith((".html", ".htm")) else _read_text(file, text)
-            )
+            reading.documents += _read_html(file, text) if name.endswith((".html", ".htm")) else _read_text(file, text)
     except UnicodeDecodeError as error:
         reading.malformed.append(Malformed(file.name, 0, f"not UTF-8 at byte {error.start}"))
     except (OSError, EOFError, zstandard.ZstdError, pa.ArrowException) as error:
@@ -97,9 +93,7 @@ def _first_line(error: BaseException) -> str:
 
 def _document(file: InputFile, text: str, name: str | None, label: str | None = None) -> Document:
     text = clean_text(text)
-    return Document(
-        document_id(file.name, name, text), text, file.name, name, "text", label=label or file.label
-    )
+    return Document(document_id(file.name, name, text), text, file.name, name, "text", label=label or file.label)
 
 
 def _read_text(file: InputFile, text: str) -> Iterator[Document]:
@@ -148,9 +142,7 @@ def _read_jsonl(file: InputFile, reading: Reading, text_field: str, label_field:
             try:
                 row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
             except UnicodeDecodeError as error:
-                reading.malformed.append(
-                    Malformed(file.name, number, f"not UTF-8 at byte {error.start} of the line")
-                )
+                reading.malformed.append(Malformed(file.name, number, f"not UTF-8 at byte {error.start} of the line"))
                 continue
             except (json.JSONDecodeError, RecursionError) as error:
                 if line.strip():
@@ -164,9 +156,7 @@ def _opened(path: Path) -> BinaryIO:
     if path.name.lower().endswith(".gz"):
         return gzip.open(path, "rb")  # type: ignore[return-value]
     if path.name.lower().endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(
-            path.open("rb"), read_across_frames=True, closefd=True
-        )
+        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
         return io.BufferedReader(stream)  # type: ignore[type-var, return-value]
     return path.open("rb")
 
@@ -184,9 +174,7 @@ def _read_parquet(file: InputFile, reading: Reading, text_field: str, label_fiel
                 _take_row(file, number, row, reading, text_field, label_field)
 
 
-def _take_row(
-    file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str
-) -> None:
+def _take_row(file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str) -> None:
     if not isinstance(row, dict):
         reading.malformed.append(Malformed(file.name, number, "not a JSON object"))
         return
@@ -220,9 +208,7 @@ def read_hub(source: str, text_field: str, label_field: str) -> Reading:
     """Documents of a Hugging Face dataset `hf:NAME[:SPLIT]` (default split: train). Raises ConfigError."""
     rows, name = _hub_dataset(source)
     if text_field not in rows.column_names:
-        raise ConfigError(
-            f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}"
-        )
+        raise ConfigError(f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}")
     names = getattr(rows.features.get(label_field), "names", None)  # class labels are stored as numbers
     reading = Reading()
     file = InputFile(Path(name), name, None)
@@ -249,9 +235,7 @@ def _hub_dataset(source: str) -> tuple[Any, str]:
     try:
         import datasets
     except ImportError:
-        raise ConfigError(
-            f"{source} needs the package 'datasets'", hint="pip install 'tutelage[hub]'"
-        ) from None
+        raise ConfigError(f"{source} needs the package 'datasets'", hint="pip install 'tutelage[hub]'") from None
     parts = source.removeprefix("hf:").split(":")
     try:
         return datasets.load_dataset(parts[0], split=parts[1] if len(parts) > 1 else "train"), parts[0]

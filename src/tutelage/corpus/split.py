@@ -18,9 +18,7 @@ def split(documents: list[Document], share: float, seed: int) -> tuple[list[Docu
 
     At least one document is held out where there are two or more.
     """
-    ranked = [
-        (int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64, document) for document in documents
-    ]
+    ranked = [(int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64, document) for document in documents]
     heldout = [document for rank, document in ranked if rank < share]
     if not heldout and len(documents) > 1:
         heldout = [min(ranked, key=lambda pair: pair[0])[1]]

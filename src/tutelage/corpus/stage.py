@@ -33,9 +33,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def build_corpus(
-    config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0
-) -> dict[str, Any]:
+def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0) -> dict[str, Any]:
     """Fill `out` with train.parquet, heldout.parquet, card.json and card.md; returns the main figures.
 
     The files do not depend on `workers` (0: one per processor). Raises ConfigError for a source that is not
@@ -240,9 +238,7 @@ def _to_prose(
     }
     steps.append(step)
     if total.bytes["not_english"] > 0.3 * step.bytes_in:
-        log.warn(
-            "much of the source does not read as English prose; set corpus.prose to false to keep it as it is"
-        )
+        log.warn("much of the source does not read as English prose; set corpus.prose to false to keep it as it is")
     return kept
 
 
@@ -267,8 +263,7 @@ def _refuse_nothing(documents: list[Document], steps: list[Step]) -> None:
         last = steps[-1]
         most = max(last.removed, key=lambda reason: (last.removed[reason], reason))
         raise InputError(
-            f"nothing is left of {last.documents_in:,} documents after the step {last.name!r};"
-            f" most went as {most!r}",
+            f"nothing is left of {last.documents_in:,} documents after the step {last.name!r}; most went as {most!r}",
             hint="is it English prose? else set corpus.prose to false; see also corpus.min_words",
         )
 
