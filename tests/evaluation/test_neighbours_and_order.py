@@ -51,6 +51,7 @@ def test_a_pair_differs_by_exactly_two_words() -> None:
         assert pair.real in TEXT
         assert sum(a != b for a, b in zip(real, swapped, strict=True)) == 2
         assert Counter(real) == Counter(swapped)
+        assert all(len(a) >= 5 for a, b in zip(real, swapped, strict=True) if a != b)
         assert (real[0], real[-1]) == (swapped[0], swapped[-1])
     assert pairs == word_order_pairs([TEXT] * 30, 20, seed=1)
 

@@ -124,9 +124,7 @@ def separate(rows, together):
     joined = one_by_one[0]
     for name in ("tokens", "positions", "documents", "targets", "weights"):
         setattr(joined, name, np.concatenate([getattr(part, name) for part in one_by_one]))
-    joined.extras = {
-        name: np.concatenate([part.extras[name] for part in one_by_one]) for name in one_by_one[0].extras
-    }
+    joined.extras = {name: np.concatenate([part.extras[name] for part in one_by_one]) for name in one_by_one[0].extras}
     return joined
 
 

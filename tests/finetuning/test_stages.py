@@ -22,9 +22,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 from .conftest import corpus_rows, quick, write_corpus
 
-CLASSIFY = ClassifyConfig(
-    min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=quick(50)
-)
+CLASSIFY = ClassifyConfig(min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=quick(50))
 INSTRUCT = InstructConfig(context_length=128, max_heldout=30, training=quick(70))
 STAGES = {"classify": (classify, CLASSIFY), "instruct": (instruct, INSTRUCT)}
 
@@ -78,9 +76,7 @@ def test_a_stage_leaves_a_model_directory_with_curve_and_data(name, made, base):
 @pytest.mark.parametrize("name", STAGES)
 def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, corpus, base, tmp_path, heard):
     stage, config = STAGES[name]
-    often = config.model_copy(
-        update={"training": config.training.model_copy(update={"checkpoint_seconds": 0.0})}
-    )
+    often = config.model_copy(update={"training": config.training.model_copy(update={"checkpoint_seconds": 0.0})})
     with pytest.raises(Killed):
         stage(often, corpus, base, tmp_path / "out", tmp_path / "work", kill_at(7, heard.log), 5)
     stage(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 5)
@@ -175,9 +171,7 @@ def test_instruction_changes_the_answers_and_ends_them(made, base, tok):
 def test_own_conversations_with_several_turns(tmp_path, base, heard):
     path = tmp_path / "mine.jsonl"
     turns = [("user", "Hi {}"), ("assistant", "Yes?"), ("user", "Sort {}"), ("assistant", "Sorted {}.")]
-    records = [
-        {"messages": [{"role": role, "content": text.format(i)} for role, text in turns]} for i in range(20)
-    ]
+    records = [{"messages": [{"role": role, "content": text.format(i)} for role, text in turns]} for i in range(20)]
     path.write_text("".join(json.dumps(record) + "\n" for record in records) + "oops\n")
     config = INSTRUCT.model_copy(update={"data": str(path), "training": quick(2)})
     metrics = instruct(config, tmp_path / "no corpus", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
@@ -214,3 +208,23 @@ def test_a_corpus_that_cannot_feed_a_stage_is_one_clear_error(name, tmp_path, ba
     with pytest.raises(InputError, match="missing"):
         stage(config, tmp_path / "none", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
     assert not (tmp_path / "out").exists()
+
+
+def test_instructed_model_to_pairs_to_preferred_model(made, tmp_path, heard):
+    """The joints with the engine and the rule: real samples, real verdicts, same files twice."""
+    from tutelage.finetuning.config import PairsConfig, PreferConfig
+    from tutelage.finetuning.pairs import make_pairs
+    from tutelage.finetuning.prefer import prefer
+
+    instructed, _ = made["instruct"]
+    pairs = PairsConfig(prompts=40, samples=2, chunk=16, max_tokens=32)
+    metrics = [
+        make_pairs(pairs, instructed, tmp_path / name, tmp_path / f"work-{name}", heard.log, 1)
+        for name in ("one", "two")
+    ]
+    assert contents(tmp_path / "one") == contents(tmp_path / "two") and metrics[0] == metrics[1]
+    assert metrics[0]["pairs"] >= 10 and metrics[0]["reference_score"] > metrics[0]["sample_score"]
+    config = PreferConfig(context_length=128, drift_prompts=4, training=quick(10))
+    after = prefer(config, instructed, tmp_path / "one", tmp_path / "out", tmp_path / "work", heard.log, 1)
+    assert after["after"]["margin"] > 0 and after["answer_tokens_before"] > 0
+    assert after["heldout_pairs"] == metrics[0]["heldout_pairs"]

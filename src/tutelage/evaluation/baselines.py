@@ -16,7 +16,7 @@ from tutelage.evaluation.compression import compressed_bits_per_byte, joined
 from tutelage.evaluation.config import BaselinesConfig
 from tutelage.evaluation.ngram import NGram
 from tutelage.evaluation.order import Pair, word_order_pairs
-from tutelage.evaluation.progress import batches
+from tutelage.evaluation.progress import batches, ticker
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
@@ -63,8 +63,8 @@ def measure_baselines(
         for part in batches(log, "tokenizing", [d.text for d in train], 1000, "documents")
         for ids in tok.encode_batch(list(part))
     ]
-    log.note(f"counting {config.ngram_order}-grams of {sum(map(len, encoded)):,} training tokens")
-    model = NGram.train(encoded, tok.vocab_size, config.ngram_order, tok.eos_id)
+    tick = ticker(log, f"n-grams of {sum(map(len, encoded)):,} tokens", config.ngram_order, "orders")
+    model = NGram.train(encoded, tok.vocab_size, config.ngram_order, tok.eos_id, tick)
     logprobs = _totals(model, tok, [d.text for d in heldout])
     figures["n-gram"] = bootstrap_ratio(
         [-value / math.log(2) for value in logprobs],

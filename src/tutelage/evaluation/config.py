@@ -12,7 +12,7 @@ class BaselinesConfig(Config):
 
     ngram_order: int = Field(5, ge=1, le=9)
     """Tokens per n-gram, the predicted one included."""
-    max_heldout_bytes: int = Field(400_000, ge=1_000)
+    max_heldout_bytes: int = Field(300_000, ge=1_000)
     """Whole held-out documents are taken up to this size; the models are measured on the same ones."""
     max_train_bytes: int = Field(24_000_000, ge=1_000)
     """Training text that primes the compressors and trains the n-gram model; the rest is left out."""
@@ -25,7 +25,7 @@ class BaselinesConfig(Config):
 class EvaluateConfig(Config):
     """How much is asked of each model, and how sure the answer has to be."""
 
-    heldout_documents: int = Field(2000, ge=1)
+    heldout_documents: int = Field(4000, ge=1)
     """Held-out documents for bits per byte (at most those the baselines were measured on)."""
     order_pairs: int = Field(500, ge=0)
     classify_documents: int = Field(1500, ge=1)

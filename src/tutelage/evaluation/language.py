@@ -138,8 +138,8 @@ def _order(
         exact = Difference(drawn.value, drawn.low, drawn.high, p, n)
         comparisons.append(_compared(who, other, ORDER, exact, config, True, "points"))
     note = (
-        "A held-out sentence against the same sentence with two words swapped: right when the real one is "
-        "likelier. One sentence from a document; Wilson intervals; comparisons in percentage points."
+        "A held-out sentence against the same sentence with two of its longer words swapped: right when the "
+        "real one is likelier. One sentence from a document; Wilson intervals; comparisons in percentage points."
     )
     return figure("word order", ORDER, "share right", True, rows, note), comparisons
 

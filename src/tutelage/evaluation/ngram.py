@@ -6,7 +6,7 @@ n-grams at the start of a document keep raw counts, since nothing can precede th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,13 +39,25 @@ class NGram:
     tables: tuple[_Order, ...]
 
     @classmethod
-    def train(cls, documents: Sequence[ArrayLike], vocab_size: int, order: int, eos_id: int = 0) -> NGram:
-        """Count documents (lists of token ids). Each starts after `eos_id` and ends by predicting it."""
+    def train(
+        cls,
+        documents: Sequence[ArrayLike],
+        vocab_size: int,
+        order: int,
+        eos_id: int = 0,
+        counted: Callable[[int], None] = lambda k: None,
+    ) -> NGram:
+        """Count documents (lists of token ids). Each starts after `eos_id` and ends by predicting it.
+
+        `counted` is called with each order that is done.
+        """
         stream, place = _stream(documents, eos_id, closed=True)
-        grams, suffixes = _grams(stream, place, vocab_size, order)
+        grams, suffixes = _grams(stream, place, vocab_size, order, counted)
         tables = []
         for k in range(1, order + 1):
             keys, _, counts = grams[k - 1]
+            if len(keys) == 0:
+                break  # no document is long enough for this order
             if k < order:
                 # Lower orders count after how many different tokens a k-gram stands, not how often; what
                 # begins with the document start stands after nothing and keeps its count.
@@ -98,7 +110,9 @@ def _stream(documents: Sequence[ArrayLike], eos_id: int, closed: bool) -> tuple[
     return np.concatenate(parts), np.concatenate([np.arange(len(part)) for part in parts])
 
 
-def _grams(stream: Ids, place: Ids, vocab_size: int, order: int) -> tuple[list[tuple[Ids, Ids, Ids]], dict[int, Ids]]:
+def _grams(
+    stream: Ids, place: Ids, vocab_size: int, order: int, counted: Callable[[int], None]
+) -> tuple[list[tuple[Ids, Ids, Ids]], dict[int, Ids]]:
     """For each order k: (sorted keys, index of the k-gram ending at each position or -1, counts); and for
     each k < order the index of the k-gram in which every (k+1)-gram ends.
     """
@@ -119,6 +133,7 @@ def _grams(stream: Ids, place: Ids, vocab_size: int, order: int) -> tuple[list[t
         if k > 1:
             suffixes[k - 1] = grams[-1][1][here[first]]
         grams.append((keys, index, counts.astype(np.int64)))
+        counted(k)
     return grams, suffixes
 
 
@@ -146,8 +161,6 @@ def _discounts(counts: Ids) -> Floats:
 
 def _look_up(keys: Ids, wanted: Ids, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ids]:
     """Whether each wanted key exists, and its index (-1 where not)."""
-    if len(keys) == 0:
-        return np.zeros(len(wanted), dtype=bool), np.full(len(wanted), -1, dtype=np.int64)
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = known & (keys[at] == wanted)
     return found, np.where(found, at, -1)

@@ -1,4 +1,4 @@
-"""The word-order task: a real held-out sentence against itself with two words swapped.
+"""The word-order task: a real held-out sentence against itself with two longer words swapped.
 
 Both have the same words, so only knowledge of their order can tell them apart; chance is one half.
 """
@@ -14,6 +14,7 @@ import numpy as np
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _PLAIN = re.compile(r"[A-Za-z][a-z'-]*")
 _MIN_WORDS, _MAX_WORDS = 6, 30
+_LETTERS = 5  # a misplaced `the` or `of` shows in any pair of words; longer words need more of the sentence
 
 
 @dataclass(frozen=True)
@@ -50,9 +51,12 @@ def _usable(sentence: str) -> bool:
 
 
 def _swaps(sentence: str) -> list[str]:
-    """Every exchange of two different plain words; the first word (capital) and the last (full stop) stay."""
+    """Every exchange of two different plain words of five letters or more.
+
+    The first word (capital) and the last (full stop) stay.
+    """
     words = sentence.split()
-    inner = [i for i in range(1, len(words) - 1) if _PLAIN.fullmatch(words[i])]
+    inner = [i for i in range(1, len(words) - 1) if len(words[i]) >= _LETTERS and _PLAIN.fullmatch(words[i])]
     swapped = []
     for at, i in enumerate(inner):
         for j in inner[at + 1 :]:

@@ -43,9 +43,7 @@ def usable_labels(train_rows: list[Row], heldout: list[Row], config: ClassifyCon
     trained = Counter(row["label"] for row in train_rows)
     held = Counter(row["label"] for row in heldout)
     return sorted(
-        label
-        for label, count in trained.items()
-        if count >= config.min_per_label and held[label] >= config.min_heldout
+        label for label, count in trained.items() if count >= config.min_per_label and held[label] >= config.min_heldout
     )
 
 

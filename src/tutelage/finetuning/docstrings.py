@@ -69,9 +69,7 @@ def prompt_of(identity: str, name: str, signature: str) -> str:
     """The request for one row, its phrasing chosen by a hash of the row's id."""
     call = " ".join(signature.split())
     where = name.rpartition(".")[0]
-    allowed = [
-        phrasing for phrasing, needed in zip(PHRASINGS, _NEEDS_PLACE, strict=True) if where or not needed
-    ]
+    allowed = [phrasing for phrasing, needed in zip(PHRASINGS, _NEEDS_PLACE, strict=True) if where or not needed]
     choice = int(sha256_text(f"phrasing:{identity}")[:8], 16) % len(allowed)
     return allowed[choice].format(call=call, where=where)
 
@@ -119,9 +117,7 @@ def docstring_pairs(
             continue
         seen.add(key)
         prompt = prompt_of(row["id"], name, signature)
-        pairs.append(
-            {"id": row["id"], "prompt": prompt, "response": response, "name": name, "signature": signature}
-        )
+        pairs.append({"id": row["id"], "prompt": prompt, "response": response, "name": name, "signature": signature})
     return pairs, removed
 
 

@@ -66,17 +66,13 @@ def conversation_segment(tok: Tokenizer, messages: Sequence[Message]) -> Segment
     )
 
 
-def instruction_examples(
-    tok: Tokenizer, rows: Sequence[Row], context: int
-) -> tuple[list[Example], Supervision]:
+def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
     segments = [[conversation_segment(tok, messages_of(row))] for row in rows]
     return _keep_fitting(segments, context)
 
 
-def preference_examples(
-    tok: Tokenizer, rows: Sequence[Row], context: int
-) -> tuple[list[Example], Supervision]:
+def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per pair: the chosen conversation, then the rejected, each its own document.
 
     `side` is +1 where a chosen token is learned and -1 where a rejected one is. A pair of which one side does
@@ -86,9 +82,7 @@ def preference_examples(
     for row in rows:
         pair = []
         for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
-            segment = conversation_segment(
-                tok, [Message("user", row["prompt"]), Message("assistant", row[key])]
-            )
+            segment = conversation_segment(tok, [Message("user", row["prompt"]), Message("assistant", row[key])])
             segment.extras["side"] = [side * weight for weight in segment.weights]
             pair.append(segment)
         pairs.append(pair)
@@ -109,9 +103,7 @@ def label_examples(
     return examples
 
 
-def text_examples(
-    tok: Tokenizer, texts: Sequence[str], context: int, tokens: int
-) -> list[Example]:
+def text_examples(tok: Tokenizer, texts: Sequence[str], context: int, tokens: int) -> list[Example]:
     """Pretraining text to mix in: beginnings of documents, every token learned, until `tokens` are reached."""
     examples: list[Example] = []
     for text in texts:

@@ -42,9 +42,7 @@ def corpus_pairs(
     """(training pairs, held-out pairs, what was left out of each and why); no response is in both."""
     train_rows, without = docstring_pairs(read_corpus(corpus, "train", _COLUMNS), seed, config.max_pairs)
     trained = [row["response"] for row in train_rows]
-    heldout, also = docstring_pairs(
-        read_corpus(corpus, "heldout", _COLUMNS), seed, config.max_heldout, unseen=trained
-    )
+    heldout, also = docstring_pairs(read_corpus(corpus, "heldout", _COLUMNS), seed, config.max_heldout, unseen=trained)
     return [*train_rows], [*heldout], {"train": without, "heldout": also}
 
 
@@ -76,9 +74,7 @@ def instruct(
     write_rows(out / "data" / "heldout.jsonl", heldout)
     if config.replay:
         texts = by_hash(read_corpus(corpus, "train", ["id", "text"]), seed)
-        replayed = text_examples(
-            tok, [row["text"] for row in texts], context, int(config.replay * supervision.tokens)
-        )
+        replayed = text_examples(tok, [row["text"] for row in texts], context, int(config.replay * supervision.tokens))
         log.note(f"{len(replayed)} pieces of pretraining text are mixed in")
         examples = examples + replayed
     length = row_length(examples + held_examples, context)

@@ -59,8 +59,6 @@ class Preference:
     chosen response's mean negative log-likelihood, which keeps what the instructed model can do.
     """
 
-    name = "preference"
-
     def __init__(
         self,
         train: PackedRows,
@@ -70,6 +68,8 @@ class Preference:
         label_smoothing: float,
         sft_weight: float,
     ) -> None:
+        # The name tells one run from another: checkpoints made with another beta are not gone on from.
+        self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
         self.rows = {"train": train, "validation": validation}
         self.kind, self.beta = kind, beta
         self.label_smoothing, self.sft_weight = label_smoothing, sft_weight
@@ -87,12 +87,8 @@ class Preference:
         ones = torch.ones_like(reference)
         chosen_tokens, rejected_tokens = per_pair(ones, chosen), per_pair(ones, rejected)
         policy_chosen, policy_rejected = per_pair(logprobs, chosen), per_pair(logprobs, rejected)
-        ratios = log_ratios(
-            policy_chosen, policy_rejected, per_pair(reference, chosen), per_pair(reference, rejected)
-        )
-        losses = preference_loss(
-            self.kind, *ratios, chosen_tokens, rejected_tokens, self.beta, self.label_smoothing
-        )
+        ratios = log_ratios(policy_chosen, policy_rejected, per_pair(reference, chosen), per_pair(reference, rejected))
+        losses = preference_loss(self.kind, *ratios, chosen_tokens, rejected_tokens, self.beta, self.label_smoothing)
         if self.sft_weight:
             losses = losses - self.sft_weight * policy_chosen / chosen_tokens
 

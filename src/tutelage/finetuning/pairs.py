@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from tutelage.finetuning.config import PairsConfig
-from tutelage.finetuning.data import Row, read_rows, write_rows
+from tutelage.finetuning.data import Row, read_rows, split, write_rows
 from tutelage.finetuning.docstrings import by_hash
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -56,7 +56,8 @@ def make_pairs(
     if len(prompts) < 2:
         raise InputError(f"{instructed} has {len(prompts)} training prompts; two or more are needed")
     sampled = list(_sampled(config, instructed, prompts, work, log, seed))
-    pairs: list[tuple[Row, Row]] = []
+    pairs: list[Row] = []
+    kept_reference = 0
     judged: list[Candidate] = []
     references: list[Candidate] = []
     truncated = 0
@@ -69,26 +70,27 @@ def make_pairs(
         references.append(reference)
         pair = choose(reference, samples)
         if pair is not None:
-            pairs.append((row, _pair_row(row, *pair)))
+            pairs.append(_pair_row(row, *pair))
+            kept_reference += pair[0] is reference
     if len(pairs) < 2:
         raise InputError(
             f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the answers differ too little",
             hint="raise pairs.samples, pairs.prompts or pairs.temperature",
         )
-    held = max(1, int(config.heldout * len(pairs)))
-    write_rows(out / "heldout.jsonl", [pair for _, pair in pairs[:held]])
-    write_rows(out / "train.jsonl", [pair for _, pair in pairs[held:]])
+    train, heldout = split(pairs, seed, config.heldout)
+    write_rows(out / "train.jsonl", train)
+    write_rows(out / "heldout.jsonl", heldout)
     metrics = {
         "prompts": len(prompts),
-        "pairs": len(pairs) - held,
-        "heldout_pairs": held,
+        "pairs": len(train),
+        "heldout_pairs": len(heldout),
         "samples": len(judged) + truncated,
         "truncated_samples": truncated,
         "sample_score": _mean([candidate.score for candidate in judged]),
         "sample_perfect": _mean([float(candidate.perfect) for candidate in judged]),
         "reference_score": _mean([candidate.score for candidate in references]),
-        "chosen_is_reference": _mean([float(pair["chosen"] == row["response"]) for row, pair in pairs]),
-        **length_bias([pair for _, pair in pairs]),
+        "chosen_is_reference": round(kept_reference / len(pairs), 4),
+        **length_bias(pairs),
     }
     log.note(
         f"{len(pairs)} pairs from {len(prompts)} prompts; chosen answers have {metrics['chosen_words']} words "
@@ -159,8 +161,7 @@ def _sampled(
         )
         asked = [[Message("user", row["prompt"])] for row in rows for _ in range(config.samples)]
         found = [
-            {"text": answer.text, "stop_reason": answer.stop_reason}
-            for answer in model.chat_batch(asked, sampling)
+            {"text": answer.text, "stop_reason": answer.stop_reason} for answer in model.chat_batch(asked, sampling)
         ]
         chunk = [found[i : i + config.samples] for i in range(0, len(found), config.samples)]
         with path.open("a", encoding="utf-8") as file:

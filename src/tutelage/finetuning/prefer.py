@@ -80,9 +80,7 @@ def prefer(
     }
 
 
-def warn(
-    before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog
-) -> list[str]:
+def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog) -> list[str]:
     """Say what a good-looking margin may hide; returns what was said."""
     said = []
     fall = before["chosen_logp"] - after["chosen_logp"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
+import yaml  # type: ignore[import-untyped,unused-ignore]
 
 from tutelage.report.figures import Figure, read_baselines, read_comparisons, read_figures
 from tutelage.store.artifacts import MANIFEST
@@ -95,7 +95,7 @@ def collect(run: Path) -> Run:
     """Read a run folder. Raises InputError if it is not one."""
     if not run.is_dir():
         raise InputError(f"{run} is not a run folder: no such directory")
-    record, events = read_json(run / "run.json"), [e for e in read_events(run / "events.jsonl") if isinstance(e, dict)]
+    record, events = read_json(run / "run.json"), read_lines(run / "events.jsonl")
     recipe_text = _text(run / "recipe.yaml")
     if not (record or events or recipe_text):
         raise InputError(f"{run} is not a run folder: no run.json, events.jsonl or recipe.yaml in it")
@@ -128,13 +128,38 @@ def read_json(path: Path) -> Record:
 
 def read_lines(path: Path) -> list[Record]:
     """Objects of a JSON-lines file; damaged lines are passed over."""
-    return [line for line in read_events(path) if isinstance(line, dict)]
+    try:
+        return [line for line in read_events(path) if isinstance(line, dict)]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def remarks(events: list[Record]) -> list[Record]:
+    """Notes and warnings that hold for the results of this run.
+
+    The log goes on over several runs of a recipe: what a stage said holds until that stage runs again, what was
+    said outside the stages until the next run begins.
+    """
+    kept: dict[str, list[Record]] = {}
+    for event in events:
+        stage = str(event.get("stage") or "")
+        if event.get("event") == "run_start":
+            kept[""] = []
+        elif event.get("event") == "stage_start":
+            kept[f"{stage} before"], kept[stage] = kept.get(stage, []), []
+        elif event.get("event") == "stage_end" and event.get("status") in ("cached", "skipped"):
+            kept[stage] = [*kept.get(f"{stage} before", []), *kept.get(stage, [])]
+        elif event.get("event") in ("note", "warning") and event.get("message"):
+            kept.setdefault(stage, []).append(event)
+    return [event for name, said in kept.items() if not name.endswith(" before") for event in said]
 
 
 def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]:
     listed = record.get("stages")
     rows: dict[str, Record] = {
-        str(row["stage"]): row for row in (listed if isinstance(listed, list) else []) if isinstance(row, dict) and "stage" in row
+        str(row["stage"]): row
+        for row in (listed if isinstance(listed, list) else [])
+        if isinstance(row, dict) and "stage" in row
     }
     # Without a run.json (killed early) the events still tell which stages began and ended.
     for event in events:
@@ -144,7 +169,7 @@ def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]
         if event.get("event") == "stage_end" and isinstance(name, str) and not listed:
             kept = ("status", "identity", "seconds", "metrics")
             rows[name] = {"stage": name, **{key: event[key] for key in kept if key in event}}
-    begun = {event.get("stage") for event in events if event.get("event") in ("stage_start", "step", "progress")}
+    begun = {event.get("stage") for event in events if event.get("event") in ("step", "progress")}
     forecast = record.get("forecast")
     order = [name for name in TITLES if name in rows] + [name for name in rows if name not in TITLES]
     return {
@@ -181,6 +206,8 @@ def _curve_of_events(stage: str, events: list[Record]) -> list[Record]:
     """The curve of an unfinished stage. After a resume steps repeat: the later record of a step holds."""
     steps: dict[tuple[str, Any], Record] = {}
     for event in events:
+        if event.get("stage") == stage and event.get("event") == "stage_end" and event.get("status") == "ran":
+            steps.clear()  # an earlier run of this recipe came to its end; what follows is another one
         if event.get("stage") == stage and event.get("event") in ("step", "validation"):
             drop = ("event", "time", "stage", "total")
             fields = {key: value for key, value in event.items() if key not in drop}
@@ -199,14 +226,14 @@ def _inside(run: Path, relative: Any) -> Path | None:
 
 
 def _status(record: Record, stages: dict[str, Stage]) -> str:
-    """The run's status; one that never came to write its end was interrupted."""
+    """The run's status; one that never came to write its end is unfinished."""
     states = [stage.status for stage in stages.values()]
     said = str(record.get("status") or "")
     if "failed" in states or said == "failed":
         return "failed"
-    if said in ("", "running", "interrupted", "pending") or "interrupted" in states:
+    if "interrupted" in states or said == "interrupted":
         return "interrupted"
-    return said
+    return "unfinished" if said in ("", "running", "pending") else said
 
 
 def _yaml(text: str) -> Record:

@@ -202,7 +202,7 @@ def strip(segments: Sequence[Segment], *, title: str, show: Callable[[float], st
     for segment in rows:
         width = max(1.5, segment.value * scale)
         tip = f"{segment.name}: {show(segment.value)}" + (f" ({segment.note})" if segment.note else "")
-        parts.append(f'<g><title>{escape(tip)}</title>')
+        parts.append(f"<g><title>{escape(tip)}</title>")
         parts.append(f'<rect class="bar {segment.role}" x="{x:.1f}" y="0" width="{width:.1f}" height="22"/>')
         need = _CHAR * max(len(segment.name), len(show(segment.value)))
         if x >= free and width >= need * 0.9:

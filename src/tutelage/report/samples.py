@@ -21,7 +21,10 @@ def continuations(lines: list[dict[str, Any]], events: list[dict[str, Any]]) -> 
     if rows:
         return rows
     return [
-        {"prompt": str(e.get("prompt") or ""), "answers": [(str(e.get("title") or "Base"), str(e.get("text") or ""), "ink")]}
+        {
+            "prompt": str(e.get("prompt") or ""),
+            "answers": [(str(e.get("title") or "Base"), str(e.get("text") or ""), "ink")],
+        }
         for e in [event for event in events if event.get("event") == "sample"][-3:]
     ]
 

@@ -10,7 +10,20 @@ from tutelage.report import format as f
 from tutelage.report.blocks import Block, Cell, mark, table
 from tutelage.report.collect import Run, Stage
 from tutelage.report.figures import (
-    ACCURACY, BITS, CHRF, ENDS, F1, MODELS, ORDER, REFERENCE, ROUGE, RULE, WIN, Figure, best, compare,
+    ACCURACY,
+    BITS,
+    CHRF,
+    ENDS,
+    F1,
+    MODELS,
+    ORDER,
+    REFERENCE,
+    ROUGE,
+    RULE,
+    WIN,
+    Figure,
+    best,
+    compare,
 )  # fmt: skip
 
 _FINE = ("done", "finished", "complete", "completed", "ran", "ok", "succeeded")
@@ -90,7 +103,7 @@ def verdicts(run: Run) -> list[Block]:
                 "status": stage.status,
                 "status_text": STATUS_WORDS.get(stage.status, stage.status),
                 "sentence": sentence or status_sentence(stage),
-                "time": f.duration(stage.seconds) if stage.status in ("ran", "failed") else "",
+                "time": f.duration(stage.seconds) if stage.status == "ran" else "",
             }
         )
     return rows
@@ -100,9 +113,9 @@ def status_sentence(stage: Stage) -> str:
     """What to say of a stage that has no result of its own to show."""
     why = stage.why.rstrip(".") + "." if stage.why else ""
     if stage.status == "skipped":
-        return f"Skipped. {why}".strip()
+        return f"Skipped: {why}" if why else "Skipped."
     if stage.status == "failed":
-        return f"Failed. {why}".strip()
+        return f"Failed: {why}" if why else "Failed."
     if stage.status == "interrupted":
         steps = max((s for row in stage.curve if f.is_number(s := row.get("step"))), default=None)
         reached = f" after step {f.number(steps)}" if steps is not None else ""
@@ -119,7 +132,7 @@ def status_sentence(stage: Stage) -> str:
 def glance(run: Run) -> Block:
     """Headline figures: ours, the strongest rival, who is ahead."""
     rows: list[list[Cell]] = []
-    for measure, who, label, rivals in _HEADLINES:
+    for measure, who, label, rivals in HEADLINES:
         ours = find(run, measure, who)
         if ours is None:
             continue
@@ -139,7 +152,7 @@ def glance(run: Run) -> Block:
 
 
 # measure, model, label, rivals: models by name, or all baselines
-_HEADLINES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
+HEADLINES: tuple[tuple[str, str, str, tuple[str, ...]], ...] = (
     (BITS, "base", "Bits per byte, held out", ("baselines",)),
     (ORDER, "base", "Word order told apart", ("baselines",)),
     (ACCURACY, "classify", "Classification accuracy", ("baselines",)),
@@ -198,7 +211,9 @@ def _corpus(run: Run, stage: Stage) -> str:
     kept = int(train["documents"]) + int(heldout.get("documents") or 0)
     share = f" ({f.percent(kept / offered)})" if f.is_number(offered) and offered else ""
     said = f"{kept:,} of {f.number(offered)} documents kept{share}, {f.size(train.get('bytes'))} to train on"
-    return said + (f", {f.plural(int(heldout['documents']), 'document')} held out." if heldout.get("documents") else ".")
+    return said + (
+        f", {f.plural(int(heldout['documents']), 'document')} held out." if heldout.get("documents") else "."
+    )
 
 
 def _tokenizer(run: Run, stage: Stage) -> str:
@@ -211,7 +226,9 @@ def _tokenizer(run: Run, stage: Stage) -> str:
 
 def _baselines(run: Run, stage: Stage) -> str:
     strongest = best([g for g in run.figures if g.measure == BITS and not g.is_model])
-    return f"The one to beat on held-out text is {strongest.name}: {strongest.show()} bits per byte." if strongest else ""
+    return (
+        f"The one to beat on held-out text is {strongest.name}: {strongest.show()} bits per byte." if strongest else ""
+    )
 
 
 def _pretrain(run: Run, stage: Stage) -> str:
@@ -229,7 +246,9 @@ def _instruct(run: Run, stage: Stage) -> str:
 
 
 def _pairs(run: Run, stage: Stage) -> str:
-    count = next((v for k in ("pairs", "train", "train_pairs", "count") if f.is_number(v := stage.metrics.get(k))), None)
+    count = next(
+        (v for k in ("pairs", "train", "train_pairs", "count") if f.is_number(v := stage.metrics.get(k))), None
+    )
     return f"{f.plural(int(count), 'pair')} ranked by the rule." if count else ""
 
 
@@ -260,7 +279,8 @@ def _evaluate(run: Run, stage: Stage) -> str:
         return ""
     models = {figure.who for figure in run.figures if figure.is_model}
     others = {figure.who for figure in run.figures} - models - {REFERENCE}
-    return f"{f.plural(len(run.figures), 'figure')}: {f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}."
+    counts = f"{f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}"
+    return f"{f.plural(len(run.figures), 'figure')}: {counts}."
 
 
 def machine_of(run: Run) -> dict[str, Any]:

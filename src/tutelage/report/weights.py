@@ -20,11 +20,7 @@ def tensor_sizes(path: Path) -> dict[str, int]:
             if length > _MOST_HEADER:
                 return {}
             header = json.loads(file.read(length))
-        return {
-            str(name): math.prod(tensor["shape"])
-            for name, tensor in header.items()
-            if name != "__metadata__"
-        }
+        return {str(name): math.prod(tensor["shape"]) for name, tensor in header.items() if name != "__metadata__"}
     except (OSError, ValueError, struct.error, KeyError, TypeError, AttributeError):
         return {}
 

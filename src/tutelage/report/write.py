@@ -51,7 +51,12 @@ def view(run: Run) -> dict[str, Any]:
 
 
 def _strip(run: Run) -> str:
-    roles: dict[str, plots.Role] = {"pretrain": "accent", "classify": "accent", "instruct": "accent", "prefer": "accent"}
+    roles: dict[str, plots.Role] = {
+        "pretrain": "accent",
+        "classify": "accent",
+        "instruct": "accent",
+        "prefer": "accent",
+    }
     spent = [s for s in run.stages.values() if s.seconds and s.status in ("ran", "failed", "interrupted")]
     return plots.strip(
         [plots.Segment(s.name.capitalize(), float(s.seconds or 0), roles.get(s.name, "ink"), s.status) for s in spent],

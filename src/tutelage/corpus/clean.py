@@ -1,0 +1,30 @@
+"""Cleaning: what every text goes through, whatever its kind."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+_NEWLINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
+# Control characters, soft hyphens, zero-width spaces and byte order marks carry no text. The zero-width
+# joiner and non-joiner stay: scripts and emoji are spelt with them.
+_INVISIBLE = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\u00ad\u200b\u2060\ufeff]")
+_SPACES = re.compile("[\u00a0\u2000-\u200a\u202f\u205f\u3000]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_TRAILING = re.compile(r"[ \t]+$", re.MULTILINE)
+_BLANK_LINES = re.compile(r"\n{3,}")
+
+
+def clean_text(text: str) -> str:
+    """Unicode NFC, Unix newlines, no control characters, no trailing space, at most one blank line in a row.
+
+    Idempotent. Lone surrogates, which no file can hold, become U+FFFD.
+    """
+    text = _NEWLINES.sub("\n", text)
+    text = _SURROGATES.sub("\ufffd", text)
+    text = _INVISIBLE.sub("", text)
+    text = _SPACES.sub(" ", text)
+    text = unicodedata.normalize("NFC", text)
+    text = _TRAILING.sub("", text)
+    text = _BLANK_LINES.sub("\n\n", text)
+    return text.strip("\n").rstrip()

@@ -1,0 +1,84 @@
+"""Measures of a corpus: how varied it is, and how much of its held-out side is copying."""
+
+from __future__ import annotations
+
+import math
+import zlib
+from collections import Counter
+from itertools import pairwise
+from typing import Any
+
+import zstandard
+
+from tutelage.corpus.document import Document
+from tutelage.corpus.sentences import words_of
+from tutelage.corpus.split import split
+
+SAMPLE_WORDS = 20_000  # the measures fall with the size of the text, so the sample is of a fixed size
+_TRAIN_BYTES = 6_000_000
+_HELDOUT_BYTES = 300_000
+
+
+def diversity(documents: list[Document]) -> dict[str, Any]:
+    """Variety of the first 20,000 words (documents by id, which is a random order).
+
+    `type_token_ratio`: distinct words per word; `distinct_2`: distinct pairs of words per pair;
+    `word_entropy_bits`, `pair_entropy_bits`: Shannon entropy of words and of pairs of words;
+    `zlib_ratio`: bytes per byte after zlib level 9 (the higher, the more it repeats itself).
+    """
+    words: list[str] = []
+    texts: list[str] = []
+    for document in sorted(documents, key=lambda document: document.id):
+        words += words_of(document.text)
+        texts.append(document.text)
+        if len(words) >= SAMPLE_WORDS:
+            break
+    words = words[:SAMPLE_WORDS]
+    pairs = list(pairwise(words))
+    data = "\n\n".join(texts).encode("utf-8")
+    return {
+        "sample_words": len(words),
+        "type_token_ratio": round(len(set(words)) / max(len(words), 1), 4),
+        "distinct_2": round(len(set(pairs)) / max(len(pairs), 1), 4),
+        "word_entropy_bits": round(entropy(words), 4),
+        "pair_entropy_bits": round(entropy(pairs), 4),
+        "zlib_ratio": round(len(data) / max(len(zlib.compress(data, 9)), 1), 4),
+    }
+
+
+def entropy(items: list[Any]) -> float:
+    """Shannon entropy, in bits, of the items' frequencies."""
+    counts = Counter(items)
+    return sum(count / len(items) * math.log2(len(items) / count) for count in counts.values())
+
+
+def copying(level: str, documents: list[Document], share: float, seed: int) -> dict[str, Any]:
+    """Bits per byte of the held-out side under zstd -19, alone and primed with the training side.
+
+    The gap between the two is what the held-out side has in common with training text. Both sides are
+    samples (by id) of at most 6 MB and 300 kB, so that levels of different size are measured alike.
+    """
+    train, heldout = split(sorted(documents, key=lambda document: document.id), share, seed)
+    prime, text = _joined(train, _TRAIN_BYTES), _joined(heldout, _HELDOUT_BYTES)
+    parameters = zstandard.ZstdCompressionParameters.from_level(19, window_log=23)
+    dictionary = zstandard.ZstdCompressionDict(prime, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    alone = zstandard.ZstdCompressor(compression_params=parameters)
+    primed = zstandard.ZstdCompressor(compression_params=parameters, dict_data=dictionary) if prime else alone
+    return {
+        "level": level,
+        "documents": len(documents),
+        "train_bytes": len(prime),
+        "heldout_bytes": len(text),
+        "alone_bits_per_byte": round(8 * len(alone.compress(text)) / max(len(text), 1), 4),
+        "primed_bits_per_byte": round(8 * len(primed.compress(text)) / max(len(text), 1), 4),
+    }
+
+
+def _joined(documents: list[Document], limit: int) -> bytes:
+    parts, size = [], 0
+    for document in documents:
+        parts.append(document.text.encode("utf-8"))
+        size += len(parts[-1]) + 2
+        if size >= limit:
+            break
+    return b"\n\n".join(parts)[:limit]

@@ -1,0 +1,207 @@
+"""What a model costs: parameters, FLOPs, bytes and seconds, before anything is run."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.model.config import ModelConfig
+
+Plain = Mapping[str, Any]
+
+# Everything that was measured rather than derived. Two cores of a server CPU (AVX-512, no bfloat16 units),
+# torch 2.13, the default recipe. Model stages scale with the GEMM rate of the machine at hand; the others are
+# taken as they are.
+CALIBRATION: dict[str, float] = {
+    "train_efficiency": 0.60,  # share of the GEMM rate that a training step reaches
+    "score_efficiency": 0.50,  # the same for scoring text
+    "decode_efficiency": 0.08,  # the same for generating token by token in batches
+    "model_stage_overhead": 3.0,  # s: reading, tokenizing, packing, saving
+    "source_megabytes": 17.0,  # MB of the embedded source, where the size is not known
+    "corpus_seconds_per_megabyte": 3.5,
+    "kept_share": 0.30,  # bytes of a source that are left to train on
+    "tokenizer_seconds_per_megabyte": 1.5,
+    "baselines_seconds_per_megabyte": 6.0,
+    "bytes_per_token": 3.8,
+    "labels": 8.0,
+    "example_tokens": 60.0,  # prompt and one-line answer
+    "heldout_document_tokens": 45.0,
+    "classifier_baseline_seconds": 6.0,
+}
+
+
+def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, Any]:
+    """Sizes and costs of a decoder at a context length.
+
+    FLOPs: 2 for each multiply-add. Training costs 6 for each parameter that is multiplied with a token (forward 2,
+    backward 4; the output head counts, the embedding look-up does not) plus 12 * layers * heads * head_dim *
+    context for attention (PaLM, appendix B: the causal half is not taken off). Norms are left out. Bytes: float32.
+    """
+    parts = parameters(config)
+    total = sum(parts.values())
+    blocks = parts["attention"] + parts["mlp"]
+    multiplied = blocks + parts["embedding"]
+    attention = 12 * config.num_layers * config.num_heads * config.dim_per_head * context
+    return {
+        "parameters": total,
+        "parameters_by_part": parts,
+        "matmul_parameters": multiplied,
+        "block_parameters": blocks,
+        "embedding_share": (parts["embedding"] + parts["output_head"]) / total,
+        "training_flops_per_token": 6 * multiplied + attention,
+        "forward_flops_per_token": 2 * multiplied + attention // 3,
+        "kv_bytes_per_token": 2 * config.num_layers * config.num_kv_heads * config.dim_per_head * 4,
+        "weights_bytes": 4 * total,
+        "training_bytes": training_bytes(config, rows, context),
+    }
+
+
+def parameters(config: ModelConfig) -> dict[str, int]:
+    """Number of parameters of each part; a tied output head is the embedding and counts once."""
+    d, layers, hd = config.hidden_size, config.num_layers, config.dim_per_head
+    queries, keys = config.num_heads * hd, config.num_kv_heads * hd
+    return {
+        "embedding": config.vocab_size * d,
+        "attention": layers * (2 * d * queries + 2 * d * keys),
+        "mlp": layers * 3 * d * config.intermediate_size,
+        "norms": layers * (2 * d + (2 * hd if config.qk_norm else 0)) + d,
+        "output_head": 0 if config.tie_word_embeddings else config.vocab_size * d,
+        "classification_head": config.num_labels * d,
+    }
+
+
+def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str = "adamw") -> int:
+    """Estimate of peak training memory in float32: weights, gradients, optimizer state, activations, logits.
+
+    AdamW keeps two values per parameter, Muon one for the matrices of the blocks. Activations are what backward
+    needs of each block: its inputs, queries, keys, values, attention output and three MLP widths.
+    """
+    parts = parameters(config)
+    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"]
+    state = 2 * total if optimizer == "adamw" else 2 * total - blocks
+    queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
+    block = 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
+    tokens = rows * context
+    activations = tokens * (config.num_layers * block + 2 * config.hidden_size)
+    logits = 3 * tokens * config.vocab_size
+    return 4 * (2 * total + state + activations + logits)
+
+
+def measure_gemm(seconds: float = 0.3, size: int = 768) -> float:
+    """FLOP/s of float32 matrix products on this machine at torch's thread count: the median of what fits the time."""
+    import torch
+
+    a, b = torch.randn(size, size), torch.randn(size, size)
+    (a @ b).sum().item()  # first call starts the threads
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not rates:
+        start = time.perf_counter()
+        a @ b
+        rates.append(2 * size**3 / (time.perf_counter() - start))
+    return sorted(rates)[len(rates) // 2]
+
+
+def forecast_training(
+    config: ModelConfig,
+    tokens: float,
+    rate: float,
+    *,
+    context: int = 256,
+    rows: int = 16,
+    optimizer: str = "adamw",
+    efficiency: float = CALIBRATION["train_efficiency"],
+) -> tuple[float, int]:
+    """(seconds, peak bytes) of training on `tokens` where matrix products run at `rate` FLOP/s.
+
+    `efficiency` is the share of that rate which a step reaches; it is an empirical constant.
+    """
+    flops = tokens * model_facts(config, context)["training_flops_per_token"]
+    return flops / (rate * efficiency), training_bytes(config, rows, context, optimizer)
+
+
+def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> dict[str, float]:
+    """Seconds of every stage that the recipe wants, from its plain sections and the machine's GEMM rate.
+
+    `known` may replace guesses by facts: source_bytes, train_bytes, train_tokens, heldout_documents,
+    classify_examples, instruct_examples, preference_pairs. The rules are simple on purpose: work = tokens, work
+    / rate = seconds, and seconds per megabyte where no model is involved.
+    """
+    c, known = CALIBRATION, known or {}
+    config = model_of(recipe)
+    source = known.get("source_bytes", c["source_megabytes"] * 1e6) / 1e6
+    train = known.get("train_bytes", source * 1e6 * c["kept_share"]) / 1e6
+    sample = min(train, get(recipe, "tokenizer.sample_megabytes", 20.0))
+    out = {
+        "corpus": source * c["corpus_seconds_per_megabyte"],
+        "tokenizer": 1.0 + sample * c["tokenizer_seconds_per_megabyte"],
+        "baselines": 2.0 + train * c["baselines_seconds_per_megabyte"],
+    }
+
+    for name in ("pretrain", "classify", "instruct", "prefer"):
+        section = "pretrain" if name == "pretrain" else f"finetune.{name}"
+        if get(recipe, section, {}) is not None:
+            context = int(get(recipe, f"{section}.context_length", 256))
+            tokens = training_tokens(recipe, name, known)
+            # Preference training reads every answer with the frozen reference too: one forward for three.
+            tokens *= 4 / 3 if name == "prefer" else 1
+            out[name] = c["model_stage_overhead"] + forecast_training(config, tokens, rate, context=context)[0]
+    forward = model_facts(config, int(get(recipe, "pretrain.context_length", 256)))["forward_flops_per_token"]
+    decode = forward / (rate * c["decode_efficiency"])
+    if "instruct" in out and "prefer" in out:
+        generated = get(recipe, "finetune.pairs.prompts", 600) * get(recipe, "finetune.pairs.samples", 4)
+        out["pairs"] = c["model_stage_overhead"] + generated * get(recipe, "finetune.pairs.max_tokens", 40) * decode
+    if get(recipe, "evaluate", {}) is not None:
+        models = 1 + sum(name in out for name in ("instruct", "prefer"))
+        read = min(get(recipe, "evaluate.heldout_documents", 2000), known.get("heldout_documents", 2000))
+        scored = models * read * c["heldout_document_tokens"] * forward / (rate * c["score_efficiency"])
+        prompts = get(recipe, "evaluate.prompts", 150) if "instruct" in out else 0
+        written = models * prompts * get(recipe, "evaluate.max_tokens", 48) * decode
+        extra = c["classifier_baseline_seconds"] if "classify" in out else 0.0
+        out["evaluate"] = c["model_stage_overhead"] + scored + written + extra
+    order = ("corpus", "tokenizer", "baselines", "pretrain", "classify", "instruct", "pairs", "prefer", "evaluate")
+    return {name: round(out[name], 1) for name in order if name in out}
+
+
+def training_tokens(recipe: Plain, stage: str, known: Plain | None = None) -> float:
+    """Tokens that a training stage reads: its steps if given, else its epochs over what it is likely to have."""
+    c, known = CALIBRATION, known or {}
+    section = "pretrain" if stage == "pretrain" else f"finetune.{stage}"
+    steps = get(recipe, f"{section}.training.steps", 0)
+    if steps:
+        return float(
+            steps * get(recipe, f"{section}.training.batch_rows", 16) * get(recipe, f"{section}.context_length", 256)
+        )
+    epochs = get(recipe, f"{section}.training.epochs", 1.0)
+    if stage == "pretrain":
+        source = known.get("source_bytes", c["source_megabytes"] * 1e6)
+        bytes_ = known.get("train_bytes", source * c["kept_share"])
+        return float(epochs * known.get("train_tokens", bytes_ / c["bytes_per_token"]))
+    if stage == "classify":
+        guess = c["labels"] * get(recipe, f"{section}.max_per_label", 500)
+        length = min(get(recipe, f"{section}.max_tokens", 64), c["heldout_document_tokens"])
+        return float(epochs * known.get("classify_examples", guess) * length)
+    if stage == "instruct":
+        examples = min(get(recipe, f"{section}.max_pairs", 4000), known.get("instruct_examples", 1e12))
+        return float(epochs * examples * c["example_tokens"] * (1 + get(recipe, f"{section}.replay", 0.0)))
+    pairs = known.get("preference_pairs", get(recipe, "finetune.pairs.prompts", 600))
+    return float(epochs * pairs * 2 * c["example_tokens"])
+
+
+def model_of(recipe: Plain) -> ModelConfig:
+    """The recipe's model with its tokenizer's vocabulary (rounded up to 64, as an embedding is)."""
+    plain = dict(recipe.get("model") or {})
+    if not plain.get("vocab_size"):
+        plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 4096)) // 64) * 64
+    return ModelConfig.parse(plain, "model")
+
+
+def get(recipe: Plain, path: str, default: Any) -> Any:
+    """A value of nested plain data by dotted path; the default where it is not written. A null stays None."""
+    value: Any = recipe
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
+            return default
+        value = value[key]
+    return value

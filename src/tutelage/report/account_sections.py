@@ -1,0 +1,137 @@
+"""Sections that account for the run: every figure, samples, time and memory, advice, provenance."""
+
+from __future__ import annotations
+
+from tutelage.report import format as f
+from tutelage.report import plots
+from tutelage.report.blocks import (
+    Block,
+    Cell,
+    code,
+    facts,
+    figure,
+    fold,
+    heading,
+    notice,
+    prose,
+    samples,
+    shown,
+    table,
+    value_text,
+)  # fmt: skip
+from tutelage.report.collect import Run, Stage, remarks
+from tutelage.report.figures import CHRF
+from tutelage.report.plain import as_dict, as_float
+from tutelage.report.samples import answers, continuations
+from tutelage.report.story import STATUS_WORDS, spoken, when
+
+
+def evaluation(run: Run) -> list[Block | None]:
+    if not run.figures:
+        return []
+    rows: list[list[Cell]] = []
+    before = ""
+    for g in run.figures:
+        first, before = g.measure != before, g.measure
+        name = (g.measure if g.measure == CHRF else f"{g.measure[:1].upper()}{g.measure[1:]}") if first else ""
+        who: Cell = {"text": g.name, "mark": "ours" if g.is_model else ""}
+        rows.append([name, who, g.show(), g.interval or f.NONE, f.number(g.n)])
+    notes = list(dict.fromkeys((g.measure, g.note) for g in run.figures if g.note))
+    said = [[spoken(str(row.get("verdict", ""))), str(row.get("measure", ""))] for row in run.comparisons]
+    return [
+        table(["Measure", "Of", "Value#", "95 % interval#", "n#"], rows),
+        heading("Paired comparisons") if said else None,
+        table(["What the same items say", "Measure"], said),
+        fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]) if notes else None,
+    ]
+
+
+def sayings(run: Run) -> list[Block | None]:
+    lines = run.stage("evaluate").lines("samples.jsonl")
+    spoken, written = answers(lines), continuations(lines, run.events)
+    return [
+        heading("Answers to held-out prompts") if spoken else None,
+        samples(spoken[:4]),
+        fold(f"{f.plural(len(spoken) - 4, 'more prompt')}", [samples(spoken[4:])]) if len(spoken) > 4 else None,
+        heading("The base model writes on") if written else None,
+        samples(written),
+    ]
+
+
+def cost(run: Run) -> list[Block | None]:
+    stages = [stage for stage in run.stages.values() if stage.seconds is not None or stage.forecast is not None]
+    if not stages:
+        return []
+    bars, rows = [], list[list[Cell]]()
+    for stage in stages:
+        took, expected = stage.seconds, stage.forecast
+        ran = stage.status == "ran"
+        note = "" if ran else "when it was made" if stage.status == "cached" else stage.status
+        bars.append(
+            plots.Bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=as_float(expected))
+        )
+        ratio = f"{took / expected:.2f} ×" if took and expected else f.NONE
+        state = STATUS_WORDS.get(stage.status, stage.status)
+        memory, disk = f.size(peak_memory(stage)), f.size(stored(stage))
+        rows.append([stage.title, state, f.duration(expected), f.duration(took), ratio, memory, disk])
+    chart = plots.bar_chart(bars, title="Time by stage", unit="outline: forecast", show=f.duration)
+    columns = ["Stage", "Status", "Forecast#", "Took#", "Fact / forecast#", "Peak memory#", "On disk#"]
+    caption = (
+        "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
+    )
+    return [figure(chart, caption), table(columns, rows)]
+
+
+def peak_memory(stage: Stage) -> float | None:
+    """Bytes that the process held at most while the stage ran."""
+    megabytes = stage.metrics.get("peak_memory_mb")
+    return float(megabytes) * 2**20 if f.is_number(megabytes) else None
+
+
+def stored(stage: Stage) -> int | None:
+    files = as_dict(stage.manifest.get("files"))
+    sizes = [
+        record["bytes"] for record in files.values() if isinstance(record, dict) and f.is_number(record.get("bytes"))
+    ]
+    return sum(sizes) if sizes else None
+
+
+def advice(run: Run) -> list[Block | None]:
+    seen: dict[tuple[str, str], Block] = {}
+    for event in remarks(run.events):
+        said = str(event["message"])
+        where = f"{run.stage(str(event['stage'])).title}: " if event.get("stage") else ""
+        seen.setdefault((where, said), notice(where + said, str(event["event"])))
+    return [*sorted(seen.values(), key=lambda block: str(block["level"]) != "warning")]
+
+
+def provenance(run: Run) -> list[Block | None]:
+    made = [stage for stage in run.stages.values() if stage.manifest]
+    names = {str(stage.identity): stage.title for stage in run.stages.values() if stage.identity}
+    rows: list[list[Cell]] = []
+    for stage in run.stages.values():
+        inputs = as_dict(stage.manifest.get("inputs"))
+        sources = [f"{names.get(str(value), f.words(str(name)))} {str(value)[:8]}" for name, value in inputs.items()]
+        identity: Cell = {"text": stage.identity[:12] or f.NONE, "mark": "code"}
+        commit: Cell = {"text": str(stage.manifest.get("git_commit") or f.NONE), "mark": "code"}
+        made_at = when(stage.manifest.get("started")) or f.NONE
+        rows.append([stage.title, identity, ", ".join(sources) or f.NONE, commit, made_at])
+    newest = max(made, key=lambda stage: stage.manifest.get("started") or 0, default=None)
+    manifest = newest.manifest if newest else {}
+    packages = [(str(k), str(v)) for k, v in as_dict(manifest.get("packages")).items()]
+    machine = [
+        (f.words(str(k)).capitalize(), value_text(v))
+        for k, v in as_dict(manifest.get("machine")).items()
+        if v is not None
+    ]
+    return [
+        prose(
+            "Each stage’s result is named by a hash of its configuration, its inputs and its version. The same names "
+            "mean the same results; running the recipe again takes them from the cache."
+        ),
+        table(["Stage", "Identity", "Made from", "Code", "Made"], rows),
+        heading("To reproduce it") if run.recipe_text else None,
+        code("tutelage run recipe.yaml") if run.recipe_text else None,
+        fold("The resolved recipe", [code(run.recipe_text)] if run.recipe_text else []),
+        fold("Packages and machine", shown([facts(packages), facts(machine)])),
+    ]

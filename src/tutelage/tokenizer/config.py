@@ -1,0 +1,57 @@
+"""What kind of tokenizer to train."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tutelage.store.config import Config
+
+Method = Literal["bpe", "unigram", "wordpiece", "byte", "char"]
+Split = Literal["gpt2", "cl100k", "qwen2", "o200k"]
+
+SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
+"""Ids 0, 1 and 2 of every tokenizer trained here: end of document, start and end of a message."""
+
+_BYTES = len(SPECIAL_TOKENS) + 256
+_SMALLEST = {"bpe": _BYTES + 1, "unigram": _BYTES + 1, "wordpiece": 64, "byte": _BYTES, "char": _BYTES + 1}
+
+
+class TokenizerConfig(Config):
+    """Method, size and training sample of a tokenizer. The defaults are the quickstart's.
+
+    `method`: `bpe` and `unigram` work on bytes and are lossless, as are `byte` (nothing to train) and `char`
+    (whole characters, rare ones as bytes). `wordpiece` is lossy: white space and rare characters are lost.
+    `vocab_size` is the most ids there may be, control tokens included. `bpe`, `unigram` and `wordpiece` reach
+    it unless the text is too small; `byte` always has 259.
+    `split` is the pattern that cuts text into words for `bpe` and `unigram` (null: qwen2); transformers and
+    llama.cpp know all of those offered. They differ most in digits: gpt2 takes a number whole, cl100k and
+    o200k three digits at a time, qwen2 one.
+    `sample_megabytes` bounds the text that is trained on; a larger corpus is sampled by document.
+    """
+
+    method: Method = "bpe"
+    vocab_size: int = Field(4096, ge=1, le=1_000_000)
+    split: Split | None = None
+    sample_megabytes: float = Field(20.0, gt=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.vocab_size < _SMALLEST[self.method]:
+            raise ValueError(
+                f"vocab_size must be at least {_SMALLEST[self.method]} with method {self.method}, got {self.vocab_size}"
+            )
+        if self.split is not None and not self.splits:
+            raise ValueError(f"split is for bpe and unigram; leave it out with method {self.method}")
+        return self
+
+    @property
+    def splits(self) -> bool:
+        """Whether the method cuts text into words by `split`."""
+        return self.method in ("bpe", "unigram")
+
+    @property
+    def chosen_split(self) -> Split | None:
+        """The split in force; None where the method has none."""
+        return (self.split or "qwen2") if self.splits else None

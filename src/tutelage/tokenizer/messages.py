@@ -1,0 +1,70 @@
+"""Messages of a conversation: plain data, validated."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from tutelage.store.errors import InputError, nearest
+
+ROLES = ("system", "user", "assistant", "tool")
+_OTHER_NAMES = {
+    "human": "user",
+    "gpt": "assistant",
+    "bot": "assistant",
+    "model": "assistant",
+    "ai": "assistant",
+}
+
+
+@dataclass(frozen=True)
+class Message:
+    """One turn of a conversation. Raises InputError for an unknown role or a content that is not text."""
+
+    role: str
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in ROLES:
+            known = _OTHER_NAMES.get(str(self.role).lower())
+            hint = f"did you mean {known!r}?" if known else nearest(str(self.role), ROLES)
+            raise InputError(f"unknown role {self.role!r} of a message", hint=hint)
+        if not isinstance(self.content, str):
+            raise InputError(
+                f"content of a {self.role} message must be text, got {type(self.content).__name__}",
+                hint="other kinds of content are not supported",
+            )
+
+    def plain(self) -> dict[str, str]:
+        return {"role": self.role, "content": self.content}
+
+
+def messages_from_plain(data: Any) -> list[Message]:
+    """Messages from a list of `{"role": ..., "content": ...}`. Raises InputError naming the message."""
+    if not isinstance(data, (list, tuple)):
+        raise InputError(f"messages must be a list, got {type(data).__name__}")
+    if not data:
+        raise InputError("messages is empty", hint="give at least one message with role and content")
+    return [_message_from_plain(index, item) for index, item in enumerate(data)]
+
+
+def messages_to_plain(messages: list[Message]) -> list[dict[str, str]]:
+    return [message.plain() for message in messages]
+
+
+def _message_from_plain(index: int, item: Any) -> Message:
+    if isinstance(item, Message):
+        return item
+    if not isinstance(item, dict):
+        raise InputError(f"messages[{index}] must be an object with role and content, got {type(item).__name__}")
+    missing = [key for key in ("role", "content") if key not in item]
+    if missing:
+        raise InputError(f"messages[{index}] lacks {' and '.join(missing)}")
+    unknown = sorted(str(key) for key in item if key not in ("role", "content"))
+    if unknown:
+        # Dropping a field the sender relied on would be worse than refusing it.
+        raise InputError(f"messages[{index}] has unknown fields: {', '.join(unknown)}", hint="allowed: role, content")
+    try:
+        return Message(item["role"], item["content"])
+    except InputError as error:
+        raise InputError(f"messages[{index}]: {error.message}", hint=error.hint) from None

@@ -1,0 +1,126 @@
+"""Duplicates: recall, precision and determinism on synthetic copies."""
+
+from __future__ import annotations
+
+import random
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tutelage.corpus.dedup import banding, exact_clusters, grams, hash_words, minhash, near_clusters
+from tutelage.corpus.document import Document
+from tutelage.corpus.split import is_leaked, leaked, split
+
+WORDS = [f"word{number}" for number in range(3000)]
+
+
+def make_text(chance: random.Random, words: int) -> str:
+    return " ".join(chance.choice(WORDS) for _ in range(words)) + "."
+
+
+def edit(text: str, chance: random.Random, share: float) -> str:
+    return " ".join(chance.choice(WORDS) if chance.random() < share else word for word in text.split())
+
+
+def documents(texts: list[str]) -> list[Document]:
+    return [Document(f"{number:016x}", text, "s", f"n{number}") for number, text in enumerate(texts)]
+
+
+def test_exact_clusters_pass_over_case_and_punctuation() -> None:
+    assert exact_clusters(["One, two.", "one two", "two one", "ONE  two!"]).tolist() == [0, 0, 2, 0]
+
+
+def test_recall_on_edited_copies_and_precision_on_others() -> None:
+    chance = random.Random(1)
+    originals = [make_text(chance, chance.randint(60, 300)) for _ in range(300)]
+    texts = originals + [edit(text, chance, 0.02) for text in originals]
+    clusters = near_clusters(texts, 0.7)
+    found = sum(int(clusters[index + 300] == index) for index in range(300))
+    alike = sum(jaccard(texts[index], texts[index + 300], 5) >= 0.7 for index in range(300))
+    assert alike > 200 and 0.97 * alike <= found <= alike  # nearly every pair above the threshold, no other
+    assert len(set(clusters[:300].tolist())) == 300
+
+
+def jaccard(left: str, right: str, size: int) -> float:
+    sets = []
+    for text in (left, right):
+        words = text.rstrip(".").split()
+        sets.append({tuple(words[index : index + size]) for index in range(len(words) - size + 1)})
+    return len(sets[0] & sets[1]) / len(sets[0] | sets[1])
+
+
+def test_one_sentence_documents() -> None:
+    texts = [
+        "Return the number of nodes in the graph, counting each of them exactly once.",
+        "Return the number of nodes in the graph, counting each of them exactly twice.",
+        "Return the number of edges of a tree.",
+        "Return the number of nodes of a tree.",
+    ]
+    assert near_clusters(texts, 0.7).tolist() == [0, 0, 2, 3]
+
+
+def test_no_pair_falls_between_the_two_lengths_of_gram() -> None:
+    chance = random.Random(2)
+    for length in range(28, 54):
+        text = make_text(chance, length)
+        assert near_clusters([text, text.removesuffix(".") + " more."], 0.7).tolist() == [0, 0], length
+
+
+@given(st.lists(st.text(st.sampled_from(list("abc ")), max_size=60), max_size=12), st.floats(0.1, 1.0))
+def test_clusters_are_well_formed(texts: list[str], threshold: float) -> None:
+    clusters = near_clusters(texts, threshold).tolist()
+    assert all(cluster <= index and clusters[cluster] == cluster for index, cluster in enumerate(clusters))
+
+
+def test_minhash_estimates_jaccard() -> None:
+    left, right = np.arange(1000, dtype=np.uint64), np.arange(500, 1500, dtype=np.uint64)
+    spread = np.uint64(0x9E3779B97F4A7C15)
+    signatures = minhash([left * spread, right * spread], 1024)
+    assert abs(float((signatures[:, 0] == signatures[:, 1]).mean()) - 1 / 3) < 0.05
+
+
+@pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
+def test_banding_finds_pairs_at_the_threshold(threshold: float) -> None:
+    bands, rows = banding(threshold)
+    assert bands * rows <= 128
+    assert 1 - (1 - threshold**rows) ** bands >= 0.98
+
+
+def test_grams_do_not_cross_texts() -> None:
+    values, owners = grams(hash_words(["a b c", "d", "c d e f"]), 3)
+    assert owners.tolist() == [0, 2, 2] and len(set(values.tolist())) == 3
+    assert grams(hash_words([]), 3)[0].tolist() == []
+
+
+def test_split_is_by_id_alone() -> None:
+    many = documents([f"text {number}" for number in range(4000)])
+    train, heldout = split(many, 0.05, seed=1)
+    assert len(train) + len(heldout) == 4000 and 140 < len(heldout) < 260
+    fewer_train, fewer_heldout = split(many[:2000], 0.05, seed=1)
+    assert {one.id for one in fewer_heldout} <= {one.id for one in heldout}
+    assert {one.id for one in fewer_train} <= {one.id for one in train}
+    assert split(many, 0.05, seed=2)[1] != heldout
+
+
+def test_a_small_corpus_holds_out_one() -> None:
+    train, heldout = split(documents(["a", "b", "c"]), 0.001, seed=1)
+    assert len(heldout) == 1 and len(train) == 2
+    assert split(documents(["a"]), 0.001, seed=1)[1] == []
+
+
+def test_leaks_are_found_by_grams_and_by_sentences() -> None:
+    chance = random.Random(3)
+    whole = make_text(chance, 200)
+    parts = whole.split()
+    train = documents([whole, "It is here. Return a copy of it."])
+    heldout = documents([
+        " ".join(parts[:60]) + " " + make_text(chance, 20),  # mostly a stretch of a training text
+        " ".join(parts[:20]) + " " + make_text(chance, 60),  # a little of it
+        "Return a copy of it.",  # a whole sentence, shorter than a gram
+        "Return a copy of them.",
+        make_text(chance, 50),
+    ])  # fmt: skip
+    assert [is_leaked(share) for share in leaked(train, heldout)] == [True, False, True, False, False]
+    assert leaked([], heldout) == [0.0] * 5 and leaked(train, []) == []

@@ -1,0 +1,227 @@
+"""The whole stage on small sources: same bytes whatever the workers, sums that add up, clear refusals."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tutelage.corpus import stage
+from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.dedup import near_clusters
+from tutelage.corpus.document import COLUMNS, read_documents
+from tutelage.corpus.python_docs import PythonFile
+from tutelage.corpus.split import is_leaked, leaked
+from tutelage.corpus.stage import build_corpus, source_identity
+from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.events import EventLog
+
+NOUNS = [
+    "river",
+    "mountain",
+    "harbour",
+    "engine",
+    "garden",
+    "letter",
+    "window",
+    "teacher",
+    "forest",
+    "island",
+]
+VERBS = [
+    "follows",
+    "carries",
+    "remembers",
+    "builds",
+    "repairs",
+    "watches",
+    "crosses",
+    "describes",
+    "protects",
+]
+FILES = ("train.parquet", "heldout.parquet", "card.json", "card.md")
+
+
+def sentence(chance: random.Random) -> str:
+    a, b, c = chance.sample(NOUNS, 3)
+    first, second = chance.sample(VERBS, 2)
+    return f"The {a} {first} the {b} of the {chance.choice(NOUNS)} and {second} a {c}."
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("source")
+    chance = random.Random(5)
+    rows = [{"text": " ".join(sentence(chance) for _ in range(chance.randint(2, 9)))} for _ in range(400)]
+    rows += rows[:30]  # exact copies
+    for row in rows[30:60]:  # near copies
+        rows.append({"text": row["text"] + " " + "It ends here."})
+    rows += [{"text": ">>> code(1)\n2"}, {"text": ""}, {"text": "not a sentence"}]
+    lines = [json.dumps(row) for row in rows]
+    (root / "rows.jsonl").write_text("\n".join([*lines[:7], "{broken", *lines[7:]]), encoding="utf-8")
+    for label in ("sea", "land"):
+        (root / label).mkdir()
+        for number in range(12):
+            text = "\n\n".join(sentence(chance) for _ in range(4))
+            (root / label / f"{number}.txt").write_text(text, encoding="utf-8")
+    (root / "latin.txt").write_bytes("Un été".encode("latin-1"))
+    return root
+
+
+def build(out: Path, workers: int = 1, seed: int = 1, **settings: Any) -> dict[str, Any]:
+    return build_corpus(CorpusConfig(**settings), out, EventLog(), seed, workers)
+
+
+def test_same_files_whatever_the_workers(source: Path, tmp_path: Path) -> None:
+    build(tmp_path / "one", workers=1, source=str(source))
+    build(tmp_path / "two", workers=2, source=str(source))
+    for name in FILES:
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes(), name
+
+
+@pytest.mark.parametrize("prose", [True, False])
+def test_the_card_adds_up(source: Path, tmp_path: Path, prose: bool) -> None:
+    metrics = build(tmp_path, source=str(source), prose=prose, max_documents=450)
+    card = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))
+    for step, following in zip(card["steps"], [*card["steps"][1:], None], strict=True):
+        assert step["documents_in"] - sum(step["removed"].values()) == step["documents_out"], step["name"]
+        if following:
+            assert (step["documents_out"], step["bytes_out"]) == (
+                following["documents_in"],
+                following["bytes_in"],
+            )
+        assert {example["reason"] for example in step["examples"]} == set(step["removed"])
+    train, heldout = read_documents(tmp_path / "train.parquet"), read_documents(tmp_path / "heldout.parquet")
+    assert card["steps"][-1]["documents_out"] == card["documents"] == len(train) + len(heldout)
+    assert card["train"]["documents"] == metrics["train_documents"] == len(train)
+    assert card["bytes"] == sum(len(one.text.encode()) for one in train + heldout)
+    assert card["heldout"]["words"] == sum(len(one.text.split()) for one in heldout)
+    removed = {reason for step in card["steps"] for reason in step["removed"]}
+    assert {"empty", "over the limit", "exact duplicate", "near duplicate"} <= removed
+    assert card["labels"] == {"land": 12, "sea": 12} or sum(card["labels"].values()) <= 24
+    assert [(place["file"], place["line"]) for place in card["malformed"]] == [
+        ("latin.txt", 0),
+        ("rows.jsonl", 8),
+    ]
+    assert str(source.parent) not in (tmp_path / "card.json").read_text(encoding="utf-8")
+
+
+def test_parquet_columns_and_order(source: Path, tmp_path: Path) -> None:
+    build(tmp_path, source=str(source))
+    table = pq.read_table(tmp_path / "train.parquet")
+    assert tuple(table.column_names) == COLUMNS and {str(field.type) for field in table.schema} == {"string"}
+    ids = table["id"].to_pylist()
+    assert ids == sorted(ids) and len(set(ids)) == len(ids) and all(len(one) == 16 for one in ids)
+
+
+def test_no_duplicates_stand_on_either_side_or_across(source: Path, tmp_path: Path) -> None:
+    build(tmp_path, source=str(source), heldout=0.2)
+    train, heldout = read_documents(tmp_path / "train.parquet"), read_documents(tmp_path / "heldout.parquet")
+    texts = [document.text for document in train + heldout]
+    assert heldout and near_clusters(texts, 0.7).tolist() == list(range(len(texts)))
+    assert not any(map(is_leaked, leaked(train, heldout)))
+
+
+def test_selection_measures_each_level(source: Path, tmp_path: Path) -> None:
+    build(tmp_path, source=str(source), heldout=0.2)
+    levels = json.loads((tmp_path / "card.json").read_text(encoding="utf-8"))["selection"]
+    assert [level["level"] for level in levels] == [
+        "raw", "prose", "exact-deduplicated", "near-deduplicated", "selected",
+    ]  # fmt: skip
+    assert all(level["primed_bits_per_byte"] < level["alone_bits_per_byte"] for level in levels)
+    assert levels[0]["primed_bits_per_byte"] < levels[-1]["primed_bits_per_byte"]
+    build(tmp_path / "off", source=str(source), measure_selection=False)
+    assert json.loads((tmp_path / "off" / "card.json").read_text(encoding="utf-8"))["selection"] == []
+
+
+def test_another_seed_is_another_split_of_the_same_documents(source: Path, tmp_path: Path) -> None:
+    sides = []
+    for seed in (1, 2):
+        build(tmp_path / str(seed), seed=seed, source=str(source), measure_selection=False)
+        sides.append({one.id for one in read_documents(tmp_path / str(seed) / "heldout.parquet")})
+    assert sides[0] != sides[1]
+
+
+def test_python_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    chance = random.Random(9)
+    files = []
+    for number in range(40):
+        body = f'def f{number}(a, b=1):\n    """{sentence(chance)}\n\n    {sentence(chance)}\n    """\n'
+        path = tmp_path / f"m{number}.py"
+        path.write_text(body + ("def broken(:\n" if number == 3 else ""), encoding="utf-8")
+        files.append(PythonFile(path, f"networkx/m{number}.py", "networkx"))
+    monkeypatch.setattr(stage, "python_files", lambda packages, exclude_tests: files)
+    metrics = build(tmp_path / "out", workers=2)
+    card = json.loads((tmp_path / "out" / "card.json").read_text(encoding="utf-8"))
+    assert card["source"] == "python" and card["labels"] == {"graphs": card["documents"]}
+    assert metrics["described"] == card["documents"] and metrics["malformed"] == 1
+    document = read_documents(tmp_path / "out" / "train.parquet")[0]
+    assert document.signature is not None and document.signature.endswith("(a, b=1)")
+    assert document.summary is not None and document.text.startswith(document.summary)
+
+
+def test_identity_is_of_content_not_of_place(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name / "sub").mkdir(parents=True)
+        (tmp_path / name / "sub" / "a.txt").write_text("The same text.", encoding="utf-8")
+    one, two = (CorpusConfig(source=str(tmp_path / name)) for name in ("one", "two"))
+    assert source_identity(one) == source_identity(two)
+    (tmp_path / "two" / "sub" / "a.txt").write_text("Another text.", encoding="utf-8")
+    assert source_identity(one) != source_identity(two)
+
+
+def test_progress_and_warnings_are_told(source: Path, tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    build_corpus(CorpusConfig(source=str(source)), tmp_path, EventLog(listeners=(events.append,)), 1, 1)
+    last = {event["what"]: (event["done"], event["total"]) for event in events if event["event"] == "progress"}
+    assert {"read", "prose", "duplicates and leaks", "measure selection"} <= set(last)
+    assert all(done == total for done, total in last.values())
+    warnings = [event["message"] for event in events if event["event"] == "warning"]
+    assert any("rows.jsonl:8" in message for message in warnings)
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"a.txt": b""}, "the corpus is empty"),
+        ({"a.txt": b"caf\xe9"}, "a.txt is not UTF-8 at byte 3"),
+        ({"a.jsonl": b"{bad\n"}, "a.jsonl:1 is not JSON"),
+        ({"a.txt": b"x = 1; y = 2; z = 3; print(x)"}, "nothing is left of 1 documents"),
+        ({}, "holds no file"),
+    ],
+)
+def test_unusable_sources_are_refused(tmp_path: Path, files: dict[str, bytes], message: str) -> None:
+    (tmp_path / "in").mkdir()
+    for name, content in files.items():
+        (tmp_path / "in" / name).write_bytes(content)
+    with pytest.raises(InputError, match=message):
+        build(tmp_path / "out", source=str(tmp_path / "in"))
+    assert not (tmp_path / "out").exists()
+
+
+def test_foreign_prose_is_kept_when_asked(tmp_path: Path) -> None:
+    text = "Der alte Fluss trägt das kleine Boot langsam bis zum Meer hinunter, jeden Abend aufs Neue."
+    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
+    build(tmp_path / "out", source=str(tmp_path / "a.txt"), prose=False)
+    assert read_documents(tmp_path / "out" / "train.parquet")[0].text == text
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"heldout": 0}, {"heldout": 1}, {"min_words": 0}, {"near_duplicate_threshold": 0}, {"source": " "},
+        {"source": "hf:"}, {"packages": "all"}, {"text_field": ""}, {"max_documents": -1}, {"sourc": "python"},
+    ],
+)  # fmt: skip
+def test_wrong_settings(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError):
+        CorpusConfig.parse(settings)
+
+
+def test_missing_path_is_a_wrong_value(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="there is no file or folder"):
+        build(tmp_path / "out", source=str(tmp_path / "none"))

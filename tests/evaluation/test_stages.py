@@ -1,0 +1,322 @@
+"""The two stages from end to end, with n-gram models over bytes in the place of language models."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as arrow
+import pyarrow.parquet as parquet
+import pytest
+
+from tutelage.evaluation import baselines as baselines_stage
+from tutelage.evaluation import stage
+from tutelage.evaluation.baselines import measure_baselines, take
+from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
+from tutelage.evaluation.ngram import NGram
+from tutelage.evaluation.writing import choose_prompts
+from tutelage.store.errors import ConfigError, DamagedError, InputError
+from tutelage.store.events import EventLog
+
+SUBJECTS = ["graph", "string", "file", "matrix", "server", "pattern", "buffer", "queue"]
+VERBS = {"open": "Open", "close": "Close", "read": "Read", "find": "Find", "sort": "Sort", "copy": "Copy"}
+QUICK = EvaluateConfig(prompts=20, bootstrap=100, samples=3, continuations=2, batch=8)
+
+
+class Bytes:
+    """A tokenizer whose tokens are bytes; 0 is the end of a document."""
+
+    vocab_size, eos_id = 257, 0
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[byte + 1 for byte in text.encode()] for text in texts]
+
+
+@dataclass
+class Generation:
+    text: str
+    stop_reason: str
+
+
+class FakeModel:
+    """An n-gram model over bytes that reads, answers by a style and classifies by a keyword."""
+
+    def __init__(self, order: int, style: str, texts: Sequence[str]) -> None:
+        self.tokenizer, self.style = Bytes(), style
+        self._ngram = NGram.train(self.tokenizer.encode_batch(texts), 257, order)
+
+    def rolling(self, texts: list[str]) -> list[float]:
+        return [float(scores.sum()) for scores in self._ngram.logprob(self.tokenizer.encode_batch(texts))]
+
+    def generate(self, prompts: list[str], sampling: Any) -> list[Generation]:
+        return [Generation("and so on and so on", "length") for _ in prompts]
+
+    def chat_batch(self, messages: list[list[Any]], sampling: Any) -> list[Generation]:
+        made = []
+        for conversation in messages:
+            assert [message.role for message in conversation] == ["user"]
+            verb, subject = conversation[0].content.split()[-1].split("(")[0].split("_")
+            end = "" if self.style == "no period" and len(subject) > 4 else "."
+            made.append(Generation(f" {VERBS[verb]} the {subject}{end}\n", "stop"))
+        return made
+
+    def classify(self, texts: list[str]) -> list[dict[str, float]]:
+        return [{"text": 0.9, "files": 0.1} if "string" in text else {"text": 0.2, "files": 0.8} for text in texts]
+
+
+def _documents(seed: int, count: int) -> list[str]:
+    generator = np.random.default_rng(seed)
+    texts = []
+    for _ in range(count):
+        verb, subject, other = generator.choice(list(VERBS)), *generator.choice(SUBJECTS, 2)
+        texts.append(
+            f"{VERBS[str(verb)]} the {subject} and return the {other} if it is not empty. "
+            f"This raises an error when the {subject} cannot be found in the given {other}."
+        )
+    return texts
+
+
+def _write_lines(path: Path, records: list[dict[str, Any]]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+
+
+def _instructions(start: int, stop: int) -> list[dict[str, Any]]:
+    names = [(verb, subject) for verb in VERBS for subject in SUBJECTS]
+    chosen = [names[i * 7 % len(names)] for i in range(start, stop)]
+    return [
+        {
+            "id": f"{verb}{subject}",
+            "prompt": f"Describe {verb}_{subject}(x)",
+            "response": f"{VERBS[verb]} the {subject}.",
+            "name": f"{verb}_{subject}",
+            "signature": f"{verb}_{subject}(x)",
+        }
+        for verb, subject in chosen
+    ]
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A corpus and four model directories; models are loaded by the name of their directory."""
+    for name, seed, count in (("train", 1, 300), ("heldout", 2, 40)):
+        texts = _documents(seed, count)
+        table = arrow.table({"id": [f"{name}{i:04}" for i in range(count)], "text": texts})
+        (tmp_path / "corpus").mkdir(exist_ok=True)
+        parquet.write_table(table, tmp_path / "corpus" / f"{name}.parquet")
+    for kind, start, stop in (("train", 0, 30), ("heldout", 30, 48)):
+        _write_lines(tmp_path / "instruct" / "data" / f"{kind}.jsonl", _instructions(start, stop))
+        labelled = [
+            {"id": str(i), "text": text, "label": "text" if "string" in text else "files"}
+            for i, text in enumerate(_documents(start + 5, 60))
+        ]
+        _write_lines(tmp_path / "classify" / "data" / f"{kind}.jsonl", labelled)
+    train = _documents(1, 300)
+    models = {
+        "base": FakeModel(6, "", train),
+        "instruct": FakeModel(3, "no period", train),
+        "prefer": FakeModel(3, "period", train),
+        "classify": FakeModel(1, "", train[:2]),
+    }
+    monkeypatch.setattr(baselines_stage, "_load_tokenizer", lambda path: Bytes())
+    monkeypatch.setattr(stage, "_load", lambda path: models[path.name])
+    out = tmp_path / "baselines"
+    out.mkdir()
+    config = BaselinesConfig(ngram_order=3, bootstrap=100, order_pairs=30)
+    measure_baselines(config, tmp_path / "corpus", tmp_path / "tokenizer", out, EventLog(), seed=1)
+    return tmp_path
+
+
+def _evaluate(world: Path, out: str, config: EvaluateConfig = QUICK, **models: Any) -> dict[str, Any]:
+    paths = {name: world / name for name in ("base", "classify", "instruct", "prefer")} | models
+    (world / out).mkdir()
+    return stage.evaluate(
+        config,
+        corpus=world / "corpus",
+        baselines=world / "baselines",
+        out=world / out,
+        log=EventLog(),
+        seed=1,
+        **paths,
+    )
+
+
+def _result(world: Path, out: str) -> dict[str, Any]:
+    result: dict[str, Any] = json.loads((world / out / "evaluation.json").read_text())
+    return result
+
+
+def _row(result: dict[str, Any], measure: str, who: str) -> dict[str, Any]:
+    rows = [r for f in result["figures"] if f["measure"] == measure for r in f["rows"] if r["who"] == who]
+    assert len(rows) == 1
+    row: dict[str, Any] = rows[0]
+    return row
+
+
+def test_baselines_file(world: Path) -> None:
+    data = json.loads((world / "baselines" / "baselines.json").read_text())
+    rates = data["bits_per_byte"]
+    assert set(rates) == {"xz", "xz primed", "zstd", "zstd primed", "n-gram"}
+    assert rates["xz primed"]["value"] < rates["xz"]["value"]
+    assert rates["n-gram"]["low"] < rates["n-gram"]["value"] < rates["n-gram"]["high"]
+    assert data["documents"] == 40
+    assert data["heldout_bytes"] == sum(len(text.encode()) for text in _documents(2, 40))
+    assert data["documents_left_out"] == data["train_documents_left_out"] == 0
+
+
+def test_baselines_are_byte_identical_twice(world: Path) -> None:
+    again = world / "again"
+    again.mkdir()
+    config = BaselinesConfig(ngram_order=3, bootstrap=100, order_pairs=30)
+    metrics = measure_baselines(config, world / "corpus", world / "tokenizer", again, EventLog(), seed=1)
+    for name in ("baselines.json", "documents.jsonl", "order.jsonl"):
+        assert (again / name).read_bytes() == (world / "baselines" / name).read_bytes()
+    assert metrics["ngram_bits_per_byte"] > 0
+
+
+def test_every_model_and_baseline_is_in_the_figures(world: Path) -> None:
+    metrics = _evaluate(world, "all")
+    result = _result(world, "all")
+    for figure in result["figures"]:
+        for row in figure["rows"]:
+            assert row["kind"] in ("model", "baseline")
+            assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
+    # A 6-gram over bytes beats the 3-gram baseline on the text it was trained for, and knows word order.
+    base, ngram = _row(result, "bits per byte", "base"), _row(result, "bits per byte", "n-gram")
+    assert base["value"] < ngram["value"]
+    assert ngram["kind"] == "baseline"
+    assert _row(result, "bits per byte", "instruct")["value"] == pytest.approx(ngram["value"], rel=1e-5)
+    assert _row(result, "word order", "base")["value"] > 0.75
+    assert _row(result, "word order", "chance")["value"] == 0.5
+    assert _row(result, "bits per byte", "xz primed")["low"] is None
+    # The writer
+    assert _row(result, "chrF", "prefer")["value"] == pytest.approx(100.0)
+    assert _row(result, "chrF", "constant")["value"] < _row(result, "chrF", "nearest neighbour")["value"] < 100
+    assert _row(result, "ends by itself", "base")["value"] == 0.0
+    assert _row(result, "ends by itself", "instruct")["value"] == 1.0
+    assert _row(result, "PEP 257 rule passed", "prefer")["value"] == 1.0
+    assert _row(result, "PEP 257 rule passed", "the true docstrings")["value"] == 1.0
+    assert _row(result, "PEP 257 rule passed", "instruct")["value"] < 1.0
+    assert _row(result, "win rate by the PEP 257 rule", "prefer")["value"] > 0.5
+    # The classifier's fake keyword is the truth.
+    assert _row(result, "accuracy", "classify")["value"] == 1.0
+    assert _row(result, "accuracy", "majority class")["value"] < 1.0
+    assert _row(result, "calibration error", "classify")["value"] == pytest.approx(0.8 * 0.2, abs=0.07)
+    assert metrics["base_bits_per_byte"] == base["value"]
+    assert metrics["prefer_win_rate"] > 0.5
+    assert metrics["timing"]["seconds"] >= 0
+
+
+def test_verdicts(world: Path) -> None:
+    _evaluate(world, "all")
+    verdicts = {(c["a"], c["b"], c["measure"]): c for c in _result(world, "all")["comparisons"]}
+    assert verdicts["base", "n-gram", "bits per byte"]["verdict"].startswith("base is better than n-gram")
+    assert verdicts["base", "n-gram", "bits per byte"]["difference"] < 0
+    assert ("base", "xz primed", "bits per byte") in verdicts
+    assert verdicts["prefer", "instruct", "PEP 257 rule score"]["difference"] > 0
+    assert "did not suffer" in verdicts["prefer", "instruct", "chrF"]["verdict"]
+    assert "better than majority class" in verdicts["classify", "majority class", "accuracy"]["verdict"]
+
+
+def test_harness_names(world: Path) -> None:
+    _evaluate(world, "all")
+    result = _result(world, "all")
+    scores = result["results"]["base"]["held-out_text"]
+    assert scores["bits_per_byte,none"] == _row(result, "bits per byte", "base")["value"]
+    assert scores["bits_per_byte_stderr,none"] > 0
+    assert result["results"]["xz"]["held-out_text"]["bits_per_byte_stderr,none"] == "N/A"
+
+
+def test_samples(world: Path) -> None:
+    _evaluate(world, "all")
+    samples = [json.loads(line) for line in (world / "all" / "samples.jsonl").read_text().splitlines()]
+    assert [sample["kind"] for sample in samples] == ["answer"] * 3 + ["continuation"] * 2
+    assert set(samples[0]["outputs"]) == {"base", "instruct", "prefer"}
+    assert samples[0]["outputs"]["prefer"] == samples[0]["reference"]
+    opening = samples[-1]
+    assert any(text.startswith(opening["prompt"]) for text in _documents(2, 40))
+
+
+def test_evaluation_is_byte_identical_twice(world: Path) -> None:
+    _evaluate(world, "one")
+    _evaluate(world, "two")
+    for name in ("evaluation.json", "samples.jsonl"):
+        assert (world / "one" / name).read_bytes() == (world / "two" / name).read_bytes()
+        assert str(world) not in (world / "one" / name).read_text()
+
+
+def test_only_a_base_model(world: Path) -> None:
+    metrics = _evaluate(world, "base_only", classify=None, instruct=None, prefer=None)
+    result = _result(world, "base_only")
+    assert {figure["task"] for figure in result["figures"]} == {"held-out text", "word order"}
+    assert "instruct_chrf" not in metrics
+    assert (world / "base_only" / "samples.jsonl").read_text().count("continuation") == 2
+
+
+def test_without_preference(world: Path) -> None:
+    metrics = _evaluate(world, "no_prefer", classify=None, prefer=None)
+    assert "instruct_chrf" in metrics
+    assert "prefer_win_rate" not in metrics
+
+
+def test_fewer_documents_are_said(world: Path) -> None:
+    config = QUICK.model_copy(update={"heldout_documents": 10})
+    _evaluate(world, "few", config, classify=None, instruct=None, prefer=None)
+    figure = _result(world, "few")["figures"][0]
+    assert "10 of the 40 documents" in figure["note"]
+    assert [row["n"] for row in figure["rows"]] == [10, 10, 40, 40, 40, 40]
+
+
+def test_progress_is_reported(world: Path) -> None:
+    events: list[dict[str, Any]] = []
+    (world / "progress").mkdir()
+    stage.evaluate(
+        QUICK, world / "corpus", world / "baselines", world / "base", None, None, None, world / "progress",
+        EventLog(listeners=(events.append,)), seed=1,
+    )  # fmt: skip
+    ends = {e["what"] for e in events if e["event"] == "progress" and e["done"] == e["total"]}
+    assert ends == {"base: held-out text", "base: word order"}
+
+
+def test_wrong_inputs_are_named(world: Path) -> None:
+    with pytest.raises(InputError, match="baselines stage first"):
+        baselines_stage.read_baselines(world / "nowhere")
+    with pytest.raises(InputError, match="parquet is not there"):
+        baselines_stage.read_documents(world / "nowhere" / "heldout.parquet")
+    with pytest.raises(InputError, match=r"train\.jsonl is not there"):
+        _evaluate(world, "bad", instruct=world / "prefer")
+    (world / "baselines" / "order.jsonl").write_text('{"real": ')
+    with pytest.raises(DamagedError, match="damaged"):
+        baselines_stage.read_baselines(world / "baselines")
+
+
+def test_baselines_of_another_corpus_are_refused(world: Path) -> None:
+    table = arrow.table({"id": ["x"], "text": ["Another text."]})
+    parquet.write_table(table, world / "corpus" / "heldout.parquet")
+    with pytest.raises(InputError, match="40 documents of the baselines are not in"):
+        _evaluate(world, "other")
+
+
+def test_take_whole_documents() -> None:
+    documents = [baselines_stage.Document(str(i), "é" * 50) for i in range(5)]
+    assert [d.id for d in take(documents, 250)[0]] == ["0", "1"]
+    assert take(documents, 250)[1] == 3
+    assert len(take(documents, 10)[0]) == 1
+
+
+def test_prompts_are_one_for_each_thing_and_do_not_depend_on_file_order() -> None:
+    items = _instructions(0, 20) + [{**item, "prompt": "Another phrasing"} for item in _instructions(0, 20)]
+    chosen = choose_prompts(items, 12)
+    assert len(chosen) == len({item["name"] for item in chosen}) == 12
+    assert chosen == choose_prompts(items[::-1], 12)
+
+
+def test_config_errors() -> None:
+    with pytest.raises(ConfigError, match="ngram_order"):
+        BaselinesConfig.parse({"ngram_order": 0})
+    with pytest.raises(ConfigError, match="did you mean 'prompts'"):
+        EvaluateConfig.parse({"promts": 5})

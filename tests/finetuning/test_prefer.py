@@ -1,0 +1,111 @@
+from __future__ import annotations
+
+import hashlib
+import json
+
+import pytest
+
+from tutelage.finetuning.config import PreferConfig
+from tutelage.finetuning.data import read_rows, write_rows
+from tutelage.finetuning.prefer import prefer, warn
+from tutelage.model.io import load_model
+from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.events import EventLog
+
+from .conftest import corpus_rows, quick
+
+CONFIG = PreferConfig(context_length=128, drift_prompts=0, beta=0.3, training=quick(30, learning_rate=2e-3))
+
+
+def write_pairs(directory):
+    rows = [
+        {"id": row["id"], "prompt": f"What does {row['name']} do?", "chosen": row["summary"],
+         "rejected": row["summary"].lower().rstrip("."), "chosen_score": 1.0, "rejected_score": 0.5}
+        for row in corpus_rows()[:60]
+    ]  # fmt: skip
+    write_rows(directory / "train.jsonl", rows[10:])
+    write_rows(directory / "heldout.jsonl", rows[:10])
+    return directory
+
+
+@pytest.fixture(scope="module")
+def pairs(tmp_path_factory):
+    return write_pairs(tmp_path_factory.mktemp("pairs"))
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory, base, pairs):
+    out = tmp_path_factory.mktemp("prefer")
+    return out / "out", prefer(CONFIG, base, pairs, out / "out", out / "work", EventLog(), 5)
+
+
+def contents(directory):
+    return {
+        str(path.relative_to(directory)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(directory.rglob("*"))
+        if path.is_file()
+    }
+
+
+def test_it_learns_the_order_from_chance_up(made):
+    out, metrics = made
+    assert metrics["before"]["reward_accuracy"] == 0.5 and metrics["before"]["margin"] == 0.0
+    assert metrics["after"]["reward_accuracy"] > 0.8 and metrics["after"]["margin"] > 0.1
+    assert metrics["heldout_reward_accuracy"] == metrics["after"]["reward_accuracy"]
+    assert metrics["after"]["chosen_logp"] > metrics["before"]["chosen_logp"]  # sft_weight at work
+    assert load_model(out).config.num_labels == 0 and len(read_rows(out / "data" / "heldout.jsonl")) == 10
+    assert json.dumps(metrics, allow_nan=False)
+
+
+def test_a_killed_run_ends_as_an_uninterrupted_one(made, base, pairs, tmp_path):
+    def die(event):
+        if event["event"] == "step" and event["step"] >= 7:
+            raise RuntimeError("killed")
+
+    often = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"checkpoint_seconds": 0.0})})
+    with pytest.raises(RuntimeError, match="killed"):
+        prefer(often, base, pairs, tmp_path / "out", tmp_path / "work", EventLog(listeners=(die,)), 5)
+    assert (tmp_path / "work" / "checkpoints").exists()
+    prefer(CONFIG, base, pairs, tmp_path / "out", tmp_path / "work", EventLog(), 5)
+    assert contents(tmp_path / "out") == contents(made[0])
+
+
+def test_own_pairs_need_no_pairs_directory(base, tmp_path, heard):
+    path = tmp_path / "mine.jsonl"
+    record = '{{"prompt": "Q{0}", "chosen": "Good {0}.", "rejected": "bad"}}\n'
+    path.write_text("".join(record.format(i) for i in range(20)) + '{"prompt": "Q"}\n')
+    config = CONFIG.model_copy(update={"data": str(path), "training": quick(1)})
+    metrics = prefer(config, base, None, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    assert (metrics["pairs"], metrics["heldout_pairs"]) == (18, 2)
+    assert "line 21: no 'chosen'" in heard.messages("warning")
+    with pytest.raises(InputError, match="no pairs"):
+        prefer(CONFIG, base, None, tmp_path / "out", tmp_path / "work", heard.log, 0)
+
+
+def test_checkpoints_of_other_pairs_or_another_beta_are_refused(base, pairs, tmp_path, heard):
+    short = CONFIG.model_copy(update={"training": quick(1)})
+    prefer(short, base, pairs, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    other = tmp_path / "pairs"
+    write_rows(other / "train.jsonl", read_rows(pairs / "train.jsonl")[:20])
+    write_rows(other / "heldout.jsonl", read_rows(pairs / "heldout.jsonl"))
+    with pytest.raises(ConfigError, match="another work directory"):
+        prefer(short, base, other, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    with pytest.raises(ConfigError, match="another work directory"):
+        dearer = short.model_copy(update={"beta": 0.9})
+        prefer(dearer, base, pairs, tmp_path / "out", tmp_path / "work", heard.log, 0)
+
+
+@pytest.mark.parametrize(
+    ("after", "lengths", "said"),
+    [
+        ({"chosen_logp": -1.5, "margin": 2.0}, {}, "less likely (0.50"),
+        ({"chosen_logp": -1.05, "margin": 2.0}, {}, None),
+        ({"chosen_logp": -1.5, "margin": 0.0}, {}, None),
+        ({"chosen_logp": -1.0, "margin": 1.0}, {"answer_tokens_before": 10.0, "answer_tokens_after": 13.0}, "drifts"),
+        ({"chosen_logp": -1.0, "margin": 1.0}, {"answer_tokens_before": 10.0, "answer_tokens_after": 12.0}, None),
+    ],
+)
+def test_warnings(after, lengths, said, heard):
+    messages = warn({"chosen_logp": -1.0, "margin": 0.0}, after, lengths, heard.log)
+    assert (messages == []) if said is None else (said in messages[0])
+    assert heard.messages("warning") == "\n".join(messages)
