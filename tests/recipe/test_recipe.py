@@ -44,7 +44,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (job.out / "data.txt").write_text(stage.name + str(sorted(job.inputs)))
             return {"figure": 1.0}
 
-        return Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses)
+        return Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses, data=stage.data)
 
     monkeypatch.setattr(graph, "STAGES", tuple(fake(stage) for stage in STAGES))
     return ran
@@ -114,7 +114,9 @@ def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) ->
         raise error
 
     changed = [
-        Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses) if stage.name == name else stage
+        Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses, data=stage.data)
+        if stage.name == name
+        else stage
         for stage in graph.STAGES
     ]
     monkeypatch.setattr(graph, "STAGES", tuple(changed))
@@ -200,6 +202,24 @@ def test_targets_run_only_what_they_need(corpus: Path, tmp_path: Path, calls: li
     assert [stage.name for stage in stages_for(("evaluate",))] == ALL
 
 
+def test_own_data_is_checked_first_and_is_part_of_the_identity(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+    data = tmp_path / "labels.csv"
+    with pytest.raises(ConfigError, match=r"finetune.classify.data: the file .* does not exist"):
+        plan(recipe(corpus, f"finetune.classify.data={data}"), ArtifactStore(tmp_path / "runs"))
+    data.write_text("text,label\na,b\n")
+    run_recipe(recipe(corpus, f"finetune.classify.data={data}"), tmp_path / "runs")
+    calls.clear()
+    data.write_text("text,label\na,c\n")
+    run_recipe(recipe(corpus, f"finetune.classify.data={data}"), tmp_path / "runs")
+    assert calls == ["classify", "evaluate"]
+
+
+def test_own_preferences_need_no_sampling(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+    (tmp_path / "p.jsonl").write_text("{}")
+    run_recipe(recipe(corpus, f"finetune.prefer.data={tmp_path / 'p.jsonl'}"), tmp_path / "runs")
+    assert "pairs" not in calls and "prefer" in calls
+
+
 def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     found = lineage(run.path / run.stage("prefer")["artifact"])
@@ -214,7 +234,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
 @pytest.mark.parametrize(
     ("sets", "says"),
     [
-        (["finetune.prefer.bata=1"], "unknown key 'finetune.prefer.bata'.*did you mean 'beta'"),
+        (["finetune.prefer.betta=1"], "unknown key 'finetune.prefer.betta'.*did you mean 'beta'"),
         (["pretrane.steps=1"], "unknown key 'pretrane'.*did you mean 'pretrain'"),
         (["pretrain.training.learning_rate=fast"], "learning_rate: input should be a valid number.*'fast'"),
         (["pretrain.context_length=4096"], "context_length .4096. is longer than model.max_position"),

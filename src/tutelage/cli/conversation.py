@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tutelage.inference.sampling import Sampling
-from tutelage.store.errors import InputError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.messages import Message
 
 HELP = "/reset forgets the conversation · /temperature X · /exit ends (or Ctrl-D) · Ctrl-C stops an answer"
@@ -37,7 +37,7 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message]) -> None:
             elif command == "temperature":
                 try:
                     sampling = replace(sampling, temperature=float(value))
-                except ValueError:
+                except (ValueError, ConfigError):
                     console.print("[yellow]give a number, e.g. /temperature 0.7[/]")
             else:
                 console.print(f"[dim]{HELP}[/]", highlight=False)

@@ -108,7 +108,7 @@ def graded(answers: Answers, prompts: Sequence[dict[str, Any]], rule: Rule) -> A
         chrf(answers.texts, references),
         [rouge_l(text, reference) for text, reference in zip(answers.texts, references, strict=True)],
         [float(verdict.score) for verdict in verdicts],
-        [bool(verdict.passed) for verdict in verdicts],
+        [all(verdict.passed.values()) for verdict in verdicts],
     )
 
 

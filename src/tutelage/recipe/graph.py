@@ -44,7 +44,8 @@ class Stage:
     settings: Callable[[Recipe], tuple[Config | None, ...]]  # sections it depends on; None: not wanted
     run: Callable[[Job], dict[str, Any]]
     uses: tuple[str, ...] = ()  # inputs it takes if they are there
-    why_not: Callable[[Path], str | None] | None = None  # of the corpus directory
+    why_not: Callable[[Recipe, Path], str | None] | None = None  # given the corpus directory
+    data: Callable[[Recipe], str | None] = lambda recipe: None  # the user's own file it reads, if any
 
     def wanted(self, recipe: Recipe) -> bool:
         return all(section is not None for section in self.settings(recipe))
@@ -127,7 +128,7 @@ def _prefer(job: Job) -> dict[str, Any]:
 
     assert job.recipe.finetune.prefer is not None
     return prefer(
-        job.recipe.finetune.prefer, instructed=job.need("instruct"), pairs=job.need("pairs"), out=job.out,
+        job.recipe.finetune.prefer, instructed=job.need("instruct"), pairs=job.inputs["pairs"], out=job.out,
         work=job.work, log=job.log, seed=job.recipe.seed,
     )  # fmt: skip
 
@@ -142,16 +143,21 @@ def _evaluate(job: Job) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _why_no_labels(corpus: Path) -> str | None:
+def _why_no_labels(recipe: Recipe, corpus: Path) -> str | None:
     from tutelage.finetuning.classify import why_not
 
-    return why_not(corpus)
+    return why_not(corpus, recipe.finetune.classify)
 
 
-def _why_no_instructions(corpus: Path) -> str | None:
+def _why_no_instructions(recipe: Recipe, corpus: Path) -> str | None:
     from tutelage.finetuning.instruct import why_not
 
-    return why_not(corpus)
+    return why_not(corpus, recipe.finetune.instruct)
+
+
+def _pairs_wanted(recipe: Recipe) -> Config | None:
+    prefer = recipe.finetune.prefer
+    return recipe.finetune.pairs if prefer and prefer.data is None else None
 
 
 STAGES: tuple[Stage, ...] = (
@@ -160,19 +166,19 @@ STAGES: tuple[Stage, ...] = (
     Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
     Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.pretrain, recipe.model), _pretrain),
     Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
-          why_not=_why_no_labels),
+          why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None)),
     Stage("instruct", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.instruct,), _instruct,
-          why_not=_why_no_instructions),
-    Stage("pairs", 1, ("instruct",),
-          lambda recipe: (recipe.finetune.pairs if recipe.finetune.prefer else None,), _pairs),
-    Stage("prefer", 1, ("instruct", "pairs"), lambda recipe: (recipe.finetune.prefer,), _prefer),
+          why_not=_why_no_instructions, data=lambda recipe: getattr(recipe.finetune.instruct, "data", None)),
+    Stage("pairs", 1, ("instruct",), lambda recipe: (_pairs_wanted(recipe),), _pairs),
+    Stage("prefer", 1, ("instruct",), lambda recipe: (recipe.finetune.prefer,), _prefer, uses=("pairs",),
+          data=lambda recipe: getattr(recipe.finetune.prefer, "data", None)),
     Stage("evaluate", 1, ("corpus", "baselines", "pretrain"), lambda recipe: (recipe.evaluate,), _evaluate,
           uses=("classify", "instruct", "prefer")),
 )  # fmt: skip
 
 
 def stages_for(targets: tuple[str, ...] = ()) -> list[Stage]:
-    """All stages in order, or those that `targets` need (what they merely use is left out unless named)."""
+    """All stages in order, or those that `targets` need and use."""
     if not targets:
         return list(STAGES)
     by_name = {stage.name: stage for stage in STAGES}
@@ -181,7 +187,7 @@ def stages_for(targets: tuple[str, ...] = ()) -> list[Stage]:
     def add(name: str) -> None:
         if name not in wanted:
             wanted.add(name)
-            for needed in by_name[name].needs + (by_name[name].uses if name in targets else ()):
+            for needed in by_name[name].needs + by_name[name].uses:
                 add(needed)
 
     for target in targets:

@@ -8,7 +8,8 @@ from pathlib import Path
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Stage, stages_for
 from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
-from tutelage.store.errors import DamagedError
+from tutelage.store.errors import ConfigError, DamagedError
+from tutelage.store.hashing import sha256_file
 
 
 @dataclass(frozen=True)
@@ -23,12 +24,15 @@ class Planned:
 
 
 def inputs_of(stage: Stage, recipe: Recipe, known: dict[str, str]) -> dict[str, str]:
-    """Identities of a stage's inputs; the corpus stage has the content hash of its source."""
+    """Identities of a stage's inputs: of other stages, of the corpus's source, of the user's own file by content."""
     if stage.name == "corpus":
         from tutelage.corpus.stage import source_identity
 
         return {"source": source_identity(recipe.corpus)}
-    return {name: known[name] for name in stage.needs + stage.uses if name in known}
+    inputs = {name: known[name] for name in stage.needs + stage.uses if name in known}
+    if data := stage.data(recipe):
+        inputs["data"] = sha256_file(Path(data))
+    return inputs
 
 
 def look_up(
@@ -41,9 +45,11 @@ def look_up(
     if missing:
         return Planned(stage.name, "skipped", None, f"needs {missing[0]}, which is skipped")
     if stage.why_not and "corpus" in done:
-        reason = stage.why_not(done["corpus"].path)
+        reason = stage.why_not(recipe, done["corpus"].path)
         if reason:
             return Planned(stage.name, "skipped", None, reason)
+    if (data := stage.data(recipe)) and not Path(data).is_file():
+        raise ConfigError(f"finetune.{stage.name}.data: the file {data} does not exist")
     identity = identity_of(stage.name, stage.version, stage.config(recipe), inputs_of(stage, recipe, known))
     try:
         artifact = store.find(stage.name, identity, verify=True)

@@ -10,6 +10,7 @@ from torch import Tensor
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import TrainingConfig
+from tutelage.training.muon import Muon
 
 
 def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -29,15 +30,7 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
             others.append(parameter)
     optimizers: list[torch.optim.Optimizer] = []
     if config.optimizer == "muon" and matrices:
-        optimizers.append(
-            torch.optim.Muon(
-                matrices,
-                lr=config.learning_rate,
-                weight_decay=config.weight_decay,
-                momentum=0.95,
-                adjust_lr_fn="match_rms_adamw",
-            )
-        )
+        optimizers.append(Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay))
         matrices = []
     groups: list[dict[str, Any]] = [
         {"params": matrices + others, "weight_decay": config.weight_decay},
