@@ -113,10 +113,14 @@ class DecoderLM(nn.Module):
             x = block(x, rotary, mask, positions, cache)
         return self.norm(x)
 
+    @property
+    def head_weight(self) -> Tensor:
+        """Weight of the language-model head, [vocab_size, hidden_size]."""
+        return self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
+
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [..., vocab_size], float32, of hidden states [..., hidden_size]."""
-        weight = self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
-        return F.linear(hidden, weight).float()
+        return F.linear(hidden, self.head_weight).float()
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Class logits [..., num_labels], float32, of hidden states [..., hidden_size]."""

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.batch import Batch
-from tutelage.training.objective import Loss, target_nll
+from tutelage.training.objective import Loss, summed_nll
 from tutelage.training.packing import Example, PackedRows, Segment, pack
 
 
@@ -40,13 +40,13 @@ class NextToken:
         self.rows, self.token_bytes, self.eos_id = rows, token_bytes, eos_id
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        nll, wanted = target_nll(model, batch)
+        total, nll, wanted = summed_nll(model, batch)
         targets = batch.targets[wanted]
         text = targets != self.eos_id
-        bits = nll.detach()[text].sum() / math.log(2)
+        bits = nll[text].sum() / math.log(2)
         length = self.token_bytes.to(targets.device)[targets[text]].sum()
         weight = torch.tensor(float(len(targets)), device=nll.device)
-        return Loss(nll.sum(), weight, {"bits_per_byte": (bits, length)})
+        return Loss(total, weight, {"bits_per_byte": (bits, length)})
 
 
 def pack_documents(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> PackedRows:

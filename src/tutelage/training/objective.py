@@ -10,6 +10,7 @@ from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.batch import Batch
+from tutelage.training.cross_entropy import linear_cross_entropy
 from tutelage.training.packing import PackedRows
 
 
@@ -43,3 +44,14 @@ def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
     wanted = batch.weights > 0
     logits = model.logits(hidden[wanted])
     return F.cross_entropy(logits, batch.targets[wanted], reduction="none"), wanted
+
+
+def summed_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+    """Sum (with gradient) and values [n] (without) of the weighted targets' negative log-likelihoods, and their mask.
+
+    For objectives whose loss is that very sum: the logits are never held at once.
+    """
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+    wanted = batch.weights > 0
+    total, nll = linear_cross_entropy(hidden[wanted], model.head_weight, batch.targets[wanted])
+    return total, nll, wanted

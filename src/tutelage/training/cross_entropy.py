@@ -1,0 +1,58 @@
+"""Cross-entropy of the language-model head in chunks: the logits of all positions never exist at once."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+CHUNK_ELEMENTS = 1 << 20  # logits of one chunk: 4 MiB of float32 stay in cache
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """Sum of negative log-likelihoods whose gradient is made in the forward pass, chunk by chunk.
+
+    The gradient of a sum is known up to one factor before backward is called, so nothing has to be kept or
+    computed twice (the idea of Liger-Kernel's fused linear cross-entropy; Hsu et al. 2024, section 3.2).
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+        rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
+        nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
+        grad_hidden = torch.empty_like(hidden) if wanted else None
+        grad_weight = torch.zeros_like(weight) if wanted else None
+        for at in range(0, len(targets), rows):
+            part, target = hidden[at : at + rows], targets[at : at + rows, None]
+            logits = (part @ weight.mT).float()  # [rows, V]
+            top = logits.amax(1, keepdim=True)
+            chosen = logits.gather(1, target)
+            probabilities = logits.sub_(top).exp_()
+            total = probabilities.sum(1, keepdim=True)
+            nll[at : at + rows] = (total.log() + top - chosen).squeeze(1)
+            if grad_hidden is not None and grad_weight is not None:
+                slope = probabilities.div_(total)
+                slope.scatter_add_(1, target, torch.full_like(chosen, -1.0))
+                grad_hidden[at : at + rows] = slope.to(part.dtype) @ weight
+                grad_weight += slope.to(part.dtype).mT @ part
+        if wanted:
+            ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.mark_non_differentiable(nll)
+        return nll.sum(), nll
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        grad_hidden, grad_weight = ctx.saved_tensors
+        return grad_hidden * grads[0], grad_weight * grads[0], None
+
+
+def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of logits hidden @ weight.T against targets.
+
+    hidden [n, d], weight [V, d], targets [n] int64. Returns the differentiable sum (scalar) and the values [n]
+    without gradient, float32. Same as F.cross_entropy(..., reduction="sum") up to rounding.
+    """
+    total, nll = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    return total, nll

@@ -1,0 +1,32 @@
+"""Chunked cross-entropy against the plain one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tutelage.training import cross_entropy
+from tutelage.training.cross_entropy import linear_cross_entropy
+
+
+@pytest.mark.parametrize("chunk", [1, 50, 333, 1 << 20])
+def test_values_and_gradients_equal_the_plain_loss(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "CHUNK_ELEMENTS", chunk)
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(23, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(37, 8, generator=generator, requires_grad=True)
+    targets = torch.randint(0, 37, (23,), generator=generator)
+    total, nll = linear_cross_entropy(hidden, weight, targets)
+    ours = torch.autograd.grad(3 * total, (hidden, weight))
+    plain = F.cross_entropy(hidden @ weight.mT, targets, reduction="none")
+    theirs = torch.autograd.grad(3 * plain.sum(), (hidden, weight))
+    assert torch.allclose(nll, plain, atol=1e-5) and not nll.requires_grad
+    for one, two in zip(ours, theirs, strict=True):
+        assert torch.allclose(one, two, atol=1e-4)
+
+
+def test_no_gradient_is_made_where_none_is_wanted() -> None:
+    with torch.no_grad():
+        total, _ = linear_cross_entropy(torch.randn(4, 8), torch.randn(9, 8), torch.zeros(4, dtype=torch.int64))
+    assert not total.requires_grad
