@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace as dc_replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tutelage.recipe import graph
+from tutelage.recipe import graph, locks
 from tutelage.recipe import plan as planning
-from tutelage.recipe.config import Recipe, load_recipe
+from tutelage.recipe.config import Recipe, load_recipe, setting
 from tutelage.recipe.graph import STAGES, Job, Stage, stages_for
 from tutelage.recipe.lineage import lineage
 from tutelage.recipe.plan import plan
@@ -44,7 +50,7 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             (job.out / "data.txt").write_text(stage.name + str(sorted(job.inputs)))
             return {"figure": 1.0}
 
-        return Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses, data=stage.data)
+        return dc_replace(stage, run=run, why_not=None)
 
     monkeypatch.setattr(graph, "STAGES", tuple(fake(stage) for stage in STAGES))
     return ran
@@ -107,19 +113,18 @@ def test_unwanted_sections_and_what_hangs_on_them_are_skipped(corpus: Path, tmp_
     assert "pretrain" in run.record["chat_model"]
 
 
+def replaced(monkeypatch: pytest.MonkeyPatch, name: str, run: Callable[[Job], dict[str, Any]]) -> None:
+    changed = [dc_replace(stage, run=run) if stage.name == name else stage for stage in graph.STAGES]
+    monkeypatch.setattr(graph, "STAGES", tuple(changed))
+
+
 def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
     def run(job: Job) -> dict[str, Any]:
         (job.out / "half.txt").write_text("half")
         (job.work / "checkpoint").write_text("kept")
         raise error
 
-    changed = [
-        Stage(stage.name, stage.version, stage.needs, stage.settings, run, stage.uses, data=stage.data)
-        if stage.name == name
-        else stage
-        for stage in graph.STAGES
-    ]
-    monkeypatch.setattr(graph, "STAGES", tuple(changed))
+    replaced(monkeypatch, name, run)
 
 
 @pytest.mark.parametrize(
@@ -168,32 +173,181 @@ def test_a_damaged_artifact_is_named_moved_aside_and_made_again(corpus: Path, tm
     assert list((tmp_path / "runs" / "artifacts").glob("damaged-pretrain-*"))
 
 
-def test_two_processes_do_not_make_the_same_artifact(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
-    state = next(state for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs")) if state.stage == "corpus")
-    assert state.identity is not None
-    work = tmp_path / "runs" / "work"
-    work.mkdir(parents=True)
-    code = f"import fcntl,sys,time; f=open({str(work / ('corpus-' + state.identity[:12] + '.lock'))!r},'w'); " \
-           "fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); time.sleep(60)"  # fmt: skip
+@contextlib.contextmanager
+def held(lock: Path) -> Iterator[None]:
+    """Another process holds the lock."""
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    code = f"import fcntl,time; f=open({str(lock)!r},'w'); fcntl.flock(f,fcntl.LOCK_EX); print('held',flush=True); " \
+           "time.sleep(60)"  # fmt: skip
     holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
     try:
         assert holder.stdout is not None and holder.stdout.readline() == "held\n"
-        with pytest.raises(TutelageError, match="another process is making corpus"):
-            run_recipe(recipe(corpus), tmp_path / "runs")
+        yield
     finally:
         holder.kill()
         holder.wait()
+
+
+def test_two_processes_do_not_make_the_same_artifact(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    store = ArtifactStore(tmp_path / "runs")
+    identity = next(state.identity for state in plan(recipe(corpus), store) if state.stage == "corpus")
+    assert identity is not None
+    with (
+        held(tmp_path / "runs" / "work" / f"corpus-{identity[:12]}.lock"),
+        pytest.raises(TutelageError, match="another process is making corpus") as refused,
+    ):
+        run_recipe(recipe(corpus), tmp_path / "runs")
+    assert refused.value.exit_code == 1 and "--out" in str(refused.value.hint) and calls == []
     run_recipe(recipe(corpus), tmp_path / "runs")
     assert calls == ALL
 
 
+def test_two_processes_do_not_run_the_same_recipe(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(locks, "PATIENCE", 0.1)
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    before = (run.path / "run.json").read_bytes()
+    with held(tmp_path / "runs" / "work" / "run-test.lock"):
+        with pytest.raises(TutelageError, match="another process is running the recipe test"):
+            run_recipe(recipe(corpus), tmp_path / "runs")
+        assert (run.path / "run.json").read_bytes() == before  # the other one's record is not touched
+        run_recipe(recipe(corpus, "name=other"), tmp_path / "runs")
+    assert not list((tmp_path / "runs" / "work").glob("*other*"))
+
+
+def test_a_lock_held_briefly_is_waited_for(tmp_path: Path) -> None:
+    with contextlib.ExitStack() as other:
+        other.enter_context(held(tmp_path / "a.lock"))
+        timer = threading.Timer(0.3, other.close)
+        timer.start()
+        with locks.exclusive(tmp_path / "a.lock", "busy", patience=20):
+            pass
+        timer.join()
+
+
 def test_leftovers_of_killed_processes_are_removed(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
-    dead = tmp_path / "runs" / "artifacts" / ".pretrain-abc.999999999.tmp"
-    alive = tmp_path / "runs" / "artifacts" / f".pretrain-abc.{os.getpid()}.tmp"
-    for path in (dead, alive):
+    artifacts = tmp_path / "runs" / "artifacts"
+    dead = [artifacts / ".pretrain-abc.99.tmp", artifacts / ".pretrain-abc.99.old"]
+    alive = artifacts / ".instruct-abc.98.tmp"
+    for path in (*dead, alive):
         path.mkdir(parents=True)
+    with held(tmp_path / "runs" / "work" / "instruct-abc.lock"):
+        run_recipe(recipe(corpus), tmp_path / "runs")
+    assert not any(path.exists() for path in dead) and alive.exists()
+
+
+def test_artifacts_left_without_their_manifest_are_made_again(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    (run.path / run.stage("corpus")["artifact"] / "manifest.json").unlink()
+    calls.clear()
+    assert run_recipe(recipe(corpus), tmp_path / "runs").record["status"] == "done"
+    assert calls == ["corpus"]
+
+
+def test_sigterm_is_an_interruption(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+
+    def terminated(job: Job) -> dict[str, Any]:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(5)
+        return {}
+
+    with monkeypatch.context() as patch:
+        replaced(patch, "tokenizer", terminated)
+        with pytest.raises(Interrupted, match="stopped") as stopped:
+            run_recipe(recipe(corpus), tmp_path / "runs")
+    assert stopped.value.exit_code == 130 and "same command" in str(stopped.value.hint)
+    assert signal.getsignal(signal.SIGTERM) == before
+    record = json.loads((tmp_path / "runs" / "test" / "run.json").read_text())
+    assert record["status"] == "interrupted" and record["stages"][1]["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("error", [
+    RuntimeError("I/O error: No space left on device (os error 28)"),
+    OSError(errno.EDQUOT, "Disk quota exceeded"),
+])  # fmt: skip
+def test_a_full_disk_is_named_whoever_notices_it(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    failing(monkeypatch, "pretrain", error)
+    with pytest.raises(TutelageError, match="the disk is full") as full:
+        run_recipe(recipe(corpus), tmp_path / "runs")
+    assert full.value.exit_code == 1 and "free some space" in str(full.value.hint)
+
+
+def test_a_folder_that_cannot_be_written_is_named(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(TutelageError, match="cannot write to"):
+        run_recipe(recipe(corpus), tmp_path / "file")
+
+
+def test_figures_that_are_not_finite_do_not_lose_the_stage(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    replaced(monkeypatch, "baselines", lambda job: {"perplexity": float("inf"), "share": float("nan")})
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    assert run.stage("baselines")["metrics"]["perplexity"] == "inf"
+    assert json.loads((run.path / "run.json").read_text())["status"] == "done"
+
+
+def test_an_event_cut_short_by_a_kill_takes_no_other_with_it(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    events = run.path / "events.jsonl"
+    events.write_bytes(events.read_bytes() + b'{"event": "st')
     run_recipe(recipe(corpus), tmp_path / "runs")
-    assert not dead.exists() and alive.exists()
+    assert [event["event"] for event in read_events(events)].count("run_start") == 2
+
+
+def test_one_stage_alone_leaves_the_rest_of_the_run_in_its_record(
+    corpus: Path, tmp_path: Path, calls: list[str]
+) -> None:
+    run_recipe(recipe(corpus), tmp_path / "runs")
+    calls.clear()
+    run = run_recipe(recipe(corpus), tmp_path / "runs", targets=("corpus",))
+    assert calls == [] and {stage["status"] for stage in run.record["stages"]} == {"cached"}
+    assert "prefer" in run.record["chat_model"]
+    run = run_recipe(recipe(corpus, "pretrain.training.steps=3"), tmp_path / "runs", targets=("pretrain",))
+    states = {stage["stage"]: stage["status"] for stage in run.record["stages"]}
+    assert calls == ["pretrain"] and states["pretrain"] == "ran" and states["baselines"] == "cached"
+    assert states["instruct"] == states["evaluate"] == "pending" and "pretrain" in run.record["chat_model"]
+
+
+def with_why_not(monkeypatch: pytest.MonkeyPatch, name: str, reason: str | None) -> None:
+    changed = [dc_replace(s, why_not=lambda recipe, corpus: reason) if s.name == name else s for s in graph.STAGES]
+    monkeypatch.setattr(graph, "STAGES", tuple(changed))
+
+
+def test_a_corpus_that_cannot_feed_a_stage_skips_it_and_what_hangs_on_it(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_why_not(monkeypatch, "instruct", "no signatures")
+    store = ArtifactStore(tmp_path / "runs")
+    before = {state.stage: state for state in plan(recipe(corpus), store)}
+    assert {name for name, state in before.items() if state.status == "unknown"} == {"instruct", "pairs", "prefer"}
+    assert before["evaluate"].status == "run" and before["evaluate"].identity is None
+    assert before["instruct"].identity and "corpus" in before["instruct"].why
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    assert calls == ["corpus", "tokenizer", "baselines", "pretrain", "classify", "evaluate"]
+    assert run.stage("instruct")["why"] == "no signatures" and "instruct" in run.stage("prefer")["why"]
+    after = {state.stage: state.status for state in plan(recipe(corpus), store)}
+    assert set(after.values()) == {"cached", "skipped"}
+
+
+def test_what_a_plan_names_is_what_the_run_makes(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with_why_not(monkeypatch, "instruct", None)
+    planned = {state.stage: state.identity for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    made = {stage["stage"]: stage["identity"] for stage in run.record["stages"]}
+    assert planned.pop("evaluate") is None and planned == {name: made[name] for name in planned}
+    assert not (tmp_path / "runs" / "work").exists() or not list((tmp_path / "runs" / "work").iterdir())
 
 
 def test_targets_run_only_what_they_need(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
@@ -242,6 +396,10 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["model.num_heads=5"], "multiple of num_kv_heads"),
         (["seed"], "not of the form key=value"),
         (["name=../x"], "name: string should match"),
+        (["name=work"], "taken by the store"),
+        (["seed=[1"], "not valid YAML"),
+        (["pretrain.training.steps.more=3"], "steps"),
+        (["=3"], "not of the form key=value"),
     ],
 )
 def test_wrong_keys_and_contradictions_are_named(sets: list[str], says: str) -> None:
@@ -255,6 +413,10 @@ def test_wrong_keys_and_contradictions_are_named(sets: list[str], says: str) -> 
         ("seed: 1\nseed: 2\n", "line 2: key 'seed' is given twice"),
         ("seed: [1\n", "line 2"),
         ("- a\n", "must be a mapping"),
+        ("? [a]\n: 1\n", "line 1: a list or mapping is no key"),
+        ("1: 2\n", "line 1: '1' is no key"),
+        ("model: &m {num_layers: 2}\nbaselines: *none\n", "line 2: found undefined alias"),
+        ("seed: !!python/object/apply:os.getcwd []\n", "line 1"),
         ("corpus: {sauce: x}\n", "unknown key 'corpus.sauce'"),
     ],
 )
@@ -264,6 +426,25 @@ def test_malformed_recipe_files_are_named(tmp_path: Path, text: str, says: str) 
         load_recipe(tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match="does not exist"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_recipe_files_may_share_settings_by_anchors(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_text(
+        "pretrain: {training: &t {batch_rows: 4, steps: 7}}\nfinetune: {instruct: {training: {<<: *t, steps: 9}}}\n"
+    )
+    wanted = load_recipe(tmp_path / "r.yaml").finetune.instruct
+    assert wanted is not None and (wanted.training.batch_rows, wanted.training.steps) == (4, 9)
+
+
+@pytest.mark.parametrize("text", ["2024", "no", "a: b", "x #y", "null", "hf:a/b:train", 'say "é"'])
+def test_text_given_as_an_option_is_taken_to_the_letter(text: str) -> None:
+    assert load_recipe(None, [setting("corpus.source", text)]).corpus.source == text
+
+
+def test_sections_given_as_null_can_be_given_back() -> None:
+    changed = load_recipe(None, ["finetune.prefer=null", "finetune.prefer.beta=0.2"])
+    assert changed.finetune.prefer is not None and changed.finetune.prefer.beta == 0.2
+    assert load_recipe(None, ["finetune.classify=null"]).finetune.classify is None
 
 
 def test_partial_sections_keep_their_defaults() -> None:

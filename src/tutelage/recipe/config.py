@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -17,6 +18,8 @@ from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError
 from tutelage.tokenizer.config import TokenizerConfig
+
+RESERVED = ("artifacts", "work", "latest")  # names the store itself uses beside the run folders
 
 
 class Recipe(Config):
@@ -34,6 +37,8 @@ class Recipe(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if self.name in RESERVED:
+            raise ValueError(f"name {self.name!r} is taken by the store itself; choose another")
         context, positions = self.pretrain.context_length, self.model.max_position_embeddings
         if positions < context:
             raise ValueError(
@@ -74,7 +79,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
-        raise ConfigError(f"recipe {path}{where}: {getattr(error, 'problem', None) or error}") from None
+        raise ConfigError(f"recipe {path}{where}: {_problem(error)}") from None
     if data is None:
         return {}
     if not isinstance(data, dict):
@@ -91,7 +96,7 @@ def override(data: dict[str, Any], item: str) -> None:
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise ConfigError(f"--set {item!r}: the value is not valid YAML ({error})") from None
+        raise ConfigError(f"--set {item!r}: the value is not valid YAML ({_problem(error)})") from None
     for part in parts[:-1]:
         inner = data.get(part)
         if not isinstance(inner, dict):
@@ -100,14 +105,27 @@ def override(data: dict[str, Any], item: str) -> None:
     data[parts[-1]] = value
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key given twice is an error instead of a silent loss."""
+def setting(key: str, value: str) -> str:
+    """An override that sets `key` to exactly this text, whatever YAML would read in it (`2024`, `no`, `a: b`)."""
+    return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+
+def _problem(error: yaml.YAMLError) -> str:
+    """What is wrong, on one line."""
+    return " ".join(str(getattr(error, "problem", None) or error).split())
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Safe YAML in which a key given twice, or one that is no text, is an error instead of a silent loss."""
+
+    def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
         seen = set()
-        for key_node, _ in node.value:
-            key = self.construct_object(key_node, deep=True)  # type: ignore[no-untyped-call]
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
+        for key, _ in node.value:
+            if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
+                shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
+                raise yaml.composer.ComposerError(None, None, f"{shown} is no key; keys are words", key.start_mark)
+            if key.value in seen:
+                raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
+            seen.add(key.value)
+        return node

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.store.artifacts import MANIFEST, Artifact, open_artifact
-from tutelage.store.errors import InputError
+from tutelage.store.errors import DamagedError, InputError
 
 
 @dataclass
@@ -34,8 +34,11 @@ class Ancestor:
 def lineage(path: Path) -> Ancestor:
     """The tree of what `path` (an artifact directory, or a run folder: its last stage) was made of."""
     if (path / "run.json").exists():
-        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        made = [stage for stage in record["stages"] if stage.get("artifact")]
+        try:
+            record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+            made = [stage for stage in record["stages"] if stage.get("artifact")]
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise DamagedError(f"{path / 'run.json'} is damaged", hint="run its recipe again") from None
         if not made:
             raise InputError(f"run {path} has made nothing yet")
         path = path / made[-1]["artifact"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage.recipe.config import Recipe
@@ -14,7 +14,11 @@ from tutelage.store.hashing import sha256_file
 
 @dataclass(frozen=True)
 class Planned:
-    """One stage of a plan. status: `cached`, `run`, `skipped` or `damaged`; `why` explains all but `cached`."""
+    """One stage of a plan.
+
+    status: `cached`, `run`, `skipped`, `damaged` (made again) or `unknown` (only the corpus, once made, can tell
+    whether it runs or is skipped); `why` explains. identity: None where it does not run, or hangs on an unknown one.
+    """
 
     stage: str
     status: str
@@ -57,8 +61,14 @@ def look_up(
         return Planned(stage.name, "damaged", identity, str(error))
     if artifact:
         return Planned(stage.name, "cached", identity, artifact=artifact)
+    if stage.why_not and "corpus" not in done:
+        return Planned(stage.name, "unknown", identity, "runs if the corpus turns out to have what it needs")
     work = store.work(stage.name, identity)
     return Planned(stage.name, "run", identity, "goes on from its checkpoint" if any_work(work) else "")
+
+
+def _first_unknown(names: tuple[str, ...], status_of: dict[str, str]) -> str | None:
+    return next((name for name in names if status_of.get(name) == "unknown"), None)
 
 
 def any_work(work: Path) -> bool:
@@ -66,12 +76,17 @@ def any_work(work: Path) -> bool:
 
 
 def plan(recipe: Recipe, store: ArtifactStore, targets: tuple[str, ...] = ()) -> list[Planned]:
-    """Every stage with its status, without running anything."""
+    """Every stage with its status, without running anything. Raises ConfigError for input that is not there."""
     planned: list[Planned] = []
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
     for stage in stages_for(targets):
         state = look_up(stage, recipe, store, known, done)
+        status_of = {earlier.stage: earlier.status for earlier in planned}
+        if state.status == "run" and (doubt := _first_unknown(stage.needs, status_of)):
+            state = replace(state, status="unknown", why=f"runs if {doubt} does")
+        elif state.status == "run" and (doubt := _first_unknown(stage.uses, status_of)):
+            state = replace(state, identity=None, why=f"takes {doubt} in if it runs")
         planned.append(state)
         if state.identity:
             known[stage.name] = state.identity

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
-import shutil
+import signal
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ import yaml
 
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Job, Stage, stages_for
-from tutelage.recipe.plan import Planned, inputs_of, look_up
+from tutelage.recipe.locks import exclusive, remove_leftovers
+from tutelage.recipe.plan import inputs_of, look_up
 from tutelage.store.artifacts import Artifact, ArtifactStore
-from tutelage.store.errors import Interrupted, TutelageError
-from tutelage.store.events import EventLog, Listener
+from tutelage.store.errors import DamagedError, Interrupted, TutelageError
+from tutelage.store.events import EventLog, Listener, plain
 from tutelage.store.files import write_atomic, write_json
 
 CHAT_STAGES = ("prefer", "instruct", "pretrain")  # the first one there is is what one talks to
@@ -54,146 +55,205 @@ def run_recipe(
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come
     from the cache; an interrupted one goes on from its checkpoint. A damaged artifact is named, moved aside and
-    made again. Raises what a stage raises, after the failure is written into run.json.
+    made again. Raises what a stage raises, after the failure is written into run.json; Interrupted after Ctrl-C or
+    SIGTERM; TutelageError if the disk is full or another process is running this recipe here.
     """
-    stages = stages_for(targets)
     path = root / recipe.name
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        _remove_leftovers(root)
-        write_atomic(path / "recipe.yaml", yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
-        write_atomic(root / "latest", recipe.name + "\n")
-    except OSError as error:
-        raise TutelageError(f"cannot write to {root}: {error.strerror}", hint="choose another with --out") from None
-    run = Run(
-        path,
-        {
+    busy = f"another process is running the recipe {recipe.name} in {root}"
+    with contextlib.ExitStack() as held:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            held.enter_context(exclusive(root / "work" / f"run-{recipe.name}.lock", busy))
+            remove_leftovers(root)
+            write_atomic(path / "recipe.yaml", yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
+            write_atomic(root / "latest", recipe.name + "\n")
+            _end_last_line(path / "events.jsonl")
+        except OSError as error:
+            raise TutelageError(
+                f"cannot write to {root}: {error.strerror}", hint="choose another folder with --out"
+            ) from None
+        record = {
             "recipe": recipe.name,
             "status": "running",
             "seed": recipe.seed,
-            "stages": [{"stage": stage.name, "status": "pending"} for stage in stages],
+            "stages": [{"stage": stage.name, "status": "pending"} for stage in stages_for()],
             "forecast": forecast or {},
             "chat_model": None,
             "started": round(time.time(), 3),
             "ended": None,
-        },
-    )
-    run.save()
-    log = EventLog(path / "events.jsonl", listeners)
-    log.emit("run_start", recipe=recipe.name, stages=[stage.name for stage in stages], forecast=forecast or {})
-    status = "failed"
-    try:
-        _run_stages(recipe, stages, ArtifactStore(root), run, log)
-        status = "done"
-    except (KeyboardInterrupt, Interrupted) as error:
-        status = "interrupted"
-        if isinstance(error, Interrupted):
+        }
+        run = Run(path, record)
+        log = EventLog(path / "events.jsonl", listeners)
+        status = "failed"
+        try:
+            with _sigterm_interrupts():
+                _run_stages(recipe, targets, ArtifactStore(root), run, log)
+            status = "done"
+        except (KeyboardInterrupt, Interrupted) as error:
+            status = "interrupted"
+            if isinstance(error, Interrupted):
+                raise
+            raise Interrupted("stopped; finished stages are kept", hint="run the same command again to go on") from None
+        except Exception as error:
+            if _disk_is_full(error):
+                what = getattr(error, "filename", None) or root
+                raise TutelageError(
+                    f"the disk is full: {what}", hint="free some space and run again; finished stages are kept"
+                ) from error
             raise
-        raise Interrupted("stopped", hint="run the same command again to go on") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise TutelageError(
-                f"the disk is full: {error.filename or root}", hint="free some space; finished stages are kept"
-            ) from None
-        raise
-    finally:
-        run.record |= {"status": status, "ended": round(time.time(), 3)}
-        with contextlib.suppress(OSError):  # a full disk must not hide the first error
-            run.save()
-            log.emit("run_end", recipe=recipe.name, status=status)
+        finally:
+            run.record |= {"status": status, "ended": round(time.time(), 3)}
+            with contextlib.suppress(OSError):  # a full disk must not hide the first error
+                run.save()
+                log.emit("run_end", recipe=recipe.name, status=status)
     return run
 
 
-def _run_stages(recipe: Recipe, stages: list[Stage], store: ArtifactStore, run: Run, log: EventLog) -> None:
+def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, run: Run, log: EventLog) -> None:
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
-    for number, stage in enumerate(stages):
-        stage_log = log.for_stage(stage.name)
-        begin = time.monotonic()
-        stage_log.emit("stage_start")
-        planned = look_up(stage, recipe, store, known, done)
-        record: dict[str, Any] = {"stage": stage.name, "status": planned.status, "identity": planned.identity}
-        if planned.status == "skipped":
-            record["why"] = planned.why
-        else:
-            assert planned.identity is not None
+    wanted = [stage.name for stage in stages_for(targets)]
+    run.save()
+    log.emit("run_start", recipe=recipe.name, stages=wanted, forecast=run.record["forecast"])
+    for number, stage in enumerate(stages_for()):
+        if stage.name in wanted:
+            stage_log = log.for_stage(stage.name)
+            stage_log.emit("stage_start")
+            begin = time.monotonic()
+            record: dict[str, Any] = {"stage": stage.name}
             try:
-                artifact, record["status"] = _make(recipe, stage, planned, store, known, done, stage_log)
+                record |= _do(recipe, stage, store, run, known, done, stage_log)
             except BaseException as error:
                 failed = "interrupted" if isinstance(error, (KeyboardInterrupt, Interrupted)) else "failed"
                 run.record["stages"][number] = {**record, "status": failed, "why": str(error) or failed}
                 with contextlib.suppress(OSError):
                     stage_log.emit("stage_end", status=failed, why=str(error) or failed)
                 raise
-            known[stage.name], done[stage.name] = planned.identity, artifact
-            record |= {
-                "artifact": os.path.relpath(artifact.path, run.path),
-                "seconds": artifact.manifest["seconds"],
-                "peak_memory_mb": artifact.manifest["metrics"].get("peak_memory_mb"),
-                "metrics": artifact.metrics,
-            }
+            stage_log.emit("stage_end", **{**record, "seconds": round(time.monotonic() - begin, 3)})
+        else:
+            # Not asked for now, but what is there of it still belongs to this run.
+            record = _there_already(recipe, stage, store, run, known, done)
         run.record["stages"][number] = record
         chat = next((done[name] for name in CHAT_STAGES if name in done), None)
         run.record["chat_model"] = os.path.relpath(chat.path, run.path) if chat else None
         run.save()
-        stage_log.emit("stage_end", **{**record, "seconds": round(time.monotonic() - begin, 3)})
+
+
+def _do(
+    recipe: Recipe,
+    stage: Stage,
+    store: ArtifactStore,
+    run: Run,
+    known: dict[str, str],
+    done: dict[str, Artifact],
+    log: EventLog,
+) -> dict[str, Any]:
+    """Have the stage's artifact, from the cache or made now, and enter it into `known` and `done`."""
+    planned = look_up(stage, recipe, store, known, done)
+    if planned.identity is None:
+        return {"status": "skipped", "identity": None, "why": planned.why}
+    artifact, status = planned.artifact, "cached"
+    if artifact is None:
+        artifact, status = _make(recipe, stage, planned.identity, store, known, done, log)
+    known[stage.name], done[stage.name] = planned.identity, artifact
+    return {"status": status, **_entry(artifact, run)}
+
+
+def _there_already(
+    recipe: Recipe, stage: Stage, store: ArtifactStore, run: Run, known: dict[str, str], done: dict[str, Artifact]
+) -> dict[str, Any]:
+    try:
+        planned = look_up(stage, recipe, store, known, done)
+    except TutelageError:  # its own input is wrong or gone; no matter for what was asked
+        return {"stage": stage.name, "status": "pending"}
+    if planned.artifact is None:
+        return {"stage": stage.name, "status": "pending", "identity": planned.identity}
+    known[stage.name], done[stage.name] = planned.artifact.identity, planned.artifact
+    return {"stage": stage.name, "status": "cached", **_entry(planned.artifact, run)}
+
+
+def _entry(artifact: Artifact, run: Run) -> dict[str, Any]:
+    """What run.json says of an artifact."""
+    return {
+        "identity": artifact.identity,
+        "artifact": os.path.relpath(artifact.path, run.path),
+        "seconds": artifact.manifest["seconds"],
+        "peak_memory_mb": artifact.metrics.get("peak_memory_mb"),
+        "metrics": artifact.metrics,
+    }
 
 
 def _make(
     recipe: Recipe,
     stage: Stage,
-    planned: Planned,
+    identity: str,
     store: ArtifactStore,
     known: dict[str, str],
     done: dict[str, Artifact],
     log: EventLog,
 ) -> tuple[Artifact, str]:
-    """The stage's artifact, from the cache or made now, and which of the two."""
-    if planned.artifact:
-        return planned.artifact, "cached"
-    assert planned.identity is not None
-    with _lock(store, stage.name, planned.identity):
-        # Another process may have finished it while this one waited to look.
-        if planned.status == "damaged":
-            path = store.path(stage.name, planned.identity)
-            aside = path.with_name(f"damaged-{path.name}-{int(time.time())}")
-            path.rename(aside)
-            log.warn(f"{planned.why}; moved to {aside.name} and made again")
-        elif found := store.find(stage.name, planned.identity, verify=True):
-            return found, "cached"
-        inputs = {name: done[name].path if name in done else None for name in stage.needs + stage.uses}
+    """The stage's artifact made now, or found if another process made it in the meantime; and which of the two."""
+    name = f"{stage.name}-{identity[:12]}"
+    with exclusive(store.root / "work" / f"{name}.lock", f"another process is making {name} in {store.root}"):
+        try:
+            if found := store.find(stage.name, identity, verify=True):
+                return found, "cached"
+        except DamagedError as error:
+            aside = _move_aside(store.path(stage.name, identity))
+            log.warn(f"{error.message}; moved to {aside.name} and made again")
+        inputs = {need: done[need].path if need in done else None for need in stage.needs + stage.uses}
 
         def fill(out: Path, work: Path) -> dict[str, Any]:
             from tutelage.store.device import peak_memory_mb, reset_peak_memory
 
             reset_peak_memory()
             metrics = stage.run(Job(recipe, inputs, out, work, log))
-            return {**metrics, "peak_memory_mb": peak_memory_mb()}
+            return dict(plain({**metrics, "peak_memory_mb": peak_memory_mb()}))
 
         config, identities = stage.config(recipe), inputs_of(stage, recipe, known)
         return store.write(stage.name, stage.version, config, identities, fill), "ran"
 
 
+def _move_aside(path: Path) -> Path:
+    number = 1
+    while (aside := path.with_name(f"damaged-{path.name}-{number}")).exists():
+        number += 1
+    return path.rename(aside)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Also where a library in another language says so in its own words."""
+    if isinstance(error, TutelageError):
+        return False
+    number = error.errno if isinstance(error, OSError) else None
+    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+
+
+def _end_last_line(path: Path) -> None:
+    """A kill may have cut the last event short; the next one must not be lost with it."""
+    if not path.exists() or path.stat().st_size == 0:
+        return
+    with path.open("rb+") as file:
+        file.seek(-1, os.SEEK_END)
+        if file.read(1) != b"\n":
+            file.write(b"\n")
+
+
 @contextlib.contextmanager
-def _lock(store: ArtifactStore, stage: str, identity: str) -> Iterator[None]:
-    """Only one process makes an artifact; a second one is told so. The lock dies with its process."""
-    path = store.root / "work" / f"{stage}-{identity[:12]}.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise TutelageError(
-                f"another process is making {stage}-{identity[:12]} in {store.root}",
-                hint="wait for it to end, or use another folder with --out",
-            ) from None
+def _sigterm_interrupts() -> Iterator[None]:
+    """Within, SIGTERM (a scheduler's end of time, `kill`) is what Ctrl-C is. Training does better: it ends its step."""
+    if threading.current_thread() is not threading.main_thread():
         yield
-    path.unlink(missing_ok=True)
+        return
+    here = os.getpid()
 
+    def handle(number: int, frame: Any) -> None:
+        if os.getpid() != here:  # a forked worker simply ends
+            os._exit(128 + number)
+        raise KeyboardInterrupt
 
-def _remove_leftovers(root: Path) -> None:
-    """Half-written directories of processes that were killed: `.NAME.PID.tmp`."""
-    for path in (root / "artifacts").glob(".*.*.tmp"):
-        process = path.name.split(".")[-2]
-        if process.isdigit() and not Path(f"/proc/{process}").exists():
-            shutil.rmtree(path, ignore_errors=True)
+    old = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, old)
