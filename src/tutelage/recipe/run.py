@@ -49,12 +49,14 @@ def run_recipe(
     listeners: tuple[Listener, ...] = (),
     targets: tuple[str, ...] = (),
     forecast: dict[str, float] | None = None,
+    advice: tuple[str, ...] = (),
 ) -> Run:
     """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come
     from the cache; an interrupted one goes on from its checkpoint. A damaged artifact is named, moved aside and
-    made again. Raises what a stage raises, after the failure is written into run.json.
+    made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
+    failure is written into run.json.
     """
     stages = stages_for(targets)
     path = root / recipe.name
@@ -81,6 +83,8 @@ def run_recipe(
     run.save()
     log = EventLog(path / "events.jsonl", listeners)
     log.emit("run_start", recipe=recipe.name, stages=[stage.name for stage in stages], forecast=forecast or {})
+    for message in advice:
+        log.warn(message)
     status = "failed"
     try:
         _run_stages(recipe, stages, ArtifactStore(root), run, log)
