@@ -94,11 +94,11 @@ def run_recipe(
         if isinstance(error, Interrupted):
             raise
         raise Interrupted("stopped", hint="run the same command again to go on") from None
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except Exception as error:
+        if _disk_is_full(error):
             raise TutelageError(
-                f"the disk is full: {error.filename or root}", hint="free some space; finished stages are kept"
-            ) from None
+                f"the disk of {root} is full", hint="free some space and run again; finished stages are kept"
+            ) from error
         raise
     finally:
         run.record |= {"status": status, "ended": round(time.time(), 3)}
@@ -193,6 +193,12 @@ def _lock(store: ArtifactStore, stage: str, identity: str) -> Iterator[None]:
             ) from None
         yield
     path.unlink(missing_ok=True)
+
+
+def _disk_is_full(error: Exception) -> bool:
+    """Libraries wrap the system's error in their own; its words remain."""
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    return full or "No space left on device" in str(error)
 
 
 def _remove_leftovers(root: Path) -> None:
