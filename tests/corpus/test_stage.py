@@ -15,7 +15,7 @@ from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import near_clusters
 from tutelage.corpus.document import COLUMNS, read_documents
 from tutelage.corpus.python_docs import PythonFile
-from tutelage.corpus.split import is_leaked, leaked
+from tutelage.corpus.split import leaked
 from tutelage.corpus.stage import build_corpus, source_identity
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
@@ -73,7 +73,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def build(out: Path, workers: int = 1, seed: int = 1, **settings: Any) -> dict[str, Any]:
-    return build_corpus(CorpusConfig(**settings), out, EventLog(), seed, workers)
+    # The made-up sentences share most of their words.
+    return build_corpus(CorpusConfig(**{"max_overlap": 0.5, **settings}), out, EventLog(), seed, workers)
 
 
 def test_same_files_whatever_the_workers(source: Path, tmp_path: Path) -> None:
@@ -123,7 +124,7 @@ def test_no_duplicates_stand_on_either_side_or_across(source: Path, tmp_path: Pa
     train, heldout = read_documents(tmp_path / "train.parquet"), read_documents(tmp_path / "heldout.parquet")
     texts = [document.text for document in train + heldout]
     assert heldout and near_clusters(texts, 0.7).tolist() == list(range(len(texts)))
-    assert not any(map(is_leaked, leaked(train, heldout)))
+    assert max(leaked(train, heldout)) <= 0.5
 
 
 def test_selection_measures_each_level(source: Path, tmp_path: Path) -> None:

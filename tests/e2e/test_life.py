@@ -147,8 +147,10 @@ def test_the_model_is_used_every_way(straight: Path, tmp_path: Path) -> None:
 def test_transformers_loads_the_export_with_equal_logits(straight: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="parity needs the dev extra")
     for stage in ("pretrain", "classify", "instruct", "prefer"):
-        model = straight / "miniature" / next(
-            entry["artifact"] for entry in record(straight)["stages"] if entry["stage"] == stage
+        model = (
+            straight
+            / "miniature"
+            / next(entry["artifact"] for entry in record(straight)["stages"] if entry["stage"] == stage)
         )
         exported = json.loads(tutelage("export", str(tmp_path / stage), "--model", str(model), "--json").stdout)
         assert exported["parity"]["passed"] is True and exported["parity"]["max_difference"] < 1e-4

@@ -61,7 +61,7 @@ class FakeModel:
             assert [message.role for message in conversation] == ["user"]
             verb, subject = conversation[0].content.split()[-1].split("(")[0].split("_")
             end = "" if self.style == "no period" and len(subject) > 4 else "."
-            made.append(Generation(f" {VERBS[verb]} the {subject}{end}\n", "stop"))
+            made.append(Generation(f" {VERBS[verb]} the {subject} once more{end}\n", "stop"))
         return made
 
     def classify(self, texts: list[str]) -> list[dict[str, float]]:
@@ -92,7 +92,7 @@ def _instructions(start: int, stop: int) -> list[dict[str, Any]]:
         {
             "id": f"{verb}{subject}",
             "prompt": f"Describe {verb}_{subject}(x)",
-            "response": f"{VERBS[verb]} the {subject}.",
+            "response": f"{VERBS[verb]} the {subject} once more.",
             "name": f"{verb}_{subject}",
             "signature": f"{verb}_{subject}(x)",
         }

@@ -134,8 +134,8 @@ def test_unigram_finds_the_words_and_keeps_the_alphabet() -> None:
 def test_small_text_gives_fewer_tokens_and_says_so() -> None:
     events: list[dict[str, object]] = []
     tok = train(TokenizerConfig(), ["hello hello"], EventLog(listeners=(events.append,)))
-    assert tok.vocab_size < 4096
-    assert any(event["event"] == "warning" and "4096 were asked" in str(event["message"]) for event in events)
+    assert tok.vocab_size < 2048
+    assert any(event["event"] == "warning" and "2048 were asked" in str(event["message"]) for event in events)
 
 
 @pytest.mark.parametrize("method", SIZES)

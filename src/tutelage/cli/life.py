@@ -135,10 +135,14 @@ def raise_model(recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, .
 
     console = Console(stderr=as_json)
     outlook = look_ahead(recipe, root, targets)
-    show.advice(console, outlook.advice)
+    advice = tuple(
+        f"{item.message} ({item.source})" + (f"; {item.fix}" if item.fix else "")
+        for item in outlook.advice
+        if item.level in ("warning", "error")
+    )
     with Progress(console, [state.stage for state in outlook.planned], outlook.forecast) as progress:
         try:
-            finished = run_recipe(recipe, root, (progress,), targets, outlook.forecast)
+            finished = run_recipe(recipe, root, (progress,), targets, outlook.forecast, advice)
         finally:
             path = root / recipe.name
             report = write_report(path) if not targets and (path / "run.json").exists() else None

@@ -58,7 +58,7 @@ class Progress:
             self._plain_line()
         elif kind in ("note", "warning"):
             style = "[yellow]warning[/] " if kind == "warning" else "[dim]note[/] "
-            self.console.print(f"  {style}{escape(event['message'])}", highlight=False)
+            self.console.print(f"  {style}{escape(event['message'])}", highlight=False, soft_wrap=True)
 
     def _advance(self, what: str, done: float, total: float) -> None:
         if what != self.what:
@@ -87,7 +87,9 @@ class Progress:
         took = "from the cache" if status == "cached" else seconds(event.get("seconds")) if status == "ran" else status
         detail = event.get("why") or headline(event["stage"], event.get("metrics") or {})
         self.console.print(
-            f"{mark} [bold]{event['stage']:<10}[/] {took:<14} [dim]{escape(detail or '')}[/]", highlight=False
+            f"{mark} [bold]{event['stage']:<10}[/] {took:<14} [dim]{escape(detail or '')}[/]",
+            highlight=False,
+            soft_wrap=True,
         )
         self.stage = ""
 

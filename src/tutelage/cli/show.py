@@ -19,13 +19,14 @@ from tutelage.recipe.run import Run
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
 HEADLINES = {
-    "corpus": ("documents", "train_documents", "heldout_documents"),
+    "corpus": ("train_documents", "heldout_documents", "bytes"),
     "tokenizer": ("vocab_size", "bytes_per_token"),
+    "baselines": ("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
     "pretrain": ("parameters", "tokens_seen", "heldout_bits_per_byte"),
-    "classify": ("train_examples", "heldout_accuracy", "accuracy"),
-    "instruct": ("train_examples", "heldout_loss"),
-    "pairs": ("pairs", "train_pairs"),
-    "prefer": ("heldout_accuracy_before", "heldout_accuracy_after", "reward_accuracy_before", "reward_accuracy_after"),
+    "classify": ("train_texts", "heldout_accuracy"),
+    "instruct": ("pairs", "heldout_loss"),
+    "pairs": ("prompts", "pairs"),
+    "prefer": ("pairs", "heldout_reward_accuracy"),
 }
 
 
@@ -54,7 +55,11 @@ def headline(stage: str, metrics: dict[str, Any]) -> str:
 def advice(console: Console, items: Sequence[Any], least: str = "warning") -> None:
     for item in items:
         if item.level in ("error", least) or least == "note":
-            console.print(f"[yellow]advice[/] {escape(item.message)} [dim]({escape(item.source)})[/]", highlight=False)
+            console.print(
+                f"[yellow]advice[/] {escape(item.message)} [dim]({escape(item.source)})[/]",
+                highlight=False,
+                soft_wrap=True,
+            )
             if item.fix:
                 console.print(f"       [dim]{escape(item.fix)}[/]", highlight=False)
 

@@ -30,6 +30,8 @@ class CorpusConfig(Config):
     """Share of the documents that is never trained on."""
     near_duplicate_threshold: float = Field(default=0.7, ge=0.1, le=1.0)
     """Documents whose sets of word n-grams have at least this Jaccard similarity count as one."""
+    max_overlap: float = Field(default=0.1, ge=0.0, le=1.0)
+    """A held-out document goes if a larger share of it (word 8-grams, or whole sentences) stands in training ones."""
     max_documents: int = Field(default=0, ge=0)
     """Take at most this many documents from the source, chosen by hash; 0 takes all."""
     exclude_tests: bool = True

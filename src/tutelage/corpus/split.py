@@ -10,7 +10,6 @@ from tutelage.corpus.sentences import split_sentences, words_of
 from tutelage.store.hashing import sha256_text
 
 _GRAM = 8
-_LEAKED = 0.5
 
 
 def split(documents: list[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
@@ -46,11 +45,6 @@ def leaked(train: list[Document], heldout: list[Document]) -> list[float]:
         copied = sum(count for sentence, count in counted if sentence in sentences)
         shares.append(max(float(by_gram), copied / max(words, 1)))
     return shares
-
-
-def is_leaked(share: float) -> bool:
-    """Whether a held-out document is mostly a copy of training text."""
-    return share > _LEAKED
 
 
 def _sentences(text: str) -> list[tuple[str, int]]:

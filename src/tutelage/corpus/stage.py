@@ -19,7 +19,7 @@ from tutelage.corpus.parallel import ordered_map, pool
 from tutelage.corpus.prose import RULES, Prose, reduce_to_prose
 from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
 from tutelage.corpus.readers import InputFile, Reading, hub_identity, input_files, read_file, read_hub
-from tutelage.corpus.split import is_leaked, leaked, split
+from tutelage.corpus.split import leaked, split
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
@@ -76,7 +76,7 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
 
         log.progress("duplicates and leaks", 2, 3, "steps")
         train, heldout = split(documents, config.heldout, seed)
-        heldout = _without_leaks(train, heldout, documents, steps)
+        heldout = _without_leaks(train, heldout, documents, steps, config)
         log.progress("duplicates and leaks", 3, 3, "steps")
         if not heldout:
             log.warn("no document is held out: the corpus is too small, or repeats itself too much")
@@ -289,16 +289,19 @@ def _without_duplicates(
 
 
 def _without_leaks(
-    train: list[Document], heldout: list[Document], documents: list[Document], steps: list[Step]
+    train: list[Document], heldout: list[Document], documents: list[Document], steps: list[Step], config: CorpusConfig
 ) -> list[Document]:
     shares = leaked(train, heldout)
-    kept = [document for document, share in zip(heldout, shares, strict=True) if not is_leaked(share)]
+    kept = [document for document, share in zip(heldout, shares, strict=True) if share <= config.max_overlap]
     gone = [
         Removal(document, "stands in training text")
         for document, share in zip(heldout, shares, strict=True)
-        if is_leaked(share)
+        if share > config.max_overlap
     ]
-    what = "Held-out documents go if more than half (8-grams or whole sentences) stands in training ones."
+    what = (
+        f"Held-out documents go if more than {config.max_overlap:.0%} of them (word 8-grams, or words in whole "
+        "sentences) stands in training ones: what is copied measures memory, not learning."
+    )
     steps.append(make_step("leaks", what, documents, train + kept, gone))
     return kept
 

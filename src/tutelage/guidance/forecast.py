@@ -14,15 +14,15 @@ Plain = Mapping[str, Any]
 # torch 2.13, the default recipe. Model stages scale with the GEMM rate of the machine at hand; the others are
 # taken as they are.
 CALIBRATION: dict[str, float] = {
-    "train_efficiency": 0.60,  # share of the GEMM rate that a training step reaches
+    "train_efficiency": 0.36,  # share of the GEMM rate that a training step reaches
     "score_efficiency": 0.50,  # the same for scoring text
     "decode_efficiency": 0.08,  # the same for generating token by token in batches
     "model_stage_overhead": 3.0,  # s: reading, tokenizing, packing, saving
-    "source_megabytes": 17.0,  # MB of the embedded source, where the size is not known
-    "corpus_seconds_per_megabyte": 3.5,
-    "kept_share": 0.30,  # bytes of a source that are left to train on
-    "tokenizer_seconds_per_megabyte": 1.5,
-    "baselines_seconds_per_megabyte": 6.0,
+    "source_megabytes": 20.0,  # MB of the embedded source, where the size is not known
+    "corpus_seconds_per_megabyte": 1.8,
+    "kept_share": 0.34,  # bytes of a source that are left to train on
+    "tokenizer_seconds_per_megabyte": 0.3,
+    "baselines_seconds_per_megabyte": 2.0,
     "bytes_per_token": 3.8,
     "labels": 8.0,
     "example_tokens": 60.0,  # prompt and one-line answer
@@ -193,7 +193,7 @@ def model_of(recipe: Plain) -> ModelConfig:
     """The recipe's model with its tokenizer's vocabulary (rounded up to 64, as an embedding is)."""
     plain = dict(recipe.get("model") or {})
     if not plain.get("vocab_size"):
-        plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 4096)) // 64) * 64
+        plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 2048)) // 64) * 64
     return ModelConfig.parse(plain, "model")
 
 

@@ -185,7 +185,7 @@ def smaller_vocabulary(f: Facts) -> int:
     """The power of two that brings the embedding to about a quarter of the model."""
     rest = f["model.block_parameters"] / 3
     width = f["model.parameters_by_part"]["embedding"] / max(
-        1, f.get("model.vocab_size") or f.get("tokenizer.vocab_size", 4096)
+        1, f.get("model.vocab_size") or f.get("tokenizer.vocab_size", 2048)
     )
     return max(512, int(2 ** math.floor(math.log2(max(512.0, rest / width)))))
 

@@ -13,12 +13,12 @@ class PretrainConfig(Config):
 
     context_length: int = Field(256, ge=8)
     training: TrainingConfig = TrainingConfig(
-        steps=900,
-        batch_rows=16,
+        steps=2000,
+        batch_rows=6,
         optimizer="muon",
-        learning_rate=4e-3,
+        learning_rate=6e-3,
         schedule="linear",
         warmup_steps=30,
         final_fraction=0.02,
-        validate_every=150,
+        validate_every=200,
     )

@@ -50,13 +50,15 @@ def run_recipe(
     listeners: tuple[Listener, ...] = (),
     targets: tuple[str, ...] = (),
     forecast: dict[str, float] | None = None,
+    advice: tuple[str, ...] = (),
 ) -> Run:
     """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come
     from the cache; an interrupted one goes on from its checkpoint. A damaged artifact is named, moved aside and
-    made again. Raises what a stage raises, after the failure is written into run.json; Interrupted after Ctrl-C or
-    SIGTERM; TutelageError if the disk is full or another process is running this recipe here.
+    made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
+    failure is written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or
+    another process is running this recipe here.
     """
     path = root / recipe.name
     busy = f"another process is running the recipe {recipe.name} in {root}"
@@ -86,6 +88,11 @@ def run_recipe(
         log = EventLog(path / "events.jsonl", listeners)
         status = "failed"
         try:
+            run.save()
+            wanted = [stage.name for stage in stages_for(targets)]
+            log.emit("run_start", recipe=recipe.name, stages=wanted, forecast=forecast or {})
+            for message in advice:
+                log.warn(message)
             with _sigterm_interrupts():
                 _run_stages(recipe, targets, ArtifactStore(root), run, log)
             status = "done"
@@ -96,9 +103,8 @@ def run_recipe(
             raise Interrupted("stopped; finished stages are kept", hint="run the same command again to go on") from None
         except Exception as error:
             if _disk_is_full(error):
-                what = getattr(error, "filename", None) or root
                 raise TutelageError(
-                    f"the disk is full: {what}", hint="free some space and run again; finished stages are kept"
+                    f"the disk of {root} is full", hint="free some space and run again; finished stages are kept"
                 ) from error
             raise
         finally:
@@ -113,8 +119,6 @@ def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, 
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
     wanted = [stage.name for stage in stages_for(targets)]
-    run.save()
-    log.emit("run_start", recipe=recipe.name, stages=wanted, forecast=run.record["forecast"])
     for number, stage in enumerate(stages_for()):
         if stage.name in wanted:
             stage_log = log.for_stage(stage.name)

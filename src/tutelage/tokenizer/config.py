@@ -32,7 +32,7 @@ class TokenizerConfig(Config):
     """
 
     method: Method = "bpe"
-    vocab_size: int = Field(4096, ge=1, le=1_000_000)
+    vocab_size: int = Field(2048, ge=1, le=1_000_000)
     split: Split | None = None
     sample_megabytes: float = Field(20.0, gt=0)
 
