@@ -276,7 +276,7 @@ def test_a_full_disk_is_named_whoever_notices_it(
     corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     failing(monkeypatch, "pretrain", error)
-    with pytest.raises(TutelageError, match="the disk of .* is full") as full:
+    with pytest.raises(TutelageError, match=r"the disk of .* is full") as full:
         run_recipe(recipe(corpus), tmp_path / "runs")
     assert full.value.exit_code == 1 and "free some space" in str(full.value.hint)
 

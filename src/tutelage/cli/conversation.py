@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from dataclasses import replace
 from typing import Any
 
@@ -42,22 +43,27 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message]) -> None:
             else:
                 console.print(f"[dim]{HELP}[/]", highlight=False)
             continue
-        messages.append(Message("user", line))
-        _answer(console, lm, sampling, messages)
+        turn = _answer(console, lm, sampling, [*messages, Message("user", line)])
+        messages = [*messages, *turn] if turn else list(opening)
 
 
-def _answer(console: Console, lm: Any, sampling: Sampling, messages: list[Message]) -> None:
+def _answer(console: Console, lm: Any, sampling: Sampling, messages: list[Message]) -> list[Message]:
+    """Stream the answer to the last message; both as the turn to remember, or nothing if there was no room for them."""
     console.print("[bold green]model[/] › ", end="")
     text = ""
     try:
         for piece in lm.chat_stream(messages, sampling):
             text += piece
-            console.print(escape(piece), end="", highlight=False, soft_wrap=True)
+            console.out(harmless(piece), end="", highlight=False)
         console.print()
     except KeyboardInterrupt:
         console.print(" [dim](stopped)[/]")
     except InputError as error:
         console.print(f"[yellow]{escape(str(error))}[/] · the conversation starts anew")
-        messages.clear()
-        return
-    messages.append(Message("assistant", text))
+        return []
+    return [messages[-1], Message("assistant", text)]
+
+
+def harmless(text: str) -> str:
+    """Without control characters: what a model says must not command the terminal."""
+    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")

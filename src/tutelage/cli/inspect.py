@@ -16,7 +16,7 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    run: Annotated[Path | None, typer.Argument(help="Run folder; default: the last run.")] = None,
+    run: Annotated[Path | None, typer.Argument(help="Run folder, e.g. runs/quickstart; default: the last run.")] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:

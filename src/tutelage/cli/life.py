@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -25,8 +26,8 @@ def quickstart(
     corpus: Annotated[
         str | None,
         typer.Option(
-            help="Own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME. "
-            "Default: the documentation of this Python."
+            help="Own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME, e.g. "
+            "`--corpus my_texts/`; default: the documentation of this Python."
         ),
     ] = None,
     sets: Sets = None,
@@ -40,10 +41,10 @@ def quickstart(
 
     Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`
     """  # fmt: skip
-    from tutelage.recipe.config import load_recipe
+    from tutelage.recipe.config import load_recipe, setting
 
-    sets = ([f"corpus.source={corpus}"] if corpus else []) + (sets or [])
-    raise_model(load_recipe(None, sets), out, as_json)
+    given = [] if corpus is None else [setting("corpus.source", corpus)]
+    raise_model(load_recipe(None, given + (sets or [])), out, as_json)
 
 
 def run(
@@ -114,7 +115,7 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Out
     from tutelage.store.device import set_threads
 
     planned = plan(recipe, ArtifactStore(root), targets)
-    to_run = {state.stage for state in planned if state.status in ("run", "damaged")}
+    to_run = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     forecast: dict[str, float] = {}
     if to_run:
         set_threads(recipe.pretrain.training.threads)
@@ -143,9 +144,12 @@ def raise_model(recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, .
     with Progress(console, [state.stage for state in outlook.planned], outlook.forecast) as progress:
         try:
             finished = run_recipe(recipe, root, (progress,), targets, outlook.forecast, advice)
-        finally:
-            path = root / recipe.name
-            report = write_report(path) if not targets and (path / "run.json").exists() else None
+        except BaseException:
+            if not targets and (root / recipe.name / "run.json").exists():
+                with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said
+                    write_report(root / recipe.name)
+            raise
+        report = None if targets else write_report(finished.path)
     if as_json:
         print_json({**finished.record, "run": str(finished.path), "report": str(report) if report else None})
     elif targets:

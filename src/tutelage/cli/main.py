@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import traceback
+from typing import Annotated, Any
 
-import click
 import typer
 
 from tutelage.cli import inspect, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
+# The parent of every wrong use. Typer brings its own copy of click from 0.20 on, so that click's is not it.
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
+
 app = typer.Typer(
     name="tutelage",
     help="Raise a language model: from a folder of text to a model that is talked to, served and exported.\n\n"
-    "Start with `tutelage quickstart`; every stage of it is a verb of its own.",
-    no_args_is_help=True,
+    "Start with `tutelage quickstart`; every stage of it is a verb of its own. `tutelage VERB --help` explains each.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
+
+
+@app.callback()
+def options(
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error; goes before or after the verb.")
+    ] = False,
+) -> None:
+    pass  # `main` takes --debug out of the arguments wherever it stands; here it is only explained
+
 
 life.register(app)
 stages.register(app)
@@ -29,33 +42,38 @@ inspect.register(app)
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130 interrupted."""
-    arguments = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
+    arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
-        code = app(arguments, standalone_mode=False)
+        code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)
+        sys.stdout.flush()
     except TutelageError as error:
-        _say(f"error: {error.message}", f"hint: {error.hint}" if error.hint else "")
-        code = error.exit_code
         if debug:
             traceback.print_exc()
-    except click.NoSuchOption as error:
-        _say(f"error: no such option {error.option_name}", _option_hint(error))
-        code = 2
-    except click.ClickException as error:
-        _say(f"error: {error.format_message()}", _command_hint(error, arguments))
+        _say(f"error: {error.message}", f"hint: {error.hint}" if error.hint else "")
         code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except UsageError as error:
+        _say(f"error: {_message(error)}", _hint(error, arguments))
+        code = 2
+    except (KeyboardInterrupt, typer.Abort):
         _say("error: stopped", "hint: run the same command again to go on")
         code = 130
-    except BrokenPipeError:
+    except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
         if debug:
             traceback.print_exc()
-        _say(f"error: {type(error).__name__}: {error}", "" if debug else "hint: run with --debug for the traceback")
+        what = " ".join(f"{type(error).__name__}: {error}".split())
+        _say(f"error: {what}", "" if debug else "hint: run with --debug for the traceback")
         code = 1
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
+    """The arguments without --debug (up to a `--`, behind which all is text), and whether it was there."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    kept = [argument for argument in arguments[:end] if argument != "--debug"]
+    return kept + arguments[end:], len(kept) < end
 
 
 def _say(*lines: str) -> None:
@@ -64,15 +82,19 @@ def _say(*lines: str) -> None:
             print(line, file=sys.stderr)
 
 
-def _option_hint(error: click.NoSuchOption) -> str:
-    options = [name for parameter in (error.ctx.command.params if error.ctx else []) for name in parameter.opts]
-    names = [name for name in options if name.startswith("--")]
-    return f"hint: {nearest(error.option_name, names)}" if names else ""
+def _message(error: Any) -> str:
+    message = " ".join(error.format_message().split())
+    return message.replace("Value error, ", "").split(" (Possible options")[0].split(" Did you mean")[0]
 
 
-def _command_hint(error: click.ClickException, arguments: list[str]) -> str:
-    if "No such command" in error.format_message() and "Did you mean" not in error.format_message():
-        verbs = [info.name or "" for info in app.registered_commands] + [g.name or "" for g in app.registered_groups]
-        wrong = next((argument for argument in arguments if not argument.startswith("-")), "")
-        return f"hint: {nearest(wrong, verbs)}"
-    return ""
+def _hint(error: Any, arguments: list[str]) -> str:
+    """The nearest option or verb for one that does not exist, else where to look."""
+    context = getattr(error, "ctx", None)
+    if "No such option" in error.format_message():
+        names = {name for parameter in (context.command.params if context else []) for name in parameter.opts}
+        names = {name for name in names if name.startswith("--")} | {"--help", "--debug"}
+        return f"hint: {nearest(error.option_name, names)}"
+    if "No such command" in error.format_message():
+        verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+        return f"hint: {nearest(next((word for word in arguments if not word.startswith('-')), ''), verbs)}"
+    return f"hint: {context.command_path} --help" if context else ""

@@ -8,20 +8,35 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, DamagedError
+from tutelage.store.events import plain
 
 Sets = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", metavar="KEY=VALUE", help="Override a recipe key, e.g. `--set finetune.prefer.beta=0.3`. Repeatable."
+        "--set",
+        metavar="KEY=VALUE",
+        help="Override a recipe key; the value is YAML, and `null` leaves a section out. Repeatable. "
+        "E.g. `--set finetune.prefer.beta=0.3 --set finetune.classify=null`",
     ),
 ]
-Out = Annotated[Path, typer.Option("--out", help="Folder of runs and artifacts.", envvar="TUTELAGE_RUNS")]
-Json = Annotated[bool, typer.Option("--json", help="Print machine-readable JSON instead of text.")]
-RecipeFile = Annotated[Path | None, typer.Option("--recipe", help="Recipe file (YAML); default: the quickstart's.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Folder of runs and artifacts, e.g. `--out /data/runs`", envvar="TUTELAGE_RUNS")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON on standard output, and nothing else there.")]
+RecipeFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--recipe", help="Recipe file (YAML), e.g. `--recipe recipes/miniature.yaml`; default: the quickstart's."
+    ),
+]
 Source = Annotated[
     str | None,
-    typer.Option("--model", "-m", help="Run folder, artifact or model directory; default: the last run's model."),
+    typer.Option(
+        "--model",
+        "-m",
+        help="Run folder, artifact or model directory, e.g. `-m runs/quickstart`; default: the last run's model.",
+    ),
 ]
 RUNS = Path("runs")
 
@@ -33,9 +48,12 @@ def find_model(source: str | None, root: Path = RUNS, stage: str | None = None) 
         raise ConfigError(f"{path} does not exist", hint="give a run folder, an artifact or a model directory")
     if not (path / "run.json").exists():
         return path
-    record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    places = {entry["stage"]: entry.get("artifact") for entry in record["stages"]}
-    place = places.get(stage) if stage else record.get("chat_model")
+    try:
+        record = json.loads((path / "run.json").read_text(encoding="utf-8"))
+        places = {entry["stage"]: entry.get("artifact") for entry in record["stages"]}
+        place = places.get(stage) if stage else record["chat_model"]
+    except (ValueError, KeyError, TypeError):
+        raise DamagedError(f"{path / 'run.json'} is damaged", hint="run its recipe again") from None
     if not place:
         raise ConfigError(f"run {path} has no {stage or 'trained'} model yet", hint="run it to its end first")
     return (path / place).resolve()
@@ -58,4 +76,4 @@ def find_run(source: Path | None, root: Path = RUNS) -> Path:
 
 
 def print_json(data: Any) -> None:
-    print(json.dumps(data, ensure_ascii=False))
+    print(json.dumps(plain(data), ensure_ascii=False, allow_nan=False))

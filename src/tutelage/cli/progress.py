@@ -14,7 +14,7 @@ from rich.table import Table
 
 from tutelage.cli.show import MARKS, headline, seconds
 
-PLAIN_INTERVAL = 10.0  # seconds between two plain lines of one stage
+PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
 FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
 
 

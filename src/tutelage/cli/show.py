@@ -116,12 +116,13 @@ def lineage(console: Console, found: Ancestor) -> None:
 
 def _branch(found: Ancestor, tree: Tree | None) -> Tree:
     if found.artifact is None:
-        label = f"{found.stage} [dim]{found.identity[:12]}[/] (raw text, by content hash)"
-        if found.stage != "source":
-            label = f"{found.stage} [dim]{found.identity[:12]}[/] [yellow]not here any more[/]"
+        kinds = {"source": "raw text, by content hash", "data": "own data, by content hash"}
+        known = kinds.get(found.stage, "[yellow]not here any more[/]")
+        label = f"{found.stage} [dim]{found.identity[:12]}[/] ({known})"
     else:
-        took = seconds(found.artifact.manifest["seconds"])
-        label = f"[bold]{found.stage}[/] [dim]{found.identity[:12]} · {took}[/]"
+        figures = headline(found.stage, found.artifact.metrics)
+        about = " · ".join(filter(None, [found.identity[:12], seconds(found.artifact.manifest["seconds"]), figures]))
+        label = f"[bold]{found.stage}[/] [dim]{escape(about)}[/]"
     here = tree.add(label) if tree else Tree(label)
     for ancestor in found.inputs:
         _branch(ancestor, here)

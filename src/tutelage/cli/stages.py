@@ -23,7 +23,10 @@ def register(app: typer.Typer) -> None:
         app.command()(verb)
 
 
-Corpus = Annotated[str | None, typer.Option(help="Own text (folder, file or hf:NAME); default: the recipe's.")]
+Corpus = Annotated[
+    str | None,
+    typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),
+]
 
 
 def corpus(
@@ -33,7 +36,10 @@ def corpus(
 
     Example: `tutelage corpus --source my_texts/`
     """
-    run_stage("corpus", recipe, ([f"corpus.source={source}"] if source else []) + (sets or []), out, as_json)
+    from tutelage.recipe.config import setting
+
+    given = [] if source is None else [setting("corpus.source", source)]
+    run_stage("corpus", recipe, given + (sets or []), out, as_json)
 
 
 def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:

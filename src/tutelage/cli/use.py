@@ -9,11 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from tutelage.cli.options import RUNS, Json, Out, Source, find_model, print_json
+from tutelage.store.errors import InputError
 
-Temperature = Annotated[float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained.")]
-TopP = Annotated[float, typer.Option(help="Sample from the smallest set of tokens with this probability.")]
-MaxTokens = Annotated[int, typer.Option(help="Longest answer in tokens.")]
-Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text.")]
+Temperature = Annotated[
+    float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained, e.g. `-t 0.7`.")
+]
+TopP = Annotated[
+    float, typer.Option(help="Sample from the smallest set of tokens with this probability, e.g. `--top-p 0.9`.")
+]
+MaxTokens = Annotated[int, typer.Option(help="Longest answer in tokens, e.g. `--max-tokens 40`.")]
+Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text, e.g. `--seed 7`.")]
 
 
 def register(app: typer.Typer) -> None:
@@ -23,8 +28,17 @@ def register(app: typer.Typer) -> None:
 
 def chat(
     model: Source = None,
-    message: Annotated[str | None, typer.Option("--message", help="Say this, print the answer and end.")] = None,
-    system: Annotated[str | None, typer.Option(help="System prompt.")] = None,
+    message: Annotated[
+        str | None,
+        typer.Option(
+            "--message",
+            help='Say this, print the answer and end, e.g. `--message "What does close(self) do?"`; '
+            "default: a conversation.",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help='System prompt, e.g. `--system "Answer in one line."`; default: none.')
+    ] = None,
     temperature: Temperature = 0.0,
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 128,
@@ -63,7 +77,10 @@ def generate(
     top_p: TopP = 0.95,
     max_tokens: MaxTokens = 100,
     seed: Seed = 0,
-    base: Annotated[bool, typer.Option(help="Continue with the pretrained model of the run.")] = True,
+    base: Annotated[
+        bool,
+        typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the one that is talked to."),
+    ] = True,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -96,7 +113,9 @@ def classify(
     """
     from tutelage.inference.language_model import load
 
-    lines = [line.rstrip("\n") for line in sys.stdin] if texts == ["-"] else texts
+    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
+    if not lines:
+        raise InputError("there is no text to classify: standard input is empty")
     results = load(find_model(model, out, "classify")).classify(lines)
     for text, probabilities in zip(lines, results, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
@@ -108,8 +127,10 @@ def classify(
 
 def serve(
     model: Source = None,
-    host: Annotated[str, typer.Option(help="Address; any but a loopback one needs --api-key.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port.")] = 8000,
+    host: Annotated[
+        str, typer.Option(help="Address, e.g. `--host 0.0.0.0`; any but a loopback one needs --api-key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
     out: Out = RUNS,
 ) -> None:

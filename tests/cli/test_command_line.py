@@ -1,0 +1,243 @@
+"""The command line as a user types it: exit codes, messages, JSON, and nothing lost between verbs."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.cli.main import app, main
+from tutelage.recipe import graph
+from tutelage.recipe.graph import STAGES, Job
+from tutelage.store.errors import TrainingError
+
+Cli = Callable[..., "Done"]
+
+
+class Done:
+    def __init__(self, code: int, out: str, err: str) -> None:
+        self.code, self.out, self.err = code, out, err
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out, parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+    """Runs the command in an empty directory, with stages that write a word each instead of their work."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("tutelage.guidance.forecast.measure_gemm", lambda *_: 50e9)
+
+    def fake(name: str) -> Callable[[Job], dict[str, Any]]:
+        def run(job: Job) -> dict[str, Any]:
+            (job.out / "word.txt").write_text(name)
+            return {"heldout_accuracy": 0.5, "undefined": float("nan")}
+
+        return run
+
+    fakes = tuple(replace(stage, run=fake(stage.name), why_not=None) for stage in STAGES)
+    monkeypatch.setattr(graph, "STAGES", fakes)
+    (tmp_path / "texts").mkdir()
+    (tmp_path / "texts" / "a.txt").write_text("Some text. " * 20)
+
+    def call(*arguments: str) -> Done:
+        with pytest.raises(SystemExit) as ended:
+            main(list(arguments))
+        captured = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return Done(ended.value.code, captured.out, captured.err)
+
+    return call
+
+
+CORPUS = ("--corpus", "texts")
+VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
+         "classify", "serve", "export", "report", "lineage", "version"]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("command", "says"),
+    [
+        ("quickstrat", "did you mean 'quickstart'"),
+        ("plan --sets a=b", "did you mean '--set'"),
+        ("--debugg plan", "did you mean '--debug'"),
+        ("plan --set", "'--set' requires an argument"),
+        ("plan --set seed", "not of the form key=value"),
+        ("plan --set finetune.prefer.betta=1", "did you mean 'beta'"),
+        ("plan --set finetune.instruct=null", "prefer needs finetune.instruct"),
+        ("plan none.yaml", "none.yaml does not exist"),
+        ("plan texts", "texts cannot be read"),
+        ("run", "Missing argument 'recipe'"),
+        ("run a.yaml b.yaml", "unexpected extra argument"),
+        ("finetune classfy", "'classify', 'instruct', 'pairs', 'prefer'"),
+        ("chat --temperature hot", "'--temperature'"),
+        ("chat", "tutelage quickstart"),
+        ("chat --model nowhere", "nowhere does not exist"),
+        ("report nowhere", "nowhere is not a run folder"),
+        ("quickstart --corpus nowhere", "nowhere"),
+    ],
+)
+def test_wrong_use_ends_with_2_and_says_what_was_meant(cli: Cli, tmp_path: Path, command: str, says: str) -> None:
+    done = cli(*command.split())
+    assert done.code == 2 and says in done.err and done.err.startswith("error: ") and done.out == ""
+    assert "Traceback" not in done.err and len(done.err.splitlines()) <= 2
+    assert [path.name for path in tmp_path.iterdir()] == ["texts"]
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_debug_shows_the_traceback_wherever_it_stands(cli: Cli, where: str) -> None:
+    command = ["plan", "--set", "x=1"]
+    done = cli(*(["--debug", *command] if where == "before" else [*command, "--debug"]))
+    assert done.code == 2 and "Traceback" in done.err and done.err.splitlines()[-2] == "error: unknown key 'x'"
+
+
+def test_the_unexpected_is_one_line_and_says_how_to_see_more(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: Any) -> None:
+        raise RuntimeError("of two\nlines")
+
+    monkeypatch.setattr("tutelage.cli.life.look_ahead", broken)
+    done = cli("plan")
+    assert done.code == 1
+    assert done.err.splitlines() == ["error: RuntimeError: of two lines", "hint: run with --debug for the traceback"]
+    assert "Traceback" in cli("plan", "--debug").err
+
+
+def test_the_life_runs_then_comes_from_the_cache_and_json_is_all_there_is_on_stdout(cli: Cli, tmp_path: Path) -> None:
+    first = cli("quickstart", *CORPUS, "--json")
+    assert first.code == 0, first.err
+    assert [stage["status"] for stage in first.json["stages"]] == ["ran"] * len(STAGES)
+    assert Path(first.json["report"]).exists() and first.json["status"] == "done"
+    again = cli("quickstart", *CORPUS)
+    assert again.code == 0 and again.out.count("from the cache") == len(STAGES)
+    for words in ("report.html", "tutelage chat", "tutelage serve", "tutelage export"):
+        assert words in again.out
+
+
+def test_a_plan_runs_nothing_and_tells_what_a_change_would_run(cli: Cli, tmp_path: Path) -> None:
+    before = cli("plan", "--set", "corpus.source=texts", "--json")
+    assert {stage["status"] for stage in before.json["stages"]} == {"run"}
+    assert before.json["forecast_seconds"] > 0 and not (tmp_path / "runs").exists()
+    assert cli("quickstart", *CORPUS).code == 0
+    changed = cli("plan", "--set", "corpus.source=texts", "--set", "finetune.prefer.beta=0.3", "--json").json
+    assert [stage["stage"] for stage in changed["stages"] if stage["status"] == "run"] == ["prefer", "evaluate"]
+    shown = cli("plan", "--set", "corpus.source=texts")
+    assert shown.out.count("cached") >= len(STAGES) and "Everything is in the cache" in shown.out
+
+
+def test_a_corpus_whose_name_looks_like_yaml_is_taken_to_the_letter(cli: Cli, tmp_path: Path) -> None:
+    (tmp_path / "texts").rename(tmp_path / "2024")
+    assert cli("quickstart", "--corpus", "2024").code == 0
+    assert cli("corpus", "--source", "2024").code == 0
+
+
+def test_a_stage_alone_does_not_take_the_model_out_of_the_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli("quickstart", *CORPUS).code == 0
+    alone = cli("corpus", "--source", "texts", "--json")
+    assert alone.json["chat_model"] and "prefer" in alone.json["chat_model"]
+    (tmp_path / "recipe.yaml").write_text("name: other\ncorpus: {source: texts}\nfinetune: {classify: null}\n")
+    shown = cli("finetune", "classify", "--recipe", "recipe.yaml")
+    assert shown.code == 0 and "not wanted by the recipe" in shown.out
+    assert (tmp_path / "runs" / "latest").read_text() == "other\n"
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (TrainingError("loss is not finite at step 3", hint="lower the learning rate"), 1, "hint: lower the learning"),
+        (KeyboardInterrupt(), 130, "run the same command again"),
+        (OSError(28, "No space left on device"), 1, "the disk of runs is full"),
+        (ValueError("odd"), 1, "error: ValueError: odd"),
+    ],
+)
+def test_a_run_that_ends_badly_says_so_keeps_what_it_has_and_still_writes_its_report(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, says: str
+) -> None:
+    def fail(job: Job) -> dict[str, Any]:
+        raise error
+
+    with monkeypatch.context() as patch:
+        stages = tuple(replace(stage, run=fail) if stage.name == "classify" else stage for stage in graph.STAGES)
+        patch.setattr(graph, "STAGES", stages)
+        done = cli("quickstart", *CORPUS)
+    assert done.code == code and says in done.err and "Traceback" not in done.err
+    assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
+    again = cli("quickstart", *CORPUS)
+    assert again.code == 0 and again.out.count("from the cache") == 4
+
+
+def test_a_report_that_fails_does_not_hide_why_the_run_failed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> dict[str, Any]:
+        raise TrainingError("diverged")
+
+    def no_report(*_: Any) -> None:
+        raise KeyError("report")
+
+    monkeypatch.setattr(graph, "STAGES", tuple(replace(stage, run=fail) for stage in graph.STAGES))
+    monkeypatch.setattr("tutelage.report.write.write_report", no_report)
+    assert cli("quickstart", *CORPUS).err == "error: diverged\n"
+
+
+def test_lineage_and_report_take_the_last_run(cli: Cli, tmp_path: Path) -> None:
+    assert cli("quickstart", *CORPUS, "--out", "elsewhere").code == 0
+    tree = cli("lineage", "--out", "elsewhere", "--json").json
+    assert tree["stage"] == "evaluate" and {part["stage"] for part in tree["inputs"]} >= {"corpus", "prefer"}
+    shown = cli("lineage", "--out", "elsewhere").out
+    assert "raw text, by content hash" in shown and "prefer" in shown
+    assert Path(cli("report", "--out", "elsewhere", "--json").json["report"]).name == "report.html"
+    (tmp_path / "elsewhere" / "quickstart" / "run.json").write_text("{")
+    damaged = cli("lineage", "elsewhere/quickstart")
+    assert damaged.code == 1 and "run.json is damaged" in damaged.err
+    assert cli("chat", "--out", "elsewhere", "--message", "x").code == 1
+
+
+def test_every_option_says_what_it_means() -> None:
+    import typer.main
+
+    command = typer.main.get_command(app)
+    assert sorted(command.commands) == sorted(VERBS)  # type: ignore[attr-defined]
+    for name, verb in command.commands.items():  # type: ignore[attr-defined]
+        assert name == "version" or "Example: `tutelage" in (verb.help or ""), name
+        for parameter in verb.params:
+            assert getattr(parameter, "help", None), (name, parameter.name)
+
+
+def test_help_goes_to_stdout(cli: Cli) -> None:
+    for arguments in ((), ("--help",), ("plan", "--help")):
+        done = cli(*arguments)
+        assert done.code == 0 and "Usage" in done.out and done.err == "", arguments
+
+
+@pytest.mark.parametrize("arguments", [[], ["quickstart", "--help"], ["chat", "--help"], ["version"]])
+def test_no_help_needs_torch(arguments: list[str]) -> None:
+    code = (
+        f"import sys, tutelage.cli.main as m\ntry: m.main({arguments!r})\nexcept SystemExit as end: code = end.code\n"
+        "assert code == 0 and not {'torch', 'numpy', 'pyarrow'} & set(sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [sys.executable, "-m", "tutelage", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    os.close(writer)
+    assert done.stderr == "" and done.returncode == 1
+
+
+def test_text_behind_two_dashes_is_text(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.suppress(KeyError):
+        monkeypatch.delenv("TUTELAGE_RUNS")
+    done = cli("generate", "--", "--debug")
+    assert done.code == 2 and "there is no run" in done.err and "Traceback" not in done.err
