@@ -13,7 +13,7 @@ class PretrainConfig(Config):
 
     context_length: int = Field(256, ge=8)
     training: TrainingConfig = TrainingConfig(
-        steps=2200,
+        steps=2000,
         batch_rows=6,
         optimizer="muon",
         learning_rate=6e-3,
