@@ -29,7 +29,7 @@ class EvaluateConfig(Config):
     """Held-out documents for bits per byte (at most those the baselines were measured on)."""
     order_pairs: int = Field(500, ge=0)
     classify_documents: int = Field(1500, ge=1)
-    prompts: int = Field(150, ge=1)
+    prompts: int = Field(400, ge=1)
     """Held-out prompts of the docstring writer."""
     max_tokens: int = Field(48, ge=1)
     samples: int = Field(12, ge=0)

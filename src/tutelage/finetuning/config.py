@@ -33,11 +33,11 @@ class ClassifyConfig(_Finetuning):
     max_tokens: int = Field(64, ge=4)
     min_per_label: int = Field(40, ge=1)
     min_heldout: int = Field(5, ge=1)
-    max_per_label: int = Field(500, ge=1)
+    max_per_label: int = Field(400, ge=1)
     max_heldout: int = Field(1000, ge=1)
     class_weights: Literal["none", "balanced"] = "none"
     training: TrainingConfig = TrainingConfig(
-        epochs=3, batch_rows=8, learning_rate=1e-3, warmup_steps=10, schedule="cosine", final_fraction=0.02
+        epochs=2, batch_rows=8, learning_rate=1e-3, warmup_steps=10, schedule="cosine", final_fraction=0.02
     )
 
 
@@ -47,12 +47,12 @@ class InstructConfig(_Finetuning):
     `replay`: so many tokens of pretraining text are mixed in for each token of the pairs.
     """
 
-    max_pairs: int = Field(4000, ge=1)
+    max_pairs: int = Field(12000, ge=1)
     max_heldout: int = Field(400, ge=1)
     min_pairs: int = Field(50, ge=1)
     replay: float = Field(0.0, ge=0)
     training: TrainingConfig = TrainingConfig(
-        epochs=3, batch_rows=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine", final_fraction=0.02
+        epochs=1, batch_rows=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine", final_fraction=0.02
     )
 
 
@@ -79,10 +79,10 @@ class PreferConfig(_Finetuning):
     loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge"] = "sigmoid"
     beta: float = Field(0.1, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
-    sft_weight: float = Field(0.2, ge=0)
+    sft_weight: float = Field(0.5, ge=0)
     drift_prompts: int = Field(48, ge=0)
     training: TrainingConfig = TrainingConfig(
-        epochs=3, batch_rows=8, learning_rate=1e-4, warmup_steps=8, schedule="linear", weight_decay=0.0
+        epochs=2, batch_rows=8, learning_rate=6e-5, warmup_steps=8, schedule="linear", weight_decay=0.0
     )
 
     @model_validator(mode="after")

@@ -14,7 +14,7 @@ Plain = Mapping[str, Any]
 # torch 2.13, the default recipe. Model stages scale with the GEMM rate of the machine at hand; the others are
 # taken as they are.
 CALIBRATION: dict[str, float] = {
-    "train_efficiency": 0.36,  # share of the GEMM rate that a training step reaches
+    "train_efficiency": 0.30,  # share of the GEMM rate that a training step reaches
     "score_efficiency": 0.50,  # the same for scoring text
     "decode_efficiency": 0.08,  # the same for generating token by token in batches
     "model_stage_overhead": 3.0,  # s: reading, tokenizing, packing, saving
