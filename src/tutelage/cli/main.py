@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import sys
 import traceback
+from typing import Any
 
-import click
 import typer
 
 from tutelage.cli import inspect, life, stages, use
@@ -39,18 +39,18 @@ def main(arguments: list[str] | None = None) -> None:
         code = error.exit_code
         if debug:
             traceback.print_exc()
-    except click.NoSuchOption as error:
-        _say(f"error: no such option {error.option_name}", _option_hint(error))
-        code = 2
-    except click.ClickException as error:
-        _say(f"error: {error.format_message()}", _command_hint(error, arguments))
-        code = error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except KeyboardInterrupt:
         _say("error: stopped", "hint: run the same command again to go on")
         code = 130
     except BrokenPipeError:
         code = 1
     except Exception as error:
+        if hasattr(error, "format_message"):  # wrong usage: typer may bring click's errors under its own name
+            _say(f"error: {error.format_message()}" if error.format_message() else "", _usage_hint(error))
+            sys.exit(2)
+        if type(error).__name__ == "Abort":  # Ctrl-C outside training, as the parser passes it on
+            _say("error: stopped", "hint: run the same command again to go on")
+            sys.exit(130)
         if debug:
             traceback.print_exc()
         _say(f"error: {type(error).__name__}: {error}", "" if debug else "hint: run with --debug for the traceback")
@@ -64,15 +64,10 @@ def _say(*lines: str) -> None:
             print(line, file=sys.stderr)
 
 
-def _option_hint(error: click.NoSuchOption) -> str:
-    options = [name for parameter in (error.ctx.command.params if error.ctx else []) for name in parameter.opts]
-    names = [name for name in options if name.startswith("--")]
-    return f"hint: {nearest(error.option_name, names)}" if names else ""
-
-
-def _command_hint(error: click.ClickException, arguments: list[str]) -> str:
-    if "No such command" in error.format_message() and "Did you mean" not in error.format_message():
-        verbs = [info.name or "" for info in app.registered_commands] + [g.name or "" for g in app.registered_groups]
-        wrong = next((argument for argument in arguments if not argument.startswith("-")), "")
-        return f"hint: {nearest(wrong, verbs)}"
-    return ""
+def _usage_hint(error: Any) -> str:
+    """The nearest option, where one was not known; the parser itself names the nearest verb."""
+    wrong, context = getattr(error, "option_name", None), getattr(error, "ctx", None)
+    if not wrong or context is None:
+        return ""
+    options = [name for parameter in context.command.params for name in parameter.opts if name.startswith("--")]
+    return f"hint: {nearest(wrong, options)}"
