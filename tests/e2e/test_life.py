@@ -183,7 +183,7 @@ def test_wrong_usage_is_one_clear_line(command: list[str], code: int, says: str,
     [
         ("empty.txt", b"", "no documents|empty"),
         ("latin.txt", "caf\u00e9 au lait".encode("latin-1"), "UTF-8"),
-        ("bad.jsonl", b'{"text": 1}\n{"text": \n', "line|document"),
+        ("bad.jsonl", b'{"text": 1}\n{"text": \n', "bad.jsonl:1"),
     ],
 )
 def test_unusable_text_fails_before_anything_is_written(name: str, content: bytes, says: str, tmp_path: Path) -> None:

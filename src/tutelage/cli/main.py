@@ -12,7 +12,7 @@ import typer
 from tutelage.cli import inspect, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
-# The parent of every wrong use. Typer brings its own copy of click from 0.20 on, so that click's is not it.
+# The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
