@@ -18,7 +18,7 @@ from tutelage.store.errors import InputError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_SLICE = 1 << 17  # numbers at a time
+_SLICE = 1 << 15  # numbers at a time
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,8 @@ def _read_bf16(blocks: Bytes, out: Floats) -> None:
 
 
 def _read_q8_0(blocks: Bytes, out: Floats) -> None:
-    np.multiply(blocks[:, 2:].view(np.int8), _half(blocks, 0), out=out)
+    out[:] = np.ascontiguousarray(blocks[:, 2:]).view(np.int8)
+    out *= _half(blocks, 0)
 
 
 def _read_q4_0(blocks: Bytes, out: Floats) -> None:
@@ -127,8 +128,11 @@ def _read_q5_1(blocks: Bytes, out: Floats) -> None:
 
 def _nibbles(packed: Bytes, out: Floats) -> None:
     # Byte j holds number j in its lower and number j + 16 in its upper half.
-    np.bitwise_and(packed, 15, out=out[:, :16], casting="unsafe")
-    np.right_shift(packed, 4, out=out[:, 16:], casting="unsafe")
+    packed = np.ascontiguousarray(packed)
+    numbers = np.empty(out.shape, np.uint8)
+    np.bitwise_and(packed, 15, out=numbers[:, :16])
+    np.right_shift(packed, 4, out=numbers[:, 16:])
+    out[:] = numbers
 
 
 def _fifth_bits(packed: Bytes) -> Bytes:

@@ -1,0 +1,320 @@
+"""The tokenizer in a GGUF file's metadata, to and from what `tutelage.tokenizer` reads.
+
+Two kinds: `gpt2`, byte-level BPE with merges, and `llama`, SentencePiece BPE with scores and byte tokens. A file
+may also hold the whole tokenizer.json (`tokenizer.huggingface.json`, part of GGUF's specification); ours do, so
+that nothing is lost on the way back.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from tutelage.interchange.gguf.pretokenizers import name_of, pre_tokenizer_named, to_definition
+from tutelage.store.errors import DamagedError, InputError
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+WHOLE = "tokenizer.huggingface.json"
+_SPACE = "▁"
+_LONGEST_PIECE = 512  # finding merges takes the square of it; SentencePiece stops at 16 by default
+_IDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+
+
+@dataclass(frozen=True)
+class TokenizerParts:
+    """What `Tokenizer(definition, settings, chat_template, stop_ids)` takes."""
+
+    definition: str
+    settings: dict[str, Any]
+    chat_template: str | None
+    stop_ids: tuple[int, ...]
+
+    def build(self) -> Tokenizer:
+        return Tokenizer(self.definition, self.settings, self.chat_template, self.stop_ids)
+
+
+def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
+    """The tokenizer of a GGUF file. Raises InputError for a kind that is not supported, DamagedError if broken."""
+    model = metadata.get("tokenizer.ggml.model")
+    if model not in ("gpt2", "llama"):
+        raise InputError(f"tokenizers of GGUF type {model!r} are not supported", hint="supported: gpt2, llama")
+    tokens = _list(metadata, "tokens", str)
+    kinds = _list(metadata, "token_type", int, [NORMAL] * len(tokens))
+    if len(kinds) != len(tokens) or not tokens:
+        raise DamagedError(f"the tokenizer has {len(tokens)} tokens and {len(kinds)} token types")
+    ids = {
+        name: index
+        for name, key in {**_IDS, "eot": "eot", "eom": "eom"}.items()
+        if type(index := metadata.get(f"tokenizer.ggml.{key}_token_id")) is int and 0 <= index < len(tokens)
+    }
+    if model == "llama":
+        ids = {"bos_token": 1, "eos_token": 2, "unk_token": 0} | ids  # llama.cpp's defaults for this kind
+        if len(tokens) < 3:
+            raise DamagedError("the tokenizer has fewer than three tokens")
+        body, adds_bos = _sentencepiece(metadata, tokens, kinds, ids["unk_token"]), True
+    else:
+        body, adds_bos = _byte_level(metadata, tokens, kinds)
+    add = {
+        "bos": bool(metadata.get("tokenizer.ggml.add_bos_token", adds_bos)) and "bos_token" in ids,
+        "eos": bool(metadata.get("tokenizer.ggml.add_eos_token", False)) and "eos_token" in ids,
+    }
+    ends = [(tokens[ids[f"{end}_token"]], ids[f"{end}_token"]) if add[end] else None for end in ("bos", "eos")]
+    definition = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": _added(tokens, kinds),
+        "normalizer": body["normalizer"],
+        "pre_tokenizer": body["pre_tokenizer"],
+        "post_processor": _post_processor(*ends),
+        "decoder": body["decoder"],
+        "model": body["model"],
+    }
+    settings = {
+        "tokenizer_class": "PreTrainedTokenizerFast",
+        **{name: tokens[ids[name]] if name in ids else None for name in _IDS},
+        "add_bos_token": add["bos"],
+        "add_eos_token": add["eos"],
+        "clean_up_tokenization_spaces": False,
+    }
+    if model == "gpt2":
+        settings["unk_token"] = None  # bytes leave nothing unknown, whatever the file names
+    template = metadata.get("tokenizer.chat_template")
+    stops = tuple(sorted({ids[name] for name in ("eos_token", "eot", "eom") if name in ids}))
+    whole = _whole(metadata, tokens, kinds)
+    text = json.dumps(definition, ensure_ascii=False, indent=2) + "\n" if whole is None else whole
+    return TokenizerParts(text, settings, template if isinstance(template, str) else None, stops)
+
+
+def _list(metadata: Mapping[str, Any], key: str, kind: type, default: list[Any] | None = None) -> list[Any]:
+    values = metadata.get(f"tokenizer.ggml.{key}", default)
+    if not isinstance(values, list) or not all(type(value) is kind for value in values):
+        raise DamagedError(f"metadata 'tokenizer.ggml.{key}' is missing or no list of {kind.__name__}")
+    return values
+
+
+def _vocabulary(tokens: list[str], kinds: list[int]) -> dict[str, int]:
+    # Filling up to the rows of the embedding: no token of the model's.
+    kept = [(token, index) for index, token in enumerate(tokens) if kinds[index] != UNUSED]
+    vocabulary = dict(kept)
+    if len(vocabulary) != len(kept):
+        twice = next(token for token, index in kept if vocabulary[token] != index)
+        raise DamagedError(f"the token {twice!r} stands in the vocabulary twice")
+    return vocabulary
+
+
+def _added(tokens: list[str], kinds: list[int]) -> list[dict[str, Any]]:
+    plain = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False}
+    return [
+        {"id": index, "content": token, **plain, "special": kind != USER_DEFINED}
+        for index, (token, kind) in enumerate(zip(tokens, kinds, strict=True))
+        if kind in (UNKNOWN, CONTROL, USER_DEFINED) and token
+    ]
+
+
+def _byte_level(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> tuple[dict[str, Any], bool]:
+    pre = pre_tokenizer_named(metadata.get("tokenizer.ggml.pre", "default"))
+    vocabulary = _vocabulary(tokens, kinds)
+    merges = []
+    for number, merge in enumerate(_list(metadata, "merges", str)):
+        left, _, right = merge.partition(" ")
+        if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
+            raise DamagedError(f"merge {number} of the tokenizer, {merge!r}, is made of no tokens of its vocabulary")
+        merges.append([left, right])
+    decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+    body = {
+        "normalizer": {"type": "NFC"} if pre.nfc else None,
+        "pre_tokenizer": to_definition(pre),
+        "decoder": decoder,
+        "model": _bpe(vocabulary, merges, ignore_merges=pre.ignore_merges),
+    }
+    return body, pre.add_bos
+
+
+def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int], unknown: int) -> dict[str, Any]:
+    scores = _list(metadata, "scores", float)
+    if len(scores) != len(tokens):
+        raise DamagedError(f"the tokenizer has {len(tokens)} tokens and {len(scores)} scores")
+    vocabulary = _vocabulary(tokens, kinds)
+    pieces = {token: vocabulary[token] for token in vocabulary if kinds[vocabulary[token]] == NORMAL}
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    prefixed = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
+    first = [{"type": "Prepend", "prepend": _SPACE}] if prefixed else []
+    strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefixed else []
+    decoders = [
+        {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
+        {"type": "ByteFallback"},
+        {"type": "Fuse"},
+        *strip,
+    ]
+    return {
+        "normalizer": {"type": "Sequence", "normalizers": [*first, space]},
+        "pre_tokenizer": None,
+        "decoder": {"type": "Sequence", "decoders": decoders},
+        "model": _bpe(
+            vocabulary,
+            _merges_of_scores(pieces, scores),
+            unk_token=tokens[unknown] if unknown < len(tokens) and tokens[unknown] in vocabulary else None,
+            fuse_unk=True,
+            byte_fallback=any(kind == BYTE for kind in kinds),
+        ),
+    }
+
+
+def _merges_of_scores(pieces: Mapping[str, int], scores: list[float]) -> list[list[str]]:
+    """SentencePiece joins the pair whose joint piece has the highest score: merges in that order, earlier ids first."""
+    longest = max(pieces, key=len, default="")
+    if len(longest) > _LONGEST_PIECE:
+        raise DamagedError(f"the tokenizer has a token of {len(longest)} characters")
+    found = [
+        (-scores[index], pieces[piece[:cut]], pieces[piece[cut:]], piece, cut)
+        for piece, index in pieces.items()
+        for cut in range(1, len(piece))
+        if piece[:cut] in pieces and piece[cut:] in pieces
+    ]
+    return [[piece[:cut], piece[cut:]] for *_, piece, cut in sorted(found)]
+
+
+def _bpe(vocabulary: dict[str, int], merges: list[list[str]], **more: Any) -> dict[str, Any]:
+    return {
+        "type": "BPE",
+        "dropout": None,
+        "unk_token": None,
+        "continuing_subword_prefix": None,
+        "end_of_word_suffix": None,
+        "fuse_unk": False,
+        "byte_fallback": False,
+        "ignore_merges": False,
+        **more,
+        "vocab": vocabulary,
+        "merges": merges,
+    }
+
+
+def _post_processor(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> dict[str, Any] | None:
+    """Puts bos before and eos behind a text, where transformers is asked to."""
+    if bos is None and eos is None:
+        return None
+    special = {text: {"id": text, "ids": [index], "tokens": [text]} for text, index in filter(None, (bos, eos))}
+
+    def around(letter: str, kind: int) -> list[dict[str, Any]]:
+        before, after = ([{"SpecialToken": {"id": end[0], "type_id": kind}}] if end else [] for end in (bos, eos))
+        return [*before, {"Sequence": {"id": letter, "type_id": kind}}, *after]
+
+    single, pair = around("A", 0), [*around("A", 0), *around("B", 1)]
+    return {"type": "TemplateProcessing", "single": single, "pair": pair, "special_tokens": special}
+
+
+def _whole(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> str | None:
+    """The tokenizer.json in the file, if it names the same tokens with the same ids as the file's own list."""
+    text = metadata.get(WHOLE)
+    if not isinstance(text, str):
+        return None
+    try:
+        data = json.loads(text)
+        theirs = _ids_of(data)
+        special = {token["id"] for token in data["added_tokens"] if token["special"]}
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+    # A token that steers the model in the file's list must do so here too: text must never reach it.
+    steering = {index for index, kind in enumerate(kinds) if kind == CONTROL}
+    return text if theirs == _vocabulary(tokens, kinds) and steering <= special else None
+
+
+def _ids_of(data: dict[str, Any]) -> dict[str, int]:
+    return {**data["model"]["vocab"], **{token["content"]: token["id"] for token in data["added_tokens"]}}
+
+
+def write_tokenizer(tok: Tokenizer, vocab_size: int) -> dict[str, Any]:
+    """Metadata entries for a tokenizer, filled up to `vocab_size` tokens.
+
+    Raises InputError for a tokenizer that llama.cpp has no way to run.
+    """
+    parts = parts_of(tok)
+    data = json.loads(parts.definition)
+    model = data["model"]
+    if model["type"] != "BPE":
+        raise InputError(f"a {model['type']} tokenizer cannot be written as GGUF", hint="byte-level BPE can")
+    steps = (data.get("decoder") or {}).get("decoders", [data.get("decoder") or {}])
+    byte_level = any(step.get("type") == "ByteLevel" for step in steps)
+    tokens, kinds = _tokens_and_kinds(tok, data, vocab_size)
+    entries: dict[str, Any] = {}
+    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
+    if byte_level:
+        # Without merges every byte is a token of its own, however text is cut.
+        pre = name_of(data["pre_tokenizer"], bool(model.get("ignore_merges"))) if merges else "gpt-2"
+        entries = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": kinds, "merges": merges}
+    else:
+        entries = {
+            "model": "llama",
+            "pre": "default",
+            "tokens": tokens,
+            "scores": _scores_of_merges(merges, tokens),
+            "token_type": kinds,
+            "add_space_prefix": _sentencepiece_prefix(data),
+        }
+    named = {f"{key}_token_id": tok.token_to_id(text) for name, key in _IDS.items() if (text := tok.special_tokens.get(name))}
+    others = [index for index in tok.stop_ids if index != tok.eos_id]
+    if others:
+        named["eot_token_id"] = others[0]
+    for end in ("bos", "eos"):
+        named[f"add_{end}_token"] = bool(parts.settings.get(f"add_{end}_token")) and f"{end}_token_id" in named
+    written = {f"tokenizer.ggml.{key}": value for key, value in {**entries, **named}.items() if value is not None}
+    if tok.chat_template is not None:
+        written["tokenizer.chat_template"] = tok.chat_template
+    return {**written, WHOLE: parts.definition}
+
+
+def parts_of(tok: Tokenizer) -> TokenizerParts:
+    return TokenizerParts(tok._definition, tok._settings, tok.chat_template, tok.stop_ids)
+
+
+def _tokens_and_kinds(tok: Tokenizer, data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
+    ids = _ids_of(data)
+    if max(ids.values()) >= vocab_size:
+        raise InputError(f"the tokenizer has {max(ids.values()) + 1} tokens, the model's vocabulary {vocab_size}")
+    by_id = {index: token for token, index in ids.items()}
+    added = {token["id"] for token in data["added_tokens"]}
+    unknown, fallback = data["model"].get("unk_token"), bool(data["model"].get("byte_fallback"))
+    tokens, kinds = [], []
+    for index in range(vocab_size):
+        token = by_id.get(index)
+        tokens.append(f"[PAD{index}]" if token is None else token)
+        if token is None:
+            kinds.append(UNUSED)
+        elif token == unknown:
+            kinds.append(UNKNOWN)
+        elif index in tok.control_ids:
+            kinds.append(CONTROL)
+        elif index in added:
+            kinds.append(USER_DEFINED)
+        elif fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            kinds.append(BYTE)
+        else:
+            kinds.append(NORMAL)
+    return tokens, kinds
+
+
+def _scores_of_merges(merges: Iterable[str], tokens: list[str]) -> list[float]:
+    """A score for each token: less the rank of the first merge that makes it, so that llama.cpp joins in that order."""
+    rank: dict[str, int] = {}
+    for number, merge in enumerate(merges):
+        rank.setdefault(merge.replace(" ", ""), number)
+    return [-float(rank.get(token, 0)) for token in tokens]
+
+
+def _sentencepiece_prefix(data: dict[str, Any]) -> bool:
+    """Whether a space is put before a text. Raises InputError if the definition is no SentencePiece BPE."""
+    if not data["model"].get("byte_fallback"):
+        raise InputError("this tokenizer cannot be written as GGUF", hint="byte-level and SentencePiece BPE can")
+    normalizer, pre = data.get("normalizer") or {}, data.get("pre_tokenizer") or {}
+    steps = normalizer.get("normalizers", [normalizer] if normalizer else [])
+    replaced = any(step.get("type") == "Replace" and step.get("content") == _SPACE for step in steps)
+    if pre.get("type") == "Metaspace" and pre.get("replacement") == _SPACE:
+        return bool(pre.get("prepend_scheme", "always") != "never")
+    if not replaced or {step.get("type") for step in steps} - {"Replace", "Prepend"}:
+        raise InputError("this tokenizer cannot be written as GGUF: it does not mark spaces as SentencePiece does")
+    return any(step.get("type") == "Prepend" for step in steps)
