@@ -108,7 +108,7 @@ def llama3_parameters(factors: list[float], theta: float) -> dict[str, Any]:
         slope = (y1 - y2) / (x1 - x2)
         below = slope * x1 - y1  # low / (high - low)
         if slope > 0 and below > 1e-6:
-            candidates.append((float(round(slope / below)), 1.0, 1 + 1 / below))
+            candidates.append((float(round(slope / below)), 1.0, round(1 + 1 / below, 4)))
     for context, low, high in candidates:
         found = {
             "rope_type": "llama3",

@@ -20,6 +20,10 @@ NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 WHOLE = "tokenizer.huggingface.json"
 _SPACE = "▁"
 _LONGEST_PIECE = 512  # finding merges takes the square of it; SentencePiece stops at 16 by default
+_ENDS = frozenset(
+    "<|endoftext|> <|end_of_text|> <|im_end|> <|eot_id|> <|eom_id|> <|end|> <|return|> <|call|> <end_of_turn>".split()
+)
+"""Control tokens that end a turn wherever they stand; llama.cpp stops at these too, without being told."""
 _IDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
@@ -83,7 +87,9 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
     if model == "gpt2":
         settings["unk_token"] = None  # bytes leave nothing unknown, whatever the file names
     template = metadata.get("tokenizer.chat_template")
-    stops = tuple(sorted({ids[name] for name in ("eos_token", "eot", "eom") if name in ids}))
+    named = {ids[name] for name in ("eos_token", "eot", "eom") if name in ids}
+    by_text = {index for index, token in enumerate(tokens) if kinds[index] == CONTROL and token in _ENDS}
+    stops = tuple(sorted(named | by_text))
     whole = _whole(metadata, tokens, kinds)
     text = json.dumps(definition, ensure_ascii=False, indent=2) + "\n" if whole is None else whole
     return TokenizerParts(text, settings, template if isinstance(template, str) else None, stops)
