@@ -85,10 +85,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "llama-linear": {**LLAMA, "rope_parameters": {**ROPE, "rope_type": "linear", "factor": 4.0}},
     "llama-yarn": {
         **LLAMA,
-        "rope_parameters": {
-            **ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32,
-            "beta_fast": 16.0, "beta_slow": 2.0,
-        },
+        "rope_parameters": {**ROPE, "rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 32},
     },
     "llama3": {
         **LLAMA,
@@ -98,7 +95,7 @@ CONFIGS: dict[str, dict[str, Any]] = {
             "high_freq_factor": 4.0, "original_max_position_embeddings": 8192,
         },
     },
-    "qwen2": {**SMALL, "model_type": "qwen2", "hidden_act": "silu"},
+    "qwen2": {**SMALL, "model_type": "qwen2", "hidden_act": "silu", "head_dim": 8},
     "qwen3": {**SMALL, "model_type": "qwen3", "hidden_act": "silu", "tie_word_embeddings": False},
     "gemma": {**SMALL, "model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh"},
     "gemma2": {**GEMMA, "model_type": "gemma2", "attn_logit_softcapping": 20.0, "final_logit_softcapping": 15.0},
@@ -142,7 +139,11 @@ def sentencepiece_tokenizer(prefix: bool = True) -> Tokenizer:
     first = [normalizers.Prepend("▁")] if prefix else []
     made = Library(
         models.BPE(
-            vocabulary, [tuple(merge) for merge in learned["merges"]], unk_token="<unk>", fuse_unk=True, byte_fallback=True
+            vocabulary,
+            [tuple(merge) for merge in learned["merges"]],
+            unk_token="<unk>",
+            fuse_unk=True,
+            byte_fallback=True,
         )
     )
     made.normalizer = normalizers.Sequence([*first, normalizers.Replace(" ", "▁")])

@@ -73,7 +73,7 @@ def test_llama_cpp_computes_the_same(tmp_path: Path, name: str) -> None:
     write_gguf(path, settings.to_dict(), model.state_dict(), tok, "f32")
     runner, compared = LlamaCpp(path), 0
     ids = tok.encode("Return the list of all files in directory 12, naïve café. Return the list")
-    for length in (2, 5, 9, 12, 16, 20, 24):
+    for length in range(2, 26):
         theirs = runner.next_token(ids[:length], config["vocab_size"])
         if theirs is None:
             continue
@@ -129,7 +129,9 @@ def test_published_file_is_read_as_the_reference_reads_it(smollm: Path) -> None:
     assert len(ours.tensors) == len(reader.tensors) == 272
     for tensor in reader.tensors:
         expected = theirs.quants.dequantize(tensor.data, tensor.tensor_type)
-        np.testing.assert_array_equal(ours.tensor(tensor.name).numpy(), expected.reshape(ours.tensors[tensor.name].shape))
+        np.testing.assert_array_equal(
+            ours.tensor(tensor.name).numpy(), expected.reshape(ours.tensors[tensor.name].shape)
+        )
 
 
 def test_published_file_loads_fast_and_answers(smollm: Path) -> None:

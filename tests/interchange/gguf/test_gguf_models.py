@@ -63,7 +63,9 @@ def test_rows_of_a_head_are_reordered_as_llama_cpp_wants_them() -> None:
 def test_gemma_norms_are_stored_with_one_added(tmp_path: Path) -> None:
     path, weights, _ = written(tmp_path, CONFIGS["gemma3"])
     stored = GGUFFile.open(path)
-    torch.testing.assert_close(stored.tensor("blk.1.attn_k_norm.weight"), weights["model.layers.1.self_attn.k_norm.weight"] + 1)
+    torch.testing.assert_close(
+        stored.tensor("blk.1.attn_k_norm.weight"), weights["model.layers.1.self_attn.k_norm.weight"] + 1
+    )
     torch.testing.assert_close(stored.tensor("output_norm.weight"), weights["model.norm.weight"] + 1)
 
 
@@ -139,7 +141,10 @@ def test_equal_input_gives_equal_files(tmp_path: Path) -> None:
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope scaling"),
         ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial rotary"),
-        ({"model_type": "qwen2", "use_sliding_window": True}, "sliding windows"),
+        ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 16}}, "rope scaling"),
+        ({"model_type": "qwen2", "head_dim": 16}, "heads are not hidden_size together"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "classifier"),
+        ({"model_type": "qwen2", "head_dim": 8, "use_sliding_window": True}, "sliding windows"),
         ({"model_type": "mistral", "sliding_window": 16}, "'mistral' cannot be written"),
         ({"model_type": "gemma", "hidden_activation": "gelu_pytorch_tanh"}, "tied"),
         ({**CONFIGS["gemma3"], "final_logit_softcapping": 30.0}, "final_logit_softcapping"),

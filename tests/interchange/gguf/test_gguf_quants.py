@@ -9,7 +9,21 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from tutelage.interchange.gguf.quants import (
-    BF16, F16, F32, KIND_BY_CODE, Q4_0, Q4_1, Q4_K, Q5_0, Q5_1, Q5_K, Q6_K, Q8_0, Kind, dequantize, quantize,
+    BF16,
+    F16,
+    F32,
+    KIND_BY_CODE,
+    Q4_0,
+    Q4_1,
+    Q4_K,
+    Q5_0,
+    Q5_1,
+    Q5_K,
+    Q6_K,
+    Q8_0,
+    Kind,
+    dequantize,
+    quantize,
 )  # fmt: skip
 from tutelage.store.errors import InputError
 

@@ -10,7 +10,8 @@ import pytest
 import tokenizers
 
 from tutelage.interchange.gguf.pretokenizers import PRE_TOKENIZERS, name_of, to_definition
-from tutelage.interchange.gguf.tokenizer import WHOLE, read_tokenizer, write_tokenizer
+from tutelage.interchange.gguf.tokenizer import WHOLE, read_tokenizer
+from tutelage.interchange.gguf.tokenizer_writer import write_tokenizer
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
 

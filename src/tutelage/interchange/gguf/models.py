@@ -1,4 +1,4 @@
-"""GGUF's architecture metadata and Hugging Face's config.json, and a whole model read lazily."""
+"""A model read from GGUF, lazily: the architecture's metadata as a Hugging Face config, weights under its names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.interchange.gguf.reader import GGUFFile
-from tutelage.interchange.gguf.rope import FACTORS, llama3_parameters, scaling_to_gguf, scaling_to_hf
+from tutelage.interchange.gguf.rope import FACTORS, llama3_parameters, scaling_to_hf
 from tutelage.interchange.gguf.weights import ARCHITECTURES, GEMMAS, Weight, plan, to_hf
 from tutelage.store.errors import DamagedError, InputError
 
@@ -20,9 +20,9 @@ _CLASSES = {
     "llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3",
     "gemma": "Gemma", "gemma2": "Gemma2", "gemma3": "Gemma3",
 }  # fmt: skip
-_PERIOD = {"gemma2": 2, "gemma3": 6}  # every so many layers one attends to everything, the others to a window
+PERIOD = {"gemma2": 2, "gemma3": 6}  # every so many layers one attends to everything, the others to a window
 _LARGEST = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, which scale attention by another number
-_LOCAL_THETA = 10000.0
+LOCAL_THETA = 10000.0
 _IDS = (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))  # (Hugging Face, GGUF)
 
 
@@ -58,7 +58,9 @@ class GGUFWeights(Mapping[str, "torch.Tensor"]):
         known = {weight.gguf for weight in weights} | {FACTORS}
         unknown = [name for name in file.tensors if name not in known and not name.endswith(".rope_freqs")]
         if unknown:
-            raise InputError(f"{file.path}: tensor {unknown[0]!r} belongs to no part of this architecture that is known")
+            raise InputError(
+                f"{file.path}: tensor {unknown[0]!r} belongs to no part of this architecture that is known"
+            )
 
     def __getitem__(self, name: str) -> torch.Tensor:
         weight = self._weights[name]
@@ -77,7 +79,8 @@ def config_to_hf(file: GGUFFile) -> dict[str, Any]:
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
         raise InputError(
-            f"{file.path}: architecture {architecture!r} is not supported", hint="supported: " + ", ".join(ARCHITECTURES)
+            f"{file.path}: architecture {architecture!r} is not supported",
+            hint="supported: " + ", ".join(ARCHITECTURES),
         )
     get = _Getter(file, architecture)
     if get.optional("expert_count", 0):
@@ -166,7 +169,7 @@ def _rope_to_hf(file: GGUFFile, get: _Getter, architecture: str, head_dim: int) 
         if any(divisor != 1.0 for divisor in divisors):
             rope = llama3_parameters(divisors, theta)
     if architecture == "gemma3":
-        local = get.real("rope.freq_base_swa", _LOCAL_THETA)
+        local = get.real("rope.freq_base_swa", LOCAL_THETA)
         sliding = {"rope_type": "default", "rope_theta": local}
         return {
             "rope_theta": theta,
@@ -183,8 +186,8 @@ def _gemma_to_hf(get: _Getter, architecture: str, config: dict[str, Any]) -> dic
     if isinstance(pattern, list) and len(pattern) == layers:
         types = ["sliding_attention" if slides else "full_attention" for slides in pattern]
     else:
-        period = get.optional("attention.sliding_window_pattern", _PERIOD[architecture])
-        types = _layer_types(layers, period if windowed else 1)
+        period = get.optional("attention.sliding_window_pattern", PERIOD[architecture])
+        types = layer_types_of(layers, period if windowed else 1)
     caps = {
         f"{key}_logit_softcapping": get.real(f"{key}_logit_softcapping")
         if f"{architecture}.{key}_logit_softcapping" in metadata
@@ -193,19 +196,19 @@ def _gemma_to_hf(get: _Getter, architecture: str, config: dict[str, Any]) -> dic
     }
     return {
         **caps,
-        "query_pre_attn_scalar": _attention_scalar(architecture, config),
+        "query_pre_attn_scalar": attention_scalar(architecture, config),
         "sliding_window": get.optional("attention.sliding_window", 4096),
         "layer_types": types,
     }
 
 
-def _layer_types(layers: int, period: int) -> list[str]:
+def layer_types_of(layers: int, period: int) -> list[str]:
     return [
         "sliding_attention" if period and index % period < period - 1 else "full_attention" for index in range(layers)
     ]
 
 
-def _attention_scalar(architecture: str, config: Mapping[str, Any]) -> int:
+def attention_scalar(architecture: str, config: Mapping[str, Any]) -> int:
     """What llama.cpp divides attention scores by the root of: no metadata, but known for each published size."""
     if config["num_hidden_layers"] == _LARGEST[architecture]:
         return int(config["hidden_size"] // config["num_attention_heads"])
@@ -215,104 +218,3 @@ def _attention_scalar(architecture: str, config: Mapping[str, Any]) -> int:
 def _ids_to_hf(metadata: Mapping[str, Any]) -> dict[str, Any]:
     named = {name: metadata.get(f"tokenizer.ggml.{key}_token_id") for name, key in _IDS}
     return {f"{name}_token_id": index for name, index in named.items() if type(index) is int}
-
-
-def config_to_gguf(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Architecture, its metadata, and the config with every default filled in, from a Hugging Face config.
-
-    Raises InputError for what llama.cpp could not run.
-    """
-    kind = config.get("model_type")
-    architecture = "gemma3" if kind == "gemma3_text" else kind
-    if kind == "mistral" and not config.get("sliding_window"):
-        architecture = "llama"
-    if architecture not in ARCHITECTURES or kind == "gemma3":
-        raise InputError(f"model type {kind!r} cannot be written as GGUF", hint="possible: " + ", ".join(ARCHITECTURES))
-    assert isinstance(architecture, str)
-    full = _completed(architecture, config)
-    context, head_dim = int(full["max_position_embeddings"]), int(full["head_dim"])
-    rope = rope_of(full)
-    if rope.get("partial_rotary_factor", 1.0) != 1.0 or full.get("use_sliding_window"):
-        raise InputError(f"a {kind} with partial rotary positions or sliding windows cannot be written as GGUF")
-    theta = float(rope.get("rope_theta", 10000.0))
-    metadata: dict[str, Any] = {
-        "vocab_size": full["vocab_size"],
-        "context_length": context,
-        "embedding_length": full["hidden_size"],
-        "block_count": full["num_hidden_layers"],
-        "feed_forward_length": full["intermediate_size"],
-        "attention.head_count": full["num_attention_heads"],
-        "attention.head_count_kv": full["num_key_value_heads"],
-        "attention.key_length": head_dim,
-        "attention.value_length": head_dim,
-        "attention.layer_norm_rms_epsilon": float(full["rms_norm_eps"]),
-        "rope.dimension_count": head_dim,
-        "rope.freq_base": theta,
-    }
-    metadata |= scaling_to_gguf(rope, "rope.scaling", context)
-    if architecture in ("gemma2", "gemma3"):
-        metadata |= _gemma_to_gguf(architecture, full)
-    return architecture, {f"{architecture}.{key}": value for key, value in metadata.items()}, full
-
-
-def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` of the layers that attend to everything, from old and new ways to say it."""
-    rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
-    rope = dict(rope.get("full_attention", rope))
-    rope.setdefault("rope_theta", config.get("rope_theta") or 10000.0)
-    return rope
-
-
-def _completed(architecture: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the values that may be left out, and nothing that llama.cpp would silently ignore."""
-    gemma = architecture in GEMMAS
-    full = dict(config)
-    for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
-        if key not in full:
-            raise InputError(f"the model's config lacks {key}")
-    if full.get("num_key_value_heads") is None:
-        full["num_key_value_heads"] = full["num_attention_heads"]
-    if full.get("head_dim") is None:
-        full["head_dim"] = full["hidden_size"] // full["num_attention_heads"]
-    full.setdefault("rms_norm_eps", 1e-6)
-    full.setdefault("max_position_embeddings", 8192 if gemma else 2048)
-    full.setdefault("tie_word_embeddings", gemma)
-    wanted, keys = ("gelu_pytorch_tanh" if gemma else "silu"), ("hidden_activation", "hidden_act")
-    for key in keys:
-        if full.get(key) not in (None, wanted) and not (gemma and key == "hidden_act"):
-            raise InputError(f"{key}={full[key]!r} cannot be written as GGUF: llama.cpp computes {wanted!r}")
-    if full.get("num_labels") or full.get("id2label") and "SequenceClassification" in str(full.get("architectures")):
-        raise InputError("a classifier cannot be written as GGUF: only language models")
-    return full
-
-
-def _gemma_to_gguf(architecture: str, full: dict[str, Any]) -> dict[str, Any]:
-    layers = full["num_hidden_layers"]
-    scalar = _attention_scalar(architecture, full)
-    if full.get("query_pre_attn_scalar", scalar) != scalar:
-        raise InputError(
-            f"query_pre_attn_scalar={full['query_pre_attn_scalar']} cannot be written as GGUF: llama.cpp takes {scalar}"
-        )
-    written: dict[str, Any] = {}
-    for key in ("attn", "final"):
-        if (cap := full.get(f"{key}_logit_softcapping")) is not None:
-            written[f"{key}_logit_softcapping"] = float(cap)
-        elif architecture == "gemma2":
-            raise InputError(f"a gemma2 without {key}_logit_softcapping cannot be written as GGUF")
-    if architecture == "gemma3" and written:
-        raise InputError(f"a gemma3 with {next(iter(written))} cannot be written as GGUF: llama.cpp ignores it")
-    default = _PERIOD[architecture]
-    types = full.get("layer_types") or _layer_types(layers, full.get("sliding_window_pattern") or default)
-    # Several periods may fit a short model; the usual one is said without being written.
-    fitting = [period for period in (default, *range(2, layers + 2)) if _layer_types(layers, period) == list(types)]
-    if not fitting:
-        raise InputError("layer_types follow no regular pattern: llama.cpp cannot run them")
-    written["attention.sliding_window"] = int(full.get("sliding_window") or 4096)
-    if fitting[0] != default:
-        written["attention.sliding_window_pattern"] = fitting[0]
-    if architecture == "gemma3":
-        local = dict((full.get("rope_parameters") or {}).get("sliding_attention") or {})
-        theta = float(local.get("rope_theta") or full.get("rope_local_base_freq") or _LOCAL_THETA)
-        if theta != _LOCAL_THETA:
-            written["rope.freq_base_swa"] = theta
-    return written

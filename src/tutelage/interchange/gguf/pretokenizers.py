@@ -45,7 +45,9 @@ def _named(names: str, made: PreTokenizer) -> dict[str, PreTokenizer]:
 
 
 PRE_TOKENIZERS: dict[str, PreTokenizer] = {
-    **_named("gpt-2 phi-2 mpt olmo jais gigachat a.x-4.0 mellum trillion granite-docling exaone4", PreTokenizer((_GPT2,))),
+    **_named(
+        "gpt-2 phi-2 mpt olmo jais gigachat a.x-4.0 mellum trillion granite-docling exaone4", PreTokenizer((_GPT2,))
+    ),
     **_named("smollm starcoder refact command-r codeshell exaone minerva-7b", PreTokenizer((r"\p{N}", _GPT2))),
     **_named("qwen2 deepseek-r1-qwen kormo megrez", PreTokenizer((_QWEN2,), nfc=True)),
     **_named("stablelm2 hunyuan solar-open grok-2", PreTokenizer((_QWEN2,))),
@@ -63,7 +65,8 @@ def pre_tokenizer_named(name: Any) -> PreTokenizer:
     """Raises InputError, naming it, for a way of cutting that is not known here."""
     if not isinstance(name, str) or name not in PRE_TOKENIZERS:
         raise InputError(
-            f"the tokenizer's pre-tokenizer type {name!r} is not known", hint="known: " + ", ".join(sorted(PRE_TOKENIZERS))
+            f"the tokenizer's pre-tokenizer type {name!r} is not known",
+            hint="known: " + ", ".join(sorted(PRE_TOKENIZERS)),
         )
     return PRE_TOKENIZERS[name]
 

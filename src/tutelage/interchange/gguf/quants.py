@@ -137,7 +137,7 @@ def _nibbles(packed: Bytes, out: Floats) -> None:
 
 def _fifth_bits(packed: Bytes) -> Bytes:
     """The fifth bit of each of 32 numbers, in its place: 0 or 16."""
-    return np.unpackbits(np.ascontiguousarray(packed), axis=1, bitorder="little") << 4
+    return np.left_shift(np.unpackbits(np.ascontiguousarray(packed), axis=1, bitorder="little"), 4, dtype=np.uint8)
 
 
 def _read_q4_k(blocks: Bytes, out: Floats) -> None:
@@ -166,8 +166,8 @@ def _scaled_groups(blocks: Bytes, numbers: Bytes, out: Floats) -> None:
 
 
 def _read_q6_k(blocks: Bytes, out: Floats) -> None:
-    low = blocks[:, :128].reshape(-1, 2, 1, 64)
-    low = np.concatenate([low & 15, low >> 4], axis=2).reshape(-1, 8, 32)
+    packed = blocks[:, :128].reshape(-1, 2, 1, 64)
+    low = np.concatenate([packed & 15, packed >> 4], axis=2).reshape(-1, 8, 32)
     high = blocks[:, 128:192].reshape(-1, 2, 1, 32) >> np.array([0, 2, 4, 6], np.uint8)[:, None]
     numbers = (low | ((high & 3) << 4).reshape(-1, 8, 32)).reshape(-1, 16, 16).astype(np.float32)
     numbers -= 32

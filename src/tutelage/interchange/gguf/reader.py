@@ -37,7 +37,7 @@ _SMALLEST_TENSOR = 8 + 4 + 4 + 8  # empty name, no dimension, type, offset
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `shape` in torch's order (rows first), `offset` and `size` in bytes from the file's start."""
+    """Where a tensor lies: `shape` in torch's order (rows first); `offset` (of the file) and `size` in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -68,7 +68,7 @@ class GGUFFile:
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Map and check the file. Raises InputError if it is no GGUF file of a known version, DamagedError if broken."""
+        """Map and check the file. Raises InputError if it is no GGUF of a known version, DamagedError if broken."""
         path = Path(path)
         try:
             with path.open("rb") as file:
@@ -182,7 +182,9 @@ def _description(cursor: _Cursor, index: int) -> tuple[str, tuple[int, ...], Kin
     if 0 in shape:
         raise cursor.damaged(f"{what} has an empty dimension: {list(shape)}")
     if (shape[-1] if shape else 1) % kind.block:
-        raise cursor.damaged(f"{what} has rows of {shape[-1] if shape else 1}, no multiple of {kind.name}'s {kind.block}")
+        raise cursor.damaged(
+            f"{what} has rows of {shape[-1] if shape else 1}, no multiple of {kind.name}'s {kind.block}"
+        )
     return name, shape, kind, cursor.number("Q", f"offset of {what}")
 
 

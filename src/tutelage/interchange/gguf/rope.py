@@ -30,9 +30,6 @@ def scaling_to_hf(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
     if _number(metadata, f"{prefix}.attn_factor", 1.0) != 1.0:
         raise InputError(f"{prefix}.attn_factor other than 1 is not supported")
     found: dict[str, Any] = {"rope_type": "yarn", "factor": factor}
-    for theirs, ours in (("yarn_beta_fast", "beta_fast"), ("yarn_beta_slow", "beta_slow")):
-        if f"{prefix}.{theirs}" in metadata:
-            found[ours] = _number(metadata, f"{prefix}.{theirs}", 1.0)
     if f"{prefix}.original_context_length" in metadata:
         original = _number(metadata, f"{prefix}.original_context_length", 1.0)
         found["original_max_position_embeddings"] = int(original)
@@ -53,16 +50,14 @@ def scaling_to_gguf(rope: Mapping[str, Any], prefix: str, context: int) -> dict[
         return {}
     if kind == "linear":
         return {f"{prefix}.type": "linear", f"{prefix}.factor": float(rope["factor"])}
-    if kind == "yarn" and not {"attention_factor", "mscale", "mscale_all_dim"} & {k for k, v in rope.items() if v}:
-        written = {
+    # llama.cpp takes these from nowhere but its own defaults.
+    fixed = {"beta_fast": 32, "beta_slow": 1, "attention_factor": None, "mscale": None, "truncate": True}
+    if kind == "yarn" and all(rope.get(key) in (None, value) for key, value in fixed.items()):
+        return {
             f"{prefix}.type": "yarn",
             f"{prefix}.factor": float(rope["factor"]),
             f"{prefix}.original_context_length": int(rope.get("original_max_position_embeddings") or context),
         }
-        for ours in ("beta_fast", "beta_slow"):
-            if rope.get(ours) is not None:
-                written[f"{prefix}.yarn_{ours}"] = float(rope[ours])
-        return written
     raise InputError(f"rope scaling {dict(rope)} cannot be written as GGUF", hint="possible: linear, yarn, llama3")
 
 

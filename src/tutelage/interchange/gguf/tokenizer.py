@@ -1,4 +1,4 @@
-"""The tokenizer in a GGUF file's metadata, to and from what `tutelage.tokenizer` reads.
+"""The tokenizer in a GGUF file's metadata, as what `tutelage.tokenizer` reads.
 
 Two kinds: `gpt2`, byte-level BPE with merges, and `llama`, SentencePiece BPE with scores and byte tokens. A file
 may also hold the whole tokenizer.json (`tokenizer.huggingface.json`, part of GGUF's specification); ours do, so
@@ -8,23 +8,23 @@ that nothing is lost on the way back.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.interchange.gguf.pretokenizers import name_of, pre_tokenizer_named, to_definition
+from tutelage.interchange.gguf.pretokenizers import pre_tokenizer_named, to_definition
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 WHOLE = "tokenizer.huggingface.json"
-_SPACE = "▁"
+SPACE = "▁"
 _LONGEST_PIECE = 512  # finding merges takes the square of it; SentencePiece stops at 16 by default
 _ENDS = frozenset(
-    "<|endoftext|> <|end_of_text|> <|im_end|> <|eot_id|> <|eom_id|> <|end|> <|return|> <|call|> <end_of_turn>".split()
-)
+    ("<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>")
+) | {"<end_of_turn>"}
 """Control tokens that end a turn wherever they stand; llama.cpp stops at these too, without being told."""
-_IDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
+IDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
         raise DamagedError(f"the tokenizer has {len(tokens)} tokens and {len(kinds)} token types")
     ids = {
         name: index
-        for name, key in {**_IDS, "eot": "eot", "eom": "eom"}.items()
+        for name, key in {**IDS, "eot": "eot", "eom": "eom"}.items()
         if type(index := metadata.get(f"tokenizer.ggml.{key}_token_id")) is int and 0 <= index < len(tokens)
     }
     if model == "llama":
@@ -79,7 +79,7 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
     }
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        **{name: tokens[ids[name]] if name in ids else None for name in _IDS},
+        **{name: tokens[ids[name]] if name in ids else None for name in IDS},
         "add_bos_token": add["bos"],
         "add_eos_token": add["eos"],
         "clean_up_tokenization_spaces": False,
@@ -146,12 +146,12 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[i
         raise DamagedError(f"the tokenizer has {len(tokens)} tokens and {len(scores)} scores")
     vocabulary = _vocabulary(tokens, kinds)
     pieces = {token: vocabulary[token] for token in vocabulary if kinds[vocabulary[token]] == NORMAL}
-    space = {"type": "Replace", "pattern": {"String": " "}, "content": _SPACE}
+    space = {"type": "Replace", "pattern": {"String": " "}, "content": SPACE}
     prefixed = bool(metadata.get("tokenizer.ggml.add_space_prefix", True))
-    first = [{"type": "Prepend", "prepend": _SPACE}] if prefixed else []
+    first = [{"type": "Prepend", "prepend": SPACE}] if prefixed else []
     strip = [{"type": "Strip", "content": " ", "start": 1, "stop": 0}] if prefixed else []
     decoders = [
-        {"type": "Replace", "pattern": {"String": _SPACE}, "content": " "},
+        {"type": "Replace", "pattern": {"String": SPACE}, "content": " "},
         {"type": "ByteFallback"},
         {"type": "Fuse"},
         *strip,
@@ -221,7 +221,7 @@ def _whole(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> 
         return None
     try:
         data = json.loads(text)
-        theirs = _ids_of(data)
+        theirs = ids_of(data)
         special = {token["id"] for token in data["added_tokens"] if token["special"]}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
@@ -230,97 +230,5 @@ def _whole(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> 
     return text if theirs == _vocabulary(tokens, kinds) and steering <= special else None
 
 
-def _ids_of(data: dict[str, Any]) -> dict[str, int]:
+def ids_of(data: dict[str, Any]) -> dict[str, int]:
     return {**data["model"]["vocab"], **{token["content"]: token["id"] for token in data["added_tokens"]}}
-
-
-def write_tokenizer(tok: Tokenizer, vocab_size: int) -> dict[str, Any]:
-    """Metadata entries for a tokenizer, filled up to `vocab_size` tokens.
-
-    Raises InputError for a tokenizer that llama.cpp has no way to run.
-    """
-    parts = parts_of(tok)
-    data = json.loads(parts.definition)
-    model = data["model"]
-    if model["type"] != "BPE":
-        raise InputError(f"a {model['type']} tokenizer cannot be written as GGUF", hint="byte-level BPE can")
-    steps = (data.get("decoder") or {}).get("decoders", [data.get("decoder") or {}])
-    byte_level = any(step.get("type") == "ByteLevel" for step in steps)
-    tokens, kinds = _tokens_and_kinds(tok, data, vocab_size)
-    entries: dict[str, Any] = {}
-    merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
-    if byte_level:
-        # Without merges every byte is a token of its own, however text is cut.
-        pre = name_of(data["pre_tokenizer"], bool(model.get("ignore_merges"))) if merges else "gpt-2"
-        entries = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": kinds, "merges": merges}
-    else:
-        entries = {
-            "model": "llama",
-            "pre": "default",
-            "tokens": tokens,
-            "scores": _scores_of_merges(merges, tokens),
-            "token_type": kinds,
-            "add_space_prefix": _sentencepiece_prefix(data),
-        }
-    named = {f"{key}_token_id": tok.token_to_id(text) for name, key in _IDS.items() if (text := tok.special_tokens.get(name))}
-    others = [index for index in tok.stop_ids if index != tok.eos_id]
-    if others:
-        named["eot_token_id"] = others[0]
-    for end in ("bos", "eos"):
-        named[f"add_{end}_token"] = bool(parts.settings.get(f"add_{end}_token")) and f"{end}_token_id" in named
-    written = {f"tokenizer.ggml.{key}": value for key, value in {**entries, **named}.items() if value is not None}
-    if tok.chat_template is not None:
-        written["tokenizer.chat_template"] = tok.chat_template
-    return {**written, WHOLE: parts.definition}
-
-
-def parts_of(tok: Tokenizer) -> TokenizerParts:
-    return TokenizerParts(tok._definition, tok._settings, tok.chat_template, tok.stop_ids)
-
-
-def _tokens_and_kinds(tok: Tokenizer, data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
-    ids = _ids_of(data)
-    if max(ids.values()) >= vocab_size:
-        raise InputError(f"the tokenizer has {max(ids.values()) + 1} tokens, the model's vocabulary {vocab_size}")
-    by_id = {index: token for token, index in ids.items()}
-    added = {token["id"] for token in data["added_tokens"]}
-    unknown, fallback = data["model"].get("unk_token"), bool(data["model"].get("byte_fallback"))
-    tokens, kinds = [], []
-    for index in range(vocab_size):
-        token = by_id.get(index)
-        tokens.append(f"[PAD{index}]" if token is None else token)
-        if token is None:
-            kinds.append(UNUSED)
-        elif token == unknown:
-            kinds.append(UNKNOWN)
-        elif index in tok.control_ids:
-            kinds.append(CONTROL)
-        elif index in added:
-            kinds.append(USER_DEFINED)
-        elif fallback and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            kinds.append(BYTE)
-        else:
-            kinds.append(NORMAL)
-    return tokens, kinds
-
-
-def _scores_of_merges(merges: Iterable[str], tokens: list[str]) -> list[float]:
-    """A score for each token: less the rank of the first merge that makes it, so that llama.cpp joins in that order."""
-    rank: dict[str, int] = {}
-    for number, merge in enumerate(merges):
-        rank.setdefault(merge.replace(" ", ""), number)
-    return [-float(rank.get(token, 0)) for token in tokens]
-
-
-def _sentencepiece_prefix(data: dict[str, Any]) -> bool:
-    """Whether a space is put before a text. Raises InputError if the definition is no SentencePiece BPE."""
-    if not data["model"].get("byte_fallback"):
-        raise InputError("this tokenizer cannot be written as GGUF", hint="byte-level and SentencePiece BPE can")
-    normalizer, pre = data.get("normalizer") or {}, data.get("pre_tokenizer") or {}
-    steps = normalizer.get("normalizers", [normalizer] if normalizer else [])
-    replaced = any(step.get("type") == "Replace" and step.get("content") == _SPACE for step in steps)
-    if pre.get("type") == "Metaspace" and pre.get("replacement") == _SPACE:
-        return bool(pre.get("prepend_scheme", "always") != "never")
-    if not replaced or {step.get("type") for step in steps} - {"Replace", "Prepend"}:
-        raise InputError("this tokenizer cannot be written as GGUF: it does not mark spaces as SentencePiece does")
-    return any(step.get("type") == "Prepend" for step in steps)

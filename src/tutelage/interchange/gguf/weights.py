@@ -64,7 +64,9 @@ def _layer(architecture: str, config: Mapping[str, Any]) -> Iterator[Weight]:
     input_bias = output_bias or architecture == "qwen2"  # Qwen2 always has them, and never the output's
     sandwich = architecture in ("gemma2", "gemma3")
 
-    def linear(hf: str, gguf: str, rows: int, columns: int, bias: bool, turn: Change = "none", n: int = 0) -> Iterator[Weight]:
+    def linear(
+        hf: str, gguf: str, rows: int, columns: int, bias: bool, turn: Change = "none", n: int = 0
+    ) -> Iterator[Weight]:
         yield Weight(f"{hf}.weight", f"{gguf}.weight", (rows, columns), turn, n)
         if bias:
             yield Weight(f"{hf}.bias", f"{gguf}.bias", (rows,), turn, n)

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Literal
 
 import numpy as np
 
-from tutelage.interchange.gguf.models import config_to_gguf, rope_of
+from tutelage.interchange.gguf.configs import config_to_gguf, rope_of
 from tutelage.interchange.gguf.quants import BF16, F16, F32, Q4_0, Q4_1, Q8_0, Kind, quantize
 from tutelage.interchange.gguf.reader import DEFAULT_ALIGNMENT, MAGIC
 from tutelage.interchange.gguf.rope import FACTORS, llama3_factors
-from tutelage.interchange.gguf.tokenizer import write_tokenizer
+from tutelage.interchange.gguf.tokenizer_writer import write_tokenizer
 from tutelage.interchange.gguf.weights import Weight, plan, to_gguf
 from tutelage.store.errors import ConfigError, InputError, nearest
 from tutelage.store.files import fsync_path
@@ -119,7 +119,9 @@ def _layout(shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, Kind]) ->
 
 
 def _matched(
-    wanted: list[Weight], weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]], config: Mapping[str, Any]
+    wanted: list[Weight],
+    weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]],
+    config: Mapping[str, Any],
 ) -> Iterator[tuple[Weight, torch.Tensor]]:
     """Each wanted weight with its tensor, once; the copy of a tied embedding is passed over."""
     missing = {weight.hf: weight for weight in wanted}
