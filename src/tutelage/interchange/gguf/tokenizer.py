@@ -91,7 +91,7 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
     by_text = {index for index, token in enumerate(tokens) if kinds[index] == CONTROL and token in _ENDS}
     stops = tuple(sorted(named | by_text))
     whole = _whole(metadata, tokens, kinds)
-    text = json.dumps(definition, ensure_ascii=False, indent=2) + "\n" if whole is None else whole
+    text = json.dumps(definition, ensure_ascii=False) + "\n" if whole is None else whole
     return TokenizerParts(text, settings, template if isinstance(template, str) else None, stops)
 
 
