@@ -58,7 +58,7 @@ def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog) -
     add_lora(model, lora, seed)
     hf_names(model.config, lora_layers(model))  # what could not be written is not trained
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
-    log.note(f"adapters on {len(lora_layers(model))} projections: {trained} of {model.num_parameters()} parameters train")
+    log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
 
 
 def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path, base: Path) -> None:

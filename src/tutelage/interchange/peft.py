@@ -23,8 +23,15 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
 from tutelage.model.io import _ours, _theirs
-from tutelage.model.lora import Adapter, load_lora_state, lora_layers, lora_shapes, lora_state
-from tutelage.model.lora import place_adapters, projections
+from tutelage.model.lora import (
+    Adapter,
+    load_lora_state,
+    lora_layers,
+    lora_shapes,
+    lora_state,
+    place_adapters,
+    projections,
+)
 from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import write_json
@@ -55,8 +62,8 @@ class PeftConfig(Config):
     layers_pattern: str | tuple[str, ...] | None = None
     r: int = Field(8, ge=1)
     lora_alpha: int | float = Field(8, allow_inf_nan=False)
-    rank_pattern: dict[str, int] = {}
-    alpha_pattern: dict[str, int | float] = {}
+    rank_pattern: dict[str, int] = Field(default_factory=dict)
+    alpha_pattern: dict[str, int | float] = Field(default_factory=dict)
     lora_dropout: float = Field(0.0, ge=0, lt=1)
     use_rslora: bool = False
     use_dora: bool = False
@@ -184,8 +191,8 @@ def _described(model: DecoderLM, names: Mapping[str, str], base_model: str | Non
         layers_to_transform=tuple(layers) if as_grid == set(adapters) and not whole else None,
         r=rank,
         lora_alpha=_as_written(alpha),
-        rank_pattern={name: adapter.rank for name, adapter in adapters.items() if adapter.rank != rank},
-        alpha_pattern={name: _as_written(adapter.alpha) for name, adapter in adapters.items() if adapter.alpha != alpha},
+        rank_pattern={name: one.rank for name, one in adapters.items() if one.rank != rank},
+        alpha_pattern={name: _as_written(one.alpha) for name, one in adapters.items() if one.alpha != alpha},
         lora_dropout=first.dropout,
         use_rslora=first.rslora,
         use_dora=first.dora,

@@ -119,7 +119,7 @@ def add_lora(model: DecoderLM, config: LoraConfig, seed: int) -> None:
 
 
 def place_adapters(model: DecoderLM, plan: Mapping[str, Adapter], seed: int) -> None:
-    """Put an adapter on each projection named by its path, and freeze the rest. Raises InputError where there is one."""
+    """Put an adapter on each projection named by its path and freeze the rest. Raises InputError if it has some."""
     if lora_layers(model):
         raise InputError("the model already has adapters", hint="merge them first")
     generator = torch.Generator().manual_seed(seed)

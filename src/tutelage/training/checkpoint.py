@@ -90,9 +90,7 @@ def _all(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("step-*") if path.is_dir())
 
 
-def _load(
-    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str
-) -> dict[str, Any]:
+def _load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str) -> dict[str, Any]:
     verify(path)
     try:
         weights = load_file(path / "model.safetensors")

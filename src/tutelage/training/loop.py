@@ -58,7 +58,7 @@ def train(
     seed: int,
     first_loss: float | None = None,
 ) -> TrainResult:
-    """Train what of `model` is not frozen, in place; a run that was killed goes on from `work/checkpoints`, bit for bit.
+    """Train what is not frozen of `model`, in place; a killed run goes on from `work/checkpoints`, bit for bit.
 
     The gradient is divided by the weight of the whole step, so parts of a batch (`accumulation`) add up exactly.
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
