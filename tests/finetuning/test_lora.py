@@ -197,3 +197,15 @@ def test_a_recipe_section_reads_back_the_same():
     config = FinetuneConfig.parse({"instruct": {"lora": {"rank": 8, "targets": ["q_proj", "v_proj"], "layers": [0]}}})
     assert config.instruct.lora.targets == ("q_proj", "v_proj") and config.classify.lora is None
     assert FinetuneConfig.parse(config.plain()) == config
+
+
+def test_dora_in_bfloat16_over_several_parts_trains_too(run, tmp_path):
+    metrics = run(
+        "instruct",
+        tmp_path,
+        training={"precision": "bfloat16", "accumulation": 2},
+        lora=LORA.model_copy(update={"dora": True}),
+    )
+    curve = [json.loads(line) for line in (tmp_path / "out" / "curve.jsonl").read_text().splitlines()]
+    assert metrics["heldout_loss"] < curve[0]["loss"]
+    assert any("magnitude" in key for key in load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors"))

@@ -43,7 +43,7 @@ _MAX_CONFIG_BYTES = 1 << 20
 # Keys that tell of the writer, or of how an option that must be off would work: they change nothing.
 _INERT = {"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size"}
 # What PEFT of every version writes beside the keys of `PeftConfig`.
-_ALSO_WRITTEN = {
+_ALSO_WRITTEN: dict[str, Any] = {
     "auto_mapping": None, "inference_mode": True, "loftq_config": {}, "megatron_config": None,
     "megatron_core": "megatron.core",
 }  # fmt: skip
@@ -180,7 +180,7 @@ def _described(model: DecoderLM, names: Mapping[str, str], base_model: str | Non
     rank = Counter(adapter.rank for adapter in adapters.values()).most_common(1)[0][0]
     alpha = Counter(adapter.alpha for adapter in adapters.values()).most_common(1)[0][0]
     leaves = sorted({name.rpartition(".")[2] for name in adapters})
-    layers = sorted({_layer(name) for name in adapters})
+    layers = sorted({layer for layer in map(_layer, adapters) if layer is not None})
     as_grid = {name for name in names.values() if _matches(tuple(leaves), name) and _layer(name) in layers}
     whole = len(layers) == model.config.num_layers
     return PeftConfig(

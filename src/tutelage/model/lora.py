@@ -51,8 +51,7 @@ class LoraLinear(nn.Module):
         super().__init__()
         self.adapter = adapter
         self.training = linear.training
-        self.register_parameter("weight", linear.weight)
-        self.register_parameter("bias", linear.bias)
+        self.weight, self.bias = linear.weight, linear.bias
         device, (outputs, inputs) = linear.weight.device, linear.weight.shape
         down = torch.empty(adapter.rank, inputs)
         nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
