@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from tutelage.interchange.gguf.rope import FACTORS, llama3_factors
 from tutelage.interchange.gguf.tokenizer_writer import write_tokenizer
 from tutelage.interchange.gguf.weights import Weight, plan, to_gguf
 from tutelage.store.errors import ConfigError, InputError, nearest
-from tutelage.store.files import fsync_path
+from tutelage.store.files import new_file
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 if TYPE_CHECKING:
@@ -65,24 +64,15 @@ def write_gguf(
     kinds |= dict.fromkeys(extra, F32)
     offsets, total = _layout(shapes, kinds)
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as file:
-            _write_header(file, metadata, shapes, kinds, offsets)
-            start = file.tell()
-            file.truncate(start + total)
-            for gguf, values in extra.items():
-                _write_at(file, start + offsets[gguf], np.array(values, np.float32), F32, gguf)
-            for weight, tensor in _matched(wanted, weights, config):
-                array = to_gguf(weight, tensor.detach().float()).cpu().contiguous().numpy()
-                _write_at(file, start + offsets[weight.gguf], array, kinds[weight.gguf], weight.hf)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-        fsync_path(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with new_file(path) as file:
+        _write_header(file, metadata, shapes, kinds, offsets)
+        start = file.tell()
+        file.truncate(start + total)
+        for gguf, values in extra.items():
+            _write_at(file, start + offsets[gguf], np.array(values, np.float32), F32, gguf)
+        for weight, tensor in _matched(wanted, weights, config):
+            array = to_gguf(weight, tensor.detach().float()).cpu().contiguous().numpy()
+            _write_at(file, start + offsets[weight.gguf], array, kinds[weight.gguf], weight.hf)
     counts = {each.name.lower(): list(kinds.values()).count(each) for each in dict.fromkeys(kinds.values())}
     fallback = [weight.hf for weight in wanted if KINDS[kind].block > 1 and kinds[weight.gguf] is F16]
     return {"bytes": path.stat().st_size, "tensors": counts, "fallback": fallback}
