@@ -12,7 +12,7 @@ Family = Literal["qwen3", "llama"]
 
 
 class ModelConfig(Config):
-    """Shape of a `DecoderLM`. The defaults are the quickstart's: a small modern decoder of 1.2M parameters,
+    """Shape of a `DecoderLM`. The defaults are the quickstart's: a small modern decoder of 1.4M parameters,
     what two CPU cores can feed with text in minutes.
 
     `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means: hidden_size / num_heads.
@@ -31,7 +31,7 @@ class ModelConfig(Config):
     rope_theta: float = Field(10000.0, gt=0)
     rms_norm_eps: float = Field(1e-6, gt=0)
     initializer_range: float = Field(0.02, gt=0)
-    tie_word_embeddings: bool = True
+    tie_word_embeddings: bool = False
     num_labels: int = Field(0, ge=0)
     labels: tuple[str, ...] = ()
     bos_token_id: int | None = None

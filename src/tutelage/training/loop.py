@@ -210,7 +210,7 @@ def _finish_gradient(model: DecoderLM, weight: float, clip: float) -> float:
 def _update(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         optimizer.step()
 
 

@@ -15,17 +15,23 @@ from tutelage.training.muon import Muon
 
 
 def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:
-    """Optimizers of all trainable parameters. Norms get no weight decay, nor do embeddings (OLMo 2, section 3)."""
+    """Optimizers of all trainable parameters. Norms get no weight decay, nor do embeddings (OLMo 2, section 3).
+
+    A group's learning rate is the step's times its `rate_factor`.
+    """
     freeze(model, config.freeze_blocks)
     if config.optimizer == "muon" and lora_layers(model):
         raise ConfigError("adapters are trained with optimizer 'adamw'", hint="Muon is for whole weight matrices")
     matrices: list[Tensor] = []
     others: list[Tensor] = []
     bare: list[Tensor] = []
+    embeddings: list[Tensor] = []
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        if parameter.dim() < 2 or name == "embed_tokens.weight":
+        if name == "embed_tokens.weight":
+            embeddings.append(parameter)
+        elif parameter.dim() < 2:
             bare.append(parameter)
         elif name.startswith("layers."):
             matrices.append(parameter)
@@ -38,6 +44,7 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     groups: list[dict[str, Any]] = [
         {"params": matrices + others, "weight_decay": config.weight_decay},
         {"params": bare, "weight_decay": 0.0},
+        {"params": embeddings, "weight_decay": 0.0, "rate_factor": config.embedding_rate},
     ]
     groups = [group for group in groups if group["params"]]
     if groups:
