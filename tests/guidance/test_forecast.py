@@ -19,8 +19,9 @@ from tutelage.guidance.forecast import (
 from tutelage.model.config import ModelConfig
 
 SMALL = ModelConfig(
-    vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8
-)
+    vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
+    tie_word_embeddings=True,
+)  # fmt: skip
 STAGES = ["corpus", "tokenizer", "baselines", "pretrain", "classify", "instruct", "pairs", "prefer", "evaluate"]
 
 

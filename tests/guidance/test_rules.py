@@ -28,15 +28,15 @@ TRAINING = {
 TUNING = {**TRAINING, "steps": 0, "epochs": 3.0, "learning_rate": 1e-3}
 GOOD: dict[str, Any] = {
     "corpus": {"heldout": 0.05},
-    "tokenizer": {"vocab_size": 4096},
+    "tokenizer": {"vocab_size": 3072},
     "model": {
-        "vocab_size": 4096,
+        "vocab_size": 3072,
         "hidden_size": 192,
         "intermediate_size": 512,
         "num_layers": 5,
         "num_heads": 6,
         "num_kv_heads": 3,
-        "tie_word_embeddings": True,
+        "tie_word_embeddings": False,
     },
     "pretrain": {"context_length": 256, "training": TRAINING},
     "finetune": {
@@ -75,8 +75,14 @@ BAD: list[tuple[str, str, dict[str, Any], dict[str, Any]]] = [
     ("weight-decay", "note", {"pretrain.training.weight_decay": 0.0}, {}),
     ("grad-clip", "note", {"pretrain.training.grad_clip": 10.0}, {}),
     ("embedding-share", "warning", {"tokenizer.vocab_size": 32768, "model.vocab_size": 0}, {}),
-    ("vocabulary", "note", {"tokenizer.vocab_size": 6144, "model.vocab_size": 0}, {}),
-    ("tying", "warning", {"model.tie_word_embeddings": False}, {}),
+    (
+        "vocabulary",
+        "note",
+        {"tokenizer.vocab_size": 6144, "model.vocab_size": 0, "model.tie_word_embeddings": True},
+        {},
+    ),
+    ("tying", "note", {"model.tie_word_embeddings": True}, {}),
+    ("tying", "warning", {"model.hidden_size": 576, "model.intermediate_size": 2048, "model.num_layers": 8}, {}),
     ("aspect", "note", {"model.num_layers": 1}, {}),
     ("aspect", "note", {"model.num_layers": 24}, {}),
     ("grouped-queries", "note", {"model.num_heads": 8, "model.num_kv_heads": 8}, {}),

@@ -1,8 +1,7 @@
-"""A language model of a few thousand random weights, on a byte tokenizer: every text can be read and written."""
+"""A model that takes its time, to be interrupted, overloaded and broken."""
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -11,43 +10,6 @@ import pytest
 
 from tutelage.inference.language_model import GREEDY, LanguageModel, Piece
 from tutelage.inference.sampling import Sampling
-from tutelage.model.config import ModelConfig
-from tutelage.model.decoder import DecoderLM
-from tutelage.tokenizer.chat import CHATML
-from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
-
-
-def byte_tokenizer() -> Tokenizer:
-    """ChatML control tokens 0 to 2, then the 256 bytes: no merges."""
-    control = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
-    vocabulary = {char: byte + len(control) for byte, char in byte_characters().items()}
-    flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": True}
-    definition = {
-        "version": "1.0",
-        "added_tokens": [{"id": index, "content": text, **flags} for index, text in enumerate(control)],
-        "normalizer": None,
-        "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True},
-        "post_processor": None,
-        "decoder": {"type": "ByteLevel", "add_prefix_space": True, "trim_offsets": True, "use_regex": True},
-        "model": {
-            "type": "BPE",
-            "vocab": {**{text: index for index, text in enumerate(control)}, **vocabulary},
-            "merges": [],
-        },
-    }
-    return Tokenizer(json.dumps(definition), {"eos_token": control[0], "pad_token": control[0]}, CHATML)
-
-
-def random_model(tokenizer: Tokenizer) -> DecoderLM:
-    config = ModelConfig.parse(
-        {
-            "vocab_size": tokenizer.vocab_size, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2,
-            "num_heads": 4, "num_kv_heads": 2, "max_position_embeddings": 96, "eos_token_id": (0,),
-            # Large weights: logits far apart, so that greedy choices are not decided by rounding.
-            "initializer_range": 0.5,
-        }
-    )  # fmt: skip
-    return DecoderLM(config, seed=1)
 
 
 class Slow(LanguageModel):
@@ -63,12 +25,6 @@ class Slow(LanguageModel):
             type(self).made += 1
             yield Piece(0, "x", self.tokenizer.encode("x")[0], -1.0, None, True)
             time.sleep(0.02)
-
-
-@pytest.fixture(scope="session")
-def lm() -> LanguageModel:
-    tokenizer = byte_tokenizer()
-    return LanguageModel(random_model(tokenizer), tokenizer)
 
 
 @pytest.fixture

@@ -82,6 +82,21 @@ def test_it_learns(tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: 
     assert result.tokens > 0
 
 
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_the_embedding_may_learn_faster(tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str) -> None:
+    """AdamW's first step is its learning rate in every direction, whatever the gradient."""
+    moved = {}
+    for factor in (1.0, 6.0):
+        model, fresh = DecoderLM(tiny, seed=1), DecoderLM(tiny, seed=1)
+        settings = config(steps=1, optimizer=optimizer, warmup_steps=0, embedding_rate=factor, weight_decay=0.0)
+        train(model, objective(), settings, tmp_path / str(factor), log, 1)
+        moved[factor] = {
+            name: float((value - fresh.state_dict()[name]).abs().max()) for name, value in model.state_dict().items()
+        }
+    assert moved[6.0]["embed_tokens.weight"] == pytest.approx(6 * moved[1.0]["embed_tokens.weight"], rel=1e-3)
+    assert all(moved[6.0][name] == moved[1.0][name] for name in moved[1.0] if name != "embed_tokens.weight")
+
+
 @pytest.mark.parametrize("accumulation", [2, 4])
 def test_parts_of_a_batch_add_up_to_the_batch(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from tutelage.finetuning.common import context_of, read_corpus, run_metrics, write_model
+from tutelage.finetuning.common import adapt, context_of, read_corpus, run_metrics, write_model
 from tutelage.finetuning.config import ClassifyConfig
 from tutelage.finetuning.data import Row, read_labelled, split, write_rows
 from tutelage.finetuning.docstrings import by_hash
@@ -93,8 +93,9 @@ def classify(
         pack(label_examples(tok, unseen, labels, even), length, tok.pad_id),
     )
     model = with_head(load_model(base), labels, seed)
+    adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, work, log, seed)
-    write_model(model, tok, result, out)
+    write_model(model, tok, result, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
         "labels": {label: counts[label] for label in labels},

@@ -10,9 +10,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from tutelage.interchange.peft import hf_names, save_adapter
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import save_model
+from tutelage.model.lora import LoraConfig, add_lora, lora_layers, merge_lora
 from tutelage.store.device import choose_device, choose_precision
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -49,9 +51,22 @@ def device_and_autocast(
     return device, torch.autocast(device.type, dtype)
 
 
-def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path) -> None:
-    """Fill `out` as a model directory with its training curve."""
+def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog) -> None:
+    """Put the wanted adapters on the model, in place; without any it is trained as it is."""
+    if lora is None:
+        return
+    add_lora(model, lora, seed)
+    hf_names(model.config, lora_layers(model))  # what could not be written is not trained
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
+
+
+def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path, base: Path) -> None:
+    """Fill `out` as a model directory with its training curve; adapters are merged, and kept apart in `adapter/`."""
     model.to("cpu")
+    if lora_layers(model):
+        save_adapter(model, out / "adapter", base.name)
+        merge_lora(model)
     save_model(model, out)
     tok.save(out)
     write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in result.curve))

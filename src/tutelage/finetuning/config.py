@@ -6,6 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from tutelage.model.lora_config import LoraConfig
 from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
 
@@ -14,12 +15,21 @@ class _Finetuning(Config):
     """What every finetuning stage has: how it trains, how long its texts may be, whose data it takes.
 
     `data`: the user's own file instead of what the corpus has. `context_length`: no text is longer than this many
-    tokens.
+    tokens. `lora`: train low-rank adapters (and a classification head) and leave the weights as they are.
     """
 
     context_length: int = Field(256, ge=16)
     data: str | None = None
+    lora: LoraConfig | None = None
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _adapters_are_trained_alone(self) -> Self:
+        if self.lora and self.training.freeze_blocks:
+            raise ValueError("lora already freezes every block, so training.freeze_blocks must be 0; see lora.layers")
+        if self.lora and self.training.optimizer != "adamw":
+            raise ValueError("lora is trained with training.optimizer 'adamw'; muon is for whole weight matrices")
+        return self
 
 
 class ClassifyConfig(_Finetuning):

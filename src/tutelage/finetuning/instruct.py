@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import context_of, read_corpus, run_metrics, write_model
+from tutelage.finetuning.common import adapt, context_of, read_corpus, run_metrics, write_model
 from tutelage.finetuning.config import InstructConfig
 from tutelage.finetuning.data import Row, read_conversations, split, write_rows
 from tutelage.finetuning.docstrings import by_hash, docstring_pairs
@@ -79,8 +79,9 @@ def instruct(
         examples = examples + replayed
     length = row_length(examples + held_examples, context)
     objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
+    adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, work, log, seed)
-    write_model(model, tok, result, out)
+    write_model(model, tok, result, out, base)
     return {
         "pairs": len(train_rows),
         "heldout_pairs": len(heldout),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import context_of, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.common import adapt, context_of, device_and_autocast, run_metrics, write_model
 from tutelage.finetuning.config import PreferConfig
 from tutelage.finetuning.data import Row, read_preferences, read_rows, split, write_rows
 from tutelage.finetuning.examples import preference_examples, row_length
@@ -58,6 +58,7 @@ def prefer(
         config.label_smoothing,
         config.sft_weight,
     )
+    # The reference is the model without adapters, so it is asked before they are put on: no second copy.
     weights = sha256_file(instructed / "model.safetensors")
     for rows in objective.rows.values():
         add_reference(model, weights, rows, config.training, work, log)
@@ -65,8 +66,9 @@ def prefer(
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
+    adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, work, log, seed)
-    write_model(model, tok, result, out)
+    write_model(model, tok, result, out, instructed)
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
     return {

@@ -6,6 +6,8 @@ import math
 
 from tutelage.guidance.rule import Facts, Finding, Level
 
+SMALL = 10e6  # parameters; below it an output head of its own was measured to pay (docs/pretraining.md)
+
 
 def suggested_learning_rate(parameters: float) -> float:
     """Peak learning rate of AdamW: 0.0047 (N / 108M)^(-1/3), halved (OLMo ladder after Porian et al. 2024)."""
@@ -191,13 +193,22 @@ def smaller_vocabulary(f: Facts) -> int:
 
 
 def tying(f: Facts) -> Finding | None:
-    if f["model.tie_word_embeddings"] or f["model.parameters"] >= 1e9:
-        return None
-    return (
-        "warning",
-        "an output head of its own costs parameters and gains nothing below about 1 B",
-        "--set model.tie_word_embeddings=true",
-    )
+    parameters, tied = f["model.parameters"], f["model.tie_word_embeddings"]
+    if not tied and SMALL <= parameters < 1e9:
+        return (
+            "warning",
+            "an output head of its own costs parameters and gains nothing below about 1 B",
+            "--set model.tie_word_embeddings=true",
+        )
+    head = f["model.parameters_by_part"]["embedding"]
+    if tied and parameters < SMALL and 2 * head / (parameters + head) <= 0.4:
+        return (
+            "note",
+            "the output head is the token embedding; so small a model learns faster with a head of its own and "
+            "an embedding that learns faster than the rest (pretrain.training.embedding_rate)",
+            "--set model.tie_word_embeddings=false",
+        )
+    return None
 
 
 def aspect(f: Facts) -> Finding | None:

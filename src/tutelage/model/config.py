@@ -112,8 +112,8 @@ class Experts(Config):
 
 
 class ModelConfig(Config):
-    """Shape and parts of a `DecoderLM`. The default sizes are the quickstart's: a small modern decoder that two CPU
-    cores can feed with text in minutes.
+    """Shape and parts of a `DecoderLM`. The default sizes are the quickstart's: a small modern decoder of 1.4M
+    parameters, what two CPU cores can feed with text in minutes.
 
     `family` sets the parts (`model/families/`); a key given beside it must be one that the family can express.
     Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
@@ -133,7 +133,7 @@ class ModelConfig(Config):
     initializer_range: float = Field(0.02, gt=0)
 
     # Embeddings and head
-    tie_word_embeddings: bool = True
+    tie_word_embeddings: bool = False
     embedding_multiplier: float | Literal["sqrt"] = 1.0  # "sqrt": the square root of hidden_size
     residual_multiplier: float = Field(1.0, gt=0)
     logit_divisor: float = Field(1.0, gt=0)

@@ -17,6 +17,7 @@ class PretrainConfig(Config):
         batch_rows=6,
         optimizer="muon",
         learning_rate=6e-3,
+        embedding_rate=6.0,
         schedule="linear",
         warmup_steps=30,
         final_fraction=0.02,

