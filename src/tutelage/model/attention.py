@@ -16,8 +16,6 @@ from tutelage.model.step import Step
 class Attention(nn.Module):
     """Multi-head attention; `num_kv_heads` between 1 (MQA) and num_heads (MHA) shares keys among queries (GQA)."""
 
-    slopes: Tensor
-
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
         self.config, self.layer, dim = config, layer, config.dim_per_head
@@ -35,8 +33,6 @@ class Attention(nn.Module):
             self.k_norm = make_norm(config, dim if per_head else keys)
         if config.attention_sinks:
             self.sinks = nn.Parameter(torch.zeros(config.num_heads))
-        if config.positions == "alibi":
-            self.register_buffer("slopes", alibi_slopes(config.num_heads), persistent=False)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         config = self.config
@@ -65,15 +61,16 @@ class Attention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
         config = self.config
         scale = config.attention_scale or config.dim_per_head**-0.5
+        bias = None
+        if config.positions == "alibi":
+            bias = step.mask.distances() * -alibi_slopes(config.num_heads).to(queries.device)[:, None, None]
         if config.attention_softcap or config.attention_sinks:
             mask = step.mask.explicit(self.window)
             return attend_plainly(
                 queries, keys, values, mask, scale, config.attention_softcap,
-                self.sinks if config.attention_sinks else None,
-                step.mask.distances() * -self.slopes[:, None, None] if config.positions == "alibi" else None,
+                self.sinks if config.attention_sinks else None, bias,
             )  # fmt: skip
-        if config.positions == "alibi":
-            bias = step.mask.distances() * -self.slopes[:, None, None]
+        if bias is not None:
             allowed: Tensor | None = bias.masked_fill(~step.mask.explicit(self.window), float("-inf")).to(queries.dtype)
         else:
             allowed = step.mask.allowed(self.window)

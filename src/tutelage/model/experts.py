@@ -18,7 +18,6 @@ class MixtureOfExperts(nn.Module):
     many tokens went to each expert since `end_of_step`.
     """
 
-    load: Tensor
     correction: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
@@ -43,7 +42,7 @@ class MixtureOfExperts(nn.Module):
             self.shared_gate = nn.Linear(hidden, 1, bias=False)
         if experts.balance == "bias":
             self.register_buffer("correction", torch.zeros(count))
-        self.register_buffer("load", torch.zeros(count), persistent=False)
+        self.load: Tensor | None = None
         self.auxiliary: Tensor | None = None
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
@@ -102,7 +101,7 @@ class MixtureOfExperts(nn.Module):
         if real is not None:
             scores, chosen = scores[real], chosen[real]
         counts = torch.bincount(chosen.flatten(), minlength=self.experts.num_experts).float()
-        self.load += counts
+        self.load = counts if self.load is None else self.load + counts
         if self.experts.balance == "auxiliary":
             shares = scores / scores.sum(-1, keepdim=True)
             fractions = counts / counts.sum().clamp(min=1)
@@ -111,6 +110,6 @@ class MixtureOfExperts(nn.Module):
     @torch.no_grad()
     def end_of_step(self) -> None:
         """Move the choice towards experts with little load (Wang et al. 2024, algorithm 1), and begin to count anew."""
-        if self.experts.balance == "bias":
+        if self.experts.balance == "bias" and self.load is not None:
             self.correction += self.experts.balance_rate * torch.sign(self.load.mean() - self.load)
-        self.load.zero_()
+        self.load, self.auxiliary = None, None

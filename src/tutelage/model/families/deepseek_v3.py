@@ -111,4 +111,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    ignored=(r"rotary_emb\.inv_freq$", r"^model\.layers\.61\."),  # layer 61 predicts a second token
 )

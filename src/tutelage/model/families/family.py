@@ -17,7 +17,7 @@ class Family:
     parts: fields of `ModelConfig` in which it differs from the plain decoder (a config may give others where the
     family leaves the choice). to_config and from_config: the keys of its config.json from a `ModelConfig`, and fields
     of a `ModelConfig` from them (InputError for what is not supported). weights: where every weight goes.
-    ignored: parts of names that a checkpoint may hold and that no `DecoderLM` has.
+    ignored: patterns of names that a checkpoint may hold and that no `DecoderLM` has.
     """
 
     name: str
@@ -29,4 +29,4 @@ class Family:
     from_config: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Callable[[ModelConfig], Iterable[Weight]]
     base_prefix: str = "model."  # checkpoints of the bare model lack it
-    ignored: tuple[str, ...] = ("rotary_emb.inv_freq",)
+    ignored: tuple[str, ...] = (r"rotary_emb\.inv_freq$",)

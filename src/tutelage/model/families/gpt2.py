@@ -93,5 +93,5 @@ FAMILY = Family(
     from_config=from_config,
     weights=weights,
     base_prefix="transformer.",
-    ignored=(".attn.bias", ".attn.masked_bias"),
+    ignored=(r"\.attn\.(masked_)?bias$",),
 )

@@ -88,5 +88,5 @@ FAMILY = Family(
     from_config=from_config,
     weights=weights,
     base_prefix="gpt_neox.",
-    ignored=(".attention.bias", ".attention.masked_bias", ".rotary_emb.inv_freq"),
+    ignored=(r"\.attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$"),
 )

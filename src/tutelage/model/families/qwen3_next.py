@@ -104,5 +104,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    ignored=("rotary_emb.inv_freq", "mtp."),
+    ignored=(r"^mtp\.",),
 )
