@@ -7,6 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.model.config import ModelConfig
+from tutelage.model.describe import (
+    cache_values_per_token,
+    forward_flops,
+    multiplied_parameters,
+    parameters,
+    state_values,
+)
 
 Plain = Mapping[str, Any]
 
@@ -34,40 +41,23 @@ CALIBRATION: dict[str, float] = {
 def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, Any]:
     """Sizes and costs of a decoder at a context length.
 
-    FLOPs: 2 for each multiply-add. Training costs 6 for each parameter that is multiplied with a token (forward 2,
-    backward 4; the output head counts, the embedding look-up does not) plus 12 * layers * heads * head_dim *
-    context for attention (PaLM, appendix B: the causal half is not taken off). Norms are left out. Bytes: float32.
+    FLOPs: 2 for each multiply-add (`model.describe.forward_flops`); training costs three times the forward pass.
+    Bytes: float32.
     """
     parts = parameters(config)
     total = sum(parts.values())
-    blocks = parts["attention"] + parts["mlp"]
-    multiplied = blocks + parts["embedding"]
-    attention = 12 * config.num_layers * config.num_heads * config.dim_per_head * context
     return {
         "parameters": total,
         "parameters_by_part": parts,
-        "matmul_parameters": multiplied,
-        "block_parameters": blocks,
+        "matmul_parameters": multiplied_parameters(config),
+        "block_parameters": parts["attention"] + parts["mlp"] + parts["experts"],
         "embedding_share": (parts["embedding"] + parts["output_head"]) / total,
-        "training_flops_per_token": 6 * multiplied + attention,
-        "forward_flops_per_token": 2 * multiplied + attention // 3,
-        "kv_bytes_per_token": 2 * config.num_layers * config.num_kv_heads * config.dim_per_head * 4,
+        "training_flops_per_token": 3 * forward_flops(config, context),
+        "forward_flops_per_token": forward_flops(config, context),
+        "kv_bytes_per_token": 4 * cache_values_per_token(config),
+        "state_bytes": 4 * state_values(config),
         "weights_bytes": 4 * total,
         "training_bytes": training_bytes(config, rows, context),
-    }
-
-
-def parameters(config: ModelConfig) -> dict[str, int]:
-    """Number of parameters of each part; a tied output head is the embedding and counts once."""
-    d, layers, hd = config.hidden_size, config.num_layers, config.dim_per_head
-    queries, keys = config.num_heads * hd, config.num_kv_heads * hd
-    return {
-        "embedding": config.vocab_size * d,
-        "attention": layers * (2 * d * queries + 2 * d * keys),
-        "mlp": layers * 3 * d * config.intermediate_size,
-        "norms": layers * (2 * d + (2 * hd if config.qk_norm else 0)) + d,
-        "output_head": 0 if config.tie_word_embeddings else config.vocab_size * d,
-        "classification_head": config.num_labels * d,
     }
 
 
@@ -78,7 +68,7 @@ def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str 
     needs of each block: its inputs, queries, keys, values, attention output and three MLP widths.
     """
     parts = parameters(config)
-    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"]
+    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
     state = 2 * total if optimizer == "adamw" else 2 * total - blocks
     queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
     block = 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size

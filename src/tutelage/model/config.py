@@ -111,6 +111,13 @@ class Experts(Config):
         return self
 
 
+# What latent attention has no place for, and the value that means: without it.
+_NOT_LATENT: dict[str, Any] = {
+    "qk_norm": "none", "attention_sinks": False, "attention_softcap": 0.0, "attention_gate": False,
+    "rope_local_theta": None,
+}  # fmt: skip
+
+
 class ModelConfig(Config):
     """Shape and parts of a `DecoderLM`. The default sizes are the quickstart's: a small modern decoder of 1.4M
     parameters, what two CPU cores can feed with text in minutes.
@@ -221,6 +228,14 @@ class ModelConfig(Config):
             raise ValueError("a pattern of layers must not be empty")
         if self.parallel_residual and self.norm_place != "pre":
             raise ValueError("parallel_residual goes with norm_place 'pre' only")
+        if self.latent is not None:
+            for key, none in _NOT_LATENT.items():
+                if getattr(self, key) != none:
+                    raise ValueError(f"latent attention cannot have {key}={getattr(self, key)!r}")
+            if self.positions == "alibi":
+                raise ValueError("latent attention cannot have positions 'alibi'")
+        if self.activation == "clamped_swish" and not self.gated:
+            raise ValueError("activation 'clamped_swish' is a gate, so gated must be true")
         if self.labels and len(self.labels) != self.num_labels:
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
         return self

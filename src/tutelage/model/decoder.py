@@ -41,8 +41,8 @@ class Block(nn.Module):
         else:
             self.attention = Attention(config, layer)
         self.mlp: nn.Module
-        self.mlp = MixtureOfExperts(config) if config.has_experts(layer) else FeedForward(
-            config, config.intermediate_size
+        self.mlp = (
+            MixtureOfExperts(config) if config.has_experts(layer) else FeedForward(config, config.intermediate_size)
         )
 
     def forward(self, x: Tensor, step: Step) -> Tensor:

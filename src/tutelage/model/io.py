@@ -69,7 +69,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch
     with contextlib.ExitStack() as stack:
         try:
             files = {name: stack.enter_context(safe_open(directory / name, "pt")) for name in _weight_files(directory)}
-            places = {key: file for file in files.values() for key in file.keys()}
+            places = {key: file for file in files.values() for key in _names(file)}
             for key, file in places.items():
                 if file.get_slice(key).get_dtype() not in _DTYPES and not _ignored(config, key):
                     raise DamagedError(f"{directory}: {key} has dtype {file.get_slice(key).get_dtype()}, no weight's")
@@ -133,6 +133,10 @@ def build_model(
             state[ours] = part.to(dtype, copy=True, memory_format=torch.contiguous_format)
     model.load_state_dict(state, assign=True)
     return model.eval()
+
+
+def _names(file: Any) -> list[str]:
+    return list(file.keys())
 
 
 def _found(name: str, present: set[str], base_prefix: str) -> str | None:

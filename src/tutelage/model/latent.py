@@ -31,9 +31,7 @@ class MultiHeadLatentAttention(nn.Module):
             self.q_up = nn.Linear(latent.q_rank, heads * query_dim, bias=False)
         else:
             self.q_proj = nn.Linear(config.hidden_size, heads * query_dim, bias=False)
-        self.kv_down = nn.Linear(
-            config.hidden_size, latent.kv_rank + latent.rope_head_dim, bias=config.attention_bias
-        )
+        self.kv_down = nn.Linear(config.hidden_size, latent.kv_rank + latent.rope_head_dim, bias=config.attention_bias)
         self.kv_norm = nn.RMSNorm(latent.kv_rank, eps=1e-6)
         self.kv_up = nn.Linear(latent.kv_rank, heads * (latent.nope_head_dim + latent.value_head_dim), bias=False)
         self.o_proj = nn.Linear(heads * latent.value_head_dim, config.hidden_size, bias=config.attention_out_bias)
@@ -53,8 +51,10 @@ class MultiHeadLatentAttention(nn.Module):
             assert step.rotary is not None
             rotated = rotate(rotated, *step.rotary, interleaved=self.config.rope_interleaved)
             key = rotate(key, *step.rotary, interleaved=self.config.rope_interleaved)
-        out = self._expanded(plain, rotated, compressed, key, step) if step.cache is None else self._absorbed(
-            plain, rotated, compressed, key, step
+        out = (
+            self._expanded(plain, rotated, compressed, key, step)
+            if step.cache is None
+            else self._absorbed(plain, rotated, compressed, key, step)
         )
         return self.o_proj(out.transpose(1, 2).flatten(2))
 

@@ -63,7 +63,9 @@ def check_expressible(config: ModelConfig) -> None:
     expected = {**defaults, **family.parts, **understood}
     for key in sorted(set(expected) - _NOT_COMPARED):
         ours, theirs = _comparable(config, key, getattr(config, key)), _comparable(config, key, expected[key])
-        if ours != theirs and not (isinstance(ours, float) and isinstance(theirs, float) and math.isclose(ours, theirs)):
+        if ours != theirs and not (
+            isinstance(ours, float) and isinstance(theirs, float) and math.isclose(ours, theirs)
+        ):
             raise ValueError(
                 f"family {config.family!r} cannot have {key}={_shown(ours)} (it has {_shown(theirs)}); "
                 "use family: custom to combine parts freely"

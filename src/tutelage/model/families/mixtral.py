@@ -45,7 +45,9 @@ def _experts(config: ModelConfig) -> Iterator[Weight]:
     count = config.experts.num_experts if config.experts else 0
     for layer in range(config.num_layers):
         for ours, theirs in _MATRICES.items():
-            names = [f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{theirs}.weight" for expert in range(count)]
+            names = [
+                f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{theirs}.weight" for expert in range(count)
+            ]
             yield stacked(f"layers.{layer}.mlp.{ours}", names)
 
 

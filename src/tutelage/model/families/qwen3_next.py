@@ -86,9 +86,7 @@ def _mixing(config: ModelConfig) -> Iterator[Weight]:
                 yield same(f"{ours}.{name}", f"{theirs}.linear_attn.{other}")
             for group in ("qkvz", "ba"):
                 parts = [f"{ours}.{name}_proj.weight" for name in group]
-                yield fused_by_group(
-                    config, parts, f"{theirs}.linear_attn.in_proj_{group}.weight", delta.num_key_heads
-                )
+                yield fused_by_group(config, parts, f"{theirs}.linear_attn.in_proj_{group}.weight", delta.num_key_heads)
         else:
             for kind in ("weight", "bias") if config.attention_bias else ("weight",):
                 parts = [f"{ours}.q_proj.{kind}", f"{ours}.g_proj.{kind}"]

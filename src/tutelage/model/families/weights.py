@@ -24,6 +24,10 @@ class Weight:
     pack: Callable[[Tensors], Tensors]
     unpack: Callable[[Tensors], Tensors]
 
+    @property
+    def only_renamed(self) -> bool:
+        return self.pack is _unchanged
+
 
 @lru_cache(maxsize=64)
 def parameter_shapes(config: ModelConfig) -> dict[str, torch.Size]:
@@ -34,8 +38,12 @@ def parameter_shapes(config: ModelConfig) -> dict[str, torch.Size]:
         return {name: value.shape for name, value in DecoderLM(config, seed=None).state_dict().items()}
 
 
+def _unchanged(parts: Tensors) -> Tensors:
+    return parts
+
+
 def same(ours: str, theirs: str) -> Weight:
-    return Weight((ours,), (theirs,), lambda x: x, lambda x: x)
+    return Weight((ours,), (theirs,), _unchanged, _unchanged)
 
 
 def transposed(ours: str, theirs: str) -> Weight:
