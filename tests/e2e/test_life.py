@@ -117,6 +117,45 @@ def test_killed_in_pretraining_and_in_finetuning_it_ends_bit_identical(
     assert files(tmp_path) == files(straight)
 
 
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of its own whose size can be changed; needs the right to mount one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", disk], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    try:
+        yield disk
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_one_line_and_with_room_the_same_command_goes_on(
+    straight: Path, texts: Path, small_disk: Path
+) -> None:
+    """A real file system, full at one moment after another; what was finished stays whole and the end is the same."""
+    whole = sum(path.stat().st_size for path in straight.rglob("*") if path.is_file())
+    command = arguments(texts, small_disk)
+    failed = 0
+    for share in (0.05, 0.3, 0.45, 0.6, 0.8):
+        subprocess.run(["mount", "-o", f"remount,size={int(share * whole)}", small_disk], check=True)
+        done = tutelage(*command, check=False)
+        assert done.returncode in (0, 1), done.stderr
+        assert "Traceback" not in done.stderr + done.stdout
+        if done.returncode:
+            failed += 1
+            assert "full" in done.stderr.strip().splitlines()[-2:][0] + done.stderr.strip().splitlines()[-1], (
+                done.stderr
+            )
+        finished = files(small_disk)
+        assert finished == {stage: hashes for stage, hashes in files(straight).items() if stage in finished}
+    assert failed >= 3
+    subprocess.run(["mount", "-o", "remount,size=1g", small_disk], check=True)
+    tutelage(*command)
+    assert files(small_disk) == files(straight)
+
+
 def test_run_again_it_comes_from_the_cache_and_a_changed_key_runs_what_depends_on_it(
     straight: Path, texts: Path
 ) -> None:

@@ -196,6 +196,16 @@ def test_classify_reads_the_head_at_the_last_token(lm: LanguageModel) -> None:
         lm.classify(["a", "b" * 200])
 
 
+def test_classify_reads_as_far_as_in_training(lm: LanguageModel) -> None:
+    config = lm.config.model_copy(update={"num_labels": 2, "labels": ("x", "y")})
+    model = DecoderLM(config, seed=2)
+    tokenizer = lm.tokenizer.with_max_length(10)
+    assert lm.tokenizer.max_length is None and tokenizer.max_length == 10
+    short = LanguageModel(model, tokenizer)
+    assert short.classify(["abcdefghij" + "k" * 200]) == short.classify(["abcdefghij"])
+    assert short.classify(["abcdefghij"]) != short.classify(["abcdefghi"])
+
+
 def test_classify_without_a_head_is_a_config_error(lm: LanguageModel) -> None:
     with pytest.raises(ConfigError, match="no classification head"):
         lm.classify(["a"])

@@ -137,6 +137,20 @@ def test_interrupted_run_says_where_it_stopped_and_shows_the_curve_so_far(tmp_pa
     assert "The one to beat on held-out text is xz primed: 1.772 bits per byte." in parsed.text
 
 
+def test_what_an_earlier_run_began_is_not_called_interrupted(tmp_path: Path) -> None:
+    run = build(tmp_path, upto="baselines", statuses={"pretrain": "interrupted"})
+    record = json.loads((run / "run.json").read_text())
+    for row in record["stages"]:
+        row["status"] = "pending" if row["status"] == "interrupted" else row["status"]
+    (run / "run.json").write_text(json.dumps(record))
+    _, parsed = page(run)
+    assert "Interrupted after step 400." in parsed.text  # killed in this very run
+    events = (run / "events.jsonl").read_text().rpartition("\n")[0]
+    (run / "events.jsonl").write_text(f'{events}\n{{"event": "run_start", "time": 1700009999.0}}\n')
+    _, parsed = page(run)
+    assert "Interrupted" not in parsed.text
+
+
 def test_killed_run_without_run_json(tmp_path: Path) -> None:
     run = build(tmp_path, upto="baselines", statuses={"pretrain": "running"})
     (run / "run.json").unlink()

@@ -65,6 +65,10 @@ def test_altered_files_are_found(tmp_path: Path) -> None:
     (made.path / "data" / "a.txt").write_text("hal")
     with pytest.raises(DamagedError, match="cut short"):
         open_artifact(made.path)
+    for content in ("{}", "[]", '{"files": {"a": 1}}', '{"files": null}'):
+        (made.path / "manifest.json").write_text(content)
+        with pytest.raises(DamagedError, match="does not list its files"):
+            open_artifact(made.path)
     (made.path / "manifest.json").write_text("{")
     with pytest.raises(DamagedError, match="damaged"):
         open_artifact(made.path)

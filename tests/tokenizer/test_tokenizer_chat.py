@@ -58,7 +58,7 @@ def dressed(tok: Tokenizer, style: str) -> Tokenizer:
     import tokenizers
 
     template, names, _ = STYLES[style]
-    library = tokenizers.Tokenizer.from_str(tok._definition)
+    library = tokenizers.Tokenizer.from_str(tok.definition)
     library.add_special_tokens(names)
     return Tokenizer(library.to_str(), {"eos_token": "<|endoftext|>", "bos_token": names[0]}, template)
 
@@ -242,7 +242,7 @@ def test_white_space_before_the_stop_token_is_learned_too(bpe: Tokenizer) -> Non
 
 
 def test_no_template_and_no_messages(bpe: Tokenizer) -> None:
-    bare = Tokenizer(bpe._definition, {"eos_token": "<|endoftext|>"})
+    bare = Tokenizer(bpe.definition, {"eos_token": "<|endoftext|>"})
     with pytest.raises(InputError, match="no chat template"):
         render_chat(bare, TALK)
     assert bare.stop_ids == (0,)

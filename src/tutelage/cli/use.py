@@ -116,7 +116,12 @@ def classify(
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    results = load(find_model(model, out, "classify")).classify(lines)
+    lm = load(find_model(model, out, "classify"))
+    results = lm.classify(lines)
+    limit = lm.tokenizer.max_length
+    longer = sum(len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
+    if longer:
+        print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
     for text, probabilities in zip(lines, results, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         if as_json:

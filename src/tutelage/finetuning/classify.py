@@ -95,7 +95,7 @@ def classify(
     model = with_head(load_model(base), labels, seed)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, work, log, seed)
-    write_model(model, tok, result, out, base)
+    write_model(model, tok.with_max_length(limit), result, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
         "labels": {label: counts[label] for label in labels},

@@ -47,8 +47,9 @@ class ClassifyConfig(_Finetuning):
     max_heldout: int = Field(1000, ge=1)
     class_weights: Literal["none", "balanced"] = "none"
     training: TrainingConfig = TrainingConfig(
-        epochs=2, batch_rows=8, learning_rate=1e-3, warmup_steps=10, schedule="cosine", final_fraction=0.02
-    )
+        epochs=2, batch_rows=8, optimizer="muon", learning_rate=5e-3, embedding_rate=3.0, warmup_steps=10,
+        schedule="cosine", final_fraction=0.02,
+    )  # fmt: skip
 
 
 class InstructConfig(_Finetuning):

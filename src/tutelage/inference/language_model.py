@@ -197,12 +197,17 @@ class LanguageModel:
         return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head."""
+        """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head.
+
+        A text is read as far as in training (`tokenizer.max_length` tokens, where that is known). Raises InputError
+        past the context.
+        """
         _check_texts(texts)
         if not self.config.num_labels:
             raise ConfigError("this model has no classification head", hint="load the one the classify stage made")
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
-        rows = [ids or [self.tokenizer.start_id] for ids in self.tokenizer.encode_batch(list(texts))]
+        limit = self.tokenizer.max_length
+        rows = [ids[:limit] or [self.tokenizer.start_id] for ids in self.tokenizer.encode_batch(list(texts))]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         scores = last_scores(self.model, rows)

@@ -13,7 +13,7 @@ class PretrainConfig(Config):
 
     context_length: int = Field(256, ge=8)
     training: TrainingConfig = TrainingConfig(
-        steps=2000,
+        steps=1700,
         batch_rows=6,
         optimizer="muon",
         learning_rate=6e-3,

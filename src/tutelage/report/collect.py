@@ -169,7 +169,9 @@ def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]
         if event.get("event") == "stage_end" and isinstance(name, str) and not listed:
             kept = ("status", "identity", "seconds", "metrics")
             rows[name] = {"stage": name, **{key: event[key] for key in kept if key in event}}
-    begun = {event.get("stage") for event in events if event.get("event") in ("step", "progress")}
+    starts = [index for index, event in enumerate(events) if event.get("event") == "run_start"]
+    latest = events[starts[-1] :] if starts else events  # what an earlier run of this folder began is not this run's
+    begun = {event.get("stage") for event in latest if event.get("event") in ("step", "progress")}
     forecast = record.get("forecast")
     order = [name for name in TITLES if name in rows] + [name for name in rows if name not in TITLES]
     return {

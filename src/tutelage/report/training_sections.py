@@ -60,7 +60,10 @@ def _architecture(run: Run, stage: Stage) -> list[Block | None]:
         ("Heads", f"{heads} ({groups} key/value)" if heads and groups else ""),
         ("Vocabulary", f.number(get("vocab_size") or None)),
         ("Longest context", f.number(get("max_position_embeddings"))),
-        ("Embedding share", f.percent(parts.get("embedding", 0) / total) if total else ""),
+        (
+            "Embedding share",
+            f.percent((parts.get("embedding", 0) + parts.get("output_head", 0)) / total) if total else "",
+        ),
         *((name, value) for name, value in flatten(stage.metrics) if name in _TRAINING_FACTS),
     ]
     strip = plots.strip(

@@ -54,12 +54,18 @@ def open_artifact(path: Path, verify: bool = False) -> Artifact:
         raise InputError(f"{path} is not an artifact: it has no {MANIFEST}") from None
     except (json.JSONDecodeError, UnicodeDecodeError):
         raise DamagedError(f"{path / MANIFEST} is damaged", hint="remove the directory and run again") from None
-    for name, record in manifest["files"].items():
+    try:
+        records = {name: (record["bytes"], record["sha256"]) for name, record in manifest["files"].items()}
+    except (KeyError, TypeError, AttributeError):
+        raise DamagedError(
+            f"{path / MANIFEST} does not list its files", hint="remove the directory and run again"
+        ) from None
+    for name, (size, sha256) in records.items():
         file = path / name
         # Size is checked always, content on demand: a cached run must stay a matter of seconds.
-        if not file.is_file() or file.stat().st_size != record["bytes"]:
+        if not file.is_file() or file.stat().st_size != size:
             raise DamagedError(f"{file} is missing or cut short", hint="remove the directory and run again")
-        if verify and sha256_file(file) != record["sha256"]:
+        if verify and sha256_file(file) != sha256:
             raise DamagedError(f"{file} does not match its recorded SHA-256", hint="remove it and run again")
     return Artifact(path, manifest)
 

@@ -19,6 +19,7 @@ from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import write_atomic, write_json
 
 DEFINITION, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
+_NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -63,6 +64,27 @@ class Tokenizer:
         self._plain = _instance(json.dumps(_without_control(data, control)))
         self._plain.encode_special_tokens = True
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
+
+    @property
+    def definition(self) -> str:
+        """The text of its tokenizer.json."""
+        return self._definition
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The content of its tokenizer_config.json."""
+        return dict(self._settings)
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens of a text the model was made to read (`model_max_length`), if anyone says."""
+        length = self._settings.get("model_max_length")
+        return length if isinstance(length, int) and 0 < length < _NO_LIMIT else None
+
+    def with_max_length(self, length: int) -> Tokenizer:
+        """The same tokenizer for a model that reads at most `length` tokens of a text."""
+        settings = {**self._settings, "model_max_length": length}
+        return Tokenizer(self._definition, settings, self.chat_template, self.stop_ids)
 
     @classmethod
     def load(cls, directory: Path | str) -> Tokenizer:

@@ -67,7 +67,7 @@ def write_tokenizer(tok: Tokenizer, vocab_size: int) -> dict[str, Any]:
 
 
 def parts_of(tok: Tokenizer) -> TokenizerParts:
-    return TokenizerParts(tok._definition, tok._settings, tok.chat_template, tok.stop_ids)
+    return TokenizerParts(tok.definition, tok.settings, tok.chat_template, tok.stop_ids)
 
 
 def _tokens_and_kinds(tok: Tokenizer, data: dict[str, Any], vocab_size: int) -> tuple[list[str], list[int]]:
