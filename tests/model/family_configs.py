@@ -36,6 +36,7 @@ CONFIGS: dict[str, tuple[dict[str, Any], ...]] = {
         {"num_layers": 4},
         {"num_layers": 4, "num_kv_heads": 1, "head_dim": 16, "rope_fraction": 0.5, "layer_types": ("delta", "full"), "tie_word_embeddings": True},
     ),
+    "gemma": ({}, {"num_kv_heads": 1, "head_dim": 12}),
     "gemma2": (
         {"num_layers": 4, "sliding_window": 5},
         {"num_kv_heads": 1, "head_dim": 12, "attention_scale": 0.2, "sliding_window": 3},

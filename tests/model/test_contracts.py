@@ -93,8 +93,9 @@ def tokens(*shape: int, seed: int = 5) -> Tensor:
     return torch.randint(0, SIZES["vocab_size"], shape, generator=torch.Generator().manual_seed(seed))
 
 
-def close(a: Tensor, b: Tensor) -> None:
-    torch.testing.assert_close(a, b, rtol=1e-4, atol=2e-5 * max(1.0, float(b.abs().max())))
+def close(a: Tensor, b: Tensor, part: float = 2e-5) -> None:
+    """Equal but for rounding: to `part` of the largest."""
+    torch.testing.assert_close(a, b, rtol=1e-4, atol=part * max(1.0, float(b.abs().max())))
 
 
 @pytest.fixture(params=ALL)
@@ -127,7 +128,7 @@ def test_packed_documents_are_separate_documents(model: DecoderLM) -> None:
     (alone @ weight).sum().backward()
     close(packed.detach(), alone.detach())
     for a, b in zip(together, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
-        close(a, b)
+        close(a, b, 2e-4)  # sums over many tokens that nearly cancel
 
 
 @torch.no_grad()

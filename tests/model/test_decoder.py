@@ -84,24 +84,13 @@ def test_contradictory_shapes_are_refused(wrong: dict[str, object]) -> None:
 
 
 @pytest.mark.parity
-def test_logits_equal_transformers(model: DecoderLM, tmp_path: Path) -> None:
-    transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")
-    save_model(model, tmp_path)
-    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path).eval()
-    ids = tokens(2, 20)
-    with torch.no_grad():
-        expected = theirs(ids).logits
-    assert torch.allclose(model(ids), expected, rtol=1e-5, atol=1e-5 * expected.abs().max().item())
-
-
-@pytest.mark.parity
 def test_classifier_scores_equal_transformers(tiny: ModelConfig, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")
     config = ModelConfig.parse({**tiny.plain(), "num_labels": 3, "pad_token_id": 0, "eos_token_id": [0]})
     model = DecoderLM(config, seed=3).eval()
     save_model(model, tmp_path)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-    ids = tokens(2, 9).clamp(min=1)
+    ids = torch.randint(1, 64, (2, 9), generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         expected = theirs(ids).logits
     assert torch.allclose(model.scores(model.hidden(ids)[:, -1]), expected, atol=1e-5)

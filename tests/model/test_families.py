@@ -53,7 +53,9 @@ def test_it_computes_what_transformers_computes(family: str, index: int, tmp_pat
     text = tokens(2, 23)
     with torch.no_grad():
         expected, got = theirs.eval()(text).logits, model(text)
-    assert float((got - expected).abs().max()) < 1e-5 * float(expected.abs().max())
+    # The delta rule is solved chunk by chunk, theirs by another order of sums.
+    tolerance = 5e-5 if family == "qwen3_next" else 1e-5
+    assert float((got - expected).abs().max()) < tolerance * float(expected.abs().max())
     generated = theirs.generate(text[:, :11], max_new_tokens=20, do_sample=False, eos_token_id=None, pad_token_id=0)
     assert torch.equal(greedy(model, text[:, :11], 20), generated)
 
@@ -135,7 +137,7 @@ def test_half_precision_is_read(tmp_path: Path) -> None:
     [
         ({"model_type": "llamma"}, "llamma"),
         ({"quantization_config": {"bits": 4}}, "quantised"),
-        ({"hidden_size": "32"}, "config.json"),
+        ({"hidden_size": "wide"}, "hidden_size"),
         ({"hidden_size": None}, "config.json"),
         ({"num_hidden_layers": 4}, "missing"),
         ({"num_hidden_layers": 2}, "unexpected"),

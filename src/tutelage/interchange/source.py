@@ -18,12 +18,9 @@ from pathlib import Path
 
 import torch
 
-from tutelage.interchange.gguf.models import model_of
-from tutelage.interchange.gguf.reader import GGUFFile
-from tutelage.interchange.gguf.tokenizer import read_tokenizer
+from tutelage.interchange.gguf.load import read_gguf
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.hf_config import from_hf_config
-from tutelage.model.io import build_model, load_model
+from tutelage.model.io import load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import new_file
@@ -59,11 +56,14 @@ KNOWN: dict[str, Known] = {
 def is_foreign(source: str) -> bool:
     """Whether `source` names a model from elsewhere: a .gguf file, a known name, or org/name on the hub.
 
-    A path that exists goes before a name that reads the same.
+    A path that exists goes before a name that reads the same, and so does one whose folder exists.
     """
-    if Path(source).exists():
-        return Path(source).is_file() and source.endswith(".gguf")
-    return source in KNOWN or source.endswith(".gguf") or re.fullmatch(r"[\w.-]+/[\w.-]+", source) is not None
+    path = Path(source).expanduser()
+    if path.exists():
+        return path.is_file() and source.endswith(".gguf")
+    if source in KNOWN or source.endswith(".gguf"):
+        return True
+    return re.fullmatch(r"\w[\w.-]*/[\w.-]+", source) is not None and not path.parent.exists()
 
 
 def open_model(
@@ -86,21 +86,6 @@ def locate(source: str, log: EventLog) -> Path:
     if source.endswith(".gguf"):
         raise InputError(f"{source} does not exist")
     return _fetch_from_hub(source, log)
-
-
-def read_gguf(
-    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
-) -> tuple[DecoderLM, Tokenizer]:
-    """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised."""
-    file = GGUFFile.open(path)
-    hf_config, weights = model_of(file)
-    tokenizer = read_tokenizer(file.metadata).build()
-    config = from_hf_config(hf_config, str(path))
-    # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
-    stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
-    config = config.model_copy(update={"eos_token_id": stops})
-    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype)
-    return model.to(device), tokenizer
 
 
 def fetch_known(name: str, log: EventLog) -> Path:
@@ -162,7 +147,7 @@ def _fetch_from_hub(name: str, log: EventLog) -> Path:
     except ImportError:
         known = ", ".join(KNOWN)
         raise ConfigError(
-            f"{name} is no path and no model known here ({known}); as a name on the Hugging Face hub it needs a package",
+            f"{name} is no path and no model known here ({known}); a name on the Hugging Face hub needs a package",
             hint="pip install 'tutelage[hub]'",
         ) from None
     log.note(f"fetching {name} from the Hugging Face hub")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -34,29 +35,29 @@ def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHA
     More than `max_shard_bytes` are split into several files with an index. Raises InputError for a model with
     adapters: they must be merged or saved beside the base.
     """
-    config, state = model.config, model.state_dict()
-    if any(name.endswith(".lora_A") for name in state):
+    config = model.config
+    if any(name.endswith(".lora_A") for name in model.state_dict()):
         raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
     directory.mkdir(parents=True, exist_ok=True)
     write_json(directory / "config.json", to_hf_config(config))
     ids = {key: value for key, value in token_ids(config).items() if value is not None}
     write_json(directory / "generation_config.json", ids)
     shards = _shards(config, max_shard_bytes)
-    sources = {name: weight for weight in FAMILIES[config.family].weights(config) for name in weight.theirs}
-    for file, names in shards.items():
-        weights: dict[str, Tensor] = {}
-        for name in names:
-            if name in weights:
-                continue
-            weight = sources[name]
-            packed = weight.pack([state[ours].detach().to("cpu", torch.float32) for ours in weight.ours])
-            made = dict(zip(weight.theirs, packed, strict=True))
-            weights |= {each: made[each].contiguous().clone() for each in weight.theirs if each in names}
-        save_file(weights, directory / file, metadata={"format": "pt"})
+    places = {name: file for file, names in shards.items() for name in names}
+    for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
+        save_file(dict(weights), directory / file, metadata={"format": "pt"})
     if len(shards) > 1:
-        places = {name: file for file, names in shards.items() for name in names}
         total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
         write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:
+    """The weights under their Hugging Face names, float32 on the CPU, made one after the other."""
+    state = model.state_dict()
+    for weight in FAMILIES[model.config.family].weights(model.config):
+        packed = weight.pack([state[name].detach().to("cpu", torch.float32) for name in weight.ours])
+        for name, tensor in zip(weight.theirs, packed, strict=True):
+            yield name, tensor.clone(memory_format=torch.contiguous_format)
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DecoderLM:

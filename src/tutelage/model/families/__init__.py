@@ -9,6 +9,7 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.families import (
     custom,
     deepseek_v3,
+    gemma,
     gemma2,
     gemma3,
     gpt2,
@@ -33,8 +34,8 @@ from tutelage.store.errors import InputError, nearest
 FAMILIES: dict[str, Family] = {
     module.FAMILY.name: module.FAMILY
     for module in (
-        gpt2, gpt_neox, llama, mistral, mixtral, smollm3, qwen2, qwen3, qwen3_moe, qwen3_next, gemma2, gemma3, olmo2,
-        olmo3, phi3, granite, gpt_oss, deepseek_v3, custom,
+        gpt2, gpt_neox, llama, mistral, mixtral, smollm3, qwen2, qwen3, qwen3_moe, qwen3_next, gemma, gemma2, gemma3,
+        olmo2, olmo3, phi3, granite, gpt_oss, deepseek_v3, custom,
     )
 }  # fmt: skip
 

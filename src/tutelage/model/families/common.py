@@ -111,7 +111,7 @@ def scaling_from_config(parameters: dict[str, Any], data: dict[str, Any]) -> Rop
     kind = {"su": "longrope"}.get(kind, kind)
     if kind == "dynamic":
         raise InputError(
-            "rope scaling 'dynamic' is not supported: it changes with the length of the text, so nothing could be cached"
+            "rope scaling 'dynamic' is not supported: it changes with the length of a text, so nothing could be cached"
         )
     if kind not in ("linear", "llama3", "yarn", "longrope"):
         raise InputError(f"rope scaling {kind!r} is not supported", hint="known: linear, llama3, yarn, longrope")

@@ -52,7 +52,7 @@ def experts_to_config(config: ModelConfig) -> dict[str, Any]:
 def experts_from_config(data: dict[str, Any], normalise: bool) -> Experts:
     size = data["moe_intermediate_size"]
     return Experts(
-        num_experts=data["num_experts"],
+        num_experts=data.get("num_experts") or data["num_local_experts"],  # as transformers 5 saves it
         experts_per_token=data["num_experts_per_tok"],
         intermediate_size=0 if size == data["intermediate_size"] else size,
         normalise=data.get("norm_topk_prob", normalise),
