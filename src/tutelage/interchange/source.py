@@ -19,7 +19,11 @@ from pathlib import Path
 import torch
 
 from tutelage.interchange.gguf.load import read_gguf
+from tutelage.interchange.gguf.models import config_to_hf
+from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
@@ -74,6 +78,14 @@ def open_model(
     if path.is_dir():
         return load_model(path, device, dtype), Tokenizer.load(path)
     return read_gguf(path, device, dtype)
+
+
+def read_config(source: str, log: EventLog) -> ModelConfig:
+    """The config of a model from elsewhere, without its weights."""
+    path = locate(source, log)
+    if path.is_dir():
+        return load_config(path)
+    return from_hf_config(config_to_hf(GGUFFile.open(path)), str(path))
 
 
 def locate(source: str, log: EventLog) -> Path:
