@@ -153,7 +153,7 @@ def test_a_row_does_not_depend_on_its_batch(model: DecoderLM) -> None:
 
 @torch.no_grad()
 def test_cached_equals_uncached(model: DecoderLM) -> None:
-    """Rows of unequal length, prompt in two pieces, then token by token past every window, with room made on the way."""
+    """Rows of unequal length, prompt in two pieces, then token by token past every window, room made on the way."""
     text, starts = tokens(2, LENGTH), [5, 9]
     whole = model(text)
     config = model.config

@@ -180,7 +180,7 @@ def test_integers_are_no_weights(tmp_path: Path) -> None:
     weights = load_file(directory / "model.safetensors")
     weights["model.norm.weight"] = weights["model.norm.weight"].to(torch.int8)
     save_file(weights, directory / "model.safetensors")
-    with pytest.raises(DamagedError, match="model.norm.weight"):
+    with pytest.raises(DamagedError, match=r"model\.norm\.weight"):
         load_model(directory)
 
 
