@@ -111,5 +111,6 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="expert groups, YaRN with its temperature; the layer that predicts a second token is left out",
     ignored=(r"rotary_emb\.inv_freq$", r"^model\.layers\.61\."),  # layer 61 predicts a second token
 )

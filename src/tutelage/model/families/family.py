@@ -17,6 +17,7 @@ class Family:
     parts: fields of `ModelConfig` in which it differs from the plain decoder (a config may give others where the
     family leaves the choice). to_config and from_config: the keys of its config.json from a `ModelConfig`, and fields
     of a `ModelConfig` from them (InputError for what is not supported). weights: where every weight goes.
+    notes: what a checkpoint of it may choose or what is peculiar, for the table in docs/architecture.md.
     ignored: patterns of names that a checkpoint may hold and that no `DecoderLM` has.
     """
 
@@ -29,4 +30,5 @@ class Family:
     from_config: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Callable[[ModelConfig], Iterable[Weight]]
     base_prefix: str = "model."  # checkpoints of the bare model lack it
+    notes: str = ""
     ignored: tuple[str, ...] = (r"rotary_emb\.inv_freq$",)

@@ -58,4 +58,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=gemma2.weights,
+    notes="RoPE scaling of full layers only",
 )

@@ -92,6 +92,7 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="tied; transposed, fused weights",
     base_prefix="transformer.",
     ignored=(r"\.attn\.(masked_)?bias$",),
 )

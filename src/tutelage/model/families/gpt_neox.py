@@ -87,6 +87,7 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="fused by head; parallel parts by choice",
     base_prefix="gpt_neox.",
     ignored=(r"\.attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$"),
 )

@@ -82,4 +82,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="YaRN; not in MXFP4",
 )

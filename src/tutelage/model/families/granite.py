@@ -42,4 +42,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
+    notes="multipliers on embedding, residual, attention, logits",
 )

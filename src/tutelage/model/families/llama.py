@@ -59,4 +59,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="RoPE scaling: linear, llama3, YaRN",
 )

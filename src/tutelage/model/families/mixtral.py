@@ -60,4 +60,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="windows by choice",
 )

@@ -59,4 +59,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=olmo2.weights,
+    notes="YaRN of full layers only",
 )

@@ -54,4 +54,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="fused projections; partial RoPE and LongRoPE (short factors) by choice",
 )

@@ -27,4 +27,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
+    notes="windows by choice; YaRN",
 )

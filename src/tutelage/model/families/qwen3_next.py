@@ -102,5 +102,6 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
+    notes="short convolution before the delta rule; the layer that predicts a second token is left out",
     ignored=(r"^mtp\.",),
 )

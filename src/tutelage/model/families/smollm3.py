@@ -46,4 +46,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
+    notes="pattern of layers without positions",
 )
