@@ -22,6 +22,8 @@ Plain = Mapping[str, Any]
 # taken as they are.
 CALIBRATION: dict[str, float] = {
     "train_efficiency": 0.30,  # share of the GEMM rate that a training step reaches
+    "adopted_efficiency": 0.55,  # the same where the matrices are those of a model of 100M and more
+    "write_rate": 2.5e8,  # bytes per second to write a model and read it again
     "score_efficiency": 0.50,  # the same for scoring text
     "decode_efficiency": 0.08,  # the same for generating token by token in batches
     "model_stage_overhead": 3.0,  # s: reading, tokenizing, packing, saving
@@ -119,7 +121,8 @@ def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> d
     / rate = seconds, and seconds per megabyte where no model is involved.
     """
     c, known = CALIBRATION, known or {}
-    config = model_of(recipe)
+    adopted = recipe.get("adopt") is not None
+    config = adopted_model(recipe) if adopted else model_of(recipe)
     source = known.get("source_bytes", c["source_megabytes"] * 1e6) / 1e6
     train = known.get("train_bytes", source * 1e6 * c["kept_share"]) / 1e6
     sample = min(train, get(recipe, "tokenizer.sample_megabytes", 20.0))
@@ -129,14 +132,24 @@ def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> d
         "baselines": 2.0 + train * c["baselines_seconds_per_megabyte"],
     }
 
+    if config is None:  # a model that must be fetched first
+        return {name: round(seconds, 1) for name, seconds in out.items()}
+    efficiency = c["adopted_efficiency" if adopted else "train_efficiency"]
+    if adopted:
+        out["pretrain"] = c["model_stage_overhead"] + 4 * model_facts(config, 256)["parameters"] / c["write_rate"]
     for name in ("pretrain", "classify", "instruct", "prefer"):
+        if name == "pretrain" and adopted:
+            continue
         section = "pretrain" if name == "pretrain" else f"finetune.{name}"
         if get(recipe, section, {}) is not None:
             context = int(get(recipe, f"{section}.context_length", 256))
             tokens = training_tokens(recipe, name, known)
             # Preference training reads every answer with the frozen reference too: one forward for three.
             tokens *= 4 / 3 if name == "prefer" else 1
-            out[name] = c["model_stage_overhead"] + forecast_training(config, tokens, rate, context=context)[0]
+            # With adapters the frozen weights get no gradient of their own: a third less.
+            tokens *= 2 / 3 if get(recipe, f"{section}.lora", None) is not None else 1
+            seconds = forecast_training(config, tokens, rate, context=context, efficiency=efficiency)[0]
+            out[name] = c["model_stage_overhead"] + seconds
     forward = model_facts(config, int(get(recipe, "pretrain.context_length", 256)))["forward_flops_per_token"]
     decode = forward / (rate * c["decode_efficiency"])
     if "instruct" in out and "prefer" in out:
@@ -185,6 +198,17 @@ def model_of(recipe: Plain) -> ModelConfig:
     if not plain.get("vocab_size"):
         plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 2048)) // 64) * 64
     return ModelConfig.parse(plain, "model")
+
+
+def adopted_model(recipe: Plain) -> ModelConfig | None:
+    """The model from elsewhere that a recipe takes, if its shape can be told without fetching it."""
+    from tutelage.interchange.source import config_at_hand
+
+    config = config_at_hand(str(get(recipe, "adopt.source", "")))
+    longest = get(recipe, "adopt.context_length", 0)
+    if config is None or not longest:
+        return config
+    return config.model_copy(update={"max_position_embeddings": min(longest, config.max_position_embeddings)})
 
 
 def get(recipe: Plain, path: str, default: Any) -> Any:

@@ -21,6 +21,7 @@ import torch
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.models import config_to_hf
 from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config, load_config
@@ -35,7 +36,10 @@ _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md")
 
 @dataclass(frozen=True)
 class Known:
-    """A model in a Python package: `package` at `version` carries the GGUF file `member` with this SHA-256."""
+    """A model in a Python package: `package` at `version` carries the GGUF file `member` with this SHA-256.
+
+    `shape`: its config, so that costs can be told before it is fetched.
+    """
 
     package: str
     version: str
@@ -43,6 +47,7 @@ class Known:
     sha256: str
     size: int
     about: str
+    shape: ModelConfig
 
 
 KNOWN: dict[str, Known] = {
@@ -53,6 +58,19 @@ KNOWN: dict[str, Known] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size=98_362_432,
         about="SmolLM2-135M-Instruct by Hugging Face, 4-bit, licence Apache-2.0",
+        shape=ModelConfig(
+            family="llama",
+            vocab_size=49_152,
+            hidden_size=576,
+            intermediate_size=1536,
+            num_layers=30,
+            num_heads=9,
+            num_kv_heads=3,
+            max_position_embeddings=8192,
+            rope_theta=100_000.0,
+            norm_eps=1e-5,
+            tie_word_embeddings=True,
+        ),
     ),
 }
 
@@ -80,12 +98,25 @@ def open_model(
     return read_gguf(path, device, dtype)
 
 
+def open_tokenizer(source: str, log: EventLog) -> Tokenizer:
+    """The tokenizer of a model from elsewhere, without the model."""
+    path = locate(source, log)
+    return Tokenizer.load(path) if path.is_dir() else read_tokenizer(GGUFFile.open(path).metadata).build()
+
+
 def read_config(source: str, log: EventLog) -> ModelConfig:
     """The config of a model from elsewhere, without its weights."""
     path = locate(source, log)
     if path.is_dir():
         return load_config(path)
     return from_hf_config(config_to_hf(GGUFFile.open(path)), str(path))
+
+
+def config_at_hand(source: str) -> ModelConfig | None:
+    """The config of a model if it can be told without fetching anything."""
+    if source in KNOWN and not Path(source).exists():
+        return KNOWN[source].shape
+    return read_config(source, EventLog()) if Path(source).expanduser().exists() else None
 
 
 def locate(source: str, log: EventLog) -> Path:

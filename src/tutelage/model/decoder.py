@@ -47,9 +47,13 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         if self.config.parallel_residual:  # both read the same x
-            return x + self._mix(x, step) + self._feed_forward(x, step)
-        x = x + self._mix(x, step) * self.config.residual_multiplier
-        return x + self._feed_forward(x, step) * self.config.residual_multiplier
+            return x + self._scaled(self._mix(x, step)) + self._scaled(self._feed_forward(x, step))
+        x = x + self._scaled(self._mix(x, step))
+        return x + self._scaled(self._feed_forward(x, step))
+
+    def _scaled(self, branch: Tensor) -> Tensor:
+        scale = self.config.residual_multiplier
+        return branch if scale == 1 else branch * scale
 
     def _mix(self, x: Tensor, step: Step) -> Tensor:
         place = self.config.norm_place
