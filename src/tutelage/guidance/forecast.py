@@ -14,6 +14,7 @@ from tutelage.model.describe import (
     parameters,
     state_values,
 )
+from tutelage.training.cross_entropy import CHUNK_ELEMENTS
 
 Plain = Mapping[str, Any]
 
@@ -23,6 +24,7 @@ Plain = Mapping[str, Any]
 CALIBRATION: dict[str, float] = {
     "train_efficiency": 0.30,  # share of the GEMM rate that a training step reaches
     "adopted_efficiency": 0.55,  # the same where the matrices are those of a model of 100M and more
+    "adopted_decode_efficiency": 0.30,
     "write_rate": 2.5e8,  # bytes per second to write a model and read it again
     "score_efficiency": 0.50,  # the same for scoring text
     "decode_efficiency": 0.08,  # the same for generating token by token in batches
@@ -76,7 +78,8 @@ def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str 
     block = 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
     tokens = rows * context
     activations = tokens * (config.num_layers * block + 2 * config.hidden_size)
-    logits = 3 * tokens * config.vocab_size
+    # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
+    logits = 3 * CHUNK_ELEMENTS + tokens * config.hidden_size + config.vocab_size * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
 
 
@@ -151,7 +154,7 @@ def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> d
             seconds = forecast_training(config, tokens, rate, context=context, efficiency=efficiency)[0]
             out[name] = c["model_stage_overhead"] + seconds
     forward = model_facts(config, int(get(recipe, "pretrain.context_length", 256)))["forward_flops_per_token"]
-    decode = forward / (rate * c["decode_efficiency"])
+    decode = forward / (rate * c["adopted_decode_efficiency" if adopted else "decode_efficiency"])
     if "instruct" in out and "prefer" in out:
         generated = get(recipe, "finetune.pairs.prompts", 600) * get(recipe, "finetune.pairs.samples", 4)
         out["pairs"] = c["model_stage_overhead"] + generated * get(recipe, "finetune.pairs.max_tokens", 40) * decode

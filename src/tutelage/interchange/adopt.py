@@ -10,7 +10,10 @@ from tutelage.interchange.source import copy_extras, locate, open_model, open_to
 from tutelage.model.io import save_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
 from tutelage.tokenizer.stage import measure_tokenizer
+
+ADOPTED = "adopt.json"
 
 
 def adopt(config: AdoptConfig, tokenizer: Path, out: Path, log: EventLog) -> dict[str, Any]:
@@ -24,6 +27,8 @@ def adopt(config: AdoptConfig, tokenizer: Path, out: Path, log: EventLog) -> dic
     save_model(model, out)
     tok.save(out)
     copy_extras(locate(config.source, log), out)
+    # What is known of the model beyond the layout: where it is from, and that it was made to be talked to.
+    write_json(out / ADOPTED, {"source": config.source, "chat": tok.chat_template is not None})
     return {
         "adopted": config.source,
         "family": model.config.family,
