@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import LanguageModel, load
+    from tutelage.inference.language_model import LanguageModel
     from tutelage.inference.sampling import Sampling
+    from tutelage.loading import load
     from tutelage.tokenizer.messages import Message
 
 __version__ = "0.1.0"
@@ -14,7 +15,7 @@ __all__ = ["LanguageModel", "Message", "Sampling", "load"]
 
 _HOMES = {
     "LanguageModel": "tutelage.inference.language_model",
-    "load": "tutelage.inference.language_model",
+    "load": "tutelage.loading",
     "Sampling": "tutelage.inference.sampling",
     "Message": "tutelage.tokenizer.messages",
 }

@@ -61,7 +61,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
-         "classify", "serve", "export", "report", "lineage", "version"]  # fmt: skip
+         "classify", "serve", "export", "import", "model", "report", "lineage", "version"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,9 @@ def test_every_option_says_what_it_means() -> None:
 
     command = typer.main.get_command(app)
     assert sorted(command.commands) == sorted(VERBS)  # type: ignore[attr-defined]
-    for name, verb in command.commands.items():  # type: ignore[attr-defined]
+    verbs = dict(command.commands)  # type: ignore[attr-defined]
+    verbs |= verbs.pop("model").commands
+    for name, verb in verbs.items():
         assert name == "version" or "Example: `tutelage" in (verb.help or ""), name
         for parameter in verb.params:
             assert getattr(parameter, "help", None), (name, parameter.name)

@@ -29,7 +29,7 @@ def test_golden_counted_by_hand() -> None:
     facts = model_facts(SMALL, context=10)
     # attention: q 16*32, k and v 16*16 each, o 32*16; MLP: 3*16*40; norms: 2*16 + 2*8 a layer, and 16
     assert facts["parameters_by_part"] == {
-        "embedding": 1600, "attention": 2 * 1536, "mlp": 2 * 1920, "norms": 2 * 48 + 16,
+        "embedding": 1600, "attention": 2 * 1536, "mlp": 2 * 1920, "experts": 0, "norms": 2 * 48 + 16,
         "output_head": 0, "classification_head": 0,
     }  # fmt: skip
     assert facts["parameters"] == 8624
@@ -47,7 +47,7 @@ def test_golden_counted_by_hand() -> None:
 def test_parameters_are_those_of_the_model(changes: dict[str, object]) -> None:
     from tutelage.model.decoder import DecoderLM
 
-    config = ModelConfig.parse({**SMALL.plain(), **changes})
+    config = ModelConfig.parse(SMALL.completed(dict(changes)))
     counted = sum(parameter.numel() for parameter in DecoderLM(config).parameters())
     assert model_facts(config, 8)["parameters"] == counted
 

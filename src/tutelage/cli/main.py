@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import inspect, life, stages, use
+from tutelage.cli import architecture, inspect, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -37,6 +37,7 @@ def options(
 life.register(app)
 stages.register(app)
 use.register(app)
+architecture.register(app)
 inspect.register(app)
 
 

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from tutelage.store.errors import ConfigError, DamagedError
 from tutelage.store.events import plain
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+    from tutelage.store.events import EventLog
 
 Sets = Annotated[
     list[str] | None,
@@ -35,10 +40,32 @@ Source = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Run folder, artifact or model directory, e.g. `-m runs/quickstart`; default: the last run's model.",
+        help="Run folder, artifact, model directory, .gguf file, `smollm2`, or org/name on the Hugging Face hub; "
+        "e.g. `-m runs/quickstart`. Default: the last run's model.",
     ),
 ]
 RUNS = Path("runs")
+
+
+def open_model(source: str | None, root: Path = RUNS, stage: str | None = None) -> LanguageModel:
+    """The language model that is meant: of a run (see `find_model`), or from elsewhere."""
+    from tutelage.interchange.source import is_foreign
+    from tutelage.loading import load
+
+    if source and is_foreign(source):
+        return load(source, log=notes())
+    return load(find_model(source, root, stage))
+
+
+def notes() -> EventLog:
+    """A log whose notes and warnings go to standard error."""
+    from tutelage.store.events import EventLog
+
+    def say(event: dict[str, Any]) -> None:
+        if event["event"] in ("note", "warning"):
+            print(event["message"], file=sys.stderr)
+
+    return EventLog(None, (say,))
 
 
 def find_model(source: str | None, root: Path = RUNS, stage: str | None = None) -> Path:

@@ -1,15 +1,19 @@
-"""Verbs that use a model: chat, generate, classify, serve, export."""
+"""Verbs that use a model: chat, generate, classify, serve, export, import."""
 
 from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, Source, find_model, print_json
-from tutelage.store.errors import InputError
+from tutelage.cli.options import RUNS, Json, Out, Source, notes, open_model, print_json
+from tutelage.store.errors import ConfigError, InputError, nearest
+from tutelage.store.events import EventLog
+
+if TYPE_CHECKING:
+    from tutelage.interchange.gguf.writer import KindName
 
 Temperature = Annotated[
     float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained, e.g. `-t 0.7`.")
@@ -24,9 +28,13 @@ Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text,
 def register(app: typer.Typer) -> None:
     for verb in (chat, generate, classify, serve, export):
         app.command()(verb)
+    app.command(name="import")(import_)
 
 
 def chat(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="The model, as with --model; e.g. `smollm2`.")
+    ] = None,
     model: Source = None,
     message: Annotated[
         str | None,
@@ -50,14 +58,15 @@ def chat(
 
     The quickstart's model writes docstrings: try "Write a one-line docstring for `read_rows(path, limit=10)`."
 
+    `tutelage chat smollm2` fetches a model of 135M parameters (98 MB, once) and talks to that.
+
     Example: `tutelage chat --message "What does close(self) do? Answer in one line."`
     """
     from tutelage.cli.conversation import converse
-    from tutelage.inference.language_model import load
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import Message
 
-    lm = load(find_model(model, out))
+    lm = open_model(name or model, out)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
     if message is None:
@@ -88,11 +97,10 @@ def generate(
 
     Example: `tutelage generate "Return the number of" --temperature 0.7`
     """
-    from tutelage.inference.language_model import load
     from tutelage.inference.sampling import Sampling
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    lm = load(find_model(model, out, "pretrain" if base else None))
+    lm = open_model(model, out, "pretrain" if base else None)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     (made,) = lm.generate([text], sampling)
     if as_json:
@@ -111,12 +119,10 @@ def classify(
 
     Example: `tutelage classify "Return the shortest path between two nodes."`
     """
-    from tutelage.inference.language_model import load
-
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    lm = load(find_model(model, out, "classify"))
+    lm = open_model(model, out, "classify")
     results = lm.classify(lines)
     limit = lm.tokenizer.max_length
     longer = sum(len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
@@ -143,29 +149,53 @@ def serve(
 
     Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000
     """
-    from tutelage.inference.language_model import load
     from tutelage.serving.app import run_server
 
-    run_server(load(find_model(model, out)), host=host, port=port, api_key=api_key)
+    run_server(open_model(model, out), host=host, port=port, api_key=api_key)
+
+
+Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
 
 
 def export(
-    directory: Annotated[Path, typer.Argument(help="New directory to write to.")],
+    target: Annotated[Path, typer.Argument(help="New directory, or a file that ends in .gguf.")],
     model: Source = None,
+    kind: Kind = "f16",
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export as a Hugging Face directory that transformers loads, with a parity check where it is installed.
+    """Export a model, with proof: a Hugging Face directory checked against transformers, or a GGUF file checked
+    against llama.cpp, where these are installed.
 
-    Example: `tutelage export my-model`
+    Example: `tutelage export my-model` or `tutelage export my-model.gguf --kind q8_0`
     """
-    from rich.console import Console
+    _export(model, target, kind, out, as_json)
 
-    from tutelage.cli.progress import Progress
-    from tutelage.interchange.export import export_model
-    from tutelage.store.events import EventLog
 
-    listeners: tuple[Any, ...] = () if as_json else (Progress(Console(), [], {}),)
-    result = export_model(find_model(model, out), directory, EventLog(None, listeners))
+def import_(
+    source: Annotated[str, typer.Argument(help="A .gguf file, `smollm2`, org/name on the hub, or a model directory.")],
+    target: Annotated[Path, typer.Argument(help="New directory to write to.")],
+    as_json: Json = False,
+) -> None:
+    """Bring a model from elsewhere: written as a Hugging Face directory, checked against transformers.
+
+    Example: `tutelage import smollm2 models/smollm2`
+    """
+    _export(source, target, "f16", RUNS, as_json)
+
+
+def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool) -> None:
+    from tutelage.interchange.export import export_gguf, export_model
+    from tutelage.interchange.gguf.writer import KINDS
+
+    if kind not in KINDS:
+        raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
+    lm = open_model(source, out)
+    log = EventLog() if as_json else notes()
+    if target.suffix == ".gguf":
+        result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind))
+    else:
+        beside = Path(source) if source and Path(source).is_dir() else None
+        result = export_model(lm.model, lm.tokenizer, target, log, beside)
     if as_json:
         print_json(result)

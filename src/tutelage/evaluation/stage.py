@@ -62,6 +62,7 @@ def evaluate(
 
     likelihoods: dict[str, Likelihoods] = {}
     answers: dict[str, Answers] = {}
+    base_chats = _made_to_chat(base)
     continuations: list[dict[str, Any]] = []
     for who, path in (("base", base), ("instruct", instruct), ("prefer", prefer)):
         if path is None:
@@ -70,14 +71,14 @@ def evaluate(
         likelihoods[who] = read_aloud(lm, who, documents, pairs, config, log)
         if prompts:
             asked = [str(item["prompt"]) for item in prompts]
-            answers[who] = write_answers(lm, who, asked, who != "base", config, log)
+            answers[who] = write_answers(lm, who, asked, who != "base" or base_chats, config, log)
         if who == "base":
             continuations = _continuations(lm, documents, config)
         del lm  # one model in memory at a time
 
     figures, comparisons = language_figures(likelihoods, documents, measured, config, seed)
     if prompts:
-        _extend(figures, comparisons, _writing(answers, train, prompts, config, seed))
+        _extend(figures, comparisons, _writing(answers, train, prompts, config, seed, base_chats))
     if classify is not None:
         _extend(figures, comparisons, _classification(classify, config, log, seed))
 
@@ -111,6 +112,14 @@ def _load(path: Path) -> LanguageModel:
     return load(path)
 
 
+def _made_to_chat(base: Path) -> bool:
+    """Whether the base model came from elsewhere with a chat template (adopt.json)."""
+    try:
+        return bool(json.loads((base / "adopt.json").read_text(encoding="utf-8"))["chat"])
+    except FileNotFoundError:
+        return False
+
+
 def _documents(corpus: Path, records: Sequence[dict[str, Any]]) -> list[Document]:
     """The held-out documents that the baselines were measured on, in their order."""
     by_id = {document.id: document for document in read_documents(corpus / "heldout.parquet")}
@@ -137,6 +146,7 @@ def _writing(
     prompts: Sequence[dict[str, Any]],
     config: EvaluateConfig,
     seed: int,
+    base_chats: bool,
 ) -> tuple[list[Figure], list[Comparison]]:
     from tutelage.corpus.conventions import check
 
@@ -147,6 +157,7 @@ def _writing(
         graded(references, prompts, check),
         config,
         seed,
+        base_chats,
     )
 
 

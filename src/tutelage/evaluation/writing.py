@@ -113,9 +113,12 @@ def graded(answers: Answers, prompts: Sequence[dict[str, Any]], rule: Rule) -> A
 
 
 def writing_figures(
-    parties: dict[str, Answers], references: Answers, config: EvaluateConfig, seed: int
+    parties: dict[str, Answers], references: Answers, config: EvaluateConfig, seed: int, base_chats: bool = False
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Figures and comparisons of graded answers; `references` are the true docstrings, graded alike."""
+    """Figures and comparisons of graded answers; `references` are the true docstrings, graded alike.
+
+    base_chats: the base model was asked in chat too.
+    """
     n = len(references.texts)
     draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
@@ -127,10 +130,8 @@ def writing_figures(
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
         return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
 
-    asked = (
-        f"{n} held-out prompts, greedy. The base model reads the prompt as plain text and ends with the line; "
-        "the others are asked in chat."
-    )
+    plainly = "The base model reads the prompt as plain text and ends with the line; the others are asked in chat."
+    asked = f"{n} held-out prompts, greedy. {'All models are asked in chat.' if base_chats else plainly}"
     figures = [
         figure(TASK, CHRF, "0-100", True, means({w: a.chrf for w, a in parties.items()}),
                f"{asked} Mean of sentence chrF2 against the true first line. {_power(models, n, config)}"),

@@ -15,6 +15,7 @@ from tutelage.finetuning.docstrings import by_hash
 from tutelage.finetuning.examples import label_examples
 from tutelage.finetuning.objectives import Classification
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -57,7 +58,7 @@ def classify(
     """
     tok = Tokenizer.load(base)
     train_rows, heldout = _rows(config, corpus, log, seed)
-    model_config = load_model(base).config
+    model_config = load_config(base)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, log))
     labels = usable_labels(train_rows, heldout, config)
     if len(labels) < 2:
@@ -111,13 +112,12 @@ def classify(
 def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
     """The same weights with a fresh classification head, its values drawn from `seed`."""
     config = base.config.model_copy(update={"num_labels": len(labels), "labels": tuple(labels)})
-    model = DecoderLM(config, seed=None)
-    state = {name: value for name, value in base.state_dict().items() if name != "score.weight"}
-    missing, unexpected = model.load_state_dict(state, strict=False)
-    assert missing == ["score.weight"] and not unexpected, (missing, unexpected)
+    with torch.device("meta"):
+        model = DecoderLM(config, seed=None)
+    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        model.score.weight.normal_(0.0, config.initializer_range, generator=generator)
+    head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
+    model.load_state_dict({**state, "score.weight": head}, assign=True)
     return model
 
 

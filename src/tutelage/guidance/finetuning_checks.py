@@ -54,6 +54,8 @@ def classify_epochs(f: Facts) -> Finding | None:
 def freeze(f: Facts) -> Finding | None:
     if f["model.parameters"] < 100e6 or f["classify_examples"] >= 5000 or f["finetune.classify.training.freeze_blocks"]:
         return None
+    if f.get("finetune.classify.lora.rank"):
+        return None  # adapters leave the blocks as they are
     blocks = f["model.num_layers"] - 2
     return (
         "note",

@@ -7,6 +7,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.model.config import ModelConfig
+from tutelage.model.describe import (
+    cache_values_per_token,
+    forward_flops,
+    multiplied_parameters,
+    parameters,
+    state_values,
+)
+from tutelage.training.cross_entropy import CHUNK_ELEMENTS
 
 Plain = Mapping[str, Any]
 
@@ -15,6 +23,9 @@ Plain = Mapping[str, Any]
 # taken as they are.
 CALIBRATION: dict[str, float] = {
     "train_efficiency": 0.30,  # share of the GEMM rate that a training step reaches
+    "adopted_efficiency": 0.55,  # the same where the matrices are those of a model of 100M and more
+    "adopted_decode_efficiency": 0.30,
+    "write_rate": 2.5e8,  # bytes per second to write a model and read it again
     "score_efficiency": 0.50,  # the same for scoring text
     "decode_efficiency": 0.08,  # the same for generating token by token in batches
     "model_stage_overhead": 3.0,  # s: reading, tokenizing, packing, saving
@@ -34,40 +45,23 @@ CALIBRATION: dict[str, float] = {
 def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, Any]:
     """Sizes and costs of a decoder at a context length.
 
-    FLOPs: 2 for each multiply-add. Training costs 6 for each parameter that is multiplied with a token (forward 2,
-    backward 4; the output head counts, the embedding look-up does not) plus 12 * layers * heads * head_dim *
-    context for attention (PaLM, appendix B: the causal half is not taken off). Norms are left out. Bytes: float32.
+    FLOPs: 2 for each multiply-add (`model.describe.forward_flops`); training costs three times the forward pass.
+    Bytes: float32.
     """
     parts = parameters(config)
     total = sum(parts.values())
-    blocks = parts["attention"] + parts["mlp"]
-    multiplied = blocks + parts["embedding"]
-    attention = 12 * config.num_layers * config.num_heads * config.dim_per_head * context
     return {
         "parameters": total,
         "parameters_by_part": parts,
-        "matmul_parameters": multiplied,
-        "block_parameters": blocks,
+        "matmul_parameters": multiplied_parameters(config),
+        "block_parameters": parts["attention"] + parts["mlp"] + parts["experts"],
         "embedding_share": (parts["embedding"] + parts["output_head"]) / total,
-        "training_flops_per_token": 6 * multiplied + attention,
-        "forward_flops_per_token": 2 * multiplied + attention // 3,
-        "kv_bytes_per_token": 2 * config.num_layers * config.num_kv_heads * config.dim_per_head * 4,
+        "training_flops_per_token": 3 * forward_flops(config, context),
+        "forward_flops_per_token": forward_flops(config, context),
+        "kv_bytes_per_token": 4 * cache_values_per_token(config),
+        "state_bytes": 4 * state_values(config),
         "weights_bytes": 4 * total,
         "training_bytes": training_bytes(config, rows, context),
-    }
-
-
-def parameters(config: ModelConfig) -> dict[str, int]:
-    """Number of parameters of each part; a tied output head is the embedding and counts once."""
-    d, layers, hd = config.hidden_size, config.num_layers, config.dim_per_head
-    queries, keys = config.num_heads * hd, config.num_kv_heads * hd
-    return {
-        "embedding": config.vocab_size * d,
-        "attention": layers * (2 * d * queries + 2 * d * keys),
-        "mlp": layers * 3 * d * config.intermediate_size,
-        "norms": layers * (2 * d + (2 * hd if config.qk_norm else 0)) + d,
-        "output_head": 0 if config.tie_word_embeddings else config.vocab_size * d,
-        "classification_head": config.num_labels * d,
     }
 
 
@@ -78,13 +72,14 @@ def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str 
     needs of each block: its inputs, queries, keys, values, attention output and three MLP widths.
     """
     parts = parameters(config)
-    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"]
+    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
     state = 2 * total if optimizer == "adamw" else 2 * total - blocks
     queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
     block = 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
     tokens = rows * context
     activations = tokens * (config.num_layers * block + 2 * config.hidden_size)
-    logits = 3 * tokens * config.vocab_size
+    # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
+    logits = 3 * CHUNK_ELEMENTS + tokens * config.hidden_size + config.vocab_size * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
 
 
@@ -129,7 +124,8 @@ def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> d
     / rate = seconds, and seconds per megabyte where no model is involved.
     """
     c, known = CALIBRATION, known or {}
-    config = model_of(recipe)
+    adopted = recipe.get("adopt") is not None
+    config = adopted_model(recipe) if adopted else model_of(recipe)
     source = known.get("source_bytes", c["source_megabytes"] * 1e6) / 1e6
     train = known.get("train_bytes", source * 1e6 * c["kept_share"]) / 1e6
     sample = min(train, get(recipe, "tokenizer.sample_megabytes", 20.0))
@@ -139,16 +135,26 @@ def forecast_recipe(recipe: Plain, rate: float, known: Plain | None = None) -> d
         "baselines": 2.0 + train * c["baselines_seconds_per_megabyte"],
     }
 
+    if config is None:  # a model that must be fetched first
+        return {name: round(seconds, 1) for name, seconds in out.items()}
+    efficiency = c["adopted_efficiency" if adopted else "train_efficiency"]
+    if adopted:
+        out["pretrain"] = c["model_stage_overhead"] + 4 * model_facts(config, 256)["parameters"] / c["write_rate"]
     for name in ("pretrain", "classify", "instruct", "prefer"):
+        if name == "pretrain" and adopted:
+            continue
         section = "pretrain" if name == "pretrain" else f"finetune.{name}"
         if get(recipe, section, {}) is not None:
             context = int(get(recipe, f"{section}.context_length", 256))
             tokens = training_tokens(recipe, name, known)
             # Preference training reads every answer with the frozen reference too: one forward for three.
             tokens *= 4 / 3 if name == "prefer" else 1
-            out[name] = c["model_stage_overhead"] + forecast_training(config, tokens, rate, context=context)[0]
+            # With adapters the frozen weights get no gradient of their own: a third less.
+            tokens *= 2 / 3 if get(recipe, f"{section}.lora", None) is not None else 1
+            seconds = forecast_training(config, tokens, rate, context=context, efficiency=efficiency)[0]
+            out[name] = c["model_stage_overhead"] + seconds
     forward = model_facts(config, int(get(recipe, "pretrain.context_length", 256)))["forward_flops_per_token"]
-    decode = forward / (rate * c["decode_efficiency"])
+    decode = forward / (rate * c["adopted_decode_efficiency" if adopted else "decode_efficiency"])
     if "instruct" in out and "prefer" in out:
         generated = get(recipe, "finetune.pairs.prompts", 600) * get(recipe, "finetune.pairs.samples", 4)
         out["pairs"] = c["model_stage_overhead"] + generated * get(recipe, "finetune.pairs.max_tokens", 40) * decode
@@ -195,6 +201,17 @@ def model_of(recipe: Plain) -> ModelConfig:
     if not plain.get("vocab_size"):
         plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 2048)) // 64) * 64
     return ModelConfig.parse(plain, "model")
+
+
+def adopted_model(recipe: Plain) -> ModelConfig | None:
+    """The model from elsewhere that a recipe takes, if its shape can be told without fetching it."""
+    from tutelage.interchange.source import config_at_hand
+
+    config = config_at_hand(str(get(recipe, "adopt.source", "")))
+    longest = get(recipe, "adopt.context_length", 0)
+    if config is None or not longest:
+        return config
+    return config.model_copy(update={"max_position_embeddings": min(longest, config.max_position_embeddings)})
 
 
 def get(recipe: Plain, path: str, default: Any) -> Any:

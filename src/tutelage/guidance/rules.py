@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.guidance import finetuning_checks as finetuning
 from tutelage.guidance import pretraining_checks as pretraining
-from tutelage.guidance.forecast import CALIBRATION, get, model_facts, model_of, training_tokens
+from tutelage.guidance.forecast import CALIBRATION, adopted_model, get, model_facts, model_of, training_tokens
 from tutelage.guidance.rule import Advice, Facts, Rule
 
 __all__ = ["RULES", "Advice", "Rule", "advise", "corpus_facts", "facts_of"]
@@ -42,9 +42,15 @@ def corpus_facts(card: Mapping[str, Any], measures: Mapping[str, Any] | None = N
 def facts_of(recipe: Mapping[str, Any], known: Facts) -> dict[str, Any]:
     """The recipe flattened to dotted keys, what follows from it, and what is known beside it."""
     context = int(get(recipe, "pretrain.context_length", 256))
+    flat = _flat(recipe)
+    if recipe.get("adopt") is not None:
+        # What is not done here has no settings either.
+        flat = {key: value for key, value in flat.items() if not key.startswith(("pretrain.", "model.", "tokenizer."))}
+        config = adopted_model(recipe)
+        shape = {} if config is None else {"num_layers": config.num_layers, **model_facts(config, context)}
+        return {**flat, **{f"model.{key}": value for key, value in shape.items()}, **known}
     model = model_facts(model_of(recipe), context)
     tokens = training_tokens(recipe, "pretrain", known)
-    flat = _flat(recipe)
     batch = flat.get("pretrain.training.batch_rows", 16) * context
     return {
         **flat,

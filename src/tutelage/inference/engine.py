@@ -7,7 +7,6 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.inference.sampling import Sampling, row_generators, sample
@@ -156,11 +155,12 @@ def _prefill(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, T
     tokens = tokens.to(weight.device)
     positions = torch.arange(longest, device=weight.device).expand_as(tokens)
     last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=weight.device)
+    documents = (positions <= last[:, None]).long()  # 0 is padding
     cache = KVCache.empty(model.config, len(prompts), longest, weight.dtype, weight.device)
     final = torch.empty(len(prompts), model.config.hidden_size, dtype=weight.dtype, device=weight.device)
     for start in range(0, longest, PREFILL_CHUNK):
         piece = slice(start, start + PREFILL_CHUNK)
-        hidden = model.hidden(tokens[:, piece], positions[:, piece], cache=cache)
+        hidden = model.hidden(tokens[:, piece], positions[:, piece], documents[:, piece], cache)
         here = ((last >= start) & (last < start + PREFILL_CHUNK)).nonzero().squeeze(-1)
         final[here] = hidden[here, last[here] - start]
     return cache, model.logits(final).cpu()
@@ -171,16 +171,15 @@ def _step(model: DecoderLM, cache: KVCache, chosen: Tensor, positions: list[int]
     """Read one token per row at its position; logits [rows, V] on the CPU."""
     if max(positions) >= cache.length:
         more = min(CACHE_STEP, model.config.max_position_embeddings - cache.length)
-        cache.keys = [F.pad(keys, (0, 0, 0, more)) for keys in cache.keys]
-        cache.values = [F.pad(values, (0, 0, 0, more)) for values in cache.values]
-    device = cache.keys[0].device
+        cache.grow(more)
+    device = cache.device
     at = torch.tensor(positions, device=device)[:, None]
     return model.logits(model.hidden(chosen.to(device)[:, None], at, cache=cache)[:, -1]).cpu()
 
 
 @torch.inference_mode()
 def _keep_rows(cache: KVCache, rows: list[int]) -> None:
-    cache.select(torch.tensor(rows, device=cache.keys[0].device))
+    cache.select(torch.tensor(rows, device=cache.device))
 
 
 def _seen(prompts: list[Sequence[int]], vocab_size: int) -> Tensor:

@@ -1,17 +1,20 @@
-"""Export to the Hugging Face layout, with proof: token ids and logits compared with transformers on real prompts."""
+"""Export with proof: a Hugging Face directory checked against transformers, a GGUF file against llama.cpp."""
 
 from __future__ import annotations
 
 import importlib.util
-import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from tutelage.interchange.gguf.parity import check_gguf
+from tutelage.interchange.gguf.writer import KindName, write_gguf
+from tutelage.interchange.source import copy_extras
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import load_model, save_model
+from tutelage.model.hf_config import to_hf_config
+from tutelage.model.io import hf_weights, save_model
 from tutelage.store.errors import ConfigError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import new_directory
@@ -38,28 +41,58 @@ class Parity:
     why: str = ""
 
 
-def export_model(source: Path, directory: Path, log: EventLog) -> dict[str, Any]:
-    """Write the model directory `source` to `directory` and check it against transformers where installed.
+def export_model(
+    model: DecoderLM, tok: Tokenizer, directory: Path, log: EventLog, source: Path | None = None
+) -> dict[str, Any]:
+    """Write a Hugging Face directory and check it against transformers where that is installed.
 
-    Raises ConfigError if `directory` holds something else, TutelageError if the check fails (nothing is left then).
+    source: where README and licence are taken from. Raises ConfigError if `directory` holds something else,
+    TutelageError if the check fails (nothing is left then).
     """
-    if directory.exists() and any(directory.iterdir()) and not (directory / "config.json").exists():
+    if directory.exists() and (
+        not directory.is_dir() or (any(directory.iterdir()) and not (directory / "config.json").exists())
+    ):
         raise ConfigError(f"{directory} is not empty and holds no model", hint="give a new directory")
-    model, tok = load_model(source), Tokenizer.load(source)
     with new_directory(directory.absolute()) as out:
         save_model(model, out)
         tok.save(out)
-        for name in ("README.md",):
-            if (source / name).exists():
-                shutil.copyfile(source / name, out / name)
+        if source is not None:
+            copy_extras(source, out)
         parity = check_parity(model, tok, out)
         if parity.passed is False:
             raise TutelageError(f"export failed its parity check: {parity.why}", hint="nothing was written")
-    log.note(
-        f"exported to {directory}; "
-        + (f"logits equal transformers' to {parity.max_difference:.1e}" if parity.passed else parity.why)
-    )
+    log.note(f"exported to {directory}; {_said(parity, 'logits', 'transformers')}")
     return {"directory": str(directory), "parity": asdict(parity)}
+
+
+def export_gguf(
+    model: DecoderLM, tok: Tokenizer, path: Path, log: EventLog, kind: KindName = "f16", name: str = ""
+) -> dict[str, Any]:
+    """Write a GGUF file and have llama.cpp run it where `xllamacpp` is installed.
+
+    Raises InputError for a model that GGUF cannot hold, TutelageError if the check fails (nothing is left then).
+    """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory", hint="give a file name that ends in .gguf")
+    trial = path.with_name(f".{path.name}.unchecked")
+    try:
+        written = write_gguf(trial, to_hf_config(model.config), hf_weights(model), tok, kind, name or path.stem)
+        passed, prompts, largest, why = check_gguf(trial, kind, PROMPTS)
+        parity = Parity(passed, prompts, largest, why)
+        if parity.passed is False:
+            raise TutelageError(f"export failed its parity check: {parity.why}", hint="nothing was written")
+        trial.replace(path)
+    finally:
+        trial.unlink(missing_ok=True)
+    said = _said(parity, "log-probabilities", "llama.cpp")
+    log.note(f"exported to {path}, {written['bytes'] / 1e6:.1f} MB as {kind}; {said}")
+    return {"file": str(path), **written, "parity": asdict(parity)}
+
+
+def _said(parity: Parity, what: str, whose: str) -> str:
+    if not parity.passed:
+        return parity.why
+    return f"parity passed: {what} equal {whose}' to {parity.max_difference:.1e} on {parity.prompts} prompts"
 
 
 @torch.no_grad()
@@ -69,15 +102,18 @@ def check_parity(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
         return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
     import transformers
 
+    if not hasattr(transformers, _class_of(model)):
+        return Parity(None, why=f"parity not checked: transformers has no {_class_of(model)}")
     their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
     kind = "AutoModelForSequenceClassification" if model.config.num_labels else "AutoModelForCausalLM"
     theirs = getattr(transformers, kind).from_pretrained(directory, local_files_only=True, dtype=torch.float32).eval()
-    conversation = [Message("user", PROMPTS[0]), Message("assistant", PROMPTS[1]), Message("user", PROMPTS[2])]
-    rendered = render_chat(tok, conversation, add_generation_prompt=True).ids
-    as_dicts = [{"role": message.role, "content": message.content} for message in conversation]
-    their_text = their_tok.apply_chat_template(as_dicts, add_generation_prompt=True, tokenize=False)
-    if tok.decode(rendered, skip_special=False) != their_text:
-        return Parity(False, why="the chat template renders differently in transformers")
+    if tok.chat_template is not None:
+        conversation = [Message("user", PROMPTS[0]), Message("assistant", PROMPTS[1]), Message("user", PROMPTS[2])]
+        rendered = render_chat(tok, conversation, add_generation_prompt=True).ids
+        as_dicts = [{"role": message.role, "content": message.content} for message in conversation]
+        their_text = their_tok.apply_chat_template(as_dicts, add_generation_prompt=True, tokenize=False)
+        if tok.decode(rendered, skip_special=False) != their_text:
+            return Parity(False, why="the chat template renders differently in transformers")
     largest = 0.0
     for prompt in PROMPTS:
         ids = tok.encode(prompt)
@@ -92,3 +128,7 @@ def check_parity(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
     if largest > TOLERANCE:
         return Parity(False, len(PROMPTS), largest, f"logits differ by {largest:.1e} of the largest")
     return Parity(True, len(PROMPTS), largest)
+
+
+def _class_of(model: DecoderLM) -> str:
+    return str(to_hf_config(model.config)["architectures"][0])

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +22,6 @@ from torch import Tensor, nn
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
-from tutelage.model.io import _ours, _theirs
 from tutelage.model.lora import (
     Adapter,
     load_lora_state,
@@ -143,21 +142,23 @@ def read_config(directory: Path) -> PeftConfig:
         raise InputError(error.message, hint=error.hint) from None
 
 
-def hf_names(config: ModelConfig, paths: Iterable[str]) -> dict[str, str]:
+def hf_names(config: ModelConfig, paths: Collection[str]) -> dict[str, str]:
     """Our module paths -> those of the same family in transformers, which must have the same modules.
 
     Raises InputError where the family fuses or splits them: an adapter of one is then no adapter of the other.
     """
-    family = FAMILIES[config.family]
-    names = {path: _theirs(f"{path}.weight", family).removesuffix(".weight") for path in paths}
-    shared = Counter(names.values())
-    for path, name in names.items():
-        if shared[name] > 1 or _ours(f"{name}.weight", family) != f"{path}.weight":
+    renamed = {
+        weight.ours[0]: weight.theirs[0] for weight in FAMILIES[config.family].weights(config) if weight.only_renamed
+    }
+    if config.tie_word_embeddings:
+        renamed["lm_head.weight"] = "lm_head.weight"
+    for path in paths:
+        if f"{path}.weight" not in renamed:
             raise InputError(
-                f"{path} is not a module of its own in Hugging Face's {config.family} ({name})",
+                f"{path} is not a module of its own in Hugging Face's {config.family}",
                 hint="adapters of this family cannot be exchanged with PEFT",
             )
-    return names
+    return {path: renamed[f"{path}.weight"].removesuffix(".weight") for path in paths}
 
 
 def _adaptable(model: DecoderLM) -> list[str]:

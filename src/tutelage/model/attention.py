@@ -1,4 +1,4 @@
-"""Causal self-attention with grouped queries, rotary positions and one mask."""
+"""Causal self-attention: grouped queries, windows, norms, softcap, sinks, gate and bias as the config says."""
 
 from __future__ import annotations
 
@@ -6,79 +6,106 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.model.cache import KVCache
 from tutelage.model.config import ModelConfig
-
-
-def attention_mask(documents: Tensor | None, positions: Tensor, cache: KVCache | None) -> Tensor | None:
-    """Who may attend to whom, as one boolean mask [B, 1, T, S]; None means plain causal.
-
-    documents [B, T]: a token sees only its own document (packed equals separate). With a cache, a query sees
-    the cache indices up to its own position.
-    """
-    if cache is not None:
-        index = torch.arange(cache.length, device=positions.device)
-        return (index <= positions[:, :, None])[:, None]
-    if documents is None:
-        return None
-    length = documents.shape[1]
-    causal = torch.ones(length, length, dtype=torch.bool, device=documents.device).tril()
-    return ((documents[:, :, None] == documents[:, None, :]) & causal)[:, None]
-
-
-def rotary_table(config: ModelConfig, length: int) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of rotary positions, each [length, head_dim / 2], float32. RoFormer, eq. 15."""
-    dim = config.dim_per_head
-    frequencies = config.rope_theta ** (-torch.arange(0, dim, 2, dtype=torch.float32) / dim)
-    angles = torch.arange(length, dtype=torch.float32)[:, None] * frequencies
-    return angles.cos(), angles.sin()
-
-
-def rotate(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """Rotate the two halves of each head by the position's angles. x [B, H, T, D], tables [B, 1, T, D/2]."""
-    first, second = x.chunk(2, dim=-1)
-    return torch.cat([first * cosines - second * sines, second * cosines + first * sines], dim=-1)
+from tutelage.model.mask import alibi_slopes
+from tutelage.model.norms import make_norm
+from tutelage.model.rope import rotate
+from tutelage.model.step import Step
 
 
 class Attention(nn.Module):
-    """Grouped-query attention; queries and keys RMS-normalised per head where the family does (QK-norm)."""
+    """Multi-head attention; `num_kv_heads` between 1 (MQA) and num_heads (MHA) shares keys among queries (GQA)."""
 
-    def __init__(self, config: ModelConfig) -> None:
+    def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.config, dim = config, config.dim_per_head
-        self.q_proj = nn.Linear(config.hidden_size, config.num_heads * dim, bias=False)
-        self.k_proj = nn.Linear(config.hidden_size, config.num_kv_heads * dim, bias=False)
-        self.v_proj = nn.Linear(config.hidden_size, config.num_kv_heads * dim, bias=False)
-        self.o_proj = nn.Linear(config.num_heads * dim, config.hidden_size, bias=False)
-        if config.qk_norm:
-            self.q_norm = nn.RMSNorm(dim, eps=config.rms_norm_eps)
-            self.k_norm = nn.RMSNorm(dim, eps=config.rms_norm_eps)
+        self.config, self.layer, dim = config, layer, config.dim_per_head
+        self.window, self.has_rope = config.window(layer), config.has_rope(layer)
+        queries, keys = config.num_heads * dim, config.num_kv_heads * dim
+        self.q_proj = nn.Linear(config.hidden_size, queries, bias=config.attention_bias)
+        self.k_proj = nn.Linear(config.hidden_size, keys, bias=config.attention_bias)
+        self.v_proj = nn.Linear(config.hidden_size, keys, bias=config.attention_bias)
+        self.o_proj = nn.Linear(queries, config.hidden_size, bias=config.attention_out_bias)
+        if config.attention_gate:
+            self.g_proj = nn.Linear(config.hidden_size, queries, bias=config.attention_bias)
+        if config.qk_norm != "none":
+            per_head = config.qk_norm == "head"
+            self.q_norm = make_norm(config, dim if per_head else queries)
+            self.k_norm = make_norm(config, dim if per_head else keys)
+        if config.attention_sinks:
+            self.sinks = nn.Parameter(torch.zeros(config.num_heads))
 
-    def forward(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        positions: Tensor,
-        cache: KVCache | None,
-        layer: int,
-    ) -> Tensor:
-        rows, length, _ = x.shape
-        heads = (rows, length, -1, self.config.dim_per_head)
-        queries, keys = self.q_proj(x).view(heads), self.k_proj(x).view(heads)
-        values = self.v_proj(x).view(heads).transpose(1, 2)
-        if self.config.qk_norm:
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        config = self.config
+        queries, keys, values = self.q_proj(x), self.k_proj(x), self.v_proj(x)
+        if config.qk_norm == "layer":
             queries, keys = self.q_norm(queries), self.k_norm(keys)
-        queries = rotate(queries.transpose(1, 2), *rotary).to(values.dtype)  # [B, H, T, D]
-        keys = rotate(keys.transpose(1, 2), *rotary).to(values.dtype)
-        if cache is not None:
-            keys, values = cache.write(layer, keys, values, positions)
-        out = F.scaled_dot_product_attention(
-            queries,
-            keys,
-            values,
-            attn_mask=mask,
-            is_causal=mask is None,
-            enable_gqa=self.config.num_heads != self.config.num_kv_heads,
-        )
-        return self.o_proj(out.transpose(1, 2).reshape(rows, length, -1))
+        queries, keys, values = self._heads(queries), self._heads(keys), self._heads(values)  # [B, T, H, D]
+        if config.qk_norm == "head":
+            queries, keys = self.q_norm(queries), self.k_norm(keys)
+        queries, keys, values = queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2)
+        if self.has_rope:
+            rotary = step.local_rotary if self.window and config.rope_local_theta else step.rotary
+            assert rotary is not None
+            queries = rotate(queries, *rotary, interleaved=config.rope_interleaved)
+            keys = rotate(keys, *rotary, interleaved=config.rope_interleaved)
+        if step.cache is not None:
+            keys, values = step.cache.write(self.layer, step.positions, keys=keys, values=values)
+        out = self._attend(queries, keys, values, step).transpose(1, 2).flatten(2)
+        if config.attention_gate:
+            out = out * self.g_proj(x).sigmoid()  # Qiu et al. 2025: no sink is needed, and a head can say nothing
+        return self.o_proj(out)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        return x.unflatten(-1, (-1, self.config.dim_per_head))
+
+    def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
+        config = self.config
+        scale = config.attention_scale or config.dim_per_head**-0.5
+        bias = None
+        if config.positions == "alibi":
+            bias = step.mask.distances() * -alibi_slopes(config.num_heads).to(queries.device)[:, None, None]
+        if config.attention_softcap or config.attention_sinks:
+            mask = step.mask.explicit(self.window)
+            return attend_plainly(
+                queries, keys, values, mask, scale, config.attention_softcap,
+                self.sinks if config.attention_sinks else None, bias,
+            )  # fmt: skip
+        if bias is not None:
+            allowed: Tensor | None = bias.masked_fill(~step.mask.explicit(self.window), float("-inf")).to(queries.dtype)
+        else:
+            allowed = step.mask.allowed(self.window)
+        return F.scaled_dot_product_attention(
+            queries, keys, values, attn_mask=allowed, is_causal=allowed is None, scale=scale,
+            enable_gqa=config.num_heads != config.num_kv_heads,
+        )  # fmt: skip
+
+
+def attend_plainly(
+    queries: Tensor,
+    keys: Tensor,
+    values: Tensor,
+    mask: Tensor,
+    scale: float,
+    softcap: float = 0.0,
+    sinks: Tensor | None = None,
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Attention written out, for what fused kernels do not know.
+
+    queries [B, H, T, D], keys and values [B, H_kv, S, D], mask boolean [B, 1, T, S]. softcap: c tanh(score / c)
+    (Gemma 2, section 2). sinks [H]: a score beside the keys that draws weight and gives nothing (Xiao et al. 2023).
+    """
+    groups = queries.shape[1] // keys.shape[1]
+    keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+    scores = (queries @ keys.mT).float() * scale
+    if softcap:
+        scores = softcap * torch.tanh(scores / softcap)
+    if bias is not None:
+        scores = scores + bias
+    scores = scores.masked_fill(~mask, float("-inf"))
+    if sinks is not None:
+        aside = sinks.float()[None, :, None, None].expand(*scores.shape[:3], 1)
+        weights = torch.cat([scores, aside], dim=-1).softmax(-1)[..., :-1]
+    else:
+        weights = scores.softmax(-1)
+    return weights.to(values.dtype) @ values

@@ -1,4 +1,4 @@
-"""The key-value cache of incremental decoding."""
+"""What incremental decoding remembers: keys and values that grow with the text, and states of fixed size."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.model.config import ModelConfig
@@ -13,37 +14,65 @@ from tutelage.model.config import ModelConfig
 
 @dataclass
 class KVCache:
-    """Keys and values of every layer: two lists of [rows, num_kv_heads, length, head_dim].
+    """For every layer: tensors by name [rows, heads, length, dim] that grow, and states [rows, ...] that do not.
 
     A write goes to the index `position` of its row and a query sees the indices up to its own position.
     Rows of unequal length need nothing else: what right padding wrote past a row's end is overwritten by the
-    decode step that reaches that position, before anything can attend to it.
+    decode step that reaches that position, before anything can attend to it. A state has no positions, so for it
+    padding must be marked (`documents` 0).
     """
 
-    keys: list[Tensor]
-    values: list[Tensor]
+    grown: list[dict[str, Tensor]]
+    states: list[dict[str, Tensor]]
+    length: int
 
     @classmethod
     def empty(cls, config: ModelConfig, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> Self:
-        shape = (rows, config.num_kv_heads, length, config.dim_per_head)
-        layers = range(config.num_layers)
-        return cls(
-            [torch.zeros(shape, dtype=dtype, device=device) for _ in layers],
-            [torch.zeros(shape, dtype=dtype, device=device) for _ in layers],
-        )
+        def zeros(*shape: int, kind: torch.dtype = dtype) -> Tensor:
+            return torch.zeros(rows, *shape, dtype=kind, device=device)
+
+        grown: list[dict[str, Tensor]] = []
+        states: list[dict[str, Tensor]] = []
+        for layer in range(config.num_layers):
+            growing, state = cache_shapes(config, layer)
+            grown.append({name: zeros(heads, length, dim) for name, (heads, dim) in growing.items()})
+            # A state is added to at every token, so it is kept in float32 whatever the weights are.
+            states.append({name: zeros(*shape, kind=torch.float32) for name, shape in state.items()})
+        return cls(grown, states, length)
 
     @property
-    def length(self) -> int:
-        return self.keys[0].shape[2]
+    def device(self) -> torch.device:
+        return next(iter({**self.grown[0], **self.states[0]}.values())).device
 
-    def write(self, layer: int, keys: Tensor, values: Tensor, positions: Tensor) -> tuple[Tensor, Tensor]:
-        """Store [B, H, T, D] at `positions` [B, T]; returns all keys and values of the layer."""
-        index = positions[:, None, :, None].expand_as(keys)
-        self.keys[layer].scatter_(2, index, keys.to(self.keys[layer].dtype))
-        self.values[layer].scatter_(2, index, values.to(self.values[layer].dtype))
-        return self.keys[layer], self.values[layer]
+    def write(self, layer: int, positions: Tensor, **given: Tensor) -> tuple[Tensor, ...]:
+        """Store tensors [B, H, T, D] at `positions` [B, T]; returns the layer's whole tensors, in the order given."""
+        for name, value in given.items():
+            store = self.grown[layer][name]
+            store.scatter_(2, positions[:, None, :, None].expand_as(value), value.to(store.dtype))
+        return tuple(self.grown[layer][name] for name in given)
+
+    def grow(self, more: int) -> None:
+        """Make room for `more` positions."""
+        self.grown = [{name: F.pad(value, (0, 0, 0, more)) for name, value in layer.items()} for layer in self.grown]
+        self.length += more
 
     def select(self, rows: Tensor) -> None:
         """Keep only `rows` (LongTensor of row numbers), in that order."""
-        self.keys = [keys[rows] for keys in self.keys]
-        self.values = [values[rows] for values in self.values]
+        self.grown = [{name: value[rows] for name, value in layer.items()} for layer in self.grown]
+        self.states = [{name: value[rows] for name, value in layer.items()} for layer in self.states]
+
+
+def cache_shapes(config: ModelConfig, layer: int) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, ...]]]:
+    """What a layer remembers: name -> (heads, dim) for each token, and name -> shape once."""
+    if config.layer_type(layer) == "delta":
+        delta = config.delta
+        assert delta is not None
+        channels = 2 * delta.num_key_heads * delta.key_head_dim + delta.num_value_heads * delta.value_head_dim
+        return {}, {
+            "recent": (channels, delta.conv_kernel - 1),
+            "memory": (delta.num_value_heads, delta.key_head_dim, delta.value_head_dim),
+        }
+    if config.latent is not None:
+        return {"latent": (1, config.latent.kv_rank), "rotated": (1, config.latent.rope_head_dim)}, {}
+    shape = (config.num_kv_heads, config.dim_per_head)
+    return {"keys": shape, "values": shape}, {}

@@ -2,24 +2,133 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tutelage.store.config import Config
 
-Family = Literal["qwen3", "llama"]
+LayerType = Literal["full", "sliding", "delta"]
+
+
+class RopeScaling(Config):
+    """How rotary frequencies are stretched to read further than was trained.
+
+    linear: all frequencies by `factor` (Chen et al. 2023). ntk: the base, so that the lowest is stretched by `factor`
+    and the highest not at all. llama3: low frequencies by `factor`, high ones not, a ramp between. yarn: the same idea
+    by rotations within the original length, with attention scaled up (Peng et al. 2023). longrope: a factor for each
+    frequency (Ding et al. 2024); only the short ones are used, so the context is the original one.
+    """
+
+    kind: Literal["linear", "ntk", "llama3", "yarn", "longrope"]
+    factor: float = Field(1.0, gt=0)
+    original_length: int = Field(0, ge=0)
+    low_frequency: float = 1.0  # llama3
+    high_frequency: float = 4.0
+    beta_fast: float = 32.0  # yarn
+    beta_slow: float = 1.0
+    truncate: bool = True
+    attention_factor: float | None = None
+    mscale: float = 0.0
+    mscale_all_dim: float = 0.0
+    short_factors: tuple[float, ...] = ()  # longrope
+    long_factors: tuple[float, ...] = ()
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind in ("llama3", "yarn", "longrope") and not self.original_length:
+            raise ValueError(f"rope scaling {self.kind!r} needs original_length")
+        if self.kind == "longrope" and not self.short_factors:
+            raise ValueError("rope scaling 'longrope' needs short_factors")
+        return self
+
+
+class LatentAttention(Config):
+    """Multi-head latent attention: keys and values from one small latent per token (DeepSeek-V2, section 2.1)."""
+
+    kv_rank: int = Field(512, ge=1)
+    q_rank: int = Field(0, ge=0)  # 0: queries straight from the hidden state
+    nope_head_dim: int = Field(128, ge=1)
+    rope_head_dim: int = Field(64, ge=2)
+    value_head_dim: int = Field(128, ge=1)
+
+
+class DeltaNet(Config):
+    """Linear attention by the gated delta rule (Yang et al. 2024, "Gated Delta Networks")."""
+
+    num_key_heads: int = Field(16, ge=1)
+    num_value_heads: int = Field(32, ge=1)
+    key_head_dim: int = Field(128, ge=1)
+    value_head_dim: int = Field(128, ge=1)
+    conv_kernel: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _divisible(self) -> Self:
+        if self.num_value_heads % self.num_key_heads:
+            raise ValueError("delta.num_value_heads must be a multiple of delta.num_key_heads")
+        return self
+
+
+class Experts(Config):
+    """Mixture of experts: each token goes to `experts_per_token` of `num_experts` feed-forwards; none is dropped.
+
+    score: how router logits become weights. normalise: the weights of the chosen sum to one, times `scaling`.
+    groups: choose within the best `groups_used` of this many groups (DeepSeek-V3, section 2.1.2).
+    balance: none, an auxiliary loss of weight `balance_rate` (Fedus et al. 2021, eq. 4), or a bias on the choice that
+    moves by `balance_rate` each step (Wang et al. 2024). The first `first_dense` layers have no experts, and of the
+    rest every `every`-th has. `shared_size`: width of a feed-forward that all tokens go through.
+    """
+
+    num_experts: int = Field(8, ge=2)
+    experts_per_token: int = Field(2, ge=1)
+    intermediate_size: int = Field(0, ge=0)  # 0: the model's
+    score: Literal["softmax", "sigmoid"] = "softmax"
+    normalise: bool = True
+    scaling: float = 1.0
+    groups: int = Field(1, ge=1)
+    groups_used: int = Field(1, ge=1)
+    shared_size: int = Field(0, ge=0)
+    shared_gate: bool = False
+    bias: bool = False  # of router and experts
+    first_dense: int = Field(0, ge=0)
+    every: int = Field(1, ge=1)
+    dense_layers: tuple[int, ...] = ()
+    balance: Literal["none", "auxiliary", "bias"] = "auxiliary"
+    balance_rate: float = Field(0.001, ge=0)
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.experts_per_token > self.num_experts:
+            raise ValueError(
+                f"experts_per_token ({self.experts_per_token}) is more than num_experts ({self.num_experts})"
+            )
+        if self.num_experts % self.groups or self.groups_used > self.groups:
+            raise ValueError(f"num_experts ({self.num_experts}) must divide into groups ({self.groups})")
+        if self.groups > 1 and self.num_experts // self.groups < 2:
+            raise ValueError("a group needs two experts or more")
+        if self.experts_per_token > self.num_experts // self.groups * self.groups_used:
+            raise ValueError("experts_per_token is more than the groups in use hold")
+        return self
+
+
+# What latent attention has no place for, and the value that means: without it.
+_NOT_LATENT: dict[str, Any] = {
+    "qk_norm": "none", "attention_sinks": False, "attention_softcap": 0.0, "attention_gate": False,
+    "rope_local_theta": None,
+}  # fmt: skip
 
 
 class ModelConfig(Config):
-    """Shape of a `DecoderLM`. The defaults are the quickstart's: a small modern decoder of 1.4M parameters,
-    what two CPU cores can feed with text in minutes.
+    """Shape and parts of a `DecoderLM`. The default sizes are the quickstart's: a small modern decoder of 1.4M
+    parameters, what two CPU cores can feed with text in minutes.
 
-    `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means: hidden_size / num_heads.
+    `family` sets the parts (`model/families/`); a key given beside it must be one that the family can express.
+    Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
+    hidden_size / num_heads. A pattern (`layer_types`, `rope_layers`) repeats over the layers.
     `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names.
     """
 
-    family: Family = "qwen3"
+    family: str = "qwen3"
     vocab_size: int = Field(0, ge=0)
     hidden_size: int = Field(128, ge=8)
     intermediate_size: int = Field(352, ge=8)
@@ -28,15 +137,77 @@ class ModelConfig(Config):
     num_kv_heads: int = Field(2, ge=1)
     head_dim: int = Field(0, ge=0)
     max_position_embeddings: int = Field(256, ge=8)
-    rope_theta: float = Field(10000.0, gt=0)
-    rms_norm_eps: float = Field(1e-6, gt=0)
     initializer_range: float = Field(0.02, gt=0)
+
+    # Embeddings and head
     tie_word_embeddings: bool = False
+    embedding_multiplier: float | Literal["sqrt"] = 1.0  # "sqrt": the square root of hidden_size
+    residual_multiplier: float = Field(1.0, gt=0)
+    logit_divisor: float = Field(1.0, gt=0)
+    logit_softcap: float = Field(0.0, ge=0)  # 0: none
+
+    # Norms
+    norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
+    norm_eps: float = Field(1e-6, gt=0)
+    norm_offset: bool = False  # the stored weight is the scale less one
+    norm_place: Literal["pre", "post", "sandwich"] = "pre"
+    parallel_residual: bool = False
+
+    # Positions
+    positions: Literal["rope", "learned", "alibi", "none"] = "rope"
+    rope_theta: float = Field(10000.0, gt=0)
+    rope_fraction: float = Field(1.0, gt=0, le=1)  # of the head that is rotated
+    rope_interleaved: bool = False
+    rope_scaling: RopeScaling | None = None
+    rope_local_theta: float | None = None  # of sliding layers, without scaling
+    rope_layers: tuple[bool, ...] = (True,)
+
+    # Mixing along the text
+    layer_types: tuple[LayerType, ...] = ("full",)
+    sliding_window: int | None = Field(None, ge=1)
+    qk_norm: Literal["none", "head", "layer"] = "none"
+    attention_bias: bool = False  # of q, k, v
+    attention_out_bias: bool = False
+    attention_scale: float | None = Field(None, gt=0)  # None: 1 / sqrt(head_dim)
+    attention_softcap: float = Field(0.0, ge=0)
+    attention_sinks: bool = False
+    attention_gate: bool = False
+    latent: LatentAttention | None = None
+    delta: DeltaNet | None = None
+
+    # Feed-forward
+    activation: Literal["silu", "gelu", "gelu_tanh", "relu2", "clamped_swish"] = "silu"
+    gated: bool = True
+    mlp_bias: bool = False
+    experts: Experts | None = None
+
     num_labels: int = Field(0, ge=0)
     labels: tuple[str, ...] = ()
     bos_token_id: int | None = None
     eos_token_id: tuple[int, ...] = ()
     pad_token_id: int | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_of_family(cls, given: Any) -> Any:
+        from tutelage.model.families import parts_of  # late: the families are described by this config
+
+        if not isinstance(given, dict):
+            return given
+        parts = parts_of(given.get("family", cls.model_fields["family"].default))
+        for key, value in given.items():
+            part = parts.get(key)
+            parts[key] = {**part.plain(), **value} if isinstance(part, Config) and isinstance(value, dict) else value
+        return parts
+
+    def completed(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Another family brings its own parts; only the sizes are kept."""
+        from tutelage.model.families import parts_of
+
+        kept = self.plain()
+        if given.get("family", self.family) != self.family:
+            kept = {key: value for key, value in kept.items() if key not in parts_of(self.family)}
+        return {**kept, **given}
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -47,10 +218,33 @@ class ModelConfig(Config):
                 f"hidden_size ({self.hidden_size}) must be a multiple of num_heads ({self.num_heads}), "
                 "or head_dim be given"
             )
-        if self.dim_per_head % 2:
+        if self.positions == "rope" and self.rotary_dim % 2:
             raise ValueError(f"head_dim ({self.dim_per_head}) must be even for rotary positions")
+        if "sliding" in self.layer_types and not self.sliding_window:
+            raise ValueError("layer_types has sliding layers, so sliding_window must be given")
+        if "delta" in self.layer_types and self.delta is None:
+            raise ValueError("layer_types has delta layers, so delta must be given")
+        if not self.layer_types or not self.rope_layers:
+            raise ValueError("a pattern of layers must not be empty")
+        if self.parallel_residual and self.norm_place != "pre":
+            raise ValueError("parallel_residual goes with norm_place 'pre' only")
+        if self.latent is not None:
+            for key, none in _NOT_LATENT.items():
+                if getattr(self, key) != none:
+                    raise ValueError(f"latent attention cannot have {key}={getattr(self, key)!r}")
+            if self.positions == "alibi":
+                raise ValueError("latent attention cannot have positions 'alibi'")
+        if self.activation == "clamped_swish" and not self.gated:
+            raise ValueError("activation 'clamped_swish' is a gate, so gated must be true")
         if self.labels and len(self.labels) != self.num_labels:
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
+        return self
+
+    @model_validator(mode="after")
+    def _expressible(self) -> Self:
+        from tutelage.model.families import check_expressible
+
+        check_expressible(self)
         return self
 
     @property
@@ -58,6 +252,32 @@ class ModelConfig(Config):
         return self.head_dim or self.hidden_size // self.num_heads
 
     @property
-    def qk_norm(self) -> bool:
-        """Whether queries and keys are normalised per head; the family decides."""
-        return self.family == "qwen3"
+    def embedding_scale(self) -> float:
+        return self.hidden_size**0.5 if self.embedding_multiplier == "sqrt" else self.embedding_multiplier
+
+    @property
+    def rotary_dim(self) -> int:
+        """How many dimensions of a head are rotated."""
+        if self.latent is not None:
+            return self.latent.rope_head_dim
+        return int(self.dim_per_head * self.rope_fraction)
+
+    @property
+    def expert_size(self) -> int:
+        return (self.experts and self.experts.intermediate_size) or self.intermediate_size
+
+    def layer_type(self, layer: int) -> LayerType:
+        return self.layer_types[layer % len(self.layer_types)]
+
+    def has_rope(self, layer: int) -> bool:
+        return self.positions == "rope" and self.rope_layers[layer % len(self.rope_layers)]
+
+    def has_experts(self, layer: int) -> bool:
+        experts = self.experts
+        if experts is None or layer < experts.first_dense or layer in experts.dense_layers:
+            return False
+        return (layer + 1) % experts.every == 0
+
+    def window(self, layer: int) -> int | None:
+        """How many tokens back a layer sees, itself included; None: all."""
+        return self.sliding_window if self.layer_type(layer) == "sliding" else None

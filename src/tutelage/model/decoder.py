@@ -1,4 +1,4 @@
-"""The decoder-only language model: embedding, blocks of attention and feed-forward, norm, head."""
+"""The decoder-only language model: embedding, blocks of mixing and feed-forward, norm, head."""
 
 from __future__ import annotations
 
@@ -8,45 +8,63 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.model.attention import Attention, attention_mask, rotary_table
+from tutelage.model.attention import Attention
 from tutelage.model.cache import KVCache
 from tutelage.model.config import ModelConfig
-
-
-class SwiGLU(nn.Module):
-    """Gated feed-forward: down(silu(gate(x)) * up(x)). Shazeer 2020."""
-
-    def __init__(self, config: ModelConfig) -> None:
-        super().__init__()
-        self.gate_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.up_proj = nn.Linear(config.hidden_size, config.intermediate_size, bias=False)
-        self.down_proj = nn.Linear(config.intermediate_size, config.hidden_size, bias=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+from tutelage.model.delta import GatedDeltaNet
+from tutelage.model.experts import MixtureOfExperts
+from tutelage.model.feedforward import FeedForward
+from tutelage.model.latent import MultiHeadLatentAttention
+from tutelage.model.mask import AttentionMask
+from tutelage.model.norms import make_norm
+from tutelage.model.rope import inverse_frequencies, rotary
+from tutelage.model.step import Step
 
 
 class Block(nn.Module):
-    """Pre-norm residual block: x + attention(norm(x)), then x + feed-forward(norm(x))."""
+    """A residual block: x + mix(x), then x + feed-forward(x), with norms before, after or on both sides of each."""
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
-        self.layer = layer
-        self.attention_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.attention = Attention(config)
-        self.mlp_norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
-        self.mlp = SwiGLU(config)
+        self.config = config
+        if config.norm_place != "post":
+            self.attention_norm = make_norm(config, config.hidden_size)
+            self.mlp_norm = make_norm(config, config.hidden_size)
+        if config.norm_place != "pre":
+            self.attention_post_norm = make_norm(config, config.hidden_size)
+            self.mlp_post_norm = make_norm(config, config.hidden_size)
+        self.attention: nn.Module
+        if config.layer_type(layer) == "delta":
+            self.attention = GatedDeltaNet(config, layer)
+        elif config.latent is not None:
+            self.attention = MultiHeadLatentAttention(config, layer)
+        else:
+            self.attention = Attention(config, layer)
+        self.mlp: nn.Module
+        self.mlp = (
+            MixtureOfExperts(config) if config.has_experts(layer) else FeedForward(config, config.intermediate_size)
+        )
 
-    def forward(
-        self,
-        x: Tensor,
-        rotary: tuple[Tensor, Tensor],
-        mask: Tensor | None,
-        positions: Tensor,
-        cache: KVCache | None,
-    ) -> Tensor:
-        x = x + self.attention(self.attention_norm(x), rotary, mask, positions, cache, self.layer)
-        return x + self.mlp(self.mlp_norm(x))
+    def forward(self, x: Tensor, step: Step) -> Tensor:
+        if self.config.parallel_residual:  # both read the same x
+            return x + self._scaled(self._mix(x, step)) + self._scaled(self._feed_forward(x, step))
+        x = x + self._scaled(self._mix(x, step))
+        return x + self._scaled(self._feed_forward(x, step))
+
+    def _scaled(self, branch: Tensor) -> Tensor:
+        scale = self.config.residual_multiplier
+        return branch if scale == 1 else branch * scale
+
+    def _mix(self, x: Tensor, step: Step) -> Tensor:
+        place = self.config.norm_place
+        out = self.attention(x if place == "post" else self.attention_norm(x), step)
+        return out if place == "pre" else self.attention_post_norm(out)
+
+    def _feed_forward(self, x: Tensor, step: Step) -> Tensor:
+        place = self.config.norm_place
+        x = x if place == "post" else self.mlp_norm(x)
+        out = self.mlp(x, step) if isinstance(self.mlp, MixtureOfExperts) else self.mlp(x)
+        return out if place == "pre" else self.mlp_post_norm(out)
 
 
 class DecoderLM(nn.Module):
@@ -55,9 +73,6 @@ class DecoderLM(nn.Module):
     Single-device code: it knows nothing of precision, parallelism or objectives.
     """
 
-    cosines: Tensor
-    sines: Tensor
-
     def __init__(self, config: ModelConfig, seed: int | None = 0) -> None:
         """Build with random weights from `seed` (None leaves torch's default initialisation, for loading)."""
         super().__init__()
@@ -65,15 +80,14 @@ class DecoderLM(nn.Module):
             raise ValueError("ModelConfig.vocab_size must be set before a model is built")
         self.config = config
         self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        if config.positions == "learned":
+            self.embed_positions = nn.Embedding(config.max_position_embeddings, config.hidden_size)
         self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_layers))
-        self.norm = nn.RMSNorm(config.hidden_size, eps=config.rms_norm_eps)
+        self.norm = make_norm(config, config.hidden_size)
         if not config.tie_word_embeddings:
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.num_labels:
             self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        cosines, sines = rotary_table(config, config.max_position_embeddings)
-        self.register_buffer("cosines", cosines, persistent=False)
-        self.register_buffer("sines", sines, persistent=False)
         if seed is not None:
             self.initialise(seed)
 
@@ -81,13 +95,22 @@ class DecoderLM(nn.Module):
     def initialise(self, seed: int) -> None:
         """Normal(0, initializer_range); output projections scaled by 1/sqrt(2 num_layers) (GPT-2, section 2.3)."""
         generator = torch.Generator().manual_seed(seed)
-        std, residual = self.config.initializer_range, 1 / math.sqrt(2 * self.config.num_layers)
+        config, residual = self.config, 1 / math.sqrt(2 * self.config.num_layers)
         for name, parameter in self.named_parameters():
-            if parameter.dim() < 2:
+            last = name.rsplit(".", 1)[-1]
+            if last == "A_log":  # decay rates between 1 and 16, as in Mamba 2
+                parameter.uniform_(1, 16, generator=generator).log_()
+            elif last == "conv":
+                parameter.uniform_(-1, 1, generator=generator).mul_(parameter.shape[-1] ** -0.5)
+            elif last == "dt_bias":
                 parameter.fill_(1.0)
-                continue
-            scale = residual if name.endswith(("o_proj.weight", "down_proj.weight")) else 1.0
-            parameter.normal_(0.0, std * scale, generator=generator)
+            elif last.endswith("bias") or last == "sinks":
+                parameter.zero_()
+            elif parameter.dim() < 2:
+                parameter.fill_(0.0 if config.norm_offset and ".attention.norm." not in name else 1.0)
+            else:
+                scale = residual if "o_proj" in name or "down_proj" in name else 1.0
+                parameter.normal_(0.0, config.initializer_range * scale, generator=generator)
 
     def hidden(
         self,
@@ -98,20 +121,35 @@ class DecoderLM(nn.Module):
     ) -> Tensor:
         """Hidden states after the final norm.
 
-        tokens [B, T] int64; positions [B, T] int64 within each document (default 0..T-1); documents [B, T]
-        int64, tokens see only their own document; cache: keys and values are written at `positions`, which
-        must lie below its length. Returns [B, T, hidden_size].
+        tokens [B, T] int64; positions [B, T] int64 within each document (default 0..T-1); documents [B, T] int64,
+        tokens see only their own document and 0 is padding; cache: what is remembered is written at `positions`,
+        which must lie below its length (each row is one document then). Returns [B, T, hidden_size].
         """
+        config = self.config
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-        mask = attention_mask(documents, positions, cache)
-        # Padding may count on past the table; its rotation is never used.
-        index = positions.clamp(max=self.cosines.shape[0] - 1)
-        rotary = (self.cosines[index][:, None], self.sines[index][:, None])  # [B, 1, T, D/2]
         x = self.embed_tokens(tokens)
+        if config.embedding_scale != 1:
+            # In the precision of the weights, as those were trained.
+            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
+        if config.positions == "learned":
+            # Padding may count on past the table; what it reads is never used.
+            x = x + self.embed_positions(positions.clamp(max=config.max_position_embeddings - 1))
+        step = Step(
+            positions,
+            documents,
+            AttentionMask(positions, documents, None if cache is None else cache.length),
+            self._rotary(positions, local=False) if config.positions == "rope" else None,
+            self._rotary(positions, local=True) if config.positions == "rope" and config.rope_local_theta else None,
+            cache,
+        )
         for block in self.layers:
-            x = block(x, rotary, mask, positions, cache)
+            x = block(x, step)
         return self.norm(x)
+
+    def _rotary(self, positions: Tensor, local: bool) -> tuple[Tensor, Tensor]:
+        frequencies, factor = inverse_frequencies(self.config, local)
+        return rotary(positions, frequencies.to(positions.device), factor)
 
     @property
     def head_weight(self) -> Tensor:
@@ -120,7 +158,12 @@ class DecoderLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [..., vocab_size], float32, of hidden states [..., hidden_size]."""
-        return F.linear(hidden, self.head_weight).float()
+        logits = F.linear(hidden, self.head_weight).float()
+        if self.config.logit_divisor != 1:
+            logits = logits / self.config.logit_divisor
+        if self.config.logit_softcap:
+            logits = self.config.logit_softcap * torch.tanh(logits / self.config.logit_softcap)
+        return logits
 
     def scores(self, hidden: Tensor) -> Tensor:
         """Class logits [..., num_labels], float32, of hidden states [..., hidden_size]."""
@@ -129,6 +172,17 @@ class DecoderLM(nn.Module):
     def forward(self, tokens: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
         """Next-token logits [B, T, vocab_size], float32."""
         return self.logits(self.hidden(tokens, positions, documents))
+
+    def auxiliary_loss(self) -> Tensor | None:
+        """What the parts themselves ask to be added to the mean loss of the last training pass (balance of experts)."""
+        losses = [m.auxiliary for m in self.modules() if isinstance(m, MixtureOfExperts) and m.auxiliary is not None]
+        return torch.stack(losses).sum() if losses else None
+
+    def end_of_step(self) -> None:
+        """To be called after every optimizer step: parts that balance themselves do it now."""
+        for module in self.modules():
+            if isinstance(module, MixtureOfExperts):
+                module.end_of_step()
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -1,150 +1,194 @@
-"""Save and load a model in the Hugging Face directory layout: config.json and model.safetensors."""
+"""Save and load a model in the Hugging Face directory layout: config.json and safetensors, in one file or in shards."""
 
 from __future__ import annotations
 
-import json
+import contextlib
+import re
+from collections.abc import Callable, Collection, Iterator
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.families import FAMILIES, FamilyMap
-from tutelage.store.errors import DamagedError, InputError, nearest
+from tutelage.model.families import FAMILIES
+from tutelage.model.families.weights import parameter_shapes
+from tutelage.model.hf_config import load_config, read_json, to_hf_config, token_ids
+from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import write_json
 
+ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
+MAX_SHARD_BYTES = 4_000_000_000
+_DTYPES = {"F64", "F32", "F16", "BF16"}
 
-def save_model(model: DecoderLM, directory: Path) -> None:
-    """Write config.json, generation_config.json and model.safetensors (float32), loadable by transformers."""
+Shape = tuple[int, ...]
+
+
+def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+    """Write config.json, generation_config.json and the weights (float32), loadable by transformers.
+
+    More than `max_shard_bytes` are split into several files with an index. Raises InputError for a model with
+    adapters: they must be merged or saved beside the base.
+    """
     config = model.config
-    family = FAMILIES[config.family]
+    if any(name.endswith(".lora_A") for name in model.state_dict()):
+        raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "config.json", _to_hf_config(config, family))
-    write_json(directory / "generation_config.json", _token_ids(config))
-    weights = {
-        _theirs(name, family): value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in model.state_dict().items()
-    }
-    save_file(weights, directory / "model.safetensors", metadata={"format": "pt"})
+    write_json(directory / "config.json", to_hf_config(config))
+    ids = {key: value for key, value in token_ids(config).items() if value is not None}
+    write_json(directory / "generation_config.json", ids)
+    shards = _shards(config, max_shard_bytes)
+    places = {name: file for file, names in shards.items() for name in names}
+    for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
+        save_file(dict(weights), directory / file, metadata={"format": "pt"})
+    if len(shards) > 1:
+        total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
+        write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+
+
+def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:
+    """The weights under their Hugging Face names, float32 on the CPU, made one after the other."""
+    state = model.state_dict()
+    for weight in FAMILIES[model.config.family].weights(model.config):
+        packed = weight.pack([state[name].detach().to("cpu", torch.float32) for name in weight.ours])
+        for name, tensor in zip(weight.theirs, packed, strict=True):
+            yield name, tensor.clone(memory_format=torch.contiguous_format)
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DecoderLM:
     """Build the decoder described by config.json and load its weights; nothing but safetensors is opened.
 
     Raises InputError for a directory that is no model or a family that is not known, DamagedError for weights
-    that cannot be read or do not fit the config.
+    that cannot be read or do not fit the config. Names and shapes are checked before a weight is read.
     """
     config = load_config(directory)
-    model = DecoderLM(config, seed=None)
-    state = _read_weights(directory)
+    with contextlib.ExitStack() as stack:
+        try:
+            files = {name: stack.enter_context(safe_open(directory / name, "pt")) for name in _weight_files(directory)}
+            places = {key: file for file in files.values() for key in _names(file)}
+            for key, file in places.items():
+                if file.get_slice(key).get_dtype() not in _DTYPES and not _ignored(config, key):
+                    raise DamagedError(f"{directory}: {key} has dtype {file.get_slice(key).get_dtype()}, no weight's")
+            return build_model(
+                config,
+                places,
+                lambda key: tuple(places[key].get_slice(key).get_shape()),
+                lambda key: places[key].get_tensor(key),
+                str(directory),
+                dtype,
+            ).to(device)
+        except SafetensorError as error:
+            raise DamagedError(f"{directory}: weights cannot be read: {error}") from None
+
+
+def build_model(
+    config: ModelConfig,
+    present: Collection[str],
+    shape: Callable[[str], Shape],
+    read: Callable[[str], Tensor],
+    where: str,
+    dtype: torch.dtype = torch.float32,
+) -> DecoderLM:
+    """A decoder with the weights that `read` gives by their Hugging Face names, in evaluation mode.
+
+    present: names there are; shape: of one of them, asked before anything is read. One weight is read at a time, so
+    that no more than the model and one weight is ever held. Raises DamagedError if names or shapes do not fit.
+    """
     family = FAMILIES[config.family]
-    ours = {_ours(name, family): value for name, value in state.items()}
-    if config.tie_word_embeddings:
-        ours.pop("lm_head.weight", None)
-    if not config.num_labels:
-        ours.pop("score.weight", None)
-    missing, unexpected = model.load_state_dict(ours, strict=False)
+    with torch.device("meta"):
+        model = DecoderLM(config, seed=None)
+    wanted = list(family.weights(config))
+    present = set(present)
+    found = {name: _found(name, present, family.base_prefix) for weight in wanted for name in weight.theirs}
     # A classifier saved by transformers carries no language-model head.
-    missing = [name for name in missing if not (config.num_labels and name == "lm_head.weight")]
+    optional = {"lm_head.weight"} if config.num_labels else set()
+    missing = sorted(name for name, there in found.items() if there is None and name not in optional)
+    unexpected = sorted(name for name in present - set(found.values()) if not _ignored(config, name))
     if missing or unexpected:
         raise DamagedError(
-            f"{directory}: weights do not fit config.json",
+            f"{where}: weights do not fit config.json",
             hint=f"missing {missing[:3] or 'none'}, unexpected {unexpected[:3] or 'none'}",
         )
-    return model.to(device=device, dtype=dtype).eval()
-
-
-def load_config(directory: Path) -> ModelConfig:
-    """Read config.json of a known family."""
-    path = directory / "config.json"
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise InputError(f"{directory} is not a model directory: it has no config.json") from None
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise DamagedError(f"{path} is not valid JSON") from None
-    model_type = str(data.get("model_type"))
-    by_type = {family.model_type: name for name, family in FAMILIES.items()}
-    if model_type not in by_type:
-        raise InputError(f"{path}: model_type {model_type!r} is not known", hint=nearest(model_type, by_type))
-    name = by_type[model_type]
-    fields: dict[str, Any] = {"family": name, **FAMILIES[name].from_config(data)}
-    generation = directory / "generation_config.json"
-    if generation.exists():
-        data |= {
-            key: value
-            for key, value in json.loads(generation.read_text(encoding="utf-8")).items()
-            if key.endswith("_token_id") and value is not None
-        }
-    eos = data.get("eos_token_id")
-    fields["eos_token_id"] = () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,)
-    fields["bos_token_id"], fields["pad_token_id"] = data.get("bos_token_id"), data.get("pad_token_id")
-    if any("SequenceClassification" in name for name in data.get("architectures") or ()):
-        labels = data.get("id2label", {})
-        fields["labels"] = tuple(labels[key] for key in sorted(labels, key=int))
-        fields["num_labels"] = len(labels)
-    return ModelConfig.parse(fields, where=str(path))
-
-
-def _to_hf_config(config: ModelConfig, family: FamilyMap) -> dict[str, Any]:
-    head = "ForSequenceClassification" if config.num_labels else "ForCausalLM"
-    data = {
-        "architectures": [family.architecture + head],
-        "model_type": family.model_type,
-        "dtype": "float32",
-        **family.to_config(config),
-        **_token_ids(config),
-    }
-    if config.num_labels:
-        names = config.labels or tuple(f"LABEL_{index}" for index in range(config.num_labels))
-        data["id2label"] = {str(index): name for index, name in enumerate(names)}
-        data["label2id"] = {name: index for index, name in enumerate(names)}
-    return data
-
-
-def _token_ids(config: ModelConfig) -> dict[str, Any]:
-    eos: int | list[int] | None = list(config.eos_token_id) or None
-    if isinstance(eos, list) and len(eos) == 1:
-        eos = eos[0]
-    ids = {"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}
-    return {key: value for key, value in ids.items() if value is not None}
-
-
-def _read_weights(directory: Path) -> dict[str, Tensor]:
-    index = directory / "model.safetensors.index.json"
-    if index.exists():
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
-    else:
-        names = ["model.safetensors"]
+    shapes = parameter_shapes(config)
+    for weight in wanted:
+        packed = weight.pack([torch.empty(shapes[name], device="meta") for name in weight.ours])
+        for name, expected in zip(weight.theirs, packed, strict=True):
+            there = found[name]
+            if there is not None and shape(there) != tuple(expected.shape):
+                raise DamagedError(
+                    f"{where}: {there} has shape {list(shape(there))}, config.json wants {list(expected.shape)}"
+                )
     state: dict[str, Tensor] = {}
+    for weight in wanted:
+        keys = [found[name] for name in weight.theirs]
+        if None in keys:
+            state |= {name: torch.zeros(shapes[name], dtype=dtype) for name in weight.ours}
+            continue
+        parts = weight.unpack([read(key) for key in keys if key is not None])
+        for ours, part in zip(weight.ours, parts, strict=True):
+            state[ours] = part.to(dtype, copy=True, memory_format=torch.contiguous_format)
+    model.load_state_dict(state, assign=True)
+    return model.eval()
+
+
+def _names(file: Any) -> list[str]:
+    return list(file.keys())
+
+
+def _found(name: str, present: set[str], base_prefix: str) -> str | None:
+    """The name under which a weight is there: checkpoints of a bare model lack the prefix."""
+    return next((each for each in (name, name.removeprefix(base_prefix)) if each in present), None)
+
+
+def _ignored(config: ModelConfig, name: str) -> bool:
+    if name == "lm_head.weight" and config.tie_word_embeddings:
+        return True
+    if name == "score.weight" and not config.num_labels:
+        return True
+    return any(re.search(pattern, name) for pattern in FAMILIES[config.family].ignored)
+
+
+def _weight_files(directory: Path) -> list[str]:
+    """Names of the safetensors files; an index may name only files beside it."""
+    names = [ONE_FILE]
+    if (directory / INDEX).is_file():
+        weight_map = read_json(directory / INDEX).get("weight_map")
+        if not isinstance(weight_map, dict):
+            raise DamagedError(f"{directory / INDEX} has no weight_map")
+        names = sorted({str(name) for name in weight_map.values()})
     for name in names:
-        path = directory / name
-        if Path(name).name != name or not path.is_file():
-            raise InputError(f"{directory} has no weights file {name!r}")
-        try:
-            state |= load_file(path)
-        except SafetensorError as error:
-            raise DamagedError(f"{path} cannot be read: {error}") from None
-    return state
+        if Path(name).name != name or not name.endswith(".safetensors") or not (directory / name).is_file():
+            pickled = any(directory.glob("*.bin")) or any(directory.glob("*.pth"))
+            raise InputError(
+                f"{directory} has no weights file {name!r}",
+                hint="weights in pickle format are never opened; convert them to safetensors" if pickled else None,
+            )
+    return names
 
 
-def _theirs(name: str, family: FamilyMap) -> str:
-    for ours, theirs in family.names:
-        if ours.startswith("."):
-            name = name.replace(ours, theirs)
-        elif name.startswith(ours):
-            name = theirs + name[len(ours) :]
-    return name
+def _shards(config: ModelConfig, limit: int) -> dict[str, list[str]]:
+    """Names of the weights in each file, in order; no file holds more than `limit` bytes unless one weight does."""
+    groups: list[list[str]] = [[]]
+    size = 0
+    for name, count in _their_sizes(config):
+        if groups[-1] and size + 4 * count > limit:
+            groups.append([])
+            size = 0
+        groups[-1].append(name)
+        size += 4 * count
+    if len(groups) == 1:
+        return {ONE_FILE: groups[0]}
+    return {f"model-{i:05d}-of-{len(groups):05d}.safetensors": names for i, names in enumerate(groups, 1)}
 
 
-def _ours(name: str, family: FamilyMap) -> str:
-    for ours, theirs in family.names:
-        if ours.startswith("."):
-            name = name.replace(theirs, ours)
-        elif name.startswith(theirs):
-            name = ours + name[len(theirs) :]
-    return name
+def _their_sizes(config: ModelConfig) -> Iterator[tuple[str, Any]]:
+    shapes = parameter_shapes(config)
+    for weight in FAMILIES[config.family].weights(config):
+        packed = weight.pack([torch.empty(shapes[name], device="meta") for name in weight.ours])
+        for name, tensor in zip(weight.theirs, packed, strict=True):
+            yield name, tensor.numel()

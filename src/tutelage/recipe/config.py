@@ -13,6 +13,7 @@ from pydantic import Field, model_validator
 from tutelage.corpus.config import CorpusConfig
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.finetuning.config import FinetuneConfig
+from tutelage.interchange.config import AdoptConfig
 from tutelage.model.config import ModelConfig
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
@@ -23,12 +24,16 @@ RESERVED = ("artifacts", "work", "latest")  # names the store itself uses beside
 
 
 class Recipe(Config):
-    """A whole life. Every section has working defaults: the empty recipe is the quickstart."""
+    """A whole life. Every section has working defaults: the empty recipe is the quickstart.
+
+    `adopt` puts a model from elsewhere in the place of `tokenizer`, `model` and `pretrain`.
+    """
 
     name: str = Field("quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(1, ge=0)
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
+    adopt: AdoptConfig | None = None
     model: ModelConfig = ModelConfig()
     pretrain: PretrainConfig = PretrainConfig()
     finetune: FinetuneConfig = FinetuneConfig()
@@ -39,6 +44,10 @@ class Recipe(Config):
     def _consistent(self) -> Self:
         if self.name in RESERVED:
             raise ValueError(f"name {self.name!r} is taken by the store itself; choose another")
+        if self.adopt:
+            for name in ("tokenizer", "model", "pretrain"):
+                if getattr(self, name) != type(self).model_fields[name].default:
+                    raise ValueError(f"adopt brings tokenizer and model of its own; leave out the section {name!r}")
         context, positions = self.pretrain.context_length, self.model.max_position_embeddings
         if positions < context:
             raise ValueError(

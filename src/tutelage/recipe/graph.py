@@ -70,6 +70,12 @@ def _corpus(job: Job) -> dict[str, Any]:
 
 
 def _tokenizer(job: Job) -> dict[str, Any]:
+    if job.recipe.adopt:
+        from tutelage.interchange.adopt import adopt_tokenizer
+
+        return adopt_tokenizer(
+            job.recipe.adopt, corpus=job.need("corpus"), out=job.out, log=job.log, seed=job.recipe.seed
+        )
     from tutelage.tokenizer.stage import train_tokenizer
 
     return train_tokenizer(
@@ -87,6 +93,10 @@ def _baselines(job: Job) -> dict[str, Any]:
 
 
 def _pretrain(job: Job) -> dict[str, Any]:
+    if job.recipe.adopt:
+        from tutelage.interchange.adopt import adopt
+
+        return adopt(job.recipe.adopt, tokenizer=job.need("tokenizer"), out=job.out, log=job.log)
     from tutelage.pretraining.stage import pretrain
 
     return pretrain(
@@ -156,6 +166,12 @@ def _why_no_instructions(recipe: Recipe, corpus: Path) -> str | None:
     return why_not(corpus, recipe.finetune.instruct)
 
 
+def _adopted(recipe: Recipe) -> str | None:
+    """The adopted file or directory, whose content counts; a name stands for what it names."""
+    source = recipe.adopt.source if recipe.adopt else None
+    return source if source and Path(source).expanduser().exists() else None
+
+
 def _pairs_wanted(recipe: Recipe) -> Config | None:
     prefer = recipe.finetune.prefer
     return recipe.finetune.pairs if prefer and prefer.data is None else None
@@ -163,9 +179,10 @@ def _pairs_wanted(recipe: Recipe) -> Config | None:
 
 STAGES: tuple[Stage, ...] = (
     Stage("corpus", 1, (), lambda recipe: (recipe.corpus,), _corpus),
-    Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.tokenizer,), _tokenizer),
+    Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.adopt or recipe.tokenizer,), _tokenizer, data=_adopted),
     Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
-    Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.pretrain, recipe.model), _pretrain),
+    Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.adopt,) if recipe.adopt else
+          (recipe.pretrain, recipe.model), _pretrain, data=_adopted),
     Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
           why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None)),
     Stage("instruct", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.instruct,), _instruct,

@@ -9,7 +9,7 @@ from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Stage, stages_for
 from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
 from tutelage.store.errors import ConfigError, DamagedError
-from tutelage.store.hashing import sha256_file
+from tutelage.store.hashing import sha256_file, sha256_json
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,16 @@ def inputs_of(stage: Stage, recipe: Recipe, known: dict[str, str]) -> dict[str, 
         return {"source": source_identity(recipe.corpus)}
     inputs = {name: known[name] for name in stage.needs + stage.uses if name in known}
     if data := stage.data(recipe):
-        inputs["data"] = sha256_file(Path(data))
+        inputs["data"] = _content(Path(data).expanduser())
     return inputs
+
+
+def _content(path: Path) -> str:
+    """Hash of a file, or of the files of a model directory."""
+    if path.is_file():
+        return sha256_file(path)
+    kinds = (".json", ".safetensors", ".jinja")
+    return sha256_json({each.name: sha256_file(each) for each in sorted(path.iterdir()) if each.suffix in kinds})
 
 
 def look_up(
@@ -52,7 +60,7 @@ def look_up(
         reason = stage.why_not(recipe, done["corpus"].path)
         if reason:
             return Planned(stage.name, "skipped", None, reason)
-    if (data := stage.data(recipe)) and not Path(data).is_file():
+    if (data := stage.data(recipe)) and not Path(data).expanduser().exists():
         raise ConfigError(f"finetune.{stage.name}.data: the file {data} does not exist")
     identity = identity_of(stage.name, stage.version, stage.config(recipe), inputs_of(stage, recipe, known))
     try:

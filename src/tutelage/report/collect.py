@@ -50,7 +50,14 @@ class Stage:
 
     @property
     def title(self) -> str:
+        if self.adopted:
+            return "Adopted model"
         return TITLES.get(self.name, self.name.replace("_", " ").capitalize())
+
+    @property
+    def adopted(self) -> str:
+        """Of the base model: where it comes from, if it was not trained here."""
+        return str(self.metrics.get("adopted") or "") if self.name == "pretrain" else ""
 
     @property
     def done(self) -> bool:

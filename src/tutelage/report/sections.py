@@ -16,7 +16,12 @@ def sections(run: Run) -> list[Block]:
         ("samples", "What they say", account.sayings, ()),
         ("corpus", "Corpus", data.corpus, ("corpus",)),
         ("tokenizer", "Tokenizer", data.tokenizer, ("tokenizer",)),
-        ("pretraining", "Pretraining", training.pretraining, ("pretrain",)),
+        (
+            "pretraining",
+            "Adopted model" if run.stage("pretrain").adopted else "Pretraining",
+            training.pretraining,
+            ("pretrain",),
+        ),
         ("classification", "Classification", training.classification, ("classify",)),
         ("instruction", "Instruction", training.instruction, ("instruct",)),
         ("preference", "Preference", training.preference, ("pairs", "prefer")),

@@ -65,7 +65,8 @@ def lead(run: Run) -> str:
     begin = f"From {f.plural(int(kept), 'document')} of {source}" if f.is_number(kept) else ""
     model = f"a decoder of {f.compact(parameters)} parameters" if parameters else "a small decoder"
     done = [stage.name for stage in run.stages.values() if stage.done]
-    life = [word for name, word in _LIFE if name in done]
+    adopted = run.stage("pretrain").adopted
+    life = ["adopted" if word == "pretrained" and adopted else word for name, word in _LIFE if name in done]
     if not life:
         return f"{begin} were selected." if begin else ""
     sentence = f"{model} was {_listing(life)}"

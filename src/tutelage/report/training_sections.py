@@ -28,6 +28,12 @@ def pretraining(run: Run) -> list[Block | None]:
     bars = _figure_bars(run, BITS, ("base",))
     curve = loss_chart(stage, "Loss (nats per token)")
     return [
+        prose(
+            f"Not trained here: the model is {stage.adopted}. What it read before is not known; it may have read the "
+            "held-out text."
+        )
+        if stage.adopted
+        else None,
         *_architecture(run, stage),
         figure(curve, "Pretraining loss. Pale: every logged step; line: running mean; dark: held-out."),
         heading("Held-out bits per byte") if bars else None,

@@ -26,8 +26,12 @@ class Config(BaseModel):
         for name, value in given.items():
             field = cls.model_fields.get(name)
             if isinstance(value, dict) and field and isinstance(field.default, Config):
-                completed[name] = _merged(field.default.plain(), value)
+                completed[name] = field.default.completed(value)
         return completed
+
+    def completed(self, given: dict[str, Any]) -> dict[str, Any]:
+        """What is given, and for the rest of the section what this one says."""
+        return _merged(self.plain(), given)
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:

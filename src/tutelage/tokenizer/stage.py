@@ -17,6 +17,7 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.tokenizer.config import TokenizerConfig
 from tutelage.tokenizer.measures import measure, pieces
+from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import is_lossless, train
 
 _ROWS = 4096
@@ -28,33 +29,20 @@ def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: Event
     Writes tokenizer.json, tokenizer_config.json, chat_template.jinja and measures.json. A corpus larger than
     `sample_megabytes` is sampled by document; so is the held-out text. Raises InputError without text.
     """
-    chosen, facts = sample(corpus / "train.parquet", config.sample_megabytes, seed)
+    chosen, sampled = sample(corpus / "train.parquet", config.sample_megabytes, seed)
     begin = time.perf_counter()
-    made = train(config, texts(corpus / "train.parquet", chosen), log, facts["bytes"])
+    made = train(config, texts(corpus / "train.parquet", chosen), log, sampled["bytes"])
     train_seconds = time.perf_counter() - begin
     out.mkdir(parents=True, exist_ok=True)
     made.save(out)
 
-    measured_on, held = "heldout", corpus / "heldout.parquet"
-    if not held.exists() or pq.read_metadata(held).num_rows == 0:
-        measured_on, held = "train", corpus / "train.parquet"
-        log.warn("the corpus has no held-out text; the tokenizer is measured on its training text")
-    part, _ = sample(held, config.sample_megabytes, seed)
-    some = list(texts(held, part))
-    numbers, timing = measure(made, some, lambda done, total: log.progress("measuring", done, total, "texts"))
-    example = next((text[:300] for text in some if len(text) >= 80), some[0][:300] if some else "")
-    write_json(
-        out / "measures.json",
-        {
-            "method": config.method,
-            "split": config.chosen_split,
-            "lossless": is_lossless(config),
-            "trained_on": facts,
-            "measured_on": measured_on,
-            **numbers,
-            "example": pieces(made, example),
-        },
-    )
+    facts = {
+        "method": config.method,
+        "split": config.chosen_split,
+        "lossless": is_lossless(config),
+        "trained_on": sampled,
+    }
+    numbers, timing = measure_tokenizer(made, corpus, out, log, seed, facts, config.sample_megabytes)
     if numbers["round_trip_failures"] and is_lossless(config):
         raise InputError(f"{numbers['round_trip_failures']} held-out texts do not survive encoding and decoding")
     figures = ("vocab_size", "bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share")
@@ -63,6 +51,29 @@ def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: Event
         "lossless": is_lossless(config),
         "timing": {"train_seconds": round(train_seconds, 2), **timing},
     }
+
+
+def measure_tokenizer(
+    made: Tokenizer,
+    corpus: Path,
+    out: Path,
+    log: EventLog,
+    seed: int,
+    facts: dict[str, Any],
+    megabytes: float = 20.0,
+) -> tuple[dict[str, Any], dict[str, float]]:
+    """Measure on the corpus's held-out text and write `out/measures.json`, with `facts`; returns figures and times."""
+    measured_on, held = "heldout", corpus / "heldout.parquet"
+    if not held.exists() or pq.read_metadata(held).num_rows == 0:
+        measured_on, held = "train", corpus / "train.parquet"
+        log.warn("the corpus has no held-out text; the tokenizer is measured on its training text")
+    part, _ = sample(held, megabytes, seed)
+    some = list(texts(held, part))
+    numbers, timing = measure(made, some, lambda done, total: log.progress("measuring", done, total, "texts"))
+    example = next((text[:300] for text in some if len(text) >= 80), some[0][:300] if some else "")
+    shown = {**facts, "measured_on": measured_on, **numbers, "example": pieces(made, example)}
+    write_json(out / "measures.json", shown)
+    return numbers, timing
 
 
 def sample(path: Path, megabytes: float, seed: int) -> tuple[np.ndarray[Any, Any], dict[str, int]]:

@@ -18,7 +18,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> tuple[Tensor, Tensor]:
         rows = max(1, CHUNK_ELEMENTS // weight.shape[0])
         nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
@@ -27,6 +27,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
         for at in range(0, len(targets), rows):
             part, target = hidden[at : at + rows], targets[at : at + rows, None]
             logits = (part @ weight.mT).float()  # [rows, V]
+            if softcap:
+                logits = softcap * torch.tanh(logits / softcap)
+            slack = 1 - (logits / softcap).square() if softcap else None  # slope of the softcap
             top = logits.amax(1, keepdim=True)
             chosen = logits.gather(1, target)
             probabilities = logits.sub_(top).exp_()
@@ -35,6 +38,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if grad_hidden is not None and grad_weight is not None:
                 slope = probabilities.div_(total)
                 slope.scatter_add_(1, target, torch.full_like(chosen, -1.0))
+                if slack is not None:
+                    slope *= slack
                 grad_hidden[at : at + rows] = slope.to(part.dtype) @ weight
                 grad_weight += slope.to(part.dtype).mT @ part
         if wanted:
@@ -43,16 +48,19 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return nll.sum(), nll
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None, None]:  # type: ignore[override]
         grad_hidden, grad_weight = ctx.saved_tensors
-        return grad_hidden * grads[0], grad_weight * grads[0], None
+        return grad_hidden * grads[0], grad_weight * grads[0], None, None
 
 
-def linear_cross_entropy(hidden: Tensor, weight: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+def linear_cross_entropy(
+    hidden: Tensor, weight: Tensor, targets: Tensor, softcap: float = 0.0
+) -> tuple[Tensor, Tensor]:
     """Cross-entropy of logits hidden @ weight.T against targets.
 
-    hidden [n, d], weight [V, d], targets [n] int64. Returns the differentiable sum (scalar) and the values [n]
-    without gradient, float32. Same as F.cross_entropy(..., reduction="sum") up to rounding.
+    hidden [n, d], weight [V, d], targets [n] int64; softcap c > 0 makes each logit c tanh(logit / c). Returns the
+    differentiable sum (scalar) and the values [n] without gradient, float32. Same as
+    F.cross_entropy(..., reduction="sum") up to rounding.
     """
-    total, nll = _LinearCrossEntropy.apply(hidden, weight, targets)  # type: ignore[no-untyped-call]
+    total, nll = _LinearCrossEntropy.apply(hidden, weight, targets, softcap)  # type: ignore[no-untyped-call]
     return total, nll

@@ -101,7 +101,7 @@ def train(
             for part in batch.split(config.accumulation):
                 with autocast:
                     loss = objective.loss(model, part)
-                loss.sum.backward()  # type: ignore[no-untyped-call]
+                _with_auxiliary(model, loss).backward()  # type: ignore[no-untyped-call]
                 losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
             figures = _figures(losses)
             norm = _finish_gradient(model, sum(float(loss.weight) for loss in losses), config.grad_clip)
@@ -109,6 +109,7 @@ def train(
                 _check_first_loss(figures["loss"], first_loss)
             if math.isfinite(figures["loss"]) and math.isfinite(norm):
                 _update(optimizers, rate)
+                model.end_of_step()
             else:
                 _skip(step, result, state, config, log)
             for optimizer in optimizers:
@@ -158,6 +159,12 @@ def evaluate_objective(
     ]
     model.train(was_training)
     return _figures(losses)
+
+
+def _with_auxiliary(model: DecoderLM, loss: Loss) -> torch.Tensor:
+    """The sum to differentiate: the objective's, and what the model's parts ask for with the same weight."""
+    auxiliary = model.auxiliary_loss()
+    return loss.sum if auxiliary is None else loss.sum + auxiliary * loss.weight
 
 
 def _validate(

@@ -32,7 +32,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, scaled to the size of AdamW's update (Moonlight, section 2.2).
 
-    Only for 2-D parameters. Matrices of one shape are orthogonalised together.
+    For matrices, and for stacks of them [n, rows, columns] (experts). Those of one shape are orthogonalised together.
     """
 
     def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
@@ -47,8 +47,8 @@ class Muon(torch.optim.Optimizer):
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
                 updates = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
-                updates = orthogonalise(updates)
-                rate = group["lr"] * 0.2 * max(shape) ** 0.5
+                updates = orthogonalise(updates.flatten(0, -3)).reshape(updates.shape)
+                rate = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
                     parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
 

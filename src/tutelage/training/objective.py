@@ -53,5 +53,8 @@ def summed_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
     wanted = batch.weights > 0
-    total, nll = linear_cross_entropy(hidden[wanted], model.head_weight, batch.targets[wanted])
+    config = model.config
+    total, nll = linear_cross_entropy(
+        hidden[wanted] / config.logit_divisor, model.head_weight, batch.targets[wanted], config.logit_softcap
+    )
     return total, nll, wanted

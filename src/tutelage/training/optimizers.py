@@ -31,7 +31,7 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
             continue
         if name == "embed_tokens.weight":
             embeddings.append(parameter)
-        elif parameter.dim() < 2:
+        elif parameter.dim() < 2 or name.endswith(".conv"):
             bare.append(parameter)
         elif name.startswith("layers."):
             matrices.append(parameter)
@@ -59,7 +59,7 @@ def freeze(model: DecoderLM, blocks: int) -> None:
         raise ConfigError(f"freeze_blocks is {blocks} but the model has {model.config.num_layers} blocks")
     for name, parameter in model.named_parameters():
         frozen = blocks > 0 and (
-            name == "embed_tokens.weight" or any(name.startswith(f"layers.{block}.") for block in range(blocks))
+            name.startswith("embed_") or any(name.startswith(f"layers.{block}.") for block in range(blocks))
         )
         if frozen:
             parameter.requires_grad_(False)

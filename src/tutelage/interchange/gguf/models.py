@@ -66,6 +66,9 @@ class GGUFWeights(Mapping[str, "torch.Tensor"]):
         weight = self._weights[name]
         return to_hf(weight, self._file.tensor(weight.gguf))
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return tuple(self._weights[name].shape)
+
     def __iter__(self) -> Iterator[str]:
         return iter(self._weights)
 

@@ -1,0 +1,49 @@
+"""The stages of adoption: a model from elsewhere becomes the base model, and its tokenizer the tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tutelage.interchange.config import AdoptConfig
+from tutelage.interchange.source import copy_extras, locate, open_model, open_tokenizer
+from tutelage.model.io import save_model
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
+from tutelage.tokenizer.stage import measure_tokenizer
+
+ADOPTED = "adopt.json"
+
+
+def adopt(config: AdoptConfig, tokenizer: Path, out: Path, log: EventLog) -> dict[str, Any]:
+    """Fill `out` with the model as a model directory. `tokenizer`: what `adopt_tokenizer` made of the same source."""
+    model, tok = open_model(config.source, log)
+    if config.context_length:
+        longest = min(config.context_length, model.config.max_position_embeddings)
+        model.config = model.config.model_copy(update={"max_position_embeddings": longest})
+    if tok.vocab_size > model.config.vocab_size:
+        raise InputError(f"{config.source}: the tokenizer has more ids than the model")
+    save_model(model, out)
+    tok.save(out)
+    copy_extras(locate(config.source, log), out)
+    # What is known of the model beyond the layout: where it is from, and that it was made to be talked to.
+    write_json(out / ADOPTED, {"source": config.source, "chat": tok.chat_template is not None})
+    return {
+        "adopted": config.source,
+        "family": model.config.family,
+        "parameters": model.num_parameters(),
+        "context": model.config.max_position_embeddings,
+    }
+
+
+def adopt_tokenizer(config: AdoptConfig, corpus: Path, out: Path, log: EventLog, seed: int) -> dict[str, Any]:
+    """Fill `out` with the model's tokenizer, measured on the corpus."""
+    tok = open_tokenizer(config.source, log)
+    out.mkdir(parents=True, exist_ok=True)
+    tok.save(out)
+    facts = {"method": "adopted", "split": config.source, "lossless": True, "trained_on": {}}
+    numbers, timing = measure_tokenizer(tok, corpus, out, log, seed, facts)
+    figures = ("vocab_size", "bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share")
+    lossless = numbers["round_trip_failures"] == 0
+    return {**{key: numbers[key] for key in figures}, "lossless": lossless, "timing": timing}

@@ -1,0 +1,33 @@
+"""A GGUF file as a decoder and its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from tutelage.interchange.gguf.models import model_of
+from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.tokenizer import read_tokenizer
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.hf_config import from_hf_config
+from tutelage.model.io import build_model
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+
+def read_gguf(
+    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> tuple[DecoderLM, Tokenizer]:
+    """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised.
+
+    Raises InputError for what is not supported, DamagedError for a broken file.
+    """
+    file = GGUFFile.open(path)
+    hf_config, weights = model_of(file)
+    tokenizer = read_tokenizer(file.metadata).build()
+    config = from_hf_config(hf_config, str(path))
+    # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
+    stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
+    config = config.model_copy(update={"eos_token_id": stops})
+    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype)
+    return model.to(device), tokenizer

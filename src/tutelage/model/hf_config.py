@@ -1,0 +1,103 @@
+"""config.json and generation_config.json of the Hugging Face layout, to and from a `ModelConfig`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.families import FAMILIES
+from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
+
+_MAX_BYTES = 16 << 20
+
+
+def load_config(directory: Path) -> ModelConfig:
+    """The config of a model directory of a known family. Raises InputError or DamagedError."""
+    path = directory / "config.json"
+    if not path.is_file():
+        raise InputError(f"{directory} is not a model directory: it has no config.json")
+    data = read_json(path)
+    generation = directory / "generation_config.json"
+    if generation.is_file():
+        ids = {key: value for key, value in read_json(generation).items() if key.endswith("_token_id")}
+        data |= {key: value for key, value in ids.items() if value is not None}
+    return from_hf_config(data, str(path))
+
+
+def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelConfig:
+    """The `ModelConfig` that a config.json describes.
+
+    Raises InputError for a family that is not known and for anything that would change what the model computes and
+    is not supported, DamagedError for a config that lacks a key or has a value of the wrong kind.
+    """
+    model_type = str(data.get("model_type"))
+    by_type = {family.model_type: name for name, family in FAMILIES.items()}
+    if model_type not in by_type:
+        raise InputError(f"{where}: model_type {model_type!r} is not known", hint=nearest(model_type, by_type))
+    if data.get("quantization_config"):
+        raise InputError(f"{where}: quantised weights are not supported", hint="take the unquantised checkpoint")
+    name = by_type[model_type]
+    try:
+        fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
+        if any("SequenceClassification" in each for each in data.get("architectures") or ()):
+            labels = data.get("id2label") or {}
+            fields["labels"] = tuple(labels[key] for key in sorted(labels, key=int))
+            fields["num_labels"] = len(labels)
+        return ModelConfig.parse(fields, where=where)
+    except KeyError as error:
+        raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
+    except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise DamagedError(f"{where} has a value of the wrong kind: {error}") from None
+    except ConfigError as error:
+        raise InputError(error.message, hint=error.hint) from None
+
+
+def to_hf_config(config: ModelConfig) -> dict[str, Any]:
+    """What transformers' config.json says of the same model."""
+    family = FAMILIES[config.family]
+    head = "ForSequenceClassification" if config.num_labels else "ForCausalLM"
+    data = {
+        "architectures": [family.architecture + head],
+        "model_type": family.model_type,
+        "dtype": "float32",
+        **family.to_config(config),
+        **token_ids(config),
+    }
+    if config.num_labels:
+        names = config.labels or tuple(f"LABEL_{index}" for index in range(config.num_labels))
+        data["id2label"] = {str(index): name for index, name in enumerate(names)}
+        data["label2id"] = {name: index for index, name in enumerate(names)}
+    return data
+
+
+def token_ids(config: ModelConfig) -> dict[str, Any]:
+    """The ids that begin, end and fill a text, as Hugging Face writes them."""
+    eos: int | list[int] | None = list(config.eos_token_id) or None
+    if isinstance(eos, list) and len(eos) == 1:
+        eos = eos[0]
+    # A family's own default ids would come back for what is left out, so null is said.
+    return {"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object. Raises DamagedError."""
+    if path.stat().st_size > _MAX_BYTES:
+        raise InputError(f"{path} is larger than {_MAX_BYTES >> 20} MB")
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
+        raise DamagedError(f"{path} is not valid JSON") from None
+    if not isinstance(data, dict):
+        raise DamagedError(f"{path} is not a JSON object")
+    return data
+
+
+def _token_ids_from(data: dict[str, Any]) -> dict[str, Any]:
+    eos = data.get("eos_token_id")
+    return {
+        "eos_token_id": () if eos is None else tuple(eos) if isinstance(eos, list) else (eos,),
+        "bos_token_id": data.get("bos_token_id"),
+        "pad_token_id": data.get("pad_token_id"),
+    }

@@ -1,0 +1,69 @@
+"""Who may attend to whom: causality, documents, padding, windows and distances, in one object."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+class AttentionMask:
+    """The one statement of visibility in a forward pass; every layer asks it for what its kind of attention needs.
+
+    positions [B, T]; documents [B, T]: a token sees only its own document (packed equals separate), 0 is padding.
+    With a cache of `cached` positions a query sees the cache indices up to its own position.
+    """
+
+    def __init__(self, positions: Tensor, documents: Tensor | None, cached: int | None) -> None:
+        self.positions, self.documents, self.cached = positions, documents, cached
+        self._made: dict[int | None, Tensor | None] = {}
+
+    def allowed(self, window: int | None = None) -> Tensor | None:
+        """Boolean mask [B or 1, 1, T, S], True where attention may go; None means plain causal."""
+        if window not in self._made:
+            self._made[window] = self._make(window)
+        return self._made[window]
+
+    def explicit(self, window: int | None = None) -> Tensor:
+        """`allowed`, never None: for kernels that know no causality of their own."""
+        mask = self.allowed(window)
+        if mask is not None:
+            return mask
+        length = self.positions.shape[1]
+        return torch.ones(length, length, dtype=torch.bool, device=self.positions.device).tril()[None, None]
+
+    def distances(self) -> Tensor:
+        """How many positions a key lies behind a query, [B, 1, T, S] float32 (negative where it lies ahead)."""
+        keys = self.positions if self.cached is None else torch.arange(self.cached, device=self.positions.device)[None]
+        return (self.positions[:, :, None] - keys[:, None, :])[:, None].float()
+
+    def _make(self, window: int | None) -> Tensor | None:
+        positions, length = self.positions, self.positions.shape[1]
+        if self.cached is not None:
+            behind = positions[:, :, None] - torch.arange(self.cached, device=positions.device)
+            mask = behind >= 0
+            return (mask if window is None else mask & (behind < window))[:, None]
+        if self.documents is None and (window is None or window >= length):
+            return None
+        index = torch.arange(length, device=positions.device)
+        behind = index[:, None] - index
+        mask = behind >= 0
+        if window is not None:
+            mask &= behind < window
+        if self.documents is None:
+            return mask[None, None]
+        return ((self.documents[:, :, None] == self.documents[:, None, :]) & mask)[:, None]
+
+
+def alibi_slopes(num_heads: int) -> Tensor:
+    """Slope of each head's penalty on distance, [num_heads] float32 (Press et al. 2021, section 3)."""
+
+    def powers(heads: int) -> list[float]:
+        return [2 ** (-8 * (index + 1) / heads) for index in range(heads)]
+
+    whole = 2 ** math.floor(math.log2(num_heads))
+    slopes = powers(whole)
+    if whole < num_heads:
+        slopes += powers(2 * whole)[0::2][: num_heads - whole]
+    return torch.tensor(slopes)

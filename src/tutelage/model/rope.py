@@ -1,0 +1,98 @@
+"""Rotary positions and the ways of stretching them."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from tutelage.model.config import ModelConfig, RopeScaling
+
+
+def inverse_frequencies(config: ModelConfig, local: bool = False) -> tuple[Tensor, float]:
+    """Angles per position, [rotary_dim / 2] float32, and the factor on cosines and sines (1 but for YaRN, LongRoPE).
+
+    RoFormer, eq. 15; scaling as in `RopeScaling`. `local`: of layers with a base of their own.
+    """
+    dim = config.rotary_dim
+    theta = config.rope_local_theta if local and config.rope_local_theta else config.rope_theta
+    exponents = torch.arange(0, dim, 2, dtype=torch.float32) / dim
+    scaling = None if local and config.rope_local_theta else config.rope_scaling
+    if scaling is None:
+        return 1.0 / theta**exponents, 1.0
+    if scaling.kind == "ntk":
+        return 1.0 / (theta * scaling.factor ** (dim / (dim - 2))) ** exponents, 1.0
+    frequencies = 1.0 / theta**exponents
+    if scaling.kind == "linear":
+        return frequencies / scaling.factor, 1.0
+    if scaling.kind == "llama3":
+        return _llama3(frequencies, scaling), 1.0
+    if scaling.kind == "yarn":
+        return _yarn(theta, dim, scaling), _yarn_attention_factor(scaling)
+    factors = torch.tensor(scaling.short_factors, dtype=torch.float32)
+    return 1.0 / (factors * theta**exponents), _longrope_attention_factor(scaling)
+
+
+def _llama3(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
+    """Llama 3.1: wavelengths beyond the original length are stretched, short ones kept, between them a ramp."""
+    rotations = scaling.original_length * frequencies / (2 * math.pi)  # within the original length
+    low, high = scaling.low_frequency, scaling.high_frequency
+    kept = ((rotations - low) / (high - low)).clamp(0, 1)
+    return frequencies * (kept + (1 - kept) / scaling.factor)
+
+
+def _yarn(theta: float, dim: int, scaling: RopeScaling) -> Tensor:
+    """NTK-by-parts (Peng et al. 2023, section 3.2): the ramp goes over the index of the frequency."""
+
+    def index_of(rotations: float) -> float:
+        return dim * math.log(scaling.original_length / (rotations * 2 * math.pi)) / (2 * math.log(theta))
+
+    low, high = index_of(scaling.beta_fast), index_of(scaling.beta_slow)
+    if scaling.truncate:
+        low, high = math.floor(low), math.ceil(high)
+    low, high = max(low, 0), min(high, dim - 1)
+    if low == high:
+        high += 0.001
+    stretched = ((torch.arange(dim // 2, dtype=torch.float32) - low) / (high - low)).clamp(0, 1)
+    positions = theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    kept = 1 - stretched
+    return 1.0 / (scaling.factor * positions) * (1 - kept) + 1.0 / positions * kept
+
+
+def yarn_scale(factor: float, mscale: float = 1.0) -> float:
+    """YaRN's temperature: 0.1 m ln(s) + 1 (Peng et al. 2023, eq. 22)."""
+    return 1.0 if factor <= 1 else 0.1 * mscale * math.log(factor) + 1.0
+
+
+def _yarn_attention_factor(scaling: RopeScaling) -> float:
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    if scaling.mscale and scaling.mscale_all_dim:
+        return yarn_scale(scaling.factor, scaling.mscale) / yarn_scale(scaling.factor, scaling.mscale_all_dim)
+    return yarn_scale(scaling.factor)
+
+
+def _longrope_attention_factor(scaling: RopeScaling) -> float:
+    if scaling.attention_factor is not None:
+        return scaling.attention_factor
+    return 1.0 if scaling.factor <= 1 else math.sqrt(1 + math.log(scaling.factor) / math.log(scaling.original_length))
+
+
+def rotary(positions: Tensor, frequencies: Tensor, factor: float) -> tuple[Tensor, Tensor]:
+    """Cosines and sines [B, 1, T, rotary_dim / 2], float32, of positions [B, T]."""
+    angles = (positions[:, :, None].float() * frequencies)[:, None]
+    return angles.cos() * factor, angles.sin() * factor
+
+
+def rotate(x: Tensor, cosines: Tensor, sines: Tensor, interleaved: bool = False) -> Tensor:
+    """Rotate the first rotary_dim dimensions of each head by the position's angles. x [B, H, T, D].
+
+    The two numbers that turn together stand half a rotary_dim apart, or side by side (`interleaved`); in the latter
+    case they come out half apart, which no product of queries and keys can tell.
+    """
+    half = cosines.shape[-1]
+    turned, rest = (x, None) if x.shape[-1] == 2 * half else x.split([2 * half, x.shape[-1] - 2 * half], dim=-1)
+    first, second = (turned[..., 0::2], turned[..., 1::2]) if interleaved else turned.chunk(2, dim=-1)
+    parts = [first * cosines - second * sines, second * cosines + first * sines]
+    return torch.cat(parts if rest is None else [*parts, rest], dim=-1).to(x.dtype)

@@ -1,0 +1,94 @@
+"""Adoption: a model from elsewhere in the place of tokenizer and pretraining."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+
+from tutelage.guidance.forecast import forecast_recipe
+from tutelage.guidance.rules import advise
+from tutelage.interchange.adopt import adopt, adopt_tokenizer
+from tutelage.interchange.config import AdoptConfig
+from tutelage.interchange.export import export_gguf
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.io import load_model
+from tutelage.recipe.config import Recipe, load_recipe
+from tutelage.recipe.plan import plan
+from tutelage.store.artifacts import ArtifactStore
+from tutelage.store.errors import ConfigError
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+ADOPT = Path(__file__).parents[2] / "recipes" / "adopt.yaml"
+
+
+@pytest.fixture
+def source(tokenizer: Tokenizer, tmp_path: Path, log: EventLog) -> Path:
+    config = ModelConfig(family="llama", vocab_size=288, hidden_size=32, intermediate_size=64, num_layers=1)
+    export_gguf(DecoderLM(config, seed=1), tokenizer, tmp_path / "model.gguf", log, "f32")
+    return tmp_path / "model.gguf"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    for name in ("train", "heldout"):
+        texts = [f"{name} text number {index}, with an é and a 🎉." for index in range(40)]
+        pq.write_table(pa.table({"text": texts}), tmp_path / f"{name}.parquet")
+    return tmp_path
+
+
+def test_the_adopted_model_is_the_base_and_its_tokenizer_the_tokenizer(
+    source: Path, corpus: Path, tmp_path: Path, tokenizer: Tokenizer, log: EventLog
+) -> None:
+    config = AdoptConfig(source=str(source), context_length=64)
+    measured = adopt_tokenizer(config, corpus, tmp_path / "tok", log, seed=1)
+    assert measured["vocab_size"] == tokenizer.vocab_size and measured["lossless"] is True
+    assert json.loads((tmp_path / "tok" / "measures.json").read_text())["measured_on"] == "heldout"
+    said = adopt(config, tmp_path / "tok", tmp_path / "base", log)
+    base = load_model(tmp_path / "base")
+    assert said["parameters"] == base.num_parameters() and said["adopted"] == str(source)
+    assert base.config.max_position_embeddings == said["context"] == 64
+    assert Tokenizer.load(tmp_path / "base").encode("Größe") == Tokenizer.load(tmp_path / "tok").encode("Größe")
+    assert json.loads((tmp_path / "base" / "adopt.json").read_text()) == {"source": str(source), "chat": True}
+    assert torch.isfinite(base(torch.arange(8)[None])).all()
+
+
+@pytest.mark.parametrize("section", ["tokenizer.vocab_size=4096", "model.num_layers=2", "pretrain.training.steps=10"])
+def test_what_the_model_brings_cannot_be_set_too(section: str) -> None:
+    with pytest.raises(ConfigError, match="leave out the section"):
+        load_recipe(ADOPT, [section])
+
+
+def test_the_content_of_the_adopted_file_decides_what_runs_again(source: Path, tmp_path: Path) -> None:
+    def identities() -> dict[str, Any]:
+        recipe = load_recipe(ADOPT, [f"adopt.source={source}", f"corpus.source={tmp_path}/text.txt"])
+        return {each.stage: each.identity for each in plan(recipe, ArtifactStore(tmp_path / "store"))}
+
+    (tmp_path / "text.txt").write_text("Some text.")
+    before = identities()
+    assert before == identities()
+    source.write_bytes(source.read_bytes() + b"\0")
+    after = identities()
+    assert {name for name in before if before[name] != after[name]} >= {"tokenizer", "pretrain"}
+    assert before["corpus"] == after["corpus"]
+
+
+def test_forecast_and_advice_are_of_the_adopted_model() -> None:
+    plain = load_recipe(ADOPT).plain()
+    seconds = forecast_recipe(plain, 3e11)
+    assert 60 < sum(seconds.values()) < 1500 and seconds["pretrain"] < 30
+    assert not {advice.rule for advice in advise(plain)} & {"tokens-per-parameter", "aspect", "learning-rate", "tying"}
+    unknown = {**plain, "adopt": {"source": "org/name", "context_length": 0}}
+    assert set(forecast_recipe(unknown, 3e11)) == {"corpus", "tokenizer", "baselines"}
+    assert advise(unknown) is not None
+
+
+def test_the_default_recipe_adopts_nothing() -> None:
+    assert Recipe().adopt is None
