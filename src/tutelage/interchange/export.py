@@ -92,7 +92,7 @@ def export_gguf(
 def _said(parity: Parity, what: str, whose: str) -> str:
     if not parity.passed:
         return parity.why
-    return f"parity passed: {what} equal {whose}' to {parity.max_difference:.1e} on {parity.prompts} prompts"
+    return f"parity passed: {what} within {parity.max_difference:.1e} of those of {whose} on {parity.prompts} prompts"
 
 
 @torch.no_grad()
@@ -102,6 +102,7 @@ def check_parity(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
         return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
     import transformers
 
+    transformers.utils.logging.disable_progress_bar()
     if not hasattr(transformers, _class_of(model)):
         return Parity(None, why=f"parity not checked: transformers has no {_class_of(model)}")
     their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)

@@ -171,7 +171,7 @@ def test_published_model_knows_english(smollm: Path) -> None:
     )
     shuffled = " ".join(sorted(text.split(), key=lambda word: word[::-1]))
     bits, scrambled = (-lm.rolling([each])[0] / math.log(2) / len(each.encode()) for each in (text, shuffled))
-    assert bits < 0.9 < 1.5 < scrambled
+    assert bits < 1.2 < 1.5 < scrambled
 
 
 @pytest.mark.slow
