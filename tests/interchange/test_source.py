@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import subprocess
 import sys
 import types
@@ -14,13 +15,16 @@ from typing import Any
 import pytest
 import torch
 
+from tutelage.cli.options import open_model as open_lm
 from tutelage.interchange import source as room
 from tutelage.interchange.export import export_gguf, export_model
 from tutelage.interchange.gguf.load import read_gguf
+from tutelage.interchange.peft import save_adapter
 from tutelage.interchange.source import KNOWN, config_at_hand, fetch_known, is_foreign, open_model, read_config
 from tutelage.loading import load
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.lora import LoraConfig, add_lora, lora_layers
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -195,3 +199,33 @@ def test_a_name_on_the_hub(
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
     with pytest.raises(ConfigError, match="needs a package"):
         open_model("org/name", log)
+
+
+def test_defaults_of_sampling_and_papers_travel_along(
+    model: DecoderLM, tokenizer: Tokenizer, tmp_path: Path, log: EventLog
+) -> None:
+    export_model(model, tokenizer, tmp_path / "a", log)
+    settings = json.loads((tmp_path / "a" / "generation_config.json").read_text())
+    settings |= {"temperature": 0.6, "top_p": 0.9, "do_sample": True, "transformers_version": "4.0"}
+    (tmp_path / "a" / "generation_config.json").write_text(json.dumps(settings))
+    (tmp_path / "a" / "LICENSE").write_text("free")
+    got, tok = open_model(str(tmp_path / "a"), log)
+    export_model(got, tok, tmp_path / "b", log, tmp_path / "a")
+    again = json.loads((tmp_path / "b" / "generation_config.json").read_text())
+    assert again == {key: value for key, value in settings.items() if key != "transformers_version"}
+    assert (tmp_path / "b" / "LICENSE").read_text() == "free"
+
+
+def test_an_adapter_is_put_on_where_the_model_is_opened(
+    model: DecoderLM, tokenizer: Tokenizer, tmp_path: Path, log: EventLog
+) -> None:
+    export_model(model, tokenizer, tmp_path / "base", log)
+    add_lora(model, LoraConfig(), seed=1)
+    with torch.no_grad():
+        for layer in lora_layers(model).values():
+            layer.lora_B.normal_(generator=torch.Generator().manual_seed(2))
+    save_adapter(model, tmp_path / "adapter")
+    ids = torch.arange(10)[None]
+    plain, adapted = (open_lm(str(tmp_path / "base"), adapter=each).model(ids) for each in (None, tmp_path / "adapter"))
+    assert torch.allclose(adapted, model(ids), atol=1e-4)
+    assert not torch.allclose(adapted, plain, atol=1e-2)

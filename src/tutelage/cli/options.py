@@ -44,17 +44,28 @@ Source = Annotated[
         "e.g. `-m runs/quickstart`. Default: the last run's model.",
     ),
 ]
+Adapter = Annotated[
+    Path | None,
+    typer.Option(help="A LoRA adapter in PEFT's layout to put on the model, e.g. `--adapter my-adapter`."),
+]
 RUNS = Path("runs")
 
 
-def open_model(source: str | None, root: Path = RUNS, stage: str | None = None) -> LanguageModel:
-    """The language model that is meant: of a run (see `find_model`), or from elsewhere."""
+def open_model(
+    source: str | None, root: Path = RUNS, stage: str | None = None, adapter: Path | None = None
+) -> LanguageModel:
+    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter folded in."""
+    from tutelage.interchange.peft import load_adapter
     from tutelage.interchange.source import is_foreign
     from tutelage.loading import load
+    from tutelage.model.lora import merge_lora
 
-    if source and is_foreign(source):
-        return load(source, log=notes())
-    return load(find_model(source, root, stage))
+    foreign = source and is_foreign(source)
+    lm = load(source, log=notes()) if source and foreign else load(find_model(source, root, stage))
+    if adapter is not None:
+        load_adapter(lm.model, adapter)
+        merge_lora(lm.model)
+    return lm
 
 
 def notes() -> EventLog:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, Source, notes, open_model, print_json
+from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, find_model, notes, open_model, print_json
 from tutelage.store.errors import ConfigError, InputError, nearest
 from tutelage.store.events import EventLog
 
@@ -51,6 +51,7 @@ def chat(
     top_p: TopP = 1.0,
     max_tokens: MaxTokens = 128,
     seed: Seed = 0,
+    adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -66,7 +67,7 @@ def chat(
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import Message
 
-    lm = open_model(name or model, out)
+    lm = open_model(name or model, out, adapter=adapter)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
     if message is None:
@@ -90,6 +91,7 @@ def generate(
         bool,
         typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the one that is talked to."),
     ] = True,
+    adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -100,7 +102,7 @@ def generate(
     from tutelage.inference.sampling import Sampling
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    lm = open_model(model, out, "pretrain" if base else None)
+    lm = open_model(model, out, "pretrain" if base else None, adapter)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     (made,) = lm.generate([text], sampling)
     if as_json:
@@ -161,6 +163,7 @@ def export(
     target: Annotated[Path, typer.Argument(help="New directory, or a file that ends in .gguf.")],
     model: Source = None,
     kind: Kind = "f16",
+    adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -169,7 +172,7 @@ def export(
 
     Example: `tutelage export my-model` or `tutelage export my-model.gguf --kind q8_0`
     """
-    _export(model, target, kind, out, as_json)
+    _export(model, target, kind, out, as_json, adapter)
 
 
 def import_(
@@ -184,18 +187,19 @@ def import_(
     _export(source, target, "f16", RUNS, as_json)
 
 
-def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool) -> None:
+def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool, adapter: Path | None = None) -> None:
     from tutelage.interchange.export import export_gguf, export_model
     from tutelage.interchange.gguf.writer import KINDS
+    from tutelage.interchange.source import is_foreign, locate
 
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
-    lm = open_model(source, out)
+    path = source if source and is_foreign(source) else str(find_model(source, out))
+    lm = open_model(path, out, adapter=adapter)
     log = EventLog() if as_json else notes()
     if target.suffix == ".gguf":
         result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind))
     else:
-        beside = Path(source) if source and Path(source).is_dir() else None
-        result = export_model(lm.model, lm.tokenizer, target, log, beside)
+        result = export_model(lm.model, lm.tokenizer, target, log, locate(path, log))
     if as_json:
         print_json(result)

@@ -13,7 +13,7 @@ import torch
 from tutelage.interchange.peft import hf_names, save_adapter
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import save_model
+from tutelage.model.io import keep_generation_settings, save_model
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers, merge_lora
 from tutelage.store.device import choose_device, choose_precision
 from tutelage.store.errors import InputError
@@ -68,6 +68,7 @@ def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path
         save_adapter(model, out / "adapter", base.name)
         merge_lora(model)
     save_model(model, out)
+    keep_generation_settings(base, out)
     tok.save(out)
     write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in result.curve))
 

@@ -102,7 +102,7 @@ def check_parity(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
         return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
     import transformers
 
-    transformers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     if not hasattr(transformers, _class_of(model)):
         return Parity(None, why=f"parity not checked: transformers has no {_class_of(model)}")
     their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)

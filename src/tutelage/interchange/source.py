@@ -25,7 +25,7 @@ from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config, load_config
-from tutelage.model.io import load_model
+from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import new_file
@@ -204,7 +204,9 @@ def _fetch_from_hub(name: str, log: EventLog) -> Path:
 
 
 def copy_extras(source: Path, out: Path) -> None:
-    """README and licence files travel along with a model."""
+    """README, licence files and defaults of sampling travel along with a model."""
+    if source.is_dir():
+        keep_generation_settings(source, out)
     for path in sorted(source.iterdir()) if source.is_dir() else ():
         if path.is_file() and path.name.lower().startswith(("readme", "license", "licence", "notice")):
             shutil.copyfile(path, out / path.name)

@@ -24,6 +24,10 @@ from tutelage.store.files import write_json
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD_BYTES = 4_000_000_000
+_GENERATION = (
+    "do_sample", "temperature", "top_k", "top_p", "min_p", "typical_p", "repetition_penalty", "no_repeat_ngram_size",
+    "max_new_tokens", "max_length",
+)  # fmt: skip
 _DTYPES = {"F64", "F32", "F16", "BF16"}
 
 Shape = tuple[int, ...]
@@ -58,6 +62,17 @@ def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:
         packed = weight.pack([state[name].detach().to("cpu", torch.float32) for name in weight.ours])
         for name, tensor in zip(weight.theirs, packed, strict=True):
             yield name, tensor.clone(memory_format=torch.contiguous_format)
+
+
+def keep_generation_settings(source: Path, out: Path) -> None:
+    """Carry what `source/generation_config.json` says of sampling over to `out`; ids of tokens are `out`'s own."""
+    path = source / "generation_config.json"
+    if not path.is_file():
+        return
+    settings = {key: value for key, value in read_json(path).items() if key in _GENERATION}
+    if settings:
+        own = out / "generation_config.json"
+        write_json(own, {**(read_json(own) if own.is_file() else {}), **settings})
 
 
 def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DecoderLM:
