@@ -10,11 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from family_configs import CASES, DELTA, EXPERTS, LINEAR, LLAMA3, SIZES, YARN, fields
 from tutelage.model.cache import KVCache
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-
-from .family_configs import CASES, DELTA, EXPERTS, LINEAR, LLAMA3, SIZES, YARN, fields
 
 LENGTH = 21
 

@@ -10,13 +10,12 @@ from pathlib import Path
 import pytest
 import torch
 
+from family_configs import SIZES
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
 from tutelage.model.families.table import family_table
 from tutelage.model.io import load_model, save_model
-
-from .family_configs import SIZES
 
 PAGE = (Path(__file__).parents[2] / "docs" / "architecture.md").read_text(encoding="utf-8")
 

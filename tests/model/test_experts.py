@@ -8,13 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from family_configs import EXPERTS, SIZES
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.mask import AttentionMask
 from tutelage.model.step import Step
-
-from .family_configs import EXPERTS, SIZES
 
 
 def mixture(**changes: Any) -> MixtureOfExperts:

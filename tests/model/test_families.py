@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from family_configs import CASES, CONFIGS, fields
 from tutelage.model.cache import KVCache
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -18,7 +19,6 @@ from tutelage.model.families import FAMILIES
 from tutelage.model.io import load_model, save_model
 from tutelage.store.errors import DamagedError, InputError, TutelageError
 
-from .family_configs import CASES, CONFIGS, fields
 from .test_contracts import lively, tokens
 
 
