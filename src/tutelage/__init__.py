@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -9,6 +10,10 @@ if TYPE_CHECKING:
     from tutelage.inference.sampling import Sampling
     from tutelage.loading import load
     from tutelage.tokenizer.messages import Message
+
+# MKL may add up a product in another order from run to run (by how busy its threads are); in this mode it does not.
+# It costs nothing measurable, and must be said before torch is loaded. A setting of the user's goes first.
+os.environ.setdefault("MKL_CBWR", "AUTO")
 
 __version__ = "0.1.0"
 __all__ = ["LanguageModel", "Message", "Sampling", "load"]
