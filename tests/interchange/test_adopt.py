@@ -51,7 +51,7 @@ def test_the_adopted_model_is_the_base_and_its_tokenizer_the_tokenizer(
     measured = adopt_tokenizer(config, corpus, tmp_path / "tok", log, seed=1)
     assert measured["vocab_size"] == tokenizer.vocab_size and measured["lossless"] is True
     assert json.loads((tmp_path / "tok" / "measures.json").read_text())["measured_on"] == "heldout"
-    said = adopt(config, tmp_path / "tok", tmp_path / "base", log)
+    said = adopt(config, tmp_path / "base", log)
     base = load_model(tmp_path / "base")
     assert said["parameters"] == base.num_parameters() and said["adopted"] == str(source)
     assert base.config.max_position_embeddings == said["context"] == 64

@@ -16,8 +16,8 @@ from tutelage.tokenizer.stage import measure_tokenizer
 ADOPTED = "adopt.json"
 
 
-def adopt(config: AdoptConfig, tokenizer: Path, out: Path, log: EventLog) -> dict[str, Any]:
-    """Fill `out` with the model as a model directory. `tokenizer`: what `adopt_tokenizer` made of the same source."""
+def adopt(config: AdoptConfig, out: Path, log: EventLog) -> dict[str, Any]:
+    """Fill `out` with the model as a model directory, its tokenizer included. Raises InputError if they do not fit."""
     model, tok = open_model(config.source, log)
     if config.context_length:
         longest = min(config.context_length, model.config.max_position_embeddings)

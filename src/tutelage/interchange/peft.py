@@ -6,7 +6,6 @@ What is not supported is refused by name; nothing in the config is passed over.
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping
@@ -22,6 +21,7 @@ from torch import Tensor, nn
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
+from tutelage.model.hf_config import read_json
 from tutelage.model.lora import (
     Adapter,
     load_lora_state,
@@ -124,14 +124,7 @@ def read_config(directory: Path) -> PeftConfig:
     path = directory / CONFIG
     if not path.is_file():
         raise InputError(f"{directory} is no adapter: it has no {CONFIG}")
-    if path.stat().st_size > _MAX_CONFIG_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_CONFIG_BYTES} bytes")
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):
-        raise DamagedError(f"{path} is not valid JSON") from None
-    if not isinstance(data, dict):
-        raise DamagedError(f"{path} is not a JSON object")
+    data = read_json(path, _MAX_CONFIG_BYTES)
     known = PeftConfig.model_fields
     for key, value in data.items():
         if key not in known and key not in _INERT and not (value is None or value is False or value in ([], {})):

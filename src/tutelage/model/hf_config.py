@@ -81,10 +81,10 @@ def token_ids(config: ModelConfig) -> dict[str, Any]:
     return {"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}
 
 
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object. Raises DamagedError."""
-    if path.stat().st_size > _MAX_BYTES:
-        raise InputError(f"{path} is larger than {_MAX_BYTES >> 20} MB")
+def read_json(path: Path, most: int = _MAX_BYTES) -> dict[str, Any]:
+    """A JSON object of at most `most` bytes. Raises InputError for a larger file, DamagedError for anything else."""
+    if path.stat().st_size > most:
+        raise InputError(f"{path} is larger than {most} bytes")
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError):

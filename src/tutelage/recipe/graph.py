@@ -96,7 +96,7 @@ def _pretrain(job: Job) -> dict[str, Any]:
     if job.recipe.adopt:
         from tutelage.interchange.adopt import adopt
 
-        return adopt(job.recipe.adopt, tokenizer=job.need("tokenizer"), out=job.out, log=job.log)
+        return adopt(job.recipe.adopt, out=job.out, log=job.log)
     from tutelage.pretraining.stage import pretrain
 
     return pretrain(

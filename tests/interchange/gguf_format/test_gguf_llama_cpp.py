@@ -16,6 +16,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.interchange.export import export_model
 from tutelage.interchange.gguf.load import read_gguf
+from tutelage.interchange.gguf.parity import check_gguf, llama_cpp
 from tutelage.interchange.gguf.reader import GGUFFile
 from tutelage.interchange.gguf.writer import write_gguf
 from tutelage.interchange.source import fetch_known
@@ -39,14 +40,8 @@ class LlamaCpp:
     """llama.cpp with one file: log-probabilities of the next token after a prompt of ids or text."""
 
     def __init__(self, path: Path) -> None:
-        xllamacpp = pytest.importorskip("xllamacpp")
-        params = xllamacpp.CommonParams()
-        params.model.path = str(path)
-        params.n_ctx, params.n_parallel, params.warmup, params.fit_params, params.verbosity = 256, 1, False, False, -1
-        params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
-        params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
-        params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
-        self.server = xllamacpp.Server(params)
+        pytest.importorskip("xllamacpp")
+        self.server = llama_cpp(path)
 
     def complete(self, prompt: str | list[int], **more: Any) -> dict[str, Any]:
         asked = {"prompt": prompt, "temperature": 0.0, "n_predict": 1, "cache_prompt": False, **more}
@@ -112,6 +107,18 @@ def test_llama_cpp_cuts_text_as_we_do(tmp_path: Path, tok: Any) -> None:
             assert by_text == by_ids, text
             compared += 1
     assert compared >= 2
+
+
+def test_a_tokenizer_that_llama_cpp_reads_otherwise_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("xllamacpp")
+    path, tok = tmp_path / "model.gguf", samples.bpe_tokenizer()
+    write_gguf(path, samples.LLAMA, samples.random_weights(samples.LLAMA), tok, "f32")
+    prompts = ["Return the list", "all files in directory 12", "naïve café", "Return the list of all", "don't 3.14"]
+    assert check_gguf(path, "f32", prompts)[0] is True
+    encode = Tokenizer.encode
+    monkeypatch.setattr(Tokenizer, "encode", lambda self, text: encode(self, text)[::-1])
+    passed, _, _, why = check_gguf(path, "f32", prompts)
+    assert passed is False and "other tokens" in why
 
 
 @pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0", "q4_0", "q4_1"])

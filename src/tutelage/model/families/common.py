@@ -104,6 +104,13 @@ def rope_from_config(data: dict[str, Any], theta: float = 10000.0, fraction: flo
     }
 
 
+def rope_by_kind_to_config(config: ModelConfig) -> dict[str, Any]:
+    """Rotary positions where full and sliding layers have each their own (Gemma 3, OLMo 3)."""
+    full = rope_to_config(config)["rope_parameters"]
+    sliding = {"rope_type": "default", "rope_theta": config.rope_local_theta}
+    return {"rope_parameters": {"full_attention": full, "sliding_attention": sliding}}
+
+
 def scaling_from_config(parameters: dict[str, Any], data: dict[str, Any]) -> RopeScaling | None:
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
     if kind == "default":

@@ -18,11 +18,9 @@ PARTS = {
 
 
 def to_config(config: ModelConfig) -> dict[str, Any]:
-    parameters = common.rope_to_config(config)["rope_parameters"]
-    local = {"rope_type": "default", "rope_theta": config.rope_local_theta}
     data = {
         **gemma2.to_config(config),
-        "rope_parameters": {"full_attention": parameters, "sliding_attention": local},
+        **common.rope_by_kind_to_config(config),
         "rope_local_base_freq": config.rope_local_theta,
     }
     return {key: value for key, value in data.items() if key != "rope_scaling"}

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Any
 
 from tutelage.model.config import Experts, ModelConfig
 from tutelage.model.families import llama, mistral
 from tutelage.model.families.family import Family
-from tutelage.model.families.weights import Weight, renamed, stacked
+from tutelage.model.families.qwen3_moe import stacked_experts
+from tutelage.model.families.weights import Weight, renamed
 
 NAMES = (*llama.NAMES, (".mlp.router.", ".block_sparse_moe.gate."))
-_MATRICES = {"gate_proj": "w1", "up_proj": "w3", "down_proj": "w2"}
+_MATRICES = (("gate_proj", "w1"), ("up_proj", "w3"), ("down_proj", "w2"))
 
 
 def to_config(config: ModelConfig) -> dict[str, Any]:
@@ -38,17 +39,7 @@ def from_config(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def weights(config: ModelConfig) -> Iterable[Weight]:
-    return renamed(config, NAMES, _experts(config))
-
-
-def _experts(config: ModelConfig) -> Iterator[Weight]:
-    count = config.experts.num_experts if config.experts else 0
-    for layer in range(config.num_layers):
-        for ours, theirs in _MATRICES.items():
-            names = [
-                f"model.layers.{layer}.block_sparse_moe.experts.{expert}.{theirs}.weight" for expert in range(count)
-            ]
-            yield stacked(f"layers.{layer}.mlp.{ours}", names)
+    return renamed(config, NAMES, stacked_experts(config, "block_sparse_moe.experts", _MATRICES))
 
 
 FAMILY = Family(

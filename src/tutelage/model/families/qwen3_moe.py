@@ -8,9 +8,10 @@ from typing import Any
 from tutelage.model.config import Experts, ModelConfig
 from tutelage.model.families import llama
 from tutelage.model.families.family import Family
-from tutelage.model.families.weights import Weight, renamed, stacked
+from tutelage.model.families.weights import Names, Weight, renamed, stacked
 
 NAMES = (*llama.NAMES, (".mlp.router.", ".mlp.gate."))
+MATRICES = tuple((name, name) for name in ("gate_proj", "up_proj", "down_proj"))
 
 
 def to_config(config: ModelConfig) -> dict[str, Any]:
@@ -66,15 +67,17 @@ def weights(config: ModelConfig) -> Iterable[Weight]:
     return renamed(config, NAMES, stacked_experts(config))
 
 
-def stacked_experts(config: ModelConfig) -> Iterator[Weight]:
-    """Three matrices of each expert under names of their own, as most checkpoints have them."""
+def stacked_experts(config: ModelConfig, place: str = "mlp.experts", names: Names = MATRICES) -> Iterator[Weight]:
+    """Three matrices of each expert under names of their own, as most checkpoints have them: (ours, theirs)."""
     for layer in range(config.num_layers):
         if config.experts is None or not config.has_experts(layer):
             continue
-        for matrix in ("gate_proj", "up_proj", "down_proj"):
+        for ours, theirs in names:
             experts = range(config.experts.num_experts)
-            names = [f"model.layers.{layer}.mlp.experts.{expert}.{matrix}.weight" for expert in experts]
-            yield stacked(f"layers.{layer}.mlp.{matrix}", names)
+            yield stacked(
+                f"layers.{layer}.mlp.{ours}",
+                [f"model.layers.{layer}.{place}.{expert}.{theirs}.weight" for expert in experts],
+            )
 
 
 FAMILY = Family(
