@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from tutelage.loading import load
     from tutelage.tokenizer.messages import Message
 
-# MKL may add up a product in another order from run to run (by how busy its threads are); in this mode it does not.
-# It costs nothing measurable, and must be said before torch is loaded. A setting of the user's goes first.
+# By its manual MKL may add up a product in another order from run to run unless it is told not to, before it is
+# loaded; it costs nothing measurable. A setting of the user's goes first.
 os.environ.setdefault("MKL_CBWR", "AUTO")
 
 __version__ = "0.1.0"

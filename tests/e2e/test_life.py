@@ -47,10 +47,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def arguments(texts: Path, out: Path) -> list[str]:
-    # One thread: with two, a gradient was seen to differ in its last digits between two processes (cause not known).
-    stages = ("pretrain", "finetune.classify", "finetune.instruct", "finetune.prefer")
-    threads = [word for stage in stages for word in ("--set", f"{stage}.training.threads=1")]
-    return ["run", str(RECIPE), "--set", f"corpus.source={texts}", "--out", str(out), *threads]
+    return ["run", str(RECIPE), "--set", f"corpus.source={texts}", "--out", str(out)]
 
 
 @pytest.fixture(scope="module")

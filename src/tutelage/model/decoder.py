@@ -19,6 +19,7 @@ from tutelage.model.mask import AttentionMask
 from tutelage.model.norms import make_norm
 from tutelage.model.rope import inverse_frequencies, rotary
 from tutelage.model.step import Step
+from tutelage.store import device as _  # noqa: F401  (makes the first call of MKL's vector mathematics)
 
 
 class Block(nn.Module):

@@ -17,6 +17,10 @@ from tutelage.store.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16"]
 
+# MKL's exp, log, cos ... set themselves up in their first call of a process. When two threads make that call at once,
+# one of them may compute its half with about 13 bits (seen in 3 of 100 processes). So one thread makes it, here.
+torch.ones(1).exp()
+
 
 def choose_device(name: str = "auto") -> torch.device:
     """`auto` takes the GPU where there is one. Raises ConfigError for a device this machine lacks."""
