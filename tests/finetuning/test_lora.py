@@ -118,7 +118,9 @@ def test_checkpoints_hold_what_is_trained_and_no_more(name, made):
     directory, _ = made[name]
     step = max((directory / "work" / "checkpoints").glob("step-*"))
     adapter = load_file(directory / "out" / "adapter" / "adapter_model.safetensors")
-    weights, moments = load_file(step / "model.safetensors"), load_file(step / "optimizer.safetensors")
+    saved = load_file(step / "rank-00000.safetensors")
+    weights = {key.removeprefix("model."): value for key, value in saved.items() if key.startswith("model.")}
+    moments = {key: value for key, value in saved.items() if key.startswith("optimizer.")}
     trained = sum(value.numel() for value in adapter.values())
     assert sum(value.numel() for value in weights.values()) == trained
     assert all("lora_" in key or key == "score.weight" for key in weights)

@@ -11,7 +11,7 @@ from tutelage.finetuning.examples import instruction_examples, label_examples, p
 from tutelage.finetuning.objectives import Classification, Instruction, Preference
 from tutelage.finetuning.reference import add_reference, reference_logprobs
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.loop import evaluate_objective
+from tutelage.training.figures import evaluate_objective
 from tutelage.training.packing import pack
 from tutelage.training.position import ordered_batches
 
@@ -50,6 +50,10 @@ def model(shape):
     return DecoderLM(shape.model_copy(update={"num_labels": 3, "labels": tuple(LABELS)}), seed=3)
 
 
+def split(rows, parts):
+    return [rows.batch(numbers) for numbers in np.array_split(np.arange(len(rows)), parts)]
+
+
 def make(name, tok, model, tmp_path, heard):
     if name == "classification":
         weights = {"files": 1.0, "graphs": 0.5, "text": 2.0}
@@ -69,19 +73,18 @@ def make(name, tok, model, tmp_path, heard):
 def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, heard):
     objective = make(name, tok, model, tmp_path, heard)
     rows = objective.rows["train"]
-    batch = rows.batch(np.arange(len(rows)))
 
     def figures(parts):
         model.zero_grad()
         total = weight = 0.0
-        for part in batch.split(parts):
+        for part in split(rows, parts):
             loss = objective.loss(model, part)
             loss.sum.backward()
             total, weight = total + float(loss.sum.detach()), weight + float(loss.weight)
         gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / weight
         return total / weight, gradient
 
-    weights = [float(objective.loss(model, part).weight) for part in batch.split(4)]
+    weights = [float(objective.loss(model, part).weight) for part in split(rows, 4)]
     assert len(set(weights)) > 1  # uneven parts, or the test would show nothing
     whole, gradient = figures(1)
     parts, summed = figures(4)

@@ -22,7 +22,8 @@ from tutelage.store.events import EventLog
 from tutelage.training.batch import Batch
 from tutelage.training.checkpoint import verify
 from tutelage.training.config import TrainingConfig
-from tutelage.training.loop import evaluate_objective, train
+from tutelage.training.figures import evaluate_objective
+from tutelage.training.loop import train
 from tutelage.training.objective import Loss
 from tutelage.training.schedules import learning_rate
 
@@ -134,7 +135,7 @@ def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tiny: ModelConfig, t
     assert torch.equal(weights(again), weights(straight))
 
 
-@pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
+@pytest.mark.parametrize("name", ["rank-00000.safetensors", "rank-00000.json", "state.json", "manifest.json"])
 def test_a_flipped_byte_is_found_and_the_checkpoint_before_used(tiny: ModelConfig, tmp_path: Path, name: str) -> None:
     seen: list[dict[str, object]] = []
     log = EventLog(listeners=(seen.append,))

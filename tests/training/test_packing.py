@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
 from tutelage.training.packing import Example, Segment, pack
-from tutelage.training.position import DataState, ordered_batches, permuted, row_numbers, training_batches
+from tutelage.training.position import DataState, ordered_batches, parts_of_step, permuted, row_numbers
 
 
 def example(number: int, *lengths: int) -> Example:
@@ -66,12 +66,17 @@ def test_any_part_of_the_order_can_be_computed_alone() -> None:
 
 def test_batches_resume_in_the_middle_of_an_epoch() -> None:
     rows = pack([example(number, 10) for number in range(1, 12)], 10)
-    state = DataState(1)
-    stream = training_batches(rows, state, 4)
-    seen = [next(stream).tokens[:, 0].tolist() for _ in range(6)]
-    again = training_batches(rows, DataState(1, 12), 4)
-    assert [next(again).tokens[:, 0].tolist() for _ in range(3)] == seen[3:]
-    assert state.sample == 24
+
+    def step(sample: int, parts: int = 1, row: int = 0, of: int = 1) -> list[int]:
+        made = parts_of_step(rows, DataState(1, sample), 4, parts, row, of)
+        return [token for part in made for token in part.tokens[:, 0].tolist()]
+
+    numbers = row_numbers(11, DataState(1), 24)
+    whole = [token for sample in range(0, 24, 4) for token in step(sample)]
+    assert whole == [int(rows.tokens[number, 0]) for number in numbers]
+    assert step(8, parts=2) == step(8)
+    shares = step(8, 2, 0, 2), step(8, 2, 1, 2)  # two processes: alternate rows of each part
+    assert [shares[0][0], shares[1][0], shares[0][1], shares[1][1]] == step(8)
 
 
 def test_ordered_batches_take_all_or_an_even_part() -> None:

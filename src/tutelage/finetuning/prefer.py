@@ -17,7 +17,8 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_file
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.training.loop import evaluate_objective, train
+from tutelage.training.figures import evaluate_objective
+from tutelage.training.loop import train
 from tutelage.training.packing import pack
 
 CHOSEN_FALL = 0.1  # nats per token

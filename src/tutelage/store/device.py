@@ -39,9 +39,9 @@ def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
     return {"float32": torch.float32, "bfloat16": torch.bfloat16}[name]
 
 
-def set_threads(threads: int) -> int:
-    """Use `threads` CPU threads (0: all this process may use); returns the number."""
-    count = threads or len(os.sched_getaffinity(0))
+def set_threads(threads: int, processes: int = 1) -> int:
+    """Use `threads` CPU threads (0: all this process may use, shared with the others here); returns the number."""
+    count = threads or max(1, len(os.sched_getaffinity(0)) // processes)
     torch.set_num_threads(count)
     return count
 

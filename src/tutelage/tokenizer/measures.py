@@ -58,7 +58,7 @@ def measure(
         "round_trip_examples": failed,
         "vocabulary": _vocabulary(tok, counts, lengths),
     }
-    return numbers, {"encode_mb_per_second": round(size / 1e6 / seconds, 2) if seconds else 0.0}
+    return numbers, {"encode_mb_per_second": float(f"{size / 1e6 / seconds:.3g}") if seconds else 0.0}
 
 
 def renyi_efficiency(counts: np.ndarray[Any, Any], alpha: float = 2.5) -> float:

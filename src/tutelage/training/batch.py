@@ -40,18 +40,3 @@ class Batch:
             move(self.weights),
             {name: move(value) for name, value in self.extras.items()},
         )
-
-    def split(self, parts: int) -> list[Batch]:
-        """Cut into `parts` batches of equal rows (the last may be shorter)."""
-        size = -(-self.rows // parts)
-        return [
-            Batch(
-                self.tokens[at : at + size],
-                self.positions[at : at + size],
-                self.documents[at : at + size],
-                self.targets[at : at + size],
-                self.weights[at : at + size],
-                {name: value[at : at + size] for name, value in self.extras.items()},
-            )
-            for at in range(0, self.rows, size)
-        ]

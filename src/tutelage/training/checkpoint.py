@@ -1,48 +1,142 @@
-"""Checkpoints: new directory, SHA-256 manifest, fsync, rename, then `latest`; verified on load, never overwritten."""
+"""Checkpoints: written beside the training, in pieces, into a new directory; SHA-256 manifest, fsync, rename, then
+`latest`; verified on load, never overwritten."""
 
 from __future__ import annotations
 
 import json
 import shutil
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh
 
-from tutelage.store.errors import ConfigError, DamagedError
+from tutelage.store.errors import ConfigError, DamagedError, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.store.files import new_directory, write_atomic, write_json
+from tutelage.store.files import fsync_path, write_atomic, write_json
 from tutelage.store.hashing import sha256_file
+from tutelage.training.pieces import Place, own_pieces, read_into
+from tutelage.training.world import World
+
+PATIENCE = 600.0  # s that the first process waits for the files of the others
 
 
-def save_checkpoint(
-    root: Path,
-    step: int,
-    model: nn.Module,
-    optimizers: list[torch.optim.Optimizer],
-    state: dict[str, Any],
-    keep: int = 2,
-) -> Path:
-    """Write `root/step-N` with what is trained, its optimizer state and `state` (JSON), then prune to the last `keep`.
+class CheckpointWriter:
+    """Writes `root/step-N` in a thread of its own while training goes on; one at a time.
 
-    `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
+    What is to be written is copied before `save` returns. An error of the thread is raised by the next `save` or
+    `wait`. Each process writes the parts it holds; the first one commits when all files are there.
     """
-    final = root / f"step-{step:08d}"
-    tensors, scalars = _flatten(optimizers)
-    with new_directory(final) as out:
-        save_file({name: value.detach().cpu().contiguous() for name, value in trained_state(model).items()},
-                  out / "model.safetensors")  # fmt: skip
-        save_file(tensors, out / "optimizer.safetensors")
-        write_json(out / "state.json", {**state, "step": step, "optimizer_scalars": scalars})
-        files = {path.name: sha256_file(path) for path in sorted(out.iterdir())}
+
+    def __init__(self, root: Path, keep: int, world: World, mesh: DeviceMesh | None) -> None:
+        self.root, self.keep, self.world, self.mesh = root, keep, world, mesh
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(
+        self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
+        more: dict[str, Tensor] | None = None,
+    ) -> None:  # fmt: skip
+        """Begin to write what is trained, its optimizer state, `more` tensors by name, and `state` (JSON).
+
+        `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
+        """
+        self.wait()
+        tensors, scalars = named_state(model, optimizers)
+        pieces = own_pieces({**tensors, **{f"more.{name}": value for name, value in (more or {}).items()}},
+                            self.mesh, self.world.rank)  # fmt: skip
+        shapes = {name: list(tensor.shape) for name, tensor in {**tensors, **_prefixed(more)}.items()}
+        record = json.loads(json.dumps({**state, "step": step, "optimizer_scalars": scalars}))  # as it is now
+        temporary = self.root / f".step-{step:08d}.tmp"
+        if self.world.first:
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir(parents=True)
+        self.world.wait()
+        self._thread = threading.Thread(target=self._write, args=(temporary, step, pieces, shapes, record))
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when nothing is being written any more. Raises what went wrong in writing."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def _write(
+        self, out: Path, step: int, pieces: dict[str, tuple[Tensor, list[int]]], shapes: dict[str, list[int]],
+        state: dict[str, Any],
+    ) -> None:  # fmt: skip
+        try:
+            file = out / f"rank-{self.world.rank:05d}.safetensors"
+            save_file({name: part for name, (part, _) in pieces.items()}, file)
+            fsync_path(file)
+            places = {
+                name: {"offset": offset, "size": list(part.shape), "shape": shapes[name],
+                       "dtype": str(part.dtype).removeprefix("torch.")}
+                for name, (part, offset) in pieces.items()
+            }  # fmt: skip
+            # Written last and renamed into place: once it is there, this process's part is whole.
+            write_json(file.with_suffix(".json"), {"sha256": sha256_file(file), "pieces": places})
+            if self.world.first:
+                self._commit(out, step, state)
+        except BaseException as error:  # handed to the training thread
+            self._error = error
+            if self.world.first:
+                shutil.rmtree(out, ignore_errors=True)
+
+    def _commit(self, out: Path, step: int, state: dict[str, Any]) -> None:
+        wanted = [out / f"rank-{rank:05d}.json" for rank in range(self.world.size)]
+        deadline = time.monotonic() + PATIENCE
+        while not all(path.exists() for path in wanted):
+            if time.monotonic() > deadline:
+                raise TrainingError(
+                    f"not every process wrote its part of {out.name}", hint="the work folder must be shared by all"
+                )
+            time.sleep(0.01)
+        write_json(out / "state.json", state)
+        files = {path.name: sha256_file(path) for path in (*wanted, out / "state.json")}
+        files |= {
+            path.with_suffix(".safetensors").name: json.loads(path.read_text(encoding="utf-8"))["sha256"]
+            for path in wanted
+        }
         write_json(out / "manifest.json", files)
-    write_atomic(root / "latest", final.name + "\n")
-    for old in _all(root)[:-keep]:
-        shutil.rmtree(old, ignore_errors=True)
-    return final
+        fsync_path(out)
+        final = self.root / f"step-{step:08d}"
+        if final.exists():  # from before a roll back, or one found damaged in the same place
+            shutil.rmtree(final)
+        out.rename(final)
+        fsync_path(self.root)
+        write_atomic(self.root / "latest", final.name + "\n")
+        for old in _all(self.root)[: -self.keep]:
+            shutil.rmtree(old, ignore_errors=True)
+
+
+def _prefixed(more: dict[str, Tensor] | None) -> dict[str, Tensor]:
+    return {f"more.{name}": value for name, value in (more or {}).items()}
+
+
+def named_state(
+    model: nn.Module, optimizers: list[torch.optim.Optimizer]
+) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
+    """What is trained and the optimizers' state as named tensors and JSON scalars: no pickle."""
+    tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
+    scalars: dict[str, Any] = {}
+    for number, optimizer in enumerate(optimizers):
+        for parameter, values in optimizer.state_dict()["state"].items():
+            for key, value in values.items():
+                name = f"optimizer.{number}.{parameter}.{key}"
+                if isinstance(value, Tensor):
+                    tensors[name] = value
+                else:
+                    scalars[name] = value
+    return tensors, scalars
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
@@ -52,35 +146,49 @@ def trained_state(model: nn.Module) -> dict[str, Tensor]:
 
 
 def load_latest(
-    root: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str, log: EventLog
+    root: Path,
+    model: nn.Module,
+    optimizers: list[torch.optim.Optimizer],
+    fingerprint: str,
+    log: EventLog,
+    world: World | None = None,
+    more: dict[str, Tensor] | None = None,
 ) -> dict[str, Any] | None:
-    """Load the newest whole checkpoint into model and optimizers and return its state, or None.
+    """Load the newest whole checkpoint into model, optimizers and `more`, in place, and return its state, or None.
 
-    A damaged one is named in a warning and the one before it is used; it is moved aside, not removed.
-    Raises ConfigError for a checkpoint of a run with another fingerprint.
+    It may have been written by another number of processes. A damaged one is named in a warning and the one before it
+    is used; it is moved aside, not removed. Raises ConfigError for a checkpoint of a run with another fingerprint.
     """
-    damaged = []
+    world = world or World()
+    damaged = 0
     for path in reversed(_all(root)):
+        problem = ""
         try:
-            state = _load(path, model, optimizers, fingerprint)
+            verify(path, world.rank, world.size)
         except DamagedError as error:
-            damaged.append(error)
-            log.warn(f"{error}; going back to the checkpoint before it")
+            problem = str(error)
+        if world.sums([float(bool(problem))])[0] == 0:
+            try:
+                return _load(path, model, optimizers, fingerprint, _prefixed(more))
+            except DamagedError as error:  # all files are as they were written: the same in every process
+                problem = str(error)
+        damaged += 1
+        log.warn(f"{problem or f'checkpoint {path} is damaged'}; going back to the checkpoint before it")
+        if world.first:
             path.rename(path.with_name(f"damaged-{path.name}"))
-            continue
-        return state
+        world.wait()
     if damaged:
         log.warn("no whole checkpoint is left: training starts again from its beginning")
     return None
 
 
-def verify(path: Path) -> None:
-    """Raises DamagedError unless every file is there and has its recorded hash."""
+def verify(path: Path, share: int = 0, shares: int = 1) -> None:
+    """Raises DamagedError unless every file (every `shares`-th, from number `share`) has its recorded hash."""
     try:
         files = json.loads((path / "manifest.json").read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, json.JSONDecodeError):
         raise DamagedError(f"checkpoint {path} has no readable manifest.json") from None
-    for name, expected in files.items():
+    for name, expected in sorted(files.items())[share::shares]:
         file = path / name
         if not file.is_file() or sha256_file(file) != expected:
             raise DamagedError(f"checkpoint file {file} does not match its recorded SHA-256")
@@ -90,45 +198,57 @@ def _all(root: Path) -> list[Path]:
     return sorted(path for path in root.glob("step-*") if path.is_dir())
 
 
-def _load(path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str) -> dict[str, Any]:
-    verify(path)
-    try:
-        weights = load_file(path / "model.safetensors")
-        tensors = load_file(path / "optimizer.safetensors")
-    except SafetensorError as error:
-        raise DamagedError(f"checkpoint {path} cannot be read: {error}") from None
+def _load(
+    path: Path, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str, more: dict[str, Tensor]
+) -> dict[str, Any]:
     state: dict[str, Any] = json.loads((path / "state.json").read_text(encoding="utf-8"))
     if state["fingerprint"] != fingerprint:
         raise ConfigError(
             f"{path.parent} belongs to a run with other data or settings", hint="use another work directory"
         )
-    if weights.keys() != trained_state(model).keys():
+    places = _places(path)
+    targets = {f"model.{name}": value for name, value in trained_state(model).items()} | more
+    if targets.keys() != {name for name in places if not name.startswith("optimizer.")}:
         raise DamagedError(f"checkpoint {path} does not hold the weights that are trained")
-    model.load_state_dict(weights, strict=False)
-    _restore(optimizers, tensors, state.pop("optimizer_scalars"))
+    try:
+        for name, target in targets.items():
+            read_into(target, places[name], name)
+        _restore(optimizers, places, state.pop("optimizer_scalars"))
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"checkpoint {path} cannot be read: {error}") from None
     return state
 
 
-def _flatten(optimizers: list[torch.optim.Optimizer]) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Optimizer state as named tensors and JSON scalars: no pickle."""
-    tensors: dict[str, Tensor] = {}
-    scalars: dict[str, Any] = {}
-    for number, optimizer in enumerate(optimizers):
-        for parameter, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                name = f"{number}.{parameter}.{key}"
-                if isinstance(value, Tensor):
-                    tensors[name] = value.detach().cpu().contiguous()
-                else:
-                    scalars[name] = value
-    return tensors, scalars
+def _places(path: Path) -> dict[str, list[Place]]:
+    places: dict[str, list[Place]] = {}
+    for record in sorted(path.glob("rank-*.json")):
+        for name, at in json.loads(record.read_text(encoding="utf-8"))["pieces"].items():
+            numbers = (tuple(at["offset"]), tuple(at["size"]), tuple(at["shape"]))
+            places.setdefault(name, []).append(Place(record.with_suffix(".safetensors"), *numbers, at["dtype"]))
+    return places
 
 
-def _restore(optimizers: list[torch.optim.Optimizer], tensors: dict[str, Tensor], scalars: dict[str, Any]) -> None:
+def _restore(
+    optimizers: list[torch.optim.Optimizer], places: dict[str, list[Place]], scalars: dict[str, Any]
+) -> None:  # fmt: skip
+    """Fill the optimizers' state; what has the shape of its parameter is spread as that is."""
     for number, optimizer in enumerate(optimizers):
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
         state: dict[int, dict[str, Any]] = {}
-        for name, value in {**tensors, **scalars}.items():
-            owner, parameter, key = name.split(".", 2)
-            if int(owner) == number:
-                state.setdefault(int(parameter), {})[key] = value
+        for name in (*places, *scalars):
+            kind, owner, index, key = [*name.split(".", 3), "", "", ""][:4]
+            if kind != "optimizer" or int(owner) != number:
+                continue
+            value = scalars.get(name)
+            if name in places:
+                value = _empty(places[name][0], parameters[int(index)])
+                read_into(value, places[name], name)
+            state.setdefault(int(index), {})[key] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+
+
+def _empty(place: Place, parameter: Tensor) -> Tensor:
+    dtype: torch.dtype = getattr(torch, place.dtype)
+    if place.shape and place.shape == tuple(parameter.shape):
+        return torch.empty_like(parameter.detach(), dtype=dtype)
+    return torch.empty(place.shape, dtype=dtype)

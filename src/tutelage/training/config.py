@@ -9,6 +9,17 @@ from pydantic import Field, model_validator
 from tutelage.store.config import Config
 
 
+class ParallelConfig(Config):
+    """How the processes of a run share the work; in one process it says nothing.
+
+    `tensor` processes split every matrix among them. The others split the batch; of these, `shard` hold one copy of
+    the weights together: 0 for all (FSDP), 1 for a whole copy in each (DDP), between them hybrid sharding.
+    """
+
+    shard: int = Field(0, ge=0)
+    tensor: int = Field(1, ge=1)
+
+
 class TrainingConfig(Config):
     """How long, how fast and in what order of magnitude a model is trained.
 
@@ -37,6 +48,7 @@ class TrainingConfig(Config):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
     threads: int = Field(0, ge=0)
+    parallel: ParallelConfig = ParallelConfig()
     checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)

@@ -18,19 +18,23 @@ import torch
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import lora_layers
 from tutelage.store.device import choose_device, choose_precision, set_threads
-from tutelage.store.errors import Interrupted, TrainingError
+from tutelage.store.errors import ConfigError, Interrupted, TrainingError
 from tutelage.store.events import EventLog, plain
 from tutelage.store.hashing import sha256_json, sha256_text
-from tutelage.training.checkpoint import load_latest, save_checkpoint, trained_state
+from tutelage.training.checkpoint import CheckpointWriter, load_latest, trained_state
 from tutelage.training.config import TrainingConfig
+from tutelage.training.figures import evaluate_objective, figures_of, totals
 from tutelage.training.objective import Loss, Objective
-from tutelage.training.optimizers import make_optimizers
-from tutelage.training.position import DataState, ordered_batches, training_batches
+from tutelage.training.optimizers import freeze, make_optimizers
+from tutelage.training.parallel import Layout, arrange, collect, gradient_norm, spread, sum_tensor_parallel
+from tutelage.training.position import DataState, parts_of_step
 from tutelage.training.schedules import learning_rate
+from tutelage.training.spread import local
+from tutelage.training.world import World, current_world, losses_named
 
 MAX_SKIPPED_IN_A_ROW = 5
-# How a run is watched does not change what it computes.
-_NOT_IN_FINGERPRINT = {"checkpoint_seconds", "keep_checkpoints", "threads"}
+# How a run is watched, and by how many it is done, does not change what it computes (but for the order of sums).
+_NOT_IN_FINGERPRINT = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel"}
 
 
 @dataclass
@@ -60,62 +64,82 @@ def train(
 ) -> TrainResult:
     """Train what is not frozen of `model`, in place; a killed run goes on from `work/checkpoints`, bit for bit.
 
-    The gradient is divided by the weight of the whole step, so parts of a batch (`accumulation`) add up exactly.
+    The gradient is divided by the weight of the whole step, over its parts (`accumulation`) and all processes, so
+    that they add up exactly. Every process of a run calls this with the same arguments and ends with the same model.
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
     Raises TrainingError for a non-finite loss that stays or a first loss far off, Interrupted after SIGINT/SIGTERM
     (a checkpoint is written first), ConfigError if `work` holds another run's checkpoints.
     """
-    set_threads(config.threads)
+    world = current_world()
+    set_threads(config.threads, world.local_size)
     device = choose_device(config.device)
     dtype = choose_precision(config.precision, device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
-    model.to(device).train()
+    layout = arrange(config.parallel, world, device)
+    _check_shares(config, layout)
+    freeze(model, config.freeze_blocks)
+    fingerprint = _fingerprint(objective, config, model, seed)
+    trained = spread(model, layout, device, dtype)
+    trained.train()
+    optimizers = make_optimizers(trained, config)
     rows = objective.rows["train"]
     steps = total_steps(config, len(rows))
-    optimizers = make_optimizers(model, config)
     state = DataState(seed)
     result = TrainResult(steps=steps, tokens=0)
-    fingerprint = _fingerprint(objective, config, model, seed)
     checkpoints = work / "checkpoints"
-    step = _resume(checkpoints, model, optimizers, state, result, fingerprint, log)
-    batches = training_batches(rows, state, config.batch_rows)
+    step = _resume(checkpoints, trained, optimizers, state, result, fingerprint, log, world)
     begin = last_save = last_log = time.monotonic()
     tokens_before = result.tokens
+    part_rows = max(1, config.batch_rows // config.accumulation)
 
-    def checkpoint() -> None:
-        nonlocal last_save
-        saved = {"sample": state.sample, "tokens": result.tokens, "curve": result.curve,
-                 "skipped": result.skipped, "fingerprint": fingerprint}  # fmt: skip
-        save_checkpoint(checkpoints, step, model, optimizers, saved, config.keep_checkpoints)
-        last_save = time.monotonic()
+    def validate(limit: int) -> dict[str, float]:
+        with autocast:
+            figures = evaluate_objective(trained, objective, "validation", part_rows, limit, world, layout)
+        if figures:
+            result.curve.append(plain({"step": step, "validation": figures}))
+            log.emit("validation", step=step, total=steps, **figures)
+        return figures
 
-    with _stop_requested() as stop:
+    with losses_named(world), _stop_requested() as stop, _writing(checkpoints, config, world, layout) as writer:
+
+        def checkpoint() -> None:
+            nonlocal last_save
+            saved = {"sample": state.sample, "tokens": result.tokens, "curve": result.curve,
+                     "skipped": result.skipped, "fingerprint": fingerprint}  # fmt: skip
+            writer.save(step, trained, optimizers, saved)
+            last_save = time.monotonic()
+
         while step < steps:
             if _validation_due(config, step, result):
-                _validate(model, objective, config, step, result, log, autocast, config.validation_rows)
+                validate(config.validation_rows)
             rate = learning_rate(config, step, steps)
-            batch = next(batches).to(device)
             # Dropout draws from the step's own numbers: a resumed run draws the same.
-            torch.manual_seed(int(sha256_text(f"{seed}:{step}")[:15], 16))
-            losses = []
-            for part in batch.split(config.accumulation):
+            draw = f"{seed}:{step}:{layout.row}" if layout.row else f"{seed}:{step}"
+            torch.manual_seed(int(sha256_text(draw)[:15], 16))
+            losses, tokens = [], 0
+            for part in parts_of_step(rows, state, config.batch_rows, config.accumulation, layout.row, layout.rows):
+                part = part.to(device)
                 with autocast:
-                    loss = objective.loss(model, part)
-                _with_auxiliary(model, loss).backward()  # type: ignore[no-untyped-call]
+                    loss = objective.loss(trained, part)
+                _with_auxiliary(trained, loss).backward()  # type: ignore[no-untyped-call]
                 losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
-            figures = _figures(losses)
-            norm = _finish_gradient(model, sum(float(loss.weight) for loss in losses), config.grad_clip)
+                tokens += int((part.documents > 0).sum())
+            state.sample += config.batch_rows
+            due = time.monotonic() - last_save >= config.checkpoint_seconds
+            total = totals(losses, world, layout, tokens=tokens, stop=stop.is_set(), save=due)
+            figures = figures_of(total)
+            norm = _finish_gradient(trained, total["weight"], config.grad_clip, layout)
             if step == 0 and first_loss is not None:
                 _check_first_loss(figures["loss"], first_loss)
             if math.isfinite(figures["loss"]) and math.isfinite(norm):
                 _update(optimizers, rate)
-                model.end_of_step()
+                trained.end_of_step()
             else:
                 _skip(step, result, state, config, log)
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
             step += 1
-            result.tokens += int((batch.documents > 0).sum())
+            result.tokens += round(total["tokens"])
             now = time.monotonic()
             logged = step % config.log_every == 0 or step in (1, steps)
             if logged:
@@ -124,66 +148,40 @@ def train(
                 last_log = now
                 log.emit("step", step=step, total=steps, **figures, lr=rate, grad_norm=norm, tokens=result.tokens,
                          tokens_per_second=round((result.tokens - tokens_before) / (now - begin)))  # fmt: skip
-            if stop.is_set():
+            if total["stop"]:
                 checkpoint()
+                writer.wait()
                 raise Interrupted(
                     f"stopped at step {step} of {steps}; the checkpoint is kept",
                     hint="run the same command again to go on",
                 )
-            if step < steps and now - last_save >= config.checkpoint_seconds:
+            if step < steps and total["save"]:
                 checkpoint()
         if state.sample > 0 and steps > 0:
             checkpoint()
-    result.final = _validate(model, objective, config, step, result, log, autocast, 0)
+    result.final = validate(0)
     elapsed = time.monotonic() - begin
     result.timing = {
         "seconds": round(elapsed, 2),
         "tokens_per_second": round((result.tokens - tokens_before) / max(elapsed, 1e-9), 1),
     }
+    collect(model, trained)
     model.eval()
     return result
 
 
-@torch.no_grad()
-def evaluate_objective(
-    model: DecoderLM, objective: Objective, split: str = "validation", batch_rows: int = 16, limit: int = 0
-) -> dict[str, float]:
-    """Loss and metrics of an objective over a split, without training. Empty if there is no such split."""
-    if split not in objective.rows:
-        return {}
-    was_training = model.training
-    model.eval()
-    device = next(model.parameters()).device
-    losses = [
-        objective.loss(model, batch.to(device)) for batch in ordered_batches(objective.rows[split], batch_rows, limit)
-    ]
-    model.train(was_training)
-    return _figures(losses)
+def _check_shares(config: TrainingConfig, layout: Layout) -> None:
+    if config.batch_rows // config.accumulation < layout.rows:
+        raise ConfigError(
+            f"a part of {config.batch_rows // config.accumulation} rows cannot be shared by {layout.rows} processes",
+            hint="raise training.batch_rows or lower training.accumulation",
+        )
 
 
 def _with_auxiliary(model: DecoderLM, loss: Loss) -> torch.Tensor:
     """The sum to differentiate: the objective's, and what the model's parts ask for with the same weight."""
     auxiliary = model.auxiliary_loss()
     return loss.sum if auxiliary is None else loss.sum + auxiliary * loss.weight
-
-
-def _validate(
-    model: DecoderLM,
-    objective: Objective,
-    config: TrainingConfig,
-    step: int,
-    result: TrainResult,
-    log: EventLog,
-    autocast: contextlib.AbstractContextManager[Any],
-    limit: int,
-) -> dict[str, float]:
-    rows = max(1, config.batch_rows // config.accumulation)
-    with autocast:
-        figures = evaluate_objective(model, objective, "validation", rows, limit)
-    if figures:
-        result.curve.append(plain({"step": step, "validation": figures}))
-        log.emit("validation", step=step, total=result.steps, **figures)
-    return figures
 
 
 def _validation_due(config: TrainingConfig, step: int, result: TrainResult) -> bool:
@@ -193,25 +191,18 @@ def _validation_due(config: TrainingConfig, step: int, result: TrainResult) -> b
     return not any(point["step"] == step and "validation" in point for point in result.curve[-2:])
 
 
-def _figures(losses: list[Loss]) -> dict[str, float]:
-    """Loss and metrics over parts of a batch: sums divided by weights, once."""
-    weight = sum(float(loss.weight) for loss in losses)
-    figures = {"loss": sum(float(loss.sum) for loss in losses) / weight if weight else math.nan}
-    for name in losses[0].metrics if losses else ():
-        total = sum(float(loss.metrics[name][0]) for loss in losses)
-        count = sum(float(loss.metrics[name][1]) for loss in losses)
-        figures[name] = total / count if count else math.nan
-    return figures
-
-
-def _finish_gradient(model: DecoderLM, weight: float, clip: float) -> float:
+def _finish_gradient(model: DecoderLM, weight: float, clip: float, layout: Layout) -> float:
     """Divide the summed gradients by the step's weight and clip; returns the norm before clipping."""
     if weight <= 0:
         raise TrainingError("a whole step has no targets", hint="check the loss mask of the data")
+    sum_tensor_parallel(model, layout)
     parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    for parameter in parameters:
-        parameter.grad.div_(weight)  # type: ignore[union-attr]
-    return float(torch.nn.utils.clip_grad_norm_(parameters, clip))
+    grads = [local(parameter.grad) for parameter in parameters if parameter.grad is not None]
+    for grad in grads:
+        grad.div_(weight)
+    norm = gradient_norm(parameters)
+    torch._foreach_mul_(grads, min(1.0, clip / (norm + 1e-6)))
+    return norm
 
 
 def _update(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
@@ -265,12 +256,13 @@ def _resume(
     result: TrainResult,
     fingerprint: str,
     log: EventLog,
+    world: World,
 ) -> int:
     """Load the newest whole checkpoint, if any; returns the step to go on from."""
     if not checkpoints.exists():
         return 0
     fresh = {name: value.clone() for name, value in trained_state(model).items()}
-    saved = load_latest(checkpoints, model, optimizers, fingerprint, log)
+    saved = load_latest(checkpoints, model, optimizers, fingerprint, log, world)
     if saved is None:
         model.load_state_dict(fresh, strict=False)
         return 0
@@ -278,6 +270,21 @@ def _resume(
     result.curve, result.skipped = saved["curve"], saved["skipped"]
     log.note(f"going on from step {saved['step']} of {result.steps}")
     return int(saved["step"])
+
+
+@contextlib.contextmanager
+def _writing(
+    checkpoints: Path, config: TrainingConfig, world: World, layout: Layout
+) -> Iterator[CheckpointWriter]:  # fmt: skip
+    """A writer of checkpoints that has ended its work when the block ends, however that ends."""
+    writer = CheckpointWriter(checkpoints, config.keep_checkpoints, world, layout.mesh)
+    try:
+        yield writer
+    except BaseException:
+        with contextlib.suppress(Exception):  # what ended the block is what has to be said
+            writer.wait()
+        raise
+    writer.wait()
 
 
 @contextlib.contextmanager

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.training.spread import local, part_of, whole
+
 # Quintic Newton-Schulz iteration whose slope at zero is as steep as possible (Jordan 2024, "Muon").
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
@@ -46,11 +48,13 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                updates = torch.stack([self._momentum(parameter, group["momentum"]) for parameter in parameters])
+                # Of a matrix that is spread over processes, each orthogonalises the whole and keeps its part.
+                updates = torch.stack([whole(self._momentum(parameter, group["momentum"])) for parameter in parameters])
                 updates = orthogonalise(updates.flatten(0, -3)).reshape(updates.shape)
                 rate = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
-                    parameter.mul_(1 - group["lr"] * group["weight_decay"]).add_(update, alpha=-rate)
+                    own = local(parameter)
+                    own.mul_(1 - group["lr"] * group["weight_decay"]).add_(part_of(update, parameter), alpha=-rate)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         assert parameter.grad is not None

@@ -64,18 +64,25 @@ def row_numbers(rows: int, state: DataState, count: int) -> NDArray[np.int64]:
     return numbers
 
 
-def training_batches(rows: PackedRows, state: DataState, batch_rows: int) -> Iterator[Batch]:
-    """Batches without end; `state.sample` counts the rows handed out."""
-    while True:
-        numbers = row_numbers(len(rows), state, batch_rows)
-        batch = rows.batch(numbers)
-        state.sample += batch_rows
-        yield batch
+def parts_of_step(
+    rows: PackedRows, state: DataState, batch_rows: int, parts: int, row: int = 0, of: int = 1
+) -> Iterator[Batch]:
+    """The next `batch_rows` rows from `state` in `parts` equal parts; of each part every `of`-th row from `row` on."""
+    numbers = row_numbers(len(rows), state, batch_rows)
+    size = -(-batch_rows // parts)
+    for at in range(0, batch_rows, size):
+        yield rows.batch(numbers[at : at + size][row::of])
 
 
 def ordered_batches(rows: PackedRows, batch_rows: int, limit: int = 0) -> Iterator[Batch]:
     """One pass in order over the rows, or over `limit` of them spread evenly."""
-    count = len(rows)
-    index = np.arange(count) if not limit or limit >= count else np.arange(limit) * count // limit
+    index = spread_evenly(len(rows), limit)
     for at in range(0, len(index), batch_rows):
-        yield rows.batch(index[at : at + batch_rows].astype(np.int64))
+        yield rows.batch(index[at : at + batch_rows])
+
+
+def spread_evenly(count: int, limit: int = 0) -> NDArray[np.int64]:
+    """Numbers of all of `count` rows, or of `limit` of them spread evenly."""
+    if not limit or limit >= count:
+        return np.arange(count, dtype=np.int64)
+    return np.arange(limit, dtype=np.int64) * count // limit

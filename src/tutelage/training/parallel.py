@@ -1,0 +1,166 @@
+"""One model over several processes, on torch's own engine: data parallel, sharded, hybrid, tensor parallel.
+
+The model knows nothing of it. A mesh of (replicate, shard, tensor) says all: `fully_shard` over the first two is DDP
+with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's parallel styles use the third.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
+from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
+from torch.distributed.tensor import DTensor
+from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.lora import lora_layers
+from tutelage.store.errors import ConfigError
+from tutelage.training.config import ParallelConfig
+from tutelage.training.spread import local
+from tutelage.training.world import World
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a run's processes are arranged. `row` of `rows`: which share of each batch this process computes."""
+
+    row: int = 0
+    rows: int = 1
+    mesh: DeviceMesh | None = None
+
+
+def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layout:
+    """The mesh that `config` asks for. Raises ConfigError if the processes cannot be arranged so."""
+    if world.size == 1:
+        if config.tensor > 1 or config.shard > 1:
+            raise ConfigError(
+                "training.parallel asks for several processes but there is one",
+                hint="start them with `tutelage run --nproc N` or torchrun",
+            )
+        return Layout()
+    if world.size % config.tensor:
+        raise ConfigError(f"training.parallel.tensor ({config.tensor}) does not divide {world.size} processes")
+    data = world.size // config.tensor
+    shard = config.shard or data
+    if data % shard:
+        raise ConfigError(
+            f"training.parallel.shard ({shard}) does not divide the {data} data-parallel processes",
+            hint="0 shards over all of them, 1 keeps a whole copy in each",
+        )
+    mesh = init_device_mesh(
+        device.type, (data // shard, shard, config.tensor), mesh_dim_names=("replicate", "shard", "tensor")
+    )
+    return Layout(world.rank // config.tensor, data, mesh)
+
+
+def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype) -> DecoderLM:
+    """The model to train: `model` itself in one process, else a copy spread over the mesh, in this process's part.
+
+    Every process must hold the same `model`, which stays as it is until `collect`. Where autocast computes in `dtype`
+    the gathered weights are sent in it too; gradients are summed in float32.
+    """
+    if layout.mesh is None:
+        return model.to(device)
+    whole = copy.deepcopy(model).to(device)
+    if layout.mesh["tensor"].size() > 1:
+        _split_matrices(whole, layout.mesh["tensor"])
+    policy = MixedPrecisionPolicy(
+        param_dtype=None if dtype == torch.float32 else dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
+    )
+    data = layout.mesh["replicate", "shard"]
+    for block in whole.layers:
+        fully_shard(block, mesh=data, mp_policy=policy)
+    fully_shard(whole, mesh=data, mp_policy=policy)
+    for module in whole.modules():
+        if isinstance(module, FSDPModule):
+            module.set_gradient_divide_factor(1.0)  # sums: the loop divides by the weight of the whole step
+            module.set_force_sum_reduction_for_comms(True)  # gloo cannot do better
+    register_fsdp_forward_method(whole, "hidden")
+    return whole
+
+
+@torch.no_grad()
+def collect(model: DecoderLM, trained: DecoderLM) -> None:
+    """Put the trained weights, gathered whole, into `model` in every process."""
+    if model is trained:
+        return
+    target = model.state_dict()
+    for name, value in trained.state_dict().items():
+        target[name].copy_(value.full_tensor() if isinstance(value, DTensor) else value)
+
+
+def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
+    """Add up the gradients of weights that every tensor-parallel process applies to its own heads only."""
+    if layout.mesh is None or layout.mesh["tensor"].size() == 1:
+        return
+    group = layout.mesh["tensor"].get_group()
+    for name, parameter in model.named_parameters():
+        if name.endswith(("q_norm.weight", "k_norm.weight")) and parameter.grad is not None:
+            dist.all_reduce(local(parameter.grad), group=group)
+
+
+def gradient_norm(parameters: list[nn.Parameter]) -> float:
+    """L2 norm of all gradients together, of every process's parts."""
+    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    if not any(isinstance(grad, DTensor) for grad in grads):
+        return float(torch.nn.utils.get_total_norm(grads))
+    squares: dict[tuple[str, ...], Tensor] = {}
+    groups: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
+    mesh = next(grad.device_mesh for grad in grads if isinstance(grad, DTensor))
+    for grad in grads:
+        split: tuple[str, ...] = ()
+        if isinstance(grad, DTensor):
+            names = grad.device_mesh.mesh_dim_names or ()
+            split = tuple(name for name, at in zip(names, grad.placements, strict=True) if not at.is_replicate())
+        groups[split].append(local(grad))
+    root = mesh._get_root_mesh() if hasattr(mesh, "_get_root_mesh") else mesh
+    for split, tensors in groups.items():
+        square = torch.nn.utils.get_total_norm(tensors).double().square()
+        for name in split:
+            dist.all_reduce(square, group=root[name].get_group())
+        squares[split] = square
+    return math.sqrt(sum(float(square) for square in squares.values()))
+
+
+def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:
+    """Tensor parallelism inside each block: heads and feed-forward columns are split, one sum per residual branch
+    (Shoeybi et al. 2019, section 3). Embedding, head and norms stay whole."""
+    _check_tensor_parallel(model, mesh.size())
+    columns, rows = ColwiseParallel(), RowwiseParallel()
+    plan = {
+        "attention.q_proj": columns, "attention.k_proj": columns, "attention.v_proj": columns,
+        "attention.o_proj": rows, "mlp.gate_proj": columns, "mlp.up_proj": columns, "mlp.down_proj": rows,
+    }  # fmt: skip
+    for block in model.layers:
+        there = dict(block.named_modules())
+        parallelize_module(block, mesh, {name: style for name, style in plan.items() if name in there})
+
+
+def _check_tensor_parallel(model: DecoderLM, size: int) -> None:
+    config: ModelConfig = model.config
+    if config.num_heads % size or config.num_kv_heads % size or config.intermediate_size % size:
+        raise ConfigError(
+            f"training.parallel.tensor ({size}) must divide num_heads ({config.num_heads}), num_kv_heads "
+            f"({config.num_kv_heads}) and intermediate_size ({config.intermediate_size})"
+        )
+    not_split = {
+        "latent attention": config.latent is not None,
+        "the gated delta rule": any(config.layer_type(layer) == "delta" for layer in range(config.num_layers)),
+        "experts": config.experts is not None,
+        "attention sinks": config.attention_sinks,
+        "an attention gate": config.attention_gate,
+        "norms over all heads": config.qk_norm == "layer",
+        "ALiBi": config.positions == "alibi",
+        "adapters": bool(lora_layers(model)),
+    }
+    for part, there in not_split.items():
+        if there:
+            raise ConfigError(f"tensor parallelism does not know {part}", hint="use training.parallel.shard instead")

@@ -1,0 +1,125 @@
+"""The processes of a run: which one this is, and the few things they tell each other. One process needs none of it."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from tutelage.store.errors import ConfigError, TrainingError
+
+# A rank that is gone is noticed at once where its connection breaks; this is for one that hangs.
+PATIENCE = datetime.timedelta(minutes=10)
+# How long the others wait for the first process to do what one process does: a corpus, an evaluation.
+LONG = datetime.timedelta(days=30)
+
+
+@dataclass(frozen=True)
+class World:
+    """This process's place among the processes of a run; `orders` is the group in which the first tells the others."""
+
+    rank: int = 0
+    size: int = 1
+    local_size: int = 1  # processes on this machine
+    orders: Any = None
+
+    @property
+    def first(self) -> bool:
+        return self.rank == 0
+
+    def sums(self, values: list[float]) -> list[float]:
+        """Sum over all processes of each value, in float64; every process gets the same."""
+        if self.size == 1:
+            return values
+        total = torch.tensor(values, dtype=torch.float64, device=communication_device())
+        with losses_named(self):
+            dist.all_reduce(total)
+        return [float(value) for value in total.tolist()]
+
+    def wait(self) -> None:
+        """Return once every process is here."""
+        self.sums([0.0])
+
+    def order(self, command: Any = None) -> Any:
+        """The first process's plain-data command, in every process; the others may wait long for it."""
+        if self.size == 1:
+            return command
+        box = [command]
+        with losses_named(self):
+            dist.broadcast_object_list(box, src=0, group=self.orders)
+        return box[0]
+
+
+@contextlib.contextmanager
+def losses_named(world: World) -> Iterator[None]:
+    """Within, the error of a collective whose other side is gone becomes one clear line."""
+    try:
+        yield
+    except RuntimeError as error:
+        signs = ("Connection", "connection", "Broken pipe", "Timed out", "timed out", "NCCL")
+        if world.size > 1 and any(sign in str(error) for sign in signs):
+            raise lost(error) from None
+        raise
+
+
+def lost(error: RuntimeError) -> TrainingError:
+    """What to say when another process does not answer."""
+    first_line = str(error).strip().splitlines()[0][:160]
+    return TrainingError(
+        f"another process of this run is gone or does not answer: {first_line}",
+        hint="look at its own output; run the same command again to go on from the last checkpoint",
+    )
+
+
+def communication_device() -> torch.device:
+    return torch.device("cuda", torch.cuda.current_device()) if dist.get_backend() == "nccl" else torch.device("cpu")
+
+
+_world: World | None = None
+
+
+def current_world() -> World:
+    """The world this process joined, or a world of one."""
+    return _world or World()
+
+
+def join_world() -> World:
+    """Join the processes that `torchrun` or `tutelage run --nproc` started; alone, there is nothing to join.
+
+    Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them. The group
+    speaks nccl where there are GPUs, else gloo. Raises ConfigError for a machine with fewer GPUs than processes.
+    """
+    global _world
+    if _world is not None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return current_world()
+    rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    local, local_size = int(os.environ.get("LOCAL_RANK", rank)), int(os.environ.get("LOCAL_WORLD_SIZE", size))
+    backend = "gloo"
+    if torch.cuda.is_available():
+        if torch.cuda.device_count() < local_size:
+            raise ConfigError(
+                f"{local_size} processes on this machine but {torch.cuda.device_count()} GPUs", hint="lower --nproc"
+            )
+        torch.cuda.set_device(local)
+        backend = "nccl"
+    try:
+        dist.init_process_group(backend, rank=rank, world_size=size, timeout=PATIENCE)
+        orders = dist.new_group(backend="gloo", timeout=LONG)
+    except (RuntimeError, ValueError) as error:
+        raise lost(RuntimeError(str(error))) from None
+    _world = World(rank, size, local_size, orders)
+    return _world
+
+
+def leave_world() -> None:
+    """Close the group, so that the process ends without complaint."""
+    global _world
+    if _world is not None:
+        dist.destroy_process_group()
+        _world = None

@@ -1,0 +1,154 @@
+"""Several processes compute what one computes: on gloo, with two and four of them, as on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.store.errors import ConfigError
+from tutelage.training.config import ParallelConfig
+from tutelage.training.parallel import _check_tensor_parallel, arrange
+from tutelage.training.world import World
+
+MODEL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 4,
+         "num_kv_heads": 2, "max_position_embeddings": 64}  # fmt: skip
+TRAINING = {"steps": 6, "batch_rows": 8, "learning_rate": 5e-3, "warmup_steps": 2, "log_every": 1, "threads": 1,
+            "checkpoint_seconds": 1000, "precision": "float32", "validate_every": 3}  # fmt: skip
+
+
+def start(folder: Path, processes: int, runs: list[dict[str, Any]]) -> list[subprocess.Popen[str]]:
+    """Processes that do `runs` one after the other: name, training (changes), struck (rank, in which loss, signal)."""
+    folder.mkdir(parents=True, exist_ok=True)
+    content = [{**run, "model": MODEL, "training": {**TRAINING, **run.get("training", {})}} for run in runs]
+    (folder / "runs.json").write_text(json.dumps(content))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        place = {"RANK": rank, "WORLD_SIZE": processes, "LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": processes,
+                 "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "OMP_NUM_THREADS": 1}  # fmt: skip
+        started.append(subprocess.Popen(
+            [sys.executable, Path(__file__).with_name("worker.py"), folder],
+            env={**os.environ, **{key: str(value) for key, value in place.items()}},
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        ))  # fmt: skip
+    return started
+
+
+def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[int, str]]:
+    """Exit code and standard error of each; whatever is left after two minutes is ended."""
+    try:
+        return [(process.wait(timeout=120), process.communicate()[1]) for process in processes]
+    finally:
+        for process in processes:
+            process.kill()
+
+
+Result = tuple[dict[str, Any], dict[str, Tensor]]
+
+
+def trained(folder: Path, processes: int, runs: list[dict[str, Any]]) -> dict[str, Result]:
+    """Curve and weights of each run by name; every process must end with the same weights."""
+    ends = finish(start(folder, processes, runs))
+    assert all(code == 0 for code, _ in ends), ends
+    results = {}
+    for run in runs:
+        out = folder / run["name"]
+        weights = [load_file(out / f"{rank}.safetensors") for rank in range(processes)]
+        for other in weights[1:]:
+            assert all(torch.equal(other[name], value) for name, value in weights[0].items())
+        results[run["name"]] = (json.loads((out / "result.json").read_text()), weights[0])
+    return results
+
+
+ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
+    "data-parallel": (2, {"parallel": {"shard": 1}}),
+    "sharded": (2, {"parallel": {"shard": 0}}),
+    "sharded-in-parts": (2, {"accumulation": 2}),
+    "tensor": (2, {"parallel": {"tensor": 2}}),
+    "muon-sharded": (2, {"optimizer": "muon"}),
+    "hybrid": (4, {"parallel": {"shard": 2}}),
+    "tensor-and-sharded": (4, {"parallel": {"tensor": 2}}),
+    "muon-tensor-and-sharded": (4, {"optimizer": "muon", "parallel": {"tensor": 2}}),
+}
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    """One process, by optimizer."""
+    runs = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
+    return trained(tmp_path_factory.mktemp("alone"), 1, runs)
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
+    results: dict[str, Result] = {}
+    for processes in (2, 4):
+        runs = [{"name": name, "training": training} for name, (size, training) in ARRANGEMENTS.items()
+                if size == processes]  # fmt: skip
+        results |= trained(tmp_path_factory.mktemp(f"together-{processes}"), processes, runs)
+    return results
+
+
+def assert_same_run(one: Result, other: Result) -> None:
+    """Equal within what another order of float32 sums makes of it."""
+    assert one[0]["tokens"] == other[0]["tokens"]
+    for point, expected in zip(one[0]["curve"], other[0]["curve"], strict=True):
+        for figure in ("loss", "grad_norm"):
+            assert point.get(figure) == pytest.approx(expected.get(figure), abs=2e-6)
+    assert one[0]["final"]["loss"] == pytest.approx(other[0]["final"]["loss"], abs=2e-6)
+    for name, value in one[1].items():
+        assert torch.allclose(value, other[1][name], atol=5e-5), name
+
+
+@pytest.mark.parametrize("name", ARRANGEMENTS)
+def test_several_processes_are_one(name: str, alone: dict[str, Result], together: dict[str, Result]) -> None:
+    assert_same_run(together[name], alone[ARRANGEMENTS[name][1].get("optimizer", "adamw")])
+
+
+def test_a_run_goes_on_with_another_number_of_processes(alone: dict[str, Result], tmp_path: Path) -> None:
+    """Two, then one, then four: one curve. SIGTERM to one process lets all of them save and stop."""
+    run = {"name": "run", "work": str(tmp_path / "work"), "training": {"optimizer": "muon", "checkpoint_seconds": 0}}
+    for processes, calls in ((2, 3), (1, 2)):
+        ends = finish(start(tmp_path, processes, [{**run, "struck": (0, calls, int(signal.SIGTERM))}]))
+        assert all(code == 3 and "Interrupted" in text for code, text in ends), ends
+    assert_same_run(trained(tmp_path, 4, [run])["run"], alone["muon"])
+
+
+def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, Result], tmp_path: Path) -> None:
+    run = {"name": "sharded", "work": str(tmp_path / "work"), "training": {"checkpoint_seconds": 0}}
+    ends = finish(start(tmp_path, 2, [{**run, "struck": (1, 5, int(signal.SIGKILL))}]))
+    assert ends[1][0] == -signal.SIGKILL
+    assert ends[0][0] == 3 and "another process of this run is gone" in ends[0][1], ends
+    result, weights = trained(tmp_path, 2, [run])["sharded"]
+    expected, undisturbed = together["sharded"]
+    assert result == expected
+    assert all(torch.equal(weights[name], value) for name, value in undisturbed.items())
+
+
+def test_what_cannot_be_arranged_is_said() -> None:
+    cpu = torch.device("cpu")
+    with pytest.raises(ConfigError, match="there is one"):
+        arrange(ParallelConfig(tensor=2), World(), cpu)
+    with pytest.raises(ConfigError, match="does not divide 3 processes"):
+        arrange(ParallelConfig(tensor=2), World(0, 3), cpu)
+    with pytest.raises(ConfigError, match="does not divide the 4"):
+        arrange(ParallelConfig(shard=3), World(0, 4), cpu)
+    with pytest.raises(ConfigError, match="must divide"):
+        _check_tensor_parallel(DecoderLM(ModelConfig.parse(MODEL)), 4)
+    with pytest.raises(ConfigError, match="sinks"):
+        _check_tensor_parallel(DecoderLM(ModelConfig.parse({**MODEL, "attention_sinks": True})), 2)
