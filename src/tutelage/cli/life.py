@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets, print_json
+from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets, print_json
 
 if TYPE_CHECKING:
     from tutelage.recipe.config import Recipe
@@ -31,6 +31,7 @@ def quickstart(
         ),
     ] = None,
     sets: Sets = None,
+    nproc: Processes = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -44,12 +45,13 @@ def quickstart(
     from tutelage.recipe.config import load_recipe, setting
 
     given = [] if corpus is None else [setting("corpus.source", corpus)]
-    raise_model(load_recipe(None, given + (sets or [])), out, as_json)
+    raise_model(load_recipe(None, given + (sets or [])), out, as_json, processes=nproc)
 
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML), e.g. recipes/quickstart.yaml.")],
     sets: Sets = None,
+    nproc: Processes = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -59,7 +61,7 @@ def run(
     """
     from tutelage.recipe.config import load_recipe
 
-    raise_model(load_recipe(recipe, sets or []), out, as_json)
+    raise_model(load_recipe(recipe, sets or []), out, as_json, processes=nproc)
 
 
 def plan(
@@ -125,14 +127,30 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Out
     return Outlook(planned, forecast, advise(recipe.plain(), facts))
 
 
-def raise_model(recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, ...] = ()) -> None:
-    """Run with live progress; then the report and what to do next. The report is written for a failed run too."""
+def raise_model(
+    recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, ...] = (), processes: int | None = None
+) -> None:
+    """Run with live progress; then the report and what to do next. The report is written for a failed run too.
+
+    With `processes` this one only starts that many and waits; started by torchrun it is one of several already.
+    """
     from rich.console import Console
 
     from tutelage.cli import show
+    from tutelage.cli.launch import is_started, run_processes
     from tutelage.cli.progress import Progress
-    from tutelage.recipe.run import run_recipe
+    from tutelage.recipe.run import follow_recipe, run_recipe
     from tutelage.report.write import write_report
+
+    if processes is not None and not is_started():
+        raise typer.Exit(run_processes(processes))
+    if is_started():
+        from tutelage.training.world import join_world, leave_world
+
+        if not join_world().first:
+            follow_recipe(recipe)
+            leave_world()
+            return
 
     console = Console(stderr=as_json)
     outlook = look_ahead(recipe, root, targets)
@@ -158,8 +176,10 @@ def raise_model(recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, .
         show.finish(console, finished, report, root)
 
 
-def run_stage(name: str, recipe_file: RecipeFile, sets: Sets, out: Path, as_json: bool) -> None:
+def run_stage(
+    name: str, recipe_file: RecipeFile, sets: Sets, out: Path, as_json: bool, processes: int | None = None
+) -> None:
     """Run one stage of a recipe and whatever it needs that is not cached."""
     from tutelage.recipe.config import load_recipe
 
-    raise_model(load_recipe(recipe_file, sets or []), out, as_json, targets=(name,))
+    raise_model(load_recipe(recipe_file, sets or []), out, as_json, targets=(name,), processes=processes)

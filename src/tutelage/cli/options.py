@@ -35,6 +35,14 @@ RecipeFile = Annotated[
         "--recipe", help="Recipe file (YAML), e.g. `--recipe recipes/miniature.yaml`; default: the quickstart's."
     ),
 ]
+Processes = Annotated[
+    int | None,
+    typer.Option(
+        "--nproc",
+        help="Train in this many processes on this machine (one per GPU, or to try on the CPU what a cluster does), "
+        "e.g. `--nproc 2`. On several machines use torchrun.",
+    ),
+]
 Source = Annotated[
     str | None,
     typer.Option(

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from tutelage.cli.life import run_stage
-from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets
+from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
 class Method(StrEnum):
@@ -50,18 +50,21 @@ def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_
     run_stage("tokenizer", recipe, sets, out, as_json)
 
 
-def pretrain(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
+def pretrain(
+    recipe: RecipeFile = None, sets: Sets = None, nproc: Processes = None, out: Out = RUNS, as_json: Json = False
+) -> None:
     """Train a fresh decoder on the corpus to predict the next token.
 
     Example: `tutelage pretrain --set model.num_layers=8 --set pretrain.training.steps=2000`
     """
-    run_stage("pretrain", recipe, sets, out, as_json)
+    run_stage("pretrain", recipe, sets, out, as_json, nproc)
 
 
 def finetune(
     method: Annotated[Method, typer.Argument(help="classify, instruct, pairs (sample preference pairs) or prefer.")],
     recipe: RecipeFile = None,
     sets: Sets = None,
+    nproc: Processes = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -69,7 +72,7 @@ def finetune(
 
     Example: `tutelage finetune classify --set finetune.classify.data=reviews.csv`
     """
-    run_stage(method.value, recipe, sets, out, as_json)
+    run_stage(method.value, recipe, sets, out, as_json, nproc)
 
 
 def evaluate(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:

@@ -47,6 +47,7 @@ class Stage:
     uses: tuple[str, ...] = ()  # inputs it takes if they are there
     why_not: Callable[[Recipe, Path], str | None] | None = None  # given the corpus directory
     data: Callable[[Recipe], str | None] = lambda recipe: None  # the user's own file it reads, if any
+    trains: bool = False  # in a run of several processes, all of them run it; the others only the first
 
     def wanted(self, recipe: Recipe) -> bool:
         return all(section is not None for section in self.settings(recipe))
@@ -182,14 +183,16 @@ STAGES: tuple[Stage, ...] = (
     Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.adopt or recipe.tokenizer,), _tokenizer, data=_adopted),
     Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
     Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.adopt,) if recipe.adopt else
-          (recipe.pretrain, recipe.model), _pretrain, data=_adopted),
+          (recipe.pretrain, recipe.model), _pretrain, data=_adopted, trains=True),
     Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
-          why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None)),
+          why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None),
+          trains=True),
     Stage("instruct", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.instruct,), _instruct,
-          why_not=_why_no_instructions, data=lambda recipe: getattr(recipe.finetune.instruct, "data", None)),
+          why_not=_why_no_instructions, data=lambda recipe: getattr(recipe.finetune.instruct, "data", None),
+          trains=True),
     Stage("pairs", 1, ("instruct",), lambda recipe: (_pairs_wanted(recipe),), _pairs),
     Stage("prefer", 1, ("instruct",), lambda recipe: (recipe.finetune.prefer,), _prefer, uses=("pairs",),
-          data=lambda recipe: getattr(recipe.finetune.prefer, "data", None)),
+          data=lambda recipe: getattr(recipe.finetune.prefer, "data", None), trains=True),
     Stage("evaluate", 1, ("corpus", "baselines", "pretrain"), lambda recipe: (recipe.evaluate,), _evaluate,
           uses=("classify", "instruct", "prefer")),
 )  # fmt: skip

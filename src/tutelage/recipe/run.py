@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import signal
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -58,7 +59,7 @@ def run_recipe(
     from the cache; an interrupted one goes on from its checkpoint. A damaged artifact is named, moved aside and
     made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
     failure is written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or
-    another process is running this recipe here.
+    another process is running this recipe here. Of several processes the first calls this, the others `follow_recipe`.
     """
     path = root / recipe.name
     busy = f"another process is running the recipe {recipe.name} in {root}"
@@ -95,6 +96,7 @@ def run_recipe(
                 log.warn(message)
             with _sigterm_interrupts():
                 _run_stages(recipe, targets, ArtifactStore(root), run, log)
+            order(None)
             status = "done"
         except (KeyboardInterrupt, Interrupted) as error:
             status = "interrupted"
@@ -113,6 +115,24 @@ def run_recipe(
                 run.save()
                 log.emit("run_end", recipe=recipe.name, status=status)
     return run
+
+
+def order(command: dict[str, Any] | None) -> None:
+    """Tell the other processes of this run, if there are any, what to do next; None: nothing more."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # asked first, because torch is slow to import
+        from tutelage.training.world import current_world
+
+        current_world().order(command)
+
+
+def follow_recipe(recipe: Recipe) -> None:
+    """What the other processes of a run do: train with the first one when it says so. They write nothing that stays."""
+    from tutelage.training.world import current_world
+
+    stages = {stage.name: stage for stage in stages_for()}
+    while (command := current_world().order()) is not None:
+        with tempfile.TemporaryDirectory() as out:
+            stages[command["stage"]].run(Job(recipe, command["inputs"], Path(out), command["work"], EventLog()))
 
 
 def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, run: Run, log: EventLog) -> None:
@@ -211,6 +231,8 @@ def _make(
             from tutelage.store.device import peak_memory_mb, reset_peak_memory
 
             reset_peak_memory()
+            if stage.trains:
+                order({"stage": stage.name, "inputs": inputs, "work": work})
             metrics = stage.run(Job(recipe, inputs, out, work, log))
             return dict(plain({**metrics, "peak_memory_mb": peak_memory_mb()}))
 

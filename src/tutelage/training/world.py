@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -96,6 +97,7 @@ def join_world() -> World:
     speaks nccl where there are GPUs, else gloo. Raises ConfigError for a machine with fewer GPUs than processes.
     """
     global _world
+    _end_with_the_launcher()
     if _world is not None or int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return current_world()
     rank, size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
@@ -115,6 +117,19 @@ def join_world() -> World:
         raise lost(RuntimeError(str(error))) from None
     _world = World(rank, size, local_size, orders)
     return _world
+
+
+def _end_with_the_launcher() -> None:
+    """End this process when the one that started it is gone: the pipe it holds open closes then."""
+    if "TUTELAGE_LIFE" not in os.environ:
+        return
+    life = int(os.environ.pop("TUTELAGE_LIFE"))
+
+    def watch() -> None:
+        os.read(life, 1)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def leave_world() -> None:
