@@ -21,7 +21,7 @@ RECIPE = Path(__file__).parents[2] / "recipes" / "miniature.yaml"
 @pytest.fixture(scope="module")
 def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("texts") / "texts.jsonl"
-    words = "the river runs down to a wide green valley where small boats carry stones and grain every single day".split()
+    words = [f"{kind}{number}" for kind in ("river", "valley", "boat", "stone", "grain") for number in range(4)]
     with path.open("w") as out:
         for number in range(800):
             chosen = [words[(number * 7 + at * (number % 13 + 1)) % len(words)] for at in range(12 + number % 9)]

@@ -32,7 +32,10 @@ TRAINING = {"steps": 6, "batch_rows": 8, "learning_rate": 5e-3, "warmup_steps": 
 def start(folder: Path, processes: int, runs: list[dict[str, Any]]) -> list[subprocess.Popen[str]]:
     """Processes that do `runs` one after the other: name, training (changes), struck (rank, in which loss, signal)."""
     folder.mkdir(parents=True, exist_ok=True)
-    content = [{**run, "model": MODEL, "training": {**TRAINING, **run.get("training", {})}} for run in runs]
+    content = [
+        {**run, "model": {**MODEL, **run.get("model", {})}, "training": {**TRAINING, **run.get("training", {})}}
+        for run in runs
+    ]
     (folder / "runs.json").write_text(json.dumps(content))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -87,10 +90,23 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
 }
 
 
+EXPERTS = {
+    "family": "custom",
+    "experts": {"num_experts": 4, "experts_per_token": 2, "balance": "bias", "balance_rate": 0.05},
+}
+KINDS: dict[str, dict[str, Any]] = {
+    "classification": {"objective": "classification", "model": {"num_labels": 3}},
+    "instruction": {"objective": "instruction"},
+    "preference": {"objective": "preference"},
+    "experts": {"model": EXPERTS},
+}
+
+
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """One process, by optimizer."""
     runs = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
+    runs += [{"name": name, **run} for name, run in KINDS.items()]
     return trained(tmp_path_factory.mktemp("alone"), 1, runs)
 
 
@@ -100,6 +116,8 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     for processes in (2, 4):
         runs = [{"name": name, "training": training} for name, (size, training) in ARRANGEMENTS.items()
                 if size == processes]  # fmt: skip
+        if processes == 2:
+            runs += [{"name": name, **run, "training": {"accumulation": 2}} for name, run in KINDS.items()]
         results |= trained(tmp_path_factory.mktemp(f"together-{processes}"), processes, runs)
     return results
 
@@ -118,6 +136,13 @@ def assert_same_run(one: Result, other: Result) -> None:
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_several_processes_are_one(name: str, alone: dict[str, Result], together: dict[str, Result]) -> None:
     assert_same_run(together[name], alone[ARRANGEMENTS[name][1].get("optimizer", "adamw")])
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_every_objective_adds_up_over_processes_and_parts(
+    name: str, alone: dict[str, Result], together: dict[str, Result]
+) -> None:
+    assert_same_run(together[name], alone[name])
 
 
 def test_a_run_goes_on_with_another_number_of_processes(alone: dict[str, Result], tmp_path: Path) -> None:

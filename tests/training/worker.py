@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+from tutelage.finetuning.objectives import Classification, Instruction, Preference
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken, pack_documents
@@ -19,7 +20,8 @@ from tutelage.store.events import EventLog
 from tutelage.training.batch import Batch
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import train
-from tutelage.training.objective import Loss
+from tutelage.training.objective import Loss, Objective
+from tutelage.training.packing import Example, PackedRows, Segment, pack
 from tutelage.training.world import current_world, join_world, leave_world
 
 
@@ -28,6 +30,45 @@ def documents(seed: int) -> list[list[int]]:
     starts = torch.randint(0, 60, (60,), generator=generator).tolist()
     lengths = torch.randint(3, 30, (60,), generator=generator).tolist()
     return [[(start + 3 * at) % 60 + 4 for at in range(length)] for start, length in zip(starts, lengths, strict=True)]
+
+
+def labelled(texts: list[list[int]]) -> PackedRows:
+    """The class of a text is its first token's remainder, told at its last token."""
+    return pack([
+        Example([Segment(ids, [0] * (len(ids) - 1) + [ids[0] % 3], [0.0] * (len(ids) - 1) + [1.0 + ids[0] % 2])])
+        for ids in texts
+    ], 32)  # fmt: skip
+
+
+def answered(texts: list[list[int]]) -> PackedRows:
+    """The second half of a text is the answer."""
+    return pack([
+        Example([Segment(ids[:-1], ids[1:], [float(at >= len(ids) // 2) for at in range(1, len(ids))])])
+        for ids in texts
+    ], 32)  # fmt: skip
+
+
+def compared(texts: list[list[int]]) -> PackedRows:
+    """A text and the same text backwards; the reference finds every token equally likely."""
+
+    def segment(ids: list[int], side: float) -> Segment:
+        size = len(ids) - 1
+        return Segment(ids[:-1], ids[1:], [1.0] * size, {"reference": [-4.0] * size, "side": [side] * size})
+
+    short = [ids for ids in texts if len(ids) < 16]
+    return pack([Example([segment(ids, 1.0), segment(ids[::-1], -1.0)]) for ids in short], 32)
+
+
+def make_objective(kind: str) -> Objective:
+    train_texts, held_out = documents(0), documents(1)[:11]
+    if kind == "classification":
+        return Classification(labelled(train_texts), labelled(held_out))
+    if kind == "instruction":
+        return Instruction(answered(train_texts), answered(held_out))
+    if kind == "preference":
+        return Preference(compared(train_texts), compared(held_out), "sigmoid", 0.3, 0.0, 0.1)
+    rows = {"train": pack_documents(train_texts, 0, 32), "validation": pack_documents(held_out, 0, 32)}
+    return StruckNextToken(rows, torch.ones(64, dtype=torch.int64), 0)
 
 
 class StruckNextToken(NextToken):
@@ -46,9 +87,9 @@ def run(settings: dict[str, Any], folder: Path) -> None:
     world, out = current_world(), folder / settings["name"]
     out.mkdir(exist_ok=True)
     model = DecoderLM(ModelConfig.parse(settings["model"]), seed=1)
-    rows = {"train": pack_documents(documents(0), 0, 32), "validation": pack_documents(documents(1)[:11], 0, 32)}
-    objective = StruckNextToken(rows, torch.ones(64, dtype=torch.int64), 0)
-    objective.rank, objective.at, objective.number = settings.get("struck", (-1, 0, 0))
+    objective = make_objective(settings.get("objective", ""))
+    if isinstance(objective, StruckNextToken):
+        objective.rank, objective.at, objective.number = settings.get("struck", (-1, 0, 0))
     work = Path(settings.get("work", out / "work"))
     result = train(model, objective, TrainingConfig.parse(settings["training"]), work, EventLog(), seed=1)
     save_file(model.state_dict(), out / f"{world.rank}.safetensors")

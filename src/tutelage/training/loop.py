@@ -26,7 +26,15 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.figures import evaluate_objective, figures_of, totals
 from tutelage.training.objective import Loss, Objective
 from tutelage.training.optimizers import freeze, make_optimizers
-from tutelage.training.parallel import Layout, arrange, collect, gradient_norm, spread, sum_tensor_parallel
+from tutelage.training.parallel import (
+    Layout,
+    arrange,
+    collect,
+    gradient_norm,
+    spread,
+    sum_expert_loads,
+    sum_tensor_parallel,
+)
 from tutelage.training.position import DataState, parts_of_step
 from tutelage.training.schedules import learning_rate
 from tutelage.training.spread import local
@@ -133,6 +141,7 @@ def train(
                 _check_first_loss(figures["loss"], first_loss)
             if math.isfinite(figures["loss"]) and math.isfinite(norm):
                 _update(optimizers, rate)
+                sum_expert_loads(trained, layout)
                 trained.end_of_step()
             else:
                 _skip(step, result, state, config, log)

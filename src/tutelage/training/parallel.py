@@ -21,6 +21,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
@@ -105,6 +106,16 @@ def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
     for name, parameter in model.named_parameters():
         if name.endswith(("q_norm.weight", "k_norm.weight")) and parameter.grad is not None:
             dist.all_reduce(local(parameter.grad), group=group)
+
+
+def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
+    """Add up how many tokens each expert got: every process must balance them alike."""
+    if layout.mesh is None:
+        return
+    for module in model.modules():
+        if isinstance(module, MixtureOfExperts) and module.load is not None:
+            for dim in ("replicate", "shard"):
+                dist.all_reduce(module.load, group=layout.mesh[dim].get_group())
 
 
 def gradient_norm(parameters: list[nn.Parameter]) -> float:
