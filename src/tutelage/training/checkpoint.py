@@ -37,6 +37,9 @@ class CheckpointWriter:
         self.root, self.keep, self.world, self.mesh = root, keep, world, mesh
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        if world.first:
+            for left in root.glob(".*.tmp"):  # by a kill
+                shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def save(
         self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
