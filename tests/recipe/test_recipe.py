@@ -262,7 +262,7 @@ def test_sigterm_is_an_interruption(
         replaced(patch, "tokenizer", terminated)
         with pytest.raises(Interrupted, match="stopped") as stopped:
             run_recipe(recipe(corpus), tmp_path / "runs")
-    assert stopped.value.exit_code == 130 and "same command" in str(stopped.value.hint)
+    assert stopped.value.exit_code == 143 and "same command" in str(stopped.value.hint)
     assert signal.getsignal(signal.SIGTERM) == before
     record = json.loads((tmp_path / "runs" / "test" / "run.json").read_text())
     assert record["status"] == "interrupted" and record["stages"][1]["status"] == "interrupted"

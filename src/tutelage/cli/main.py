@@ -42,7 +42,7 @@ inspect.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130/143 interrupted."""
     arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)

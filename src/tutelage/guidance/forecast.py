@@ -14,7 +14,7 @@ from tutelage.model.describe import (
     parameters,
     state_values,
 )
-from tutelage.training.cross_entropy import CHUNK_ELEMENTS
+from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
 
 Plain = Mapping[str, Any]
 
@@ -79,7 +79,8 @@ def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str 
     tokens = rows * context
     activations = tokens * (config.num_layers * block + 2 * config.hidden_size)
     # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
-    logits = 3 * CHUNK_ELEMENTS + tokens * config.hidden_size + config.vocab_size * config.hidden_size
+    chunk = max(CHUNK_ELEMENTS, CHUNK_ROWS * config.vocab_size)
+    logits = 3 * chunk + tokens * config.hidden_size + config.vocab_size * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
 
 

@@ -22,4 +22,5 @@ class PretrainConfig(Config):
         warmup_steps=30,
         final_fraction=0.02,
         validate_every=200,
+        spike_sigma=6.0,
     )

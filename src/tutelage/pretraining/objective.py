@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
@@ -35,9 +37,15 @@ class NextToken:
 
     name = "next token"
 
-    def __init__(self, rows: dict[str, PackedRows], token_bytes: Tensor, eos_id: int) -> None:
-        """token_bytes [vocab_size]: how many bytes of text each token stands for, int64."""
-        self.rows, self.token_bytes, self.eos_id = rows, token_bytes, eos_id
+    def __init__(
+        self,
+        rows: dict[str, PackedRows],
+        token_bytes: Tensor,
+        eos_id: int,
+        decode: Callable[[list[int]], str] | None = None,
+    ) -> None:
+        """token_bytes [vocab_size]: how many bytes of text each token stands for, int64; decode: to name documents."""
+        self.rows, self.token_bytes, self.eos_id, self.decode = rows, token_bytes, eos_id, decode
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         total, nll, wanted = summed_nll(model, batch)
@@ -47,6 +55,18 @@ class NextToken:
         length = self.token_bytes.to(targets.device)[targets[text]].sum()
         weight = torch.tensor(float(len(targets)), device=nll.device)
         return Loss(total, weight, {"bits_per_byte": (bits, length)})
+
+    def describe(self, numbers: NDArray[np.int64]) -> str:
+        """How the documents in these training rows begin."""
+        if self.decode is None:
+            return ""
+        begins = []
+        for number in numbers:
+            batch = self.rows["train"].batch(np.array([number]))
+            for document in range(1, int(batch.documents.max()) + 1):
+                tokens = batch.tokens[batch.documents == document][1:25].tolist()
+                begins.append(repr(self.decode(tokens)[:60]))
+        return ", ".join(begins[:6])
 
 
 def pack_documents(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> PackedRows:

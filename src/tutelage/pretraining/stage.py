@@ -54,7 +54,7 @@ def pretrain(
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
     seed_everything(seed)
     decoder = DecoderLM(shape, seed=seed)
-    objective = NextToken(rows, token_bytes, tok.eos_id)
+    objective = NextToken(rows, token_bytes, tok.eos_id, tok.decode)
     log.emit("model", parameters=decoder.num_parameters(), train_tokens=rows["train"].num_tokens,
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip
     result = train(decoder, objective, config.training, work, log, seed, first_loss=math.log(shape.vocab_size))

@@ -25,6 +25,7 @@ from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
 from tutelage.store.files import write_atomic, write_json
 
+STOPPED, GO_ON = "stopped; finished stages are kept", "run the same command again to go on"
 CHAT_STAGES = ("prefer", "instruct", "pretrain")  # the first one there is is what one talks to
 
 
@@ -102,7 +103,7 @@ def run_recipe(
             status = "interrupted"
             if isinstance(error, Interrupted):
                 raise
-            raise Interrupted("stopped; finished stages are kept", hint="run the same command again to go on") from None
+            raise Interrupted(STOPPED, hint=GO_ON) from None
         except Exception as error:
             if _disk_is_full(error):
                 raise TutelageError(
@@ -276,7 +277,7 @@ def _sigterm_interrupts() -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         if os.getpid() != here:  # a forked worker simply ends
             os._exit(128 + number)
-        raise KeyboardInterrupt
+        raise Interrupted(STOPPED, hint=GO_ON, signal=number)
 
     old = signal.signal(signal.SIGTERM, handle)
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from signal import SIGINT
 
 
 class TutelageError(Exception):
@@ -42,9 +43,14 @@ class TrainingError(TutelageError):
 
 
 class Interrupted(TutelageError):
-    """The user or the scheduler asked to stop; everything up to the last checkpoint is kept."""
+    """The user or the scheduler asked to stop; everything up to the last checkpoint is kept.
 
-    exit_code = 130
+    The exit code is the shell's for the signal: 130 after SIGINT, 143 after SIGTERM, on which a scheduler may requeue.
+    """
+
+    def __init__(self, message: str, *, hint: str | None = None, signal: int = 0) -> None:
+        super().__init__(message, hint=hint)
+        self.exit_code = 128 + (signal or SIGINT)
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:

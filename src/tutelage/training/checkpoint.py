@@ -23,6 +23,7 @@ from tutelage.store.hashing import sha256_file
 from tutelage.training.pieces import Place, own_pieces, read_into
 from tutelage.training.world import World
 
+LASTING = "lasting"  # a file of that name marks such a checkpoint
 PATIENCE = 600.0  # s that the first process waits for the files of the others
 
 
@@ -37,23 +38,30 @@ class CheckpointWriter:
         self.root, self.keep, self.world, self.mesh = root, keep, world, mesh
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self.written = {_step_of(path) for path in _all(root)}  # what they hold does not change any more
+        self.lasting = {_step_of(path) for path in _all(root) if (path / LASTING).exists()}
         if world.first:
             for left in root.glob(".*.tmp"):  # by a kill
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def save(
         self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
-        more: dict[str, Tensor] | None = None,
+        more: dict[str, Tensor] | None = None, lasting: bool = False,
     ) -> None:  # fmt: skip
         """Begin to write what is trained, its optimizer state, `more` tensors by name, and `state` (JSON).
 
+        The two newest that are `lasting` are kept beside the last `keep`: a run goes back to one of them.
         `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
         """
         self.wait()
+        if step in self.written:
+            return
+        self.written.add(step)
         tensors, scalars = named_state(model, optimizers)
         pieces = own_pieces({**tensors, **{f"more.{name}": value for name, value in (more or {}).items()}},
                             self.mesh, self.world.rank)  # fmt: skip
         shapes = {name: list(tensor.shape) for name, tensor in {**tensors, **_prefixed(more)}.items()}
+        self.lasting |= {step} if lasting else set()
         record = json.loads(json.dumps({**state, "step": step, "optimizer_scalars": scalars}))  # as it is now
         temporary = self.root / f".step-{step:08d}.tmp"
         if self.world.first:
@@ -90,6 +98,7 @@ class CheckpointWriter:
             if self.world.first:
                 self._commit(out, step, state)
         except BaseException as error:  # handed to the training thread
+            self.written.discard(step)
             self._error = error
             if self.world.first:
                 shutil.rmtree(out, ignore_errors=True)
@@ -104,6 +113,8 @@ class CheckpointWriter:
                 )
             time.sleep(0.01)
         write_json(out / "state.json", state)
+        if step in self.lasting:
+            (out / LASTING).touch()
         files = {path.name: sha256_file(path) for path in (*wanted, out / "state.json")}
         files |= {
             path.with_suffix(".safetensors").name: json.loads(path.read_text(encoding="utf-8"))["sha256"]
@@ -112,13 +123,28 @@ class CheckpointWriter:
         write_json(out / "manifest.json", files)
         fsync_path(out)
         final = self.root / f"step-{step:08d}"
-        if final.exists():  # from before a roll back, or one found damaged in the same place
-            shutil.rmtree(final)
         out.rename(final)
         fsync_path(self.root)
         write_atomic(self.root / "latest", final.name + "\n")
+        lasting = sorted(number for number in self.lasting if number <= step)[-2:]
         for old in _all(self.root)[: -self.keep]:
-            shutil.rmtree(old, ignore_errors=True)
+            if _step_of(old) not in lasting:
+                shutil.rmtree(old, ignore_errors=True)
+
+    def drop_after(self, step: int) -> None:
+        """Remove the checkpoints after `step`: the run goes back to it and takes another way."""
+        self.wait()
+        if self.world.first:
+            for path in _all(self.root):
+                if _step_of(path) > step:
+                    shutil.rmtree(path)
+        self.lasting = {number for number in self.lasting if number <= step}
+        self.written = {number for number in self.written if number <= step}
+        self.world.wait()
+
+
+def _step_of(path: Path) -> int:
+    return int(path.name.removeprefix("step-"))
 
 
 def _prefixed(more: dict[str, Tensor] | None) -> dict[str, Tensor]:
@@ -183,6 +209,16 @@ def load_latest(
     if damaged:
         log.warn("no whole checkpoint is left: training starts again from its beginning")
     return None
+
+
+def load_step(
+    root: Path, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str,
+    more: dict[str, Tensor],
+) -> dict[str, Any]:  # fmt: skip
+    """Load the checkpoint of that very step. Raises DamagedError if it is not there or not whole."""
+    path = root / f"step-{step:08d}"
+    verify(path)
+    return _load(path, model, optimizers, fingerprint, _prefixed(more))
 
 
 def verify(path: Path, share: int = 0, shares: int = 1) -> None:

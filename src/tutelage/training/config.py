@@ -47,6 +47,13 @@ class TrainingConfig(Config):
     freeze_blocks: int = Field(0, ge=0)  # embeddings and this many first blocks keep their weights
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    average: Literal["none", "ema", "tail"] = "none"
+    average_decay: float = Field(0.999, ge=0, lt=1)  # ema
+    average_from: float = Field(0.8, ge=0, lt=1)  # tail: mean of the weights over the rest of the run
+    spike_sigma: float = Field(0.0, ge=0)  # updates are skipped so many robust deviations above what is usual; 0: never
+    spike_patience: int = Field(10, ge=1)  # steps that a loss may stay there before the run goes back
+    rollback_every: int = Field(100, ge=1)  # steps between the checkpoints that it goes back to
+    max_rollbacks: int = Field(3, ge=0)
     threads: int = Field(0, ge=0)
     parallel: ParallelConfig = ParallelConfig()
     checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
@@ -59,4 +66,8 @@ class TrainingConfig(Config):
     def _consistent(self) -> Self:
         if self.batch_rows % self.accumulation:
             raise ValueError(f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})")
+        if self.spike_sigma and self.spike_patience > self.rollback_every:
+            raise ValueError(
+                f"spike_patience ({self.spike_patience}) must be at most rollback_every ({self.rollback_every})"
+            )
         return self

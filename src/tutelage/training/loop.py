@@ -3,57 +3,48 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
-import math
-import signal
-import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.lora import lora_layers
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import ConfigError, Interrupted, TrainingError
 from tutelage.store.events import EventLog, plain
-from tutelage.store.hashing import sha256_json, sha256_text
-from tutelage.training.checkpoint import CheckpointWriter, load_latest, trained_state
+from tutelage.store.hashing import sha256_text
+from tutelage.training.averaging import WeightAverage
+from tutelage.training.checkpoint import CheckpointWriter, load_latest, load_step, trained_state
 from tutelage.training.config import TrainingConfig
-from tutelage.training.figures import evaluate_objective, figures_of, totals
-from tutelage.training.objective import Loss, Objective
+from tutelage.training.figures import evaluate_objective, figures_of
+from tutelage.training.fingerprint import fingerprint
+from tutelage.training.gradient import step_gradient
+from tutelage.training.objective import Objective
 from tutelage.training.optimizers import freeze, make_optimizers
-from tutelage.training.parallel import (
-    Layout,
-    arrange,
-    collect,
-    gradient_norm,
-    spread,
-    sum_expert_loads,
-    sum_tensor_parallel,
-)
-from tutelage.training.position import DataState, parts_of_step
+from tutelage.training.parallel import Layout, arrange, collect, spread, sum_expert_loads
+from tutelage.training.position import DataState, row_numbers
 from tutelage.training.schedules import learning_rate
-from tutelage.training.spread import local
+from tutelage.training.signals import stop_requested
+from tutelage.training.watch import Watch
 from tutelage.training.world import World, current_world, losses_named
-
-MAX_SKIPPED_IN_A_ROW = 5
-# How a run is watched, and by how many it is done, does not change what it computes (but for the order of sums).
-_NOT_IN_FINGERPRINT = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel"}
 
 
 @dataclass
 class TrainResult:
-    """What a run leaves beside its weights. `curve` holds no times, so equal runs have equal curves."""
+    """What a run leaves beside its weights. `curve` holds no times, so equal runs have equal curves.
+
+    skipped: steps (0-based) that were not taken. rollbacks: from which step to which, and why.
+    """
 
     steps: int
     tokens: int
     curve: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, float] = field(default_factory=dict)
     skipped: list[int] = field(default_factory=list)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
     timing: dict[str, float] = field(default_factory=dict)
 
 
@@ -75,8 +66,9 @@ def train(
     The gradient is divided by the weight of the whole step, over its parts (`accumulation`) and all processes, so
     that they add up exactly. Every process of a run calls this with the same arguments and ends with the same model.
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
-    Raises TrainingError for a non-finite loss that stays or a first loss far off, Interrupted after SIGINT/SIGTERM
-    (a checkpoint is written first), ConfigError if `work` holds another run's checkpoints.
+    Raises TrainingError for a non-finite loss that stays, spikes that come back after roll backs, or a first loss far
+    off; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work` holds another run's
+    checkpoints.
     """
     world = current_world()
     set_threads(config.threads, world.local_size)
@@ -86,67 +78,92 @@ def train(
     layout = arrange(config.parallel, world, device)
     _check_shares(config, layout)
     freeze(model, config.freeze_blocks)
-    fingerprint = _fingerprint(objective, config, model, seed)
+    identity = fingerprint(objective, config, model, seed)
     trained = spread(model, layout, device, dtype)
     trained.train()
     optimizers = make_optimizers(trained, config)
-    rows = objective.rows["train"]
-    steps = total_steps(config, len(rows))
+    average = WeightAverage(trained, config)
+    watch = Watch(config.spike_sigma, config.spike_patience)
     state = DataState(seed)
+    steps = total_steps(config, len(objective.rows["train"]))
     result = TrainResult(steps=steps, tokens=0)
     checkpoints = work / "checkpoints"
-    step = _resume(checkpoints, trained, optimizers, state, result, fingerprint, log, world)
-    begin = last_save = last_log = time.monotonic()
-    tokens_before = result.tokens
-    part_rows = max(1, config.batch_rows // config.accumulation)
+
+    def record() -> dict[str, Any]:
+        return {"sample": state.sample, "tokens": result.tokens, "curve": result.curve, "skipped": result.skipped,
+                "rollbacks": result.rollbacks, "watch": watch.state(), "averaged": average.count,
+                "fingerprint": identity}  # fmt: skip
+
+    def restore(saved: dict[str, Any]) -> int:
+        state.sample, result.tokens, average.count = saved["sample"], saved["tokens"], saved["averaged"]
+        result.curve, result.skipped, result.rollbacks = saved["curve"], saved["skipped"], saved["rollbacks"]
+        watch.load(saved["watch"])
+        return int(saved["step"])
+
+    step = 0
+    if checkpoints.exists():
+        fresh = {name: value.clone() for name, value in trained_state(trained).items()}
+        saved = load_latest(checkpoints, trained, optimizers, identity, log, world, average.tensors())
+        if saved is None:
+            trained.load_state_dict(fresh, strict=False)
+        else:
+            step = restore(saved)
+            log.note(f"going on from step {step} of {steps}")
 
     def validate(limit: int) -> dict[str, float]:
+        rows = max(1, config.batch_rows // config.accumulation)
         with autocast:
-            figures = evaluate_objective(trained, objective, "validation", part_rows, limit, world, layout)
+            figures = evaluate_objective(trained, objective, "validation", rows, limit, world, layout)
         if figures:
             result.curve.append(plain({"step": step, "validation": figures}))
             log.emit("validation", step=step, total=steps, **figures)
         return figures
 
-    with losses_named(world), _stop_requested() as stop, _writing(checkpoints, config, world, layout) as writer:
+    def checkpoint() -> float:
+        lasting = bool(config.spike_sigma) and step % config.rollback_every == 0
+        writer.save(step, trained, optimizers, record(), average.tensors(), lasting)
+        return time.monotonic()
 
-        def checkpoint() -> None:
-            nonlocal last_save
-            saved = {"sample": state.sample, "tokens": result.tokens, "curve": result.curve,
-                     "skipped": result.skipped, "fingerprint": fingerprint}  # fmt: skip
-            writer.save(step, trained, optimizers, saved)
-            last_save = time.monotonic()
+    begin = last_save = last_log = time.monotonic()
+    tokens_before = result.tokens
+    with (
+        losses_named(world),
+        stop_requested() as stop,
+        _writing(checkpoints, config, world, layout) as writer,
+    ):
+
+        def wishes() -> dict[str, float]:
+            due = time.monotonic() - last_save >= config.checkpoint_seconds
+            return {"stop": bool(stop), "save": due}
 
         while step < steps:
             if _validation_due(config, step, result):
                 validate(config.validation_rows)
+            if config.spike_sigma and step % config.rollback_every == 0:
+                last_save = checkpoint()
             rate = learning_rate(config, step, steps)
             # Dropout draws from the step's own numbers: a resumed run draws the same.
             draw = f"{seed}:{step}:{layout.row}" if layout.row else f"{seed}:{step}"
             torch.manual_seed(int(sha256_text(draw)[:15], 16))
-            losses, tokens = [], 0
-            for part in parts_of_step(rows, state, config.batch_rows, config.accumulation, layout.row, layout.rows):
-                part = part.to(device)
-                with autocast:
-                    loss = objective.loss(trained, part)
-                _with_auxiliary(trained, loss).backward()  # type: ignore[no-untyped-call]
-                losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
-                tokens += int((part.documents > 0).sum())
-            state.sample += config.batch_rows
-            due = time.monotonic() - last_save >= config.checkpoint_seconds
-            total = totals(losses, world, layout, tokens=tokens, stop=stop.is_set(), save=due)
+            total, norm = step_gradient(trained, objective, config, state, autocast, world, layout, wishes)
             figures = figures_of(total)
-            norm = _finish_gradient(trained, total["weight"], config.grad_clip, layout)
             if step == 0 and first_loss is not None:
                 _check_first_loss(figures["loss"], first_loss)
-            if math.isfinite(figures["loss"]) and math.isfinite(norm):
-                _update(optimizers, rate)
+            decision = watch.judge(figures["loss"], norm)
+            if decision == "go":
+                for optimizer in optimizers:
+                    for group in optimizer.param_groups:
+                        group["lr"] = rate * group.get("rate_factor", 1.0)
+                    optimizer.step()
                 sum_expert_loads(trained, layout)
                 trained.end_of_step()
+                average.update(step, steps)
             else:
-                _skip(step, result, state, config, log)
+                result.skipped.append(step)
+                log.warn(f"step {step + 1}: {watch.why}; the update is skipped. {_rows_of(objective, state, config)}")
             for optimizer in optimizers:
                 optimizer.zero_grad(set_to_none=True)
+            state.sample += config.batch_rows
             step += 1
             result.tokens += round(total["tokens"])
             now = time.monotonic()
@@ -157,18 +174,35 @@ def train(
                 last_log = now
                 log.emit("step", step=step, total=steps, **figures, lr=rate, grad_norm=norm, tokens=result.tokens,
                          tokens_per_second=round((result.tokens - tokens_before) / (now - begin)))  # fmt: skip
+            if decision == "roll back":
+                # Back to weights from before the trouble, but on in the data: what lies between is never seen again.
+                target = (step - config.spike_patience) // config.rollback_every * config.rollback_every
+                sample, rollbacks = state.sample, [*result.rollbacks, {"from": step, "to": target, "why": watch.why}]
+                if len(rollbacks) > config.max_rollbacks:
+                    raise TrainingError(
+                        f"{watch.why} at step {step}, after {config.max_rollbacks} roll backs",
+                        hint="lower learning_rate, raise warmup_steps, or look at the rows named above",
+                    )
+                writer.drop_after(target)
+                saved = load_step(checkpoints, target, trained, optimizers, identity, average.tensors())
+                first = restore(saved)
+                log.warn(f"step {step}: {watch.why}; back to step {first}, rows of samples {state.sample} to {sample} "
+                         "are skipped")  # fmt: skip
+                step, state.sample, result.rollbacks = first, sample, rollbacks
             if total["stop"]:
                 checkpoint()
                 writer.wait()
                 raise Interrupted(
                     f"stopped at step {step} of {steps}; the checkpoint is kept",
                     hint="run the same command again to go on",
+                    signal=stop.number,
                 )
-            if step < steps and total["save"]:
-                checkpoint()
+            if step < steps and total["save"] and decision != "roll back":
+                last_save = checkpoint()
         if state.sample > 0 and steps > 0:
             checkpoint()
-    result.final = validate(0)
+        average.apply()
+        result.final = validate(0)
     elapsed = time.monotonic() - begin
     result.timing = {
         "seconds": round(elapsed, 2),
@@ -187,49 +221,11 @@ def _check_shares(config: TrainingConfig, layout: Layout) -> None:
         )
 
 
-def _with_auxiliary(model: DecoderLM, loss: Loss) -> torch.Tensor:
-    """The sum to differentiate: the objective's, and what the model's parts ask for with the same weight."""
-    auxiliary = model.auxiliary_loss()
-    return loss.sum if auxiliary is None else loss.sum + auxiliary * loss.weight
-
-
 def _validation_due(config: TrainingConfig, step: int, result: TrainResult) -> bool:
     """Asked at the start of a step, so that a run resumed right there validates exactly once."""
     if not config.validate_every or not step or step % config.validate_every:
         return False
     return not any(point["step"] == step and "validation" in point for point in result.curve[-2:])
-
-
-def _finish_gradient(model: DecoderLM, weight: float, clip: float, layout: Layout) -> float:
-    """Divide the summed gradients by the step's weight and clip; returns the norm before clipping."""
-    if weight <= 0:
-        raise TrainingError("a whole step has no targets", hint="check the loss mask of the data")
-    sum_tensor_parallel(model, layout)
-    parameters = [parameter for parameter in model.parameters() if parameter.grad is not None]
-    grads = [local(parameter.grad) for parameter in parameters if parameter.grad is not None]
-    for grad in grads:
-        grad.div_(weight)
-    norm = gradient_norm(parameters)
-    torch._foreach_mul_(grads, min(1.0, clip / (norm + 1e-6)))
-    return norm
-
-
-def _update(optimizers: list[torch.optim.Optimizer], rate: float) -> None:
-    for optimizer in optimizers:
-        for group in optimizer.param_groups:
-            group["lr"] = rate * group.get("rate_factor", 1.0)
-        optimizer.step()
-
-
-def _skip(step: int, result: TrainResult, state: DataState, config: TrainingConfig, log: EventLog) -> None:
-    result.skipped.append(step)
-    first = state.sample - config.batch_rows
-    log.warn(f"step {step + 1}: loss or gradient is not finite; rows {first} to {state.sample - 1} are skipped")
-    if result.skipped[-MAX_SKIPPED_IN_A_ROW:] == list(range(step - MAX_SKIPPED_IN_A_ROW + 1, step + 1)):
-        raise TrainingError(
-            f"the loss was not finite in {MAX_SKIPPED_IN_A_ROW} steps in a row (last: step {step + 1})",
-            hint="lower learning_rate or check the data",
-        )
 
 
 def _check_first_loss(loss: float, expected: float) -> None:
@@ -240,45 +236,13 @@ def _check_first_loss(loss: float, expected: float) -> None:
         )
 
 
-def _fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int) -> str:
-    """Hash of all that a run computes from. Checkpoints lack the frozen weights, so their values count."""
-    settings = {key: value for key, value in config.plain().items() if key not in _NOT_IN_FINGERPRINT}
-    adapters = {path: asdict(layer.adapter) for path, layer in lora_layers(model).items()}
-    parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed]
-    return sha256_json([*parts, adapters, _frozen_digest(model)])
-
-
-def _frozen_digest(model: DecoderLM) -> str:
-    digest = hashlib.sha256()
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            digest.update(f"{name}{tuple(parameter.shape)}{parameter.dtype}".encode())
-            digest.update(parameter.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
-    return digest.hexdigest()
-
-
-def _resume(
-    checkpoints: Path,
-    model: DecoderLM,
-    optimizers: list[torch.optim.Optimizer],
-    state: DataState,
-    result: TrainResult,
-    fingerprint: str,
-    log: EventLog,
-    world: World,
-) -> int:
-    """Load the newest whole checkpoint, if any; returns the step to go on from."""
-    if not checkpoints.exists():
-        return 0
-    fresh = {name: value.clone() for name, value in trained_state(model).items()}
-    saved = load_latest(checkpoints, model, optimizers, fingerprint, log, world)
-    if saved is None:
-        model.load_state_dict(fresh, strict=False)
-        return 0
-    state.sample, result.tokens = saved["sample"], saved["tokens"]
-    result.curve, result.skipped = saved["curve"], saved["skipped"]
-    log.note(f"going on from step {saved['step']} of {result.steps}")
-    return int(saved["step"])
+def _rows_of(objective: Objective, state: DataState, config: TrainingConfig) -> str:
+    """Which rows the step was made of, and how their texts begin where the objective can tell."""
+    numbers = row_numbers(len(objective.rows["train"]), state, config.batch_rows)
+    listed = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
+    describe = getattr(objective, "describe", None)
+    texts = describe(numbers) if describe else ""
+    return f"Rows {listed}" + (f": {texts}" if texts else "")
 
 
 @contextlib.contextmanager
@@ -294,24 +258,3 @@ def _writing(
             writer.wait()
         raise
     writer.wait()
-
-
-@contextlib.contextmanager
-def _stop_requested() -> Iterator[threading.Event]:
-    """An event that SIGINT and SIGTERM set, so that a step ends whole; a second signal acts at once."""
-    stop = threading.Event()
-    if threading.current_thread() is not threading.main_thread():
-        yield stop
-        return
-
-    def handle(number: int, frame: Any) -> None:
-        if stop.is_set():
-            raise KeyboardInterrupt
-        stop.set()
-
-    old = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield stop
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)

@@ -1,0 +1,75 @@
+"""Watching a run: which steps are taken, which are skipped, and when it must go back."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from tutelage.store.errors import TrainingError
+
+WINDOW = 128  # steps that say what is usual
+ENOUGH = 32  # fewer say nothing yet
+FLOOR = 0.002  # of the median: the least deviation that is taken as usual, so that a flat curve has room
+NOT_FINITE_IN_A_ROW = 5
+
+Decision = Literal["go", "skip", "roll back"]
+
+
+@dataclass
+class Watch:
+    """Judges each step by the last ones; plain numbers, kept in the checkpoint, so that a resumed run judges alike.
+
+    A loss or gradient norm is a spike above median + sigma * 1.4826 * MAD of the last 128 (sigma 0: never): the
+    update is skipped. After `patience` such steps in a row the weights themselves must be spoilt.
+    """
+
+    sigma: float
+    patience: int
+    losses: list[float] = field(default_factory=list)
+    norms: list[float] = field(default_factory=list)
+    above: int = 0  # spikes in a row
+    not_finite: int = 0  # steps in a row
+    why: str = ""
+
+    def judge(self, loss: float, norm: float) -> Decision:
+        """Decide on a step before its update; `why` says what was wrong. Raises TrainingError if nothing helps."""
+        self.why = ""
+        if not (math.isfinite(loss) and math.isfinite(norm)):
+            self.why = "loss or gradient is not finite"
+            self.not_finite += 1
+            if self.not_finite >= NOT_FINITE_IN_A_ROW:
+                raise TrainingError(
+                    f"the loss was not finite in {self.not_finite} steps in a row",
+                    hint="lower learning_rate or check the data",
+                )
+            return "skip"
+        self.not_finite = 0
+        lines = line(self.losses, self.sigma), line(self.norms, self.sigma)
+        self.losses, self.norms = [*self.losses, loss][-WINDOW:], [*self.norms, norm][-WINDOW:]
+        if loss > lines[0]:
+            self.why = f"loss {loss:.3f} is above {lines[0]:.3f}, {self.sigma:g} robust deviations over the last steps"
+        elif norm > lines[1]:
+            self.why = f"gradient norm {norm:.3g} is above {lines[1]:.3g}, {self.sigma:g} robust deviations"
+        self.above = self.above + 1 if self.why else 0
+        if self.above >= self.patience:
+            self.why += f", and {self.above} steps in a row were"
+            return "roll back"
+        return "skip" if self.why else "go"
+
+    def state(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def load(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+
+def line(values: list[float], sigma: float) -> float:
+    """What a usual value does not exceed: median + sigma * 1.4826 * MAD; infinite before there are enough."""
+    if not sigma or len(values) < ENOUGH:
+        return math.inf
+    middle = statistics.median(values)
+    deviation = 1.4826 * statistics.median(abs(value - middle) for value in values)
+    return middle + sigma * max(deviation, FLOOR * abs(middle))
