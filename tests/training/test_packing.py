@@ -58,8 +58,8 @@ def test_the_order_is_fixed_forever() -> None:
 
 
 def test_any_part_of_the_order_can_be_computed_alone() -> None:
-    whole = row_numbers(37, DataState(7), 100)
-    assert row_numbers(37, DataState(7, 60), 40).tolist() == whole[60:].tolist()
+    whole = row_numbers(((37, 1.0),), DataState(7), 100)
+    assert row_numbers(((37, 1.0),), DataState(7, 60), 40).tolist() == whole[60:].tolist()
     assert sorted(whole[:37]) == sorted(whole[37:74]) == list(range(37))
     assert whole[:37].tolist() != whole[37:74].tolist()
 
@@ -71,7 +71,7 @@ def test_batches_resume_in_the_middle_of_an_epoch() -> None:
         made = parts_of_step(rows, DataState(1, sample), 4, parts, row, of)
         return [token for part in made for token in part.tokens[:, 0].tolist()]
 
-    numbers = row_numbers(11, DataState(1), 24)
+    numbers = row_numbers(((11, 1.0),), DataState(1), 24)
     whole = [token for sample in range(0, 24, 4) for token in step(sample)]
     assert whole == [int(rows.tokens[number, 0]) for number in numbers]
     assert step(8, parts=2) == step(8)

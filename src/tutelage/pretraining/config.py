@@ -8,10 +8,20 @@ from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
 
 
+class MixtureSource(Config):
+    """Another corpus to draw from: the directory of a corpus artifact, and how much against the others."""
+
+    corpus: str
+    weight: float = Field(gt=0)
+
+
 class PretrainConfig(Config):
     """Next-token training on packed documents."""
 
     context_length: int = Field(256, ge=8)
+    shard_tokens: int = Field(1 << 26, ge=1)  # tokens of one file of encoded documents
+    weight: float = Field(1.0, gt=0)  # of the recipe's corpus, beside those of the mixture
+    mixture: tuple[MixtureSource, ...] = ()
     training: TrainingConfig = TrainingConfig(
         steps=1700,
         batch_rows=6,

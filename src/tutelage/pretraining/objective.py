@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.batch import Batch
 from tutelage.training.objective import Loss, summed_nll
-from tutelage.training.packing import Example, PackedRows, Segment, pack
+from tutelage.training.packing import Example, PackedRows, Rows, Segment, pack
 
 
 def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> list[Example]:
@@ -39,7 +39,7 @@ class NextToken:
 
     def __init__(
         self,
-        rows: dict[str, PackedRows],
+        rows: Mapping[str, Rows],
         token_bytes: Tensor,
         eos_id: int,
         decode: Callable[[list[int]], str] | None = None,

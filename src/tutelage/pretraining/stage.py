@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,20 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import save_model
 from tutelage.pretraining.config import PretrainConfig
-from tutelage.pretraining.objective import NextToken, pack_documents
+from tutelage.pretraining.objective import NextToken
+from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
 from tutelage.store.device import seed_everything
-from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
+from tutelage.store.hashing import sha256_file, sha256_json
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.loop import TrainResult, train
+from tutelage.training.packing import Rows
+from tutelage.training.position import epochs
+from tutelage.training.world import current_world
+
+MANY_EPOCHS = 4
 
 
 def pretrain(
@@ -42,14 +50,11 @@ def pretrain(
     tok = Tokenizer.load(tokenizer)
     shape = complete_model_config(model, tok, config.context_length)
     begin = time.monotonic()
-    rows = {}
-    for split, name in (("train", "train"), ("validation", "heldout")):
-        texts = read_texts(corpus / f"{name}.parquet")
-        documents = []
-        for at in range(0, len(texts), 2000):
-            documents += tok.encode_batch(texts[at : at + 2000])
-            log.progress(f"encoding {name} documents", min(at + 2000, len(texts)), len(texts), "documents")
-        rows[split] = pack_documents(documents, tok.eos_id, config.context_length)
+    own = encoded(corpus, "train", tok, config, work, log)
+    rows: dict[str, Rows] = {"train": own, "validation": encoded(corpus, "validation", tok, config, work, log)}
+    if config.mixture:
+        others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
+        rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
     encoding = round(time.monotonic() - begin, 2)
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
     seed_everything(seed)
@@ -67,6 +72,7 @@ def pretrain(
         "train_tokens": rows["train"].num_tokens,
         "tokens_seen": result.tokens,
         "epochs": round(result.tokens / rows["train"].num_tokens, 3),
+        **mixture_metrics(config, rows["train"], result, log),
         "padding": padding_share(rows["train"]),
         "heldout_loss": result.final["loss"],
         "heldout_bits_per_byte": result.final["bits_per_byte"],
@@ -74,6 +80,50 @@ def pretrain(
         "skipped_steps": len(result.skipped),
         "timing": {**result.timing, "encoding_seconds": encoding},
     }
+
+
+def encoded(
+    corpus: Path, split: str, tok: Tokenizer, config: PretrainConfig, work: Path, log: EventLog
+) -> ShardRows:  # fmt: skip
+    """Rows of one split of a corpus, from token shards in `work`: made now, or there from before and whole.
+
+    Of several processes the first makes them.
+    """
+    name = {"train": "train", "validation": "heldout"}[split]
+    source = corpus / f"{name}.parquet"
+    count = count_texts(source)
+    identity = sha256_json([sha256_file(source), tok.definition, config.shard_tokens])
+    path = work / f"shards-{identity[:12]}"
+    world = current_world()
+
+    def documents() -> Iterator[list[int]]:
+        done = 0
+        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
+            yield from tok.encode_batch(batch.column("text").to_pylist())
+            done += batch.num_rows
+            log.progress(f"encoding {name} documents", done, count, "documents")
+
+    if world.first:
+        try:
+            open_shards(path)
+        except DamagedError:
+            write_shards(documents(), path, tok.vocab_size, identity, config.shard_tokens)
+    world.order()  # the others wait here, however long it takes
+    return ShardRows(open_shards(path, verify=False), tok.eos_id, config.context_length)
+
+
+def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log: EventLog) -> dict[str, Any]:
+    """How often each source of a mixture was gone through; a warning beyond four times."""
+    if not config.mixture:
+        return {}
+    names = ["corpus", *(one.corpus for one in config.mixture)]
+    samples = (result.steps + sum(back["from"] - back["to"] for back in result.rollbacks)) * config.training.batch_rows
+    passes = dict(zip(names, (round(times, 3) for times in epochs(rows.sources, samples)), strict=True))
+    for name, times in passes.items():
+        if times > MANY_EPOCHS:
+            log.warn(f"{name} was gone through {times:.1f} times; beyond {MANY_EPOCHS} repeated text teaches little "
+                     "(Muennighoff et al. 2023)")  # fmt: skip
+    return {"source_epochs": passes}
 
 
 def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: int) -> ModelConfig:
@@ -99,13 +149,20 @@ def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: in
     )
 
 
-def read_texts(path: Path) -> list[str]:
-    """The `text` column of a corpus file. Raises InputError if it is missing or empty."""
+def count_texts(path: Path) -> int:
+    """How many documents a corpus file has. Raises InputError if it is missing or empty."""
     if not path.is_file():
         raise InputError(f"{path} is missing: not a corpus directory")
-    texts: list[str] = pq.read_table(path, columns=["text"])["text"].to_pylist()
-    if not texts:
+    count = int(pq.ParquetFile(path).metadata.num_rows)
+    if not count:
         raise InputError(f"{path} has no documents", hint="lower corpus.heldout or give more text")
+    return count
+
+
+def read_texts(path: Path) -> list[str]:
+    """The `text` column of a corpus file. Raises InputError if it is missing or empty."""
+    count_texts(path)
+    texts: list[str] = pq.read_table(path, columns=["text"])["text"].to_pylist()
     return texts
 
 

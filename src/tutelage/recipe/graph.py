@@ -47,6 +47,7 @@ class Stage:
     uses: tuple[str, ...] = ()  # inputs it takes if they are there
     why_not: Callable[[Recipe, Path], str | None] | None = None  # given the corpus directory
     data: Callable[[Recipe], str | None] = lambda recipe: None  # the user's own file it reads, if any
+    corpora: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()  # directories of other corpora it reads
     trains: bool = False  # in a run of several processes, all of them run it; the others only the first
 
     def wanted(self, recipe: Recipe) -> bool:
@@ -183,7 +184,8 @@ STAGES: tuple[Stage, ...] = (
     Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.adopt or recipe.tokenizer,), _tokenizer, data=_adopted),
     Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
     Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.adopt,) if recipe.adopt else
-          (recipe.pretrain, recipe.model), _pretrain, data=_adopted, trains=True),
+          (recipe.pretrain, recipe.model), _pretrain, data=_adopted, trains=True,
+          corpora=lambda recipe: tuple(one.corpus for one in recipe.pretrain.mixture)),
     Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
           why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None),
           trains=True),

@@ -36,6 +36,11 @@ def inputs_of(stage: Stage, recipe: Recipe, known: dict[str, str]) -> dict[str, 
     inputs = {name: known[name] for name in stage.needs + stage.uses if name in known}
     if data := stage.data(recipe):
         inputs["data"] = _content(Path(data).expanduser())
+    for number, corpus in enumerate(stage.corpora(recipe)):
+        path = Path(corpus).expanduser() / "train.parquet"
+        if not path.is_file():
+            raise ConfigError(f"pretrain.mixture: {corpus} is not a corpus directory", hint="it has no train.parquet")
+        inputs[f"mixture.{number}"] = sha256_file(path)
     return inputs
 
 

@@ -238,7 +238,7 @@ def _check_first_loss(loss: float, expected: float) -> None:
 
 def _rows_of(objective: Objective, state: DataState, config: TrainingConfig) -> str:
     """Which rows the step was made of, and how their texts begin where the objective can tell."""
-    numbers = row_numbers(len(objective.rows["train"]), state, config.batch_rows)
+    numbers = row_numbers(objective.rows["train"].sources, state, config.batch_rows)
     listed = ", ".join(str(number) for number in numbers[:8]) + (", ..." if len(numbers) > 8 else "")
     describe = getattr(objective, "describe", None)
     texts = describe(numbers) if describe else ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -11,7 +12,7 @@ from torch import Tensor
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.batch import Batch
 from tutelage.training.cross_entropy import linear_cross_entropy
-from tutelage.training.packing import PackedRows
+from tutelage.training.packing import Rows
 
 
 @dataclass
@@ -30,7 +31,9 @@ class Objective(Protocol):
     """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows no more."""
 
     name: str
-    rows: dict[str, PackedRows]
+
+    @property
+    def rows(self) -> Mapping[str, Rows]: ...
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss: ...
 

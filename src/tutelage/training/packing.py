@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import bisect
 import hashlib
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -36,6 +37,24 @@ class Example:
         return sum(len(segment.tokens) for segment in self.segments)
 
 
+class Rows(Protocol):
+    """Rows of one length to train on, however they are kept.
+
+    sources: number of rows and weight of each source that is drawn from (see `training.position`); rows are numbered
+    source after source.
+    """
+
+    def __len__(self) -> int: ...
+    @property
+    def length(self) -> int: ...
+    @property
+    def num_tokens(self) -> int: ...
+    @property
+    def sources(self) -> tuple[tuple[int, float], ...]: ...
+    def batch(self, index: NDArray[np.int64]) -> Batch: ...
+    def digest(self) -> str: ...
+
+
 @dataclass
 class PackedRows:
     """Rows ready for training, as numpy arrays [rows, length] (compact dtypes; `batch` widens them)."""
@@ -53,6 +72,10 @@ class PackedRows:
     @property
     def length(self) -> int:
         return self.tokens.shape[1]
+
+    @property
+    def sources(self) -> tuple[tuple[int, float], ...]:
+        return ((len(self), 1.0),)
 
     @property
     def num_tokens(self) -> int:
@@ -89,7 +112,7 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
     """
     if not examples:
         raise InputError("there is nothing to train on: no example was made from the data")
-    bins = _best_fit([example.length for example in examples], length)
+    bins = best_fit([example.length for example in examples], length)
     names = sorted({name for example in examples for segment in example.segments for name in segment.extras})
     shape = (len(bins), length)
     rows = PackedRows(
@@ -117,23 +140,30 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
     return rows
 
 
-def _best_fit(sizes: list[int], capacity: int) -> list[list[int]]:
-    """Bins of item numbers: each item, longest first, goes where the least room is left over."""
-    order = sorted(range(len(sizes)), key=lambda item: (-sizes[item], item))
+def best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
+    """Bins of item numbers: each item, longest first, goes where the least room is left over, the oldest bin first.
+
+    Rooms are whole numbers, so the open bins lie in one heap per room and a bit mask says which heaps are not empty:
+    a million documents take seconds. Raises InputError for an item that fits no bin.
+    """
     bins: list[list[int]] = []
-    open_rooms: list[tuple[int, int]] = []  # (room left, bin number), sorted
-    for item in order:
+    heaps: list[list[int]] = [[] for _ in range(capacity + 1)]
+    open_rooms = 0  # bit r: a bin with room r is open
+    for item in sorted(range(len(sizes)), key=lambda item: -sizes[item]):
         size = sizes[item]
         if size > capacity:
             raise InputError(f"an example of {size} tokens does not fit a row of {capacity}")
-        at = bisect.bisect_left(open_rooms, (size, -1))
-        if at == len(open_rooms):
+        fitting = open_rooms >> size
+        if not fitting:
+            number, room = len(bins), capacity - size
             bins.append([item])
-            room, number = capacity - size, len(bins) - 1
         else:
-            room, number = open_rooms.pop(at)
+            found = size + (fitting & -fitting).bit_length() - 1
+            number, room = heapq.heappop(heaps[found]), found - size
+            if not heaps[found]:
+                open_rooms ^= 1 << found
             bins[number].append(item)
-            room -= size
         if room > 0:
-            bisect.insort(open_rooms, (room, number))
+            heapq.heappush(heaps[room], number)
+            open_rooms |= 1 << room
     return bins

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,8 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.training.batch import Batch
-from tutelage.training.packing import PackedRows
+from tutelage.training.packing import Rows
 
+Sources = tuple[tuple[int, float], ...]
+BLOCK = 1024  # draws of a mixture after which its pattern begins again
 _ROUNDS = 4
 
 
@@ -54,27 +57,79 @@ def _mix(value: NDArray[np.uint64]) -> NDArray[np.uint64]:
     return value ^ (value >> np.uint64(31))
 
 
-def row_numbers(rows: int, state: DataState, count: int) -> NDArray[np.int64]:
-    """The next `count` row numbers from `state`, across epochs; each epoch has its own order."""
+def row_numbers(sources: Sources, state: DataState, count: int) -> NDArray[np.int64]:
+    """The next `count` row numbers from `state`, across epochs; each epoch of each source has its own order.
+
+    sources: number of rows and weight of each; rows are numbered source after source.
+    """
     samples = np.arange(state.sample, state.sample + count, dtype=np.int64)
+    source, taken = drawn(tuple(weight for _, weight in sources), samples)
     numbers = np.empty(count, np.int64)
-    for epoch in np.unique(samples // rows):
-        inside = samples // rows == epoch
-        numbers[inside] = permuted(samples[inside] % rows, rows, f"{state.seed}:{epoch}")
+    first = 0
+    for which, (rows, _) in enumerate(sources):
+        name = f"{state.seed}:{which}" if which else str(state.seed)
+        for epoch in np.unique(taken[source == which] // rows):
+            inside = (source == which) & (taken // rows == epoch)
+            numbers[inside] = first + permuted(taken[inside] % rows, rows, f"{name}:{epoch}")
+        first += rows
     return numbers
 
 
+def drawn(weights: tuple[float, ...], samples: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Which source each global sample comes from, and how many were drawn from that source before it.
+
+    A function of the sample's number alone, so nothing needs to be remembered. The sources follow one fixed pattern of
+    `BLOCK` draws in which each is always as close to its share as can be; a weight counts in steps of 1 / BLOCK.
+    """
+    if len(weights) == 1:
+        return np.zeros_like(samples), samples
+    pattern, before, counts = _pattern(weights)
+    block, place = samples // BLOCK, samples % BLOCK
+    source = pattern[place]
+    return source, block * counts[source] + before[place]
+
+
+@functools.cache
+def _pattern(weights: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """One block: the source of each draw, how often it came before in the block, and how often each comes in all."""
+    exact = np.array(weights) / sum(weights) * BLOCK
+    counts = np.maximum(np.floor(exact), 1).astype(np.int64)
+    while counts.sum() < BLOCK:  # what is left over goes to those that miss most
+        counts[np.argmax(exact - counts)] += 1
+    while counts.sum() > BLOCK:  # and is taken where there is most too much
+        counts[np.argmax(np.where(counts > 1, counts - exact, -np.inf))] -= 1
+    seen = np.zeros(len(weights), np.int64)
+    pattern, before = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    for place in range(BLOCK):
+        owed = (place + 1) * counts / BLOCK - seen
+        owed[seen == counts] = -np.inf
+        pattern[place] = chosen = int(np.argmax(owed))
+        before[place] = seen[chosen]
+        seen[chosen] += 1
+    return pattern, before, counts
+
+
+def epochs(sources: Sources, samples: int) -> list[float]:
+    """How often each source has been gone through after so many samples."""
+    which, taken = drawn(tuple(weight for _, weight in sources), np.arange(max(0, samples - BLOCK), samples))
+    passes = []
+    for source, (rows, _) in enumerate(sources):
+        last = taken[which == source]
+        passes.append(float(last[-1] + 1) / rows if len(last) else 0.0)
+    return passes
+
+
 def parts_of_step(
-    rows: PackedRows, state: DataState, batch_rows: int, parts: int, row: int = 0, of: int = 1
+    rows: Rows, state: DataState, batch_rows: int, parts: int, row: int = 0, of: int = 1
 ) -> Iterator[Batch]:
     """The next `batch_rows` rows from `state` in `parts` equal parts; of each part every `of`-th row from `row` on."""
-    numbers = row_numbers(len(rows), state, batch_rows)
+    numbers = row_numbers(rows.sources, state, batch_rows)
     size = -(-batch_rows // parts)
     for at in range(0, batch_rows, size):
         yield rows.batch(numbers[at : at + size][row::of])
 
 
-def ordered_batches(rows: PackedRows, batch_rows: int, limit: int = 0) -> Iterator[Batch]:
+def ordered_batches(rows: Rows, batch_rows: int, limit: int = 0) -> Iterator[Batch]:
     """One pass in order over the rows, or over `limit` of them spread evenly."""
     index = spread_evenly(len(rows), limit)
     for at in range(0, len(index), batch_rows):
