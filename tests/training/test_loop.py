@@ -109,7 +109,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(
     assert one.final["loss"] == pytest.approx(two.final["loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "lion"])
 @pytest.mark.parametrize("calls", [2, 5, 6, 11])
 def test_a_killed_run_goes_on_bit_for_bit(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str, calls: int

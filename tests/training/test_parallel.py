@@ -84,6 +84,7 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "sharded-in-parts": (2, {"accumulation": 2}),
     "tensor": (2, {"parallel": {"tensor": 2}}),
     "muon-sharded": (2, {"optimizer": "muon"}),
+    "lion-sharded": (2, {"optimizer": "lion", "learning_rate": 5e-4}),
     "hybrid": (4, {"parallel": {"shard": 2}}),
     "tensor-and-sharded": (4, {"parallel": {"tensor": 2}}),
     "muon-tensor-and-sharded": (4, {"optimizer": "muon", "parallel": {"tensor": 2}}),
@@ -105,7 +106,8 @@ KINDS: dict[str, dict[str, Any]] = {
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """One process, by optimizer."""
-    runs = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
+    runs: list[dict[str, Any]] = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
+    runs.append({"name": "lion", "training": {"optimizer": "lion", "learning_rate": 5e-4}})
     runs += [{"name": name, **run} for name, run in KINDS.items()]
     return trained(tmp_path_factory.mktemp("alone"), 1, runs)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets, print_json
+from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, print_json
 
 if TYPE_CHECKING:
     from tutelage.recipe.config import Recipe
@@ -32,6 +32,7 @@ def quickstart(
     ] = None,
     sets: Sets = None,
     nproc: Processes = None,
+    tensorboard: Board = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -45,13 +46,14 @@ def quickstart(
     from tutelage.recipe.config import load_recipe, setting
 
     given = [] if corpus is None else [setting("corpus.source", corpus)]
-    raise_model(load_recipe(None, given + (sets or [])), out, as_json, processes=nproc)
+    raise_model(load_recipe(None, given + (sets or [])), out, as_json, processes=nproc, board=tensorboard)
 
 
 def run(
     recipe: Annotated[Path, typer.Argument(help="Recipe file (YAML), e.g. recipes/quickstart.yaml.")],
     sets: Sets = None,
     nproc: Processes = None,
+    tensorboard: Board = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -61,7 +63,7 @@ def run(
     """
     from tutelage.recipe.config import load_recipe
 
-    raise_model(load_recipe(recipe, sets or []), out, as_json, processes=nproc)
+    raise_model(load_recipe(recipe, sets or []), out, as_json, processes=nproc, board=tensorboard)
 
 
 def plan(
@@ -128,7 +130,12 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Out
 
 
 def raise_model(
-    recipe: Recipe, root: Path, as_json: bool, targets: tuple[str, ...] = (), processes: int | None = None
+    recipe: Recipe,
+    root: Path,
+    as_json: bool,
+    targets: tuple[str, ...] = (),
+    processes: int | None = None,
+    board: Path | None = None,
 ) -> None:
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
@@ -141,6 +148,7 @@ def raise_model(
     from tutelage.cli.progress import Progress
     from tutelage.recipe.run import follow_recipe, run_recipe
     from tutelage.report.write import write_report
+    from tutelage.store.tensorboard import TensorBoard
 
     if processes is not None and not is_started():
         raise typer.Exit(run_processes(processes))
@@ -152,6 +160,7 @@ def raise_model(
             leave_world()
             return
 
+    boards = (TensorBoard(board),) if board else ()
     console = Console(stderr=as_json)
     outlook = look_ahead(recipe, root, targets)
     advice = tuple(
@@ -161,7 +170,7 @@ def raise_model(
     )
     with Progress(console, [state.stage for state in outlook.planned], outlook.forecast) as progress:
         try:
-            finished = run_recipe(recipe, root, (progress,), targets, outlook.forecast, advice)
+            finished = run_recipe(recipe, root, (progress, *boards), targets, outlook.forecast, advice)
         except BaseException:
             if not targets and (root / recipe.name / "run.json").exists():
                 with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said

@@ -43,6 +43,12 @@ Processes = Annotated[
         "e.g. `--nproc 2`. On several machines use torchrun.",
     ),
 ]
+Board = Annotated[
+    Path | None,
+    typer.Option(
+        "--tensorboard", help="Also write the curves for TensorBoard into this folder, e.g. `--tensorboard board/`."
+    ),
+]
 Source = Annotated[
     str | None,
     typer.Option(

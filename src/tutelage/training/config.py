@@ -33,7 +33,7 @@ class TrainingConfig(Config):
     epochs: float = Field(1.0, gt=0)
     batch_rows: int = Field(16, ge=1)
     accumulation: int = Field(1, ge=1)
-    optimizer: Literal["adamw", "muon"] = "adamw"
+    optimizer: Literal["adamw", "muon", "lion"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     embedding_rate: float = Field(1.0, gt=0)
     schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"

@@ -11,6 +11,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import TrainingConfig
+from tutelage.training.lion import Lion
 from tutelage.training.muon import Muon
 
 
@@ -49,6 +50,8 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     groups = [group for group in groups if group["params"]]
     if groups:
         betas = (config.beta1, config.beta2)
+        if config.optimizer == "lion":
+            return [Lion(groups, lr=config.learning_rate, betas=betas)]
         optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True))
     return optimizers
 
