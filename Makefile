@@ -29,6 +29,9 @@ floors: .venv/.dev
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
+benchmarks: .venv/.dev
+	@for script in benchmarks/[!c]*.py; do echo "$(BIN)/python $$script --help"; done
+
 clean:
 	rm -rf .venv build dist
 

@@ -16,8 +16,8 @@ import time
 
 import torch
 import torch.nn.functional as F
-
 from common import finish
+
 from tutelage.store.device import peak_memory_mb, reset_peak_memory
 from tutelage.training.cross_entropy import linear_cross_entropy
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-
 from common import finish
+
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken, pack_documents
@@ -47,7 +47,9 @@ def data(out: Path) -> tuple[NextToken, int]:
     return NextToken(rows, torch.ones(tok.vocab_size, dtype=torch.int64), tok.eos_id), tok.vocab_size
 
 
-def curve(objective: NextToken, vocabulary: int, optimizer: str, rate: float, steps: int, seed: int) -> dict[int, float]:
+def curve(
+    objective: NextToken, vocabulary: int, optimizer: str, rate: float, steps: int, seed: int
+) -> dict[int, float]:
     """Validation loss by step."""
     model = DecoderLM(ModelConfig.parse({**SHAPE, "vocab_size": vocabulary}), seed=seed)
     config = TrainingConfig(
@@ -60,8 +62,6 @@ def curve(objective: NextToken, vocabulary: int, optimizer: str, rate: float, st
     losses = {point["step"]: point["validation"]["loss"] for point in result.curve if "validation" in point}
     print(f"  {optimizer:<6} rate {rate:<7g} seed {seed}: {losses[steps]:.4f} after {steps} steps", flush=True)
     return losses
-
-
 
 
 def main() -> None:
@@ -84,7 +84,9 @@ def main() -> None:
     reached: dict[str, Any] = {}
     for share in (1.0, 0.85, 0.75, 0.65, 0.55):
         short = max(2, round(steps * share))
-        losses = [curve(objective, vocabulary, "muon", best["muon"], short, seed)[short] for seed in range(1, seeds + 1)]
+        losses = [
+            curve(objective, vocabulary, "muon", best["muon"], short, seed)[short] for seed in range(1, seeds + 1)
+        ]
         reached[str(short)] = {"losses": losses, "mean": statistics.mean(losses)}
         if statistics.mean(losses) > target:
             break

@@ -19,9 +19,9 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from common import alternate, finish, gemm_rate, summary
 from torch import Tensor, nn
 
-from common import alternate, finish, gemm_rate, summary
 from tutelage.model.describe import forward_flops
 from tutelage.model.io import load_model
 from tutelage.pretraining.objective import NextToken, pack_documents

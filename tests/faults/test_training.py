@@ -149,6 +149,18 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     assert loaded(saved.root)[1] == 4
 
 
+def test_a_failed_run_does_not_wait_for_a_process_that_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    monkeypatch.setattr(World, "wait", lambda self: None)
+    model = nn.Linear(2, 2)
+    writer = CheckpointWriter(tmp_path, 2, World(0, 2), None)  # the second process never writes its part
+    writer.save(1, model, [], {"fingerprint": "a"})
+    begin = time.monotonic()
+    writer.give_up()
+    assert time.monotonic() - begin < 30 and not list(tmp_path.glob("*step*"))
+
+
 def test_what_a_kill_left_is_removed(saved: Saved) -> None:
     (saved.root / ".step-00000009.tmp").mkdir()
     (saved.root / ".step-00000009.tmp" / "rank-00000.safetensors").write_bytes(b"half")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import threading
@@ -25,6 +26,7 @@ from tutelage.training.world import World
 
 LASTING = "lasting"  # a file of that name marks such a checkpoint
 PATIENCE = 600.0  # s that the first process waits for the files of the others
+GRACE = 2.0  # s, once the run has failed
 
 
 class CheckpointWriter:
@@ -38,6 +40,7 @@ class CheckpointWriter:
         self.root, self.keep, self.world, self.mesh = root, keep, world, mesh
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
+        self._given_up = 0.0
         self.written = {_step_of(path) for path in _all(root)}  # what they hold does not change any more
         self.lasting = {_step_of(path) for path in _all(root) if (path / LASTING).exists()}
         if world.first:
@@ -70,6 +73,12 @@ class CheckpointWriter:
         self.world.wait()
         self._thread = threading.Thread(target=self._write, args=(temporary, step, pieces, shapes, record))
         self._thread.start()
+
+    def give_up(self) -> None:
+        """The run has failed: finish what can still be finished, but wait no longer for processes that may be gone."""
+        self._given_up = time.monotonic()
+        with contextlib.suppress(Exception):  # what failed first is what has to be said
+            self.wait()
 
     def wait(self) -> None:
         """Return when nothing is being written any more. Raises what went wrong in writing."""
@@ -107,7 +116,7 @@ class CheckpointWriter:
         wanted = [out / f"rank-{rank:05d}.json" for rank in range(self.world.size)]
         deadline = time.monotonic() + PATIENCE
         while not all(path.exists() for path in wanted):
-            if time.monotonic() > deadline:
+            if time.monotonic() > (deadline if not self._given_up else min(deadline, self._given_up + GRACE)):
                 raise TrainingError(
                     f"not every process wrote its part of {out.name}", hint="the work folder must be shared by all"
                 )

@@ -254,7 +254,6 @@ def _writing(
     try:
         yield writer
     except BaseException:
-        with contextlib.suppress(Exception):  # what ended the block is what has to be said
-            writer.wait()
+        writer.give_up()
         raise
     writer.wait()
