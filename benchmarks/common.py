@@ -9,6 +9,7 @@ import statistics
 import time
 from collections.abc import Callable
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -50,7 +51,8 @@ def finish(name: str, result: dict[str, Any]) -> None:
             packages[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             continue
-    model = next((line.split(":", 1)[1].strip() for line in open("/proc/cpuinfo") if line.startswith("model name")), "")
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "")
     machine = {"processor": model, "cpus": os.cpu_count(), "threads": torch.get_num_threads(),
                "bfloat16_units": torch.cpu._is_avx512_bf16_supported(), "load": os.getloadavg(),
                "system": platform.platform()}  # fmt: skip

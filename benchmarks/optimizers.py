@@ -92,7 +92,8 @@ def main() -> None:
             break
         ratios.append(steps / short)
     finish("optimizers", {
-        "best_rates": best, "target": target, "adamw_steps": steps, "adamw_finals": [losses[steps] for losses in finals],
+        "best_rates": best, "target": target, "adamw_steps": steps,
+        "adamw_finals": [losses[steps] for losses in finals],
         "muon": reached, "fewer_steps": max(ratios, default=0.0), "seeds": seeds,
     })  # fmt: skip
 

@@ -17,6 +17,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from common import alternate, finish, gemm_rate, summary
@@ -151,7 +152,7 @@ def check(hf: Any, source: Path, data: Data) -> float:
     with torch.no_grad():
         theirs = float(F.cross_entropy(hf.eval()(tokens).logits.flatten(0, 1), targets.flatten()))
         plain = float(plain_from(hf)(tokens, targets))
-        loss = data.objective().loss(load_model(source), data.rows.batch(__import__("numpy").arange(ROWS)))
+        loss = data.objective().loss(load_model(source), data.rows.batch(np.arange(ROWS)))
     own = float(loss.sum / loss.weight)
     return max(abs(theirs - plain), abs(theirs - own))
 
