@@ -35,7 +35,7 @@ class Done:
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """Runs the command in an empty directory, with stages that write a word each instead of their work."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tutelage.guidance.forecast.measure_gemm", lambda *_: 50e9)
+    monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_: 50e9)
 
     def fake(name: str) -> Callable[[Job], dict[str, Any]]:
         def run(job: Job) -> dict[str, Any]:

@@ -7,6 +7,8 @@ import sys
 
 import pytest
 
+from tutelage.store.device import measure_gemm
+
 FIRST_CALLS = """
 import os, random, time
 import torch
@@ -36,3 +38,7 @@ def test_first_call_of_vector_mathematics_is_exact_with_two_threads() -> None:
     code = FIRST_CALLS.replace("IMPORT", "import tutelage.model.decoder")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
     assert done.stdout.strip() == "0", done.stdout + done.stderr
+
+
+def test_gemm_rate_is_a_rate() -> None:
+    assert 1e7 < measure_gemm(seconds=0.02, size=128) < 1e16

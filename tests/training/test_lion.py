@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
 
 from tutelage.training.lion import Lion
@@ -29,7 +31,7 @@ def test_it_goes_on_exactly_from_its_state() -> None:
     second = Lion([weights[1]], lr=0.01)
     for number in range(6):
         if number == 3:
-            second.load_state_dict(first.state_dict())
+            second.load_state_dict(copy.deepcopy(first.state_dict()))
             weights[1].data.copy_(weights[0].data)
         for weight, optimizer in zip(weights, (first, second), strict=True):
             if optimizer is first or number >= 3:

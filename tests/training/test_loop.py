@@ -12,45 +12,19 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from small_run import config, objective, weights
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.pretraining.objective import NextToken, pack_documents
+from tutelage.pretraining.objective import NextToken
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog
 from tutelage.training.batch import Batch
 from tutelage.training.checkpoint import verify
-from tutelage.training.config import TrainingConfig
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
 from tutelage.training.objective import Loss
 from tutelage.training.schedules import learning_rate
-
-
-def objective(seed: int = 0) -> NextToken:
-    generator = torch.Generator().manual_seed(seed)
-    documents = [
-        [(start + 3 * at) % 60 + 4 for at in range(length)]
-        for start, length in zip(
-            torch.randint(0, 60, (60,), generator=generator).tolist(),
-            torch.randint(3, 30, (60,), generator=generator).tolist(),
-            strict=True,
-        )
-    ]
-    rows = {"train": pack_documents(documents[:50], 0, 32), "validation": pack_documents(documents[50:], 0, 32)}
-    return NextToken(rows, torch.ones(64, dtype=torch.int64), 0)
-
-
-def config(**changes: object) -> TrainingConfig:
-    return TrainingConfig.parse(
-        {"steps": 12, "batch_rows": 4, "learning_rate": 5e-3, "warmup_steps": 2, "log_every": 1,
-         "checkpoint_seconds": 1000, "precision": "float32", "threads": 1, "validate_every": 4, **changes}
-    )  # fmt: skip
-
-
-def weights(model: DecoderLM) -> Tensor:
-    return torch.cat([parameter.detach().flatten() for parameter in model.parameters()])
 
 
 class StopAfter(NextToken):
@@ -71,11 +45,10 @@ def crash() -> None:
     raise RuntimeError("killed")
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+@pytest.mark.parametrize("optimizer", ["adamw", "muon", "soap", "schedule_free"])
 def test_it_learns(tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str) -> None:
-    result = train(
-        DecoderLM(tiny), objective(), config(steps=60, optimizer=optimizer), tmp_path, log, 1, first_loss=math.log(64)
-    )
+    settings = config(steps=60, optimizer=optimizer, schedule="constant")
+    result = train(DecoderLM(tiny), objective(), settings, tmp_path, log, 1, first_loss=math.log(64))
     losses = [point["loss"] for point in result.curve if "loss" in point]
     assert losses[0] == pytest.approx(math.log(64), rel=0.03)
     assert losses[-1] < 0.7 * losses[0]
@@ -109,12 +82,24 @@ def test_parts_of_a_batch_add_up_to_the_batch(
     assert one.final["loss"] == pytest.approx(two.final["loss"], abs=1e-5)
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "muon", "lion"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        *({"optimizer": name} for name in ("adamw", "muon", "lion", "soap")),
+        {"optimizer": "schedule_free", "schedule": "constant"},
+        {"use_best": True, "validate_every": 2, "learning_rate": 0.3},  # so high that the last weights are not the best
+        {"average": "ema"},
+        {"activation_checkpointing": True, "base_width": 16, "layers_every": 2},
+    ],
+    ids=lambda changes: "-".join(str(value) for value in changes.values()),
+)
 @pytest.mark.parametrize("calls", [2, 5, 6, 11])
 def test_a_killed_run_goes_on_bit_for_bit(
-    tiny: ModelConfig, tmp_path: Path, log: EventLog, optimizer: str, calls: int
+    tiny: ModelConfig, tmp_path: Path, log: EventLog, changes: dict[str, object], calls: int
 ) -> None:
-    settings = config(checkpoint_seconds=0, optimizer=optimizer)
+    if "base_width" in changes:
+        tiny = tiny.model_copy(update={"tie_word_embeddings": False})
+    settings = config(checkpoint_seconds=0, **changes)
     straight, broken = DecoderLM(tiny), DecoderLM(tiny)
     expected = train(straight, objective(), settings, tmp_path / "straight", log, 1)
     with pytest.raises(RuntimeError):
@@ -123,6 +108,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     result = train(again, objective(), settings, tmp_path / "broken", log, 1)
     assert torch.equal(weights(again), weights(straight))
     assert result.curve == expected.curve and result.tokens == expected.tokens
+    assert result.best == expected.best
 
 
 def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
@@ -163,7 +149,8 @@ def test_checkpoints_of_another_run_are_refused(tiny: ModelConfig, tmp_path: Pat
 
 
 def test_only_the_last_checkpoints_are_kept(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
-    train(DecoderLM(tiny), objective(), config(checkpoint_seconds=0, keep_checkpoints=2), tmp_path, log, 1)
+    settings = config(checkpoint_seconds=0, keep_checkpoints=2, validate_every=0)
+    train(DecoderLM(tiny), objective(), settings, tmp_path, log, 1)
     assert [path.name for path in sorted((tmp_path / "checkpoints").glob("step-*"))] == [
         "step-00000011", "step-00000012"]  # fmt: skip
     assert (tmp_path / "checkpoints" / "latest").read_text() == "step-00000012\n"
@@ -239,3 +226,59 @@ def test_state_is_plain_json(tiny: ModelConfig, tmp_path: Path, log: EventLog) -
     train(DecoderLM(tiny), objective(), config(), tmp_path, log, 1)
     state = json.loads((tmp_path / "checkpoints" / "step-00000012" / "state.json").read_text())
     assert state["sample"] == 48 and state["step"] == 12
+
+
+def test_the_best_checkpoint_is_kept_and_can_be_what_is_left(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    settings = config(steps=14, learning_rate=0.6, schedule="constant", validate_every=2, validation_rows=0)
+    last, best = DecoderLM(tiny), DecoderLM(tiny)
+    first = train(last, objective(), settings, tmp_path / "last", log, 1)
+    validations = {point["step"]: point["validation"]["loss"] for point in first.curve[:-1] if "validation" in point}
+    lowest = min(validations, key=validations.__getitem__)
+    assert first.best == {"step": lowest, "loss": validations[lowest]}
+    assert first.final["loss"] > validations[lowest]
+    assert (tmp_path / "last" / "checkpoints" / f"step-{lowest:08d}" / "best").exists()
+    result = train(best, objective(), settings.model_copy(update={"use_best": True}), tmp_path / "best", log, 1)
+    assert result.final["loss"] == pytest.approx(validations[lowest], abs=1e-6)
+
+
+def test_a_damaged_best_checkpoint_is_said_and_the_last_weights_kept(tiny: ModelConfig, tmp_path: Path) -> None:
+    events: list[dict[str, object]] = []
+    settings = config(steps=14, learning_rate=0.6, schedule="constant", validate_every=2, use_best=True)
+    first = train(DecoderLM(tiny), objective(), settings, tmp_path, EventLog(), 1)
+    file = tmp_path / "checkpoints" / f"step-{int(first.best['step']):08d}" / "rank-00000.safetensors"
+    file.write_bytes(file.read_bytes()[:-1] + b"x")
+    train(DecoderLM(tiny), objective(), settings, tmp_path, EventLog(None, (events.append,)), 1)
+    assert any("last weights are kept" in str(event.get("message")) for event in events)
+
+
+def test_every_block_is_looked_into(tiny: ModelConfig, tmp_path: Path) -> None:
+    events: list[dict[str, object]] = []
+    model, settings = DecoderLM(tiny), config(layers_every=4, weight_decay=0.0)
+    with torch.no_grad():
+        model.layers[1].mlp.down_proj.weight.mul_(50)
+    train(model, objective(), settings, tmp_path / "a", EventLog(None, (events.append,)), 1)
+    looks = [event for event in events if event["event"] == "layers"]
+    assert [look["step"] for look in looks] == [4, 8, 12]
+    for look in looks:
+        for name in ("weight_rms", "grad_rms", "update_ratio", "activation_rms"):
+            figures = look[name]
+            assert isinstance(figures, list) and len(figures) == 2 and all(0 < figure < 100 for figure in figures)
+        assert look["activation_rms"][1] > 2 * look["activation_rms"][0]  # type: ignore[index]
+    straight, other = DecoderLM(tiny), DecoderLM(tiny)
+    train(straight, objective(), config(layers_every=0), tmp_path / "b", EventLog(), 1)
+    train(other, objective(), config(layers_every=1), tmp_path / "c", EventLog(), 1)
+    assert torch.equal(weights(straight), weights(other))  # to look changes nothing
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"optimizer": "schedule_free"}, "schedule: constant"),
+        ({"optimizer": "soap", "base_width": 64}, "not for soap"),
+        ({"use_best": True, "validate_every": 0}, "validate_every"),
+        ({"use_best": True, "average": "ema"}, "choose one"),
+    ],
+)
+def test_values_that_contradict_each_other_are_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        config(**changes)

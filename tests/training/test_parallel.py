@@ -85,6 +85,8 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "tensor": (2, {"parallel": {"tensor": 2}}),
     "muon-sharded": (2, {"optimizer": "muon"}),
     "lion-sharded": (2, {"optimizer": "lion", "learning_rate": 5e-4}),
+    "schedule_free-sharded": (2, {"optimizer": "schedule_free", "schedule": "constant"}),
+    "checkpointed-sharded": (2, {"activation_checkpointing": True, "layers_every": 2}),
     "hybrid": (4, {"parallel": {"shard": 2}}),
     "tensor-and-sharded": (4, {"parallel": {"tensor": 2}}),
     "muon-tensor-and-sharded": (4, {"optimizer": "muon", "parallel": {"tensor": 2}}),
@@ -101,6 +103,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "preference": {"objective": "preference"},
     "experts": {"model": EXPERTS},
 }
+MATRIX = {"name": "matrix", "objective": "matrix"}  # no model: SOAP on one matrix
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +111,8 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """One process, by optimizer."""
     runs: list[dict[str, Any]] = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
     runs.append({"name": "lion", "training": {"optimizer": "lion", "learning_rate": 5e-4}})
-    runs += [{"name": name, **run} for name, run in KINDS.items()]
+    runs.append({"name": "schedule_free", "training": {"optimizer": "schedule_free", "schedule": "constant"}})
+    runs += [MATRIX, *({"name": name, **run} for name, run in KINDS.items())]
     return trained(tmp_path_factory.mktemp("alone"), 1, runs)
 
 
@@ -119,7 +123,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         runs = [{"name": name, "training": training} for name, (size, training) in ARRANGEMENTS.items()
                 if size == processes]  # fmt: skip
         if processes == 2:
-            runs += [{"name": name, **run, "training": {"accumulation": 2}} for name, run in KINDS.items()]
+            runs += [MATRIX, *({"name": name, **run, "training": {"accumulation": 2}} for name, run in KINDS.items())]
         results |= trained(tmp_path_factory.mktemp(f"together-{processes}"), processes, runs)
     return results
 
@@ -138,6 +142,11 @@ def assert_same_run(one: Result, other: Result) -> None:
 @pytest.mark.parametrize("name", ARRANGEMENTS)
 def test_several_processes_are_one(name: str, alone: dict[str, Result], together: dict[str, Result]) -> None:
     assert_same_run(together[name], alone[ARRANGEMENTS[name][1].get("optimizer", "adamw")])
+
+
+def test_soap_of_a_spread_matrix_is_that_of_the_whole(alone: dict[str, Result], together: dict[str, Result]) -> None:
+    """On gradients of full rank: it follows every direction at full rate, also one that is nothing but rounding."""
+    assert torch.allclose(together["matrix"][1]["weight"], alone["matrix"][1]["weight"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -10,6 +10,9 @@ from typing import Any
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
 
 from tutelage.finetuning.objectives import Classification, Instruction, Preference
 from tutelage.model.config import ModelConfig
@@ -22,6 +25,8 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import train
 from tutelage.training.objective import Loss, Objective
 from tutelage.training.packing import Example, PackedRows, Segment, pack
+from tutelage.training.soap import REFRESH_EVERY, SOAP
+from tutelage.training.spread import whole
 from tutelage.training.world import current_world, join_world, leave_world
 
 
@@ -83,9 +88,29 @@ class StruckNextToken(NextToken):
         return super().loss(model, batch)
 
 
+def soap_of_a_matrix() -> Tensor:
+    """A matrix, in several processes spread over its rows, after some steps."""
+    world, generator = current_world(), torch.Generator().manual_seed(0)
+    mesh = init_device_mesh("cpu", (world.size,)) if world.size > 1 else None
+
+    def placed(tensor: Tensor) -> Tensor:
+        return tensor if mesh is None else distribute_tensor(tensor, mesh, [Shard(0)])
+
+    weight = placed(torch.randn(6, 6, generator=generator)).requires_grad_()
+    optimizer = SOAP([weight], lr=0.01)
+    for _ in range(2 * REFRESH_EVERY + 2):
+        weight.grad = placed(torch.randn(6, 6, generator=generator) + torch.eye(6))
+        optimizer.step()
+    return whole(weight.detach()).contiguous()
+
+
 def run(settings: dict[str, Any], folder: Path) -> None:
     world, out = current_world(), folder / settings["name"]
     out.mkdir(exist_ok=True)
+    if settings.get("objective") == "matrix":
+        save_file({"weight": soap_of_a_matrix()}, out / f"{world.rank}.safetensors")
+        (out / "result.json").write_text("{}")
+        return
     model = DecoderLM(ModelConfig.parse(settings["model"]), seed=1)
     objective = make_objective(settings.get("objective", ""))
     if isinstance(objective, StruckNextToken):

@@ -112,11 +112,11 @@ class Outlook:
 
 def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Outlook:
     """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
-    from tutelage.guidance.forecast import forecast_recipe, measure_gemm
+    from tutelage.guidance.forecast import forecast_recipe
     from tutelage.guidance.rules import advise
     from tutelage.recipe.plan import plan
     from tutelage.store.artifacts import ArtifactStore
-    from tutelage.store.device import set_threads
+    from tutelage.store.device import measure_gemm, set_threads
 
     planned = plan(recipe, ArtifactStore(root), targets)
     to_run = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,7 +13,7 @@ from tutelage.model.describe import (
     parameters,
     state_values,
 )
-from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
+from tutelage.training.memory import training_bytes
 
 Plain = Mapping[str, Any]
 
@@ -63,40 +62,6 @@ def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, 
         "weights_bytes": 4 * total,
         "training_bytes": training_bytes(config, rows, context),
     }
-
-
-def training_bytes(config: ModelConfig, rows: int, context: int, optimizer: str = "adamw") -> int:
-    """Estimate of peak training memory in float32: weights, gradients, optimizer state, activations, logits.
-
-    AdamW keeps two values per parameter, Muon one for the matrices of the blocks. Activations are what backward
-    needs of each block: its inputs, queries, keys, values, attention output and three MLP widths.
-    """
-    parts = parameters(config)
-    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
-    state = 2 * total if optimizer == "adamw" else 2 * total - blocks
-    queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
-    block = 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
-    tokens = rows * context
-    activations = tokens * (config.num_layers * block + 2 * config.hidden_size)
-    # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
-    chunk = max(CHUNK_ELEMENTS, CHUNK_ROWS * config.vocab_size)
-    logits = 3 * chunk + tokens * config.hidden_size + config.vocab_size * config.hidden_size
-    return 4 * (2 * total + state + activations + logits)
-
-
-def measure_gemm(seconds: float = 0.3, size: int = 768) -> float:
-    """FLOP/s of float32 matrix products on this machine at torch's thread count: the median of what fits the time."""
-    import torch
-
-    a, b = torch.randn(size, size), torch.randn(size, size)
-    (a @ b).sum().item()  # first call starts the threads
-    rates: list[float] = []
-    end = time.perf_counter() + seconds
-    while time.perf_counter() < end or not rates:
-        start = time.perf_counter()
-        a @ b
-        rates.append(2 * size**3 / (time.perf_counter() - start))
-    return sorted(rates)[len(rates) // 2]
 
 
 def forecast_training(

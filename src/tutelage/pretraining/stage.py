@@ -25,6 +25,7 @@ from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_file, sha256_json
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.loop import TrainResult, train
+from tutelage.training.mup import scale_initialisation
 from tutelage.training.packing import Rows
 from tutelage.training.position import epochs
 from tutelage.training.world import current_world
@@ -59,6 +60,7 @@ def pretrain(
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
     seed_everything(seed)
     decoder = DecoderLM(shape, seed=seed)
+    scale_initialisation(decoder, config.training.base_width)
     objective = NextToken(rows, token_bytes, tok.eos_id, tok.decode)
     log.emit("model", parameters=decoder.num_parameters(), train_tokens=rows["train"].num_tokens,
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip

@@ -16,7 +16,7 @@ from tutelage.store.events import EventLog
 
 # Settings that say how a stage is run, not what it makes. They are no part of its identity. Device and precision
 # change the numbers, and how often something is logged or measured changes curve.jsonl: those count.
-RUNTIME_KEYS = frozenset({"threads", "checkpoint_seconds", "keep_checkpoints", "parallel"})
+RUNTIME_KEYS = frozenset({"threads", "checkpoint_seconds", "keep_checkpoints", "parallel", "layers_every"})
 
 
 @dataclass(frozen=True)

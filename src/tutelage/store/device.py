@@ -7,6 +7,7 @@ import os
 import platform
 import random
 import resource
+import time
 from pathlib import Path
 from typing import Any, Literal
 
@@ -44,6 +45,39 @@ def set_threads(threads: int, processes: int = 1) -> int:
     count = threads or max(1, len(os.sched_getaffinity(0)) // processes)
     torch.set_num_threads(count)
     return count
+
+
+def measure_gemm(
+    seconds: float = 0.3, size: int = 768, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+) -> float:
+    """FLOP/s of matrix products on this machine at torch's thread count: the median of what fits the time."""
+    device = torch.device(device)
+    if device.type == "cuda":
+        size = max(size, 4096)
+    a, b = (torch.ones(size, size, dtype=dtype, device=device) for _ in range(2))
+    (a @ b).sum().item()  # first call starts the threads
+    rates: list[float] = []
+    end = time.perf_counter() + seconds
+    while time.perf_counter() < end or not rates:
+        start = time.perf_counter()
+        (a @ b)[0, 0].item()
+        rates.append(2 * size**3 / (time.perf_counter() - start))
+    return sorted(rates)[len(rates) // 2]
+
+
+# Dense bfloat16 FLOP/s by the name of the GPU, from the vendors' data sheets (not the figures with sparsity).
+PEAKS = {"H200": 989e12, "H100 PCIe": 756e12, "H100": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12,
+         "A10G": 70e12, "RTX 4090": 165e12, "V100": 112e12, "T4": 65e12}  # fmt: skip
+
+
+def ceiling(device: torch.device, dtype: torch.dtype) -> tuple[float, str]:
+    """FLOP/s that nothing here exceeds, and what it is: a GPU's data sheet (`MFU`) or a measured product (`GEMM`)."""
+    if device.type == "cuda":
+        name = torch.cuda.get_device_name(device)
+        for part, peak in PEAKS.items():
+            if part in name:
+                return peak, "MFU"
+    return measure_gemm(0.2, device=device, dtype=dtype), "GEMM"
 
 
 def seed_everything(seed: int) -> None:

@@ -5,8 +5,12 @@ Kinds of event (field `event`), all with `time` (Unix seconds) and, inside a sta
 - `run_start` / `run_end`: `recipe`, `status`
 - `stage_start` / `stage_end`: `stage`, `identity`, `status` (`ran` | `cached` | `skipped`), `seconds`, `metrics`
 - `progress`: `what`, `done`, `total`, `unit` of anything that takes over two seconds
-- `step`: `step`, `total`, `loss`, `lr`, `grad_norm`, `tokens_per_second`, `tokens` and objective metrics
+- `step`: `step`, `total`, `loss`, `lr`, `grad_norm`, `tokens_per_second`, `gemm_share` or `mfu`, `tokens` and objective
+  metrics
 - `validation`: `step` and named figures
+- `layers`: `step` and lists with one figure of each block: `weight_rms`, `grad_rms`, `update_ratio`, `activation_rms`
+- `forecast`: `seconds` and `memory_mb` that training is going to take, made from its first steps
+- `tuning`: the settings that were tried, with their seconds per step, and those that are used
 - `sample`: `title`, `prompt`, `text`
 - `note` / `warning`: `message`
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -29,14 +30,18 @@ class Batch:
         return self.tokens.shape[0]
 
     def to(self, device: torch.device) -> Batch:
-        def move(tensor: Tensor) -> Tensor:
-            return tensor.to(device, non_blocking=True)
+        return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
+    def pinned(self) -> Batch:
+        """In memory that a GPU can fetch by itself."""
+        return self._each(Tensor.pin_memory)
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
         return Batch(
-            move(self.tokens),
-            move(self.positions),
-            move(self.documents),
-            move(self.targets),
-            move(self.weights),
-            {name: move(value) for name, value in self.extras.items()},
+            change(self.tokens),
+            change(self.positions),
+            change(self.documents),
+            change(self.targets),
+            change(self.weights),
+            {name: change(value) for name, value in self.extras.items()},
         )

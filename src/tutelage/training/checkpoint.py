@@ -8,8 +8,10 @@ import json
 import shutil
 import threading
 import time
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import torch
 from safetensors import SafetensorError
@@ -24,7 +26,10 @@ from tutelage.store.hashing import sha256_file
 from tutelage.training.pieces import Place, own_pieces, read_into
 from tutelage.training.world import World
 
-LASTING = "lasting"  # a file of that name marks such a checkpoint
+# Files that mark a checkpoint which is kept beside the newest ones: the two last that a run can go back to, and the
+# one of the lowest validation loss.
+LASTING, BEST = "lasting", "best"
+KEPT = {LASTING: 2, BEST: 1}
 PATIENCE = 600.0  # s that the first process waits for the files of the others
 GRACE = 2.0  # s, once the run has failed
 
@@ -33,7 +38,8 @@ class CheckpointWriter:
     """Writes `root/step-N` in a thread of its own while training goes on; one at a time.
 
     What is to be written is copied before `save` returns. An error of the thread is raised by the next `save` or
-    `wait`. Each process writes the parts it holds; the first one commits when all files are there.
+    `wait`. Each process writes the parts it holds; the first one commits when all files are there. As a context it has
+    ended its work when the block ends, however that ends.
     """
 
     def __init__(self, root: Path, keep: int, world: World, mesh: DeviceMesh | None) -> None:
@@ -42,31 +48,34 @@ class CheckpointWriter:
         self._error: BaseException | None = None
         self._given_up = 0.0
         self.written = {_step_of(path) for path in _all(root)}  # what they hold does not change any more
-        self.lasting = {_step_of(path) for path in _all(root) if (path / LASTING).exists()}
+        self.marked = {mark: {_step_of(path) for path in _all(root) if (path / mark).exists()} for mark in KEPT}
         if world.first:
             for left in root.glob(".*.tmp"):  # by a kill
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def save(
         self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
-        more: dict[str, Tensor] | None = None, lasting: bool = False,
+        more: dict[str, Tensor] | None = None, marks: Collection[str] = (),
     ) -> None:  # fmt: skip
         """Begin to write what is trained, its optimizer state, `more` tensors by name, and `state` (JSON).
 
-        The two newest that are `lasting` are kept beside the last `keep`: a run goes back to one of them.
+        The newest with a mark of `KEPT` are kept beside the last `keep`.
         `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
         """
         self.wait()
+        for mark in marks:
+            self.marked[mark].add(step)
         if step in self.written:
+            if self.world.first:
+                self._mark(self.root / _name(step), step)
             return
         self.written.add(step)
         tensors, scalars = named_state(model, optimizers)
         pieces = own_pieces({**tensors, **{f"more.{name}": value for name, value in (more or {}).items()}},
                             self.mesh, self.world.rank)  # fmt: skip
         shapes = {name: list(tensor.shape) for name, tensor in {**tensors, **_prefixed(more)}.items()}
-        self.lasting |= {step} if lasting else set()
         record = json.loads(json.dumps({**state, "step": step, "optimizer_scalars": scalars}))  # as it is now
-        temporary = self.root / f".step-{step:08d}.tmp"
+        temporary = self.root / f".{_name(step)}.tmp"
         if self.world.first:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
@@ -122,8 +131,7 @@ class CheckpointWriter:
                 )
             time.sleep(0.01)
         write_json(out / "state.json", state)
-        if step in self.lasting:
-            (out / LASTING).touch()
+        self._mark(out, step)
         files = {path.name: sha256_file(path) for path in (*wanted, out / "state.json")}
         files |= {
             path.with_suffix(".safetensors").name: json.loads(path.read_text(encoding="utf-8"))["sha256"]
@@ -131,14 +139,23 @@ class CheckpointWriter:
         }
         write_json(out / "manifest.json", files)
         fsync_path(out)
-        final = self.root / f"step-{step:08d}"
+        final = self.root / _name(step)
         out.rename(final)
         fsync_path(self.root)
         write_atomic(self.root / "latest", final.name + "\n")
-        lasting = sorted(number for number in self.lasting if number <= step)[-2:]
+        kept = {
+            number
+            for mark, count in KEPT.items()
+            for number in sorted(number for number in self.marked[mark] if number <= step)[-count:]
+        }
         for old in _all(self.root)[: -self.keep]:
-            if _step_of(old) not in lasting:
+            if _step_of(old) not in kept:
                 shutil.rmtree(old, ignore_errors=True)
+
+    def _mark(self, path: Path, step: int) -> None:
+        for mark, steps in self.marked.items():
+            if step in steps:
+                (path / mark).touch()
 
     def drop_after(self, step: int) -> None:
         """Remove the checkpoints after `step`: the run goes back to it and takes another way."""
@@ -147,9 +164,21 @@ class CheckpointWriter:
             for path in _all(self.root):
                 if _step_of(path) > step:
                     shutil.rmtree(path)
-        self.lasting = {number for number in self.lasting if number <= step}
+        self.marked = {mark: {number for number in steps if number <= step} for mark, steps in self.marked.items()}
         self.written = {number for number in self.written if number <= step}
         self.world.wait()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.wait() if error is None else self.give_up()
+
+
+def _name(step: int) -> str:
+    return f"step-{step:08d}"
 
 
 def _step_of(path: Path) -> int:
@@ -225,7 +254,7 @@ def load_step(
     more: dict[str, Tensor],
 ) -> dict[str, Any]:  # fmt: skip
     """Load the checkpoint of that very step. Raises DamagedError if it is not there or not whole."""
-    path = root / f"step-{step:08d}"
+    path = root / _name(step)
     verify(path)
     return _load(path, model, optimizers, fingerprint, _prefixed(more))
 

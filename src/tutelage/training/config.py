@@ -24,18 +24,19 @@ class TrainingConfig(Config):
     """How long, how fast and in what order of magnitude a model is trained.
 
     `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
-    equal parts. With `muon`, matrices inside the blocks are trained by Muon and the rest by AdamW, at one learning
-    rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that rate for the
-    token embedding: each of its rows learns only from the tokens that are its own, the other weights from all.
+    equal parts. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at one
+    learning rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that rate
+    for the token embedding: each of its rows learns only from the tokens that are its own, the other weights from all.
     """
 
     steps: int = Field(0, ge=0)
     epochs: float = Field(1.0, gt=0)
     batch_rows: int = Field(16, ge=1)
     accumulation: int = Field(1, ge=1)
-    optimizer: Literal["adamw", "muon", "lion"] = "adamw"
+    optimizer: Literal["adamw", "muon", "lion", "soap", "schedule_free"] = "adamw"
     learning_rate: float = Field(1e-3, gt=0)
     embedding_rate: float = Field(1.0, gt=0)
+    base_width: int = Field(0, ge=0)  # muP: learning_rate is meant for this hidden_size and carried over; 0: off
     schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(20, ge=0)
     decay_fraction: float = Field(0.3, ge=0, le=1)  # wsd: the last part of the run, decayed linearly
@@ -47,6 +48,9 @@ class TrainingConfig(Config):
     freeze_blocks: int = Field(0, ge=0)  # embeddings and this many first blocks keep their weights
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     device: str = "auto"
+    compile: bool = False  # fused kernels; pays in long runs
+    activation_checkpointing: bool = False  # a third more work, a fraction of the memory
+    tune: bool = False  # time a few settings first (threads, accumulation, compile) and keep the fastest
     average: Literal["none", "ema", "tail"] = "none"
     average_decay: float = Field(0.999, ge=0, lt=1)  # ema
     average_from: float = Field(0.8, ge=0, lt=1)  # tail: mean of the weights over the rest of the run
@@ -59,13 +63,23 @@ class TrainingConfig(Config):
     checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)
+    layers_every: int = Field(100, ge=0)  # steps between two looks into every block; 0: never
     validate_every: int = Field(0, ge=0)  # 0: only at the end
     validation_rows: int = Field(64, ge=0)  # rows of each validation but the last, which takes all
+    use_best: bool = False  # end with the weights of the lowest validation loss instead of the last ones
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.batch_rows % self.accumulation:
             raise ValueError(f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})")
+        if self.optimizer == "schedule_free" and (self.schedule != "constant" or self.average != "none"):
+            raise ValueError("optimizer schedule_free averages by itself: set schedule: constant and average: none")
+        if self.use_best and not self.validate_every:
+            raise ValueError("use_best compares validations: set validate_every")
+        if self.use_best and self.average != "none":
+            raise ValueError("use_best and average both say which weights are kept: choose one")
+        if self.base_width and self.optimizer == "soap":
+            raise ValueError("base_width (muP) is known for adamw, lion, schedule_free and muon, not for soap")
         if self.spike_sigma and self.spike_patience > self.rollback_every:
             raise ValueError(
                 f"spike_patience ({self.spike_patience}) must be at most rollback_every ({self.rollback_every})"

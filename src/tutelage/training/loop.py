@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,39 +13,47 @@ import torch
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
-from tutelage.store.errors import ConfigError, Interrupted, TrainingError
+from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog, plain
 from tutelage.store.hashing import sha256_text
 from tutelage.training.averaging import WeightAverage
-from tutelage.training.checkpoint import CheckpointWriter, load_latest, load_step, trained_state
+from tutelage.training.blocks import prepared
+from tutelage.training.checkpoint import BEST, LASTING, CheckpointWriter, load_latest, load_step, trained_state
 from tutelage.training.config import TrainingConfig
 from tutelage.training.figures import evaluate_objective, figures_of
 from tutelage.training.fingerprint import fingerprint
 from tutelage.training.gradient import step_gradient
+from tutelage.training.layers import LayerFigures
+from tutelage.training.loader import Loader
+from tutelage.training.meter import Meter
 from tutelage.training.objective import Objective
 from tutelage.training.optimizers import freeze, make_optimizers
 from tutelage.training.parallel import Layout, arrange, collect, spread, sum_expert_loads
 from tutelage.training.position import DataState, row_numbers
+from tutelage.training.schedule_free import averaged, keep_average
 from tutelage.training.schedules import learning_rate
-from tutelage.training.signals import stop_requested
+from tutelage.training.signals import Stop, stop_requested
+from tutelage.training.tune import tuned
 from tutelage.training.watch import Watch
-from tutelage.training.world import World, current_world, losses_named
+from tutelage.training.world import current_world, losses_named
 
 
 @dataclass
 class TrainResult:
     """What a run leaves beside its weights. `curve` holds no times, so equal runs have equal curves.
 
-    skipped: steps (0-based) that were not taken. rollbacks: from which step to which, and why.
+    skipped: steps (0-based) that were not taken. rollbacks: from which step to which, and why. best: step and loss of
+    the lowest validation before the end.
     """
 
     steps: int
-    tokens: int
+    tokens: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, float] = field(default_factory=dict)
     skipped: list[int] = field(default_factory=list)
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
-    timing: dict[str, float] = field(default_factory=dict)
+    best: dict[str, float] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
 
 
 def total_steps(config: TrainingConfig, rows: int) -> int:
@@ -70,147 +78,215 @@ def train(
     off; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work` holds another run's
     checkpoints.
     """
-    world = current_world()
-    set_threads(config.threads, world.local_size)
-    device = choose_device(config.device)
-    dtype = choose_precision(config.precision, device)
-    autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
-    layout = arrange(config.parallel, world, device)
-    _check_shares(config, layout)
-    freeze(model, config.freeze_blocks)
-    identity = fingerprint(objective, config, model, seed)
-    trained = spread(model, layout, device, dtype)
-    trained.train()
-    optimizers = make_optimizers(trained, config)
-    average = WeightAverage(trained, config)
-    watch = Watch(config.spike_sigma, config.spike_patience)
-    state = DataState(seed)
-    steps = total_steps(config, len(objective.rows["train"]))
-    result = TrainResult(steps=steps, tokens=0)
-    checkpoints = work / "checkpoints"
-
-    def record() -> dict[str, Any]:
-        return {"sample": state.sample, "tokens": result.tokens, "curve": result.curve, "skipped": result.skipped,
-                "rollbacks": result.rollbacks, "watch": watch.state(), "averaged": average.count,
-                "fingerprint": identity}  # fmt: skip
-
-    def restore(saved: dict[str, Any]) -> int:
-        state.sample, result.tokens, average.count = saved["sample"], saved["tokens"], saved["averaged"]
-        result.curve, result.skipped, result.rollbacks = saved["curve"], saved["skipped"], saved["rollbacks"]
-        watch.load(saved["watch"])
-        return int(saved["step"])
-
-    step = 0
-    if checkpoints.exists():
-        fresh = {name: value.clone() for name, value in trained_state(trained).items()}
-        saved = load_latest(checkpoints, trained, optimizers, identity, log, world, average.tensors())
-        if saved is None:
-            trained.load_state_dict(fresh, strict=False)
-        else:
-            step = restore(saved)
-            log.note(f"going on from step {step} of {steps}")
-
-    def validate(limit: int) -> dict[str, float]:
-        rows = max(1, config.batch_rows // config.accumulation)
-        with autocast:
-            figures = evaluate_objective(trained, objective, "validation", rows, limit, world, layout)
-        if figures:
-            result.curve.append(plain({"step": step, "validation": figures}))
-            log.emit("validation", step=step, total=steps, **figures)
-        return figures
-
-    def checkpoint() -> float:
-        lasting = bool(config.spike_sigma) and step % config.rollback_every == 0
-        writer.save(step, trained, optimizers, record(), average.tensors(), lasting)
-        return time.monotonic()
-
-    begin = last_save = last_log = time.monotonic()
-    tokens_before = result.tokens
-    with (
-        losses_named(world),
-        stop_requested() as stop,
-        _writing(checkpoints, config, world, layout) as writer,
-    ):
-
-        def wishes() -> dict[str, float]:
-            due = time.monotonic() - last_save >= config.checkpoint_seconds
-            return {"stop": bool(stop), "save": due}
-
-        while step < steps:
-            if _validation_due(config, step, result):
-                validate(config.validation_rows)
-            if config.spike_sigma and step % config.rollback_every == 0:
-                last_save = checkpoint()
-            rate = learning_rate(config, step, steps)
-            # Dropout draws from the step's own numbers: a resumed run draws the same.
-            draw = f"{seed}:{step}:{layout.row}" if layout.row else f"{seed}:{step}"
-            torch.manual_seed(int(sha256_text(draw)[:15], 16))
-            total, norm = step_gradient(trained, objective, config, state, autocast, world, layout, wishes)
-            figures = figures_of(total)
-            if step == 0 and first_loss is not None:
-                _check_first_loss(figures["loss"], first_loss)
-            decision = watch.judge(figures["loss"], norm)
-            if decision == "go":
-                for optimizer in optimizers:
-                    for group in optimizer.param_groups:
-                        group["lr"] = rate * group.get("rate_factor", 1.0)
-                    optimizer.step()
-                sum_expert_loads(trained, layout)
-                trained.end_of_step()
-                average.update(step, steps)
-            else:
-                result.skipped.append(step)
-                log.warn(f"step {step + 1}: {watch.why}; the update is skipped. {_rows_of(objective, state, config)}")
-            for optimizer in optimizers:
-                optimizer.zero_grad(set_to_none=True)
-            state.sample += config.batch_rows
-            step += 1
-            result.tokens += round(total["tokens"])
-            now = time.monotonic()
-            logged = step % config.log_every == 0 or step in (1, steps)
-            if logged:
-                result.curve.append(plain({"step": step, **figures, "lr": rate, "grad_norm": norm}))
-            if logged or now - last_log > 1:
-                last_log = now
-                log.emit("step", step=step, total=steps, **figures, lr=rate, grad_norm=norm, tokens=result.tokens,
-                         tokens_per_second=round((result.tokens - tokens_before) / (now - begin)))  # fmt: skip
-            if decision == "roll back":
-                # Back to weights from before the trouble, but on in the data: what lies between is never seen again.
-                target = (step - config.spike_patience) // config.rollback_every * config.rollback_every
-                sample, rollbacks = state.sample, [*result.rollbacks, {"from": step, "to": target, "why": watch.why}]
-                if len(rollbacks) > config.max_rollbacks:
-                    raise TrainingError(
-                        f"{watch.why} at step {step}, after {config.max_rollbacks} roll backs",
-                        hint="lower learning_rate, raise warmup_steps, or look at the rows named above",
-                    )
-                writer.drop_after(target)
-                saved = load_step(checkpoints, target, trained, optimizers, identity, average.tensors())
-                first = restore(saved)
-                log.warn(f"step {step}: {watch.why}; back to step {first}, rows of samples {state.sample} to {sample} "
-                         "are skipped")  # fmt: skip
-                step, state.sample, result.rollbacks = first, sample, rollbacks
-            if total["stop"]:
-                checkpoint()
-                writer.wait()
-                raise Interrupted(
-                    f"stopped at step {step} of {steps}; the checkpoint is kept",
-                    hint="run the same command again to go on",
-                    signal=stop.number,
-                )
-            if step < steps and total["save"] and decision != "roll back":
-                last_save = checkpoint()
-        if state.sample > 0 and steps > 0:
-            checkpoint()
-        average.apply()
-        result.final = validate(0)
-    elapsed = time.monotonic() - begin
-    result.timing = {
-        "seconds": round(elapsed, 2),
-        "tokens_per_second": round((result.tokens - tokens_before) / max(elapsed, 1e-9), 1),
-    }
-    collect(model, trained)
+    run = _Run(model, objective, config, work, log, seed, first_loss)
+    with losses_named(run.world), prepared(run.model, run.config):
+        run.begin()
+        with contextlib.closing(run.loader), run.writer, stop_requested() as stop:
+            while run.step < run.steps:
+                run.before_step()
+                run.take_step(stop)
+                run.after_step(stop)
+            run.end()
+    result = run.result
+    result.timing = run.meter.timing()
+    collect(model, run.model)
     model.eval()
     return result
+
+
+class _Run:
+    """The state of one training run; its methods are the parts of the loop, in order."""
+
+    def __init__(
+        self, model: DecoderLM, objective: Objective, config: TrainingConfig, work: Path, log: EventLog, seed: int,
+        first_loss: float | None,
+    ) -> None:  # fmt: skip
+        self.objective, self.log, self.seed, self.first_loss = objective, log, seed, first_loss
+        self.world = current_world()
+        self.steps = total_steps(config, len(objective.rows["train"]))
+        self.config = config = tuned(model, objective, config, self.steps, seed, work, self.world, log)
+        set_threads(config.threads, self.world.local_size)
+        device = choose_device(config.device)
+        dtype = choose_precision(config.precision, device)
+        self.autocast: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()
+        if dtype != torch.float32:
+            self.autocast = torch.autocast(device.type, dtype)
+        self.layout = arrange(config.parallel, self.world, device)
+        _check_shares(config, self.layout)
+        freeze(model, config.freeze_blocks)
+        self.identity = fingerprint(objective, config, model, seed)
+        self.model = spread(model, self.layout, device, dtype)
+        self.model.train()
+        self.optimizers = make_optimizers(self.model, config)
+        self.average = WeightAverage(self.model, config)
+        self.watch = Watch(config.spike_sigma, config.spike_patience)
+        self.position = DataState(seed)
+        self.result = TrainResult(self.steps)
+        self.step = 0
+        self.checkpoints = work / "checkpoints"
+        self.writer = CheckpointWriter(self.checkpoints, config.keep_checkpoints, self.world, self.layout.mesh)
+        self.loader = Loader(objective.rows["train"], config, self.layout, device)
+        rows = objective.rows["train"]
+        self.meter = Meter(model.config, rows.length, config, self.steps, device, dtype, self.world.size, log)
+        self.last_save = self.last_log = time.monotonic()
+        self.decision, self.wanted = "go", {"stop": 0.0, "save": 0.0}
+
+    def begin(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one."""
+        if not self.checkpoints.exists():
+            return
+        fresh = {name: value.clone() for name, value in trained_state(self.model).items()}
+        saved = load_latest(self.checkpoints, self.model, self.optimizers, self.identity, self.log, self.world,
+                            self.average.tensors())  # fmt: skip
+        if saved is None:
+            self.model.load_state_dict(fresh, strict=False)
+        else:
+            self._restore(saved)
+            self.log.note(f"going on from step {self.step} of {self.steps}")
+
+    def before_step(self) -> None:
+        """Validate where it is due, and keep the weights that may be needed again."""
+        marks = set()
+        if _validation_due(self.config, self.step, self.result):
+            loss = self.validate(self.config.validation_rows).get("loss", math.inf)
+            if loss < self.result.best.get("loss", math.inf):
+                self.result.best = {"step": self.step, "loss": loss}
+                marks.add(BEST)
+        if self.config.spike_sigma and self.step % self.config.rollback_every == 0:
+            marks.add(LASTING)
+        if marks:
+            self.save(marks)
+
+    def take_step(self, stop: Stop) -> None:
+        """One batch, one update, unless the watch is against it."""
+        config, step = self.config, self.step
+        # Dropout draws from the step's own numbers: a resumed run draws the same.
+        draw = f"{self.seed}:{step}:{self.layout.row}" if self.layout.row else f"{self.seed}:{step}"
+        torch.manual_seed(int(sha256_text(draw)[:15], 16))
+        looked_into = (
+            LayerFigures(self.model) if config.layers_every and (step + 1) % config.layers_every == 0 else None
+        )
+        with looked_into.activations() if looked_into and not config.compile else contextlib.nullcontext():
+            total, norm = step_gradient(
+                self.model, self.objective, self.loader.parts(self.position), config.grad_clip, self.autocast,
+                self.world, self.layout, lambda: self._wishes(stop),
+            )  # fmt: skip
+        figures = figures_of(total)
+        if step == 0 and self.first_loss is not None:
+            _check_first_loss(figures["loss"], self.first_loss)
+        rate = learning_rate(config, step, self.steps)
+        self.decision, self.wanted = self.watch.judge(figures["loss"], norm), total
+        if self.decision == "go":
+            self._update(rate, looked_into)
+        else:
+            self.result.skipped.append(step)
+            rows = _rows_of(self.objective, self.position, config)
+            self.log.warn(f"step {step + 1}: {self.watch.why}; the update is skipped. {rows}")
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        self.position.sample += config.batch_rows
+        self.step += 1
+        self.result.tokens += round(total["tokens"])
+        self.meter.step(round(total["tokens"]), self.steps - self.step)
+        self._tell({**figures, "lr": rate, "grad_norm": norm})
+
+    def after_step(self, stop: Stop) -> None:
+        """Go back, stop or save, where it is time to."""
+        if self.decision == "roll back":
+            self._go_back()
+        if self.wanted["stop"]:
+            self.save()
+            self.writer.wait()
+            raise Interrupted(
+                f"stopped at step {self.step} of {self.steps}; the checkpoint is kept",
+                hint="run the same command again to go on",
+                signal=stop.number,
+            )
+        if self.step < self.steps and self.wanted["save"] and self.decision != "roll back":
+            self.save()
+
+    def end(self) -> None:
+        """The last checkpoint, the weights that are kept, and what they reach."""
+        if self.position.sample > 0 and self.steps > 0:
+            self.save()
+        if self.config.use_best and self.result.best:
+            self.writer.wait()
+            try:
+                load_step(self.checkpoints, int(self.result.best["step"]), self.model, self.optimizers, self.identity,
+                          self.average.tensors())  # fmt: skip
+            except DamagedError as error:
+                self.log.warn(f"{error.message}; the last weights are kept instead of the best")
+        self.average.apply()
+        self.result.final = self.validate(0)
+        keep_average(self.optimizers)
+
+    def validate(self, limit: int) -> dict[str, float]:
+        rows = max(1, self.config.batch_rows // self.config.accumulation)
+        with self.autocast, averaged(self.optimizers):
+            figures = evaluate_objective(self.model, self.objective, "validation", rows, limit, self.world, self.layout)
+        if figures:
+            self.result.curve.append(plain({"step": self.step, "validation": figures}))
+            self.log.emit("validation", step=self.step, total=self.steps, **figures)
+        return figures
+
+    def save(self, marks: set[str] | None = None) -> None:
+        result = self.result
+        record = {"sample": self.position.sample, "tokens": result.tokens, "curve": result.curve, "best": result.best,
+                  "skipped": result.skipped, "rollbacks": result.rollbacks, "watch": self.watch.state(),
+                  "averaged": self.average.count, "fingerprint": self.identity}  # fmt: skip
+        self.writer.save(self.step, self.model, self.optimizers, record, self.average.tensors(), marks or set())
+        self.last_save = time.monotonic()
+
+    def _restore(self, saved: dict[str, Any]) -> None:
+        result = self.result
+        self.step, self.position.sample, self.average.count = int(saved["step"]), saved["sample"], saved["averaged"]
+        result.tokens, result.curve, result.best = saved["tokens"], saved["curve"], saved["best"]
+        result.skipped, result.rollbacks = saved["skipped"], saved["rollbacks"]
+        self.watch.load(saved["watch"])
+
+    def _wishes(self, stop: Stop) -> dict[str, float]:
+        """What this process would like; all of them are asked in one exchange."""
+        return {"stop": bool(stop), "save": time.monotonic() - self.last_save >= self.config.checkpoint_seconds}
+
+    def _update(self, rate: float, looked_into: LayerFigures | None) -> None:
+        if looked_into:
+            looked_into.before_update()
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group.get("rate_factor", 1.0)
+            optimizer.step()
+        sum_expert_loads(self.model, self.layout)
+        self.model.end_of_step()
+        self.average.update(self.step, self.steps)
+        if looked_into:
+            self.log.emit("layers", step=self.step + 1, **looked_into.after_update())
+
+    def _tell(self, figures: dict[str, float]) -> None:
+        now = time.monotonic()
+        logged = self.step % self.config.log_every == 0 or self.step in (1, self.steps)
+        if logged:
+            self.result.curve.append(plain({"step": self.step, **figures}))
+        if logged or now - self.last_log > 1:
+            self.last_log = now
+            self.log.emit("step", step=self.step, total=self.steps, **figures, tokens=self.result.tokens,
+                          **self.meter.speed())  # fmt: skip
+
+    def _go_back(self) -> None:
+        """To weights from before the trouble, but on in the data: what lies between is never seen again."""
+        config, step, why = self.config, self.step, self.watch.why
+        target = (step - config.spike_patience) // config.rollback_every * config.rollback_every
+        sample, rollbacks = self.position.sample, [*self.result.rollbacks, {"from": step, "to": target, "why": why}]
+        if len(rollbacks) > config.max_rollbacks:
+            raise TrainingError(
+                f"{why} at step {step}, after {config.max_rollbacks} roll backs",
+                hint="lower learning_rate, raise warmup_steps, or look at the rows named above",
+            )
+        self.writer.drop_after(target)
+        self._restore(load_step(self.checkpoints, target, self.model, self.optimizers, self.identity,
+                                self.average.tensors()))  # fmt: skip
+        self.log.warn(f"step {step}: {why}; back to step {self.step}, rows of samples {self.position.sample} to "
+                      f"{sample} are skipped")  # fmt: skip
+        self.position.sample, self.result.rollbacks = sample, rollbacks
 
 
 def _check_shares(config: TrainingConfig, layout: Layout) -> None:
@@ -243,17 +319,3 @@ def _rows_of(objective: Objective, state: DataState, config: TrainingConfig) -> 
     describe = getattr(objective, "describe", None)
     texts = describe(numbers) if describe else ""
     return f"Rows {listed}" + (f": {texts}" if texts else "")
-
-
-@contextlib.contextmanager
-def _writing(
-    checkpoints: Path, config: TrainingConfig, world: World, layout: Layout
-) -> Iterator[CheckpointWriter]:  # fmt: skip
-    """A writer of checkpoints that has ended its work when the block ends, however that ends."""
-    writer = CheckpointWriter(checkpoints, config.keep_checkpoints, world, layout.mesh)
-    try:
-        yield writer
-    except BaseException:
-        writer.give_up()
-        raise
-    writer.wait()

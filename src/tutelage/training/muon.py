@@ -37,7 +37,7 @@ class Muon(torch.optim.Optimizer):
     For matrices, and for stacks of them [n, rows, columns] (experts). Those of one shape are orthogonalised together.
     """
 
-    def __init__(self, params: Iterable[Tensor], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
+    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
 
     @torch.no_grad()

@@ -13,6 +13,9 @@ from tutelage.store.errors import ConfigError
 from tutelage.training.config import TrainingConfig
 from tutelage.training.lion import Lion
 from tutelage.training.muon import Muon
+from tutelage.training.mup import check_mup, rate_factors
+from tutelage.training.schedule_free import ScheduleFreeAdamW
+from tutelage.training.soap import SOAP
 
 
 def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:
@@ -21,39 +24,49 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     A group's learning rate is the step's times its `rate_factor`.
     """
     freeze(model, config.freeze_blocks)
-    if config.optimizer == "muon" and lora_layers(model):
-        raise ConfigError("adapters are trained with optimizer 'adamw'", hint="Muon is for whole weight matrices")
-    matrices: list[Tensor] = []
-    others: list[Tensor] = []
-    bare: list[Tensor] = []
-    embeddings: list[Tensor] = []
+    if config.optimizer in ("muon", "soap") and lora_layers(model):
+        raise ConfigError(
+            "adapters are trained with optimizer 'adamw'", hint=f"{config.optimizer} is for whole matrices"
+        )
+    check_mup(model.config, config.base_width)
+    hidden_factor, head_factor = rate_factors(model.config, config.base_width, config.optimizer)
+    kinds: dict[str, list[Tensor]] = {kind: [] for kind in ("matrix", "head", "position", "bare", "embedding")}
     for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            continue
-        if name == "embed_tokens.weight":
-            embeddings.append(parameter)
-        elif parameter.dim() < 2 or name.endswith(".conv"):
-            bare.append(parameter)
-        elif name.startswith("layers."):
-            matrices.append(parameter)
-        else:
-            others.append(parameter)
-    optimizers: list[torch.optim.Optimizer] = []
-    if config.optimizer == "muon" and matrices:
-        optimizers.append(Muon(matrices, lr=config.learning_rate, weight_decay=config.weight_decay))
-        matrices = []
-    groups: list[dict[str, Any]] = [
-        {"params": matrices + others, "weight_decay": config.weight_decay},
-        {"params": bare, "weight_decay": 0.0},
-        {"params": embeddings, "weight_decay": 0.0, "rate_factor": config.embedding_rate},
+        if parameter.requires_grad:
+            kinds[kind_of(name, parameter)].append(parameter)
+    rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
+    # Where a group learns slower by its width, what decays is still the same share of the weights.
+    matrices = {"params": kinds["matrix"], "weight_decay": decay / hidden_factor, "rate_factor": hidden_factor}
+    rest = [
+        {"params": kinds["head"], "weight_decay": decay / head_factor, "rate_factor": head_factor},
+        {"params": kinds["position"], "weight_decay": decay},
+        {"params": kinds["bare"], "weight_decay": 0.0},
+        {"params": kinds["embedding"], "weight_decay": 0.0, "rate_factor": config.embedding_rate},
     ]
-    groups = [group for group in groups if group["params"]]
+    optimizers: list[torch.optim.Optimizer] = []
+    if config.optimizer in ("muon", "soap") and kinds["matrix"]:
+        optimizers.append(Muon([matrices], lr=rate) if config.optimizer == "muon" else SOAP([matrices], lr=rate))
+    else:
+        rest = [matrices, *rest]
+    groups: list[dict[str, Any]] = [group for group in rest if group["params"]]
+    if config.optimizer == "lion":
+        return [Lion(groups, lr=rate, betas=betas)]
+    if config.optimizer == "schedule_free":
+        return [ScheduleFreeAdamW(groups, lr=rate, betas=betas)]
     if groups:
-        betas = (config.beta1, config.beta2)
-        if config.optimizer == "lion":
-            return [Lion(groups, lr=config.learning_rate, betas=betas)]
-        optimizers.append(torch.optim.AdamW(groups, lr=config.learning_rate, betas=betas, eps=1e-8, fused=True))
+        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=True))
     return optimizers
+
+
+def kind_of(name: str, parameter: Tensor) -> str:
+    """`matrix` inside a block, output `head`, token `embedding` or `position`, `bare`: norms, biases, convolutions."""
+    if name == "embed_tokens.weight":
+        return "embedding"
+    if parameter.dim() < 2 or name.endswith(".conv"):
+        return "bare"
+    if name.startswith("layers."):
+        return "matrix"
+    return "position" if name.startswith("embed_") else "head"
 
 
 def freeze(model: DecoderLM, blocks: int) -> None:

@@ -9,11 +9,12 @@ from __future__ import annotations
 import copy
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
 from torch.distributed.fsdp import FSDPModule, MixedPrecisionPolicy, fully_shard, register_fsdp_forward_method
 from torch.distributed.tensor import DTensor
@@ -118,27 +119,26 @@ def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
                 dist.all_reduce(module.load, group=layout.mesh[dim].get_group())
 
 
-def gradient_norm(parameters: list[nn.Parameter]) -> float:
-    """L2 norm of all gradients together, of every process's parts."""
-    grads = [parameter.grad for parameter in parameters if parameter.grad is not None]
-    if not any(isinstance(grad, DTensor) for grad in grads):
-        return float(torch.nn.utils.get_total_norm(grads))
-    squares: dict[tuple[str, ...], Tensor] = {}
+def total_norm(tensors: Sequence[Tensor]) -> float:
+    """L2 norm of all tensors together, of every process's parts."""
+    if not any(isinstance(tensor, DTensor) for tensor in tensors):
+        return float(torch.nn.utils.get_total_norm(tensors))
+    total = 0.0
     groups: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
-    mesh = next(grad.device_mesh for grad in grads if isinstance(grad, DTensor))
-    for grad in grads:
+    mesh = next(tensor.device_mesh for tensor in tensors if isinstance(tensor, DTensor))
+    for tensor in tensors:
         split: tuple[str, ...] = ()
-        if isinstance(grad, DTensor):
-            names = grad.device_mesh.mesh_dim_names or ()
-            split = tuple(name for name, at in zip(names, grad.placements, strict=True) if not at.is_replicate())
-        groups[split].append(local(grad))
+        if isinstance(tensor, DTensor):
+            names = tensor.device_mesh.mesh_dim_names or ()
+            split = tuple(name for name, at in zip(names, tensor.placements, strict=True) if not at.is_replicate())
+        groups[split].append(local(tensor))
     root = mesh._get_root_mesh() if hasattr(mesh, "_get_root_mesh") else mesh
-    for split, tensors in groups.items():
-        square = torch.nn.utils.get_total_norm(tensors).double().square()
+    for split, parts in groups.items():
+        square = torch.nn.utils.get_total_norm(parts).double().square()
         for name in split:
             dist.all_reduce(square, group=root[name].get_group())
-        squares[split] = square
-    return math.sqrt(sum(float(square) for square in squares.values()))
+        total += float(square)
+    return math.sqrt(total)
 
 
 def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:

@@ -1,0 +1,43 @@
+"""The rows of a step as batches on the device, made while the step before is computed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import torch
+
+from tutelage.training.batch import Batch
+from tutelage.training.config import TrainingConfig
+from tutelage.training.packing import Rows
+from tutelage.training.parallel import Layout
+from tutelage.training.position import DataState, parts_of_step
+
+
+class Loader:
+    """Gives this process's share of each step. Which rows follow is known, so one thread makes the next step's ahead.
+
+    It remembers nothing that matters: asked for another place than the next, it makes those rows instead.
+    """
+
+    def __init__(self, rows: Rows, config: TrainingConfig, layout: Layout, device: torch.device) -> None:
+        self.rows, self.config, self.layout, self.device = rows, config, layout, device
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
+        self._ahead: tuple[int, Future[list[Batch]]] | None = None
+
+    def parts(self, state: DataState) -> Iterator[Batch]:
+        """The parts of the step at `state`, on the device."""
+        ahead, self._ahead = self._ahead, None
+        made = ahead[1].result() if ahead and ahead[0] == state.sample else self._make(state)
+        following = DataState(state.seed, state.sample + self.config.batch_rows)
+        self._ahead = following.sample, self._thread.submit(self._make, following)
+        for part in made:
+            yield part.to(self.device)
+
+    def _make(self, state: DataState) -> list[Batch]:
+        config, layout = self.config, self.layout
+        parts = parts_of_step(self.rows, state, config.batch_rows, config.accumulation, layout.row, layout.rows)
+        return [part.pinned() if self.device.type == "cuda" else part for part in parts]
+
+    def close(self) -> None:
+        self._thread.shutdown(cancel_futures=True)

@@ -1,0 +1,48 @@
+"""How much memory a training run takes, before it is started."""
+
+from __future__ import annotations
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.describe import parameters
+from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
+
+# Values that an optimizer keeps for each weight: of the matrices inside the blocks, and of the rest.
+STATE = {"adamw": (2, 2), "muon": (1, 2), "lion": (1, 1), "soap": (2, 2), "schedule_free": (2, 2)}
+
+
+def training_bytes(
+    config: ModelConfig, rows: int, context: int, optimizer: str = "adamw", activation_checkpointing: bool = False
+) -> int:
+    """Estimate of peak training memory in float32: weights, gradients, optimizer state, activations, logits.
+
+    `rows` of `context` tokens are computed at once. SOAP's bases are counted as twice a square of each side.
+    """
+    parts = parameters(config)
+    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
+    matrix, other = STATE[optimizer]
+    state = matrix * blocks + other * (total - blocks)
+    if optimizer == "soap":
+        state += 2 * config.num_layers * _squares_of_sides(config)
+    tokens = rows * context
+    block = activation_values(config)
+    kept = config.num_layers * (config.hidden_size if activation_checkpointing else block)
+    activations = tokens * (kept + (block if activation_checkpointing else 0) + 2 * config.hidden_size)
+    # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
+    chunk = max(CHUNK_ELEMENTS, CHUNK_ROWS * config.vocab_size)
+    logits = 3 * chunk + tokens * config.hidden_size + config.vocab_size * config.hidden_size
+    return 4 * (2 * total + state + activations + logits)
+
+
+def activation_values(config: ModelConfig) -> int:
+    """Values per token that one block keeps for its backward pass: its inputs, queries, keys, values, the attention's
+    output and the widths of its feed-forward."""
+    queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
+    return 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
+
+
+def _squares_of_sides(config: ModelConfig) -> int:
+    hidden, queries = config.hidden_size, config.num_heads * config.dim_per_head
+    keys, wide = config.num_kv_heads * config.dim_per_head, config.intermediate_size
+    sides = [(queries, hidden), (keys, hidden), (keys, hidden), (hidden, queries)]
+    sides += [(wide, hidden)] * (2 if config.gated else 1) + [(hidden, wide)]
+    return sum(a * a + b * b for a, b in sides)

@@ -1,0 +1,74 @@
+"""How fast a run is: in tokens, against what the machine can do, and against what was forecast."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import torch
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.describe import forward_flops
+from tutelage.store.device import ceiling, peak_memory_mb
+from tutelage.store.events import EventLog
+from tutelage.training.config import TrainingConfig
+from tutelage.training.memory import training_bytes
+
+ENOUGH_STEPS = 50  # in a shorter run the ceiling is not worth its 0.2 s
+FIRST_STEPS = 3  # left out of the forecast: they warm up, or compile
+FORECAST_AFTER = 2.0  # s of steps that the forecast is made from
+
+
+class Meter:
+    """Counts tokens and time of this process's part of a run; nothing of it enters what the run computes.
+
+    The share of the ceiling counts the model's own multiply-adds: three times the forward pass, attention over the
+    whole row (PaLM, appendix B), nothing for what activation checkpointing does twice.
+    """
+
+    def __init__(self, model: ModelConfig, length: int, config: TrainingConfig, steps: int, device: torch.device,
+                 dtype: torch.dtype, processes: int, log: EventLog) -> None:  # fmt: skip
+        self.log, self.steps, self.processes, self.device = log, steps, processes, device
+        self.flops = 3 * forward_flops(model, length)
+        self.ceiling, self.kind = ceiling(device, dtype) if steps >= ENOUGH_STEPS else (0.0, "")
+        rows = max(1, config.batch_rows // config.accumulation // processes)
+        self.memory = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
+        self.begin = time.monotonic()
+        self.tokens = self.done = 0
+        self.forecast: float | None = None
+        self._warm = (0.0, 0)
+
+    def step(self, tokens: int, left: int) -> None:
+        """Count one step; `left` are still to be done. Says its forecast once there is enough to go by."""
+        self.tokens += tokens
+        self.done += 1
+        now = time.monotonic() - self.begin
+        if self.done <= FIRST_STEPS:
+            self._warm = (now, self.done)
+        elif self.forecast is None and left and now - self._warm[0] >= FORECAST_AFTER:
+            pace = (now - self._warm[0]) / (self.done - self._warm[1])
+            self.forecast = now + pace * left
+            self.log.emit("forecast", seconds=round(self.forecast, 1), memory_mb=round(self.memory / 2**20),
+                          **self.speed())  # fmt: skip
+
+    def speed(self) -> dict[str, Any]:
+        """Tokens per second of all processes, and the share of the ceiling under its name (`gemm_share` or `mfu`)."""
+        rate = self.tokens / max(time.monotonic() - self.begin, 1e-9)
+        shown: dict[str, Any] = {"tokens_per_second": round(rate)}
+        if self.ceiling:
+            name = "mfu" if self.kind == "MFU" else "gemm_share"
+            shown[name] = round(rate * self.flops / (self.ceiling * self.processes), 4)
+        return shown
+
+    def timing(self) -> dict[str, Any]:
+        """What is known in the end: forecast beside fact."""
+        seconds = time.monotonic() - self.begin
+        memory = torch.cuda.max_memory_allocated() >> 20 if self.device.type == "cuda" else peak_memory_mb()
+        return {
+            "seconds": round(seconds, 2),
+            **self.speed(),
+            **({"forecast_seconds": round(self.forecast, 1)} if self.forecast else {}),
+            "forecast_memory_mb": round(self.memory / 2**20),
+            "peak_memory_mb": memory,
+            **({"ceiling_gflops": round(self.ceiling / 1e9, 1)} if self.ceiling else {}),
+        }

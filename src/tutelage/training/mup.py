@@ -1,0 +1,53 @@
+"""Maximal update parametrisation: a learning rate found on a narrow model is right for a wide one.
+
+Yang et al. 2022 ("Tensor Programs V"), table 3, relative to a base width at which nothing changes: with r the ratio of
+the widths, weights that map width to width start at 1/sqrt(r) of the size and learn at 1/r of the rate (Adam); the
+output head starts at 1/r and learns at 1/r; embeddings, norms and biases stay. Wider means more heads of the same size.
+"""
+
+from __future__ import annotations
+
+import torch
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.store.errors import ConfigError
+
+
+def width_ratio(config: ModelConfig, base_width: int) -> float:
+    """How much wider the model is than the base; 1 for base_width 0 (off)."""
+    return config.hidden_size / base_width if base_width else 1.0
+
+
+def check_mup(config: ModelConfig, base_width: int) -> None:
+    """Raises ConfigError for a head that is the embedding: one matrix cannot have two sizes."""
+    ratio = width_ratio(config, base_width)
+    if ratio != 1 and config.tie_word_embeddings and abs(config.logit_divisor - ratio) > 1e-6 * ratio:
+        raise ConfigError(
+            f"training.base_width ({base_width}) needs an output head of its own",
+            hint=f"set model.tie_word_embeddings=false (or model.logit_divisor={ratio:g})",
+        )
+
+
+@torch.no_grad()
+def scale_initialisation(model: DecoderLM, base_width: int) -> None:
+    """Bring fresh weights to the sizes of the parametrisation, in place."""
+    check_mup(model.config, base_width)
+    ratio = width_ratio(model.config, base_width)
+    for name, parameter in model.named_parameters():
+        if parameter.dim() < 2 or name.endswith(".conv"):
+            continue
+        if name.startswith("layers."):
+            parameter.mul_(ratio**-0.5)
+        elif name.startswith(("lm_head.", "score.")):
+            parameter.mul_(1 / ratio)
+
+
+def rate_factors(config: ModelConfig, base_width: int, optimizer: str) -> tuple[float, float]:
+    """What the learning rate of hidden matrices, and of the output head, is multiplied by.
+
+    An orthogonalised update of our size, 0.2 sqrt(width), has a spectral norm that grows with the root of the width;
+    one of signs, or of Adam, grows with the width itself.
+    """
+    ratio = width_ratio(config, base_width)
+    return ratio**-0.5 if optimizer == "muon" else 1 / ratio, 1 / ratio

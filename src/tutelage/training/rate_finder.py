@@ -1,0 +1,97 @@
+"""A learning rate in a minute: raise it step by step until the loss breaks, on a copy of the model."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+from tutelage.model.decoder import DecoderLM
+from tutelage.store.device import choose_device, choose_precision, set_threads
+from tutelage.training.config import TrainingConfig
+from tutelage.training.figures import figures_of
+from tutelage.training.gradient import step_gradient
+from tutelage.training.objective import Objective
+from tutelage.training.optimizers import freeze, make_optimizers
+from tutelage.training.parallel import Layout
+from tutelage.training.position import DataState, parts_of_step
+from tutelage.training.world import World
+
+SMOOTHING = 0.8  # of the loss, from step to step
+# The sweep ends when so much of what was gained is lost again, and at least so much of the first loss: batches differ.
+BROKEN, NOTICEABLE = 0.3, 0.05
+SAFETY = 3.0  # below the rate of the lowest loss
+
+
+@dataclass(frozen=True)
+class RateFinding:
+    """A sweep: rates and smoothed losses of its steps; `suggested` and how it was chosen; whether the loss broke."""
+
+    rates: list[float]
+    losses: list[float]
+    suggested: float
+    why: str
+    broke: bool
+
+
+def find_rate(
+    model: DecoderLM,
+    objective: Objective,
+    config: TrainingConfig,
+    seed: int,
+    low: float = 1e-5,
+    high: float = 1.0,
+    steps: int = 100,
+    report: Callable[[int, float, float], None] | None = None,
+) -> RateFinding:
+    """Sweep the rate from `low` to `high` in equal factors over `steps` steps of the real batches (Smith 2017, 3.3).
+
+    `model` stays as it is. `report` is told step, rate and smoothed loss. What is suggested is a rule of thumb for the
+    peak of a schedule: the lowest point's rate divided by 3; a few short runs around it decide better.
+    """
+    set_threads(config.threads)
+    device = choose_device(config.device)
+    dtype = choose_precision(config.precision, device)
+    autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
+    trial = copy.deepcopy(model).to(device).train()
+    freeze(trial, config.freeze_blocks)
+    optimizers = make_optimizers(trial, config)
+    state, rows = DataState(seed), objective.rows["train"]
+    rates: list[float] = []
+    losses: list[float] = []
+    mean, best, broke = 0.0, math.inf, False
+    with torch.random.fork_rng(devices=[]):
+        for step in range(steps):
+            rate = low * (high / low) ** (step / max(1, steps - 1))
+            torch.manual_seed(seed + step)
+            parts = [part.to(device) for part in parts_of_step(rows, state, config.batch_rows, config.accumulation)]
+            total, _ = step_gradient(trial, objective, parts, config.grad_clip, autocast, World(), Layout())
+            loss = figures_of(total)["loss"]
+            mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
+            smooth = mean / (1 - SMOOTHING ** (step + 1))
+            first = losses[0] if losses else smooth
+            if not math.isfinite(smooth) or smooth > best + max(BROKEN * (first - best), NOTICEABLE * first):
+                broke = True
+                break
+            rates.append(rate)
+            losses.append(smooth)
+            best = min(best, smooth)
+            if report is not None:
+                report(step + 1, rate, smooth)
+            for optimizer in optimizers:
+                for group in optimizer.param_groups:
+                    group["lr"] = rate * group.get("rate_factor", 1.0)
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            trial.end_of_step()
+            state.sample += config.batch_rows
+    lowest = min(range(len(losses)), key=losses.__getitem__)
+    suggested = rates[lowest] / SAFETY
+    why = f"the loss was lowest ({losses[lowest]:.3f}) at {rates[lowest]:.2g}; a third of that rate leaves room"
+    if not broke:
+        why += f". It did not break up to {high:g}, so the sweep may have been too short"
+    return RateFinding(rates, losses, float(f"{suggested:.2g}"), why, broke)

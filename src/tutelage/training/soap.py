@@ -1,0 +1,108 @@
+"""SOAP: Adam in the eigenbasis of Shampoo's preconditioners, for the matrices inside the blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.training.spread import local, part_of, whole
+
+REFRESH_EVERY = 10  # steps between two turns of the basis (Vyas et al. 2024, section 6.3)
+LARGEST = 8192  # a side longer than this is not turned: its basis would cost more than the matrix
+
+
+class SOAP(torch.optim.Optimizer):
+    """Adam on gradients turned into the eigenbasis of G G' and G' G, and back (Vyas et al. 2024, algorithm 3).
+
+    For matrices, and for stacks of them [n, rows, columns] (experts). The first gradient only sets the basis: turned
+    into its own basis it would be noise but for a few directions. After that the basis follows by one power iteration
+    and a QR decomposition every `REFRESH_EVERY` steps. `lr` and the decoupled weight decay are AdamW's.
+    """
+
+    def __init__(
+        self, params: Iterable[Any], lr: float, betas: tuple[float, float] = (0.95, 0.95), eps: float = 1e-8,
+        weight_decay: float = 0.1,
+    ) -> None:  # fmt: skip
+        super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                gradient = whole(parameter.grad).float()  # of a spread matrix each process computes all
+                if not state:
+                    self._begin(state, parameter, gradient, group["betas"][1])
+                    continue
+                update = _update(state, parameter, gradient, group["betas"], group["eps"])
+                own = local(parameter)
+                own.mul_(1 - group["lr"] * group["weight_decay"])
+                own.add_(part_of(update, parameter), alpha=-group["lr"])
+
+    def _begin(self, state: dict[str, Any], parameter: Tensor, gradient: Tensor, beta2: float) -> None:
+        state |= {"step": 0, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
+        for side, product in _products(gradient).items():
+            state[side] = product * (1 - beta2)
+            state[f"{side}_basis"] = torch.linalg.eigh(product).eigenvectors.flip(-1).contiguous()
+
+
+def _update(
+    state: dict[str, Any], parameter: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float
+) -> Tensor:
+    """The step of one matrix, whole; the state of its shape is kept in parts as the matrix is."""
+    assert parameter.grad is not None
+    beta1, beta2 = betas
+    state["step"] += 1
+    count = state["step"]
+    local(state["exp_avg"]).lerp_(local(parameter.grad), 1 - beta1)
+    products = _products(gradient)
+    bases = {side: whole(state[f"{side}_basis"]) for side in products}
+    squares = whole(state["exp_avg_sq"]).lerp(turn(gradient, bases).square(), 1 - beta2)
+    momentum = turn(whole(state["exp_avg"]), bases) / (1 - beta1**count)
+    update = turn(momentum / (squares / (1 - beta2**count)).sqrt_().add_(eps), bases, back=True)
+    for side, product in products.items():
+        state[side] = whole(state[side]).lerp(product, 1 - beta2)
+        if count % REFRESH_EVERY == 0:
+            state[f"{side}_basis"], order = refreshed(state[side], bases[side])
+            squares = _reordered(squares, order, -2 if side == "left" else -1)
+    local(state["exp_avg_sq"]).copy_(part_of(squares, parameter))
+    return update
+
+
+def _products(gradient: Tensor) -> dict[str, Tensor]:
+    """G G' and G' G, of the sides that are turned."""
+    products = {}
+    if gradient.shape[-2] <= LARGEST:
+        products["left"] = gradient @ gradient.mT
+    if gradient.shape[-1] <= LARGEST:
+        products["right"] = gradient.mT @ gradient
+    return products
+
+
+def turn(matrix: Tensor, bases: dict[str, Tensor], back: bool = False) -> Tensor:
+    """left' M right, or left M right' on the way back; a side without a basis stays as it is."""
+    if "left" in bases:
+        matrix = (bases["left"] if back else bases["left"].mT) @ matrix
+    if "right" in bases:
+        matrix = matrix @ (bases["right"].mT if back else bases["right"])
+    return matrix
+
+
+def refreshed(product: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    """The basis after one power iteration on `product` [.., n, n], and the order its columns were put in before.
+
+    Sorted by what each column's eigenvalue is estimated to be, largest first, so that QR keeps the large ones apart.
+    """
+    values = (basis * (product @ basis)).sum(-2)  # [.., n]
+    order = values.argsort(stable=True, dim=-1, descending=True)
+    return torch.linalg.qr(product @ _reordered(basis, order, -1)).Q.contiguous(), order
+
+
+def _reordered(matrix: Tensor, order: Tensor, dim: int) -> Tensor:
+    index = order[..., None] if dim == -2 else order[..., None, :]
+    return matrix.gather(dim, index.expand(matrix.shape))
