@@ -51,12 +51,25 @@ def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_
 
 
 def pretrain(
-    recipe: RecipeFile = None, sets: Sets = None, nproc: Processes = None, out: Out = RUNS, as_json: Json = False
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    nproc: Processes = None,
+    find_rate: Annotated[
+        bool,
+        typer.Option("--find-rate", help="Train nothing: try learning rates over a hundred steps and suggest one."),
+    ] = False,
+    out: Out = RUNS,
+    as_json: Json = False,
 ) -> None:
     """Train a fresh decoder on the corpus to predict the next token.
 
     Example: `tutelage pretrain --set model.num_layers=8 --set pretrain.training.steps=2000`
     """
+    if find_rate:
+        from tutelage.cli.rate import find
+
+        find(recipe, sets, out, as_json)
+        return
     run_stage("pretrain", recipe, sets, out, as_json, nproc)
 
 

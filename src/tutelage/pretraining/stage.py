@@ -28,6 +28,7 @@ from tutelage.training.loop import TrainResult, train
 from tutelage.training.mup import scale_initialisation
 from tutelage.training.packing import Rows
 from tutelage.training.position import epochs
+from tutelage.training.rate_finder import RateFinding, find_rate
 from tutelage.training.world import current_world
 
 MANY_EPOCHS = 4
@@ -48,20 +49,10 @@ def pretrain(
     `model.vocab_size` 0 takes the tokenizer's. Validation is the held-out documents, which nothing is chosen by.
     Returns the main metrics; times are under `timing`.
     """
-    tok = Tokenizer.load(tokenizer)
-    shape = complete_model_config(model, tok, config.context_length)
     begin = time.monotonic()
-    own = encoded(corpus, "train", tok, config, work, log)
-    rows: dict[str, Rows] = {"train": own, "validation": encoded(corpus, "validation", tok, config, work, log)}
-    if config.mixture:
-        others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
-        rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
+    tok, decoder, objective = prepare(config, model, corpus, tokenizer, work, log, seed)
+    shape, rows = decoder.config, objective.rows
     encoding = round(time.monotonic() - begin, 2)
-    token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
-    seed_everything(seed)
-    decoder = DecoderLM(shape, seed=seed)
-    scale_initialisation(decoder, config.training.base_width)
-    objective = NextToken(rows, token_bytes, tok.eos_id, tok.decode)
     log.emit("model", parameters=decoder.num_parameters(), train_tokens=rows["train"].num_tokens,
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip
     result = train(decoder, objective, config.training, work, log, seed, first_loss=math.log(shape.vocab_size))
@@ -82,6 +73,37 @@ def pretrain(
         "skipped_steps": len(result.skipped),
         "timing": {**result.timing, "encoding_seconds": encoding},
     }
+
+
+def prepare(
+    config: PretrainConfig, model: ModelConfig, corpus: Path, tokenizer: Path, work: Path, log: EventLog, seed: int
+) -> tuple[Tokenizer, DecoderLM, NextToken]:
+    """Tokenizer, fresh decoder, and objective with its rows: what pretraining begins with."""
+    tok = Tokenizer.load(tokenizer)
+    shape = complete_model_config(model, tok, config.context_length)
+    own = encoded(corpus, "train", tok, config, work, log)
+    rows: dict[str, Rows] = {"train": own, "validation": encoded(corpus, "validation", tok, config, work, log)}
+    if config.mixture:
+        others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
+        rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
+    token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
+    seed_everything(seed)
+    decoder = DecoderLM(shape, seed=seed)
+    scale_initialisation(decoder, config.training.base_width)
+    return tok, decoder, NextToken(rows, token_bytes, tok.eos_id, tok.decode)
+
+
+def find_learning_rate(
+    config: PretrainConfig, model: ModelConfig, corpus: Path, tokenizer: Path, work: Path, log: EventLog, seed: int,
+    steps: int = 100,
+) -> RateFinding:  # fmt: skip
+    """Sweep the learning rate over the first steps of pretraining (see `training.rate_finder`); nothing is trained."""
+    _, decoder, objective = prepare(config, model, corpus, tokenizer, work, log, seed)
+
+    def report(step: int, rate: float, loss: float) -> None:
+        log.progress("sweeping the learning rate", step, steps, f"rate {rate:.2g}  loss {loss:.3f}")
+
+    return find_rate(decoder, objective, config.training, seed, steps=steps, report=report)
 
 
 def encoded(
