@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, print_json
+from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, Track, print_json
 
 if TYPE_CHECKING:
     from tutelage.recipe.config import Recipe
@@ -33,6 +33,7 @@ def quickstart(
     sets: Sets = None,
     nproc: Processes = None,
     tensorboard: Board = None,
+    track: Track = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -46,7 +47,7 @@ def quickstart(
     from tutelage.recipe.config import load_recipe, setting
 
     given = [] if corpus is None else [setting("corpus.source", corpus)]
-    raise_model(load_recipe(None, given + (sets or [])), out, as_json, processes=nproc, board=tensorboard)
+    raise_model(load_recipe(None, given + (sets or [])), out, as_json, processes=nproc, board=tensorboard, track=track)
 
 
 def run(
@@ -54,6 +55,7 @@ def run(
     sets: Sets = None,
     nproc: Processes = None,
     tensorboard: Board = None,
+    track: Track = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def run(
     """
     from tutelage.recipe.config import load_recipe
 
-    raise_model(load_recipe(recipe, sets or []), out, as_json, processes=nproc, board=tensorboard)
+    raise_model(load_recipe(recipe, sets or []), out, as_json, processes=nproc, board=tensorboard, track=track)
 
 
 def plan(
@@ -136,6 +138,7 @@ def raise_model(
     targets: tuple[str, ...] = (),
     processes: int | None = None,
     board: Path | None = None,
+    track: str | None = None,
 ) -> None:
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
@@ -148,7 +151,9 @@ def raise_model(
     from tutelage.cli.progress import Progress
     from tutelage.recipe.run import follow_recipe, run_recipe
     from tutelage.report.write import write_report
+    from tutelage.store.events import Listener
     from tutelage.store.tensorboard import TensorBoard
+    from tutelage.store.tracking import Tracker
 
     if processes is not None and not is_started():
         raise typer.Exit(run_processes(processes))
@@ -160,7 +165,9 @@ def raise_model(
             leave_world()
             return
 
-    boards = (TensorBoard(board),) if board else ()
+    boards: tuple[Listener, ...] = (TensorBoard(board),) if board else ()
+    if track:
+        boards = (*boards, Tracker(track, recipe.name, recipe.plain()))
     console = Console(stderr=as_json)
     outlook = look_ahead(recipe, root, targets)
     advice = tuple(

@@ -49,6 +49,10 @@ Board = Annotated[
         "--tensorboard", help="Also write the curves for TensorBoard into this folder, e.g. `--tensorboard board/`."
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option("--track", help="Also send the figures to `trackio` (on this machine) or `wandb` (its settings)."),
+]
 Source = Annotated[
     str | None,
     typer.Option(

@@ -9,8 +9,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-SCALARS = ("step", "validation")  # kinds of event that hold figures of a step
-LEFT_OUT = frozenset({"event", "time", "stage", "step", "total"})
+from tutelage.store.tracking import scalars
 
 
 class TensorBoard:
@@ -23,14 +22,9 @@ class TensorBoard:
         self._write(_double(1, time.time()) + _bytes(3, b"brain.Event:2"))
 
     def __call__(self, event: dict[str, Any]) -> None:
-        if event["event"] not in SCALARS:
+        if not (found := scalars(event)):
             return
-        prefix = f"{event.get('stage', 'training')}/" + ("validation_" if event["event"] == "validation" else "")
-        values = b"".join(
-            _bytes(1, _bytes(1, f"{prefix}{name}".encode()) + _float(2, float(value)))
-            for name, value in event.items()
-            if name not in LEFT_OUT and isinstance(value, (int, float)) and not isinstance(value, bool)
-        )
+        values = b"".join(_bytes(1, _bytes(1, name.encode()) + _float(2, value)) for name, value in found.items())
         self._write(_double(1, event["time"]) + _number(2, int(event["step"])) + _bytes(5, values))
 
     def _write(self, message: bytes) -> None:
