@@ -18,6 +18,7 @@ from tutelage.store.errors import DamagedError
 from tutelage.store.events import EventLog
 from tutelage.training import checkpoint
 from tutelage.training.checkpoint import CheckpointWriter, load_latest, verify
+from tutelage.training.parallel import Layout
 from tutelage.training.world import World
 
 
@@ -39,7 +40,7 @@ class Saved:
         self.root = root
         self.model, self.optimizers, self.weights = nn.Linear(8, 8), [], []
         self.optimizers = [torch.optim.AdamW(self.model.parameters(), lr=0.1)]
-        self.writer = CheckpointWriter(root, 3, World(), None)
+        self.writer = CheckpointWriter(root, 3, World(), Layout())
         for step in (1, 2, 3):
             self.step()
             self.save(step)
@@ -154,7 +155,7 @@ def test_a_failed_run_does_not_wait_for_a_process_that_is_gone(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(World, "wait", lambda self: None)
     model = nn.Linear(2, 2)
-    writer = CheckpointWriter(tmp_path, 2, World(0, 2), None)  # the second process never writes its part
+    writer = CheckpointWriter(tmp_path, 2, World(0, 2), Layout())  # the second process never writes its part
     writer.save(1, model, [], {"fingerprint": "a"})
     begin = time.monotonic()
     writer.give_up()
@@ -165,6 +166,6 @@ def test_what_a_kill_left_is_removed(saved: Saved) -> None:
     (saved.root / ".step-00000009.tmp").mkdir()
     (saved.root / ".step-00000009.tmp" / "rank-00000.safetensors").write_bytes(b"half")
     (saved.root / ".latest.123.tmp").write_text("step")
-    CheckpointWriter(saved.root, 3, World(), None)
+    CheckpointWriter(saved.root, 3, World(), Layout())
     assert not list(saved.root.glob(".*"))
     assert loaded(saved.root)[1] == 3

@@ -87,7 +87,11 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "lion-sharded": (2, {"optimizer": "lion", "learning_rate": 5e-4}),
     "schedule_free-sharded": (2, {"optimizer": "schedule_free", "schedule": "constant"}),
     "checkpointed-sharded": (2, {"activation_checkpointing": True, "layers_every": 2}),
+    "pipeline": (2, {"parallel": {"pipeline": 2}, "accumulation": 4, "layers_every": 2}),
     "hybrid": (4, {"parallel": {"shard": 2}}),
+    "pipeline-of-muon": (2, {"parallel": {"pipeline": 2}, "accumulation": 2, "optimizer": "muon", "average": "none"}),
+    "pipeline-and-sharded": (4, {"parallel": {"pipeline": 2}, "accumulation": 2}),
+    "pipeline-and-tensor": (4, {"parallel": {"pipeline": 2, "tensor": 2}, "accumulation": 4}),
     "tensor-and-sharded": (4, {"parallel": {"tensor": 2}}),
     "muon-tensor-and-sharded": (4, {"optimizer": "muon", "parallel": {"tensor": 2}}),
 }

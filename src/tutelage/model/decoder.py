@@ -129,13 +129,7 @@ class DecoderLM(nn.Module):
         config = self.config
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
-        x = self.embed_tokens(tokens)
-        if config.embedding_scale != 1:
-            # In the precision of the weights, as those were trained.
-            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
-        if config.positions == "learned":
-            # Padding may count on past the table; what it reads is never used.
-            x = x + self.embed_positions(positions.clamp(max=config.max_position_embeddings - 1))
+        x = self.embed(tokens, positions)
         step = Step(
             positions,
             documents,
@@ -147,6 +141,18 @@ class DecoderLM(nn.Module):
         for block in self.layers:
             x = block(x, step)
         return self.norm(x)
+
+    def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
+        """What the first block reads, [B, T, hidden_size], of tokens and positions [B, T]."""
+        config = self.config
+        x = self.embed_tokens(tokens)
+        if config.embedding_scale != 1:
+            # In the precision of the weights, as those were trained.
+            x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
+        if config.positions == "learned":
+            # Padding may count on past the table; what it reads is never used.
+            x = x + self.embed_positions(positions.clamp(max=config.max_position_embeddings - 1))
+        return x
 
     def _rotary(self, positions: Tensor, local: bool) -> tuple[Tensor, Tensor]:
         frequencies, factor = inverse_frequencies(self.config, local)

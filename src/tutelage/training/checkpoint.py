@@ -8,7 +8,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -17,12 +17,12 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.distributed.device_mesh import DeviceMesh
 
 from tutelage.store.errors import ConfigError, DamagedError, TrainingError
 from tutelage.store.events import EventLog
 from tutelage.store.files import fsync_path, write_atomic, write_json
 from tutelage.store.hashing import sha256_file
+from tutelage.training.parallel import Layout
 from tutelage.training.pieces import Place, own_pieces, read_into
 from tutelage.training.world import World
 
@@ -42,8 +42,8 @@ class CheckpointWriter:
     ended its work when the block ends, however that ends.
     """
 
-    def __init__(self, root: Path, keep: int, world: World, mesh: DeviceMesh | None) -> None:
-        self.root, self.keep, self.world, self.mesh = root, keep, world, mesh
+    def __init__(self, root: Path, keep: int, world: World, layout: Layout) -> None:
+        self.root, self.keep, self.world, self.layout = root, keep, world, layout
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._given_up = 0.0
@@ -70,17 +70,17 @@ class CheckpointWriter:
                 self._mark(self.root / _name(step), step)
             return
         self.written.add(step)
-        tensors, scalars = named_state(model, optimizers)
-        pieces = own_pieces({**tensors, **{f"more.{name}": value for name, value in (more or {}).items()}},
-                            self.mesh, self.world.rank)  # fmt: skip
-        shapes = {name: list(tensor.shape) for name, tensor in {**tensors, **_prefixed(more)}.items()}
-        record = json.loads(json.dumps({**state, "step": step, "optimizer_scalars": scalars}))  # as it is now
+        tensors, scalars = named_state(model, optimizers, self.layout.duplicate)
+        tensors |= {f"more.{name}": value for name, value in (more or {}).items() if not self.layout.duplicate(name)}
+        pieces = own_pieces(tensors, self.layout.mesh)
+        shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
+        record = json.loads(json.dumps({**state, "step": step}))  # as it is now
         temporary = self.root / f".{_name(step)}.tmp"
         if self.world.first:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir(parents=True)
         self.world.wait()
-        self._thread = threading.Thread(target=self._write, args=(temporary, step, pieces, shapes, record))
+        self._thread = threading.Thread(target=self._write, args=(temporary, step, pieces, shapes, scalars, record))
         self._thread.start()
 
     def give_up(self) -> None:
@@ -100,7 +100,7 @@ class CheckpointWriter:
 
     def _write(
         self, out: Path, step: int, pieces: dict[str, tuple[Tensor, list[int]]], shapes: dict[str, list[int]],
-        state: dict[str, Any],
+        scalars: dict[str, Any], state: dict[str, Any],
     ) -> None:  # fmt: skip
         try:
             file = out / f"rank-{self.world.rank:05d}.safetensors"
@@ -112,7 +112,7 @@ class CheckpointWriter:
                 for name, (part, offset) in pieces.items()
             }  # fmt: skip
             # Written last and renamed into place: once it is there, this process's part is whole.
-            write_json(file.with_suffix(".json"), {"sha256": sha256_file(file), "pieces": places})
+            write_json(file.with_suffix(".json"), {"sha256": sha256_file(file), "pieces": places, "scalars": scalars})
             if self.world.first:
                 self._commit(out, step, state)
         except BaseException as error:  # handed to the training thread
@@ -190,19 +190,18 @@ def _prefixed(more: dict[str, Tensor] | None) -> dict[str, Tensor]:
 
 
 def named_state(
-    model: nn.Module, optimizers: list[torch.optim.Optimizer]
-) -> tuple[dict[str, Tensor], dict[str, Any]]:  # fmt: skip
-    """What is trained and the optimizers' state as named tensors and JSON scalars: no pickle."""
-    tensors = {f"model.{name}": value for name, value in trained_state(model).items()}
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], left_out: Callable[[str], bool] = lambda name: False
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """What is trained and the optimizers' state, under the weights' names, as tensors and JSON scalars: no pickle."""
+    tensors = {f"model.{name}": value for name, value in trained_state(model).items() if not left_out(name)}
     scalars: dict[str, Any] = {}
-    for number, optimizer in enumerate(optimizers):
-        for parameter, values in optimizer.state_dict()["state"].items():
-            for key, value in values.items():
-                name = f"optimizer.{number}.{parameter}.{key}"
+    for name, parameter in model.named_parameters():
+        for optimizer in optimizers:
+            for key, value in ({} if left_out(name) else optimizer.state.get(parameter, {})).items():
                 if isinstance(value, Tensor):
-                    tensors[name] = value
+                    tensors[f"optimizer.{name}.{key}"] = value
                 else:
-                    scalars[name] = value
+                    scalars[f"{name}.{key}"] = value
     return tensors, scalars
 
 
@@ -283,44 +282,52 @@ def _load(
         raise ConfigError(
             f"{path.parent} belongs to a run with other data or settings", hint="use another work directory"
         )
-    places = _places(path)
+    places, scalars = _contents(path)
     targets = {f"model.{name}": value for name, value in trained_state(model).items()} | more
-    if targets.keys() != {name for name in places if not name.startswith("optimizer.")}:
-        raise DamagedError(f"checkpoint {path} does not hold the weights that are trained")
+    if not targets.keys() <= places.keys():
+        raise DamagedError(f"checkpoint {path} does not hold all weights that are trained")
     try:
         for name, target in targets.items():
             read_into(target, places[name], name)
-        _restore(optimizers, places, state.pop("optimizer_scalars"))
+        _restore(model, optimizers, places, scalars)
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"checkpoint {path} cannot be read: {error}") from None
     return state
 
 
-def _places(path: Path) -> dict[str, list[Place]]:
+def _contents(path: Path) -> tuple[dict[str, list[Place]], dict[str, Any]]:
+    """Where the pieces of each tensor lie, and the scalars, of all processes that wrote."""
     places: dict[str, list[Place]] = {}
-    for record in sorted(path.glob("rank-*.json")):
-        for name, at in json.loads(record.read_text(encoding="utf-8"))["pieces"].items():
+    scalars: dict[str, Any] = {}
+    for file in sorted(path.glob("rank-*.json")):
+        record = json.loads(file.read_text(encoding="utf-8"))
+        scalars |= record["scalars"]
+        for name, at in record["pieces"].items():
             numbers = (tuple(at["offset"]), tuple(at["size"]), tuple(at["shape"]))
-            places.setdefault(name, []).append(Place(record.with_suffix(".safetensors"), *numbers, at["dtype"]))
-    return places
+            places.setdefault(name, []).append(Place(file.with_suffix(".safetensors"), *numbers, at["dtype"]))
+    return places, scalars
 
 
 def _restore(
-    optimizers: list[torch.optim.Optimizer], places: dict[str, list[Place]], scalars: dict[str, Any]
-) -> None:  # fmt: skip
+    model: nn.Module, optimizers: list[torch.optim.Optimizer], places: dict[str, list[Place]], scalars: dict[str, Any]
+) -> None:
     """Fill the optimizers' state; what has the shape of its parameter is spread as that is."""
-    for number, optimizer in enumerate(optimizers):
-        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    keys: dict[str, set[str]] = {}
+    for full in [*(name.removeprefix("optimizer.") for name in places if name.startswith("optimizer.")), *scalars]:
+        name, key = full.rsplit(".", 1)
+        keys.setdefault(name, set()).add(key)
+    names = {parameter: name for name, parameter in model.named_parameters()}
+    for optimizer in optimizers:
         state: dict[int, dict[str, Any]] = {}
-        for name in (*places, *scalars):
-            kind, owner, index, key = [*name.split(".", 3), "", "", ""][:4]
-            if kind != "optimizer" or int(owner) != number:
-                continue
-            value = scalars.get(name)
-            if name in places:
-                value = _empty(places[name][0], parameters[int(index)])
-                read_into(value, places[name], name)
-            state.setdefault(int(index), {})[key] = value
+        parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        for number, parameter in enumerate(parameters):
+            for key in sorted(keys.get(names[parameter], ())):
+                full = f"{names[parameter]}.{key}"
+                value = scalars.get(full)
+                if (name := f"optimizer.{full}") in places:
+                    value = _empty(places[name][0], parameter)
+                    read_into(value, places[name], name)
+                state.setdefault(number, {})[key] = value
         optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
 
 

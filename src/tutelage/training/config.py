@@ -12,12 +12,15 @@ from tutelage.store.config import Config
 class ParallelConfig(Config):
     """How the processes of a run share the work; in one process it says nothing.
 
-    `tensor` processes split every matrix among them. The others split the batch; of these, `shard` hold one copy of
-    the weights together: 0 for all (FSDP), 1 for a whole copy in each (DDP), between them hybrid sharding.
+    `pipeline` stages hold some blocks in a row each; the parts of a step (`accumulation`) follow each other through
+    them, so there should be several for each stage. `tensor` processes split every matrix among them. The others split
+    the batch; of these, `shard` hold one copy of the weights together: 0 for all (FSDP), 1 for a whole copy in each
+    (DDP), between them hybrid sharding.
     """
 
     shard: int = Field(0, ge=0)
     tensor: int = Field(1, ge=1)
+    pipeline: int = Field(1, ge=1)
 
 
 class TrainingConfig(Config):

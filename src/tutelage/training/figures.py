@@ -7,6 +7,7 @@ import math
 import torch
 
 from tutelage.model.decoder import DecoderLM
+from tutelage.training.batch import Batch
 from tutelage.training.objective import Loss, Objective
 from tutelage.training.parallel import Layout
 from tutelage.training.position import spread_evenly
@@ -16,9 +17,13 @@ from tutelage.training.world import World
 def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) -> dict[str, float]:
     """Sums over the parts of a step and all processes: `sum`, `weight`, each metric's two sums, and `counts`.
 
-    One exchange in float64. Tensor-parallel processes compute the same rows; these count once.
+    One exchange in float64. Tensor-parallel processes compute the same rows; these count once. Of a pipeline only the
+    last stage has losses.
     """
-    names = list(losses[0].metrics)
+    names = layout.line.names(list(losses[0].metrics)) if layout.line else list(losses[0].metrics)
+    if not layout.last_stage:  # it knows no loss: zeros add nothing
+        nothing = torch.zeros(())
+        losses = [Loss(nothing, nothing, dict.fromkeys(names, (nothing, nothing)))]
     sums = {
         "sum": sum(float(loss.sum) for loss in losses),
         "weight": sum(float(loss.weight) for loss in losses),
@@ -26,7 +31,7 @@ def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) ->
         **{f"{name}.weight": sum(float(loss.metrics[name][1]) for loss in losses) for name in names},
         **{name: float(value) for name, value in counts.items()},
     }
-    copies = world.size // layout.rows
+    copies = world.size // layout.rows // layout.stages
     summed = world.sums(list(sums.values()))
     return {name: value / copies if copies > 1 else value for name, value in zip(sums, summed, strict=True)}
 
@@ -38,6 +43,15 @@ def figures_of(total: dict[str, float]) -> dict[str, float]:
         weight = total[f"{name}.weight"]
         figures[name] = total[f"{name}.sum"] / weight if weight else math.nan
     return figures
+
+
+def part_loss(model: DecoderLM, objective: Objective, batch: Batch, layout: Layout) -> Loss:
+    """The loss of a part of a batch. A stage that is not the last sends its part on; its sum has no value, but its
+    backward pass begins with what comes back."""
+    if layout.last_stage:
+        return objective.loss(model, batch)
+    sent = model.hidden(batch.tokens, batch.positions, batch.documents)
+    return Loss(sent, torch.zeros_like(sent), {})
 
 
 @torch.no_grad()
@@ -66,10 +80,12 @@ def evaluate_objective(
     # Processes that share the weights must call the model equally often: one without rows left repeats the first.
     for at in range(0, -(-len(index) // layout.rows), batch_rows):
         mine = index[layout.row :: layout.rows][at : at + batch_rows]
-        loss = objective.loss(model, rows.batch(mine if len(mine) else index[:1]).to(device))
+        loss = part_loss(model, objective, rows.batch(mine if len(mine) else index[:1]).to(device), layout)
         if not len(mine):
             nothing = {name: (a * 0, b * 0) for name, (a, b) in loss.metrics.items()}
             loss = Loss(loss.sum * 0, loss.weight * 0, nothing)
         losses.append(loss)
+    if layout.line:
+        layout.line.settle()
     model.train(was_training)
     return figures_of(totals(losses, world, layout))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import math
+from collections import deque
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,9 +13,10 @@ import torch
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import TrainingError
 from tutelage.training.batch import Batch
-from tutelage.training.figures import totals
+from tutelage.training.figures import part_loss, totals
 from tutelage.training.objective import Loss, Objective
 from tutelage.training.parallel import Layout, sum_tensor_parallel, total_norm
+from tutelage.training.pipeline import sum_tied
 from tutelage.training.spread import local
 from tutelage.training.world import World
 
@@ -34,22 +37,35 @@ def step_gradient(
     What `flags` says after the backward pass is added up over all processes in the same exchange. Raises TrainingError
     if no row has targets.
     """
-    losses, tokens = [], 0
+    losses, tokens, ahead = [], 0, deque[torch.Tensor]()
+
+    def backward() -> None:
+        ahead.popleft().backward()  # type: ignore[no-untyped-call]
+
     for part in parts:
         with autocast:
-            loss = objective.loss(model, part)
-        _with_auxiliary(model, loss).backward()  # type: ignore[no-untyped-call]
+            loss = part_loss(model, objective, part, layout)
+        ahead.append(_with_auxiliary(model, loss))
         losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
-        tokens += int((part.documents > 0).sum())
+        tokens += int((part.documents > 0).sum()) if layout.last_stage else 0
+        if len(ahead) >= layout.stages - (layout.line.stage if layout.line else 0):  # this stage has its share ahead
+            backward()
+    while ahead:
+        backward()
     total = totals(losses, world, layout, tokens=tokens, **flags())
     if total["weight"] <= 0:
         raise TrainingError("a whole step has no targets", hint="check the loss mask of the data")
     sum_tensor_parallel(model, layout)
-    grads = [parameter.grad for parameter in model.parameters() if parameter.grad is not None]
-    own = [local(grad) for grad in grads]
+    if layout.line:
+        layout.line.settle()
+        sum_tied(model, layout.line)
+    named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
+    own = [local(grad) for _, grad in named]
     for grad in own:
         grad.div_(total["weight"])
-    norm = total_norm(grads)
+    norm = total_norm([grad for name, grad in named if not layout.duplicate(name)])
+    if layout.line:
+        norm = math.sqrt(layout.line.sums([norm**2])[0])
     torch._foreach_mul_(own, min(1.0, clip / (norm + 1e-6)))
     return total, norm
 

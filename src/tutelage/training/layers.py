@@ -34,7 +34,11 @@ class LayerFigures:
         def hook(number: int) -> Any:
             return lambda block, inputs, output: means[number].append(_mean_square(output))
 
-        handles = [block.register_forward_hook(hook(number)) for number, block in enumerate(self.model.layers)]
+        handles = [
+            block.register_forward_hook(hook(number))
+            for number, block in enumerate(self.model.layers)
+            if next(block.parameters(), None) is not None  # not in another stage of a pipeline
+        ]
         try:
             yield
         finally:

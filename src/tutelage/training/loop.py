@@ -89,7 +89,7 @@ def train(
             run.end()
     result = run.result
     result.timing = run.meter.timing()
-    collect(model, run.model)
+    collect(model, run.model, run.layout)
     model.eval()
     return result
 
@@ -124,7 +124,7 @@ class _Run:
         self.result = TrainResult(self.steps)
         self.step = 0
         self.checkpoints = work / "checkpoints"
-        self.writer = CheckpointWriter(self.checkpoints, config.keep_checkpoints, self.world, self.layout.mesh)
+        self.writer = CheckpointWriter(self.checkpoints, config.keep_checkpoints, self.world, self.layout)
         self.loader = Loader(objective.rows["train"], config, self.layout, device)
         rows = objective.rows["train"]
         self.meter = Meter(model.config, rows.length, config, self.steps, device, dtype, self.world.size, log)
@@ -259,7 +259,10 @@ class _Run:
         self.model.end_of_step()
         self.average.update(self.step, self.steps)
         if looked_into:
-            self.log.emit("layers", step=self.step + 1, **looked_into.after_update())
+            looks = looked_into.after_update()
+            if line := self.layout.line:  # each stage sees its own blocks, zeros for the others
+                looks = {name: line.sums(figures) for name, figures in looks.items()}
+            self.log.emit("layers", step=self.step + 1, **looks)
 
     def _tell(self, figures: dict[str, float]) -> None:
         now = time.monotonic()

@@ -1,7 +1,7 @@
-"""One model over several processes, on torch's own engine: data parallel, sharded, hybrid, tensor parallel.
+"""One model over several processes, on torch's own engine: data parallel, sharded, hybrid, tensor, pipeline.
 
-The model knows nothing of it. A mesh of (replicate, shard, tensor) says all: `fully_shard` over the first two is DDP
-with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's parallel styles use the third.
+The model knows nothing of it. A mesh of (pipeline, replicate, shard, tensor) says all: `fully_shard` over the middle
+two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's parallel styles use the last.
 """
 
 from __future__ import annotations
@@ -26,31 +26,52 @@ from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
+from tutelage.training.pipeline import TIED, Line, cut, make_line, stage_of
 from tutelage.training.spread import local
 from tutelage.training.world import World
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a run's processes are arranged. `row` of `rows`: which share of each batch this process computes."""
+    """How a run's processes are arranged. `row` of `rows`: which share of each batch this process computes; `line`:
+    its place in a pipeline, if there is one."""
 
     row: int = 0
     rows: int = 1
     mesh: DeviceMesh | None = None
+    line: Line | None = None
+
+    @property
+    def stages(self) -> int:
+        return len(self.line.ranks) if self.line else 1
+
+    @property
+    def last_stage(self) -> bool:
+        return self.line is None or self.line.last
+
+    def duplicate(self, name: str) -> bool:
+        """Whether the weight of that name is this process's copy of what an earlier stage holds."""
+        return self.line is not None and not self.line.first and name == TIED
 
 
 def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layout:
     """The mesh that `config` asks for. Raises ConfigError if the processes cannot be arranged so."""
     if world.size == 1:
-        if config.tensor > 1 or config.shard > 1:
+        if config.tensor > 1 or config.shard > 1 or config.pipeline > 1:
             raise ConfigError(
                 "training.parallel asks for several processes but there is one",
                 hint="start them with `tutelage run --nproc N` or torchrun",
             )
         return Layout()
-    if world.size % config.tensor:
-        raise ConfigError(f"training.parallel.tensor ({config.tensor}) does not divide {world.size} processes")
-    data = world.size // config.tensor
+    for name, size in (("tensor", config.tensor), ("pipeline", config.pipeline)):
+        if world.size % size:
+            raise ConfigError(f"training.parallel.{name} ({size}) does not divide {world.size} processes")
+    data, rest = divmod(world.size, config.tensor * config.pipeline)
+    if rest:
+        raise ConfigError(
+            f"training.parallel.tensor ({config.tensor}) times pipeline ({config.pipeline}) does not divide "
+            f"{world.size} processes"
+        )
     shard = config.shard or data
     if data % shard:
         raise ConfigError(
@@ -58,9 +79,11 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
             hint="0 shards over all of them, 1 keeps a whole copy in each",
         )
     mesh = init_device_mesh(
-        device.type, (data // shard, shard, config.tensor), mesh_dim_names=("replicate", "shard", "tensor")
+        device.type,
+        (config.pipeline, data // shard, shard, config.tensor),
+        mesh_dim_names=("pipeline", "replicate", "shard", "tensor"),
     )
-    return Layout(world.rank // config.tensor, data, mesh)
+    return Layout(world.rank // config.tensor % data, data, mesh, make_line(mesh, world.rank))
 
 
 def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype) -> DecoderLM:
@@ -71,7 +94,10 @@ def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.
     """
     if layout.mesh is None:
         return model.to(device)
-    whole = copy.deepcopy(model).to(device)
+    whole = copy.deepcopy(model)
+    if layout.line:
+        cut(whole, layout.line)
+    whole = whole.to(device)
     if layout.mesh["tensor"].size() > 1:
         _split_matrices(whole, layout.mesh["tensor"])
     policy = MixedPrecisionPolicy(
@@ -79,7 +105,8 @@ def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.
     )
     data = layout.mesh["replicate", "shard"]
     for block in whole.layers:
-        fully_shard(block, mesh=data, mp_policy=policy)
+        if any(True for _ in block.parameters()):  # not in another stage
+            fully_shard(block, mesh=data, mp_policy=policy)
     fully_shard(whole, mesh=data, mp_policy=policy)
     for module in whole.modules():
         if isinstance(module, FSDPModule):
@@ -90,13 +117,20 @@ def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.
 
 
 @torch.no_grad()
-def collect(model: DecoderLM, trained: DecoderLM) -> None:
+def collect(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
     """Put the trained weights, gathered whole, into `model` in every process."""
     if model is trained:
         return
-    target = model.state_dict()
-    for name, value in trained.state_dict().items():
-        target[name].copy_(value.full_tensor() if isinstance(value, DTensor) else value)
+    own = trained.state_dict()
+    for name, target in model.state_dict().items():
+        if name in own and not layout.duplicate(name):
+            value = own[name]
+            target.copy_(value.full_tensor() if isinstance(value, DTensor) else value)
+        if layout.line:
+            there = layout.line.ranks[stage_of(name, model.config, layout.stages)]
+            value = target.to(next(trained.parameters()).device)
+            dist.broadcast(value, src=there, group=layout.line.onward)
+            target.copy_(value)
 
 
 def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
@@ -152,7 +186,8 @@ def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:
     }  # fmt: skip
     for block in model.layers:
         there = dict(block.named_modules())
-        parallelize_module(block, mesh, {name: style for name, style in plan.items() if name in there})
+        if len(there) > 1:  # not in another stage
+            parallelize_module(block, mesh, {name: style for name, style in plan.items() if name in there})
 
 
 def _check_tensor_parallel(model: DecoderLM, size: int) -> None:

@@ -25,11 +25,14 @@ class Place:
     dtype: str
 
 
-def own_pieces(tensors: dict[str, Tensor], mesh: DeviceMesh | None, rank: int) -> dict[str, tuple[Tensor, list[int]]]:
-    """Copies on the CPU of the parts this process is to write, with their offsets: every part has one writer."""
+def own_pieces(tensors: dict[str, Tensor], mesh: DeviceMesh | None) -> dict[str, tuple[Tensor, list[int]]]:
+    """Copies on the CPU of the parts this process is to write, with their offsets: every part has one writer.
+
+    `mesh` (None: one process) says where this process stands; stages of a pipeline hold different tensors.
+    """
     pieces = {}
     for name, tensor in tensors.items():
-        if not _writes(tensor, mesh, rank):
+        if mesh is not None and not _writes(tensor, mesh):
             continue
         offset, size = local_range(tensor)
         if 0 not in size:
@@ -46,12 +49,12 @@ def local_range(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
     return (0,) * tensor.dim(), tuple(tensor.shape)
 
 
-def _writes(tensor: Tensor, mesh: DeviceMesh | None, rank: int) -> bool:
-    """Whether this is the first of the processes that hold the same part."""
-    if not isinstance(tensor, DTensor) or mesh is None:
-        return rank == 0
-    dims = tensor.device_mesh.mesh_dim_names or ()
-    split = {name for name, at in zip(dims, tensor.placements, strict=True) if not at.is_replicate()}
+def _writes(tensor: Tensor, mesh: DeviceMesh) -> bool:
+    """Whether this is the first of the processes of its stage that hold the same part."""
+    split = {"pipeline"}
+    if isinstance(tensor, DTensor):
+        dims = tensor.device_mesh.mesh_dim_names or ()
+        split |= {name for name, at in zip(dims, tensor.placements, strict=True) if not at.is_replicate()}
     place = mesh.get_coordinate()
     assert place is not None
     return all(at == 0 for name, at in zip(mesh.mesh_dim_names or (), place, strict=True) if name not in split)
