@@ -21,6 +21,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
 from tutelage.training.parallel import _check_tensor_parallel, arrange
+from tutelage.training.pipeline import TIED, Line, cut, stage_of
 from tutelage.training.world import World
 
 MODEL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 4,
@@ -106,6 +107,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "instruction": {"objective": "instruction"},
     "preference": {"objective": "preference"},
     "experts": {"model": EXPERTS},
+    "untied": {"model": {"tie_word_embeddings": False, "num_layers": 3}},
 }
 MATRIX = {"name": "matrix", "objective": "matrix"}  # no model: SOAP on one matrix
 
@@ -127,7 +129,11 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         runs = [{"name": name, "training": training} for name, (size, training) in ARRANGEMENTS.items()
                 if size == processes]  # fmt: skip
         if processes == 2:
-            runs += [MATRIX, *({"name": name, **run, "training": {"accumulation": 2}} for name, run in KINDS.items())]
+            runs.append(MATRIX)
+            for name, run in KINDS.items():
+                parts: dict[str, Any] = {"accumulation": 2}
+                runs.append({"name": name, **run, "training": parts})
+                runs.append({"name": f"{name}-pipeline", **run, "training": {**parts, "parallel": {"pipeline": 2}}})
         results |= trained(tmp_path_factory.mktemp(f"together-{processes}"), processes, runs)
     return results
 
@@ -158,15 +164,21 @@ def test_every_objective_adds_up_over_processes_and_parts(
     name: str, alone: dict[str, Result], together: dict[str, Result]
 ) -> None:
     assert_same_run(together[name], alone[name])
+    assert_same_run(together[f"{name}-pipeline"], alone[name])
 
 
 def test_a_run_goes_on_with_another_number_of_processes(alone: dict[str, Result], tmp_path: Path) -> None:
-    """Two, then one, then four: one curve. SIGTERM to one process lets all of them save and stop."""
-    run = {"name": "run", "work": str(tmp_path / "work"), "training": {"optimizer": "muon", "checkpoint_seconds": 0}}
-    for processes, calls in ((2, 3), (1, 2)):
-        ends = finish(start(tmp_path, processes, [{**run, "struck": (0, calls, int(signal.SIGTERM))}]))
+    """Two, one, two as a pipeline, then four: one curve. SIGTERM to one process lets all of them save and stop."""
+
+    def run(**changes: Any) -> dict[str, Any]:
+        training = {"optimizer": "muon", "checkpoint_seconds": 0, **changes}
+        return {"name": "run", "work": str(tmp_path / "work"), "training": training}
+
+    for processes, struck, calls, parallel in ((2, 0, 3, {}), (1, 0, 2, {}), (2, 1, 1, {"pipeline": 2})):
+        stopped = {**run(parallel=parallel), "struck": (struck, calls, int(signal.SIGTERM))}
+        ends = finish(start(tmp_path, processes, [stopped]))
         assert all(code == 3 and "Interrupted" in text for code, text in ends), ends
-    assert_same_run(trained(tmp_path, 4, [run])["run"], alone["muon"])
+    assert_same_run(trained(tmp_path, 4, [run()])["run"], alone["muon"])
 
 
 def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, Result], tmp_path: Path) -> None:
@@ -180,6 +192,22 @@ def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, 
     assert all(torch.equal(weights[name], value) for name, value in undisturbed.items())
 
 
+@pytest.mark.parametrize("tied", [True, False])
+def test_a_stage_holds_nothing_of_the_others(tied: bool) -> None:
+    shape = ModelConfig.parse({**MODEL, "num_layers": 5, "tie_word_embeddings": tied})
+    whole = set(DecoderLM(shape).state_dict())
+    held = []
+    for stage in range(3):
+        model = DecoderLM(shape)
+        cut(model, Line(stage, [0, 1, 2], None, None))
+        held.append(set(model.state_dict()))
+        assert all(stage_of(name, shape, 3) == stage for name in held[-1] if not (tied and stage and name == TIED))
+    assert set().union(*held) == whole
+    assert sum(map(len, held)) == len(whole) + tied
+    layers = [{name.split(".")[1] for name in names if name.startswith("layers.")} for names in held]
+    assert layers == [{"0", "1"}, {"2", "3"}, {"4"}]
+
+
 def test_what_cannot_be_arranged_is_said() -> None:
     cpu = torch.device("cpu")
     with pytest.raises(ConfigError, match="there is one"):
@@ -188,6 +216,13 @@ def test_what_cannot_be_arranged_is_said() -> None:
         arrange(ParallelConfig(tensor=2), World(0, 3), cpu)
     with pytest.raises(ConfigError, match="does not divide the 4"):
         arrange(ParallelConfig(shard=3), World(0, 4), cpu)
+    with pytest.raises(ConfigError, match="times pipeline"):
+        arrange(ParallelConfig(tensor=2, pipeline=2), World(0, 2), cpu)
+    with pytest.raises(ConfigError, match="more than the 2 blocks"):
+        cut(DecoderLM(ModelConfig.parse(MODEL)), Line(0, [0, 1, 2], None, None))
+    with pytest.raises(ConfigError, match="balance loss"):
+        experts = {**EXPERTS["experts"], "balance": "auxiliary"}
+        cut(DecoderLM(ModelConfig.parse({**MODEL, **EXPERTS, "experts": experts})), Line(0, [0, 1], None, None))
     with pytest.raises(ConfigError, match="must divide"):
         _check_tensor_parallel(DecoderLM(ModelConfig.parse(MODEL)), 4)
     with pytest.raises(ConfigError, match="sinks"):
