@@ -122,6 +122,15 @@ def test_the_life_runs_then_comes_from_the_cache_and_json_is_all_there_is_on_std
         assert words in again.out
 
 
+def test_a_plan_for_many_gpus_is_shown_and_printed(cli: Cli) -> None:
+    large = ["--set", "model.hidden_size=2048", "--set", "model.num_layers=24"]
+    shown = cli("plan", "--gpus", "1024", "--tokens", "1e12", *large)
+    assert shown.code == 0 and "hours" in shown.out and "checkpoint_seconds:" in shown.out
+    data = cli("plan", "--gpus", "1024", "--tokens", "1e12", *large, "--json").json
+    assert data["gpus"] == 1024 and data["tokens"] == 1e12 and data["mesh"]["shard"] == 8
+    assert cli("plan", "--gpus", "0").code == 2
+
+
 def test_a_plan_runs_nothing_and_tells_what_a_change_would_run(cli: Cli, tmp_path: Path) -> None:
     before = cli("plan", "--set", "corpus.source=texts", "--json")
     assert {stage["status"] for stage in before.json["stages"]} == {"run"}

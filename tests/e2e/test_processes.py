@@ -119,3 +119,13 @@ def test_a_killed_process_ends_the_run_with_one_line(texts: Path, tmp_path: Path
 def test_more_processes_than_rows_are_refused_before_the_work(texts: Path, tmp_path: Path) -> None:
     refused = done(command(texts, tmp_path, "--nproc", "2", "--set", "pretrain.training.accumulation=8"))
     assert refused.returncode == 2 and "cannot be shared by 2 processes" in refused.stderr, refused.stderr
+
+
+def test_a_learning_rate_is_found_and_nothing_trained(texts: Path, tmp_path: Path) -> None:
+    found = done(command(texts, tmp_path, "--find-rate", "--json"))
+    assert found.returncode == 0, found.stderr
+    data = json.loads(found.stdout)
+    assert 1e-4 < data["suggested"] < 1 and len(data["rates"]) == len(data["losses"])
+    shown = done(command(texts, tmp_path, "--find-rate"))
+    assert "Use it:" in shown.stdout and f"learning_rate={data['suggested']:g}" in shown.stdout
+    assert not list((tmp_path / "artifacts").glob("pretrain-*"))

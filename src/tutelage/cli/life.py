@@ -71,19 +71,38 @@ def run(
 def plan(
     recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); default: the quickstart's.")] = None,
     sets: Sets = None,
+    gpus: Annotated[
+        int | None,
+        typer.Option(
+            "--gpus",
+            min=1,
+            help="Instead plan the pretraining of its model on so many H100: mesh, batch, traffic, "
+            "checkpoints, failures, days; e.g. `--gpus 1024`.",
+        ),
+    ] = None,
+    tokens: Annotated[
+        float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 for each parameter.")
+    ] = 0.0,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show what a recipe would do: cached stages, stages to run, their forecast, and advice. Runs nothing.
 
     Example: `tutelage plan --set model.num_layers=8`
-    """
+    """  # fmt: skip
     from rich.console import Console
 
     from tutelage.cli import show
     from tutelage.recipe.config import load_recipe
 
     wanted = load_recipe(recipe, sets or [])
+    if gpus:
+        from tutelage.guidance.cluster import plan_cluster
+        from tutelage.guidance.forecast import model_of
+
+        many = plan_cluster(model_of(wanted.plain()), gpus, wanted.pretrain.context_length, tokens)
+        print_json(many) if as_json else show.cluster(Console(), many)
+        return
     outlook = look_ahead(wanted, out)
     if as_json:
         print_json(outlook.plain())

@@ -79,6 +79,39 @@ def plan(
     advice(console, items, least="note")
 
 
+def cluster(console: Console, plan: dict[str, Any]) -> None:
+    """A plan for many GPUs (`guidance.cluster`)."""
+    mesh = ", ".join(f"{name} {size}" for name, size in plan["mesh"].items())
+    rows = {
+        "mesh": mesh,
+        "memory": f"{plan['memory_per_gpu'] / 1e9:.1f} GB of each GPU, activation checkpointing on",
+        "batch": f"{plan['step_tokens']:,} tokens: {plan['rows_per_gpu']} rows a GPU, {plan['accumulation']} parts",
+        "step": f"{plan['step_seconds']:.2f} s at 40 % MFU; {plan['steps']:,} steps",
+        "traffic": f"{plan['traffic_per_gpu_and_step'] / 1e9:.1f} GB in each GPU and step, "
+        f"{plan['traffic_share']:.0%} of the step if nothing is hidden behind computing",
+        "failures": f"one in {plan['hours_between_failures']:,.0f} hours, {plan['failures']:,.1f} in the run",
+        "checkpoints": f"{plan['checkpoint_bytes'] / 1e9:,.0f} GB, "
+        f"every {seconds(plan['checkpoint_interval_seconds'])}; training waits "
+        f"{plan['checkpoint_stall_seconds']:.1f} s, writing takes "
+        f"{seconds(plan['checkpoint_write_seconds'])} beside it",
+        "lost": f"{plan['lost_share']:.2%} of the time to checkpoints, failures and restarts",
+        "in all": f"{plan['days']:,.1f} days, {plan['gpu_hours']:,.0f} GPU hours",
+    }
+    size = f"{plan['parameters'] / 1e9:,.2f}B parameters, {plan['tokens'] / 1e9:,.0f}B tokens"
+    title = f"{size}, {plan['gpus']:,} x {plan['gpu']}"
+    table = Table(title=title, title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for name, text in rows.items():
+        table.add_row(name, text)
+    console.print(table)
+    parallel = f"{{shard: {plan['mesh']['shard']}}}"
+    console.print(
+        f"Set: pretrain.training.parallel: {parallel}, batch_rows: {plan['step_tokens'] // plan['context']}, "
+        f"accumulation: {plan['accumulation']}, activation_checkpointing: true, checkpoint_seconds: "
+        f"{plan['checkpoint_interval_seconds']:.0f}",
+        highlight=False, soft_wrap=True,
+    )  # fmt: skip
+
+
 def stage_result(console: Console, run: Run, stage: str) -> None:
     record = run.stage(stage)
     console.print(
