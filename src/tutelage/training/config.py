@@ -49,7 +49,7 @@ class TrainingConfig(Config):
     beta2: float = Field(0.98, ge=0, lt=1)
     grad_clip: float = Field(1.0, gt=0)
     freeze_blocks: int = Field(0, ge=0)  # embeddings and this many first blocks keep their weights
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"  # float8: products in the blocks, by torchao
     device: str = "auto"
     compile: bool = False  # fused kernels; pays in long runs
     activation_checkpointing: bool = False  # a third more work, a fraction of the memory

@@ -22,6 +22,7 @@ from tutelage.training.checkpoint import BEST, LASTING, CheckpointWriter, load_l
 from tutelage.training.config import TrainingConfig
 from tutelage.training.figures import evaluate_objective, figures_of
 from tutelage.training.fingerprint import fingerprint
+from tutelage.training.float8 import check_float8
 from tutelage.training.gradient import step_gradient
 from tutelage.training.layers import LayerFigures
 from tutelage.training.loader import Loader
@@ -115,7 +116,9 @@ class _Run:
         _check_shares(config, self.layout)
         freeze(model, config.freeze_blocks)
         self.identity = fingerprint(objective, config, model, seed)
-        self.model = spread(model, self.layout, device, dtype)
+        if float8 := config.precision == "float8":
+            check_float8(device)
+        self.model = spread(model, self.layout, device, dtype, float8)
         self.model.train()
         self.optimizers = make_optimizers(self.model, config)
         self.average = WeightAverage(self.model, config)

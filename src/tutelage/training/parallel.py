@@ -26,6 +26,7 @@ from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
+from tutelage.training.float8 import use_float8
 from tutelage.training.pipeline import TIED, Line, cut, make_line, stage_of
 from tutelage.training.spread import local
 from tutelage.training.world import World
@@ -86,18 +87,24 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
     return Layout(world.rank // config.tensor % data, data, mesh, make_line(mesh, world.rank))
 
 
-def spread(model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype) -> DecoderLM:
-    """The model to train: `model` itself in one process, else a copy spread over the mesh, in this process's part.
+def spread(
+    model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype, float8: bool = False
+) -> DecoderLM:
+    """The model to train: `model` itself in one process (in `float8` a copy), else a copy spread over the mesh.
 
     Every process must hold the same `model`, which stays as it is until `collect`. Where autocast computes in `dtype`
     the gathered weights are sent in it too; gradients are summed in float32.
     """
-    if layout.mesh is None:
+    if layout.mesh is None and not float8:
         return model.to(device)
     whole = copy.deepcopy(model)
     if layout.line:
         cut(whole, layout.line)
+    if float8:
+        use_float8(whole, emulate=device.type == "cpu")
     whole = whole.to(device)
+    if layout.mesh is None:
+        return whole
     if layout.mesh["tensor"].size() > 1:
         _split_matrices(whole, layout.mesh["tensor"])
     policy = MixedPrecisionPolicy(
@@ -192,6 +199,8 @@ def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:
 
 def _check_tensor_parallel(model: DecoderLM, size: int) -> None:
     config: ModelConfig = model.config
+    if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
+        raise ConfigError("tensor parallelism does not know float8", hint="use training.parallel.shard instead")
     if config.num_heads % size or config.num_kv_heads % size or config.intermediate_size % size:
         raise ConfigError(
             f"training.parallel.tensor ({size}) must divide num_heads ({config.num_heads}), num_kv_heads "
