@@ -80,5 +80,6 @@ def run_metrics(result: TrainResult) -> dict[str, Any]:
         "steps": result.steps,
         "tokens_seen": result.tokens,
         "skipped_steps": len(result.skipped),
+        **({"best_step": result.best["step"]} if result.best else {}),
         "timing": result.timing,
     }

@@ -71,6 +71,7 @@ def pretrain(
         "heldout_bits_per_byte": result.final["bits_per_byte"],
         "steps": result.steps,
         "skipped_steps": len(result.skipped),
+        **({"best_step": result.best["step"]} if result.best else {}),
         "timing": {**result.timing, "encoding_seconds": encoding},
     }
 

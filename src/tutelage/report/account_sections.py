@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from tutelage.report import format as f
 from tutelage.report import plots
 from tutelage.report.blocks import (
@@ -79,13 +81,40 @@ def cost(run: Run) -> list[Block | None]:
     caption = (
         "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
     )
-    return [figure(chart, caption), table(columns, rows)]
+    return [figure(chart, caption), table(columns, rows), *_speed(run)]
+
+
+def _speed(run: Run) -> list[Block | None]:
+    """Training against what this machine can do, and against the forecast that was made from its first steps."""
+    rows: list[list[Cell]] = []
+    for stage in run.stages.values():
+        timing = as_dict(stage.metrics.get("timing"))
+        if not f.is_number(timing.get("tokens_per_second")):
+            continue
+        share = next((timing[name] for name in ("mfu", "gemm_share") if f.is_number(timing.get(name))), None)
+        memory = [f.size(as_bytes(timing.get(f"{name}_memory_mb"))) for name in ("forecast", "peak")]
+        times = [f.duration(timing.get(name)) for name in ("forecast_seconds", "seconds")]
+        rows.append([stage.title, f.number(timing["tokens_per_second"]), f.percent(share), *times, *memory])
+    if not rows:
+        return []
+    columns = ["Stage", "Tokens/s#", "Of the ceiling#", "Forecast#", "Took#", "Memory, forecast#", "Memory#"]
+    ceilings = [as_dict(stage.metrics.get("timing")).get("ceiling_gflops") for stage in run.stages.values()]
+    ceiling = next(filter(f.is_number, ceilings), None)
+    said = f" The ceiling is {f.number(ceiling)} GFLOP/s, matrix products on this machine." if ceiling else ""
+    caption = (
+        f"Training alone.{said} Its share counts the model’s own multiply-adds; the forecast is made from the first "
+        "seconds. Memory is that of the whole process, the data and the libraries included; its forecast is not."
+    )
+    return [heading("Speed of training"), table(columns, rows, caption)]
+
+
+def as_bytes(megabytes: Any) -> float | None:
+    return float(megabytes) * 2**20 if f.is_number(megabytes) else None
 
 
 def peak_memory(stage: Stage) -> float | None:
     """Bytes that the process held at most while the stage ran."""
-    megabytes = stage.metrics.get("peak_memory_mb")
-    return float(megabytes) * 2**20 if f.is_number(megabytes) else None
+    return as_bytes(stage.metrics.get("peak_memory_mb"))
 
 
 def stored(stage: Stage) -> int | None:

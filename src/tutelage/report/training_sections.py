@@ -15,6 +15,7 @@ from tutelage.report.blocks import (
     heading,
     prose,
     shown,
+    table,
 )  # fmt: skip
 from tutelage.report.collect import Record, Run, Stage
 from tutelage.report.figures import ACCURACY, BITS, CHRF, ENDS, F1, ROUGE, RULE, WIN, compare
@@ -44,8 +45,27 @@ def pretraining(run: Run) -> list[Block | None]:
             "Bits needed for a byte of held-out text. “Primed” compressors have seen all the training text.",
         ),
         prose(_compared(run, BITS, "base")),
+        _inside_the_blocks(run),
         _figure_fold(run, stage),
     ]
+
+
+def _inside_the_blocks(run: Run) -> Block | None:
+    """The last look into every block while it was pretrained."""
+    looks = [event for event in run.events if event.get("event") == "layers" and event.get("stage") == "pretrain"]
+    figures = {name: looks[-1].get(name) for name in _BLOCK_FIGURES} if looks else {}
+    columns = {name: values for name, values in figures.items() if isinstance(values, list) and values}
+    if not columns:
+        return None
+    count = min(len(values) for values in columns.values())
+    rows = [[str(block + 1), *(f.number(values[block]) for values in columns.values())] for block in range(count)]
+    caption = (
+        f"Step {looks[-1].get('step')}. Root mean squares; the step’s change is over the weights’ norm, about 0.001 in "
+        "a healthy run. A block far from its neighbours is where trouble begins."
+    )
+    return fold(
+        "Inside the blocks", [table(["Block", *(f"{_BLOCK_FIGURES[name]}#" for name in columns)], rows, caption)]
+    )
 
 
 def _architecture(run: Run, stage: Stage) -> list[Block | None]:
@@ -84,6 +104,14 @@ def _architecture(run: Run, stage: Stage) -> list[Block | None]:
 
 
 _TRAINING_FACTS = ("Train tokens", "Tokens seen", "Steps", "Epochs")
+
+
+_BLOCK_FIGURES = {
+    "weight_rms": "Weights",
+    "grad_rms": "Gradients",
+    "update_ratio": "Step’s change",
+    "activation_rms": "Output",
+}
 
 
 def loss_chart(stage: Stage, label: str, key: str = "loss", height: int = 300) -> str:

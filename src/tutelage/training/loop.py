@@ -34,7 +34,7 @@ from tutelage.training.position import DataState, row_numbers
 from tutelage.training.schedule_free import averaged, keep_average
 from tutelage.training.schedules import learning_rate
 from tutelage.training.signals import Stop, stop_requested
-from tutelage.training.tune import tuned
+from tutelage.training.tune import chosen, tuned
 from tutelage.training.watch import Watch
 from tutelage.training.world import current_world, losses_named
 
@@ -89,7 +89,7 @@ def train(
                 run.after_step(stop)
             run.end()
     result = run.result
-    result.timing = run.meter.timing()
+    result.timing = run.meter.timing() | chosen(config, run.config)
     collect(model, run.model, run.layout)
     model.eval()
     return result

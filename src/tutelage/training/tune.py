@@ -70,6 +70,11 @@ def tuned(
     return config.model_copy(update={name: getattr(best, name) for name in CHOICES})
 
 
+def chosen(asked: TrainingConfig, used: TrainingConfig) -> dict[str, Any]:
+    """The settings that were chosen, if any were."""
+    return {name: getattr(used, name) for name in CHOICES} if asked.tune and used is not asked else {}
+
+
 def measure(model: DecoderLM, objective: Objective, config: TrainingConfig, steps: int, seed: int) -> list[Trial]:
     """Trials, what was asked for first: threads, then parts with the best of these, then compiled if the run is long.
 
