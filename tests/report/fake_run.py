@@ -71,7 +71,10 @@ def build(
             write_manifest(artifact, stage, metrics, moment)
             moment += SECONDS[stage]
         rows.append(row)
+    look = {"weight_rms": [0.021, 0.022], "grad_rms": [3e-5, 4e-5], "update_ratio": [0.0012, 0.0314],
+            "activation_rms": [0.61, 1.4]}  # fmt: skip
     events += [
+        {"event": "layers", "time": START + 300, "stage": "pretrain", "step": 1200, **look},
         {"event": "note", "time": START + 1, "stage": "corpus", "message": "2 packages hold no text and are left out"},
         {"event": "warning", "time": START + 2, "message": "12 tokens per parameter: less than the 20 of Chinchilla"},
     ]
@@ -120,7 +123,7 @@ def write_manifest(artifact: Path, stage: str, metrics: dict[str, Any], moment: 
 
 def fill(out: Path, stage: str, answer: str, prompt: str) -> dict[str, Any]:
     out.mkdir(parents=True, exist_ok=True)
-    timing = {"timing": {"seconds": SECONDS[stage]}, "peak_memory_mb": 812}
+    timing: dict[str, Any] = {"timing": {"seconds": SECONDS[stage]}, "peak_memory_mb": 812}
     if stage == "corpus":
         (out / "card.json").write_text(json.dumps(card()))
         return {"documents": 14210, **timing}
@@ -158,6 +161,8 @@ def fill(out: Path, stage: str, answer: str, prompt: str) -> dict[str, Any]:
         "prefer": preference_curve(160),
     }[stage]
     (out / "curve.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    timing["timing"] |= {"tokens_per_second": 10873, "gemm_share": 0.4271, "ceiling_gflops": 268.4,
+                         "forecast_seconds": 251.7, "forecast_memory_mb": 301, "peak_memory_mb": 812}  # fmt: skip
     return {"steps": lines[-1]["step"], "tokens_seen": 9_830_400, "loss": lines[-2].get("loss"), **timing}
 
 

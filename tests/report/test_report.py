@@ -80,6 +80,12 @@ def test_full_run_has_every_section(tmp_path: Path) -> None:
     assert parsed.tags.count("svg") >= 12
 
 
+def test_speed_and_the_inside_of_the_blocks_are_shown(tmp_path: Path) -> None:
+    _, parsed = page(build(tmp_path))
+    for shown in ("10,873", "42.7%", "268 GFLOP/s", "4 min 12 s", "316 MB", "Inside the blocks", "0.0314", "Step 1200"):
+        assert shown in parsed.text.replace("\u00a0", " ").replace(" %", "%"), shown
+
+
 def test_glance_marks_worse_and_unresolved_as_plainly_as_better(tmp_path: Path) -> None:
     glance = section(page(build(tmp_path))[0], "glance")
     rows = {re.sub("<[^>]+>", "", row.split("</td>")[0]): row for row in glance.split("<tr>")[2:]}
