@@ -107,6 +107,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "instruction": {"objective": "instruction"},
     "preference": {"objective": "preference"},
     "experts": {"model": EXPERTS},
+    "frozen": {"training": {"freeze_blocks": 1}},
     "untied": {"model": {"tie_word_embeddings": False, "num_layers": 3}},
 }
 MATRIX = {"name": "matrix", "objective": "matrix"}  # no model: SOAP on one matrix
@@ -131,7 +132,7 @@ def together(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
         if processes == 2:
             runs.append(MATRIX)
             for name, run in KINDS.items():
-                parts: dict[str, Any] = {"accumulation": 2}
+                parts: dict[str, Any] = {**run.get("training", {}), "accumulation": 2}
                 runs.append({"name": name, **run, "training": parts})
                 runs.append({"name": f"{name}-pipeline", **run, "training": {**parts, "parallel": {"pipeline": 2}}})
         results |= trained(tmp_path_factory.mktemp(f"together-{processes}"), processes, runs)

@@ -66,7 +66,8 @@ def step_gradient(
     norm = total_norm([grad for name, grad in named if not layout.duplicate(name)])
     if layout.line:
         norm = math.sqrt(layout.line.sums([norm**2])[0])
-    torch._foreach_mul_(own, min(1.0, clip / (norm + 1e-6)))
+    if own:  # a stage of a pipeline may be frozen whole
+        torch._foreach_mul_(own, min(1.0, clip / (norm + 1e-6)))
     return total, norm
 
 

@@ -127,6 +127,8 @@ def sum_tied(model: DecoderLM, line: Line) -> None:
         return
     other = line.ranks[-1 if line.first else 0]
     parameter = model.embed_tokens.weight
+    if not parameter.requires_grad:
+        return
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
     grad = local(parameter.grad)
@@ -154,7 +156,7 @@ class _Send(nn.Module):
         self.line = line
 
     def forward(self, x: Tensor) -> Tensor:
-        return _SendFunction.apply(x, self.line)  # type: ignore[no-untyped-call]
+        return _SendFunction.apply(_start(x.device), x, self.line)  # type: ignore[no-untyped-call]
 
 
 class _Receive:
@@ -164,21 +166,25 @@ class _Receive:
         self.line, self.hidden_size = line, hidden_size
 
     def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        start = torch.zeros((), device=tokens.device, requires_grad=True)  # or autograd would not call backward
         shape = (*tokens.shape, self.hidden_size)
-        return _ReceiveFunction.apply(start, self.line, shape)  # type: ignore[no-untyped-call]
+        return _ReceiveFunction.apply(_start(tokens.device), self.line, shape)  # type: ignore[no-untyped-call]
+
+
+def _start(device: torch.device) -> Tensor:
+    """What makes autograd call a backward pass also where no weight before it is trained."""
+    return torch.zeros((), device=device, requires_grad=True)
 
 
 class _SendFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, line: Line) -> Tensor:  # type: ignore[override]
+    def forward(ctx: Any, start: Tensor, x: Tensor, line: Line) -> Tensor:  # type: ignore[override]
         line.send(x, 1)
         ctx.line, ctx.shape, ctx.dtype = line, x.shape, x.dtype
         return torch.zeros((), device=x.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
-        return ctx.line.receive(ctx.shape, 1, grads[0].device).to(ctx.dtype), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[override]
+        return None, ctx.line.receive(ctx.shape, 1, grads[0].device).to(ctx.dtype), None
 
 
 class _ReceiveFunction(torch.autograd.Function):
@@ -188,6 +194,6 @@ class _ReceiveFunction(torch.autograd.Function):
         return line.receive(shape, -1, start.device)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
         ctx.line.send(grads[0], -1)
-        return torch.zeros((), device=grads[0].device), None, None
+        return None, None, None
