@@ -92,7 +92,7 @@ def _speed(run: Run) -> list[Block | None]:
         if not f.is_number(timing.get("tokens_per_second")):
             continue
         share = next((timing[name] for name in ("mfu", "gemm_share") if f.is_number(timing.get(name))), None)
-        memory = [f.size(as_bytes(timing.get(f"{name}_memory_mb"))) for name in ("forecast", "peak")]
+        memory = [f.size(as_bytes(timing.get(name))) for name in ("forecast_memory_mb", "memory_mb")]
         times = [f.duration(timing.get(name)) for name in ("forecast_seconds", "seconds")]
         rows.append([stage.title, f.number(timing["tokens_per_second"]), f.percent(share), *times, *memory])
     if not rows:
@@ -103,7 +103,7 @@ def _speed(run: Run) -> list[Block | None]:
     said = f" The ceiling is {f.number(ceiling)} GFLOP/s, matrix products on this machine." if ceiling else ""
     caption = (
         f"Training alone.{said} Its share counts the model’s own multiply-adds; the forecast is made from the first "
-        "seconds. Memory is that of the whole process, the data and the libraries included; its forecast is not."
+        "seconds. Memory is what training took on top of the process as it was."
     )
     return [heading("Speed of training"), table(columns, rows, caption)]
 

@@ -118,10 +118,19 @@ def reset_peak_memory() -> None:
 
 def peak_memory_mb() -> int:
     """Peak resident memory of this process since the last reset, in MiB."""
+    return _status("VmHWM:") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def memory_mb() -> int:
+    """Resident memory of this process now, in MiB; where that is not known, its peak."""
+    return _status("VmRSS:") or peak_memory_mb()
+
+
+def _status(key: str) -> int:
     try:
         for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
-            if line.startswith("VmHWM:"):
+            if line.startswith(key):
                 return int(line.split()[1]) // 1024
     except OSError:
         pass
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return 0

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 
 from tutelage.model.config import ModelConfig
-from tutelage.model.describe import forward_flops
-from tutelage.store.device import ceiling, peak_memory_mb
+from tutelage.model.describe import forward_flops, parameters
+from tutelage.store.device import ceiling, memory_mb, peak_memory_mb
 from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.memory import training_bytes
@@ -33,6 +33,8 @@ class Meter:
         self.ceiling, self.kind = ceiling(device, dtype) if steps >= ENOUGH_STEPS else (0.0, "")
         rows = max(1, config.batch_rows // config.accumulation // processes)
         self.memory = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
+        self.weights = 4 * sum(parameters(model).values())
+        self.before = memory_mb()
         self.begin = time.monotonic()
         self.tokens = self.done = 0
         self.forecast: float | None = None
@@ -63,12 +65,15 @@ class Meter:
     def timing(self) -> dict[str, Any]:
         """What is known in the end: forecast beside fact."""
         seconds = time.monotonic() - self.begin
-        memory = torch.cuda.max_memory_allocated() >> 20 if self.device.type == "cuda" else peak_memory_mb()
+        # Of a CPU what came on top of the process as it was, weights included; of a GPU what was allocated there.
+        memory = peak_memory_mb() - self.before + (self.weights >> 20)
+        if self.device.type == "cuda":
+            memory = torch.cuda.max_memory_allocated() >> 20
         return {
             "seconds": round(seconds, 2),
             **self.speed(),
             **({"forecast_seconds": round(self.forecast, 1)} if self.forecast else {}),
             "forecast_memory_mb": round(self.memory / 2**20),
-            "peak_memory_mb": memory,
+            "memory_mb": memory,
             **({"ceiling_gflops": round(self.ceiling / 1e9, 1)} if self.ceiling else {}),
         }
