@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.model import flex
 from tutelage.model.config import ModelConfig
 from tutelage.model.mask import alibi_slopes
 from tutelage.model.norms import make_norm
@@ -61,6 +62,10 @@ class Attention(nn.Module):
     def _attend(self, queries: Tensor, keys: Tensor, values: Tensor, step: Step) -> Tensor:
         config = self.config
         scale = config.attention_scale or config.dim_per_head**-0.5
+        special = config.positions == "alibi" or config.attention_sinks
+        if not special and flex.is_for(queries, step.mask.cached, step.documents):
+            blocks = step.mask.blocks(self.window)
+            return flex.attend_in_blocks(queries, keys, values, blocks, scale, config.attention_softcap)
         bias = None
         if config.positions == "alibi":
             bias = step.mask.distances() * -alibi_slopes(config.num_heads).to(queries.device)[:, None, None]

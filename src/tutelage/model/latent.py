@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.model import flex
 from tutelage.model.attention import attend_plainly
 from tutelage.model.config import ModelConfig
 from tutelage.model.rope import rotate, yarn_scale
@@ -62,8 +63,10 @@ class MultiHeadLatentAttention(nn.Module):
         both = self.kv_up(compressed[:, 0]).unflatten(-1, (self.config.num_heads, -1)).transpose(1, 2)
         keys, values = both.split([self.latent.nope_head_dim, self.latent.value_head_dim], dim=-1)
         keys = torch.cat([keys, key.expand(-1, self.config.num_heads, -1, -1)], dim=-1)
-        mask = step.mask.allowed(self.window)
         queries = torch.cat([plain, rotated], dim=-1)
+        if flex.is_for(queries, step.mask.cached, step.documents):
+            return flex.attend_in_blocks(queries, keys, values, step.mask.blocks(self.window), self.scale)
+        mask = step.mask.allowed(self.window)
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=self.scale
         )

@@ -6,6 +6,9 @@ import math
 
 import torch
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask
+
+from tutelage.model.flex import block_mask
 
 
 class AttentionMask:
@@ -18,6 +21,7 @@ class AttentionMask:
     def __init__(self, positions: Tensor, documents: Tensor | None, cached: int | None) -> None:
         self.positions, self.documents, self.cached = positions, documents, cached
         self._made: dict[int | None, Tensor | None] = {}
+        self._blocks: dict[int | None, BlockMask] = {}
 
     def allowed(self, window: int | None = None) -> Tensor | None:
         """Boolean mask [B or 1, 1, T, S], True where attention may go; None means plain causal."""
@@ -32,6 +36,13 @@ class AttentionMask:
             return mask
         length = self.positions.shape[1]
         return torch.ones(length, length, dtype=torch.bool, device=self.positions.device).tril()[None, None]
+
+    def blocks(self, window: int | None = None) -> BlockMask:
+        """`allowed` for attention in blocks, of packed rows without a cache."""
+        if window not in self._blocks:
+            assert self.documents is not None
+            self._blocks[window] = block_mask(self.documents, window)
+        return self._blocks[window]
 
     def distances(self) -> Tensor:
         """How many positions a key lies behind a query, [B, 1, T, S] float32 (negative where it lies ahead)."""

@@ -1,0 +1,57 @@
+"""Attention on a GPU in blocks (FlexAttention): what no document of a packed row shares is never computed."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+BLOCK = 128  # rows and columns of a block
+LEAST_HEAD = 16  # the kernel's smallest head
+
+
+def is_for(queries: Tensor, cached: int | None, documents: Tensor | None) -> bool:
+    """Whether queries [B, H, T, D] are attended to so: on a GPU, whole packed rows of whole blocks, without a cache."""
+    length, dim = queries.shape[-2:]
+    return queries.is_cuda and cached is None and documents is not None and length % BLOCK == 0 and dim >= LEAST_HEAD
+
+
+def block_mask(documents: Tensor, window: int | None) -> BlockMask:
+    """Causal, within each document of documents [B, T], within `window`: which blocks there are, and how full."""
+
+    def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
+        seen = (query >= key) & (documents[row, query] == documents[row, key])
+        return seen if window is None else seen & (query - key < window)
+
+    rows, length = documents.shape
+    made: BlockMask = create_block_mask(
+        visible, rows, None, length, length, device=documents.device, BLOCK_SIZE=BLOCK, _compile=documents.is_cuda
+    )
+    return made
+
+
+def attend_in_blocks(
+    queries: Tensor, keys: Tensor, values: Tensor, mask: BlockMask, scale: float, softcap: float = 0.0
+) -> Tensor:
+    """Attention of queries [B, H, T, D] to keys and values [B, H_kv, T, D]; softcap c: c tanh(score / c)."""
+
+    def capped(score: Tensor, *place: Tensor) -> Tensor:
+        return softcap * torch.tanh(score / softcap)
+
+    attend: Callable[..., Any] = _compiled() if queries.is_cuda else flex_attention
+    kind = values.dtype  # under autocast norms leave float32 behind them
+    out: Tensor = attend(
+        queries.to(kind), keys.to(kind), values, score_mod=capped if softcap else None, block_mask=mask, scale=scale,
+        enable_gqa=queries.shape[1] != keys.shape[1],
+    )  # fmt: skip
+    return out
+
+
+@functools.cache
+def _compiled() -> Callable[..., Any]:
+    """The fused kernel: uncompiled, all scores would be made."""
+    return torch.compile(flex_attention)
