@@ -93,3 +93,18 @@ def test_stages_that_do_not_run_say_why(status: str, says: str) -> None:
     progress({"event": "stage_start", "stage": "pretrain"})
     progress({"event": "stage_end", "stage": "pretrain", "status": status, "why": says})
     assert status in out.getvalue() and says in out.getvalue()
+
+
+def test_a_forecast_is_said_and_stands_beside_the_fact(clock: Callable[[float], None]) -> None:
+    out = io.StringIO()
+    with Progress(Console(file=out, width=200), STAGES, FORECAST) as progress:
+        progress({"event": "stage_start", "stage": "pretrain"})
+        progress({"event": "forecast", "stage": "pretrain", "seconds": 245.2, "memory_mb": 310,
+                  "tokens_per_second": 10873, "gemm_share": 0.427})  # fmt: skip
+        progress({"event": "stage_end", "stage": "pretrain", "status": "ran", "seconds": 250.0,
+                  "metrics": {"timing": {"seconds": 240.1, "forecast_seconds": 245.2}}})  # fmt: skip
+    said = out.getvalue()
+    assert (
+        "training takes about 4 min 05 s and 310 MiB (10,873 tokens/s, 43% of what matrix products reach here)" in said
+    )
+    assert "trained 4 min 00 s (forecast 4 min 05 s)" in said

@@ -15,6 +15,7 @@ from rich.table import Table
 from tutelage.cli.show import MARKS, headline, seconds
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
+CEILINGS = {"mfu": "what the GPU's data sheet says", "gemm_share": "what matrix products reach here"}
 FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
 
 
@@ -56,6 +57,13 @@ class Progress:
                      if isinstance(event.get(name), float)]  # fmt: skip
             self.figures = "  ".join([*shown, f"{event['tokens_per_second']:,} tokens/s"])
             self._plain_line()
+        elif kind == "forecast":
+            share = next((f", {event[name]:.0%} of {what}" for name, what in CEILINGS.items() if name in event), "")
+            self.console.print(
+                f"  [dim]note[/] training takes about {seconds(event['seconds'])} and {event['memory_mb']:,} MiB "
+                f"({event['tokens_per_second']:,} tokens/s{share})",
+                highlight=False, soft_wrap=True,
+            )  # fmt: skip
         elif kind in ("note", "warning"):
             style = "[yellow]warning[/] " if kind == "warning" else "[dim]note[/] "
             self.console.print(f"  {style}{escape(event['message'])}", highlight=False, soft_wrap=True)
@@ -85,7 +93,11 @@ class Progress:
         status = event.get("status", "")
         mark = MARKS.get(status, "[yellow]•[/]")
         took = "from the cache" if status == "cached" else seconds(event.get("seconds")) if status == "ran" else status
-        detail = event.get("why") or headline(event["stage"], event.get("metrics") or {})
+        metrics = event.get("metrics") or {}
+        detail = event.get("why") or headline(event["stage"], metrics)
+        timing = metrics.get("timing") or {}
+        if status == "ran" and timing.get("forecast_seconds"):
+            detail += f", trained {seconds(timing['seconds'])} (forecast {seconds(timing['forecast_seconds'])})"
         self.console.print(
             f"{mark} [bold]{event['stage']:<10}[/] {took:<14} [dim]{escape(detail or '')}[/]",
             highlight=False,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -42,7 +41,7 @@ def attend_in_blocks(
     def capped(score: Tensor, *place: Tensor) -> Tensor:
         return softcap * torch.tanh(score / softcap)
 
-    attend: Callable[..., Any] = _compiled() if queries.is_cuda else flex_attention
+    attend = _kernel(fused=queries.is_cuda)
     kind = values.dtype  # under autocast norms leave float32 behind them
     out: Tensor = attend(
         queries.to(kind), keys.to(kind), values, score_mod=capped if softcap else None, block_mask=mask, scale=scale,
@@ -52,6 +51,6 @@ def attend_in_blocks(
 
 
 @functools.cache
-def _compiled() -> Callable[..., Any]:
-    """The fused kernel: uncompiled, all scores would be made."""
-    return torch.compile(flex_attention)
+def _kernel(fused: bool) -> Any:
+    """Fused by compiling; uncompiled all scores are made."""
+    return torch.compile(flex_attention) if fused else flex_attention
