@@ -31,3 +31,19 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
     with torch.no_grad():
         total, _ = linear_cross_entropy(torch.randn(4, 8), torch.randn(9, 8), torch.zeros(4, dtype=torch.int64))
     assert not total.requires_grad
+
+
+def test_a_bfloat16_head_gets_a_gradient_that_many_chunks_do_not_spoil(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The sum over chunks is float32: in bfloat16 small parts would be lost beside a large sum."""
+    monkeypatch.setattr(cross_entropy, "CHUNK_ELEMENTS", 1)
+    monkeypatch.setattr(cross_entropy, "CHUNK_ROWS", 2)
+    generator = torch.Generator().manual_seed(0)
+    hidden = (torch.randn(2000, 8, generator=generator) + 2).bfloat16()
+    weight = (torch.randn(5, 8, generator=generator) * 0.1).bfloat16().requires_grad_()
+    targets = torch.randint(0, 5, (2000,), generator=generator)
+    grad = torch.autograd.grad(linear_cross_entropy(hidden, weight, targets)[0], weight)[0]
+    assert grad.dtype == torch.bfloat16
+    exact = weight.detach().double().requires_grad_()
+    F.cross_entropy(hidden.double() @ exact.mT, targets, reduction="sum").backward()
+    assert exact.grad is not None
+    assert (grad.double() - exact.grad).abs().max() < 0.01 * exact.grad.abs().max()
