@@ -37,7 +37,7 @@ def step_gradient(
     What `flags` says after the backward pass is added up over all processes in the same exchange. Raises TrainingError
     if no row has targets.
     """
-    losses, tokens, ahead = [], 0, deque[torch.Tensor]()
+    losses, tokens, ahead = [], list[torch.Tensor](), deque[torch.Tensor]()
 
     def backward() -> None:
         ahead.popleft().backward()  # type: ignore[no-untyped-call]
@@ -47,12 +47,13 @@ def step_gradient(
             loss = part_loss(model, objective, part, layout)
         ahead.append(_with_auxiliary(model, loss))
         losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
-        tokens += int((part.documents > 0).sum()) if layout.last_stage else 0
+        tokens.append((part.documents > 0).sum())  # read when all is done: a GPU is not waited for in between
         if len(ahead) >= layout.stages - (layout.line.stage if layout.line else 0):  # this stage has its share ahead
             backward()
     while ahead:
         backward()
-    total = totals(losses, world, layout, tokens=tokens, **flags())
+    counted = sum(int(count) for count in tokens) if layout.last_stage else 0
+    total = totals(losses, world, layout, tokens=counted, **flags())
     if total["weight"] <= 0:
         raise TrainingError("a whole step has no targets", hint="check the loss mask of the data")
     sum_tensor_parallel(model, layout)
