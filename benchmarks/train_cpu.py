@@ -99,8 +99,10 @@ class Data:
 
 def ours(source: Path, data: Data, steps: int, precision: str, compiled: bool = False) -> float:
     model, times = load_model(source), []
-    config = TrainingConfig(steps=steps, batch_rows=ROWS, learning_rate=RATE, log_every=1, precision=precision,
-                            compile=compiled, layers_every=0, checkpoint_seconds=1e9, schedule="constant", warmup_steps=0)  # fmt: skip
+    config = TrainingConfig(
+        steps=steps, batch_rows=ROWS, learning_rate=RATE, log_every=1, precision=precision, compile=compiled,
+        layers_every=0, checkpoint_seconds=1e9, schedule="constant", warmup_steps=0,
+    )  # fmt: skip
     log = EventLog(listeners=(lambda event: times.append(time.perf_counter()) if event["event"] == "step" else None,))
     with tempfile.TemporaryDirectory() as work:
         train(model, data.objective(), config, Path(work), log, 1)
