@@ -60,3 +60,11 @@ def test_what_does_not_fit_is_said() -> None:
     with pytest.raises(ConfigError, match="does not fit"):
         plan_cluster(SEVEN, 8, 4096, gpu=Gpu(memory=8e9))
     assert math.isfinite(plan_cluster(SEVEN, 1, 512, gpu=Gpu(memory=200e9), cluster=Cluster(mfu=0.3))["days"])
+
+
+def test_numbers_that_cannot_be_planned_say_why() -> None:
+    with pytest.raises(ConfigError, match="12 GPUs are not whole nodes of 8"):
+        plan_cluster(SEVEN, 12, 4096)
+    with pytest.raises(ConfigError, match="lose more time than they have"):
+        plan_cluster(SEVEN, 300_000, 4096)
+    assert plan_cluster(SEVEN, 24, 4096)["mesh"]["shard"] in (8, 24)

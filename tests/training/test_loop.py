@@ -274,6 +274,7 @@ def test_every_block_is_looked_into(tiny: ModelConfig, tmp_path: Path) -> None:
     ("changes", "said"),
     [
         ({"optimizer": "schedule_free"}, "schedule: constant"),
+        ({"optimizer": "schedule_free", "schedule": "constant", "beta1": 0}, "beta1"),
         ({"optimizer": "soap", "base_width": 64}, "not for soap"),
         ({"use_best": True, "validate_every": 0}, "validate_every"),
         ({"use_best": True, "average": "ema"}, "choose one"),
@@ -282,3 +283,59 @@ def test_every_block_is_looked_into(tiny: ModelConfig, tmp_path: Path) -> None:
 def test_values_that_contradict_each_other_are_refused(changes: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         config(**changes)
+
+
+def test_a_damaged_marked_checkpoint_is_written_again(tiny: ModelConfig, tmp_path: Path) -> None:
+    """What is there and what is marked is looked up after the damaged one was moved aside; also the second time."""
+    straight, model = DecoderLM(tiny), DecoderLM(tiny)
+    train(straight, objective(), config(), tmp_path / "straight", EventLog(), 1)
+    for calls in (14, 8):
+        with pytest.raises(RuntimeError, match="killed"):
+            train(DecoderLM(tiny), StopAfter(objective(), calls, crash), config(), tmp_path / "work", EventLog(), 1)
+        newest = tmp_path / "work/checkpoints/step-00000008"
+        assert (newest / "best").exists(), "the premise: it is marked"
+        (newest / "state.json").write_text("{}")
+    train(model, objective(), config(), tmp_path / "work", EventLog(), 1)
+    assert torch.equal(weights(model), weights(straight))
+    assert len(list((tmp_path / "work/checkpoints").glob("damaged-step-00000008*"))) == 2
+
+
+def test_the_last_weights_are_kept_where_they_are_the_best(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    settings = config(steps=24, validate_every=10)
+    plain = train(DecoderLM(tiny), objective(), settings, tmp_path / "plain", log, 1)
+    assert plain.final["loss"] < plain.best["loss"], "the premise: it still improves"
+    settings = config(steps=24, validate_every=10, use_best=True)
+    best = train(DecoderLM(tiny), objective(), settings, tmp_path / "best", log, 1)
+    assert best.final == plain.final and best.best["step"] == 24
+
+
+def test_a_signal_in_the_last_validation_is_heard(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    stopping = StopAfter(objective(), 13, lambda: os.kill(os.getpid(), signal.SIGTERM))  # after 12 steps
+    with pytest.raises(Interrupted, match="step 12 of 12"):
+        train(DecoderLM(tiny), stopping, config(validate_every=0), tmp_path, log, 1)
+    again = train(DecoderLM(tiny), objective(), config(validate_every=0), tmp_path, log, 1)
+    assert again.final["loss"] > 0
+
+
+def test_experts_forget_a_step_that_was_not_taken(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    """Their loads are in no checkpoint: killed right after a skipped step, the run ends in the same bits."""
+    experts = {"num_experts": 4, "experts_per_token": 2, "intermediate_size": 24, "balance": "bias"}
+    shape = ModelConfig.parse({**tiny.plain(), "family": "custom", "experts": {**experts, "balance_rate": 0.05}})
+    settings = config(batch_rows=1, steps=30, checkpoint_seconds=0, validate_every=0)
+    first = int(objective().rows["train"].tokens[0, 1])
+
+    class Poison(StopAfter):
+        def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+            loss = super().loss(model, batch)
+            bad = model.training and bool((batch.tokens[:, 1] == first).any())
+            return Loss(loss.sum * math.nan, loss.weight, loss.metrics) if bad else loss
+
+    straight = DecoderLM(shape)
+    skipped = train(straight, Poison(objective(), -1, crash), settings, tmp_path / "straight", log, 1).skipped
+    assert skipped, "the premise: a step is skipped"
+    with pytest.raises(RuntimeError, match="killed"):
+        train(DecoderLM(shape), Poison(objective(), skipped[0] + 2, crash), settings, tmp_path / "work", log, 1)
+    model = DecoderLM(shape)
+    train(model, Poison(objective(), -1, crash), settings, tmp_path / "work", log, 1)
+    assert torch.equal(weights(model), weights(straight))
+    assert all(torch.equal(a, b) for a, b in zip(model.buffers(), straight.buffers(), strict=True))

@@ -132,6 +132,34 @@ def test_a_run_killed_around_a_roll_back_ends_bit_for_bit_the_same(at: str, seco
     assert torch.equal(own, weights) and result.curve == straight.curve and result.rollbacks == straight.rollbacks
 
 
+def test_steps_that_are_not_finite_between_spikes_belong_to_the_same_trouble(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:  # fmt: skip
+    back, original = run(tmp_path / "spikes")[0].rollbacks[0], Spoilt.loss
+
+    def loss(self: Spoilt, model: DecoderLM, batch: Batch) -> Loss:
+        found = original(self, model, batch)
+        bad = model.training and back["from"] - 3 <= -1 - self.deaths < back["from"] + 1
+        return Loss(found.sum * math.nan, found.weight, found.metrics) if bad else found
+
+    monkeypatch.setattr(Spoilt, "loss", loss)
+    (other,) = run(tmp_path / "mixed")[0].rollbacks
+    assert other["to"] == back["to"] and other["from"] == back["from"] + 4
+
+
+def test_a_damaged_place_to_go_back_to_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    back = run(tmp_path / "straight")[0].rollbacks[0]
+
+    def describe(self: Spoilt, numbers: Any) -> str:  # asked for the first bad step
+        (tmp_path / f"work/checkpoints/step-{back['to']:08d}/state.json").write_text("{}")
+        return ""
+
+    monkeypatch.setattr(Spoilt, "describe", describe)
+    result, _, heard = run(tmp_path / "work")
+    assert result.rollbacks[0]["to"] == back["to"] - 10 and any("going back further" in said for said in heard)
+    assert result.final["loss"] < 3.0
+
+
 def test_a_run_that_spoils_itself_again_and_again_ends_with_advice(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="after 0 roll backs"):
         run(tmp_path, max_rollbacks=0)

@@ -88,6 +88,11 @@ def plan_cluster(
     written = checkpoint / (cluster.storage * max(1, shard // gpu.per_node))
     interval = max(checkpoint_interval(stall, between), written)
     lost = stall / interval + (interval / 2 + cluster.restart_seconds) / between
+    if lost >= 1:
+        raise ConfigError(
+            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than they have",
+            hint="fewer GPUs, or a shorter restart (Cluster.restart_seconds)",
+        )
     seconds = tokens / step_tokens * step_seconds
     return {
         "gpus": gpus, "gpu": gpu.name, "parameters": total, "tokens": round(tokens), "context": context,
@@ -111,16 +116,15 @@ def _shards(config: ModelConfig, total: int, gpus: int, context: int, gpu: Gpu) 
     token = 2 * (config.num_layers * config.hidden_size + activation_values(config) + 2 * config.hidden_size)
     block = 2 * total / config.num_layers  # the block at work, gathered, and the next one on its way
     logits = 3 * 4 * 128 * config.vocab_size
-    shard = min(gpus, gpu.per_node)
-    while gpus % shard == 0:
+    if gpus > gpu.per_node and gpus % gpu.per_node:
+        raise ConfigError(f"{gpus} GPUs are not whole nodes of {gpu.per_node}", hint="use a multiple")
+    smallest = min(gpus, gpu.per_node)
+    for shard in [size for size in range(smallest, gpus + 1, smallest) if gpus % size == 0]:
         fixed = 16 * total / shard + 2 * block + logits
         if fixed + token * context <= room:
             wanted = max(1, int(batch_tokens(total) / gpus / context))
             rows = min(wanted, int((room - fixed) / (token * context)))
             return shard, rows, fixed + rows * token * context
-        if shard == gpus:
-            break
-        shard = min(gpus, shard * 2)
     raise ConfigError(
         f"one row of {context} tokens does not fit on {gpus} GPUs of {gpu.memory / 1e9:.0f} GB",
         hint="more GPUs (a multiple of 8), a shorter context_length, or tensor parallelism",

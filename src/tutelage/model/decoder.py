@@ -185,11 +185,11 @@ class DecoderLM(nn.Module):
         losses = [m.auxiliary for m in self.modules() if isinstance(m, MixtureOfExperts) and m.auxiliary is not None]
         return torch.stack(losses).sum() if losses else None
 
-    def end_of_step(self) -> None:
-        """To be called after every optimizer step: parts that balance themselves do it now."""
+    def end_of_step(self, taken: bool = True) -> None:
+        """To be called after every step: parts that balance themselves do it now, or forget a step not taken."""
         for module in self.modules():
             if isinstance(module, MixtureOfExperts):
-                module.end_of_step()
+                module.end_of_step(taken)
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

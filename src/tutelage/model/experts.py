@@ -108,8 +108,8 @@ class MixtureOfExperts(nn.Module):
             self.auxiliary = self.experts.num_experts * (fractions * shares.mean(0)).sum() * self.experts.balance_rate
 
     @torch.no_grad()
-    def end_of_step(self) -> None:
+    def end_of_step(self, taken: bool = True) -> None:
         """Move the choice towards experts with little load (Wang et al. 2024, algorithm 1), and begin to count anew."""
-        if self.experts.balance == "bias" and self.load is not None:
+        if taken and self.experts.balance == "bias" and self.load is not None:
             self.correction += self.experts.balance_rate * torch.sign(self.load.mean() - self.load)
         self.load, self.auxiliary = None, None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -132,6 +133,8 @@ def encoded(
         try:
             open_shards(path)
         except DamagedError:
+            for left in work.glob(".shards-*.tmp"):  # by a kill
+                shutil.rmtree(left)
             write_shards(documents(), path, tok.vocab_size, identity, config.shard_tokens)
     world.order()  # the others wait here, however long it takes
     return ShardRows(open_shards(path, verify=False), tok.eos_id, config.context_length)

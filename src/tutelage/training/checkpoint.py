@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import shutil
 import threading
@@ -29,7 +30,8 @@ from tutelage.training.world import World
 # Files that mark a checkpoint which is kept beside the newest ones: the two last that a run can go back to, and the
 # one of the lowest validation loss.
 LASTING, BEST = "lasting", "best"
-KEPT = {LASTING: 2, BEST: 1}
+MARKS = (LASTING, BEST)
+LASTING_KEPT = 2
 PATIENCE = 600.0  # s that the first process waits for the files of the others
 GRACE = 2.0  # s, once the run has failed
 
@@ -47,11 +49,15 @@ class CheckpointWriter:
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
         self._given_up = 0.0
-        self.written = {_step_of(path) for path in _all(root)}  # what they hold does not change any more
-        self.marked = {mark: {_step_of(path) for path in _all(root) if (path / mark).exists()} for mark in KEPT}
+        self.look()
         if world.first:
             for left in root.glob(".*.tmp"):  # by a kill
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
+
+    def look(self) -> None:
+        """See what is on disk: at the beginning, and after loading has moved damaged checkpoints aside."""
+        self.written = {_step_of(path) for path in _all(self.root)}  # what they hold does not change any more
+        self.marked = {mark: {_step_of(path) for path in _all(self.root) if (path / mark).exists()} for mark in MARKS}
 
     def save(
         self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
@@ -59,7 +65,7 @@ class CheckpointWriter:
     ) -> None:  # fmt: skip
         """Begin to write what is trained, its optimizer state, `more` tensors by name, and `state` (JSON).
 
-        The newest with a mark of `KEPT` are kept beside the last `keep`.
+        Those with a mark are kept beside the last `keep`.
         `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
         """
         self.wait()
@@ -143,11 +149,10 @@ class CheckpointWriter:
         out.rename(final)
         fsync_path(self.root)
         write_atomic(self.root / "latest", final.name + "\n")
-        kept = {
-            number
-            for mark, count in KEPT.items()
-            for number in sorted(number for number in self.marked[mark] if number <= step)[-count:]
-        }
+        lasting = sorted(number for number in self.marked[LASTING] if number <= step)[-LASTING_KEPT:]
+        # Of each place that the run may go back to, what was the best there is needed too.
+        best = [max((number for number in self.marked[BEST] if number <= at), default=step) for at in (*lasting, step)]
+        kept = {*lasting, *best}
         for old in _all(self.root)[: -self.keep]:
             if _step_of(old) not in kept:
                 shutil.rmtree(old, ignore_errors=True)
@@ -179,6 +184,14 @@ class CheckpointWriter:
 
 def _name(step: int) -> str:
     return f"step-{step:08d}"
+
+
+def _move_aside(path: Path) -> None:
+    for number in itertools.count(1):
+        aside = path.with_name(f"damaged-{path.name}" + (f"-{number}" if number > 1 else ""))
+        if not aside.exists():
+            path.rename(aside)
+            return
 
 
 def _step_of(path: Path) -> int:
@@ -241,7 +254,7 @@ def load_latest(
         damaged += 1
         log.warn(f"{problem or f'checkpoint {path} is damaged'}; going back to the checkpoint before it")
         if world.first:
-            path.rename(path.with_name(f"damaged-{path.name}"))
+            _move_aside(path)
         world.wait()
     if damaged:
         log.warn("no whole checkpoint is left: training starts again from its beginning")

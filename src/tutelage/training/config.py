@@ -77,6 +77,8 @@ class TrainingConfig(Config):
             raise ValueError(f"batch_rows ({self.batch_rows}) must be a multiple of accumulation ({self.accumulation})")
         if self.optimizer == "schedule_free" and (self.schedule != "constant" or self.average != "none"):
             raise ValueError("optimizer schedule_free averages by itself: set schedule: constant and average: none")
+        if self.optimizer == "schedule_free" and not self.beta1:
+            raise ValueError("optimizer schedule_free needs beta1 above 0: it divides by it")
         if self.use_best and not self.validate_every:
             raise ValueError("use_best compares validations: set validate_every")
         if self.use_best and self.average != "none":

@@ -69,5 +69,7 @@ def linear_cross_entropy(
     differentiable sum (scalar) and the values [n] without gradient, float32. Same as
     F.cross_entropy(..., reduction="sum") up to rounding.
     """
+    if not torch.is_grad_enabled():
+        hidden, weight = hidden.detach(), weight.detach()  # no gradient is made of these
     total, nll = _LinearCrossEntropy.apply(hidden, weight, targets, softcap)  # type: ignore[no-untyped-call]
     return total, nll

@@ -44,7 +44,7 @@ class TrainResult:
     """What a run leaves beside its weights. `curve` holds no times, so equal runs have equal curves.
 
     skipped: steps (0-based) that were not taken. rollbacks: from which step to which, and why. best: step and loss of
-    the lowest validation before the end.
+    the lowest validation.
     """
 
     steps: int
@@ -87,7 +87,7 @@ def train(
                 run.before_step()
                 run.take_step(stop)
                 run.after_step(stop)
-            run.end()
+            run.end(stop)
     result = run.result
     result.timing = run.meter.timing() | chosen(config, run.config)
     collect(model, run.model, run.layout)
@@ -141,6 +141,7 @@ class _Run:
         fresh = {name: value.clone() for name, value in trained_state(self.model).items()}
         saved = load_latest(self.checkpoints, self.model, self.optimizers, self.identity, self.log, self.world,
                             self.average.tensors())  # fmt: skip
+        self.writer.look()
         if saved is None:
             self.model.load_state_dict(fresh, strict=False)
         else:
@@ -155,7 +156,7 @@ class _Run:
             if loss < self.result.best.get("loss", math.inf):
                 self.result.best = {"step": self.step, "loss": loss}
                 marks.add(BEST)
-        if self.config.spike_sigma and self.step % self.config.rollback_every == 0:
+        if self.config.spike_sigma and self.step % self.config.rollback_every == 0 and not self.watch.bad:
             marks.add(LASTING)
         if marks:
             self.save(marks)
@@ -183,6 +184,7 @@ class _Run:
             self._update(rate, looked_into)
         else:
             self.result.skipped.append(step)
+            self.model.end_of_step(taken=False)
             rows = _rows_of(self.objective, self.position, config)
             self.log.warn(f"step {step + 1}: {self.watch.why}; the update is skipped. {rows}")
         for optimizer in self.optimizers:
@@ -200,19 +202,15 @@ class _Run:
         if self.wanted["stop"]:
             self.save()
             self.writer.wait()
-            raise Interrupted(
-                f"stopped at step {self.step} of {self.steps}; the checkpoint is kept",
-                hint="run the same command again to go on",
-                signal=stop.number,
-            )
+            raise _interrupted(stop, self.step, self.steps)
         if self.step < self.steps and self.wanted["save"] and self.decision != "roll back":
             self.save()
 
-    def end(self) -> None:
+    def end(self, stop: Stop) -> None:
         """The last checkpoint, the weights that are kept, and what they reach."""
         if self.position.sample > 0 and self.steps > 0:
             self.save()
-        if self.config.use_best and self.result.best:
+        if self.config.use_best and self._best_lies_behind():
             self.writer.wait()
             try:
                 load_step(self.checkpoints, int(self.result.best["step"]), self.model, self.optimizers, self.identity,
@@ -222,15 +220,30 @@ class _Run:
         self.average.apply()
         self.result.final = self.validate(0)
         keep_average(self.optimizers)
+        if not math.isfinite(self.result.final.get("loss", 0.0)):
+            self.log.warn("the last validation loss is not finite: these weights are of no use")
+        if self.world.sums([float(bool(stop))])[0]:
+            self.writer.wait()
+            raise _interrupted(stop, self.step, self.steps)
+
+    def _best_lies_behind(self) -> bool:
+        """Whether an earlier validation was better than the last weights are on the same rows."""
+        last = self._evaluate(self.config.validation_rows).get("loss", math.inf)
+        if last < self.result.best.get("loss", math.inf):
+            self.result.best = {"step": self.step, "loss": last}
+        return bool(self.result.best) and self.result.best["step"] < self.step
 
     def validate(self, limit: int) -> dict[str, float]:
-        rows = max(1, self.config.batch_rows // self.config.accumulation)
-        with self.autocast, averaged(self.optimizers):
-            figures = evaluate_objective(self.model, self.objective, "validation", rows, limit, self.world, self.layout)
+        figures = self._evaluate(limit)
         if figures:
             self.result.curve.append(plain({"step": self.step, "validation": figures}))
             self.log.emit("validation", step=self.step, total=self.steps, **figures)
         return figures
+
+    def _evaluate(self, limit: int) -> dict[str, float]:
+        rows = max(1, self.config.batch_rows // self.config.accumulation)
+        with self.autocast, averaged(self.optimizers):
+            return evaluate_objective(self.model, self.objective, "validation", rows, limit, self.world, self.layout)
 
     def save(self, marks: set[str] | None = None) -> None:
         result = self.result
@@ -280,19 +293,41 @@ class _Run:
     def _go_back(self) -> None:
         """To weights from before the trouble, but on in the data: what lies between is never seen again."""
         config, step, why = self.config, self.step, self.watch.why
-        target = (step - config.spike_patience) // config.rollback_every * config.rollback_every
-        sample, rollbacks = self.position.sample, [*self.result.rollbacks, {"from": step, "to": target, "why": why}]
-        if len(rollbacks) > config.max_rollbacks:
+        rollbacks, sample, tokens = self.result.rollbacks, self.position.sample, self.result.tokens
+        if len(rollbacks) >= config.max_rollbacks:
             raise TrainingError(
                 f"{why} at step {step}, after {config.max_rollbacks} roll backs",
                 hint="lower learning_rate, raise warmup_steps, or look at the rows named above",
             )
-        self.writer.drop_after(target)
-        self._restore(load_step(self.checkpoints, target, self.model, self.optimizers, self.identity,
-                                self.average.tensors()))  # fmt: skip
+        self._restore(self._before(step - self.watch.bad))
+        self.writer.drop_after(self.step)
+        rollbacks = [*rollbacks, {"from": step, "to": self.step, "why": why}]
         self.log.warn(f"step {step}: {why}; back to step {self.step}, rows of samples {self.position.sample} to "
                       f"{sample} are skipped")  # fmt: skip
-        self.position.sample, self.result.rollbacks = sample, rollbacks
+        self.position.sample, self.result.rollbacks, self.result.tokens = sample, rollbacks, tokens
+
+    def _before(self, step: int) -> dict[str, Any]:
+        """Load the last weights to go back to from before `step`, whose own weights were bad already."""
+        self.writer.wait()
+        self.world.wait()
+        for target in sorted((at for at in self.writer.marked[LASTING] if at < step), reverse=True):
+            try:
+                return load_step(self.checkpoints, target, self.model, self.optimizers, self.identity,
+                                 self.average.tensors())  # fmt: skip
+            except DamagedError as error:
+                self.log.warn(f"{error.message}; going back further")
+        raise TrainingError(
+            f"{self.watch.why}, and no whole checkpoint from before step {step} is left to go back to",
+            hint="lower learning_rate, raise warmup_steps, or look at the rows named above",
+        )
+
+
+def _interrupted(stop: Stop, step: int, steps: int) -> Interrupted:
+    return Interrupted(
+        f"stopped at step {step} of {steps}; the checkpoint is kept",
+        hint="run the same command again to go on",
+        signal=stop.number,
+    )
 
 
 def _check_shares(config: TrainingConfig, layout: Layout) -> None:

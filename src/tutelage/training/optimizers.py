@@ -49,13 +49,13 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     else:
         rest = [matrices, *rest]
     groups: list[dict[str, Any]] = [group for group in rest if group["params"]]
+    if not groups:
+        return optimizers
     if config.optimizer == "lion":
         return [Lion(groups, lr=rate, betas=betas)]
     if config.optimizer == "schedule_free":
         return [ScheduleFreeAdamW(groups, lr=rate, betas=betas)]
-    if groups:
-        optimizers.append(torch.optim.AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=True))
-    return optimizers
+    return [*optimizers, torch.optim.AdamW(groups, lr=rate, betas=betas, eps=1e-8, fused=True)]
 
 
 def kind_of(name: str, parameter: Tensor) -> str:

@@ -49,6 +49,8 @@ class Line:
         """To the next stage (step 1) or the one before (-1); returns at once."""
         group = self.onward if step > 0 else self.back
         tensor = tensor.detach().float().contiguous()
+        while len(self.pending) > 2 * len(self.ranks):  # only a validation runs so far ahead
+            self.pending.pop(0)[0].wait()
         self.pending.append((dist.isend(tensor, self.ranks[self.stage + step], group=group), tensor))
 
     def receive(self, shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:

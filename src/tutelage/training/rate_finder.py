@@ -12,6 +12,7 @@ import torch
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
+from tutelage.store.errors import TrainingError
 from tutelage.training.config import TrainingConfig
 from tutelage.training.figures import figures_of
 from tutelage.training.gradient import step_gradient
@@ -89,6 +90,8 @@ def find_rate(
                 optimizer.zero_grad(set_to_none=True)
             trial.end_of_step()
             state.sample += config.batch_rows
+    if not losses:
+        raise TrainingError("the loss of the first step is not finite", hint="check the data and the initial weights")
     lowest = min(range(len(losses)), key=losses.__getitem__)
     suggested = rates[lowest] / SAFETY
     why = f"the loss was lowest ({losses[lowest]:.3f}) at {rates[lowest]:.2g}; a third of that rate leaves room"

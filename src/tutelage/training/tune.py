@@ -50,24 +50,31 @@ def tuned(
     """`config` with the fastest threads, accumulation and compile, if it asks for that.
 
     These change the order of sums, so what was chosen is kept in `work/settings.json`: a run that goes on uses it
-    again. The model, the random numbers and the place in the data stay as they are. Several processes keep what was
-    asked for.
+    again. The model, the random numbers and the place in the data stay as they are. Several processes time nothing.
     """
-    if not config.tune or world.size > 1:
+    if not config.tune:
         return config
     file = work / "settings.json"
     if file.exists():
-        return config.model_copy(update={name: json.loads(file.read_text())[name] for name in CHOICES})
+        kept = {name: json.loads(file.read_text())[name] for name in CHOICES if name != "threads" or world.size == 1}
+        return config.model_copy(update=kept)
+    if world.size > 1:
+        return config
     log.note("timing a few settings")
     trials = measure(model, objective, config, steps, seed)
     best = choose(trials, steps)
     write_json(file, {**{name: getattr(best, name) for name in CHOICES}, "trials": [asdict(trial) for trial in trials]})
     log.emit("tuning", trials=[asdict(trial) for trial in trials], **{name: getattr(best, name) for name in CHOICES})
     log.note(
-        f"{best.threads} threads, {best.accumulation} parts a step{', compiled' if best.compile else ''}: "
-        f"{best.seconds:.2f} s a step, {trials[0].seconds / best.seconds:.2f} times as fast as asked for"
+        f"{_counted(best.threads, 'thread')}, {_counted(best.accumulation, 'part')} a step"
+        f"{', compiled' if best.compile else ''}: {best.seconds:.2f} s a step, "
+        f"{trials[0].seconds / best.seconds:.2f} times as fast as asked for"
     )
     return config.model_copy(update={name: getattr(best, name) for name in CHOICES})
+
+
+def _counted(number: int, name: str) -> str:
+    return f"{number} {name}{'s' if number > 1 else ''}"
 
 
 def chosen(asked: TrainingConfig, used: TrainingConfig) -> dict[str, Any]:
@@ -92,7 +99,8 @@ def measure(model: DecoderLM, objective: Objective, config: TrainingConfig, step
         attempt(threads=threads)
     for parts in (config.accumulation * 2, config.accumulation // 2):
         if 0 < parts <= config.batch_rows and config.batch_rows % parts == 0:
-            attempt(accumulation=parts)
+            with contextlib.suppress(torch.OutOfMemoryError, MemoryError):  # larger parts may not fit
+                attempt(accumulation=parts)
     if not config.compile and choose(trials, steps).seconds * steps > LONG_RUN:
         with contextlib.suppress(Exception):  # many things can go wrong in a compiler, none of them matters here
             attempt(compile=True)

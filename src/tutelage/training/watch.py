@@ -31,11 +31,13 @@ class Watch:
     norms: list[float] = field(default_factory=list)
     above: int = 0  # spikes in a row
     not_finite: int = 0  # steps in a row
+    bad: int = 0  # either of them, in a row
     why: str = ""
 
     def judge(self, loss: float, norm: float) -> Decision:
         """Decide on a step before its update; `why` says what was wrong. Raises TrainingError if nothing helps."""
         self.why = ""
+        self.bad += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
             self.why = "loss or gradient is not finite"
             self.not_finite += 1
@@ -53,8 +55,9 @@ class Watch:
         elif norm > lines[1]:
             self.why = f"gradient norm {norm:.3g} is above {lines[1]:.3g}, {self.sigma:g} robust deviations"
         self.above = self.above + 1 if self.why else 0
+        self.bad = self.bad if self.why else 0
         if self.above >= self.patience:
-            self.why += f", and {self.above} steps in a row were"
+            self.why += f", and {self.bad} steps in a row were bad"
             return "roll back"
         return "skip" if self.why else "go"
 
