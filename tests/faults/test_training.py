@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 from tutelage.store.errors import DamagedError
 from tutelage.store.events import EventLog
-from tutelage.training import checkpoint
-from tutelage.training.checkpoint import CheckpointWriter, load_latest, verify
-from tutelage.training.parallel import Layout
-from tutelage.training.world import World
+from tutelage.training.checkpoint import checkpoint
+from tutelage.training.checkpoint.checkpoint import CheckpointWriter, load_latest, verify
+from tutelage.training.distributed.parallel import Layout
+from tutelage.training.distributed.world import World
 
 
 def test_fifty_kills_at_random_moments_change_nothing(tmp_path: Path) -> None:

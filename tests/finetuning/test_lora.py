@@ -18,7 +18,7 @@ from tutelage.model.io import load_model, save_model
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers, lora_state
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
-from tutelage.training.optimizers import make_optimizers
+from tutelage.training.optim.optimizers import make_optimizers
 
 from .conftest import quick
 from .test_prefer import write_pairs

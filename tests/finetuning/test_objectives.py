@@ -11,9 +11,9 @@ from tutelage.finetuning.examples import instruction_examples, label_examples, p
 from tutelage.finetuning.objectives import Classification, Instruction, Preference
 from tutelage.finetuning.reference import add_reference, reference_logprobs
 from tutelage.model.decoder import DecoderLM
+from tutelage.training.data.packing import pack
+from tutelage.training.data.position import ordered_batches
 from tutelage.training.figures import evaluate_objective
-from tutelage.training.packing import pack
-from tutelage.training.position import ordered_batches
 
 from .conftest import corpus_rows, quick
 
@@ -110,7 +110,7 @@ def test_packed_rows_cost_what_separate_documents_cost(name, tok, model, tmp_pat
 
 def separate(rows, together):
     """The same rows with only `together` documents in each."""
-    from tutelage.training.packing import Example, Segment
+    from tutelage.training.data.packing import Example, Segment
 
     examples = []
     for row in range(len(rows)):

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from tutelage.pretraining.objective import pack_documents
 from tutelage.pretraining.shards import Mixture, ShardRows, TokenShards, open_shards, write_shards
 from tutelage.store.errors import DamagedError, InputError
-from tutelage.training.packing import best_fit
-from tutelage.training.position import BLOCK, DataState, drawn, epochs, row_numbers
+from tutelage.training.data.packing import best_fit
+from tutelage.training.data.position import BLOCK, DataState, drawn, epochs, row_numbers
 
 
 def texts(count: int, seed: int = 0, longest: int = 90) -> list[list[int]]:

@@ -19,12 +19,12 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.training.batch import Batch
-from tutelage.training.checkpoint import verify
+from tutelage.training.checkpoint.checkpoint import verify
+from tutelage.training.data.batch import Batch
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
 from tutelage.training.objective import Loss
-from tutelage.training.schedules import learning_rate
+from tutelage.training.optim.schedules import learning_rate
 
 
 class StopAfter(NextToken):

@@ -13,7 +13,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
 from tutelage.training.memory import STATE, activation_values, training_bytes
-from tutelage.training.optimizers import make_optimizers
+from tutelage.training.optim.optimizers import make_optimizers
 
 SMALL = ModelConfig(
     vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,

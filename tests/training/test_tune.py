@@ -13,9 +13,9 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.events import EventLog
 from tutelage.training import tune
+from tutelage.training.distributed.world import World
 from tutelage.training.loop import train
 from tutelage.training.tune import Trial, choose, tuned
-from tutelage.training.world import World
 
 
 def test_the_fastest_over_the_whole_run_is_chosen_if_it_is_clearly_faster() -> None:

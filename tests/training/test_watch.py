@@ -15,8 +15,8 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.errors import TrainingError
 from tutelage.store.events import EventLog
-from tutelage.training.batch import Batch
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.batch import Batch
 from tutelage.training.loop import TrainResult, train
 from tutelage.training.objective import Loss
 from tutelage.training.watch import Watch, line

@@ -177,7 +177,7 @@ def raise_model(
     if processes is not None and not is_started():
         raise typer.Exit(run_processes(processes))
     if is_started():
-        from tutelage.training.world import join_world, leave_world
+        from tutelage.training.distributed.world import join_world, leave_world
 
         if not join_world().first:
             follow_recipe(recipe)

@@ -20,8 +20,8 @@ from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import pack
 from tutelage.training.loop import train
-from tutelage.training.packing import pack
 
 
 def why_not(corpus: Path, config: ClassifyConfig | None = None) -> str | None:

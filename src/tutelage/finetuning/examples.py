@@ -11,7 +11,7 @@ from tutelage.store.events import EventLog
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.training.packing import Example, Segment
+from tutelage.training.data.packing import Example, Segment
 
 Row = dict[str, Any]
 

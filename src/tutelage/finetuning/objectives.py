@@ -13,9 +13,9 @@ from torch import Tensor
 
 from tutelage.finetuning.losses import PreferenceLoss, log_ratios, preference_loss
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.batch import Batch
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import PackedRows
 from tutelage.training.objective import Loss, target_nll
-from tutelage.training.packing import PackedRows
 
 
 class Classification:

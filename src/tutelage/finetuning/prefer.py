@@ -17,9 +17,9 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_file
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import pack
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
-from tutelage.training.packing import pack
 
 CHOSEN_FALL = 0.1  # nats per token
 LENGTH_DRIFT = 0.25  # of the length before

@@ -16,9 +16,9 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_text
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.packing import PackedRows
+from tutelage.training.data.position import ordered_batches
 from tutelage.training.objective import target_nll
-from tutelage.training.packing import PackedRows
-from tutelage.training.position import ordered_batches
 
 
 def add_reference(

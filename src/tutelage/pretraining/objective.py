@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.batch import Batch
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import Example, PackedRows, Rows, Segment, pack
 from tutelage.training.objective import Loss, summed_nll
-from tutelage.training.packing import Example, PackedRows, Rows, Segment, pack
 
 
 def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> list[Example]:

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import new_directory, write_json
 from tutelage.store.hashing import sha256_file, sha256_json
-from tutelage.training.batch import Batch
-from tutelage.training.packing import best_fit
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import best_fit
 
 INDEX = "index.json"
 

@@ -25,12 +25,12 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_file, sha256_json
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import Rows
+from tutelage.training.data.position import epochs
+from tutelage.training.distributed.world import current_world
 from tutelage.training.loop import TrainResult, train
-from tutelage.training.mup import scale_initialisation
-from tutelage.training.packing import Rows
-from tutelage.training.position import epochs
+from tutelage.training.optim.mup import scale_initialisation
 from tutelage.training.rate_finder import RateFinding, find_rate
-from tutelage.training.world import current_world
 
 MANY_EPOCHS = 4
 

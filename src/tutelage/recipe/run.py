@@ -121,14 +121,14 @@ def run_recipe(
 def order(command: dict[str, Any] | None) -> None:
     """Tell the other processes of this run, if there are any, what to do next; None: nothing more."""
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # asked first, because torch is slow to import
-        from tutelage.training.world import current_world
+        from tutelage.training.distributed.world import current_world
 
         current_world().order(command)
 
 
 def follow_recipe(recipe: Recipe) -> None:
     """What the other processes of a run do: train with the first one when it says so. They write nothing that stays."""
-    from tutelage.training.world import current_world
+    from tutelage.training.distributed.world import current_world
 
     stages = {stage.name: stage for stage in stages_for()}
     while (command := current_world().order()) is not None:

@@ -7,11 +7,11 @@ import math
 import torch
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.batch import Batch
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.position import spread_evenly
+from tutelage.training.distributed.parallel import Layout
+from tutelage.training.distributed.world import World
 from tutelage.training.objective import Loss, Objective
-from tutelage.training.parallel import Layout
-from tutelage.training.position import spread_evenly
-from tutelage.training.world import World
 
 
 def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) -> dict[str, float]:

@@ -12,13 +12,13 @@ import torch
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import TrainingError
-from tutelage.training.batch import Batch
+from tutelage.training.data.batch import Batch
+from tutelage.training.distributed.parallel import Layout, sum_tensor_parallel, total_norm
+from tutelage.training.distributed.pipeline import sum_tied
+from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.world import World
 from tutelage.training.figures import part_loss, totals
 from tutelage.training.objective import Loss, Objective
-from tutelage.training.parallel import Layout, sum_tensor_parallel, total_norm
-from tutelage.training.pipeline import sum_tied
-from tutelage.training.spread import local
-from tutelage.training.world import World
 
 
 def step_gradient(

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.parallel import total_norm
+from tutelage.training.distributed.parallel import total_norm
 
 
 class LayerFigures:

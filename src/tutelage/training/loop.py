@@ -16,27 +16,34 @@ from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog, plain
 from tutelage.store.hashing import sha256_text
-from tutelage.training.averaging import WeightAverage
 from tutelage.training.blocks import prepared
-from tutelage.training.checkpoint import BEST, LASTING, CheckpointWriter, load_latest, load_step, trained_state
+from tutelage.training.checkpoint.checkpoint import (
+    BEST,
+    LASTING,
+    CheckpointWriter,
+    load_latest,
+    load_step,
+    trained_state,
+)
+from tutelage.training.checkpoint.fingerprint import fingerprint
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.loader import Loader
+from tutelage.training.data.position import DataState, row_numbers
+from tutelage.training.distributed.parallel import Layout, arrange, collect, spread, sum_expert_loads
+from tutelage.training.distributed.world import current_world, losses_named
 from tutelage.training.figures import evaluate_objective, figures_of
-from tutelage.training.fingerprint import fingerprint
 from tutelage.training.float8 import check_float8
 from tutelage.training.gradient import step_gradient
 from tutelage.training.layers import LayerFigures
-from tutelage.training.loader import Loader
 from tutelage.training.meter import Meter
 from tutelage.training.objective import Objective
-from tutelage.training.optimizers import freeze, make_optimizers
-from tutelage.training.parallel import Layout, arrange, collect, spread, sum_expert_loads
-from tutelage.training.position import DataState, row_numbers
-from tutelage.training.schedule_free import averaged, keep_average
-from tutelage.training.schedules import learning_rate
+from tutelage.training.optim.averaging import WeightAverage
+from tutelage.training.optim.optimizers import freeze, make_optimizers
+from tutelage.training.optim.schedule_free import averaged, keep_average
+from tutelage.training.optim.schedules import learning_rate
 from tutelage.training.signals import Stop, stop_requested
 from tutelage.training.tune import chosen, tuned
 from tutelage.training.watch import Watch
-from tutelage.training.world import current_world, losses_named
 
 
 @dataclass

@@ -10,9 +10,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.training.batch import Batch
 from tutelage.training.cross_entropy import linear_cross_entropy
-from tutelage.training.packing import Rows
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import Rows
 
 
 @dataclass

@@ -14,13 +14,13 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import TrainingError
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.distributed.parallel import Layout
+from tutelage.training.distributed.world import World
 from tutelage.training.figures import figures_of
 from tutelage.training.gradient import step_gradient
 from tutelage.training.objective import Objective
-from tutelage.training.optimizers import freeze, make_optimizers
-from tutelage.training.parallel import Layout
-from tutelage.training.position import DataState, parts_of_step
-from tutelage.training.world import World
+from tutelage.training.optim.optimizers import freeze, make_optimizers
 
 SMOOTHING = 0.8  # of the loss, from step to step
 # The sweep ends when so much of what was gained is lost again, and at least so much of the first loss: batches differ.

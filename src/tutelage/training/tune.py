@@ -19,12 +19,12 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.distributed.parallel import Layout
+from tutelage.training.distributed.world import World
 from tutelage.training.gradient import step_gradient
 from tutelage.training.objective import Objective
-from tutelage.training.optimizers import freeze
-from tutelage.training.parallel import Layout
-from tutelage.training.position import DataState, parts_of_step
-from tutelage.training.world import World
+from tutelage.training.optim.optimizers import freeze
 
 CHOICES = ("threads", "accumulation", "compile")
 REPEATS = 2  # timed passes of each setting, after one that is not timed

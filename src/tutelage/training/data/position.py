@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.training.batch import Batch
-from tutelage.training.packing import Rows
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import Rows
 
 Sources = tuple[tuple[int, float], ...]
 BLOCK = 1024  # draws of a mixture after which its pattern begins again

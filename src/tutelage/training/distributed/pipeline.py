@@ -18,7 +18,7 @@ from torch.distributed.device_mesh import DeviceMesh
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
-from tutelage.training.spread import local
+from tutelage.training.distributed.spread import local
 
 TIED = "embed_tokens.weight"  # a head that is the embedding lives in the first and in the last stage
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.spread import local, part_of, whole
+from tutelage.training.distributed.spread import local, part_of, whole
 
 REFRESH_EVERY = 10  # steps between two turns of the basis (Vyas et al. 2024, section 6.3)
 LARGEST = 8192  # a side longer than this is not turned: its basis would cost more than the matrix

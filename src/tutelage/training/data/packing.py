@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.store.errors import InputError
-from tutelage.training.batch import Batch
+from tutelage.training.data.batch import Batch
 
 
 @dataclass

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.spread import local, part_of, whole
+from tutelage.training.distributed.spread import local, part_of, whole
 
 # Quintic Newton-Schulz iteration whose slope at zero is as steep as possible (Jordan 2024, "Muon").
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)

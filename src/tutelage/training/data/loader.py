@@ -7,11 +7,11 @@ from concurrent.futures import Future, ThreadPoolExecutor
 
 import torch
 
-from tutelage.training.batch import Batch
 from tutelage.training.config import TrainingConfig
-from tutelage.training.packing import Rows
-from tutelage.training.parallel import Layout
-from tutelage.training.position import DataState, parts_of_step
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import Rows
+from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.distributed.parallel import Layout
 
 
 class Loader:

@@ -26,10 +26,10 @@ from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
+from tutelage.training.distributed.pipeline import TIED, Line, cut, make_line, stage_of
+from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.world import World
 from tutelage.training.float8 import use_float8
-from tutelage.training.pipeline import TIED, Line, cut, make_line, stage_of
-from tutelage.training.spread import local
-from tutelage.training.world import World
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tutelage.training.spread import local
+from tutelage.training.distributed.spread import local
 
 
 class Lion(torch.optim.Optimizer):

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from tutelage.training.schedule_free import ScheduleFreeAdamW, averaged, keep_average
+from tutelage.training.optim.schedule_free import ScheduleFreeAdamW, averaged, keep_average
 
 
 def test_steps_are_those_of_the_paper() -> None:

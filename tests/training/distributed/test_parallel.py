@@ -20,9 +20,9 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
-from tutelage.training.parallel import _check_tensor_parallel, arrange
-from tutelage.training.pipeline import TIED, Line, cut, stage_of
-from tutelage.training.world import World
+from tutelage.training.distributed.parallel import _check_tensor_parallel, arrange
+from tutelage.training.distributed.pipeline import TIED, Line, cut, stage_of
+from tutelage.training.distributed.world import World
 
 MODEL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 4,
          "num_kv_heads": 2, "max_position_embeddings": 64}  # fmt: skip

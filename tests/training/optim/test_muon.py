@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from tutelage.training.muon import Muon, orthogonalise
+from tutelage.training.optim.muon import Muon, orthogonalise
 
 
 def test_singular_values_come_near_one() -> None:

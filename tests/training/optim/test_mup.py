@@ -15,8 +15,8 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import train
-from tutelage.training.mup import scale_initialisation
-from tutelage.training.optimizers import make_optimizers
+from tutelage.training.optim.mup import scale_initialisation
+from tutelage.training.optim.optimizers import make_optimizers
 
 BASE = 64
 

@@ -11,12 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from tutelage.pretraining.objective import pack_documents
-from tutelage.training.batch import Batch
 from tutelage.training.config import TrainingConfig
-from tutelage.training.loader import Loader
-from tutelage.training.packing import Rows
-from tutelage.training.parallel import Layout
-from tutelage.training.position import DataState, parts_of_step
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.loader import Loader
+from tutelage.training.data.packing import Rows
+from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.distributed.parallel import Layout
 
 ROWS = pack_documents([[at % 50 + 1] * (3 + at % 20) for at in range(60)], 0, 32)
 CONFIG = TrainingConfig(batch_rows=4, accumulation=2)

@@ -6,7 +6,7 @@ import copy
 
 import torch
 
-from tutelage.training.lion import Lion
+from tutelage.training.optim.lion import Lion
 
 
 def test_steps_are_those_of_the_paper() -> None:

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from tutelage.training.soap import REFRESH_EVERY, SOAP, refreshed
+from tutelage.training.optim.soap import REFRESH_EVERY, SOAP, refreshed
 
 
 def written_out(gradients: list[Tensor], lr: float, decay: float, start: Tensor) -> Tensor:

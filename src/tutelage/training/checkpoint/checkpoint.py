@@ -23,9 +23,9 @@ from tutelage.store.errors import ConfigError, DamagedError, TrainingError
 from tutelage.store.events import EventLog
 from tutelage.store.files import fsync_path, write_atomic, write_json
 from tutelage.store.hashing import sha256_file
-from tutelage.training.parallel import Layout
-from tutelage.training.pieces import Place, own_pieces, read_into
-from tutelage.training.world import World
+from tutelage.training.checkpoint.pieces import Place, own_pieces, read_into
+from tutelage.training.distributed.parallel import Layout
+from tutelage.training.distributed.world import World
 
 # Files that mark a checkpoint which is kept beside the newest ones: the two last that a run can go back to, and the
 # one of the lowest validation loss.

@@ -11,11 +11,11 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import TrainingConfig
-from tutelage.training.lion import Lion
-from tutelage.training.muon import Muon
-from tutelage.training.mup import check_mup, rate_factors
-from tutelage.training.schedule_free import ScheduleFreeAdamW
-from tutelage.training.soap import SOAP
+from tutelage.training.optim.lion import Lion
+from tutelage.training.optim.muon import Muon
+from tutelage.training.optim.mup import check_mup, rate_factors
+from tutelage.training.optim.schedule_free import ScheduleFreeAdamW
+from tutelage.training.optim.soap import SOAP
 
 
 def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
-from tutelage.training.packing import Example, Segment, pack
-from tutelage.training.position import DataState, ordered_batches, parts_of_step, permuted, row_numbers
+from tutelage.training.data.packing import Example, Segment, pack
+from tutelage.training.data.position import DataState, ordered_batches, parts_of_step, permuted, row_numbers
 
 
 def example(number: int, *lengths: int) -> Example:

@@ -20,14 +20,14 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
-from tutelage.training.batch import Batch
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import Example, PackedRows, Segment, pack
+from tutelage.training.distributed.spread import whole
+from tutelage.training.distributed.world import current_world, join_world, leave_world
 from tutelage.training.loop import train
 from tutelage.training.objective import Loss, Objective
-from tutelage.training.packing import Example, PackedRows, Segment, pack
-from tutelage.training.soap import REFRESH_EVERY, SOAP
-from tutelage.training.spread import whole
-from tutelage.training.world import current_world, join_world, leave_world
+from tutelage.training.optim.soap import REFRESH_EVERY, SOAP
 
 
 def documents(seed: int) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.spread import local
+from tutelage.training.distributed.spread import local
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):

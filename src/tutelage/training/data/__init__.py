@@ -1,0 +1,1 @@
+"""From examples to batches: packing, a computed order, a loader that resumes exactly."""

@@ -1,0 +1,1 @@
+"""One model over several processes: data parallel, sharded, tensor and pipeline parallel."""
