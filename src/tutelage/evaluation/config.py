@@ -23,14 +23,18 @@ class BaselinesConfig(Config):
 
 
 class EvaluateConfig(Config):
-    """How much is asked of each model, and how sure the answer has to be."""
+    """Which models are measured on what, how much is asked of each, and how sure the answer has to be."""
 
+    models: tuple[str, ...] = ()
+    """Names: `base` and steps of `finetune`; none: all of them."""
+    tasks: tuple[str, ...] = ()
+    """`text` (the corpus's held-out text) and names of steps, whose held-out rows are asked about; none: all."""
     heldout_documents: int = Field(4000, ge=1)
     """Held-out documents for bits per byte (at most those the baselines were measured on)."""
     order_pairs: int = Field(500, ge=0)
     classify_documents: int = Field(1500, ge=1)
     prompts: int = Field(400, ge=1)
-    """Held-out prompts of the docstring writer."""
+    """Held-out prompts of each set of them."""
     max_tokens: int = Field(48, ge=1)
     samples: int = Field(12, ge=0)
     """Prompts whose answers go into samples.jsonl."""

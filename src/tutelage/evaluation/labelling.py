@@ -30,11 +30,11 @@ TASK, ACCURACY, F1, ECE = "classification", "accuracy", "macro-F1", "calibration
 TFIDF = "TF-IDF + logistic regression"
 
 
-def predict(lm: LanguageModel, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
+def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
     """The likeliest label of each text by the finetuned model."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     labels, confidence = [""] * len(texts), [0.0] * len(texts)
-    for part in batches(log, "classify: labels", by_length, config.batch, "texts"):
+    for part in batches(log, f"{who}: labels", by_length, config.batch, "texts"):
         for i, scores in zip(part, lm.classify([texts[i] for i in part]), strict=True):
             labels[i] = max(sorted(scores), key=lambda label: scores[label])
             confidence[i] = float(scores[labels[i]])
@@ -42,6 +42,7 @@ def predict(lm: LanguageModel, texts: Sequence[str], config: EvaluateConfig, log
 
 
 def classification_figures(
+    ours: str,
     model: Prediction,
     train: Sequence[dict[str, Any]],
     heldout: Sequence[dict[str, Any]],
@@ -54,7 +55,7 @@ def classification_figures(
     train_labels = [str(item["label"]) for item in train]
     logistic = train_logistic([str(item["text"]) for item in train], train_labels, log)
     parties = {
-        "classify": model,
+        ours: model,
         TFIDF: logistic.predict([str(item["text"]) for item in heldout]),
         "majority class": majority(train_labels, len(truth)),
     }
@@ -68,7 +69,7 @@ def classification_figures(
 
     accuracy_rows, f1_rows, ece_rows = [], [], []
     for who, party in parties.items():
-        kind = "model" if who == "classify" else "baseline"
+        kind = "model" if who == ours else "baseline"
         sure = np.array(party.confidence)
         accuracy_rows.append(row(who, wilson(int(right[who].sum()), n, config.confidence), n, kind))
 
@@ -95,9 +96,9 @@ def classification_figures(
     ]  # fmt: skip
     comparisons = []
     for other in (TFIDF, "majority class"):
-        drawn = paired_difference(right["classify"] * 100.0, right[other] * 100.0, **draw)
-        p = mcnemar(right["classify"], right[other])
+        drawn = paired_difference(right[ours] * 100.0, right[other] * 100.0, **draw)
+        p = mcnemar(right[ours], right[other])
         difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-        text = verdict("classify", other, difference, unit="points", confidence=config.confidence, digits=1)
-        comparisons.append(comparison("classify", other, ACCURACY, difference, f"{text} (exact McNemar test)"))
+        text = verdict(ours, other, difference, unit="points", confidence=config.confidence, digits=1)
+        comparisons.append(comparison(ours, other, ACCURACY, difference, f"{text} (exact McNemar test)"))
     return figures, comparisons

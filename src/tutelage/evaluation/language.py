@@ -43,7 +43,7 @@ class Likelihoods:
         return [real > swapped for real, swapped in self.pairs]
 
 
-def read_aloud(
+def score_texts(
     lm: LanguageModel,
     who: str,
     documents: Sequence[Document],

@@ -1,19 +1,22 @@
-"""All models of a run, measured together: every figure with its interval and its baselines."""
+"""All models of a life, measured together: every figure with its interval and its baselines."""
 
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
-from tutelage.evaluation.baselines import Document, read_baselines, read_documents, read_lines
+from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.figures import Comparison, Figure, harness_results, value_of
-from tutelage.evaluation.labelling import ACCURACY, ECE, F1, TFIDF, classification_figures, predict
-from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, read_aloud
+from tutelage.evaluation.figures import Comparison, Figure, harness_results
+from tutelage.evaluation.labelling import ACCURACY, ECE, F1, classification_figures, predict
+from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
+from tutelage.evaluation.spec import Evaluation, Subject
+from tutelage.evaluation.subjects import PromptSet, prompt_sets, rows_of
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -21,9 +24,7 @@ from tutelage.evaluation.writing import (
     RULE,
     WIN,
     Answers,
-    baseline_answers,
     choose_prompts,
-    graded,
     write_answers,
     writing_figures,
 )
@@ -31,79 +32,83 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_text
+from tutelage.store.stage import Job
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
+HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN)
 
-def evaluate(
-    config: EvaluateConfig,
-    corpus: Path,
-    baselines: Path,
-    base: Path,
-    classify: Path | None,
-    instruct: Path | None,
-    prefer: Path | None,
-    out: Path,
-    log: EventLog,
-    seed: int,
-) -> dict[str, Any]:
-    """Measure the base model and whichever finetuned ones there are, one loaded at a time, all greedy.
+
+def evaluate(job: Job) -> dict[str, Any]:
+    """Measure every subject on what it can do, one loaded at a time, all greedy.
 
     Fills `out` with evaluation.json (figures, comparisons, harness-like results) and samples.jsonl. Returns
     the headline figures, flat. Raises InputError for a directory that is not what it should be.
     """
     started = time.monotonic()
-    measured = read_baselines(baselines)
-    documents = _documents(corpus, measured.documents[: config.heldout_documents])
-    pairs = [pair for pair, _ in measured.order[: config.order_pairs]]
-    train, heldout = _data(instruct) if instruct else ([], [])
-    prompts = choose_prompts(heldout, config.prompts)
+    whole: Evaluation = job.config
+    config, log, seed = whole.evaluate, job.log, job.data_seed
+    models = {subject.name: job.inputs[subject.name] for subject in whole.subjects}
+    parents = {subject.name: subject.parent for subject in whole.subjects}
+    texts = _HeldoutText.read(job, config) if whole.text else None
+    sets = prompt_sets(whole.subjects, models, [name for name in config.tasks if name != "text"])
+    prompts = [choose_prompts(one.heldout, config.prompts) for one in sets]
 
+    figures: list[Figure] = []
+    comparisons: list[Comparison] = []
     likelihoods: dict[str, Likelihoods] = {}
-    answers: dict[str, Answers] = {}
-    base_chats = _made_to_chat(base)
-    continuations: list[dict[str, Any]] = []
-    for who, path in (("base", base), ("instruct", instruct), ("prefer", prefer)):
-        if path is None:
+    answers: list[dict[str, Answers]] = [{} for _ in sets]
+    samples: list[dict[str, Any]] = []
+    for subject in whole.subjects:
+        if subject.makes == "classifier":
+            if not config.tasks or subject.name in config.tasks:
+                _extend(figures, comparisons, _classification(subject, models[subject.name], config, log, seed))
             continue
-        lm = _load(path)
-        likelihoods[who] = read_aloud(lm, who, documents, pairs, config, log)
-        if prompts:
-            asked = [str(item["prompt"]) for item in prompts]
-            answers[who] = write_answers(lm, who, asked, who != "base" or base_chats, config, log)
-        if who == "base":
-            continuations = _continuations(lm, documents, config)
+        lm = _load(models[subject.name])
+        if texts is not None:
+            likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
+        for one, asked, found in zip(sets, prompts, answers, strict=True):
+            if subject.name in one.askers:
+                found[subject.name] = write_answers(lm, subject.name, [str(row["prompt"]) for row in asked], _is_asked_in_chat(subject, models), config,
+                                                    log)  # fmt: skip
+        if subject.parent is None and texts is not None:
+            samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
 
-    figures, comparisons = language_figures(likelihoods, documents, measured, config, seed)
-    if prompts:
-        _extend(figures, comparisons, _writing(answers, train, prompts, config, seed, base_chats))
-    if classify is not None:
-        _extend(figures, comparisons, _classification(classify, config, log, seed))
+    if texts is not None and likelihoods:
+        _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
+    plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
+    contests = {subject.name for subject in whole.subjects if subject.heldout == "pairs"}
+    for one, asked, found in zip(sets, prompts, answers, strict=True):
+        if found:
+            made = writing_figures(one, asked, found, parents, contests, plainly, config, seed)
+            _extend(figures, comparisons, made)
+            samples = _samples(one, asked, found, config) + samples
+    if not figures:
+        raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
+    _write(job.out, config, figures, comparisons, samples)
+    return {**headline_figures(figures), "timing": {"seconds": round(time.monotonic() - started, 3)}}
 
-    z = NormalDist().inv_cdf((1 + config.confidence) / 2)
-    write_json(
-        out / "evaluation.json",
-        {
-            "confidence": config.confidence,
-            "figures": figures,
-            "comparisons": comparisons,
-            "results": harness_results(figures, z),
-        },
-    )
-    samples = [
-        {
-            "kind": "answer",
-            "prompt": str(item["prompt"]),
-            "reference": str(item["response"]),
-            "outputs": {who: party.texts[i] for who, party in answers.items()},
-        }
-        for i, item in enumerate(prompts[: config.samples])
-    ]
-    lines = [json.dumps(sample, ensure_ascii=False) + "\n" for sample in samples + continuations]
-    write_atomic(out / "samples.jsonl", "".join(lines))
-    return {**_headlines(figures), "timing": {"seconds": round(time.monotonic() - started, 3)}}
+
+class _HeldoutText:
+    """The held-out documents and word-order pairs that the baselines were measured on."""
+
+    def __init__(self, baselines: Baselines, documents: list[Document], config: EvaluateConfig) -> None:
+        self.baselines, self.documents = baselines, documents
+        self.pairs = [pair for pair, _ in baselines.order[: config.order_pairs]]
+
+    @classmethod
+    def read(cls, job: Job, config: EvaluateConfig) -> _HeldoutText:
+        corpus, measured = job.inputs["corpus"], read_baselines(job.inputs["baselines"])
+        by_id = {document.id: document for document in read_documents(corpus / "heldout.parquet")}
+        wanted = [record["id"] for record in measured.documents[: config.heldout_documents]]
+        if missing := [name for name in wanted if name not in by_id]:
+            raise InputError(
+                f"{len(missing)} documents of the baselines are not in {corpus}, the first is {missing[0]}",
+                hint="measure the baselines on this corpus",
+            )
+        return cls(measured, [by_id[name] for name in wanted], config)
 
 
 def _load(path: Path) -> LanguageModel:
@@ -112,68 +117,31 @@ def _load(path: Path) -> LanguageModel:
     return load(path)
 
 
-def _made_to_chat(base: Path) -> bool:
-    """Whether the base model came from elsewhere with a chat template (adopt.json)."""
+def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
+    """A model that learned to chat, here or where it comes from (adopt.json)."""
+    if subject.makes == "chat model":
+        return True
     try:
-        return bool(json.loads((base / "adopt.json").read_text(encoding="utf-8"))["chat"])
+        return bool(json.loads((models[subject.name] / "adopt.json").read_text(encoding="utf-8"))["chat"])
     except FileNotFoundError:
         return False
 
 
-def _documents(corpus: Path, records: Sequence[dict[str, Any]]) -> list[Document]:
-    """The held-out documents that the baselines were measured on, in their order."""
-    by_id = {document.id: document for document in read_documents(corpus / "heldout.parquet")}
-    missing = [record["id"] for record in records if record["id"] not in by_id]
-    if missing:
-        raise InputError(
-            f"{len(missing)} documents of the baselines are not in {corpus}, the first is {missing[0]}",
-            hint="measure the baselines on this corpus",
-        )
-    return [by_id[record["id"]] for record in records]
-
-
-def _data(model: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """The train and held-out records that a finetuned model's directory keeps."""
-    try:
-        return read_lines(model / "data" / "train.jsonl"), read_lines(model / "data" / "heldout.jsonl")
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is not there", hint="finetune again to write it") from None
-
-
-def _writing(
-    answers: dict[str, Answers],
-    train: Sequence[dict[str, Any]],
-    prompts: Sequence[dict[str, Any]],
-    config: EvaluateConfig,
-    seed: int,
-    base_chats: bool,
-) -> tuple[list[Figure], list[Comparison]]:
-    from tutelage.corpus.conventions import check
-
-    everyone = {**answers, **baseline_answers(train, prompts)}
-    references = Answers([str(item["response"]) for item in prompts], kind="baseline")
-    return writing_figures(
-        {who: graded(party, prompts, check) for who, party in everyone.items()},
-        graded(references, prompts, check),
-        config,
-        seed,
-        base_chats,
-    )
-
-
 def _classification(
-    path: Path, config: EvaluateConfig, log: EventLog, seed: int
+    subject: Subject, path: Path, config: EvaluateConfig, log: EventLog, seed: int
 ) -> tuple[list[Figure], list[Comparison]]:
-    train, heldout = _data(path)
+    train, heldout = rows_of(path)
     chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: config.classify_documents]
     if not train or not chosen:
         raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
-    prediction = predict(_load(path), [str(item["text"]) for item in chosen], config, log)
-    return classification_figures(prediction, train, chosen, config, log, seed)
+    prediction = predict(_load(path), subject.name, [str(item["text"]) for item in chosen], config, log)
+    return classification_figures(subject.name, prediction, train, chosen, config, log, seed)
 
 
-def _continuations(lm: LanguageModel, documents: Sequence[Document], config: EvaluateConfig) -> list[dict[str, Any]]:
-    """How the base model goes on from the first third of a few held-out documents."""
+def _continuations(
+    lm: LanguageModel, who: str, documents: Sequence[Document], config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    """How a base model continues the first third of a few held-out documents."""
     from tutelage.inference.sampling import Sampling
 
     openings: list[tuple[str, str]] = []
@@ -186,9 +154,40 @@ def _continuations(lm: LanguageModel, documents: Sequence[Document], config: Eva
         return []
     made = lm.generate([opening for opening, _ in openings], Sampling(max_tokens=config.max_tokens))
     return [
-        {"kind": "continuation", "prompt": opening, "reference": rest, "outputs": {"base": generation.text}}
+        {"kind": "continuation", "prompt": opening, "reference": rest, "outputs": {who: generation.text}}
         for (opening, rest), generation in zip(openings, made, strict=True)
     ]
+
+
+def _samples(
+    one: PromptSet, asked: Sequence[dict[str, Any]], found: dict[str, Answers], config: EvaluateConfig
+) -> list[dict[str, Any]]:
+    return [
+        {
+            "kind": "answer",
+            "set": one.name,
+            "prompt": str(item["prompt"]),
+            "reference": str(item["response"]),
+            "outputs": {who: party.texts[number] for who, party in found.items()},
+        }
+        for number, item in enumerate(asked[: config.samples])
+    ]
+
+
+def _write(
+    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], samples: list[Any]
+) -> None:
+    z = NormalDist().inv_cdf((1 + config.confidence) / 2)
+    write_json(
+        out / "evaluation.json",
+        {
+            "confidence": config.confidence,
+            "figures": figures,
+            "comparisons": comparisons,
+            "results": harness_results(figures, z),
+        },
+    )
+    write_atomic(out / "samples.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in samples))
 
 
 def _extend(figures: list[Figure], comparisons: list[Comparison], more: tuple[list[Figure], list[Comparison]]) -> None:
@@ -196,29 +195,12 @@ def _extend(figures: list[Figure], comparisons: list[Comparison], more: tuple[li
     comparisons += more[1]
 
 
-def _headlines(figures: Sequence[Figure]) -> dict[str, float]:
-    """The few numbers that a summary line shows."""
-    wanted = {
-        "base_bits_per_byte": (BITS, "base"),
-        "ngram_bits_per_byte": (BITS, "n-gram"),
-        "xz_primed_bits_per_byte": (BITS, "xz primed"),
-        "zstd_primed_bits_per_byte": (BITS, "zstd primed"),
-        "base_word_order": (ORDER, "base"),
-        "classify_accuracy": (ACCURACY, "classify"),
-        "tfidf_accuracy": (ACCURACY, TFIDF),
-        "majority_accuracy": (ACCURACY, "majority class"),
-        "classify_macro_f1": (F1, "classify"),
-        "classify_calibration_error": (ECE, "classify"),
-        "base_chrf": (CHRF, "base"),
-        "instruct_chrf": (CHRF, "instruct"),
-        "prefer_chrf": (CHRF, "prefer"),
-        "nearest_neighbour_chrf": (CHRF, "nearest neighbour"),
-        "instruct_rouge_l": (ROUGE, "instruct"),
-        "instruct_ends_by_itself": (ENDS, "instruct"),
-        "prefer_ends_by_itself": (ENDS, "prefer"),
-        "instruct_rule_passed": (RULE, "instruct"),
-        "prefer_rule_passed": (RULE, "prefer"),
-        "prefer_win_rate": (WIN, "prefer"),
-    }
-    found = {name: value_of(figures, measure, who) for name, (measure, who) in wanted.items()}
-    return {name: value for name, value in found.items() if value is not None}
+def headline_figures(figures: Sequence[Figure]) -> dict[str, float]:
+    """`WHO_MEASURE` -> value of every row of the main measures; the first where two tasks share a measure."""
+    found: dict[str, float] = {}
+    for entry in figures:
+        if entry["measure"] in HEADLINES:
+            for row in entry["rows"]:
+                name = "_".join(re.findall(r"[a-z0-9]+", f"{row['who']} {entry['measure']}".lower()))
+                found.setdefault(name, float(row["value"]))
+    return found

@@ -1,8 +1,8 @@
-"""The docstring writer: answers to held-out prompts, beside copying and constant answers."""
+"""Answers to held-out prompts, beside copying and constant answers, graded by reference and by the task's rule."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -23,21 +23,19 @@ from tutelage.evaluation.statistics import (
     verdict,
     wilson,
 )
+from tutelage.evaluation.subjects import PromptSet
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
+from tutelage.tasks import Grade
+from tutelage.tasks.task import prompt_of
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-TASK, CHRF, ROUGE, RULE, ENDS = (
-    "docstring writing",
-    "chrF",
-    "ROUGE-L",
-    "PEP 257 rule passed",
-    "ends by itself",
-)
-WIN = "win rate by the PEP 257 rule"
-Rule = Callable[[str, str, str], Any]  # (text, name, signature) -> something with .score and .passed
+CHRF, ROUGE, RULE, ENDS, WIN = "chrF", "ROUGE-L", "rule passed", "ends by itself", "win rate"
+
+
+Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -53,7 +51,7 @@ class Answers:
     rule_passed: list[bool] = field(default_factory=list)
 
 
-def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[dict[str, Any]]:
+def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[Row]:
     """A fixed random sample: one prompt for each thing described, in the order of a hash of its id."""
     ordered = sorted(heldout, key=lambda item: sha256_text(f"{item['id']}\0{item['prompt']}"))
     first: dict[tuple[str, str], dict[str, Any]] = {}
@@ -83,46 +81,59 @@ def write_answers(
     return Answers(texts, ended)
 
 
-def baseline_answers(train: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> dict[str, Answers]:
-    """Answers that need no model: the nearest training item's, and always the most frequent one."""
-    nearest = NearestNeighbour(train)
-    copied = [nearest.answer(item.get("name") or "", item.get("signature") or "") for item in prompts]
+def baseline_answers(
+    train: Sequence[Row], prompts: Sequence[Row], described: Callable[[Row], str]
+) -> dict[str, Answers]:
+    """Answers that need no model: the nearest training row's, and always the same one."""
+    nearest = NearestNeighbour(train, described)
     constant = most_common([str(item["response"]) for item in train])
     return {
-        "nearest neighbour": Answers(copied, kind="baseline"),
+        "nearest neighbour": Answers([nearest.answer(item) for item in prompts], kind="baseline"),
         "constant": Answers([constant] * len(prompts), kind="baseline"),
     }
 
 
-def graded(answers: Answers, prompts: Sequence[dict[str, Any]], rule: Rule) -> Answers:
-    """The answers with chrF, ROUGE-L and the rule's score for each."""
+def graded(answers: Answers, prompts: Sequence[Row], grade: Callable[[str, Row], Grade] | None) -> Answers:
+    """The answers with chrF, ROUGE-L and, where the task has one, the rule's score for each."""
     references = [str(item["response"]) for item in prompts]
-    verdicts = [
-        rule(text, item.get("name") or "", item.get("signature") or "")
-        for text, item in zip(answers.texts, prompts, strict=True)
-    ]
+    grades = [grade(text, item) for text, item in zip(answers.texts, prompts, strict=True)] if grade else []
     return Answers(
         answers.texts,
         answers.ended,
         answers.kind,
         chrf(answers.texts, references),
         [rouge_l(text, reference) for text, reference in zip(answers.texts, references, strict=True)],
-        [float(verdict.score) for verdict in verdicts],
-        [all(verdict.passed.values()) for verdict in verdicts],
+        [float(found.score) for found in grades],
+        [found.perfect for found in grades],
     )
 
 
 def writing_figures(
-    parties: dict[str, Answers], references: Answers, config: EvaluateConfig, seed: int, base_chats: bool = False
+    one: PromptSet,
+    prompts: Sequence[Row],
+    found: Mapping[str, Answers],
+    parents: Mapping[str, str | None],
+    contests: Collection[str],
+    plainly: Collection[str],
+    config: EvaluateConfig,
+    seed: int,
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Figures and comparisons of graded answers; `references` are the true docstrings, graded alike.
+    """Figures and comparisons of the models' answers to one set of prompts.
 
-    base_chats: the base model was asked in chat too.
+    parents: whom each model was finetuned from. contests: models that learned a preference, compared with their parent
+    by the task's rule. plainly: models that were asked with plain text, not in chat.
     """
-    n = len(references.texts)
+    n = len(prompts)
+    grade = one.task.grade if one.task else None
+    described = one.task.described if one.task else prompt_of
     draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    parties = {
+        who: graded(party, prompts, grade)
+        for who, party in {**found, **baseline_answers(one.train, prompts, described)}.items()
+    }
+    references = graded(Answers([str(item["response"]) for item in prompts], kind="baseline"), prompts, grade)
+    everyone = {**parties, one.task.references if one.task else "the references": references}
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
-    everyone = {**parties, "the true docstrings": references}
 
     def shares(of: dict[str, list[bool]]) -> list[dict[str, Any]]:
         return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
@@ -130,71 +141,82 @@ def writing_figures(
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
         return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
 
-    plainly = "The base model reads the prompt as plain text and ends with the line; the others are asked in chat."
-    asked = f"{n} held-out prompts, greedy. {'All models are asked in chat.' if base_chats else plainly}"
+    cautions = " ".join(one.task.cautions) if one.task else ""
     figures = [
-        figure(TASK, CHRF, "0-100", True, means({w: a.chrf for w, a in parties.items()}),
-               f"{asked} Mean of sentence chrF2 against the true first line. {_power(models, n, config)}"),
-        figure(TASK, ROUGE, "0-100", True, means({w: a.rouge for w, a in parties.items()}),
+        figure(one.title, CHRF, "0-100", True, means({w: a.chrf for w, a in parties.items()}),
+               f"{n} held-out prompts, greedy. {_how_asked(models, plainly)} Mean of sentence chrF2 against the "
+               f"reference. {_power(models, n, config)}"),
+        figure(one.title, ROUGE, "0-100", True, means({w: a.rouge for w, a in parties.items()}),
                "F1 of the longest common subsequence of lower-cased words."),
-        figure(TASK, RULE, "share", True, shares({w: a.rule_passed for w, a in everyone.items()}),
-               "One line, ends in a period, says what it does, repeats neither itself nor the signature. The "
-               "true docstrings under the same rule show how strict it is."),
-        figure(TASK, ENDS, "share", True, shares({w: a.ended for w, a in models.items() if a.ended}),
+        figure(one.title, ENDS, "share", True, shares({w: a.ended for w, a in models.items() if a.ended}),
                f"Stopped before {config.max_tokens} tokens."),
-        figure(TASK, "distinct-2", "share", True,
+        figure(one.title, "distinct-2", "share", True,
                [row(w, distinct_n(a.texts, 2), n, a.kind) for w, a in everyone.items()],
                "Different word pairs of all answers together."),
-        figure(TASK, "repetition", "share", False,
+        figure(one.title, "repetition", "share", False,
                means({w: [repetition(text) for text in a.texts] for w, a in everyone.items()}),
                "Word 3-grams that the same answer had used before."),
     ]  # fmt: skip
+    if one.task and grade:
+        figures.insert(2, figure(one.title, RULE, "share", True, shares({w: a.rule_passed for w, a in everyone.items()}),
+                                 f"{one.task.rule}. {cautions}".strip()))  # fmt: skip
     comparisons = []
-    for a, b in _pairs(parties):
+    for a, b in _pairs(models, parents):
         difference = paired_difference(parties[a].chrf, parties[b].chrf, **draw)
         text = verdict(a, b, difference, unit="chrF", confidence=config.confidence)
         comparisons.append(comparison(a, b, CHRF, difference, text))
-    if "prefer" in parties and "instruct" in parties:
-        won, contest = _contest(parties["prefer"], parties["instruct"], config, draw)
-        figures.append(won)
-        comparisons.append(contest)
-        difference = paired_difference(parties["prefer"].chrf, parties["instruct"].chrf, **draw)
-        text = did_not_suffer("prefer", "instruct", difference, config.chrf_margin, "chrF")
-        comparisons.append(comparison("prefer", "instruct", CHRF, difference, text))
+    for who in [name for name in models if name in contests and parents[name] in models]:
+        parent = str(parents[who])
+        if one.task and grade:
+            won, contest = _contest(one, who, parent, parties, config, draw)
+            figures.append(won)
+            comparisons.append(contest)
+        difference = paired_difference(parties[who].chrf, parties[parent].chrf, **draw)
+        text = did_not_suffer(who, parent, difference, config.chrf_margin, "chrF")
+        comparisons.append(comparison(who, parent, CHRF, difference, text))
     return figures, comparisons
 
 
+def _how_asked(models: Mapping[str, Answers], plainly: Collection[str]) -> str:
+    plain = [who for who in models if who in plainly]
+    if not plain:
+        return "All models are asked in chat."
+    reads = "read" if len(plain) > 1 else "reads"
+    return f"{' and '.join(plain)} {reads} the prompt as plain text and ends with the line; others are asked in chat."
+
+
 def _contest(
-    prefer: Answers, instruct: Answers, config: EvaluateConfig, draw: dict[str, Any]
+    one: PromptSet, who: str, parent: str, parties: Mapping[str, Answers], config: EvaluateConfig, draw: dict[str, Any]
 ) -> tuple[Figure, Comparison]:
-    """Before against after preference finetuning, prompt by prompt, by the rule's own score."""
-    edge = np.array(prefer.rule_score) - np.array(instruct.rule_score)
+    """After against before preference finetuning, prompt by prompt, by the rule's own score."""
+    assert one.task is not None
+    after, before = parties[who].rule_score, parties[parent].rule_score
+    edge = np.array(after) - np.array(before)
     wins, losses, n = int((edge > 0).sum()), int((edge < 0).sum()), len(edge)
     p = sign_test(wins, losses)
     rate = bootstrap_mean(np.where(edge > 0, 1.0, np.where(edge < 0, 0.0, 0.5)), **draw)
-    note = f"{wins} wins, {n - wins - losses} ties (half a win), {losses} losses; sign test p = {p:.3g}."
-    drawn = paired_difference(prefer.rule_score, instruct.rule_score, **draw)
+    note = (
+        f"By the {one.task.rule}: {wins} wins, {n - wins - losses} ties (half a win), {losses} losses; "
+        f"sign test p = {p:.3g}."
+    )
+    drawn = paired_difference(after, before, **draw)
     difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-    text = verdict("prefer", "instruct", difference, unit="rule score", confidence=config.confidence, digits=3)
-    rows = [row("prefer", rate, n), row("instruct", 0.5, n, "baseline")]
+    text = verdict(who, parent, difference, unit="rule score", confidence=config.confidence, digits=3)
+    rows = [row(who, rate, n), row(parent, 0.5, n, "model")]
     return (
-        figure(TASK, WIN, "share", True, rows, note),
-        comparison("prefer", "instruct", "PEP 257 rule score", difference, f"{text}; {note}"),
+        figure(one.title, WIN, "share", True, rows, note),
+        comparison(who, parent, WIN, difference, f"{text}; {note}"),
     )
 
 
-def _pairs(parties: dict[str, Answers]) -> list[tuple[str, str]]:
+def _pairs(models: Mapping[str, Answers], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:
     """Who is compared with whom: each finetuned model with the one before it and with the baselines."""
-    wanted = [
-        ("instruct", "base"),
-        ("instruct", "nearest neighbour"),
-        ("instruct", "constant"),
-        ("prefer", "nearest neighbour"),
-    ]
-    return [(a, b) for a, b in wanted if a in parties and b in parties]
+    finetuned = [who for who in models if parents[who] is not None]
+    before = [(who, str(parents[who])) for who in finetuned if parents[who] in models]
+    return before + [(who, rival) for who in finetuned for rival in ("nearest neighbour", "constant")]
 
 
-def _power(models: dict[str, Answers], n: int, config: EvaluateConfig) -> str:
+def _power(models: Mapping[str, Answers], n: int, config: EvaluateConfig) -> str:
     if n < 2 or len(models) < 2:
         return ""
     first, last = list(models.values())[-2:]

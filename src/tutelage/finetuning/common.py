@@ -1,4 +1,4 @@
-"""What the finetuning stages share: reading the corpus, the context, the model directory they leave."""
+"""What the finetuning methods share: rows of a task, the context, the model directory they leave."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from tutelage.store.device import choose_device, choose_precision
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
+from tutelage.tasks import Examples, Task
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import TrainResult
@@ -31,6 +32,18 @@ def read_corpus(corpus: Path, split: str, columns: list[str]) -> list[dict[str, 
         raise InputError(f"{path} is missing: not a corpus directory")
     rows: list[dict[str, Any]] = pq.read_table(path, columns=columns).to_pylist()
     return rows
+
+
+def task_rows(task: Task, corpus: Path, data_seed: int) -> Examples:
+    """The examples that a corpus holds for a task."""
+    columns = list(task.columns)
+    return task.examples(read_corpus(corpus, "train", columns), read_corpus(corpus, "heldout", columns), data_seed)
+
+
+def tell_left_out(examples: Examples, log: EventLog) -> None:
+    for split, counts in examples.left_out.items():
+        said = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
+        log.note(f"{split} rows left out: {said or 'none'}")
 
 
 def context_of(wanted: int, model: ModelConfig, log: EventLog) -> int:

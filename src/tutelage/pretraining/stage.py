@@ -1,4 +1,4 @@
-"""The pretraining stage: a corpus and a tokenizer in, a base model out."""
+"""The pretraining stage: a corpus in, a base model out."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import torch
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import save_model
+from tutelage.model.io import load_model, save_model
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.pretraining.objective import NextToken
 from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
@@ -24,6 +24,7 @@ from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Rows
 from tutelage.training.data.position import epochs
@@ -35,28 +36,25 @@ from tutelage.training.rate_finder import RateFinding, find_rate
 MANY_EPOCHS = 4
 
 
-def pretrain(
-    config: PretrainConfig,
-    model: ModelConfig,
-    corpus: Path,
-    tokenizer: Path,
-    out: Path,
-    work: Path,
-    log: EventLog,
-    seed: int,
-) -> dict[str, Any]:
-    """Train a fresh decoder on the corpus's training documents; `out` becomes a model directory.
+def pretrain(job: Job) -> dict[str, Any]:
+    """Train a decoder on the corpus's training documents; `out` becomes a model directory.
 
-    `model.vocab_size` 0 takes the tokenizer's. Validation is the held-out documents, which nothing is chosen by.
-    Returns the main metrics; times are under `timing`.
+    A fresh one (`config.model`, whose `vocab_size` 0 takes the tokenizer's), or the input `model` further. Validation
+    is the held-out documents, which nothing is chosen by. Returns the main metrics; times are under `timing`.
     """
     begin = time.monotonic()
-    tok, decoder, objective = prepare(config, model, corpus, tokenizer, work, log, seed)
+    config, out, log = job.config.pretrain, job.out, job.log
+    tok, decoder, objective = prepare(
+        config, job.config.model, job.inputs["corpus"], job.inputs.get("tokenizer", job.inputs.get("model")),
+        job.work, log, job.seed,
+    )  # fmt: skip
     shape, rows = decoder.config, objective.rows
     encoding = round(time.monotonic() - begin, 2)
     log.emit("model", parameters=decoder.num_parameters(), train_tokens=rows["train"].num_tokens,
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip
-    result = train(decoder, objective, config.training, work, log, seed, first_loss=math.log(shape.vocab_size))
+    fresh = job.config.model is not None
+    first_loss = math.log(shape.vocab_size) if fresh else None
+    result = train(decoder, objective, config.training, job.work, log, job.seed, first_loss)
     decoder.to("cpu")
     save_model(decoder, out)
     tok.save(out)
@@ -78,20 +76,35 @@ def pretrain(
 
 
 def prepare(
-    config: PretrainConfig, model: ModelConfig, corpus: Path, tokenizer: Path, work: Path, log: EventLog, seed: int
+    config: PretrainConfig,
+    model: ModelConfig | None,
+    corpus: Path,
+    tokenizer: Path | None,
+    work: Path,
+    log: EventLog,
+    seed: int,
 ) -> tuple[Tokenizer, DecoderLM, NextToken]:
-    """Tokenizer, fresh decoder, and objective with its rows: what pretraining begins with."""
+    """Tokenizer, decoder, and objective with its rows: what pretraining begins with.
+
+    `model` None: the decoder is the one that lies in the directory `tokenizer`.
+    """
+    assert tokenizer is not None
     tok = Tokenizer.load(tokenizer)
-    shape = complete_model_config(model, tok, config.context_length)
+    if model is None:
+        decoder = load_model(tokenizer)
+        if config.context_length > decoder.config.max_position_embeddings:
+            longest = decoder.config.max_position_embeddings
+            raise ConfigError(f"pretrain.context_length ({config.context_length}) is longer than the model's {longest}")
+    else:
+        seed_everything(seed)
+        decoder = DecoderLM(complete_model_config(model, tok, config.context_length), seed=seed)
+        scale_initialisation(decoder, config.training.base_width)
     own = encoded(corpus, "train", tok, config, work, log)
     rows: dict[str, Rows] = {"train": own, "validation": encoded(corpus, "validation", tok, config, work, log)}
     if config.mixture:
         others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
         rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
-    seed_everything(seed)
-    decoder = DecoderLM(shape, seed=seed)
-    scale_initialisation(decoder, config.training.base_width)
     return tok, decoder, NextToken(rows, token_bytes, tok.eos_id, tok.decode)
 
 
@@ -149,7 +162,7 @@ def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log
     passes = dict(zip(names, (round(times, 3) for times in epochs(rows.sources, samples)), strict=True))
     for name, times in passes.items():
         if times > MANY_EPOCHS:
-            log.warn(f"{name} was gone through {times:.1f} times; beyond {MANY_EPOCHS} repeated text teaches little "
+            log.warn(f"{name} was repeated {times:.1f} times; beyond {MANY_EPOCHS} repeated text teaches little "
                      "(Muennighoff et al. 2023)")  # fmt: skip
     return {"source_epochs": passes}
 

@@ -2,53 +2,127 @@
 
 from __future__ import annotations
 
+import copy
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import Field, model_serializer, model_validator
 
 from tutelage.corpus.config import CorpusConfig
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
+from tutelage.finetuning import method, method_names
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.interchange.config import AdoptConfig
 from tutelage.model.config import ModelConfig
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, nearest
 from tutelage.tokenizer.config import TokenizerConfig
 
 RESERVED = ("artifacts", "work", "latest")  # names the store itself uses beside the run folders
+BASE = "base"
+PARTS_OF_A_LIFE = (BASE, "source", "corpus", "tokenizer", "baselines", "evaluate", "text")  # no step may be called so
+
+# What the quickstart is finetuned for. recipes/quickstart.yaml says the same.
+QUICKSTART: dict[str, Any] = {
+    "finetune": {
+        "classify": {
+            "method": "classify",
+            "task": "labels",
+            "min_per_label": 40,
+            "min_heldout": 5,
+            "max_per_label": 400,
+        },
+        "instruct": {"method": "instruct", "task": "docstrings"},
+        "prefer": {"method": "prefer", "from": "instruct", "task": "docstrings"},
+    },
+}
+
+
+class Step(Config):
+    """One step of finetuning: a method, the model it begins with (another step, or `base`), and its settings."""
+
+    method: str
+    begins_with: str
+    settings: FinetuneConfig
+
+    @model_serializer
+    def _as_in_a_recipe(self) -> dict[str, Any]:
+        return {"method": self.method, "from": self.begins_with, **self.settings.plain()}
 
 
 class Recipe(Config):
-    """A whole life. Every section has working defaults: the empty recipe is the quickstart.
+    """A whole life. `base` is raised here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes from elsewhere
+    (`base: smollm2`, or a mapping with `source`), and is then pretrained further only where `pretrain` is given.
 
-    `adopt` puts a model from elsewhere in the place of `tokenizer`, `model` and `pretrain`.
+    `finetune` maps names to steps {method, from, data or task, ...}. `seed` draws weights and noise; `data_seed` decides
+    what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
     """
 
     name: str = Field("quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     seed: int = Field(1, ge=0)
+    data_seed: int = Field(1, ge=0)
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
-    adopt: AdoptConfig | None = None
+    base: AdoptConfig | None = None
     model: ModelConfig = ModelConfig()
-    pretrain: PretrainConfig = PretrainConfig()
-    finetune: FinetuneConfig = FinetuneConfig()
+    pretrain: PretrainConfig | None = PretrainConfig()
+    finetune: dict[str, Step] = Field(default_factory=dict)
     baselines: BaselinesConfig = BaselinesConfig()
-    evaluate: EvaluateConfig = EvaluateConfig()
+    evaluate: EvaluateConfig | None = EvaluateConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _spelled_out(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        _refuse_old_spellings(given)
+        given = dict(given)
+        if isinstance(given.get("base"), str):
+            given["base"] = {"source": given["base"]}
+        if given.get("base") is not None:
+            given.setdefault("pretrain", None)
+        steps = given.get("finetune") or {}
+        if not isinstance(steps, Mapping):
+            raise ConfigError(
+                "finetune must be a mapping of names to steps", hint="e.g. finetune: {chat: {method: instruct}}"
+            )
+        given["finetune"] = {
+            name: step if isinstance(step, Step) else parse_step(str(name), step, steps)
+            for name, step in steps.items()
+            if step is not None
+        }
+        return given
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.name in RESERVED:
             raise ValueError(f"name {self.name!r} is taken by the store itself; choose another")
-        if self.adopt:
-            for name in ("tokenizer", "model", "pretrain"):
+        if self.base:
+            for name in ("tokenizer", "model"):
                 if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"adopt brings tokenizer and model of its own; leave out the section {name!r}")
-        context, positions = self.pretrain.context_length, self.model.max_position_embeddings
+                    raise ValueError(f"base brings tokenizer and model of its own; leave out the section {name!r}")
+        elif self.pretrain is None:
+            raise ValueError("pretrain is null, and there is no base from elsewhere: nothing would be trained")
+        else:
+            self._shape_fits(self.pretrain)
+        self._steps_are_a_graph()
+        for name in self.evaluate.models if self.evaluate else ():
+            if name != BASE and name not in self.finetune:
+                raise ConfigError(
+                    f"evaluate.models: there is no model {name!r}", hint=nearest(name, [BASE, *self.finetune])
+                )
+        for name in self.evaluate.tasks if self.evaluate else ():
+            if name != "text" and name not in self.finetune:
+                raise ConfigError(f"evaluate.tasks: there is no {name!r}", hint=nearest(name, ["text", *self.finetune]))
+        return self
+
+    def _shape_fits(self, pretrain: PretrainConfig) -> None:
+        context, positions = pretrain.context_length, self.model.max_position_embeddings
         if positions < context:
             raise ValueError(
                 f"pretrain.context_length ({context}) is longer than model.max_position_embeddings ({positions})"
@@ -60,17 +134,78 @@ class Recipe(Config):
             )
         if self.model.num_labels:
             raise ValueError("model.num_labels belongs to classification finetuning; leave it at 0")
-        if self.finetune.prefer and not self.finetune.instruct:
-            raise ValueError("finetune.prefer needs finetune.instruct: preferences are sampled from that model")
-        return self
+
+    def _steps_are_a_graph(self) -> None:
+        for name in self.finetune:
+            seen = [name]
+            while (parent := self.finetune[seen[-1]].begins_with) != BASE:
+                if parent in seen:
+                    raise ConfigError(f"finetune.{name}.from: {' -> '.join([*seen, parent])} is a circle")
+                if method(self.finetune[parent].method).makes == "classifier":
+                    raise ConfigError(
+                        f"finetune.{seen[-1]}.from: {parent!r} is a classifier and cannot be finetuned further"
+                    )
+                seen.append(parent)
+
+    def plain(self) -> dict[str, Any]:
+        return {
+            **super().plain(),
+            "finetune": {name: step.model_dump(mode="json") for name, step in self.finetune.items()},
+        }
+
+
+def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
+    """One entry of `finetune`. Raises ConfigError naming the key."""
+    where = f"finetune.{name}"
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name in PARTS_OF_A_LIFE:
+        raise ConfigError(
+            f"{where}: {name!r} is no name for a step",
+            hint="letters, digits, - and _; not " + ", ".join(PARTS_OF_A_LIFE),
+        )
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where} must be a mapping with a method", hint=f"methods: {', '.join(method_names())}")
+    settings = dict(given)
+    kind = str(settings.pop("method", name if name in method_names() else ""))
+    if not kind:
+        raise ConfigError(f"{where}.method is missing", hint=f"methods: {', '.join(method_names())}")
+    spec = method(kind, f"{where}.method")
+    begins_with = settings.pop("from", None)
+    earlier = [other for other in steps if other != name]
+    if begins_with is None and spec.heldout == "pairs" and earlier:
+        raise ConfigError(
+            f"{where}.from is missing: which model is to be finetuned?", hint=nearest("", [BASE, *earlier])
+        )
+    begins_with = BASE if begins_with is None else str(begins_with)
+    if begins_with != BASE and begins_with not in steps:
+        raise ConfigError(
+            f"{where}.from: there is no step {begins_with!r}", hint=nearest(begins_with, [BASE, *earlier])
+        )
+    parsed = spec.config.parse(settings, where)
+    assert isinstance(parsed, FinetuneConfig)
+    return Step(method=kind, begins_with=begins_with, settings=parsed)
+
+
+def _refuse_old_spellings(given: Mapping[str, Any]) -> None:
+    """What recipes of version 0.1 said, with the new spelling."""
+    if "adopt" in given:
+        raise ConfigError("the section `adopt` is now `base`", hint="e.g. base: {source: smollm2, context_length: 512}")
+    steps = given.get("finetune")
+    if isinstance(steps, Mapping) and "pairs" in steps and "method" not in (steps["pairs"] or {}):
+        raise ConfigError(
+            "`finetune.pairs` now belongs to the step that learns from the pairs", hint="finetune.prefer.pairs"
+        )
+    for name, step in steps.items() if isinstance(steps, Mapping) else ():
+        for old, new in (("max_pairs", "max_rows"), ("min_pairs", "min_rows")):
+            if isinstance(step, Mapping) and old in step and step.get("method", name) == "instruct":
+                raise ConfigError(f"`finetune.{name}.{old}` is now `finetune.{name}.{new}`")
 
 
 def load_recipe(path: Path | None = None, sets: Sequence[str] = ()) -> Recipe:
-    """A recipe from a YAML file (None: the defaults) and `a.b=value` overrides, the later ones winning.
+    """A recipe from a YAML file (None: the quickstart) and `a.b=value` overrides, the later ones winning.
 
     Raises ConfigError for a missing file, malformed YAML, an unknown key (naming the nearest) or a wrong value.
     """
-    data = read_yaml(path) if path else {}
+    data = read_yaml(path) if path else copy.deepcopy(QUICKSTART)
     for item in sets:
         override(data, item)
     return Recipe.parse(data, where="")

@@ -1,18 +1,26 @@
-"""The stage graph as plain data: what each stage needs, what of the recipe it depends on, and how it runs.
+"""The life that a recipe describes, as a graph of nodes: plain data, nothing is run here.
 
-Stage functions are imported when they run, so that planning and `--help` stay fast.
+A node is a kind of stage (its spec), the settings of this life, and which other nodes play the roles of its inputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-from tutelage.recipe.config import Recipe
+from tutelage.corpus.spec import SPEC as CORPUS
+from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.spec import BASELINES, EVALUATE, Evaluation, Subject
+from tutelage.finetuning import method
+from tutelage.interchange.spec import SPEC as ADOPT
+from tutelage.pretraining.spec import SPEC as PRETRAIN
+from tutelage.pretraining.spec import Pretraining
+from tutelage.recipe.config import BASE, Recipe, Step
 from tutelage.store.config import Config
-from tutelage.store.events import EventLog
+from tutelage.store.errors import ConfigError, nearest
+from tutelage.store.stage import StageSpec
+from tutelage.tokenizer.spec import SPEC as TOKENIZER
 
 # Settings that say how a stage is run, not what it makes. They are no part of its identity. Device and precision
 # change the numbers, and how often something is logged or measured changes curve.jsonl: those count.
@@ -20,43 +28,23 @@ RUNTIME_KEYS = frozenset({"threads", "checkpoint_seconds", "keep_checkpoints", "
 
 
 @dataclass(frozen=True)
-class Job:
-    """All a stage function is given: the recipe, the directories of its inputs (None: not there), where to write."""
-
-    recipe: Recipe
-    inputs: dict[str, Path | None]
-    out: Path
-    work: Path
-    log: EventLog
-
-    def need(self, name: str) -> Path:
-        path = self.inputs[name]
-        assert path is not None, name  # the runner does not start a stage without its needs
-        return path
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage. Raise `version` whenever its code makes something else of the same config and inputs."""
+class Node:
+    """One stage of this life. `inputs`: role -> name of the node that plays it; `key`: its place in the recipe."""
 
     name: str
-    version: int
-    needs: tuple[str, ...]
-    settings: Callable[[Recipe], tuple[Config | None, ...]]  # sections it depends on; None: not wanted
-    run: Callable[[Job], dict[str, Any]]
-    uses: tuple[str, ...] = ()  # inputs it takes if they are there
-    why_not: Callable[[Recipe, Path], str | None] | None = None  # given the corpus directory
-    data: Callable[[Recipe], str | None] = lambda recipe: None  # the user's own file it reads, if any
-    corpora: Callable[[Recipe], tuple[str, ...]] = lambda recipe: ()  # directories of other corpora it reads
-    trains: bool = False  # in a run of several processes, all of them run it; the others only the first
+    spec: StageSpec
+    config: Config
+    inputs: dict[str, str]
+    key: str
 
-    def wanted(self, recipe: Recipe) -> bool:
-        return all(section is not None for section in self.settings(recipe))
-
-    def config(self, recipe: Recipe) -> dict[str, Any]:
-        """What of the recipe goes into the identity."""
-        sections = [_without_runtime(section.plain()) for section in self.settings(recipe) if section is not None]
-        return {"sections": sections, "seed": recipe.seed}
+    def identity_config(self, recipe: Recipe) -> dict[str, Any]:
+        """What of the recipe goes into the identity of its result."""
+        seeds = {"training": recipe.seed, "data": recipe.data_seed}
+        settings = _without_runtime(self.config.plain())
+        for key in self.spec.files(self.config):
+            # Files count by their content, wherever they lie.
+            settings.pop(key, None)
+        return {"settings": settings, "seeds": {which: seeds[which] for which in self.spec.seeds}}
 
 
 def _without_runtime(data: Any) -> Any:
@@ -65,154 +53,114 @@ def _without_runtime(data: Any) -> Any:
     return data
 
 
-def _corpus(job: Job) -> dict[str, Any]:
-    from tutelage.corpus.stage import build_corpus
+def life(recipe: Recipe, targets: Sequence[str] = ()) -> list[Node]:
+    """The nodes of a recipe, each after its inputs: all that somebody needs, or what `targets` need.
 
-    return build_corpus(job.recipe.corpus, out=job.out, log=job.log, seed=job.recipe.seed)
-
-
-def _tokenizer(job: Job) -> dict[str, Any]:
-    if job.recipe.adopt:
-        from tutelage.interchange.adopt import adopt_tokenizer
-
-        return adopt_tokenizer(
-            job.recipe.adopt, corpus=job.need("corpus"), out=job.out, log=job.log, seed=job.recipe.seed
-        )
-    from tutelage.tokenizer.stage import train_tokenizer
-
-    return train_tokenizer(
-        job.recipe.tokenizer, corpus=job.need("corpus"), out=job.out, log=job.log, seed=job.recipe.seed
-    )
+    Without targets: the base, every step, and the evaluation. Raises ConfigError for a target that does not exist.
+    """
+    nodes = {node.name: node for node in [*_base(recipe), *_steps(recipe)]}
+    wanted = _needed(nodes, list(recipe.finetune) or [BASE])
+    nodes |= {node.name: node for node in _evaluation(recipe, wanted, nodes)}
+    if unknown := [name for name in targets if name not in nodes]:
+        raise ConfigError(f"this recipe has no stage {unknown[0]!r}", hint=nearest(unknown[0], nodes))
+    ends = list(targets) or [*(recipe.finetune or [BASE]), *(["evaluate"] if "evaluate" in nodes else [])]
+    needed = _needed(nodes, ends)
+    return [node for node in nodes.values() if node.name in needed]
 
 
-def _baselines(job: Job) -> dict[str, Any]:
-    from tutelage.evaluation.baselines import measure_baselines
-
-    return measure_baselines(
-        job.recipe.baselines, corpus=job.need("corpus"), tokenizer=job.need("tokenizer"), out=job.out, log=job.log,
-        seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _pretrain(job: Job) -> dict[str, Any]:
-    if job.recipe.adopt:
-        from tutelage.interchange.adopt import adopt
-
-        return adopt(job.recipe.adopt, out=job.out, log=job.log)
-    from tutelage.pretraining.stage import pretrain
-
-    return pretrain(
-        job.recipe.pretrain, job.recipe.model, corpus=job.need("corpus"), tokenizer=job.need("tokenizer"),
-        out=job.out, work=job.work, log=job.log, seed=job.recipe.seed,
-    )  # fmt: skip
+def _base(recipe: Recipe) -> list[Node]:
+    corpus = Node("corpus", CORPUS, recipe.corpus, {}, "corpus")
+    if recipe.base is None:
+        assert recipe.pretrain is not None  # the recipe is checked for it
+        raised = Pretraining(model=recipe.model, pretrain=recipe.pretrain)
+        return [
+            corpus,
+            Node("tokenizer", TOKENIZER, recipe.tokenizer, {"corpus": "corpus"}, "tokenizer"),
+            Node(BASE, PRETRAIN, raised, {"corpus": "corpus", "tokenizer": "tokenizer"}, "pretrain"),
+        ]
+    if recipe.pretrain is None:
+        return [corpus, Node(BASE, ADOPT, recipe.base, {}, BASE)]
+    further = Pretraining(model=None, pretrain=recipe.pretrain)
+    return [
+        corpus,
+        Node("source", ADOPT, recipe.base, {}, BASE),
+        Node(BASE, PRETRAIN, further, {"corpus": "corpus", "model": "source"}, "pretrain"),
+    ]
 
 
-def _classify(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.classify import classify
-
-    assert job.recipe.finetune.classify is not None
-    return classify(
-        job.recipe.finetune.classify, corpus=job.need("corpus"), base=job.need("pretrain"), out=job.out,
-        work=job.work, log=job.log, seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _instruct(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.instruct import instruct
-
-    assert job.recipe.finetune.instruct is not None
-    return instruct(
-        job.recipe.finetune.instruct, corpus=job.need("corpus"), base=job.need("pretrain"), out=job.out,
-        work=job.work, log=job.log, seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _pairs(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.pairs import make_pairs
-
-    return make_pairs(
-        job.recipe.finetune.pairs, instructed=job.need("instruct"), out=job.out, work=job.work, log=job.log,
-        seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _prefer(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.prefer import prefer
-
-    assert job.recipe.finetune.prefer is not None
-    return prefer(
-        job.recipe.finetune.prefer, instructed=job.need("instruct"), pairs=job.inputs["pairs"], out=job.out,
-        work=job.work, log=job.log, seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _evaluate(job: Job) -> dict[str, Any]:
-    from tutelage.evaluation.stage import evaluate
-
-    return evaluate(
-        job.recipe.evaluate, corpus=job.need("corpus"), baselines=job.need("baselines"), base=job.need("pretrain"),
-        classify=job.inputs["classify"], instruct=job.inputs["instruct"], prefer=job.inputs["prefer"], out=job.out,
-        log=job.log, seed=job.recipe.seed,
-    )  # fmt: skip
-
-
-def _why_no_labels(recipe: Recipe, corpus: Path) -> str | None:
-    from tutelage.finetuning.classify import why_not
-
-    return why_not(corpus, recipe.finetune.classify)
-
-
-def _why_no_instructions(recipe: Recipe, corpus: Path) -> str | None:
-    from tutelage.finetuning.instruct import why_not
-
-    return why_not(corpus, recipe.finetune.instruct)
-
-
-def _adopted(recipe: Recipe) -> str | None:
-    """The adopted file or directory, whose content counts; a name stands for what it names."""
-    source = recipe.adopt.source if recipe.adopt else None
-    return source if source and Path(source).expanduser().exists() else None
-
-
-def _pairs_wanted(recipe: Recipe) -> Config | None:
-    prefer = recipe.finetune.prefer
-    return recipe.finetune.pairs if prefer and prefer.data is None else None
-
-
-STAGES: tuple[Stage, ...] = (
-    Stage("corpus", 1, (), lambda recipe: (recipe.corpus,), _corpus),
-    Stage("tokenizer", 1, ("corpus",), lambda recipe: (recipe.adopt or recipe.tokenizer,), _tokenizer, data=_adopted),
-    Stage("baselines", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.baselines,), _baselines),
-    Stage("pretrain", 1, ("corpus", "tokenizer"), lambda recipe: (recipe.adopt,) if recipe.adopt else
-          (recipe.pretrain, recipe.model), _pretrain, data=_adopted, trains=True,
-          corpora=lambda recipe: tuple(one.corpus for one in recipe.pretrain.mixture)),
-    Stage("classify", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.classify,), _classify,
-          why_not=_why_no_labels, data=lambda recipe: getattr(recipe.finetune.classify, "data", None),
-          trains=True),
-    Stage("instruct", 1, ("corpus", "pretrain"), lambda recipe: (recipe.finetune.instruct,), _instruct,
-          why_not=_why_no_instructions, data=lambda recipe: getattr(recipe.finetune.instruct, "data", None),
-          trains=True),
-    Stage("pairs", 1, ("instruct",), lambda recipe: (_pairs_wanted(recipe),), _pairs),
-    Stage("prefer", 1, ("instruct",), lambda recipe: (recipe.finetune.prefer,), _prefer, uses=("pairs",),
-          data=lambda recipe: getattr(recipe.finetune.prefer, "data", None), trains=True),
-    Stage("evaluate", 1, ("corpus", "baselines", "pretrain"), lambda recipe: (recipe.evaluate,), _evaluate,
-          uses=("classify", "instruct", "prefer")),
-)  # fmt: skip
-
-
-def stages_for(targets: tuple[str, ...] = ()) -> list[Stage]:
-    """All stages in order, or those that `targets` need and use."""
-    if not targets:
-        return list(STAGES)
-    by_name = {stage.name: stage for stage in STAGES}
-    wanted: set[str] = set()
+def _steps(recipe: Recipe) -> list[Node]:
+    """Every step after the one it begins with, and before it the parts that are made for it alone."""
+    ordered: dict[str, Step] = {}
 
     def add(name: str) -> None:
-        if name not in wanted:
-            wanted.add(name)
-            for needed in by_name[name].needs + by_name[name].uses:
-                add(needed)
+        step = recipe.finetune[name]
+        if step.begins_with != BASE and step.begins_with not in ordered:
+            add(step.begins_with)
+        ordered.setdefault(name, step)
 
-    for target in targets:
-        add(target)
-    return [stage for stage in STAGES if stage.name in wanted]
+    for name in recipe.finetune:
+        add(name)
+    nodes = []
+    for name, step in ordered.items():
+        spec = method(step.method)
+        places = {"model": step.begins_with, "corpus": "corpus"}
+        inputs = {role: places[role] for role in spec.needs(step.settings)}
+        for part in spec.parts(step.settings):
+            needs = {role: places[role] for role in part.spec.needs(part.config)}
+            nodes.append(Node(f"{name}.{part.role}", part.spec, part.config, needs, f"finetune.{name}.{part.role}"))
+            inputs[part.role] = f"{name}.{part.role}"
+        nodes.append(Node(name, spec, step.settings, inputs, f"finetune.{name}"))
+    return nodes
+
+
+def _evaluation(recipe: Recipe, wanted: set[str], nodes: dict[str, Node]) -> list[Node]:
+    """The evaluation and its baselines; nothing where there is nothing to measure.
+
+    The corpus's held-out text is read where the life has a corpus anyway, or where the recipe asks for it.
+    """
+    config = recipe.evaluate
+    if config is None:
+        return []
+    subjects = _subjects(recipe, config)
+    text = "text" in config.tasks or (not config.tasks and "corpus" in wanted)
+    text = text and any(subject.makes != "classifier" for subject in subjects)
+    if not text and not any(subject.heldout for subject in subjects):
+        return []
+    models = {subject.name: subject.name for subject in subjects}
+    evaluation = Evaluation(evaluate=config, subjects=subjects, text=text)
+    if not text:
+        return [Node("evaluate", EVALUATE, evaluation, models, "evaluate")]
+    tokenizer = "tokenizer" if "tokenizer" in nodes else BASE
+    return [
+        Node("baselines", BASELINES, recipe.baselines, {"corpus": "corpus", "tokenizer": tokenizer}, "baselines"),
+        Node("evaluate", EVALUATE, evaluation, {"corpus": "corpus", "baselines": "baselines", **models}, "evaluate"),
+    ]
+
+
+def _subjects(recipe: Recipe, config: EvaluateConfig) -> tuple[Subject, ...]:
+    """The models that are measured, each after the one it was finetuned from."""
+    asked = set(config.models) or {BASE, *recipe.finetune}
+    subjects = [Subject(name=BASE, makes="language model")] if BASE in asked else []
+    for node in _steps(recipe):
+        if node.name not in asked or node.spec.makes not in ("language model", "chat model", "classifier"):
+            continue
+        step = recipe.finetune[node.name]
+        subjects.append(
+            Subject(
+                name=node.name, makes=node.spec.makes, parent=step.begins_with, heldout=node.spec.heldout,
+                task=step.settings.task, own_rows=step.settings.data is not None,
+            )
+        )  # fmt: skip
+    return tuple(subjects)
+
+
+def _needed(nodes: dict[str, Node], names: Sequence[str]) -> set[str]:
+    """These nodes and all that they need."""
+    found: set[str] = set()
+    waiting = list(names)
+    while waiting:
+        name = waiting.pop()
+        if name not in found:
+            found.add(name)
+            waiting += nodes[name].inputs.values()
+    return found

@@ -48,9 +48,9 @@ def lineage(path: Path) -> Ancestor:
 def _ancestor(artifact: Artifact) -> Ancestor:
     found = Ancestor(artifact.stage, artifact.identity, artifact)
     for name, identity in sorted(artifact.manifest["inputs"].items()):
-        place = artifact.path.parent / f"{name}-{identity[:12]}"
-        if (place / MANIFEST).exists():
-            found.inputs.append(_ancestor(open_artifact(place)))
+        made = [place for place in artifact.path.parent.glob(f"*-{identity[:12]}") if (place / MANIFEST).exists()]
+        if made:
+            found.inputs.append(_ancestor(open_artifact(made[0])))
         else:
             found.inputs.append(Ancestor(name, identity, None))
     return found

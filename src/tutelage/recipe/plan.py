@@ -1,12 +1,13 @@
-"""What a recipe would do: which stages are cached, which run, which are not wanted, and under what identity."""
+"""What a recipe would do: which stages are cached, which run, which are skipped, and under what identity."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage.recipe.config import Recipe
-from tutelage.recipe.graph import Stage, stages_for
+from tutelage.recipe.graph import Node, life
 from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
 from tutelage.store.errors import ConfigError, DamagedError
 from tutelage.store.hashing import sha256_file, sha256_json
@@ -20,27 +21,26 @@ class Planned:
     whether it runs or is skipped); `why` explains. identity: None where it does not run, or hangs on an unknown one.
     """
 
-    stage: str
+    node: Node
     status: str
     identity: str | None
     why: str = ""
     artifact: Artifact | None = None
 
+    @property
+    def stage(self) -> str:
+        return self.node.name
 
-def inputs_of(stage: Stage, recipe: Recipe, known: dict[str, str]) -> dict[str, str]:
-    """Identities of a stage's inputs: of other stages, of the corpus's source, of the user's own file by content."""
-    if stage.name == "corpus":
-        from tutelage.corpus.stage import source_identity
 
-        return {"source": source_identity(recipe.corpus)}
-    inputs = {name: known[name] for name in stage.needs + stage.uses if name in known}
-    if data := stage.data(recipe):
-        inputs["data"] = _content(Path(data).expanduser())
-    for number, corpus in enumerate(stage.corpora(recipe)):
-        path = Path(corpus).expanduser() / "train.parquet"
-        if not path.is_file():
-            raise ConfigError(f"pretrain.mixture: {corpus} is not a corpus directory", hint="it has no train.parquet")
-        inputs[f"mixture.{number}"] = sha256_file(path)
+def inputs_of(node: Node, known: Mapping[str, str]) -> dict[str, str]:
+    """Identities of a node's inputs: of other nodes, and of the user's own files by content."""
+    inputs = {role: known[name] for role, name in node.inputs.items() if name in known}
+    inputs |= node.spec.identity(node.config)
+    for key, given in node.spec.files(node.config).items():
+        path = Path(given).expanduser()
+        if not path.exists():
+            raise ConfigError(f"{node.key}.{key}: {given} does not exist")
+        inputs[key] = _content(path)
     return inputs
 
 
@@ -48,61 +48,65 @@ def _content(path: Path) -> str:
     """Hash of a file, or of the files of a model directory."""
     if path.is_file():
         return sha256_file(path)
-    kinds = (".json", ".safetensors", ".jinja")
-    return sha256_json({each.name: sha256_file(each) for each in sorted(path.iterdir()) if each.suffix in kinds})
+    kinds = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
+    files = [each for each in sorted(path.rglob("*")) if each.suffix in kinds and each.is_file()]
+    return sha256_json({str(each.relative_to(path)): sha256_file(each) for each in files})
 
 
 def look_up(
-    stage: Stage, recipe: Recipe, store: ArtifactStore, known: dict[str, str], done: dict[str, Artifact]
+    node: Node, recipe: Recipe, store: ArtifactStore, known: Mapping[str, str], done: Mapping[str, Artifact]
 ) -> Planned:
-    """State of one stage, given the identities (`known`) and artifacts (`done`) of those before it."""
-    if not stage.wanted(recipe):
-        return Planned(stage.name, "skipped", None, "not wanted by the recipe")
-    missing = [name for name in stage.needs if name not in known]
+    """State of one node, given the identities (`known`) and artifacts (`done`) of those before it."""
+    inputs = inputs_of(node, known)
+    missing = [name for role, name in node.inputs.items() if name not in known and not _may_lack(node, role)]
     if missing:
-        return Planned(stage.name, "skipped", None, f"needs {missing[0]}, which is skipped")
-    if stage.why_not and "corpus" in done:
-        reason = stage.why_not(recipe, done["corpus"].path)
-        if reason:
-            return Planned(stage.name, "skipped", None, reason)
-    if (data := stage.data(recipe)) and not Path(data).expanduser().exists():
-        raise ConfigError(f"finetune.{stage.name}.data: the file {data} does not exist")
-    identity = identity_of(stage.name, stage.version, stage.config(recipe), inputs_of(stage, recipe, known))
+        return Planned(node, "skipped", None, f"needs {missing[0]}, which is skipped")
+    asks_corpus = node.spec.why_not is not None and "corpus" in node.inputs
+    if asks_corpus and node.spec.why_not and node.inputs["corpus"] in done:
+        there = {role: done[name].path for role, name in node.inputs.items() if name in done}
+        if reason := node.spec.why_not(node.config, there):
+            return Planned(node, "skipped", None, reason)
+    identity = identity_of(node.spec.kind, node.spec.version, node.identity_config(recipe), inputs)
     try:
-        artifact = store.find(stage.name, identity, verify=True)
+        artifact = store.find(node.spec.kind, identity, verify=True)
     except DamagedError as error:
-        return Planned(stage.name, "damaged", identity, str(error))
+        return Planned(node, "damaged", identity, str(error))
     if artifact:
-        return Planned(stage.name, "cached", identity, artifact=artifact)
-    if stage.why_not and "corpus" not in done:
-        return Planned(stage.name, "unknown", identity, "runs if the corpus turns out to have what it needs")
-    work = store.work(stage.name, identity)
-    return Planned(stage.name, "run", identity, "goes on from its checkpoint" if any_work(work) else "")
+        return Planned(node, "cached", identity, artifact=artifact)
+    if asks_corpus and node.inputs["corpus"] not in done:
+        return Planned(node, "unknown", identity, "runs if the corpus turns out to have what it needs")
+    work = store.work(node.spec.kind, identity)
+    return Planned(node, "run", identity, "resumes from its checkpoint" if any_work(work) else "")
 
 
-def _first_unknown(names: tuple[str, ...], status_of: dict[str, str]) -> str | None:
-    return next((name for name in names if status_of.get(name) == "unknown"), None)
+def _may_lack(node: Node, role: str) -> bool:
+    """Whether a node runs without this input: figures are made of whichever models there are."""
+    return node.spec.makes == "figures" and role not in node.spec.needs(node.config)
 
 
 def any_work(work: Path) -> bool:
     return work.is_dir() and any(work.iterdir())
 
 
-def plan(recipe: Recipe, store: ArtifactStore, targets: tuple[str, ...] = ()) -> list[Planned]:
+def plan(recipe: Recipe, store: ArtifactStore, targets: Sequence[str] = ()) -> list[Planned]:
     """Every stage with its status, without running anything. Raises ConfigError for input that is not there."""
     planned: list[Planned] = []
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
-    for stage in stages_for(targets):
-        state = look_up(stage, recipe, store, known, done)
-        status_of = {earlier.stage: earlier.status for earlier in planned}
-        if state.status == "run" and (doubt := _first_unknown(stage.needs, status_of)):
-            state = replace(state, status="unknown", why=f"runs if {doubt} does")
-        elif state.status == "run" and (doubt := _first_unknown(stage.uses, status_of)):
-            state = replace(state, identity=None, why=f"takes {doubt} in if it runs")
+    status_of: dict[str, str] = {}
+    for node in life(recipe, targets):
+        state = look_up(node, recipe, store, known, done)
+        doubtful = [(role, name) for role, name in node.inputs.items() if status_of.get(name) == "unknown"]
+        if state.status == "run" and doubtful:
+            role, name = doubtful[0]
+            if _may_lack(node, role):
+                state = replace(state, identity=None, why=f"includes {name} if it runs")
+            else:
+                state = replace(state, status="unknown", why=f"runs if {name} does")
         planned.append(state)
+        status_of[node.name] = state.status
         if state.identity:
-            known[stage.name] = state.identity
+            known[node.name] = state.identity
         if state.artifact:
-            done[stage.name] = state.artifact
+            done[node.name] = state.artifact
     return planned

@@ -17,16 +17,16 @@ from typing import Any
 import yaml
 
 from tutelage.recipe.config import Recipe
-from tutelage.recipe.graph import Job, Stage, stages_for
+from tutelage.recipe.graph import Node, life
 from tutelage.recipe.locks import exclusive, remove_leftovers
-from tutelage.recipe.plan import inputs_of, look_up
+from tutelage.recipe.plan import inputs_of, look_up, plan
 from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
 from tutelage.store.files import write_atomic, write_json
+from tutelage.store.stage import Job
 
-STOPPED, GO_ON = "stopped; finished stages are kept", "run the same command again to go on"
-CHAT_STAGES = ("prefer", "instruct", "pretrain")  # the first one there is is what one talks to
+STOPPED, RESUME = "stopped; finished stages are kept", "run the same command again to resume"
 
 
 @dataclass
@@ -57,7 +57,7 @@ def run_recipe(
     """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come
-    from the cache; an interrupted one goes on from its checkpoint. A damaged artifact is named, moved aside and
+    from the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and
     made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
     failure is written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or
     another process is running this recipe here. Of several processes the first calls this, the others `follow_recipe`.
@@ -80,7 +80,8 @@ def run_recipe(
             "recipe": recipe.name,
             "status": "running",
             "seed": recipe.seed,
-            "stages": [{"stage": stage.name, "status": "pending"} for stage in stages_for()],
+            "data_seed": recipe.data_seed,
+            "stages": [_pending(node) for node in _shown(recipe, targets)],
             "forecast": forecast or {},
             "chat_model": None,
             "started": round(time.time(), 3),
@@ -91,7 +92,7 @@ def run_recipe(
         status = "failed"
         try:
             run.save()
-            wanted = [stage.name for stage in stages_for(targets)]
+            wanted = [node.name for node in life(recipe, targets)]
             log.emit("run_start", recipe=recipe.name, stages=wanted, forecast=forecast or {})
             for message in advice:
                 log.warn(message)
@@ -103,7 +104,7 @@ def run_recipe(
             status = "interrupted"
             if isinstance(error, Interrupted):
                 raise
-            raise Interrupted(STOPPED, hint=GO_ON) from None
+            raise Interrupted(STOPPED, hint=RESUME) from None
         except Exception as error:
             if _disk_is_full(error):
                 raise TutelageError(
@@ -130,24 +131,41 @@ def follow_recipe(recipe: Recipe) -> None:
     """What the other processes of a run do: train with the first one when it says so. They write nothing that stays."""
     from tutelage.training.distributed.world import current_world
 
-    stages = {stage.name: stage for stage in stages_for()}
+    nodes = {node.name: node for node in _shown(recipe)}
     while (command := current_world().order()) is not None:
+        node = nodes[command["stage"]]
         with tempfile.TemporaryDirectory() as out:
-            stages[command["stage"]].run(Job(recipe, command["inputs"], Path(out), command["work"], EventLog()))
+            node.spec.run(_job(node, recipe, command["inputs"], Path(out), command["work"], EventLog()))
+
+
+def _job(node: Node, recipe: Recipe, inputs: dict[str, Path], out: Path, work: Path, log: EventLog) -> Job:
+    return Job(node.name, node.config, inputs, out, work, log, recipe.seed, recipe.data_seed)
+
+
+def _shown(recipe: Recipe, targets: tuple[str, ...] = ()) -> list[Node]:
+    """The nodes that the run's record lists: the whole life, and a target that is no part of it."""
+    whole = life(recipe)
+    names = {node.name for node in whole}
+    return [*whole, *(node for node in life(recipe, targets) if node.name not in names)]
+
+
+def _pending(node: Node) -> dict[str, Any]:
+    return {"stage": node.name, "kind": node.spec.kind, "makes": node.spec.makes, "status": "pending"}
 
 
 def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, run: Run, log: EventLog) -> None:
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
-    wanted = [stage.name for stage in stages_for(targets)]
-    for number, stage in enumerate(stages_for()):
-        if stage.name in wanted:
-            stage_log = log.for_stage(stage.name)
+    wanted = {node.name for node in life(recipe, targets)}
+    _audit(recipe, targets, store, log)
+    for number, node in enumerate(_shown(recipe, targets)):
+        record = _pending(node)
+        if node.name in wanted:
+            stage_log = log.for_stage(node.name)
             stage_log.emit("stage_start")
             begin = time.monotonic()
-            record: dict[str, Any] = {"stage": stage.name}
             try:
-                record |= _do(recipe, stage, store, run, known, done, stage_log)
+                record |= _do(recipe, node, store, run, known, done, stage_log)
             except BaseException as error:
                 failed = "interrupted" if isinstance(error, (KeyboardInterrupt, Interrupted)) else "failed"
                 run.record["stages"][number] = {**record, "status": failed, "why": str(error) or failed}
@@ -157,44 +175,63 @@ def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, 
             stage_log.emit("stage_end", **{**record, "seconds": round(time.monotonic() - begin, 3)})
         else:
             # Not asked for now, but what is there of it still belongs to this run.
-            record = _there_already(recipe, stage, store, run, known, done)
+            record |= _there_already(recipe, node, store, run, known, done)
         run.record["stages"][number] = record
-        chat = next((done[name] for name in CHAT_STAGES if name in done), None)
-        run.record["chat_model"] = os.path.relpath(chat.path, run.path) if chat else None
+        run.record["chat_model"] = _chat_model(run.record["stages"])
         run.save()
+
+
+def _audit(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, log: EventLog) -> None:
+    """Read the user's own data before anything long begins: what is wrong with it is said in the first seconds."""
+    for planned in plan(recipe, store, targets):
+        if planned.status in ("run", "damaged", "unknown") and planned.node.spec.audit:
+            try:
+                planned.node.spec.audit(planned.node.config, EventLog())
+            except TutelageError as error:
+                error.message = f"{planned.node.key}: {error.message}"
+                raise
+
+
+def _chat_model(stages: list[dict[str, Any]]) -> str | None:
+    """What one talks to: the last model that learned to chat, else the base; a path relative to the run folder."""
+    for makes in ("chat model", "language model"):
+        made = [record for record in stages if record.get("makes") == makes and record.get("artifact")]
+        if made:
+            return str(made[-1]["artifact"])
+    return None
 
 
 def _do(
     recipe: Recipe,
-    stage: Stage,
+    node: Node,
     store: ArtifactStore,
     run: Run,
     known: dict[str, str],
     done: dict[str, Artifact],
     log: EventLog,
 ) -> dict[str, Any]:
-    """Have the stage's artifact, from the cache or made now, and enter it into `known` and `done`."""
-    planned = look_up(stage, recipe, store, known, done)
+    """Have the node's artifact, from the cache or made now, and enter it into `known` and `done`."""
+    planned = look_up(node, recipe, store, known, done)
     if planned.identity is None:
         return {"status": "skipped", "identity": None, "why": planned.why}
     artifact, status = planned.artifact, "cached"
     if artifact is None:
-        artifact, status = _make(recipe, stage, planned.identity, store, known, done, log)
-    known[stage.name], done[stage.name] = planned.identity, artifact
+        artifact, status = _make(recipe, node, planned.identity, store, known, done, log)
+    known[node.name], done[node.name] = planned.identity, artifact
     return {"status": status, **_entry(artifact, run)}
 
 
 def _there_already(
-    recipe: Recipe, stage: Stage, store: ArtifactStore, run: Run, known: dict[str, str], done: dict[str, Artifact]
+    recipe: Recipe, node: Node, store: ArtifactStore, run: Run, known: dict[str, str], done: dict[str, Artifact]
 ) -> dict[str, Any]:
     try:
-        planned = look_up(stage, recipe, store, known, done)
+        planned = look_up(node, recipe, store, known, done)
     except TutelageError:  # its own input is wrong or gone; no matter for what was asked
-        return {"stage": stage.name, "status": "pending"}
+        return {}
     if planned.artifact is None:
-        return {"stage": stage.name, "status": "pending", "identity": planned.identity}
-    known[stage.name], done[stage.name] = planned.artifact.identity, planned.artifact
-    return {"stage": stage.name, "status": "cached", **_entry(planned.artifact, run)}
+        return {"identity": planned.identity}
+    known[node.name], done[node.name] = planned.artifact.identity, planned.artifact
+    return {"status": "cached", **_entry(planned.artifact, run)}
 
 
 def _entry(artifact: Artifact, run: Run) -> dict[str, Any]:
@@ -210,35 +247,36 @@ def _entry(artifact: Artifact, run: Run) -> dict[str, Any]:
 
 def _make(
     recipe: Recipe,
-    stage: Stage,
+    node: Node,
     identity: str,
     store: ArtifactStore,
     known: dict[str, str],
     done: dict[str, Artifact],
     log: EventLog,
 ) -> tuple[Artifact, str]:
-    """The stage's artifact made now, or found if another process made it in the meantime; and which of the two."""
-    name = f"{stage.name}-{identity[:12]}"
+    """The node's artifact made now, or found if another process made it in the meantime; and which of the two."""
+    kind = node.spec.kind
+    name = f"{kind}-{identity[:12]}"
     with exclusive(store.root / "work" / f"{name}.lock", f"another process is making {name} in {store.root}"):
         try:
-            if found := store.find(stage.name, identity, verify=True):
+            if found := store.find(kind, identity, verify=True):
                 return found, "cached"
         except DamagedError as error:
-            aside = _move_aside(store.path(stage.name, identity))
+            aside = _move_aside(store.path(kind, identity))
             log.warn(f"{error.message}; moved to {aside.name} and made again")
-        inputs = {need: done[need].path if need in done else None for need in stage.needs + stage.uses}
+        inputs = {role: done[other].path for role, other in node.inputs.items() if other in done}
 
         def fill(out: Path, work: Path) -> dict[str, Any]:
             from tutelage.store.device import peak_memory_mb, reset_peak_memory
 
             reset_peak_memory()
-            if stage.trains:
-                order({"stage": stage.name, "inputs": inputs, "work": work})
-            metrics = stage.run(Job(recipe, inputs, out, work, log))
+            if node.spec.trains:
+                order({"stage": node.name, "inputs": inputs, "work": work})
+            metrics = node.spec.run(_job(node, recipe, inputs, out, work, log))
             return dict(plain({**metrics, "peak_memory_mb": peak_memory_mb()}))
 
-        config, identities = stage.config(recipe), inputs_of(stage, recipe, known)
-        return store.write(stage.name, stage.version, config, identities, fill), "ran"
+        config, identities = node.identity_config(recipe), inputs_of(node, known)
+        return store.write(kind, node.spec.version, config, identities, fill), "ran"
 
 
 def _move_aside(path: Path) -> Path:
@@ -277,7 +315,7 @@ def _sigterm_interrupts() -> Iterator[None]:
     def handle(number: int, frame: Any) -> None:
         if os.getpid() != here:  # a forked worker simply ends
             os._exit(128 + number)
-        raise Interrupted(STOPPED, hint=GO_ON, signal=number)
+        raise Interrupted(STOPPED, hint=RESUME, signal=number)
 
     old = signal.signal(signal.SIGTERM, handle)
     try:

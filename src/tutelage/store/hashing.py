@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,8 @@ def sha256_files(named: list[tuple[str, Path]]) -> str:
     for name, path in sorted(named, key=lambda pair: pair[0]):
         digest.update(f"{name}\0{sha256_file(path)}\n".encode())
     return digest.hexdigest()
+
+
+def by_hash(rows: Iterable[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
+    """Rows in an order that depends on the seed and each row's `id` alone, not on the file's order."""
+    return sorted(rows, key=lambda row: sha256_text(f"{seed}:{row['id']}"))

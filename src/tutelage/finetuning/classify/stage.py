@@ -1,41 +1,44 @@
-"""The classification stage: a base model and labelled text in, a classifier out."""
+"""The classification stage: a model and labelled text in, a classifier out."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from tutelage.finetuning.common import adapt, context_of, read_corpus, run_metrics, write_model
-from tutelage.finetuning.config import ClassifyConfig
+from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.classify.objective import Classification
+from tutelage.finetuning.common import adapt, context_of, run_metrics, task_rows, write_model
 from tutelage.finetuning.data import Row, read_labelled, split, write_rows
-from tutelage.finetuning.docstrings import by_hash
 from tutelage.finetuning.examples import label_examples
-from tutelage.finetuning.objectives import Classification
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.hashing import by_hash
+from tutelage.store.stage import Job
+from tutelage.tasks import task
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
 from tutelage.training.loop import train
 
 
-def why_not(corpus: Path, config: ClassifyConfig | None = None) -> str | None:
+def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
     """Why this corpus cannot feed the stage, in one sentence; None if it can."""
-    config = config or ClassifyConfig()
-    if config.data is not None:
+    if config.data is not None or config.task is None:
         return None
-    labels = usable_labels(_corpus_rows(corpus, "train"), _corpus_rows(corpus, "heldout"), config)
+    found = task_rows(task(config.task), inputs["corpus"], 0)
+    labels = usable_labels(found.train, found.heldout, config)
     if len(labels) >= 2:
         return None
-    found = f"only {labels[0]!r} has" if labels else "none has"
+    only = f"only {labels[0]!r} has" if labels else "none has"
     return (
         f"the corpus has no two labels with {config.min_per_label} training and {config.min_heldout} held-out "
-        f"documents each ({found})"
+        f"documents each ({only})"
     )
 
 
@@ -48,16 +51,15 @@ def usable_labels(train_rows: list[Row], heldout: list[Row], config: ClassifyCon
     )
 
 
-def classify(
-    config: ClassifyConfig, corpus: Path, base: Path, out: Path, work: Path, log: EventLog, seed: int
-) -> dict[str, Any]:
-    """Train the base model with a fresh head to name each text's label.
+def classify(job: Job) -> dict[str, Any]:
+    """Train the model with a fresh head to name each text's label.
 
     `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","label"},
     texts as they were read). Raises InputError where there are no two usable labels.
     """
+    config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     tok = Tokenizer.load(base)
-    train_rows, heldout = _rows(config, corpus, log, seed)
+    train_rows, heldout = _rows(config, job)
     model_config = load_config(base)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, log))
     labels = usable_labels(train_rows, heldout, config)
@@ -66,9 +68,9 @@ def classify(
             f"no two labels have {config.min_per_label} training and {config.min_heldout} held-out texts",
             hint="lower min_per_label or give more text",
         )
-    train_rows = _capped(train_rows, labels, config.max_per_label, seed)
+    train_rows = _capped(train_rows, labels, config.max_per_label or len(train_rows), job.data_seed)
     train_rows, cut_train = _read_as(tok, train_rows, limit)
-    heldout = by_hash([row for row in heldout if row["label"] in labels], seed)[: config.max_heldout]
+    heldout = by_hash([row for row in heldout if row["label"] in labels], job.data_seed)[: config.max_heldout]
     heldout, cut_heldout = _read_as(tok, heldout, limit)
     known = {row["text"] for row in train_rows}
     unseen = [row for row in heldout if row["text"] not in known]
@@ -78,7 +80,7 @@ def classify(
 
     counts = Counter(row["label"] for row in train_rows)
     log.note(
-        f"{len(labels)} labels, {len(train_rows)} training texts (at most {config.max_per_label} of each), "
+        f"{len(labels)} labels, {len(train_rows)} training texts "
         f"{len(unseen)} held out; read up to {limit} tokens, which cuts {cut_train + cut_heldout} texts; "
         f"{repeated} held-out texts dropped that read like a training text; class weights: {config.class_weights}"
     )
@@ -95,7 +97,7 @@ def classify(
     )
     model = with_head(load_model(base), labels, seed)
     adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, work, log, seed)
+    result = train(model, objective, config.training, job.work, log, seed)
     write_model(model, tok.with_max_length(limit), result, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
@@ -121,14 +123,18 @@ def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
     return model
 
 
-def _rows(config: ClassifyConfig, corpus: Path, log: EventLog, seed: int) -> tuple[list[Row], list[Row]]:
+def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[list[Row], list[Row]]:
+    """(training rows, held-out rows) of the user's file. Raises InputError where it cannot be used."""
+    assert config.data is not None
+    return split(read_labelled(Path(config.data), log), data_seed, config.heldout)
+
+
+def _rows(config: ClassifyConfig, job: Job) -> tuple[list[Row], list[Row]]:
     if config.data is not None:
-        return split(read_labelled(Path(config.data), log), seed)
-    return _corpus_rows(corpus, "train"), _corpus_rows(corpus, "heldout")
-
-
-def _corpus_rows(corpus: Path, name: str) -> list[Row]:
-    return [row for row in read_corpus(corpus, name, ["id", "text", "label"]) if row["label"]]
+        return own_rows(config, job.log, job.data_seed)
+    assert config.task is not None
+    found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
+    return found.train, found.heldout
 
 
 def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Row]:

@@ -1,53 +1,15 @@
-"""The three finetuning objectives over packed rows: classification, instruction, preference.
-
-Each turns a model and a batch into a loss as (sum, weight); the loop divides by the weight of the whole
-accumulation window, so a batch cut into pieces trains as the same batch whole. The head is applied only where
-something is predicted: prompts and padding never meet the vocabulary.
-"""
+"""Preference finetuning over packed rows of (chosen, rejected) documents."""
 
 from __future__ import annotations
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.finetuning.losses import PreferenceLoss, log_ratios, preference_loss
+from tutelage.finetuning.prefer.losses import PreferenceLoss, log_ratios, preference_loss
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
 from tutelage.training.objective import Loss, target_nll
-
-
-class Classification:
-    """Cross entropy of the label at each document's last token. Targets are label indices."""
-
-    name = "classification"
-
-    def __init__(self, train: PackedRows, validation: PackedRows) -> None:
-        self.rows = {"train": train, "validation": validation}
-
-    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        at = batch.weights > 0
-        hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
-        scores = model.scores(hidden[at])  # [documents, labels]
-        targets, weights = batch.targets[at], batch.weights[at]
-        total = (F.cross_entropy(scores, targets, reduction="none") * weights).sum()
-        right = (scores.argmax(-1) == targets).float()
-        return Loss(total, weights.sum(), {"accuracy": (right.sum(), _count(right))})
-
-
-class Instruction:
-    """Next-token cross entropy on what the assistant says, its stop token included, and on nothing else."""
-
-    name = "instruction"
-
-    def __init__(self, train: PackedRows, validation: PackedRows) -> None:
-        self.rows = {"train": train, "validation": validation}
-
-    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        nll, wanted = target_nll(model, batch)
-        weights = batch.weights[wanted]
-        return Loss((nll * weights).sum(), weights.sum())
 
 
 class Preference:
@@ -68,7 +30,7 @@ class Preference:
         label_smoothing: float,
         sft_weight: float,
     ) -> None:
-        # The name tells one run from another: checkpoints made with another beta are not gone on from.
+        # The name tells one run from another: checkpoints made with another beta are not resumed.
         self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
         self.rows = {"train": train, "validation": validation}
         self.kind, self.beta = kind, beta

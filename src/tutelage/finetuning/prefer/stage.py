@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.common import adapt, context_of, device_and_autocast, run_metrics, write_model
-from tutelage.finetuning.config import PreferConfig
 from tutelage.finetuning.data import Row, read_preferences, read_rows, split, write_rows
 from tutelage.finetuning.examples import preference_examples, row_length
-from tutelage.finetuning.objectives import Preference
-from tutelage.finetuning.reference import add_reference
+from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.objective import Preference
+from tutelage.finetuning.prefer.reference import add_reference
 from tutelage.model.io import load_model
-from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.hashing import sha256_file
+from tutelage.store.hashing import by_hash, sha256_file
+from tutelage.store.stage import Job
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
@@ -25,23 +25,16 @@ CHOSEN_FALL = 0.1  # nats per token
 LENGTH_DRIFT = 0.25  # of the length before
 
 
-def prefer(
-    config: PreferConfig,
-    instructed: Path,
-    pairs: Path | None,
-    out: Path,
-    work: Path,
-    log: EventLog,
-    seed: int,
-) -> dict[str, Any]:
-    """Finetune the instructed model to prefer the chosen answers, with itself, frozen, as reference.
+def prefer(job: Job) -> dict[str, Any]:
+    """Finetune the model to prefer the chosen answers, with itself, frozen, as reference.
 
-    `pairs`: directory of `train.jsonl` and `heldout.jsonl`; not needed where `config.data` names the user's own
-    file. `out` becomes a model directory with both files under `data/`. The returned `before` and `after` are
-    the same figures on the held-out pairs; `heldout_reward_accuracy` is .5 before by construction, so
-    `likelihood_accuracy` (which answer is likelier per token) tells what the model itself held before.
+    The pairs are the user's own file (`config.data`) or those of the part `pairs`. `out` becomes a model directory with
+    both splits under `data/`. The returned `before` and `after` are the same figures on the held-out pairs;
+    `heldout_reward_accuracy` is .5 before by construction, so `likelihood_accuracy` (which answer is likelier per
+    token) tells what the model itself held before.
     """
-    train_rows, heldout = _rows(config, pairs, log, seed)
+    config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
+    train_rows, heldout = _rows(config, job)
     tok, model = Tokenizer.load(instructed), load_model(instructed)
     context = context_of(config.context_length, model.config, log)
     examples, supervision = preference_examples(tok, train_rows, context)
@@ -101,12 +94,21 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     return said
 
 
-def _rows(config: PreferConfig, pairs: Path | None, log: EventLog, seed: int) -> tuple[list[Row], list[Row]]:
+def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[list[Row], list[Row]]:
+    """(training pairs, held-out pairs) of the user's file. Raises InputError where it cannot be used."""
+    assert config.data is not None
+    return split(read_preferences(Path(config.data), log), data_seed, config.heldout)
+
+
+def _rows(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row]]:
     if config.data is not None:
-        return split(read_preferences(Path(config.data), log), seed)
-    if pairs is None:
-        raise InputError("preference finetuning has no pairs", hint="make pairs first or set prefer.data")
-    return read_rows(pairs / "train.jsonl"), read_rows(pairs / "heldout.jsonl")
+        train_rows, heldout = own_rows(config, job.log, job.data_seed)
+    else:
+        train_rows, heldout = (read_rows(job.inputs["pairs"] / f"{name}.jsonl") for name in ("train", "heldout"))
+    if config.max_pairs and len(train_rows) > config.max_pairs:
+        job.log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
+        train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
+    return train_rows, heldout
 
 
 def _answer_lengths(instructed: Path, out: Path, rows: list[Row], log: EventLog) -> dict[str, float]:

@@ -6,29 +6,18 @@ import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from tutelage.finetuning.config import PairsConfig
-from tutelage.finetuning.data import Row, read_rows, split, write_rows
-from tutelage.finetuning.docstrings import by_hash
+from tutelage.finetuning.common import task_rows
+from tutelage.finetuning.data import Row, split, write_rows
+from tutelage.finetuning.prefer.config import PairsConfig
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
-from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.store.hashing import by_hash, sha256_file, sha256_json
+from tutelage.store.stage import Job
+from tutelage.tasks import Grade, task
 from tutelage.tokenizer.messages import Message
-
-
-class Verdict(Protocol):
-    """What a rule says of a text: a score from 0 to 1 and which of its parts hold."""
-
-    @property
-    def score(self) -> float: ...
-
-    @property
-    def passed(self) -> dict[str, bool]: ...
-
-
-Rule = Callable[[str, str, str], Verdict]  # (text, name, signature)
 
 
 @dataclass(frozen=True)
@@ -41,21 +30,22 @@ class Candidate:
     words: int
 
 
-def make_pairs(
-    config: PairsConfig, instructed: Path, out: Path, work: Path, log: EventLog, seed: int
-) -> dict[str, Any]:
-    """Sample answers to training prompts and write `train.jsonl` and `heldout.jsonl` of preference pairs.
+def make_pairs(job: Job) -> dict[str, Any]:
+    """Sample answers to training prompts of the task and write `train.jsonl` and `heldout.jsonl` of preference pairs.
 
-    Rows are {"id","prompt","chosen","rejected","chosen_score","rejected_score"}. Prompts come from the
-    instructed model's training data alone: what evaluation asks about stays unseen. Finished chunks are kept in
-    `work`, so a killed run goes on. Raises InputError if no prompt yields a pair.
+    Rows are {"id","prompt","chosen","rejected","chosen_score","rejected_score"}. Prompts are training ones alone: what
+    evaluation asks about stays unseen. Finished chunks are kept in `work`, so a killed run resumes. Raises InputError
+    if no prompt yields a pair.
     """
-    from tutelage.corpus.conventions import check  # late: rooms that only read the config need neither
-
-    prompts = by_hash(read_rows(instructed / "data" / "train.jsonl"), seed)[: config.prompts]
+    config, out, log = job.config, job.out, job.log
+    chosen_task = task(config.task)
+    examples = task_rows(chosen_task, job.inputs["corpus"], job.data_seed).train
+    prompts = by_hash(examples, job.data_seed)[: config.prompts]
     if len(prompts) < 2:
-        raise InputError(f"{instructed} has {len(prompts)} training prompts; two or more are needed")
-    sampled = list(_sampled(config, instructed, prompts, work, log, seed))
+        raise InputError(f"the corpus has {len(prompts)} training prompts for {config.task}; two or more are needed")
+    assert chosen_task.grade is not None  # the config is checked for it
+    grade = chosen_task.grade
+    sampled = list(_sampled(config, job.inputs["model"], prompts, job.work, log, job.seed))
     pairs: list[Row] = []
     kept_reference = 0
     judged: list[Candidate] = []
@@ -64,8 +54,8 @@ def make_pairs(
     for row, answers in zip(prompts, sampled, strict=True):
         ended = [answer["text"] for answer in answers if answer["stop_reason"] == "stop"]
         truncated += len(answers) - len(ended)
-        samples = [judge(text, row, check) for text in ended if text.strip()]
-        reference = judge(row["response"], row, check)
+        samples = [judge(text, row, grade) for text in ended if text.strip()]
+        reference = judge(row["response"], row, grade)
         judged += samples
         references.append(reference)
         pair = choose(reference, samples)
@@ -77,7 +67,7 @@ def make_pairs(
             f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the answers differ too little",
             hint="raise pairs.samples, pairs.prompts or pairs.temperature",
         )
-    train, heldout = split(pairs, seed, config.heldout)
+    train, heldout = split(pairs, job.data_seed, config.heldout)
     write_rows(out / "train.jsonl", train)
     write_rows(out / "heldout.jsonl", heldout)
     metrics = {
@@ -101,11 +91,11 @@ def make_pairs(
     return metrics
 
 
-def judge(text: str, row: Row, rule: Rule) -> Candidate:
-    """Score one answer to the prompt of `row`."""
+def judge(text: str, row: Row, grade: Callable[[str, Row], Grade]) -> Candidate:
+    """Grade one answer to the prompt of `row`."""
     text = text.strip()
-    verdict = rule(text, row["name"], row["signature"])
-    return Candidate(text, verdict.score, all(verdict.passed.values()), len(text.split()))
+    found = grade(text, row)
+    return Candidate(text, found.score, found.perfect, len(text.split()))
 
 
 def choose(reference: Candidate, samples: Sequence[Candidate]) -> tuple[Candidate, Candidate] | None:

@@ -1,17 +1,126 @@
-"""The conventions of PEP 257 for a one-line description, as a checkable rule.
+"""Docstring writing: the signature of a documented callable in, its one-line summary out.
 
-PEP 257: "The docstring is a phrase ending in a period. It prescribes the function or method's effect as a
-command ("Do this", "Return that"), not as a description; e.g. don't write "Returns the pathname ..."." and
-"The one-line docstring should NOT be a "signature" reiterating the function/method parameters".
+The examples are what a corpus of documented code already holds. An answer is graded by the conventions of PEP 257 for a
+one-line description: "The docstring is a phrase ending in a period. It prescribes the function or method's effect as a
+command ("Do this", "Return that"), not as a description" and "The one-line docstring should NOT be a "signature"
+reiterating the function/method parameters". Pure functions; no files, no model.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from itertools import pairwise
+from typing import Any
 
 from tutelage.corpus.sentences import split_sentences, word_set
+from tutelage.store.hashing import by_hash, sha256_text
+from tutelage.tasks.task import Examples, Grade, Row, Task
+
+# `{call}` is the signature as it stands in the code, `{where}` the module or class it lives in. Several
+# phrasings, so that the model learns the task and not the one sentence that announces it.
+PHRASINGS = (
+    "Write a one-line docstring for `{call}`.",
+    "What does `{call}` do? Answer in one line.",
+    "Describe `{call}` in one sentence.",
+    "Summarize `{call}` of {where}.",
+    "Document this Python code in one line:\n{call}",
+    "In {where} there is `{call}`. What is it for?",
+)
+_NEEDS_PLACE = tuple("{where}" in phrasing for phrasing in PHRASINGS)
+
+MIN_WORDS, MAX_WORDS, MAX_SIGNATURE = 4, 25, 160
+_MARKUP = re.compile(r":\w+:`|``|`_|::|\.\. |\|\w|[<>\\{}\[\]*#=]|https?:|>>>|__")
+_SENTENCE_BREAK = re.compile(r"[.!?]\s+[A-Z]")
+_LETTERS = re.compile(r"[a-z0-9]+")
+_FUNCTION_WORDS = frozenset(
+    ("a", "an", "the", "of", "for", "to", "in", "on", "and", "or", "this", "that", "is", "it", "its", "with",
+     "from", "by", "as", "self", "object")
+)  # fmt: skip
+
+
+def response_of(summary: str) -> str:
+    """The summary as it is trained: one line, literal quotes ``x`` as `x`."""
+    return re.sub(r"``([^`]*)``", r"`\1`", " ".join(summary.split()))
+
+
+def why_unfit(response: str, name: str, signature: str) -> str | None:
+    """Reason for which a pair is left out, None when it is fit to train on."""
+    words = response.split()
+    if len(signature) > MAX_SIGNATURE:
+        return "signature too long"
+    if not MIN_WORDS <= len(words) <= MAX_WORDS:
+        return f"not {MIN_WORDS} to {MAX_WORDS} words"
+    if not response.isascii():
+        return "not ASCII"
+    if not response[0].isupper() or not response.endswith(".") or response.endswith(("..", "e.g.", "i.e.")):
+        return "no capital at the start or no period at the end"
+    if _SENTENCE_BREAK.search(response):
+        return "more than one sentence"
+    if _MARKUP.search(response) or response.count("(") != response.count(")"):
+        return "markup"
+    letters = sum(character.isalpha() or character == " " for character in response)
+    if letters < 0.85 * len(response):
+        return "mostly not letters"
+    said = set(_LETTERS.findall(response.lower())) - _FUNCTION_WORDS
+    if said <= set(_LETTERS.findall(_spaced(name).lower())):
+        return "repeats the name"
+    return None
+
+
+def prompt_of(identity: str, name: str, signature: str) -> str:
+    """The request for one row, its phrasing chosen by a hash of the row's id."""
+    call = " ".join(signature.split())
+    where = name.rpartition(".")[0]
+    allowed = [phrasing for phrasing, needed in zip(PHRASINGS, _NEEDS_PLACE, strict=True) if where or not needed]
+    choice = int(sha256_text(f"phrasing:{identity}")[:8], 16) % len(allowed)
+    return allowed[choice].format(call=call, where=where)
+
+
+def normalised(text: str) -> str:
+    """What makes two responses the same: letters and digits alone, and "Returns" is "Return"."""
+    words = _LETTERS.findall(text.lower())
+    return " ".join([word.rstrip("s") for word in words[:1]] + words[1:])
+
+
+def docstring_pairs(
+    rows: Iterable[Mapping[str, Any]], seed: int, unseen: Iterable[str] = ()
+) -> tuple[list[Row], Counter[str]]:
+    """Pairs in hash order, and the count of what was left out by reason.
+
+    A pair is {"id","prompt","response","name","signature"}. No response stands twice, and none of those in
+    `unseen` stands at all: give the responses of the training pairs when making held-out ones.
+    """
+    removed: Counter[str] = Counter()
+    seen = {normalised(response) for response in unseen}
+    trained = frozenset(seen)
+    documented = [
+        {key: str(row[key]) for key in ("id", "name", "signature", "summary")}
+        for row in rows
+        if row.get("signature") and row.get("summary") and row.get("name")
+    ]
+    pairs: list[Row] = []
+    for row in by_hash(documented, seed):
+        name, signature = row["name"], row["signature"]
+        response = response_of(row["summary"])
+        reason = why_unfit(response, name, signature)
+        key = normalised(response)
+        if reason is None and key in seen:
+            reason = "response stands in training" if key in trained else "response stands already"
+        if reason is not None:
+            removed[reason] += 1
+            continue
+        seen.add(key)
+        prompt = prompt_of(row["id"], name, signature)
+        pairs.append({"id": row["id"], "prompt": prompt, "response": response, "name": name, "signature": signature})
+    return pairs, removed
+
+
+def _spaced(name: str) -> str:
+    """`networkx.shortestPath` -> `networkx shortest Path`."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|[._]", " ", name)
+
 
 RULES = {
     "one_line": "is one line, and not empty",
@@ -74,15 +183,7 @@ _WORD = re.compile(r"[A-Za-z0-9]+(?:['’-][A-Za-z0-9]+)*")
 _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Which rules a description keeps, and the share of them, 0 to 1."""
-
-    score: float
-    passed: dict[str, bool]
-
-
-def check(text: str, name: str, signature: str) -> Verdict:
+def check(text: str, name: str, signature: str) -> Grade:
     """Judge a one-line description of the callable `name` with `signature`. Pure; any text is allowed."""
     passed = {
         "one_line": bool(text.strip()) and "\n" not in text and "\r" not in text,
@@ -91,7 +192,7 @@ def check(text: str, name: str, signature: str) -> Verdict:
         "no_repetition": bool(text.strip()) and not _repeats(text),
         "not_the_signature": _says_more(text, name, signature),
     }
-    return Verdict(sum(passed.values()) / len(passed), passed)
+    return Grade(sum(passed.values()) / len(passed), passed)
 
 
 def _is_one_sentence(text: str) -> bool:
@@ -131,3 +232,37 @@ def _stem(word: str) -> str:
     """A word without the ending of a plural or a third person, so that `edge` covers `edges`."""
     word = word.lower()
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
+
+
+def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
+    """Pairs of both splits; no response of the held-out ones stands in training."""
+    pairs, left_out = docstring_pairs(train, seed)
+    held, also = docstring_pairs(heldout, seed, unseen=[pair["response"] for pair in pairs])
+    return Examples(pairs, held, {"train": dict(left_out), "heldout": dict(also)})
+
+
+def grade(answer: str, row: Row) -> Grade:
+    """By the conventions of PEP 257."""
+    return check(answer, str(row.get("name") or ""), str(row.get("signature") or ""))
+
+
+def described(row: Row) -> str:
+    """What of a row its nearest neighbour is found by: the parts of name and signature."""
+    return " ".join(_PART.findall(f"{row.get('name') or ''} {row.get('signature') or ''}")).lower()
+
+
+TASK = Task(
+    name="docstrings",
+    title="docstring writing",
+    kind="answers",
+    columns=("id", "name", "signature", "summary"),
+    examples=examples,
+    grade=grade,
+    rule="PEP 257 rule",
+    described=described,
+    references="the true docstrings",
+    cautions=(
+        "The rule judges the form of an answer, not whether it is true: the authors' own docstrings pass it in about half "
+        "of all cases, so a model that passes more often than they do has learned the rule, not to document.",
+    ),
+)

@@ -1,0 +1,33 @@
+"""The corpus as a stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage.corpus.config import CorpusConfig
+from tutelage.store.stage import Job, StageSpec
+
+
+def _run(job: Job) -> dict[str, Any]:
+    from tutelage.corpus.stage import build_corpus
+
+    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed)
+
+
+def _identity(config: CorpusConfig) -> dict[str, str]:
+    from tutelage.corpus.stage import source_identity
+
+    return {"source": source_identity(config)}
+
+
+SPEC = StageSpec(
+    kind="corpus",
+    version=2,
+    title="Corpus",
+    config=CorpusConfig,
+    run=_run,
+    makes="data",
+    seeds=("data",),
+    identity=_identity,
+    headline=("train_documents", "heldout_documents", "bytes"),
+)

@@ -1,0 +1,36 @@
+"""Settings of classification finetuning; the defaults suit a decoder of 2 to 4 million parameters on two cores."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tutelage.finetuning.config import FinetuneConfig
+from tutelage.training.config import TrainingConfig
+
+
+class ClassifyConfig(FinetuneConfig):
+    """Classification by a head on the last token.
+
+    A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
+    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
+    `max_tokens`: a text is read only this far, in training and after. `heldout`: share of an own file that is held out.
+    """
+
+    max_tokens: int = Field(64, ge=4)
+    min_per_label: int = Field(1, ge=1)
+    min_heldout: int = Field(1, ge=1)
+    max_per_label: int = Field(0, ge=0)
+    max_heldout: int = Field(1000, ge=1)
+    heldout: float = Field(0.2, gt=0, lt=1)
+    class_weights: Literal["none", "balanced"] = "none"
+    training: TrainingConfig = TrainingConfig(
+        epochs=2, batch_rows=8, optimizer="muon", learning_rate=5e-3, embedding_rate=3.0, warmup_steps=10,
+        schedule="cosine", final_fraction=0.02,
+    )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _rows_are_named(self) -> Self:
+        self.needs_rows()
+        return self

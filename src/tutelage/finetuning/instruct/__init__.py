@@ -1,0 +1,1 @@
+"""Supervised finetuning on conversations: only what the assistant says is learned."""

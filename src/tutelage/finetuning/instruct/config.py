@@ -1,0 +1,32 @@
+"""Settings of instruction finetuning."""
+
+from __future__ import annotations
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from tutelage.finetuning.config import FinetuneConfig
+from tutelage.training.config import TrainingConfig
+
+
+class InstructConfig(FinetuneConfig):
+    """Supervised finetuning on conversations; only the answers are learned.
+
+    `max_rows`: so many at most (0: all). `heldout`: share of an own file that is held out; `max_heldout` at most.
+    `replay`: so many tokens of the corpus are mixed in for each token of the conversations.
+    """
+
+    max_rows: int = Field(0, ge=0)
+    heldout: float = Field(0.1, gt=0, lt=1)
+    max_heldout: int = Field(400, ge=1)
+    min_rows: int = Field(8, ge=1)
+    replay: float = Field(0.0, ge=0)
+    training: TrainingConfig = TrainingConfig(
+        epochs=1, batch_rows=8, learning_rate=1e-3, warmup_steps=20, schedule="cosine", final_fraction=0.02
+    )
+
+    @model_validator(mode="after")
+    def _rows_are_named(self) -> Self:
+        self.needs_rows()
+        return self

@@ -1,0 +1,1 @@
+"""Direct preference optimisation against the frozen starting model."""

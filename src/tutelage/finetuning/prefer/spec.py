@@ -1,0 +1,81 @@
+"""Preference finetuning as a stage, and the stage that samples its pairs where the user has none."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
+from tutelage.finetuning.spec import audit_with, own_file
+from tutelage.store.events import EventLog
+from tutelage.store.stage import Headline, Job, Part, StageSpec
+
+
+def _run(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.prefer.stage import prefer
+
+    return prefer(job)
+
+
+def _run_pairs(job: Job) -> dict[str, Any]:
+    from tutelage.finetuning.prefer.pairs import make_pairs
+
+    return make_pairs(job)
+
+
+def _audit(config: PreferConfig, log: EventLog) -> None:
+    from tutelage.finetuning.prefer.stage import own_rows
+
+    audit_with(config, log, own_rows)
+
+
+def _parts(config: PreferConfig) -> tuple[Part, ...]:
+    if config.data is not None:
+        return ()
+    sampled = PairsConfig.parse({**config.pairs.plain(), "task": config.task, "heldout": config.heldout})
+    return (Part("pairs", PAIRS, sampled),)
+
+
+def _suggest(parameters: int, rows: int) -> dict[str, Any]:
+    if parameters < 30e6:
+        return {}
+    return {
+        "context_length": 1024,
+        "lora": {"rank": 16, "alpha": 32},
+        "training": {"optimizer": "adamw", "learning_rate": 5e-5, "batch_rows": 2, "epochs": 1, "warmup_steps": 5},
+    }
+
+
+PAIRS = StageSpec(
+    kind="pairs",
+    version=2,
+    title="Preference pairs",
+    config=PairsConfig,
+    run=_run_pairs,
+    makes="data",
+    needs=lambda config: ("model", "corpus"),
+    seeds=("training", "data"),
+    headline=("prompts", "pairs"),
+)
+
+SPEC = StageSpec(
+    kind="prefer",
+    version=2,
+    title="Preference finetuning",
+    config=PreferConfig,
+    run=_run,
+    makes="chat model",
+    needs=lambda config: ("model",),
+    seeds=("training", "data"),
+    files=own_file,
+    audit=_audit,
+    parts=_parts,
+    trains=True,
+    suggest=_suggest,
+    heldout="pairs",
+    headline=("pairs", "heldout_reward_accuracy"),
+    glance=(
+        Headline("rule passed", "Answers that pass the rule", ("parent",)),
+        Headline("win rate", "Win rate against the model before", ("parent",)),
+        Headline("chrF", "chrF after preference finetuning", ("parent",)),
+    ),
+)

@@ -1,0 +1,32 @@
+"""The adoption of a model from elsewhere as a stage."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tutelage.interchange.config import AdoptConfig
+from tutelage.store.stage import Job, StageSpec
+
+
+def _run(job: Job) -> dict[str, Any]:
+    from tutelage.interchange.adopt import adopt
+
+    return adopt(job.config, out=job.out, log=job.log)
+
+
+def _files(config: AdoptConfig) -> dict[str, str]:
+    """The file or directory, whose content counts; a name stands for what it names."""
+    return {"source": config.source} if Path(config.source).expanduser().exists() else {}
+
+
+SPEC = StageSpec(
+    kind="adopt",
+    version=2,
+    title="Adopted model",
+    config=AdoptConfig,
+    run=_run,
+    makes="language model",
+    files=_files,
+    headline=("adopted", "parameters"),
+)

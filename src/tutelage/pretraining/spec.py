@@ -1,0 +1,49 @@
+"""Pretraining as a stage: of a fresh model, or further, of one that is there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage.model.config import ModelConfig
+from tutelage.pretraining.config import PretrainConfig
+from tutelage.store.config import Config
+from tutelage.store.stage import Headline, Job, StageSpec
+
+
+class Pretraining(Config):
+    """`model` None: the weights and the tokenizer of the input `model` are trained further."""
+
+    model: ModelConfig | None
+    pretrain: PretrainConfig
+
+
+def _run(job: Job) -> dict[str, Any]:
+    from tutelage.pretraining.stage import pretrain
+
+    return pretrain(job)
+
+
+def _needs(config: Pretraining) -> tuple[str, ...]:
+    return ("corpus", "model") if config.model is None else ("corpus", "tokenizer")
+
+
+def _files(config: Pretraining) -> dict[str, str]:
+    return {
+        f"mixture.{number}": f"{one.corpus}/train.parquet" for number, one in enumerate(config.pretrain.mixture)
+    }  # fmt: skip
+
+
+SPEC = StageSpec(
+    kind="pretrain",
+    version=2,
+    title="Pretraining",
+    config=Pretraining,
+    run=_run,
+    makes="language model",
+    needs=_needs,
+    seeds=("training", "data"),
+    files=_files,
+    trains=True,
+    headline=("parameters", "tokens_seen", "heldout_bits_per_byte"),
+    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
+)

@@ -1,0 +1,159 @@
+"""What a stage is: one spec for each kind, written in the room that owns it.
+
+`recipe` makes a graph of specs and runs it; `guidance`, `report` and `cli` walk over them and know no stage by name.
+Specs are light to import: what a stage computes with is imported when it runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from tutelage.store.blocks import Block
+from tutelage.store.config import Config
+from tutelage.store.events import EventLog
+from tutelage.store.view import View
+
+Facts = Mapping[str, Any]
+Level = Literal["note", "warning", "error"]
+Makes = Literal["data", "language model", "chat model", "classifier", "figures"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a stage function is given. `inputs`: role -> directory of the artifact that plays it."""
+
+    name: str
+    config: Any
+    inputs: Mapping[str, Path]
+    out: Path
+    work: Path
+    log: EventLog
+    seed: int
+    data_seed: int
+
+
+@dataclass(frozen=True)
+class Forecast:
+    """Seconds and peak bytes of a stage, with a range, and what will be known of its result (rows, tokens, ...).
+
+    `seconds` None: it cannot be told before an earlier stage is done.
+    """
+
+    seconds: float | None = None
+    low: float = 0.0
+    high: float = 0.0
+    memory: float = 0.0
+    facts: Facts = field(default_factory=dict)
+
+
+class Machine(Protocol):
+    """What forecasts ask of the machine at hand. Rates are measured on the model that will run, not guessed."""
+
+    def training_seconds_per_token(self, model: Any, context: int, settings: Any, trained_share: float = 1.0) -> float:
+        """Of `settings` (a TrainingConfig) on `model` (a ModelConfig), from a few real steps."""
+        ...
+
+    def scoring_seconds_per_token(self, model: Any) -> float: ...
+
+    def decoding_seconds_per_token(self, model: Any) -> float:
+        """Of each token of each text when texts are generated in batches."""
+        ...
+
+    def bytes_per_second(self) -> float:
+        """To write a file and read it again."""
+        ...
+
+
+Finding = tuple[Level, str, str]  # level, message, fix (`--set ...`, or empty)
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A rule of thumb. `find` gets the facts of a node and returns what is wrong, or None.
+
+    Facts: the node's settings as dotted keys ("training.epochs"), `key` (the node's place in the recipe, for the fix:
+    "finetune.chat"), and, by role, what is known of its inputs ("model.parameters", "corpus.train_bytes") and of its
+    own result ("result.rows"). A fact that is not known makes the rule silent; a fact that no stage ever gives is an
+    error of the rule (`wants` is checked against what the specs give).
+    """
+
+    id: str
+    says: str
+    source: str
+    wants: tuple[str, ...]
+    find: Callable[[Facts], Finding | None]
+
+
+@dataclass(frozen=True)
+class Headline:
+    """A figure of the first table of the report: a measure of the evaluation, and whom it is compared with."""
+
+    measure: str
+    label: str
+    rivals: tuple[Literal["baselines", "parent", "base"], ...] = ("baselines",)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A stage that a node needs made for itself first. It gets the same model and corpus."""
+
+    role: str
+    spec: StageSpec
+    config: Config
+
+
+def _nothing(*_: Any) -> Any:
+    return ()
+
+
+def _no_files(config: Any) -> dict[str, str]:
+    return {}
+
+
+@dataclass(frozen=True)
+class StageSpec:
+    """One kind of stage. Raise `version` whenever its code makes something else of the same config and inputs.
+
+    kind: its name in artifacts and, for a finetuning method, in recipes.
+    config: the type of its settings.
+    run: does the work and returns the main metrics; files go into `job.out`.
+    needs: the roles of its inputs for a config: `corpus`, `tokenizer`, `model` (the `from` of a step) or a part's.
+    seeds: which seeds its result depends on.
+    files: the user's own files that a config names, key -> path; their content is part of the identity.
+    audit: reads the user's data before anything long begins. Raises InputError where the stage could not use it.
+    why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
+    parts: stages made for this node alone.
+    trains: in a run of several processes all of them run it, otherwise only the first.
+    suggest: settings that suit (parameters of the model, rows of data), for whoever gives none.
+    heldout: what kind of rows it leaves in `data/heldout.jsonl`: they are what it is evaluated on.
+    forecast: from config and the facts of each input by role.
+    result_facts: the facts of a finished artifact, from its metrics.
+    headline: metrics for a summary line. glance, section, sentence: for the report.
+    """
+
+    kind: str
+    version: int
+    title: str
+    config: type[Config]
+    run: Callable[[Job], dict[str, Any]]
+    makes: Makes
+    needs: Callable[[Any], tuple[str, ...]] = _nothing
+    seeds: tuple[Literal["training", "data"], ...] = ()
+    files: Callable[[Any], Mapping[str, str]] = _no_files
+    identity: Callable[[Any], Mapping[str, str]] = _no_files
+    audit: Callable[[Any, EventLog], None] | None = None
+    why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
+    parts: Callable[[Any], tuple[Part, ...]] = _nothing
+    trains: bool = False
+    suggest: Callable[[int, int], dict[str, Any]] | None = None
+    heldout: Literal["", "labels", "answers", "pairs"] = ""
+    forecast: Callable[[Any, Mapping[str, Facts], Machine], Forecast] | None = None
+    result_facts: Callable[[Mapping[str, Any]], Facts] | None = None
+    rules: Callable[[], Sequence[Rule]] = _nothing
+    headline: tuple[str, ...] = ()
+    glance: tuple[Headline, ...] = ()
+    section: Callable[[View], list[Block | None]] | None = None
+    sentence: Callable[[View], str] | None = None

@@ -1,0 +1,26 @@
+"""One file a task. A module here with a `TASK` is a task; its name is the module's."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from tutelage.store.errors import ConfigError, nearest
+from tutelage.tasks.task import Examples, Grade, Row, Task
+
+__all__ = ["Examples", "Grade", "Row", "Task", "task", "task_names"]
+
+_PARTS = ("task",)  # modules that define no task
+
+
+def task_names() -> list[str]:
+    """Names of all tasks: every module beside this one."""
+    return sorted(name for _, name, _ in pkgutil.iter_modules(__path__) if name not in _PARTS)
+
+
+def task(name: str) -> Task:
+    """The task of that name. Raises ConfigError, naming the nearest, where there is none."""
+    if name not in task_names():
+        raise ConfigError(f"there is no task {name!r}", hint=nearest(name, task_names()))
+    found: Task = importlib.import_module(f"{__name__}.{name}").TASK
+    return found

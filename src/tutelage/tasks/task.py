@@ -1,0 +1,64 @@
+"""What a task is: where its examples come from, its prompt, how an answer is graded, what trivial rivals say."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Grade:
+    """How well an answer does, 0 to 1, and which parts of the rule it passes."""
+
+    score: float
+    passed: Mapping[str, bool]
+
+    @property
+    def perfect(self) -> bool:
+        return all(self.passed.values())
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Rows to train on and rows held out, and how many were left out of each split, by reason.
+
+    A row of a `labels` task is {"id", "text", "label"}, one of an `answers` task {"id", "prompt", "response"} and
+    whatever else its grading needs.
+    """
+
+    train: list[Row]
+    heldout: list[Row]
+    left_out: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+def prompt_of(row: Row) -> str:
+    return str(row.get("prompt") or row.get("text") or "")
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task; the same object feeds finetuning, the ranking of answers, rewards and evaluation.
+
+    name: as recipes write it; also the name of its module.
+    kind: `labels` (a text gets a label) or `answers` (a prompt gets an answer).
+    columns: of the corpus, that `examples` reads.
+    examples: (training rows, held-out rows of the corpus, data seed) -> Examples; no answer stands in both splits.
+    grade: (answer, row) -> Grade by a stated rule, which `rule` names; None where only a reference can judge.
+    described: the text of a row by which a trivial rival finds the nearest training row, whose answer it gives.
+    references: what the held-out answers are called, where they are shown beside the models' ("the true docstrings").
+    cautions: what its figures do not say.
+    """
+
+    name: str
+    title: str
+    kind: Literal["labels", "answers"]
+    columns: tuple[str, ...]
+    examples: Callable[[Iterable[Row], Iterable[Row], int], Examples]
+    grade: Callable[[str, Row], Grade] | None = None
+    rule: str = ""
+    described: Callable[[Row], str] = prompt_of
+    references: str = "the references"
+    cautions: tuple[str, ...] = ()

@@ -1,0 +1,29 @@
+"""The training of a tokenizer as a stage."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tutelage.store.stage import Job, StageSpec
+from tutelage.tokenizer.config import TokenizerConfig
+
+
+def _run(job: Job) -> dict[str, Any]:
+    from tutelage.tokenizer.stage import train_tokenizer
+
+    return train_tokenizer(
+        job.config, corpus=job.inputs["corpus"], out=job.out, log=job.log, seed=job.data_seed
+    )  # fmt: skip
+
+
+SPEC = StageSpec(
+    kind="tokenizer",
+    version=2,
+    title="Tokenizer",
+    config=TokenizerConfig,
+    run=_run,
+    makes="data",
+    needs=lambda config: ("corpus",),
+    seeds=("data",),
+    headline=("vocab_size", "bytes_per_token"),
+)
