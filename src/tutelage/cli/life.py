@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, Track, print_json
+from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from tutelage.recipe.config import Recipe
@@ -40,7 +41,7 @@ def quickstart(
     """Raise a small model from real text on this machine: data, tokenizer, pretraining, finetuning, report.
 
     Takes at most ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
-    goes on from where it was.
+    resumes where it was.
 
     Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`
     """  # fmt: skip
@@ -100,6 +101,8 @@ def plan(
         from tutelage.guidance.cluster import plan_cluster
         from tutelage.guidance.forecast import model_of
 
+        if wanted.pretrain is None:
+            raise ConfigError("this recipe pretrains nothing: its base comes from elsewhere")
         many = plan_cluster(model_of(wanted.plain()), gpus, wanted.pretrain.context_length, tokens)
         print_json(many) if as_json else show.cluster(Console(), many)
         return
@@ -143,7 +146,7 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Out
     to_run = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     forecast: dict[str, float] = {}
     if to_run:
-        set_threads(recipe.pretrain.training.threads)
+        set_threads(recipe.pretrain.training.threads if recipe.pretrain else 0)
         seconds = forecast_recipe(recipe.plain(), measure_gemm())
         forecast = {stage: value for stage, value in seconds.items() if stage in to_run}
     facts = {state.stage: state.artifact.metrics for state in planned if state.artifact}
@@ -158,10 +161,12 @@ def raise_model(
     processes: int | None = None,
     board: Path | None = None,
     track: str | None = None,
+    single: str = "",
 ) -> None:
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
-    With `processes` this one only starts that many and waits; started by torchrun it is one of several already.
+    `single`: the one step that the run is about, whose figures are printed at the end. With `processes` this one only
+    starts that many and waits; started by torchrun it is one of several already.
     """
     from rich.console import Console
 
@@ -207,6 +212,8 @@ def raise_model(
         print_json({**finished.record, "run": str(finished.path), "report": str(report) if report else None})
     elif targets:
         show.stage_result(console, finished, targets[-1])
+    elif single:
+        show.step(console, finished, single, report, root)
     else:
         show.finish(console, finished, report, root)
 

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, inspect, life, stages, use
+from tutelage.cli import architecture, finetune, inspect, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -36,6 +36,7 @@ def options(
 
 life.register(app)
 stages.register(app)
+finetune.register(app)
 use.register(app)
 architecture.register(app)
 inspect.register(app)
@@ -56,7 +57,7 @@ def main(arguments: list[str] | None = None) -> None:
         _say(f"error: {_message(error)}", _hint(error, arguments))
         code = 2
     except (KeyboardInterrupt, typer.Abort):
-        _say("error: stopped", "hint: run the same command again to go on")
+        _say("error: stopped", "hint: run the same command again to resume")
         code = 130
     except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

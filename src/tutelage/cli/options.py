@@ -58,8 +58,8 @@ Source = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Run folder, artifact, model directory, .gguf file, `smollm2`, or org/name on the Hugging Face hub; "
-        "e.g. `-m runs/quickstart`. Default: the last run's model.",
+        help="Run folder (or a step of it: `runs/quickstart/prefer`), artifact, model directory, .gguf file, `smollm2`, "
+        "or org/name on the Hugging Face hub; e.g. `-m runs/quickstart`. Default: the last run's model.",
     ),
 ]
 Adapter = Annotated[
@@ -70,7 +70,7 @@ RUNS = Path("runs")
 
 
 def open_model(
-    source: str | None, root: Path = RUNS, stage: str | None = None, adapter: Path | None = None
+    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None
 ) -> LanguageModel:
     """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter folded in."""
     from tutelage.interchange.peft import load_adapter
@@ -79,7 +79,7 @@ def open_model(
     from tutelage.model.lora import merge_lora
 
     foreign = source and is_foreign(source)
-    lm = load(source, log=notes()) if source and foreign else load(find_model(source, root, stage))
+    lm = load(source, log=notes()) if source and foreign else load(find_model(source, root, wanted))
     if adapter is not None:
         load_adapter(lm.model, adapter)
         merge_lora(lm.model)
@@ -97,21 +97,36 @@ def notes() -> EventLog:
     return EventLog(None, (say,))
 
 
-def find_model(source: str | None, root: Path = RUNS, stage: str | None = None) -> Path:
-    """The model directory that is meant: given, or the one of the last run (of `stage`, or the one to talk to)."""
+def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None) -> Path:
+    """The model directory that is meant: given as such, a run's (`RUN`, `RUN/STEP`), or the last run's.
+
+    Of a run: the stage named `wanted`, or the last whose result is a `wanted` ("classifier"), or the one to talk to.
+    """
     path = Path(source) if source else _last_run(root)
+    if not path.exists() and (path.parent / "run.json").exists():
+        path, wanted = path.parent, path.name
     if not path.exists():
         raise ConfigError(f"{path} does not exist", hint="give a run folder, an artifact or a model directory")
     if not (path / "run.json").exists():
         return path
     try:
         record = json.loads((path / "run.json").read_text(encoding="utf-8"))
-        places = {entry["stage"]: entry.get("artifact") for entry in record["stages"]}
-        place = places.get(stage) if stage else record["chat_model"]
+        made = [stage for stage in record["stages"] if stage.get("artifact")]
+        if wanted is None:
+            place = record["chat_model"]
+        else:
+            found = [stage for stage in made if wanted in (stage["stage"], stage.get("makes"))]
+            place = found[-1]["artifact"] if found else None
     except (ValueError, KeyError, TypeError):
         raise DamagedError(f"{path / 'run.json'} is damaged", hint="run its recipe again") from None
     if not place:
-        raise ConfigError(f"run {path} has no {stage or 'trained'} model yet", hint="run it to its end first")
+        models = [
+            str(stage["stage"])
+            for stage in made
+            if "model" in stage.get("makes", "") or stage.get("makes") == "classifier"
+        ]
+        there = f"; it has: {', '.join(models)}" if models else ""
+        raise ConfigError(f"run {path} has no {wanted or 'trained model'} yet{there}", hint="run it to its end first")
     return (path / place).resolve()
 
 

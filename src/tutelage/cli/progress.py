@@ -94,7 +94,7 @@ class Progress:
         mark = MARKS.get(status, "[yellow]•[/]")
         took = "from the cache" if status == "cached" else seconds(event.get("seconds")) if status == "ran" else status
         metrics = event.get("metrics") or {}
-        detail = event.get("why") or headline(event["stage"], metrics)
+        detail = event.get("why") or headline(event.get("kind", event["stage"]), metrics)
         timing = metrics.get("timing") or {}
         if status == "ran" and timing.get("forecast_seconds"):
             detail += f", trained {seconds(timing['seconds'])} (forecast {seconds(timing['forecast_seconds'])})"

@@ -29,13 +29,13 @@ def find(recipe_file: Path | None, sets: list[str] | None, root: Path, as_json: 
     from tutelage.store.events import EventLog
 
     recipe = load_recipe(recipe_file, sets or [])
-    if recipe.adopt:
-        raise ConfigError("this recipe adopts a model and pretrains none", hint="leave the section `adopt` out")
+    if recipe.base or recipe.pretrain is None:
+        raise ConfigError("this recipe takes its base from elsewhere", hint="leave the section `base` out")
     console = Console(stderr=as_json)
-    with Progress(console, ["corpus", "tokenizer", "pretrain"], {}) as progress:
+    with Progress(console, ["corpus", "tokenizer", "base"], {}) as progress:
         run = run_recipe(recipe, root, (progress,), ("tokenizer",))
         corpus, tokenizer = (run.path / run.stage(name)["artifact"] for name in ("corpus", "tokenizer"))
-        log = EventLog(None, (progress,), "pretrain")
+        log = EventLog(None, (progress,), "base")
         log.emit("stage_start")
         with tempfile.TemporaryDirectory() as work:
             found = find_learning_rate(

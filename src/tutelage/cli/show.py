@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,18 +17,9 @@ from rich.tree import Tree
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
 from tutelage.recipe.run import Run
+from tutelage.store.stage import StageSpec
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
-HEADLINES = {
-    "corpus": ("train_documents", "heldout_documents", "bytes"),
-    "tokenizer": ("vocab_size", "bytes_per_token"),
-    "baselines": ("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
-    "pretrain": ("parameters", "tokens_seen", "heldout_bits_per_byte"),
-    "classify": ("train_texts", "heldout_accuracy"),
-    "instruct": ("pairs", "heldout_loss"),
-    "pairs": ("prompts", "pairs"),
-    "prefer": ("pairs", "heldout_reward_accuracy"),
-}
 
 
 def seconds(value: float | None) -> str:
@@ -46,9 +38,12 @@ def number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def headline(stage: str, metrics: dict[str, Any]) -> str:
-    """One short line of a stage's main figures."""
-    keys = [key for key in HEADLINES.get(stage, ()) if key in metrics]
+def headline(kind: str, metrics: dict[str, Any]) -> str:
+    """One short line of the main figures of a stage of that kind."""
+    from tutelage.store.kinds import spec_of
+
+    spec = spec_of(kind)
+    keys = [key for key in (spec.headline if spec else ()) if key in metrics]
     return ", ".join(f"{key.replace('_', ' ')} {number(metrics[key])}" for key in keys)
 
 
@@ -115,7 +110,7 @@ def cluster(console: Console, plan: dict[str, Any]) -> None:
 def stage_result(console: Console, run: Run, stage: str) -> None:
     record = run.stage(stage)
     console.print(
-        f"{stage}: {escape(record.get('why') or headline(stage, record.get('metrics', {})))}", highlight=False
+        f"{stage}: {escape(record.get('why') or headline(record['kind'], record.get('metrics', {})))}", highlight=False
     )
     if record.get("artifact"):
         console.print(f"in {(run.path / record['artifact']).resolve()}", soft_wrap=True, highlight=False)
@@ -141,6 +136,51 @@ def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     console.print(f"Chat:    tutelage chat{option}", highlight=False)
     console.print(f"Serve:   tutelage serve{option}", highlight=False)
     console.print(f"Export:  tutelage export my-model{option}", highlight=False)
+
+
+def step(console: Console, run: Run, name: str, report: Path | None, root: Path) -> None:
+    """The end of a run of one step: its figures beside trivial rivals, what they mean, and how to use the model."""
+    record = run.stage(name)
+    evaluation = run.stage("evaluate")
+    found = json.loads((run.path / evaluation["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
+    percent = f"{100 * found['confidence']:g} %"
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for figure in found["figures"]:
+        if figure["measure"] not in {item.measure for item in _spec(record["kind"]).glance} or not any(
+            row["who"] == name for row in figure["rows"]
+        ):
+            continue
+        for row in sorted(figure["rows"], key=lambda row: row["who"] != name):
+            interval = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+            style = "bold" if row["who"] == name else "dim"
+            table.add_row(f"[{style}]{escape(figure['measure'])}[/]", f"[{style}]{escape(row['who'])}[/]",
+                          f"[{style}]{number(row['value'])}[/]", f"[dim]{interval}[/]")  # fmt: skip
+    console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
+                        border_style="dim"))  # fmt: skip
+    for comparison in found["comparisons"]:
+        if comparison["a"] == name:
+            console.print(
+                f"• {escape(comparison['measure'])}: {escape(comparison['verdict'])}", highlight=False, soft_wrap=True
+            )
+    for warning in record.get("metrics", {}).get("warnings", ()):
+        console.print(f"[yellow]•[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    model = f"{run.path}"
+    if report:
+        console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
+    if record["makes"] == "classifier":
+        console.print(f'Use it:  tutelage classify "a text" -m {model}', highlight=False, soft_wrap=True)
+        console.print(f"         tutelage classify texts.txt -m {model}", highlight=False, soft_wrap=True)
+    else:
+        console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
+        console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
+
+
+def _spec(kind: str) -> StageSpec:
+    from tutelage.store.kinds import spec_of
+
+    spec = spec_of(kind)
+    assert spec is not None, kind
+    return spec
 
 
 def lineage(console: Console, found: Ancestor) -> None:

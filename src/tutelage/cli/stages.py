@@ -1,8 +1,7 @@
-"""One verb per stage: corpus, tokenizer, pretrain, finetune, evaluate."""
+"""One verb per stage: corpus, tokenizer, pretrain, evaluate."""
 
 from __future__ import annotations
 
-from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -11,15 +10,8 @@ from tutelage.cli.life import run_stage
 from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
-class Method(StrEnum):
-    classify = "classify"
-    instruct = "instruct"
-    pairs = "pairs"
-    prefer = "prefer"
-
-
 def register(app: typer.Typer) -> None:
-    for verb in (corpus, tokenizer, pretrain, finetune, evaluate):
+    for verb in (corpus, tokenizer, pretrain, evaluate):
         app.command()(verb)
 
 
@@ -61,7 +53,7 @@ def pretrain(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Train a fresh decoder on the corpus to predict the next token.
+    """Train a decoder on the corpus to predict the next token: a fresh one, or the recipe's `base` further.
 
     Example: `tutelage pretrain --set model.num_layers=8 --set pretrain.training.steps=2000`
     """
@@ -70,26 +62,11 @@ def pretrain(
 
         find(recipe, sets, out, as_json)
         return
-    run_stage("pretrain", recipe, sets, out, as_json, nproc)
-
-
-def finetune(
-    method: Annotated[Method, typer.Argument(help="classify, instruct, pairs (sample preference pairs) or prefer.")],
-    recipe: RecipeFile = None,
-    sets: Sets = None,
-    nproc: Processes = None,
-    out: Out = RUNS,
-    as_json: Json = False,
-) -> None:
-    """Finetune the pretrained model: a classifier, an instruction follower, or by preferences (DPO).
-
-    Example: `tutelage finetune classify --set finetune.classify.data=reviews.csv`
-    """
-    run_stage(method.value, recipe, sets, out, as_json, nproc)
+    run_stage("base", recipe, sets, out, as_json, nproc)
 
 
 def evaluate(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
-    """Evaluate base, classifier, instructed and preferred model together, with intervals and baselines.
+    """Evaluate the models of a life together, with intervals and baselines.
 
     Example: `tutelage evaluate --set evaluate.prompts=500`
     """

@@ -102,7 +102,7 @@ def generate(
     from tutelage.inference.sampling import Sampling
 
     text = sys.stdin.read() if prompt == "-" else prompt
-    lm = open_model(model, out, "pretrain" if base else None, adapter)
+    lm = open_model(model, out, "base" if base else None, adapter)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     (made,) = lm.generate([text], sampling)
     if as_json:
@@ -124,7 +124,7 @@ def classify(
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    lm = open_model(model, out, "classify")
+    lm = open_model(model, out, "classifier")
     results = lm.classify(lines)
     limit = lm.tokenizer.max_length
     longer = sum(len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0

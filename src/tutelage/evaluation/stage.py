@@ -70,8 +70,9 @@ def evaluate(job: Job) -> dict[str, Any]:
             likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
         for one, asked, found in zip(sets, prompts, answers, strict=True):
             if subject.name in one.askers:
-                found[subject.name] = write_answers(lm, subject.name, [str(row["prompt"]) for row in asked], _is_asked_in_chat(subject, models), config,
-                                                    log)  # fmt: skip
+                questions = [str(row["prompt"]) for row in asked]
+                chat = _is_asked_in_chat(subject, models)
+                found[subject.name] = write_answers(lm, subject.name, questions, chat, config, log)
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time

@@ -158,8 +158,8 @@ def writing_figures(
                "Word 3-grams that the same answer had used before."),
     ]  # fmt: skip
     if one.task and grade:
-        figures.insert(2, figure(one.title, RULE, "share", True, shares({w: a.rule_passed for w, a in everyone.items()}),
-                                 f"{one.task.rule}. {cautions}".strip()))  # fmt: skip
+        passed = shares({who: answers.rule_passed for who, answers in everyone.items()})
+        figures.insert(2, figure(one.title, RULE, "share", True, passed, f"{one.task.rule}. {cautions}".strip()))
     comparisons = []
     for a, b in _pairs(models, parents):
         difference = paired_difference(parties[a].chrf, parties[b].chrf, **draw)

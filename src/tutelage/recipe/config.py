@@ -59,8 +59,8 @@ class Recipe(Config):
     """A whole life. `base` is raised here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes from elsewhere
     (`base: smollm2`, or a mapping with `source`), and is then pretrained further only where `pretrain` is given.
 
-    `finetune` maps names to steps {method, from, data or task, ...}. `seed` draws weights and noise; `data_seed` decides
-    what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
+    `finetune` maps names to steps {method, from, data or task, ...}. `seed` draws weights and noise; `data_seed`
+    decides what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
     """
 
     name: str = Field("quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")

@@ -123,7 +123,8 @@ class StageSpec:
     needs: the roles of its inputs for a config: `corpus`, `tokenizer`, `model` (the `from` of a step) or a part's.
     seeds: which seeds its result depends on.
     files: the user's own files that a config names, key -> path; their content is part of the identity.
-    audit: reads the user's data before anything long begins. Raises InputError where the stage could not use it.
+    audit: reads the user's own file before anything long begins and returns its number of training rows (None: there is
+        no file). Raises InputError where the stage could not use it.
     why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
     parts: stages made for this node alone.
     trains: in a run of several processes all of them run it, otherwise only the first.
@@ -144,7 +145,7 @@ class StageSpec:
     seeds: tuple[Literal["training", "data"], ...] = ()
     files: Callable[[Any], Mapping[str, str]] = _no_files
     identity: Callable[[Any], Mapping[str, str]] = _no_files
-    audit: Callable[[Any, EventLog], None] | None = None
+    audit: Callable[[Any, EventLog], int | None] | None = None
     why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False

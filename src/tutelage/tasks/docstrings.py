@@ -262,7 +262,7 @@ TASK = Task(
     described=described,
     references="the true docstrings",
     cautions=(
-        "The rule judges the form of an answer, not whether it is true: the authors' own docstrings pass it in about half "
-        "of all cases, so a model that passes more often than they do has learned the rule, not to document.",
+        "The rule judges the form of an answer, not whether it is true: the authors' own docstrings pass it in about "
+        "half of all cases, so a model that passes more often than they do has learned the rule, not to document.",
     ),
 )

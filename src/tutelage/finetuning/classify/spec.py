@@ -24,10 +24,10 @@ def _why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
     return why_not(config, inputs)
 
 
-def _audit(config: ClassifyConfig, log: EventLog) -> None:
+def _audit(config: ClassifyConfig, log: EventLog) -> int | None:
     from tutelage.finetuning.classify.stage import own_rows
 
-    audit_with(config, log, own_rows)
+    return audit_with(config, log, own_rows)
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Any]:

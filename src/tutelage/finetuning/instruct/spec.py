@@ -29,10 +29,10 @@ def _why_not(config: InstructConfig, inputs: Mapping[str, Path]) -> str | None:
     return why_not(config, inputs)
 
 
-def _audit(config: InstructConfig, log: EventLog) -> None:
+def _audit(config: InstructConfig, log: EventLog) -> int | None:
     from tutelage.finetuning.instruct.stage import own_rows
 
-    audit_with(config, log, own_rows)
+    return audit_with(config, log, own_rows)
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Any]:

@@ -34,9 +34,9 @@ class PreferConfig(FinetuneConfig):
 
     `beta`: how dearly leaving the reference is paid (about 0.1 with summed log-probabilities, about 5 with
     `sigmoid_norm`). `sft_weight`: share of plain likelihood of the chosen answer, which keeps the skill.
-    `max_pairs`: so many at most (0: all). `heldout`: share of the pairs that is held out. `pairs`: how pairs are sampled
-    where there is no file. `drift_prompts`: how many held-out prompts are answered before and after, to see whether
-    length drifts.
+    `max_pairs`: so many at most (0: all). `heldout`: share of the pairs that is held out. `pairs`: how pairs are
+    sampled where there is no file. `drift_prompts`: how many held-out prompts are answered before and after, to see
+    whether length drifts.
     """
 
     loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge"] = "sigmoid"

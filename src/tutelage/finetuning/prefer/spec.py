@@ -22,10 +22,10 @@ def _run_pairs(job: Job) -> dict[str, Any]:
     return make_pairs(job)
 
 
-def _audit(config: PreferConfig, log: EventLog) -> None:
+def _audit(config: PreferConfig, log: EventLog) -> int | None:
     from tutelage.finetuning.prefer.stage import own_rows
 
-    audit_with(config, log, own_rows)
+    return audit_with(config, log, own_rows)
 
 
 def _parts(config: PreferConfig) -> tuple[Part, ...]:

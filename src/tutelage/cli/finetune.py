@@ -1,0 +1,119 @@
+"""`tutelage finetune`: a step of a recipe, or one step on an own file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets, find_model, notes
+from tutelage.store.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from tutelage.recipe.config import Recipe
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(finetune)
+
+
+def finetune(
+    method: Annotated[
+        str, typer.Argument(help="classify, instruct or prefer; without DATA: a step of the recipe, by its name.")
+    ],
+    data: Annotated[
+        str | None,
+        typer.Argument(help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name."),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model", "-m",
+            help="The model to finetune: `smollm2` (135M parameters, fetched once, 98 MB), a run, a model directory, a "
+            ".gguf file, or org/name on the Hugging Face hub. Default: the last run's model.",
+        ),
+    ] = None,
+    column: Annotated[
+        list[str] | None,
+        typer.Option(help="Where the file's columns have other names: `--column text=body --column label=stars`."),
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="A task whose rule grades the answers, e.g. `--task docstrings`; default: none.")
+    ] = None,
+    name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
+    recipe: RecipeFile = None,
+    sets: Sets = None,
+    nproc: Processes = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Finetune a model: a classifier, an assistant, or by preferences (DPO).
+
+    With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
+    that were held out, beside trivial rivals, and prints the command that uses the result.
+
+    Example: `tutelage finetune classify reviews.csv --model smollm2 --column text=body --column label=stars`
+
+    Without a file: runs the step of that name of a recipe (default: the quickstart's).
+
+    Example: `tutelage finetune prefer --set finetune.prefer.beta=0.3`
+    """
+    from tutelage.cli.life import raise_model, run_stage
+
+    if data is None:
+        if model or column or task:
+            raise ConfigError("--model, --column and --task go with a file", hint="tutelage finetune classify FILE ...")
+        run_stage(_step(method, recipe, sets), recipe, sets, out, as_json, nproc)
+        return
+    if recipe is not None:
+        raise ConfigError(
+            "a file and --recipe exclude each other", hint="name the file in the recipe: finetune.NAME.data"
+        )
+    made = _recipe(method, data, model, column or [], task, sets or [], name, out)
+    raise_model(made, out, as_json, processes=nproc, single=method)
+
+
+def _step(name: str, recipe: Path | None, sets: list[str] | None) -> str:
+    """The step that is meant. Raises ConfigError naming those there are."""
+    from tutelage.recipe.config import load_recipe
+
+    steps = load_recipe(recipe, sets or []).finetune
+    parts = [f"{step}.pairs" for step in steps]
+    if name not in steps and name not in parts:
+        raise ConfigError(
+            f"the recipe has no step {name!r}", hint=f"{nearest(name, steps)}; or name a file to learn from"
+        )
+    return name
+
+
+def _recipe(
+    method: str,
+    data: str,
+    model: str | None,
+    columns: list[str],
+    task: str | None,
+    sets: list[str],
+    name: str,
+    out: Path,
+) -> Recipe:
+    from tutelage.finetuning import method as spec_of
+    from tutelage.interchange.source import is_foreign, read_config
+    from tutelage.model.describe import parameters
+    from tutelage.model.hf_config import load_config
+    from tutelage.recipe.one_step import one_step_recipe, parse_columns
+
+    spec = spec_of(method, "METHOD")
+    if not Path(data).expanduser().exists():
+        raise ConfigError(f"the file {data} does not exist")
+    if model and is_foreign(model):
+        source, config = model, read_config(model, notes())
+    else:
+        # Of a run, preferences are taught to the model that chats already, anything else to the base.
+        wanted = None if spec.heldout == "pairs" else "base"
+        source = str(find_model(model, out, wanted))
+        config = load_config(Path(source))
+    total = sum(parameters(config).values())
+    return one_step_recipe(
+        method, data, source, total, config.max_position_embeddings, parse_columns(columns), task, sets, name, notes()
+    )

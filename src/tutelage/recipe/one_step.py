@@ -1,0 +1,71 @@
+"""The recipe of one finetuning step on the user's own file: what `tutelage finetune METHOD FILE` runs."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.finetuning import method
+from tutelage.recipe.config import BASE, Recipe, override
+from tutelage.store.errors import ConfigError
+from tutelage.store.events import EventLog
+
+LARGE = 30e6  # parameters: above, evaluation asks fewer questions, because each answer takes its time
+_NAME = re.compile(r"[^A-Za-z0-9]+")
+
+
+def one_step_recipe(
+    kind: str,
+    data: str | None,
+    source: str,
+    parameters: int,
+    longest: int,
+    columns: Mapping[str, str] | None = None,
+    task: str | None = None,
+    sets: Sequence[str] = (),
+    name: str = "",
+    log: EventLog | None = None,
+) -> Recipe:
+    """Read the file, then a recipe with settings that suit its rows and the model; `sets` override them.
+
+    source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
+    `sets` is one of the recipe or, shorter, one of the step (`training.epochs=3`). Raises InputError where the file
+    cannot be used, ConfigError for a wrong key.
+    """
+    spec = method(kind)
+    given: dict[str, Any] = {"data": data, "task": task} | ({"columns": dict(columns)} if columns else {})
+    given = {key: value for key, value in given.items() if value is not None}
+    rows = spec.audit(spec.config.parse(given, kind), log or EventLog()) if spec.audit else None
+    settings = spec.suggest(parameters, rows or 0) if spec.suggest else {}
+    if "context_length" in settings:
+        settings["context_length"] = min(settings["context_length"], longest)
+    recipe: dict[str, Any] = {
+        "name": name or _run_name(kind, data or task or ""),
+        "base": {"source": source},
+        "finetune": {kind: {"method": kind, "from": BASE, **settings, **given}},
+    }
+    if parameters > LARGE:
+        recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
+    for item in sets:
+        first = item.partition("=")[0].split(".")[0].strip()
+        inside = first in spec.config.model_fields and first not in Recipe.model_fields
+        override(recipe, f"finetune.{kind}.{item}" if inside else item)
+    return Recipe.parse(recipe)
+
+
+def _run_name(kind: str, what: str) -> str:
+    stem = _NAME.sub("-", Path(what).name.split(".")[0]).strip("-").lower()
+    return f"{stem}-{kind}" if stem else kind
+
+
+def parse_columns(given: Sequence[str]) -> dict[str, str]:
+    """`text=body` -> {"text": "body"}. Raises ConfigError for anything else."""
+    found = {}
+    for item in given:
+        ours, equals, theirs = item.partition("=")
+        if not equals or not ours.strip() or not theirs.strip():
+            raise ConfigError(f"--column {item!r} is not of the form OURS=THEIRS", hint="e.g. --column text=body")
+        found[ours.strip()] = theirs.strip()
+    return found
