@@ -8,16 +8,15 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from fake_specs import Specs
 from tutelage.cli.main import app, main
-from tutelage.recipe import graph
-from tutelage.recipe.graph import STAGES, Job
 from tutelage.store.errors import TrainingError
+from tutelage.store.stage import Job
 
 Cli = Callable[..., "Done"]
 
@@ -32,20 +31,15 @@ class Done:
 
 
 @pytest.fixture
-def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
+def specs(monkeypatch: pytest.MonkeyPatch) -> Specs:
+    return Specs(monkeypatch, {"heldout_accuracy": 0.5, "undefined": float("nan")})
+
+
+@pytest.fixture
+def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specs: Specs) -> Cli:
     """Runs the command in an empty directory, with stages that write a word each instead of their work."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_: 50e9)
-
-    def fake(name: str) -> Callable[[Job], dict[str, Any]]:
-        def run(job: Job) -> dict[str, Any]:
-            (job.out / "word.txt").write_text(name)
-            return {"heldout_accuracy": 0.5, "undefined": float("nan")}
-
-        return run
-
-    fakes = tuple(replace(stage, run=fake(stage.name), why_not=None) for stage in STAGES)
-    monkeypatch.setattr(graph, "STAGES", fakes)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("Some text. " * 20)
 
@@ -59,6 +53,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     return call
 
 
+STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
          "classify", "serve", "export", "import", "model", "report", "lineage", "version"]  # fmt: skip
@@ -73,12 +68,17 @@ VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetu
         ("plan --set", "'--set' requires an argument"),
         ("plan --set seed", "not of the form key=value"),
         ("plan --set finetune.prefer.betta=1", "did you mean 'beta'"),
-        ("plan --set finetune.instruct=null", "prefer needs finetune.instruct"),
+        ("plan --set finetune.instruct=null", "finetune.prefer.from: there is no step 'instruct'"),
+        ("plan --set adopt.source=smollm2", "`adopt` is now `base`"),
         ("plan none.yaml", "none.yaml does not exist"),
         ("plan texts", "texts cannot be read"),
         ("run", "Missing argument 'recipe'"),
         ("run a.yaml b.yaml", "unexpected extra argument"),
-        ("finetune classfy", "'classify', 'instruct', 'pairs', 'prefer'"),
+        ("finetune classfy", "did you mean 'classify'"),
+        ("finetune classfy rows.csv", "did you mean 'classify'"),
+        ("finetune classify rows.csv", "rows.csv does not exist"),
+        ("finetune classify --model smollm2", "go with a file"),
+        ("finetune classify texts --model smollm2 --column text", "not of the form OURS=THEIRS"),
         ("chat --temperature hot", "'--temperature'"),
         ("chat", "tutelage quickstart"),
         ("chat --model nowhere", "nowhere does not exist"),
@@ -114,10 +114,10 @@ def test_the_unexpected_is_one_line_and_says_how_to_see_more(cli: Cli, monkeypat
 def test_the_life_runs_then_comes_from_the_cache_and_json_is_all_there_is_on_stdout(cli: Cli, tmp_path: Path) -> None:
     first = cli("quickstart", *CORPUS, "--json")
     assert first.code == 0, first.err
-    assert [stage["status"] for stage in first.json["stages"]] == ["ran"] * len(STAGES)
+    assert [stage["status"] for stage in first.json["stages"]] == ["ran"] * STAGES
     assert Path(first.json["report"]).exists() and first.json["status"] == "done"
     again = cli("quickstart", *CORPUS)
-    assert again.code == 0 and again.out.count("from the cache") == len(STAGES)
+    assert again.code == 0 and again.out.count("from the cache") == STAGES
     for words in ("report.html", "tutelage chat", "tutelage serve", "tutelage export"):
         assert words in again.out
 
@@ -139,7 +139,7 @@ def test_a_plan_runs_nothing_and_tells_what_a_change_would_run(cli: Cli, tmp_pat
     changed = cli("plan", "--set", "corpus.source=texts", "--set", "finetune.prefer.beta=0.3", "--json").json
     assert [stage["stage"] for stage in changed["stages"] if stage["status"] == "run"] == ["prefer", "evaluate"]
     shown = cli("plan", "--set", "corpus.source=texts")
-    assert shown.out.count("cached") >= len(STAGES) and "Everything is in the cache" in shown.out
+    assert shown.out.count("cached") >= STAGES and "Everything is in the cache" in shown.out
 
 
 def test_a_corpus_whose_name_looks_like_yaml_is_taken_to_the_letter(cli: Cli, tmp_path: Path) -> None:
@@ -152,10 +152,13 @@ def test_a_stage_alone_does_not_take_the_model_out_of_the_run(cli: Cli, tmp_path
     assert cli("quickstart", *CORPUS).code == 0
     alone = cli("corpus", "--source", "texts", "--json")
     assert alone.json["chat_model"] and "prefer" in alone.json["chat_model"]
-    (tmp_path / "recipe.yaml").write_text("name: other\ncorpus: {source: texts}\nfinetune: {classify: null}\n")
-    shown = cli("finetune", "classify", "--recipe", "recipe.yaml")
-    assert shown.code == 0 and "not wanted by the recipe" in shown.out
+    (tmp_path / "recipe.yaml").write_text(
+        "name: other\ncorpus: {source: texts}\nfinetune: {mine: {method: classify, task: labels}}\n"
+    )
+    assert cli("finetune", "mine", "--recipe", "recipe.yaml").code == 0
     assert (tmp_path / "runs" / "latest").read_text() == "other\n"
+    wrong = cli("finetune", "classify", "--recipe", "recipe.yaml")
+    assert wrong.code == 2 and "no step 'classify'" in wrong.err and "mine" in wrong.err
 
 
 @pytest.mark.parametrize(
@@ -168,29 +171,30 @@ def test_a_stage_alone_does_not_take_the_model_out_of_the_run(cli: Cli, tmp_path
     ],
 )
 def test_a_run_that_ends_badly_says_so_keeps_what_it_has_and_still_writes_its_report(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException, code: int, says: str
+    cli: Cli, tmp_path: Path, specs: Specs, error: BaseException, code: int, says: str
 ) -> None:
     def fail(job: Job) -> dict[str, Any]:
         raise error
 
-    with monkeypatch.context() as patch:
-        stages = tuple(replace(stage, run=fail) if stage.name == "classify" else stage for stage in graph.STAGES)
-        patch.setattr(graph, "STAGES", stages)
-        done = cli("quickstart", *CORPUS)
+    specs.changes["classify"] = {"run": fail}
+    done = cli("quickstart", *CORPUS)
+    specs.changes.clear()
     assert done.code == code and says in done.err and "Traceback" not in done.err
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
     again = cli("quickstart", *CORPUS)
-    assert again.code == 0 and again.out.count("from the cache") == 4
+    assert again.code == 0 and again.out.count("from the cache") == 3
 
 
-def test_a_report_that_fails_does_not_hide_why_the_run_failed(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_report_that_fails_does_not_hide_why_the_run_failed(
+    cli: Cli, specs: Specs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fail(*_: Any) -> dict[str, Any]:
         raise TrainingError("diverged")
 
     def no_report(*_: Any) -> None:
         raise KeyError("report")
 
-    monkeypatch.setattr(graph, "STAGES", tuple(replace(stage, run=fail) for stage in graph.STAGES))
+    specs.changes["corpus"] = {"run": fail}
     monkeypatch.setattr("tutelage.report.write.write_report", no_report)
     assert cli("quickstart", *CORPUS).err == "error: diverged\n"
 

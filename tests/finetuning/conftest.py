@@ -16,6 +16,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import save_model
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
+from tutelage.store.stage import Job
 from tutelage.tokenizer.chat import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
@@ -113,3 +114,9 @@ def base(tmp_path_factory, tok, shape) -> Path:
 def quick(steps: int, **more) -> TrainingConfig:
     settings = {"steps": steps, "batch_rows": 4, "learning_rate": 5e-3, "warmup_steps": 2, "log_every": 5}
     return TrainingConfig(**{**settings, "threads": 1, "precision": "float32", "device": "cpu", **more})
+
+
+def job(config, out: Path, log: EventLog | None = None, seed: int = 5, name: str = "step", **inputs) -> Job:
+    """A job whose files go under `out`: `out/out`, `out/work`."""
+    there = {role: path for role, path in inputs.items() if path is not None}
+    return Job(name, config, there, out / "out", out / "work", log or EventLog(), seed, seed)

@@ -2,36 +2,50 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.finetuning.config import ClassifyConfig, FinetuneConfig, InstructConfig, PreferConfig
+from tutelage.finetuning import method, method_names
+from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import TrainingConfig
 
-
-def test_part_of_training_keeps_the_rest_of_the_stage_defaults():
-    config = FinetuneConfig.parse({"prefer": {"training": {"learning_rate": 5e-5}}})
-    assert config.prefer.training.learning_rate == 5e-5
-    assert config.prefer.training.epochs == PreferConfig().training.epochs != TrainingConfig().epochs
+ROWS = {"data": "mine.jsonl"}
 
 
-@pytest.mark.parametrize("config", [FinetuneConfig(), ClassifyConfig(), InstructConfig(), PreferConfig()])
-def test_plain_data_parse_back_to_the_same_config(config):
-    assert type(config).parse(config.plain()) == config
+def test_part_of_training_keeps_the_rest_of_the_methods_defaults():
+    config = PreferConfig.parse({**ROWS, "training": {"learning_rate": 5e-5}})
+    assert config.training.learning_rate == 5e-5
+    assert config.training.epochs == PreferConfig.parse(ROWS).training.epochs != TrainingConfig().epochs
 
 
-def test_null_means_not_wanted():
-    config = FinetuneConfig.parse({"classify": None, "prefer": None, "instruct": None})
-    assert config.classify is config.prefer is config.instruct is None
+@pytest.mark.parametrize("name", method_names())
+def test_plain_data_parse_back_to_the_same_config(name):
+    kind = method(name).config
+    config = kind.parse(ROWS)
+    assert kind.parse(config.plain()) == config
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_rows_must_come_from_somewhere(name):
+    with pytest.raises(ConfigError, match="to learn from"):
+        method(name).config.parse({}, f"finetune.{name}")
+
+
+@pytest.mark.parametrize("name", method_names())
+@pytest.mark.parametrize(("parameters", "rows"), [(1_000_000, 20), (135_000_000, 20), (135_000_000, 50_000)])
+def test_suggested_settings_are_settings(name, parameters, rows):
+    spec = method(name)
+    spec.config.parse({**spec.suggest(parameters, rows), **ROWS})
 
 
 @pytest.mark.parametrize(
     ("data", "said"),
     [
-        ({"prefer": {"betta": 1}}, "did you mean 'beta'"),
-        ({"prefer": {"training": {"learning_rat": 1}}}, "did you mean 'learning_rate'"),
-        ({"prefer": {"beta": 0}}, "beta"),
-        ({"prefer": {"loss": "ipo", "label_smoothing": 0.1}}, "label_smoothing"),
+        ({"betta": 1}, "did you mean 'beta'"),
+        ({"training": {"learning_rat": 1}}, "did you mean 'learning_rate'"),
+        ({"beta": 0}, "beta"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, "label_smoothing"),
+        ({"task": "docstring"}, "did you mean 'docstrings'"),
     ],
 )
 def test_wrong_settings_are_named(data, said):
     with pytest.raises(ConfigError, match=said):
-        FinetuneConfig.parse(data, "finetune")
+        PreferConfig.parse({**ROWS, **data}, "finetune.prefer")

@@ -9,10 +9,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tutelage.finetuning.classify import classify, with_head
-from tutelage.finetuning.config import ClassifyConfig, FinetuneConfig, InstructConfig, PreferConfig
-from tutelage.finetuning.instruct import instruct
-from tutelage.finetuning.prefer import prefer
+from tutelage.finetuning import method
+from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.classify.stage import classify, with_head
+from tutelage.finetuning.instruct.config import InstructConfig
+from tutelage.finetuning.instruct.stage import instruct
+from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.stage import prefer
 from tutelage.interchange.peft import load_adapter
 from tutelage.model.io import load_model, save_model
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers, lora_state
@@ -20,16 +23,16 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
 from tutelage.training.optim.optimizers import make_optimizers
 
-from .conftest import quick
+from .conftest import job, quick
 from .test_prefer import write_pairs
 
 LORA = LoraConfig(rank=4, alpha=16, dropout=0.1)
 TRAINING = quick(12, learning_rate=1e-2, log_every=1)
 CLASSIFY = ClassifyConfig(
-    min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=TRAINING, lora=LORA
+    task="labels", min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=TRAINING, lora=LORA
 )
-INSTRUCT = InstructConfig(context_length=128, max_heldout=30, training=TRAINING, lora=LORA)
-PREFER = PreferConfig(context_length=128, drift_prompts=0, beta=0.3, training=TRAINING, lora=LORA)
+INSTRUCT = InstructConfig(task="docstrings", context_length=128, max_heldout=30, training=TRAINING, lora=LORA)
+PREFER = PreferConfig(task="docstrings", context_length=128, drift_prompts=0, beta=0.3, training=TRAINING, lora=LORA)
 NAMES = ("classify", "instruct", "prefer")
 IDS = torch.arange(3, 27).reshape(2, 12)
 
@@ -41,13 +44,13 @@ def run(corpus, base, tmp_path_factory):
 
     def run(name, directory, log=None, base=base, training=None, **changes):
         stage, config, source = {
-            "classify": (classify, CLASSIFY, (corpus, base)),
-            "instruct": (instruct, INSTRUCT, (corpus, base)),
-            "prefer": (prefer, PREFER, (base, pairs)),
+            "classify": (classify, CLASSIFY, {"corpus": corpus}),
+            "instruct": (instruct, INSTRUCT, {"corpus": corpus}),
+            "prefer": (prefer, PREFER, {"pairs": pairs}),
         }[name]
         changes["training"] = config.training.model_copy(update=training or {})
         config = config.model_copy(update=changes)
-        return stage(config, *source, directory / "out", directory / "work", log or EventLog(), 5)
+        return stage(job(config, directory, log, model=base, **source))
 
     return run
 
@@ -192,13 +195,14 @@ def test_muon_refuses_adapters(base):
 )
 def test_contradictory_settings_are_named(stage, data, said):
     with pytest.raises(ConfigError, match=said):
-        FinetuneConfig.parse({stage: data})
+        method(stage).config.parse({"data": "x.csv", **data})
 
 
 def test_a_recipe_section_reads_back_the_same():
-    config = FinetuneConfig.parse({"instruct": {"lora": {"rank": 8, "targets": ["q_proj", "v_proj"], "layers": [0]}}})
-    assert config.instruct.lora.targets == ("q_proj", "v_proj") and config.classify.lora is None
-    assert FinetuneConfig.parse(config.plain()) == config
+    lora = {"rank": 8, "targets": ["q_proj", "v_proj"], "layers": [0]}
+    config = InstructConfig.parse({"data": "x.jsonl", "lora": lora})
+    assert config.lora.targets == ("q_proj", "v_proj")
+    assert InstructConfig.parse(config.plain()) == config
 
 
 def test_dora_in_bfloat16_over_several_parts_trains_too(run, tmp_path):

@@ -9,7 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.finetuning.losses import log_ratios, preference_loss
+from tutelage.finetuning.prefer.losses import log_ratios, preference_loss
 
 # Per-token log-probabilities of two chosen and two rejected responses; lengths 3, 2, 4, 5.
 POLICY = [

@@ -6,10 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.finetuning.config import PreferConfig
+from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.examples import instruction_examples, label_examples, preference_examples
-from tutelage.finetuning.objectives import Classification, Instruction, Preference
-from tutelage.finetuning.reference import add_reference, reference_logprobs
+from tutelage.finetuning.instruct.objective import Instruction
+from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.objective import Preference
+from tutelage.finetuning.prefer.reference import add_reference, reference_logprobs
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.packing import pack
 from tutelage.training.data.position import ordered_batches

@@ -1,24 +1,19 @@
 from __future__ import annotations
 
-import json
+import dataclasses
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.finetuning.config import PairsConfig
-from tutelage.finetuning.data import read_rows, write_rows
-from tutelage.finetuning.pairs import Candidate, choose, judge, length_bias, make_pairs
+from tutelage.finetuning.data import read_rows
+from tutelage.finetuning.prefer.config import PairsConfig
+from tutelage.finetuning.prefer.pairs import Candidate, choose, judge, length_bias, make_pairs
 from tutelage.store.errors import InputError
+from tutelage.tasks import Grade, docstrings
 
-from .conftest import corpus_rows
-
-
-@dataclass
-class Verdict:
-    score: float
-    passed: dict
+from .conftest import corpus_rows, job, write_corpus
 
 
 @dataclass
@@ -55,15 +50,16 @@ def test_chosen_always_scores_higher(drawn, perfect):
         assert pair[0].score > pair[1].score == min(sample.score for sample in samples)
 
 
-def test_judge_asks_the_rule_with_name_and_signature():
+def test_judge_asks_the_rule_about_the_row():
     asked = []
 
     def rule(*given):
         asked.append(given)
-        return Verdict(0.5, {"period": True, "verb": False})
+        return Grade(0.5, {"period": True, "verb": False})
 
-    found = judge("  Two words ", {"name": "a.b", "signature": "b()"}, rule)
-    assert found == Candidate("Two words", 0.5, False, 2) and asked == [("Two words", "a.b", "b()")]
+    row = {"name": "a.b", "signature": "b()"}
+    found = judge("  Two words ", row, rule)
+    assert found == Candidate("Two words", 0.5, False, 2) and asked == [("Two words", row)]
 
 
 def test_length_bias():
@@ -89,14 +85,11 @@ class Sampler:
 
 @pytest.fixture
 def instructed(tmp_path):
-    rows = [
-        {"id": row["id"], "prompt": f"What does {row['name']} do?", "response": row["summary"],
-         "name": row["name"], "signature": row["signature"]}
-        for row in corpus_rows()[:50]
-    ]  # fmt: skip
-    write_rows(tmp_path / "instructed" / "data" / "train.jsonl", rows)
-    (tmp_path / "instructed" / "model.safetensors").write_bytes(b"weights")
-    return tmp_path / "instructed"
+    """Inputs of the stage: an instructed model, of which only the weights' hash counts here, and a corpus."""
+    directory = tmp_path / "instructed"
+    directory.mkdir()
+    (directory / "model.safetensors").write_bytes(b"weights")
+    return {"model": directory, "corpus": write_corpus(tmp_path / "corpus", corpus_rows())}
 
 
 @pytest.fixture
@@ -108,11 +101,12 @@ def sampled(monkeypatch):
     return use
 
 
-CONFIG = PairsConfig(prompts=40, samples=3, chunk=8)
+CONFIG = PairsConfig(task="docstrings", prompts=40, samples=3, chunk=8)
 
 
 def run(instructed, tmp_path, heard, name, work="work", config=CONFIG):
-    return make_pairs(config, instructed, tmp_path / name, tmp_path / work, heard.log, 3)
+    made = job(config, tmp_path, heard.log, 3, **instructed)
+    return make_pairs(dataclasses.replace(made, out=tmp_path / name, work=tmp_path / work))
 
 
 def files(directory):
@@ -154,15 +148,17 @@ def test_chunks_of_other_settings_are_not_taken(instructed, tmp_path, heard, sam
     sampled(Sampler())
     run(instructed, tmp_path, heard, "out")
     other = sampled(Sampler())
-    run(instructed, tmp_path, heard, "out", config=PairsConfig(prompts=40, samples=2, chunk=8))
+    run(instructed, tmp_path, heard, "out", config=PairsConfig(task="docstrings", prompts=40, samples=2, chunk=8))
     assert other.calls == 5
 
 
 def test_answers_that_do_not_differ_are_one_clear_error(instructed, tmp_path, heard, monkeypatch, sampled):
     sampled(Sampler())
-    monkeypatch.setattr("tutelage.corpus.conventions.check", lambda *given: Verdict(1.0, {"all": True}))
-    with pytest.raises(InputError, match="0 preference pairs"):
-        run(instructed, tmp_path, heard, "out")
-    (instructed / "data" / "train.jsonl").write_text(json.dumps({"id": "1"}) + "\n")
+    with monkeypatch.context() as patch:
+        same = dataclasses.replace(docstrings.TASK, grade=lambda *given: Grade(1.0, {"all": True}))
+        patch.setattr(docstrings, "TASK", same)
+        with pytest.raises(InputError, match="0 preference pairs"):
+            run(instructed, tmp_path, heard, "out")
+    few = write_corpus(tmp_path / "few", corpus_rows()[:1])
     with pytest.raises(InputError, match="1 training prompts"):
-        run(instructed, tmp_path, heard, "out")
+        run({**instructed, "corpus": few}, tmp_path, heard, "out")

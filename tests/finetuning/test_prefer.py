@@ -5,16 +5,18 @@ import json
 
 import pytest
 
-from tutelage.finetuning.config import PreferConfig
 from tutelage.finetuning.data import read_rows, write_rows
-from tutelage.finetuning.prefer import prefer, warn
+from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.stage import prefer, warn
 from tutelage.model.io import load_model
-from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
 
-from .conftest import corpus_rows, quick
+from .conftest import corpus_rows, job, quick
 
-CONFIG = PreferConfig(context_length=128, drift_prompts=0, beta=0.3, training=quick(30, learning_rate=2e-3))
+CONFIG = PreferConfig(
+    task="docstrings", context_length=128, drift_prompts=0, beta=0.3, training=quick(30, learning_rate=2e-3)
+)
 
 
 def write_pairs(directory):
@@ -36,7 +38,7 @@ def pairs(tmp_path_factory):
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, base, pairs):
     out = tmp_path_factory.mktemp("prefer")
-    return out / "out", prefer(CONFIG, base, pairs, out / "out", out / "work", EventLog(), 5)
+    return out / "out", prefer(job(CONFIG, out, model=base, pairs=pairs))
 
 
 def contents(directory):
@@ -64,9 +66,9 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(made, base, pairs, tmp_path):
 
     often = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"checkpoint_seconds": 0.0})})
     with pytest.raises(RuntimeError, match="killed"):
-        prefer(often, base, pairs, tmp_path / "out", tmp_path / "work", EventLog(listeners=(die,)), 5)
+        prefer(job(often, tmp_path, EventLog(listeners=(die,)), model=base, pairs=pairs))
     assert (tmp_path / "work" / "checkpoints").exists()
-    prefer(CONFIG, base, pairs, tmp_path / "out", tmp_path / "work", EventLog(), 5)
+    prefer(job(CONFIG, tmp_path, model=base, pairs=pairs))
     assert contents(tmp_path / "out") == contents(made[0])
 
 
@@ -74,25 +76,25 @@ def test_own_pairs_need_no_pairs_directory(base, tmp_path, heard):
     path = tmp_path / "mine.jsonl"
     record = '{{"prompt": "Q{0}", "chosen": "Good {0}.", "rejected": "bad"}}\n'
     path.write_text("".join(record.format(i) for i in range(20)) + '{"prompt": "Q"}\n')
-    config = CONFIG.model_copy(update={"data": str(path), "training": quick(1)})
-    metrics = prefer(config, base, None, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    config = CONFIG.model_copy(update={"data": str(path), "heldout": 0.1, "training": quick(1)})
+    metrics = prefer(job(config, tmp_path, heard.log, 0, model=base))
     assert (metrics["pairs"], metrics["heldout_pairs"]) == (18, 2)
     assert "line 21: no 'chosen'" in heard.messages("warning")
-    with pytest.raises(InputError, match="no pairs"):
-        prefer(CONFIG, base, None, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    with pytest.raises(ConfigError, match="no pairs to learn from"):
+        PreferConfig.parse({}, "finetune.prefer")
 
 
 def test_checkpoints_of_other_pairs_or_another_beta_are_refused(base, pairs, tmp_path, heard):
     short = CONFIG.model_copy(update={"training": quick(1)})
-    prefer(short, base, pairs, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    prefer(job(short, tmp_path, heard.log, 0, model=base, pairs=pairs))
     other = tmp_path / "pairs"
     write_rows(other / "train.jsonl", read_rows(pairs / "train.jsonl")[:20])
     write_rows(other / "heldout.jsonl", read_rows(pairs / "heldout.jsonl"))
     with pytest.raises(ConfigError, match="another work directory"):
-        prefer(short, base, other, tmp_path / "out", tmp_path / "work", heard.log, 0)
+        prefer(job(short, tmp_path, heard.log, 0, model=base, pairs=other))
     with pytest.raises(ConfigError, match="another work directory"):
         dearer = short.model_copy(update={"beta": 0.9})
-        prefer(dearer, base, pairs, tmp_path / "out", tmp_path / "work", heard.log, 0)
+        prefer(job(dearer, tmp_path, heard.log, 0, model=base, pairs=pairs))
 
 
 @pytest.mark.parametrize(

@@ -8,22 +8,25 @@ import json
 import pytest
 import torch
 
-from tutelage.finetuning import classify as classify_room
-from tutelage.finetuning import instruct as instruct_room
-from tutelage.finetuning.classify import classify, with_head
-from tutelage.finetuning.config import ClassifyConfig, InstructConfig
+from tutelage.finetuning.classify import stage as classify_room
+from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.classify.stage import classify, with_head
 from tutelage.finetuning.data import read_rows
-from tutelage.finetuning.docstrings import normalised
-from tutelage.finetuning.instruct import instruct
+from tutelage.finetuning.instruct import stage as instruct_room
+from tutelage.finetuning.instruct.config import InstructConfig
+from tutelage.finetuning.instruct.stage import instruct
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
+from tutelage.tasks.docstrings import normalised
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-from .conftest import corpus_rows, quick, write_corpus
+from .conftest import corpus_rows, job, quick, write_corpus
 
-CLASSIFY = ClassifyConfig(min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=quick(50))
-INSTRUCT = InstructConfig(context_length=128, max_heldout=30, training=quick(70))
+CLASSIFY = ClassifyConfig(
+    task="labels", min_per_label=10, min_heldout=2, max_tokens=32, context_length=128, training=quick(50)
+)
+INSTRUCT = InstructConfig(task="docstrings", context_length=128, max_heldout=30, training=quick(70))
 STAGES = {"classify": (classify, CLASSIFY), "instruct": (instruct, INSTRUCT)}
 
 
@@ -51,12 +54,10 @@ def kill_at(step, log):
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory, corpus, base):
-    from tutelage.store.events import EventLog
-
     found = {}
     for name, (stage, config) in STAGES.items():
         out = tmp_path_factory.mktemp(name)
-        metrics = stage(config, corpus, base, out / "out", out / "work", EventLog(), 5)
+        metrics = stage(job(config, out, corpus=corpus, model=base))
         found[name] = (out / "out", metrics)
     return found
 
@@ -78,8 +79,8 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, corpus, base, tmp
     stage, config = STAGES[name]
     often = config.model_copy(update={"training": config.training.model_copy(update={"checkpoint_seconds": 0.0})})
     with pytest.raises(Killed):
-        stage(often, corpus, base, tmp_path / "out", tmp_path / "work", kill_at(7, heard.log), 5)
-    stage(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 5)
+        stage(job(often, tmp_path, kill_at(7, heard.log), corpus=corpus, model=base))
+    stage(job(config, tmp_path, heard.log, corpus=corpus, model=base))
     assert "going on from step" in heard.messages("note")
     assert contents(tmp_path / "out") == contents(made[name][0])
 
@@ -98,14 +99,14 @@ def test_a_label_with_few_documents_is_left_out_and_the_rest_is_capped(tmp_path,
     corpus = write_corpus(tmp_path / "corpus", sorted(
         [row for row in rows if row["label"] != "text"] + rare, key=lambda row: row["id"]))  # fmt: skip
     config = CLASSIFY.model_copy(update={"max_per_label": 20, "training": quick(1), "class_weights": "balanced"})
-    metrics = classify(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    metrics = classify(job(config, tmp_path, heard.log, 0, corpus=corpus, model=base))
     assert metrics["labels"] == {"files": 20, "graphs": 20}
     assert "2 labels, 40 training texts" in heard.messages("note")
 
 
 def test_texts_are_kept_as_they_were_read(tmp_path, corpus, base, tok, heard):
     config = CLASSIFY.model_copy(update={"max_tokens": 6, "training": quick(1)})
-    metrics = classify(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    metrics = classify(job(config, tmp_path, heard.log, 0, corpus=corpus, model=base))
     rows = read_rows(tmp_path / "out" / "data" / "train.jsonl")
     assert all(0 < len(tok.encode(row["text"])) <= 6 for row in rows)
     assert metrics["cut_texts"] > 0 and f"cuts {metrics['cut_texts']} texts" in heard.messages("note")
@@ -133,8 +134,8 @@ def test_a_classifier_of_own_data(tmp_path, base, heard):
     lines = [f"{row['text']},{row['label']}" for row in corpus_rows() if row["label"] != "text"]
     path.write_text("text,label\n" + "\n".join(lines) + "\n")
     config = CLASSIFY.model_copy(update={"data": str(path), "training": quick(1)})
-    metrics = classify(config, tmp_path / "no corpus", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
-    assert set(metrics["labels"]) == {"files", "graphs"} and metrics["heldout_texts"] == 24
+    metrics = classify(job(config, tmp_path, heard.log, 0, model=base))
+    assert set(metrics["labels"]) == {"files", "graphs"} and metrics["heldout_texts"] == 48
 
 
 def test_instruction_data_share_no_answer_and_say_what_is_learned(made, tok):
@@ -142,7 +143,7 @@ def test_instruction_data_share_no_answer_and_say_what_is_learned(made, tok):
     train, held = (read_rows(out / "data" / f"{name}.jsonl") for name in ("train", "heldout"))
     assert list(train[0]) == ["id", "prompt", "response", "name", "signature"]
     assert not {normalised(row["response"]) for row in train} & {normalised(row["response"]) for row in held}
-    assert len(train) == metrics["pairs"] and len(held) == metrics["heldout_pairs"] == 30
+    assert len(train) == metrics["rows"] and len(held) == metrics["heldout_rows"] == 30
     expected = sum(len(tok.encode(row["response"])) + 1 for row in train)
     assert metrics["supervision"]["supervised"] == expected
     assert 0 < metrics["supervision"]["supervised_share"] < 0.6
@@ -174,29 +175,30 @@ def test_own_conversations_with_several_turns(tmp_path, base, heard):
     records = [{"messages": [{"role": role, "content": text.format(i)} for role, text in turns]} for i in range(20)]
     path.write_text("".join(json.dumps(record) + "\n" for record in records) + "oops\n")
     config = INSTRUCT.model_copy(update={"data": str(path), "training": quick(2)})
-    metrics = instruct(config, tmp_path / "no corpus", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
-    assert (metrics["pairs"], metrics["heldout_pairs"]) == (18, 2)
+    metrics = instruct(job(config, tmp_path, heard.log, 0, model=base))
+    assert (metrics["rows"], metrics["heldout_rows"]) == (18, 2)
     assert "line 21: not JSON" in heard.messages("warning")
     assert len(read_rows(tmp_path / "out" / "data" / "train.jsonl")[0]["messages"]) == 4
 
 
 def test_replay_mixes_text_in(tmp_path, corpus, base, heard):
     config = INSTRUCT.model_copy(update={"replay": 0.5, "training": quick(2)})
-    instruct(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+    instruct(job(config, tmp_path, heard.log, 0, corpus=corpus, model=base))
     assert "pieces of pretraining text are mixed in" in heard.messages("note")
 
 
 def test_why_not(tmp_path, corpus):
-    assert classify_room.why_not(corpus, CLASSIFY) is None and instruct_room.why_not(corpus, INSTRUCT) is None
+    there = {"corpus": corpus}
+    assert classify_room.why_not(CLASSIFY, there) is None and instruct_room.why_not(INSTRUCT, there) is None
     bare = [{**row, "label": None, "signature": None} for row in corpus_rows()]
-    without = write_corpus(tmp_path / "bare", bare)
-    assert "no two labels" in classify_room.why_not(without)
-    assert "0 training and 0 held-out pairs" in instruct_room.why_not(without)
+    without = {"corpus": write_corpus(tmp_path / "bare", bare)}
+    assert "no two labels" in classify_room.why_not(CLASSIFY, without)
+    assert "0 training and 0 held-out rows for the task 'docstrings'" in instruct_room.why_not(INSTRUCT, without)
     one_label = write_corpus(tmp_path / "one", [{**row, "label": "text"} for row in corpus_rows()])
-    assert "only 'text' has" in classify_room.why_not(one_label)
+    assert "only 'text' has" in classify_room.why_not(CLASSIFY, {"corpus": one_label})
     own = {"data": "mine.csv"}
-    assert classify_room.why_not(without, ClassifyConfig.parse(own)) is None
-    assert instruct_room.why_not(without, InstructConfig.parse(own)) is None
+    assert classify_room.why_not(ClassifyConfig.parse(own), without) is None
+    assert instruct_room.why_not(InstructConfig.parse(own), without) is None
 
 
 @pytest.mark.parametrize("name", STAGES)
@@ -204,27 +206,28 @@ def test_a_corpus_that_cannot_feed_a_stage_is_one_clear_error(name, tmp_path, ba
     stage, config = STAGES[name]
     bare = write_corpus(tmp_path / "bare", [{**row, "label": None, "signature": None} for row in corpus_rows()])
     with pytest.raises(InputError):
-        stage(config, bare, base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+        stage(job(config, tmp_path, heard.log, 0, corpus=bare, model=base))
     with pytest.raises(InputError, match="missing"):
-        stage(config, tmp_path / "none", base, tmp_path / "out", tmp_path / "work", heard.log, 0)
+        stage(job(config, tmp_path, heard.log, 0, corpus=tmp_path / "none", model=base))
     assert not (tmp_path / "out").exists()
 
 
-def test_instructed_model_to_pairs_to_preferred_model(made, tmp_path, heard):
+def test_instructed_model_to_pairs_to_preferred_model(made, corpus, tmp_path, heard):
     """The joints with the engine and the rule: real samples, real verdicts, same files twice."""
-    from tutelage.finetuning.config import PairsConfig, PreferConfig
-    from tutelage.finetuning.pairs import make_pairs
-    from tutelage.finetuning.prefer import prefer
+    from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
+    from tutelage.finetuning.prefer.pairs import make_pairs
+    from tutelage.finetuning.prefer.stage import prefer
 
     instructed, _ = made["instruct"]
-    pairs = PairsConfig(prompts=40, samples=2, chunk=16, max_tokens=32)
+    pairs = PairsConfig(task="docstrings", prompts=40, samples=2, chunk=16, max_tokens=32)
     metrics = [
-        make_pairs(pairs, instructed, tmp_path / name, tmp_path / f"work-{name}", heard.log, 1)
+        make_pairs(job(pairs, tmp_path / name, heard.log, 1, model=instructed, corpus=corpus))
         for name in ("one", "two")
     ]
-    assert contents(tmp_path / "one") == contents(tmp_path / "two") and metrics[0] == metrics[1]
+    one, two = tmp_path / "one" / "out", tmp_path / "two" / "out"
+    assert contents(one) == contents(two) and metrics[0] == metrics[1]
     assert metrics[0]["pairs"] >= 10 and metrics[0]["reference_score"] > metrics[0]["sample_score"]
-    config = PreferConfig(context_length=128, drift_prompts=4, training=quick(10))
-    after = prefer(config, instructed, tmp_path / "one", tmp_path / "out", tmp_path / "work", heard.log, 1)
+    config = PreferConfig(task="docstrings", context_length=128, drift_prompts=4, training=quick(10))
+    after = prefer(job(config, tmp_path, heard.log, 1, model=instructed, pairs=one))
     assert after["after"]["margin"] > 0 and after["answer_tokens_before"] > 0
     assert after["heldout_pairs"] == metrics[0]["heldout_pairs"]

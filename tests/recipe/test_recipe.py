@@ -11,24 +11,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import replace as dc_replace
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from tutelage.recipe import graph, locks
+from fake_specs import Specs
+from tutelage.recipe import locks
 from tutelage.recipe import plan as planning
 from tutelage.recipe.config import Recipe, load_recipe, setting
-from tutelage.recipe.graph import STAGES, Job, Stage, stages_for
+from tutelage.recipe.graph import life
 from tutelage.recipe.lineage import lineage
 from tutelage.recipe.plan import plan
 from tutelage.recipe.run import run_recipe
 from tutelage.store.artifacts import ArtifactStore
 from tutelage.store.errors import ConfigError, Interrupted, TrainingError, TutelageError
 from tutelage.store.events import read_events
+from tutelage.store.stage import Job
 
 
 @pytest.fixture
@@ -40,27 +41,21 @@ def corpus(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Replaces the work of every stage, not the graph; returns the names of stages that really ran."""
-    ran: list[str] = []
+def specs(monkeypatch: pytest.MonkeyPatch) -> Specs:
+    return Specs(monkeypatch)
 
-    def fake(stage: Stage) -> Stage:
-        def run(job: Job) -> dict[str, Any]:
-            ran.append(stage.name)
-            (job.out / "data.txt").write_text(stage.name + str(sorted(job.inputs)))
-            return {"figure": 1.0}
 
-        return dc_replace(stage, run=run, why_not=None)
-
-    monkeypatch.setattr(graph, "STAGES", tuple(fake(stage) for stage in STAGES))
-    return ran
+@pytest.fixture
+def calls(specs: Specs) -> list[str]:
+    """Names of the stages that really ran."""
+    return specs.ran
 
 
 def recipe(corpus: Path, *sets: str) -> Recipe:
     return load_recipe(None, [f"corpus.source={corpus}", "name=test", *sets])
 
 
-ALL = [stage.name for stage in STAGES]
+ALL = ["corpus", "tokenizer", "base", "classify", "instruct", "prefer.pairs", "prefer", "baselines", "evaluate"]
 
 
 def test_a_second_run_is_cached_and_a_changed_key_runs_only_what_depends_on_it(
@@ -72,13 +67,15 @@ def test_a_second_run_is_cached_and_a_changed_key_runs_only_what_depends_on_it(
     assert calls == ALL and {stage["status"] for stage in second.record["stages"]} == {"cached"}
     for key, expected in {
         "finetune.prefer.beta=0.3": ["prefer", "evaluate"],
-        "finetune.pairs.samples=2": ["pairs", "prefer", "evaluate"],
+        "finetune.prefer.pairs.samples=2": ["prefer.pairs", "prefer", "evaluate"],
         "finetune.classify.max_tokens=40": ["classify", "evaluate"],
         "baselines.ngram_order=3": ["baselines", "evaluate"],
-        "model.num_layers=2": ["pretrain", "classify", "instruct", "pairs", "prefer", "evaluate"],
+        "model.num_layers=2": ["base", "classify", "instruct", "prefer.pairs", "prefer", "evaluate"],
         "pretrain.training.threads=1": [],
         "pretrain.training.checkpoint_seconds=1": [],
-        "seed=2": ALL,
+        # Another training seed sees the same documents, the same split and the same rivals.
+        "seed=2": ["base", "classify", "instruct", "prefer.pairs", "prefer", "evaluate"],
+        "data_seed=2": ALL,
     }.items():
         calls.clear()
         run_recipe(recipe(corpus, key), tmp_path / "runs")
@@ -94,9 +91,9 @@ def test_changed_text_changes_everything(corpus: Path, tmp_path: Path, calls: li
 
 
 def test_the_run_folder_tells_what_happened(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
-    run = run_recipe(recipe(corpus), tmp_path / "runs", forecast={"pretrain": 3.0})
+    run = run_recipe(recipe(corpus), tmp_path / "runs", forecast={"base": 3.0})
     record = json.loads((run.path / "run.json").read_text())
-    assert record["status"] == "done" and record["forecast"] == {"pretrain": 3.0}
+    assert record["status"] == "done" and record["forecast"] == {"base": 3.0}
     assert [stage["stage"] for stage in record["stages"]] == ALL
     assert (run.path / record["chat_model"] / "data.txt").read_text().startswith("prefer")
     assert Recipe.parse(yaml.safe_load((run.path / "recipe.yaml").read_text())) == recipe(corpus)
@@ -105,26 +102,48 @@ def test_the_run_folder_tells_what_happened(corpus: Path, tmp_path: Path, calls:
     assert (tmp_path / "runs" / "latest").read_text() == "test\n"
 
 
-def test_unwanted_sections_and_what_hangs_on_them_are_skipped(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+def test_what_nobody_needs_is_not_made(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run = run_recipe(recipe(corpus, "finetune.instruct=null", "finetune.prefer=null"), tmp_path / "runs")
-    skipped = {stage["stage"]: stage["why"] for stage in run.record["stages"] if stage["status"] == "skipped"}
-    assert set(skipped) == {"instruct", "pairs", "prefer"}
-    assert calls == ["corpus", "tokenizer", "baselines", "pretrain", "classify", "evaluate"]
+    assert calls == ["corpus", "tokenizer", "base", "classify", "baselines", "evaluate"]
+    assert [stage["stage"] for stage in run.record["stages"]] == calls
     assert "pretrain" in run.record["chat_model"]
 
 
-def replaced(monkeypatch: pytest.MonkeyPatch, name: str, run: Callable[[Job], dict[str, Any]]) -> None:
-    changed = [dc_replace(stage, run=run) if stage.name == name else stage for stage in graph.STAGES]
-    monkeypatch.setattr(graph, "STAGES", tuple(changed))
+def test_finetuning_an_adopted_model_on_a_file_needs_no_corpus(tmp_path: Path, calls: list[str]) -> None:
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    wanted = {"better": {"method": "prefer", "data": str(tmp_path / "pairs.jsonl")}}
+    run_recipe(Recipe.parse({"name": "own", "base": "smollm2", "finetune": wanted}), tmp_path / "runs")
+    assert calls == ["base", "better", "evaluate"]
 
 
-def failing(monkeypatch: pytest.MonkeyPatch, name: str, error: BaseException) -> None:
+def test_an_adopted_model_may_be_pretrained_further(corpus: Path) -> None:
+    further = Recipe.parse(
+        {"base": "smollm2", "corpus": {"source": str(corpus)}, "pretrain": {"training": {"steps": 9}}}
+    )
+    nodes = {node.name: node for node in life(further)}
+    assert list(nodes) == ["corpus", "source", "base", "baselines", "evaluate"]
+    assert nodes["base"].inputs == {"corpus": "corpus", "model": "source"} and nodes["base"].spec.kind == "pretrain"
+
+
+def test_steps_may_be_named_freely_and_stand_in_any_order(corpus: Path) -> None:
+    steps = {
+        "second": {"method": "instruct", "from": "first", "task": "docstrings"},
+        "first": {"method": "instruct", "task": "docstrings"},
+        "stars": {"method": "classify", "from": "second", "task": "labels"},
+    }
+    nodes = life(Recipe.parse({"finetune": steps, "corpus": {"source": str(corpus)}}))
+    assert [node.name for node in nodes][3:6] == ["first", "second", "stars"]
+    inputs = {node.name: node.inputs.get("model") for node in nodes}
+    assert (inputs["first"], inputs["second"], inputs["stars"]) == ("base", "first", "second")
+
+
+def failing(specs: Specs, name: str, error: BaseException) -> None:
     def run(job: Job) -> dict[str, Any]:
         (job.out / "half.txt").write_text("half")
         (job.work / "checkpoint").write_text("kept")
         raise error
 
-    replaced(monkeypatch, name, run)
+    specs.changes[name] = {"run": run}
 
 
 @pytest.mark.parametrize(
@@ -139,36 +158,36 @@ def test_a_stage_that_ends_badly_leaves_nothing_half_written_and_is_taken_up_aga
     corpus: Path,
     tmp_path: Path,
     calls: list[str],
-    monkeypatch: pytest.MonkeyPatch,
+    specs: Specs,
     error: BaseException,
     raised: type[BaseException],
     status: str,
 ) -> None:
-    with monkeypatch.context() as patch:
-        failing(patch, "instruct", error)
-        with pytest.raises(raised):
-            run_recipe(recipe(corpus), tmp_path / "runs")
+    failing(specs, "instruct", error)
+    with pytest.raises(raised):
+        run_recipe(recipe(corpus), tmp_path / "runs")
+    specs.changes.clear()
     record = json.loads((tmp_path / "runs" / "test" / "run.json").read_text())
     assert record["status"] == status
     assert next(stage for stage in record["stages"] if stage["stage"] == "instruct")["status"] == status
     assert "pretrain" in record["chat_model"]
     names = [path.name.split("-")[0] for path in (tmp_path / "runs" / "artifacts").iterdir()]
-    assert sorted(names) == ["baselines", "classify", "corpus", "pretrain", "tokenizer"]
+    assert sorted(names) == ["classify", "corpus", "pretrain", "tokenizer"]
     planned = {state.stage: state for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
     assert planned["instruct"].status == "run" and "checkpoint" in planned["instruct"].why
     calls.clear()
     run_recipe(recipe(corpus), tmp_path / "runs")
-    assert calls == ["instruct", "pairs", "prefer", "evaluate"]
+    assert calls == ["instruct", "prefer.pairs", "prefer", "baselines", "evaluate"]
 
 
 def test_a_damaged_artifact_is_named_moved_aside_and_made_again(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run = run_recipe(recipe(corpus), tmp_path / "runs")
-    place = run.path / run.stage("pretrain")["artifact"] / "data.txt"
+    place = run.path / run.stage("base")["artifact"] / "data.txt"
     place.write_text("x" + place.read_text()[1:])  # same length
     calls.clear()
     seen: list[dict[str, Any]] = []
     again = run_recipe(recipe(corpus), tmp_path / "runs", (seen.append,))
-    assert calls == ["pretrain"] and again.record["status"] == "done"
+    assert calls == ["base"] and again.record["status"] == "done"
     assert any("SHA-256" in event.get("message", "") for event in seen if event["event"] == "warning")
     assert list((tmp_path / "runs" / "artifacts").glob("damaged-pretrain-*"))
 
@@ -248,9 +267,7 @@ def test_artifacts_left_without_their_manifest_are_made_again(corpus: Path, tmp_
     assert calls == ["corpus"]
 
 
-def test_sigterm_is_an_interruption(
-    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_sigterm_is_an_interruption(corpus: Path, tmp_path: Path, calls: list[str], specs: Specs) -> None:
     before = signal.getsignal(signal.SIGTERM)
 
     def terminated(job: Job) -> dict[str, Any]:
@@ -258,10 +275,9 @@ def test_sigterm_is_an_interruption(
         time.sleep(5)
         return {}
 
-    with monkeypatch.context() as patch:
-        replaced(patch, "tokenizer", terminated)
-        with pytest.raises(Interrupted, match="stopped") as stopped:
-            run_recipe(recipe(corpus), tmp_path / "runs")
+    specs.changes["tokenizer"] = {"run": terminated}
+    with pytest.raises(Interrupted, match="stopped") as stopped:
+        run_recipe(recipe(corpus), tmp_path / "runs")
     assert stopped.value.exit_code == 143 and "same command" in str(stopped.value.hint)
     assert signal.getsignal(signal.SIGTERM) == before
     record = json.loads((tmp_path / "runs" / "test" / "run.json").read_text())
@@ -273,9 +289,9 @@ def test_sigterm_is_an_interruption(
     OSError(errno.EDQUOT, "Disk quota exceeded"),
 ])  # fmt: skip
 def test_a_full_disk_is_named_whoever_notices_it(
-    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch, error: Exception
+    corpus: Path, tmp_path: Path, calls: list[str], specs: Specs, error: Exception
 ) -> None:
-    failing(monkeypatch, "pretrain", error)
+    failing(specs, "base", error)
     with pytest.raises(TutelageError, match=r"the disk of .* is full") as full:
         run_recipe(recipe(corpus), tmp_path / "runs")
     assert full.value.exit_code == 1 and "free some space" in str(full.value.hint)
@@ -288,9 +304,9 @@ def test_a_folder_that_cannot_be_written_is_named(corpus: Path, tmp_path: Path) 
 
 
 def test_figures_that_are_not_finite_do_not_lose_the_stage(
-    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, calls: list[str], specs: Specs
 ) -> None:
-    replaced(monkeypatch, "baselines", lambda job: {"perplexity": float("inf"), "share": float("nan")})
+    specs.changes["baselines"] = {"run": lambda job: {"perplexity": float("inf"), "share": float("nan")}}
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     assert run.stage("baselines")["metrics"]["perplexity"] == "inf"
     assert json.loads((run.path / "run.json").read_text())["status"] == "done"
@@ -312,37 +328,34 @@ def test_one_stage_alone_leaves_the_rest_of_the_run_in_its_record(
     run = run_recipe(recipe(corpus), tmp_path / "runs", targets=("corpus",))
     assert calls == [] and {stage["status"] for stage in run.record["stages"]} == {"cached"}
     assert "prefer" in run.record["chat_model"]
-    run = run_recipe(recipe(corpus, "pretrain.training.steps=3"), tmp_path / "runs", targets=("pretrain",))
+    run = run_recipe(recipe(corpus, "pretrain.training.steps=3"), tmp_path / "runs", targets=("base",))
     states = {stage["stage"]: stage["status"] for stage in run.record["stages"]}
-    assert calls == ["pretrain"] and states["pretrain"] == "ran" and states["baselines"] == "cached"
+    assert calls == ["base"] and states["base"] == "ran" and states["baselines"] == "cached"
     assert states["instruct"] == states["evaluate"] == "pending" and "pretrain" in run.record["chat_model"]
 
 
-def with_why_not(monkeypatch: pytest.MonkeyPatch, name: str, reason: str | None) -> None:
-    changed = [dc_replace(s, why_not=lambda recipe, corpus: reason) if s.name == name else s for s in graph.STAGES]
-    monkeypatch.setattr(graph, "STAGES", tuple(changed))
-
-
 def test_a_corpus_that_cannot_feed_a_stage_skips_it_and_what_hangs_on_it(
-    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+    corpus: Path, tmp_path: Path, calls: list[str], specs: Specs
 ) -> None:
-    with_why_not(monkeypatch, "instruct", "no signatures")
+    specs.changes["instruct"] = {"reason": "no signatures"}
     store = ArtifactStore(tmp_path / "runs")
     before = {state.stage: state for state in plan(recipe(corpus), store)}
-    assert {name for name, state in before.items() if state.status == "unknown"} == {"instruct", "pairs", "prefer"}
+    assert {name for name, state in before.items() if state.status == "unknown"} == {
+        "instruct",
+        "prefer.pairs",
+        "prefer",
+    }
     assert before["evaluate"].status == "run" and before["evaluate"].identity is None
     assert before["instruct"].identity and "corpus" in before["instruct"].why
     run = run_recipe(recipe(corpus), tmp_path / "runs")
-    assert calls == ["corpus", "tokenizer", "baselines", "pretrain", "classify", "evaluate"]
+    assert calls == ["corpus", "tokenizer", "base", "classify", "baselines", "evaluate"]
     assert run.stage("instruct")["why"] == "no signatures" and "instruct" in run.stage("prefer")["why"]
     after = {state.stage: state.status for state in plan(recipe(corpus), store)}
     assert set(after.values()) == {"cached", "skipped"}
 
 
-def test_what_a_plan_names_is_what_the_run_makes(
-    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with_why_not(monkeypatch, "instruct", None)
+def test_what_a_plan_names_is_what_the_run_makes(corpus: Path, tmp_path: Path, calls: list[str], specs: Specs) -> None:
+    specs.changes["instruct"] = {"reason": None}
     planned = {state.stage: state.identity for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     made = {stage["stage"]: stage["identity"] for stage in run.record["stages"]}
@@ -352,13 +365,15 @@ def test_what_a_plan_names_is_what_the_run_makes(
 
 def test_targets_run_only_what_they_need(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run_recipe(recipe(corpus), tmp_path / "runs", targets=("instruct",))
-    assert calls == ["corpus", "tokenizer", "pretrain", "instruct"]
-    assert [stage.name for stage in stages_for(("evaluate",))] == ALL
+    assert calls == ["corpus", "tokenizer", "base", "instruct"]
+    assert [node.name for node in life(recipe(corpus), ("evaluate",))] == ALL
+    with pytest.raises(ConfigError, match=r"no stage 'instrct'.*instruct"):
+        life(recipe(corpus), ("instrct",))
 
 
 def test_own_data_is_checked_first_and_is_part_of_the_identity(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     data = tmp_path / "labels.csv"
-    with pytest.raises(ConfigError, match=r"finetune.classify.data: the file .* does not exist"):
+    with pytest.raises(ConfigError, match=r"finetune.classify.data: .* does not exist"):
         plan(recipe(corpus, f"finetune.classify.data={data}"), ArtifactStore(tmp_path / "runs"))
     data.write_text("text,label\na,b\n")
     run_recipe(recipe(corpus, f"finetune.classify.data={data}"), tmp_path / "runs")
@@ -371,12 +386,13 @@ def test_own_data_is_checked_first_and_is_part_of_the_identity(corpus: Path, tmp
 def test_own_preferences_need_no_sampling(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     (tmp_path / "p.jsonl").write_text("{}")
     run_recipe(recipe(corpus, f"finetune.prefer.data={tmp_path / 'p.jsonl'}"), tmp_path / "runs")
-    assert "pairs" not in calls and "prefer" in calls
+    assert "prefer.pairs" not in calls and "prefer" in calls
 
 
 def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     found = lineage(run.path / run.stage("prefer")["artifact"])
+    assert {ancestor.stage for ancestor in found.inputs} == {"instruct", "pairs"}
     names = []
     while found.inputs:
         names.append(found.stage)
@@ -392,7 +408,23 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["pretrane.steps=1"], "unknown key 'pretrane'.*did you mean 'pretrain'"),
         (["pretrain.training.learning_rate=fast"], "learning_rate: input should be a valid number.*'fast'"),
         (["pretrain.context_length=4096"], "context_length .4096. is longer than model.max_position"),
-        (["finetune.instruct=null"], "prefer needs finetune.instruct"),
+        (["finetune.instruct=null"], "finetune.prefer.from: there is no step 'instruct'"),
+        (["finetune.prefer.from=null"], "finetune.prefer.from is missing"),
+        (["finetune.classify.method=clasify"], "no finetuning method 'clasify'.*did you mean 'classify'"),
+        (["finetune.instruct.task=docstring"], "no task 'docstring'.*did you mean 'docstrings'"),
+        (["finetune.instruct.task=null"], "no rows to learn from"),
+        (["finetune.prefer.task=labels"], "has no rule to rank answers by"),
+        (["finetune.prefer.from=classify"], "'classify' is a classifier"),
+        (["finetune.instruct.from=prefer"], "is a circle"),
+        (["finetune.base={method: classify, task: labels}"], "'base' is no name for a step"),
+        (["finetune.mine={task: labels}"], "finetune.mine.method is missing"),
+        (["evaluate.models=[instrct]"], "no model 'instrct'.*did you mean 'instruct'"),
+        (["evaluate.tasks=[txt]"], "no 'txt'.*did you mean 'text'"),
+        (["base=smollm2", "model.num_layers=2"], "leave out the section 'model'"),
+        (["pretrain=null"], "nothing would be trained"),
+        (["adopt.source=smollm2"], "`adopt` is now `base`"),
+        (["finetune.pairs.samples=2"], "belongs to the step that learns from the pairs.*finetune.prefer.pairs"),
+        (["finetune.instruct.max_pairs=2"], "is now `finetune.instruct.max_rows`"),
         (["model.num_heads=5"], "multiple of num_kv_heads"),
         (["seed"], "not of the form key=value"),
         (["name=../x"], "name: string should match"),
@@ -430,10 +462,11 @@ def test_malformed_recipe_files_are_named(tmp_path: Path, text: str, says: str) 
 
 def test_recipe_files_may_share_settings_by_anchors(tmp_path: Path) -> None:
     (tmp_path / "r.yaml").write_text(
-        "pretrain: {training: &t {batch_rows: 4, steps: 7}}\nfinetune: {instruct: {training: {<<: *t, steps: 9}}}\n"
+        "pretrain: {training: &t {batch_rows: 4, steps: 7}}\n"
+        "finetune: {instruct: {task: docstrings, training: {<<: *t, steps: 9}}}\n"
     )
-    wanted = load_recipe(tmp_path / "r.yaml").finetune.instruct
-    assert wanted is not None and (wanted.training.batch_rows, wanted.training.steps) == (4, 9)
+    wanted = load_recipe(tmp_path / "r.yaml").finetune["instruct"].settings.training
+    assert (wanted.batch_rows, wanted.steps) == (4, 9)
 
 
 @pytest.mark.parametrize("text", ["2024", "no", "a: b", "x #y", "null", "hf:a/b:train", 'say "é"'])
@@ -441,17 +474,42 @@ def test_text_given_as_an_option_is_taken_to_the_letter(text: str) -> None:
     assert load_recipe(None, [setting("corpus.source", text)]).corpus.source == text
 
 
-def test_sections_given_as_null_can_be_given_back() -> None:
-    changed = load_recipe(None, ["finetune.prefer=null", "finetune.prefer.beta=0.2"])
-    assert changed.finetune.prefer is not None and changed.finetune.prefer.beta == 0.2
-    assert load_recipe(None, ["finetune.classify=null"]).finetune.classify is None
+def test_a_step_given_as_null_is_left_out() -> None:
+    assert list(load_recipe(None, ["finetune.prefer=null"]).finetune) == ["classify", "instruct"]
+    assert load_recipe(None, ["finetune=null"]).finetune == {}
 
 
 def test_partial_sections_keep_their_defaults() -> None:
     changed = load_recipe(None, ["pretrain.training.steps=5", "finetune.prefer.beta=3e-1"])
-    assert changed.pretrain.training.learning_rate == Recipe().pretrain.training.learning_rate
-    assert changed.pretrain.training.steps == 5 and changed.finetune.prefer is not None
-    assert changed.finetune.prefer.beta == 0.3
+    whole = load_recipe(None)
+    assert changed.pretrain and whole.pretrain
+    assert changed.pretrain.training.learning_rate == whole.pretrain.training.learning_rate
+    assert changed.pretrain.training.steps == 5
+    settings, before = changed.finetune["prefer"].settings, whole.finetune["prefer"].settings
+    assert settings.model_dump()["beta"] == 0.3 and settings.training == before.training
+
+
+def test_the_quickstart_without_a_file_is_the_shipped_one() -> None:
+    shipped = Path(__file__).parents[2] / "recipes" / "quickstart.yaml"
+    assert load_recipe(None) == load_recipe(shipped)
+
+
+def test_a_recipe_that_names_no_step_finetunes_nothing(corpus: Path) -> None:
+    assert [node.name for node in life(Recipe.parse({"corpus": {"source": str(corpus)}}))] == [
+        "corpus", "tokenizer", "base", "baselines", "evaluate"
+    ]  # fmt: skip
+
+
+def test_the_users_file_is_read_before_anything_long(corpus: Path, tmp_path: Path, specs: Specs) -> None:
+    def audit(config: Any, log: Any) -> int | None:
+        raise TutelageError("line 3 is wrong")
+
+    specs.audit = audit
+    data = tmp_path / "labels.csv"
+    data.write_text("text,label\n")
+    with pytest.raises(TutelageError, match=r"finetune\.classify: line 3 is wrong"):
+        run_recipe(recipe(corpus, f"finetune.classify.data={data}"), tmp_path / "runs")
+    assert specs.ran == []
 
 
 @pytest.mark.parametrize(

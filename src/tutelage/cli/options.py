@@ -58,8 +58,8 @@ Source = Annotated[
     typer.Option(
         "--model",
         "-m",
-        help="Run folder (or a step of it: `runs/quickstart/prefer`), artifact, model directory, .gguf file, `smollm2`, "
-        "or org/name on the Hugging Face hub; e.g. `-m runs/quickstart`. Default: the last run's model.",
+        help="Run folder (or a step of it: `runs/quickstart/prefer`), artifact, model directory, .gguf file, "
+        "`smollm2`, or org/name on the Hugging Face hub; e.g. `-m runs/quickstart`. Default: the last run's model.",
     ),
 ]
 Adapter = Annotated[

@@ -91,10 +91,9 @@ class Recipe(Config):
             raise ConfigError(
                 "finetune must be a mapping of names to steps", hint="e.g. finetune: {chat: {method: instruct}}"
             )
+        steps = {name: step for name, step in steps.items() if step is not None}
         given["finetune"] = {
-            name: step if isinstance(step, Step) else parse_step(str(name), step, steps)
-            for name, step in steps.items()
-            if step is not None
+            name: step if isinstance(step, Step) else parse_step(str(name), step, steps) for name, step in steps.items()
         }
         return given
 

@@ -14,7 +14,9 @@ from torch import Tensor
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
-from tutelage.finetuning.objectives import Classification, Instruction, Preference
+from tutelage.finetuning.classify.objective import Classification
+from tutelage.finetuning.instruct.objective import Instruction
+from tutelage.finetuning.prefer.objective import Preference
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken, pack_documents

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.finetuning.docstrings import (
+from tutelage.tasks.docstrings import (
     PHRASINGS,
     docstring_pairs,
     normalised,
@@ -60,17 +60,19 @@ def test_braces_in_a_signature_are_no_template():
     assert "f(x={'a': 1}, where={where})" in prompt_of("0" * 16, "m.f", "f(x={'a': 1}, where={where})")
 
 
-def test_order_of_rows_does_not_matter_and_the_limit_holds():
-    words = ["size", "order", "path", "cut"]
+def test_order_of_rows_does_not_matter_and_the_seed_does():
+    words = ["size", "order", "path", "cut", "rank", "type"]
     rows = [row(i, f"Return the {word} of the graph.") for i, word in enumerate(words)]
-    pairs, removed = docstring_pairs(rows, seed=3, limit=2)
-    again, _ = docstring_pairs(rows[::-1], seed=3, limit=2)
-    assert pairs == again and len(pairs) == 2 and removed["over the limit"] == 2
+    pairs, _ = docstring_pairs(rows, seed=3)
+    again, _ = docstring_pairs(rows[::-1], seed=3)
+    other, _ = docstring_pairs(rows, seed=4)
+    assert pairs == again and len(pairs) == 6
+    assert [pair["id"] for pair in other] != [pair["id"] for pair in pairs]
 
 
 def test_rows_without_signature_or_summary_are_not_pairs():
     rows = [{**row(1, "Return the path of it."), "signature": None}, {**row(2, ""), "summary": None}]
-    assert docstring_pairs(rows, 0, 10)[0] == []
+    assert docstring_pairs(rows, 0)[0] == []
 
 
 STARTS = ["Return the path", "Make a new graph", "Read all the files", "Return THE path"]
@@ -79,8 +81,8 @@ STARTS = ["Return the path", "Make a new graph", "Read all the files", "Return T
 @given(st.lists(st.sampled_from(STARTS), max_size=30))
 def test_no_response_twice_and_none_from_training(starts):
     rows = [row(i, f"{start} of it.") for i, start in enumerate(starts)]
-    train, _ = docstring_pairs(rows[::2], 0, 100)
-    held, removed = docstring_pairs(rows[1::2], 0, 100, unseen=[pair["response"] for pair in train])
+    train, _ = docstring_pairs(rows[::2], 0)
+    held, removed = docstring_pairs(rows[1::2], 0, unseen=[pair["response"] for pair in train])
     keys = [normalised(pair["response"]) for pair in train + held]
     assert len(keys) == len(set(keys))
     assert len(held) + sum(removed.values()) == len(rows[1::2])

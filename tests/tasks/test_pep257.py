@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.conventions import RULES, check
+from tutelage.tasks.docstrings import RULES, check
 
 NAME, SIGNATURE = "shortest_path", "shortest_path(G, source=None, target=None)"
 GOOD = "Compute the least costly route between two nodes."
