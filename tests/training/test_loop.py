@@ -148,6 +148,21 @@ def test_checkpoints_of_another_run_are_refused(tiny: ModelConfig, tmp_path: Pat
         train(DecoderLM(tiny), objective(), config(checkpoint_seconds=0, learning_rate=1e-4), tmp_path, log, 1)
 
 
+def test_the_order_of_the_data_has_a_seed_of_its_own(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    """Without dropout nothing but the data's order is drawn, so the training seed alone changes nothing."""
+
+    def curve(name: str, **seeds: int) -> list[dict[str, object]]:
+        return train(DecoderLM(tiny), objective(), config(), tmp_path / name, log, **seeds).curve
+
+    one = curve("one", seed=1)
+    assert curve("same", seed=1, data_seed=1) == one
+    assert curve("training", seed=2, data_seed=1) == one
+    assert curve("data", seed=1, data_seed=2) != one
+    for seeds in ({"seed": 2, "data_seed": 1}, {"seed": 1, "data_seed": 2}):  # both tell one run from another
+        with pytest.raises(ConfigError, match="other data or settings"):
+            curve("one", **seeds)
+
+
 def test_only_the_last_checkpoints_are_kept(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
     settings = config(checkpoint_seconds=0, keep_checkpoints=2, validate_every=0)
     train(DecoderLM(tiny), objective(), settings, tmp_path, log, 1)

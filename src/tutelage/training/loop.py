@@ -76,17 +76,19 @@ def train(
     log: EventLog,
     seed: int,
     first_loss: float | None = None,
+    data_seed: int | None = None,
 ) -> TrainResult:
     """Train what is not frozen of `model`, in place; a killed run goes on from `work/checkpoints`, bit for bit.
 
     The gradient is divided by the weight of the whole step, over its parts (`accumulation`) and all processes, so
     that they add up exactly. Every process of a run calls this with the same arguments and ends with the same model.
+    `data_seed` (None: the same as `seed`) decides the order of the data, `seed` everything else that is drawn (dropout).
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
     Raises TrainingError for a non-finite loss that stays, spikes that come back after roll backs, or a first loss far
     off; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work` holds another run's
     checkpoints.
     """
-    run = _Run(model, objective, config, work, log, seed, first_loss)
+    run = _Run(model, objective, config, work, log, seed, first_loss, seed if data_seed is None else data_seed)
     with losses_named(run.world), prepared(run.model, run.config):
         run.begin()
         with contextlib.closing(run.loader), run.writer, stop_requested() as stop:
@@ -107,12 +109,12 @@ class _Run:
 
     def __init__(
         self, model: DecoderLM, objective: Objective, config: TrainingConfig, work: Path, log: EventLog, seed: int,
-        first_loss: float | None,
+        first_loss: float | None, data_seed: int,
     ) -> None:  # fmt: skip
         self.objective, self.log, self.seed, self.first_loss = objective, log, seed, first_loss
         self.world = current_world()
         self.steps = total_steps(config, len(objective.rows["train"]))
-        self.config = config = tuned(model, objective, config, self.steps, seed, work, self.world, log)
+        self.config = config = tuned(model, objective, config, self.steps, data_seed, work, self.world, log)
         set_threads(config.threads, self.world.local_size)
         device = choose_device(config.device)
         dtype = choose_precision(config.precision, device)
@@ -122,7 +124,7 @@ class _Run:
         self.layout = arrange(config.parallel, self.world, device)
         _check_shares(config, self.layout)
         freeze(model, config.freeze_blocks)
-        self.identity = fingerprint(objective, config, model, seed)
+        self.identity = fingerprint(objective, config, model, seed, data_seed)
         if float8 := config.precision == "float8":
             check_float8(device)
         self.model = spread(model, self.layout, device, dtype, float8)
@@ -130,7 +132,7 @@ class _Run:
         self.optimizers = make_optimizers(self.model, config)
         self.average = WeightAverage(self.model, config)
         self.watch = Watch(config.spike_sigma, config.spike_patience)
-        self.position = DataState(seed)
+        self.position = DataState(data_seed)
         self.result = TrainResult(self.steps)
         self.step = 0
         self.checkpoints = work / "checkpoints"
