@@ -80,7 +80,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, corpus, base, tmp
     with pytest.raises(Killed):
         stage(often, corpus, base, tmp_path / "out", tmp_path / "work", kill_at(7, heard.log), 5)
     stage(config, corpus, base, tmp_path / "out", tmp_path / "work", heard.log, 5)
-    assert "going on from step" in heard.messages("note")
+    assert "resuming from step" in heard.messages("note")
     assert contents(tmp_path / "out") == contents(made[name][0])
 
 

@@ -19,7 +19,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.training.checkpoint.checkpoint import verify
+from tutelage.training.checkpoint.reader import verify
 from tutelage.training.data.batch import Batch
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
@@ -72,13 +72,11 @@ def test_the_embedding_may_learn_faster(tiny: ModelConfig, tmp_path: Path, log: 
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_parts_of_a_batch_add_up_to_the_batch(
-    tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int
-) -> None:
-    whole, parts = DecoderLM(tiny), DecoderLM(tiny)
+def test_microbatches_add_up_to_the_batch(tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int) -> None:
+    whole, microbatched = DecoderLM(tiny), DecoderLM(tiny)
     one = train(whole, objective(), config(steps=3), tmp_path / "1", log, 1)
-    two = train(parts, objective(), config(steps=3, accumulation=accumulation), tmp_path / "2", log, 1)
-    assert torch.allclose(weights(whole), weights(parts), atol=2e-5)
+    two = train(microbatched, objective(), config(steps=3, accumulation=accumulation), tmp_path / "2", log, 1)
+    assert torch.allclose(weights(whole), weights(microbatched), atol=2e-5)
     assert one.final["loss"] == pytest.approx(two.final["loss"], abs=1e-5)
 
 
@@ -94,7 +92,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )
 @pytest.mark.parametrize("calls", [2, 5, 6, 11])
-def test_a_killed_run_goes_on_bit_for_bit(
+def test_a_killed_run_resumes_bit_for_bit(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, changes: dict[str, object], calls: int
 ) -> None:
     if "base_width" in changes:
@@ -111,7 +109,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert result.best == expected.best
 
 
-def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+def test_a_signal_ends_the_step_saves_and_says_how_to_resume(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
     stopping = StopAfter(objective(), 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match="step 4 of 12"):
         train(DecoderLM(tiny), stopping, config(validate_every=3), tmp_path / "a", log, 1)
