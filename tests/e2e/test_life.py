@@ -125,7 +125,7 @@ def test_killed_in_pretraining_and_in_finetuning_it_ends_bit_identical(
     assert list((tmp_path / "work").glob("pretrain-*/checkpoints/step-*")), "no checkpoint was kept"
     kill_when(command, tmp_path, "instruct", 20)
     done = tutelage(*command)
-    assert "going on from step" in done.stdout
+    assert "resuming from step" in done.stdout
     assert differing(tmp_path, straight) == []
 
 

@@ -88,11 +88,11 @@ def test_killed_and_stopped_with_two_and_ended_with_one(texts: Path, tmp_path: P
     wait_for_step(together, 30)
     started.send_signal(signal.SIGTERM)
     output, errors = started.communicate(timeout=60)
-    assert "going on from step" in output
+    assert "resuming from step" in output
     assert started.returncode not in (0, 1, 2) and "the checkpoint is kept" in errors, (started.returncode, errors)
 
     last = done(command(texts, together))
-    assert last.returncode == 0 and "going on from step" in last.stdout, last.stderr
+    assert last.returncode == 0 and "resuming from step" in last.stdout, last.stderr
     assert result(together) == pytest.approx(result(alone), abs=2e-4)
     losses = [{event["step"]: event["loss"] for event in steps(out)} for out in (alone, together)]
     assert losses[1].keys() >= {1, 10, 60}

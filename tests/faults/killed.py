@@ -33,7 +33,7 @@ def run(work: Path) -> str:
     """Train to the end, from wherever `work` is; returns the hash of the weights."""
     rows = {"train": pack_documents(TEXTS[:70], 0, 32), "validation": pack_documents(TEXTS[70:], 0, 32)}
     config = TrainingConfig(steps=STEPS, batch_rows=4, learning_rate=5e-3, warmup_steps=4, optimizer="muon", threads=1,
-                            checkpoint_seconds=0.02, validate_every=17, log_every=1)  # fmt: skip
+                            precision="float32", checkpoint_seconds=0.02, validate_every=17, log_every=1)  # fmt: skip
     model = DecoderLM(MODEL, seed=1)
     train(model, NextToken(rows, torch.ones(64, dtype=torch.int64), 0), config, work, EventLog(), seed=1)
     return hashlib.sha256(b"".join(value.numpy().tobytes() for value in model.state_dict().values())).hexdigest()

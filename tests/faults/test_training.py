@@ -16,8 +16,9 @@ from torch import Tensor, nn
 
 from tutelage.store.errors import DamagedError
 from tutelage.store.events import EventLog
-from tutelage.training.checkpoint import checkpoint
-from tutelage.training.checkpoint.checkpoint import CheckpointWriter, load_latest, verify
+from tutelage.training.checkpoint import writer
+from tutelage.training.checkpoint.reader import load_latest, verify
+from tutelage.training.checkpoint.writer import CheckpointWriter
 from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
 
@@ -62,7 +63,7 @@ def saved(tmp_path: Path) -> Saved:
 
 
 def loaded(root: Path, messages: list[str] | None = None) -> tuple[Tensor, int]:
-    """Weights and step that a fresh model goes on with."""
+    """Weights and step that a fresh model resumes with."""
     model = nn.Linear(8, 8)
     heard: list[dict[str, Any]] = []
     state = load_latest(
@@ -113,13 +114,13 @@ def test_every_byte_counts(saved: Saved) -> None:
 def test_what_is_saved_is_what_was_there_when_it_was_asked_for(
     saved: Saved, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
-    slow = checkpoint.save_file
+    slow = writer.save_file
 
     def slowly(*arguments: Any) -> None:
         time.sleep(0.3)
         slow(*arguments)
 
-    monkeypatch.setattr(checkpoint, "save_file", slowly)
+    monkeypatch.setattr(writer, "save_file", slowly)
     saved.step()
     begin = time.monotonic()
     saved.save(4)
@@ -137,7 +138,7 @@ def test_a_full_disk_is_told_and_leaves_what_was_there(
     def full(*arguments: Any, **more: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(checkpoint, what, full)
+    monkeypatch.setattr(writer, what, full)
     saved.save(4)
     with pytest.raises(OSError, match="No space"):
         saved.writer.wait()
@@ -155,10 +156,10 @@ def test_a_failed_run_does_not_wait_for_a_process_that_is_gone(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(World, "wait", lambda self: None)
     model = nn.Linear(2, 2)
-    writer = CheckpointWriter(tmp_path, 2, World(0, 2), Layout())  # the second process never writes its part
-    writer.save(1, model, [], {"fingerprint": "a"})
+    one = CheckpointWriter(tmp_path, 2, World(0, 2), Layout())  # the second rank never writes its shards
+    one.save(1, model, [], {"fingerprint": "a"})
     begin = time.monotonic()
-    writer.give_up()
+    one.give_up()
     assert time.monotonic() - begin < 30 and not list(tmp_path.glob("*step*"))
 
 

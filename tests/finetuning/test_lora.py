@@ -112,7 +112,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, run, tmp_path, he
         run(name, tmp_path, EventLog(listeners=(die,)), training={"checkpoint_seconds": 0.0})
     torch.manual_seed(123)  # whatever the process drew before must not matter
     run(name, tmp_path, heard.log)
-    assert "going on from step" in heard.messages("note")
+    assert "resuming from step" in heard.messages("note")
     assert contents(tmp_path / "out") == contents(made[name][0] / "out")
 
 

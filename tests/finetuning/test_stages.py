@@ -81,7 +81,7 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, corpus, base, tmp
     with pytest.raises(Killed):
         stage(job(often, tmp_path, kill_at(7, heard.log), corpus=corpus, model=base))
     stage(job(config, tmp_path, heard.log, corpus=corpus, model=base))
-    assert "going on from step" in heard.messages("note")
+    assert "resuming from step" in heard.messages("note")
     assert contents(tmp_path / "out") == contents(made[name][0])
 
 

@@ -1,4 +1,4 @@
-"""Whatever a model is made of, it trains, goes on bit for bit after a kill, takes adapters, and decodes in batches."""
+"""Whatever a model is made of, it trains, resumes bit for bit after a kill, takes adapters, and decodes in batches."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def settings(optimizer: str, **changes: object) -> TrainingConfig:
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_learns_and_goes_on_bit_for_bit(family: str, tmp_path: Path, log: EventLog) -> None:
+def test_it_learns_and_resumes_bit_for_bit(family: str, tmp_path: Path, log: EventLog) -> None:
     whole = model(family)
     result = train(whole, objective(), settings("muon", checkpoint_seconds=1e9), tmp_path / "whole", log, 1)
     losses = [point["loss"] for point in result.curve if "loss" in point]
@@ -77,7 +77,7 @@ def test_it_learns_and_goes_on_bit_for_bit(family: str, tmp_path: Path, log: Eve
 
 # A loss that balances experts is of the part it is computed on, by its definition.
 @pytest.mark.parametrize("family", [name for name in FAMILIES if not balanced_by_a_loss(name)])
-def test_parts_of_a_batch_add_up(family: str, tmp_path: Path, log: EventLog) -> None:
+def test_microbatches_add_up(family: str, tmp_path: Path, log: EventLog) -> None:
     one, four = model(family), model(family)
     train(one, objective(), settings("adamw", steps=2), tmp_path / "1", log, 1)
     train(four, objective(), settings("adamw", steps=2, accumulation=4), tmp_path / "4", log, 1)
@@ -86,7 +86,7 @@ def test_parts_of_a_batch_add_up(family: str, tmp_path: Path, log: EventLog) -> 
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_adapters_go_on_and_fold_in(family: str) -> None:
+def test_adapters_start_at_nothing_and_merge(family: str) -> None:
     adapted = DecoderLM(ModelConfig.parse(fields(family, 0)), seed=1).eval()
     text = torch.arange(20)[None]
     plain = adapted(text)

@@ -13,7 +13,7 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
-from tutelage.training import loop
+from tutelage.training import setup
 from tutelage.training.float8 import use_float8
 from tutelage.training.loop import train
 
@@ -21,7 +21,7 @@ from tutelage.training.loop import train
 def test_it_trains_nearly_as_float32_does_and_leaves_plain_layers(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "check_float8", lambda device: None)
+    monkeypatch.setattr(setup, "check_float8", lambda device: None)
     finals = {}
     for precision in ("float32", "float8"):
         model = DecoderLM(tiny)

@@ -19,7 +19,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.pretraining.objective import NextToken
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.training.checkpoint.checkpoint import verify
+from tutelage.training.checkpoint.reader import verify
 from tutelage.training.data.batch import Batch
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
@@ -72,13 +72,11 @@ def test_the_embedding_may_learn_faster(tiny: ModelConfig, tmp_path: Path, log: 
 
 
 @pytest.mark.parametrize("accumulation", [2, 4])
-def test_parts_of_a_batch_add_up_to_the_batch(
-    tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int
-) -> None:
-    whole, parts = DecoderLM(tiny), DecoderLM(tiny)
+def test_microbatches_add_up_to_the_batch(tiny: ModelConfig, tmp_path: Path, log: EventLog, accumulation: int) -> None:
+    whole, microbatched = DecoderLM(tiny), DecoderLM(tiny)
     one = train(whole, objective(), config(steps=3), tmp_path / "1", log, 1)
-    two = train(parts, objective(), config(steps=3, accumulation=accumulation), tmp_path / "2", log, 1)
-    assert torch.allclose(weights(whole), weights(parts), atol=2e-5)
+    two = train(microbatched, objective(), config(steps=3, accumulation=accumulation), tmp_path / "2", log, 1)
+    assert torch.allclose(weights(whole), weights(microbatched), atol=2e-5)
     assert one.final["loss"] == pytest.approx(two.final["loss"], abs=1e-5)
 
 
@@ -94,7 +92,7 @@ def test_parts_of_a_batch_add_up_to_the_batch(
     ids=lambda changes: "-".join(str(value) for value in changes.values()),
 )
 @pytest.mark.parametrize("calls", [2, 5, 6, 11])
-def test_a_killed_run_goes_on_bit_for_bit(
+def test_a_killed_run_resumes_bit_for_bit(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, changes: dict[str, object], calls: int
 ) -> None:
     if "base_width" in changes:
@@ -111,7 +109,7 @@ def test_a_killed_run_goes_on_bit_for_bit(
     assert result.best == expected.best
 
 
-def test_a_signal_ends_the_step_saves_and_says_how_to_go_on(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+def test_a_signal_ends_the_step_saves_and_says_how_to_resume(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
     stopping = StopAfter(objective(), 5, lambda: os.kill(os.getpid(), signal.SIGTERM))
     with pytest.raises(Interrupted, match="step 4 of 12"):
         train(DecoderLM(tiny), stopping, config(validate_every=3), tmp_path / "a", log, 1)
@@ -146,6 +144,21 @@ def test_checkpoints_of_another_run_are_refused(tiny: ModelConfig, tmp_path: Pat
         train(DecoderLM(tiny), StopAfter(objective(), 4, crash), config(checkpoint_seconds=0), tmp_path, log, 1)
     with pytest.raises(ConfigError, match="other data or settings"):
         train(DecoderLM(tiny), objective(), config(checkpoint_seconds=0, learning_rate=1e-4), tmp_path, log, 1)
+
+
+def test_the_order_of_the_data_has_a_seed_of_its_own(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+    """Without dropout nothing but the data's order is drawn, so the training seed alone changes nothing."""
+
+    def curve(name: str, **seeds: int) -> list[dict[str, object]]:
+        return train(DecoderLM(tiny), objective(), config(), tmp_path / name, log, **seeds).curve
+
+    one = curve("one", seed=1)
+    assert curve("same", seed=1, data_seed=1) == one
+    assert curve("training", seed=2, data_seed=1) == one
+    assert curve("data", seed=1, data_seed=2) != one
+    for seeds in ({"seed": 2, "data_seed": 1}, {"seed": 1, "data_seed": 2}):  # both tell one run from another
+        with pytest.raises(ConfigError, match="other data or settings"):
+            curve("one", **seeds)
 
 
 def test_only_the_last_checkpoints_are_kept(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:

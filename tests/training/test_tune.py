@@ -31,7 +31,7 @@ def test_the_fastest_over_the_whole_run_is_chosen_if_it_is_clearly_faster() -> N
 def test_measuring_leaves_model_and_random_numbers_alone(tiny: ModelConfig) -> None:
     model = DecoderLM(tiny)
     before, state = weights(model), torch.get_rng_state()
-    trials = tune.measure(model, objective(), config(), 12, seed=1)
+    trials = tune.measure(model, objective(), config(), 12, data_seed=1)
     assert trials[0].threads == 1 and trials[0].accumulation == 1  # what was asked for
     assert {trial.accumulation for trial in trials} == {1, 2}
     assert all(trial.seconds > 0 for trial in trials)
@@ -39,7 +39,7 @@ def test_measuring_leaves_model_and_random_numbers_alone(tiny: ModelConfig) -> N
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_what_was_chosen_is_kept_for_the_run_that_goes_on(
+def test_what_was_chosen_is_kept_for_the_resumed_run(
     tiny: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     chosen = [Trial(1, 1, False, 1.0, 1.0), Trial(1, 4, False, 0.1, 0.1)]
@@ -55,7 +55,7 @@ def test_what_was_chosen_is_kept_for_the_run_that_goes_on(
     assert tuned(DecoderLM(tiny), objective(), config(), 12, 1, tmp_path, World(), log) == config()
 
 
-def test_a_tuned_run_goes_on_bit_for_bit(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
+def test_a_tuned_run_resumes_bit_for_bit(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
     """From its own settings: what another measurement would have chosen does not matter."""
     straight, again = DecoderLM(tiny), DecoderLM(tiny)
     train(straight, objective(), config(tune=True), tmp_path, log, 1)

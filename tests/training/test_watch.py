@@ -1,4 +1,4 @@
-"""Spikes: what is skipped, when a run goes back, and that a resumed run decides alike."""
+"""Spikes: what is skipped, when training rolls back, and that a resumed run decides alike."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.loop import TrainResult, train
 from tutelage.training.objective import Loss
-from tutelage.training.watch import Watch, line
+from tutelage.training.watch import Watch, threshold
 
 
 def noisy(count: int, seed: int = 0) -> list[float]:
@@ -27,12 +27,12 @@ def noisy(count: int, seed: int = 0) -> list[float]:
     return (3 - torch.arange(count) * 0.002 + 0.05 * torch.randn(count, generator=generator)).tolist()
 
 
-def test_the_line_is_the_median_and_its_robust_deviation() -> None:
+def test_the_threshold_is_the_median_and_its_robust_deviation() -> None:
     values = [float(number) for number in range(1, 42)]  # median 21, MAD 10
-    assert line(values, 6) == pytest.approx(21 + 6 * 1.4826 * 10)
-    assert line([1e9, *values[1:]], 6) == pytest.approx(line(values, 6), rel=0.05)  # one outlier moves nothing
-    assert line(values[:31], 6) == math.inf and line(values, 0) == math.inf
-    assert line([2.0] * 50, 6) == pytest.approx(2.0 + 6 * 0.002 * 2.0)
+    assert threshold(values, 6) == pytest.approx(21 + 6 * 1.4826 * 10)
+    assert threshold([1e9, *values[1:]], 6) == pytest.approx(threshold(values, 6), rel=0.05)  # an outlier
+    assert threshold(values[:31], 6) == math.inf and threshold(values, 0) == math.inf
+    assert threshold([2.0] * 50, 6) == pytest.approx(2.0 + 6 * 0.002 * 2.0)
 
 
 def test_noise_and_a_falling_loss_are_no_spikes() -> None:
@@ -40,7 +40,7 @@ def test_noise_and_a_falling_loss_are_no_spikes() -> None:
     assert {watch.judge(loss, 0.5) for loss in noisy(1000)} == {"go"}
 
 
-def test_one_spike_is_skipped_and_what_stays_goes_back() -> None:
+def test_one_spike_is_skipped_and_what_stays_rolls_back() -> None:
     watch = Watch(6.0, 4)
     for loss in noisy(100):
         watch.judge(loss, 0.5)
@@ -94,27 +94,36 @@ def objective(spoilt: bool) -> Spoilt:
 
 def run(
     work: Path, deaths: int = -1, spoilt: bool = True, **changes: Any
-) -> tuple[TrainResult, torch.Tensor, list[str]]:
+) -> tuple[TrainResult, torch.Tensor, list[dict[str, Any]]]:
     shape = ModelConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=4, num_kv_heads=2,
                         max_position_embeddings=64, tie_word_embeddings=False)  # fmt: skip
     config = TrainingConfig.parse(
         {"steps": 100, "batch_rows": 2, "learning_rate": 3e-3, "warmup_steps": 2, "log_every": 1, "threads": 1,
-         "checkpoint_seconds": 1e9, "spike_sigma": 6.0, "spike_patience": 5, "rollback_every": 10, **changes}
+         "precision": "float32", "checkpoint_seconds": 1e9, "spike_sigma": 6.0, "spike_patience": 5,
+         "rollback_every": 10, **changes}
     )  # fmt: skip
-    heard: list[str] = []
-    log = EventLog(listeners=(lambda event: heard.append(str(event.get("message", ""))),))
+    heard: list[dict[str, Any]] = []
+    log = EventLog(listeners=(heard.append,))
     made, model = objective(spoilt), DecoderLM(shape, seed=1)
     made.deaths = deaths
     result = train(model, made, config, work, log, 1)
     return result, torch.cat([value.flatten() for value in model.state_dict().values()]), heard
 
 
-def test_a_spoilt_run_goes_back_skips_the_rows_and_says_which(tmp_path: Path) -> None:
+def test_a_spoilt_run_rolls_back_skips_the_rows_and_says_which(tmp_path: Path) -> None:
     result, _, heard = run(tmp_path)
     (rollback,) = result.rollbacks
     assert rollback["to"] % 10 == 0 and 5 <= rollback["from"] - rollback["to"] < 20
-    assert any("Rows " in message and "texts of 2 rows" in message for message in heard)
-    assert any("back to step" in message for message in heard)
+    skipped = [event for event in heard if "the update is skipped" in str(event.get("message"))]
+    assert [event["step"] for event in skipped] == list(
+        range(rollback["from"] - len(skipped) + 1, rollback["from"] + 1)
+    )
+    for event in skipped:  # one short line for the terminal, the rows and texts for who reads the file
+        assert len(str(event["message"])) < 160 and "(2 rows" in str(event["message"])
+        assert event["texts"] == "texts of 2 rows" and "texts of" not in str(event["message"])
+        assert len(event["rows"]) == 2 and all(0 <= row < 240 for row in event["rows"])
+    assert 130 in {row for event in skipped for row in event["rows"]}  # the row that did it
+    assert any("rolled back to step" in str(event.get("message")) for event in heard)
     assert result.final["loss"] < 3.0 < math.log(64)
     calm = run(tmp_path / "calm", spoilt=False)[0]
     assert not calm.rollbacks and result.final["loss"] == pytest.approx(calm.final["loss"], abs=0.4)
@@ -122,7 +131,7 @@ def test_a_spoilt_run_goes_back_skips_the_rows_and_says_which(tmp_path: Path) ->
 
 @pytest.mark.parametrize("seconds", [0, 1e9])
 @pytest.mark.parametrize("at", ["before", "in the trouble", "after"])
-def test_a_run_killed_around_a_roll_back_ends_bit_for_bit_the_same(at: str, seconds: float, tmp_path: Path) -> None:
+def test_a_run_killed_around_a_rollback_ends_bit_for_bit_the_same(at: str, seconds: float, tmp_path: Path) -> None:
     straight, weights, _ = run(tmp_path / "straight")
     back = straight.rollbacks[0]
     calls = {"before": back["from"] - 8, "in the trouble": back["from"] - 1, "after": back["from"] + 9}[at]
@@ -147,7 +156,7 @@ def test_steps_that_are_not_finite_between_spikes_belong_to_the_same_trouble(
     assert other["to"] == back["to"] and other["from"] == back["from"] + 4
 
 
-def test_a_damaged_place_to_go_back_to_is_passed_over(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_checkpoint_to_roll_back_to_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     back = run(tmp_path / "straight")[0].rollbacks[0]
 
     def describe(self: Spoilt, numbers: Any) -> str:  # asked for the first bad step
@@ -156,12 +165,13 @@ def test_a_damaged_place_to_go_back_to_is_passed_over(tmp_path: Path, monkeypatc
 
     monkeypatch.setattr(Spoilt, "describe", describe)
     result, _, heard = run(tmp_path / "work")
-    assert result.rollbacks[0]["to"] == back["to"] - 10 and any("going back further" in said for said in heard)
+    assert result.rollbacks[0]["to"] == back["to"] - 10
+    assert any("rolling back further" in str(event.get("message")) for event in heard)
     assert result.final["loss"] < 3.0
 
 
 def test_a_run_that_spoils_itself_again_and_again_ends_with_advice(tmp_path: Path) -> None:
-    with pytest.raises(TrainingError, match="after 0 roll backs"):
+    with pytest.raises(TrainingError, match="after 0 rollbacks"):
         run(tmp_path, max_rollbacks=0)
 
 

@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.model.config import ModelConfig
+from tutelage.model.norms import RMSNorm
 from tutelage.model.step import Step
 
 CHUNK = 64
@@ -32,7 +33,7 @@ class GatedDeltaNet(nn.Module):
         self.conv = nn.Parameter(torch.empty(2 * keys + values, 1, delta.conv_kernel))
         self.A_log = nn.Parameter(torch.zeros(delta.num_value_heads))
         self.dt_bias = nn.Parameter(torch.ones(delta.num_value_heads))
-        self.norm = nn.RMSNorm(delta.value_head_dim, eps=config.norm_eps)
+        self.norm = RMSNorm(delta.value_head_dim, eps=config.norm_eps)
         self.o_proj = nn.Linear(values, config.hidden_size, bias=False)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from tutelage.model import flex
 from tutelage.model.attention import attend_plainly
 from tutelage.model.config import ModelConfig
+from tutelage.model.norms import RMSNorm
 from tutelage.model.rope import rotate, yarn_scale
 from tutelage.model.step import Step
 
@@ -28,12 +29,12 @@ class MultiHeadLatentAttention(nn.Module):
         query_dim = latent.nope_head_dim + latent.rope_head_dim
         if latent.q_rank:
             self.q_down = nn.Linear(config.hidden_size, latent.q_rank, bias=config.attention_bias)
-            self.q_norm = nn.RMSNorm(latent.q_rank, eps=1e-6)
+            self.q_norm = RMSNorm(latent.q_rank, eps=1e-6)
             self.q_up = nn.Linear(latent.q_rank, heads * query_dim, bias=False)
         else:
             self.q_proj = nn.Linear(config.hidden_size, heads * query_dim, bias=False)
         self.kv_down = nn.Linear(config.hidden_size, latent.kv_rank + latent.rope_head_dim, bias=config.attention_bias)
-        self.kv_norm = nn.RMSNorm(latent.kv_rank, eps=1e-6)
+        self.kv_norm = RMSNorm(latent.kv_rank, eps=1e-6)
         self.kv_up = nn.Linear(latent.kv_rank, heads * (latent.nope_head_dim + latent.value_head_dim), bias=False)
         self.o_proj = nn.Linear(heads * latent.value_head_dim, config.hidden_size, bias=config.attention_out_bias)
         self.scale = config.attention_scale or query_dim**-0.5

@@ -54,7 +54,7 @@ def pretrain(job: Job) -> dict[str, Any]:
              rows=len(rows["train"]), padding=padding_share(rows["train"]))  # fmt: skip
     fresh = job.config.model is not None
     first_loss = math.log(shape.vocab_size) if fresh else None
-    result = train(decoder, objective, config.training, job.work, log, job.seed, first_loss)
+    result = train(decoder, objective, config.training, job.work, log, job.seed, first_loss, job.data_seed)
     decoder.to("cpu")
     save_model(decoder, out)
     tok.save(out)

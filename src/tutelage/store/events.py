@@ -12,7 +12,7 @@ Kinds of event (field `event`), all with `time` (Unix seconds) and, inside a sta
 - `forecast`: `seconds` and `memory_mb` that training is going to take, made from its first steps
 - `tuning`: the settings that were tried, with their seconds per step, and those that are used
 - `sample`: `title`, `prompt`, `text`
-- `note` / `warning`: `message`
+- `note` / `warning`: `message`; a warning may have details beside it, which no terminal shows
 """
 
 from __future__ import annotations
@@ -58,8 +58,9 @@ class EventLog:
     def note(self, message: str) -> None:
         self.emit("note", message=message)
 
-    def warn(self, message: str) -> None:
-        self.emit("warning", message=message)
+    def warn(self, message: str, **details: Any) -> None:
+        """A terminal shows the message alone; `details` are for who reads the file."""
+        self.emit("warning", message=message, **details)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:

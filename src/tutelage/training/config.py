@@ -10,12 +10,12 @@ from tutelage.store.config import Config
 
 
 class ParallelConfig(Config):
-    """How the processes of a run share the work; in one process it says nothing.
+    """How the ranks of a run share the work; in one process it says nothing.
 
-    `pipeline` stages hold some blocks in a row each; the parts of a step (`accumulation`) follow each other through
-    them, so there should be several for each stage. `tensor` processes split every matrix among them. The others split
-    the batch; of these, `shard` hold one copy of the weights together: 0 for all (FSDP), 1 for a whole copy in each
-    (DDP), between them hybrid sharding.
+    Each of `pipeline` stages holds consecutive blocks; the microbatches of a step (`accumulation`) follow each other
+    through them, so there should be several for each stage. `tensor` ranks shard every matrix among them. The others
+    share the batch; of these, `shard` hold one copy of the weights together: 0 for all (FSDP), 1 for a whole copy on
+    each (DDP), between them hybrid sharding.
     """
 
     shard: int = Field(0, ge=0)
@@ -27,7 +27,7 @@ class TrainingConfig(Config):
     """How long, how fast and in what order of magnitude a model is trained.
 
     `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
-    equal parts. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at one
+    equal microbatches. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at one
     learning rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that rate
     for the token embedding: each of its rows learns only from the tokens that are its own, the other weights from all.
     """
@@ -49,7 +49,8 @@ class TrainingConfig(Config):
     beta2: float = Field(0.98, ge=0, lt=1)
     grad_clip: float = Field(1.0, gt=0)
     freeze_blocks: int = Field(0, ge=0)  # embeddings and this many first blocks keep their weights
-    precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"  # float8: products in the blocks, by torchao
+    # auto: bfloat16 where it is measured to be faster; float8: products in the blocks, by torchao
+    precision: Literal["auto", "float32", "bfloat16", "float8"] = "auto"
     device: str = "auto"
     compile: bool = False  # fused kernels; pays in long runs
     activation_checkpointing: bool = False  # a third more work, a fraction of the memory
@@ -58,15 +59,15 @@ class TrainingConfig(Config):
     average_decay: float = Field(0.999, ge=0, lt=1)  # ema
     average_from: float = Field(0.8, ge=0, lt=1)  # tail: mean of the weights over the rest of the run
     spike_sigma: float = Field(0.0, ge=0)  # updates are skipped so many robust deviations above what is usual; 0: never
-    spike_patience: int = Field(10, ge=1)  # steps that a loss may stay there before the run goes back
-    rollback_every: int = Field(100, ge=1)  # steps between the checkpoints that it goes back to
+    spike_patience: int = Field(10, ge=1)  # steps that a loss may stay there before training rolls back
+    rollback_every: int = Field(100, ge=1)  # steps between the checkpoints that it rolls back to
     max_rollbacks: int = Field(3, ge=0)
     threads: int = Field(0, ge=0)
     parallel: ParallelConfig = ParallelConfig()
     checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)
-    layers_every: int = Field(100, ge=0)  # steps between two looks into every block; 0: never
+    layers_every: int = Field(100, ge=0)  # steps between two measurements of every block; 0: never
     validate_every: int = Field(0, ge=0)  # 0: only at the end
     validation_rows: int = Field(64, ge=0)  # rows of each validation but the last, which takes all
     use_best: bool = False  # end with the weights of the lowest validation loss instead of the last ones

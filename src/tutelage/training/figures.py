@@ -1,4 +1,4 @@
-"""Losses of parts and processes added up to the figures of a step, and of a whole split."""
+"""Losses of microbatches and ranks added up to the figures of a step, and of a whole split of the data."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ import torch
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
-from tutelage.training.data.position import spread_evenly
+from tutelage.training.data.position import evenly_spaced
 from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
 from tutelage.training.objective import Loss, Objective
 
 
 def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) -> dict[str, float]:
-    """Sums over the parts of a step and all processes: `sum`, `weight`, each metric's two sums, and `counts`.
+    """Sums over the microbatches of a step and all ranks: `sum`, `weight`, each metric's two sums, and `counts`.
 
-    One exchange in float64. Tensor-parallel processes compute the same rows; these count once. Of a pipeline only the
+    One all-reduce in float64. Tensor-parallel ranks compute the same rows; these count once. Of a pipeline only the
     last stage has losses.
     """
-    names = layout.line.names(list(losses[0].metrics)) if layout.line else list(losses[0].metrics)
+    names = layout.pipeline.metric_names(list(losses[0].metrics)) if layout.pipeline else list(losses[0].metrics)
     if not layout.last_stage:  # it knows no loss: zeros add nothing
         nothing = torch.zeros(())
         losses = [Loss(nothing, nothing, dict.fromkeys(names, (nothing, nothing)))]
@@ -31,7 +31,7 @@ def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) ->
         **{f"{name}.weight": sum(float(loss.metrics[name][1]) for loss in losses) for name in names},
         **{name: float(value) for name, value in counts.items()},
     }
-    copies = world.size // layout.rows // layout.stages
+    copies = world.size // layout.data_size // layout.stages
     summed = world.sums(list(sums.values()))
     return {name: value / copies if copies > 1 else value for name, value in zip(sums, summed, strict=True)}
 
@@ -45,9 +45,9 @@ def figures_of(total: dict[str, float]) -> dict[str, float]:
     return figures
 
 
-def part_loss(model: DecoderLM, objective: Objective, batch: Batch, layout: Layout) -> Loss:
-    """The loss of a part of a batch. A stage that is not the last sends its part on; its sum has no value, but its
-    backward pass begins with what comes back."""
+def microbatch_loss(model: DecoderLM, objective: Objective, batch: Batch, layout: Layout) -> Loss:
+    """The loss of a microbatch. A pipeline stage before the last sends its hidden states forward; its sum has no
+    value, but its backward pass begins by receiving their gradient."""
     if layout.last_stage:
         return objective.loss(model, batch)
     sent = model.hidden(batch.tokens, batch.positions, batch.documents)
@@ -64,7 +64,7 @@ def evaluate_objective(
     world: World | None = None,
     layout: Layout | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of an objective over a split, without training; over `limit` rows spread evenly, 0 for all.
+    """Loss and metrics of an objective over a split, without training; over `limit` evenly spaced rows, 0 for all.
 
     Empty if there is no such split.
     """
@@ -72,20 +72,20 @@ def evaluate_objective(
     if split not in objective.rows:
         return {}
     rows = objective.rows[split]
-    index = spread_evenly(len(rows), limit)
+    index = evenly_spaced(len(rows), limit)
     was_training = model.training
     model.eval()
     device = next(model.parameters()).device
     losses = []
-    # Processes that share the weights must call the model equally often: one without rows left repeats the first.
-    for at in range(0, -(-len(index) // layout.rows), batch_rows):
-        mine = index[layout.row :: layout.rows][at : at + batch_rows]
-        loss = part_loss(model, objective, rows.batch(mine if len(mine) else index[:1]).to(device), layout)
+    # Ranks that shard the weights must call the model equally often: one without rows left repeats the first.
+    for at in range(0, -(-len(index) // layout.data_size), batch_rows):
+        mine = index[layout.data_rank :: layout.data_size][at : at + batch_rows]
+        loss = microbatch_loss(model, objective, rows.batch(mine if len(mine) else index[:1]).to(device), layout)
         if not len(mine):
             nothing = {name: (a * 0, b * 0) for name, (a, b) in loss.metrics.items()}
             loss = Loss(loss.sum * 0, loss.weight * 0, nothing)
         losses.append(loss)
-    if layout.line:
-        layout.line.settle()
+    if layout.pipeline:
+        layout.pipeline.wait_for_sends()
     model.train(was_training)
     return figures_of(totals(losses, world, layout))

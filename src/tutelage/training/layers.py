@@ -16,7 +16,7 @@ from tutelage.training.distributed.parallel import total_norm
 class LayerFigures:
     """Figures of one step, a list of blocks each.
 
-    activation_rms: of the block's output, in this process's rows. weight_rms; grad_rms, after clipping; update_ratio:
+    activation_rms: of the block's output, in this rank's rows. weight_rms; grad_rms, after clipping; update_ratio:
     norm of the step's change over the norm of the weights, about 1e-3 in a healthy run.
     """
 
@@ -37,7 +37,7 @@ class LayerFigures:
         handles = [
             block.register_forward_hook(hook(number))
             for number, block in enumerate(self.model.layers)
-            if next(block.parameters(), None) is not None  # not in another stage of a pipeline
+            if next(block.parameters(), None) is not None  # not in another pipeline stage
         ]
         try:
             yield

@@ -17,7 +17,7 @@ from tutelage.training.data.packing import Rows
 
 @dataclass
 class Loss:
-    """A loss as a sum and the weight it must be divided by, so that parts of a batch can be added exactly.
+    """A loss as a sum and the weight it must be divided by, so that microbatches can be added exactly.
 
     metrics: name -> (sum, weight), both scalars without gradient.
     """

@@ -14,7 +14,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import TrainingError
 from tutelage.training.config import TrainingConfig
-from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.data.position import DataState, microbatches
 from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
 from tutelage.training.figures import figures_of
@@ -69,8 +69,8 @@ def find_rate(
         for step in range(steps):
             rate = low * (high / low) ** (step / max(1, steps - 1))
             torch.manual_seed(seed + step)
-            parts = [part.to(device) for part in parts_of_step(rows, state, config.batch_rows, config.accumulation)]
-            total, _ = step_gradient(trial, objective, parts, config.grad_clip, autocast, World(), Layout())
+            batches = [one.to(device) for one in microbatches(rows, state, config.batch_rows, config.accumulation)]
+            total, _ = step_gradient(trial, objective, batches, config.grad_clip, autocast, World(), Layout())
             loss = figures_of(total)["loss"]
             mean = SMOOTHING * mean + (1 - SMOOTHING) * loss
             smooth = mean / (1 - SMOOTHING ** (step + 1))

@@ -1,4 +1,4 @@
-"""Watching a run: which steps are taken, which are skipped, and when it must go back."""
+"""Watching a run: which steps are taken, which are skipped, and when it must roll back."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ class Watch:
                 )
             return "skip"
         self.not_finite = 0
-        lines = line(self.losses, self.sigma), line(self.norms, self.sigma)
+        limits = threshold(self.losses, self.sigma), threshold(self.norms, self.sigma)
         self.losses, self.norms = [*self.losses, loss][-WINDOW:], [*self.norms, norm][-WINDOW:]
-        if loss > lines[0]:
-            self.why = f"loss {loss:.3f} is above {lines[0]:.3f}, {self.sigma:g} robust deviations over the last steps"
-        elif norm > lines[1]:
-            self.why = f"gradient norm {norm:.3g} is above {lines[1]:.3g}, {self.sigma:g} robust deviations"
+        if loss > limits[0]:
+            self.why = f"loss {loss:.3f} is above {limits[0]:.3f}, {self.sigma:g} robust deviations over the last steps"
+        elif norm > limits[1]:
+            self.why = f"gradient norm {norm:.3g} is above {limits[1]:.3g}, {self.sigma:g} robust deviations"
         self.above = self.above + 1 if self.why else 0
         self.bad = self.bad if self.why else 0
         if self.above >= self.patience:
@@ -69,7 +69,7 @@ class Watch:
             setattr(self, name, value)
 
 
-def line(values: list[float], sigma: float) -> float:
+def threshold(values: list[float], sigma: float) -> float:
     """What a usual value does not exceed: median + sigma * 1.4826 * MAD; infinite before there are enough."""
     if not sigma or len(values) < ENOUGH:
         return math.inf

@@ -15,7 +15,7 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.loader import Loader
 from tutelage.training.data.packing import Rows
-from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.data.position import DataState, microbatches
 from tutelage.training.distributed.parallel import Layout
 
 ROWS = pack_documents([[at % 50 + 1] * (3 + at % 20) for at in range(60)], 0, 32)
@@ -43,8 +43,8 @@ def test_every_step_is_the_one_asked_for_also_after_a_jump() -> None:
     rows = Watched(ROWS)
     with closing(Loader(rows, CONFIG, Layout(), torch.device("cpu"))) as loader:  # type: ignore[arg-type]
         for sample in (0, 4, 8, 40, 44, 4, 8):
-            made = list(loader.parts(DataState(3, sample)))
-            wanted = list(parts_of_step(ROWS, DataState(3, sample), 4, 2))
+            made = list(loader.microbatches(DataState(3, sample)))
+            wanted = list(microbatches(ROWS, DataState(3, sample), 4, 2))
             assert len(made) == 2
             for one, other in zip(made, wanted, strict=True):
                 assert torch.equal(one.tokens, other.tokens) and torch.equal(one.weights, other.weights)
@@ -53,6 +53,6 @@ def test_every_step_is_the_one_asked_for_also_after_a_jump() -> None:
 
 def test_rows_that_cannot_be_read_ahead_are_an_error_when_they_are_needed() -> None:
     with closing(Loader(Watched(ROWS, broken=3), CONFIG, Layout(), torch.device("cpu"))) as loader:  # type: ignore[arg-type]
-        assert len(list(loader.parts(DataState(3, 0)))) == 2
+        assert len(list(loader.microbatches(DataState(3, 0)))) == 2
         with pytest.raises(OSError, match="the shard is gone"):
-            list(loader.parts(DataState(3, 4)))
+            list(loader.microbatches(DataState(3, 4)))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
 from tutelage.training.data.packing import Example, Segment, pack
-from tutelage.training.data.position import DataState, ordered_batches, parts_of_step, permuted, row_numbers
+from tutelage.training.data.position import DataState, microbatches, ordered_batches, permuted, row_numbers
 
 
 def example(number: int, *lengths: int) -> Example:
@@ -68,7 +68,7 @@ def test_batches_resume_in_the_middle_of_an_epoch() -> None:
     rows = pack([example(number, 10) for number in range(1, 12)], 10)
 
     def step(sample: int, parts: int = 1, row: int = 0, of: int = 1) -> list[int]:
-        made = parts_of_step(rows, DataState(1, sample), 4, parts, row, of)
+        made = microbatches(rows, DataState(1, sample), 4, parts, row, of)
         return [token for part in made for token in part.tokens[:, 0].tolist()]
 
     numbers = row_numbers(((11, 1.0),), DataState(1), 24)

@@ -21,7 +21,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
 from tutelage.training.distributed.parallel import _check_tensor_parallel, arrange
-from tutelage.training.distributed.pipeline import TIED, Line, cut, stage_of
+from tutelage.training.distributed.pipeline import TIED, PipelineStage, keep_stage, stage_of
 from tutelage.training.distributed.world import World
 
 MODEL = {"vocab_size": 64, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2, "num_heads": 4,
@@ -82,7 +82,7 @@ def trained(folder: Path, processes: int, runs: list[dict[str, Any]]) -> dict[st
 ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "data-parallel": (2, {"parallel": {"shard": 1}}),
     "sharded": (2, {"parallel": {"shard": 0}}),
-    "sharded-in-parts": (2, {"accumulation": 2}),
+    "sharded-microbatches": (2, {"accumulation": 2}),
     "tensor": (2, {"parallel": {"tensor": 2}}),
     "muon-sharded": (2, {"optimizer": "muon"}),
     "lion-sharded": (2, {"optimizer": "lion", "learning_rate": 5e-4}),
@@ -155,20 +155,20 @@ def test_several_processes_are_one(name: str, alone: dict[str, Result], together
     assert_same_run(together[name], alone[ARRANGEMENTS[name][1].get("optimizer", "adamw")])
 
 
-def test_soap_of_a_spread_matrix_is_that_of_the_whole(alone: dict[str, Result], together: dict[str, Result]) -> None:
+def test_soap_of_a_sharded_matrix_is_that_of_the_whole(alone: dict[str, Result], together: dict[str, Result]) -> None:
     """On gradients of full rank: it follows every direction at full rate, also one that is nothing but rounding."""
     assert torch.allclose(together["matrix"][1]["weight"], alone["matrix"][1]["weight"], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_every_objective_adds_up_over_processes_and_parts(
+def test_every_objective_adds_up_over_ranks_and_microbatches(
     name: str, alone: dict[str, Result], together: dict[str, Result]
 ) -> None:
     assert_same_run(together[name], alone[name])
     assert_same_run(together[f"{name}-pipeline"], alone[name])
 
 
-def test_a_run_goes_on_with_another_number_of_processes(alone: dict[str, Result], tmp_path: Path) -> None:
+def test_a_run_resumes_with_another_number_of_processes(alone: dict[str, Result], tmp_path: Path) -> None:
     """Two, one, two as a pipeline, then four: one curve. SIGTERM to one process lets all of them save and stop."""
 
     def run(**changes: Any) -> dict[str, Any]:
@@ -194,13 +194,13 @@ def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, 
 
 
 @pytest.mark.parametrize("tied", [True, False])
-def test_a_stage_holds_nothing_of_the_others(tied: bool) -> None:
+def test_a_pipeline_stage_holds_nothing_of_the_others(tied: bool) -> None:
     shape = ModelConfig.parse({**MODEL, "num_layers": 5, "tie_word_embeddings": tied})
     whole = set(DecoderLM(shape).state_dict())
     held = []
     for stage in range(3):
         model = DecoderLM(shape)
-        cut(model, Line(stage, [0, 1, 2], None, None))
+        keep_stage(model, PipelineStage(stage, [0, 1, 2], None, None))
         held.append(set(model.state_dict()))
         assert all(stage_of(name, shape, 3) == stage for name in held[-1] if not (tied and stage and name == TIED))
     assert set().union(*held) == whole
@@ -220,10 +220,11 @@ def test_what_cannot_be_arranged_is_said() -> None:
     with pytest.raises(ConfigError, match="times pipeline"):
         arrange(ParallelConfig(tensor=2, pipeline=2), World(0, 2), cpu)
     with pytest.raises(ConfigError, match="more than the 2 blocks"):
-        cut(DecoderLM(ModelConfig.parse(MODEL)), Line(0, [0, 1, 2], None, None))
+        keep_stage(DecoderLM(ModelConfig.parse(MODEL)), PipelineStage(0, [0, 1, 2], None, None))
     with pytest.raises(ConfigError, match="balance loss"):
         experts = {**EXPERTS["experts"], "balance": "auxiliary"}
-        cut(DecoderLM(ModelConfig.parse({**MODEL, **EXPERTS, "experts": experts})), Line(0, [0, 1], None, None))
+        model = DecoderLM(ModelConfig.parse({**MODEL, **EXPERTS, "experts": experts}))
+        keep_stage(model, PipelineStage(0, [0, 1], None, None))
     with pytest.raises(ConfigError, match="must divide"):
         _check_tensor_parallel(DecoderLM(ModelConfig.parse(MODEL)), 4)
     with pytest.raises(ConfigError, match="sinks"):

@@ -25,7 +25,7 @@ from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Example, PackedRows, Segment, pack
-from tutelage.training.distributed.spread import whole
+from tutelage.training.distributed.dtensor import gather
 from tutelage.training.distributed.world import current_world, join_world, leave_world
 from tutelage.training.loop import train
 from tutelage.training.objective import Loss, Objective
@@ -91,7 +91,7 @@ class StruckNextToken(NextToken):
 
 
 def soap_of_a_matrix() -> Tensor:
-    """A matrix, in several processes spread over its rows, after some steps."""
+    """A matrix, in several processes sharded by its rows, after some steps."""
     world, generator = current_world(), torch.Generator().manual_seed(0)
     mesh = init_device_mesh("cpu", (world.size,)) if world.size > 1 else None
 
@@ -103,7 +103,7 @@ def soap_of_a_matrix() -> Tensor:
     for _ in range(2 * REFRESH_EVERY + 2):
         weight.grad = placed(torch.randn(6, 6, generator=generator) + torch.eye(6))
         optimizer.step()
-    return whole(weight.detach()).contiguous()
+    return gather(weight.detach()).contiguous()
 
 
 def run(settings: dict[str, Any], folder: Path) -> None:

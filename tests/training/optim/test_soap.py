@@ -78,7 +78,7 @@ def test_a_refreshed_basis_is_orthogonal_and_nears_the_eigenvectors() -> None:
     assert (turned - torch.diag(turned.diag())).abs().max() < 1e-3 * turned.diag().max()
 
 
-def test_it_goes_on_exactly_from_its_state() -> None:
+def test_it_resumes_exactly_from_its_state() -> None:
     weights = [torch.ones(2, 3, requires_grad=True) for _ in range(2)]
     first, second = (SOAP([weight], lr=0.05) for weight in weights)
     for number, gradient in enumerate(gradients(REFRESH_EVERY + 8)):

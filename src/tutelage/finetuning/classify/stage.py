@@ -97,7 +97,7 @@ def classify(job: Job) -> dict[str, Any]:
     )
     model = with_head(load_model(base), labels, seed)
     adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, job.work, log, seed)
+    result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok.with_max_length(limit), result, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {

@@ -70,7 +70,7 @@ def instruct(job: Job) -> dict[str, Any]:
     length = row_length(examples + held_examples, context)
     objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
     adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, job.work, log, seed)
+    result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result, out, base)
     return {
         "rows": len(train_rows),

@@ -61,7 +61,7 @@ def prefer(job: Job) -> dict[str, Any]:
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
     adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, work, log, seed)
+    result = train(model, objective, config.training, work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result, out, instructed)
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)

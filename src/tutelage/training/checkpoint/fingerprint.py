@@ -17,11 +17,11 @@ from tutelage.training.objective import Objective
 NOT_COUNTED = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel", "tune", "layers_every"}
 
 
-def fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int) -> str:
-    """Checkpoints lack the frozen weights, so their values count."""
+def fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int, data_seed: int) -> str:
+    """Both seeds are part of it; checkpoints lack the frozen weights, so their values are too."""
     settings = {key: value for key, value in config.plain().items() if key not in NOT_COUNTED}
     adapters = {path: asdict(layer.adapter) for path, layer in lora_layers(model).items()}
-    parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed]
+    parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed, data_seed]
     return sha256_json([*parts, adapters, _frozen_digest(model)])
 
 

@@ -10,12 +10,12 @@ import torch
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
-from tutelage.training.data.position import DataState, parts_of_step
+from tutelage.training.data.position import DataState, microbatches
 from tutelage.training.distributed.parallel import Layout
 
 
 class Loader:
-    """Gives this process's share of each step. Which rows follow is known, so one thread makes the next step's ahead.
+    """Gives this rank's microbatches of each step. Which rows follow is known, so a thread makes the next step's ahead.
 
     It remembers nothing that matters: asked for another place than the next, it makes those rows instead.
     """
@@ -25,19 +25,21 @@ class Loader:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="loader")
         self._ahead: tuple[int, Future[list[Batch]]] | None = None
 
-    def parts(self, state: DataState) -> Iterator[Batch]:
-        """The parts of the step at `state`, on the device."""
+    def microbatches(self, state: DataState) -> Iterator[Batch]:
+        """The microbatches of the step at `state`, on the device."""
         ahead, self._ahead = self._ahead, None
         made = ahead[1].result() if ahead and ahead[0] == state.sample else self._make(state)
         following = DataState(state.seed, state.sample + self.config.batch_rows)
         self._ahead = following.sample, self._thread.submit(self._make, following)
-        for part in made:
-            yield part.to(self.device)
+        for batch in made:
+            yield batch.to(self.device)
 
     def _make(self, state: DataState) -> list[Batch]:
         config, layout = self.config, self.layout
-        parts = parts_of_step(self.rows, state, config.batch_rows, config.accumulation, layout.row, layout.rows)
-        return [part.pinned() if self.device.type == "cuda" else part for part in parts]
+        batches = microbatches(
+            self.rows, state, config.batch_rows, config.accumulation, layout.data_rank, layout.data_size
+        )
+        return [batch.pinned() if self.device.type == "cuda" else batch for batch in batches]
 
     def close(self) -> None:
         self._thread.shutdown(cancel_futures=True)

@@ -119,25 +119,25 @@ def epochs(sources: Sources, samples: int) -> list[float]:
     return passes
 
 
-def parts_of_step(
-    rows: Rows, state: DataState, batch_rows: int, parts: int, row: int = 0, of: int = 1
+def microbatches(
+    rows: Rows, state: DataState, batch_rows: int, accumulation: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[Batch]:
-    """The next `batch_rows` rows from `state` in `parts` equal parts; of each part every `of`-th row from `row` on."""
+    """The next `batch_rows` rows from `state` in `accumulation` equal microbatches; this data rank's rows of each."""
     numbers = row_numbers(rows.sources, state, batch_rows)
-    size = -(-batch_rows // parts)
+    size = -(-batch_rows // accumulation)
     for at in range(0, batch_rows, size):
-        yield rows.batch(numbers[at : at + size][row::of])
+        yield rows.batch(numbers[at : at + size][rank::ranks])
 
 
 def ordered_batches(rows: Rows, batch_rows: int, limit: int = 0) -> Iterator[Batch]:
-    """One pass in order over the rows, or over `limit` of them spread evenly."""
-    index = spread_evenly(len(rows), limit)
+    """One pass in order over the rows, or over `limit` of them, evenly spaced."""
+    index = evenly_spaced(len(rows), limit)
     for at in range(0, len(index), batch_rows):
         yield rows.batch(index[at : at + batch_rows])
 
 
-def spread_evenly(count: int, limit: int = 0) -> NDArray[np.int64]:
-    """Numbers of all of `count` rows, or of `limit` of them spread evenly."""
+def evenly_spaced(count: int, limit: int = 0) -> NDArray[np.int64]:
+    """Numbers of all of `count` rows, or of `limit` of them, evenly spaced."""
     if not limit or limit >= count:
         return np.arange(count, dtype=np.int64)
     return np.arange(limit, dtype=np.int64) * count // limit

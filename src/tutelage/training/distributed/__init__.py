@@ -1,1 +1,1 @@
-"""One model over several processes: data parallel, sharded, tensor and pipeline parallel."""
+"""One model on several ranks: data parallel, sharded, tensor and pipeline parallel."""

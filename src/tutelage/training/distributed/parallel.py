@@ -1,4 +1,4 @@
-"""One model over several processes, on torch's own engine: data parallel, sharded, hybrid, tensor, pipeline.
+"""One model on several ranks, on torch's own engine: data parallel, sharded, hybrid, tensor and pipeline parallel.
 
 The model knows nothing of it. A mesh of (pipeline, replicate, shard, tensor) says all: `fully_shard` over the middle
 two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's parallel styles use the last.
@@ -26,37 +26,37 @@ from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora import lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
-from tutelage.training.distributed.pipeline import TIED, Line, cut, make_line, stage_of
-from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.dtensor import local_shard
+from tutelage.training.distributed.pipeline import TIED, PipelineStage, keep_stage, make_pipeline_stage, stage_of
 from tutelage.training.distributed.world import World
 from tutelage.training.float8 import use_float8
 
 
 @dataclass(frozen=True)
 class Layout:
-    """How a run's processes are arranged. `row` of `rows`: which share of each batch this process computes; `line`:
-    its place in a pipeline, if there is one."""
+    """How the ranks of a run are arranged. `data_rank` of `data_size`: which rows of each batch this rank computes;
+    `pipeline`: its stage of the pipeline, if there is one."""
 
-    row: int = 0
-    rows: int = 1
+    data_rank: int = 0
+    data_size: int = 1
     mesh: DeviceMesh | None = None
-    line: Line | None = None
+    pipeline: PipelineStage | None = None
 
     @property
     def stages(self) -> int:
-        return len(self.line.ranks) if self.line else 1
+        return len(self.pipeline.ranks) if self.pipeline else 1
 
     @property
     def last_stage(self) -> bool:
-        return self.line is None or self.line.last
+        return self.pipeline is None or self.pipeline.last
 
     def duplicate(self, name: str) -> bool:
-        """Whether the weight of that name is this process's copy of what an earlier stage holds."""
-        return self.line is not None and not self.line.first and name == TIED
+        """Whether the weight of that name is this rank's copy of what an earlier pipeline stage holds."""
+        return self.pipeline is not None and not self.pipeline.first and name == TIED
 
 
 def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layout:
-    """The mesh that `config` asks for. Raises ConfigError if the processes cannot be arranged so."""
+    """The mesh that `config` asks for. Raises ConfigError if the ranks cannot be arranged so."""
     if world.size == 1:
         if config.tensor > 1 or config.shard > 1 or config.pipeline > 1:
             raise ConfigError(
@@ -67,8 +67,8 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
     for name, size in (("tensor", config.tensor), ("pipeline", config.pipeline)):
         if world.size % size:
             raise ConfigError(f"training.parallel.{name} ({size}) does not divide {world.size} processes")
-    data, rest = divmod(world.size, config.tensor * config.pipeline)
-    if rest:
+    data, remainder = divmod(world.size, config.tensor * config.pipeline)
+    if remainder:
         raise ConfigError(
             f"training.parallel.tensor ({config.tensor}) times pipeline ({config.pipeline}) does not divide "
             f"{world.size} processes"
@@ -84,35 +84,35 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
         (config.pipeline, data // shard, shard, config.tensor),
         mesh_dim_names=("pipeline", "replicate", "shard", "tensor"),
     )
-    return Layout(world.rank // config.tensor % data, data, mesh, make_line(mesh, world.rank))
+    return Layout(world.rank // config.tensor % data, data, mesh, make_pipeline_stage(mesh, world.rank))
 
 
-def spread(
+def shard_model(
     model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype, float8: bool = False
 ) -> DecoderLM:
-    """The model to train: `model` itself in one process (in `float8` a copy), else a copy spread over the mesh.
+    """The model to train: `model` itself in one process (in `float8` a copy), else a copy sharded over the mesh.
 
-    Every process must hold the same `model`, which stays as it is until `collect`. Where autocast computes in `dtype`
-    the gathered weights are sent in it too; gradients are summed in float32.
+    Every rank must hold the same `model`, which stays as it is until `gather_model`. Where autocast computes in
+    `dtype` the weights are gathered in it too; gradients are reduced in float32.
     """
     if layout.mesh is None and not float8:
         return model.to(device)
     whole = copy.deepcopy(model)
-    if layout.line:
-        cut(whole, layout.line)
+    if layout.pipeline:
+        keep_stage(whole, layout.pipeline)
     if float8:
         use_float8(whole, emulate=device.type == "cpu")
     whole = whole.to(device)
     if layout.mesh is None:
         return whole
     if layout.mesh["tensor"].size() > 1:
-        _split_matrices(whole, layout.mesh["tensor"])
+        _apply_tensor_parallel(whole, layout.mesh["tensor"])
     policy = MixedPrecisionPolicy(
         param_dtype=None if dtype == torch.float32 else dtype, reduce_dtype=torch.float32, cast_forward_inputs=False
     )
     data = layout.mesh["replicate", "shard"]
     for block in whole.layers:
-        if any(True for _ in block.parameters()):  # not in another stage
+        if any(True for _ in block.parameters()):  # not in another pipeline stage
             fully_shard(block, mesh=data, mp_policy=policy)
     fully_shard(whole, mesh=data, mp_policy=policy)
     for module in whole.modules():
@@ -124,8 +124,8 @@ def spread(
 
 
 @torch.no_grad()
-def collect(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
-    """Put the trained weights, gathered whole, into `model` in every process."""
+def gather_model(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
+    """Put the trained weights, gathered whole, into `model` on every rank."""
     if model is trained:
         return
     own = trained.state_dict()
@@ -133,25 +133,25 @@ def collect(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
         if name in own and not layout.duplicate(name):
             value = own[name]
             target.copy_(value.full_tensor() if isinstance(value, DTensor) else value)
-        if layout.line:
-            there = layout.line.ranks[stage_of(name, model.config, layout.stages)]
+        if layout.pipeline:
+            there = layout.pipeline.ranks[stage_of(name, model.config, layout.stages)]
             value = target.to(next(trained.parameters()).device)
-            dist.broadcast(value, src=there, group=layout.line.onward)
+            dist.broadcast(value, src=there, group=layout.pipeline.forward_group)
             target.copy_(value)
 
 
 def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
-    """Add up the gradients of weights that every tensor-parallel process applies to its own heads only."""
+    """All-reduce the gradients of weights that every tensor-parallel rank applies to its own heads only."""
     if layout.mesh is None or layout.mesh["tensor"].size() == 1:
         return
     group = layout.mesh["tensor"].get_group()
     for name, parameter in model.named_parameters():
         if name.endswith(("q_norm.weight", "k_norm.weight")) and parameter.grad is not None:
-            dist.all_reduce(local(parameter.grad), group=group)
+            dist.all_reduce(local_shard(parameter.grad), group=group)
 
 
 def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
-    """Add up how many tokens each expert got: every process must balance them alike."""
+    """All-reduce how many tokens each expert got: every rank must balance them alike."""
     if layout.mesh is None:
         return
     for module in model.modules():
@@ -161,30 +161,30 @@ def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
 
 
 def total_norm(tensors: Sequence[Tensor]) -> float:
-    """L2 norm of all tensors together, of every process's parts."""
+    """L2 norm of all tensors together, every rank's shards included."""
     if not any(isinstance(tensor, DTensor) for tensor in tensors):
         return float(torch.nn.utils.get_total_norm(tensors))
     total = 0.0
     groups: dict[tuple[str, ...], list[Tensor]] = defaultdict(list)
     mesh = next(tensor.device_mesh for tensor in tensors if isinstance(tensor, DTensor))
     for tensor in tensors:
-        split: tuple[str, ...] = ()
+        sharded: tuple[str, ...] = ()
         if isinstance(tensor, DTensor):
             names = tensor.device_mesh.mesh_dim_names or ()
-            split = tuple(name for name, at in zip(names, tensor.placements, strict=True) if not at.is_replicate())
-        groups[split].append(local(tensor))
+            sharded = tuple(name for name, at in zip(names, tensor.placements, strict=True) if not at.is_replicate())
+        groups[sharded].append(local_shard(tensor))
     root = mesh._get_root_mesh() if hasattr(mesh, "_get_root_mesh") else mesh
-    for split, parts in groups.items():
-        square = torch.nn.utils.get_total_norm(parts).double().square()
-        for name in split:
+    for sharded, shards in groups.items():
+        square = torch.nn.utils.get_total_norm(shards).double().square()
+        for name in sharded:
             dist.all_reduce(square, group=root[name].get_group())
         total += float(square)
     return math.sqrt(total)
 
 
-def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:
-    """Tensor parallelism inside each block: heads and feed-forward columns are split, one sum per residual branch
-    (Shoeybi et al. 2019, section 3). Embedding, head and norms stay whole."""
+def _apply_tensor_parallel(model: DecoderLM, mesh: DeviceMesh) -> None:
+    """Tensor parallelism inside each block: heads and feed-forward columns are sharded, one all-reduce per residual
+    branch (Shoeybi et al. 2019, section 3). Embedding, head and norms are replicated."""
     _check_tensor_parallel(model, mesh.size())
     columns, rows = ColwiseParallel(), RowwiseParallel()
     plan = {
@@ -193,20 +193,20 @@ def _split_matrices(model: DecoderLM, mesh: DeviceMesh) -> None:
     }  # fmt: skip
     for block in model.layers:
         there = dict(block.named_modules())
-        if len(there) > 1:  # not in another stage
+        if len(there) > 1:  # not in another pipeline stage
             parallelize_module(block, mesh, {name: style for name, style in plan.items() if name in there})
 
 
 def _check_tensor_parallel(model: DecoderLM, size: int) -> None:
     config: ModelConfig = model.config
     if any(type(module).__name__ == "Float8Linear" for module in model.modules()):
-        raise ConfigError("tensor parallelism does not know float8", hint="use training.parallel.shard instead")
+        raise ConfigError("tensor parallelism does not support float8", hint="use training.parallel.shard instead")
     if config.num_heads % size or config.num_kv_heads % size or config.intermediate_size % size:
         raise ConfigError(
             f"training.parallel.tensor ({size}) must divide num_heads ({config.num_heads}), num_kv_heads "
             f"({config.num_kv_heads}) and intermediate_size ({config.intermediate_size})"
         )
-    not_split = {
+    not_supported = {
         "latent attention": config.latent is not None,
         "the gated delta rule": any(config.layer_type(layer) == "delta" for layer in range(config.num_layers)),
         "experts": config.experts is not None,
@@ -216,6 +216,8 @@ def _check_tensor_parallel(model: DecoderLM, size: int) -> None:
         "ALiBi": config.positions == "alibi",
         "adapters": bool(lora_layers(model)),
     }
-    for part, there in not_split.items():
+    for feature, there in not_supported.items():
         if there:
-            raise ConfigError(f"tensor parallelism does not know {part}", hint="use training.parallel.shard instead")
+            raise ConfigError(
+                f"tensor parallelism does not support {feature}", hint="use training.parallel.shard instead"
+            )

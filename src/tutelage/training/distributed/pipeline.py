@@ -1,9 +1,12 @@
-"""Pipeline parallelism: the blocks of one model in several processes, some in a row each.
+"""Pipeline parallelism: consecutive blocks of one model on each of several ranks.
 
-A stage keeps its own blocks, the first also the embedding, the last also the final norm and the head. What passes
-between them are the hidden states of one part of a batch, and their gradients back; the parts of a step follow each
-other one forward, one backward (Narayanan et al. 2021, section 2.2), which `gradient.step_gradient` sees to.
+A pipeline stage keeps its own blocks, the first also the embedding, the last also the final norm and the head. Hidden
+states of a microbatch are sent forward, their gradients backward; `gradient.step_gradient` orders the microbatches of
+a step one forward, one backward (1F1B; Narayanan et al. 2021, section 2.2).
 """
+
+# Not torch.distributed.pipelining: its schedules chunk a batch evenly, fix the shapes at the first microbatch and call
+# loss_fn(output, target); our objectives call the model themselves (masks, sum and weight), on rows of uneven count.
 
 from __future__ import annotations
 
@@ -18,48 +21,50 @@ from torch.distributed.device_mesh import DeviceMesh
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
-from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.dtensor import local_shard
 
 TIED = "embed_tokens.weight"  # a head that is the embedding lives in the first and in the last stage
 
 
 @dataclass
-class Line:
-    """This process's place among the stages that one part of a batch goes through.
+class PipelineStage:
+    """This rank's stage of a pipeline.
 
-    `ranks`: the processes of the line, in order. What goes on and what comes back have a group each: they cross.
+    `ranks`: of all stages, in order. Sends forward and backward cross, so each direction has a process group.
     """
 
-    stage: int
+    index: int
     ranks: list[int]
-    onward: Any
-    back: Any
+    forward_group: Any
+    backward_group: Any
     pending: list[tuple[Any, Tensor]] = field(default_factory=list)
-    known: list[str] | None = None
+    known_metrics: list[str] | None = None
 
     @property
     def first(self) -> bool:
-        return self.stage == 0
+        return self.index == 0
 
     @property
     def last(self) -> bool:
-        return self.stage == len(self.ranks) - 1
+        return self.index == len(self.ranks) - 1
 
-    def send(self, tensor: Tensor, step: int) -> None:
-        """To the next stage (step 1) or the one before (-1); returns at once."""
-        group = self.onward if step > 0 else self.back
+    def send(self, tensor: Tensor, direction: int) -> None:
+        """To the next stage (1) or the previous one (-1); returns at once."""
+        group = self.forward_group if direction > 0 else self.backward_group
         tensor = tensor.detach().float().contiguous()
         while len(self.pending) > 2 * len(self.ranks):  # only a validation runs so far ahead
             self.pending.pop(0)[0].wait()
-        self.pending.append((dist.isend(tensor, self.ranks[self.stage + step], group=group), tensor))
+        self.pending.append((dist.isend(tensor, self.ranks[self.index + direction], group=group), tensor))
 
-    def receive(self, shape: tuple[int, ...], step: int, device: torch.device) -> Tensor:
-        """What the stage before sent on (step -1), or the next one sent back (1)."""
+    def receive(self, shape: tuple[int, ...], source: int, device: torch.device) -> Tensor:
+        """What the previous stage sent forward (-1), or the next one backward (1)."""
         tensor = torch.empty(shape, device=device)
-        dist.recv(tensor, self.ranks[self.stage + step], group=self.onward if step < 0 else self.back)
+        dist.recv(
+            tensor, self.ranks[self.index + source], group=self.forward_group if source < 0 else self.backward_group
+        )
         return tensor
 
-    def settle(self) -> None:
+    def wait_for_sends(self) -> None:
         """Return when everything that was sent has left."""
         for work, _ in self.pending:
             work.wait()
@@ -68,28 +73,28 @@ class Line:
     def sums(self, values: list[float]) -> list[float]:
         """Each value added up over the stages."""
         total = torch.tensor(values, dtype=torch.float64)
-        total = total.cuda() if dist.get_backend(self.onward) == "nccl" else total
-        dist.all_reduce(total, group=self.onward)
+        total = total.cuda() if dist.get_backend(self.forward_group) == "nccl" else total
+        dist.all_reduce(total, group=self.forward_group)
         return [float(value) for value in total.tolist()]
 
-    def names(self, known: list[str]) -> list[str]:
-        """What the last stage knows, in every stage: the names of its metrics."""
-        if self.known is None:
-            box = [known]
-            dist.broadcast_object_list(box, src=self.ranks[-1], group=self.onward)
-            self.known = box[0]
-        return self.known
+    def metric_names(self, own: list[str]) -> list[str]:
+        """The names of the last stage's metrics, in every stage."""
+        if self.known_metrics is None:
+            box = [own]
+            dist.broadcast_object_list(box, src=self.ranks[-1], group=self.forward_group)
+            self.known_metrics = box[0]
+        return self.known_metrics
 
 
-def make_line(mesh: DeviceMesh, rank: int) -> Line | None:
-    """This process's line of a mesh (pipeline, ..); None where there is one stage. Every process calls it."""
+def make_pipeline_stage(mesh: DeviceMesh, rank: int) -> PipelineStage | None:
+    """This rank's stage in a mesh (pipeline, ..); None where there is one stage. Every rank calls it."""
     if mesh["pipeline"].size() == 1:
         return None
     found = None
     for column in mesh.mesh.flatten(1).T.tolist():
         groups = dist.new_group(column), dist.new_group(column)
         if rank in column:
-            found = Line(column.index(rank), column, *groups)
+            found = PipelineStage(column.index(rank), column, *groups)
     return found
 
 
@@ -100,76 +105,77 @@ def stage_of(name: str, config: ModelConfig, stages: int) -> int:
     return 0 if name.startswith("embed_") else stages - 1
 
 
-def cut(model: DecoderLM, line: Line) -> None:
-    """Leave of `model` what this stage holds, in place; its `hidden` begins with what comes in and ends by sending."""
-    config, stages = model.config, len(line.ranks)
+def keep_stage(model: DecoderLM, stage: PipelineStage) -> None:
+    """Keep of `model` what this stage holds, in place; its `hidden` begins by receiving and ends by sending."""
+    config, stages = model.config, len(stage.ranks)
     if config.num_layers < stages:
         raise ConfigError(f"training.parallel.pipeline ({stages}) is more than the {config.num_layers} blocks")
     if config.experts is not None and config.experts.balance == "auxiliary":
         raise ConfigError("a pipeline does not carry the balance loss of experts", hint="use balance: bias")
     for number in range(config.num_layers):
-        if stage_of(f"layers.{number}.", config, stages) != line.stage:
-            model.layers[number] = _Elsewhere()
-    if not line.first:
-        model.embed = _Receive(line, config.hidden_size)  # type: ignore[assignment]
+        if stage_of(f"layers.{number}.", config, stages) != stage.index:
+            model.layers[number] = _OtherStageBlock()
+    if not stage.first:
+        model.embed = _Receive(stage, config.hidden_size)  # type: ignore[assignment]
         if config.positions == "learned":
             del model.embed_positions
-        if not (line.last and config.tie_word_embeddings):
+        if not (stage.last and config.tie_word_embeddings):
             del model.embed_tokens
-    if not line.last:
-        model.norm = _Send(line)
+    if not stage.last:
+        model.norm = _Send(stage)
         for head in ("lm_head", "score"):
             if hasattr(model, head):
                 delattr(model, head)
 
 
-def sum_tied(model: DecoderLM, line: Line) -> None:
+def sum_tied(model: DecoderLM, stage: PipelineStage) -> None:
     """Add up the gradients of an embedding that is also the head: first and last stage must step alike."""
-    if not model.config.tie_word_embeddings or not (line.first or line.last):
+    if not model.config.tie_word_embeddings or not (stage.first or stage.last):
         return
-    other = line.ranks[-1 if line.first else 0]
+    other = stage.ranks[-1 if stage.first else 0]
     parameter = model.embed_tokens.weight
     if not parameter.requires_grad:
         return
     if parameter.grad is None:
         parameter.grad = torch.zeros_like(parameter)
-    grad = local(parameter.grad)
+    grad = local_shard(parameter.grad)
     theirs, mine = torch.empty_like(grad), grad.clone()
-    ways = (line.onward, line.back) if line.first else (line.back, line.onward)
-    sent = dist.isend(mine, other, group=ways[0])
-    dist.recv(theirs, other, group=ways[1])
+    forward, backward = stage.forward_group, stage.backward_group
+    out, back = (forward, backward) if stage.first else (backward, forward)
+    sent = dist.isend(mine, other, group=out)
+    dist.recv(theirs, other, group=back)
     if sent is not None:
         sent.wait()
     grad.add_(theirs)
 
 
-class _Elsewhere(nn.Module):
+class _OtherStageBlock(nn.Module):
     """A block that another stage runs."""
 
-    def forward(self, x: Tensor, step: Any) -> Tensor:
+    def forward(self, x: Tensor, context: Any) -> Tensor:
         return x
 
 
 class _Send(nn.Module):
-    """Sends hidden states on; returns a scalar whose backward pass begins with the gradient that comes back."""
+    """Sends hidden states forward; returns a scalar whose backward pass begins by receiving their gradient."""
 
-    def __init__(self, line: Line) -> None:
+    def __init__(self, stage: PipelineStage) -> None:
         super().__init__()
-        self.line = line
+        self.stage = stage
 
     def forward(self, x: Tensor) -> Tensor:
-        return _SendFunction.apply(_start(x.device), x, self.line)  # type: ignore[no-untyped-call]
+        return _SendFunction.apply(_start(x.device), x, self.stage)  # type: ignore[no-untyped-call]
 
 
 class _Receive:
-    """In the place of the embedding: hidden states from the stage before, whose gradient goes back there."""
+    """In the place of the embedding: hidden states of the previous stage, to which their gradient is sent."""
 
-    def __init__(self, line: Line, hidden_size: int) -> None:
-        self.line, self.hidden_size = line, hidden_size
+    def __init__(self, stage: PipelineStage, hidden_size: int) -> None:
+        self.stage, self.hidden_size = stage, hidden_size
 
     def __call__(self, tokens: Tensor, positions: Tensor) -> Tensor:
         shape = (*tokens.shape, self.hidden_size)
-        return _ReceiveFunction.apply(_start(tokens.device), self.line, shape)  # type: ignore[no-untyped-call]
+        return _ReceiveFunction.apply(_start(tokens.device), self.stage, shape)  # type: ignore[no-untyped-call]
 
 
 def _start(device: torch.device) -> Tensor:
@@ -179,23 +185,23 @@ def _start(device: torch.device) -> Tensor:
 
 class _SendFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, start: Tensor, x: Tensor, line: Line) -> Tensor:  # type: ignore[override]
-        line.send(x, 1)
-        ctx.line, ctx.shape, ctx.dtype = line, x.shape, x.dtype
+    def forward(ctx: Any, start: Tensor, x: Tensor, stage: PipelineStage) -> Tensor:  # type: ignore[override]
+        stage.send(x, 1)
+        ctx.stage, ctx.shape, ctx.dtype = stage, x.shape, x.dtype
         return torch.zeros((), device=x.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, Tensor, None]:  # type: ignore[override]
-        return None, ctx.line.receive(ctx.shape, 1, grads[0].device).to(ctx.dtype), None
+        return None, ctx.stage.receive(ctx.shape, 1, grads[0].device).to(ctx.dtype), None
 
 
 class _ReceiveFunction(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, start: Tensor, line: Line, shape: tuple[int, ...]) -> Tensor:  # type: ignore[override]
-        ctx.line = line
-        return line.receive(shape, -1, start.device)
+    def forward(ctx: Any, start: Tensor, stage: PipelineStage, shape: tuple[int, ...]) -> Tensor:  # type: ignore[override]
+        ctx.stage = stage
+        return stage.receive(shape, -1, start.device)
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[None, None, None]:  # type: ignore[override]
-        ctx.line.send(grads[0], -1)
+        ctx.stage.send(grads[0], -1)
         return None, None, None

@@ -1,4 +1,4 @@
-"""The processes of a run: which one this is, and the few things they tell each other. One process needs none of it."""
+"""The process group of a run: this process's rank, and the few things the ranks exchange. One process needs none."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ LONG = datetime.timedelta(days=30)
 
 @dataclass(frozen=True)
 class World:
-    """This process's place among the processes of a run; `orders` is the group in which the first tells the others."""
+    """This process's rank and the world size; `orders` is the group in which the first rank tells the others."""
 
     rank: int = 0
     size: int = 1
@@ -35,31 +35,31 @@ class World:
         return self.rank == 0
 
     def sums(self, values: list[float]) -> list[float]:
-        """Sum over all processes of each value, in float64; every process gets the same."""
+        """Sum of each value over all ranks, in float64; every rank gets the same."""
         if self.size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=communication_device())
-        with losses_named(self):
+        with lost_rank_errors(self):
             dist.all_reduce(total)
         return [float(value) for value in total.tolist()]
 
     def wait(self) -> None:
-        """Return once every process is here."""
+        """Return once every rank is here: a barrier."""
         self.sums([0.0])
 
     def order(self, command: Any = None) -> Any:
-        """The first process's plain-data command, in every process; the others may wait long for it."""
+        """The first rank's plain-data command, on every rank; the others may wait long for it."""
         if self.size == 1:
             return command
         box = [command]
-        with losses_named(self):
+        with lost_rank_errors(self):
             dist.broadcast_object_list(box, src=0, group=self.orders)
         return box[0]
 
 
 @contextlib.contextmanager
-def losses_named(world: World) -> Iterator[None]:
-    """Within, the error of a collective whose other side is gone becomes one clear line."""
+def lost_rank_errors(world: World) -> Iterator[None]:
+    """Within, the error of a collective whose other rank is gone becomes one clear line."""
     try:
         yield
     except RuntimeError as error:
@@ -74,7 +74,7 @@ def lost(error: RuntimeError) -> TrainingError:
     first_line = str(error).strip().splitlines()[0][:160]
     return TrainingError(
         f"another process of this run is gone or does not answer: {first_line}",
-        hint="look at its own output; run the same command again to go on from the last checkpoint",
+        hint="look at its own output; run the same command again to resume from the last checkpoint",
     )
 
 
@@ -86,12 +86,12 @@ _world: World | None = None
 
 
 def current_world() -> World:
-    """The world this process joined, or a world of one."""
+    """The world this process joined, or a world of size one."""
     return _world or World()
 
 
 def join_world() -> World:
-    """Join the processes that `torchrun` or `tutelage run --nproc` started; alone, there is nothing to join.
+    """Join the process group that `torchrun` or `tutelage run --nproc` started; alone, there is nothing to join.
 
     Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them. The group
     speaks nccl where there are GPUs, else gloo. Raises ConfigError for a machine with fewer GPUs than processes.

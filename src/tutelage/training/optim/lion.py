@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 
-from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.dtensor import local_shard
 
 
 class Lion(torch.optim.Optimizer):
@@ -31,7 +31,11 @@ class Lion(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if "momentum_buffer" not in state:
                     state["momentum_buffer"] = torch.zeros_like(parameter)
-                weight, gradient, buffer = local(parameter), local(parameter.grad), local(state["momentum_buffer"])
+                weight, gradient, buffer = (
+                    local_shard(parameter),
+                    local_shard(parameter.grad),
+                    local_shard(state["momentum_buffer"]),
+                )
                 direction = buffer.lerp(gradient, 1 - fast).sign_()
                 weight.mul_(1 - group["lr"] * group["weight_decay"]).add_(direction, alpha=-group["lr"])
                 buffer.lerp_(gradient, 1 - slow)

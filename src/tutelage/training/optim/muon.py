@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.distributed.spread import local, part_of, whole
+from tutelage.training.distributed.dtensor import gather, local_shard, shard_like
 
 # Quintic Newton-Schulz iteration whose slope at zero is as steep as possible (Jordan 2024, "Muon").
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
@@ -48,13 +48,15 @@ class Muon(torch.optim.Optimizer):
                 if parameter.grad is not None:
                     by_shape[parameter.shape].append(parameter)
             for shape, parameters in by_shape.items():
-                # Of a matrix that is spread over processes, each orthogonalises the whole and keeps its part.
-                updates = torch.stack([whole(self._momentum(parameter, group["momentum"])) for parameter in parameters])
+                # Of a sharded matrix, each rank orthogonalises the whole and keeps its shard.
+                updates = torch.stack(
+                    [gather(self._momentum(parameter, group["momentum"])) for parameter in parameters]
+                )
                 updates = orthogonalise(updates.flatten(0, -3)).reshape(updates.shape)
                 rate = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
                 for parameter, update in zip(parameters, updates, strict=True):
-                    own = local(parameter)
-                    own.mul_(1 - group["lr"] * group["weight_decay"]).add_(part_of(update, parameter), alpha=-rate)
+                    own = local_shard(parameter)
+                    own.mul_(1 - group["lr"] * group["weight_decay"]).add_(shard_like(update, parameter), alpha=-rate)
 
     def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
         assert parameter.grad is not None

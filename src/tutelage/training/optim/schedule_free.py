@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.distributed.spread import local
+from tutelage.training.distributed.dtensor import local_shard
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):
@@ -41,8 +41,8 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
                 weight = state["largest_rate"] ** 2
                 state["weight_sum"] += weight
                 share = weight / state["weight_sum"] if weight else 0.0
-                y, z, squares = local(parameter), local(state["z"]), local(state["exp_avg_sq"])
-                gradient = local(parameter.grad)
+                y, z, squares = local_shard(parameter), local_shard(state["z"]), local_shard(state["exp_avg_sq"])
+                gradient = local_shard(parameter.grad)
                 squares.lerp_(gradient.square(), 1 - beta2)
                 scale = (squares / (1 - beta2 ** state["step"])).sqrt_().add_(group["eps"])
                 update = (gradient / scale).add_(y, alpha=group["weight_decay"])
@@ -57,7 +57,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
             beta1 = group["betas"][0]
             for parameter in group["params"]:
                 if self.state.get(parameter):
-                    y, z = local(parameter), local(self.state[parameter]["z"])
+                    y, z = local_shard(parameter), local_shard(self.state[parameter]["z"])
                     found.append((y, (y - (1 - beta1) * z) / beta1))
         return found
 

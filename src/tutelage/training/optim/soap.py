@@ -8,9 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from tutelage.training.distributed.spread import local, part_of, whole
+from tutelage.training.distributed.dtensor import gather, local_shard, shard_like
 
 REFRESH_EVERY = 10  # steps between two turns of the basis (Vyas et al. 2024, section 6.3)
+ROUNDING = 1e-6  # of the gradient's norm: about what float32 leaves where a turned matrix should be zero
+LIMIT = 10.0  # largest element of a normalised update
 LARGEST = 8192  # a side longer than this is not turned: its basis would cost more than the matrix
 
 
@@ -35,14 +37,14 @@ class SOAP(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
-                gradient = whole(parameter.grad).float()  # of a spread matrix each process computes all
+                gradient = gather(parameter.grad).float()  # of a sharded matrix each rank computes all
                 if not state:
                     self._begin(state, parameter, gradient, group["betas"][1])
                     continue
                 update = _update(state, parameter, gradient, group["betas"], group["eps"])
-                own = local(parameter)
+                own = local_shard(parameter)
                 own.mul_(1 - group["lr"] * group["weight_decay"])
-                own.add_(part_of(update, parameter), alpha=-group["lr"])
+                own.add_(shard_like(update, parameter), alpha=-group["lr"])
 
     def _begin(self, state: dict[str, Any], parameter: Tensor, gradient: Tensor, beta2: float) -> None:
         state |= {"step": 0, "exp_avg": torch.zeros_like(parameter), "exp_avg_sq": torch.zeros_like(parameter)}
@@ -54,24 +56,37 @@ class SOAP(torch.optim.Optimizer):
 def _update(
     state: dict[str, Any], parameter: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float
 ) -> Tensor:
-    """The step of one matrix, whole; the state of its shape is kept in parts as the matrix is."""
+    """The update of one matrix, whole; state of its shape is sharded as the matrix is."""
     assert parameter.grad is not None
     beta1, beta2 = betas
     state["step"] += 1
     count = state["step"]
-    local(state["exp_avg"]).lerp_(local(parameter.grad), 1 - beta1)
+    local_shard(state["exp_avg"]).lerp_(local_shard(parameter.grad), 1 - beta1)
     products = _products(gradient)
-    bases = {side: whole(state[f"{side}_basis"]) for side in products}
-    squares = whole(state["exp_avg_sq"]).lerp(turn(gradient, bases).square(), 1 - beta2)
-    momentum = turn(whole(state["exp_avg"]), bases) / (1 - beta1**count)
-    update = turn(momentum / (squares / (1 - beta2**count)).sqrt_().add_(eps), bases, back=True)
+    bases = {side: gather(state[f"{side}_basis"]) for side in products}
+    squares = gather(state["exp_avg_sq"]).lerp(turn(gradient, bases).square(), 1 - beta2)
+    momentum = turn(gather(state["exp_avg"]), bases) / (1 - beta1**count)
+    update = turn(_normalised(momentum, squares / (1 - beta2**count), eps), bases, back=True)
     for side, product in products.items():
-        state[side] = whole(state[side]).lerp(product, 1 - beta2)
+        state[side] = gather(state[side]).lerp(product, 1 - beta2)
         if count % REFRESH_EVERY == 0:
             state[f"{side}_basis"], order = refreshed(state[side], bases[side])
             squares = _reordered(squares, order, -2 if side == "left" else -1)
-    local(state["exp_avg_sq"]).copy_(part_of(squares, parameter))
+    local_shard(state["exp_avg_sq"]).copy_(shard_like(squares, parameter))
     return update
+
+
+def _normalised(momentum: Tensor, squares: Tensor, eps: float) -> Tensor:
+    """momentum / (sqrt(squares) + eps), as in Adam, made safe for directions in which there is no gradient.
+
+    There the second moment is 0, or smaller than what rounding leaves of the turned momentum, and their ratio means
+    nothing: the denominator is at least `ROUNDING` of the gradient's norm. After a turn of the basis the momentum may
+    also point where no squares were counted yet: an element moves by `LIMIT` at most (Adam's own bound is 1 for equal
+    betas and a fixed basis).
+    """
+    scale = squares.sum((-2, -1), keepdim=True).sqrt_()
+    denominator = torch.maximum(squares.sqrt().add_(eps), scale.mul_(ROUNDING).add_(eps))
+    return (momentum / denominator).clamp_(-LIMIT, LIMIT)
 
 
 def _products(gradient: Tensor) -> dict[str, Tensor]:

@@ -1,0 +1,87 @@
+"""Sharded tensors on disk: each rank writes what it alone holds; any arrangement of ranks can read it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import safe_open
+from torch import Tensor
+from torch.distributed.device_mesh import DeviceMesh
+from torch.distributed.tensor import DTensor
+
+from tutelage.store.errors import DamagedError
+from tutelage.training.distributed.dtensor import local_shard
+
+
+@dataclass(frozen=True)
+class ShardInfo:
+    """Where a shard lies: the file that holds it, its first index in each dimension, its size, the whole's shape."""
+
+    file: Path
+    offset: tuple[int, ...]
+    size: tuple[int, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def copied_shards(tensors: dict[str, Tensor], mesh: DeviceMesh | None) -> dict[str, tuple[Tensor, list[int]]]:
+    """Copies on the CPU of the shards this rank is to write, with their offsets: every shard has one writer.
+
+    `mesh` (None: one process) gives this rank's coordinate; pipeline stages hold different tensors.
+    """
+    shards = {}
+    for name, tensor in tensors.items():
+        if mesh is not None and not _writes(tensor, mesh):
+            continue
+        offset, size = local_range(tensor)
+        if 0 not in size:
+            shard = local_shard(tensor)
+            shards[name] = (shard.detach().to("cpu", copy=True).contiguous(), list(offset))
+    return shards
+
+
+def local_range(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Offset and size of this rank's shard within the whole tensor."""
+    if isinstance(tensor, DTensor):
+        chunk = tensor.__create_chunk_list__()[0]
+        return tuple(chunk.offsets), tuple(chunk.sizes)
+    return (0,) * tensor.dim(), tuple(tensor.shape)
+
+
+def _writes(tensor: Tensor, mesh: DeviceMesh) -> bool:
+    """Whether this is the first of the ranks of its pipeline stage that hold the same shard."""
+    sharded = {"pipeline"}
+    if isinstance(tensor, DTensor):
+        dims = tensor.device_mesh.mesh_dim_names or ()
+        sharded |= {name for name, at in zip(dims, tensor.placements, strict=True) if not at.is_replicate()}
+    coordinate = mesh.get_coordinate()
+    assert coordinate is not None
+    return all(at == 0 for name, at in zip(mesh.mesh_dim_names or (), coordinate, strict=True) if name not in sharded)
+
+
+def load_shard(target: Tensor, saved: list[ShardInfo], name: str) -> None:
+    """Fill this rank's shard of `target` from the saved ones that overlap it. Raises DamagedError if some is missing."""
+    offset, size = local_range(target)
+    own = local_shard(target)
+    if 0 in size:
+        return
+    filled = 0
+    for info in saved:
+        if info.shape != tuple(target.shape):
+            raise DamagedError(f"{info.file} holds {name} in shape {info.shape}, not {tuple(target.shape)}")
+        starts = [max(a, b) for a, b in zip(offset, info.offset, strict=True)]
+        ends = [
+            min(a + n, b + m) for a, n, b, m in zip(offset, size, info.offset, info.size, strict=True)
+        ]  # fmt: skip
+        if any(start >= end for start, end in zip(starts, ends, strict=True)):
+            continue
+        there = tuple(slice(s - b, e - b) for s, e, b in zip(starts, ends, info.offset, strict=True))
+        here = tuple(slice(s - a, e - a) for s, e, a in zip(starts, ends, offset, strict=True))
+        with safe_open(info.file, "pt") as file, torch.no_grad():
+            values = file.get_slice(name)[there] if there else file.get_tensor(name)
+            own[here].copy_(values)
+            filled += values.numel()
+    if filled != own.numel():
+        raise DamagedError(f"a shard of {name} is in no file of the checkpoint")

@@ -1,0 +1,62 @@
+"""What a training run tells: its steps, its skipped updates, how it was stopped; and the check of its first loss."""
+
+from __future__ import annotations
+
+import time
+
+from tutelage.store.errors import Interrupted, TrainingError
+from tutelage.store.events import plain
+from tutelage.training.data.position import row_numbers
+from tutelage.training.meter import Meter
+from tutelage.training.setup import Setup
+from tutelage.training.signals import Stop
+from tutelage.training.state import TrainingState
+
+FIRST_LOSS_TOLERANCE = 0.1  # of the expected loss
+
+
+class StepReport:
+    """Puts the figures of steps on the curve and the log: every `log_every` steps, and on the log once a second."""
+
+    def __init__(self, setup: Setup, meter: Meter) -> None:
+        self.setup, self.meter = setup, meter
+        self._last = time.monotonic()
+
+    def step(self, state: TrainingState, figures: dict[str, float]) -> None:
+        """After step `state.step` (1-based here)."""
+        now, step, steps = time.monotonic(), state.step, self.setup.steps
+        on_curve = step % self.setup.config.log_every == 0 or step in (1, steps)
+        if on_curve:
+            state.result.curve.append(plain({"step": step, **figures}))
+        if on_curve or now - self._last > 1:
+            self._last = now
+            self.setup.log.emit("step", step=step, total=steps, **figures, tokens=state.result.tokens,
+                                **self.meter.speed())  # fmt: skip
+
+
+def warn_of_skipped_step(setup: Setup, state: TrainingState) -> None:
+    """One line for the terminal; which rows, and how their texts begin, in the event's fields."""
+    objective, config = setup.objective, setup.config
+    numbers = row_numbers(objective.rows["train"].sources, state.data, config.batch_rows)
+    describe = getattr(objective, "describe", None)
+    setup.log.warn(
+        f"step {state.step + 1}: {state.watch.why}; the update is skipped ({len(numbers)} rows, see events.jsonl)",
+        step=state.step + 1, rows=numbers.tolist(), texts=describe(numbers) if describe else "",
+    )  # fmt: skip
+
+
+def check_first_loss(loss: float, expected: float) -> None:
+    """Raises TrainingError where the loss before any update is far from what a fresh model must have."""
+    if not abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected:
+        raise TrainingError(
+            f"the loss before any learning is {loss:.3f} but a fresh model must be near {expected:.3f}",
+            hint="the initialisation, the targets or the vocabulary size is wrong",
+        )
+
+
+def interrupted(stop: Stop, state: TrainingState) -> Interrupted:
+    return Interrupted(
+        f"stopped at step {state.step} of {state.result.steps}; the checkpoint is kept",
+        hint="run the same command again to resume",
+        signal=stop.number,
+    )

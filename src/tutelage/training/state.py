@@ -1,0 +1,63 @@
+"""How far training has come: what a checkpoint holds beside its tensors, and what is returned in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tutelage.training.config import TrainingConfig
+from tutelage.training.data.position import DataState
+from tutelage.training.optim.averaging import WeightAverage
+from tutelage.training.watch import Watch
+
+
+@dataclass
+class TrainResult:
+    """What training leaves beside the weights. `curve` holds no times, so equal runs have equal curves.
+
+    skipped: steps (0-based) whose update was not made. rollbacks: from which step to which, and why. best: step and
+    loss of the lowest validation.
+    """
+
+    steps: int
+    tokens: int = 0
+    curve: list[dict[str, Any]] = field(default_factory=list)
+    final: dict[str, float] = field(default_factory=dict)
+    skipped: list[int] = field(default_factory=list)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    best: dict[str, float] = field(default_factory=dict)
+    timing: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass
+class TrainingState:
+    """Step (0-based, the next one), position in the data, the watch, and the result so far."""
+
+    result: TrainResult
+    data: DataState
+    watch: Watch
+    average: WeightAverage
+    step: int = 0
+
+    @classmethod
+    def at_start(cls, config: TrainingConfig, steps: int, data_seed: int, average: WeightAverage) -> TrainingState:
+        watch = Watch(config.spike_sigma, config.spike_patience)
+        return cls(TrainResult(steps), DataState(data_seed), watch, average)
+
+    @property
+    def finished(self) -> bool:
+        return self.step >= self.result.steps
+
+    def record(self) -> dict[str, Any]:
+        """JSON-ready; the step itself is added by the writer."""
+        result = self.result
+        return {"sample": self.data.sample, "tokens": result.tokens, "curve": result.curve, "best": result.best,
+                "skipped": result.skipped, "rollbacks": result.rollbacks, "watch": self.watch.state(),
+                "averaged": self.average.count}  # fmt: skip
+
+    def restore(self, record: dict[str, Any]) -> None:
+        result = self.result
+        self.step, self.data.sample, self.average.count = int(record["step"]), record["sample"], record["averaged"]
+        result.tokens, result.curve, result.best = record["tokens"], record["curve"], record["best"]
+        result.skipped, result.rollbacks = record["skipped"], record["rollbacks"]
+        self.watch.load(record["watch"])

@@ -1,0 +1,46 @@
+"""A whole life of a few seconds, for tests of how the rooms work together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tutelage.recipe.config import Recipe
+
+LABELS = {"graphs": ["node", "edge", "path"], "files": ["folder", "link", "name"], "text": ["word", "line", "letter"]}
+VERBS = ["Return", "Remove", "Count", "Sort", "Merge", "Compute"]
+PLACES = ["first table", "second table", "given list", "open store", "old index"]
+TEXTS_PER_LABEL = len(VERBS) * 3 * len(PLACES)
+
+
+def write_texts(folder: Path) -> Path:
+    """Small documents in three folders; the folder's name is the label."""
+    for label, things in LABELS.items():
+        (folder / label).mkdir(parents=True, exist_ok=True)
+        for verb in VERBS:
+            for thing in things:
+                for place in PLACES:
+                    text = f"{verb} every {thing} of the {place}, and nothing else that {label} may hold there."
+                    (folder / label / f"{verb}-{thing}-{place.replace(' ', '-')}.txt").write_text(text + "\n")
+    return folder
+
+
+def miniature(texts: Path, finetune: dict[str, Any], **more: Any) -> Recipe:
+    """The smallest recipe that runs every stage on these texts, in float32 on one thread."""
+    quick = {"steps": 4, "batch_rows": 4, "precision": "float32", "threads": 1, "log_every": 1, "validate_every": 0}
+    return Recipe.parse(
+        {
+            "name": "tiny",
+            "corpus": {"source": str(texts), "prose": False, "heldout": 0.1, "near_duplicate_threshold": 1.0,
+                       "max_overlap": 1.0, "measure_selection": False},
+            "tokenizer": {"vocab_size": 320},
+            "model": {"hidden_size": 32, "intermediate_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1,
+                      "max_position_embeddings": 128},
+            "pretrain": {"context_length": 64, "training": {**quick, "spike_sigma": 0.0}},
+            "finetune": finetune,
+            "baselines": {"order_pairs": 10, "bootstrap": 100},
+            "evaluate": {"prompts": 8, "max_tokens": 8, "samples": 2, "continuations": 1, "bootstrap": 100,
+                         "order_pairs": 10, "heldout_documents": 20},
+            **more,
+        }
+    )  # fmt: skip
