@@ -1,4 +1,4 @@
-"""The whole life in miniature, as a user runs it: through the command line, killed on the way, and gone on with."""
+"""The whole life in miniature, as a user runs it: through the command line, killed on the way, and resumed."""
 
 from __future__ import annotations
 

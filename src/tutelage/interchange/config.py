@@ -8,7 +8,7 @@ from tutelage.store.config import Config
 
 
 class AdoptConfig(Config):
-    """A model from elsewhere in place of one trained here; the life goes on with finetuning.
+    """A model from elsewhere in place of one raised here; finetuning starts from it.
 
     `source`: a model directory, a .gguf file, a name known here (`smollm2`), or org/name on the Hugging Face hub.
     `context_length`: read no more than this of what the model could; memory and time grow with it. 0: all.

@@ -39,7 +39,7 @@ class DamagedError(TutelageError):
 
 
 class TrainingError(TutelageError):
-    """Training cannot go on: non-finite loss, a first loss far from ln V, a row without targets."""
+    """Training cannot continue: non-finite loss, a first loss far from ln V, a row without targets."""
 
 
 class Interrupted(TutelageError):

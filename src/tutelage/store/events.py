@@ -64,7 +64,7 @@ class EventLog:
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Events of a log file; a last line cut short by a kill is passed over."""
+    """Events of a log file; a last line cut short by a kill is skipped."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:
