@@ -13,7 +13,7 @@ from tutelage.evaluation.baselines import Document, read_baselines, read_documen
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, harness_results, value_of
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1, TFIDF, classification_figures, predict
-from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, read_aloud
+from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -68,7 +68,7 @@ def evaluate(
         if path is None:
             continue
         lm = _load(path)
-        likelihoods[who] = read_aloud(lm, who, documents, pairs, config, log)
+        likelihoods[who] = score_texts(lm, who, documents, pairs, config, log)
         if prompts:
             asked = [str(item["prompt"]) for item in prompts]
             answers[who] = write_answers(lm, who, asked, who != "base" or base_chats, config, log)

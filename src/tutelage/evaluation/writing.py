@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
-from tutelage.evaluation.metrics import chrf, distinct_n, most_common, repetition, rouge_l
+from tutelage.evaluation.constant import best_constant
+from tutelage.evaluation.figures import Comparison, Figure, figure, row
+from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
+from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within, pairs_of
 from tutelage.evaluation.progress import batches
-from tutelage.evaluation.statistics import (
-    Difference,
-    bootstrap_mean,
-    detectable_difference,
-    did_not_suffer,
-    paired_difference,
-    sign_test,
-    verdict,
-    wilson,
-)
+from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 
@@ -84,14 +77,19 @@ def write_answers(
 
 
 def baseline_answers(train: Sequence[dict[str, Any]], prompts: Sequence[dict[str, Any]]) -> dict[str, Answers]:
-    """Answers that need no model: the nearest training item's, and always the most frequent one."""
-    nearest = NearestNeighbour(train)
-    copied = [nearest.answer(item.get("name") or "", item.get("signature") or "") for item in prompts]
-    constant = most_common([str(item["response"]) for item in train])
+    """Answers that need no model: the nearest training item's, and the best constant one."""
+    responses = [str(item["response"]) for item in train]
+    nearest = NearestNeighbour([_described(item) for item in train], responses)
+    copied = nearest.answers([_described(item) for item in prompts])
+    constant = best_constant(responses)
     return {
         "nearest neighbour": Answers(copied, kind="baseline"),
         "constant": Answers([constant] * len(prompts), kind="baseline"),
     }
+
+
+def _described(item: dict[str, Any]) -> str:
+    return f"{item.get('name') or ''} {item.get('signature') or ''}"
 
 
 def graded(answers: Answers, prompts: Sequence[dict[str, Any]], rule: Rule) -> Answers:
@@ -120,7 +118,7 @@ def writing_figures(
     base_chats: the base model was asked in chat too.
     """
     n = len(references.texts)
-    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    how = Resampling.of(config, seed)
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
     everyone = {**parties, "the true docstrings": references}
 
@@ -128,7 +126,7 @@ def writing_figures(
         return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
 
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
-        return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
+        return [row(who, bootstrap_mean(values, **how.options), n, everyone[who].kind) for who, values in of.items()]
 
     plainly = "The base model reads the prompt as plain text and ends with the line; the others are asked in chat."
     asked = f"{n} held-out prompts, greedy. {'All models are asked in chat.' if base_chats else plainly}"
@@ -149,49 +147,26 @@ def writing_figures(
                means({w: [repetition(text) for text in a.texts] for w, a in everyone.items()}),
                "Word 3-grams that the same answer had used before."),
     ]  # fmt: skip
-    comparisons = []
-    for a, b in _pairs(parties):
-        difference = paired_difference(parties[a].chrf, parties[b].chrf, **draw)
-        text = verdict(a, b, difference, unit="chrF", confidence=config.confidence)
-        comparisons.append(comparison(a, b, CHRF, difference, text))
+    baselines = [who for who in parties if who not in models]
+    pairs = pairs_of(list(models), baselines)
+    if "prefer" in models and "instruct" in models:
+        pairs.remove(("prefer", "instruct"))
+    comparisons = compare_all(CHRF, {w: a.chrf for w, a in parties.items()}, pairs, how, unit="chrF")
     if "prefer" in parties and "instruct" in parties:
-        won, contest = _contest(parties["prefer"], parties["instruct"], config, draw)
-        figures.append(won)
-        comparisons.append(contest)
-        difference = paired_difference(parties["prefer"].chrf, parties["instruct"].chrf, **draw)
-        text = did_not_suffer("prefer", "instruct", difference, config.chrf_margin, "chrF")
-        comparisons.append(comparison("prefer", "instruct", CHRF, difference, text))
+        pairs.append(("prefer", "instruct"))
+    comparisons += compare_all(ROUGE, {w: a.rouge for w, a in parties.items()}, pairs, how, unit="ROUGE-L")
+    comparisons += compare_all(RULE, {w: a.rule_passed for w, a in parties.items()}, pairs, how, shares=True)
+    comparisons += compare_all(ENDS, {w: a.ended for w, a in models.items() if a.ended}, pairs, how, shares=True)
+    if "prefer" in parties and "instruct" in parties:
+        prefer, instruct = parties["prefer"], parties["instruct"]
+        contest, won = compare_wins("prefer", "instruct", WIN, prefer.rule_score, instruct.rule_score, how)
+        rows = [row("prefer", contest.rate, n), row("instruct", 0.5, n, "baseline")]
+        figures.append(figure(TASK, WIN, "share", True, rows, contest.note))
+        comparisons.append(won)
+        comparisons.append(
+            compare_within("prefer", "instruct", CHRF, prefer.chrf, instruct.chrf, config.chrf_margin, how, "chrF")
+        )
     return figures, comparisons
-
-
-def _contest(
-    prefer: Answers, instruct: Answers, config: EvaluateConfig, draw: dict[str, Any]
-) -> tuple[Figure, Comparison]:
-    """Before against after preference finetuning, prompt by prompt, by the rule's own score."""
-    edge = np.array(prefer.rule_score) - np.array(instruct.rule_score)
-    wins, losses, n = int((edge > 0).sum()), int((edge < 0).sum()), len(edge)
-    p = sign_test(wins, losses)
-    rate = bootstrap_mean(np.where(edge > 0, 1.0, np.where(edge < 0, 0.0, 0.5)), **draw)
-    note = f"{wins} wins, {n - wins - losses} ties (half a win), {losses} losses; sign test p = {p:.3g}."
-    drawn = paired_difference(prefer.rule_score, instruct.rule_score, **draw)
-    difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-    text = verdict("prefer", "instruct", difference, unit="rule score", confidence=config.confidence, digits=3)
-    rows = [row("prefer", rate, n), row("instruct", 0.5, n, "baseline")]
-    return (
-        figure(TASK, WIN, "share", True, rows, note),
-        comparison("prefer", "instruct", "PEP 257 rule score", difference, f"{text}; {note}"),
-    )
-
-
-def _pairs(parties: dict[str, Answers]) -> list[tuple[str, str]]:
-    """Who is compared with whom: each finetuned model with the one before it and with the baselines."""
-    wanted = [
-        ("instruct", "base"),
-        ("instruct", "nearest neighbour"),
-        ("instruct", "constant"),
-        ("prefer", "nearest neighbour"),
-    ]
-    return [(a, b) for a, b in wanted if a in parties and b in parties]
 
 
 def _power(models: dict[str, Answers], n: int, config: EvaluateConfig) -> str:
