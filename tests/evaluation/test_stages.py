@@ -160,7 +160,7 @@ def _row(result: dict[str, Any], measure: str, who: str) -> dict[str, Any]:
 def test_baselines_file(world: Path) -> None:
     data = json.loads((world / "baselines" / "baselines.json").read_text())
     rates = data["bits_per_byte"]
-    assert set(rates) == {"xz", "xz primed", "zstd", "zstd primed", "n-gram"}
+    assert set(rates) == {"ppmd", "ppmd primed", "xz", "xz primed", "zstd", "zstd primed", "n-gram"}
     assert rates["xz primed"]["value"] < rates["xz"]["value"]
     assert rates["n-gram"]["low"] < rates["n-gram"]["value"] < rates["n-gram"]["high"]
     assert data["documents"] == 40
@@ -217,8 +217,10 @@ def test_verdicts(world: Path) -> None:
     assert verdicts["base", "n-gram", "bits per byte"]["verdict"].startswith("base is better than n-gram")
     assert verdicts["base", "n-gram", "bits per byte"]["difference"] < 0
     assert ("base", "xz primed", "bits per byte") in verdicts
-    assert verdicts["prefer", "instruct", "PEP 257 rule score"]["difference"] > 0
-    assert "did not suffer" in verdicts["prefer", "instruct", "chrF"]["verdict"]
+    assert verdicts["prefer", "instruct", "win rate by the PEP 257 rule"]["difference"] > 0
+    # 18 prompts never show that nothing was lost.
+    assert verdicts["prefer", "instruct", "chrF"]["claim"] == "too few items"
+    assert "18 items, about 50 are needed" in verdicts["prefer", "instruct", "chrF"]["verdict"]
     assert "better than majority class" in verdicts["classify", "majority class", "accuracy"]["verdict"]
 
 
@@ -268,7 +270,7 @@ def test_fewer_documents_are_said(world: Path) -> None:
     _evaluate(world, "few", config, classify=None, instruct=None, prefer=None)
     figure = _result(world, "few")["figures"][0]
     assert "10 of the 40 documents" in figure["note"]
-    assert [row["n"] for row in figure["rows"]] == [10, 10, 40, 40, 40, 40]
+    assert [row["n"] for row in figure["rows"]] == [10, 10, 40, 40, 40, 40, 40, 40]
 
 
 def test_progress_is_reported(world: Path) -> None:
