@@ -31,7 +31,7 @@ def compressed_bits_per_byte(train: bytes, heldout: bytes, log: EventLog) -> dic
     The newlines between documents are coded, so they count as bytes too.
     """
     parts = {"both": train + heldout, "train": train, "alone": heldout}
-    jobs = [(name, part, data) for name in COMPRESSORS for part, data in parts.items()]
+    jobs = [(name, part, data) for part, data in parts.items() for name in COMPRESSORS]
     tick = ticker(log, "compressing", sum(len(data) for _, _, data in jobs), "bytes")
     lock, done = threading.Lock(), 0
 
