@@ -268,6 +268,14 @@ def test_paired_statistic_agrees_with_the_paired_mean() -> None:
     assert mean.deviation == pytest.approx((a - b).std(ddof=1))
     assert ours.p == pytest.approx(mean.p, abs=0.01)
     assert ours.n == 60
+    assert paired_statistic(gap, 60, draws=400, seed=1) == paired_statistic(gap, 60, draws=400, seed=1)
+    narrow = paired_statistic(gap, 60, confidence=0.5, draws=400, seed=1)
+    wide = paired_statistic(gap, 60, confidence=0.99, draws=400, seed=1)
+    assert narrow.low is not None
+    assert wide.low is not None
+    assert narrow.low > wide.low
+    nothing = paired_statistic(lambda index, swapped: 0.0, 20, draws=100)
+    assert (nothing.p, nothing.at_floor) == (1.0, False)
 
 
 def test_paired_statistic_of_few_items_is_exact() -> None:
@@ -279,6 +287,10 @@ def test_paired_statistic_of_few_items_is_exact() -> None:
     difference = paired_statistic(gap, 5)
     assert (difference.p, difference.low, difference.at_floor) == (2 / 32, None, False)
     assert paired_statistic(lambda index, swapped: 0.0, 1) == Difference(0.0, None, None, 1.0, 1)
+    twelve = np.arange(1.0, 13.0)
+    assert paired_statistic(lambda i, s: float(np.where(s, -twelve[i], twelve[i]).mean()), 12).p == 2 / 4096
+    # One of two: the jackknife's values are 3 and 1, (n - 1) * sum of squares about their mean = 2
+    assert paired_statistic(lambda i, s: float(np.array([1.0, 3.0])[i].mean()), 2).deviation == pytest.approx(2**0.5)
     big = np.ones(30)
     sure = paired_statistic(lambda i, s: float(np.where(s, -big[i], big[i]).mean()), 30, draws=199)
     assert (sure.p, sure.at_floor) == (1 / 200, True)

@@ -217,3 +217,92 @@ def test_there_are_always_enough_draws_for_a_verdict() -> None:
     assert (how.confidence, how.seed) == (0.999, 3)
     assert 1 / (how.draws + 1) < 0.001 / 5
     assert Resampling.of(EvaluateConfig(bootstrap=500), 0).draws == 500
+
+
+def _halves(n: int) -> tuple[list[float], list[float]]:
+    return [1.0] * n + [0.0] * n, [0.0] * (n // 2) + [1.0] * (n // 2) + [0.0] * n
+
+
+def test_every_kind_of_comparison_names_its_parties_measure_and_certainty() -> None:
+    generator = np.random.default_rng(6)
+    first, second = generator.normal(0.1, 1, (2, 60))
+    how = Resampling(confidence=0.8, draws=300, seed=5)
+
+    def gap(index: np.ndarray, swapped: np.ndarray) -> float:
+        a, b = first[index], second[index]
+        return float(np.where(swapped, b, a).mean() - np.where(swapped, a, b).mean())
+
+    one = compare_means("new", "old", "chrF", first, second, how, unit="chrF")
+    found = {
+        "means": one,
+        "shares": compare_shares("new", "old", "accuracy", first > 0, second > 0, how),
+        "statistic": compare_statistic("new", "old", "macro-F1", gap, 60, how),
+        "wins": compare_wins("new", "old", "wins", first, second, how)[1],
+        "within": compare_within("new", "old", "chrF", first, second, 9.0, how, "chrF"),
+    }
+    assert [entry["measure"] for entry in found.values()] == ["chrF", "accuracy", "macro-F1", "wins", "chrF"]
+    for entry in found.values():
+        assert (entry["a"], entry["b"], entry["n"]) == ("new", "old", 60)
+        assert "new" in entry["verdict"]
+        assert "old" in entry["verdict"]
+        assert entry["verdict"].count("80 % interval") == 1
+    assert (found["statistic"]["low"], found["statistic"]["p"]) == (one["low"], one["p"])
+    assert (found["within"]["low"], found["within"]["p"]) == (one["low"], one["p"])
+    assert one["low"] != compare_means("new", "old", "chrF", first, second, Resampling(0.8, 300, 6))["low"]
+    assert one["low"] != compare_means("new", "old", "chrF", first, second, Resampling(0.9, 300, 5))["low"]
+    endings = {"shares": " (exact McNemar test)", "statistic": " (randomisation test)", "wins": "."}
+    assert all(found[kind]["verdict"].endswith(ending) for kind, ending in endings.items())
+    units = {"means": " chrF (", "shares": " points (", "wins": " points of wins (", "within": " chrF ("}
+    assert all(unit in found[kind]["verdict"] for kind, unit in units.items())
+    few = {"means": first[:9], "within": first[:9]}
+    assert compare_within("new", "old", "chrF", few["within"], second[:9], 1.0, how)["outcome"] == "too few items"
+
+
+def test_wins_are_judged_by_wins_and_not_by_how_large_they_are() -> None:
+    first, second = [1.0] * 40 + [0.0] * 20, [0.0] * 40 + [99.0] * 20
+    contest, found = compare_wins("a", "b", "wins", first, second, Resampling(draws=500))
+    assert found["outcome"] == "better"
+    assert found["p"] == pytest.approx(0.0134, abs=1e-4)  # scipy.stats.binomtest(40, 60).pvalue
+    assert not found["p_is_bound"]
+    assert contest.rate.value == pytest.approx(2 / 3)
+
+
+def test_shares_and_statistics_of_few_open_items_are_too_few() -> None:
+    first, second = _halves(10)
+    how = Resampling(draws=200)
+    assert compare_shares("a", "b", "m", first, second, how)["outcome"] == "too few items"
+    assert compare_wins("a", "b", "m", first, second, how)[1]["outcome"] == "too few items"
+    assert compare_statistic("a", "b", "m", lambda i, s: 0.0, 20, how)["outcome"] == "too few items"
+    assert compare_means("a", "b", "m", first, second, how)["outcome"] == "not resolved"
+    pairs = [("a", "b")]
+    everyone = {"a": first, "b": second}
+    shares = compare_all("share", everyone, pairs, how, shares=True)
+    assert shares == [compare_shares("a", "b", "share", first, second, how)]
+    means = compare_all("chrF", everyone, pairs, how, unit="chrF")
+    assert means == [compare_means("a", "b", "chrF", first, second, how, unit="chrF")]
+    assert compare_all("chrF", everyone, pairs, how) == [compare_means("a", "b", "chrF", first, second, how)]
+
+
+def test_claims_are_said_with_their_numbers() -> None:
+    def said(low: float, high: float, unit: str = "") -> str:
+        return did_not_suffer("new", "old", Difference((low + high) / 2, low, high, 0.5, 80, 1.0), 1.0, unit=unit).text
+
+    assert said(-0.5, 2.0, "chrF") == (
+        "new did not suffer against old: +0.75 chrF (95 % interval -0.50 to +2.00), "
+        "the lower bound is above the margin of -1, n = 80"
+    )
+    assert said(-3.0, -2.0).startswith(
+        "new suffered against old: -2.50 (95 % interval -3.00 to -2.00), all of it below"
+    )
+    assert said(-3.0, -1.0).startswith("new is worse than old")
+    assert said(-3.0, 0.5).startswith("whether new suffered against old is open at n = 80")
+    assert said(-3.0, 0.0).startswith("whether new suffered")
+    missing = did_not_suffer("new", "old", Difference(0.0, None, 1.0, 0.5, 80), 1.0)
+    assert missing.claim == "too few items"
+
+
+def test_how_many_are_needed_depends_on_how_sure_one_wants_to_be() -> None:
+    few = Difference(2.0, -8.0, 12.0, 0.6, 5, 10.0)
+    # (2.5758 + 0.8416)^2 * 25 = 292
+    assert "about 300 are needed" in verdict("A", "B", few, confidence=0.99).text
+    assert "about 32 are needed" in verdict("A", "B", Difference(0.5, -2.0, 3.0, 0.6, 5, 1.0)).text
