@@ -320,3 +320,64 @@ def test_detectable_difference_golden() -> None:
     # statsmodels TTestPower at large n: (1.959964 + 0.841621) / sqrt(n) standard deviations.
     assert detectable_difference(1.0, 100) == pytest.approx(0.2801585, abs=1e-6)
     assert detectable_difference(2.0, 400) == pytest.approx(0.2801585, abs=1e-6)
+
+
+def test_bca_levels_are_efrons() -> None:
+    """Resamples spread evenly over 0 to 1, so that a bound is its own level."""
+    from scipy.stats import norm, t
+
+    from tutelage.evaluation import statistics
+
+    drawn = np.linspace(0, 1, 1001)
+    without = np.array([0.5] * 18 + [0.1, 0.3])
+    centred = without.mean() - without
+    acceleration = (centred**3).sum() / (6 * (centred**2).sum() ** 1.5)
+    assert acceleration > 0.1
+    bias = norm.ppf((400 + 0.5) / 1001)
+    reach = t.ppf(0.95, 19) * np.sqrt(20 / 19)
+    expected = [norm.cdf(bias + (bias + z) / (1 - acceleration * (bias + z))) for z in (-reach, reach)]
+    assert statistics._bca(drawn, 0.4, without, 0.9) == pytest.approx(expected, abs=1e-9)
+    # No spread at all: neither skew nor a division by zero.
+    even = norm.cdf([bias * 2 - reach, bias * 2 + reach])
+    assert statistics._bca(drawn, 0.4, np.full(20, 0.4), 0.9) == pytest.approx(even, abs=1e-9)
+    # All resamples on one side count as all but one of them.
+    far = norm.ppf(1 - 1 / 1002)
+    assert statistics._bca(drawn, 2.0, np.full(20, 0.4), 0.9) == (pytest.approx(norm.cdf(2 * far - reach)), 2.0)
+
+
+def test_resamples_are_whole_and_draw_every_item(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tutelage.evaluation import statistics
+
+    for piece in (10, 4_000_000):
+        monkeypatch.setattr(statistics, "_CHUNK", piece)
+        drawn = list(statistics._draws(5, 301, seed=1))
+        assert sum(map(len, drawn)) == 301
+        counts = np.bincount(np.concatenate([part.ravel() for part in drawn]), minlength=5)
+        assert len(counts) == 5
+        assert (np.abs(counts - 301) < 70).all()  # 4.5 standard deviations
+        flips = list(statistics._flips(5, 301, seed=1))
+        assert sum(map(len, flips)) == 301
+        assert (np.abs(np.concatenate(flips).sum(axis=0) - 150.5) < 40).all()
+
+
+def test_weights_make_a_ratio_of_sums() -> None:
+    a, b, bytes_ = np.array([8.0, 20.0, 30.0]), np.array([4.0, 10.0, 40.0]), np.array([10.0, 20.0, 50.0])
+    difference = paired_difference(a, b, bytes_)
+    assert difference.value == pytest.approx(4 / 80)
+    assert difference.low == bootstrap_ratio(a - b, bytes_).low
+    assert difference.deviation == pytest.approx(np.sqrt(((a - b - 4 / 80 * bytes_) ** 2).sum() / 2) * 3 / 80)
+
+
+def test_differences_that_cancel_say_nothing() -> None:
+    assert sign_flip([1.0, -1.0] * 10, draws=200) == (1.0, False)
+    ours = np.array([1.0, -1.0] * 10)
+    nothing = paired_statistic(lambda i, s: float(np.where(s, -ours[i], ours[i]).sum()), 20, draws=200)
+    assert nothing.p == 1.0
+
+
+def test_more_draws_give_another_interval() -> None:
+    values = np.random.default_rng(0).normal(size=50)
+    assert bootstrap_mean(values, draws=200) != bootstrap_mean(values, draws=1000)
+    assert bootstrap_mean(values) == bootstrap_mean(values, draws=1000, seed=0)
+    assert bootstrap_ratio(values, np.ones(50)) == bootstrap_mean(values)
+    assert paired_difference(values, -values) == paired_difference(values, -values, draws=1000, seed=0)

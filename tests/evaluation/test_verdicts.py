@@ -306,3 +306,32 @@ def test_how_many_are_needed_depends_on_how_sure_one_wants_to_be() -> None:
     # (2.5758 + 0.8416)^2 * 25 = 292
     assert "about 300 are needed" in verdict("A", "B", few, confidence=0.99).text
     assert "about 32 are needed" in verdict("A", "B", Difference(0.5, -2.0, 3.0, 0.6, 5, 1.0)).text
+
+
+def test_weights_direction_digits_and_note_reach_the_verdict() -> None:
+    bits, rival, size = np.arange(20.0) + 10, np.arange(20.0) + 12, np.arange(20.0) + 1
+    found = compare_means(
+        "a", "b", "bits", bits, rival, Resampling(draws=300), weights=size, higher_is_better=False, digits=3, note="!"
+    )
+    assert found["difference"] == pytest.approx(-40 / 210, abs=1e-6)
+    assert found["outcome"] == "better"
+    assert found["verdict"].startswith("a is better than b by 0.190 (95 % interval ")
+    assert found["verdict"].endswith("!")
+    plain = compare_means("a", "b", "m", bits, rival, Resampling(draws=300))
+    assert plain["verdict"].startswith("b is better than a by 2.00 (95 %")
+    assert not plain["verdict"].endswith("X")
+    shares = compare_means("a", "b", "m", [1.0, 0.0] * 10, [0.0, 1.0] * 10, Resampling(draws=300), shares=True)
+    assert shares["outcome"] == "too few items"
+
+
+def test_many_that_disagree_are_judged_exactly() -> None:
+    a, b = [1.0] * 40 + [0.0] * 20, [0.0] * 40 + [1.0] * 20
+    found = compare_shares("a", "b", "accuracy", a, b, Resampling(draws=500))
+    assert found["p"] == pytest.approx(0.0134892937, abs=1e-9)  # scipy.stats.binomtest(40, 60).pvalue
+    assert found["p_is_bound"] is False
+    assert found["verdict"].startswith("a is better than b by 33.3 points")
+    all_ours = compare_shares("a", "b", "accuracy", [1.0] * 40, [0.0] * 40, Resampling(draws=500))
+    assert all_ours["p_is_bound"] is False
+    assert compare_wins("a", "b", "w", [1.0] * 40, [0.0] * 40, Resampling(draws=500))[1]["p_is_bound"] is False
+    assert verdict("A", "B", Difference(0.1, None, 0.2, 0.01, 50, 1.0)).outcome == "not resolved"
+    assert verdict("A", "B", Difference(-0.1, -0.2, 0.0, 0.01, 50, 1.0)).outcome == "not resolved"
