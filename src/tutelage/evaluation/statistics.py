@@ -276,7 +276,8 @@ def _bca(drawn: Floats, value: float, without: Floats, confidence: float) -> tup
     bias = normal.inv_cdf(min(1 - edge, max(edge, below)))
     centred = without.mean() - without
     square = float((centred**2).sum())
-    acceleration = float((centred**3).sum()) / (6 * square**1.5) if square > 0 else 0.0
+    rounding = n * (1e-14 * float(np.abs(without).max())) ** 2  # values that are alike differ by this from their mean
+    acceleration = float((centred**3).sum()) / (6 * square**1.5) if square > rounding else 0.0
     reach = _t(confidence, n) * math.sqrt(n / (n - 1))
     levels = [normal.cdf(bias + (bias + z) / max(0.05, 1 - acceleration * (bias + z))) for z in (-reach, reach)]
     low, high = np.quantile(drawn, levels)
