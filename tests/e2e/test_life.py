@@ -121,7 +121,7 @@ def test_killed_in_pretraining_and_in_finetuning_it_ends_bit_identical(
     straight: Path, texts: Path, tmp_path: Path
 ) -> None:
     command = arguments(texts, tmp_path)
-    kill_when(command, tmp_path, "pretrain", 20)
+    kill_when(command, tmp_path, "base", 20)
     assert list((tmp_path / "work").glob("pretrain-*/checkpoints/step-*")), "no checkpoint was kept"
     kill_when(command, tmp_path, "instruct", 20)
     done = tutelage(*command)
@@ -197,7 +197,7 @@ def test_the_model_is_used_every_way(straight: Path, tmp_path: Path) -> None:
 @pytest.mark.parity
 def test_transformers_loads_the_export_with_equal_logits(straight: Path, tmp_path: Path) -> None:
     pytest.importorskip("transformers", reason="parity needs the dev extra")
-    for stage in ("pretrain", "classify", "instruct", "prefer"):
+    for stage in ("base", "classify", "instruct", "prefer"):
         model = (
             straight
             / "miniature"
@@ -233,7 +233,7 @@ def test_wrong_usage_is_one_clear_line(command: list[str], code: int, says: str,
     ("name", "content", "says"),
     [
         ("empty.txt", b"", "no documents|empty"),
-        ("latin.txt", "caf\u00e9 au lait".encode("latin-1"), "UTF-8"),
+        ("binary.txt", bytes(range(256)) * 4, "text"),
         ("bad.jsonl", b'{"text": 1}\n{"text": \n', "bad.jsonl:1"),
     ],
 )

@@ -24,11 +24,13 @@ def test_priming_with_like_text_helps_and_progress_reaches_the_end() -> None:
     log = EventLog(listeners=(events.append,))
     train, heldout = joined(_texts(1, 2000)), joined(_texts(2, 100))
     rates = compressed_bits_per_byte(train, heldout, log)
-    assert list(rates) == ["xz", "xz primed", "zstd", "zstd primed"]
+    assert list(rates) == ["ppmd", "ppmd primed", "xz", "xz primed", "zstd", "zstd primed"]
+    assert rates["ppmd primed"] < rates["ppmd"]
+    assert rates["ppmd primed"] < 0.9 * rates["xz primed"]
     assert rates["xz primed"] < rates["xz"]
     assert rates["zstd primed"] < rates["zstd"]
     assert all(0.5 < rate < 4 for rate in rates.values())
-    assert events[-1]["done"] == events[-1]["total"] == 4 * (len(train) + len(heldout))
+    assert events[-1]["done"] == events[-1]["total"] == 3 * 2 * (len(train) + len(heldout))
 
 
 def test_text_seen_in_training_costs_almost_nothing() -> None:
@@ -37,6 +39,19 @@ def test_text_seen_in_training_costs_almost_nothing() -> None:
     rates = compressed_bits_per_byte(train, train[:20_000], EventLog())
     assert rates["xz primed"] < 0.05
     assert rates["zstd primed"] < 0.05
+    assert rates["ppmd primed"] < 0.8  # it forgets nothing, but predicts from eight characters
+
+
+def test_ppmd_can_be_read_again_at_the_size_that_is_counted() -> None:
+    import pyppmd
+
+    from tutelage.evaluation.compression import _ppmd
+
+    text = joined(_texts(2, 3000))
+    encoder = pyppmd.Ppmd7Encoder(8, 1 << 24)
+    packed = encoder.encode(text) + encoder.flush()
+    assert _ppmd(text, lambda count: None) == pytest.approx(len(packed), abs=8)
+    assert pyppmd.Ppmd7Decoder(8, 1 << 24).decode(packed, len(text)) == text
 
 
 @pytest.mark.parity

@@ -20,6 +20,7 @@ from tutelage.evaluation.metrics import (
     most_common,
     repetition,
     rouge_l,
+    words,
 )
 
 
@@ -55,9 +56,17 @@ def test_chrf_extremes_and_order() -> None:
     assert corpus_chrf(["Return the shortest path."], ["Return the shortest path."]) == pytest.approx(100.0)
 
 
+def test_words_are_lower_cased_and_pairs_must_match() -> None:
+    assert words("Straße, foo_1!") == ["straße", "foo_1"]
+    with pytest.raises(ValueError, match="zip"):
+        chrf(["a", "b"], ["a"])
+
+
 def test_distinct_and_repetition() -> None:
     assert distinct_n(["a b a b"], 2) == pytest.approx(2 / 3)
+    assert distinct_n(["a b c a b d"]) == pytest.approx(4 / 5)
     assert distinct_n(["one"], 2) == 0.0
+    assert repetition("") == repetition("two words") == 0.0
     assert repetition("the cat sat on the mat") == 0.0
     assert repetition("a b c a b c a b c") == pytest.approx(4 / 7)
 
@@ -67,7 +76,47 @@ def test_macro_f1_golden() -> None:
     assert macro_f1([0, 2, 1, 0, 0, 1], [0, 1, 2, 0, 1, 2], 3) == pytest.approx(0.26666666666666666)
     # A class nobody uses does not count.
     assert macro_f1([0, 1], [0, 1], 5) == 1.0
-    assert accuracy(["a", "b"], ["a", "a"]) == 0.5
+    assert accuracy(["a", "b", "a"], ["a", "a", "a"]) == pytest.approx(2 / 3)
+    with pytest.raises(ValueError, match="zip"):
+        accuracy(["a", "b"], ["a"])
+
+
+def test_macro_f1_is_over_the_classes_of_the_truth() -> None:
+    # Class 2 is only predicted: no term of the mean, but class 1 misses a hit. (1 + 2/3) / 2
+    assert macro_f1([0, 0, 1, 2], [0, 0, 1, 1], 3) == pytest.approx(5 / 6)
+    # Weights count items as if they stood there so often.
+    doubled = macro_f1([0, 1, 1, 1], [0, 0, 0, 1], 2)
+    assert macro_f1([0, 1, 1], [0, 0, 1], 2, [1.0, 2.0, 1.0]) == pytest.approx(doubled)
+
+
+@pytest.mark.parity
+def test_macro_f1_is_scikit_learns_over_those_classes() -> None:
+    from sklearn.metrics import f1_score
+
+    generator = np.random.default_rng(3)
+    truth, guess, weight = generator.integers(0, 4, 80), generator.integers(0, 6, 80), generator.random(80)
+    theirs = f1_score(truth, guess, labels=sorted(set(truth.tolist())), average="macro", sample_weight=weight)
+    assert macro_f1(guess, truth, 6, weight) == pytest.approx(theirs)
+
+
+def test_equal_confidences_share_a_bin() -> None:
+    right = np.arange(300) % 100 < 22
+    assert calibration_error([0.22] * 300, np.sort(right)) == pytest.approx(0.0, abs=1e-9)
+    assert calibration_error([0.5] * 30 + [0.9] * 30, [True, False] * 15 + [True] * 27 + [False] * 3) == (
+        pytest.approx(0.0, abs=1e-9)
+    )
+
+
+def test_few_items_have_few_bins() -> None:
+    # One item in each bin would make it the mean |confidence - right|, 0.42.
+    assert calibration_error([0.7 + i / 1000 for i in range(10)], [True] * 7 + [False] * 3) == pytest.approx(0.0045)
+    for n, bins in ((39, 1), (40, 2), (299, 14), (400, 15), (4000, 15)):
+        spaced, hits = np.linspace(0.1, 0.9, n), np.random.default_rng(n).random(n) < 0.5
+        assert calibration_error(spaced, hits) == pytest.approx(calibration_error(spaced, hits, bins=bins)), n
+        assert calibration_error(spaced, hits) != pytest.approx(calibration_error(spaced, hits, bins=bins + 1)), n
+    sure = [0.1, 0.2, 0.3, 0.4]
+    assert calibration_error(sure, [True, False, False, True], bins=99) == pytest.approx((0.9 + 0.2 + 0.3 + 0.6) / 4)
+    assert calibration_error([0.2, 0.8], [True, True], bins=2, weights=[3.0, 1.0]) == pytest.approx(2.6 / 4)
 
 
 def test_calibration_error() -> None:
@@ -82,3 +131,4 @@ def test_calibration_error() -> None:
 def test_most_common_breaks_ties_by_name() -> None:
     assert most_common(["b", "a", "b", "a"]) == "a"
     assert most_common(["b", "a", "b"]) == "b"
+    assert most_common({"b": 4, "a": 3, "c": 4}) == "b"

@@ -18,9 +18,11 @@ from tutelage.evaluation import stage
 from tutelage.evaluation.baselines import measure_baselines, take
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.evaluation.ngram import NGram
+from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.writing import choose_prompts
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
+from tutelage.store.stage import Job
 
 SUBJECTS = ["graph", "string", "file", "matrix", "server", "pattern", "buffer", "queue"]
 VERBS = {"open": "Open", "close": "Close", "read": "Read", "find": "Find", "sort": "Sort", "copy": "Copy"}
@@ -115,6 +117,12 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             for i, text in enumerate(_documents(start + 5, 60))
         ]
         _write_lines(tmp_path / "classify" / "data" / f"{kind}.jsonl", labelled)
+        pairs = [{**row, "chosen": row["response"], "rejected": "It is."} for row in _instructions(start, stop)]
+        _write_lines(tmp_path / "prefer" / "data" / f"{kind}.jsonl", pairs)
+    natural = {"text": 30, "files": 90}
+    (tmp_path / "classify" / "data" / "labels.json").write_text(json.dumps(natural))
+    figures = {"heldout_pairs": 40, "heldout_reward_accuracy": 0.8}
+    (tmp_path / "prefer" / "manifest.json").write_text(json.dumps({"metrics": figures}))
     train = _documents(1, 300)
     models = {
         "base": FakeModel(6, "", train),
@@ -131,18 +139,26 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def _evaluate(world: Path, out: str, config: EvaluateConfig = QUICK, **models: Any) -> dict[str, Any]:
-    paths = {name: world / name for name in ("base", "classify", "instruct", "prefer")} | models
+SUBJECTS_OF = {
+    "base": Subject(name="base", makes="language model"),
+    "classify": Subject(name="classify", makes="classifier", parent="base", heldout="labels", task="labels"),
+    "instruct": Subject(name="instruct", makes="chat model", parent="base", heldout="answers", task="docstrings"),
+    "prefer": Subject(name="prefer", makes="chat model", parent="instruct", heldout="pairs", task="docstrings"),
+}
+
+
+def _job(world: Path, out: str, config: EvaluateConfig, names: Sequence[str], log: EventLog, text: bool) -> Job:
     (world / out).mkdir()
-    return stage.evaluate(
-        config,
-        corpus=world / "corpus",
-        baselines=world / "baselines",
-        out=world / out,
-        log=EventLog(),
-        seed=1,
-        **paths,
-    )
+    inputs = {name: world / name for name in names}
+    inputs |= {"corpus": world / "corpus", "baselines": world / "baselines"} if text else {}
+    whole = Evaluation(evaluate=config, subjects=tuple(SUBJECTS_OF[name] for name in names), text=text)
+    return Job("evaluate", whole, inputs, world / out, world / "work", log, 1, 1)
+
+
+def _evaluate(
+    world: Path, out: str, config: EvaluateConfig = QUICK, names: Sequence[str] = tuple(SUBJECTS_OF), text: bool = True
+) -> dict[str, Any]:
+    return stage.evaluate(_job(world, out, config, names, EventLog(), text))
 
 
 def _result(world: Path, out: str) -> dict[str, Any]:
@@ -160,7 +176,7 @@ def _row(result: dict[str, Any], measure: str, who: str) -> dict[str, Any]:
 def test_baselines_file(world: Path) -> None:
     data = json.loads((world / "baselines" / "baselines.json").read_text())
     rates = data["bits_per_byte"]
-    assert set(rates) == {"xz", "xz primed", "zstd", "zstd primed", "n-gram"}
+    assert set(rates) == {"ppmd", "ppmd primed", "xz", "xz primed", "zstd", "zstd primed", "n-gram"}
     assert rates["xz primed"]["value"] < rates["xz"]["value"]
     assert rates["n-gram"]["low"] < rates["n-gram"]["value"] < rates["n-gram"]["high"]
     assert data["documents"] == 40
@@ -198,10 +214,10 @@ def test_every_model_and_baseline_is_in_the_figures(world: Path) -> None:
     assert _row(result, "chrF", "constant")["value"] < _row(result, "chrF", "nearest neighbour")["value"] < 100
     assert _row(result, "ends by itself", "base")["value"] == 0.0
     assert _row(result, "ends by itself", "instruct")["value"] == 1.0
-    assert _row(result, "PEP 257 rule passed", "prefer")["value"] == 1.0
-    assert _row(result, "PEP 257 rule passed", "the true docstrings")["value"] == 1.0
-    assert _row(result, "PEP 257 rule passed", "instruct")["value"] < 1.0
-    assert _row(result, "win rate by the PEP 257 rule", "prefer")["value"] > 0.5
+    assert _row(result, "rule passed", "prefer")["value"] == 1.0
+    assert _row(result, "rule passed", "the true docstrings")["value"] == 1.0
+    assert _row(result, "rule passed", "instruct")["value"] < 1.0
+    assert _row(result, "win rate", "prefer")["value"] > 0.5
     # The classifier's fake keyword is the truth.
     assert _row(result, "accuracy", "classify")["value"] == 1.0
     assert _row(result, "accuracy", "majority class")["value"] < 1.0
@@ -217,8 +233,10 @@ def test_verdicts(world: Path) -> None:
     assert verdicts["base", "n-gram", "bits per byte"]["verdict"].startswith("base is better than n-gram")
     assert verdicts["base", "n-gram", "bits per byte"]["difference"] < 0
     assert ("base", "xz primed", "bits per byte") in verdicts
-    assert verdicts["prefer", "instruct", "PEP 257 rule score"]["difference"] > 0
-    assert "did not suffer" in verdicts["prefer", "instruct", "chrF"]["verdict"]
+    assert verdicts["prefer", "instruct", "win rate"]["difference"] > 0
+    # 18 prompts never show that nothing was lost.
+    assert verdicts["prefer", "instruct", "chrF"]["claim"] == "too few items"
+    assert "18 items, about 50 are needed" in verdicts["prefer", "instruct", "chrF"]["verdict"]
     assert "better than majority class" in verdicts["classify", "majority class", "accuracy"]["verdict"]
 
 
@@ -250,7 +268,7 @@ def test_evaluation_is_byte_identical_twice(world: Path) -> None:
 
 
 def test_only_a_base_model(world: Path) -> None:
-    metrics = _evaluate(world, "base_only", classify=None, instruct=None, prefer=None)
+    metrics = _evaluate(world, "base_only", names=["base"])
     result = _result(world, "base_only")
     assert {figure["task"] for figure in result["figures"]} == {"held-out text", "word order"}
     assert "instruct_chrf" not in metrics
@@ -258,26 +276,23 @@ def test_only_a_base_model(world: Path) -> None:
 
 
 def test_without_preference(world: Path) -> None:
-    metrics = _evaluate(world, "no_prefer", classify=None, prefer=None)
+    metrics = _evaluate(world, "no_prefer", names=["base", "instruct"])
     assert "instruct_chrf" in metrics
     assert "prefer_win_rate" not in metrics
 
 
 def test_fewer_documents_are_said(world: Path) -> None:
     config = QUICK.model_copy(update={"heldout_documents": 10})
-    _evaluate(world, "few", config, classify=None, instruct=None, prefer=None)
+    _evaluate(world, "few", config, ["base"])
     figure = _result(world, "few")["figures"][0]
     assert "10 of the 40 documents" in figure["note"]
-    assert [row["n"] for row in figure["rows"]] == [10, 10, 40, 40, 40, 40]
+    assert [row["n"] for row in figure["rows"]] == [10, 10, 40, 40, 40, 40, 40, 40]
 
 
 def test_progress_is_reported(world: Path) -> None:
     events: list[dict[str, Any]] = []
-    (world / "progress").mkdir()
-    stage.evaluate(
-        QUICK, world / "corpus", world / "baselines", world / "base", None, None, None, world / "progress",
-        EventLog(listeners=(events.append,)), seed=1,
-    )  # fmt: skip
+    log = EventLog(listeners=(events.append,))
+    stage.evaluate(_job(world, "progress", QUICK, ["base"], log, True))
     ends = {e["what"] for e in events if e["event"] == "progress" and e["done"] == e["total"]}
     assert ends == {"base: held-out text", "base: word order"}
 
@@ -287,8 +302,9 @@ def test_wrong_inputs_are_named(world: Path) -> None:
         baselines_stage.read_baselines(world / "nowhere")
     with pytest.raises(InputError, match="parquet is not there"):
         baselines_stage.read_documents(world / "nowhere" / "heldout.parquet")
-    with pytest.raises(InputError, match=r"train\.jsonl is not there"):
-        _evaluate(world, "bad", instruct=world / "prefer")
+    (world / "instruct" / "data" / "train.jsonl").unlink()
+    with pytest.raises(InputError, match=r"train\.jsonl is missing"):
+        _evaluate(world, "bad")
     (world / "baselines" / "order.jsonl").write_text('{"real": ')
     with pytest.raises(DamagedError, match="damaged"):
         baselines_stage.read_baselines(world / "baselines")
@@ -320,3 +336,30 @@ def test_config_errors() -> None:
         BaselinesConfig.parse({"ngram_order": 0})
     with pytest.raises(ConfigError, match="did you mean 'prompts'"):
         EvaluateConfig.parse({"promts": 5})
+
+
+def test_own_rows_need_no_corpus_and_no_rule(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    own = Subject(name="prefer", makes="chat model", parent="base", heldout="pairs", own_rows=True)
+    monkeypatch.setitem(SUBJECTS_OF, "prefer", own)
+    (world / "base").mkdir()
+    (world / "base" / "adopt.json").write_text('{"chat": true}')
+    _evaluate(world, "own", names=["base", "prefer"], text=False)
+    result = _result(world, "own")
+    measures = {figure["measure"] for figure in result["figures"]}
+    assert "chrF" in measures and "rule passed" not in measures and "bits per byte" not in measures
+    assert {figure["task"] for figure in result["figures"]} == {"answers of prefer", "pairs of prefer"}
+    assert _row(result, "reward accuracy", "prefer")["value"] == 0.8
+    assert 0.65 < _row(result, "reward accuracy", "prefer")["low"] < 0.67  # Wilson, 32 of 40
+    against = next(c for c in result["comparisons"] if c["measure"] == "reward accuracy")
+    assert (against["b"], against["outcome"]) == ("chance", "better")
+
+
+def test_a_model_that_shares_its_parents_prompts_is_asked_once(world: Path) -> None:
+    _evaluate(world, "all")
+    assert len([figure for figure in _result(world, "all")["figures"] if figure["measure"] == "chrF"]) == 1
+
+
+def test_named_tasks_and_models_alone_are_measured(world: Path) -> None:
+    config = QUICK.model_copy(update={"tasks": ("classify",)})
+    _evaluate(world, "one", config, ["base", "classify"], text=False)
+    assert {figure["task"] for figure in _result(world, "one")["figures"]} == {"classification"}

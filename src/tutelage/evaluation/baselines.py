@@ -112,8 +112,9 @@ def measure_baselines(
 
 
 NOTE = (
-    "Held-out documents as they lie in the corpus. xz: level 9e, no integrity check, dictionary over all of "
-    "the text. zstd: level 19 with long-distance matching, window over all of the text. Primed: size(train + "
+    "Held-out documents as they are in the corpus. PPMd: order 8, with memory for all of the text. xz: level 9e, "
+    "no integrity check, dictionary over all of the text. zstd: level 19 with long-distance matching, window over "
+    "all of the text. Primed: size(train + "
     "held-out) - size(train). Documents are joined by one newline, which the compressors code and which "
     "counts as a byte for them. n-gram: interpolated modified Kneser-Ney of order {order} over the "
     "tokenizer's tokens, trained on the same training text; the document's start is its context, its end is "
@@ -187,9 +188,10 @@ def _totals(model: NGram, tok: Tokenizer, texts: list[str]) -> list[float]:
 
 
 def _plain(figure: Interval | float) -> dict[str, float | None]:
-    if isinstance(figure, Interval):
+    if isinstance(figure, Interval) and figure.low is not None and figure.high is not None:
         return {"value": round(figure.value, 6), "low": round(figure.low, 6), "high": round(figure.high, 6)}
-    return {"value": round(figure, 6), "low": None, "high": None}
+    value = figure.value if isinstance(figure, Interval) else figure
+    return {"value": round(value, 6), "low": None, "high": None}
 
 
 def _write_lines(path: Path, records: Sequence[dict[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""What general compressors reach on the held-out text: xz and zstd at their highest useful levels.
+"""What general compressors reach on the held-out text: PPMd, xz and zstd at their highest useful levels.
 
 `alone` compresses the held-out text by itself. `primed` is size(train + held-out) - size(train), with a
 dictionary or window that covers all of the training text: what the compressor has learned from it is free, as
@@ -26,15 +26,13 @@ def joined(texts: Sequence[str]) -> bytes:
 
 
 def compressed_bits_per_byte(train: bytes, heldout: bytes, log: EventLog) -> dict[str, float]:
-    """Bits per held-out byte for `xz`, `xz primed`, `zstd`, `zstd primed`; both sides from `joined`.
+    """Bits per held-out byte for `ppmd`, `xz` and `zstd`, each alone and `primed`; both sides from `joined`.
 
     The newlines between documents are coded, so they count as bytes too.
     """
-    both = train + heldout
-    jobs: list[tuple[Callable[[bytes, Callable[[int], None]], int], bytes]] = [
-        (_xz, both), (_xz, train), (_zstd, both), (_zstd, train), (_xz, heldout), (_zstd, heldout)
-    ]  # fmt: skip
-    tick = ticker(log, "compressing", sum(len(data) for _, data in jobs), "bytes")
+    parts = {"both": train + heldout, "train": train, "alone": heldout}
+    jobs = [(name, part, data) for part, data in parts.items() for name in COMPRESSORS]
+    tick = ticker(log, "compressing", sum(len(data) for _, _, data in jobs), "bytes")
     lock, done = threading.Lock(), 0
 
     def advance(count: int) -> None:
@@ -43,17 +41,28 @@ def compressed_bits_per_byte(train: bytes, heldout: bytes, log: EventLog) -> dic
             done += count
             tick(done)
 
-    # Threads suffice: both libraries let go of the interpreter while they compress.
+    # Threads suffice: the libraries let go of the interpreter while they compress.
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
-        futures = [pool.submit(compress, data, advance) for compress, data in jobs]
-        xz_both, xz_train, zstd_both, zstd_train, xz_alone, zstd_alone = (f.result() for f in futures)
-    sizes = {
-        "xz": xz_alone,
-        "xz primed": xz_both - xz_train,
-        "zstd": zstd_alone,
-        "zstd primed": zstd_both - zstd_train,
-    }
-    return {name: 8 * size / len(heldout) for name, size in sizes.items()}
+        futures = {(name, part): pool.submit(COMPRESSORS[name], data, advance) for name, part, data in jobs}
+        size = {job: future.result() for job, future in futures.items()}
+    rates = {}
+    for name in COMPRESSORS:
+        rates[name] = 8 * size[name, "alone"] / len(heldout)
+        rates[f"{name} primed"] = 8 * (size[name, "both"] - size[name, "train"]) / len(heldout)
+    return rates
+
+
+def _ppmd(data: bytes, advance: Callable[[int], None]) -> int:
+    """Size by PPMd (variant H, as in 7-Zip) of order 8, with memory that holds the model of all of the data."""
+    import pyppmd
+
+    # The model is forgotten and begun anew when its memory is full: 16 bytes for each of the text are enough.
+    encoder = pyppmd.Ppmd7Encoder(8, min(1 << 31, max(1 << 24, 16 * len(data))))
+    size = 0
+    for piece in _pieces(data):
+        size += len(encoder.encode(piece))
+        advance(len(piece))
+    return size + len(encoder.flush())
 
 
 def _xz(data: bytes, advance: Callable[[int], None]) -> int:
@@ -88,3 +97,6 @@ def _zstd(data: bytes, advance: Callable[[int], None]) -> int:
 def _pieces(data: bytes) -> Iterator[bytes]:
     for start in range(0, len(data), _PIECE):
         yield data[start : start + _PIECE]
+
+
+COMPRESSORS: dict[str, Callable[[bytes, Callable[[int], None]], int]] = {"ppmd": _ppmd, "xz": _xz, "zstd": _zstd}

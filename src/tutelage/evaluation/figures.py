@@ -3,12 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from tutelage.evaluation.statistics import Difference, Interval
+from tutelage.evaluation.verdicts import Claim, NonInferiority, Outcome, Verdict
 
 Figure = dict[str, Any]
-Comparison = dict[str, Any]
+
+
+class Comparison(TypedDict):
+    """a minus b on the same items. `outcome` is how a stands to b, whichever direction is the better one.
+
+    p_is_bound: the true p-value is at most p. claim, margin: of a comparison that asks whether a lost no more than
+    `margin`; `verdict` then answers that.
+    """
+
+    a: str
+    b: str
+    measure: str
+    difference: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+    p_is_bound: bool
+    n: int
+    outcome: Outcome
+    verdict: str
+    claim: NotRequired[Claim]
+    margin: NotRequired[float]
 
 
 def row(who: str, interval: Interval | float, n: int, kind: str = "model") -> dict[str, Any]:
@@ -32,28 +54,44 @@ def figure(
     }
 
 
-def comparison(a: str, b: str, measure: str, difference: Difference, verdict: str) -> Comparison:
-    """a minus b, with the sentence that says what it means."""
-    return {
+def comparison(
+    a: str,
+    b: str,
+    measure: str,
+    difference: Difference,
+    verdict: Verdict,
+    *,
+    claim: NonInferiority | None = None,
+    margin: float = 0.0,
+    note: str = "",
+) -> Comparison:
+    """a minus b, with the outcome and the sentence that says what it means; `note` ends the sentence."""
+    found: Comparison = {
         "a": a,
         "b": b,
         "measure": measure,
         "difference": _r(difference.value),
         "low": _r(difference.low),
         "high": _r(difference.high),
-        "p": _r(difference.p),
+        "p": difference.p,
+        "p_is_bound": difference.at_floor,
         "n": difference.n,
-        "verdict": verdict,
+        "outcome": verdict.outcome,
+        "verdict": (claim or verdict).text + note,
     }
+    if claim is not None:
+        found["claim"] = claim.claim
+        found["margin"] = margin
+    return found
 
 
 def value_of(figures: Sequence[Figure], measure: str, who: str) -> float | None:
     """The value of one row, None where there is no such row."""
     for entry in figures:
         if entry["measure"] == measure:
-            for line in entry["rows"]:
-                if line["who"] == who:
-                    return float(line["value"])
+            for entry_row in entry["rows"]:
+                if entry_row["who"] == who:
+                    return float(entry_row["value"])
     return None
 
 
@@ -64,10 +102,10 @@ def harness_results(figures: Sequence[Figure], z: float) -> dict[str, Any]:
     results: dict[str, Any] = {}
     for entry in figures:
         task, measure = (str(entry[key]).lower().replace(" ", "_") for key in ("task", "measure"))
-        for line in entry["rows"]:
-            scores = results.setdefault(line["who"], {}).setdefault(task, {"alias": entry["task"]})
-            scores[f"{measure},none"] = line["value"]
-            error = "N/A" if line["low"] is None else _r((line["high"] - line["low"]) / (2 * z))
+        for entry_row in entry["rows"]:
+            scores = results.setdefault(entry_row["who"], {}).setdefault(task, {"alias": entry["task"]})
+            scores[f"{measure},none"] = entry_row["value"]
+            error = "N/A" if entry_row["low"] is None else _r((entry_row["high"] - entry_row["low"]) / (2 * z))
             scores[f"{measure}_stderr,none"] = error
     return results
 

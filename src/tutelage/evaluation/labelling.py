@@ -2,32 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.evaluation.classifiers import Prediction, majority, train_logistic
+from tutelage.evaluation.classifiers import Prediction, majority, tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
+from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import calibration_error, macro_f1
+from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic
 from tutelage.evaluation.progress import batches
-from tutelage.evaluation.statistics import (
-    Difference,
-    bootstrap_statistic,
-    mcnemar,
-    paired_difference,
-    verdict,
-    wilson,
-)
+from tutelage.evaluation.statistics import Interval, bootstrap_ratio, bootstrap_statistic, wilson
+from tutelage.evaluation.verdicts import percent
+from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 TASK, ACCURACY, F1, ECE = "classification", "accuracy", "macro-F1", "calibration error"
-TFIDF = "TF-IDF + logistic regression"
+TFIDF, MAJORITY = "TF-IDF + logistic regression", "majority class"
 
 
 def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
@@ -41,64 +38,140 @@ def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateC
     return Prediction(labels, confidence)
 
 
+def natural_weights(truth: Sequence[str], natural: Mapping[str, int] | None) -> NDArray[np.float64] | None:
+    """Weight of each held-out text that gives its label the share it has in `natural`; 1 on average.
+
+    None where nothing is known of the natural distribution, or where the held-out labels differ from it by no more
+    than chance would (chi-square test at 1 %). Raises InputError for a held-out label that `natural` lacks.
+    """
+    if natural is None:
+        return None
+    held = Counter(truth)
+    unknown = sorted(label for label in held if natural.get(label, 0) <= 0)
+    if unknown:
+        raise InputError(
+            f"the held-out label {unknown[0]!r} is not in the natural distribution",
+            hint="count the labels before any are capped or dropped",
+        )
+    total, n = sum(natural[label] for label in held), len(truth)
+    expected = {label: n * natural[label] / total for label in held}
+    if len(held) < 2 or _alike([held[label] for label in held], [expected[label] for label in held]):
+        return None
+    return np.array([expected[label] / held[label] for label in truth])
+
+
 def classification_figures(
-    ours: str,
     model: Prediction,
     train: Sequence[dict[str, Any]],
     heldout: Sequence[dict[str, Any]],
     config: EvaluateConfig,
     log: EventLog,
     seed: int,
+    natural: Mapping[str, int] | None = None,
+    *,
+    who: str = "classify",
 ) -> tuple[list[Figure], list[Comparison]]:
-    """The model's predictions for `heldout` beside those of the baselines trained on `train`."""
+    """The model's predictions for `heldout` beside those of the baselines trained on `train`, the model's own rows.
+
+    natural: how many texts of each label there were before any were capped or dropped. The majority class is taken
+    from it, and where the held-out texts have other shares, they are weighted to it.
+    """
     truth = [str(item["label"]) for item in heldout]
     train_labels = [str(item["label"]) for item in train]
-    logistic = train_logistic([str(item["text"]) for item in train], train_labels, log)
-    parties = {
-        ours: model,
-        TFIDF: logistic.predict([str(item["text"]) for item in heldout]),
-        "majority class": majority(train_labels, len(truth)),
-    }
+    weights = natural_weights(truth, natural)
+    linear = tfidf_baseline(train, heldout, log, seed=seed)
+    log.note(f"{TFIDF}: {linear.milliseconds_per_text:.2f} ms per text, {linear.megabytes:.1f} MB")
+    parties = {who: model, TFIDF: linear.prediction, MAJORITY: majority(natural or train_labels, len(truth))}
     n = len(truth)
     names = sorted({*truth, *train_labels, *(label for party in parties.values() for label in party.labels)})
     number = {name: i for i, name in enumerate(names)}
     actual = np.array([number[label] for label in truth])
-    guessed = {who: np.array([number[label] for label in party.labels]) for who, party in parties.items()}
-    right = {who: guess == actual for who, guess in guessed.items()}
-    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    guessed = {name: np.array([number[label] for label in party.labels]) for name, party in parties.items()}
+    right = {name: guess == actual for name, guess in guessed.items()}
+    weight = np.ones(n) if weights is None else weights
+    how = Resampling.of(config, seed)
+
+    def f1(guess: NDArray[np.int64], index: NDArray[np.int64]) -> float:
+        return macro_f1(guess, actual[index], len(names), weight[index])
 
     accuracy_rows, f1_rows, ece_rows = [], [], []
-    for who, party in parties.items():
-        kind = "model" if who == ours else "baseline"
-        sure = np.array(party.confidence)
-        accuracy_rows.append(row(who, wilson(int(right[who].sum()), n, config.confidence), n, kind))
+    for name, party in parties.items():
+        kind = "model" if name == who else "baseline"
+        sure, hit, guess = np.array(party.confidence), right[name], guessed[name]
+        share = (
+            wilson(int(hit.sum()), n, config.confidence)
+            if weights is None
+            else _share(bootstrap_ratio(hit * weight, weight, **how.options))
+        )
+        accuracy_rows.append(row(name, share, n, kind))
 
-        def f1(index: NDArray[np.int64], guess: NDArray[np.int64] = guessed[who]) -> float:
-            return macro_f1(guess[index], actual[index], len(names))
+        def f1_of(index: NDArray[np.int64], guess: NDArray[np.int64] = guess) -> float:
+            return f1(guess[index], index)
 
-        def ece(
-            index: NDArray[np.int64], sure: NDArray[np.float64] = sure, hit: NDArray[np.bool_] = right[who]
-        ) -> float:
-            return calibration_error(sure[index], hit[index])
+        def ece_of(index: NDArray[np.int64], sure: NDArray[np.float64] = sure, hit: NDArray[np.bool_] = hit) -> float:
+            return calibration_error(sure[index], hit[index], weights=weight[index])
 
-        f1_rows.append(row(who, bootstrap_statistic(f1, n, **draw), n, kind))
-        ece_rows.append(row(who, bootstrap_statistic(ece, n, **draw), n, kind))
+        f1_rows.append(row(name, bootstrap_statistic(f1_of, n, **how.options), n, kind))
+        ece_rows.append(row(name, bootstrap_statistic(ece_of, n, **how.options), n, kind))
 
+    missing = sorted(set(names) - set(truth))
+    absent = f" {_counted(missing)} not in the held-out texts and so not in the mean." if missing else ""
+    interval = f"{percent(config.confidence)} {'Wilson' if weights is None else 'bootstrap'} intervals."
     figures = [
         figure(TASK, ACCURACY, "share right", True, accuracy_rows,
-               f"{n} held-out texts, {len(set(truth))} labels. {TFIDF} has the same {len(train)} training "
-               f"texts, word 1- and 2-grams, C = {logistic.strength:g} chosen on a tenth of them. Wilson "
-               "intervals."),
-        figure(TASK, F1, "0-1", True, f1_rows, "Mean over the labels that occur, each counting the same."),
+               f"{n} held-out texts, {len(set(truth))} labels. {_shares_note(weights, natural, truth)}{TFIDF} has the "
+               f"model's {len(train)} training texts, word 1- and 2-grams and character 2- to 4-grams, C = "
+               f"{linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. {interval}"),
+        figure(TASK, F1, "0-1", True, f1_rows,
+               f"Mean over the labels of the held-out texts, each counting the same.{absent}"),
         figure(TASK, ECE, "0-1", False, ece_rows,
-               "Mean distance of confidence from accuracy in 15 bins of equal mass; chance alone keeps it "
-               "above zero, so small differences mean little."),
+               "Expected calibration error: mean distance of confidence from accuracy in up to 15 bins of equal mass; "
+               "chance alone keeps it above zero, so small differences mean little."),
     ]  # fmt: skip
-    comparisons = []
-    for other in (TFIDF, "majority class"):
-        drawn = paired_difference(right[ours] * 100.0, right[other] * 100.0, **draw)
-        p = mcnemar(right[ours], right[other])
-        difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-        text = verdict(ours, other, difference, unit="points", confidence=config.confidence, digits=1)
-        comparisons.append(comparison(ours, other, ACCURACY, difference, f"{text} (exact McNemar test)"))
+    comparisons: list[Comparison] = []
+    for other in (TFIDF, MAJORITY):
+        comparisons.append(
+            compare_shares(who, other, ACCURACY, right[who], right[other], how)
+            if weights is None
+            else compare_means(
+                who, other, ACCURACY, right[who] * weight * 100, right[other] * weight * 100, how,
+                weights=weight, unit="points", digits=1, shares=True, note=" (sign-flip test)",
+            )
+        )  # fmt: skip
+
+        def gap(index: NDArray[np.int64], swapped: NDArray[np.bool_], theirs: str = other) -> float:
+            ours, others = guessed[who][index], guessed[theirs][index]
+            return f1(np.where(swapped, others, ours), index) - f1(np.where(swapped, ours, others), index)
+
+        comparisons.append(compare_statistic(who, other, F1, gap, n, how))
     return figures, comparisons
+
+
+def _alike(counts: Sequence[int], expected: Sequence[float]) -> bool:
+    from scipy.stats import chisquare
+
+    return float(chisquare(counts, expected).pvalue) >= 0.01
+
+
+def _share(interval: Interval) -> Interval:
+    """The bounds cut to 0 to 1."""
+    if interval.low is None or interval.high is None:
+        return interval
+    return Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
+
+
+def _counted(labels: Sequence[str]) -> str:
+    shown = ", ".join(repr(label) for label in labels[:3]) + (", ..." if len(labels) > 3 else "")
+    return f"{len(labels)} label{'s' if len(labels) > 1 else ''} ({shown}) {'are' if len(labels) > 1 else 'is'}"
+
+
+def _shares_note(weights: NDArray[np.float64] | None, natural: Mapping[str, int] | None, truth: Sequence[str]) -> str:
+    """What the figures say of how frequent the labels are."""
+    if natural is None:
+        return "Labels are as frequent as in the held-out texts. "
+    lost = sorted(set(natural) - set(truth))
+    share = sum(natural[label] for label in lost) / sum(natural.values())
+    without = f"{_counted(lost)} not among them, {100 * share:.1f} % of all texts. " if lost and share > 0 else ""
+    if weights is None:
+        return f"Labels are as frequent as they naturally are. {without}"
+    return f"The held-out labels have other shares than the natural ones, to which they are weighted. {without}"

@@ -5,24 +5,19 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.evaluation.baselines import Baselines, Document
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
+from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.order import Pair
+from tutelage.evaluation.paired import Resampling, compare_all, compare_means, pairs_of
 from tutelage.evaluation.progress import batches
-from tutelage.evaluation.statistics import (
-    Difference,
-    bootstrap_ratio,
-    mcnemar,
-    paired_difference,
-    sign_test,
-    verdict,
-    wilson,
-)
+from tutelage.evaluation.statistics import bootstrap_ratio, wilson
+from tutelage.evaluation.verdicts import percent
 from tutelage.store.events import EventLog
 
 if TYPE_CHECKING:
@@ -39,8 +34,9 @@ class Likelihoods:
     pairs: list[tuple[float, float]]
 
     @property
-    def right(self) -> list[bool]:
-        return [real > swapped for real, swapped in self.pairs]
+    def right(self) -> list[float]:
+        """1 where the real sentence is likelier, 0 where the swapped one is, a half for a tie."""
+        return [1.0 if real > swapped else 0.0 if real < swapped else 0.5 for real, swapped in self.pairs]
 
 
 def score_texts(
@@ -86,35 +82,31 @@ def _bits(
     config: EvaluateConfig,
     seed: int,
 ) -> tuple[Figure, list[Comparison]]:
-    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    how = Resampling.of(config, seed)
     size = [document.bytes for document in documents]
     coded = {who: _to_bits(scores.documents) for who, scores in {**models, "n-gram": ngram}.items()}
-    rows = [row(who, bootstrap_ratio(coded[who], size, **draw), len(size)) for who in models]
-    rows.append(row("n-gram", bootstrap_ratio(coded["n-gram"], size, **draw), len(size), "baseline"))
+    rows = [row(who, bootstrap_ratio(coded[who], size, **how.options), len(size)) for who in models]
+    rows.append(row("n-gram", bootstrap_ratio(coded["n-gram"], size, **how.options), len(size), "baseline"))
     compressors = {name: record["value"] for name, record in baselines.bits_per_byte.items() if name != "n-gram"}
     rows += [
         row(name, value, len(baselines.documents), "baseline")
         for name, value in compressors.items()
         if value is not None
     ]
-    note = baselines.note + " Intervals resample documents."
+    note = f"{baselines.note} {percent(config.confidence)} intervals, documents as items."
     if len(documents) < len(baselines.documents):
         note += (
             f" Models and n-gram are measured on {len(documents)} of the {len(baselines.documents)} "
             "documents that the compressors had."
         )
     comparisons = []
-    for who in list(models)[:1]:
-        difference = paired_difference(coded[who], coded["n-gram"], size, **draw)
-        comparisons.append(_compared(who, "n-gram", BITS, difference, config, False, "bits per byte"))
+    for who in models:
         for name, value in compressors.items():
             if name.endswith("primed") and value is not None:
-                # A compressor has one figure for all of the text: only the model's part is resampled.
-                difference = paired_difference(coded[who], np.array(size) * value, size, **draw)
-                comparisons.append(_compared(who, name, BITS, difference, config, False, "bits per byte"))
-    for before, after in zip(list(models), list(models)[1:], strict=False):
-        difference = paired_difference(coded[after], coded[before], size, **draw)
-        comparisons.append(_compared(after, before, BITS, difference, config, False, "bits per byte"))
+                # A compressor has one figure for all of the text: only the model's part varies.
+                comparisons.append(_bits_compared(who, name, coded[who], np.array(size) * value, size, how))
+    for a, b in pairs_of(list(models), ["n-gram"]):
+        comparisons.append(_bits_compared(a, b, coded[a], coded[b], size, how))
     return figure("held-out text", BITS, "bits per byte", False, rows, note), comparisons
 
 
@@ -125,38 +117,28 @@ def _order(
     rows = [row(who, wilson(sum(scores.right), n, config.confidence), n) for who, scores in models.items()]
     rows.append(row("n-gram", wilson(sum(ngram.right), n, config.confidence), n, "baseline"))
     rows.append(row("chance", 0.5, n, "baseline"))
-    who, scores = next(iter(models.items()))
-    right = np.array(scores.right, dtype=np.float64)
-    comparisons = []
-    for other, theirs, p in (
-        ("n-gram", np.array(ngram.right, dtype=np.float64), mcnemar(scores.right, ngram.right)),
-        ("chance", np.full(n, 0.5), sign_test(int(right.sum()), n - int(right.sum()))),
-    ):
-        drawn = paired_difference(
-            right * 100, theirs * 100, confidence=config.confidence, draws=config.bootstrap, seed=seed
-        )
-        exact = Difference(drawn.value, drawn.low, drawn.high, p, n)
-        comparisons.append(_compared(who, other, ORDER, exact, config, True, "points"))
+    right = {**{who: scores.right for who, scores in models.items()}, "n-gram": ngram.right, "chance": [0.5] * n}
+    pairs = pairs_of(list(models), ["n-gram", "chance"])
+    comparisons = compare_all(ORDER, right, pairs, Resampling.of(config, seed), shares=True)
     note = (
         "A held-out sentence against the same sentence with two of its longer words swapped: right when the "
-        "real one is likelier. One sentence from a document; Wilson intervals; comparisons in percentage points."
+        "real one is likelier, half right for a tie. One sentence from a document; "
+        f"{percent(config.confidence)} Wilson intervals; comparisons in percentage points."
     )
     return figure("word order", ORDER, "share right", True, rows, note), comparisons
 
 
-def _compared(
-    a: str, b: str, measure: str, difference: Difference, config: EvaluateConfig, higher: bool, unit: str
+def _bits_compared(
+    a: str,
+    b: str,
+    ours: Sequence[float],
+    theirs: Sequence[float] | NDArray[np.float64],
+    size: Sequence[int],
+    how: Resampling,
 ) -> Comparison:
-    text = verdict(
-        a,
-        b,
-        difference,
-        higher_is_better=higher,
-        unit=unit,
-        confidence=config.confidence,
-        digits=1 if higher else 3,
+    return compare_means(
+        a, b, BITS, ours, theirs, how, weights=size, higher_is_better=False, unit="bits per byte", digits=3
     )
-    return comparison(a, b, measure, difference, text)
 
 
 def _to_bits(logprobs: Sequence[float]) -> list[float]:

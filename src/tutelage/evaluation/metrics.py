@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -68,31 +68,48 @@ def repetition(text: str, n: int = 3) -> float:
 
 
 def accuracy(predicted: Sequence[str], actual: Sequence[str]) -> float:
+    """Share of equal labels; 0 to 1."""
     return sum(a == b for a, b in zip(predicted, actual, strict=True)) / len(actual)
 
 
-def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int) -> float:
-    """Mean F1 over the classes that occur in `predicted` or `actual` (class indices below `classes`)."""
+def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: ArrayLike | None = None) -> float:
+    """Mean F1 over the classes that occur in `actual` (class indices below `classes`), each counting the same.
+
+    A class that is only predicted is no term of the mean, so that all parties are averaged over the same classes
+    (scikit-learn's f1_score with `labels` = those of `actual`); each such prediction is a miss of the true class.
+    weights: of the items, 1 each by default.
+    """
     guess, truth = np.asarray(predicted, dtype=np.int64), np.asarray(actual, dtype=np.int64)
-    hits = np.bincount(truth[guess == truth], minlength=classes)
-    total = np.bincount(guess, minlength=classes) + np.bincount(truth, minlength=classes)
-    seen = total > 0
+    weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
+    right = guess == truth
+    hits = np.bincount(truth[right], weights=weight[right], minlength=classes)
+    support = np.bincount(truth, weights=weight, minlength=classes)
+    total = np.bincount(guess, weights=weight, minlength=classes) + support
+    seen = support > 0
     return float(np.mean(2 * hits[seen] / total[seen]))
 
 
-def calibration_error(confidence: ArrayLike, right: ArrayLike, bins: int = 15) -> float:
+def calibration_error(
+    confidence: ArrayLike, right: ArrayLike, bins: int | None = None, weights: ArrayLike | None = None
+) -> float:
     """Expected calibration error with bins of equal mass: mean |confidence - accuracy|; 0 to 1.
 
-    Bins of equal width leave most of them nearly empty for a confident model (Nixon et al. 2019).
+    Bins of equal width leave most of them nearly empty for a confident model (Nixon et al. 2019). Equal
+    confidences share a bin. By default 15 bins, fewer where a bin would hold less than 20 items.
     """
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
-    order = np.argsort(sure, kind="stable")
-    parts = np.array_split(order, min(bins, len(order)))
-    return float(sum(len(part) * abs(sure[part].mean() - hit[part].mean()) for part in parts) / len(order))
+    n = len(sure)
+    weight = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    count = min(n, bins or min(15, max(1, n // 20)))
+    _, inverse, counts = np.unique(sure, return_inverse=True, return_counts=True)
+    first = np.cumsum(counts) - counts  # rank of the first item with each confidence
+    bin_of = first[inverse] * count // n
+    gap = np.bincount(bin_of, weights=weight * (sure - hit), minlength=count)
+    return float(np.abs(gap).sum() / weight.sum())
 
 
-def most_common(items: Sequence[str]) -> str:
-    """The most frequent item; of equally frequent ones the first in the alphabet."""
+def most_common(items: Sequence[str] | Mapping[str, int]) -> str:
+    """The most frequent item (of items, or of counts); of equally frequent ones the first in the alphabet."""
     counts = Counter(items)
     return min(counts, key=lambda item: (-counts[item], item))
 

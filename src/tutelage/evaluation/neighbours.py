@@ -1,54 +1,57 @@
-"""Answers without a language model: copy that of the most similar training row."""
+"""Answers without a language model: copy the answer of the training row whose description is most similar."""
 
 from __future__ import annotations
 
 import re
-from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-_PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|\d+|[^\W\d_]")
+from tutelage.store.errors import InputError
+
+_PIECES = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_]+")
 
 
 def pieces(text: str) -> list[str]:
-    """`HTTPServer.get_response` -> http, server, get, response; a run of unspaced script gives its letters."""
-    return [piece.lower() for piece in _PIECES.findall(text)]
+    """`HTTPServer.get_response(url)` -> http, server, get, response, url: words, and the parts of names.
+
+    A word of another script is also given as its pairs of characters, for scripts without spaces.
+    """
+    found: list[str] = []
+    for piece in _PIECES.findall(text):
+        found.append(piece.lower())
+        if not piece.isascii():
+            found += [piece[i : i + 2].lower() for i in range(len(piece) - 1)]
+    return found
 
 
 class NearestNeighbour:
-    """TF-IDF over the pieces of what describes a row; answers with the nearest training response."""
+    """TF-IDF over the pieces of descriptions; answers with the response of the nearest training row."""
 
-    def __init__(self, train: Sequence[dict[str, Any]], described: Callable[[dict[str, Any]], str]) -> None:
-        """`train`: rows with a "response"; the first of equally near ones wins."""
-        self.described = described
-        self.responses = [str(item["response"]) for item in train]
-        bags = [Counter(pieces(described(item))) for item in train]
-        frequency = Counter(term for bag in bags for term in bag)
-        self._idf = {term: float(np.log((1 + len(bags)) / (1 + n)) + 1) for term, n in frequency.items()}
-        postings: dict[str, list[tuple[int, float]]] = {}
-        for row, bag in enumerate(bags):
-            for term, value in self._weights(bag).items():
-                postings.setdefault(term, []).append((row, value))
-        self._postings = {
-            term: (np.array([row for row, _ in entries]), np.array([value for _, value in entries]))
-            for term, entries in postings.items()
-        }
+    def __init__(self, described: Sequence[str], responses: Sequence[str]) -> None:
+        """One description and one response for each training row; the first of equally near rows wins."""
+        from sklearn.feature_extraction.text import TfidfVectorizer
 
-    def answer(self, row: dict[str, Any]) -> str:
-        return self.responses[int(self.similarity(row).argmax())]
+        if not responses or len(described) != len(responses):
+            raise InputError(
+                f"{len(described)} descriptions and {len(responses)} responses", hint="give one of each for every row"
+            )
+        self.responses = list(responses)
+        self._vectorizer = TfidfVectorizer(analyzer=pieces, sublinear_tf=True)
+        try:
+            self._rows = self._vectorizer.fit_transform(described)
+        except ValueError:  # no description holds a word: all rows are equally near
+            self._rows = None
 
-    def similarity(self, row: dict[str, Any]) -> NDArray[np.float64]:
-        """Cosine with every training item [items]."""
-        scores = np.zeros(len(self.responses))
-        for term, value in self._weights(Counter(pieces(self.described(row)))).items():
-            rows, weights = self._postings[term]
-            scores[rows] += value * weights
-        return scores
+    def answers(self, described: Sequence[str]) -> list[str]:
+        return [self.answer(text) for text in described]
 
-    def _weights(self, bag: Counter[str]) -> dict[str, float]:
-        raw = {term: (1 + np.log(n)) * self._idf[term] for term, n in sorted(bag.items()) if term in self._idf}
-        norm = float(np.sqrt(sum(value * value for value in raw.values())))
-        return {term: value / norm for term, value in raw.items()}
+    def answer(self, described: str) -> str:
+        return self.responses[int(self.similarity(described).argmax())]
+
+    def similarity(self, described: str) -> NDArray[np.float64]:
+        """Cosine with every training row [rows]."""
+        if self._rows is None:
+            return np.zeros(len(self.responses))
+        return np.asarray((self._rows @ self._vectorizer.transform([described]).T).toarray()[:, 0])

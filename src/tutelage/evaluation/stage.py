@@ -15,6 +15,7 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1, classification_figures, predict
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
+from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.subjects import PromptSet, prompt_sets, rows_of
 from tutelage.evaluation.writing import (
@@ -37,7 +38,7 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN)
+HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -73,6 +74,8 @@ def evaluate(job: Job) -> dict[str, Any]:
                 questions = [str(row["prompt"]) for row in asked]
                 chat = _is_asked_in_chat(subject, models)
                 found[subject.name] = write_answers(lm, subject.name, questions, chat, config, log)
+        if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
+            _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
@@ -136,7 +139,8 @@ def _classification(
     if not train or not chosen:
         raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
     prediction = predict(_load(path), subject.name, [str(item["text"]) for item in chosen], config, log)
-    return classification_figures(subject.name, prediction, train, chosen, config, log, seed)
+    natural = json.loads((path / "data" / "labels.json").read_text(encoding="utf-8"))
+    return classification_figures(prediction, train, chosen, config, log, seed, natural, who=subject.name)
 
 
 def _continuations(

@@ -9,20 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
-from tutelage.evaluation.metrics import chrf, distinct_n, most_common, repetition, rouge_l
+from tutelage.evaluation.constant import best_constant
+from tutelage.evaluation.figures import Comparison, Figure, figure, row
+from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
+from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within
 from tutelage.evaluation.progress import batches
-from tutelage.evaluation.statistics import (
-    Difference,
-    bootstrap_mean,
-    detectable_difference,
-    did_not_suffer,
-    paired_difference,
-    sign_test,
-    verdict,
-    wilson,
-)
+from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
 from tutelage.evaluation.subjects import PromptSet
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
@@ -84,11 +77,12 @@ def write_answers(
 def baseline_answers(
     train: Sequence[Row], prompts: Sequence[Row], described: Callable[[Row], str]
 ) -> dict[str, Answers]:
-    """Answers that need no model: the nearest training row's, and always the same one."""
-    nearest = NearestNeighbour(train, described)
-    constant = most_common([str(item["response"]) for item in train])
+    """Answers that need no model: the nearest training row's, and the best constant one."""
+    responses = [str(item["response"]) for item in train]
+    nearest = NearestNeighbour([described(item) for item in train], responses)
+    constant = best_constant(responses)
     return {
-        "nearest neighbour": Answers([nearest.answer(item) for item in prompts], kind="baseline"),
+        "nearest neighbour": Answers(nearest.answers([described(item) for item in prompts]), kind="baseline"),
         "constant": Answers([constant] * len(prompts), kind="baseline"),
     }
 
@@ -126,7 +120,7 @@ def writing_figures(
     n = len(prompts)
     grade = one.task.grade if one.task else None
     described = one.task.described if one.task else prompt_of
-    draw: dict[str, Any] = {"confidence": config.confidence, "draws": config.bootstrap, "seed": seed}
+    how = Resampling.of(config, seed)
     parties = {
         who: graded(party, prompts, grade)
         for who, party in {**found, **baseline_answers(one.train, prompts, described)}.items()
@@ -139,7 +133,7 @@ def writing_figures(
         return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
 
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
-        return [row(who, bootstrap_mean(values, **draw), n, everyone[who].kind) for who, values in of.items()]
+        return [row(who, bootstrap_mean(values, **how.options), n, everyone[who].kind) for who, values in of.items()]
 
     cautions = " ".join(one.task.cautions) if one.task else ""
     figures = [
@@ -160,21 +154,32 @@ def writing_figures(
     if one.task and grade:
         passed = shares({who: answers.rule_passed for who, answers in everyone.items()})
         figures.insert(2, figure(one.title, RULE, "share", True, passed, f"{one.task.rule}. {cautions}".strip()))
-    comparisons = []
-    for a, b in _pairs(models, parents):
-        difference = paired_difference(parties[a].chrf, parties[b].chrf, **draw)
-        text = verdict(a, b, difference, unit="chrF", confidence=config.confidence)
-        comparisons.append(comparison(a, b, CHRF, difference, text))
-    for who in [name for name in models if name in contests and parents[name] in models]:
-        parent = str(parents[who])
+    baselines = [who for who in parties if who not in models]
+    learned = [(who, str(parents[who])) for who in models if who in contests and parents[who] in models]
+    pairs = _pairs(list(models), baselines, parents)
+    comparisons = compare_all(
+        CHRF, {w: a.chrf for w, a in parties.items()}, [pair for pair in pairs if pair not in learned], how, unit="chrF"
+    )
+    comparisons += compare_all(ROUGE, {w: a.rouge for w, a in parties.items()}, pairs, how, unit="ROUGE-L")
+    if grade:
+        comparisons += compare_all(RULE, {w: a.rule_passed for w, a in parties.items()}, pairs, how, shares=True)
+    comparisons += compare_all(ENDS, {w: a.ended for w, a in models.items() if a.ended}, pairs, how, shares=True)
+    for who, parent in learned:
+        after, before = parties[who], parties[parent]
         if one.task and grade:
-            won, contest = _contest(one, who, parent, parties, config, draw)
-            figures.append(won)
-            comparisons.append(contest)
-        difference = paired_difference(parties[who].chrf, parties[parent].chrf, **draw)
-        text = did_not_suffer(who, parent, difference, config.chrf_margin, "chrF")
-        comparisons.append(comparison(who, parent, CHRF, difference, text))
+            contest, won = compare_wins(who, parent, WIN, after.rule_score, before.rule_score, how)
+            rows = [row(who, contest.rate, n), row(parent, 0.5, n)]
+            figures.append(figure(one.title, WIN, "share", True, rows, f"By the {one.task.rule}: {contest.note}"))
+            comparisons.append(won)
+        comparisons.append(compare_within(who, parent, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
     return figures, comparisons
+
+
+def _pairs(models: Sequence[str], baselines: Sequence[str], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:
+    """Who is compared with whom: every model with every baseline, and a finetuned one with those before it."""
+    against = [(model, baseline) for model in models for baseline in baselines]
+    finetuned = [model for model in models if parents[model] is not None]
+    return against + [(who, before) for who in finetuned for before in models[: models.index(who)]]
 
 
 def _how_asked(models: Mapping[str, Answers], plainly: Collection[str]) -> str:
@@ -183,37 +188,6 @@ def _how_asked(models: Mapping[str, Answers], plainly: Collection[str]) -> str:
         return "All models are asked in chat."
     reads = "read" if len(plain) > 1 else "reads"
     return f"{' and '.join(plain)} {reads} the prompt as plain text and ends with the line; others are asked in chat."
-
-
-def _contest(
-    one: PromptSet, who: str, parent: str, parties: Mapping[str, Answers], config: EvaluateConfig, draw: dict[str, Any]
-) -> tuple[Figure, Comparison]:
-    """After against before preference finetuning, prompt by prompt, by the rule's own score."""
-    assert one.task is not None
-    after, before = parties[who].rule_score, parties[parent].rule_score
-    edge = np.array(after) - np.array(before)
-    wins, losses, n = int((edge > 0).sum()), int((edge < 0).sum()), len(edge)
-    p = sign_test(wins, losses)
-    rate = bootstrap_mean(np.where(edge > 0, 1.0, np.where(edge < 0, 0.0, 0.5)), **draw)
-    note = (
-        f"By the {one.task.rule}: {wins} wins, {n - wins - losses} ties (half a win), {losses} losses; "
-        f"sign test p = {p:.3g}."
-    )
-    drawn = paired_difference(after, before, **draw)
-    difference = Difference(drawn.value, drawn.low, drawn.high, p, n)
-    text = verdict(who, parent, difference, unit="rule score", confidence=config.confidence, digits=3)
-    rows = [row(who, rate, n), row(parent, 0.5, n, "model")]
-    return (
-        figure(one.title, WIN, "share", True, rows, note),
-        comparison(who, parent, WIN, difference, f"{text}; {note}"),
-    )
-
-
-def _pairs(models: Mapping[str, Answers], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Who is compared with whom: each finetuned model with the one before it and with the baselines."""
-    finetuned = [who for who in models if parents[who] is not None]
-    before = [(who, str(parents[who])) for who in finetuned if parents[who] in models]
-    return before + [(who, rival) for who in finetuned for rival in ("nearest neighbour", "constant")]
 
 
 def _power(models: Mapping[str, Answers], n: int, config: EvaluateConfig) -> str:

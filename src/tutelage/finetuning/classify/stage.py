@@ -19,6 +19,7 @@ from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
@@ -68,6 +69,7 @@ def classify(job: Job) -> dict[str, Any]:
             f"no two labels have {config.min_per_label} training and {config.min_heldout} held-out texts",
             hint="lower min_per_label or give more text",
         )
+    natural = Counter(row["label"] for row in [*train_rows, *heldout])
     train_rows = _capped(train_rows, labels, config.max_per_label or len(train_rows), job.data_seed)
     train_rows, cut_train = _read_as(tok, train_rows, limit)
     heldout = by_hash([row for row in heldout if row["label"] in labels], job.data_seed)[: config.max_heldout]
@@ -86,6 +88,7 @@ def classify(job: Job) -> dict[str, Any]:
     )
     write_rows(out / "data" / "train.jsonl", train_rows)
     write_rows(out / "data" / "heldout.jsonl", unseen)
+    write_json(out / "data" / "labels.json", {label: natural[label] for label in labels})  # before any were capped
 
     even = dict.fromkeys(labels, 1.0)
     balanced = {label: len(train_rows) / (len(labels) * counts[label]) for label in labels}

@@ -1,0 +1,176 @@
+"""Paired comparisons of every kind of measure: per-item means, shares, wins, and statistics of all items."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from tutelage.evaluation.figures import Comparison, comparison
+from tutelage.evaluation.statistics import (
+    Interval,
+    PairedStatistic,
+    bootstrap_mean,
+    mcnemar,
+    paired_difference,
+    paired_statistic,
+    sign_test,
+)
+from tutelage.evaluation.verdicts import did_not_suffer, verdict
+
+
+class _Config(Protocol):
+    @property
+    def confidence(self) -> float: ...
+
+    @property
+    def bootstrap(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Resampling:
+    """How sure an interval is, how many draws it has, and their seed."""
+
+    confidence: float = 0.95
+    draws: int = 1000
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: _Config, seed: int) -> Resampling:
+        """Never so few draws that no p-value could fall below 1 - confidence."""
+        return cls(config.confidence, max(config.bootstrap, math.ceil(10 / (1 - config.confidence))), seed)
+
+    @property
+    def options(self) -> dict[str, Any]:
+        return {"confidence": self.confidence, "draws": self.draws, "seed": self.seed}
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Item by item, which of two parties scored higher. `rate`: a's share of wins, a tie being half a win.
+
+    p: exact sign test of wins against losses; ties count for neither.
+    """
+
+    wins: int
+    ties: int
+    losses: int
+    rate: Interval
+    p: float
+
+    @property
+    def note(self) -> str:
+        return f"{self.wins} wins, {self.ties} ties (half a win), {self.losses} losses; sign test p = {self.p:.3g}."
+
+
+def pairs_of(models: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
+    """Who is compared with whom: every model with every baseline, and with each model before it."""
+    against = [(model, baseline) for model in models for baseline in baselines]
+    return against + [(after, before) for i, after in enumerate(models) for before in models[:i]]
+
+
+def compare_means(
+    a: str,
+    b: str,
+    measure: str,
+    first: ArrayLike,
+    second: ArrayLike,
+    how: Resampling,
+    *,
+    weights: ArrayLike | None = None,
+    higher_is_better: bool = True,
+    unit: str = "",
+    digits: int = 2,
+    shares: bool = False,
+    note: str = "",
+) -> Comparison:
+    """Means of values per item (chrF, ROUGE-L, a rule's score), or sums over `weights` (bits over bytes)."""
+    difference = paired_difference(first, second, weights, **how.options)
+    said = verdict(
+        a, b, difference, higher_is_better=higher_is_better, unit=unit,
+        confidence=how.confidence, digits=digits, shares=shares,
+    )  # fmt: skip
+    return comparison(a, b, measure, difference, said, note=note)
+
+
+def compare_shares(a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling) -> Comparison:
+    """Shares of items (right or wrong, ended or not, passed or not) in percentage points, by exact McNemar test.
+
+    first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
+    others by a whole, their sizes count, and signs are flipped instead.
+    """
+    ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    difference = paired_difference(ours * 100, theirs * 100, **how.options)
+    test = "sign-flip test"
+    if len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
+        difference = replace(difference, p=mcnemar(ours, theirs), at_floor=False)
+        test = "exact McNemar test"
+    said = verdict(a, b, difference, unit="points", confidence=how.confidence, digits=1, shares=True)
+    return comparison(a, b, measure, difference, said, note=f" ({test})")
+
+
+def compare_statistic(
+    a: str,
+    b: str,
+    measure: str,
+    statistic: PairedStatistic,
+    n: int,
+    how: Resampling,
+    *,
+    higher_is_better: bool = True,
+    digits: int = 3,
+) -> Comparison:
+    """A statistic of all items together (macro-F1): bootstrap interval, randomisation test."""
+    difference = paired_statistic(statistic, n, **how.options)
+    said = verdict(
+        a, b, difference, higher_is_better=higher_is_better, confidence=how.confidence, digits=digits, shares=True
+    )
+    return comparison(a, b, measure, difference, said, note=" (randomisation test)")
+
+
+def compare_wins(
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling
+) -> tuple[Contest, Comparison]:
+    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties."""
+    edge = np.sign(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64))
+    wins, losses = int((edge > 0).sum()), int((edge < 0).sum())
+    rate = bootstrap_mean((edge + 1) / 2, **how.options)
+    contest = Contest(wins, len(edge) - wins - losses, losses, rate, sign_test(wins, losses))
+    drawn = paired_difference(edge * 100, np.zeros(len(edge)), **how.options)
+    difference = replace(drawn, p=contest.p, at_floor=False)
+    said = verdict(a, b, difference, unit="points of wins", confidence=how.confidence, digits=1, shares=True)
+    return contest, comparison(a, b, measure, difference, said, note=f"; {contest.note}")
+
+
+def compare_within(
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = ""
+) -> Comparison:
+    """Whether a lost no more than `margin` against b, in a measure where more is better."""
+    difference = paired_difference(first, second, **how.options)
+    said = verdict(a, b, difference, unit=unit, confidence=how.confidence)
+    claim = did_not_suffer(a, b, difference, margin, unit=unit, confidence=how.confidence)
+    return comparison(a, b, measure, difference, said, claim=claim, margin=margin)
+
+
+def compare_all(
+    measure: str,
+    values: Mapping[str, Sequence[float] | Sequence[bool]],
+    pairs: Iterable[tuple[str, str]],
+    how: Resampling,
+    *,
+    shares: bool = False,
+    unit: str = "",
+) -> list[Comparison]:
+    """One measure for all pairs whose both sides have values for each item; the others are left out."""
+    found = []
+    for a, b in pairs:
+        if a in values and b in values:
+            if shares:
+                found.append(compare_shares(a, b, measure, values[a], values[b], how))
+            else:
+                found.append(compare_means(a, b, measure, values[a], values[b], how, unit=unit))
+    return found

@@ -1,0 +1,147 @@
+"""What a paired difference means: a machine-readable outcome, and the sentence that says it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from tutelage.evaluation.statistics import Difference, items_needed
+
+Outcome = Literal["better", "worse", "not resolved", "too few items"]
+Claim = Literal["did not suffer", "suffered", "open", "too few items"]
+
+MIN_ITEMS = 10
+"""Fewer items never name a winner."""
+MIN_SHARE_ITEMS = 50
+"""Shares of fewer items that leave a comparison open are too few, rather than alike."""
+MIN_CLAIM_ITEMS = 50
+"""Fewer items never show that nothing was lost: 50 alike still leave room for 6 % that differ (rule of three)."""
+_MANY = 100_000
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """`outcome` says how a stands to b; `text` says it in a sentence with numbers."""
+
+    outcome: Outcome
+    text: str
+
+
+@dataclass(frozen=True)
+class NonInferiority:
+    """Whether a lost no more than a margin against b."""
+
+    claim: Claim
+    text: str
+
+
+def verdict(
+    a: str,
+    b: str,
+    difference: Difference,
+    *,
+    higher_is_better: bool = True,
+    unit: str = "",
+    confidence: float = 0.95,
+    digits: int = 2,
+    shares: bool = False,
+) -> Verdict:
+    """Which is better, by how much, how sure; or that these items cannot tell.
+
+    A winner needs `MIN_ITEMS`, a p-value below 1 - confidence and an interval that lies on one side of zero.
+    shares: the measure is a share of items (accuracy, win rate), for which fewer than 50 items seldom resolve.
+    """
+    n = difference.n
+    shown = f"{difference.value:+.{digits}f}{_unit(unit)}{_bounds(difference, confidence, digits)}"
+    resolved = difference.p < round(1 - confidence, 12) and _excludes_zero(difference)
+    if n < MIN_ITEMS or (shares and n < MIN_SHARE_ITEMS and not resolved):
+        needed = _needed(difference, difference.value, confidence, MIN_ITEMS, shares)
+        return Verdict(
+            "too few items",
+            f"too few items to compare {a} and {b}: {_items(n)}, {needed} are needed; difference {shown}",
+        )
+    if not resolved:
+        return Verdict(
+            "not resolved",
+            f"{a} and {b} are not distinguishable at n = {n}: difference {shown}, {spoken_p(difference)}",
+        )
+    a_is_better = (difference.value > 0) == higher_is_better
+    better, worse = (a, b) if a_is_better else (b, a)
+    low, high = sorted((abs(difference.low or 0.0), abs(difference.high or 0.0)))
+    return Verdict(
+        "better" if a_is_better else "worse",
+        f"{better} is better than {worse} by {abs(difference.value):.{digits}f}{_unit(unit)} "
+        f"({percent(confidence)} interval {low:.{digits}f} to {high:.{digits}f}), {spoken_p(difference)}, n = {n}",
+    )
+
+
+def did_not_suffer(
+    a: str, b: str, difference: Difference, margin: float, *, unit: str = "", confidence: float = 0.95
+) -> NonInferiority:
+    """Non-inferiority of a measure where more is better: a lost no more than `margin` against b.
+
+    Claimed only if the whole interval lies above the margin and there are `MIN_CLAIM_ITEMS`.
+    """
+    n, low, high = difference.n, difference.low, difference.high
+    shown = f"{difference.value:+.2f}{_unit(unit)}{_bounds(difference, confidence, 2)}"
+    if n < MIN_CLAIM_ITEMS or low is None or high is None:
+        needed = _needed(difference, margin, confidence, MIN_CLAIM_ITEMS)
+        text = f"too few items to say whether {a} suffered against {b}: {_items(n)}, {needed} are needed; {shown}"
+        return NonInferiority("too few items", text)
+    if low > -margin:
+        text = f"{a} did not suffer against {b}: {shown}, the lower bound is above the margin of -{margin:g}, n = {n}"
+        return NonInferiority("did not suffer", text)
+    if high < -margin:
+        text = f"{a} suffered against {b}: {shown}, all of it below the margin of -{margin:g}, n = {n}"
+        return NonInferiority("suffered", text)
+    if high < 0:
+        text = f"{a} is worse than {b}: {shown}; whether by more than {margin:g} is open at n = {n}"
+        return NonInferiority("open", text)
+    text = f"whether {a} suffered against {b} is open at n = {n}: {shown}, margin -{margin:g}"
+    return NonInferiority("open", text)
+
+
+def percent(confidence: float) -> str:
+    """0.95 -> "95 %"."""
+    return f"{100 * confidence:g} %"
+
+
+def spoken_p(difference: Difference) -> str:
+    """The p-value in words; a floor of resampling is a bound, never an equality."""
+    if difference.at_floor:
+        return f"p <= {difference.p:.1g}"
+    return f"p = {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
+
+
+def _excludes_zero(difference: Difference) -> bool:
+    if difference.low is None or difference.high is None:
+        return False
+    return difference.low > 0 or difference.high < 0
+
+
+def _bounds(difference: Difference, confidence: float, digits: int) -> str:
+    if difference.low is None or difference.high is None:
+        return ""
+    return f" ({percent(confidence)} interval {difference.low:+.{digits}f} to {difference.high:+.{digits}f})"
+
+
+def _needed(difference: Difference, size: float, confidence: float, least: int, shares: bool = False) -> str:
+    """About how many items would find a true difference of `size` four times in five."""
+    if shares:
+        return "about 50 to 100"
+    if not difference.deviation:
+        return f"at least {least}"
+    count = max(least, items_needed(difference.deviation, size, confidence=confidence))
+    if count > _MANY:
+        return f"more than {_MANY:,}"
+    step = 10 ** max(0, math.floor(math.log10(count)) - 1)  # two figures
+    return f"about {math.ceil(count / step) * step:,}"
+
+
+def _items(n: int) -> str:
+    return "1 item" if n == 1 else f"{n} items"
+
+
+def _unit(unit: str) -> str:
+    return f" {unit}" if unit else ""
