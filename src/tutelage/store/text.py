@@ -1,0 +1,211 @@
+"""The one reader of text files: finds the encoding by stated rules, and refuses what is not text.
+
+The rules, in this order:
+
+1. a byte order mark (UTF-8, UTF-16, UTF-32) says it;
+2. NUL bytes in every second or fourth place are UTF-16 or UTF-32 without a mark; any others are binary content;
+3. more than one control character in ten is binary content;
+4. what decodes strictly as UTF-8 is UTF-8;
+5. UTF-8 with more whole multi-byte characters than faults is damaged UTF-8: each fault becomes U+FFFD and is counted;
+6. everything else is a one-byte or East Asian encoding, which only its letter frequencies can tell: the detector of
+   resiliparse (uchardet) decides where there is enough to count, and Windows-1252 is taken where there is not.
+
+The same bytes give the same answer on every machine.
+"""
+
+from __future__ import annotations
+
+import bz2
+import codecs
+import gzip
+import io
+import lzma
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from tutelage.store.errors import InputError
+
+COMPRESSIONS = (".gz", ".bz2", ".xz", ".zst")
+
+_MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
+)  # fmt: skip
+_SNIFFED = 1 << 16  # bytes from which the kind of content is judged
+_DETECTED = 1 << 20  # bytes given to the detector
+_CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
+_CONTROL_SHARE = 0.1
+_MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
+_ASCII_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_HIGH_BYTES = bytes(range(128, 256))
+_FEW_HIGH_BYTES = 32  # fewer tell no Latin-script encoding from another ...
+_FEW_FOREIGN_BYTES = 8  # ... and other scripts, where most letters are high bytes, need a word or two
+_LATIN_SHARE = 0.35  # of letters that are high bytes; European languages in Latin script stay below it
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedText:
+    """A text with `\\n` newlines and no byte order mark, and how it was decoded.
+
+    `encoding`: Python's name of it. `guessed`: by letter frequencies, not by a mark or by strict decoding.
+    `replaced`: bytes that were no text in that encoding and became U+FFFD.
+    """
+
+    text: str
+    encoding: str
+    guessed: bool = False
+    replaced: int = 0
+
+    @property
+    def remark(self) -> str | None:
+        """What a user should be told of the decoding; None for clean UTF-8."""
+        said = f"read as {self.encoding}" + (" (guessed)" if self.guessed else "")
+        if self.replaced:
+            return f"{said}, {self.replaced:,} damaged characters replaced by U+FFFD"
+        return None if self.encoding in ("ascii", "utf-8") else said
+
+
+def open_compressed(path: Path) -> BinaryIO:
+    """Open a file for reading bytes, decompressed if its name ends in .gz, .bz2, .xz or .zst.
+
+    A compressed file that is cut short raises OSError or EOFError where it ends; see `UNREADABLE`.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".gz":
+        return gzip.open(path, "rb")  # type: ignore[return-value]
+    if suffix == ".bz2":
+        return bz2.open(path, "rb")  # type: ignore[return-value]
+    if suffix == ".xz":
+        return lzma.open(path, "rb")  # type: ignore[return-value]
+    if suffix == ".zst":
+        import pyarrow as pa  # late: slow to import. Unlike zstandard's stream it notices a file cut short.
+
+        return io.BufferedReader(pa.input_stream(path, compression="zstd"))  # type: ignore[type-var,return-value]
+    return path.open("rb")
+
+
+# What reading a missing, unreadable or damaged file raises; gzip and pyarrow raise OSErrors of their own.
+UNREADABLE = (OSError, EOFError, lzma.LZMAError)
+
+
+def without_compression(name: str) -> str:
+    """A file's name in lower case without .gz, .bz2, .xz or .zst at its end."""
+    name = name.lower()
+    return next((name.removesuffix(suffix) for suffix in COMPRESSIONS if name.endswith(suffix)), name)
+
+
+def read_bytes(path: Path) -> bytes:
+    """The whole content of a file, decompressed. Raises InputError where it is missing or damaged."""
+    try:
+        with open_compressed(path) as file:
+            return file.read()
+    except UNREADABLE as error:
+        raise InputError(f"{path.name} cannot be read: {reason(error)}") from None
+
+
+def reason(error: BaseException) -> str:
+    """One line of why a file could not be read, without its path."""
+    return str(getattr(error, "strerror", None) or error or type(error).__name__).split("\n", 1)[0][:200]
+
+
+def read_text(path: Path) -> DecodedText:
+    """Text of a file, compressed or not. Raises InputError if it cannot be read or is not text."""
+    return decode_text(read_bytes(path), path.name)
+
+
+def decode_text(data: bytes, name: str) -> DecodedText:
+    """Decode the content of a file by the rules above; `name` is for the error message."""
+    encoding = sniff(data[:_SNIFFED], name)
+    if encoding is not None:
+        body = data
+        for mark, _ in _MARKS:
+            if data.startswith(mark):
+                body = data[len(mark) :]
+                break
+        return _decoded(body, encoding, name)
+    try:
+        return DecodedText(_newlines(data.decode("utf-8")), "ascii" if data.isascii() else "utf-8")
+    except UnicodeDecodeError:
+        pass
+    whole = len(_MULTIBYTE.findall(data))
+    text = data.decode("utf-8", "replace")
+    faults = text.count("\ufffd") - data.count("\ufffd".encode())
+    if whole > faults:
+        return DecodedText(_newlines(text), "utf-8", replaced=faults)
+    guess = _guess(data)
+    text = data.decode(guess, "replace")
+    return DecodedText(_newlines(text), guess, guessed=True, replaced=text.count("\ufffd"))
+
+
+def _decoded(body: bytes, encoding: str, name: str) -> DecodedText:
+    try:
+        return DecodedText(_newlines(body.decode(encoding)), encoding)
+    except UnicodeDecodeError:
+        text = body.decode(encoding, "replace")
+    faults = text.count("\ufffd")
+    if faults > _CONTROL_SHARE * len(text) + 1:
+        raise InputError(f"{name} is not text: it begins as {encoding} and does not go on as such")
+    return DecodedText(_newlines(text), encoding, replaced=faults)
+
+
+def sniff(head: bytes, name: str) -> str | None:
+    """Encoding that the first bytes of a file show (a mark, or UTF-16/32 by its NUL bytes); None for all others.
+
+    Raises InputError where they are binary content.
+    """
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    if b"\0" in head:
+        if wide := _wide(head):
+            return wide
+        raise InputError(f"{name} is not text: it has NUL bytes", hint="only text can be read")
+    controls = len(head) - len(head.translate(None, _CONTROL))
+    if controls > _CONTROL_SHARE * len(head):
+        share = controls / len(head)
+        raise InputError(f"{name} is not text: {share:.0%} of it are control characters", hint="only text can be read")
+    return None
+
+
+def _wide(head: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a mark: nearly all NUL bytes stand in the high places, and it decodes as text."""
+    places = [head[offset::4].count(0) for offset in range(4)]
+    total = sum(places)
+    if places[2] + places[3] > 0.95 * total / 2 and min(places[2], places[3]) > 0.9 * (len(head) // 4):
+        candidates = ["utf-32-le"]
+    elif min(places[0], places[1]) > 0.9 * (len(head) // 4):
+        candidates = ["utf-32-be"]
+    elif places[1] + places[3] >= 0.95 * total:
+        candidates = ["utf-16-le"]
+    elif places[0] + places[2] >= 0.95 * total:
+        candidates = ["utf-16-be"]
+    else:
+        return None
+    (encoding,) = candidates
+    text = head[: len(head) // 4 * 4].decode(encoding, "replace")
+    odd = sum(not (char.isprintable() or char in "\t\n\v\f\r\u2028\u2029") or char == "\ufffd" for char in text)
+    return encoding if odd <= 0.02 * len(text) + 1 else None
+
+
+def _guess(data: bytes) -> str:
+    """A one-byte or East Asian encoding, by letter frequencies; Windows-1252 where there is too little to count."""
+    from resiliparse.parse.encoding import detect_encoding  # late: slow to import
+
+    high = len(data) - len(data.translate(None, _HIGH_BYTES))
+    letters = high + len(data) - len(data.translate(None, _ASCII_LETTERS))
+    enough = high >= (_FEW_HIGH_BYTES if high < _LATIN_SHARE * letters else _FEW_FOREIGN_BYTES)
+    guess = str(detect_encoding(data[:_DETECTED], html5_compatible=False)) if enough else "cp1252"
+    for encoding in (guess, "cp1252"):
+        try:
+            data.decode(encoding)
+        except (UnicodeDecodeError, LookupError):
+            continue
+        if encoding not in ("utf-8", "ascii"):
+            return encoding
+    return "latin-1"
+
+
+def _newlines(text: str) -> str:
+    return text.replace("\r\n", "\n").replace("\r", "\n") if "\r" in text else text
