@@ -102,7 +102,7 @@ def test_nothing_to_count_is_an_error() -> None:
         tfidf_baseline(rows, rows)
 
 
-def test_texts_of_which_most_are_empty_are_survived() -> None:
+def test_mostly_empty_texts_are_no_error() -> None:
     rows = [{"text": "", "label": "a"}] * 5 + [{"text": "", "label": "b"}] * 5 + [{"text": "word", "label": "b"}]
     assert tfidf_baseline(rows, [{"text": "word"}, {"text": ""}]).labels[0] == "b"
 

@@ -110,7 +110,7 @@ def test_equal_confidences_share_a_bin() -> None:
 def test_few_items_have_few_bins() -> None:
     # One item in each bin would make it the mean |confidence - right|, 0.42.
     assert calibration_error([0.7 + i / 1000 for i in range(10)], [True] * 7 + [False] * 3) == pytest.approx(0.0045)
-    for n, bins in ((39, 1), (40, 2), (299, 14), (400, 15), (4000, 15)):
+    for n, bins in ((39, 1), (40, 2), (140, 7), (299, 14), (400, 15), (4000, 15)):
         spaced, hits = np.linspace(0.1, 0.9, n), np.random.default_rng(n).random(n) < 0.5
         assert calibration_error(spaced, hits) == pytest.approx(calibration_error(spaced, hits, bins=bins)), n
         assert calibration_error(spaced, hits) != pytest.approx(calibration_error(spaced, hits, bins=bins + 1)), n

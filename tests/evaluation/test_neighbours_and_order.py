@@ -73,7 +73,7 @@ def test_a_pair_differs_by_exactly_two_words() -> None:
 
 
 @given(st.lists(st.text(), max_size=5), st.integers(0, 3))
-def test_any_text_is_survived(texts: list[str], limit: int) -> None:
+def test_any_text_is_accepted(texts: list[str], limit: int) -> None:
     assert len(word_order_pairs(texts, limit, seed=0)) <= min(limit, len(texts))
 
 

@@ -240,6 +240,33 @@ def test_verdicts(world: Path) -> None:
     assert "better than majority class" in verdicts["classify", "majority class", "accuracy"]["verdict"]
 
 
+def test_every_comparison_is_paired_and_plain_data(world: Path) -> None:
+    _evaluate(world, "all")
+    comparisons = _result(world, "all")["comparisons"]
+    assert all(c["outcome"] in ("better", "worse", "not resolved", "too few items") for c in comparisons)
+    assert all(c["p"] > 0 for c in comparisons)
+    found = {(c["a"], c["b"], c["measure"]) for c in comparisons}
+    for model, before in (("instruct", "base"), ("prefer", "base"), ("prefer", "instruct")):
+        assert {(model, before, m) for m in ("bits per byte", "word order", "chrF", "ROUGE-L")} <= found
+        assert (model, before, "ends by itself") in found
+    for model in ("base", "instruct", "prefer"):
+        assert {(model, "n-gram", "bits per byte"), (model, "n-gram", "word order")} <= found
+        assert {(model, "constant", m) for m in ("chrF", "ROUGE-L", "PEP 257 rule passed")} <= found
+        assert {(model, "nearest neighbour", m) for m in ("chrF", "ROUGE-L", "PEP 257 rule passed")} <= found
+    assert len(found) == len(comparisons)
+    outcomes = {(c["a"], c["b"], c["measure"]): c["outcome"] for c in comparisons}
+    assert outcomes["base", "n-gram", "bits per byte"] == "better"
+    assert outcomes["instruct", "base", "bits per byte"] == "worse"
+    assert outcomes["prefer", "instruct", "win rate by the PEP 257 rule"] in ("better", "too few items")
+
+
+def test_the_percentage_in_every_text_is_that_of_the_config(world: Path) -> None:
+    _evaluate(world, "ninety", QUICK.model_copy(update={"confidence": 0.9}))
+    text = (world / "ninety" / "evaluation.json").read_text()
+    assert "95 %" not in text
+    assert "90 % interval" in text
+
+
 def test_harness_names(world: Path) -> None:
     _evaluate(world, "all")
     result = _result(world, "all")

@@ -381,3 +381,13 @@ def test_more_draws_give_another_interval() -> None:
     assert bootstrap_mean(values) == bootstrap_mean(values, draws=1000, seed=0)
     assert bootstrap_ratio(values, np.ones(50)) == bootstrap_mean(values)
     assert paired_difference(values, -values) == paired_difference(values, -values, draws=1000, seed=0)
+
+
+def test_a_ratio_is_resampled_like_any_statistic() -> None:
+    generator = np.random.default_rng(8)
+    bottom = generator.exponential(100, size=40) + 1
+    top = bottom * generator.exponential(2, size=40)
+    ratio = bootstrap_ratio(top, bottom, draws=500, seed=2)
+    general = bootstrap_statistic(lambda i: float(top[i].sum() / bottom[i].sum()), 40, draws=500, seed=2)
+    assert bounds(ratio) == pytest.approx(bounds(general))
+    assert ratio.value == pytest.approx(general.value)

@@ -335,3 +335,15 @@ def test_many_that_disagree_are_judged_exactly() -> None:
     assert compare_wins("a", "b", "w", [1.0] * 40, [0.0] * 40, Resampling(draws=500))[1]["p_is_bound"] is False
     assert verdict("A", "B", Difference(0.1, None, 0.2, 0.01, 50, 1.0)).outcome == "not resolved"
     assert verdict("A", "B", Difference(-0.1, -0.2, 0.0, 0.01, 50, 1.0)).outcome == "not resolved"
+
+
+def test_the_outcome_of_a_claim_is_that_of_the_plain_comparison() -> None:
+    generator = np.random.default_rng(3)
+    first, second = generator.normal(0.25, 1, 60), generator.normal(0, 1, 60)
+    outcomes = set()
+    for confidence in (0.55, 0.8, 0.95, 0.999):
+        how = Resampling(confidence, draws=2000)
+        within = compare_within("a", "b", "m", first, second, 1.0, how)
+        assert within["outcome"] == compare_means("a", "b", "m", first, second, how)["outcome"]
+        outcomes.add(within["outcome"])
+    assert outcomes == {"better", "not resolved"}

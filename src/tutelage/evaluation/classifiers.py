@@ -38,7 +38,7 @@ class TfidfResult:
     """What `tfidf_baseline` answers.
 
     labels: the likeliest for each text. probabilities: [texts, classes], columns as in `classes`.
-    megabytes: vocabulary, idf and weights, as they would lie in a file. strength: the C that was chosen.
+    megabytes: vocabulary, idf and weights, as they would be stored in a file. strength: the C that was chosen.
     """
 
     labels: list[str]

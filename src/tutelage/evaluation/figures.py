@@ -12,7 +12,7 @@ Figure = dict[str, Any]
 
 
 class Comparison(TypedDict):
-    """a minus b on the same items. `outcome` is how a stands to b, whichever direction is the better one.
+    """a minus b on the same items. `outcome` is a against b, whichever direction is the better one.
 
     p_is_bound: the true p-value is at most p. claim, margin: of a comparison that asks whether a lost no more than
     `margin`; `verdict` then answers that.

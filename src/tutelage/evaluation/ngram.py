@@ -59,8 +59,8 @@ class NGram:
             if len(keys) == 0:
                 break  # no document is long enough for this order
             if k < order:
-                # Lower orders count after how many different tokens a k-gram stands, not how often; what
-                # begins with the document start stands after nothing and keeps its count.
+                # Lower orders count the different tokens that precede a k-gram, not how often it occurs; what
+                # begins with the document start is preceded by nothing and keeps its count.
                 continuations = np.bincount(suffixes[k], minlength=len(keys))
                 counts = np.where(continuations > 0, continuations, counts)
             contexts = 1 if k == 1 else vocab_size if k == 2 else len(grams[k - 2][0])
@@ -167,5 +167,5 @@ def _look_up(keys: Ids, wanted: Ids, known: NDArray[np.bool_]) -> tuple[NDArray[
 
 
 def _shifted(values: Ids) -> Ids:
-    """What stood one position earlier (-1 before the first)."""
+    """The values one position earlier (-1 before the first)."""
     return np.concatenate((np.array([-1], dtype=np.int64), values[:-1]))

@@ -260,7 +260,7 @@ def _randomised(
     reached = abs(value) * (1 - 1e-9)
     if n <= _EXACT:
         return float(np.mean([abs(swapped(swap)) >= reached for swap in _every_flip(n)])), False
-    hits = sum(abs(swapped(swap)) >= reached for swaps in _flips(n, draws, seed) for swap in swaps)
+    hits = sum(bool(abs(swapped(swap)) >= reached) for swaps in _flips(n, draws, seed) for swap in swaps)
     return (hits + 1) / (draws + 1), hits == 0
 
 

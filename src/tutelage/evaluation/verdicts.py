@@ -22,7 +22,7 @@ _MANY = 100_000
 
 @dataclass(frozen=True)
 class Verdict:
-    """`outcome` says how a stands to b; `text` says it in a sentence with numbers."""
+    """`outcome` is a against b; `text` says it in a sentence with numbers."""
 
     outcome: Outcome
     text: str
