@@ -10,7 +10,8 @@ import torch
 
 from tutelage.finetuning.common import adapt, context_of, read_corpus, run_metrics, write_model
 from tutelage.finetuning.config import ClassifyConfig
-from tutelage.finetuning.data import Row, read_labelled, split, write_rows
+from tutelage.finetuning.data import Row, split, write_rows
+from tutelage.finetuning.data.plain_rows import labelled_rows as read_labelled
 from tutelage.finetuning.docstrings import by_hash
 from tutelage.finetuning.examples import label_examples
 from tutelage.finetuning.objectives import Classification

@@ -8,7 +8,8 @@ from typing import Any
 
 from tutelage.finetuning.common import adapt, context_of, read_corpus, run_metrics, write_model
 from tutelage.finetuning.config import InstructConfig
-from tutelage.finetuning.data import Row, read_conversations, split, write_rows
+from tutelage.finetuning.data import Row, split, write_rows
+from tutelage.finetuning.data.plain_rows import conversation_rows as read_conversations
 from tutelage.finetuning.docstrings import by_hash, docstring_pairs
 from tutelage.finetuning.examples import instruction_examples, row_length, text_examples
 from tutelage.finetuning.objectives import Instruction

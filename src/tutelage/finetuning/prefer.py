@@ -7,7 +7,8 @@ from typing import Any
 
 from tutelage.finetuning.common import adapt, context_of, device_and_autocast, run_metrics, write_model
 from tutelage.finetuning.config import PreferConfig
-from tutelage.finetuning.data import Row, read_preferences, read_rows, split, write_rows
+from tutelage.finetuning.data import Row, read_rows, split, write_rows
+from tutelage.finetuning.data.plain_rows import preference_rows as read_preferences
 from tutelage.finetuning.examples import preference_examples, row_length
 from tutelage.finetuning.objectives import Preference
 from tutelage.finetuning.reference import add_reference
