@@ -16,7 +16,7 @@ ANSWERED = ("messages", "conversations", "completion", "response", "output", "an
 
 
 def refuse_pairs(source: Source, columns: Mapping[str, str] | None) -> None:
-    """Raise InputError where rows hold a chosen and a rejected answer: no one may learn the rejected one, or neither."""
+    """Raise InputError where rows hold a chosen and a rejected answer: the rejected one is not to be learned."""
     count = sum(fields.has(*REJECTED) for fields in _fields(source, columns))
     if count:
         raise InputError(

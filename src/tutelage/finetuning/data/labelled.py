@@ -34,8 +34,8 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
     """Rows {"id","text","label"} and the account of the file, which is said on the log.
 
     `columns` maps text, text_b, label to the file's columns; unnamed ones are found by their usual names. Two texts
-    (`text_b`) are joined by a line break. Labels become text: true is "true", 1 and 1.0 are "1". Raises InputError where
-    the columns cannot be told, labels are numbers to be estimated, or rows have several labels each.
+    (`text_b`) are joined by a line break. Labels become text: true is "true", 1 and 1.0 are "1". Raises InputError
+    where the columns cannot be told, labels are numbers to be estimated, or rows have several labels each.
     """
     source = read_records(path, {*TEXT, *LABEL, *(name for pair in PAIRS for name in pair)}, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
@@ -62,17 +62,14 @@ def find_columns(source: Source, columns: Mapping[str, str]) -> tuple[dict[str, 
     if "label" not in chosen and (name := next((name for name in LABEL if name in there), None)):
         chosen["label"] = there[name]
     if "text" not in chosen:
-        pair = next((pair for pair in PAIRS if all(name in there for name in pair)), None)
-        single = next((name for name in TEXT if name in there and there[name] != chosen.get("label")), None)
-        if pair and "text_b" not in chosen and (pair[0] != "question" or single in (None, "question")):
-            chosen["text"], chosen["text_b"] = (there[name] for name in pair)
-        elif single:
-            chosen["text"] = there[single]
+        names = text_columns([name for name in source.columns if name != chosen.get("label")])
+        chosen.update(zip(("text", "text_b") if "text_b" not in chosen else ("text",), names, strict=False))
     missing = [name for name in ("text", "label") if name not in chosen]
     if missing and source.rows:
         _refuse_flags(source, missing)
         shown = listed([repr(name) for name in source.columns], 12)
-        example = next((name for name in source.columns if name not in chosen.values()), "NAME")
+        free = [name for name in source.columns if name not in chosen.values()] or ["NAME"]
+        example = free[0] if missing[0] == "text" else free[-1]  # the label stands last as a rule
         raise InputError(
             f"{source.file} has no usable row: no {missing[0]!r}: which column it is cannot be told from {shown}",
             hint=f"name it: --column {missing[0]}={example}; expected {WANTED}",
@@ -80,6 +77,16 @@ def find_columns(source: Source, columns: Mapping[str, str]) -> tuple[dict[str, 
     if any(chosen[name].strip().lower() != name for name in ("text", "label") if name in chosen):
         remarks.append(", ".join(f"{ours} is {theirs!r}" for ours, theirs in chosen.items()))
     return chosen, remarks
+
+
+def text_columns(columns: Sequence[str]) -> list[str]:
+    """The column of texts by its usual names, or both columns of a pair; none where no name is known."""
+    there = {name.strip().lower(): name for name in reversed(columns)}
+    single = next((name for name in TEXT if name in there), None)
+    pair = next((pair for pair in PAIRS if all(name in there for name in pair)), None)
+    if pair and (single is None or single in pair):
+        return [there[name] for name in pair]
+    return [there[single]] if single else []
 
 
 def label_text(value: Any) -> str:
@@ -182,8 +189,8 @@ def _refuse_numbers(source: Source, rows: Sequence[Row]) -> None:
         )
     if len(rows) >= 20 and len(counts) > len(rows) / 2:
         raise InputError(
-            f"{source.file}: {len(counts)} different labels in {len(rows)} rows, such as {listed(map(repr, counts), 2)}: "
-            "this column names no classes",
+            f"{source.file}: {len(counts)} different labels in {len(rows)} rows, such as "
+            f"{listed(map(repr, counts), 2)}: this column names no classes",
             hint="name another: --column label=NAME",
         )
 

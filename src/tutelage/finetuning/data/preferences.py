@@ -56,9 +56,9 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     for names in (CHOSEN, REJECTED):
         if not fields.has(*names):
             fields.take_text(*names)
-    chosen, rejected = (_answer(fields.take(*names), names[0], found) for names in (CHOSEN, REJECTED))
+    sides = [_answer(fields.take(*names), names[0], found) for names in (CHOSEN, REJECTED)]
     asked = any(fields.has(*names) for names in (INSTRUCTION, PROMPT, MESSAGES, CONVERSATIONS))
-    context, chosen, rejected = _apart(chosen, rejected)
+    context, chosen, rejected = _apart(*sides)
     if context:
         kind = "chosen and rejected conversations"
         # The prompt beside whole conversations repeats what they say; where it says something else, it is named.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+import zlib
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed, parse_line, read_json_lines
-from tutelage.store.text import decode_text, read_bytes, reason, without_compression
+from tutelage.store.text import DecodedText, decode_text, read_bytes, reason, without_compression
 
 WRAPPERS = ("data", "train", "rows", "examples", "instances", "records", "items")  # {"data": [...]}
 DEEPEST = 64  # levels of a record; what is nested deeper is no row of text
@@ -22,7 +23,7 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 @dataclass(frozen=True)
 class Source:
-    """Records of a file: (line or row number from 1, fields or what is wrong with the row). `unit`: what is numbered."""
+    """Records of a file: (line or row number from 1, fields or what is wrong with the row). `unit`: line or row."""
 
     file: str
     format: str
@@ -50,7 +51,10 @@ def read_records(path: Path, known: Collection[str], columns: Mapping[str, str] 
     """
     if path.is_dir():
         raise InputError(f"{path} is a directory", hint="name one file")
-    data = read_bytes(path)
+    try:
+        data = read_bytes(path)
+    except zlib.error as error:  # what gzip raises in the middle of a damaged stream
+        raise InputError(f"{path.name} cannot be read: {reason(error)}") from None
     if not data.strip():
         raise InputError(f"{path.name} is empty")
     name = without_compression(path.name)
@@ -93,7 +97,7 @@ def _json(path: Path, data: bytes) -> Source:
         if not any(isinstance(record, dict) for _, record in records) and path.name.endswith(".json"):
             raise InputError(f"{path.name} is not JSON: line {records[0][0]}: {records[0][1]}")
         return Source(path.name, "JSON lines", encoding, records)
-    value, encoding = whole
+    value, decoded = whole
     kind, notes = "JSON array", []
     if isinstance(value, dict):
         arrays = {key: item for key, item in value.items() if isinstance(item, list) and item}
@@ -108,26 +112,26 @@ def _json(path: Path, data: bytes) -> Source:
         if others:
             notes.append(f"beside {chosen!r} these keys are not read: {', '.join(others[:8])}")
     records = [(number, _record(item)) for number, item in enumerate(value, start=1)]
-    return Source(path.name, kind, encoding, records, "row", notes)
+    warnings = [decoded.remark] if decoded.guessed or decoded.replaced else []
+    return Source(path.name, kind, decoded.encoding, records, "row", notes, [text for text in warnings if text])
 
 
-def _whole(name: str, data: bytes) -> tuple[Any, str] | None:
-    """The file's one JSON value and its encoding; None where it is JSON lines."""
+def _whole(name: str, data: bytes) -> tuple[Any, DecodedText] | None:
+    """The file's one JSON value and how it was decoded; None where it is JSON lines."""
+    lines = without_compression(name).endswith((".jsonl", ".ndjson"))
+    opening = data.lstrip()[:1]
+    if lines and opening != b"[":
+        return None
     decoded = decode_text(data, name)
-    first = decoded.text.lstrip().split("\n", 1)[0]
-    if first[:1] == "{" and (
-        name.endswith((".jsonl", ".ndjson")) or not isinstance(parse_line(first, 1, name), Malformed)
-    ):
-        # One record a line, unless the only line of a .json file is an object around the records.
-        single = decoded.text.strip().count("\n") == 0 and without_compression(name).endswith(".json")
-        if not single:
-            return None
+    text = decoded.text.strip()
+    if text[:1] == "{" and "\n" in text and not isinstance(parse_line(text.split("\n", 1)[0], 1, name), Malformed):
+        return None  # the first line is a whole record
     try:
-        return json.loads(decoded.text), decoded.encoding
+        return json.loads(text), decoded
     except RecursionError:
         raise InputError(f"{name} is nested too deep", hint="give one record a line (.jsonl)") from None
     except ValueError as error:
-        if isinstance(error, json.JSONDecodeError) and first[:1] == "{":
+        if lines or text[:1] == "{":
             return None
         hint = "a file of JSON lines is named .jsonl"
         raise InputError(f"{name} is not JSON: {error}", hint=hint) from None

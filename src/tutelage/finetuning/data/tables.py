@@ -46,7 +46,9 @@ def read_table(text: str, name: str, known: Collection[str], columns: Mapping[st
     rows, literal = parse(lines, delimiter, first + bool(stated))
     if not rows:
         raise InputError(f"{name} is empty")
-    header = has_header([cells for _, cells in rows[:SAMPLE]], names)
+    # A column that is named by a number, which no cell of the first row is, says that there is no header.
+    by_place = any(file.strip().isdigit() and file.strip() not in rows[0][1] for file in (columns or {}).values())
+    header = not by_place and has_header([cells for _, cells in rows[:SAMPLE]], names)
     width = len(rows[0][1]) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
     titles = _titles(rows[0][1]) if header else [str(number + 1) for number in range(width)]
     notes = [] if header else [f"it has no header: its {width} columns are named {', '.join(map(repr, titles))}"]
@@ -140,8 +142,8 @@ class _Lines(Iterator[str]):
 def _swallowed(cells: list[str], delimiter: str, values: list[set[str]]) -> bool:
     """Whether a cell of several lines holds whole rows: each of its inner lines reads like a row of this table.
 
-    Like a row: as many delimiters, and (where a delimiter may well stand in prose) a cell that is known from its column,
-    or three such lines in a row.
+    Like a row: as many delimiters, and (where a delimiter may well stand in prose) a cell known from its column, or
+    three such lines in a row.
     """
     for cell in cells:
         inner = [line.split(delimiter) for line in cell.split("\n")[1:]]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.fields import text_of
-from tutelage.finetuning.data.labelled import PAIRS, TEXT
+from tutelage.finetuning.data.labelled import PAIRS, TEXT, text_columns
 from tutelage.finetuning.data.records import read_records
 from tutelage.store.errors import InputError, nearest
 from tutelage.store.text import read_text, without_compression
@@ -33,19 +33,11 @@ def read_texts(path: Path, column: str | None = None) -> list[str]:
             raise InputError(f"{path.name} has no column {column!r}", hint=nearest(column, source.columns))
         names = [there[column.strip().lower()]]
     else:
-        single = next((name for name in TEXT if name in there), None)
-        pair = next((pair for pair in PAIRS if all(name in there for name in pair)), None)
-        if pair and (pair[0] != "question" or single in (None, "question")):
-            names = [there[name] for name in pair]
-        elif single:
-            names = [there[single]]
-        elif len(source.columns) == 1:
-            names = source.columns
-        else:
+        names = text_columns(source.columns) or (source.columns if len(source.columns) == 1 else [])
+        if not names:
             shown = listed([repr(name) for name in source.columns], 12)
-            raise InputError(
-                f"{path.name}: which column is the text cannot be told from {shown}", hint="name it: --column"
-            )
+            what = f"{path.name}: which column is the text cannot be told from {shown}"
+            raise InputError(what, hint="name it: --column text=NAME")
     texts = []
     for line, record in source.records:
         try:

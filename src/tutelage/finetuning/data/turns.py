@@ -20,7 +20,7 @@ ROLES = {
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
 }  # fmt: skip
 TOOLS = ("tool", "observation", "function", "function_call", "function_response", "ipython", "tool_call")
-PROMPT = ("prompt", "question", "query", "user")
+PROMPT = ("prompt", "question", "query", "user", "input")
 INSTRUCTION = ("instruction", "instructions")
 INPUT = ("input", "context")
 RESPONSE = ("response", "completion", "answer", "output", "assistant", "reply")
@@ -49,7 +49,10 @@ def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
             return "transcript", [*history_turns(fields), *turns]
         if not isinstance(value, str):
             return "prompt as messages", turns_of(value, found)
-        return "prompt", [*history_turns(fields), {"role": "user", "content": text_of(value, "prompt")}]
+        prompt, extra = text_of(value, "prompt"), fields.take("context")
+        if not is_empty(extra):
+            prompt = f"{prompt}\n{text_of(extra, 'context')}"
+        return "prompt", [*history_turns(fields), {"role": "user", "content": prompt}]
     if any(fields.has(*names) for names in (MESSAGES, CONVERSATIONS)):
         return "messages", turns_of(fields.take(*MESSAGES, *CONVERSATIONS), found)
     return "prompt", [{"role": "user", "content": fields.take_text(*PROMPT)}]
@@ -174,7 +177,7 @@ def _content(value: Any) -> str:
 
 
 def _weight(message: dict[str, Any]) -> float:
-    """How much an answer is learned: `weight` (OpenAI), or `trained`/`train`/`training` false (axolotl). 1 by default."""
+    """How much an answer is learned: `weight` (OpenAI), or `train` and the like false (axolotl); 1 by default."""
     for key in ("trained", "train", "training"):
         if message.get(key) is False:
             return 0.0
