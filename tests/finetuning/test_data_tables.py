@@ -162,7 +162,7 @@ def test_columns_are_named_and_wrong_names_are_errors(tmp_path, heard):
     path.write_text(table(ROWS, ",", header=("body", "kind")))
     with pytest.raises(InputError, match="cannot be told from 'body', 'kind'") as error:
         read_labelled(path, heard.log)
-    assert "--column label=kind" in str(error.value)
+    assert "--column label=NAME" in str(error.value)
     rows, audit = read_labelled(path, heard.log, {"text": "Body", "label": "kind"})
     assert len(rows) == 40 and audit.ignored == {}
     with pytest.raises(InputError, match=r"no column 'bodi'.*'body'"):
@@ -186,6 +186,32 @@ def test_json_that_is_damaged_in_one_line_costs_that_line(tmp_path, heard):
     places = {line: reason for reason, lines in audit.examples.items() for line in lines}
     assert set(places) == {1, 3, 4, 5, 6, 7}
     assert "surrogate" in places[3] and places[4] == places[5] == "nested too deep" and places[6] == "not an object"
+
+
+def test_text_that_no_file_can_hold_is_dropped_from_an_array_too(tmp_path, heard):
+    half = "caf" + chr(92) + "ud83d"
+    content = f'[{{"text": "{half}", "label": "a"}}, {{"text": "b", "label": "b"}}]'
+    rows, audit = read(tmp_path, heard, "a.json", content)
+    assert [row["text"] for row in rows] == ["b"] and list(audit.examples.values()) == [[1]]
+    assert "row 1: holds one half of a surrogate pair" in heard.messages("warning")
+
+
+values = st.none() | st.booleans() | st.integers(0, 2) | st.sampled_from(["", " ", "a", "b", "A"]) | st.just(["a", "b"])
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=80)
+@given(
+    st.lists(st.dictionaries(st.sampled_from(["text", "label", "note"]), values) | st.just(3), min_size=1, max_size=9)
+)
+def test_every_row_is_kept_or_dropped_for_one_reason(tmp_path, heard, records):
+    try:
+        rows, audit = read(tmp_path, heard, "a.json", json.dumps(records))
+    except InputError as error:
+        assert "\n" not in str(error)
+        return
+    assert audit.rows == len(records) == audit.kept + sum(audit.dropped.values())
+    assert audit.kept == len(rows) == sum(audit.labels.values()) and set(audit.examples) == set(audit.dropped)
+    assert audit.ignored.get("note", 0) <= audit.kept
 
 
 def test_fields_with_the_same_name_are_not_mixed_up(tmp_path, heard):

@@ -68,11 +68,10 @@ def find_columns(source: Source, columns: Mapping[str, str]) -> tuple[dict[str, 
     if missing and source.rows:
         _refuse_flags(source, missing)
         shown = listed([repr(name) for name in source.columns], 12)
-        free = [name for name in source.columns if name not in chosen.values()] or ["NAME"]
-        example = free[0] if missing[0] == "text" else free[-1]  # the label stands last as a rule
+        naming = " ".join(f"--column {name}=NAME" for name in missing)
         raise InputError(
             f"{source.file} has no usable row: no {missing[0]!r}: which column it is cannot be told from {shown}",
-            hint=f"name it: --column {missing[0]}={example}; expected {WANTED}",
+            hint=f"say which: {naming}; expected {WANTED}",
         )
     if any(chosen[name].strip().lower() != name for name in ("text", "label") if name in chosen):
         remarks.append(", ".join(f"{ours} is {theirs!r}" for ours, theirs in chosen.items()))

@@ -46,7 +46,7 @@ def convert_all(
 def unusable(source: Source, found: Findings, wanted: str) -> InputError:
     """The error of a file without one row that can be used: the first reason, the fields it has, what is expected."""
     if not source.records:
-        return InputError(f"{source.file} has no usable row: it has a header and nothing below it", hint=wanted)
+        return InputError(f"{source.file} has no usable row: nothing below a header", hint=f"expected {wanted}")
     reason, count = found.dropped.most_common(1)[0]
     line = found.examples[reason][0]
     fields = f"; its fields are {listed([repr(name) for name in source.columns], 12)}" if source.columns else ""

@@ -55,7 +55,9 @@ def read_table(text: str, name: str, known: Collection[str], columns: Mapping[st
     warnings = []
     if literal:
         places = listed([str(line) for line in literal])
-        warnings.append(f"a quote that is never closed is read as text in {len(literal)} lines (line {places})")
+        warnings.append(
+            f"a stray quote, which closes no field, is read as text in {len(literal)} lines (line {places})"
+        )
     records = [(line, _fields(titles, cells)) for line, cells in rows[header:]]
     return Table(DELIMITERS.get(delimiter, f"table with {delimiter!r}"), records, notes, warnings)
 
