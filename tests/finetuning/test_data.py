@@ -26,7 +26,7 @@ def lines(path, records):
 def test_labelled_csv_with_quotes_and_case_of_header(tmp_path, heard):
     path = tmp_path / "mine.csv"
     path.write_bytes('\ufeffLabel,Text\nham,"Hello, ""you""\nthere"\nspam,Win now\n'.encode())
-    rows = read_labelled(path, heard.log)
+    rows, _ = read_labelled(path, heard.log)
     found = [(row["text"], row["label"]) for row in rows]
     assert found == [('Hello, "you"\nthere', "ham"), ("Win now", "spam")]
     assert "2 as text,label" in heard.messages("note")
@@ -38,13 +38,18 @@ def test_labelled_jsonl_counts_malformed_lines_with_their_numbers(tmp_path, hear
         b'{"text": "a b", "label": 1}\n\nnot json\n{"text": "c"}\n{"text": "\xff", "label": "x"}\n'
         b'{"text": "", "label": "x"}\n{"text": "a b", "label": 1}\n'
     )
-    rows = read_labelled(path, heard.log)
+    rows, _ = read_labelled(path, heard.log)
     assert [(row["text"], row["label"]) for row in rows] == [("a b", "1")]
     warning = heard.messages("warning")
-    assert "4 malformed" in warning
-    for part in ("line 3: not JSON", "line 4: no 'label'", "line 5: not UTF-8", "line 6: 'text' is empty"):
+    assert "5 of 6 rows dropped" in warning
+    for part in (
+        "line 3: not JSON",
+        "line 4: no 'label'",
+        "line 5: not UTF-8",
+        "line 6: 'text' is empty",
+        "line 7: exact duplicate",
+    ):
         assert part in warning
-    assert "1 exact duplicates" in heard.messages("note")
 
 
 QUESTION, ANSWER = {"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}
@@ -63,14 +68,15 @@ HUMAN, GPT = {"from": "human", "value": "Q"}, {"from": "gpt", "value": "A"}
     ],
 )
 def test_every_layout_becomes_the_same_row(record, kind, tmp_path, heard):
-    (row,) = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
-    assert (row["prompt"], row["response"]) == ("Q", "A") and "messages" not in row
+    (row,), _ = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
+    assert (row["prompt"], row["response"]) == ("Q", "A") and row["messages"] == [QUESTION, ANSWER]
+    assert row["id"] == "c41360d7e9a78798"
     assert f"1 as {kind}" in heard.messages("note")
 
 
 def test_alpaca_input_is_part_of_the_prompt(tmp_path, heard):
     record = {"instruction": "Translate.", "input": "Hallo", "output": "Hello"}
-    (row,) = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
+    (row,), _ = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
     assert row["prompt"] == "Translate.\nHallo"
 
 
@@ -79,7 +85,7 @@ def test_longer_conversations_keep_every_turn_up_to_the_last_answer(tmp_path, he
     contents = ["S", "Q1", "A1", "Q2", "A2", "Q3"]
     turns = [{"role": role, "content": content} for role, content in zip(roles, contents, strict=True)]
     record = {"messages": turns}
-    (row,) = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
+    (row,), _ = read_conversations(lines(tmp_path / "x.jsonl", [record]), heard.log)
     assert (row["prompt"], row["response"]) == ("Q2", "A2")
     assert [message["content"] for message in row["messages"]] == ["S", "Q1", "A1", "Q2", "A2"]
 
@@ -98,7 +104,7 @@ def test_longer_conversations_keep_every_turn_up_to_the_last_answer(tmp_path, he
 )
 def test_a_conversation_without_question_and_answer_is_malformed(record, tmp_path, heard):
     good = {"prompt": "Q", "response": "A"}
-    assert len(read_conversations(lines(tmp_path / "x.jsonl", [good, record]), heard.log)) == 1
+    assert len(read_conversations(lines(tmp_path / "x.jsonl", [good, record]), heard.log)[0]) == 1
     assert "line 2" in heard.messages("warning")
 
 
@@ -108,16 +114,16 @@ def test_preferences(tmp_path, heard):
         {"prompt": "Q", "chosen": "A", "rejected": "A"},
         {"prompt": "Q", "chosen": "A"},
     ]
-    (row,) = read_preferences(lines(tmp_path / "x.jsonl", records), heard.log)
-    assert (row["chosen"], row["rejected"], row["chosen_score"]) == ("A", "B", 1.0)
-    assert "2 malformed" in heard.messages("warning")
+    (row,), audit = read_preferences(lines(tmp_path / "x.jsonl", records), heard.log)
+    assert (row["prompt"], row["chosen"], row["rejected"]) == ("Q", "A", "B")
+    assert audit.dropped == {"'chosen' and 'rejected' are equal": 1, "no 'rejected'": 1}
 
 
 def test_a_json_array_is_read_as_well(tmp_path, heard):
     path = tmp_path / "x.json"
     path.write_text('[{"prompt": "Q", "response": "A"}, 3]', encoding="utf-8")
-    assert len(read_conversations(path, heard.log)) == 1
-    assert "line 2: not an object" in heard.messages("warning")
+    assert len(read_conversations(path, heard.log)[0]) == 1
+    assert "row 2: not an object" in heard.messages("warning")
 
 
 @pytest.mark.parametrize(
@@ -126,7 +132,10 @@ def test_a_json_array_is_read_as_well(tmp_path, heard):
         ("x.jsonl", b"", "empty"),
         ("x.jsonl", b"{}\n", "no 'text'"),
         ("x.csv", b"a,b\n1,2\n", "no 'text'"),
-        ("x.csv", b"text,label\nok,a\n\xff\xfe,b\n", "line 3: not UTF-8"),
+        ("x.csv", b"text,label\n", "nothing below"),
+        ("x.json", b"[" * 100_000, "nested too deep"),
+        ("x.parquet", b"PAR1 cut short", "Parquet"),
+        ("x.csv.gz", b"\x1f\x8b\x08 cut short", "cannot be read"),
         ("x.json", b'{"text": "a"}', "array"),
         ("x.xlsx", b"PK", "unknown kind"),
     ],

@@ -8,13 +8,16 @@ from tutelage.finetuning import examples as module
 from tutelage.finetuning.examples import (
     conversation_segment,
     instruction_examples,
+    label_examples,
     messages_of,
     preference_examples,
     row_length,
     text_examples,
 )
 from tutelage.store.errors import InputError, TrainingError
+from tutelage.tokenizer.chat import CHATML
 from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
 
 
 def learned_text(tok, segment):
@@ -96,3 +99,76 @@ def test_text_mixed_in_stops_at_its_share(tok):
     lengths = [example.length for example in examples]
     assert sum(lengths[:-1]) < 100 <= sum(lengths)
     assert all(set(example.segments[0].weights) == {1.0} for example in examples)
+
+
+def test_text_mixed_in_is_learned_from_the_next_token(tok):
+    """Every target is the token after, and the document's ends are read and learned."""
+    (example,) = text_examples(tok, ["Sort the lines."], 64, 1)
+    (segment,) = example.segments
+    ids = tok.encode("Sort the lines.")
+    assert list(segment.tokens) == [tok.eos_id, *ids] and list(segment.targets) == [*ids, tok.eos_id]
+    assert len(ids) > 3 and list(segment.targets) != list(segment.tokens)
+
+
+def test_a_label_is_learned_at_the_last_token_with_its_own_weight(tok):
+    rows = [{"text": "Sort the lines.", "label": "rare"}, {"text": "Merge", "label": "common"}]
+    first, second = label_examples(tok, rows, ["common", "rare"], {"common": 0.5, "rare": 4.0})
+    (rare,), (common,) = first.segments, second.segments
+    ids = tok.encode("Sort the lines.")
+    assert list(rare.tokens) == ids and list(rare.targets) == [0] * (len(ids) - 1) + [1]
+    assert list(rare.weights) == [0.0] * (len(ids) - 1) + [4.0]
+    assert common.targets[-1] == 0 and common.weights[-1] == 0.5
+
+
+LONG = [("user", "Q1"), ("assistant", "A1."), ("user", "Q2"), ("assistant", "A2!")]
+
+
+@pytest.mark.parametrize(
+    ("mark", "learned"),
+    [
+        ({}, "A1.<|im_end|>A2!<|im_end|>"),
+        ({1: {"weight": 0}}, "A2!<|im_end|>"),
+        ({3: {"weight": 0}}, "A1.<|im_end|>"),
+        ({1: {"trained": False}}, "A2!<|im_end|>"),
+        ({0: {"weight": 0}}, "A1.<|im_end|>A2!<|im_end|>"),
+    ],
+)
+def test_the_weight_of_a_message_decides_whether_it_is_learned(mark, learned, tok):
+    turns = [{"role": role, "content": text, **mark.get(place, {})} for place, (role, text) in enumerate(LONG)]
+    (example,), supervision = instruction_examples(tok, [{"messages": turns}], 128)
+    (segment,) = example.segments
+    assert learned_text(tok, segment) == learned and segment.weights[-1] == 1.0
+    assert supervision.supervised == sum(weight > 0 for weight in segment.weights)
+    plain = conversation_segment(tok, [Message(role, text) for role, text in LONG])
+    assert segment.tokens == plain.tokens[: len(segment.tokens)]
+
+
+def test_a_part_of_a_weight_is_that_part_of_the_loss(tok):
+    turns = [{"role": role, "content": text} for role, text in LONG]
+    turns[1]["weight"] = 0.25
+    (example,), _ = instruction_examples(tok, [{"messages": turns}], 128)
+    weights = example.segments[0].weights
+    first, second = len(tok.encode("A1.")) + 1, len(tok.encode("A2!")) + 1
+    assert sum(weights) == 0.25 * first + second and sorted(set(weights)) == [0.0, 0.25, 1.0]
+
+
+def test_a_pair_follows_all_the_turns_before_it_and_learns_its_own_answers_alone(tok):
+    asked = [{"role": role, "content": text} for role, text in LONG[:3]]
+    row = {"messages": asked, "prompt": "Q2", "chosen": "Good.", "rejected": "Bad."}
+    (example,), _ = preference_examples(tok, [row], 128)
+    for segment, answer in zip(example.segments, ("Good.", "Bad."), strict=True):
+        whole = conversation_segment(tok, [*(Message(*turn) for turn in LONG[:3]), Message("assistant", answer)])
+        assert segment.tokens == whole.tokens and learned_text(tok, segment) == answer + "<|im_end|>"
+
+
+def test_rows_that_the_template_refuses_are_dropped_and_counted(tok, heard):
+    refuse = "{{ raise_exception('no system') if messages[0]['role'] == 'system' else '' }}"
+    strict = Tokenizer(tok._definition, tok._settings, refuse + CHATML)
+    turns = [{"role": role, "content": text} for role, text in LONG]
+    rows = [{"messages": turns}, {"messages": [{"role": "system", "content": "S"}, *turns]}]
+    examples, supervision = instruction_examples(strict, rows, 128)
+    assert len(examples) == 1 and list(supervision.refused.values()) == [1] and supervision.rows == 2
+    supervision.tell("pairs", 128, heard.log)
+    assert "1 of 2 rows are dropped" in heard.messages("warning") and "no system" in heard.messages("warning")
+    with pytest.raises(InputError, match="no system"):
+        instruction_examples(strict, rows[1:], 128)

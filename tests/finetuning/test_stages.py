@@ -192,7 +192,7 @@ def test_why_not(tmp_path, corpus):
     assert classify_room.why_not(CLASSIFY, there) is None and instruct_room.why_not(INSTRUCT, there) is None
     bare = [{**row, "label": None, "signature": None} for row in corpus_rows()]
     without = {"corpus": write_corpus(tmp_path / "bare", bare)}
-    assert "no two labels" in classify_room.why_not(CLASSIFY, without)
+    assert "no label has enough rows" in classify_room.why_not(CLASSIFY, without)
     assert "0 training and 0 held-out rows for the task 'docstrings'" in instruct_room.why_not(INSTRUCT, without)
     one_label = write_corpus(tmp_path / "one", [{**row, "label": "text"} for row in corpus_rows()])
     assert "only 'text' has" in classify_room.why_not(CLASSIFY, {"corpus": one_label})

@@ -10,6 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from tutelage.finetuning.data import Audit
 from tutelage.interchange.peft import hf_names, save_adapter
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -44,6 +45,11 @@ def tell_left_out(examples: Examples, log: EventLog) -> None:
     for split, counts in examples.left_out.items():
         said = "; ".join(f"{count} {reason}" for reason, count in sorted(counts.items(), key=lambda item: -item[1]))
         log.note(f"{split} rows left out: {said or 'none'}")
+
+
+def account(audit: Audit | None) -> dict[str, Any]:
+    """What of the user's file was dropped or not used, for the metrics: it is said again at the end of a run."""
+    return {} if audit is None else {"audit": audit.plain()}
 
 
 def context_of(wanted: int, model: ModelConfig, log: EventLog) -> int:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tutelage.store.errors import InputError, TrainingError
@@ -18,13 +19,17 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Supervision:
-    """What of a split is trained: rows given, rows kept, rows too long, tokens read, tokens learned."""
+    """What of a split is trained: rows given, rows kept, rows too long, tokens read, tokens learned.
+
+    `refused`: rows that the chat template refuses, by its reason; they are dropped like those that are too long.
+    """
 
     rows: int
     kept: int
     too_long: int
     tokens: int
     supervised: int
+    refused: dict[str, int] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         return {**asdict(self), "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
@@ -37,6 +42,8 @@ class Supervision:
         )
         if self.too_long:
             log.warn(f"{what}: {self.too_long} of {self.rows} rows are longer than {context} tokens and dropped")
+        for reason, count in self.refused.items():
+            log.warn(f"{what}: {count} of {self.rows} rows are dropped: {reason}")
 
 
 def messages_of(row: Row) -> list[Message]:
@@ -46,13 +53,33 @@ def messages_of(row: Row) -> list[Message]:
     return [Message("user", row["prompt"]), Message("assistant", row["response"])]
 
 
-def conversation_segment(tok: Tokenizer, messages: Sequence[Message]) -> Segment:
+def weights_of(row: Row) -> list[float]:
+    """How much each message of the row is learned: its `weight`, 1 without one (only answers are learned at all)."""
+    return [_weight(turn) for turn in row.get("messages", ())] or [1.0, 1.0]
+
+
+def asked_of(row: Row) -> list[Message]:
+    """The turns that both answers of a preference row follow."""
+    if "messages" in row:
+        return [Message(turn["role"], turn["content"]) for turn in row["messages"]]
+    return [Message("user", row["prompt"])]
+
+
+def conversation_segment(
+    tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
+) -> Segment:
     """Tokens, shifted targets and assistant-only weights of a conversation, up to its last learned token.
 
-    Raises TrainingError if nothing would be learned or an answer would not learn to stop.
+    `weights`: one for each message; an answer of weight 0 is read and not learned. Raises TrainingError if nothing
+    would be learned or an answer would not learn to stop.
     """
     rendered = render_chat(tok, list(messages))
-    learned = [index for index, trained in enumerate(rendered.mask) if trained]
+    weight_at = [float(trained) for trained in rendered.mask]
+    if weights is not None:
+        for span in rendered.spans:
+            for at in range(span.start, span.end if span.stop is None else span.stop + 1):
+                weight_at[at] *= weights[span.message]
+    learned = [index for index, weight in enumerate(weight_at) if weight > 0]
     if not learned:
         raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")
     last = learned[-1]
@@ -62,31 +89,35 @@ def conversation_segment(tok: Tokenizer, messages: Sequence[Message]) -> Segment
     return Segment(
         rendered.ids[:last],
         rendered.ids[1 : last + 1],
-        [float(trained) for trained in rendered.mask[1 : last + 1]],
+        weight_at[1 : last + 1],
     )
 
 
 def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
-    segments = [[conversation_segment(tok, messages_of(row))] for row in rows]
-    return _keep_fitting(segments, context)
+    segments, refused = _rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
+    return _keep_fitting(segments, context, refused)
 
 
 def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per pair: the chosen conversation, then the rejected, each its own document.
 
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is. A pair of which one side does
-    not fit is dropped whole.
+    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
+    turns are learned on neither side. A pair of which one side does not fit is dropped whole.
     """
-    pairs = []
-    for row in rows:
+
+    def pair_of(row: Row) -> list[Segment]:
         pair = []
         for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
-            segment = conversation_segment(tok, [Message("user", row["prompt"]), Message("assistant", row[key])])
+            segment = conversation_segment(
+                tok, [*asked_of(row), Message("assistant", row[key])], [*(0.0 for _ in asked_of(row)), 1.0]
+            )
             segment.extras["side"] = [side * weight for weight in segment.weights]
             pair.append(segment)
-        pairs.append(pair)
-    return _keep_fitting(pairs, context)
+        return pair
+
+    pairs, refused = _rendered(rows, pair_of)
+    return _keep_fitting(pairs, context, refused)
 
 
 def label_examples(
@@ -120,7 +151,34 @@ def row_length(examples: Sequence[Example], context: int) -> int:
     return max([context, *(example.length for example in examples)])
 
 
-def _keep_fitting(groups: Sequence[list[Segment]], context: int) -> tuple[list[Example], Supervision]:
+def _weight(turn: Mapping[str, Any]) -> float:
+    return 0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0))
+
+
+def _rendered(
+    rows: Sequence[Row], render: Callable[[Row], list[Segment]]
+) -> tuple[list[list[Segment]], dict[str, int]]:
+    """Segments of each row, and the count of rows the chat template refuses by reason.
+
+    Raises the template's own InputError where it refuses every row.
+    """
+    kept: list[list[Segment]] = []
+    refused: Counter[str] = Counter()
+    first: InputError | None = None
+    for row in rows:
+        try:
+            kept.append(render(row))
+        except InputError as error:
+            first = first or error
+            refused[str(error)] += 1
+    if first is not None and not kept:
+        raise first
+    return kept, dict(refused.most_common())
+
+
+def _keep_fitting(
+    groups: Sequence[list[Segment]], context: int, refused: dict[str, int]
+) -> tuple[list[Example], Supervision]:
     kept = [group for group in groups if all(len(segment.tokens) < context for segment in group)]
     if not kept:
         raise InputError(
@@ -128,10 +186,11 @@ def _keep_fitting(groups: Sequence[list[Segment]], context: int) -> tuple[list[E
         )
     segments = [segment for group in kept for segment in group]
     supervision = Supervision(
-        rows=len(groups),
+        rows=len(groups) + sum(refused.values()),
         kept=len(kept),
         too_long=len(groups) - len(kept),
         tokens=sum(len(segment.tokens) for segment in segments),
         supervised=sum(weight > 0 for segment in segments for weight in segment.weights),
+        refused=refused,
     )
     return [Example(group) for group in kept], supervision

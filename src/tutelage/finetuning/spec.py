@@ -18,6 +18,6 @@ def own_file(config: FinetuneConfig) -> dict[str, str]:
     return {} if config.data is None else {"data": config.data}
 
 
-def audit_with(config: Any, log: EventLog, read: Callable[[Any, EventLog, int], tuple[list[Any], Any]]) -> int | None:
+def audit_with(config: Any, log: EventLog, read: Callable[[Any, EventLog, int], tuple[Any, Any]]) -> int | None:
     """Read the user's own file, if there is one, so that what is wrong with it is said before anything long."""
-    return None if config.data is None else len(read(config, log, 0)[0])
+    return None if config.data is None else len(read(config, log, 0)[0].train)

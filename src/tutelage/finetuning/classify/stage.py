@@ -11,8 +11,17 @@ import torch
 
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.common import adapt, context_of, run_metrics, task_rows, write_model
-from tutelage.finetuning.data import Row, read_labelled, split, write_rows
+from tutelage.finetuning.common import account, adapt, context_of, run_metrics, task_rows, write_model
+from tutelage.finetuning.data import (
+    Audit,
+    Labels,
+    Row,
+    Split,
+    choose_labels,
+    read_labelled,
+    stratified_split,
+    write_rows,
+)
 from tutelage.finetuning.examples import label_examples
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
@@ -33,23 +42,12 @@ def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
     if config.data is not None or config.task is None:
         return None
     found = task_rows(task(config.task), inputs["corpus"], 0)
-    labels = usable_labels(found.train, found.heldout, config)
-    if len(labels) >= 2:
-        return None
-    only = f"only {labels[0]!r} has" if labels else "none has"
-    return (
-        f"the corpus has no two labels with {config.min_per_label} training and {config.min_heldout} held-out "
-        f"documents each ({only})"
-    )
+    reason = labels_of(config, found.train, found.heldout).why_not
+    return reason and f"the corpus cannot feed a classifier: {reason}"
 
 
-def usable_labels(train_rows: list[Row], heldout: list[Row], config: ClassifyConfig) -> list[str]:
-    """Labels with enough documents in both splits, sorted."""
-    trained = Counter(row["label"] for row in train_rows)
-    held = Counter(row["label"] for row in heldout)
-    return sorted(
-        label for label, count in trained.items() if count >= config.min_per_label and held[label] >= config.min_heldout
-    )
+def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> Labels:
+    return choose_labels(train, heldout, config.min_per_label, config.max_per_label, config.min_heldout)
 
 
 def classify(job: Job) -> dict[str, Any]:
@@ -60,15 +58,14 @@ def classify(job: Job) -> dict[str, Any]:
     """
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     tok = Tokenizer.load(base)
-    train_rows, heldout = _rows(config, job)
+    train_rows, heldout, audit = _rows(config, job)
     model_config = load_config(base)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, log))
-    labels = usable_labels(train_rows, heldout, config)
-    if len(labels) < 2:
-        raise InputError(
-            f"no two labels have {config.min_per_label} training and {config.min_heldout} held-out texts",
-            hint="lower min_per_label or give more text",
-        )
+    chosen = labels_of(config, train_rows, heldout)
+    if chosen.why_not:
+        raise InputError(chosen.why_not, hint="lower min_per_label or give more text")
+    chosen.tell(log)
+    labels = list(chosen.kept)
     natural = Counter(row["label"] for row in [*train_rows, *heldout])
     train_rows = _capped(train_rows, labels, config.max_per_label or len(train_rows), job.data_seed)
     train_rows, cut_train = _read_as(tok, train_rows, limit)
@@ -82,9 +79,9 @@ def classify(job: Job) -> dict[str, Any]:
 
     counts = Counter(row["label"] for row in train_rows)
     log.note(
-        f"{len(labels)} labels, {len(train_rows)} training texts "
-        f"{len(unseen)} held out; read up to {limit} tokens, which cuts {cut_train + cut_heldout} texts; "
-        f"{repeated} held-out texts dropped that read like a training text; class weights: {config.class_weights}"
+        f"{len(labels)} labels, {len(train_rows)} training texts, {len(unseen)} held out; texts are read up to {limit} "
+        f"tokens, which cuts {cut_train + cut_heldout} texts; {repeated} held-out texts that read like a training text "
+        f"are dropped; class weights: {config.class_weights}"
     )
     write_rows(out / "data" / "train.jsonl", train_rows)
     write_rows(out / "data" / "heldout.jsonl", unseen)
@@ -110,6 +107,8 @@ def classify(job: Job) -> dict[str, Any]:
         "cut_texts": cut_train + cut_heldout,
         "max_tokens": limit,
         "heldout_majority": round(max(held_counts.values()) / len(unseen), 4),
+        **account(audit),
+        "dropped_labels": {name: item["count"] for name, item in chosen.plain()["dropped"].items()},
         **run_metrics(result),
     }
 
@@ -126,18 +125,24 @@ def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
     return model
 
 
-def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[list[Row], list[Row]]:
-    """(training rows, held-out rows) of the user's file. Raises InputError where it cannot be used."""
+def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
     assert config.data is not None
-    return split(read_labelled(Path(config.data), log), data_seed, config.heldout)
+    rows, audit = read_labelled(Path(config.data).expanduser(), log, config.columns)
+    found = stratified_split(rows, data_seed, config.heldout)
+    if reason := labels_of(config, found.train, found.heldout).why_not:
+        raise InputError(f"{Path(config.data).name}: {reason}", hint="lower min_per_label or give more rows")
+    return found, audit
 
 
-def _rows(config: ClassifyConfig, job: Job) -> tuple[list[Row], list[Row]]:
+def _rows(config: ClassifyConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
     if config.data is not None:
-        return own_rows(config, job.log, job.data_seed)
+        split, audit = own_rows(config, job.log, job.data_seed)
+        split.tell(job.log)
+        return split.train, split.heldout, audit
     assert config.task is not None
     found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
-    return found.train, found.heldout
+    return found.train, found.heldout, None
 
 
 def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Row]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.common import (
+    account,
     adapt,
     context_of,
     read_corpus,
@@ -15,7 +16,7 @@ from tutelage.finetuning.common import (
     tell_left_out,
     write_model,
 )
-from tutelage.finetuning.data import Row, read_conversations, split, write_rows
+from tutelage.finetuning.data import Audit, Split, read_conversations, stratified_split, write_rows
 from tutelage.finetuning.examples import instruction_examples, row_length, text_examples
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.instruct.objective import Instruction
@@ -53,7 +54,8 @@ def instruct(job: Job) -> dict[str, Any]:
     too few rows.
     """
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
-    train_rows, heldout, left_out = _rows(config, job)
+    rows, audit = _rows(config, job)
+    train_rows, heldout = rows.train, rows.heldout
     tok, model = Tokenizer.load(base), load_model(base)
     context = context_of(config.context_length, model.config, log)
     examples, supervision = instruction_examples(tok, train_rows, context)
@@ -75,31 +77,34 @@ def instruct(job: Job) -> dict[str, Any]:
     return {
         "rows": len(train_rows),
         "heldout_rows": len(heldout),
-        "left_out": left_out,
+        "left_out": rows.left_out,
+        **account(audit),
         "supervision": supervision.plain(),
         **run_metrics(result),
     }
 
 
-def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[list[Row], list[Row]]:
-    """(training rows, held-out rows) of the user's file. Raises InputError where it cannot be used."""
+def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
     assert config.data is not None
-    return split(read_conversations(Path(config.data), log), data_seed, config.heldout)
+    rows, audit = read_conversations(Path(config.data).expanduser(), log, config.columns)
+    return stratified_split(rows, data_seed, config.heldout), audit
 
 
-def _rows(config: InstructConfig, job: Job) -> tuple[list[Row], list[Row], dict[str, dict[str, int]]]:
-    """(training rows, held-out rows, what was left out and why)."""
+def _rows(config: InstructConfig, job: Job) -> tuple[Examples, Audit | None]:
     if config.data is not None:
-        train_rows, heldout = own_rows(config, job.log, job.data_seed)
-        left_out: dict[str, dict[str, int]] = {}
+        split, audit = own_rows(config, job.log, job.data_seed)
+        split.tell(job.log)
+        found = Examples(split.train, split.heldout)
     else:
         assert config.task is not None
+        audit = None
         found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
         if reason := _too_few(found, config):
             raise InputError(reason, hint="lower min_rows")
         tell_left_out(found, job.log)
-        train_rows, heldout, left_out = found.train, found.heldout, found.left_out
+    train_rows, heldout = found.train, found.heldout
     if config.max_rows and len(train_rows) > config.max_rows:
         job.log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
         train_rows = by_hash(train_rows, job.data_seed)[: config.max_rows]
-    return train_rows, by_hash(heldout, job.data_seed)[: config.max_heldout], left_out
+    return Examples(train_rows, by_hash(heldout, job.data_seed)[: config.max_heldout], found.left_out), audit

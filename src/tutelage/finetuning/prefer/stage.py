@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import adapt, context_of, device_and_autocast, run_metrics, write_model
-from tutelage.finetuning.data import Row, read_preferences, read_rows, split, write_rows
-from tutelage.finetuning.examples import preference_examples, row_length
+from tutelage.finetuning.common import account, adapt, context_of, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.data import Audit, Row, Split, read_preferences, read_rows, stratified_split, write_rows
+from tutelage.finetuning.examples import asked_of, preference_examples, row_length
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
@@ -15,7 +15,6 @@ from tutelage.model.io import load_model
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash, sha256_file
 from tutelage.store.stage import Job
-from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
 from tutelage.training.figures import evaluate_objective
@@ -34,7 +33,7 @@ def prefer(job: Job) -> dict[str, Any]:
     token) tells what the model itself held before.
     """
     config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
-    train_rows, heldout = _rows(config, job)
+    train_rows, heldout, audit = _rows(config, job)
     tok, model = Tokenizer.load(instructed), load_model(instructed)
     context = context_of(config.context_length, model.config, log)
     examples, supervision = preference_examples(tok, train_rows, context)
@@ -72,6 +71,7 @@ def prefer(job: Job) -> dict[str, Any]:
         "before": before,
         "after": result.final,
         **lengths,
+        **account(audit),
         **run_metrics(result),
     }
 
@@ -94,21 +94,25 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     return said
 
 
-def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[list[Row], list[Row]]:
-    """(training pairs, held-out pairs) of the user's file. Raises InputError where it cannot be used."""
+def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
     assert config.data is not None
-    return split(read_preferences(Path(config.data), log), data_seed, config.heldout)
+    rows, audit = read_preferences(Path(config.data).expanduser(), log, config.columns)
+    return stratified_split(rows, data_seed, config.heldout), audit
 
 
-def _rows(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row]]:
+def _rows(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
+    audit = None
     if config.data is not None:
-        train_rows, heldout = own_rows(config, job.log, job.data_seed)
+        split, audit = own_rows(config, job.log, job.data_seed)
+        split.tell(job.log)
+        train_rows, heldout = split.train, split.heldout
     else:
         train_rows, heldout = (read_rows(job.inputs["pairs"] / f"{name}.jsonl") for name in ("train", "heldout"))
     if config.max_pairs and len(train_rows) > config.max_pairs:
         job.log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
         train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
-    return train_rows, heldout
+    return train_rows, heldout, audit
 
 
 def _answer_lengths(instructed: Path, out: Path, rows: list[Row], log: EventLog) -> dict[str, float]:
@@ -118,7 +122,7 @@ def _answer_lengths(instructed: Path, out: Path, rows: list[Row], log: EventLog)
     from tutelage.inference.language_model import load
     from tutelage.inference.sampling import Sampling
 
-    asked = [[Message("user", row["prompt"])] for row in rows]
+    asked = [asked_of(row) for row in rows]
     found = {}
     for done, (name, directory) in enumerate((("before", instructed), ("after", out))):
         answers = load(directory).chat_batch(asked, Sampling(max_tokens=64))

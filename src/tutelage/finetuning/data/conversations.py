@@ -1,0 +1,97 @@
+"""Questions and answers: instruction data in every usual layout, as conversations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from tutelage.finetuning.data.audit import Audit, Findings
+from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.kinds import refuse_judged, refuse_pairs
+from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
+from tutelage.finetuning.data.records import read_records
+from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.turns import (
+    CONVERSATIONS,
+    FIELDS,
+    MESSAGES,
+    RESPONSE,
+    Turn,
+    answer_turns,
+    prompt_turns,
+    refuse_tools,
+    turns_of,
+    with_system,
+)
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_json
+
+COLUMNS = ("prompt", "response", "system", "instruction", "input", "history", "messages", "conversations", "tools")
+WANTED = "prompt/response, alpaca (instruction, input, output), messages or conversations"
+
+
+def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+    """Rows {"id","messages","prompt","response"} and the account of the file, which is said on the log.
+
+    `messages`: all turns ({"role","content"}, and "weight" where an answer is not or not fully learned), up to the last
+    answer; `prompt` and `response` are its last exchange. `columns`: our name of a field -> the file's column. Raises
+    InputError where no row can be used, or where answers are judged or ranked, so that bad ones would be learned.
+    """
+    source = read_records(path, FIELDS, columns)
+    check_columns(columns, COLUMNS, source.columns, source.file)
+    refuse_pairs(source, columns)
+    refuse_judged(source, columns, "instruct")
+    rows, found = convert_all(source, _conversation, WANTED, columns)
+    return rows, account(source, rows, found, log)
+
+
+def _conversation(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    refuse_tools(fields)
+    _refuse_weightless(fields)
+    if fields.has(*MESSAGES):
+        kind, turns = "messages", turns_of(fields.take(*MESSAGES), found)
+    elif fields.has(*CONVERSATIONS):
+        kind, turns = "conversations", turns_of(fields.take(*CONVERSATIONS), found)
+    else:
+        kind, turns = prompt_turns(fields, found)
+        if turns and turns[-1]["role"] != "user":
+            raise ValueError("the prompt does not end with a question")
+        kind = "prompt/response" if kind == "prompt" else kind
+        if not fields.has(*RESPONSE):
+            fields.take_text(*RESPONSE)
+        turns = [*turns, *answer_turns(fields.take(*RESPONSE), "response", found)]
+    turns = with_system(fields, turns)
+    row = row_of(turns, found)
+    return kind, identity(row), row
+
+
+def row_of(turns: list[Turn], found: Findings) -> Row:
+    """The row of a conversation. Raises ValueError where no question is followed by an answer that is learned."""
+    kept = list(turns)
+    while kept and kept[-1]["role"] != "assistant":
+        kept.pop()
+    if len(kept) < 2 or kept[-2]["role"] != "user":
+        raise ValueError("no question followed by an answer")
+    if len(kept) < len(turns):
+        found.noted["turns after the last answer are not used"] += 1
+    answers = [turn for turn in kept if turn["role"] == "assistant"]
+    if all(turn.get("weight", 1) == 0 for turn in answers):
+        raise ValueError("no answer is to be learned (weight 0)")
+    if any("weight" in turn for turn in answers):
+        found.noted["answers with a weight are learned by it"] += 1
+    return {"messages": kept, "prompt": kept[-2]["content"], "response": kept[-1]["content"]}
+
+
+def identity(row: Row) -> str:
+    """The row's id: of one question and answer by these alone, else by the whole conversation."""
+    plain: Row = {"prompt": row["prompt"], "response": row["response"], "name": "", "signature": ""}
+    if len(row["messages"]) > 2 or any("weight" in turn for turn in row["messages"]):
+        plain["messages"] = row["messages"]
+    return sha256_json(plain)[:16]
+
+
+def _refuse_weightless(fields: Fields) -> None:
+    """A row that says of itself that it is not to be learned is dropped; other weights of rows are named as unused."""
+    for name in ("weight", "train"):
+        if fields.has(name) and is_judgement(fields.peek(name)) and is_false(fields.take(name)):
+            raise ValueError(f"the row is not to be learned ({name!r} says so)")

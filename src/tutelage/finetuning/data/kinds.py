@@ -1,0 +1,64 @@
+"""What a file is, where it is not what was asked for: an error that names the method which fits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tutelage.finetuning.data.fields import Fields
+from tutelage.finetuning.data.reading import is_false, is_judgement
+from tutelage.finetuning.data.records import Source
+from tutelage.store.errors import InputError
+
+CHOSEN = ("chosen", "chosen_response", "response_j")
+REJECTED = ("rejected", "rejected_response", "response_k")
+JUDGED = ("label", "kto_tag")
+ANSWERED = ("messages", "conversations", "completion", "response", "output", "answer")
+
+
+def refuse_pairs(source: Source, columns: Mapping[str, str] | None) -> None:
+    """Raise InputError where rows hold a chosen and a rejected answer: the rejected one is not to be learned."""
+    count = sum(fields.has(*REJECTED) for fields in _fields(source, columns))
+    if count:
+        raise InputError(
+            f"{source.file} is preference data: {count} of {len(source.records)} rows have a rejected answer",
+            hint="use the method 'prefer' with it; to learn the chosen answers alone, make a file without 'rejected'",
+        )
+
+
+def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str) -> None:
+    """Raise InputError where answers are judged good or bad one by one (KTO) and some are bad."""
+    judged = [
+        fields.take(*JUDGED) for fields in _fields(source, columns) if fields.has(*JUDGED) and fields.has(*ANSWERED)
+    ]
+    if not judged or not all(map(is_judgement, judged)):
+        return
+    bad = sum(map(is_false, judged))
+    if bad or wanted == "prefer":
+        hint = {
+            "instruct": "a bad answer is never learned: keep only the rows whose label is true, or give 'prefer' a "
+            "chosen and a rejected answer to each prompt",
+            "prefer": "'prefer' needs a chosen and a rejected answer to each prompt; rows whose label is true can be "
+            "learned with 'instruct'",
+        }[wanted]
+        raise InputError(
+            f"{source.file} is unpaired preference data (KTO): {bad} of {len(source.records)} answers are judged bad "
+            "('label' is false)",
+            hint=hint,
+        )
+
+
+def refuse_unpaired(source: Source, columns: Mapping[str, str] | None) -> None:
+    """Raise InputError where no row of a file meant for preferences has a rejected answer."""
+    fields = list(_fields(source, columns))
+    if any(item.has(*REJECTED) for item in fields) or not any(item.has(*ANSWERED) for item in fields):
+        return
+    if all(item.has("text") for item in fields):
+        return
+    raise InputError(
+        f"{source.file} has answers, but no row with a chosen and a rejected one",
+        hint="questions with one answer each are for the method 'instruct'",
+    )
+
+
+def _fields(source: Source, columns: Mapping[str, str] | None) -> list[Fields]:
+    return [Fields(record, columns) for record in source.rows]

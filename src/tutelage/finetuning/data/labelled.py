@@ -1,0 +1,214 @@
+"""Labelled text: the text and label columns of a file found or named, labels as text, what is odd about them said."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.finetuning.data.audit import Audit, Findings, listed
+from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.reading import account, convert_all
+from tutelage.finetuning.data.records import Source, read_records
+from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.split import normalised
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_json
+
+COLUMNS = ("text", "text_b", "label")
+TEXT = ("text", "sentence", "review", "content", "body", "message", "tweet", "comment", "utterance", "document",
+        "description", "headline", "sms", "post", "abstract", "question", "query", "title")  # fmt: skip
+LABEL = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
+         "tag", "rating", "stars", "polarity", "emotion", "language", "lang", "score")  # fmt: skip
+PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text_a", "text_b"),
+         ("text1", "text2"), ("text", "text_pair"), ("question", "sentence"), ("question", "answer"),
+         ("question", "passage"), ("query", "passage"), ("query", "document"), ("claim", "evidence"))  # fmt: skip
+WANTED = "a column of texts and one of labels (text,label)"
+_SEVERAL = "it has several labels"
+_SEVERAL_SHARE = 0.1  # with more of such rows the file is multi-label, with fewer they are odd ones
+
+
+def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+    """Rows {"id","text","label"} and the account of the file, which is said on the log.
+
+    `columns` maps text, text_b, label to the file's columns; unnamed ones are found by their usual names. Two texts
+    (`text_b`) are joined by a line break. Labels become text: true is "true", 1 and 1.0 are "1". Raises InputError
+    where the columns cannot be told, labels are numbers to be estimated, or rows have several labels each.
+    """
+    source = read_records(path, {*TEXT, *LABEL, *(name for pair in PAIRS for name in pair)}, columns)
+    check_columns(columns, COLUMNS, source.columns, source.file)
+    columns, remarks = find_columns(source, columns or {})
+    _refuse_several(source, columns)
+    rows, found = convert_all(source, _labelled, WANTED, columns)
+    found.notes += remarks
+    if columns.get("text_b"):
+        found.notes.append(
+            f"{columns['text']!r} and {columns['text_b']!r} are read as one text, joined by a line break"
+        )
+    _refuse_numbers(source, rows)
+    _say_odd_labels(source, rows, found, columns["label"])
+    return rows, account(source, rows, found, log)
+
+
+def find_columns(source: Source, columns: Mapping[str, str]) -> tuple[dict[str, str], list[str]]:
+    """Our names -> the file's columns, and remarks. Raises InputError naming the columns where they cannot be told."""
+    chosen = dict(columns)
+    there = {name.strip().lower(): name for name in reversed(source.columns)}
+    remarks: list[str] = []
+    if _unnamed(source) and not columns:
+        return _by_content(source)
+    if "label" not in chosen and (name := next((name for name in LABEL if name in there), None)):
+        chosen["label"] = there[name]
+    if "text" not in chosen:
+        names = text_columns([name for name in source.columns if name != chosen.get("label")])
+        chosen.update(zip(("text", "text_b") if "text_b" not in chosen else ("text",), names, strict=False))
+    missing = [name for name in ("text", "label") if name not in chosen]
+    if missing and source.rows:
+        _refuse_flags(source, missing)
+        shown = listed([repr(name) for name in source.columns], 12)
+        naming = " ".join(f"--column {name}=NAME" for name in missing)
+        raise InputError(
+            f"{source.file} has no usable row: no {missing[0]!r}: which column it is cannot be told from {shown}",
+            hint=f"say which: {naming}; expected {WANTED}",
+        )
+    if any(chosen[name].strip().lower() != name for name in ("text", "label") if name in chosen):
+        remarks.append(", ".join(f"{ours} is {theirs!r}" for ours, theirs in chosen.items()))
+    return chosen, remarks
+
+
+def text_columns(columns: Sequence[str]) -> list[str]:
+    """The column of texts by its usual names, or both columns of a pair; none where no name is known."""
+    there = {name.strip().lower(): name for name in reversed(columns)}
+    single = next((name for name in TEXT if name in there), None)
+    pair = next((pair for pair in PAIRS if all(name in there for name in pair)), None)
+    if pair and (single is None or single in pair):
+        return [there[name] for name in pair]
+    return [there[single]] if single else []
+
+
+def label_text(value: Any) -> str:
+    """A label as text: true/false, whole numbers without a fraction (1.0 is "1"), text as it is."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, float):
+        if value != value:
+            raise ValueError("no 'label' (it is not a number)")
+        return str(int(value)) if value.is_integer() else str(value)
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, str) and value.strip():
+        return value.strip()
+    raise ValueError("'label' is empty or not text")
+
+
+def _labelled(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    text = fields.take_text("text")
+    if fields.has("text_b"):
+        text = f"{text}\n{fields.take_text('text_b')}"
+    value = fields.take("label")
+    if value is None:
+        raise ValueError("no 'label'")
+    if isinstance(value, list):
+        if len({str(item) for item in value}) > 1:
+            raise ValueError(_SEVERAL)
+        value = value[0] if value else None
+    row = {"text": text, "label": label_text(value)}
+    if isinstance(value, str) and value != row["label"]:
+        found.noted["white space around labels removed"] += 1
+    if isinstance(value, float):
+        found.noted["labels that are whole numbers with a fraction of 0 are named without it (1.0 is '1')"] += 1
+    return "text,label", sha256_json(row)[:16], row
+
+
+def _unnamed(source: Source) -> bool:
+    return bool(source.columns) and all(name.isdigit() for name in source.columns) and len(source.columns) > 1
+
+
+def _by_content(source: Source) -> tuple[dict[str, str], list[str]]:
+    """Columns without a header: of two, the one with few different and short values is the label."""
+    names = source.columns
+    values = {name: [str(row.get(name, "")).strip() for row in source.rows] for name in names}
+    different = {name: len(set(values[name])) for name in names}
+    length = {name: sum(map(len, values[name])) / max(1, len(values[name])) for name in names}
+    label = min(names, key=lambda name: (different[name], length[name]))
+    text = max((name for name in names if name != label), key=lambda name: length[name])
+    if len(names) != 2 or different[label] * 2 > max(different[text], 2) or length[label] >= length[text]:
+        shown = ", ".join(f"{name!r} (such as {values[name][0][:24]!r})" for name in names[:8])
+        raise InputError(
+            f"{source.file} has no header, and which column is the text and which the label cannot be told: {shown}",
+            hint="name them: --column text=2 --column label=1, or add a header",
+        )
+    return {"text": text, "label": label}, [f"column {label} is read as the label, column {text} as the text"]
+
+
+def _refuse_flags(source: Source, missing: Sequence[str]) -> None:
+    flags = [
+        name
+        for name in source.columns
+        if {str(row.get(name)).strip().lower() for row in source.rows} in ({"0", "1"}, {"true", "false"})
+    ]
+    if "label" in missing and len(flags) > 1:
+        raise InputError(
+            f"{source.file} is multi-label data: {listed([repr(name) for name in flags], 8)} each hold yes or no",
+            hint=f"a text has one label here; choose one of them: --column label={flags[0]}",
+        )
+
+
+def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
+    """Raise InputError where many rows have several labels; a few such rows are dropped and counted instead."""
+    labels = [Fields(row, columns).take("label") for row in source.rows]
+    count = sum(isinstance(label, list) and len({str(item) for item in label}) > 1 for label in labels)
+    if count > _SEVERAL_SHARE * len(source.records):
+        raise InputError(
+            f"{source.file} is multi-label data: {count} of {len(source.records)} rows have several labels",
+            hint="a text has one label here: keep one a row, or make one file of yes and no for each label",
+        )
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _refuse_numbers(source: Source, rows: Sequence[Row]) -> None:
+    """Raise InputError where the label is a quantity, or a text of its own in nearly every row."""
+    counts = Counter(row["label"] for row in rows)
+    numbers = [_number(label) for label in counts]
+    fractions = any(number is not None and number != number // 1 for number in numbers)
+    numeric = all(number is not None for number in numbers)
+    if numeric and fractions and (len(counts) > 20 or (len(counts) >= 5 and len(counts) > len(rows) / 2)):
+        raise InputError(
+            f"{source.file}: the labels are {len(counts)} different numbers with fractions, such as "
+            f"{listed(counts, 3)}: to estimate a number is regression, not classification",
+            hint="give classes instead (low, middle, high), or another column",
+        )
+    if len(rows) >= 20 and len(counts) > len(rows) / 2:
+        raise InputError(
+            f"{source.file}: {len(counts)} different labels in {len(rows)} rows, such as "
+            f"{listed(map(repr, counts), 2)}: this column names no classes",
+            hint="name another: --column label=NAME",
+        )
+
+
+def _say_odd_labels(source: Source, rows: Sequence[Row], found: Findings, column: str) -> None:
+    alike: dict[str, list[str]] = defaultdict(list)
+    for label in dict.fromkeys(row["label"] for row in rows):
+        alike[normalised(label)].append(label)
+    for group in alike.values():
+        if len(group) > 1:
+            names = ", ".join(map(repr, sorted(group)))
+            found.warnings.append(f"labels that differ in case or white space alone are different labels: {names}")
+    labels_of: dict[str, set[str]] = defaultdict(set)
+    for row in rows:
+        labels_of[normalised(row["text"])].add(row["label"])
+    contradicted = sum(len(labels) > 1 for labels in labels_of.values())
+    if contradicted:
+        found.warnings.append(
+            f"{contradicted} texts stand with different labels; all are kept, on the same side of the split"
+        )
+    if len({row["label"] for row in rows}) == 1:
+        found.warnings.append(f"every row has the same label: {rows[0]['label']!r}")

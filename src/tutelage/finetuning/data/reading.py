@@ -1,0 +1,92 @@
+"""From records to rows: one converter applied to each record, and the account of what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from tutelage.finetuning.data.audit import Audit, Findings, listed
+from tutelage.finetuning.data.fields import Fields
+from tutelage.finetuning.data.records import Source
+from tutelage.finetuning.data.rows import Row
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+
+Converter = Callable[[Fields, Findings], tuple[str, str, Row]]
+"""(layout, id, row) of a record. Raises ValueError with the reason for which the record is dropped."""
+
+
+def convert_all(
+    source: Source, convert: Converter, wanted: str, columns: Mapping[str, str] | None = None
+) -> tuple[list[Row], Findings]:
+    """Rows of all records that can be used, each once. Raises InputError if there is none."""
+    found = Findings(notes=list(source.notes), warnings=list(source.warnings))
+    rows: dict[str, Row] = {}
+    for line, record in source.records:
+        if isinstance(record, str):
+            found.drop(line, record)
+            continue
+        fields = Fields(record, columns)
+        try:
+            kind, identity, row = convert(fields, found)
+        except ValueError as error:
+            found.drop(line, str(error))
+            continue
+        if identity in rows:
+            found.drop(line, "exact duplicate of an earlier row")
+            continue
+        rows[identity] = {"id": identity, **row}
+        found.kinds[kind] += 1
+        found.ignored.update(fields.unused())
+    if not rows:
+        raise unusable(source, found, wanted)
+    return list(rows.values()), found
+
+
+def unusable(source: Source, found: Findings, wanted: str) -> InputError:
+    """The error of a file without one row that can be used: the first reason, the fields it has, what is expected."""
+    if not source.records:
+        return InputError(f"{source.file} has no usable row: nothing below a header", hint=f"expected {wanted}")
+    reason, count = found.dropped.most_common(1)[0]
+    line = found.examples[reason][0]
+    fields = f"; its fields are {listed([repr(name) for name in source.columns], 12)}" if source.columns else ""
+    rows = "its only row" if len(source.records) == 1 else f"{count} of {len(source.records)} rows"
+    what = f"{source.file} has no usable row: {source.unit} {line}: {reason} ({rows}){fields}"
+    return InputError(what, hint=f"expected {wanted}")
+
+
+def account(source: Source, rows: list[Row], found: Findings, log: EventLog) -> Audit:
+    """The Audit of a file that was read, said on the log."""
+    kinds = ", ".join(f"{count} as {kind}" for kind, count in found.kinds.most_common())
+    labels: dict[str, int] = {}
+    for row in rows:
+        if isinstance(row.get("label"), str):
+            labels[row["label"]] = labels.get(row["label"], 0) + 1
+    audit = Audit(
+        file=source.file,
+        format=f"{source.format}, {kinds}",
+        encoding=source.encoding,
+        rows=len(source.records),
+        kept=len(rows),
+        dropped=dict(found.dropped.most_common()),
+        examples=found.examples,
+        ignored=dict(found.ignored.most_common()),
+        labels=dict(sorted(labels.items(), key=lambda item: (-item[1], item[0]))),
+        notes=tuple(found.notes + [f"{text}: {count} rows" for text, count in found.noted.most_common()]),
+        warnings=tuple(found.warnings),
+        unit=source.unit,
+    )
+    audit.tell(log)
+    return audit
+
+
+def is_false(value: Any) -> bool:
+    """Whether a judgement says no: false, 0, or these as text."""
+    return value is False or (isinstance(value, (int, float)) and value == 0) or str(value).strip().lower() in (
+        "false", "0", "0.0",
+    )  # fmt: skip
+
+
+def is_judgement(value: Any) -> bool:
+    """Whether a value is a yes or a no."""
+    return isinstance(value, bool) or str(value).strip().lower() in ("true", "false", "0", "1", "0.0", "1.0")

@@ -1,0 +1,199 @@
+"""Turns of a conversation from the layouts people have: OpenAI messages, ShareGPT, alpaca, prompts, transcripts.
+
+A turn is {"role", "content"} and, where a part of the answer is not learned, "weight".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+from tutelage.finetuning.data.audit import Findings
+from tutelage.finetuning.data.fields import Fields, is_empty, text_of
+
+Turn = dict[str, Any]
+
+ROLES = {
+    "system": "system", "developer": "system",
+    "user": "user", "human": "user", "prompter": "user",
+    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+}  # fmt: skip
+TOOLS = ("tool", "observation", "function", "function_call", "function_response", "ipython", "tool_call")
+PROMPT = ("prompt", "question", "query", "user", "input")
+INSTRUCTION = ("instruction", "instructions")
+INPUT = ("input", "context")
+RESPONSE = ("response", "completion", "answer", "output", "assistant", "reply")
+SYSTEM = ("system", "system_prompt")
+MESSAGES = ("messages",)
+CONVERSATIONS = ("conversations", "conversation", "dialogue")
+FIELDS = (*PROMPT, *INSTRUCTION, *INPUT, *RESPONSE, *SYSTEM, *MESSAGES, *CONVERSATIONS, "history", "tools")
+NO_TOOLS = "it defines or calls tools, which cannot be trained here"
+
+_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
+_USED_IN_TURN = ("role", "from", "content", "value", "weight", "train", "trained", "training", "tool_calls",
+                 "function_call", "tool_call_id")  # fmt: skip
+
+
+def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
+    """(layout, turns up to the last question) of a record that gives its question apart from its answer."""
+    if fields.has(*INSTRUCTION):
+        prompt = fields.take_text(*INSTRUCTION)
+        extra = fields.take(*INPUT)
+        if not is_empty(extra):
+            prompt = f"{prompt}\n{text_of(extra, 'input')}"
+        return "alpaca", [*history_turns(fields), {"role": "user", "content": prompt}]
+    if fields.has(*PROMPT):
+        value = fields.take(*PROMPT)
+        if isinstance(value, str) and (turns := transcript(value)):
+            return "transcript", [*history_turns(fields), *turns]
+        if not isinstance(value, str):
+            return "prompt as messages", turns_of(value, found)
+        prompt, extra = text_of(value, "prompt"), fields.take("context")
+        if not is_empty(extra):
+            prompt = f"{prompt}\n{text_of(extra, 'context')}"
+        return "prompt", [*history_turns(fields), {"role": "user", "content": prompt}]
+    if any(fields.has(*names) for names in (MESSAGES, CONVERSATIONS)):
+        return "messages", turns_of(fields.take(*MESSAGES, *CONVERSATIONS), found)
+    return "prompt", [{"role": "user", "content": fields.take_text(*PROMPT)}]
+
+
+def answer_turns(value: Any, name: str, found: Findings) -> list[Turn]:
+    """The answer: a text, one message, or a list of them that ends with the assistant's."""
+    if isinstance(value, (list, dict)) or (isinstance(value, str) and value.lstrip()[:2] in ("[{", '{"')):
+        turns = turns_of(value, found)
+        if not turns or turns[-1]["role"] != "assistant":
+            raise ValueError(f"{name!r} does not end with an answer")
+        return turns
+    return [{"role": "assistant", "content": text_of(value, name)}]
+
+
+def history_turns(fields: Fields) -> list[Turn]:
+    """Earlier exchanges in an alpaca row's `history`: a list of [question, answer]."""
+    value = _parsed(fields.take("history"))
+    if is_empty(value):
+        return []
+    if not isinstance(value, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
+        raise ValueError("'history' is not a list of [question, answer]")
+    turns: list[Turn] = []
+    for question, answer in value:
+        turns += [{"role": "user", "content": text_of(question, "history")},
+                  {"role": "assistant", "content": text_of(answer, "history")}]  # fmt: skip
+    return turns
+
+
+def with_system(fields: Fields, turns: list[Turn]) -> list[Turn]:
+    """The turns after the record's own system prompt. Raises ValueError where two different ones are given."""
+    value = fields.take(*SYSTEM)
+    if is_empty(value):
+        return turns
+    system = text_of(value, "system")
+    if turns and turns[0]["role"] == "system":
+        if turns[0]["content"] != system:
+            raise ValueError("two different system prompts")
+        return turns
+    return [{"role": "system", "content": system}, *turns]
+
+
+def refuse_tools(fields: Fields) -> None:
+    if not is_empty(_parsed(fields.take("tools", "functions"))):
+        raise ValueError(NO_TOOLS)
+
+
+def turns_of(value: Any, found: Findings) -> list[Turn]:
+    """Turns of a list of messages, {"role","content"} or {"from","value"}. Raises ValueError."""
+    value = _parsed(value)
+    messages = [value] if isinstance(value, dict) else value
+    if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
+        raise ValueError("messages are not a list of objects")
+    # A message without content (an empty system prompt, as ShareGPT files have it) says nothing.
+    return [turn for message in messages if (turn := _turn(message, found)) is not None]
+
+
+def transcript(text: str) -> list[Turn] | None:
+    """Turns of "Human: ...\\n\\nAssistant: ..." (HH-RLHF); None where the text is not written so.
+
+    The empty turn of an assistant who is about to answer is left out.
+    """
+    text = text.strip()
+    if not (text.startswith(("Human:", "System:")) and "\n\nAssistant:" in text):
+        return None
+    parts = _SPEAKER.split(text)[1:]
+    turns: list[Turn] = []
+    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
+        if not content.strip():
+            continue
+        role = ROLES[speaker.lower()]
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] += "\n\n" + content.strip()
+        else:
+            turns.append({"role": role, "content": content.strip()})
+    return turns
+
+
+def _turn(message: dict[str, Any], found: Findings) -> Turn | None:
+    said = message.get("role", message.get("from"))
+    name = str(said).strip().lower()
+    calls = any(not is_empty(message.get(key)) for key in ("tool_calls", "function_call", "tool_call_id"))
+    if name in TOOLS or calls:
+        raise ValueError(NO_TOOLS)
+    role = ROLES.get(name)
+    if role is None:
+        raise ValueError(f"unknown role {said!r}")
+    content = _content(message.get("content", message.get("value")))
+    if not content.strip() and role == "system":
+        found.noted["empty system prompts left out"] += 1
+        return None
+    if not content.strip() and not is_empty(message.get("refusal")):
+        raise ValueError("a refusal instead of an answer")
+    turn: Turn = {"role": role, "content": text_of(content, "content")}
+    weight = _weight(message)
+    if role == "assistant" and weight != 1:
+        turn["weight"] = weight
+    elif weight not in (0, 1) or (weight == 0 and role != "assistant"):
+        found.noted["messages that no one learns from carry a weight"] += 1
+    found.ignored.update(
+        f"messages.{key}" for key, item in message.items() if key not in _USED_IN_TURN and not is_empty(item)
+    )
+    return turn
+
+
+def _content(value: Any) -> str:
+    """The text of a message, which may come in parts. Raises ValueError for a part that is not text."""
+    if value is None:
+        return ""
+    if isinstance(value, list):
+        texts = []
+        for part in value:
+            kind = part.get("type", "text") if isinstance(part, dict) else "text"
+            text = part.get("text") if isinstance(part, dict) else part
+            if kind not in ("text", "input_text", "output_text") or not isinstance(text, str):
+                raise ValueError(f"a part of a message is {kind!r}, not text")
+            texts.append(text)
+        return "".join(texts)
+    if not isinstance(value, str):
+        raise ValueError("'content' is empty or not text")
+    return value
+
+
+def _weight(message: dict[str, Any]) -> float:
+    """How much an answer is learned: `weight` (OpenAI), or `train` and the like false (axolotl); 1 by default."""
+    for key in ("trained", "train", "training"):
+        if message.get(key) is False:
+            return 0.0
+    value = message.get("weight")
+    if value is None:
+        return 1.0
+    if not isinstance(value, (int, float)) or not 0 <= value <= 1:
+        raise ValueError("'weight' of a message is not between 0 and 1")
+    return float(value)
+
+
+def _parsed(value: Any) -> Any:
+    """A list or object that a table or Parquet file holds as JSON text."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        try:
+            return json.loads(value)
+        except (ValueError, RecursionError):
+            return value
+    return value
