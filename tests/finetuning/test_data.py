@@ -180,3 +180,7 @@ def test_rows_survive_the_file(tmp_path):
     rows = [{"id": "1", "text": "line\u2028separator \x85 and ü"}, {"id": "2", "text": "x"}]
     write_rows(tmp_path / "data" / "rows.jsonl", rows)
     assert read_rows(tmp_path / "data" / "rows.jsonl") == rows
+    with (tmp_path / "data" / "rows.jsonl").open("a") as file:
+        file.write('{"id": "3", "te')
+    with pytest.raises(InputError, match="line 3: not JSON"):
+        read_rows(tmp_path / "data" / "rows.jsonl")

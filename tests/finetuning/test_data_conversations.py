@@ -117,7 +117,7 @@ def test_fields_that_are_not_used_are_named(tmp_path, heard):
         "prompt": 1,
         "score": 1,
     }
-    assert "'messages.reasoning_content' in 1 rows" in heard.messages("warning")
+    assert "'messages.reasoning_content' in 1 row" in heard.messages("warning")
 
 
 @pytest.mark.parametrize("label", [False, "false", 0, "False"])

@@ -133,7 +133,7 @@ def test_dropped_labels_are_named(heard):
     labels = choose_labels(parts.train, parts.heldout, min_per_label=8)
     labels.tell(heard.log)
     assert labels.kept == ("a", "b") and labels.dropped["rare"].count == 6
-    assert "1 labels with 6 rows are not trained: 'rare' (5 training and 1 held-out rows, 8 and 1 needed)" in (
+    assert "not trained: 1 label with 6 rows: 'rare' (5 training and 1 held-out rows, 8 and 1 needed)" in (
         heard.messages("warning"))  # fmt: skip
     assert labels.why_not is None and json.dumps(labels.plain())
     few = choose_labels(parts.train, parts.heldout, min_per_label=100)

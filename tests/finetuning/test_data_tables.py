@@ -78,7 +78,7 @@ def test_an_opening_quote_swallows_nothing_and_is_named(tmp_path, heard):
     lines[19] = 'pos\t"Best lamp ever, she said.'
     rows, audit = read(tmp_path, heard, "a.tsv", "label\ttext\n" + "\n".join(lines) + "\n")
     assert len(rows) == audit.rows == 40 and rows[19]["text"] == '"Best lamp ever, she said.'
-    assert "read as text in 1 lines (line 21)" in heard.messages("warning")
+    assert "read as text in 1 line (line 21)" in heard.messages("warning")
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t"])

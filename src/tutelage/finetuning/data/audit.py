@@ -46,7 +46,7 @@ class Audit:
         if self.dropped:
             log.warn(f"{self.file}: {sum(self.dropped.values())} of {self.rows} rows dropped: {self.why_dropped()}")
         if self.ignored:
-            fields = listed([f"{name!r} in {count} rows" for name, count in self.ignored.items()], 12)
+            fields = listed([f"{name!r} in {counted(count, 'row')}" for name, count in self.ignored.items()], 12)
             log.warn(f"{self.file}: fields that are not used: {fields}")
         for warning in self.warnings:
             log.warn(f"{self.file}: {warning}")
@@ -88,3 +88,8 @@ def listed(items: Iterable[str], most: int = SHOWN, between: str = ", ") -> str:
     items = list(items)
     more = f"{between}and {len(items) - most} more" if len(items) > most else ""
     return between.join(items[:most]) + more
+
+
+def counted(number: int, what: str) -> str:
+    """ "1 row", "2 rows"."""
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.finetuning.data.audit import listed
+from tutelage.finetuning.data.audit import counted, listed
 from tutelage.finetuning.data.rows import Row
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -61,7 +61,7 @@ class Labels:
         """Name every dropped label, and say how many rows the cap leaves unused."""
         if self.dropped:
             rows = sum(item.count for item in self.dropped.values())
-            log.warn(f"{len(self.dropped)} labels with {rows} rows are not trained: {self._named()}")
+            log.warn(f"not trained: {counted(len(self.dropped), 'label')} with {counted(rows, 'row')}: {self._named()}")
         if self.capped:
             over = listed([f"{name!r} {count}" for name, count in self.capped.items()], 30)
             log.note(f"{sum(self.capped.values())} training rows over the limit of a label are not used: {over}")

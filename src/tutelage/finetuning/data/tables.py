@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 
-from tutelage.finetuning.data.audit import listed
+from tutelage.finetuning.data.audit import counted, listed
 from tutelage.store.errors import InputError
 
 DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with pipes"}
@@ -56,7 +56,7 @@ def read_table(text: str, name: str, known: Collection[str], columns: Mapping[st
     if literal:
         places = listed([str(line) for line in literal])
         warnings.append(
-            f"a stray quote, which closes no field, is read as text in {len(literal)} lines (line {places})"
+            f"a stray quote, which closes no field, is read as text in {counted(len(literal), 'line')} (line {places})"
         )
     records = [(line, _fields(titles, cells)) for line, cells in rows[header:]]
     return Table(DELIMITERS.get(delimiter, f"table with {delimiter!r}"), records, notes, warnings)
