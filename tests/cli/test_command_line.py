@@ -256,3 +256,24 @@ def test_text_behind_two_dashes_is_text(cli: Cli, monkeypatch: pytest.MonkeyPatc
         monkeypatch.delenv("TUTELAGE_RUNS")
     done = cli("generate", "--", "--debug")
     assert done.code == 2 and "there is no run" in done.err and "Traceback" not in done.err
+
+
+def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Model:
+        class tokenizer:
+            max_length = None
+
+        def classify(self, texts: list[str]) -> list[dict[str, float]]:
+            return [{"long": 0.9, "short": 0.1} if len(text) > 5 else {"short": 0.8, "long": 0.2} for text in texts]
+
+    monkeypatch.setattr("tutelage.cli.use.open_model", lambda *_: Model())
+    (tmp_path / "new.txt").write_text("a text of some length\n\nok\n")
+    (tmp_path / "new.csv").write_text("id,body\n1,short\n2,not so short\n")
+    of_lines = [json.loads(line) for line in cli("classify", "new.txt", "--json").out.splitlines()]
+    assert [(row["text"], row["label"]) for row in of_lines] == [("a text of some length", "long"), ("ok", "short")]
+    of_column = [json.loads(line) for line in cli("classify", "new.csv", "--column", "body", "--json").out.splitlines()]
+    assert [row["label"] for row in of_column] == ["short", "long"]
+    missing = cli("classify", "gone.txt")
+    assert missing.code == 2 and "there is no file gone.txt" in missing.err
+    assert cli("classify", "new.txt", "other").code == 2
+    assert json.loads(cli("classify", "the file new.txt", "--json").out)["text"] == "the file new.txt"

@@ -162,8 +162,8 @@ def step(console: Console, run: Run, name: str, report: Path | None, root: Path)
             console.print(
                 f"• {escape(comparison['measure'])}: {escape(comparison['verdict'])}", highlight=False, soft_wrap=True
             )
-    for warning in record.get("metrics", {}).get("warnings", ()):
-        console.print(f"[yellow]•[/] {escape(warning)}", highlight=False, soft_wrap=True)
+    for line in _left_out(record.get("metrics", {})):
+        console.print(f"[yellow]•[/] {escape(line)}", highlight=False, soft_wrap=True)
     model = f"{run.path}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
@@ -173,6 +173,21 @@ def step(console: Console, run: Run, name: str, report: Path | None, root: Path)
     else:
         console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
+
+
+def _left_out(metrics: dict[str, Any]) -> list[str]:
+    """What of the user's rows was not used, said once more where the figures are read."""
+    found = []
+    if dropped := metrics.get("dropped_labels"):
+        named = ", ".join(f"{label} ({count} rows)" for label, count in dropped.items())
+        found.append(f"labels that are not trained, for want of rows: {named}")
+    audit = metrics.get("audit") or {}
+    if rows := sum((audit.get("dropped") or {}).values()):
+        reasons = "; ".join(f"{reason}: {count}" for reason, count in audit["dropped"].items())
+        found.append(f"{rows} of {audit['rows']} rows were dropped: {reasons}")
+    if ignored := audit.get("ignored"):
+        found.append(f"fields that were not used: {', '.join(ignored)}")
+    return [*found, *audit.get("warnings", ())]
 
 
 def _spec(kind: str) -> StageSpec:

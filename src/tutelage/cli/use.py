@@ -112,16 +112,26 @@ def generate(
 
 
 def classify(
-    texts: Annotated[list[str], typer.Argument(help="Texts to classify; '-' reads one per line from standard input.")],
+    texts: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="TEXT...|FILE",
+            help="Texts to classify, or a file of them (.txt: one a line; .csv, .tsv, .jsonl, .parquet); '-' reads one "
+            "per line from standard input.",
+        ),
+    ],
     model: Source = None,
+    column: Annotated[
+        str | None, typer.Option(help="Of a table: the column of the texts, e.g. `--column body`.")
+    ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
     """Classify texts with a classification-finetuned model: label and probability.
 
-    Example: `tutelage classify "Return the shortest path between two nodes."`
+    Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`
     """
-    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
+    lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
     lm = open_model(model, out, "classifier")
@@ -136,6 +146,29 @@ def classify(
             print_json({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)})
         else:
             print("  ".join(f"{label} {share:.2f}" for label, share in ranked[:3]) + f"  | {text}")
+
+
+def _texts(given: list[str], column: str | None) -> list[str]:
+    """The texts that are meant: those given, those of a file, or lines of standard input."""
+    from tutelage.finetuning.data import read_texts
+
+    if given == ["-"]:
+        return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    named = [text for text in given if Path(text).suffix.lower() in _TEXT_FILES and len(text.split()) == 1]
+    if len(given) == 1 and named:
+        if not Path(given[0]).expanduser().is_file():
+            raise ConfigError(
+                f"there is no file {given[0]}", hint="a text that only looks like one: end it with a space"
+            )
+        return read_texts(Path(given[0]).expanduser(), column)
+    if named or column is not None:
+        raise ConfigError(
+            "one file is classified at a time, and --column goes with it", hint="tutelage classify new.csv"
+        )
+    return given
+
+
+_TEXT_FILES = (".txt", ".csv", ".tsv", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
 
 
 def serve(
