@@ -1,4 +1,4 @@
-"""The gradient of a step against autograd written out: the balance loss is in it, and the division is by all weights."""
+"""The gradient of a step against autograd written out: the balance loss is in it, it is divided by all weights."""
 
 from __future__ import annotations
 
