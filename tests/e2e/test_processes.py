@@ -1,4 +1,4 @@
-"""Training in several processes, as a user starts it: stopped, killed, and gone on with by another number of them."""
+"""Training in several processes, as a user starts it: stopped, killed, and resumed with another number of them."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def texts(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def command(texts: Path, out: Path, *more: str) -> list[str]:
     settings = {"corpus.source": texts, "corpus.prose": "false", "corpus.near_duplicate_threshold": 1.0,
                 "corpus.max_overlap": 1.0, "tokenizer.vocab_size": 320, "pretrain.training.threads": 1,
-                "pretrain.training.checkpoint_seconds": 0.2}  # fmt: skip
+                "pretrain.training.precision": "float32", "pretrain.training.checkpoint_seconds": 0.2}  # fmt: skip
     sets = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
     verb = ["pretrain", "--recipe", str(RECIPE), "--out", str(out)]
     return [sys.executable, "-m", "tutelage", *verb, *sets, *more]

@@ -12,7 +12,7 @@ from tutelage.model.config import ModelConfig
 class RMSNorm(nn.RMSNorm):
     """RMSNorm in float32 where input and weight differ in dtype (a float32 weight under autocast).
 
-    Torch has no fused kernel for mixed dtypes and says so in a warning. Output in the input's dtype, as in transformers'
+    Torch has no fused kernel for mixed dtypes and warns of it. The output has the input's dtype, as in transformers'
     Llama for equal dtypes.
     """
 

@@ -27,9 +27,9 @@ class TrainingConfig(Config):
     """How long, how fast and in what order of magnitude a model is trained.
 
     `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
-    equal microbatches. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at one
-    learning rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that rate
-    for the token embedding: each of its rows learns only from the tokens that are its own, the other weights from all.
+    equal microbatches. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at
+    one learning rate (Muon's update is scaled to AdamW's; Moonlight, section 2.2). `embedding_rate` multiplies that
+    rate for the token embedding: each of its rows learns only from its own tokens, the other weights from all.
     """
 
     steps: int = Field(0, ge=0)

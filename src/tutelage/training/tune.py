@@ -83,7 +83,7 @@ def chosen(asked: TrainingConfig, used: TrainingConfig) -> dict[str, Any]:
 
 
 def measure(model: DecoderLM, objective: Objective, config: TrainingConfig, steps: int, data_seed: int) -> list[Trial]:
-    """Trials, what was asked for first: threads, then microbatches with the best of these, then compiled for a long run.
+    """Trials, what was asked first: threads, then microbatches with the best of these, then compiled for a long run.
 
     Where compiling fails (it needs a C++ compiler on a CPU) there is no such trial.
     """

@@ -7,7 +7,7 @@ import copy
 import torch
 from torch import Tensor
 
-from tutelage.training.optim.soap import REFRESH_EVERY, SOAP, refreshed
+from tutelage.training.optim.soap import LIMIT, REFRESH_EVERY, SOAP, normalised, refreshed
 
 
 def written_out(gradients: list[Tensor], lr: float, decay: float, start: Tensor) -> Tensor:
@@ -111,3 +111,59 @@ def test_it_beats_adam_where_the_bowl_is_turned() -> None:
         return float(loss.detach())
 
     assert after(SOAP) < 0.1 * after(torch.optim.AdamW)
+
+
+def stepped(momentum: Tensor, gradient: Tensor, bases: Tensor, lr: float = 0.1) -> Tensor:
+    """What one step adds to a zero weight whose state is made by hand: squares zero, both bases `bases`."""
+    weight = torch.zeros_like(momentum).requires_grad_()
+    optimizer = SOAP([weight], lr=lr, weight_decay=0.0)
+    product = gradient @ gradient.T
+    optimizer.state[weight] = {
+        "step": 200, "exp_avg": momentum.clone(), "exp_avg_sq": torch.zeros_like(momentum), "left": product,
+        "left_basis": bases.clone(), "right": product, "right_basis": bases.clone(),
+    }  # fmt: skip
+    weight.grad = gradient.clone()
+    optimizer.step()
+    return weight.detach()
+
+
+def test_rounding_of_the_momentum_is_not_a_direction() -> None:
+    """A gradient without off-diagonal elements: their squares are exactly 0, their momentum what rounding left."""
+    for scale in (1e-4, 1.0, 1e6):
+        gradient = torch.diag(torch.tensor([3.0, 2.0, 1.0, 0.5])) * scale
+        residue = 1e-7 * scale * torch.randn(4, 4, generator=torch.Generator().manual_seed(0)).fill_diagonal_(0)
+        moved = stepped(gradient + residue, gradient, torch.eye(4))
+        assert moved.diag().abs().min() > 0.1, "the premise: it moves where there is a gradient"
+        assert (moved - torch.diag(moved.diag())).abs().max() < 0.1 * moved.diag().abs().max()
+
+
+def test_no_step_is_larger_than_its_limit() -> None:
+    """After a turn of the basis the momentum may point where no squares have been counted yet."""
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        bases = torch.linalg.qr(torch.randn(6, 6, generator=generator)).Q
+        gradient = bases[:, :1] @ bases[:, :1].T * 1e3  # in the basis: one element
+        moved = stepped(torch.randn(6, 6, generator=generator) * 1e3, gradient, bases)
+        turned = bases.T @ moved @ bases
+        assert 0.5 < turned.abs().max() <= 0.1 * LIMIT * (1 + 1e-5)
+
+
+def test_an_unchanging_gradient_moves_by_the_rate() -> None:
+    for seed in range(6):
+        generator = torch.Generator().manual_seed(seed)
+        left, right = torch.randn(8, 2, generator=generator), torch.randn(2, 8, generator=generator)
+        weight = torch.zeros(8, 8, requires_grad=True)
+        optimizer = SOAP([weight], lr=0.1, weight_decay=0.0)
+        for _ in range(3 * REFRESH_EVERY):
+            before = weight.detach().clone()
+            weight.grad = (left @ right) * 1e4
+            optimizer.step()
+            moved = (weight.detach() - before).norm()
+            assert moved <= 0.1 * 8, (seed, float(moved))  # sqrt(8 * 8) elements of 1 at most, turned
+
+
+def test_the_safe_quotient_is_adams_wherever_there_is_a_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    squares = torch.logspace(-9, 0, 24).reshape(4, 6)  # gradients over four and a half orders of magnitude
+    momentum = squares.sqrt() * (2 * torch.rand(4, 6, generator=generator) - 1)
+    assert torch.equal(normalised(momentum, squares, 1e-8), momentum / (squares.sqrt() + 1e-8))

@@ -62,7 +62,7 @@ def _writes(tensor: Tensor, mesh: DeviceMesh) -> bool:
 
 
 def load_shard(target: Tensor, saved: list[ShardInfo], name: str) -> None:
-    """Fill this rank's shard of `target` from the saved ones that overlap it. Raises DamagedError if some is missing."""
+    """Fill this rank's shard of `target` from the saved ones that overlap it. Raises DamagedError if one is missing."""
     offset, size = local_range(target)
     own = local_shard(target)
     if 0 in size:

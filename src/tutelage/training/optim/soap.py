@@ -66,7 +66,7 @@ def _update(
     bases = {side: gather(state[f"{side}_basis"]) for side in products}
     squares = gather(state["exp_avg_sq"]).lerp(turn(gradient, bases).square(), 1 - beta2)
     momentum = turn(gather(state["exp_avg"]), bases) / (1 - beta1**count)
-    update = turn(_normalised(momentum, squares / (1 - beta2**count), eps), bases, back=True)
+    update = turn(normalised(momentum, squares / (1 - beta2**count), eps), bases, back=True)
     for side, product in products.items():
         state[side] = gather(state[side]).lerp(product, 1 - beta2)
         if count % REFRESH_EVERY == 0:
@@ -76,7 +76,7 @@ def _update(
     return update
 
 
-def _normalised(momentum: Tensor, squares: Tensor, eps: float) -> Tensor:
+def normalised(momentum: Tensor, squares: Tensor, eps: float) -> Tensor:
     """momentum / (sqrt(squares) + eps), as in Adam, made safe for directions in which there is no gradient.
 
     There the second moment is 0, or smaller than what rounding leaves of the turned momentum, and their ratio means
