@@ -20,6 +20,8 @@ from tutelage.store.files import write_atomic, write_json
 
 DEFINITION, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "chat_template.jinja"
 _NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
+_TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|eot|>", "<end_of_turn>", "<|return|>")
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -98,7 +100,7 @@ class Tokenizer:
         settings = {**_read_json(directory / "special_tokens_map.json"), **_read_json(directory / SETTINGS)}
         template = settings.pop("chat_template", None)
         if isinstance(template, list):
-            template = next((item["template"] for item in template if item["name"] == "default"), None)
+            template = _default_template(template, directory / SETTINGS)
         if (directory / TEMPLATE).is_file():
             template = (directory / TEMPLATE).read_text(encoding="utf-8")
         stops = _read_json(directory / "generation_config.json").get("eos_token_id")
@@ -169,10 +171,34 @@ class Tokenizer:
             raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
         return self._bytes.get(index, b"")  # published vocabularies have gaps
 
-    @property
+    @cached_property
+    def begin_ids(self) -> list[int]:
+        """What the tokenizer itself puts before a text: the begin-of-text token, or nothing.
+
+        The post-processor of the definition decides, as in transformers 5; for a tokenizer class of its own
+        (LlamaTokenizer), `add_bos_token` of the settings does where it is given.
+        """
+        rule = self._settings.get("add_bos_token")
+        generic = self._settings.get("tokenizer_class") in (None, "PreTrainedTokenizerFast", "TokenizersBackend")
+        if isinstance(rule, bool) and not generic:
+            return [self.bos_id] if rule and self.bos_id is not None else []
+        bare, whole = (self._control.encode("a", add_special_tokens=add).ids for add in (False, True))
+        added = len(whole) - len(bare)
+        return next((whole[:at] for at in range(added + 1) if whole[at : at + len(bare)] == bare), [])
+
+    @cached_property
     def start_id(self) -> int:
-        """What stands before a document: the begin-of-text token, or the end of the document before it."""
-        return self.eos_id if self.bos_id is None else self.bos_id
+        """What stands before a document: the begin-of-text token where the tokenizer adds one, else the end of
+        the document before it. Never what opens a turn of a conversation, which some name as begin-of-text."""
+        return self.begin_ids[0] if self.begin_ids else self.end_of_text_id
+
+    @cached_property
+    def end_of_text_id(self) -> int:
+        """What ends a document. Chat models name the end of a turn as `eos_token`; a known name goes before that."""
+        if self.special_tokens["eos_token"] not in _TURN_ENDS:
+            return self.eos_id
+        known = (self.token_to_id(name) for name in _TEXT_ENDS)
+        return next((index for index in known if index is not None and index in self.control_ids), self.eos_id)
 
     @cached_property
     def _begins_with_space(self) -> bool:
@@ -277,6 +303,22 @@ def byte_characters() -> dict[int, str]:
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in set(shown)]
     return {byte: chr(byte) for byte in shown} | {byte: chr(256 + rank) for rank, byte in enumerate(hidden)}
+
+
+def _default_template(named: list[Any], path: Path) -> str:
+    """The template called "default" of a list, or the only one. Raises InputError where neither is there."""
+    try:
+        templates = {str(item["name"]): str(item["template"]) for item in named}
+    except (TypeError, KeyError):
+        raise DamagedError(f"{path} is damaged: chat_template is no list of names and templates") from None
+    if "default" in templates:
+        return templates["default"]
+    if len(templates) == 1:
+        return next(iter(templates.values()))
+    raise InputError(
+        f"{path} names {len(templates)} chat templates, none of them 'default': {', '.join(sorted(templates))}",
+        hint="rename the one to use to 'default'",
+    )
 
 
 def _text_of(token: Any) -> str | None:
