@@ -13,7 +13,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tutelage.corpus.readers import InputFile, Reading, cut, input_files, read_file, read_hub
+from tutelage.corpus.hub import read_hub
+from tutelage.corpus.passages import cut
+from tutelage.corpus.readers import input_files, read_file
+from tutelage.corpus.rows import InputFile, Reading
 from tutelage.store.errors import ConfigError, InputError
 
 
