@@ -68,6 +68,37 @@ def test_no_pair_falls_between_the_two_lengths_of_gram() -> None:
         assert near_clusters([text, text.removesuffix(".") + " more."], 0.7).tolist() == [0, 0], length
 
 
+def chain(count: int) -> list[str]:
+    """Texts of 100 words; each differs from the one before it in ten, so that the ends have nothing in common."""
+    words = [f"w{number}" for number in range(100 + 10 * count)]
+    return [" ".join(words[10 * number : 10 * number + 100]) for number in range(count)]
+
+
+def test_a_chain_of_likenesses_does_not_fall_into_one() -> None:
+    texts = chain(30)
+    assert jaccard(texts[0], texts[1], 5) >= 0.7 > jaccard(texts[0], texts[2], 5)
+    assert near_clusters(texts, 0.7).tolist() == [index - index % 2 for index in range(30)]
+
+
+def test_each_removed_text_is_like_the_one_kept_for_it() -> None:
+    chance = random.Random(7)
+    texts = chain(40)
+    chance.shuffle(texts)
+    clusters = near_clusters(texts, 0.7).tolist()
+    for index, kept in enumerate(clusters):
+        assert kept == index or jaccard(texts[index], texts[kept], 5) >= 0.7
+    kept_ones = sorted(set(clusters))
+    assert all(jaccard(texts[left], texts[right], 5) < 0.7 for left in kept_ones for right in kept_ones if left < right)
+    assert 13 < len(kept_ones) < 30
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kept"), [(0.95, [0, 1, 2]), (0.82, [0, 1, 2]), (0.81, [0, 0, 2]), (0.6, [0, 0, 0])]
+)
+def test_the_threshold_is_the_one_given(threshold: float, kept: list[int]) -> None:
+    assert near_clusters(chain(3), threshold).tolist() == kept
+
+
 @given(st.lists(st.text(st.sampled_from(list("abc ")), max_size=60), max_size=12), st.floats(0.1, 1.0))
 def test_clusters_are_well_formed(texts: list[str], threshold: float) -> None:
     clusters = near_clusters(texts, threshold).tolist()

@@ -14,7 +14,8 @@ from tutelage.store.jsonl import Malformed as Malformed  # the one class of plac
 
 COLUMNS = ("id", "text", "source", "name", "kind", "signature", "summary", "label")
 SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
-_ROW_GROUP = 5000
+_ROW_GROUP = 1000
+_REPEATED = ["source", "kind", "label"]  # columns worth a dictionary; one of texts would hold them twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +55,7 @@ def count_words(documents: Iterable[Document]) -> int:
 def write_documents(path: Path, documents: list[Document]) -> None:
     """Write documents, sorted by id, as Parquet with string columns."""
     order = sorted(documents, key=lambda document: document.id)
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd") as file:
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_REPEATED) as file:
         for begin in range(0, max(len(order), 1), _ROW_GROUP):  # in groups: a table of all would be a second copy
             batch = order[begin : begin + _ROW_GROUP]
             columns = [pa.array([getattr(one, column) for one in batch], pa.string()) for column in COLUMNS]
