@@ -223,7 +223,8 @@ DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/"><siteinfo
 | cell
 |}
 [[Category:Water]]</text></revision></page>
-<page><title>Creek</title><ns>0</ns><redirect title="River"/><revision><text>#REDIRECT [[River]]</text></revision></page>
+<page><title>Creek</title><ns>0</ns><redirect title="River"/>
+<revision><text>#REDIRECT [[River]]</text></revision></page>
 <page><title>Talk:River</title><ns>1</ns><revision><text>Hello.</text></revision></page></mediawiki>"""
 
 
