@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.dedup import banding, exact_clusters, grams, hash_words, minhash, near_clusters
+from tutelage.corpus.dedup import banding, by_preference, exact_clusters, grams, hash_words, minhash, near_clusters
 from tutelage.corpus.document import Document
 from tutelage.corpus.split import leaked, split
 
@@ -28,7 +28,7 @@ def documents(texts: list[str]) -> list[Document]:
     return [Document(f"{number:016x}", text, "s", f"n{number}") for number, text in enumerate(texts)]
 
 
-def test_exact_clusters_pass_over_case_and_punctuation() -> None:
+def test_exact_clusters_ignore_case_and_punctuation() -> None:
     assert exact_clusters(["One, two.", "one two", "two one", "ONE  two!"]).tolist() == [0, 0, 2, 0]
 
 
@@ -155,3 +155,9 @@ def test_leaks_are_found_by_grams_and_by_sentences() -> None:
     ])  # fmt: skip
     assert [share > 0.5 for share in leaked(train, heldout)] == [True, False, True, False, False]
     assert leaked([], heldout) == [0.0] * 5 and leaked(train, []) == []
+
+
+def test_of_duplicates_the_one_that_knows_most_and_then_the_longest_stays() -> None:
+    plain, longer = Document("1", "short", "s"), Document("2", "much longer", "s")
+    labelled, signed = Document("4", "a", "s", label="x"), Document("3", "a", "s", signature="f()")
+    assert by_preference([plain, longer, labelled, signed]) == [signed, labelled, longer, plain]
