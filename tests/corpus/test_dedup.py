@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.dedup import banding, exact_clusters, grams, hash_words, minhash, near_clusters
+from tutelage.corpus.dedup import banding, by_preference, exact_clusters, grams, hash_words, minhash, near_clusters
 from tutelage.corpus.document import Document
 from tutelage.corpus.split import leaked, split
 
@@ -28,7 +28,7 @@ def documents(texts: list[str]) -> list[Document]:
     return [Document(f"{number:016x}", text, "s", f"n{number}") for number, text in enumerate(texts)]
 
 
-def test_exact_clusters_pass_over_case_and_punctuation() -> None:
+def test_exact_clusters_ignore_case_and_punctuation() -> None:
     assert exact_clusters(["One, two.", "one two", "two one", "ONE  two!"]).tolist() == [0, 0, 2, 0]
 
 
@@ -66,6 +66,37 @@ def test_no_pair_falls_between_the_two_lengths_of_gram() -> None:
     for length in range(28, 54):
         text = make_text(chance, length)
         assert near_clusters([text, text.removesuffix(".") + " more."], 0.7).tolist() == [0, 0], length
+
+
+def chain(count: int) -> list[str]:
+    """Texts of 100 words; each differs from the one before it in ten, so that the ends have nothing in common."""
+    words = [f"w{number}" for number in range(100 + 10 * count)]
+    return [" ".join(words[10 * number : 10 * number + 100]) for number in range(count)]
+
+
+def test_a_chain_of_likenesses_does_not_fall_into_one() -> None:
+    texts = chain(30)
+    assert jaccard(texts[0], texts[1], 5) >= 0.7 > jaccard(texts[0], texts[2], 5)
+    assert near_clusters(texts, 0.7).tolist() == [index - index % 2 for index in range(30)]
+
+
+def test_each_removed_text_is_like_the_one_kept_for_it() -> None:
+    chance = random.Random(7)
+    texts = chain(40)
+    chance.shuffle(texts)
+    clusters = near_clusters(texts, 0.7).tolist()
+    for index, kept in enumerate(clusters):
+        assert kept == index or jaccard(texts[index], texts[kept], 5) >= 0.7
+    kept_ones = sorted(set(clusters))
+    assert all(jaccard(texts[left], texts[right], 5) < 0.7 for left in kept_ones for right in kept_ones if left < right)
+    assert 13 < len(kept_ones) < 30
+
+
+@pytest.mark.parametrize(
+    ("threshold", "kept"), [(0.95, [0, 1, 2]), (0.82, [0, 1, 2]), (0.81, [0, 0, 2]), (0.6, [0, 0, 0])]
+)
+def test_the_threshold_is_the_one_given(threshold: float, kept: list[int]) -> None:
+    assert near_clusters(chain(3), threshold).tolist() == kept
 
 
 @given(st.lists(st.text(st.sampled_from(list("abc ")), max_size=60), max_size=12), st.floats(0.1, 1.0))
@@ -124,3 +155,9 @@ def test_leaks_are_found_by_grams_and_by_sentences() -> None:
     ])  # fmt: skip
     assert [share > 0.5 for share in leaked(train, heldout)] == [True, False, True, False, False]
     assert leaked([], heldout) == [0.0] * 5 and leaked(train, []) == []
+
+
+def test_of_duplicates_the_one_that_knows_most_and_then_the_longest_stays() -> None:
+    plain, longer = Document("1", "short", "s"), Document("2", "much longer", "s")
+    labelled, signed = Document("4", "a", "s", label="x"), Document("3", "a", "s", signature="f()")
+    assert by_preference([plain, longer, labelled, signed]) == [signed, labelled, longer, plain]

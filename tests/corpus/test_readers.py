@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
 import sys
@@ -13,8 +14,13 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from tutelage.corpus.readers import InputFile, Reading, cut, input_files, read_file, read_hub
+from tutelage.corpus.hub import read_hub
+from tutelage.corpus.passages import cut, is_lines
+from tutelage.corpus.readers import input_files, other_files, read_file
+from tutelage.corpus.rows import InputFile, Reading
 from tutelage.store.errors import ConfigError, InputError
+
+TEXT = "Un été à la plage, “très” chaud.\nEncore."
 
 
 def read(path: Path, label: str | None = None) -> Reading:
@@ -93,17 +99,18 @@ def test_malformed_lines_are_named_and_cost_only_themselves(tmp_path: Path) -> N
     assert "not a string" in whys[3] and "not UTF-8" in whys[4]
 
 
-def test_lone_surrogates_cannot_reach_a_file(tmp_path: Path) -> None:
-    (tmp_path / "a.jsonl").write_text('{"text": "bad \\ud800 half", "name": "\\udfff"}\n', encoding="utf-8")
-    (document,) = read(tmp_path / "a.jsonl").documents
-    assert document.text.encode("utf-8") and document.name == "\ufffd"
+def test_lone_surrogates_are_named_by_line(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "Good."}\n{"text": "bad \\ud800 half"}\n', encoding="utf-8")
+    reading = read(tmp_path / "a.jsonl")
+    assert [document.text for document in reading.documents] == ["Good."]
+    assert reading.malformed[0].line == 2 and "surrogate" in reading.malformed[0].why
 
 
 def test_parquet(tmp_path: Path) -> None:
     pq.write_table(pa.table({"text": ["One.", None], "label": ["a", "b"]}), tmp_path / "a.parquet")
     reading = read(tmp_path / "a.parquet")
     assert [document.label for document in reading.documents] == ["a"]
-    assert [(place.line, place.why) for place in reading.malformed] == [(2, "no 'text'")]
+    assert [(place.line, place.why) for place in reading.malformed] == [(2, "no 'text'; it has: text, label")]
     pq.write_table(pa.table({"body": ["One."]}), tmp_path / "b.parquet")
     assert "it has: body" in read(tmp_path / "b.parquet").malformed[0].why
 
@@ -122,30 +129,171 @@ def test_damaged_files_are_listed(tmp_path: Path, name: str, content: bytes) -> 
     assert place.line == 0 and "cannot be read" in place.why and str(tmp_path) not in place.why
 
 
-def test_not_utf8_is_named_with_its_byte(tmp_path: Path) -> None:
-    (tmp_path / "a.txt").write_bytes(b"abc \xe9 def")
+@pytest.mark.parametrize(
+    ("data", "how"),
+    [
+        (TEXT.encode("cp1252"), "read as cp1252 (guessed)"),
+        (TEXT.encode("utf-16"), "read as utf-16-le"),
+        (TEXT.encode("utf-16-be"), "read as utf-16-be"),
+        (TEXT.encode("utf-8-sig"), None),
+    ],
+)
+def test_other_encodings_are_read_and_named(tmp_path: Path, data: bytes, how: str | None) -> None:
+    (tmp_path / "a.txt").write_bytes(data)
+    reading = read(tmp_path / "a.txt")
+    assert [document.text for document in reading.documents] == [TEXT]
+    assert reading.decoded == ([("a.txt", how)] if how else []) and not reading.malformed
+
+
+def test_binary_is_refused_by_name(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(bytes(range(256)) * 9)
     (place,) = read(tmp_path / "a.txt").malformed
-    assert place.why == "not UTF-8 at byte 4"
+    assert (place.file, place.line) == ("a.txt", 0) and place.why.startswith("is not text: it has NUL bytes")
+
+
+@pytest.mark.parametrize("name", ["m.py", "m.rs", "lib/m.js", "m.sql.gz"])
+def test_source_code_keeps_its_layout_and_says_its_kind(tmp_path: Path, name: str) -> None:
+    code = "def f(a):\n    if a:\n        return 1\n\n\nclass B:\n    x = 2"
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_bytes(gzip.compress(code.encode()) if name.endswith(".gz") else code.encode())
+    (document,) = read(path).documents
+    assert (document.text, document.kind) == (code.replace("\n\n\n", "\n\n"), "code")
+
+
+CSV = 'id;text;label\n1;"Said ""so""; then\nleft.";a\n2;Plain text.;b\n'
+
+
+def test_csv_with_its_own_delimiter_and_quotes(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text(CSV, encoding="utf-8")
+    documents = read(tmp_path / "a.csv").documents
+    assert [(one.text, one.label) for one in documents] == [('Said "so"; then\nleft.', "a"), ("Plain text.", "b")]
+
+
+def test_csv_without_the_column_names_those_it_has(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("body,stars\nGood.,5\n", encoding="utf-8")
+    (place,) = read(tmp_path / "a.csv").malformed
+    assert place.why == "no column 'text'; it has: body, stars; name one in corpus.text_field"
+    assert read_file(InputFile(tmp_path / "a.csv", "a.csv", None), "body", "stars").documents[0].label == "5"
+
+
+def test_an_open_quote_costs_its_own_row(tmp_path: Path) -> None:
+    rows = [f"Row number {number}.,x" for number in range(300)]
+    rows[100] = '"Row with an open quote.,x'
+    (tmp_path / "a.csv").write_text("text,label\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    reading = read(tmp_path / "a.csv")
+    assert len(reading.documents) == 299 and [place.line for place in reading.malformed] == [102]
+    (tmp_path / "a.tsv").write_text("text\tlabel\n" + "\n".join(rows).replace(",", "\t"), encoding="utf-8")
+    texts = [document.text for document in read(tmp_path / "a.tsv").documents]
+    assert len(texts) == 300 and texts[100] == '"Row with an open quote.'
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        '[{"text": "One."}, {"text": "Two."}]',
+        '{"version": 1, "data": [{"text": "One."}, {"text": "Two."}]}',
+        '["One.", "Two."]',
+        '{"text": "One."}\n{"text": "Two."}\n',
+    ],
+)
+def test_json_of_every_shape(tmp_path: Path, content: str) -> None:
+    (tmp_path / "a.json").write_text(content, encoding="utf-8")
+    assert [document.text for document in read(tmp_path / "a.json").documents] == ["One.", "Two."]
+
+
+def test_notebook_gives_its_cells_without_outputs(tmp_path: Path) -> None:
+    cells = [
+        {"cell_type": "markdown", "source": ["# Title\n", "Words of explanation."]},
+        {"cell_type": "code", "source": "print(1)", "outputs": [{"text": "secret"}]},
+    ]
+    (tmp_path / "a.ipynb").write_text(json.dumps({"cells": cells}), encoding="utf-8")
+    (document,) = read(tmp_path / "a.ipynb").documents
+    assert document.text == "# Title\nWords of explanation.\n\nprint(1)" and document.kind == "text"
+    (tmp_path / "b.ipynb").write_text("[1]", encoding="utf-8")
+    assert "not a notebook" in read(tmp_path / "b.ipynb").malformed[0].why
+
+
+DUMP = """<mediawiki xmlns="http://www.mediawiki.org/xml/export-0.11/"><siteinfo><sitename>W</sitename></siteinfo>
+<page><title>River</title><ns>0</ns><revision><text>{{Infobox|a={{b}}}} '''Rivers''' (&lt;!-- x --&gt;{{lang|la}}) are
+[[Stream|streams]] of [[water]].&lt;ref name="a"&gt;Cited.&lt;/ref&gt; [[File:A.jpg|thumb|A [[boat]].]]
+== Uses ==
+* [https://example.org Boats] go.
+{| class="wikitable"
+| cell
+|}
+[[Category:Water]]</text></revision></page>
+<page><title>Creek</title><ns>0</ns><redirect title="River"/>
+<revision><text>#REDIRECT [[River]]</text></revision></page>
+<page><title>Talk:River</title><ns>1</ns><revision><text>Hello.</text></revision></page></mediawiki>"""
+
+
+@pytest.mark.parametrize("name", ["w.xml", "w.xml.bz2", "enwiki-articles1.xml-p10p30302.bz2"])
+def test_wiki_dump_gives_articles_as_plain_text(tmp_path: Path, name: str) -> None:
+    data = DUMP.encode()
+    (tmp_path / name).write_bytes(bz2.compress(data) if name.endswith("bz2") else data)
+    reading = read(tmp_path / name)
+    (document,) = reading.documents
+    assert document.name == "River"
+    assert document.text.split() == ["Rivers", "are", "streams", "of", "water.", "Uses", "Boats", "go."]
+    assert reading.skipped == {"wiki redirects": 1, "wiki pages outside the main namespace": 1}
+
+
+def test_other_and_damaged_xml_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.xml").write_text("<feed><a>x</a></feed>", encoding="utf-8")
+    assert "root feed" in read(tmp_path / "a.xml").malformed[0].why
+    (tmp_path / "a.xml").write_text(DUMP[:-40], encoding="utf-8")
+    reading = read(tmp_path / "a.xml")
+    assert len(reading.documents) == 1 and "not XML" in reading.malformed[0].why
+
+
+def test_one_sentence_a_line_gives_runs_of_lines_or_one_each(tmp_path: Path) -> None:
+    lines = [f"This is sentence number {number} of the file." for number in range(1000)]
+    path = tmp_path / "a.txt"
+    path.write_text("\n".join(lines), encoding="utf-8")
+    documents = read(path).documents
+    assert len(documents) > 15 and all(len(one.text) <= 2000 and one.kind == "lines" for one in documents)
+    assert "\n".join(one.text for one in documents) == "\n".join(lines)
+    each = read_file(InputFile(path, "a.txt", None), "text", "label", lines="each").documents
+    assert [one.text for one in each] == lines
+
+
+def test_wrapped_paragraphs_are_not_taken_for_lines() -> None:
+    wrapped = "\n".join(
+        ["The river runs down to the harbour, where the", "boats lie and wait for the morning to come, and"] * 60
+    )
+    assert not is_lines(wrapped)
+    assert is_lines("\n".join(["A man sleeps in a green room"] * 60))
+    assert not is_lines("\n\n".join(["A man sleeps in a green room."] * 60))
+
+
+def test_a_text_without_breaks_is_cut_at_sentences() -> None:
+    sentence = "The river runs down to the harbour where the boats lie."
+    parts = cut(" ".join([sentence] * 1000))
+    assert len(parts) > 20 and all(len(part) <= 4000 and part.endswith("lie.") for part in parts)
+    assert " ".join(parts).replace("\n", " ") == " ".join([sentence] * 1000)
 
 
 def test_folder_is_walked_in_order_and_labels_by_first_folder(tmp_path: Path) -> None:
-    for name in ("b.txt", "spam/deep/x.md", "ham/y.html", ".hidden/z.txt", "ham/skip.csv"):
+    for name in ("b.txt", "spam/deep/x.md", "ham/y.html", ".hidden/z.txt", "ham/skip.exe"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text("Text.", encoding="utf-8")
     files = input_files(str(tmp_path))
     assert [(file.name, file.label) for file in files] == [
         ("b.txt", None), ("ham/y.html", "ham"), ("spam/deep/x.md", "spam"),
     ]  # fmt: skip
+    assert other_files(str(tmp_path)) == {".exe": 1}
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no file or folder"):
         input_files(str(tmp_path / "nowhere"))
-    (tmp_path / "a.csv").write_text("x")
-    with pytest.raises(ConfigError, match="no kind of file"):
-        input_files(str(tmp_path / "a.csv"))
+    (tmp_path / "a.exe").write_text("x")
     with pytest.raises(InputError, match="holds no file"):
         input_files(str(tmp_path))
+    (tmp_path / "train.en").write_text("A line of text.")
+    (file,) = input_files(str(tmp_path / "train.en"))
+    assert read_file(file, "text", "label").documents[0].text == "A line of text."
 
 
 def test_hub_without_the_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

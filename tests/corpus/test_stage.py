@@ -68,7 +68,8 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
         for number in range(12):
             text = "\n\n".join(sentence(chance) for _ in range(4))
             (root / label / f"{number}.txt").write_text(text, encoding="utf-8")
-    (root / "latin.txt").write_bytes("Un été".encode("latin-1"))
+    (root / "latin.txt").write_bytes("The café by the harbour follows an old river.".encode("latin-1"))
+    (root / "binary.txt").write_bytes(bytes(range(64)))
     return root
 
 
@@ -105,7 +106,7 @@ def test_the_card_adds_up(source: Path, tmp_path: Path, prose: bool) -> None:
     assert {"empty", "over the limit", "exact duplicate", "near duplicate"} <= removed
     assert card["labels"] == {"land": 12, "sea": 12} or sum(card["labels"].values()) <= 24
     assert [(place["file"], place["line"]) for place in card["malformed"]] == [
-        ("latin.txt", 0),
+        ("binary.txt", 0),
         ("rows.jsonl", 8),
     ]
     assert str(source.parent) not in (tmp_path / "card.json").read_text(encoding="utf-8")
@@ -189,8 +190,11 @@ def test_progress_and_warnings_are_told(source: Path, tmp_path: Path) -> None:
     ("files", "message"),
     [
         ({"a.txt": b""}, "the corpus is empty"),
-        ({"a.txt": b"caf\xe9"}, "a.txt is not UTF-8 at byte 3"),
-        ({"a.jsonl": b"{bad\n"}, "a.jsonl:1 is not JSON"),
+        ({"a.txt": b"some words\0and more"}, "a.txt: is not text: it has NUL bytes"),
+        ({"a.csv": b"body,n\nSome text here.,1\n"}, "no column 'text'; it has: body, n; name one in corpus.text_field"),
+        ({"a.txt": b"One whole sentence stands in this file."}, "one document is left of 1; a corpus needs two"),
+        ({"a.py": b"x = 1\n" * 9, "b.txt": b"One sentence."}, "1 of 2 documents .* source code.*corpus.prose=false"),
+        ({"a.jsonl": b"{bad\n"}, "a.jsonl:1: not JSON"),
         ({"a.txt": b"x = 1; y = 2; z = 3; print(x)"}, "nothing is left of 1 documents"),
         ({}, "holds no file"),
     ],
@@ -205,10 +209,105 @@ def test_unusable_sources_are_refused(tmp_path: Path, files: dict[str, bytes], m
 
 
 def test_foreign_prose_is_kept_when_asked(tmp_path: Path) -> None:
-    text = "Der alte Fluss trägt das kleine Boot langsam bis zum Meer hinunter, jeden Abend aufs Neue."
-    (tmp_path / "a.txt").write_text(text, encoding="utf-8")
-    build(tmp_path / "out", source=str(tmp_path / "a.txt"), prose=False)
-    assert read_documents(tmp_path / "out" / "train.parquet")[0].text == text
+    texts = [
+        "Der alte Fluss trägt das kleine Boot langsam bis zum Meer hinunter, jeden Abend aufs Neue.",
+        "Im Garten hinter dem Haus wachsen seit Jahren nur noch wilde Blumen und hohes Gras.",
+    ]
+    (tmp_path / "in").mkdir()
+    for number, text in enumerate(texts):
+        (tmp_path / "in" / f"{number}.txt").write_text(text, encoding="utf-8")
+    build(tmp_path / "out", source=str(tmp_path / "in"), prose=False)
+    found = [read_documents(tmp_path / "out" / f"{side}.parquet")[0].text for side in ("train", "heldout")]
+    assert sorted(found) == sorted(texts)
+
+
+def told(out: Path, source: Path, seed: int = 1, **settings: Any) -> tuple[dict[str, Any], list[str]]:
+    """The card, and what was noted and warned of."""
+    events: list[dict[str, Any]] = []
+    config = CorpusConfig(source=str(source), measure_selection=False, **settings)
+    build_corpus(config, out, EventLog(listeners=(events.append,)), seed, 1)
+    card = json.loads((out / "card.json").read_text(encoding="utf-8"))
+    return card, [event["message"] for event in events if event["event"] in ("note", "warning")]
+
+
+def test_encodings_and_what_is_skipped_are_told(source: Path, tmp_path: Path) -> None:
+    card, messages = told(tmp_path, source)
+    assert card["decoded"] == [{"file": "latin.txt", "how": "read as cp1252 (guessed)"}]
+    assert any("latin.txt read as cp1252 (guessed)" in message for message in messages)
+    assert any("skipped binary.txt: is not text" in message for message in messages)
+    assert "latin.txt: read as cp1252" in (tmp_path / "card.md").read_text(encoding="utf-8")
+
+
+def test_some_code_among_prose_is_removed_and_named(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    (tmp_path / "in").mkdir()
+    for number in range(9):
+        text = " ".join(sentence(chance) for _ in range(3))
+        (tmp_path / "in" / f"{number}.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "in" / "a.py").write_text("print(1)\n", encoding="utf-8")
+    card, messages = told(tmp_path / "out", tmp_path / "in")
+    assert next(step for step in card["steps"] if step["name"] == "prose")["removed"] == {"source code": 1}
+    assert any("1 of 10 documents" in message and "corpus.prose=false" in message for message in messages)
+
+
+def test_code_is_a_corpus_without_prose(tmp_path: Path) -> None:
+    (tmp_path / "in").mkdir()
+    for number in range(6):
+        code = "\n".join(f"def f{number}_{k}(a):\n    return a + {number * 100 + k}\n" for k in range(20))
+        (tmp_path / "in" / f"{number}.py").write_text(code, encoding="utf-8")
+    card, _ = told(tmp_path / "out", tmp_path / "in", prose=False)
+    assert card["kinds"] == {"code": 6} and card["heldout"]["documents"] == 1
+
+
+@pytest.mark.parametrize("count", [2, 5, 25])
+def test_a_small_corpus_that_repeats_itself_holds_one_out_and_says_so(tmp_path: Path, count: int) -> None:
+    chance = random.Random(4)
+    shared = " ".join(sentence(chance) for _ in range(4))
+    (tmp_path / "in").mkdir()
+    for number in range(count):
+        own = " ".join(sentence(chance) for _ in range(8))
+        (tmp_path / "in" / f"{number:02}.txt").write_text(f"{own}\n\n{shared}", encoding="utf-8")
+    card, messages = told(tmp_path / "out", tmp_path / "in")
+    assert (card["heldout"]["documents"], card["train"]["documents"]) == (1, count - 1)
+    assert any("stands in training text too" in message for message in messages)
+    assert any(f"1 of {count} documents held out" in message for message in messages)
+
+
+def test_another_clean_document_is_held_out_before_a_leaking_one(tmp_path: Path) -> None:
+    chance = random.Random(4)
+    shared = " ".join(sentence(chance) for _ in range(6))
+    clean = "Nobody else wrote about glaciers melting quietly under a thousand winter moons."
+    (tmp_path / "in").mkdir()
+    for number in range(20):
+        own = " ".join(sentence(chance) for _ in range(8))
+        text = clean if number == 7 else f"{own}\n\n{shared}"
+        (tmp_path / "in" / f"{number:02}.txt").write_text(text, encoding="utf-8")
+    for seed in (1, 2, 3):
+        card, _ = told(tmp_path / str(seed), tmp_path / "in", seed=seed)
+        (held,) = read_documents(tmp_path / str(seed) / "heldout.parquet")
+        assert held.text == clean and card["documents"] == 20
+
+
+def test_only_the_split_depends_on_the_seed(source: Path, tmp_path: Path) -> None:
+    (first, _), (second, _) = (told(tmp_path / str(seed), source, seed, max_overlap=1.0) for seed in (1, 2))
+    assert first["steps"] == second["steps"]
+    sides = [
+        [{one.id for one in read_documents(tmp_path / seed / f"{side}.parquet")} for side in ("train", "heldout")]
+        for seed in ("1", "2")
+    ]
+    assert sides[0][0] | sides[0][1] == sides[1][0] | sides[1][1] and sides[0][1] != sides[1][1]
+
+
+def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    lines = [sentence(chance) for _ in range(600)]
+    (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    card, _ = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9)
+    assert card["documents"] > 10 and card["heldout"]["documents"] >= 1
+    text = read_documents(tmp_path / "runs" / "train.parquet")[0].text
+    assert set(text.split("\n")) <= set(lines)
+    each, _ = told(tmp_path / "each", tmp_path / "a.txt", max_overlap=0.9, lines="each")
+    assert each["steps"][0]["documents_out"] == 600
 
 
 @pytest.mark.parametrize(

@@ -88,6 +88,9 @@ def test_utf16_cut_in_a_character() -> None:
         b"\x7fELF\2\1\1\0" + bytes(range(256)) * 4,
         bytes(1000),
         b"\1\2\3\4\5abc" * 50,
+        b"hello\0world",
+        b"A text of several words, with one stray byte.\0 And it goes on after it.",
+        b"a\0b c d\0",
         b"\xff\xfe" + b"\0\xd8" * 400,  # the mark of UTF-16, then halves of pairs only
     ],
 )

@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from tutelage.corpus.document import Document, Malformed, count_bytes, count_words
+from tutelage.corpus.document import Document, count_bytes, count_words
+from tutelage.corpus.rows import Reading
 
 EXAMPLES = 5
 _SHOWN = 300  # characters of a text in an example
@@ -86,8 +87,7 @@ def make_card(
     steps: list[Step],
     diversity: dict[str, Any],
     selection: list[dict[str, Any]],
-    malformed: list[Malformed],
-    ignored: dict[str, int],
+    reading: Reading,
     files: int,
 ) -> dict[str, Any]:
     """The card as plain data; see docs/corpus.md for its keys."""
@@ -107,9 +107,12 @@ def make_card(
         "described": sum(bool(document.signature and document.summary) for document in chosen),
         "diversity": diversity,
         "selection": selection,
-        "malformed": [asdict(place) for place in malformed[:_MALFORMED_SHOWN]],
-        "malformed_count": len(malformed),
-        "ignored_fields": dict(sorted(ignored.items())),
+        "malformed": [asdict(place) for place in reading.malformed[:_MALFORMED_SHOWN]],
+        "malformed_count": len(reading.malformed),
+        "decoded": [{"file": file, "how": how} for file, how in reading.decoded[:_MALFORMED_SHOWN]],
+        "decoded_count": len(reading.decoded),
+        "skipped": dict(sorted(reading.skipped.items())),
+        "ignored_fields": dict(sorted(reading.ignored.items())),
     }
 
 
@@ -185,6 +188,11 @@ def render_card(card: dict[str, Any]) -> str:
             f"- {place['file']}{':' + str(place['line']) if place['line'] else ''}: {place['why']}"
             for place in card["malformed"]
         ]
+    if card["decoded_count"]:
+        lines += ["", f"## Not plain UTF-8: {card['decoded_count']:,} files", ""]
+        lines += [f"- {record['file']}: {record['how']}" for record in card["decoded"]]
+    if card["skipped"]:
+        lines += ["", "Skipped: " + ", ".join(f"{count:,} {what}" for what, count in card["skipped"].items()) + "."]
     if card["ignored_fields"]:
         named = ", ".join(f"{key} ({count:,})" for key, count in card["ignored_fields"].items())
         lines += ["", f"Fields of rows that were not used: {named}."]

@@ -14,7 +14,8 @@ class CorpusConfig(Config):
 
     `source` is one of
     - `python`: the documentation of this Python (language reference and docstrings, read from source);
-    - a folder of .txt, .md, .html, .jsonl(.gz|.zst), .parquet files, or a single such file;
+    - a folder of text, Markdown, HTML, source code, CSV, JSON, JSON lines, Parquet and notebook files and wiki
+      dumps, compressed or not, or a single such file;
     - `hf:NAME` or `hf:NAME:SPLIT`: a Hugging Face dataset (needs the `datasets` package and a network).
     """
 
@@ -23,6 +24,8 @@ class CorpusConfig(Config):
     """Whose docstrings belong to `python`: the packages Tutelage itself requires, or all installed."""
     text_field: str = Field(default="text", min_length=1)
     label_field: str = Field(default="label", min_length=1)
+    lines: Literal["join", "each"] = "join"
+    """What a text file with one sentence a line gives: documents of a run of lines, or (`each`) of one line."""
     prose: bool = True
     """Keep sentences of English prose only; set to false for code, verse, or another language."""
     min_words: int = Field(default=5, ge=1)

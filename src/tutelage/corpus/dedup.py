@@ -1,15 +1,17 @@
 """Duplicates: exact ones by a hash of the words, near ones by MinHash and locality-sensitive hashing.
 
 MinHash: Broder 1997. Banding: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. Every
-candidate pair is verified with the true Jaccard similarity, so the hashing can only miss a pair, never
-invent one.
+candidate is verified with the true Jaccard similarity to the document that is kept, so the hashing can only miss
+a duplicate, never invent one, and a chain of documents, each like the one before it, does not fall into one.
 """
 
 from __future__ import annotations
 
 import hashlib
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +20,7 @@ from tutelage.corpus.document import Document
 from tutelage.corpus.sentences import words_of
 
 U64 = NDArray[np.uint64]
+U32 = NDArray[np.uint32]
 I64 = NDArray[np.int64]
 
 PERMUTATIONS = 128
@@ -27,13 +30,19 @@ _RECALL = 0.98  # wanted probability that a pair exactly at the threshold become
 # pair falls between them.
 _PASSES = ((2, 0, 48), (5, 32, 2**62))  # (words in a gram, shortest text, longest text)
 _MIX = np.uint64(0x9E3779B97F4A7C15)
+CHUNK_WORDS = 200_000  # n-grams are made for so many words at a time: 8 bytes a word, a dozen times over
+_SETS_KEPT = 4096  # gram sets of documents that candidates were lately compared with
 
 
 @dataclass(frozen=True)
 class WordHashes:
-    """Texts as 64-bit word hashes, one behind the other: text i is `words[starts[i] : starts[i + 1]]`."""
+    """Texts as word numbers, one behind the other: text i is `ids[starts[i] : starts[i + 1]]`.
 
-    words: U64
+    `table` has the 64-bit hash of each different word: 4 bytes a word of text instead of 8.
+    """
+
+    ids: U32
+    table: U64
     starts: I64
 
     @property
@@ -41,33 +50,46 @@ class WordHashes:
         return np.diff(self.starts)
 
 
-def hash_words(texts: list[str]) -> WordHashes:
-    """Hash the lower-cased words of each text; the hash is the same on every machine."""
+def hash_words(texts: Iterable[str]) -> WordHashes:
+    """Number the lower-cased words of each text; the hash of a word is the same on every machine."""
     vocabulary: dict[str, int] = {}
-    ids: list[int] = []
-    starts = [0]
+    ids, starts = array("I"), array("q", [0])
     for text in texts:
-        ids += [vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text)]
+        ids.extend([vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text)])
         starts.append(len(ids))
     table = np.array([_hash(word) for word in vocabulary] or [0], dtype=np.uint64)
-    return WordHashes(table[np.array(ids, dtype=np.int64)], np.array(starts, dtype=np.int64))
+    return WordHashes(np.frombuffer(ids, np.uint32), table, np.frombuffer(starts, np.int64))
 
 
 def _hash(word: str) -> int:
     return int.from_bytes(hashlib.blake2b(word.encode("utf-8"), digest_size=8).digest(), "little")
 
 
-def grams(hashes: WordHashes, size: int) -> tuple[U64, I64]:
-    """All n-grams as (gram hashes, index of the text of each); texts shorter than `size` have none."""
-    count = len(hashes.words) - size + 1
+def grams(hashes: WordHashes, size: int, begin: int = 0, end: int | None = None) -> tuple[U64, I64]:
+    """All n-grams of texts `begin` to `end` (default: all) as (gram hashes, index of the text of each).
+
+    Texts shorter than `size` have none. The memory is about a dozen times 8 bytes a word.
+    """
+    end = len(hashes.starts) - 1 if end is None else end
+    words = hashes.table[hashes.ids[hashes.starts[begin] : hashes.starts[end]]]
+    count = len(words) - size + 1
     if count <= 0:
         return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-    text = np.repeat(np.arange(len(hashes.starts) - 1), hashes.lengths)
+    text = np.repeat(np.arange(begin, end), hashes.lengths[begin:end])
     value = np.zeros(count, np.uint64)
     for offset in range(size):
-        value = _scramble(value * _MIX + hashes.words[offset : offset + count])
+        value = _scramble(value * _MIX + words[offset : offset + count])
     inside = text[:count] == text[size - 1 :]
     return value[inside], text[:count][inside]
+
+
+def chunks(hashes: WordHashes) -> Iterator[tuple[int, int]]:
+    """Ranges of texts of about 200,000 words each (a longer text stands alone)."""
+    begin = 0
+    for end in range(1, len(hashes.starts)):
+        if hashes.starts[end] - hashes.starts[begin] >= CHUNK_WORDS or end == len(hashes.starts) - 1:
+            yield begin, end
+            begin = end
 
 
 def _scramble(value: U64) -> U64:
@@ -76,66 +98,108 @@ def _scramble(value: U64) -> U64:
     return value ^ (value >> np.uint64(29))
 
 
-def exact_clusters(texts: list[str]) -> I64:
+def exact_clusters(texts: Iterable[str]) -> I64:
     """For each text the index of the first text with the same words, in the same order."""
     first: dict[bytes, int] = {}
-    keys = (hashlib.sha256(" ".join(words_of(text)).encode("utf-8")).digest() for text in texts)
+    keys = (hashlib.blake2b(" ".join(words_of(text)).encode("utf-8"), digest_size=16).digest() for text in texts)
     return np.array([first.setdefault(key, index) for index, key in enumerate(keys)], dtype=np.int64)
 
 
-def near_clusters(texts: list[str], threshold: float) -> I64:
-    """For each text the smallest index in its cluster of near-duplicates (Jaccard >= `threshold`)."""
+def near_clusters(texts: Sequence[str], threshold: float) -> I64:
+    """For each text the index of the text that is kept in its place: itself, or an earlier near-duplicate.
+
+    Greedy, in the order of the texts: a text whose Jaccard similarity to a kept one is at least `threshold` goes
+    to the first such one; every other text is kept. So each removed text is like the one kept for it, and no two
+    kept ones are alike (as far as the hashing finds them).
+    """
     hashes = hash_words(texts)
-    parents = np.arange(len(texts))
-    for size, shortest, longest in _PASSES:
-        chosen = np.flatnonzero((hashes.lengths >= max(size, shortest)) & (hashes.lengths <= longest))
-        if len(chosen) < 2:
-            continue
-        sets = _gram_sets(hashes, size, chosen)
-        for left, right in _similar_pairs(sets, threshold):
-            _union(parents, int(chosen[left]), int(chosen[right]))
-    return np.array([_find(parents, index) for index in range(len(texts))], dtype=np.int64)
+    passes = [_Pass.make(hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
+    kept_for = np.arange(len(texts))
+    for index in range(len(texts)):
+        found = [one.first_similar(index, threshold) for one in passes]
+        kept_for[index] = min([index, *(match for match in found if match is not None)])
+        if kept_for[index] == index:
+            for one in passes:
+                one.keep(index)
+    return kept_for
 
 
-def _gram_sets(hashes: WordHashes, size: int, chosen: I64) -> list[U64]:
-    """Sorted distinct n-grams of each chosen text."""
-    values, owners = grams(hashes, size)
-    edges = np.searchsorted(owners, np.arange(len(hashes.starts)))
-    return [np.unique(values[edges[index] : edges[index + 1]]) for index in chosen]
+class _Pass:
+    """Texts of one range of lengths: band keys that occur more than once, and which kept texts have them."""
+
+    def __init__(self, hashes: WordHashes, size: int, shared: dict[int, list[int]]) -> None:
+        self._shared = shared  # text -> keys of its bands that another text has too
+        self._buckets: dict[int, list[int]] = {}  # key of a band -> kept texts
+        self._set = lru_cache(maxsize=_SETS_KEPT)(lambda index: np.unique(grams(hashes, size, index, index + 1)[0]))
+
+    @classmethod
+    def make(cls, hashes: WordHashes, size: int, shortest: int, longest: int, threshold: float) -> _Pass:
+        lengths = hashes.lengths
+        chosen = (lengths >= max(size, shortest)) & (lengths <= longest)
+        order = np.flatnonzero(chosen)
+        bands, rows = banding(threshold)
+        keys = np.empty((bands, len(order)), np.uint64)
+        done = 0
+        for begin, end in chunks(hashes):
+            members = np.flatnonzero(chosen[begin:end]) + begin
+            if len(members):
+                signatures = minhash(_gram_sets(hashes, size, begin, end, members))
+                keys[:, done : done + len(members)] = _band_keys(signatures, bands, rows)
+                done += len(members)
+        shared: dict[int, list[int]] = {}
+        for band in keys:  # the keys of two bands never meet: `_band_keys` mixes the band's number in
+            by_key = np.argsort(band, kind="stable")
+            equal = band[by_key][1:] == band[by_key][:-1]
+            twice = np.zeros(len(band), bool)
+            twice[1:] |= equal
+            twice[:-1] |= equal
+            for place in by_key[twice].tolist():
+                shared.setdefault(int(order[place]), []).append(int(band[place]))
+        return cls(hashes, size, shared)
+
+    def first_similar(self, index: int, threshold: float) -> int | None:
+        """The first kept text that is a near-duplicate of text `index`."""
+        keys = self._shared.get(index, ())
+        candidates = {kept for key in keys for kept in self._buckets.get(key, ())}
+        for kept in sorted(candidates):
+            if _jaccard(self._set(kept), self._set(index)) >= threshold:
+                return kept
+        return None
+
+    def keep(self, index: int) -> None:
+        for key in self._shared.get(index, ()):
+            self._buckets.setdefault(key, []).append(index)
 
 
-def _similar_pairs(sets: list[U64], threshold: float) -> list[tuple[int, int]]:
-    """Verified pairs among the candidates that share a band of their signatures."""
-    signatures = minhash(sets)
-    bands, rows = banding(threshold)
-    candidates: set[tuple[int, int]] = set()
+def _gram_sets(hashes: WordHashes, size: int, begin: int, end: int, members: I64) -> list[U64]:
+    """Distinct n-grams of each member among the texts `begin` to `end`."""
+    values, owners = grams(hashes, size, begin, end)
+    edges = np.searchsorted(owners, np.arange(begin, end + 1))
+    return [values[edges[index - begin] : edges[index - begin + 1]] for index in members.tolist()]
+
+
+def _band_keys(signatures: U32, bands: int, rows: int) -> U64:
+    """[bands, sets]: one key for the `rows` values of each band."""
+    keys = np.empty((bands, signatures.shape[1]), np.uint64)
     for band in range(bands):
-        keys = np.zeros(len(sets), np.uint64)
+        key = np.full(signatures.shape[1], band, np.uint64)
         for row in range(band * rows, band * rows + rows):
-            keys = _scramble(keys * _MIX + signatures[row])
-        order = np.argsort(keys, kind="stable")
-        bounds = np.flatnonzero(np.diff(keys[order])) + 1
-        for bucket in np.split(order, bounds):
-            if len(bucket) > 1:
-                # Each with the first and with the one before it: clusters grow by union, so all pairs need
-                # not be met.
-                members = bucket.tolist()
-                candidates.update((members[0], member) for member in members[1:])
-                candidates.update(pairwise(members))
-    return [pair for pair in sorted(candidates) if _jaccard(sets[pair[0]], sets[pair[1]]) >= threshold]
+            key = _scramble(key * _MIX + signatures[row])
+        keys[band] = key
+    return keys
 
 
-def minhash(sets: list[U64], permutations: int = PERMUTATIONS) -> U64:
+def minhash(sets: list[U64], permutations: int = PERMUTATIONS) -> U32:
     """MinHash signatures, [permutations, sets]: the least value of each set under each hash function."""
     generator = np.random.Generator(np.random.PCG64(20))
     multipliers = generator.integers(0, 2**63, permutations, dtype=np.uint64) * np.uint64(2) + np.uint64(1)
     shifts = generator.integers(0, 2**63, permutations, dtype=np.uint64)
     values = np.concatenate(sets)
     starts = np.concatenate([[0], np.cumsum([len(one) for one in sets])[:-1]])
-    signatures = np.empty((permutations, len(sets)), np.uint64)
+    signatures = np.empty((permutations, len(sets)), np.uint32)
     for index, (multiplier, shift) in enumerate(zip(multipliers, shifts, strict=True)):
         # The high half: the low bits of a product depend on the low bits of its factors only.
-        signatures[index] = np.minimum.reduceat((values * multiplier + shift) >> np.uint64(24), starts)
+        signatures[index] = np.minimum.reduceat((values * multiplier + shift) >> np.uint64(32), starts)
     return signatures
 
 
@@ -153,18 +217,6 @@ def _jaccard(left: U64, right: U64) -> float:
         return 0.0  # below the smallest threshold allowed
     common = len(np.intersect1d(left, right, assume_unique=True))
     return common / (len(left) + len(right) - common)
-
-
-def _find(parents: I64, index: int) -> int:
-    while parents[index] != index:
-        parents[index] = parents[parents[index]]
-        index = int(parents[index])
-    return index
-
-
-def _union(parents: I64, left: int, right: int) -> None:
-    left, right = _find(parents, left), _find(parents, right)
-    parents[max(left, right)] = min(left, right)
 
 
 def by_preference(documents: list[Document]) -> list[Document]:

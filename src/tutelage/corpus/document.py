@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tutelage.store.hashing import sha256_text
+from tutelage.store.jsonl import Malformed as Malformed  # the one class of places that could not be read
 
 COLUMNS = ("id", "text", "source", "name", "kind", "signature", "summary", "label")
 SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
+_ROW_GROUP = 1000
+_REPEATED = ["source", "kind", "label"]  # columns worth a dictionary; one of texts would hold them twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,15 +39,6 @@ class Document:
         return replace(self, text=text)
 
 
-@dataclass(frozen=True, slots=True)
-class Malformed:
-    """A place in the source that could not be read. `line` counts from 1; 0 means the whole file."""
-
-    file: str
-    line: int
-    why: str
-
-
 def document_id(source: str, name: str | None, text: str) -> str:
     """16 hexadecimal digits of SHA-256 over source, name and text."""
     return sha256_text(f"{source}\0{name or ''}\0{text}")[:16]
@@ -60,8 +54,12 @@ def count_words(documents: Iterable[Document]) -> int:
 
 def write_documents(path: Path, documents: list[Document]) -> None:
     """Write documents, sorted by id, as Parquet with string columns."""
-    rows = [asdict(document) for document in sorted(documents, key=lambda document: document.id)]
-    pq.write_table(pa.Table.from_pylist(rows, schema=SCHEMA), path, compression="zstd")
+    order = sorted(documents, key=lambda document: document.id)
+    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_REPEATED) as file:
+        for begin in range(0, max(len(order), 1), _ROW_GROUP):  # in groups: a table of all would be a second copy
+            batch = order[begin : begin + _ROW_GROUP]
+            columns = [pa.array([getattr(one, column) for one in batch], pa.string()) for column in COLUMNS]
+            file.write_table(pa.table(columns, schema=SCHEMA))
 
 
 def read_documents(path: Path) -> list[Document]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import zlib
 from collections import Counter
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -52,25 +53,39 @@ def entropy(items: list[Any]) -> float:
     return sum(count / len(items) * math.log2(len(items) / count) for count in counts.values())
 
 
-def copying(level: str, documents: list[Document], share: float, seed: int) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """UTF-8 text of both sides of a corpus at one level of selection, at most 6 MB and 300 kB."""
+
+    level: str
+    documents: int
+    train: bytes
+    heldout: bytes
+
+
+def take_sample(level: str, documents: list[Document], share: float, seed: int) -> Sample:
+    """Sample both sides of the split by id, so that levels of different size are measured alike."""
+    train, heldout = split(sorted(documents, key=lambda document: document.id), share, seed)
+    return Sample(level, len(documents), _joined(train, _TRAIN_BYTES), _joined(heldout, _HELDOUT_BYTES))
+
+
+def copying(sample: Sample) -> dict[str, Any]:
     """Bits per byte of the held-out side under zstd -19, alone and primed with the training side.
 
-    The gap between the two is what the held-out side has in common with training text. Both sides are
-    samples (by id) of at most 6 MB and 300 kB, so that levels of different size are measured alike.
+    The gap between the two is what the held-out side has in common with training text.
     """
-    train, heldout = split(sorted(documents, key=lambda document: document.id), share, seed)
-    prime, text = _joined(train, _TRAIN_BYTES), _joined(heldout, _HELDOUT_BYTES)
     parameters = zstandard.ZstdCompressionParameters.from_level(19, window_log=23)
-    dictionary = zstandard.ZstdCompressionDict(prime, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
+    dictionary = zstandard.ZstdCompressionDict(sample.train, dict_type=zstandard.DICT_TYPE_RAWCONTENT)
     alone = zstandard.ZstdCompressor(compression_params=parameters)
-    primed = zstandard.ZstdCompressor(compression_params=parameters, dict_data=dictionary) if prime else alone
+    primed = zstandard.ZstdCompressor(compression_params=parameters, dict_data=dictionary) if sample.train else alone
+    size = max(len(sample.heldout), 1)
     return {
-        "level": level,
-        "documents": len(documents),
-        "train_bytes": len(prime),
-        "heldout_bytes": len(text),
-        "alone_bits_per_byte": round(8 * len(alone.compress(text)) / max(len(text), 1), 4),
-        "primed_bits_per_byte": round(8 * len(primed.compress(text)) / max(len(text), 1), 4),
+        "level": sample.level,
+        "documents": sample.documents,
+        "train_bytes": len(sample.train),
+        "heldout_bytes": len(sample.heldout),
+        "alone_bits_per_byte": round(8 * len(alone.compress(sample.heldout)) / size, 4),
+        "primed_bits_per_byte": round(8 * len(primed.compress(sample.heldout)) / size, 4),
     }
 
 

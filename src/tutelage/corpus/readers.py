@@ -1,128 +1,170 @@
-"""Readers of a user's own files: text, Markdown, HTML, JSON lines (plain, gzip, zstd) and Parquet."""
+"""Readers of a user's own files: text, source code, pages, tables, JSON, Parquet, notebooks, wiki dumps."""
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
 import re
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
+from xml.etree import ElementTree
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from tutelage.corpus.clean import clean_text
-from tutelage.corpus.document import Document, Malformed, document_id
+from tutelage.corpus.document import Document, Malformed
+from tutelage.corpus.passages import cut, cut_lines, is_lines
+from tutelage.corpus.rows import InputFile, Reading, make_document, no_column, take_row
+from tutelage.corpus.tables import table_columns, table_rows
+from tutelage.corpus.wiki import NotWiki, plain_text, wiki_pages
 from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.jsonl import read_json_lines
+from tutelage.store.text import UNREADABLE, decode_text, open_compressed, read_bytes, reason, without_compression
 
-SUFFIXES = (".txt", ".md", ".html", ".htm", ".jsonl", ".jsonl.gz", ".jsonl.zst", ".parquet")
-LONGEST_PART = 2000  # characters of one document cut from a longer text file
-_KNOWN = ("source", "name", "kind", "signature", "summary")
+TEXTS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+CODE = (
+    ".py", ".pyi", ".js", ".mjs", ".jsx", ".ts", ".tsx", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java", ".kt",
+    ".scala", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".swift", ".jl", ".hs", ".sh", ".bash", ".sql", ".r",
+)  # fmt: skip
+PAGES = (".html", ".htm", ".xhtml")
+TABLES = (".csv", ".tsv")
+SUFFIXES = (*TEXTS, *PAGES, *TABLES, ".json", ".jsonl", ".ndjson", ".parquet", ".xml", ".ipynb", *CODE)
+_DUMP = re.compile(r"\.xml(-p\d+p\d+[\w-]*)?$")  # the parts of a Wikipedia dump are named so
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
-
-
-@dataclass(frozen=True, slots=True)
-class InputFile:
-    """A file of the source: where it is, its path below the source folder, the label its folder gives it."""
-
-    path: Path
-    name: str
-    label: str | None
-
-
-@dataclass(slots=True)
-class Reading:
-    """What came out of a file: documents, places that could not be read, keys of rows that were not used."""
-
-    documents: list[Document] = field(default_factory=list)
-    malformed: list[Malformed] = field(default_factory=list)
-    ignored: dict[str, int] = field(default_factory=dict)
+_HINT = f"known: {' '.join(SUFFIXES)}, each also as .gz, .bz2, .xz or .zst"
 
 
 def input_files(source: str) -> list[InputFile]:
     """Files of a folder (sorted; the name of a first-level folder labels what is in it) or the single file.
 
-    Raises ConfigError where nothing is there or a single file is of no known kind, InputError for a folder
-    without a readable file.
+    A single file of no known kind is read as plain text. Raises ConfigError where nothing is there, InputError for
+    a folder without a readable file.
     """
     root = Path(source).expanduser()
     if root.is_file():
-        if not root.name.lower().endswith(SUFFIXES):
-            raise ConfigError(f"{source} is no kind of file that can be read", hint=f"known: {' '.join(SUFFIXES)}")
         return [InputFile(root, root.name, None)]
     if not root.is_dir():
         raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
-    files = []
-    for path in root.rglob("*"):
-        parts = path.relative_to(root).parts
-        hidden = any(part.startswith(".") for part in parts)
-        if path.name.lower().endswith(SUFFIXES) and not hidden and path.is_file():
-            files.append(InputFile(path, "/".join(parts), parts[0] if len(parts) > 1 else None))
+    files = [
+        InputFile(path, "/".join(parts), parts[0] if len(parts) > 1 else None)
+        for path, parts in _walk(root)
+        if _known(path.name)
+    ]
     if not files:
-        raise InputError(f"{source} holds no file that can be read", hint=f"known: {' '.join(SUFFIXES)}")
+        raise InputError(f"{source} holds no file that can be read", hint=_HINT)
     return sorted(files, key=lambda file: file.name)
 
 
-def read_file(file: InputFile, text_field: str, label_field: str) -> Reading:
-    """Documents of one file. What cannot be read is listed in the result, never raised."""
-    name = file.name.lower()
+def other_files(source: str) -> dict[str, int]:
+    """Files of a folder that are of no known kind, counted by suffix (hidden ones are not looked at)."""
+    root = Path(source).expanduser()
+    counts: dict[str, int] = {}
+    for path, _ in _walk(root) if root.is_dir() else ():
+        if not _known(path.name):
+            suffix = path.suffix.lower() or "no suffix"
+            counts[suffix] = counts.get(suffix, 0) + 1
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def _walk(root: Path) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    for path in root.rglob("*"):
+        parts = path.relative_to(root).parts
+        if not any(part.startswith(".") for part in parts) and path.is_file():
+            yield path, parts
+
+
+def _known(name: str) -> bool:
+    return without_compression(name).endswith(SUFFIXES) or _is_dump(name)
+
+
+def _is_dump(name: str) -> bool:
+    return _DUMP.search(without_compression(name)) is not None
+
+
+def read_file(file: InputFile, text_field: str, label_field: str, lines: str = "join") -> Reading:
+    """Documents of one file. What cannot be read is listed in the result, never raised.
+
+    `lines`: what a text with one sentence a line gives: runs of lines (`join`) or a document each (`each`).
+    """
+    name = without_compression(file.path.name)
     reading = Reading()
+    take = _taker(file, reading, text_field, label_field)
     try:
         if name.endswith(".parquet"):
-            _read_parquet(file, reading, text_field, label_field)
-        elif ".jsonl" in name:
-            _read_jsonl(file, reading, text_field, label_field)
+            _read_parquet(file, reading, text_field, take)
+        elif name.endswith((".jsonl", ".ndjson")):
+            _read_json_lines(file, reading, take)
+        elif _is_dump(name):
+            _read_wiki(file, reading)
         else:
-            text = file.path.read_bytes().decode("utf-8-sig")
-            reading.documents += _read_html(file, text) if name.endswith((".html", ".htm")) else _read_text(file, text)
-    except UnicodeDecodeError as error:
-        reading.malformed.append(Malformed(file.name, 0, f"not UTF-8 at byte {error.start}"))
-    except (OSError, EOFError, zstandard.ZstdError, pa.ArrowException) as error:
-        reading.malformed.append(Malformed(file.name, 0, f"cannot be read: {_first_line(error)}"))
+            _read_decoded(file, name, reading, text_field, take, lines)
+    except InputError as error:
+        # Neither the name again nor the path of this machine.
+        why = error.message.removeprefix(file.name).removeprefix(file.path.name).strip()
+        reading.malformed.append(Malformed(file.name, 0, why))
+    except (*UNREADABLE, pa.ArrowException) as error:
+        reading.malformed.append(Malformed(file.name, 0, f"cannot be read: {reason(error)}"))
     return reading
 
 
-def _first_line(error: BaseException) -> str:
-    # The strerror of an OSError, else the message: neither may bring the path of this machine into a file.
-    return str(getattr(error, "strerror", None) or error or type(error).__name__).split("\n", 1)[0][:200]
+Take = Callable[[int, Any], None]
 
 
-def _document(file: InputFile, text: str, name: str | None, label: str | None = None) -> Document:
-    text = clean_text(text)
-    return Document(document_id(file.name, name, text), text, file.name, name, "text", label=label or file.label)
+def _taker(file: InputFile, reading: Reading, text_field: str, label_field: str) -> Take:
+    def take(number: int, row: Any) -> None:
+        if isinstance(row, Malformed):
+            reading.malformed.append(row)
+        else:
+            take_row(file, number, row, reading, text_field, label_field)
+
+    return take
 
 
-def _read_text(file: InputFile, text: str) -> Iterator[Document]:
-    """A text or Markdown file; a long one gives many documents, cut at blank lines (see `cut`)."""
-    text = clean_text(text)
-    lines = [line for line in text.split("\n", 20)[:20] if line.startswith("# ")]
-    title = lines[0].lstrip("# ") if lines else file.path.name.split(".")[0]
-    parts = cut(text)
+def _read_decoded(file: InputFile, name: str, reading: Reading, text_field: str, take: Take, lines: str) -> None:
+    """Every kind of file that is decoded as a whole."""
+    decoded = decode_text(read_bytes(file.path), file.path.name)
+    if decoded.remark:
+        reading.decoded.append((file.name, decoded.remark))
+    text = decoded.text
+    if name.endswith(PAGES):
+        reading.documents += _page(file, text)
+    elif name.endswith(TABLES):
+        columns = table_columns(text, name.endswith(".tsv"))
+        if text.strip() and text_field not in columns:
+            reading.malformed.append(no_column(file, text_field, columns))
+            return
+        for number, row in table_rows(text, file.name, name.endswith(".tsv")):
+            take(number, row)
+    elif name.endswith(".json"):
+        _read_json(file, text, reading, take)
+    elif name.endswith(".ipynb"):
+        reading.documents += _notebook(file, text)
+    elif name.endswith(CODE):
+        reading.documents += _numbered(file, cut(clean_text(text)), file.name, "code")
+    else:
+        reading.documents += _text(file, text, lines)
+
+
+def _numbered(file: InputFile, parts: list[str], title: str, kind: str = "text") -> Iterator[Document]:
     for number, part in enumerate(parts, 1):
-        yield _document(file, part, title if len(parts) == 1 else f"{title} ({number})")
+        yield make_document(file, clean_text(part), title if len(parts) == 1 else f"{title} ({number})", kind)
 
 
-def cut(text: str, longest: int = LONGEST_PART) -> list[str]:
-    """Cut a text at blank lines into parts of at most `longest` characters: a book gives many documents.
-
-    A paragraph is never cut, so one that is longer stands alone.
-    """
-    parts: list[str] = []
-    current = ""
-    for paragraph in text.split("\n\n"):
-        if current and len(current) + 2 + len(paragraph) > longest:
-            parts.append(current)
-            current = ""
-        current = f"{current}\n\n{paragraph}" if current else paragraph
-    return [*parts, current] if current.strip() else parts
+def _text(file: InputFile, text: str, lines: str) -> Iterator[Document]:
+    """A text or Markdown file; a long one gives many documents, see `cut`; so does one with a sentence a line."""
+    text = clean_text(text)
+    titles = [line for line in text.split("\n", 20)[:20] if line.startswith("# ")]
+    title = titles[0].lstrip("# ") if titles else file.title
+    if lines == "each":
+        return _numbered(file, [line for line in text.split("\n") if line.strip()], title)
+    if is_lines(text):
+        return _numbered(file, cut_lines(text), title, "lines")
+    return _numbered(file, cut(text), title)
 
 
-def _read_html(file: InputFile, page: str) -> Iterator[Document]:
-    """The main content of a page, or its whole text where the extraction finds none."""
+def _page(file: InputFile, page: str) -> Iterator[Document]:
+    """The main content of an HTML page, or its whole text where the extraction finds none."""
     from resiliparse.extract.html2text import extract_plain_text  # late: slow to import
 
     title = _TITLE.search(page)
@@ -130,114 +172,70 @@ def _read_html(file: InputFile, page: str) -> Iterator[Document]:
     text = extract_plain_text(page, main_content=True, alt_texts=False)
     if len(text.split()) < 5:
         text = extract_plain_text(page, alt_texts=False)
-    for number, part in enumerate(parts := cut(clean_text(text)), 1):
-        shown = name or file.path.name.split(".")[0]
-        yield _document(file, part, shown if len(parts) == 1 else f"{shown} ({number})")
+    return _numbered(file, cut(clean_text(text)), name or file.title)
 
 
-def _read_jsonl(file: InputFile, reading: Reading, text_field: str, label_field: str) -> None:
-    """Lines are decoded one by one, so that a bad one costs itself only."""
-    with _opened(file.path) as stream:
-        for number, line in enumerate(stream, 1):
-            try:
-                row = json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))
-            except UnicodeDecodeError as error:
-                reading.malformed.append(Malformed(file.name, number, f"not UTF-8 at byte {error.start} of the line"))
-                continue
-            except (json.JSONDecodeError, RecursionError) as error:
-                if line.strip():
-                    why = error.msg if isinstance(error, json.JSONDecodeError) else "nested too deep"
-                    reading.malformed.append(Malformed(file.name, number, f"not JSON: {why}"))
-                continue
-            _take_row(file, number, row, reading, text_field, label_field)
+def _notebook(file: InputFile, text: str) -> Iterator[Document]:
+    """The cells of a notebook, text and code, without their outputs."""
+    try:
+        cells = json.loads(text)["cells"]
+        sources = [(cell["cell_type"], "".join(cell["source"])) for cell in cells]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        raise InputError(f"{file.path.name} is not a notebook (JSON with cells)") from None
+    code = sum(len(source) for kind, source in sources if kind == "code")
+    whole = clean_text("\n\n".join(source for _, source in sources))
+    return _numbered(file, cut(whole), file.title, "code" if 2 * code > len(whole) else "text")
 
 
-def _opened(path: Path) -> BinaryIO:
-    if path.name.lower().endswith(".gz"):
-        return gzip.open(path, "rb")  # type: ignore[return-value]
-    if path.name.lower().endswith(".zst"):
-        stream = zstandard.ZstdDecompressor().stream_reader(path.open("rb"), read_across_frames=True, closefd=True)
-        return io.BufferedReader(stream)  # type: ignore[type-var, return-value]
-    return path.open("rb")
+def _read_json(file: InputFile, text: str, reading: Reading, take: Take) -> None:
+    """A JSON file: an array of objects or strings, an object that holds one array, a single object, or JSON lines."""
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if isinstance(error, json.JSONDecodeError) and error.msg == "Extra data":
+            _read_json_lines(file, reading, take)
+            return
+        raise InputError(f"{file.path.name} is not JSON: {reason(error)}") from None
+    if isinstance(data, dict):
+        arrays = [value for value in data.values() if isinstance(value, list) and value and isinstance(value[0], dict)]
+        data = arrays[0] if len(arrays) == 1 else [data]
+    if not isinstance(data, list):
+        raise InputError(f"{file.path.name} is neither a JSON array of rows nor an object")
+    for number, row in enumerate(data, 1):
+        if isinstance(row, str):
+            reading.documents.append(make_document(file, clean_text(row), None))
+        else:
+            take(number, row)
 
 
-def _read_parquet(file: InputFile, reading: Reading, text_field: str, label_field: str) -> None:
+def _read_json_lines(file: InputFile, reading: Reading, take: Take) -> None:
+    for number, row in read_json_lines(file.path, file.name):
+        take(number, row)
+
+
+def _read_parquet(file: InputFile, reading: Reading, text_field: str, take: Take) -> None:
     number = 0
     with pq.ParquetFile(file.path) as table:
         if text_field not in table.schema_arrow.names:
-            columns = ", ".join(table.schema_arrow.names)
-            reading.malformed.append(Malformed(file.name, 0, f"no column {text_field!r}; it has: {columns}"))
+            reading.malformed.append(no_column(file, text_field, table.schema_arrow.names))
             return
-        for batch in table.iter_batches(batch_size=4096):
+        for batch in table.iter_batches(batch_size=1024):
             for row in batch.to_pylist():
                 number += 1
-                _take_row(file, number, row, reading, text_field, label_field)
+                take(number, row)
 
 
-def _take_row(file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str) -> None:
-    if not isinstance(row, dict):
-        reading.malformed.append(Malformed(file.name, number, "not a JSON object"))
-        return
-    if not isinstance(row.get(text_field), str):
-        why = f"no {text_field!r}" if row.get(text_field) is None else f"{text_field!r} is not a string"
-        reading.malformed.append(Malformed(file.name, number, why))
-        return
-    for key in row:
-        if key not in (text_field, label_field, "id", *_KNOWN):
-            reading.ignored[key] = reading.ignored.get(key, 0) + 1
-    text = clean_text(row[text_field])
-    known = {key: _string(row.get(key)) for key in _KNOWN}
-    source = known["source"] or file.name
-    label = _string(row.get(label_field)) or file.label
-    reading.documents.append(
-        Document(
-            document_id(source, known["name"], text), text, source, known["name"], known["kind"] or "text",
-            known["signature"], known["summary"], label,
-        )
-    )  # fmt: skip
-
-
-def _string(value: Any) -> str | None:
-    """A value as one line of clean text; None for nothing."""
-    if value is None or isinstance(value, (dict, list)):
-        return None
-    return " ".join(clean_text(str(value)).split()) or None
-
-
-def read_hub(source: str, text_field: str, label_field: str) -> Reading:
-    """Documents of a Hugging Face dataset `hf:NAME[:SPLIT]` (default split: train). Raises ConfigError."""
-    rows, name = _hub_dataset(source)
-    if text_field not in rows.column_names:
-        raise ConfigError(f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}")
-    names = getattr(rows.features.get(label_field), "names", None)  # class labels are stored as numbers
-    reading = Reading()
-    file = InputFile(Path(name), name, None)
-    for number, row in enumerate(_named_labels(rows, label_field, names), 1):
-        _take_row(file, number, row, reading, text_field, label_field)
-    return reading
-
-
-def _named_labels(
-    rows: Iterable[dict[str, Any]], label_field: str, names: list[str] | None
-) -> Iterator[dict[str, Any]]:
-    for row in rows:
-        if names and isinstance(row.get(label_field), int) and 0 <= row[label_field] < len(names):
-            row = {**row, label_field: names[row[label_field]]}
-        yield row
-
-
-def hub_identity(source: str) -> str:
-    """Fingerprint of the dataset as it was loaded."""
-    return str(_hub_dataset(source)[0]._fingerprint)
-
-
-def _hub_dataset(source: str) -> tuple[Any, str]:
+def _read_wiki(file: InputFile, reading: Reading) -> None:
+    """A MediaWiki dump, page by page."""
     try:
-        import datasets
-    except ImportError:
-        raise ConfigError(f"{source} needs the package 'datasets'", hint="pip install 'tutelage[hub]'") from None
-    parts = source.removeprefix("hf:").split(":")
-    try:
-        return datasets.load_dataset(parts[0], split=parts[1] if len(parts) > 1 else "train"), parts[0]
-    except Exception as error:  # the library raises many kinds: absent, gated, no network
-        raise ConfigError(f"cannot load {source}: {_first_line(error)}") from error
+        with open_compressed(file.path) as stream:
+            for title, reason_out, wikitext in wiki_pages(stream):
+                if reason_out:
+                    reading.skip(f"wiki {reason_out}")
+                else:
+                    reading.documents += _numbered(file, cut(clean_text(plain_text(wikitext))), title)
+    except NotWiki as error:
+        why = f"XML with the root {error}: only MediaWiki dumps are read; convert it to text or JSON lines"
+        reading.malformed.append(Malformed(file.name, 0, why))
+    except ElementTree.ParseError as error:
+        reading.malformed.append(Malformed(file.name, error.position[0], f"not XML: {error}"))

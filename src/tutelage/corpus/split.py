@@ -2,49 +2,88 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 import numpy as np
 
-from tutelage.corpus.dedup import grams, hash_words
+from tutelage.corpus.dedup import chunks, grams, hash_words
 from tutelage.corpus.document import Document
 from tutelage.corpus.sentences import split_sentences, words_of
 from tutelage.store.hashing import sha256_text
 
 _GRAM = 8
+_BATCH = 500  # training documents looked at together
+_TRIED = 64  # documents tried, in the order of the split, for a held-out side that would be empty
+
+
+def rank(document: Document, seed: int) -> float:
+    """Place of a document in the split, 0 to 1: a hash of the data seed and its id, whatever the others are."""
+    return int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64
 
 
 def split(documents: list[Document], share: float, seed: int) -> tuple[list[Document], list[Document]]:
-    """(train, held-out): each document goes by a hash of seed and id, whatever the others are.
+    """(train, held-out): each document goes by its rank; the order is kept.
 
-    At least one document is held out where there are two or more.
+    At least one document is held out where there are two or more, and at least one is trained on.
     """
-    ranked = [(int(sha256_text(f"{seed}:{document.id}")[:16], 16) / 2**64, document) for document in documents]
-    heldout = [document for rank, document in ranked if rank < share]
-    if not heldout and len(documents) > 1:
-        heldout = [min(ranked, key=lambda pair: pair[0])[1]]
-    out = {document.id for document in heldout}
-    return [document for document in documents if document.id not in out], heldout
+    ranks = [rank(document, seed) for document in documents]
+    chosen = {index for index, one in enumerate(ranks) if one < share}
+    if not chosen and len(documents) > 1:
+        chosen = {ranks.index(min(ranks))}
+    if chosen and len(chosen) == len(documents):
+        chosen.remove(ranks.index(max(ranks)))
+    train = [document for index, document in enumerate(documents) if index not in chosen]
+    return train, [documents[index] for index in sorted(chosen)]
 
 
-def leaked(train: list[Document], heldout: list[Document]) -> list[float]:
+def hold_one_out(train: list[Document], seed: int, max_overlap: float) -> tuple[int, float]:
+    """(index of the training document to hold out, share of it that stands in the others).
+
+    For a split whose held-out side was lost to leaks: the first document by rank that shares little enough, or, of
+    the first 64, the one that shares least. Needs two documents.
+    """
+    order = sorted(range(len(train)), key=lambda index: rank(train[index], seed))
+    best = (order[0], 2.0)
+    for index in order[:_TRIED]:
+        (share,) = leaked(train[:index] + train[index + 1 :], [train[index]])
+        if share <= max_overlap:
+            return index, share
+        if share < best[1]:
+            best = (index, share)
+    return best
+
+
+def leaked(train: Sequence[Document], heldout: Sequence[Document]) -> list[float]:
     """For each held-out document the share of it that stands in training documents, 0 to 1.
 
     The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur
-    there whole.
+    there whole. Only the held-out side is held in memory; the training side is gone through in batches.
     """
-    seen, _ = grams(hash_words([document.text for document in train]), _GRAM)
-    hashes = hash_words([document.text for document in heldout])
+    hashes = hash_words(document.text for document in heldout)
     values, owners = grams(hashes, _GRAM)
+    wanted = np.unique(values)
+    seen = np.zeros(len(wanted), bool)
+    counted = [_sentences(document.text) for document in heldout]
+    sentences = {sentence for one in counted for sentence, _ in one}
+    met: set[str] = set()
+    for batch in _batches(train):
+        met.update(sentence for text in batch for sentence, _ in _sentences(text) if sentence in sentences)
+        hashed = hash_words(batch)
+        for begin, end in chunks(hashed):
+            seen |= np.isin(wanted, grams(hashed, _GRAM, begin, end)[0])
     totals = np.bincount(owners, minlength=len(heldout))
-    found = np.bincount(owners[np.isin(values, np.unique(seen))], minlength=len(heldout))
-    by_grams = found / np.maximum(totals, 1)
-    sentences = {sentence for document in train for sentence, _ in _sentences(document.text)}
+    found = np.bincount(owners[seen[np.searchsorted(wanted, values)]], minlength=len(heldout))
     shares = []
-    for document, by_gram in zip(heldout, by_grams, strict=True):
-        counted = _sentences(document.text)
-        words = sum(count for _, count in counted)
-        copied = sum(count for sentence, count in counted if sentence in sentences)
+    for one, by_gram in zip(counted, found / np.maximum(totals, 1), strict=True):
+        words = sum(count for _, count in one)
+        copied = sum(count for sentence, count in one if sentence in met)
         shares.append(max(float(by_gram), copied / max(words, 1)))
     return shares
+
+
+def _batches(documents: Sequence[Document]) -> Iterator[list[str]]:
+    for begin in range(0, len(documents), _BATCH):
+        yield [document.text for document in documents[begin : begin + _BATCH]]
 
 
 def _sentences(text: str) -> list[tuple[str, int]]:

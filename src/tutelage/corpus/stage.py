@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
@@ -13,31 +12,36 @@ from typing import Any, TypeVar
 from tutelage.corpus.card import EXAMPLES, Removal, Step, make_card, make_step, render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import by_preference, exact_clusters, near_clusters
-from tutelage.corpus.document import Document, Malformed, write_documents
-from tutelage.corpus.measures import copying, diversity
+from tutelage.corpus.document import Document, count_bytes, write_documents
+from tutelage.corpus.hub import hub_identity, read_hub
+from tutelage.corpus.measures import Sample, copying, diversity, take_sample
 from tutelage.corpus.parallel import ordered_map, pool
 from tutelage.corpus.prose import RULES, Prose, reduce_to_prose
 from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
-from tutelage.corpus.readers import InputFile, Reading, hub_identity, input_files, read_file, read_hub
-from tutelage.corpus.split import leaked, split
+from tutelage.corpus.readers import input_files, other_files, read_file
+from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.split import hold_one_out, leaked, split
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_files
 
-VERSION = 1
+VERSION = 2
 _FILES_A_CHUNK = 32
 _DOCUMENTS_A_CHUNK = 1000
 Pool = ProcessPoolExecutor | None
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+_FEW_HELDOUT = 10
+_LITTLE_PROSE = 0.25
 
 
 def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0) -> dict[str, Any]:
     """Fill `out` with train.parquet, heldout.parquet, card.json and card.md; returns the main figures.
 
-    The files do not depend on `workers` (0: one per processor). Raises ConfigError for a source that is not
-    there, InputError for one that holds no usable text.
+    `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
+    `workers` (0: one per processor). Raises ConfigError for a source that is not there, InputError for one that
+    holds no usable text, too few documents, or mostly source code where prose is asked for.
     """
     begin = time.perf_counter()
     timing: dict[str, float] = {}
@@ -46,20 +50,25 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
         timing[name] = round(time.perf_counter() - begin - sum(timing.values()), 3)
 
     steps: list[Step] = []
-    levels: list[tuple[str, list[Document]]] = []
+    levels: list[Sample] = []
+
+    def reached(level: str, documents: list[Document]) -> None:
+        if config.measure_selection:
+            levels.append(take_sample(level, documents, config.heldout, seed))
+
     with pool(workers) as processes:
         reading, files = _read(config, log, processes)
-        if reading.malformed:
-            _tell(reading.malformed, log)
+        _tell(reading, config, log)
         documents = _without_empty(reading, steps, config)
+        reading.documents = []  # every step frees the texts of the one before
         if config.max_documents:
             documents = _limit(documents, config.max_documents, steps)
-        levels.append(("raw", documents))
+        reached("raw", documents)
         lap("read")
 
         if config.prose:
-            documents = _to_prose(documents, config.min_words, steps, log, processes)
-            levels.append(("prose", documents))
+            documents = _to_prose(documents, config, steps, log, processes)
+            reached("prose", documents)
         else:
             documents = _without_short(documents, config.min_words, steps)
         _refuse_nothing(documents, steps)
@@ -67,28 +76,26 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
 
         log.progress("duplicates and leaks", 0, 3, "steps")
         documents = _without_duplicates(documents, "exact", exact_clusters, steps)
-        levels.append(("exact-deduplicated", documents))
+        reached("exact-deduplicated", documents)
         log.progress("duplicates and leaks", 1, 3, "steps")
         near = partial(near_clusters, threshold=config.near_duplicate_threshold)
         documents = _without_duplicates(documents, "near", near, steps)
-        levels.append(("near-deduplicated", documents))
+        reached("near-deduplicated", documents)
         lap("duplicates")
 
         log.progress("duplicates and leaks", 2, 3, "steps")
-        train, heldout = split(documents, config.heldout, seed)
-        heldout = _without_leaks(train, heldout, documents, steps, config)
+        train, heldout = _split(documents, config, seed, steps, log)
         log.progress("duplicates and leaks", 3, 3, "steps")
-        if not heldout:
-            log.warn("no document is held out: the corpus is too small, or repeats itself too much")
         lap("split")
 
-        selection = _measure(levels, train + heldout, config, seed, log, processes)
+        reached("selected", train + heldout)
+        selection = list(_mapped(_copying, levels, 1, "measure selection", "levels", log, processes))
         lap("measures")
 
     source = config.source if config.source == "python" or config.source.startswith("hf:") else ""
     card = make_card(
         source or Path(config.source).name, seed, train, heldout, steps, diversity(train), selection,
-        reading.malformed, reading.ignored, files,
+        reading, files,
     )  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
     write_documents(out / "train.parquet", train)
@@ -131,15 +138,13 @@ def _read(config: CorpusConfig, log: EventLog, processes: Pool) -> tuple[Reading
     else:
         files = input_files(config.source)
         count = len(files)
-        read = partial(_read_files, text_field=config.text_field, label_field=config.label_field)
+        read = partial(_read_files, text_field=config.text_field, label_field=config.label_field, lines=config.lines)
         parts = _mapped(read, files, 1, "read", "files", log, processes)
     whole = Reading()
-    ignored: Counter[str] = Counter()
     for part in parts:
-        whole.documents += part.documents
-        whole.malformed += part.malformed
-        ignored.update(part.ignored)
-    whole.ignored = dict(ignored)
+        whole.add(part)
+    for suffix, number in other_files(config.source).items() if config.source != "python" else ():
+        whole.skip(f"files of unknown kind ({suffix})", number)
     return whole, count
 
 
@@ -152,9 +157,9 @@ def _read_python(files: Sequence[PythonFile]) -> Reading:
     return reading
 
 
-def _read_files(files: Sequence[InputFile], text_field: str, label_field: str) -> Reading:
+def _read_files(files: Sequence[InputFile], text_field: str, label_field: str, lines: str) -> Reading:
     (file,) = files
-    return read_file(file, text_field, label_field)
+    return read_file(file, text_field, label_field, lines)
 
 
 def _mapped(
@@ -176,19 +181,29 @@ def _mapped(
             log.progress(what, min(number * size, len(items)), len(items), unit)
 
 
-def _tell(malformed: list[Malformed], log: EventLog) -> None:
-    for place in malformed[:10]:
+def _tell(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
+    """Say what was not read, and what was read otherwise than as UTF-8."""
+    for place in reading.malformed[:10]:
         where = f"{place.file}:{place.line}" if place.line else place.file
-        log.warn(f"passed over {where}: {place.why}")
-    if len(malformed) > 10:
-        log.warn(f"passed over {len(malformed):,} places in all; the data card lists them")
+        log.warn(f"skipped {where}: {place.why}")
+    if len(reading.malformed) > 10:
+        log.warn(f"skipped {len(reading.malformed):,} places in all; the data card lists them")
+    if reading.decoded:
+        shown = "; ".join(f"{file} {remark}" for file, remark in reading.decoded[:5])
+        more = f"; and {len(reading.decoded) - 5:,} more" if len(reading.decoded) > 5 else ""
+        log.note(f"not plain UTF-8: {shown}{more}")
+    if reading.skipped:
+        log.note("skipped " + ", ".join(f"{count:,} {what}" for what, count in reading.skipped.items()))
+    if reading.ignored:
+        named = ", ".join(f"{key} ({count:,})" for key, count in sorted(reading.ignored.items())[:20])
+        log.note(f"fields of rows that are not used: {named}")
 
 
 def _without_empty(reading: Reading, steps: list[Step], config: CorpusConfig) -> list[Document]:
     if not reading.documents and reading.malformed:
         place = reading.malformed[0]
         where = f"{place.file}:{place.line}" if place.line else place.file
-        raise InputError(f"{config.source} holds no readable text; {where} is {place.why}")
+        raise InputError(f"{config.source} holds no readable text; {where}: {place.why}")
     kept = [document for document in reading.documents if document.text]
     gone = [Removal(document, "empty") for document in reading.documents if not document.text]
     if not kept:
@@ -208,23 +223,28 @@ def _limit(documents: list[Document], most: int, steps: list[Step]) -> list[Docu
 
 
 def _to_prose(
-    documents: list[Document], min_words: int, steps: list[Step], log: EventLog, processes: Pool
+    documents: list[Document], config: CorpusConfig, steps: list[Step], log: EventLog, processes: Pool
 ) -> list[Document]:
-    kept, gone = [], []
+    code = [document for document in documents if document.kind == "code"]
+    gone = [Removal(document, "source code") for document in code]
+    if code:
+        _judge_code(code, documents, log)
+    texts = [document for document in documents if document.kind != "code"]
+    kept = []
     total = Prose("")
     shown: dict[str, list[tuple[str, str]]] = {}
-    parts = _mapped(_reduce, documents, _DOCUMENTS_A_CHUNK, "prose", "documents", log, processes)
-    for document, prose in zip(documents, (prose for part in parts for prose in part), strict=True):
+    parts = _mapped(_reduce, texts, _DOCUMENTS_A_CHUNK, "prose", "documents", log, processes)
+    for document, prose in zip(texts, (prose for part in parts for prose in part), strict=True):
         total.pieces.update(prose.pieces)
         total.bytes.update(prose.bytes)
         for rule, piece in prose.examples.items():
             shown[rule] = sorted([*shown.get(rule, []), (document.id, piece)])[:EXAMPLES]
         words = len(prose.text.split())
-        if words >= min_words:
+        if words >= config.min_words:
             kept.append(document.with_text(prose.text))
         else:
             gone.append(Removal(document, "too short" if words else _main_rule(prose)))
-    what = f"Only sentences of prose stay, by the rules below; at least {min_words} words a document."
+    what = f"Only sentences of prose stay, by the rules below; at least {config.min_words} words a document."
     step = make_step("prose", what, documents, kept, gone)
     step.pieces = {
         rule: {
@@ -237,13 +257,36 @@ def _to_prose(
         if total.pieces[rule]
     }
     steps.append(step)
-    if total.bytes["not_english"] > 0.3 * step.bytes_in:
-        log.warn("much of the source does not read as English prose; set corpus.prose to false to keep it as it is")
+    if kept and total.bytes["not_english"] > 0.3 * step.bytes_in:
+        log.warn("much of the source does not read as English prose; set corpus.prose=false to keep it as it is")
+    elif kept and step.bytes_out < _LITTLE_PROSE * step.bytes_in and config.source != "python":
+        most = max(total.bytes, key=lambda rule: (total.bytes[rule], rule), default="source code")
+        log.warn(
+            f"reduction to prose left {step.bytes_out / step.bytes_in:.0%} of the text (most went as {most!r}); "
+            "if it is code, verse or lists, set corpus.prose=false to keep it as it is"
+        )
     return kept
 
 
+def _judge_code(code: list[Document], documents: list[Document], log: EventLog) -> None:
+    """Warn of source code among prose; refuse a corpus that is mostly code, which prose would take away."""
+    share = count_bytes(code) / max(count_bytes(documents), 1)
+    said = f"{len(code):,} of {len(documents):,} documents ({share:.0%} of the bytes) are source code"
+    if share > 0.5:
+        raise InputError(f"{said}, and corpus.prose=true removes code", hint="set corpus.prose=false to train on code")
+    log.warn(f"{said} and are removed, because corpus.prose is true; set corpus.prose=false to keep them")
+
+
 def _reduce(documents: Sequence[Document]) -> list[Prose]:
-    return [reduce_to_prose(document.text) for document in documents]
+    return [_reduce_one(document) for document in documents]
+
+
+def _reduce_one(document: Document) -> Prose:
+    if document.kind != "lines":
+        return reduce_to_prose(document.text)
+    prose = reduce_to_prose(document.text.replace("\n", "\n\n"))  # each line is judged by itself
+    prose.text = prose.text.replace("\n\n", "\n")
+    return prose
 
 
 def _main_rule(prose: Prose) -> str:
@@ -288,9 +331,16 @@ def _without_duplicates(
     return kept
 
 
-def _without_leaks(
-    train: list[Document], heldout: list[Document], documents: list[Document], steps: list[Step], config: CorpusConfig
-) -> list[Document]:
+def _split(
+    documents: list[Document], config: CorpusConfig, seed: int, steps: list[Step], log: EventLog
+) -> tuple[list[Document], list[Document]]:
+    """(train, held-out), neither empty, and without what stands on both sides."""
+    if len(documents) < 2:
+        raise InputError(
+            f"one document is left of {steps[0].documents_in:,}; a corpus needs two: one to train on, one to hold out",
+            hint="give more text; a long text is cut at blank lines, or at sentences where there are none",
+        )
+    train, heldout = split(documents, config.heldout, seed)
     shares = leaked(train, heldout)
     kept = [document for document, share in zip(heldout, shares, strict=True) if share <= config.max_overlap]
     gone = [
@@ -298,30 +348,28 @@ def _without_leaks(
         for document, share in zip(heldout, shares, strict=True)
         if share > config.max_overlap
     ]
+    if not kept:  # all of the held-out side is training text: it goes back, and one that is not is looked for
+        index, share = hold_one_out(documents, seed, config.max_overlap)
+        train, kept, gone = documents[:index] + documents[index + 1 :], [documents[index]], []
+        said = f"the {len(heldout):,} held-out documents chosen first stand in training text; one other is held out"
+        if share > config.max_overlap:
+            said += f", of which {share:.0%} stands in training text too: the corpus repeats itself everywhere"
+            log.warn(f"{said}. Figures on held-out text will measure memory")
+        else:
+            log.warn(said)
     what = (
         f"Held-out documents go if more than {config.max_overlap:.0%} of them (word 8-grams, or words in whole "
         "sentences) stands in training ones: what is copied measures memory, not learning."
     )
     steps.append(make_step("leaks", what, documents, train + kept, gone))
-    return kept
+    if len(kept) < _FEW_HELDOUT:
+        log.note(
+            f"{len(kept):,} of {len(train) + len(kept):,} documents held out: figures measured on so few are rough; "
+            "corpus.heldout sets the share"
+        )
+    return train, kept
 
 
-def _measure(
-    levels: list[tuple[str, list[Document]]],
-    selected: list[Document],
-    config: CorpusConfig,
-    seed: int,
-    log: EventLog,
-    processes: Pool,
-) -> list[dict[str, Any]]:
-    """How much of the held-out side is copying at each level of selection; see `measures.copying`."""
-    if not config.measure_selection:
-        return []
-    jobs = [*levels, ("selected", selected)]
-    measure = partial(_copying, share=config.heldout, seed=seed)
-    return list(_mapped(measure, jobs, 1, "measure selection", "levels", log, processes))
-
-
-def _copying(jobs: Sequence[tuple[str, list[Document]]], share: float, seed: int) -> dict[str, Any]:
-    ((level, documents),) = jobs
-    return copying(level, documents, share, seed)
+def _copying(samples: Sequence[Sample]) -> dict[str, Any]:
+    (sample,) = samples
+    return copying(sample)

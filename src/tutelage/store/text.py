@@ -171,19 +171,23 @@ def sniff(head: bytes, name: str) -> str | None:
 
 def _wide(head: bytes) -> str | None:
     """UTF-16 or UTF-32 without a mark: nearly all NUL bytes stand in the high places, and it decodes as text."""
-    places = [head[offset::4].count(0) for offset in range(4)]
-    total = sum(places)
-    if places[2] + places[3] > 0.95 * total / 2 and min(places[2], places[3]) > 0.9 * (len(head) // 4):
-        candidates = ["utf-32-le"]
-    elif min(places[0], places[1]) > 0.9 * (len(head) // 4):
-        candidates = ["utf-32-be"]
-    elif places[1] + places[3] >= 0.95 * total:
-        candidates = ["utf-16-le"]
-    elif places[0] + places[2] >= 0.95 * total:
-        candidates = ["utf-16-be"]
+    quarter = len(head) // 4
+    zeros = [head[offset::4].count(0) for offset in range(4)]
+    if quarter and min(zeros[2:]) > 0.9 * quarter:
+        encoding = "utf-32-le"
+    elif quarter and min(zeros[:2]) > 0.9 * quarter:
+        encoding = "utf-32-be"
+    elif zeros[1] + zeros[3] >= zeros[0] + zeros[2]:
+        encoding = "utf-16-le"
     else:
-        return None
-    (encoding,) = candidates
+        encoding = "utf-16-be"
+    if encoding.startswith("utf-16"):
+        # The high bytes of every alphabet, and of punctuation, lie below 0x21; in a text with stray NUL bytes they
+        # would be letters.
+        first = encoding == "utf-16-le"
+        high, low = head[first::2], head[not first :: 2]
+        if sum(byte <= 0x20 for byte in high) < 0.95 * len(high) or low.count(0) > 0.05 * len(low):
+            return None
     text = head[: len(head) // 4 * 4].decode(encoding, "replace")
     odd = sum(not (char.isprintable() or char in "\t\n\v\f\r\u2028\u2029") or char == "\ufffd" for char in text)
     return encoding if odd <= 0.02 * len(text) + 1 else None

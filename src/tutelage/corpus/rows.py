@@ -1,0 +1,93 @@
+"""Rows (of JSON, CSV, Parquet, datasets) as documents, and what reading a file gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tutelage.corpus.clean import clean_text
+from tutelage.corpus.document import Document, Malformed, document_id
+
+_KNOWN = ("source", "name", "kind", "signature", "summary")
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file of the source: where it is, its path below the source folder, the label its folder gives it."""
+
+    path: Path
+    name: str
+    label: str | None
+
+    @property
+    def title(self) -> str:
+        return self.path.name.split(".")[0] or self.path.name
+
+
+@dataclass(slots=True)
+class Reading:
+    """What came out of files: documents, and an account of everything else.
+
+    `malformed`: places that could not be read. `ignored`: keys of rows that were not used, with counts. `decoded`:
+    (file, remark) of each text that was not clean UTF-8. `skipped`: what was left out on purpose, with counts.
+    """
+
+    documents: list[Document] = field(default_factory=list)
+    malformed: list[Malformed] = field(default_factory=list)
+    ignored: dict[str, int] = field(default_factory=dict)
+    decoded: list[tuple[str, str]] = field(default_factory=list)
+    skipped: dict[str, int] = field(default_factory=dict)
+
+    def skip(self, what: str, count: int = 1) -> None:
+        self.skipped[what] = self.skipped.get(what, 0) + count
+
+    def add(self, other: Reading) -> None:
+        self.documents += other.documents
+        self.malformed += other.malformed
+        self.decoded += other.decoded
+        for key, count in other.ignored.items():
+            self.ignored[key] = self.ignored.get(key, 0) + count
+        for what, count in other.skipped.items():
+            self.skip(what, count)
+
+
+def make_document(file: InputFile, text: str, name: str | None, kind: str = "text") -> Document:
+    """A document of a text that is already clean (see `clean_text`)."""
+    return Document(document_id(file.name, name, text), text, file.name, name, kind, label=file.label)
+
+
+def take_row(file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str) -> None:
+    """Add the document of one row, or what is wrong with it. `number` is its line, or its place among the rows."""
+    if not isinstance(row, dict):
+        reading.malformed.append(Malformed(file.name, number, "not a JSON object"))
+        return
+    if not isinstance(row.get(text_field), str):
+        why = f"no {text_field!r}" if row.get(text_field) is None else f"{text_field!r} is not a string"
+        reading.malformed.append(Malformed(file.name, number, f"{why}; it has: {', '.join(map(str, row))[:200]}"))
+        return
+    for key in row:
+        if key not in (text_field, label_field, "id", *_KNOWN):
+            reading.ignored[key] = reading.ignored.get(key, 0) + 1
+    text = clean_text(row[text_field])
+    known = {key: _string(row.get(key)) for key in _KNOWN}
+    source = known["source"] or file.name
+    label = _string(row.get(label_field)) or file.label
+    reading.documents.append(
+        Document(
+            document_id(source, known["name"], text), text, source, known["name"], known["kind"] or "text",
+            known["signature"], known["summary"], label,
+        )
+    )  # fmt: skip
+
+
+def no_column(file: InputFile, text_field: str, columns: list[str]) -> Malformed:
+    shown = ", ".join(columns)[:300]
+    return Malformed(file.name, 0, f"no column {text_field!r}; it has: {shown}; name one in corpus.text_field")
+
+
+def _string(value: Any) -> str | None:
+    """A value as one line of clean text; None for nothing."""
+    if value is None or isinstance(value, (dict, list)):
+        return None
+    return " ".join(clean_text(str(value)).split()) or None
