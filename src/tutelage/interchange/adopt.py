@@ -1,4 +1,4 @@
-"""The stages of adoption: a model from elsewhere becomes the base model, and its tokenizer the tokenizer."""
+"""Adoption: a model from elsewhere, its tokenizer included, becomes the base model."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.interchange.config import AdoptConfig
-from tutelage.interchange.source import copy_extras, locate, open_model, open_tokenizer
+from tutelage.interchange.source import copy_extras, locate, open_model
 from tutelage.model.io import save_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
-from tutelage.tokenizer.stage import measure_tokenizer
 
 ADOPTED = "adopt.json"
 
@@ -35,15 +34,3 @@ def adopt(config: AdoptConfig, out: Path, log: EventLog) -> dict[str, Any]:
         "parameters": model.num_parameters(),
         "context": model.config.max_position_embeddings,
     }
-
-
-def adopt_tokenizer(config: AdoptConfig, corpus: Path, out: Path, log: EventLog, seed: int) -> dict[str, Any]:
-    """Fill `out` with the model's tokenizer, measured on the corpus."""
-    tok = open_tokenizer(config.source, log)
-    out.mkdir(parents=True, exist_ok=True)
-    tok.save(out)
-    facts = {"method": "adopted", "split": config.source, "lossless": True, "trained_on": {}}
-    numbers, timing = measure_tokenizer(tok, corpus, out, log, seed, facts)
-    figures = ("vocab_size", "bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share")
-    lossless = numbers["round_trip_failures"] == 0
-    return {**{key: numbers[key] for key in figures}, "lossless": lossless, "timing": timing}

@@ -22,6 +22,7 @@ DEFINITION, SETTINGS, TEMPLATE = "tokenizer.json", "tokenizer_config.json", "cha
 _NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|eot|>", "<end_of_turn>", "<|return|>")
+_TURN_OPENERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|start|>", "<|user|>", "[INST]")
 _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
@@ -188,9 +189,13 @@ class Tokenizer:
 
     @cached_property
     def start_id(self) -> int:
-        """What stands before a document: the begin-of-text token where the tokenizer adds one, else the end of
+        """What stands before a document: what the tokenizer adds, else the named begin-of-text token, else the end of
         the document before it. Never what opens a turn of a conversation, which some name as begin-of-text."""
-        return self.begin_ids[0] if self.begin_ids else self.end_of_text_id
+        if self.begin_ids:
+            return self.begin_ids[0]
+        if self.bos_id is not None and self.special_tokens["bos_token"] not in _TURN_OPENERS:
+            return self.bos_id
+        return self.end_of_text_id
 
     @cached_property
     def end_of_text_id(self) -> int:

@@ -123,7 +123,7 @@ def test_the_best_rate_of_a_narrow_model_is_that_of_a_wide_one(tmp_path: Path) -
         losses = []
         for rate in rates:
             settings = config(steps=40, learning_rate=rate, base_width=base, schedule="linear", final_fraction=0.0,
-                              grad_clip=1e9, validate_every=0, threads=0)  # fmt: skip
+                              grad_clip=1e9, validate_every=0, threads=1)  # fmt: skip
             curve = train(fresh(width, base), texts, settings, tmp_path / f"{width}-{base}-{rate}", EventLog(), 1).curve
             losses.append(sum(point["loss"] for point in curve[-8:]) / 8)
         return losses.index(min(losses))
