@@ -17,7 +17,7 @@ from tutelage.model.hf_config import to_hf_config
 from tutelage.model.io import hf_weights, save_model
 from tutelage.store.errors import ConfigError, TutelageError
 from tutelage.store.events import EventLog
-from tutelage.store.files import new_directory
+from tutelage.store.files import users_directory
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -46,14 +46,10 @@ def export_model(
 ) -> dict[str, Any]:
     """Write a Hugging Face directory and check it against transformers where that is installed.
 
-    source: where README and licence are taken from. Raises ConfigError if `directory` holds something else,
-    TutelageError if the check fails (nothing is left then).
+    source: where README and licence are taken from. Raises ConfigError if `directory` holds anything that no
+    export wrote, TutelageError if the check fails (nothing is left then).
     """
-    if directory.exists() and (
-        not directory.is_dir() or (any(directory.iterdir()) and not (directory / "config.json").exists())
-    ):
-        raise ConfigError(f"{directory} is not empty and holds no model", hint="give a new directory")
-    with new_directory(directory.absolute()) as out:
+    with users_directory(directory) as out:
         save_model(model, out)
         tok.save(out)
         if source is not None:

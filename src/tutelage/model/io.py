@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -20,7 +21,8 @@ from tutelage.model.families import FAMILIES
 from tutelage.model.families.weights import parameter_shapes
 from tutelage.model.hf_config import load_config, read_json, to_hf_config, token_ids
 from tutelage.store.errors import DamagedError, InputError
-from tutelage.store.files import write_json
+from tutelage.store.files import fsync_path, write_json
+from tutelage.store.hashing import sha256_files
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD_BYTES = 4_000_000_000
@@ -36,23 +38,63 @@ Shape = tuple[int, ...]
 def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
     """Write config.json, generation_config.json and the weights (float32), loadable by transformers.
 
-    More than `max_shard_bytes` are split into several files with an index. Raises InputError for a model with
-    adapters: they must be merged or saved beside the base.
+    More than `max_shard_bytes` are split into several files with an index. Weights of a model that lies there already
+    go once the new ones are there; nothing else of the directory is touched. Raises InputError for a model with
+    adapters (they must be merged or saved beside the base), and where `config.json` is no model's.
     """
     config = model.config
     if any(name.endswith(".lora_A") for name in model.state_dict()):
         raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
+    _refuse_other_config(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    write_json(directory / "config.json", to_hf_config(config))
-    ids = {key: value for key, value in token_ids(config).items() if value is not None}
-    write_json(directory / "generation_config.json", ids)
+    before = _written_weights(directory)
     shards = _shards(config, max_shard_bytes)
     places = {name: file for file, names in shards.items() for name in names}
-    for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
-        save_file(dict(weights), directory / file, metadata={"format": "pt"})
+    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as aside:
+        for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
+            save_file(dict(weights), Path(aside) / file, metadata={"format": "pt"})
+            fsync_path(Path(aside) / file)
+        for file in shards:
+            (Path(aside) / file).replace(directory / file)
+    # The index decides which weights count: it changes hands only once the new ones are there.
     if len(shards) > 1:
         total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
         write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+    else:
+        (directory / INDEX).unlink(missing_ok=True)
+    write_json(directory / "config.json", to_hf_config(config))
+    ids = {key: value for key, value in token_ids(config).items() if value is not None}
+    write_json(directory / "generation_config.json", ids)
+    for file in before - set(shards):
+        (directory / file).unlink(missing_ok=True)
+
+
+def _refuse_other_config(directory: Path) -> None:
+    """Raise InputError where `config.json` is some other program's."""
+    path = directory / "config.json"
+    if path.is_file():
+        try:
+            there = read_json(path)
+        except (DamagedError, InputError):
+            there = {}
+        if not {"model_type", "architectures"} & set(there):
+            raise InputError(f"{path} is no model's config", hint="save to a folder of its own; nothing was changed")
+
+
+def _written_weights(directory: Path) -> set[str]:
+    """Weight files of the model that lies there now, by their usual names and by its index."""
+    usual = re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)|pytorch_model\.bin\.index\.json")
+    found = {path.name for path in directory.iterdir() if usual.fullmatch(path.name)}
+    if (directory / INDEX).is_file():
+        named = read_json(directory / INDEX).get("weight_map")
+        names = named.values() if isinstance(named, dict) else ()
+        found |= {str(name) for name in names if Path(str(name)).name == name and (directory / str(name)).is_file()}
+    return found
+
+
+def weights_identity(directory: Path) -> str:
+    """Hash of all weight files of a model directory, whether one or many."""
+    return sha256_files([(name, directory / name) for name in _weight_files(directory)])
 
 
 def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:

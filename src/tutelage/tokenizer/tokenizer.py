@@ -120,6 +120,8 @@ class Tokenizer:
         write_json(directory / SETTINGS, self._settings)
         if self.chat_template is not None:
             write_atomic(directory / TEMPLATE, self.chat_template)
+        else:  # of the tokenizer that lay there before
+            (directory / TEMPLATE).unlink(missing_ok=True)
 
     def encode(self, text: str) -> list[int]:
         """Ids of a text. No text ever leads to a control token; none is added at either end."""

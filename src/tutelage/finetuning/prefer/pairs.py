@@ -11,10 +11,11 @@ from typing import Any
 from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Row, split, write_rows
 from tutelage.finetuning.prefer.config import PairsConfig
+from tutelage.model.io import weights_identity
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
-from tutelage.store.hashing import by_hash, sha256_file, sha256_json
+from tutelage.store.hashing import by_hash, sha256_json
 from tutelage.store.stage import Job
 from tutelage.tasks import Grade, task
 from tutelage.tokenizer.messages import Message
@@ -126,9 +127,7 @@ def _sampled(
     config: PairsConfig, instructed: Path, prompts: list[Row], work: Path, log: EventLog, seed: int
 ) -> Iterator[list[Row]]:
     """Answers [{"text","stop_reason"}] to each prompt, in order; finished chunks are read back from `work`."""
-    identity = sha256_json(
-        [config.plain(), seed, [row["id"] for row in prompts], sha256_file(instructed / "model.safetensors")]
-    )
+    identity = sha256_json([config.plain(), seed, [row["id"] for row in prompts], weights_identity(instructed)])
     path = work / "samples.jsonl"
     finished = _finished(path, identity)
     for chunk in finished:

@@ -11,9 +11,9 @@ from tutelage.finetuning.examples import asked_of, preference_examples, row_leng
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
-from tutelage.model.io import load_model
+from tutelage.model.io import load_model, weights_identity
 from tutelage.store.events import EventLog
-from tutelage.store.hashing import by_hash, sha256_file
+from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
@@ -52,7 +52,7 @@ def prefer(job: Job) -> dict[str, Any]:
         config.sft_weight,
     )
     # The reference is the model without adapters, so it is asked before they are put on: no second copy.
-    weights = sha256_file(instructed / "model.safetensors")
+    weights = weights_identity(instructed)
     for rows in objective.rows.values():
         add_reference(model, weights, rows, config.training, work, log)
     device, autocast = device_and_autocast(config.training)
