@@ -11,7 +11,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import CHATML
+from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
 
 

@@ -17,7 +17,7 @@ from tutelage.model.io import save_model
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 from tutelage.store.stage import Job
-from tutelage.tokenizer.chat import CHATML
+from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 

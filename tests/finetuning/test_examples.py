@@ -15,8 +15,8 @@ from tutelage.finetuning.examples import (
     text_examples,
 )
 from tutelage.store.errors import InputError, TrainingError
-from tutelage.tokenizer.chat import CHATML
 from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from small_tokenizers import SIZES
 
 from tutelage.store.errors import InputError
-from tutelage.tokenizer.chat import CHATML, Rendered, Span, check_rendering, render_chat, turn_end
+from tutelage.tokenizer.chat import Rendered, Span, check_rendering, render_chat, turn_end
 from tutelage.tokenizer.config import SPECIAL_TOKENS
 from tutelage.tokenizer.messages import ROLES, Message, messages_from_plain, messages_to_plain
+from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 TALK = [

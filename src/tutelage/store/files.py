@@ -102,7 +102,7 @@ def users_directory(final: Path) -> Iterator[Path]:
 
 
 def not_ours(folder: Path) -> list[str]:
-    """Entries of a folder that `users_directory` did not write or that were changed since; its own name if it is a file."""
+    """Entries of a folder that `users_directory` did not write, or that were changed since; a file is its own."""
     if not folder.exists() and not folder.is_symlink():
         return []
     if not folder.is_dir():

@@ -7,34 +7,17 @@ never become a control token, whatever it says, and who wrote each token is know
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
-
-import jinja2
-import jinja2.nodes
-import jinja2.sandbox
-from jinja2.ext import Extension
-from jinja2.parser import Parser
+from typing import TYPE_CHECKING
 
 from tutelage.store.errors import InputError
 from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.template import CHATML, FIXED_DATE, render_template
 
 if TYPE_CHECKING:
     from tutelage.tokenizer.tokenizer import Tokenizer
-
-CHATML = """\
-{%- for message in messages %}
-{{- '<|im_start|>' + message['role'] + '\\n' + message['content'] + '<|im_end|>\\n' }}
-{%- endfor %}
-{%- if add_generation_prompt %}
-{{- '<|im_start|>assistant\\n' }}
-{%- endif %}
-"""
-"""Template of every tokenizer trained here."""
 
 # Private-use characters: no template asks for them, trims them, escapes them or changes their case.
 _OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE010
@@ -71,6 +54,7 @@ def render_chat(
     messages: Sequence[Message],
     add_generation_prompt: bool = False,
     template: str | None = None,
+    today: str = FIXED_DATE,
 ) -> Rendered:
     """Ids, loss mask and spans of a conversation, by the tokenizer's own template (or the one given).
 
@@ -84,8 +68,10 @@ def render_chat(
     if not messages:
         raise InputError("no messages to render")
     marks = [_mark(index) for index in range(len(messages))]
-    pieces, order = _render(tok, template, messages, marks, add_generation_prompt)
+    pieces, order = _render(tok, template, messages, marks, add_generation_prompt, today)
     contents = _contents(tok, template, messages, add_generation_prompt, order)
+    if template != CHATML:
+        contents = _as_shown(tok, template, messages, pieces, order, contents, add_generation_prompt, today)
     _join_spaces(tok, template, messages, pieces, contents, order)
 
     ids = tok.encode_control(pieces[0])
@@ -93,7 +79,10 @@ def render_chat(
     spans: list[Span] = []
     for piece, index in zip(pieces[1:], order, strict=True):
         role = messages[index].role
-        body, control = tok.encode_inside(contents[index]), tok.encode_control(piece)
+        # Right after a control token a text begins anew; elsewhere it stands within a longer one.
+        fresh = bool(ids) and ids[-1] in tok.control_ids
+        body = tok.encode(contents[index]) if fresh else tok.encode_inside(contents[index])
+        control = tok.encode_control_inside(piece) if contents[index] else tok.encode_control(piece)
         trained = _up_to_stop(tok, piece, control) if role == "assistant" else 0
         start, end = len(ids), len(ids) + len(body)
         ids += body + control
@@ -167,32 +156,66 @@ def _prompt_ends_in_space(tok: Tokenizer, template: str) -> bool:
     return pieces[-1].endswith(" ")
 
 
+def _as_shown(
+    tok: Tokenizer, template: str, messages: Sequence[Message], pieces: list[str], order: list[int],
+    contents: list[str], add_generation_prompt: bool, today: str,
+) -> list[str]:  # fmt: skip
+    """Contents as the template shows them when it sees what they say: some look at a message and change it (`<think>`
+    taken out of earlier answers, a trimmed or quoted text).
+
+    Raises InputError where it cannot be told which part of the rendering a content is, or where the template writes
+    control tokens because of what a content says: then ids would not be those of the model's own template.
+    """
+    real = rendered_text(tok, template, messages, [message.content for message in messages], add_generation_prompt,
+                         today)  # fmt: skip
+    if real == _joined(pieces, [contents[index] for index in order]):
+        return contents
+    shown = list(contents)
+    marks = [_mark(index) for index in range(len(messages))]
+    for place, index in enumerate(order):
+        alone = [messages[index].content if each == index else mark for each, mark in enumerate(marks)]
+        text = rendered_text(tok, template, messages, alone, add_generation_prompt, today)
+        before = _joined(pieces[: place + 1], [marks[each] for each in order[:place]])
+        after = _joined(pieces[place + 1 :], [marks[each] for each in order[place + 1 :]])
+        if text.startswith(before) and text.endswith(after) and len(text) >= len(before) + len(after):
+            shown[index] = text[len(before) : len(text) - len(after)]
+    if real != _joined(pieces, [shown[index] for index in order]):
+        raise InputError(
+            "the chat template writes other text around a message because of what it says",
+            hint="such a conversation cannot be rendered safely with this template; give one that does not look",
+        )
+    for index, message in enumerate(messages):
+        for name in tok.added_names:
+            if shown[index].count(name) > message.content.count(name):
+                raise InputError(f"the chat template writes {name!r} into message {index} because of what it says")
+    return shown
+
+
+def _joined(pieces: Sequence[str], between: Sequence[str]) -> str:
+    """The pieces with one text between each two; one more piece than texts, or as many."""
+    return "".join(piece + text for piece, text in zip(pieces, [*between, ""], strict=False))
+
+
 def _mark(index: int) -> str:
     return _OPEN + "".join(chr(_ZERO + int(digit)) for digit in str(index)) + _CLOSE
 
 
-def _render(
-    tok: Tokenizer, template: str, messages: Sequence[Message], texts: list[str], add_generation_prompt: bool
-) -> tuple[list[str], list[int]]:
-    """The template's own text around the placeholders, and which message stands in each gap."""
+def rendered_text(
+    tok: Tokenizer, template: str, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool,
+    today: str = FIXED_DATE,
+) -> str:  # fmt: skip
+    """What the template makes of the messages with `texts` for contents."""
     plain = [{"role": message.role, "content": text} for message, text in zip(messages, texts, strict=True)]
-    try:
-        rendered = _compiled(template).render(
-            messages=plain,
-            add_generation_prompt=add_generation_prompt,
-            tools=None,
-            documents=None,
-            **tok.special_tokens,
-        )
-    except (
-        jinja2.TemplateError,
-        TypeError,
-        ValueError,
-        LookupError,
-        AttributeError,
-        ArithmeticError,
-    ) as error:
-        raise InputError(f"the chat template refuses these messages: {error}") from None
+    variables = {"messages": plain, "add_generation_prompt": add_generation_prompt, "tools": None, "documents": None}
+    return render_template(template, {**variables, **tok.special_tokens}, today)
+
+
+def _render(
+    tok: Tokenizer, template: str, messages: Sequence[Message], texts: list[str], add_generation_prompt: bool,
+    today: str = FIXED_DATE,
+) -> tuple[list[str], list[int]]:  # fmt: skip
+    """The template's own text around the placeholders, and which message stands in each gap."""
+    rendered = rendered_text(tok, template, messages, texts, add_generation_prompt, today)
     parts = _PLACEHOLDER.split(rendered)
     pieces = parts[::2]
     order = [int("".join(str(ord(digit) - _ZERO) for digit in number)) for number in parts[1::2]]
@@ -226,44 +249,3 @@ def _contents(
         if not around[place + 1].startswith("\f"):
             contents[index] = contents[index].rstrip()
     return contents
-
-
-@lru_cache(maxsize=64)
-def _compiled(template: str) -> jinja2.Template:
-    """The template, compiled in a sandbox that can neither reach Python nor change what it is given."""
-    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
-    )
-    environment.filters["tojson"] = _to_json
-    environment.globals["raise_exception"] = _refuse
-    environment.globals["strftime_now"] = _fixed_date
-    try:
-        return environment.from_string(template)
-    except jinja2.TemplateSyntaxError as error:
-        raise InputError(f"the chat template is faulty: line {error.lineno}: {error.message}") from None
-
-
-class _Generation(Extension):
-    """`{% generation %}`, with which some templates mark what is trained; rendered as if not there."""
-
-    tags = {"generation"}  # noqa: RUF012
-
-    def parse(self, parser: Parser) -> jinja2.nodes.Node | list[jinja2.nodes.Node]:
-        next(parser.stream)
-        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
-
-
-def _to_json(value: Any, indent: int | None = None, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=indent, **options)
-
-
-def _refuse(message: str) -> None:
-    raise jinja2.TemplateError(message)
-
-
-def _fixed_date(pattern: str) -> str:
-    from datetime import date
-
-    # Today's date in a prompt would give other ids tomorrow; this is the date the Llama 3.1 template falls
-    # back to.
-    return date(2024, 7, 26).strftime(pattern)

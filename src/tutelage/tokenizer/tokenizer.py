@@ -150,6 +150,18 @@ class Tokenizer:
         text."""
         return list(self._control.encode(text, add_special_tokens=False).ids)
 
+    def encode_control_inside(self, text: str) -> list[int]:
+        """`encode_control` of a text that stands within another: without the space that some tokenizers put before."""
+        if not self._begins_with_space:
+            return self.encode_control(text)
+        anchor, whole = self.encode_control("\n"), self.encode_control("\n" + text)
+        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self.encode_control(text)
+
+    @cached_property
+    def added_names(self) -> frozenset[str]:
+        """Tokens that are found as a whole wherever their name stands in a template's own text."""
+        return frozenset(str(token["content"]) for token in json.loads(self._definition)["added_tokens"])
+
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
         """Text of ids. Bytes that are no UTF-8 (a character cut in two) appear as U+FFFD."""
         return self._control.decode(list(ids), skip_special_tokens=skip_special)

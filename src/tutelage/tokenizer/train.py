@@ -12,8 +12,8 @@ from tokenizers import Tokenizer as Library
 
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import CHATML
 from tutelage.tokenizer.config import SPECIAL_TOKENS, Split, TokenizerConfig
+from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
 from tutelage.tokenizer.unigram import train_unigram
 
