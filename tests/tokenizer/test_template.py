@@ -77,7 +77,8 @@ TRIMMING = (
 )
 QUOTING = (
     "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{%- if m.role == 'user' %}"
-    "{{ m.content | tojson(ensure_ascii=False) }}{%- else %}{{ m.content }}{%- endif %}{{ '<|im_end|>\n' }}{%- endfor %}"
+    "{{ m.content | tojson(ensure_ascii=False) }}{%- else %}{{ m.content }}{%- endif %}"
+    "{{ '<|im_end|>\n' }}{%- endfor %}"
 )
 DATED = (
     "{{ '<|im_start|>system\nToday is ' + strftime_now('%d %b %Y') + '<|im_end|>\n' }}"

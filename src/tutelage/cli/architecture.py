@@ -142,7 +142,7 @@ def _table(console: Console, facts: dict[str, dict[str, Any]]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
-    from tutelage.report.format import compact, percent, size
+    from tutelage.store.format import compact, percent, size
 
     table = Table(box=None, pad_edge=False)
     table.add_column("")

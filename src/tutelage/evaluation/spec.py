@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.store.config import Config
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
 
@@ -56,6 +57,7 @@ BASELINES = StageSpec(
     needs=lambda config: ("corpus", "tokenizer"),
     seeds=("data",),
     headline=("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
+    sentence=late("tutelage.evaluation.report:baselines_sentence"),
 )
 
 EVALUATE = StageSpec(
@@ -67,4 +69,6 @@ EVALUATE = StageSpec(
     makes="figures",
     needs=lambda config: ("corpus", "baselines") if config.text else (),
     seeds=("data",),
+    section=late("tutelage.evaluation.report:section"),
+    sentence=late("tutelage.evaluation.report:sentence"),
 )

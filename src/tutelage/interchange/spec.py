@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.interchange.config import AdoptConfig
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
 
@@ -29,4 +30,6 @@ SPEC = StageSpec(
     makes="language model",
     files=_files,
     headline=("adopted", "parameters"),
+    section=late("tutelage.interchange.report:section"),
+    sentence=late("tutelage.interchange.report:sentence"),
 )

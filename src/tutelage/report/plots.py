@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from html import escape
 from typing import Literal
 
-from tutelage.report.format import MINUS, number
+from tutelage.store.format import MINUS, number
 
 Role = Literal["accent", "ink", "quiet"]
 Point = tuple[float, float]

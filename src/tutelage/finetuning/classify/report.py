@@ -1,0 +1,22 @@
+"""What the report says of a classifier."""
+
+from __future__ import annotations
+
+from tutelage.store.blocks import Block
+from tutelage.store.sections import curve_chart, judged, left_out_block, measured, score_chart, with_left_out
+from tutelage.store.view import View
+
+
+def sentence(view: View) -> str:
+    return with_left_out(view, judged(view, "accuracy", ("baselines",)))
+
+
+def section(view: View) -> list[Block | None]:
+    beside = "on held-out texts, beside methods that need no pretrained model."
+    return [
+        curve_chart(view, "Loss (nats per text)", "Classification loss."),
+        score_chart(view, "accuracy", f"Accuracy {beside}"),
+        score_chart(view, "macro-F1", f"Macro-F1 {beside}"),
+        left_out_block(view),
+        measured(view),
+    ]
