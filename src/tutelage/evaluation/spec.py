@@ -58,6 +58,7 @@ BASELINES = StageSpec(
     seeds=("data",),
     headline=("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
     sentence=late("tutelage.evaluation.report:baselines_sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast_baselines"),
 )
 
 EVALUATE = StageSpec(
@@ -71,4 +72,6 @@ EVALUATE = StageSpec(
     seeds=("data",),
     section=late("tutelage.evaluation.report:section"),
     sentence=late("tutelage.evaluation.report:sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast"),
+    rules=late("tutelage.evaluation.rules:rules"),
 )
