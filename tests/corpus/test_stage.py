@@ -313,6 +313,18 @@ def test_min_words_and_the_held_out_share_are_those_given(source: Path, tmp_path
     assert held[0] < 25 and 80 < held[1] < 160  # of about 420
 
 
+def test_the_limit_takes_by_id_not_by_place(source: Path, tmp_path: Path) -> None:
+    settings = {"max_overlap": 1.0, "near_duplicate_threshold": 1.0, "prose": False}
+    told(tmp_path / "all", source, **settings)
+    told(tmp_path / "some", source, max_documents=100, **settings)
+    whole, some = (
+        sorted(one.id for side in ("train", "heldout") for one in read_documents(tmp_path / name / f"{side}.parquet"))
+        for name in ("all", "some")
+    )
+    assert 80 < len(some) <= 100
+    assert max(some) < whole[120]  # the smallest ids (hashes), of about 430
+
+
 def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
     chance = random.Random(8)
     lines = [sentence(chance) for _ in range(600)]
