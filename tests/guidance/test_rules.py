@@ -90,8 +90,15 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("heldout", ["corpus.heldout=0.0005"]),
     ("prompts", ["evaluate.prompts=10"]),
     ("classifier-epochs", ["finetune.classify.training.epochs=40"]),
-    ("adapters", ["model.hidden_size=1024", "model.intermediate_size=4096", "model.num_layers=16",
-                  "finetune.classify.max_per_label=40"]),
+    (
+        "adapters",
+        [
+            "model.hidden_size=1024",
+            "model.intermediate_size=4096",
+            "model.num_layers=16",
+            "finetune.classify.max_per_label=40",
+        ],
+    ),
     ("instruct-epochs", ["finetune.instruct.training.epochs=12"]),
     ("instruct-learning-rate", ["finetune.instruct.training.learning_rate=0.02"]),
     ("instruct-rows", ["finetune.instruct.max_rows=40"]),
