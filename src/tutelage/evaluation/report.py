@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, fold, heading, samples, table
+from tutelage.store.left_out import with_left_out
+from tutelage.store.plain import as_dict
 from tutelage.store.sections import scores_of
 from tutelage.store.view import Scores, View, read_scores
 
@@ -13,12 +16,14 @@ _MOST = 12
 
 
 def baselines_sentence(view: View) -> str:
-    rates = view.json("baselines.json").get("bits_per_byte")
-    values = {str(who): row["value"] for who, row in rates.items() if f.is_number(row.get("value"))} if rates else {}
+    measured = view.json("baselines.json")
+    rates = as_dict(measured.get("bits_per_byte"))
+    values = {str(who): row["value"] for who, row in rates.items() if f.is_number(as_dict(row).get("value"))}
     if not values:
         return ""
     strongest = min(values, key=lambda who: values[who])
-    return f"The one to beat on held-out text is {strongest}: {f.bits(values[strongest])} bits per byte."
+    said = f"the strongest baseline on held-out text is {strongest}: {f.bits(values[strongest])} bits per byte"
+    return with_left_out(replace(view, metrics=measured), said)
 
 
 def sentence(view: View) -> str:
@@ -52,7 +57,7 @@ def section(view: View) -> list[Block | None]:
         heading("All figures"),
         table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows),
         scores_of(scores.beside(order), "Which of two orders of a sentence is likelier.", set()) if order else None,
-        fold(f"All {len(said)} paired comparisons", [table(["What the same items say", "Measure"], said)]),
+        fold(f"All {len(said)} paired comparisons", [table(["On the same items", "Measure"], said)]),
         fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]),
     ]
 
