@@ -126,6 +126,7 @@ def test_each_room_tells_of_its_own_stage(run: Path) -> None:
     assert "Loss (nats per token)" in section(html, "base") and "Inside the blocks" in section(html, "base")
     assert "Macro-F1" in section(html, "topics") and "Reward margin" in section(html, "better")
     assert "Documents left after each step" in section(html, "corpus")
+    assert "xz primed" in section(html, "baselines").split("<details>")[0]
     for name in ("chat", "better"):
         assert "has learned the rule, not to document" in section(html, name), name
 
