@@ -57,6 +57,7 @@ BASELINES = StageSpec(
     needs=lambda config: ("corpus", "tokenizer"),
     seeds=("data",),
     headline=("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
+    section=late("tutelage.evaluation.report:baselines_section"),
     sentence=late("tutelage.evaluation.report:baselines_sentence"),
     forecast=late("tutelage.evaluation.forecast:forecast_baselines"),
 )
