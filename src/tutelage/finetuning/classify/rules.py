@@ -13,8 +13,8 @@ def freeze(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{f['result.rows']:,} rows for {f['result.parameters']:,} parameters: adapters do as well as all the weights, in "
-        "a fraction of the memory",
+        f"{f['result.rows']:,} rows for {f['result.parameters']:,} parameters: adapters do as well as all the weights, "
+        "in a fraction of the memory",
         f"--set {f['key']}.lora={{rank: 16}} --set {f['key']}.training.optimizer=adamw "
         f"--set {f['key']}.training.learning_rate=0.0005",
     )
