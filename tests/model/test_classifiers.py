@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-
 from tests.conftest import byte_tokenizer
+
 from tutelage.loading import load
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -90,5 +90,5 @@ def test_a_head_that_the_config_does_not_name_is_not_lost_silently(tiny: ModelCo
     save_model(DecoderLM(tiny), tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
     save_file({**weights, "score.weight": torch.zeros(2, 32)}, tmp_path / "model.safetensors")
-    with pytest.raises(InputError, match="has a classification head|have a classification head"):
+    with pytest.raises(InputError, match="have a classification head"):
         load_model(tmp_path)
