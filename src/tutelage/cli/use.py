@@ -68,6 +68,7 @@ def chat(
     from tutelage.tokenizer.messages import Message
 
     lm = open_model(name or model, out, adapter=adapter)
+    lm.require_text()
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
     if message is None:
