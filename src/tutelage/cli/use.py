@@ -68,6 +68,7 @@ def chat(
     from tutelage.tokenizer.messages import Message
 
     lm = open_model(name or model, out, adapter=adapter)
+    lm.require_text()
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
     if message is None:
@@ -137,7 +138,9 @@ def classify(
     lm = open_model(model, out, "classifier")
     results = lm.classify(lines)
     limit = lm.tokenizer.max_length
-    longer = sum(len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
+    longer = (
+        sum(len(lm.tokenizer.begin_ids) + len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
+    )
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
     for text, probabilities in zip(lines, results, strict=True):

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.interchange.config import AdoptConfig
+from tutelage.interchange.gguf.split import parts
 from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
@@ -18,7 +19,11 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _files(config: AdoptConfig) -> dict[str, str]:
     """The file or directory, whose content counts; a name stands for what it names."""
-    return {"source": config.source} if Path(config.source).expanduser().exists() else {}
+    path = Path(config.source).expanduser()
+    if not path.is_file():
+        return {"source": config.source} if path.exists() else {}
+    first, *others = map(str, parts(path))
+    return {"source": first, **{f"source, part {number}": part for number, part in enumerate(others, 2)}}
 
 
 SPEC = StageSpec(

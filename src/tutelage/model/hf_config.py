@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -34,17 +35,19 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     """
     model_type = str(data.get("model_type"))
     by_type = {family.model_type: name for name, family in FAMILIES.items()}
+    heads = _heads(data)
     if model_type not in by_type:
-        raise InputError(f"{where}: model_type {model_type!r} is not known", hint=nearest(model_type, by_type))
+        made = f" ({', '.join(heads)})" if heads else ""
+        raise InputError(
+            f"{where}: model_type {model_type!r}{made} is not known; only decoders can be loaded",
+            hint=nearest(model_type, by_type),
+        )
     if data.get("quantization_config"):
         raise InputError(f"{where}: quantised weights are not supported", hint="take the unquantised checkpoint")
     name = by_type[model_type]
     try:
         fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
-        if any("SequenceClassification" in each for each in data.get("architectures") or ()):
-            labels = data.get("id2label") or {}
-            fields["labels"] = tuple(labels[key] for key in sorted(labels, key=int))
-            fields["num_labels"] = len(labels)
+        fields |= _classes_from(data, heads, where)
         return ModelConfig.parse(fields, where=where)
     except KeyError as error:
         raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
@@ -52,6 +55,40 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
         raise DamagedError(f"{where} has a value of the wrong kind: {error}") from None
     except ConfigError as error:
         raise InputError(error.message, hint=error.hint) from None
+
+
+# A language model's, a classifier's, or none: the names of transformers' classes.
+_HEADS = re.compile(
+    r"\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|ForSequenceClassification)|((?!For)\w)+Model"
+)
+
+
+def _heads(data: dict[str, Any]) -> list[str]:
+    named = data.get("architectures")
+    return [str(each) for each in named] if isinstance(named, list) else []
+
+
+def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[str, Any]:
+    """The classes of a classifier; nothing for a language model. Raises InputError for any other head.
+
+    transformers leaves `id2label` out where it is its default: two classes, LABEL_0 and LABEL_1.
+    """
+    if heads and not any(_HEADS.fullmatch(each) for each in heads):
+        raise InputError(
+            f"{where}: {', '.join(heads)} has a head that is not known",
+            hint="language models (ForCausalLM) and classifiers (ForSequenceClassification) can be loaded",
+        )
+    if not any(each.endswith("ForSequenceClassification") for each in heads):
+        return {}
+    kind = data.get("problem_type")
+    labels = data.get("id2label") or {index: f"LABEL_{index}" for index in range(int(data.get("num_labels") or 2))}
+    if kind in ("regression", "multi_label_classification") or len(labels) < 2:
+        what = kind or "a single score (a reward model or a regression)"
+        raise InputError(
+            f"{where}: a classifier for {what} is not supported", hint="a text must have exactly one of several labels"
+        )
+    names = tuple(str(labels[key]) for key in sorted(labels, key=int))
+    return {"labels": names, "num_labels": len(names)}
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:

@@ -164,6 +164,11 @@ def build_model(
     found = {name: _found(name, present, family.base_prefix) for weight in wanted for name in weight.theirs}
     # A classifier saved by transformers carries no language-model head.
     optional = {"lm_head.weight"} if config.num_labels else set()
+    if "score.weight" in present and not config.num_labels:
+        raise InputError(
+            f"{where}: the weights have a classification head (score.weight), but config.json names no classifier",
+            hint=f'set "architectures": ["{family.architecture}ForSequenceClassification"] and id2label in config.json',
+        )
     missing = sorted(name for name, there in found.items() if there is None and name not in optional)
     unexpected = sorted(name for name in present - set(found.values()) if not _ignored(config, name))
     if missing or unexpected:
@@ -204,8 +209,6 @@ def _found(name: str, present: set[str], base_prefix: str) -> str | None:
 
 def _ignored(config: ModelConfig, name: str) -> bool:
     if name == "lm_head.weight" and config.tie_word_embeddings:
-        return True
-    if name == "score.weight" and not config.num_labels:
         return True
     return any(re.search(pattern, name) for pattern in FAMILIES[config.family].ignored)
 

@@ -93,6 +93,7 @@ class Tokenizer:
     def load(cls, directory: Path | str) -> Tokenizer:
         """Read a directory in Hugging Face layout, ours or foreign; generation_config.json adds stop ids.
 
+        Where the tokenizer's own files name no end-of-text token (GPT-2), config.json's `eos_token_id` does.
         Raises InputError if it holds no tokenizer, DamagedError if a file cannot be read.
         """
         directory = Path(directory)
@@ -108,6 +109,9 @@ class Tokenizer:
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         try:
             definition = (directory / DEFINITION).read_text(encoding="utf-8")
+            if _text_of(settings.get("eos_token")) is None:
+                of_model = _read_json(directory / "config.json").get("eos_token_id", stops)
+                settings |= _eos_by_id(definition, of_model)
             return cls(definition, settings, template, stops)
         except (DamagedError, UnicodeDecodeError) as error:
             raise DamagedError(f"{directory / DEFINITION} is damaged: {error}") from None
@@ -338,6 +342,16 @@ def _default_template(named: list[Any], path: Path) -> str:
         f"{path} names {len(templates)} chat templates, none of them 'default': {', '.join(sorted(templates))}",
         hint="rename the one to use to 'default'",
     )
+
+
+def _eos_by_id(definition: str, named: Any) -> dict[str, str]:
+    """The setting that names the (first) end-of-text token `named` by its id; nothing if there is no such token."""
+    first = named[0] if isinstance(named, list) and named else named
+    try:
+        token = tokenizers.Tokenizer.from_str(definition).id_to_token(first)
+    except Exception:  # no id, or a definition that cannot be read: said where it is built
+        return {}
+    return {} if token is None else {"eos_token": token}
 
 
 def _text_of(token: Any) -> str | None:

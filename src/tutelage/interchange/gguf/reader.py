@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.interchange.gguf.quants import KIND_BY_CODE, UNSUPPORTED_CODES, Kind, dequantize
+from tutelage.interchange.gguf.split import whole
 from tutelage.store.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
@@ -65,11 +66,39 @@ class GGUFFile:
             for index in range(cursor.affordable(n_tensors, _SMALLEST_TENSOR, "tensor descriptions"))
         ]
         self.tensors = _placed(cursor, described, _alignment(cursor, self.metadata))
+        self._elsewhere: dict[str, GGUFFile] = {}  # the other part that holds a tensor
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Map and check the file. Raises InputError if it is no GGUF of a known version, DamagedError if broken."""
-        path = Path(path)
+        """Map and check the file; of one in several parts any part may be given, and all of them are opened.
+
+        Raises InputError if it is no GGUF of a known version or a part is missing, DamagedError if broken.
+        """
+        file = cls._open_one(Path(path))
+        count = file._split("count", 1)
+        if count < 2:
+            return file
+        first, *others = (cls._open_one(part) for part in whole(file.path, count))
+        for number, part in enumerate((first, *others)):
+            if (part._split("count", 1), part._split("no", -1)) != (count, number):
+                raise DamagedError(f"{part.path} is not part {number + 1} of {count}", hint="get the file again")
+        for part in others:
+            for name in part.tensors.keys() & first.tensors.keys():
+                raise DamagedError(f"{part.path}: tensor {name!r} is in another part, too", hint="get the file again")
+            first.tensors |= part.tensors
+            first._elsewhere |= dict.fromkeys(part.tensors, part)
+        if len(first.tensors) != first._split("tensors.count", len(first.tensors)):
+            raise DamagedError(f"{first.path}: its parts do not hold as many tensors as it says")
+        return first
+
+    def _split(self, key: str, default: int) -> int:
+        value = self.metadata.get(f"split.{key}", default)
+        if type(value) is not int:
+            raise DamagedError(f"{self.path}: metadata split.{key} is {value!r}, not a count")
+        return value
+
+    @classmethod
+    def _open_one(cls, path: Path) -> GGUFFile:
         try:
             with path.open("rb") as file:
                 if file.read(4) != MAGIC:
@@ -86,7 +115,7 @@ class GGUFFile:
         info = self.tensors.get(name)
         if info is None:
             raise DamagedError(f"{self.path}: tensor {name!r} is missing")
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=info.size, offset=info.offset)
+        raw = np.frombuffer(self._elsewhere.get(name, self)._data, dtype=np.uint8, count=info.size, offset=info.offset)
         return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
 
 
