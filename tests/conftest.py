@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-import tutelage  # before torch, whose threads it sets up
+import tutelage  # noqa: F401  before torch, whose threads it sets up
 
 # isort: split
 import torch
