@@ -49,3 +49,15 @@ def test_suggested_settings_are_settings(name, parameters, rows):
 def test_wrong_settings_are_named(data, said):
     with pytest.raises(ConfigError, match=said):
         PreferConfig.parse({**ROWS, **data}, "finetune.prefer")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("classify", {"task": "docstrings"}, "has answers, and this method learns labels"),
+        ("instruct", {"task": "labels"}, "has labels, and this method learns answers"),
+    ],
+)
+def test_a_task_that_a_method_cannot_use_is_refused(name, data, said):
+    with pytest.raises(ConfigError, match=said):
+        method(name).config.parse(data, f"finetune.{name}")

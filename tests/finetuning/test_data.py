@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.finetuning.data import (
-    data_identity,
     read_conversations,
     read_labelled,
     read_preferences,
@@ -151,16 +150,6 @@ def test_unusable_files_are_one_clear_error(name, content, said, tmp_path, heard
 def test_missing_file(tmp_path, heard):
     with pytest.raises(InputError, match="No such file"):
         read_labelled(tmp_path / "none.csv", heard.log)
-    with pytest.raises(InputError, match="No such file"):
-        data_identity(str(tmp_path / "none.csv"))
-
-
-def test_identity_follows_the_content(tmp_path):
-    path = tmp_path / "x.csv"
-    path.write_text("text,label\n")
-    before = data_identity(str(path))
-    path.write_text("text,label\na,b\n")
-    assert before != data_identity(str(path)) and data_identity(None) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 12), st.integers(0, 3)), min_size=2, unique=True))

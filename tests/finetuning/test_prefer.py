@@ -111,3 +111,17 @@ def test_warnings(after, lengths, said, heard):
     messages = warn({"chosen_logp": -1.0, "margin": 0.0}, after, lengths, heard.log)
     assert (messages == []) if said is None else (said in messages[0])
     assert heard.messages("warning") == "\n".join(messages)
+
+
+def test_reference_and_training_share_what_auto_means(base, pairs, tmp_path, heard, monkeypatch):
+    """Decided once and kept with the run: a second measurement that says otherwise changes nothing."""
+    auto = CONFIG.model_copy(update={"training": quick(1, precision="auto")})
+    monkeypatch.setenv("TUTELAGE_PRECISION", "bfloat16")
+    prefer(job(auto, tmp_path, heard.log, 0, model=base, pairs=pairs))
+    kept = sorted(path.name for path in (tmp_path / "work").glob("reference-*.npy"))
+    monkeypatch.setenv("TUTELAGE_PRECISION", "float32")
+    prefer(job(auto, tmp_path, heard.log, 0, model=base, pairs=pairs))
+    assert sorted(path.name for path in (tmp_path / "work").glob("reference-*.npy")) == kept and len(kept) == 2
+    fresh = CONFIG.model_copy(update={"training": quick(1, precision="float32")})
+    prefer(job(fresh, tmp_path / "other", heard.log, 0, model=base, pairs=pairs))
+    assert sorted(path.name for path in (tmp_path / "other" / "work").glob("reference-*.npy")) != kept

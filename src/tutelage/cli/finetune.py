@@ -98,22 +98,21 @@ def _recipe(
     out: Path,
 ) -> Recipe:
     from tutelage.finetuning import method as spec_of
-    from tutelage.interchange.source import is_foreign, read_config
+    from tutelage.interchange.source import config_at_hand, is_foreign, read_config
     from tutelage.model.describe import parameters
     from tutelage.model.hf_config import load_config
-    from tutelage.recipe.one_step import one_step_recipe, parse_columns
+    from tutelage.recipe.one_step import one_step_recipe, parse_columns, read_own_rows
 
     spec = spec_of(method, "METHOD")
     if not Path(data).expanduser().exists():
         raise ConfigError(f"the file {data} does not exist")
+    own = read_own_rows(method, data, parse_columns(columns), task, notes())
     if model and is_foreign(model):
-        source, config = model, read_config(model, notes())
+        source, config = model, config_at_hand(model) or read_config(model, notes())
     else:
         # Of a run, preferences are taught to the model that chats already, anything else to the base.
         wanted = None if spec.heldout == "pairs" else "base"
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))
     total = sum(parameters(config).values())
-    return one_step_recipe(
-        method, data, source, total, config.max_position_embeddings, parse_columns(columns), task, sets, name, notes()
-    )
+    return one_step_recipe(own, source, total, config.max_position_embeddings, sets, name)

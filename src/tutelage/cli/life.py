@@ -42,7 +42,7 @@ def quickstart(
 ) -> None:
     """Raise a small model from real text on this machine: data, tokenizer, pretraining, finetuning, report.
 
-    Takes at most ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
+    Takes about ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
     resumes where it was.
 
     Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`

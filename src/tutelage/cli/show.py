@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -142,18 +141,7 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
-    figures: dict[str, Any] = next((stage["metrics"] for stage in run.record["stages"] if stage["stage"] == "evaluate"
-                    and stage.get("metrics")), {})  # fmt: skip
-    shown = {
-        key: value for key, value in figures.items() if isinstance(value, (int, float)) and key != "peak_memory_mb"
-    }
-    if shown:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-        for key, value in shown.items():
-            table.add_row(
-                key.replace("_", " "), "-" if isinstance(value, float) and math.isnan(value) else number(value)
-            )
-        console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
+    _glance(console, run)
     option = "" if root == Path("runs") else f" --out {root}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
@@ -162,30 +150,31 @@ def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     console.print(f"Export:  tutelage export my-model{option}", highlight=False)
 
 
+def _glance(console: Console, run: Run) -> None:
+    """The report's first table: every main figure, its interval, the strongest rival, the verdict."""
+    from tutelage.report.collect import collect
+    from tutelage.report.story import glance
+
+    block = glance(collect(run.path))
+    if not block["rows"]:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name, numeric in zip(block["columns"], block["numeric"], strict=True):
+        table.add_column(name, justify="right" if numeric else "left", header_style="dim")
+    for row in block["rows"]:
+        table.add_row(*(escape(cell["text"] if isinstance(cell, dict) else cell) for cell in row))
+    console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
+
+
 def step(console: Console, run: Run, name: str, report: Path | None, root: Path) -> None:
     """The end of a run of one step: its figures beside trivial rivals, what they mean, and how to use the model."""
     record = run.stage(name)
-    evaluation = run.stage("evaluate")
-    found = json.loads((run.path / evaluation["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
-    percent = f"{100 * found['confidence']:g} %"
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for figure in found["figures"]:
-        if figure["measure"] not in {item.measure for item in _spec(record["kind"]).glance} or not any(
-            row["who"] == name for row in figure["rows"]
-        ):
-            continue
-        for row in sorted(figure["rows"], key=lambda row: row["who"] != name):
-            interval = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            style = "bold" if row["who"] == name else "dim"
-            table.add_row(f"[{style}]{escape(figure['measure'])}[/]", f"[{style}]{escape(row['who'])}[/]",
-                          f"[{style}]{number(row['value'])}[/]", f"[dim]{interval}[/]")  # fmt: skip
-    console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
-                        border_style="dim"))  # fmt: skip
-    for comparison in found["comparisons"]:
-        if comparison["a"] == name:
-            console.print(
-                f"• {escape(comparison['measure'])}: {escape(comparison['verdict'])}", highlight=False, soft_wrap=True
-            )
+    measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
+    if measured:
+        path = run.path / measured[0]["artifact"] / "evaluation.json"
+        _figures_of(console, name, record["kind"], json.loads(path.read_text(encoding="utf-8")))
+    else:
+        console.print(f"{name}: {escape(headline(record['kind'], record.get('metrics', {})))}", highlight=False)
     for line in _left_out(record.get("metrics", {})):
         console.print(f"[yellow]•[/] {escape(line)}", highlight=False, soft_wrap=True)
     model = f"{run.path}"
@@ -197,6 +186,27 @@ def step(console: Console, run: Run, name: str, report: Path | None, root: Path)
     else:
         console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
+
+
+def _figures_of(console: Console, name: str, kind: str, found: dict[str, Any]) -> None:
+    """A model's main figures among all that were measured on the same rows, and what the same items say."""
+    percent = f"{100 * found['confidence']:g} %"
+    main = {item.measure for item in _spec(kind).glance}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for figure in found["figures"]:
+        if figure["measure"] not in main or not any(row["who"] == name for row in figure["rows"]):
+            continue
+        for row in sorted(figure["rows"], key=lambda row: row["who"] != name):
+            interval = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
+            style = "bold" if row["who"] == name else "dim"
+            table.add_row(f"[{style}]{escape(figure['measure'])}[/]", f"[{style}]{escape(row['who'])}[/]",
+                          f"[{style}]{number(row['value'])}[/]", f"[dim]{interval}[/]")  # fmt: skip
+    console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
+                        border_style="dim"))  # fmt: skip
+    for comparison in found["comparisons"]:
+        if comparison["a"] == name:
+            said = f"• {comparison['measure']}: {comparison['verdict']}"
+            console.print(escape(said), highlight=False, soft_wrap=True)
 
 
 def _left_out(metrics: dict[str, Any]) -> list[str]:

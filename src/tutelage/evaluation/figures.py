@@ -85,16 +85,6 @@ def comparison(
     return found
 
 
-def value_of(figures: Sequence[Figure], measure: str, who: str) -> float | None:
-    """The value of one row, None where there is no such row."""
-    for entry in figures:
-        if entry["measure"] == measure:
-            for entry_row in entry["rows"]:
-                if entry_row["who"] == who:
-                    return float(entry_row["value"])
-    return None
-
-
 def harness_results(figures: Sequence[Figure], z: float) -> dict[str, Any]:
     """who -> task -> {"measure,none": value, "measure_stderr,none": standard error}, as lm-evaluation-harness
     names them; the standard error is that of a normal interval of the same width.

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.evaluation.config import BaselinesConfig
+from tutelage.evaluation.spec import asked_of
 from tutelage.store.stage import Facts, Forecast, Machine
 
 # Seconds at a `slowness` of 1.
@@ -39,7 +40,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     `seconds` None while the shape of a model is not known.
     """
     settings = config.evaluate
-    asked = questions(config.subjects)
+    asked = list(asked_of(config.subjects).values())
     text = inputs.get("baselines", {}).get("heldout_bytes", 300_000) if config.text else 0
     text = min(text, settings.heldout_documents * inputs.get("corpus", {}).get("document_bytes", 1e9))
     low = high = 0.0
@@ -69,21 +70,5 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
 
 
-def questions(subjects: Any) -> list[set[str]]:
-    """Who is asked each set of held-out prompts: the step that left it, and all models before it."""
-    parents = {subject.name: subject.parent for subject in subjects}
-    sets: dict[str, set[str]] = {}
-    for subject in subjects:
-        if subject.heldout not in ("answers", "pairs"):
-            continue
-        line = [subject.name]
-        while (parent := parents.get(line[-1])) in parents and parent is not None:
-            line.append(parent)
-        owner = next((name for name in line[1:] if name in sets), None)
-        shared = subject.heldout == "pairs" and not subject.own_rows and owner is not None
-        sets.setdefault(owner if shared and owner else subject.name, set()).update(line)
-    return list(sets.values())
-
-
-def _facts(asked: list[set[str]]) -> Facts:
+def _facts(asked: list[list[str]]) -> Facts:
     return {"prompt_sets": len(asked)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import Any, Literal
 
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
@@ -41,10 +42,28 @@ def _run_baselines(job: Job) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def _run(job: Job) -> dict[str, Any]:
-    from tutelage.evaluation.stage import evaluate
+def asked_of(subjects: Sequence[Subject], wanted: Collection[str] = ()) -> dict[str, list[str]]:
+    """Steps that leave a set of held-out prompts of their own -> who is asked it: the step and all models before it.
 
-    return evaluate(job)
+    A step whose pairs were sampled from its parent is asked what its parent is asked. `wanted`: names of steps whose
+    prompts count (empty: all). Models are in the order of their making.
+    """
+    parents = {subject.name: subject.parent for subject in subjects}
+    asked: dict[str, list[str]] = {}
+    owner_of: dict[str, str] = {}
+    for subject in subjects:
+        if subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
+            continue
+        family = [subject.name]
+        while (parent := parents[family[-1]]) is not None and parent in parents:
+            family.append(parent)
+        shared = next((owner_of[name] for name in family[1:] if name in owner_of), None)
+        samples = subject.heldout == "pairs" and not subject.own_rows
+        owner = shared if samples and shared is not None else subject.name
+        owner_of[subject.name] = owner
+        askers = asked.setdefault(owner, [])
+        askers += [name for name in reversed(family) if name not in askers]
+    return asked
 
 
 BASELINES = StageSpec(
@@ -67,7 +86,7 @@ EVALUATE = StageSpec(
     version=2,
     title="Evaluation",
     config=Evaluation,
-    run=_run,
+    run=late("tutelage.evaluation.stage:evaluate"),
     makes="figures",
     needs=lambda config: ("corpus", "baselines") if config.text else (),
     seeds=("data",),

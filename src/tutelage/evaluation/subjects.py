@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tutelage.evaluation.baselines import read_lines
-from tutelage.evaluation.spec import Subject
-from tutelage.store.errors import InputError
+from tutelage.evaluation.spec import Subject, asked_of
 from tutelage.store.hashing import sha256_json
+from tutelage.store.jsonl import read_rows
 from tutelage.tasks import Task, task
 
 Row = dict[str, Any]
@@ -33,44 +32,25 @@ class PromptSet:
 
 def rows_of(model: Path) -> tuple[list[Row], list[Row]]:
     """The training and held-out rows that a finetuned model's directory keeps."""
-    try:
-        return read_lines(model / "data" / "train.jsonl"), read_lines(model / "data" / "heldout.jsonl")
-    except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is missing", hint="finetune again to write it") from None
+    train, heldout = (read_rows(model / "data" / f"{split}.jsonl") for split in ("train", "heldout"))
+    return train, heldout
 
 
 def prompt_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted: Sequence[str]) -> list[PromptSet]:
-    """Every different set of held-out prompts, each asked of the step that left it and of all models before it.
+    """Every different set of held-out prompts and who is asked it (`asked_of`); equal rows are one set.
 
-    A step whose pairs were sampled from its parent is asked what its parent is asked. Two steps that left the same
-    rows share one set. `wanted`: names of steps (empty: all).
+    Raises InputError for a model directory without its rows.
     """
-    by_name = {subject.name: subject for subject in subjects}
+    tasks = {subject.name: subject.task for subject in subjects}
     found: dict[str, PromptSet] = {}
-    of_step: dict[str, PromptSet] = {}
-    for subject in subjects:
-        if subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
-            continue
-        family = ancestors(subject, by_name)
-        shared = next((of_step[one] for one in family[1:] if one in of_step), None)
-        if subject.heldout == "pairs" and not subject.own_rows and shared is not None:
-            mine = shared
-        else:
-            train, heldout = (_answered(rows) for rows in rows_of(models[subject.name]))
-            key = sha256_json(heldout)
-            known = task(subject.task) if subject.task else None
-            mine = found.setdefault(key, PromptSet(subject.name, train, heldout, known))
-        of_step[subject.name] = mine
-        mine.askers += [one for one in reversed(family) if one not in mine.askers]
+    for name, askers in asked_of(subjects, wanted).items():
+        train, heldout = (_answered(rows) for rows in rows_of(models[name]))
+        known = tasks[name]
+        mine = found.setdefault(
+            sha256_json(heldout), PromptSet(name, train, heldout, task(known) if known is not None else None)
+        )
+        mine.askers += [one for one in askers if one not in mine.askers]
     return list(found.values())
-
-
-def ancestors(subject: Subject, by_name: Mapping[str, Subject]) -> list[str]:
-    """The subject itself and the models it was finetuned from, nearest first; only those that are measured."""
-    names = [subject.name]
-    while (parent := by_name[names[-1]].parent) in by_name and parent is not None:
-        names.append(parent)
-    return names
 
 
 def _answered(rows: Sequence[Row]) -> list[Row]:

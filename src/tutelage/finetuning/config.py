@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -15,9 +15,12 @@ class FinetuneConfig(Config):
     """How it trains, how long its texts may be, and whose rows it takes: a file's, or a task's.
 
     `data`: the user's own file. `columns`: our name of a column -> the file's, where they differ. `task`: a task whose
-    examples the corpus holds; with `data` as well, the task only grades. `context_length`: no example is longer than
-    this many tokens. `lora`: train low-rank adapters (and a classification head) and leave the weights as they are.
+    examples the corpus holds; beside `data` it supplies none and only grades, if it has a rule. `context_length`: no
+    example is longer than this many tokens. `lora`: train low-rank adapters (and a classification head) and leave the
+    weights as they are.
     """
+
+    learns: ClassVar[Literal["labels", "answers"]] = "answers"  # the kind of task it can use
 
     data: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)
@@ -32,8 +35,6 @@ class FinetuneConfig(Config):
 
         if self.task is not None:
             task(self.task)
-        if self.columns and self.data is None:
-            raise ValueError("columns name those of the file `data`, which is not given")
         return self
 
     @model_validator(mode="after")
@@ -45,6 +46,10 @@ class FinetuneConfig(Config):
         return self
 
     def needs_rows(self) -> None:
-        """For methods that cannot work without rows: raises ValueError where neither file nor task is named."""
+        """Raises ValueError where neither a file nor a task whose rows the method can learn is named."""
+        from tutelage.tasks import task
+
         if self.data is None and self.task is None:
             raise ValueError("no rows to learn from: name a file (data) or a task")
+        if self.data is None and self.task is not None and (kind := task(self.task).kind) != self.learns:
+            raise ValueError(f"task {self.task!r} has {kind}, and this method learns {self.learns}")

@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.store.events import EventLog
+from tutelage.store.late import late
 
 
 def needs_of(config: FinetuneConfig) -> tuple[str, ...]:
@@ -18,6 +19,11 @@ def own_file(config: FinetuneConfig) -> dict[str, str]:
     return {} if config.data is None else {"data": config.data}
 
 
-def audit_with(config: Any, log: EventLog, read: Callable[[Any, EventLog, int], tuple[Any, Any]]) -> int | None:
-    """Read the user's own file, if there is one, so that what is wrong with it is said before anything long."""
-    return None if config.data is None else len(read(config, log, 0)[0].train)
+def audit_of(stage: str) -> Callable[[Any, EventLog], int | None]:
+    """Reads the user's own file, if a config names one, by `own_rows` of the module `stage`, and counts its rows."""
+    own_rows = late(f"{stage}:own_rows")
+
+    def audit(config: Any, log: EventLog) -> int | None:
+        return None if config.data is None else len(own_rows(config, log, 0)[0].train)
+
+    return audit

@@ -21,7 +21,6 @@ import torch
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.models import config_to_hf
 from tutelage.interchange.gguf.reader import GGUFFile
-from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config, load_config
@@ -96,12 +95,6 @@ def open_model(
     if path.is_dir():
         return load_model(path, device, dtype), Tokenizer.load(path)
     return read_gguf(path, device, dtype)
-
-
-def open_tokenizer(source: str, log: EventLog) -> Tokenizer:
-    """The tokenizer of a model from elsewhere, without the model."""
-    path = locate(source, log)
-    return Tokenizer.load(path) if path.is_dir() else read_tokenizer(GGUFFile.open(path).metadata).build()
 
 
 def read_config(source: str, log: EventLog) -> ModelConfig:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tutelage.model.config import ModelConfig
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, Job, StageSpec
+from tutelage.store.stage import Headline, StageSpec
 
 
 class Pretraining(Config):
@@ -16,12 +14,6 @@ class Pretraining(Config):
 
     model: ModelConfig | None
     pretrain: PretrainConfig
-
-
-def _run(job: Job) -> dict[str, Any]:
-    from tutelage.pretraining.stage import pretrain
-
-    return pretrain(job)
 
 
 def _needs(config: Pretraining) -> tuple[str, ...]:
@@ -39,7 +31,7 @@ SPEC = StageSpec(
     version=2,
     title="Pretraining",
     config=Pretraining,
-    run=_run,
+    run=late("tutelage.pretraining.stage:pretrain"),
     makes="language model",
     needs=_needs,
     seeds=("training", "data"),

@@ -37,7 +37,7 @@ QUICKSTART: dict[str, Any] = {
             "min_heldout": 5,
             "max_per_label": 400,
         },
-        "instruct": {"method": "instruct", "task": "docstrings"},
+        "instruct": {"method": "instruct", "task": "docstrings", "max_rows": 12000},
         "prefer": {"method": "prefer", "from": "instruct", "task": "docstrings"},
     },
 }

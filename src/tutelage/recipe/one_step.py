@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,42 +17,52 @@ LARGE = 30e6  # parameters: above, evaluation asks fewer questions, because each
 _NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
-def one_step_recipe(
-    kind: str,
-    data: str | None,
-    source: str,
-    parameters: int,
-    longest: int,
-    columns: Mapping[str, str] | None = None,
-    task: str | None = None,
-    sets: Sequence[str] = (),
-    name: str = "",
-    log: EventLog | None = None,
-) -> Recipe:
-    """Read the file, then a recipe with settings that suit its rows and the model; `sets` override them.
+@dataclass(frozen=True)
+class OwnRows:
+    """The user's file as a step takes it (`given`: settings of the step), and how many rows it has to train on."""
 
-    source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
-    `sets` is one of the recipe or, shorter, one of the step (`training.epochs=3`). Raises InputError where the file
-    cannot be used, ConfigError for a wrong key.
+    kind: str
+    given: dict[str, Any]
+    rows: int
+
+
+def read_own_rows(
+    kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None
+) -> OwnRows:
+    """Read and check the file, before a model is fetched or anything long begins.
+
+    Raises ConfigError for a wrong setting, InputError where the file cannot be used.
     """
     spec = method(kind)
-    given: dict[str, Any] = {"data": data, "task": task} | ({"columns": dict(columns)} if columns else {})
-    given = {key: value for key, value in given.items() if value is not None}
+    given: dict[str, Any] = {"data": data, "task": task, "columns": dict(columns)}
+    given = {key: value for key, value in given.items() if value}
     rows = spec.audit(spec.config.parse(given, kind), log or EventLog()) if spec.audit else None
-    settings = spec.suggest(parameters, rows or 0) if spec.suggest else {}
+    return OwnRows(kind, given, rows or 0)
+
+
+def one_step_recipe(
+    own: OwnRows, source: str, parameters: int, longest: int, sets: Sequence[str] = (), name: str = ""
+) -> Recipe:
+    """A recipe with settings that suit the rows and the model; `sets` override them.
+
+    source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
+    `sets` is one of the recipe or, shorter, one of the step (`training.epochs=3`). Raises ConfigError for a wrong key.
+    """
+    spec = method(own.kind)
+    settings = spec.suggest(parameters, own.rows) if spec.suggest else {}
     if "context_length" in settings:
         settings["context_length"] = min(settings["context_length"], longest)
     recipe: dict[str, Any] = {
-        "name": name or _run_name(kind, data or task or ""),
+        "name": name or _run_name(own.kind, own.given["data"]),
         "base": {"source": source},
-        "finetune": {kind: {"method": kind, "from": BASE, **settings, **given}},
+        "finetune": {own.kind: {"method": own.kind, "from": BASE, **settings, **own.given}},
     }
     if parameters > LARGE:
         recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
     for item in sets:
         first = item.partition("=")[0].split(".")[0].strip()
         inside = first in spec.config.model_fields and first not in Recipe.model_fields
-        override(recipe, f"finetune.{kind}.{item}" if inside else item)
+        override(recipe, f"finetune.{own.kind}.{item}" if inside else item)
     return Recipe.parse(recipe)
 
 

@@ -9,7 +9,7 @@ import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ import yaml
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Node, life
 from tutelage.recipe.locks import exclusive, remove_leftovers
-from tutelage.recipe.plan import inputs_of, look_up, plan
+from tutelage.recipe.plan import inputs_of, look_up
 from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
@@ -156,8 +156,9 @@ def _pending(node: Node) -> dict[str, Any]:
 def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, run: Run, log: EventLog) -> None:
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
-    wanted = {node.name for node in life(recipe, targets)}
-    _audit(recipe, targets, store, log)
+    nodes = life(recipe, targets)
+    wanted = {node.name for node in nodes}
+    _audit(nodes)
     for number, node in enumerate(_shown(recipe, targets)):
         record = _pending(node)
         if node.name in wanted:
@@ -181,14 +182,14 @@ def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, 
         run.save()
 
 
-def _audit(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, log: EventLog) -> None:
+def _audit(nodes: Sequence[Node]) -> None:
     """Read the user's own data before anything long begins: what is wrong with it is said in the first seconds."""
-    for planned in plan(recipe, store, targets):
-        if planned.status in ("run", "damaged", "unknown") and planned.node.spec.audit:
+    for node in nodes:
+        if node.spec.audit:
             try:
-                planned.node.spec.audit(planned.node.config, EventLog())
+                node.spec.audit(node.config, EventLog())
             except TutelageError as error:
-                error.message = f"{planned.node.key}: {error.message}"
+                error.message = f"{node.key}: {error.message}"
                 raise
 
 

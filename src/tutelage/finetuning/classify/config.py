@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -17,6 +17,8 @@ class ClassifyConfig(FinetuneConfig):
     (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
     `max_tokens`: a text is read only this far, in training and after. `heldout`: share of an own file that is held out.
     """
+
+    learns: ClassVar[Literal["labels", "answers"]] = "labels"
 
     max_tokens: int = Field(64, ge=4)
     min_per_label: int = Field(1, ge=1)

@@ -2,33 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.spec import audit_with, needs_of, own_file
-from tutelage.store.events import EventLog
+from tutelage.finetuning.spec import audit_of, needs_of, own_file
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, Job, StageSpec
-
-
-def _run(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.classify.stage import classify
-
-    return classify(job)
-
-
-def _why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
-    from tutelage.finetuning.classify.stage import why_not
-
-    return why_not(config, inputs)
-
-
-def _audit(config: ClassifyConfig, log: EventLog) -> int | None:
-    from tutelage.finetuning.classify.stage import own_rows
-
-    return audit_with(config, log, own_rows)
+from tutelage.store.stage import Headline, StageSpec
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Any]:
@@ -52,13 +31,13 @@ SPEC = StageSpec(
     version=3,
     title="Classification finetuning",
     config=ClassifyConfig,
-    run=_run,
+    run=late("tutelage.finetuning.classify.stage:classify"),
     makes="classifier",
     needs=needs_of,
     seeds=("training", "data"),
     files=own_file,
-    audit=_audit,
-    why_not=_why_not,
+    audit=audit_of("tutelage.finetuning.classify.stage"),
+    why_not=late("tutelage.finetuning.classify.stage:why_not"),
     trains=True,
     suggest=_suggest,
     heldout="labels",

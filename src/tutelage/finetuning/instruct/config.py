@@ -14,6 +14,7 @@ class InstructConfig(FinetuneConfig):
     """Supervised finetuning on conversations; only the answers are learned.
 
     `max_rows`: so many at most (0: all). `heldout`: share of an own file that is held out; `max_heldout` at most.
+    `min_rows`: what a task must yield for the step to run.
     `replay`: so many tokens of the corpus are mixed in for each token of the conversations.
     """
 

@@ -2,38 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.instruct.config import InstructConfig
-from tutelage.finetuning.spec import audit_with, needs_of, own_file
-from tutelage.store.events import EventLog
+from tutelage.finetuning.spec import audit_of, needs_of, own_file
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, Job, StageSpec
-
-
-def _run(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.instruct.stage import instruct
-
-    return instruct(job)
+from tutelage.store.stage import Headline, StageSpec
 
 
 def _needs(config: InstructConfig) -> tuple[str, ...]:
     found = needs_of(config)
     return (*found, "corpus") if config.replay and "corpus" not in found else found
-
-
-def _why_not(config: InstructConfig, inputs: Mapping[str, Path]) -> str | None:
-    from tutelage.finetuning.instruct.stage import why_not
-
-    return why_not(config, inputs)
-
-
-def _audit(config: InstructConfig, log: EventLog) -> int | None:
-    from tutelage.finetuning.instruct.stage import own_rows
-
-    return audit_with(config, log, own_rows)
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Any]:
@@ -53,13 +32,13 @@ SPEC = StageSpec(
     version=2,
     title="Instruction finetuning",
     config=InstructConfig,
-    run=_run,
+    run=late("tutelage.finetuning.instruct.stage:instruct"),
     makes="chat model",
     needs=_needs,
     seeds=("training", "data"),
     files=own_file,
-    audit=_audit,
-    why_not=_why_not,
+    audit=audit_of("tutelage.finetuning.instruct.stage"),
+    why_not=late("tutelage.finetuning.instruct.stage:why_not"),
     trains=True,
     suggest=_suggest,
     heldout="answers",

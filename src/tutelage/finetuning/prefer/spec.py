@@ -5,28 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
-from tutelage.finetuning.spec import audit_with, own_file
-from tutelage.store.events import EventLog
+from tutelage.finetuning.spec import audit_of, own_file
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, Job, Part, StageSpec
-
-
-def _run(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.prefer.stage import prefer
-
-    return prefer(job)
-
-
-def _run_pairs(job: Job) -> dict[str, Any]:
-    from tutelage.finetuning.prefer.pairs import make_pairs
-
-    return make_pairs(job)
-
-
-def _audit(config: PreferConfig, log: EventLog) -> int | None:
-    from tutelage.finetuning.prefer.stage import own_rows
-
-    return audit_with(config, log, own_rows)
+from tutelage.store.stage import Headline, Part, StageSpec
 
 
 def _parts(config: PreferConfig) -> tuple[Part, ...]:
@@ -51,7 +32,7 @@ PAIRS = StageSpec(
     version=2,
     title="Preference pairs",
     config=PairsConfig,
-    run=_run_pairs,
+    run=late("tutelage.finetuning.prefer.pairs:make_pairs"),
     makes="data",
     needs=lambda config: ("model", "corpus"),
     seeds=("training", "data"),
@@ -66,12 +47,12 @@ SPEC = StageSpec(
     version=2,
     title="Preference finetuning",
     config=PreferConfig,
-    run=_run,
+    run=late("tutelage.finetuning.prefer.stage:prefer"),
     makes="chat model",
     needs=lambda config: ("model",),
     seeds=("training", "data"),
     files=own_file,
-    audit=_audit,
+    audit=audit_of("tutelage.finetuning.prefer.stage"),
     parts=_parts,
     trains=True,
     suggest=_suggest,

@@ -12,13 +12,17 @@ from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
 from tutelage.model.io import load_model, weights_identity
+from tutelage.store.device import choose_device
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.config import TrainingConfig
 from tutelage.training.data.packing import pack
+from tutelage.training.distributed.world import current_world
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
+from tutelage.training.precision import resolve_precision
 
 CHOSEN_FALL = 0.1  # nats per token
 LENGTH_DRIFT = 0.25  # of the length before
@@ -51,16 +55,17 @@ def prefer(job: Job) -> dict[str, Any]:
         config.label_smoothing,
         config.sft_weight,
     )
+    training = _decided(config.training, work, log)
     # The reference is the model without adapters, so it is asked before they are put on: no second copy.
     weights = weights_identity(instructed)
     for rows in objective.rows.values():
-        add_reference(model, weights, rows, config.training, work, log)
-    device, autocast = device_and_autocast(config.training)
+        add_reference(model, weights, rows, training, work, log)
+    device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
     adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, work, log, seed, data_seed=job.data_seed)
+    result = train(model, objective, training, work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result, out, instructed)
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
@@ -74,6 +79,13 @@ def prefer(job: Job) -> dict[str, Any]:
         **account(audit),
         **run_metrics(result),
     }
+
+
+def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
+    """The settings with the precision that `auto` means for this run, so that reference and training share it."""
+    device = choose_device(training.device)
+    precision = resolve_precision(training.precision, device, work, log, current_world())
+    return training.model_copy(update={"precision": precision})
 
 
 def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog) -> list[str]:
