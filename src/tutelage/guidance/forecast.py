@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
+
+
+CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
+UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
 
 class NodeLike(Protocol):
@@ -55,13 +59,19 @@ class Outlook:
 
 
 def look_ahead(
-    nodes: Sequence[NodeLike], runs: Collection[str], made: Mapping[str, Mapping[str, Any]], machine: Machine
+    nodes: Sequence[NodeLike],
+    runs: Collection[str],
+    made: Mapping[str, Mapping[str, Any]],
+    machine: Machine,
+    load: float = 0.0,
 ) -> Outlook:
     """Forecasts of the stages that run, in the order of the life.
 
-    made: metrics of the finished artifacts, which take the place of what was only expected of them.
+    made: metrics of the finished artifacts, which take the place of what was only expected of them. load: processes
+    that want to run for each CPU; a busy machine may become calm or busier, so ranges are wider.
     """
     outlook = Outlook()
+    held = 0.0
     for node in nodes:
         spec = node.spec
         inputs = {role: outlook.facts.get(name, {}) for role, name in node.inputs.items()}
@@ -72,5 +82,13 @@ def look_ahead(
             facts |= spec.result_facts(made[node.name])
         outlook.facts[node.name] = facts
         if node.name in runs:
-            outlook.forecasts[node.name] = found
+            memory = max(found.memory, held) if found.memory else 0.0
+            held = max(held, CARRIED * memory)
+            outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
     return outlook
+
+
+def widened(forecast: Forecast, load: float) -> Forecast:
+    """The same with a wider range, the busier the machine is."""
+    times = 1 + UNSTEADY * load
+    return replace(forecast, low=forecast.low / times, high=forecast.high * times)

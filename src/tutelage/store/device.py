@@ -139,6 +139,19 @@ def _processor() -> str:
     return platform.processor()
 
 
+def available_memory() -> float:
+    """Bytes that this process can still have: of the machine, or of its control group where that allows less."""
+    free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = 1024 * float(line.split()[1])
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        limit = float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        free = min(free, max(0.0, limit - float(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))))
+    return free
+
+
 def reset_peak_memory() -> None:
     """Start a new measurement of this process's peak memory (Linux; elsewhere the peak of the whole run counts)."""
     with contextlib.suppress(OSError):
