@@ -142,7 +142,7 @@ def test_under_load_the_range_widens_towards_the_pace(clock: Callable[[float], N
         clock(20)
         progress(step(number))
         low, high = progress._left_in_run()
-    assert high > 2 * low and high > 200
+    assert low < 0.75 * high and high > 300  # 1,620 s are left at this pace; it is not known yet that it stays
 
 
 def test_a_stage_that_takes_longer_than_it_was_expected_to_is_not_said_to_be_over(
