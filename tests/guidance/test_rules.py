@@ -194,3 +194,9 @@ def test_a_fact_that_is_not_known_makes_the_rule_silent() -> None:
 def test_an_adopted_model_is_not_told_how_to_be_pretrained() -> None:
     rules = {item.rule for item in asked(load_recipe(RECIPES / "adopt.yaml"))}
     assert not rules & {"tokens-per-parameter", "learning-rate", "aspect", "tying", "instruct-learning-rate"}
+
+
+def test_the_documentation_lists_every_rule_as_it_is() -> None:
+    text = (RECIPES.parent / "docs" / "guidance.md").read_text(encoding="utf-8")
+    for kind, rule in every_rule():
+        assert f"| `{rule.id}` | {kind} | {rule.says} | {rule.source} |" in text

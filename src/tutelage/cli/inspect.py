@@ -126,7 +126,8 @@ def _examined(console: Console, found: dict[str, Any]) -> None:
 
     gemm = ", ".join(f"{rate:,.0f} GFLOP/s in {name}" for name, rate in found["gemm_gflops"].items())
     rows = {
-        "processor": f"{found['processor']}, {found['cpus_usable']} of {found['cpus']} CPUs, {found['threads']} threads",
+        "processor": f"{found['processor']}, {found['cpus_usable']} of {found['cpus']} CPUs, "
+        f"{found['threads']} threads",
         "GPU": found["gpu"] or "none",
         "load": f"{found['load_per_cpu']:.1f} processes for each CPU",
         "memory": f"{found['memory_available_bytes'] / 1e9:.1f} GB free of {found['memory_gb'] * 2**30 / 1e9:.1f} GB",

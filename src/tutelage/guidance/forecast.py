@@ -10,7 +10,6 @@ from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
-
 CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 

@@ -42,7 +42,7 @@ class Cost:
 
 
 def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
-    """The model, or one with fewer layers where this machine has no room to try it, and how much dearer the whole is."""
+    """The model, or one with fewer layers where there is no room to try it, and how many times dearer the whole is."""
     room, cut = available_memory() / 2, model
     while 16 * sum(parameters(cut).values()) > room and cut.num_layers > 1:
         cut = ModelConfig.parse({**cut.plain(), "num_layers": cut.num_layers // 2})
