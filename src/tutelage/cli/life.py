@@ -129,9 +129,14 @@ class Ahead:
             one = self.outlook.forecasts.get(name)
             return None if one is None or one.seconds is None else [round(one.low, 1), round(one.high, 1)]
 
+        def memory_of(name: str) -> int | None:
+            one = self.outlook.forecasts.get(name)
+            return round(one.memory) if one and one.memory else None
+
         stages = [
             {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
-             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage)}
+             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
+             "forecast_memory_bytes": memory_of(state.stage)}
             for state in self.planned
         ]  # fmt: skip
         return {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from tutelage.corpus.config import CorpusConfig
@@ -76,9 +77,7 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
     if config.source.startswith("hf:"):
         return 0.0, 0.0, 1.0
     if config.source == "python":
-        from tutelage.corpus.python_docs import python_files
-
-        size = float(sum(file.path.stat().st_size for file in python_files(config.packages, config.exclude_tests)))
+        size = _python_bytes(config.packages, config.exclude_tests)
         return size, size * TEXT_SHARE["python"], DOCUMENT_BYTES["python"]
     from tutelage.corpus.readers import input_files
 
@@ -95,6 +94,14 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
         text += held
         documents += max(1.0, held / (_line_bytes(file.path) if name.endswith(".jsonl") else DOCUMENT_BYTES["own"]))
     return size, text, text / max(1.0, documents)
+
+
+@cache
+def _python_bytes(packages: str, exclude_tests: bool) -> float:
+    """Of the source files of this Python, which stay as they are while a process runs."""
+    from tutelage.corpus.python_docs import python_files
+
+    return float(sum(file.path.stat().st_size for file in python_files(packages, exclude_tests)))
 
 
 def _line_bytes(path: Any) -> float:
