@@ -12,6 +12,8 @@ from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
 OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
 ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
+ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
+KERNELS = 2e8  # bytes of compiled kernels and buffers that products of many shapes leave
 ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
 LEARNED = 0.4  # share of a conversation's tokens that have a target
 
@@ -63,5 +65,6 @@ def training_forecast(
     saved = 4 * model["parameters"] / machine.bytes_per_second()
     read = (OVERHEAD + ROW_SECONDS * (rows + heldout_rows)) * machine.slowness()
     seconds = read + 2 * saved + rate * (tokens * 1.05 + extra_forward * rows * row_tokens / 3)
-    memory = machine.process_memory() + machine.training_memory(model["model"], context, training, share, config.lora)
+    memory = machine.process_memory() + KERNELS + ROW_BYTES * (rows + heldout_rows)
+    memory += machine.training_memory(model["model"], context, training, share, config.lora)
     return Forecast.about(seconds, 0.55, 1.8, memory, facts)

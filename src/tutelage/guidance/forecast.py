@@ -11,6 +11,7 @@ from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
 CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
+ADDED = 0.5  # of what a stage needs for itself that comes on top of it
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
 
@@ -81,7 +82,8 @@ def look_ahead(
             facts |= spec.result_facts(made[node.name])
         outlook.facts[node.name] = facts
         if node.name in runs:
-            memory = max(found.memory, held) if found.memory else 0.0
+            alone = machine.process_memory()
+            memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
             held = max(held, CARRIED * memory)
             outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
     return outlook
