@@ -39,7 +39,7 @@ def specs(monkeypatch: pytest.MonkeyPatch) -> Specs:
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specs: Specs) -> Cli:
     """Runs the command in an empty directory, with stages that write a word each instead of their work."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_: 50e9)
+    monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_, **__: 50e9)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("Some text. " * 20)
 
@@ -140,7 +140,8 @@ def test_the_doctor_says_what_the_machine_does_and_fails_where_the_core_does(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = cli("doctor", "--json")
-    assert found.code == 0 and found.json["gemm_gflops"]["float32"] > 0
+    assert found.code == 0, found.err + found.out
+    assert found.json["gemm_gflops"]["float32"] > 0
     assert "a model learns" in cli("doctor").out
     from tutelage.guidance import doctor
 
