@@ -9,7 +9,7 @@ import pytest
 from test_rules import Fixed
 
 from tutelage.guidance.costs import model_facts
-from tutelage.guidance.forecast import CARRIED, Outlook, look_ahead, widened
+from tutelage.guidance.forecast import CARRIED, SHARED, Outlook, look_ahead, together, widened
 from tutelage.guidance.machine import ThisMachine
 from tutelage.model.config import ModelConfig
 from tutelage.recipe.config import load_recipe
@@ -92,6 +92,15 @@ def test_pretraining_is_tokens_times_the_rate_of_its_model() -> None:
     seconds = 5e-3 * (1.08 * tokens + 0.4 * validated) + 1.5 + 0.16
     assert found.seconds == pytest.approx(seconds)
     assert found.facts["tokens"] == tokens and found.facts["train_tokens"] == 9e5 / 4 + 900
+
+
+def test_the_range_of_a_sum_is_narrower_than_the_sum_of_ranges() -> None:
+    one, other = Forecast(100.0, 70.0, 140.0), Forecast(50.0, 10.0, 80.0)
+    assert together([one]) == pytest.approx((70.0, 140.0))
+    low, high = together([one, other, Forecast()])  # of the last nothing is known
+    above = (0.7 * (40**2 + 30**2) + 0.3 * 70**2) ** 0.5
+    assert SHARED == 0.3 and high == pytest.approx(150 + above) and 80 < low < 150 < high < 220
+    assert together([]) == (0.0, 0.0)
 
 
 def test_a_stage_holds_what_earlier_ones_left_in_the_process() -> None:

@@ -14,6 +14,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tutelage.cli.show import MARKS, headline, seconds, span
+from tutelage.guidance.forecast import together
 from tutelage.store.stage import Forecast
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
@@ -96,7 +97,7 @@ class Progress:
         now = time.monotonic()
         ahead = [self.forecasts[name] for name in self.stages[self._index() + 1 :] if name in self.forecasts]
         low, high = self._left_in_stage(now)
-        low, high = low + sum(one.low for one in ahead), high + sum(one.high for one in ahead)
+        low, high = together([Forecast((low + high) / 2, low, high), *ahead])
         if self._said is not None:
             before, least, most = self._said
             passed = now - before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -12,6 +13,7 @@ from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
 CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
 ADDED = 0.5  # of what a stage needs for itself that comes on top of it
+SHARED = 0.3  # how far the errors of two stages' forecasts go together
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
 
@@ -30,6 +32,21 @@ class NodeLike(Protocol):
     def key(self) -> str: ...
 
 
+def together(forecasts: Sequence[Forecast]) -> tuple[float, float]:
+    """(low, high) of the sum of what can be told: some of what makes forecasts wrong is the machine, and the same for
+    all; the rest differs from stage to stage and partly cancels."""
+    told = [one for one in forecasts if one.seconds is not None]
+    middle = sum(one.seconds or 0.0 for one in told)
+    below = _combined([max(0.0, (one.seconds or 0.0) - one.low) for one in told])
+    above = _combined([max(0.0, one.high - (one.seconds or 0.0)) for one in told])
+    return middle - below, middle + above
+
+
+def _combined(errors: Sequence[float]) -> float:
+    """Standard deviation of a sum whose parts have these, each two correlated by `SHARED`."""
+    return math.sqrt((1 - SHARED) * sum(error**2 for error in errors) + SHARED * sum(errors) ** 2)
+
+
 @dataclass(frozen=True)
 class Outlook:
     """By name of stage: the forecasts of those that will run, and the facts of all."""
@@ -44,8 +61,7 @@ class Outlook:
     @property
     def total(self) -> tuple[float, float]:
         """Seconds of all that can be told, at the least and at the most."""
-        told = [one for one in self.forecasts.values() if one.seconds is not None]
-        return sum(one.low for one in told), sum(one.high for one in told)
+        return together(list(self.forecasts.values()))
 
     @property
     def memory(self) -> float:

@@ -50,7 +50,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
     memory = machine.process_memory() + KERNELS + 3 * corpus["bytes"]
     memory += machine.training_memory(model, pretrain.context_length, training)
-    return Forecast.about(trained + fixed, memory=memory, facts=facts)
+    return Forecast.about(trained + fixed, 0.6, 1.5, memory, facts)
 
 
 def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:
