@@ -13,7 +13,7 @@ from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
 ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
 ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
-KERNELS = 2e8  # bytes of compiled kernels and buffers that products of many shapes leave
+KERNELS = 4.5e8  # bytes of compiled kernels and buffers that products of many shapes leave
 ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
 LEARNED = 0.4  # share of a conversation's tokens that have a target
 
