@@ -22,6 +22,7 @@ from tutelage.training.optim.optimizers import freeze, make_optimizers
 SECONDS = 0.5  # that steps are repeated for, after a first one that warms up
 STEP_FLOPS = 2.5e11  # of a step that is only measured: half a second on two CPU cores
 MOST_TOKENS, FEWEST_TOKENS = 2048, 64
+DOCUMENT_TOKENS = 64  # of each document in a row
 SCORED_TOKENS = 1024
 GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # texts at once, as evaluation asks
 # At the peak of a backward pass gradients of activations exist beside those that are kept.
@@ -152,8 +153,9 @@ def _random_batch(config: ModelConfig, context: int, microbatch: int, trained_sh
     tokens = torch.randint(0, config.vocab_size, (rows, length), generator=draw)
     weights = (torch.rand(rows, length, generator=draw) < trained_share).float()
     weights[:, -1] = 1.0
-    positions = torch.arange(length).expand(rows, length).contiguous()
-    return Batch(tokens, positions, torch.ones_like(tokens), tokens, weights)
+    place = torch.arange(length).expand(rows, length)
+    size = min(DOCUMENT_TOKENS, max(1, length // 2))  # several in a row, as in packed data: attention needs a mask
+    return Batch(tokens, place % size, place // size + 1, tokens, weights)
 
 
 class _kept:
