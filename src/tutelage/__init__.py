@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 os.environ.setdefault("MKL_CBWR", "AUTO")
 # Threads that wait for each other by spinning make a step ten times slower as soon as anything else runs here.
 os.environ.setdefault("GOMP_SPINCOUNT", "0")
+# oneDNN keeps a compiled kernel for each shape it has met, 1,024 by default. Where every batch has another number of
+# targets they only pile up: 350 MB in 200 steps of instruction finetuning, and no time is saved.
+os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 __version__ = "0.1.0"
 __all__ = ["LanguageModel", "Message", "Sampling", "load"]

@@ -39,7 +39,7 @@ def specs(monkeypatch: pytest.MonkeyPatch) -> Specs:
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, specs: Specs) -> Cli:
     """Runs the command in an empty directory, with stages that write a word each instead of their work."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_: 50e9)
+    monkeypatch.setattr("tutelage.store.device.measure_gemm", lambda *_, **__: 50e9)
     (tmp_path / "texts").mkdir()
     (tmp_path / "texts" / "a.txt").write_text("Some text. " * 20)
 
@@ -56,7 +56,8 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
-         "classify", "serve", "export", "import", "model", "report", "lineage", "version"]  # fmt: skip
+         "classify", "serve", "export", "import", "model", "report", "lineage", "advise", "doctor",
+         "version"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -120,6 +121,33 @@ def test_the_life_runs_then_comes_from_the_cache_and_json_is_all_there_is_on_std
     assert again.code == 0 and again.out.count("from the cache") == STAGES
     for words in ("report.html", "tutelage chat", "tutelage serve", "tutelage export"):
         assert words in again.out
+
+
+def test_advice_is_asked_for_and_all_rules_are_listed(cli: Cli) -> None:
+    found = cli("advise", *("--set", "corpus.source=texts"), "--set", "pretrain.training.learning_rate=0.9", "--json")
+    assert found.code == 0, found.err
+    (rate,) = [item for item in found.json if item["rule"] == "learning-rate"]
+    assert rate["level"] == "warning" and rate["fix"].startswith("--set pretrain.training.learning_rate=")
+    shown = cli("advise", "--set", "corpus.source=texts", "--set", "pretrain.training.learning_rate=0.9")
+    assert rate["message"] in shown.out and rate["fix"] in shown.out
+    rules = cli("advise", "--rules", "--json").json
+    assert {"stage": "pretrain", "rule": "warmup"}.items() <= next(
+        rule for rule in rules if rule["rule"] == "warmup"
+    ).items() and all(rule["source"] for rule in rules)
+
+
+def test_the_doctor_says_what_the_machine_does_and_fails_where_the_core_does(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = cli("doctor", "--json")
+    assert found.code == 0, found.err + found.out
+    assert found.json["gemm_gflops"]["float32"] > 0
+    assert "a model learns" in cli("doctor").out
+    from tutelage.guidance import doctor
+
+    monkeypatch.setattr(doctor, "self_test", lambda: [doctor.Check("saved and read again", False, "differs")])
+    failed = cli("doctor")
+    assert failed.code == 1 and "saved and read again failed: differs" in failed.out
 
 
 def test_a_plan_for_many_gpus_is_shown_and_printed(cli: Cli) -> None:

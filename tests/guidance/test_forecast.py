@@ -9,11 +9,12 @@ import pytest
 from test_rules import Fixed
 
 from tutelage.guidance.costs import model_facts
-from tutelage.guidance.forecast import Outlook, look_ahead
+from tutelage.guidance.forecast import CARRIED, SHARED, Outlook, look_ahead, together, widened
 from tutelage.guidance.machine import ThisMachine
 from tutelage.model.config import ModelConfig
 from tutelage.recipe.config import load_recipe
 from tutelage.recipe.graph import life
+from tutelage.store.stage import Forecast
 from tutelage.training.config import TrainingConfig
 
 RECIPES = Path(__file__).parents[2] / "recipes"
@@ -66,7 +67,61 @@ def test_a_model_that_cannot_be_told_yet_is_said() -> None:
     assert set(outlook.unknown) >= {"base", "classify", "evaluate"} and "corpus" in outlook.seconds
 
 
-def test_rates_are_measured_on_the_model_itself() -> None:
+def test_pretraining_is_tokens_times_the_rate_of_its_model() -> None:
+    """Golden: twice the steps are twice the tokens, and the rate is asked for the very model, context and settings."""
+    asked: list[tuple[Any, ...]] = []
+
+    class Listening(Fixed):
+        def training_seconds_per_token(self, model: Any, context: int, settings: Any, *more: Any) -> float:
+            asked.append((model, context, settings))
+            return 1e-3 * model.num_layers
+
+    recipe = load_recipe(None, ["pretrain.training.validate_every=0", "pretrain.training.steps=500"])
+    base = next(node for node in life(recipe) if node.name == "base")
+    facts = {
+        "corpus": {"bytes": 1e6, "train_bytes": 9e5, "heldout_bytes": 1e5, "train_documents": 900,
+                   "heldout_documents": 100, "document_bytes": 1000.0},
+        "tokenizer": {"vocab_size": 2048, "bytes_per_token": 4.0},
+    }  # fmt: skip
+    assert base.spec.forecast is not None
+    found = base.spec.forecast(base.config, facts, Listening())
+    (model, context, settings), pretrain = asked[0], recipe.pretrain
+    assert pretrain is not None and (context, settings) == (pretrain.context_length, pretrain.training)
+    assert model.vocab_size == 2048 and model.hidden_size == recipe.model.hidden_size
+    tokens, validated = 500 * 6 * 256, 1e5 / 4 + 100
+    seconds = 5e-3 * (1.08 * tokens + 0.4 * validated) + 1.5 + 0.16
+    assert found.seconds == pytest.approx(seconds)
+    assert found.facts["tokens"] == tokens and found.facts["train_tokens"] == 9e5 / 4 + 900
+
+
+def test_the_range_of_a_sum_is_narrower_than_the_sum_of_ranges() -> None:
+    one, other = Forecast(100.0, 70.0, 140.0), Forecast(50.0, 10.0, 80.0)
+    assert together([one]) == pytest.approx((70.0, 140.0))
+    low, high = together([one, other, Forecast()])  # of the last nothing is known
+    above = (0.7 * (40**2 + 30**2) + 0.3 * 70**2) ** 0.5
+    assert SHARED == 0.3 and high == pytest.approx(150 + above) and 80 < low < 150 < high < 220
+    assert together([]) == (0.0, 0.0)
+
+
+def test_a_stage_holds_what_earlier_ones_left_in_the_process() -> None:
+    """Python gives little back: after the stage with the most memory, none is forecast with much less."""
+    memory = [one.memory for one in ahead().forecasts.values()]
+    for number, bytes_ in enumerate(memory):
+        assert bytes_ >= CARRIED * max(memory[: number + 1]) * 0.999
+    assert ahead().memory == max(memory)
+
+
+def test_a_busy_machine_has_wider_ranges_around_the_same_forecast() -> None:
+    one = Forecast(100.0, 80.0, 130.0, 5.0)
+    assert widened(one, 0.0) == one
+    busy = widened(one, 2.0)
+    assert busy.low < one.low and busy.high > one.high and (busy.seconds, busy.memory) == (100.0, 5.0)
+    nodes = life(load_recipe(None))
+    calm, busier = (look_ahead(nodes, {node.name for node in nodes}, {}, Fixed(), load) for load in (0.0, 3.0))
+    assert busier.total[0] < calm.total[0] < calm.total[1] < busier.total[1] and busier.seconds == calm.seconds
+
+
+def test_rates_grow_with_the_model() -> None:
     machine = ThisMachine()
     training = TrainingConfig(batch_rows=4, precision="float32", threads=1)
 

@@ -44,7 +44,10 @@ def test_a_step_of_known_length_gives_known_figures(
     assert said["seconds"] == pytest.approx(58.5, abs=0.1)  # 30 s, then 57 steps of half a second
     timing = one.timing()
     assert timing["seconds"] == 58.5 and timing["forecast_seconds"] == pytest.approx(58.5, abs=0.1)
-    assert timing["memory_mb"] >= 0 and timing["ceiling_gflops"] == 1.0
+    assert timing["ceiling_gflops"] == 1.0
+    # Both are of the whole process: what it had at the peak of those steps, and at the end.
+    assert said["memory_mb"] == timing["forecast_memory_mb"] <= timing["memory_mb"]
+    assert timing["memory_mb"] - timing["forecast_memory_mb"] < 0.1 * timing["memory_mb"]
 
 
 def test_a_short_run_measures_no_ceiling_and_forecasts_nothing(
@@ -58,3 +61,12 @@ def test_a_short_run_measures_no_ceiling_and_forecasts_nothing(
         one.step(10, 4 - step)
     assert one.speed() == {"tokens_per_second": 100} and events == []
     assert "forecast_seconds" not in one.timing()
+
+
+def test_before_the_first_steps_memory_is_what_the_process_has_and_what_training_adds(
+    tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(meter, "memory_mb", lambda: 700)
+    one = meter.Meter(tiny, 32, TrainingConfig(batch_rows=512), 5, torch.device("cpu"), torch.float32, 1, EventLog())
+    assert one.memory > 700 + 5
+    assert one.timing()["forecast_memory_mb"] == one.memory

@@ -1,17 +1,20 @@
-"""Verbs that look at what there is: report, lineage, version."""
+"""Verbs that look at what there is: report, lineage, advise, doctor, version."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, find_run, print_json
+from tutelage.cli.options import RUNS, Json, Out, Sets, find_run, print_json
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (report, lineage, version):
+    for verb in (report, lineage, advise, doctor, version):
         app.command()(verb)
 
 
@@ -52,6 +55,98 @@ def lineage(
         print_json(found.plain())
     else:
         show.lineage(Console(), found)
+
+
+def advise(
+    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); default: the quickstart's.")] = None,
+    sets: Sets = None,
+    every: Annotated[bool, typer.Option("--rules", help="List all rules of thumb with their sources instead.")] = False,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Ask the rules of thumb about a recipe: what is unusual, by which source, and the `--set` that changes it.
+
+    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5`
+    """
+    from dataclasses import asdict
+
+    from rich.console import Console
+
+    from tutelage.cli import show
+    from tutelage.guidance.rules import every_rule
+    from tutelage.recipe.config import load_recipe
+
+    if every:
+        rules = [{"stage": kind, "rule": rule.id, "says": rule.says, "source": rule.source}
+                 for kind, rule in every_rule()]  # fmt: skip
+        print_json(rules) if as_json else _rules(Console(), rules)
+        return
+    from tutelage.cli.life import advice_on
+
+    found = advice_on(load_recipe(recipe, sets or []), out)
+    if as_json:
+        print_json([asdict(item) for item in found])
+        return
+    show.advice(Console(), found, least="note")
+    if not found:
+        print("No rule of thumb has anything to say.")
+
+
+def _rules(console: Console, rules: list[dict[str, str]]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for column in ("stage", "rule", "says", "source"):
+        table.add_column(column, overflow="fold")
+    for rule in rules:
+        table.add_row(*rule.values())
+    console.print(table)
+
+
+def doctor(out: Out = RUNS, as_json: Json = False) -> None:
+    """Examine this machine in ten seconds: processor, threads, memory, disk, precision, speed, versions, a self-test.
+
+    Exits with 1 if the self-test fails.
+
+    Example: `tutelage doctor`
+    """
+    from rich.console import Console
+
+    from tutelage.guidance.doctor import examine
+
+    found = examine(out)
+    print_json(found) if as_json else _examined(Console(), found)
+    if not all(check["passed"] for check in found["self_test"]):
+        raise typer.Exit(1)
+
+
+def _examined(console: Console, found: dict[str, Any]) -> None:
+    from rich.markup import escape
+    from rich.table import Table
+
+    gemm = ", ".join(f"{rate:,.0f} GFLOP/s in {name}" for name, rate in found["gemm_gflops"].items())
+    rows = {
+        "processor": f"{found['processor']}, {found['cpus_usable']} of {found['cpus']} CPUs, "
+        f"{found['threads']} threads",
+        "GPU": found["gpu"] or "none",
+        "load": f"{found['load_per_cpu']:.1f} processes for each CPU",
+        "memory": f"{found['memory_available_bytes'] / 1e9:.1f} GB free of {found['memory_gb'] * 2**30 / 1e9:.1f} GB",
+        "disk": f"{found['disk_free_bytes'] / 1e9:,.0f} GB free, {found['disk_bytes_per_second'] / 1e6:,.0f} MB/s",
+        "precision": f"{found['precision']}: {found['precision_why']}",
+        "matrix products": gemm,
+        "versions": ", ".join(f"{name} {number}" for name, number in found["versions"].items()),
+    }
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    for name, text in rows.items():
+        table.add_row(name, escape(text))
+    for check in found["self_test"]:
+        mark = "[green]✓[/]" if check["passed"] else "[red]✗[/]"
+        table.add_row(f"{mark} {check['name']}", escape(check["said"]))
+    console.print(table)
+    for problem in found["problems"]:
+        console.print(f"[yellow]•[/] {escape(problem)}", highlight=False, soft_wrap=True)
+    if not found["problems"]:
+        console.print("Nothing is in the way.")
 
 
 def version() -> None:

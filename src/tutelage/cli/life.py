@@ -129,9 +129,14 @@ class Ahead:
             one = self.outlook.forecasts.get(name)
             return None if one is None or one.seconds is None else [round(one.low, 1), round(one.high, 1)]
 
+        def memory_of(name: str) -> int | None:
+            one = self.outlook.forecasts.get(name)
+            return round(one.memory) if one and one.memory else None
+
         stages = [
             {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
-             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage)}
+             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
+             "forecast_memory_bytes": memory_of(state.stage)}
             for state in self.planned
         ]  # fmt: skip
         return {
@@ -146,7 +151,7 @@ class Ahead:
 def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahead:
     """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
     from tutelage.guidance import forecast
-    from tutelage.guidance.machine import ThisMachine
+    from tutelage.guidance.machine import ThisMachine, load
     from tutelage.guidance.rules import advise
     from tutelage.recipe.plan import plan
     from tutelage.store.artifacts import ArtifactStore
@@ -155,8 +160,23 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahe
     nodes = [state.node for state in planned]
     runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine())
+    busy = load()  # before anything is measured, which is load itself
+    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine(root), busy)
     return Ahead(planned, outlook, advise(nodes, outlook))
+
+
+def advice_on(recipe: Recipe, root: Path) -> list[Advice]:
+    """What the rules of thumb say of a recipe. Nothing is timed for it."""
+    from tutelage.guidance import forecast
+    from tutelage.guidance.machine import Idle
+    from tutelage.guidance.rules import advise
+    from tutelage.recipe.plan import plan
+    from tutelage.store.artifacts import ArtifactStore
+
+    planned = plan(recipe, ArtifactStore(root))
+    nodes = [state.node for state in planned]
+    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
+    return advise(nodes, forecast.look_ahead(nodes, (), made, Idle()))
 
 
 def raise_model(

@@ -14,10 +14,13 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from tutelage.cli.show import MARKS, headline, seconds, span
+from tutelage.guidance.forecast import together
 from tutelage.store.stage import Forecast
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
 CEILINGS = {"mfu": "what the GPU's data sheet says", "gemm_share": "what matrix products reach here"}
+GROWTH = 1 / 30  # of the time left at the most, for each second, that a slower pace may add
+OVERRUN = 0.15  # of the time that a stage has taken, where it takes longer than it was expected to
 FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
 
 
@@ -86,23 +89,34 @@ class Progress:
 
     def _left_in_run(self) -> tuple[float, float]:
         """Seconds left at the least and at the most: what is ahead by its forecast, the present stage more by its own
-        pace the more of it is done. From one look to the next neither grows by more than the time between them.
+        pace the more of it is done.
+
+        It never jumps up: at the least it grows no faster than the clock, at the most by half from one look to the
+        next, so under load the range becomes wider.
         """
         now = time.monotonic()
         ahead = [self.forecasts[name] for name in self.stages[self._index() + 1 :] if name in self.forecasts]
+        low, high = self._left_in_stage(now)
+        low, high = together([Forecast((low + high) / 2, low, high), *ahead])
+        if self._said is not None:
+            before, least, most = self._said
+            passed = now - before
+            low = min(low, least + passed)
+            high = min(high, max(most + passed, most * min(1.5, 1 + GROWTH * passed)))
+        low = min(low, high)
+        self._said = (now, low, high)
+        return low, high
+
+    def _left_in_stage(self, now: float) -> tuple[float, float]:
         spent = now - self.began
         here = self.forecasts.get(self.stage)
-        low, high = (max(0.0, here.low - spent), max(0.0, here.high - spent)) if here else (0.0, 0.0)
+        low, high = 0.0, 0.0
+        if here:
+            low, high = max(0.0, here.low - spent), max(here.high - spent, OVERRUN * spent)
         own = self._left_in_work()
         if own is not None and self.what == "training":
             known = self.done / self.total
             low, high = low + (own * 0.9 - low) * known, high + (own * 1.15 - high) * known
-        low, high = low + sum(one.low for one in ahead), high + sum(one.high for one in ahead)
-        if self._said is not None:
-            before, least, most = self._said
-            low, high = min(low, least + now - before), min(high, most + now - before)
-        low, high = min(low, high), high
-        self._said = (now, low, high)
         return low, high
 
     def _index(self) -> int:

@@ -103,10 +103,11 @@ def cluster(console: Console, plan: dict[str, Any]) -> None:
     rows = {
         "mesh": mesh,
         "memory": f"{plan['memory_per_gpu'] / 1e9:.1f} GB of each GPU, activation checkpointing on",
-        "batch": f"{plan['step_tokens']:,} tokens: {plan['rows_per_gpu']} rows a GPU, {plan['accumulation']} parts",
+        "batch": f"{plan['step_tokens']:,} tokens: {plan['rows_per_gpu']} rows on each GPU, {plan['accumulation']} "
+        f"microbatch{'es' if plan['accumulation'] > 1 else ''} in a step",
         "step": f"{plan['step_seconds']:.2f} s at 40 % MFU; {plan['steps']:,} steps",
-        "traffic": f"{plan['traffic_per_gpu_and_step'] / 1e9:.1f} GB in each GPU and step, "
-        f"{plan['traffic_share']:.0%} of the step if nothing is hidden behind computing",
+        "traffic": f"{plan['traffic_per_gpu_and_step'] / 1e9:.1f} GB for each GPU and step, "
+        f"{plan['traffic_share']:.0%} of the step if communication does not overlap with computing",
         "failures": f"one in {plan['hours_between_failures']:,.0f} hours, {plan['failures']:,.1f} in the run",
         "checkpoints": f"{plan['checkpoint_bytes'] / 1e9:,.0f} GB, "
         f"every {seconds(plan['checkpoint_interval_seconds'])}; training waits "

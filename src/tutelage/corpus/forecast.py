@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
 from tutelage.corpus.config import CorpusConfig
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Forecast, Machine
 
-# Measured on two cores of a server CPU, at a `slowness` of 1. MB are 10^6 bytes.
-READ_SECONDS = {"python": 0.085, "own": 0.05}  # for each MB of source
-SELECT_SECONDS = 0.6  # for each MB of text: prose, duplicates, split
-MEASURE_SECONDS = 0.9  # for each MB of text: how much is copied at each level of selection
+# Seconds of one CPU, at a `slowness` of 1. MB are 10^6 bytes. Reading, prose and measures are shared by all CPUs.
+READ_SECONDS = {"python": 0.17, "own": 0.08}  # for each MB of source
+PROSE_SECONDS = 0.5  # for each MB of text
+MEASURE_SECONDS = 1.8  # for each MB of text: how much is copied at each level of selection
+MEASURED_LEVELS = 5  # of selection: so many CPUs measure at once, no more
+SELECT_SECONDS = 0.4  # for each MB of text, on one CPU: duplicates, split, leaks
 TEXT_SHARE = {"python": 0.11, ".html": 0.3, ".htm": 0.3}  # text in a file's bytes
 EXPANSION = {".gz": 3.0, ".zst": 3.5, ".parquet": 2.5}
 PROSE_SHARE = {"python": 0.62, "own": 0.8}  # of the text that is left when only prose stays
@@ -32,9 +36,12 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
     documents = kept / document
     if config.max_documents and documents > config.max_documents:
         kept, documents = kept * config.max_documents / documents, config.max_documents
-    seconds = 1.0 + source / 1e6 * READ_SECONDS[kind] + text / 1e6 * SELECT_SECONDS
+    cpus = len(os.sched_getaffinity(0))
+    seconds = 1.0 + text / 1e6 * SELECT_SECONDS + source / 1e6 * READ_SECONDS[kind] / cpus
+    if config.prose:
+        seconds += text / 1e6 * PROSE_SECONDS / cpus
     if config.measure_selection:
-        seconds += text / 1e6 * MEASURE_SECONDS
+        seconds += text / 1e6 * MEASURE_SECONDS / min(cpus, MEASURED_LEVELS)
     facts = figures(
         {
             "bytes": kept,
@@ -70,9 +77,7 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
     if config.source.startswith("hf:"):
         return 0.0, 0.0, 1.0
     if config.source == "python":
-        from tutelage.corpus.python_docs import python_files
-
-        size = float(sum(file.path.stat().st_size for file in python_files(config.packages, config.exclude_tests)))
+        size = _python_bytes(config.packages, config.exclude_tests)
         return size, size * TEXT_SHARE["python"], DOCUMENT_BYTES["python"]
     from tutelage.corpus.readers import input_files
 
@@ -89,6 +94,14 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
         text += held
         documents += max(1.0, held / (_line_bytes(file.path) if name.endswith(".jsonl") else DOCUMENT_BYTES["own"]))
     return size, text, text / max(1.0, documents)
+
+
+@cache
+def _python_bytes(packages: str, exclude_tests: bool) -> float:
+    """Of the source files of this Python, which stay as they are while a process runs."""
+    from tutelage.corpus.python_docs import python_files
+
+    return float(sum(file.path.stat().st_size for file in python_files(packages, exclude_tests)))
 
 
 def _line_bytes(path: Any) -> float:

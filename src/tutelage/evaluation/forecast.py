@@ -10,9 +10,9 @@ from tutelage.evaluation.spec import asked_of
 from tutelage.store.stage import Facts, Forecast, Machine
 
 # Seconds at a `slowness` of 1.
-COMPRESSION_SECONDS = 0.9  # for each MB of training text
+COMPRESSION_SECONDS = 3.3  # for each MB of training text
 NGRAM_SECONDS = 0.5  # for each MB of training text
-BASELINE_BYTES = 110  # of memory for each byte of training text
+BASELINE_BYTES = 170  # of memory for each byte of training text
 CLASSIFIER_SECONDS = 2.5  # TF-IDF with logistic regression, for 5,000 texts
 FIGURES_SECONDS = 1.0  # intervals and comparisons, for each model
 PAIR_TOKENS = 50  # both sentences of a word-order pair
@@ -59,7 +59,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             read = scoring * rows * facts.get("row_tokens", 64) + CLASSIFIER_SECONDS * machine.slowness()
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
-        low, high = low + 0.6 * read, high + 1.6 * read
+        low, high = low + 0.5 * read, high + 1.6 * read
         sets = sum(subject.name in askers for askers in asked)
         if sets:
             rows = min(settings.prompts, facts.get("heldout_rows", settings.prompts))

@@ -10,7 +10,10 @@ from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
-OVERHEAD = 2.0  # s: loading, packing, saving, at a `slowness` of 1
+OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
+ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
+ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
+KERNELS = 4.5e8  # bytes of compiled kernels and buffers that products of many shapes leave
 ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
 LEARNED = 0.4  # share of a conversation's tokens that have a target
 
@@ -60,6 +63,8 @@ def training_forecast(
     context = min(config.context_length, model["model"].max_position_embeddings)
     rate = machine.training_seconds_per_token(model["model"], context, training, share, config.lora)
     saved = 4 * model["parameters"] / machine.bytes_per_second()
-    seconds = OVERHEAD * machine.slowness() + 2 * saved + rate * (tokens * 1.05 + extra_forward * rows * row_tokens / 3)
-    memory = machine.process_memory() + machine.training_memory(model["model"], context, training, share, config.lora)
-    return Forecast.about(seconds, 0.6, 1.8, memory, facts)
+    read = (OVERHEAD + ROW_SECONDS * (rows + heldout_rows)) * machine.slowness()
+    seconds = read + 2 * saved + rate * (tokens * 1.05 + extra_forward * rows * row_tokens / 3)
+    memory = machine.process_memory() + KERNELS + ROW_BYTES * (rows + heldout_rows)
+    memory += machine.training_memory(model["model"], context, training, share, config.lora)
+    return Forecast.about(seconds, 0.55, 1.8, memory, facts)

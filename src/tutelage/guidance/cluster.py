@@ -58,9 +58,9 @@ def plan_cluster(
 ) -> dict[str, Any]:  # fmt: skip
     """The whole plan as plain data; seconds, bytes, tokens. `tokens` 0: 20 for each parameter.
 
-    Weights, gradients and AdamW's two states are float32 and shared by `shard` processes; what is sent is bfloat16,
-    what is summed float32. Activation checkpointing is on. `traffic_share` is of a step in which nothing of it is
-    hidden behind computing. Raises ConfigError if the model does not fit.
+    Weights, gradients and AdamW's two states are float32 and sharded over `shard` ranks; weights are gathered in
+    bfloat16, gradients reduced in float32. Activation checkpointing is on. `traffic_share` is of a step in which no
+    communication overlaps with computing. Raises ConfigError if the model does not fit.
     """
     gpu, cluster = gpu or Gpu(), cluster or Cluster()
     total = sum(parameters(config).values())
@@ -68,23 +68,23 @@ def plan_cluster(
     shard, rows, memory = _shards(config, total, gpus, context, gpu)
     replicate = gpus // shard
 
-    part = gpus * rows * context  # tokens of one part of a step over all GPUs
-    accumulation = max(1, round(batch_tokens(total) / part))
-    step_tokens = part * accumulation
+    microbatch = gpus * rows * context  # tokens, over all GPUs
+    accumulation = max(1, round(batch_tokens(total) / microbatch))
+    step_tokens = microbatch * accumulation
     flops = 3 * forward_flops(config, context)
     step_seconds = step_tokens * flops / (gpus * gpu.flops * cluster.mfu)
 
     inside = shard <= gpu.per_node
     width = gpu.node_bandwidth if inside else gpu.network_bandwidth
-    # Each part gathers the weights twice (forward, backward) in bfloat16 and scatters float32 gradients.
+    # Each microbatch gathers the weights twice (forward, backward) in bfloat16 and reduce-scatters float32 gradients.
     gathered = (2 + 2 + 4) * total * (shard - 1) / shard * accumulation
-    # Replicas add up their parts of the gradient, once for each part of a step as well.
+    # Replicas all-reduce their shards of the gradient, once for each microbatch as well.
     summed = 2 * 4 * total / shard * (replicate - 1) / replicate * accumulation
     traffic = gathered / width + summed / gpu.network_bandwidth
 
     between = HOURS_PER_FAILURE * 3600 / gpus
     checkpoint = 12 * total  # weights and two states, float32
-    stall = checkpoint / shard / cluster.to_host  # of each replica only the first writes, but all of a shard copy
+    stall = checkpoint / shard / cluster.to_host  # only the first replica writes; each of its ranks copies its shard
     written = checkpoint / (cluster.storage * max(1, shard // gpu.per_node))
     interval = max(checkpoint_interval(stall, between), written)
     lost = stall / interval + (interval / 2 + cluster.restart_seconds) / between
@@ -108,13 +108,13 @@ def plan_cluster(
 
 
 def _shards(config: ModelConfig, total: int, gpus: int, context: int, gpu: Gpu) -> tuple[int, int, float]:
-    """The fewest processes that hold one copy together and leave room for a row, rows at once, and bytes of each.
+    """(ranks that share one copy of the weights, rows of a microbatch on each GPU, bytes on each GPU).
 
-    Fewest, because what a node cannot hold goes over the network at every part of every step.
+    As few ranks as leave memory for a row: what one node cannot hold goes over the network in every microbatch.
     """
     room = MEMORY_SHARE * gpu.memory
     token = 2 * (config.num_layers * config.hidden_size + activation_values(config) + 2 * config.hidden_size)
-    block = 2 * total / config.num_layers  # the block at work, gathered, and the next one on its way
+    block = 2 * total / config.num_layers  # the block that is computed, gathered, and the next one, prefetched
     logits = 3 * 4 * 128 * config.vocab_size
     if gpus > gpu.per_node and gpus % gpu.per_node:
         raise ConfigError(f"{gpus} GPUs are not whole nodes of {gpu.per_node}", hint="use a multiple")

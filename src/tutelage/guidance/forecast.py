@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
+
+CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
+ADDED = 0.5  # of what a stage needs for itself that comes on top of it
+SHARED = 0.3  # how far the errors of two stages' forecasts go together
+UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
 
 class NodeLike(Protocol):
@@ -26,6 +32,21 @@ class NodeLike(Protocol):
     def key(self) -> str: ...
 
 
+def together(forecasts: Sequence[Forecast]) -> tuple[float, float]:
+    """(low, high) of the sum of what can be told: some of what makes forecasts wrong is the machine, and the same for
+    all; the rest differs from stage to stage and partly cancels."""
+    told = [one for one in forecasts if one.seconds is not None]
+    middle = sum(one.seconds or 0.0 for one in told)
+    below = _combined([max(0.0, (one.seconds or 0.0) - one.low) for one in told])
+    above = _combined([max(0.0, one.high - (one.seconds or 0.0)) for one in told])
+    return middle - below, middle + above
+
+
+def _combined(errors: Sequence[float]) -> float:
+    """Standard deviation of a sum whose parts have these, each two correlated by `SHARED`."""
+    return math.sqrt((1 - SHARED) * sum(error**2 for error in errors) + SHARED * sum(errors) ** 2)
+
+
 @dataclass(frozen=True)
 class Outlook:
     """By name of stage: the forecasts of those that will run, and the facts of all."""
@@ -40,8 +61,7 @@ class Outlook:
     @property
     def total(self) -> tuple[float, float]:
         """Seconds of all that can be told, at the least and at the most."""
-        told = [one for one in self.forecasts.values() if one.seconds is not None]
-        return sum(one.low for one in told), sum(one.high for one in told)
+        return together(list(self.forecasts.values()))
 
     @property
     def memory(self) -> float:
@@ -55,13 +75,19 @@ class Outlook:
 
 
 def look_ahead(
-    nodes: Sequence[NodeLike], runs: Collection[str], made: Mapping[str, Mapping[str, Any]], machine: Machine
+    nodes: Sequence[NodeLike],
+    runs: Collection[str],
+    made: Mapping[str, Mapping[str, Any]],
+    machine: Machine,
+    load: float = 0.0,
 ) -> Outlook:
     """Forecasts of the stages that run, in the order of the life.
 
-    made: metrics of the finished artifacts, which take the place of what was only expected of them.
+    made: metrics of the finished artifacts, which take the place of what was only expected of them. load: processes
+    that want to run for each CPU; a busy machine may become calm or busier, so ranges are wider.
     """
     outlook = Outlook()
+    held = 0.0
     for node in nodes:
         spec = node.spec
         inputs = {role: outlook.facts.get(name, {}) for role, name in node.inputs.items()}
@@ -72,5 +98,14 @@ def look_ahead(
             facts |= spec.result_facts(made[node.name])
         outlook.facts[node.name] = facts
         if node.name in runs:
-            outlook.forecasts[node.name] = found
+            alone = machine.process_memory()
+            memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
+            held = max(held, CARRIED * memory)
+            outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
     return outlook
+
+
+def widened(forecast: Forecast, load: float) -> Forecast:
+    """The same with a wider range, the busier the machine is."""
+    times = 1 + UNSTEADY * load
+    return replace(forecast, low=forecast.low / times, high=forecast.high * times)

@@ -1,53 +1,91 @@
-"""This machine, as forecasts ask for it: rates measured on the very model that will run, for a second each."""
+"""This machine, as forecasts ask for it: rates measured on the very model that will run, about a second for each.
+
+What was measured is kept in the process, and under the store's root for the next command. A busy machine is always
+measured again, and what was measured on it is not kept: it says little about another hour.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
 import tempfile
 import time
-from functools import cache, lru_cache
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from tutelage.store.hashing import canonical_json
+from tutelage.store.files import write_json
+from tutelage.store.hashing import canonical_json, sha256_json
 
-SECONDS = 0.8  # that a rate is measured for, after a first step that warms up
-MOST_TOKENS = 2048  # of a step that is only measured
-# A batch of texts that grow token by token, against reading as many tokens at once: (below 30M parameters, above).
-DECODING = (6.0, 3.0)
+FILE = "rates.json"  # in the store's work directory
+BUSY = 1.0  # processes that want to run, for each CPU; above, the machine is busy
+KEPT_SECONDS = 7 * 86400.0
+# The settings that what a step costs hangs on.
+MATTER = ("batch_rows", "accumulation", "optimizer", "freeze_blocks", "precision", "device", "threads",
+          "activation_checkpointing")  # fmt: skip
 _WORDS = re.compile(r"\w+")
-_REFERENCE_SECONDS = 0.060  # of the piece of text work in `slowness`, where the rooms' constants were measured
+REFERENCE_SECONDS = 0.014  # of the piece of text work in `slowness`, where the rooms' constants were measured
+TEXT_SECONDS = 0.3  # that it is repeated for: long enough to be interrupted by whatever else runs here
+
+
+def load() -> float:
+    """How many processes want to run for each CPU, over the last minute; 0 where that is not known."""
+    try:
+        return os.getloadavg()[0] / max(1, len(os.sched_getaffinity(0)))
+    except OSError:
+        return 0.0
 
 
 class ThisMachine:
-    """Implements `store.stage.Machine`."""
+    """Implements `store.stage.Machine`. `root`: of the store, where rates are kept; None: only in this process."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        self.file = None if root is None else root / "work" / FILE
 
     def training_seconds_per_token(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        return self._training(model, context, settings, trained_share, lora)[0]
+        return self._training(model, context, settings, trained_share, lora)["seconds"]
 
     def training_memory(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        return self._training(model, context, settings, trained_share, lora)[1]
+        return self._training(model, context, settings, trained_share, lora)["memory"]
 
     def _training(
         self, model: Any, context: int, settings: Any, trained_share: float, lora: Any
-    ) -> tuple[float, float]:
-        key = canonical_json([model.plain(), context, settings.plain(), round(trained_share, 2),
-                              lora.plain() if lora else None])  # fmt: skip
-        return _trained(key, _Work(model, context, settings, trained_share, lora))
+    ) -> dict[str, float]:  # fmt: skip
+        what = {
+            "training": model.plain(), "context": context, "trained_share": round(trained_share, 1),
+            "lora": lora.plain() if lora else None, **{name: settings.plain()[name] for name in MATTER},
+        }  # fmt: skip
+
+        def measure() -> dict[str, float]:
+            from tutelage.guidance.probe import training_cost
+
+            cost = training_cost(model, context, settings, trained_share, lora)
+            return {"seconds": cost.seconds, "memory": cost.memory}
+
+        return self._known(what, measure)
 
     def scoring_seconds_per_token(self, model: Any) -> float:
-        return _scored(canonical_json(model.plain()), _Work(model, 0, None, 1.0, None))
+        def measure() -> dict[str, float]:
+            from tutelage.guidance.probe import scoring_cost
+
+            return {"seconds": scoring_cost(model).seconds}
+
+        return self._known({"scoring": model.plain()}, measure)["seconds"]
 
     def decoding_seconds_per_token(self, model: Any) -> float:
-        from tutelage.model.describe import parameters
+        def measure() -> dict[str, float]:
+            from tutelage.guidance.probe import decoding_cost
 
-        small, large = DECODING
-        ratio = small if sum(parameters(model).values()) < 30e6 else large
-        return ratio * self.scoring_seconds_per_token(model)
+            return {"seconds": decoding_cost(model).seconds}
+
+        return self._known({"decoding": model.plain()}, measure)["seconds"]
 
     def bytes_per_second(self) -> float:
         return _disk()
@@ -56,10 +94,37 @@ class ThisMachine:
         return _slowness()
 
     def process_memory(self) -> float:
-        import tutelage.training.loop  # noqa: F401  what a training process has loaded
-        from tutelage.store.device import memory_mb
+        return _process_memory()
 
-        return float(memory_mb()) * 2**20
+    def _known(self, what: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
+        """From this process, from the file, or measured now; a busy machine is measured at most once a process."""
+        key = sha256_json([what, _here()])
+        if key in _MEASURED:
+            return _MEASURED[key]
+        calm = load() <= BUSY
+        if calm and (kept := self._kept().get(key)):
+            found = {name: float(value) for name, value in kept.items()}
+        else:
+            found = measure()
+            if calm:
+                self._keep(key, found)
+        _MEASURED[key] = found
+        return found
+
+    def _kept(self) -> dict[str, Any]:
+        try:
+            assert self.file is not None
+            kept = json.loads(self.file.read_text(encoding="utf-8"))
+            return {key: one for key, one in kept.items() if time.time() - one["time"] < KEPT_SECONDS}
+        except (AssertionError, OSError, ValueError, AttributeError, KeyError, TypeError):
+            return {}  # none, or damaged: measured again
+
+    def _keep(self, key: str, found: dict[str, float]) -> None:
+        if self.file is None:
+            return
+        with contextlib.suppress(OSError):  # a plan needs no room to write
+            self.file.parent.mkdir(parents=True, exist_ok=True)
+            write_json(self.file, {**self._kept(), key: {**found, "time": round(time.time())}})
 
 
 class Idle:
@@ -87,110 +152,36 @@ class Idle:
         return 0.0
 
 
-class _Work:
-    """What is measured; equal to any other, so that the key beside it decides what is cached."""
-
-    def __init__(self, model: Any, context: int, settings: Any, share: float, lora: Any) -> None:
-        self.model, self.context, self.settings, self.share, self.lora = model, context, settings, share, lora
-
-    def __hash__(self) -> int:
-        return 0
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Work)
+_MEASURED: dict[str, dict[str, float]] = {}
 
 
-@lru_cache(maxsize=64)
-def _trained(key: str, work: _Work) -> tuple[float, float]:
-    """(seconds, bytes beside the process) of training for each token, from real steps on random tokens."""
-    import torch
+@cache
+def _here() -> str:
+    """What rates hang on beside the model: processor, CPUs, GPU, torch, and what `auto` precision means."""
+    from tutelage.store.device import PRECISION_VARIABLE, machine
 
-    from tutelage.model.decoder import DecoderLM
-    from tutelage.model.lora import add_lora
-    from tutelage.store.device import (
-        choose_device,
-        choose_precision,
-        memory_mb,
-        peak_memory_mb,
-        reset_peak_memory,
-        set_threads,
-    )
-    from tutelage.training.data.batch import Batch
-    from tutelage.training.objective import summed_nll
-    from tutelage.training.optim.optimizers import freeze, make_optimizers
-
-    settings, context = work.settings, work.context
-    set_threads(settings.threads)
-    device = choose_device(settings.device)
-    dtype = choose_precision(settings.precision, device)
-    before = memory_mb()
-    reset_peak_memory()
-    model = DecoderLM(work.model, seed=0)
-    if work.lora:
-        add_lora(model, work.lora, 0)
-    freeze(model, settings.freeze_blocks)
-    model.to(device).train()
-    optimizers = make_optimizers(model, settings)
-    whole = max(1, settings.batch_rows // settings.accumulation)
-    rows = max(1, min(whole, MOST_TOKENS // context))
-    tokens = torch.randint(0, work.model.vocab_size, (rows, context), generator=torch.Generator().manual_seed(0))
-    positions = torch.arange(context).expand(rows, context).contiguous()
-    weights = torch.rand(rows, context, generator=torch.Generator().manual_seed(1)) < max(work.share, 2 / context)
-    batch = Batch(tokens, positions, torch.ones_like(tokens), tokens, weights.float()).to(device)
-    computing: list[float] = []
-    updating: list[float] = []
-    end = float("inf")
-    while len(computing) < 3 or time.perf_counter() < end:
-        begin = time.perf_counter()
-        with torch.autocast(device.type, dtype, enabled=dtype != torch.float32):
-            total, _, _ = summed_nll(model, batch)
-        total.backward()  # type: ignore[no-untyped-call]
-        between = time.perf_counter()
-        for optimizer in optimizers:
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-        computing.append(between - begin)
-        updating.append(time.perf_counter() - between)
-        end = time.perf_counter() + SECONDS if len(computing) == 1 else end
-    seconds = sorted(computing[1:])[len(computing[1:]) // 2] / (rows * context)
-    seconds += sorted(updating[1:])[len(updating[1:]) // 2] / (settings.batch_rows * context)
-    peak = float(peak_memory_mb() - before) * 2**20
-    return seconds, max(peak, 16.0 * sum(p.numel() for p in model.parameters())) * max(1.0, whole / rows) ** 0.5
+    facts = machine()
+    named = {name: facts[name] for name in ("processor", "gpu", "torch")}
+    return canonical_json([named, len(os.sched_getaffinity(0)), os.environ.get(PRECISION_VARIABLE, "")])
 
 
-@lru_cache(maxsize=64)
-def _scored(key: str, work: _Work) -> float:
-    """Seconds to read a token, from real forward passes."""
-    import torch
+@cache
+def _process_memory() -> float:
+    import tutelage.training.loop  # noqa: F401  what a training process has loaded
+    from tutelage.store.device import memory_mb
 
-    from tutelage.model.decoder import DecoderLM
-    from tutelage.store.device import choose_device, set_threads
-
-    set_threads(0)
-    model = DecoderLM(work.model, seed=0).to(choose_device()).eval()
-    context = min(128, work.model.max_position_embeddings)
-    tokens = torch.randint(0, work.model.vocab_size, (8, context), device=next(model.parameters()).device)
-    took: list[float] = []
-    end = float("inf")
-    with torch.no_grad():
-        while len(took) < 2 or time.perf_counter() < end:
-            begin = time.perf_counter()
-            model(tokens)[0, 0, 0].item()
-            took.append(time.perf_counter() - begin)
-            end = time.perf_counter() + SECONDS / 2 if len(took) == 1 else end
-    return sorted(took[1:])[len(took[1:]) // 2] / tokens.numel()
+    return float(memory_mb()) * 2**20
 
 
 @cache
 def _slowness() -> float:
     text = "The quick brown fox jumps over 13 lazy dogs, and nobody knows why. " * 3000
-    took: list[float] = []
-    for _ in range(3):
-        begin = time.perf_counter()
+    begin, times = time.perf_counter(), 0
+    while time.perf_counter() - begin < TEXT_SECONDS:
         words = [word.lower() for word in _WORDS.findall(text)]
         len({" ".join(words[at : at + 5]) for at in range(len(words) - 5)})
-        took.append(time.perf_counter() - begin)
-    return min(took) / _REFERENCE_SECONDS
+        times += 1
+    return (time.perf_counter() - begin) / times / REFERENCE_SECONDS
 
 
 @cache

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.guidance.forecast import NodeLike, Outlook
-from tutelage.store.stage import Facts, Level
+from tutelage.store.kinds import every_spec
+from tutelage.store.stage import Facts, Level, Rule
 
 _ORDER = ("error", "warning", "note")
 
@@ -33,6 +34,11 @@ def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
             if (finding := rule.check(facts)) is not None:
                 found.append(Advice(finding[0], rule.id, node.name, finding[1], finding[2], rule.source))
     return sorted(found, key=lambda advice: _ORDER.index(advice.level))
+
+
+def every_rule() -> list[tuple[str, Rule]]:
+    """All rules with the kind of stage that each is about, sorted by kind."""
+    return [(spec.kind, rule) for spec in every_spec() for rule in spec.rules()]
 
 
 def facts_of(node: NodeLike, outlook: Outlook) -> Facts:

@@ -13,6 +13,7 @@ from tutelage.store.stage import Facts, Forecast, Machine
 ENCODING_SECONDS = 0.16  # for each MB of text, at a `slowness` of 1
 OVERHEAD = 1.5  # s: loading, packing, saving
 BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
+KERNELS = 1.5e8  # bytes of compiled kernels and buffers
 FORWARD_SHARE = 0.4  # of a training step's time that a validation takes for each token
 
 
@@ -47,9 +48,9 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     validated = held + (validations + training.use_best) * (min(held, limit) if limit else held)
     trained = rate * (steps * step_tokens * BESIDE_STEPS + FORWARD_SHARE * validated)
     fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
-    memory = machine.process_memory() + 3 * corpus["bytes"]
+    memory = machine.process_memory() + KERNELS + 3 * corpus["bytes"]
     memory += machine.training_memory(model, pretrain.context_length, training)
-    return Forecast.about(trained + fixed, memory=memory, facts=facts)
+    return Forecast.about(trained + fixed, 0.6, 1.5, memory, facts)
 
 
 def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:

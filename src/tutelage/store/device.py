@@ -53,6 +53,8 @@ def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"]
     """
     match os.environ.get(PRECISION_VARIABLE, ""):
         case "":
+            if not _bfloat16_works(str(device)):
+                return "float32", "attention in bfloat16 does not work with this torch on this processor"
             gain = _bfloat16_gain(str(device))
             chosen: Literal["float32", "bfloat16"] = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
             return chosen, f"bfloat16 matrix products are {gain:.2g} times as fast as float32 here"
@@ -60,6 +62,17 @@ def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"]
             return chosen, f"{PRECISION_VARIABLE} says so"
         case other:
             raise ConfigError(f"{PRECISION_VARIABLE} is {other!r}", hint="set it to float32 or bfloat16, or unset it")
+
+
+@functools.cache
+def _bfloat16_works(name: str) -> bool:
+    """Torch 2.13 refuses attention over 64 positions and more where AMX is there but ATEN_CPU_CAPABILITY is lower."""
+    one = torch.ones(1, 1, 64, 8, dtype=torch.bfloat16, device=name, requires_grad=True)
+    try:
+        torch.nn.functional.scaled_dot_product_attention(one, one, one, is_causal=True).sum().backward()  # type: ignore[no-untyped-call]
+    except RuntimeError:
+        return False
+    return True
 
 
 @functools.cache
@@ -137,6 +150,19 @@ def _processor() -> str:
     except OSError:
         pass
     return platform.processor()
+
+
+def available_memory() -> float:
+    """Bytes that this process can still have: of the machine, or of its control group where that allows less."""
+    free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
+            if line.startswith("MemAvailable:"):
+                free = 1024 * float(line.split()[1])
+    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+        limit = float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
+        free = min(free, max(0.0, limit - float(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))))
+    return free
 
 
 def reset_peak_memory() -> None:

@@ -9,7 +9,8 @@ Kinds of event (field `event`), all with `time` (Unix seconds) and, inside a sta
   metrics
 - `validation`: `step` and named figures
 - `layers`: `step` and lists with one figure of each block: `weight_rms`, `grad_rms`, `update_ratio`, `activation_rms`
-- `forecast`: `seconds` and `memory_mb` that training is going to take, made from its first steps
+- `forecast`: `seconds` and `memory_mb` (of the process; of a GPU what is allocated there) that training is going to
+  take, made from its first steps
 - `tuning`: the settings that were tried, with their seconds per step, and those that are used
 - `sample`: `title`, `prompt`, `text`
 - `note` / `warning`: `message`; a warning may have details beside it, which no terminal shows

@@ -18,6 +18,12 @@ def spec_of(kind: str) -> StageSpec | None:
     return _specs(_folders()).get(kind)
 
 
+def every_spec() -> list[StageSpec]:
+    """The specs of all kinds, sorted by kind."""
+    found = _specs(_folders())
+    return [found[kind] for kind in sorted(found)]
+
+
 def _folders() -> tuple[str, ...]:
     """Packages of the house, two floors deep, that have a `spec.py`."""
     return tuple(name for name in _packages() if importlib.util.find_spec(f"{name}.spec"))

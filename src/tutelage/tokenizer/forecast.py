@@ -10,7 +10,7 @@ from tutelage.store.stage import Facts, Forecast, Machine
 from tutelage.tokenizer.config import TokenizerConfig
 
 # Seconds for each MB that is trained on, at a `slowness` of 1.
-TRAIN_SECONDS = {"bpe": 0.13, "unigram": 1.5}
+TRAIN_SECONDS = {"bpe": 0.2, "unigram": 1.5}
 MEASURE_SECONDS = 0.17  # for each MB: encoding and decoding
 SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
 

@@ -32,9 +32,10 @@ class Meter:
         self.flops = 3 * forward_flops(model, length)
         self.ceiling, self.kind = ceiling(device, dtype) if steps >= ENOUGH_STEPS else (0.0, "")
         rows = max(1, config.batch_rows // config.accumulation // processes)
-        self.memory = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
-        self.weights = 4 * sum(parameters(model).values())
-        self.before = memory_mb()
+        beside = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
+        weights = 4 * sum(parameters(model).values())
+        # Of a CPU the whole process, as `top` shows it: what it holds already, weights included, and what comes on top.
+        self.memory = beside >> 20 if device.type == "cuda" else memory_mb() + (max(0, beside - weights) >> 20)
         self.begin = time.monotonic()
         self.tokens = self.done = 0
         self.forecast: float | None = None
@@ -50,8 +51,9 @@ class Meter:
         elif self.forecast is None and left and now - self._warm[0] >= FORECAST_AFTER:
             pace = (now - self._warm[0]) / (self.done - self._warm[1])
             self.forecast = now + pace * left
-            self.log.emit("forecast", seconds=round(self.forecast, 1), memory_mb=round(self.memory / 2**20),
-                          **self.speed())  # fmt: skip
+            # After these steps everything that training needs has been there once.
+            self.memory = self._peak_memory()
+            self.log.emit("forecast", seconds=round(self.forecast, 1), memory_mb=self.memory, **self.speed())
 
     def speed(self) -> dict[str, Any]:
         """Tokens per second of all processes, and the share of the ceiling under its name (`gemm_share` or `mfu`)."""
@@ -65,15 +67,15 @@ class Meter:
     def timing(self) -> dict[str, Any]:
         """What is known in the end: forecast beside fact."""
         seconds = time.monotonic() - self.begin
-        # Of a CPU what came on top of the process as it was, weights included; of a GPU what was allocated there.
-        memory = peak_memory_mb() - self.before + (self.weights >> 20)
-        if self.device.type == "cuda":
-            memory = torch.cuda.max_memory_allocated() >> 20
         return {
             "seconds": round(seconds, 2),
             **self.speed(),
             **({"forecast_seconds": round(self.forecast, 1)} if self.forecast else {}),
-            "forecast_memory_mb": round(self.memory / 2**20),
-            "memory_mb": memory,
+            "forecast_memory_mb": self.memory,
+            "memory_mb": self._peak_memory(),
             **({"ceiling_gflops": round(self.ceiling / 1e9, 1)} if self.ceiling else {}),
         }
+
+    def _peak_memory(self) -> int:
+        """MiB: of the process on a CPU; of a GPU what was allocated there."""
+        return torch.cuda.max_memory_allocated() >> 20 if self.device.type == "cuda" else peak_memory_mb()

@@ -1,0 +1,191 @@
+"""What a model costs here, from a few real steps on random tokens: seconds and bytes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.describe import forward_flops, parameters
+from tutelage.model.lora import add_lora
+from tutelage.store.device import available_memory, choose_device, choose_precision, set_threads
+from tutelage.training.blocks import prepared
+from tutelage.training.config import TrainingConfig
+from tutelage.training.data.batch import Batch
+from tutelage.training.objective import summed_nll
+from tutelage.training.optim.optimizers import freeze, make_optimizers
+
+SECONDS = 0.5  # that steps are repeated for, after a first one that warms up
+STEP_FLOPS = 2.5e11  # of a step that is only measured: half a second on two CPU cores
+MOST_TOKENS, FEWEST_TOKENS = 2048, 64
+DOCUMENT_TOKENS = 64  # of each document in a row
+SCORED_TOKENS = 1024
+GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # texts at once, as evaluation asks
+# At the peak of a backward pass gradients of activations exist beside those that are kept.
+WHILE_BACKWARD = 1.3
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Seconds for each token, and bytes beside the process: `fixed`, and `activations` of a microbatch."""
+
+    seconds: float
+    fixed: float = 0.0
+    activations: float = 0.0
+
+    @property
+    def memory(self) -> float:
+        return self.fixed + WHILE_BACKWARD * self.activations
+
+
+def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
+    """The model, or one with fewer layers where there is no room to try it, and how many times dearer the whole is."""
+    room, cut = available_memory() / 2, model
+    while 16 * sum(parameters(cut).values()) > room and cut.num_layers > 1:
+        cut = ModelConfig.parse({**cut.plain(), "num_layers": cut.num_layers // 2})
+    return cut, forward_flops(model, 128) / forward_flops(cut, 128)
+
+
+def training_cost(
+    whole: ModelConfig, context: int, settings: TrainingConfig, trained_share: float, lora: Any = None
+) -> Cost:
+    """Of a token in training: forward, backward and its part of the update, in the precision of the run.
+
+    Compiling is left out: it takes longer than a forecast may.
+    """
+    config, times = measurable(whole)
+    set_threads(settings.threads)
+    device = choose_device(settings.device)
+    dtype = choose_precision(settings.precision, device)
+    model = DecoderLM(config, seed=0)
+    if lora:
+        add_lora(model, lora, 0)
+    freeze(model, settings.freeze_blocks)
+    model.to(device).train()
+    optimizers = make_optimizers(model, settings)
+    microbatch = max(1, settings.batch_rows // settings.accumulation)
+    batch = _random_batch(config, context, microbatch, trained_share).to(device)
+    computing: list[float] = []
+    updating: list[float] = []
+    kept, end = 0, float("inf")
+    with prepared(model, settings.model_copy(update={"compile": False})):
+        while len(computing) < 2 or time.perf_counter() < end:
+            begin = time.perf_counter()
+            first = not computing
+            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), _kept(model, first) as storages:
+                total, _, _ = summed_nll(model, batch)
+            kept = kept or sum(storages.values())
+            total.backward()  # type: ignore[no-untyped-call]
+            _wait(device)
+            between = time.perf_counter()
+            for optimizer in optimizers:
+                optimizer.step()
+                optimizer.zero_grad(set_to_none=True)
+            _wait(device)
+            computing.append(between - begin)
+            updating.append(time.perf_counter() - between)
+            end = time.perf_counter() + SECONDS if first else end
+    tokens, step = batch.tokens.numel(), settings.batch_rows * context
+    seconds = times * (_median(computing[1:]) / tokens + _median(updating[1:]) / step)
+    trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    states = sum(
+        value.numel() * value.element_size()
+        for optimizer in optimizers
+        for state in optimizer.state.values()
+        for value in state.values()
+        if isinstance(value, torch.Tensor)
+    )
+    weights = 4.0 * sum(parameter.numel() for parameter in model.parameters())
+    # The weights are there twice while a model is read or saved.
+    fixed = times * (max(weights, 4.0 * trained + states) + weights)
+    return Cost(seconds, fixed, times * kept * microbatch * context / tokens)
+
+
+def scoring_cost(whole: ModelConfig) -> Cost:
+    """Of a token that is only read, as evaluation reads: float32, batches of short texts."""
+    config, times = measurable(whole)
+    set_threads(0)
+    model = DecoderLM(config, seed=0).to(choose_device()).eval()
+    context = min(128, config.max_position_embeddings)
+    rows = max(1, min(SCORED_TOKENS, int(STEP_FLOPS / forward_flops(config, context))) // context)
+    tokens = torch.randint(0, config.vocab_size, (rows, context), device=next(model.parameters()).device)
+    took: list[float] = []
+    end = float("inf")
+    with torch.no_grad():
+        while len(took) < 2 or time.perf_counter() < end:
+            begin = time.perf_counter()
+            model(tokens)[0, 0, 0].item()
+            took.append(time.perf_counter() - begin)
+            end = time.perf_counter() + SECONDS / 2 if len(took) == 1 else end
+    return Cost(times * _median(took[1:]) / tokens.numel())
+
+
+def decoding_cost(whole: ModelConfig) -> Cost:
+    """Of a token that is generated, by the engine itself: batches of texts with a cache, float32. Prompts included."""
+    from tutelage.inference.engine import generate_ids
+    from tutelage.inference.sampling import Sampling
+
+    config, times = measurable(whole)
+    set_threads(0)
+    model = DecoderLM(config, seed=0).to(choose_device()).eval()
+    longest = config.max_position_embeddings
+    begin_with = min(PROMPT_TOKENS, longest // 2)
+    count = max(2, min(GENERATED_TOKENS, longest - begin_with))
+    prompts = torch.randint(0, config.vocab_size, (GENERATED_ROWS, begin_with)).tolist()
+    sampling = Sampling(max_tokens=count, temperature=0.0)
+    generate_ids(model, prompts[:2], Sampling(max_tokens=2, temperature=0.0), [])  # warms up
+    begin = time.perf_counter()
+    generate_ids(model, prompts, sampling, [])
+    return Cost(times * (time.perf_counter() - begin) / (GENERATED_ROWS * count))
+
+
+def _random_batch(config: ModelConfig, context: int, microbatch: int, trained_share: float) -> Batch:
+    """As many rows of a microbatch as the budget of FLOPs allows; a shorter row where one alone is too much."""
+    flops = 3 * forward_flops(config, context)
+    budget = max(FEWEST_TOKENS, min(MOST_TOKENS, int(STEP_FLOPS / flops)))
+    rows = max(1, min(microbatch, budget // context))
+    length = context if rows > 1 else min(context, max(budget, FEWEST_TOKENS))
+    draw = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, config.vocab_size, (rows, length), generator=draw)
+    weights = (torch.rand(rows, length, generator=draw) < trained_share).float()
+    weights[:, -1] = 1.0
+    place = torch.arange(length).expand(rows, length)
+    size = min(DOCUMENT_TOKENS, max(1, length // 2))  # several in a row, as in packed data: attention needs a mask
+    return Batch(tokens, place % size, place // size + 1, tokens, weights)
+
+
+class _kept:
+    """Within, what autograd keeps for the backward pass: storage -> bytes, weights left out."""
+
+    def __init__(self, model: DecoderLM, wanted: bool) -> None:
+        self.weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}
+        self.storages: dict[int, int] = {}
+        self.hooks = torch.autograd.graph.saved_tensors_hooks(self._pack, lambda tensor: tensor) if wanted else None
+
+    def _pack(self, tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in self.weights:
+            self.storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    def __enter__(self) -> dict[int, int]:
+        if self.hooks:
+            self.hooks.__enter__()
+        return self.storages
+
+    def __exit__(self, *about: Any) -> None:
+        if self.hooks:
+            self.hooks.__exit__(*about)
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def _median(values: list[float]) -> float:
+    return sorted(values)[len(values) // 2]
