@@ -69,6 +69,12 @@ def test_bar_lengths_are_in_proportion_and_whiskers_around_the_value() -> None:
     assert "interval 1.50 to 2.50" in svg
 
 
+def test_a_line_of_one_point_is_seen() -> None:
+    lines = [Line("training", [(1, 3), (2, 2), (3, 1)]), Line("held out", [(3, 1.5)], "ink")]
+    svg = line_chart(lines, x_label="step", y_label="loss", title="t")
+    assert svg.count('class="point ink"') == 1 and 'class="point accent"' not in svg
+
+
 def test_names_are_escaped() -> None:
     hostile = "<script>alert(1)</script>"
     charts = (
