@@ -202,11 +202,12 @@ def test_a_section_that_fails_leaves_the_report_standing(run: Path, monkeypatch:
         monkeypatch.setattr(report, "section", section_of)
         html, parsed = page(run)
         assert "The section of Tokenizer could not be made" in parsed.text
+        assert "Its summary could not be made (KeyError: 'vocabulary')." in parsed.text
         assert "Vocab size" in section(html, "tokenizer") and "Documents left" in section(html, "corpus")
 
 
 def test_a_healthy_run_has_no_section_that_failed(run: Path) -> None:
-    assert "could not be made" not in page(run)[1].text
+    assert "could not be made" not in page(run)[1].text  # neither a section nor a summary
 
 
 def test_a_stage_without_a_section_shows_its_main_metrics_its_scores_and_what_it_did_not_use(

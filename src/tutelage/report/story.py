@@ -79,14 +79,14 @@ def stages(run: Run) -> list[Block]:
 
 
 def _sentence(view: View) -> str:
-    """The stage's own sentence; nothing where its files are too damaged for it (its section says so)."""
+    """The stage's own sentence, or why there is none."""
     spec = spec_of(view.kind)
     if spec is None or spec.sentence is None or not view.done:
         return ""
     try:
         return spec.sentence(view)
-    except Exception:  # of any method that somebody adds
-        return ""
+    except Exception as error:  # a method that somebody adds may raise anything
+        return f"Its summary could not be made ({type(error).__name__}: {error})."
 
 
 def status_sentence(view: View) -> str:
