@@ -126,6 +126,7 @@ def test_each_room_tells_of_its_own_stage(run: Path) -> None:
     assert "Loss (nats per token)" in section(html, "base") and "Inside the blocks" in section(html, "base")
     assert "Macro-F1" in section(html, "topics") and "Reward margin" in section(html, "better")
     assert "Documents left after each step" in section(html, "corpus")
+    assert "xz primed" in section(html, "baselines").split("<details>")[0]
     for name in ("chat", "better"):
         assert "has learned the rule, not to document" in section(html, name), name
 
@@ -235,7 +236,7 @@ def test_an_adopted_model_is_shown_with_its_scores(run: Path) -> None:
     html, parsed = page(run)
     assert "Not trained here: the model is org/name" in section(html, "base") and "ppmd primed" in section(html, "base")
     assert "Bits per byte, held out" in section(html, "glance")
-    assert "Org/name, 39.0 k parameters; bits per byte" in parsed.text
+    assert "From org/name, 39.0 k parameters; bits per byte" in parsed.text
 
 
 def test_the_confidence_is_the_evaluations_own(run: Path) -> None:

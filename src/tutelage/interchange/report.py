@@ -10,7 +10,7 @@ from tutelage.store.view import View
 
 def sentence(view: View) -> str:
     parameters = view.metrics.get("parameters")
-    said = f"{view.metrics.get('adopted')}, {f.compact(parameters)} parameters" if parameters else ""
+    said = f"from {view.metrics.get('adopted')}, {f.compact(parameters)} parameters" if parameters else ""
     parts = [said, judged(view, "bits per byte", ("baselines",))]
     return f.sentence("; ".join(part for part in parts if part))
 
@@ -22,5 +22,8 @@ def section(view: View) -> list[Block | None]:
             "have read the held-out text."
         ),
         *architecture(view),
-        score_chart(view, "bits per byte", "Bits for a byte of held-out text."),
+        score_chart(
+            view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+        ),
+        score_chart(view, "word order", "Which of two orders of a held-out sentence the model finds likelier."),
     ]

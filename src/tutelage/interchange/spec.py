@@ -33,4 +33,6 @@ SPEC = StageSpec(
     glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
     section=late("tutelage.interchange.report:section"),
     sentence=late("tutelage.interchange.report:sentence"),
+    forecast=late("tutelage.interchange.forecast:forecast"),
+    result_facts=late("tutelage.interchange.forecast:figures"),
 )

@@ -30,6 +30,11 @@ def section(view: View) -> list[Block | None]:
         score_chart(
             view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
         ),
+        score_chart(
+            view,
+            "word order",
+            "Share of held-out sentences found likelier than the same with two words swapped.",
+        ),
         _inside_the_blocks(view),
         *left_out_blocks(view),
         measured(view),

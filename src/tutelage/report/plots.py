@@ -134,11 +134,11 @@ def line_chart(
     for line in sorted(drawn, key=lambda line: line.role != "quiet"):
         path = " ".join(f"{at_x(x):.1f},{at_y(y):.1f}" for x, y in thin(line.points, 600))
         parts.append(f'<polyline class="line {line.role}" points="{path}"/>')
-        if len(line.points) == 1:  # a line of one point would not be seen
-            x, y = line.points[0]
-            parts.append(f'<circle class="point {line.role}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="3.5"/>')
         if line.role == "quiet":
             continue
+        if len(line.points) == 1:  # a line of one point has no length: it would not be seen
+            x, y = line.points[0]
+            parts.append(f'<circle class="point {line.role}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="4"/>')
         for x, y in thin(line.points, 80):
             tip = f"{line.name}: {number(y, 4)} at {x_label} {number(x)}"
             parts.append(f'<circle class="dot {line.role}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="6">')

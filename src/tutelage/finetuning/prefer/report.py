@@ -47,7 +47,7 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "reward accuracy", "Held-out pairs in which the chosen answer has the higher reward."),
         score_chart(view, "win rate", "Against the model before, prompt by prompt, by the rule’s score."),
         score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
-        prose(f"Did the earlier measure suffer? {f.sentence(suffered)}") if suffered else None,
+        prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,
         *left_out_blocks(view),
         measured(view),
     ]
