@@ -166,6 +166,79 @@ def test_verdicts_come_from_paired_comparisons_alone(run: Path) -> None:
     assert "not compared" in glance and 'class="better"' not in glance and 'class="worse"' not in glance
 
 
+def test_a_loss_within_the_margin_is_told_beside_the_verdict(run: Path) -> None:
+    path = place(run, "evaluate") / "evaluation.json"
+    data = json.loads(path.read_text())
+    chrf = next(c for c in data["comparisons"] if "claim" in c)
+    for outcome, claim, said in (("worse", "did not suffer", "lost no more than 1 chrF"),
+                                 ("worse", "suffered", "lost more than 1 chrF"),
+                                 ("not resolved", "open", "whether it lost more than 1 chrF is open")):  # fmt: skip
+        chrf |= {"outcome": outcome, "claim": claim}
+        path.write_text(json.dumps(data))
+        row = next(r for r in section(page(run)[0], "glance").split("<tr>") if "chrF after" in r)
+        assert f'class="{outcome.replace(" ", "-")}"' in row and said in row
+
+
+def test_two_classifiers_are_each_shown_beside_their_own_rivals(run: Path) -> None:
+    path = place(run, "evaluate") / "evaluation.json"
+    data = json.loads(path.read_text())
+    other = json.loads(json.dumps(next(f for f in data["figures"] if f["measure"] == "accuracy")))
+    for row, value in zip(other["rows"], (0.111, 0.999, 0.222), strict=True):
+        row |= {"value": value, "who": "moods" if row["kind"] == "model" else row["who"]}
+    data["figures"].append(other)
+    path.write_text(json.dumps(data))
+    html, _ = page(run)
+    assert "99.9 %" not in section(html, "topics") and "99.9 %" not in section(html, "glance")
+    assert section(html, "topics").count(">majority class<") == 2  # accuracy and macro-F1
+
+
+def test_a_section_that_fails_leaves_the_report_standing(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tutelage.tokenizer import report
+
+    def fails(view: object) -> list[dict[str, str]]:
+        raise KeyError("vocabulary")
+
+    monkeypatch.setattr(report, "sentence", fails)
+    for section_of in (fails, lambda view: [{"kind": "song", "text": "la"}], lambda view: [{"kind": "prose"}]):
+        monkeypatch.setattr(report, "section", section_of)
+        html, parsed = page(run)
+        assert "The section of Tokenizer could not be made" in parsed.text
+        assert "Its summary could not be made (KeyError: 'vocabulary')." in parsed.text
+        assert "Vocab size" in section(html, "tokenizer") and "Documents left" in section(html, "corpus")
+
+
+def test_a_healthy_run_has_no_section_that_failed(run: Path) -> None:
+    assert "could not be made" not in page(run)[1].text  # neither a section nor a summary
+
+
+def test_a_stage_without_a_section_shows_its_main_metrics_its_scores_and_what_it_did_not_use(
+    run: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    from tutelage.store.kinds import spec_of
+    from tutelage.store.stage import StageSpec
+
+    def without_section(kind: str) -> StageSpec | None:
+        found = spec_of(kind)
+        return dataclasses.replace(found, section=None) if found else None
+
+    monkeypatch.setattr("tutelage.report.write.spec_of", without_section)
+    html, _ = page(run)
+    topics = section(html, "topics")
+    for said in ("Heldout accuracy", "Classification accuracy.", "Classification macro-F1.", "polyline", "Texts cut"):
+        assert said in topics, said
+    assert "Xz primed bits per byte" in section(html, "baselines").split("<details>")[0]
+
+
+def test_an_adopted_model_is_shown_with_its_scores(run: Path) -> None:
+    change(run, base={"kind": "adopt", "metrics": {"adopted": "org/name", "parameters": 39_000}})
+    html, parsed = page(run)
+    assert "Not trained here: the model is org/name" in section(html, "base") and "ppmd primed" in section(html, "base")
+    assert "Bits per byte, held out" in section(html, "glance")
+    assert "From org/name, 39.0 k parameters; bits per byte" in parsed.text
+
+
 def test_the_confidence_is_the_evaluations_own(run: Path) -> None:
     path = place(run, "evaluate") / "evaluation.json"
     path.write_text(path.read_text().replace('"confidence": 0.95', '"confidence": 0.9'))

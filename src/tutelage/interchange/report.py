@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, prose
-from tutelage.store.sections import architecture
+from tutelage.store.sections import architecture, judged, score_chart
 from tutelage.store.view import View
 
 
 def sentence(view: View) -> str:
     parameters = view.metrics.get("parameters")
-    return f.sentence(f"{view.metrics.get('adopted')}, {f.compact(parameters)} parameters" if parameters else "")
+    said = f"from {view.metrics.get('adopted')}, {f.compact(parameters)} parameters" if parameters else ""
+    parts = [said, judged(view, "bits per byte", ("baselines",))]
+    return f.sentence("; ".join(part for part in parts if part))
 
 
 def section(view: View) -> list[Block | None]:
@@ -20,4 +22,8 @@ def section(view: View) -> list[Block | None]:
             "have read the held-out text."
         ),
         *architecture(view),
+        score_chart(
+            view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+        ),
+        score_chart(view, "word order", "Which of two orders of a held-out sentence the model finds likelier."),
     ]

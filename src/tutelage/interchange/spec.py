@@ -8,7 +8,7 @@ from typing import Any
 from tutelage.interchange.config import AdoptConfig
 from tutelage.interchange.gguf.split import parts
 from tutelage.store.late import late
-from tutelage.store.stage import Job, StageSpec
+from tutelage.store.stage import Headline, Job, StageSpec
 
 
 def _run(job: Job) -> dict[str, Any]:
@@ -35,6 +35,7 @@ SPEC = StageSpec(
     makes="language model",
     files=_files,
     headline=("adopted", "parameters"),
+    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
     section=late("tutelage.interchange.report:section"),
     sentence=late("tutelage.interchange.report:sentence"),
     forecast=late("tutelage.interchange.forecast:forecast"),

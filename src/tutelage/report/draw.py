@@ -13,7 +13,7 @@ from tutelage.store.format import SHOW
 
 
 def drawn(blocks: Iterable[Block | None]) -> list[Block]:
-    """The blocks that have something to show, their charts as figures."""
+    """The blocks that have something to show, their charts as figures. Raises ValueError for an unknown kind."""
     return [_drawn(block) for block in shown(blocks)]
 
 
@@ -34,9 +34,14 @@ def _drawn(block: Block) -> Block:
     elif kind == "strip":
         segments = [plots.Segment(**one) for one in block["segments"]]
         svg = plots.strip(segments, title=block["title"], show=SHOW[block["show"]])
-    else:
+    elif kind in _DRAWN_BY_THE_TEMPLATE:
         return block
+    else:
+        raise ValueError(f"a section holds a block of the unknown kind {kind!r}")
     return {"kind": "figure", "svg": Markup(svg), "caption": block["caption"]}
+
+
+_DRAWN_BY_THE_TEMPLATE = ("prose", "heading", "notice", "facts", "table", "samples", "code")
 
 
 def _line(one: dict[str, Any]) -> plots.Line:

@@ -10,7 +10,7 @@ from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, mark, table
 from tutelage.store.kinds import spec_of
 from tutelage.store.sections import beats_the_references
-from tutelage.store.view import View
+from tutelage.store.view import Comparison, Figure, View
 from tutelage.store.weights import tensor_sizes
 
 _FINE = ("done", "finished", "complete", "completed", "ran", "ok", "succeeded")
@@ -64,8 +64,7 @@ def stages(run: Run) -> list[Block]:
     """One row for each stage: title, status and a sentence."""
     rows = []
     for view in run.stages.values():
-        spec = spec_of(view.kind)
-        said = spec.sentence(view) if spec and spec.sentence and view.done else ""
+        said = _sentence(view)
         rows.append(
             {
                 "name": view.name,
@@ -77,6 +76,17 @@ def stages(run: Run) -> list[Block]:
             }
         )
     return rows
+
+
+def _sentence(view: View) -> str:
+    """The stage's own sentence, or why there is none."""
+    spec = spec_of(view.kind)
+    if spec is None or spec.sentence is None or not view.done:
+        return ""
+    try:
+        return spec.sentence(view)
+    except Exception as error:  # a method that somebody adds may raise anything
+        return f"Its summary could not be made ({type(error).__name__}: {error})."
 
 
 def status_sentence(view: View) -> str:
@@ -113,14 +123,30 @@ def glance(run: Run) -> Block:
             if against is None:
                 rows.append([*row, f.NONE, f.NONE, f.NONE, interval])
             else:
-                outcome = run.scores.outcome(ours, against)
-                rows.append([*row, mark(outcome, outcome), against.who, against.show(), interval])
+                found = run.scores.compared(ours, against)
+                verdict = mark(found.outcome, found.outcome, _claim(found, ours))
+                rows.append([*row, verdict, against.who, against.show(), interval])
     percent = f"{100 * run.scores.confidence:g} % intervals. " if run.scores.confidence else ""
     caption = (
         f"{percent}A verdict comes from a paired comparison on the same items and from nothing else; “not resolved” "
         "means that these items cannot tell the two apart, “too few items” that they are too few for a verdict."
     )
     return table(["Figure", "Model", "Value#", "Verdict", "Strongest rival", "Its value#", "Interval"], rows, caption)
+
+
+_CLAIMS = {
+    "did not suffer": "lost no more than {}",
+    "suffered": "lost more than {}",
+    "open": "whether it lost more than {} is open",
+    "too few items": "too few to rule out a loss of {}",
+}
+
+
+def _claim(found: Comparison, ours: Figure) -> str:
+    """What a comparison that asked for it says of a loss beyond its margin, which is in the measure's own unit."""
+    if found.margin is None or found.claim not in _CLAIMS:
+        return ""
+    return _CLAIMS[found.claim].format(f"{found.margin:g} {ours.measure}")
 
 
 def machine_of(run: Run) -> dict[str, Any]:

@@ -9,11 +9,14 @@ from tutelage.report import account, plots
 from tutelage.report.collect import Run, collect
 from tutelage.report.draw import drawn
 from tutelage.report.story import glance, headline, lead, stages, status_sentence
-from tutelage.store.blocks import Block, notice
+from tutelage.store.blocks import Block, facts, notice
 from tutelage.store.files import write_atomic
 from tutelage.store.format import duration
 from tutelage.store.kinds import spec_of
-from tutelage.store.sections import curve_chart, measured
+from tutelage.store.left_out import left_out_blocks
+from tutelage.store.plain import flatten
+from tutelage.store.sections import cautions, curve_chart, measured, score_chart
+from tutelage.store.stage import StageSpec
 from tutelage.store.view import View
 
 
@@ -58,21 +61,41 @@ def sections(run: Run) -> list[Block]:
     """A section for each stage, by its own room, in the order of the life; then the account of the run."""
     found = [(view.name.replace(".", "-"), view.title, _section(view)) for view in run.stages.values()]
     found += [
-        ("cost", "Time and memory", account.cost(run)),
-        ("advice", "Advice", account.advice(run)),
-        ("provenance", "Provenance", account.provenance(run)),
+        ("cost", "Time and memory", drawn(account.cost(run))),
+        ("advice", "Advice", drawn(account.advice(run))),
+        ("provenance", "Provenance", drawn(account.provenance(run))),
     ]
-    made = [{"id": name, "title": title, "blocks": drawn(blocks)} for name, title, blocks in found]
+    made = [{"id": name, "title": title, "blocks": blocks} for name, title, blocks in found]
     return [section for section in made if section["blocks"]]
 
 
-def _section(view: View) -> list[Block | None]:
+def _section(view: View) -> list[Block]:
+    """What the stage's own room says of it; of a stage that has no section, or a broken one, what fits any."""
     spec = spec_of(view.kind)
     if not view.done and not view.curve:
-        return [_state(view)] if view.status in ("skipped", "failed", "interrupted") else []
-    if spec and spec.section:
-        return [_state(view), *spec.section(view)]
-    return [_state(view), curve_chart(view, "Loss", "Loss.") if view.curve else None, measured(view)]
+        return drawn([_state(view)]) if view.status in ("skipped", "failed", "interrupted") else []
+    if spec is None or spec.section is None:
+        return drawn([_state(view), *_plain(view, spec)])
+    try:
+        return drawn([_state(view), *spec.section(view)])
+    except Exception as error:  # a method that somebody adds may raise anything, and the rest of the report must stand
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        warning = notice(f"The section of {view.title} could not be made ({said}).", "warning")
+        return drawn([_state(view), warning, *_plain(view, spec)])
+
+
+def _plain(view: View, spec: StageSpec | None) -> list[Block | None]:
+    """What can be said of any stage: its main metrics, its curve, its scores, what it did not use."""
+    main = {key: view.metrics.get(key) for key in spec.headline} if spec else {}
+    glance = spec.glance if spec else ()
+    return [
+        facts(flatten(main)),
+        curve_chart(view, "Loss", "Loss.") if view.curve else None,
+        *cautions(view, [item.measure for item in glance]),
+        *[score_chart(view, item.measure, f"{item.label}.") for item in glance],
+        *left_out_blocks(view),
+        measured(view),
+    ]
 
 
 def _state(view: View) -> Block | None:

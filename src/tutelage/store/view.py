@@ -13,12 +13,17 @@ from tutelage.store.format import bits, is_number, number, percent
 
 Record = dict[str, Any]
 Outcome = Literal["better", "worse", "not resolved", "too few items", "not compared"]
+_SWAPPED: dict[Any, Outcome] = {"better": "worse", "worse": "better"}
 Kind = Literal["model", "baseline", "reference"]
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value: of what (task, measure), of whom (a model, a baseline, the references), with its interval."""
+    """A measured value: of what (task, measure), of whom (a model, a baseline, the references), with its interval.
+
+    items: which figures were measured on the same items (two classifiers have held-out texts of their own, and both
+    have the task "classification").
+    """
 
     task: str
     measure: str
@@ -31,6 +36,7 @@ class Figure:
     higher_is_better: bool = True
     note: str = ""
     kind: str = "model"
+    items: int = 0
 
     def show(self, value: float | None = None) -> str:
         """A value in the measure's own unit; without one, its own."""
@@ -63,10 +69,20 @@ def best(figures: Sequence[Figure]) -> Figure | None:
 
 
 @dataclass(frozen=True)
+class Comparison:
+    """One against the other on the same items. `claim`: whether the one lost no more than `margin`, where asked."""
+
+    outcome: Outcome = "not compared"
+    claim: str = ""
+    margin: float | None = None
+
+
+@dataclass(frozen=True)
 class Scores:
     """All that the evaluation measured. `confidence`: of its intervals, None where it does not say.
 
-    comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "verdict"}, a minus b on the same items.
+    comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "outcome", "verdict"}, a minus b on the
+    same items; where it was asked whether a lost more than `margin`, also {"claim", "margin"}.
     """
 
     figures: tuple[Figure, ...] = ()
@@ -78,36 +94,34 @@ class Scores:
         return next((one for one in self.figures if one.measure == measure and one.who == who), None)
 
     def beside(self, figure: Figure) -> list[Figure]:
-        """Everyone measured on the same task, the figure's owner too, in the evaluation's order."""
-        return [one for one in self.figures if (one.task, one.measure) == (figure.task, figure.measure)]
+        """Everyone measured on the same items, the figure's owner too, in the evaluation's order."""
+        wanted = (figure.items, figure.task, figure.measure)
+        return [one for one in self.figures if (one.items, one.task, one.measure) == wanted]
 
     def reference(self, figure: Figure) -> Figure | None:
         """What the authors' own answers reach on the same task, where that was measured."""
         return next((one for one in self.beside(figure) if one.kind == "reference"), None)
 
-    def outcome(self, ours: Figure, theirs: Figure) -> Outcome:
-        """Who is ahead, by a paired comparison on the same items and by nothing else."""
+    def compared(self, ours: Figure, theirs: Figure) -> Comparison:
+        """What a paired comparison on the same items says of the two; nothing else makes a verdict."""
         for row in self.comparisons:
-            same = row.get("measure") == ours.measure and row.get("task", ours.task) == ours.task
-            if same and {row.get("a"), row.get("b")} == {ours.who, theirs.who}:
-                return _outcome(row, ours, self.confidence)
-        return "not compared"
+            pair = (row.get("a"), row.get("b"))
+            if row.get("measure") != ours.measure or row.get("task", ours.task) != ours.task:
+                continue
+            if pair == (ours.who, theirs.who):
+                return Comparison(_outcome(row), str(row.get("claim") or ""), _number(row.get("margin")))
+            if pair == (theirs.who, ours.who):
+                return Comparison(_SWAPPED.get(_outcome(row), _outcome(row)))
+        return Comparison()
+
+    def outcome(self, ours: Figure, theirs: Figure) -> Outcome:
+        return self.compared(ours, theirs).outcome
 
 
-def _outcome(row: Record, ours: Figure, confidence: float | None) -> Outcome:
-    """The comparison's own word, seen from us; older files leave it to the interval of the difference."""
-    swapped = row["a"] != ours.who
+def _outcome(row: Record) -> Outcome:
+    """The comparison's own word; a file that has none says nothing, however its intervals lie."""
     said = row.get("outcome")
-    if said in ("not resolved", "too few items"):
-        return said  # type: ignore[no-any-return]
-    if said in ("better", "worse"):
-        return "better" if (said == "better") != swapped else "worse"
-    low, high, p = row.get("low"), row.get("high"), row.get("p")
-    if not is_number(low) or not is_number(high) or not (low > 0 or high < 0):
-        return "not resolved"
-    if is_number(p) and p >= 1 - (confidence or 0.95):
-        return "not resolved"
-    return "better" if ((row["difference"] > 0) != swapped) == ours.higher_is_better else "worse"
+    return said if said in ("better", "worse", "not resolved", "too few items") else "not compared"
 
 
 @dataclass(frozen=True)
@@ -200,8 +214,9 @@ def read_scores(evaluation: Record) -> Scores:
             higher_is_better=bool(entry.get("higher_is_better", True)),
             note=str(entry.get("note") or ""),
             kind=str(row.get("kind") or "model"),
+            items=number,
         )
-        for entry in _records(evaluation.get("figures"))
+        for number, entry in enumerate(_records(evaluation.get("figures")))
         for row in _records(entry.get("rows"))
         if "who" in row and is_number(row.get("value"))
     )
