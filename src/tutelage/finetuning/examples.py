@@ -123,10 +123,11 @@ def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tu
 def label_examples(
     tok: Tokenizer, rows: Sequence[Row], labels: Sequence[str], weight_of: Mapping[str, float]
 ) -> list[Example]:
-    """One example per text: its label's index is to be predicted at its last token."""
+    """One example per text, begun as the tokenizer begins one: its label's index is to be predicted at its end."""
     number = {label: index for index, label in enumerate(labels)}
     examples = []
-    for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
+    for row, encoded in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
+        ids = [*tok.begin_ids, *encoded]
         before = [0] * (len(ids) - 1)
         label = row["label"]
         targets = [*before, number[label]]

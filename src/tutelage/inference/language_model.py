@@ -200,15 +200,16 @@ class LanguageModel:
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head.
 
-        A text is read as far as in training (`tokenizer.max_length` tokens, where that is known). Raises InputError
-        past the context.
+        A text is read after what the tokenizer puts before one, as far as in training (`tokenizer.max_length` tokens,
+        where that is known). Raises InputError past the context.
         """
         _check_texts(texts)
         if not self.config.num_labels:
             raise ConfigError("this model has no classification head", hint="load the one the classify stage made")
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
-        limit = self.tokenizer.max_length
-        rows = [ids[:limit] or [self.tokenizer.start_id] for ids in self.tokenizer.encode_batch(list(texts))]
+        limit, begin = self.tokenizer.max_length, self.tokenizer.begin_ids
+        encoded = self.tokenizer.encode_batch(list(texts))
+        rows = [[*begin, *ids][:limit] or [self.tokenizer.start_id] for ids in encoded]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         scores = last_scores(self.model, rows)

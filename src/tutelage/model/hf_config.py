@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +36,18 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     model_type = str(data.get("model_type"))
     by_type = {family.model_type: name for name, family in FAMILIES.items()}
     if model_type not in by_type:
-        raise InputError(f"{where}: model_type {model_type!r} is not known", hint=nearest(model_type, by_type))
+        hint = nearest(model_type, by_type)
+        if re.search(r"bert|roberta|electra|(^|m)t5", model_type):
+            hint = "only decoders are read, and this has an encoder"
+        raise InputError(f"{where}: model_type {model_type!r} is not known", hint=hint)
     if data.get("quantization_config"):
         raise InputError(f"{where}: quantised weights are not supported", hint="take the unquantised checkpoint")
     name = by_type[model_type]
     try:
         fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
         if any("SequenceClassification" in each for each in data.get("architectures") or ()):
-            labels = data.get("id2label") or {}
-            fields["labels"] = tuple(labels[key] for key in sorted(labels, key=int))
-            fields["num_labels"] = len(labels)
+            fields["labels"] = _labels_from(data, where)
+            fields["num_labels"] = len(fields["labels"])
         return ModelConfig.parse(fields, where=where)
     except KeyError as error:
         raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
@@ -52,6 +55,23 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
         raise DamagedError(f"{where} has a value of the wrong kind: {error}") from None
     except ConfigError as error:
         raise InputError(error.message, hint=error.hint) from None
+
+
+def _labels_from(data: dict[str, Any], where: str) -> tuple[str, ...]:
+    """Names of a classifier's labels. transformers leaves them out where there are two under the usual names.
+
+    Raises InputError for heads that do not choose one of several labels.
+    """
+    named = data.get("id2label")
+    names = {int(key): str(name) for key, name in named.items()} if named else {}
+    count = len(names) or int(data.get("num_labels", 2))
+    problem = data.get("problem_type") or ("regression" if count < 2 else "single_label_classification")
+    if problem != "single_label_classification":
+        raise InputError(
+            f"{where}: a head for {problem.replace('_', ' ')} is not supported",
+            hint="only classifiers that choose one of several labels are read",
+        )
+    return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:

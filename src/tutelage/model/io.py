@@ -168,7 +168,8 @@ def build_model(
     present = set(present)
     found = {name: _found(name, present, family.base_prefix) for weight in wanted for name in weight.theirs}
     # A classifier saved by transformers carries no language-model head.
-    optional = {"lm_head.weight"} if config.num_labels else set()
+    heads = (weight.theirs for weight in wanted if weight.ours == ("lm_head.weight",))
+    optional = {name for names in heads for name in names} if config.num_labels else set()
     missing = sorted(name for name, there in found.items() if there is None and name not in optional)
     unexpected = sorted(name for name in present - set(found.values()) if not _ignored(config, name))
     if missing or unexpected:

@@ -93,6 +93,8 @@ class Tokenizer:
     def load(cls, directory: Path | str) -> Tokenizer:
         """Read a directory in Hugging Face layout, ours or foreign; generation_config.json adds stop ids.
 
+        Where no file of the tokenizer names its end-of-text token (GPT-2), the ids of the model's config.json do.
+
         Raises InputError if it holds no tokenizer, DamagedError if a file cannot be read.
         """
         directory = Path(directory)
@@ -108,6 +110,9 @@ class Tokenizer:
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         try:
             definition = (directory / DEFINITION).read_text(encoding="utf-8")
+            if settings.get("eos_token") is None:
+                ids = {**_read_json(directory / "config.json"), **_read_json(directory / "generation_config.json")}
+                settings = {**settings, **_named_by_id(definition, ids, settings)}
             return cls(definition, settings, template, stops)
         except (DamagedError, UnicodeDecodeError) as error:
             raise DamagedError(f"{directory / DEFINITION} is damaged: {error}") from None
@@ -249,6 +254,22 @@ class Tokenizer:
             return set()
         end = turn_end(self)
         return set() if end is None else {end}
+
+
+def _named_by_id(definition: str, ids: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
+    """The begin- and end-of-text tokens that a model's config names by id; of several ids the first."""
+    named = {}
+    for key in ("bos_token", "eos_token"):
+        index = ids.get(f"{key}_id")
+        index = index[0] if isinstance(index, list) and index else index
+        if type(index) is int and index >= 0 and settings.get(key) is None:
+            try:
+                token = _instance(definition).id_to_token(index)
+            except Exception as error:
+                raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
+            if token is not None:
+                named[key] = token
+    return named
 
 
 # Other files from which tokenizers are read, ours and transformers': beside another tokenizer.json they mislead.

@@ -48,7 +48,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Any]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=2,
+    version=3,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=_run,

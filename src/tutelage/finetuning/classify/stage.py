@@ -157,7 +157,8 @@ def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Ro
 
 
 def _read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
-    """Rows with each text cut to what of it is read, and how many were cut."""
+    """Rows with each text cut to what of it is read after what begins a text, and how many were cut."""
+    limit -= len(tok.begin_ids)
     read, cut = [], 0
     for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
         text, keep = row["text"], limit
