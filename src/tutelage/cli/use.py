@@ -70,6 +70,7 @@ def chat(
     lm = open_model(name or model, out, adapter=adapter)
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
+    lm.check_speaks()
     if message is None:
         converse(lm, sampling, opening)
         return

@@ -69,6 +69,8 @@ class Piece:
 class LanguageModel:
     """A decoder with its tokenizer. Results of a row do not depend on what else is in the call.
 
+    A classifier (`config.num_labels` > 0) only classifies: everything else raises ConfigError.
+
     A text given as `str` is read as the beginning of a document: after the begin-of-text token, or the
     end-of-text token where there is none, as in pretraining.
     """
@@ -95,8 +97,18 @@ class LanguageModel:
         """How many tokens the model can read: prompt and answer together."""
         return self.config.max_position_embeddings
 
+    def check_speaks(self) -> None:
+        """Raise ConfigError for a classifier: what its language-model head says, if it has one, means nothing."""
+        if self.config.num_labels:
+            labels = ", ".join(self.config.labels[:5]) + (", ..." if len(self.config.labels) > 5 else "")
+            raise ConfigError(
+                f"this model is a classifier ({labels or self.config.num_labels}): it labels texts and writes none",
+                hint="use `tutelage classify`, or `classify` from Python",
+            )
+
     def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         """Next-token logits [B, T, vocab_size] float32 of ids [B, T]. Raises InputError past the context."""
+        self.check_speaks()
         tokens = torch.as_tensor(ids, dtype=torch.int64, device=self.device)
         if tokens.dim() != 2:
             raise InputError(f"ids must be [rows, length], got shape {list(tokens.shape)}")
@@ -111,6 +123,7 @@ class LanguageModel:
         white space at the end of the context goes over to the continuation first, for that is where a tokenizer
         puts it. Raises InputError for a pair longer than the context of the model: nothing is cut silently.
         """
+        self.check_speaks()
         windows = []
         for number, (context, continuation) in enumerate(pairs):
             kept = context.rstrip()
@@ -131,6 +144,7 @@ class LanguageModel:
         at least half a context.
         """
         _check_texts(texts)
+        self.check_speaks()
         windows: list[Window] = []
         owner: list[int] = []
         for number, ids in enumerate(self.tokenizer.encode_batch(list(texts))):
@@ -162,6 +176,7 @@ class LanguageModel:
 
     def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
         """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early."""
+        self.check_speaks()
         streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
         ended: set[int] = set()
         for token in decode(self.model, prompts, sampling, self.stop_ids, ended):
@@ -190,6 +205,7 @@ class LanguageModel:
 
     def chat_ids(self, messages: Messages) -> list[int]:
         """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
+        self.check_speaks()
         turns = messages_from_plain(list(messages))
         return render_chat(self.tokenizer, turns, add_generation_prompt=True).ids
 
@@ -205,7 +221,10 @@ class LanguageModel:
         """
         _check_texts(texts)
         if not self.config.num_labels:
-            raise ConfigError("this model has no classification head", hint="load the one the classify stage made")
+            raise ConfigError(
+                "this model is no classifier: it has no classification head",
+                hint="make one with `tutelage finetune classify FILE --model M`, or talk to this one: `tutelage chat`",
+            )
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
         limit, begin = self.tokenizer.max_length, self.tokenizer.begin_ids
         encoded = self.tokenizer.encode_batch(list(texts))

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import mmap
+import re
 import struct
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,10 +49,14 @@ class TensorInfo:
 
 
 class GGUFFile:
-    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (described, not yet read)."""
+    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (described, not yet read).
+
+    A model in several files is opened as one by the name of any of them: `paths` are all its files.
+    """
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
+        self.paths: tuple[Path, ...] = (path,)
         self._data = data
         cursor = _Cursor(path, data)
         self.version, n_tensors, n_entries = _header(cursor)
@@ -65,11 +71,23 @@ class GGUFFile:
             for index in range(cursor.affordable(n_tensors, _SMALLEST_TENSOR, "tensor descriptions"))
         ]
         self.tensors = _placed(cursor, described, _alignment(cursor, self.metadata))
+        self._owners: dict[str, GGUFFile] = dict.fromkeys(self.tensors, self)
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Map and check the file. Raises InputError if it is no GGUF of a known version, DamagedError if broken."""
-        path = Path(path)
+        """Map and check the file, and the others of a model in several files.
+
+        Raises InputError if it is no GGUF of a known version or a part is not there, DamagedError if broken.
+        """
+        file = cls._open_one(Path(path))
+        paths = part_paths(file.path, file.metadata)
+        if len(paths) == 1:
+            return file
+        parts = [file if each == file.path else cls._open_one(each) for each in paths]
+        return parts[0]._joined(parts)
+
+    @classmethod
+    def _open_one(cls, path: Path) -> GGUFFile:
         try:
             with path.open("rb") as file:
                 if file.read(4) != MAGIC:
@@ -79,6 +97,22 @@ class GGUFFile:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         return cls(path, data)
 
+    def _joined(self, parts: list[GGUFFile]) -> GGUFFile:
+        """The first part with the tensors of all."""
+        for number, part in enumerate(parts):
+            said = part.metadata.get(_NUMBER), part.metadata.get(_COUNT)
+            if said != (number, len(parts)):
+                raise DamagedError(f"{part.path} says that it is part {said[0]} of {said[1]}, counted from 0")
+            for name in part.tensors if part is not self else ():
+                if name in self.tensors:
+                    raise DamagedError(f"{part.path}: tensor {name!r} is in another part too")
+                self.tensors[name], self._owners[name] = part.tensors[name], part
+        total = self.metadata.get(_TENSORS, len(self.tensors))
+        if total != len(self.tensors):
+            raise DamagedError(f"{self.path}: {total} tensors are to be in all parts, {len(self.tensors)} are")
+        self.paths = tuple(part.path for part in parts)
+        return self
+
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, dequantised to float32 (a copy). Raises DamagedError if the file has none of that name."""
         import torch
@@ -86,8 +120,34 @@ class GGUFFile:
         info = self.tensors.get(name)
         if info is None:
             raise DamagedError(f"{self.path}: tensor {name!r} is missing")
-        raw = np.frombuffer(self._data, dtype=np.uint8, count=info.size, offset=info.offset)
+        raw = np.frombuffer(self._owners[name]._data, dtype=np.uint8, count=info.size, offset=info.offset)
         return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
+
+
+_NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
+_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
+
+
+def part_paths(path: Path, metadata: Mapping[str, Any]) -> tuple[Path, ...]:
+    """All files of the model that `path` is a part of, named as llama.cpp does: NAME-00001-of-00003.gguf.
+
+    Raises InputError that names a part that is not there.
+    """
+    count = metadata.get(_COUNT, 1)
+    if type(count) is not int or count <= 1:
+        return (path,)
+    found = _PART.fullmatch(path.name)
+    if found is None or int(found["count"]) != count:
+        raise InputError(
+            f"{path} is one of {count} parts of a model, but is not named as one",
+            hint=f"give the parts their names: NAME-00001-of-{count:05d}.gguf and so on",
+        )
+    paths = tuple(path.with_name(f"{found['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
+    missing = [each.name for each in paths if not each.is_file()]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise InputError(f"{path.parent} lacks {', '.join(missing[:3])}{more}", hint=f"all {count} parts are needed")
+    return paths
 
 
 class _Cursor:
