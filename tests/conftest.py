@@ -5,6 +5,10 @@ from __future__ import annotations
 import json
 
 import pytest
+
+import tutelage  # before torch, whose threads it sets up
+
+# isort: split
 import torch
 
 from tutelage.inference.language_model import LanguageModel

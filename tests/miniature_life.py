@@ -27,7 +27,8 @@ def write_texts(folder: Path) -> Path:
 
 def miniature(texts: Path, finetune: dict[str, Any], **more: Any) -> Recipe:
     """The smallest recipe that runs every stage on these texts, in float32 on one thread."""
-    quick = {"steps": 4, "batch_rows": 4, "precision": "float32", "threads": 1, "log_every": 1, "validate_every": 0}
+    quick = {"steps": 4, "batch_rows": 4, "precision": "float32", "threads": 1, "log_every": 1, "validate_every": 0,
+             "layers_every": 2}  # fmt: skip
     return Recipe.parse(
         {
             "name": "tiny",
@@ -37,10 +38,42 @@ def miniature(texts: Path, finetune: dict[str, Any], **more: Any) -> Recipe:
             "model": {"hidden_size": 32, "intermediate_size": 64, "num_layers": 2, "num_heads": 2, "num_kv_heads": 1,
                       "max_position_embeddings": 128},
             "pretrain": {"context_length": 64, "training": {**quick, "spike_sigma": 0.0}},
-            "finetune": finetune,
+            "finetune": {
+                name: {**step, "training": {**quick, **step.get("training", {})}} for name, step in finetune.items()
+            },
             "baselines": {"order_pairs": 10, "bootstrap": 100},
             "evaluate": {"prompts": 8, "max_tokens": 8, "samples": 2, "continuations": 1, "bootstrap": 100,
                          "order_pairs": 10, "heldout_documents": 20},
             **more,
         }
     )  # fmt: skip
+
+
+def write_documented(path: Path) -> Path:
+    """The same texts as documented callables: JSON lines with name, signature, one-line summary and label."""
+    import json
+
+    rows = []
+    for label, things in LABELS.items():
+        for verb in VERBS:
+            for thing in things:
+                for place in PLACES:
+                    first = f"{verb} the {thing} of the {place}."
+                    text = f"{first} Nothing else that {label} may hold there is touched by it."
+                    name = f"{label}.{verb.lower()}_{thing}_{place.split()[0]}"
+                    signature = f"{verb.lower()}_{thing}({place.split()[1]}, limit=None)"
+                    rows.append({"text": text, "name": name, "kind": "function", "signature": signature,
+                                 "summary": first, "label": label})  # fmt: skip
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + '{"text": "cut\n')
+    return path
+
+
+ALL_STEPS: dict[str, Any] = {
+    "topics": {"method": "classify", "task": "labels", "context_length": 64, "max_tokens": 32,
+               "training": {"steps": 3}},
+    "chat": {"method": "instruct", "task": "docstrings", "context_length": 96,
+             "training": {"steps": 120, "learning_rate": 1e-2, "batch_rows": 8}},
+    "better": {"method": "prefer", "from": "chat", "task": "docstrings", "context_length": 96, "drift_prompts": 2,
+               "pairs": {"prompts": 24, "samples": 3, "max_tokens": 20}, "training": {"steps": 2}},
+}  # fmt: skip

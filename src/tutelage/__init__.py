@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 # By its manual MKL may add up a product in another order from run to run unless it is told not to, before it is
 # loaded; it costs nothing measurable. A setting of the user's goes first.
 os.environ.setdefault("MKL_CBWR", "AUTO")
+# Threads that wait for each other by spinning make a step ten times slower as soon as anything else runs here.
+os.environ.setdefault("GOMP_SPINCOUNT", "0")
 
 __version__ = "0.1.0"
 __all__ = ["LanguageModel", "Message", "Sampling", "load"]

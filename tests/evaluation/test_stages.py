@@ -199,7 +199,7 @@ def test_every_model_and_baseline_is_in_the_figures(world: Path) -> None:
     result = _result(world, "all")
     for figure in result["figures"]:
         for row in figure["rows"]:
-            assert row["kind"] in ("model", "baseline")
+            assert row["kind"] in ("model", "baseline", "reference")
             assert row["low"] is None or row["low"] <= row["value"] <= row["high"]
     # A 6-gram over bytes beats the 3-gram baseline on the text it was trained for, and knows word order.
     base, ngram = _row(result, "bits per byte", "base"), _row(result, "bits per byte", "n-gram")

@@ -8,12 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
-from tutelage.finetuning.classify.stage import with_head
 from tutelage.inference import scoring
 from tutelage.inference.language_model import LanguageModel, Score, load
 from tutelage.inference.sampling import Sampling
 from tutelage.model.decoder import DecoderLM
-from tutelage.serving.app import make_app
 from tutelage.store.artifacts import ArtifactStore
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.tokenizer.messages import Message
@@ -208,6 +206,11 @@ def test_classify_reads_as_far_as_in_training(lm: LanguageModel) -> None:
     assert short.classify(["abcdefghij"]) != short.classify(["abcdefghi"])
 
 
+def test_classify_without_a_head_is_a_config_error(lm: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="no classification head"):
+        lm.classify(["a"])
+
+
 # -- loading and saving
 
 
@@ -261,30 +264,3 @@ def test_a_tokenizer_of_another_model_is_refused(lm: LanguageModel) -> None:
     config = lm.config.model_copy(update={"vocab_size": 100})
     with pytest.raises(DamagedError, match="259 ids, the model only 100"):
         LanguageModel(DecoderLM(config), lm.tokenizer)
-
-
-def test_a_classifier_only_classifies(lm: LanguageModel, tmp_path: Path) -> None:
-    """Before, it was scored, talked to and served by a head that was never trained for it."""
-    classifier = LanguageModel(with_head(lm.model, ["spam", "ham"], 0), lm.tokenizer)
-    classifier.save(tmp_path)
-    for one in (classifier, load(tmp_path)):
-        assert list(one.classify(["Return"])[0]) == ["spam", "ham"]
-        for use in (
-            lambda one=one: one.generate(["Return"]),
-            lambda one=one: list(one.stream([[1]])),
-            lambda one=one: one.chat([{"role": "user", "content": "hi"}]),
-            lambda one=one: list(one.chat_stream([{"role": "user", "content": "hi"}])),
-            lambda one=one: one.score([("a", "b")]),
-            lambda one=one: one.rolling(["a"]),
-            lambda one=one: one.logits([[1]]),
-            lambda one=one: make_app(one),
-        ):
-            with pytest.raises(ConfigError, match=r"is a classifier \(spam, ham\)") as refused:
-                use()
-            assert "tutelage classify" in str(refused.value.hint)
-
-
-def test_a_language_model_does_not_classify(lm: LanguageModel) -> None:
-    with pytest.raises(ConfigError, match="no classifier") as refused:
-        lm.classify(["text"])
-    assert "tutelage finetune classify" in str(refused.value.hint)

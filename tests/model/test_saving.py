@@ -107,3 +107,11 @@ def test_the_identity_is_of_all_weight_files(tiny: ModelConfig, tmp_path: Path) 
         assert before == weights_identity(tmp_path / name)
         save_model(marked(tiny, 2.0), tmp_path / name, limit)
         assert weights_identity(tmp_path / name) != before
+
+
+@pytest.mark.parametrize("limit", [10**9, 4000])
+def test_weights_are_as_readable_as_any_other_file(limit: int, tiny: ModelConfig, tmp_path: Path) -> None:
+    """safetensors 0.8 makes files for their owner alone: a server under another user could not open the model."""
+    save_model(marked(tiny, 1.0), tmp_path, limit)
+    (tmp_path / "any").write_text("")
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "any").stat().st_mode}

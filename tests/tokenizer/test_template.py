@@ -27,7 +27,7 @@ ROWS: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "add_ge
          "{% endfor %}", "longer than"),
         ("{{ 'a' * 10**10 }}", "memory"),
         ("{% set x = namespace(s='aaaaaaaa') %}{% for i in range(60) %}{% set x.s = x.s ~ x.s %}{% endfor %}{{ x.s }}",
-         "memory"),
+         "memory|longer than"),
         ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "nested without end"),
         ("{{ 9 ** (9 ** 9) }}", "longer than|memory"),
         ("{{ ''.__class__.__mro__ }}", "refuses"),
@@ -37,7 +37,7 @@ ROWS: dict[str, Any] = {"messages": [{"role": "user", "content": "hi"}], "add_ge
     ],
 )  # fmt: skip
 def test_a_template_that_does_harm_is_one_clear_error(bomb: str, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(room, "SECONDS", 1.0)
+    monkeypatch.setattr(room, "SECONDS", 3.0)
     begin = time.monotonic()
     with pytest.raises(InputError, match=says):
         render_template(bomb, ROWS)
@@ -77,7 +77,8 @@ TRIMMING = (
 )
 QUOTING = (
     "{%- for m in messages %}{{ '<|im_start|>' + m.role + '\n' }}{%- if m.role == 'user' %}"
-    "{{ m.content | tojson(ensure_ascii=False) }}{%- else %}{{ m.content }}{%- endif %}{{ '<|im_end|>\n' }}{%- endfor %}"
+    "{{ m.content | tojson(ensure_ascii=False) }}{%- else %}{{ m.content }}{%- endif %}"
+    "{{ '<|im_end|>\n' }}{%- endfor %}"
 )
 DATED = (
     "{{ '<|im_start|>system\nToday is ' + strftime_now('%d %b %Y') + '<|im_end|>\n' }}"

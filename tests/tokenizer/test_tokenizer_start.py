@@ -69,27 +69,3 @@ def test_named_templates_never_vanish(tmp_path: Path) -> None:
     assert load("tool_use") == "template tool_use"
     with pytest.raises(InputError, match="rag, tool_use"):
         load("tool_use", "rag")
-
-
-@pytest.mark.parametrize("file", ["config.json", "generation_config.json"])
-def test_the_models_config_names_the_end_of_text_where_no_other_file_does(file: str, tmp_path: Path) -> None:
-    """GPT-2 as it was published: vocabulary, merges, tokenizer.json and config.json, no tokenizer_config.json."""
-    made(False, {}).save(tmp_path)
-    (tmp_path / "tokenizer_config.json").unlink()
-    with pytest.raises(InputError, match="no end-of-text token"):
-        Tokenizer.load(tmp_path)
-    (tmp_path / file).write_text(json.dumps({"bos_token_id": 2, "eos_token_id": [4, 2]}))
-    tok = Tokenizer.load(tmp_path)
-    assert (tok.eos_id, tok.bos_id, tok.start_id) == (4, 2, 2)
-    assert 4 not in tok.encode("<|im_end|>") and {2, 4} <= set(tok.control_ids)
-    tok.save(tmp_path / "again")  # and it is written where every reader finds it
-    assert Tokenizer.load(tmp_path / "again").special_tokens == tok.special_tokens
-
-
-@pytest.mark.parametrize("index", [99, -1, True, "2"])
-def test_an_id_that_is_no_token_names_nothing(index: Any, tmp_path: Path) -> None:
-    made(False, {}).save(tmp_path)
-    (tmp_path / "tokenizer_config.json").unlink()
-    (tmp_path / "config.json").write_text(json.dumps({"eos_token_id": index}))
-    with pytest.raises(InputError, match="no end-of-text token"):
-        Tokenizer.load(tmp_path)

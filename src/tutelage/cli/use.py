@@ -68,9 +68,9 @@ def chat(
     from tutelage.tokenizer.messages import Message
 
     lm = open_model(name or model, out, adapter=adapter)
+    lm.require_text()
     sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
-    lm.check_speaks()
     if message is None:
         converse(lm, sampling, opening)
         return
@@ -139,7 +139,7 @@ def classify(
     results = lm.classify(lines)
     limit = lm.tokenizer.max_length
     longer = (
-        sum(len(ids) + len(lm.tokenizer.begin_ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
+        sum(len(lm.tokenizer.begin_ids) + len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
     )
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.corpus.config import CorpusConfig
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
 
@@ -30,4 +31,9 @@ SPEC = StageSpec(
     seeds=("data",),
     identity=_identity,
     headline=("train_documents", "heldout_documents", "bytes"),
+    section=late("tutelage.corpus.report:section"),
+    sentence=late("tutelage.corpus.report:sentence"),
+    forecast=late("tutelage.corpus.forecast:forecast"),
+    result_facts=late("tutelage.corpus.forecast:figures"),
+    rules=late("tutelage.corpus.rules:rules"),
 )

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.store.config import Config
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
 
@@ -56,6 +57,9 @@ BASELINES = StageSpec(
     needs=lambda config: ("corpus", "tokenizer"),
     seeds=("data",),
     headline=("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
+    section=late("tutelage.evaluation.report:baselines_section"),
+    sentence=late("tutelage.evaluation.report:baselines_sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast_baselines"),
 )
 
 EVALUATE = StageSpec(
@@ -67,4 +71,8 @@ EVALUATE = StageSpec(
     makes="figures",
     needs=lambda config: ("corpus", "baselines") if config.text else (),
     seeds=("data",),
+    section=late("tutelage.evaluation.report:section"),
+    sentence=late("tutelage.evaluation.report:sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast"),
+    rules=late("tutelage.evaluation.rules:rules"),
 )

@@ -125,7 +125,7 @@ def writing_figures(
         who: graded(party, prompts, grade)
         for who, party in {**found, **baseline_answers(one.train, prompts, described)}.items()
     }
-    references = graded(Answers([str(item["response"]) for item in prompts], kind="baseline"), prompts, grade)
+    references = graded(Answers([str(item["response"]) for item in prompts], kind="reference"), prompts, grade)
     everyone = {**parties, one.task.references if one.task else "the references": references}
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
 

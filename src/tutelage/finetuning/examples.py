@@ -123,7 +123,8 @@ def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tu
 def label_examples(
     tok: Tokenizer, rows: Sequence[Row], labels: Sequence[str], weight_of: Mapping[str, float]
 ) -> list[Example]:
-    """One example per text, begun as the tokenizer begins one: its label's index is to be predicted at its end."""
+    """One example per text, read as `LanguageModel.classify` reads it: its label's index is to be predicted at its last
+    token."""
     number = {label: index for index, label in enumerate(labels)}
     examples = []
     for row, encoded in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):

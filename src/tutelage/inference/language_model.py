@@ -69,10 +69,8 @@ class Piece:
 class LanguageModel:
     """A decoder with its tokenizer. Results of a row do not depend on what else is in the call.
 
-    A classifier (`config.num_labels` > 0) only classifies: everything else raises ConfigError.
-
     A text given as `str` is read as the beginning of a document: after the begin-of-text token, or the
-    end-of-text token where there is none, as in pretraining.
+    end-of-text token where there is none, as in pretraining. All but `classify` raise ConfigError for a classifier.
     """
 
     def __init__(self, model: DecoderLM, tokenizer: Tokenizer) -> None:
@@ -97,18 +95,18 @@ class LanguageModel:
         """How many tokens the model can read: prompt and answer together."""
         return self.config.max_position_embeddings
 
-    def check_speaks(self) -> None:
-        """Raise ConfigError for a classifier: what its language-model head says, if it has one, means nothing."""
+    def require_text(self) -> None:
+        """Raise ConfigError for a classifier: its language-model head was not trained, or is not there at all."""
         if self.config.num_labels:
-            labels = ", ".join(self.config.labels[:5]) + (", ..." if len(self.config.labels) > 5 else "")
+            named = ", ".join(self.config.labels[:5]) + (", ..." if len(self.config.labels) > 5 else "")
             raise ConfigError(
-                f"this model is a classifier ({labels or self.config.num_labels}): it labels texts and writes none",
+                f"this model is a classifier{f' ({named})' if named else ''}, it cannot write or score text",
                 hint="use `tutelage classify`, or `classify` from Python",
             )
 
     def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         """Next-token logits [B, T, vocab_size] float32 of ids [B, T]. Raises InputError past the context."""
-        self.check_speaks()
+        self.require_text()
         tokens = torch.as_tensor(ids, dtype=torch.int64, device=self.device)
         if tokens.dim() != 2:
             raise InputError(f"ids must be [rows, length], got shape {list(tokens.shape)}")
@@ -123,7 +121,7 @@ class LanguageModel:
         white space at the end of the context goes over to the continuation first, for that is where a tokenizer
         puts it. Raises InputError for a pair longer than the context of the model: nothing is cut silently.
         """
-        self.check_speaks()
+        self.require_text()
         windows = []
         for number, (context, continuation) in enumerate(pairs):
             kept = context.rstrip()
@@ -143,8 +141,8 @@ class LanguageModel:
         A text longer than the context is read in windows that overlap by half: every token is scored once, given
         at least half a context.
         """
+        self.require_text()
         _check_texts(texts)
-        self.check_speaks()
         windows: list[Window] = []
         owner: list[int] = []
         for number, ids in enumerate(self.tokenizer.encode_batch(list(texts))):
@@ -160,6 +158,7 @@ class LanguageModel:
         self, prompts: Sequence[str] | Sequence[Sequence[int]], sampling: Sampling = GREEDY
     ) -> list[Generation]:
         """Continue each prompt. Ids are read as they are. Raises InputError for a prompt that fills the context."""
+        self.require_text()
         _check_texts(prompts)
         rows = [self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
         texts: list[list[str]] = [[] for _ in rows]
@@ -176,7 +175,7 @@ class LanguageModel:
 
     def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
         """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early."""
-        self.check_speaks()
+        self.require_text()
         streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
         ended: set[int] = set()
         for token in decode(self.model, prompts, sampling, self.stop_ids, ended):
@@ -205,7 +204,7 @@ class LanguageModel:
 
     def chat_ids(self, messages: Messages) -> list[int]:
         """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
-        self.check_speaks()
+        self.require_text()
         turns = messages_from_plain(list(messages))
         return render_chat(self.tokenizer, turns, add_generation_prompt=True).ids
 
@@ -216,19 +215,19 @@ class LanguageModel:
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head.
 
-        A text is read after what the tokenizer puts before one, as far as in training (`tokenizer.max_length` tokens,
-        where that is known). Raises InputError past the context.
+        A text is read after what the tokenizer itself puts before one (`begin_ids`), and as far as in training
+        (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
         """
         _check_texts(texts)
         if not self.config.num_labels:
             raise ConfigError(
-                "this model is no classifier: it has no classification head",
-                hint="make one with `tutelage finetune classify FILE --model M`, or talk to this one: `tutelage chat`",
+                "this model is a language model: it has no classification head",
+                hint="`tutelage finetune classify FILE` makes a classifier; talk to this one with `tutelage chat`",
             )
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
-        limit, begin = self.tokenizer.max_length, self.tokenizer.begin_ids
-        encoded = self.tokenizer.encode_batch(list(texts))
-        rows = [[*begin, *ids][:limit] or [self.tokenizer.start_id] for ids in encoded]
+        begin, limit = self.tokenizer.begin_ids, self.tokenizer.max_length
+        encoded = ([*begin, *ids] for ids in self.tokenizer.encode_batch(list(texts)))
+        rows = [ids[:limit] or [self.tokenizer.start_id] for ids in encoded]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         scores = last_scores(self.model, rows)

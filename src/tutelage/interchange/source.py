@@ -21,15 +21,16 @@ import torch
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.models import config_to_hf
 from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.split import parts
 from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config, load_config
-from tutelage.model.io import INDEX, keep_generation_settings, load_model, weight_files
+from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import finish_save, new_file
-from tutelage.store.hashing import sha256_file, sha256_files
+from tutelage.store.hashing import sha256_file, sha256_files, sha256_json
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md")
@@ -134,18 +135,14 @@ def locate(source: str, log: EventLog) -> Path:
     return _fetch_from_hub(source, log)
 
 
-# What is read of a model directory besides its weights; whatever of it changes makes another model.
-_READ = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json",
-    "chat_template.jinja", "adopt.json",
-)  # fmt: skip
+_IDENTIFYING = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
 
 
 def content_identity(source: str | Path) -> str:
-    """Hash of all that is read of a model from elsewhere: every weight file, settings, tokenizer and chat template.
+    """Hash of all that decides how a model from elsewhere reads and answers: weights, settings, tokenizer, templates.
 
-    A .gguf file counts with all its parts, a model known by name by its published hash. Independent of where it lies.
-    Raises InputError for a part or weight file that is not there, and for a name on the hub, which has no content yet.
+    Of a directory every file of such a kind counts, of a .gguf file all parts, of a model known by name its published
+    hash; where it lies does not. Raises InputError for a part that is not there, and for what is not on this machine.
     """
     if str(source) in KNOWN and not Path(source).exists():
         return KNOWN[str(source)].sha256
@@ -154,10 +151,12 @@ def content_identity(source: str | Path) -> str:
         raise InputError(f"{source} does not exist", hint="a model on the hub is known by its name alone")
     if path.is_dir():
         finish_save(path)
-        names = sorted({*weight_files(path), *(name for name in (*_READ, INDEX) if (path / name).is_file())})
-        return sha256_files([(name, path / name) for name in names])
-    parts = GGUFFile.open(path).paths
-    return sha256_file(path) if len(parts) == 1 else sha256_files([(part.name, part) for part in parts])
+        files = [each for each in sorted(path.rglob("*")) if each.suffix in _IDENTIFYING and each.is_file()]
+        return sha256_json({str(each.relative_to(path)): sha256_file(each) for each in files})
+    files = parts(path)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise InputError(f"{path} is one of {len(files)} parts; missing: {', '.join(missing[:3])}")
+    return sha256_file(path) if len(files) == 1 else sha256_files([(file.name, file) for file in files])
 
 
 def fetch_known(name: str, log: EventLog) -> Path:

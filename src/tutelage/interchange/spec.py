@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.interchange.config import AdoptConfig
+from tutelage.interchange.gguf.split import parts
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
 
@@ -17,7 +19,11 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _files(config: AdoptConfig) -> dict[str, str]:
     """The file or directory, whose content counts; a name stands for what it names."""
-    return {"source": config.source} if Path(config.source).expanduser().exists() else {}
+    path = Path(config.source).expanduser()
+    if not path.is_file():
+        return {"source": config.source} if path.exists() else {}
+    first, *others = map(str, parts(path))
+    return {"source": first, **{f"source, part {number}": part for number, part in enumerate(others, 2)}}
 
 
 SPEC = StageSpec(
@@ -29,4 +35,8 @@ SPEC = StageSpec(
     makes="language model",
     files=_files,
     headline=("adopted", "parameters"),
+    section=late("tutelage.interchange.report:section"),
+    sentence=late("tutelage.interchange.report:sentence"),
+    forecast=late("tutelage.interchange.forecast:forecast"),
+    result_facts=late("tutelage.interchange.forecast:figures"),
 )

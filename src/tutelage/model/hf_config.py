@@ -35,19 +35,19 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     """
     model_type = str(data.get("model_type"))
     by_type = {family.model_type: name for name, family in FAMILIES.items()}
+    heads = _heads(data)
     if model_type not in by_type:
-        hint = nearest(model_type, by_type)
-        if re.search(r"bert|roberta|electra|(^|m)t5", model_type):
-            hint = "only decoders are read, and this has an encoder"
-        raise InputError(f"{where}: model_type {model_type!r} is not known", hint=hint)
+        made = f" ({', '.join(heads)})" if heads else ""
+        raise InputError(
+            f"{where}: model_type {model_type!r}{made} is not known; only decoders can be loaded",
+            hint=nearest(model_type, by_type),
+        )
     if data.get("quantization_config"):
         raise InputError(f"{where}: quantised weights are not supported", hint="take the unquantised checkpoint")
     name = by_type[model_type]
     try:
         fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
-        if any("SequenceClassification" in each for each in data.get("architectures") or ()):
-            fields["labels"] = _labels_from(data, where)
-            fields["num_labels"] = len(fields["labels"])
+        fields |= _classes_from(data, heads, where)
         return ModelConfig.parse(fields, where=where)
     except KeyError as error:
         raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
@@ -57,21 +57,38 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
         raise InputError(error.message, hint=error.hint) from None
 
 
-def _labels_from(data: dict[str, Any], where: str) -> tuple[str, ...]:
-    """Names of a classifier's labels. transformers leaves them out where there are two under the usual names.
+# A language model's, a classifier's, or none: the names of transformers' classes.
+_HEADS = re.compile(
+    r"\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|ForSequenceClassification)|((?!For)\w)+Model"
+)
 
-    Raises InputError for heads that do not choose one of several labels.
+
+def _heads(data: dict[str, Any]) -> list[str]:
+    named = data.get("architectures")
+    return [str(each) for each in named] if isinstance(named, list) else []
+
+
+def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[str, Any]:
+    """The classes of a classifier; nothing for a language model. Raises InputError for any other head.
+
+    transformers leaves `id2label` out where it is its default: two classes, LABEL_0 and LABEL_1.
     """
-    named = data.get("id2label")
-    names = {int(key): str(name) for key, name in named.items()} if named else {}
-    count = len(names) or int(data.get("num_labels", 2))
-    problem = data.get("problem_type") or ("regression" if count < 2 else "single_label_classification")
-    if problem != "single_label_classification":
+    if heads and not any(_HEADS.fullmatch(each) for each in heads):
         raise InputError(
-            f"{where}: a head for {problem.replace('_', ' ')} is not supported",
-            hint="only classifiers that choose one of several labels are read",
+            f"{where}: {', '.join(heads)} has a head that is not known",
+            hint="language models (ForCausalLM) and classifiers (ForSequenceClassification) can be loaded",
         )
-    return tuple(names.get(index, f"LABEL_{index}") for index in range(count))
+    if not any(each.endswith("ForSequenceClassification") for each in heads):
+        return {}
+    kind = data.get("problem_type")
+    labels = data.get("id2label") or {index: f"LABEL_{index}" for index in range(int(data.get("num_labels") or 2))}
+    if kind in ("regression", "multi_label_classification") or len(labels) < 2:
+        what = kind or "a single score (a reward model or a regression)"
+        raise InputError(
+            f"{where}: a classifier for {what} is not supported", hint="a text must have exactly one of several labels"
+        )
+    names = tuple(str(labels[key]) for key in sorted(labels, key=int))
+    return {"labels": names, "num_labels": len(names)}
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:

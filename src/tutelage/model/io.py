@@ -57,6 +57,8 @@ def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHA
         write_json(out / "config.json", to_hf_config(config))
         ids = {key: value for key, value in token_ids(config).items() if value is not None}
         write_json(out / "generation_config.json", ids)
+        for file in shards:  # safetensors makes files that only their owner can read
+            (out / file).chmod((out / "config.json").stat().st_mode)
 
 
 def refuse_other_config(directory: Path) -> None:
@@ -170,6 +172,11 @@ def build_model(
     # A classifier saved by transformers carries no language-model head.
     heads = (weight.theirs for weight in wanted if weight.ours == ("lm_head.weight",))
     optional = {name for names in heads for name in names} if config.num_labels else set()
+    if "score.weight" in present and not config.num_labels:
+        raise InputError(
+            f"{where}: the weights have a classification head (score.weight), but config.json names no classifier",
+            hint=f'set "architectures": ["{family.architecture}ForSequenceClassification"] and id2label in config.json',
+        )
     missing = sorted(name for name, there in found.items() if there is None and name not in optional)
     unexpected = sorted(name for name in present - set(found.values()) if not _ignored(config, name))
     if missing or unexpected:
@@ -210,8 +217,6 @@ def _found(name: str, present: set[str], base_prefix: str) -> str | None:
 
 def _ignored(config: ModelConfig, name: str) -> bool:
     if name == "lm_head.weight" and config.tie_word_embeddings:
-        return True
-    if name == "score.weight" and not config.num_labels:
         return True
     return any(re.search(pattern, name) for pattern in FAMILIES[config.family].ignored)
 

@@ -7,6 +7,7 @@ from typing import Any
 from tutelage.model.config import ModelConfig
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
+from tutelage.store.late import late
 from tutelage.store.stage import Headline, Job, StageSpec
 
 
@@ -46,4 +47,9 @@ SPEC = StageSpec(
     trains=True,
     headline=("parameters", "tokens_seen", "heldout_bits_per_byte"),
     glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
+    section=late("tutelage.pretraining.report:section"),
+    sentence=late("tutelage.pretraining.report:sentence"),
+    forecast=late("tutelage.pretraining.forecast:forecast"),
+    result_facts=late("tutelage.pretraining.forecast:figures"),
+    rules=late("tutelage.pretraining.rules:rules"),
 )

@@ -45,8 +45,8 @@ def inputs_of(node: Node, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
-    """Hash of a file, or of all that is read of a model."""
-    if path.is_file() and path.suffix != ".gguf":
+    """Hash of a file, or of all that is read of a model directory."""
+    if path.is_file():
         return sha256_file(path)
     from tutelage.interchange.source import content_identity  # late: torch is slow to import
 

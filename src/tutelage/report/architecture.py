@@ -6,7 +6,7 @@ from html import escape
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.describe import features, parameters
-from tutelage.report.format import compact
+from tutelage.store.format import compact
 
 _WIDTH, _BOX, _GAP = 560, 46, 18
 _LEFT, _INNER = 60, 440

@@ -1,80 +1,27 @@
-"""Reads a run folder into plain data. What is missing or damaged is left out, never an error: an
-interrupted or failed run must give a report too."""
+"""Reads a run folder into views of its stages. What is missing or damaged is left out, never an error: an interrupted
+or failed run must give a report too."""
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import yaml  # type: ignore[import-untyped,unused-ignore]
 
-from tutelage.report.figures import Figure, read_baselines, read_comparisons, read_figures
 from tutelage.store.artifacts import MANIFEST
 from tutelage.store.errors import InputError
-from tutelage.store.events import read_events
+from tutelage.store.kinds import spec_of
+from tutelage.store.plain import as_dict
+from tutelage.store.view import Record, Scores, View, read_json, read_lines, read_scores
 
-Record = dict[str, Any]
-
-TITLES = {
-    "corpus": "Corpus",
-    "tokenizer": "Tokenizer",
-    "baselines": "Baselines",
-    "pretrain": "Pretraining",
-    "classify": "Classification finetuning",
-    "instruct": "Instruction finetuning",
-    "pairs": "Preference pairs",
-    "prefer": "Preference finetuning",
-    "evaluate": "Evaluation",
-}
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage of the run: what run.json says of it, its manifest, and where its files lie (or None).
-
-    `status` is ran, cached, skipped, failed, interrupted or pending; `curve` holds the logged steps.
-    """
-
-    name: str
-    status: str = "pending"
-    identity: str = ""
-    seconds: float | None = None
-    forecast: float | None = None
-    why: str = ""
-    metrics: Record = field(default_factory=dict)
-    manifest: Record = field(default_factory=dict)
-    directory: Path | None = None
-    curve: list[Record] = field(default_factory=list)
-
-    @property
-    def title(self) -> str:
-        if self.adopted:
-            return "Adopted model"
-        return TITLES.get(self.name, self.name.replace("_", " ").capitalize())
-
-    @property
-    def adopted(self) -> str:
-        """Of the base model: where it comes from, if it was not trained here."""
-        return str(self.metrics.get("adopted") or "") if self.name == "pretrain" else ""
-
-    @property
-    def done(self) -> bool:
-        return self.status in ("ran", "cached")
-
-    def json(self, name: str) -> Record:
-        """A JSON object of the stage's files; empty where there is none."""
-        return read_json(self.directory / name) if self.directory is not None else {}
-
-    def lines(self, name: str) -> list[Record]:
-        """A JSON-lines file of the stage; empty where there is none."""
-        return read_lines(self.directory / name) if self.directory is not None else []
+EVALUATION = "evaluation.json"  # the stage whose files hold one is where all models were measured
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report is made of."""
+    """Everything the report is made of; `stages` by name, in the order of the life."""
 
     name: str
     status: str
@@ -82,13 +29,8 @@ class Run:
     recipe: Record
     recipe_text: str
     events: list[Record]
-    stages: dict[str, Stage]
-    figures: list[Figure]
-    comparisons: list[Record]
-
-    def stage(self, name: str) -> Stage:
-        """The stage of that name; one that the run does not know is 'absent'."""
-        return self.stages.get(name, Stage(name, status="absent"))
+    stages: dict[str, View]
+    scores: Scores
 
     def config(self, *path: str) -> Any:
         """A value of the recipe by path, None if it is not there."""
@@ -107,44 +49,50 @@ def collect(run: Path) -> Run:
     if not (record or events or recipe_text):
         raise InputError(f"{run} is not a run folder: no run.json, events.jsonl or recipe.yaml in it")
     recipe = _yaml(recipe_text)
-    stages = _stages(run, record, events)
+    stages = _stages(run, record, events, set(as_dict(recipe.get("finetune"))))
+    evaluations = [view.json(EVALUATION) for view in stages.values() if view.json(EVALUATION)]
+    scores = read_scores(evaluations[-1]) if evaluations else Scores()
+    parents = {name: str(step.get("from")) for name, value in as_dict(recipe.get("finetune")).items()
+               if (step := as_dict(value)).get("from")}  # fmt: skip
     name = record.get("recipe") or recipe.get("name") or run.resolve().name
-    evaluation = stages["evaluate"].json("evaluation.json") if "evaluate" in stages else {}
-    baselines = stages["baselines"].json("baselines.json") if "baselines" in stages else {}
     return Run(
-        name=str(name if not isinstance(name, dict) else name.get("name", run.name)),
+        name=str(name),
         status=_status(record, stages),
         record=record,
         recipe=recipe,
         recipe_text=recipe_text,
         events=events,
-        stages=stages,
-        figures=read_figures(evaluation) or read_baselines(baselines),
-        comparisons=read_comparisons(evaluation),
+        stages=_joined(stages, events, scores, parents),
+        scores=scores,
     )
 
 
-def read_json(path: Path) -> Record:
-    """A JSON object from a file; empty if missing, damaged or no object."""
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return data if isinstance(data, dict) else {}
-
-
-def read_lines(path: Path) -> list[Record]:
-    """Objects of a JSON-lines file; damaged lines are passed over."""
-    try:
-        return [line for line in read_events(path) if isinstance(line, dict)]
-    except (OSError, UnicodeDecodeError):
-        return []
+def _joined(
+    stages: Mapping[str, View], events: list[Record], scores: Scores, parents: Mapping[str, str]
+) -> dict[str, View]:
+    """The views with what lies outside them: their inputs, their events, what was measured, where they come from."""
+    by_identity = {view.identity: view for view in stages.values() if view.identity}
+    found = {}
+    for name, view in stages.items():
+        inputs = {
+            role: by_identity[identity]
+            for role, identity in as_dict(view.manifest.get("inputs")).items()
+            if identity in by_identity
+        }
+        line = [name]
+        while (parent := parents.get(line[-1])) and parent not in line:
+            line.append(parent)
+        found[name] = replace(
+            view, inputs=inputs, scores=scores, events=[event for event in events if event.get("stage") == name],
+            parent=line[1] if len(line) > 1 else None, base=line[-1] if len(line) > 1 else None,
+        )  # fmt: skip
+    return found
 
 
 def remarks(events: list[Record]) -> list[Record]:
     """Notes and warnings that hold for the results of this run.
 
-    The log goes on over several runs of a recipe: what a stage said holds until that stage runs again, what was
+    The log holds several runs of a recipe: what a stage said holds until that stage runs again, what was
     said outside the stages until the next run begins.
     """
     kept: dict[str, list[Record]] = {}
@@ -161,7 +109,7 @@ def remarks(events: list[Record]) -> list[Record]:
     return [event for name, said in kept.items() if not name.endswith(" before") for event in said]
 
 
-def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]:
+def _stages(run: Path, record: Record, events: list[Record], steps: set[str]) -> dict[str, View]:
     listed = record.get("stages")
     rows: dict[str, Record] = {
         str(row["stage"]): row
@@ -180,15 +128,11 @@ def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, Stage]
     latest = events[starts[-1] :] if starts else events  # what an earlier run of this folder began is not this run's
     begun = {event.get("stage") for event in latest if event.get("event") in ("step", "progress")}
     forecast = record.get("forecast")
-    order = [name for name in TITLES if name in rows] + [name for name in rows if name not in TITLES]
-    return {
-        name: _stage(run, rows[name], events, forecast if isinstance(forecast, dict) else {}, name in begun)
-        for name in order
-    }
+    return {name: _stage(run, row, events, as_dict(forecast), name in begun, steps) for name, row in rows.items()}
 
 
-def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun: bool) -> Stage:
-    name = str(row["stage"])
+def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun: bool, steps: set[str]) -> View:
+    name, kind = str(row["stage"]), str(row.get("kind") or row["stage"])
     directory = _inside(run, row.get("artifact"))
     manifest = read_json(directory / MANIFEST) if directory is not None else {}
     status = str(row.get("status") or "pending")
@@ -196,19 +140,30 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
         status = "interrupted"
     metrics = row.get("metrics") or manifest.get("metrics")
     curve = read_lines(directory / "curve.jsonl") if directory is not None else []
-    seconds = row.get("seconds")
-    return Stage(
+    seconds, expected = row.get("seconds"), forecast.get(name)
+    return View(
         name=name,
+        kind=kind,
+        title=_title(name, kind, steps),
+        makes=str(row.get("makes") or ""),
         status=status,
         identity=str(row.get("identity") or manifest.get("identity") or ""),
         seconds=seconds if isinstance(seconds, (int, float)) else None,
-        forecast=forecast.get(name),
+        forecast=expected if isinstance(expected, (int, float)) else None,
         why=str(row.get("why") or ""),
-        metrics=metrics if isinstance(metrics, dict) else {},
+        metrics=as_dict(metrics),
         manifest=manifest,
         directory=directory,
         curve=curve or _curve_of_events(name, events),
     )
+
+
+def _title(name: str, kind: str, steps: set[str]) -> str:
+    """What kind of stage it is; of a finetuning step, whose name the user chose, the name too where it says more."""
+    spec = spec_of(kind)
+    title = spec.title if spec else kind.replace("_", " ").capitalize()
+    own = name.split(".")[0]
+    return f"{title}: {own}" if own in steps and own.lower() not in (kind, title.lower()) else title
 
 
 def _curve_of_events(stage: str, events: list[Record]) -> list[Record]:
@@ -234,7 +189,7 @@ def _inside(run: Path, relative: Any) -> Path | None:
     return path if path.is_dir() else None
 
 
-def _status(record: Record, stages: dict[str, Stage]) -> str:
+def _status(record: Record, stages: dict[str, View]) -> str:
     """The run's status; one that never came to write its end is unfinished."""
     states = [stage.status for stage in stages.values()]
     said = str(record.get("status") or "")

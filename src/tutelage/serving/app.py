@@ -38,9 +38,9 @@ def make_app(
     """The application: /health, /v1/models, /v1/chat/completions, /v1/completions and the page at /.
 
     With `api_key` every route but /health wants it; without, only a loopback Host is answered. Requests are
-    answered one after another. Raises ConfigError for an empty key and for a classifier.
+    answered one after another. Raises ConfigError for an empty key, or a classifier.
     """
-    lm.check_speaks()
+    lm.require_text()
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
     limits, worker, started = limits or Limits(), Worker((limits or Limits()).waiting), int(time.time())

@@ -1,17 +1,217 @@
-"""What a section of a report is made from: a stage as it stands in its run."""
+"""What a section of a report is made from: a stage as it stands in its run, and the scores of the evaluation."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from tutelage.store.events import read_events
+from tutelage.store.format import bits, is_number, number, percent
+
+Record = dict[str, Any]
+Outcome = Literal["better", "worse", "not resolved", "too few items", "not compared"]
+Kind = Literal["model", "baseline", "reference"]
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measured value: of what (task, measure), of whom (a model, a baseline, the references), with its interval."""
+
+    task: str
+    measure: str
+    who: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    n: int | None = None
+    unit: str = ""
+    higher_is_better: bool = True
+    note: str = ""
+    kind: str = "model"
+
+    def show(self, value: float | None = None) -> str:
+        """A value in the measure's own unit; without one, its own."""
+        shown = self.value if value is None else value
+        if self.unit.startswith("share"):
+            return percent(shown)
+        if self.unit.startswith("bits"):
+            return bits(shown)
+        return f"{shown:.1f}" if self.unit == "0-100" else f"{shown:.3f}" if self.unit == "0-1" else number(shown)
+
+    @property
+    def style(self) -> str:
+        """How a chart writes values of this unit (`format.SHOW`)."""
+        return "percent" if self.unit.startswith("share") else "bits" if self.unit.startswith("bits") else "number"
+
+    @property
+    def interval(self) -> str:
+        if self.low is None or self.high is None:
+            return ""
+        return f"{self.show(self.low).removesuffix(' %')} to {self.show(self.high)}"
+
+    def ahead_of(self, other: Figure) -> bool:
+        """By value alone; no verdict."""
+        return self.value != other.value and (self.value > other.value) == self.higher_is_better
+
+
+def best(figures: Sequence[Figure]) -> Figure | None:
+    """The hardest to beat of figures of one measure."""
+    return min(figures, key=lambda one: -one.value if one.higher_is_better else one.value, default=None)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """All that the evaluation measured. `confidence`: of its intervals, None where it does not say.
+
+    comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "verdict"}, a minus b on the same items.
+    """
+
+    figures: tuple[Figure, ...] = ()
+    comparisons: tuple[Record, ...] = ()
+    confidence: float | None = None
+
+    def find(self, measure: str, who: str) -> Figure | None:
+        """The first figure of that measure and owner."""
+        return next((one for one in self.figures if one.measure == measure and one.who == who), None)
+
+    def beside(self, figure: Figure) -> list[Figure]:
+        """Everyone measured on the same task, the figure's owner too, in the evaluation's order."""
+        return [one for one in self.figures if (one.task, one.measure) == (figure.task, figure.measure)]
+
+    def reference(self, figure: Figure) -> Figure | None:
+        """What the authors' own answers reach on the same task, where that was measured."""
+        return next((one for one in self.beside(figure) if one.kind == "reference"), None)
+
+    def outcome(self, ours: Figure, theirs: Figure) -> Outcome:
+        """Who is ahead, by a paired comparison on the same items and by nothing else."""
+        for row in self.comparisons:
+            same = row.get("measure") == ours.measure and row.get("task", ours.task) == ours.task
+            if same and {row.get("a"), row.get("b")} == {ours.who, theirs.who}:
+                return _outcome(row, ours, self.confidence)
+        return "not compared"
+
+
+def _outcome(row: Record, ours: Figure, confidence: float | None) -> Outcome:
+    """The comparison's own word, seen from us; older files leave it to the interval of the difference."""
+    swapped = row["a"] != ours.who
+    said = row.get("outcome")
+    if said in ("not resolved", "too few items"):
+        return said  # type: ignore[no-any-return]
+    if said in ("better", "worse"):
+        return "better" if (said == "better") != swapped else "worse"
+    low, high, p = row.get("low"), row.get("high"), row.get("p")
+    if not is_number(low) or not is_number(high) or not (low > 0 or high < 0):
+        return "not resolved"
+    if is_number(p) and p >= 1 - (confidence or 0.95):
+        return "not resolved"
+    return "better" if ((row["difference"] > 0) != swapped) == ours.higher_is_better else "worse"
 
 
 @dataclass(frozen=True)
 class View:
-    """One stage of a run. `status`: ran, cached, skipped, failed, interrupted or pending."""
+    """One stage of a run.
+
+    status: ran, cached, skipped, failed, interrupted or pending. inputs: by role. events: of the latest run of the
+    stage. curve: its logged steps, also of an unfinished stage. parent: the model it was finetuned from; base: the
+    first model of that line.
+    """
 
     name: str
+    kind: str = ""
+    title: str = ""
+    makes: str = ""
     status: str = "pending"
-    metrics: dict[str, Any] = field(default_factory=dict)
+    identity: str = ""
+    seconds: float | None = None
+    forecast: float | None = None
+    why: str = ""
+    metrics: Record = field(default_factory=dict)
+    manifest: Record = field(default_factory=dict)
     directory: Path | None = None
+    curve: list[Record] = field(default_factory=list)
+    inputs: Mapping[str, View] = field(default_factory=dict)
+    events: list[Record] = field(default_factory=list)
+    scores: Scores = field(default_factory=Scores)
+    parent: str | None = None
+    base: str | None = None
+    models: Mapping[str, str] = field(default_factory=dict)  # of the run: name -> what it is
+
+    @property
+    def done(self) -> bool:
+        return self.status in ("ran", "cached")
+
+    @property
+    def settings(self) -> Record:
+        """The settings it was made with, as far as its manifest says."""
+        config = self.manifest.get("config")
+        found = config.get("settings") if isinstance(config, dict) else None
+        return found if isinstance(found, dict) else {}
+
+    def json(self, name: str) -> Record:
+        """A JSON object of the stage's files; empty where there is none."""
+        return read_json(self.directory / name) if self.directory is not None else {}
+
+    def lines(self, name: str) -> list[Record]:
+        """A JSON-lines file of the stage; empty where there is none."""
+        return read_lines(self.directory / name) if self.directory is not None else []
+
+    def score(self, measure: str) -> Figure | None:
+        return self.scores.find(measure, self.name)
+
+    def rival(self, ours: Figure, rivals: Sequence[str]) -> Figure | None:
+        """The strongest of the rivals of a kind (baselines, parent, base) on the same task."""
+        names = {self.parent if "parent" in rivals else None, self.base if "base" in rivals else None} - {None}
+        others = [one for one in self.scores.beside(ours) if one.who != ours.who and one.kind != "reference"]
+        return best([one for one in others if one.who in names or (one.kind == "baseline" and "baselines" in rivals)])
+
+
+def read_json(path: Path) -> Record:
+    """A JSON object from a file; empty if missing, damaged or no object."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return data if isinstance(data, dict) else {}
+
+
+def read_lines(path: Path) -> list[Record]:
+    """Objects of a JSON-lines file; damaged lines are skipped."""
+    try:
+        return [line for line in read_events(path) if isinstance(line, dict)]
+    except (OSError, UnicodeDecodeError):
+        return []
+
+
+def read_scores(evaluation: Record) -> Scores:
+    """What evaluation.json holds; rows that are damaged are skipped."""
+    figures = tuple(
+        Figure(
+            task=str(entry.get("task", "")),
+            measure=str(entry.get("measure", "")),
+            who=str(row["who"]),
+            value=float(row["value"]),
+            low=_number(row.get("low")),
+            high=_number(row.get("high")),
+            n=int(row["n"]) if is_number(row.get("n")) else None,
+            unit=str(entry.get("unit", "")),
+            higher_is_better=bool(entry.get("higher_is_better", True)),
+            note=str(entry.get("note") or ""),
+            kind=str(row.get("kind") or "model"),
+        )
+        for entry in _records(evaluation.get("figures"))
+        for row in _records(entry.get("rows"))
+        if "who" in row and is_number(row.get("value"))
+    )
+    comparisons = tuple(row for row in _records(evaluation.get("comparisons")) if is_number(row.get("difference")))
+    return Scores(figures, comparisons, _number(evaluation.get("confidence")))
+
+
+def _records(value: Any) -> list[Record]:
+    return [item for item in value if isinstance(item, dict)] if isinstance(value, list) else []
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if is_number(value) else None

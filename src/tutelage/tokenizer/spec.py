@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 from tutelage.tokenizer.config import TokenizerConfig
 
@@ -26,4 +27,8 @@ SPEC = StageSpec(
     needs=lambda config: ("corpus",),
     seeds=("data",),
     headline=("vocab_size", "bytes_per_token"),
+    section=late("tutelage.tokenizer.report:section"),
+    sentence=late("tutelage.tokenizer.report:sentence"),
+    forecast=late("tutelage.tokenizer.forecast:forecast"),
+    result_facts=late("tutelage.tokenizer.forecast:figures"),
 )

@@ -93,8 +93,7 @@ class Tokenizer:
     def load(cls, directory: Path | str) -> Tokenizer:
         """Read a directory in Hugging Face layout, ours or foreign; generation_config.json adds stop ids.
 
-        Where no file of the tokenizer names its end-of-text token (GPT-2), the ids of the model's config.json do.
-
+        Where the tokenizer's own files name no end-of-text token (GPT-2), config.json's `eos_token_id` does.
         Raises InputError if it holds no tokenizer, DamagedError if a file cannot be read.
         """
         directory = Path(directory)
@@ -110,9 +109,9 @@ class Tokenizer:
         stops = [] if stops is None else stops if isinstance(stops, list) else [stops]
         try:
             definition = (directory / DEFINITION).read_text(encoding="utf-8")
-            if settings.get("eos_token") is None:
-                ids = {**_read_json(directory / "config.json"), **_read_json(directory / "generation_config.json")}
-                settings = {**settings, **_named_by_id(definition, ids, settings)}
+            if _text_of(settings.get("eos_token")) is None:
+                of_model = _read_json(directory / "config.json").get("eos_token_id", stops)
+                settings |= _eos_by_id(definition, of_model)
             return cls(definition, settings, template, stops)
         except (DamagedError, UnicodeDecodeError) as error:
             raise DamagedError(f"{directory / DEFINITION} is damaged: {error}") from None
@@ -256,22 +255,6 @@ class Tokenizer:
         return set() if end is None else {end}
 
 
-def _named_by_id(definition: str, ids: dict[str, Any], settings: dict[str, Any]) -> dict[str, str]:
-    """The begin- and end-of-text tokens that a model's config names by id; of several ids the first."""
-    named = {}
-    for key in ("bos_token", "eos_token"):
-        index = ids.get(f"{key}_id")
-        index = index[0] if isinstance(index, list) and index else index
-        if type(index) is int and index >= 0 and settings.get(key) is None:
-            try:
-                token = _instance(definition).id_to_token(index)
-            except Exception as error:
-                raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
-            if token is not None:
-                named[key] = token
-    return named
-
-
 # Other files from which tokenizers are read, ours and transformers': beside another tokenizer.json they mislead.
 _SIDE_FILES = (
     TEMPLATE, "chat_template.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
@@ -373,6 +356,16 @@ def _default_template(named: list[Any], path: Path) -> str:
         f"{path} names {len(templates)} chat templates, none of them 'default': {', '.join(sorted(templates))}",
         hint="rename the one to use to 'default'",
     )
+
+
+def _eos_by_id(definition: str, named: Any) -> dict[str, str]:
+    """The setting that names the (first) end-of-text token `named` by its id; nothing if there is no such token."""
+    first = named[0] if isinstance(named, list) and named else named
+    try:
+        token = tokenizers.Tokenizer.from_str(definition).id_to_token(first)
+    except Exception:  # no id, or a definition that cannot be read: said where it is built
+        return {}
+    return {} if token is None else {"eos_token": token}
 
 
 def _text_of(token: Any) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.spec import audit_with, needs_of, own_file
 from tutelage.store.events import EventLog
+from tutelage.store.late import late
 from tutelage.store.stage import Headline, Job, StageSpec
 
 
@@ -66,4 +67,9 @@ SPEC = StageSpec(
         Headline("accuracy", "Classification accuracy"),
         Headline("macro-F1", "Classification macro-F1"),
     ),
+    section=late("tutelage.finetuning.classify.report:section"),
+    sentence=late("tutelage.finetuning.classify.report:sentence"),
+    forecast=late("tutelage.finetuning.classify.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.classify.forecast:figures"),
+    rules=late("tutelage.finetuning.classify.rules:rules"),
 )

@@ -157,9 +157,9 @@ def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Ro
 
 
 def _read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
-    """Rows with each text cut to what of it is read after what begins a text, and how many were cut."""
-    limit -= len(tok.begin_ids)
+    """Rows with each text cut to what of it is read, and how many were cut."""
     read, cut = [], 0
+    limit = max(1, limit - len(tok.begin_ids))  # they count, too
     for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
         text, keep = row["text"], limit
         while len(ids) > limit:

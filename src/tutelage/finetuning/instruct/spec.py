@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.spec import audit_with, needs_of, own_file
 from tutelage.store.events import EventLog
+from tutelage.store.late import late
 from tutelage.store.stage import Headline, Job, StageSpec
 
 
@@ -68,4 +69,9 @@ SPEC = StageSpec(
         Headline("ROUGE-L", "Instruction, ROUGE-L", ("baselines", "base")),
         Headline("ends by itself", "Answers that end by themselves", ("base",)),
     ),
+    section=late("tutelage.finetuning.instruct.report:section"),
+    sentence=late("tutelage.finetuning.instruct.report:sentence"),
+    forecast=late("tutelage.finetuning.instruct.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
+    rules=late("tutelage.finetuning.instruct.rules:rules"),
 )

@@ -7,6 +7,7 @@ from typing import Any
 from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
 from tutelage.finetuning.spec import audit_with, own_file
 from tutelage.store.events import EventLog
+from tutelage.store.late import late
 from tutelage.store.stage import Headline, Job, Part, StageSpec
 
 
@@ -55,6 +56,9 @@ PAIRS = StageSpec(
     needs=lambda config: ("model", "corpus"),
     seeds=("training", "data"),
     headline=("prompts", "pairs"),
+    section=late("tutelage.finetuning.prefer.report:pairs_section"),
+    sentence=late("tutelage.finetuning.prefer.report:pairs_sentence"),
+    forecast=late("tutelage.finetuning.prefer.forecast:forecast_pairs"),
 )
 
 SPEC = StageSpec(
@@ -79,4 +83,9 @@ SPEC = StageSpec(
         Headline("win rate", "Win rate against the model before", ("parent",)),
         Headline("chrF", "chrF after preference finetuning", ("parent",)),
     ),
+    section=late("tutelage.finetuning.prefer.report:section"),
+    sentence=late("tutelage.finetuning.prefer.report:sentence"),
+    forecast=late("tutelage.finetuning.prefer.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.prefer.forecast:figures"),
+    rules=late("tutelage.finetuning.prefer.rules:rules"),
 )

@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import math
 import mmap
-import re
 import struct
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.interchange.gguf.quants import KIND_BY_CODE, UNSUPPORTED_CODES, Kind, dequantize
+from tutelage.interchange.gguf.split import whole
 from tutelage.store.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
@@ -49,14 +48,10 @@ class TensorInfo:
 
 
 class GGUFFile:
-    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (described, not yet read).
-
-    A model in several files is opened as one by the name of any of them: `paths` are all its files.
-    """
+    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (described, not yet read)."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
-        self.paths: tuple[Path, ...] = (path,)
         self._data = data
         cursor = _Cursor(path, data)
         self.version, n_tensors, n_entries = _header(cursor)
@@ -71,20 +66,36 @@ class GGUFFile:
             for index in range(cursor.affordable(n_tensors, _SMALLEST_TENSOR, "tensor descriptions"))
         ]
         self.tensors = _placed(cursor, described, _alignment(cursor, self.metadata))
-        self._owners: dict[str, GGUFFile] = dict.fromkeys(self.tensors, self)
+        self._elsewhere: dict[str, GGUFFile] = {}  # the other part that holds a tensor
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Map and check the file, and the others of a model in several files.
+        """Map and check the file; of one in several parts any part may be given, and all of them are opened.
 
-        Raises InputError if it is no GGUF of a known version or a part is not there, DamagedError if broken.
+        Raises InputError if it is no GGUF of a known version or a part is missing, DamagedError if broken.
         """
         file = cls._open_one(Path(path))
-        paths = part_paths(file.path, file.metadata)
-        if len(paths) == 1:
+        count = file._split("count", 1)
+        if count < 2:
             return file
-        parts = [file if each == file.path else cls._open_one(each) for each in paths]
-        return parts[0]._joined(parts)
+        first, *others = (cls._open_one(part) for part in whole(file.path, count))
+        for number, part in enumerate((first, *others)):
+            if (part._split("count", 1), part._split("no", -1)) != (count, number):
+                raise DamagedError(f"{part.path} is not part {number + 1} of {count}", hint="get the file again")
+        for part in others:
+            for name in part.tensors.keys() & first.tensors.keys():
+                raise DamagedError(f"{part.path}: tensor {name!r} is in another part, too", hint="get the file again")
+            first.tensors |= part.tensors
+            first._elsewhere |= dict.fromkeys(part.tensors, part)
+        if len(first.tensors) != first._split("tensors.count", len(first.tensors)):
+            raise DamagedError(f"{first.path}: its parts do not hold as many tensors as it says")
+        return first
+
+    def _split(self, key: str, default: int) -> int:
+        value = self.metadata.get(f"split.{key}", default)
+        if type(value) is not int:
+            raise DamagedError(f"{self.path}: metadata split.{key} is {value!r}, not a count")
+        return value
 
     @classmethod
     def _open_one(cls, path: Path) -> GGUFFile:
@@ -97,22 +108,6 @@ class GGUFFile:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         return cls(path, data)
 
-    def _joined(self, parts: list[GGUFFile]) -> GGUFFile:
-        """The first part with the tensors of all."""
-        for number, part in enumerate(parts):
-            said = part.metadata.get(_NUMBER), part.metadata.get(_COUNT)
-            if said != (number, len(parts)):
-                raise DamagedError(f"{part.path} says that it is part {said[0]} of {said[1]}, counted from 0")
-            for name in part.tensors if part is not self else ():
-                if name in self.tensors:
-                    raise DamagedError(f"{part.path}: tensor {name!r} is in another part too")
-                self.tensors[name], self._owners[name] = part.tensors[name], part
-        total = self.metadata.get(_TENSORS, len(self.tensors))
-        if total != len(self.tensors):
-            raise DamagedError(f"{self.path}: {total} tensors are to be in all parts, {len(self.tensors)} are")
-        self.paths = tuple(part.path for part in parts)
-        return self
-
     def tensor(self, name: str) -> torch.Tensor:
         """One tensor, dequantised to float32 (a copy). Raises DamagedError if the file has none of that name."""
         import torch
@@ -120,34 +115,8 @@ class GGUFFile:
         info = self.tensors.get(name)
         if info is None:
             raise DamagedError(f"{self.path}: tensor {name!r} is missing")
-        raw = np.frombuffer(self._owners[name]._data, dtype=np.uint8, count=info.size, offset=info.offset)
+        raw = np.frombuffer(self._elsewhere.get(name, self)._data, dtype=np.uint8, count=info.size, offset=info.offset)
         return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
-
-
-_NUMBER, _COUNT, _TENSORS = "split.no", "split.count", "split.tensors.count"
-_PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf")
-
-
-def part_paths(path: Path, metadata: Mapping[str, Any]) -> tuple[Path, ...]:
-    """All files of the model that `path` is a part of, named as llama.cpp does: NAME-00001-of-00003.gguf.
-
-    Raises InputError that names a part that is not there.
-    """
-    count = metadata.get(_COUNT, 1)
-    if type(count) is not int or count <= 1:
-        return (path,)
-    found = _PART.fullmatch(path.name)
-    if found is None or int(found["count"]) != count:
-        raise InputError(
-            f"{path} is one of {count} parts of a model, but is not named as one",
-            hint=f"give the parts their names: NAME-00001-of-{count:05d}.gguf and so on",
-        )
-    paths = tuple(path.with_name(f"{found['stem']}-{number:05d}-of-{count:05d}.gguf") for number in range(1, count + 1))
-    missing = [each.name for each in paths if not each.is_file()]
-    if missing:
-        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
-        raise InputError(f"{path.parent} lacks {', '.join(missing[:3])}{more}", hint=f"all {count} parts are needed")
-    return paths
 
 
 class _Cursor:

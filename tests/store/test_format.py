@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tutelage.report import format as f
+from tutelage.store import format as f
 
 
 @pytest.mark.parametrize(

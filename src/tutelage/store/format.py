@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 NONE = "–"
@@ -81,3 +82,38 @@ def clip(text: Any, limit: int) -> str:
     """At most `limit` characters, an ellipsis where something was cut."""
     shown = str(text)
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
+
+
+def bits(value: Any) -> str:
+    """Bits per byte, to three decimals."""
+    return f"{value:.3f}" if is_number(value) else NONE
+
+
+def whole(value: Any) -> str:
+    return number(round(value)) if is_number(value) else NONE
+
+
+def listing(items: Sequence[str]) -> str:
+    """('a', 'b', 'c') -> 'a, b and c'."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}" if items else ""
+
+
+def sentence(text: str) -> str:
+    """The text with a capital at its start and a full stop; a name that begins in mixed case ("chrF") stays."""
+    if not text:
+        return ""
+    first = text.split(" ")[0]
+    begun = text if first != first.lower() else text[0].upper() + text[1:]
+    return begun if begun.endswith(".") else f"{begun}."
+
+
+# How charts write their values, by name, so that a chart stays plain data.
+SHOW: dict[str, Callable[[Any], str]] = {
+    "number": number,
+    "percent": percent,
+    "bits": bits,
+    "size": size,
+    "duration": duration,
+    "compact": compact,
+    "whole": whole,
+}

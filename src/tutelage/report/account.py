@@ -1,63 +1,28 @@
-"""Sections that account for the run: every figure, samples, time and memory, advice, provenance."""
+"""Sections that account for the run: time and memory, advice, provenance."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from tutelage.report import format as f
-from tutelage.report import plots
-from tutelage.report.blocks import (
+from tutelage.report.collect import Run, remarks
+from tutelage.report.story import STATUS_WORDS, when
+from tutelage.store import format as f
+from tutelage.store.blocks import (
     Block,
     Cell,
+    bar,
+    bar_chart,
     code,
     facts,
-    figure,
     fold,
     heading,
     notice,
     prose,
-    samples,
-    shown,
     table,
     value_text,
-)  # fmt: skip
-from tutelage.report.collect import Run, Stage, remarks
-from tutelage.report.figures import CHRF
-from tutelage.report.plain import as_dict, as_float
-from tutelage.report.samples import answers, continuations
-from tutelage.report.story import STATUS_WORDS, spoken, when
-
-
-def evaluation(run: Run) -> list[Block | None]:
-    if not run.figures:
-        return []
-    rows: list[list[Cell]] = []
-    before = ""
-    for g in run.figures:
-        first, before = g.measure != before, g.measure
-        name = (g.measure if g.measure == CHRF else f"{g.measure[:1].upper()}{g.measure[1:]}") if first else ""
-        who: Cell = {"text": g.name, "mark": "ours" if g.is_model else ""}
-        rows.append([name, who, g.show(), g.interval or f.NONE, f.number(g.n)])
-    notes = list(dict.fromkeys((g.measure, g.note) for g in run.figures if g.note))
-    said = [[spoken(str(row.get("verdict", ""))), str(row.get("measure", ""))] for row in run.comparisons]
-    return [
-        table(["Measure", "Of", "Value#", "95 % interval#", "n#"], rows),
-        heading("Paired comparisons") if said else None,
-        table(["What the same items say", "Measure"], said),
-        fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]) if notes else None,
-    ]
-
-
-def sayings(run: Run) -> list[Block | None]:
-    lines = run.stage("evaluate").lines("samples.jsonl")
-    spoken, written = answers(lines), continuations(lines, run.events)
-    return [
-        heading("Answers to held-out prompts") if spoken else None,
-        samples(spoken[:4]),
-        fold(f"{f.plural(len(spoken) - 4, 'more prompt')}", [samples(spoken[4:])]) if len(spoken) > 4 else None,
-        heading("The base model writes on") if written else None,
-        samples(written),
-    ]
+)
+from tutelage.store.plain import as_dict, as_float
+from tutelage.store.view import View
 
 
 def cost(run: Run) -> list[Block | None]:
@@ -69,19 +34,17 @@ def cost(run: Run) -> list[Block | None]:
         took, expected = stage.seconds, stage.forecast
         ran = stage.status == "ran"
         note = "" if ran else "when it was made" if stage.status == "cached" else stage.status
-        bars.append(
-            plots.Bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=as_float(expected))
-        )
+        bars.append(bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=as_float(expected)))
         ratio = f"{took / expected:.2f} ×" if took and expected else f.NONE
         state = STATUS_WORDS.get(stage.status, stage.status)
         memory, disk = f.size(peak_memory(stage)), f.size(stored(stage))
         rows.append([stage.title, state, f.duration(expected), f.duration(took), ratio, memory, disk])
-    chart = plots.bar_chart(bars, title="Time by stage", unit="outline: forecast", show=f.duration)
     columns = ["Stage", "Status", "Forecast#", "Took#", "Fact / forecast#", "Peak memory#", "On disk#"]
     caption = (
         "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
     )
-    return [figure(chart, caption), table(columns, rows), *_speed(run)]
+    chart = bar_chart(bars, title="Time by stage", unit="outline: forecast", show="duration", caption=caption)
+    return [chart, table(columns, rows), *_speed(run)]
 
 
 def _speed(run: Run) -> list[Block | None]:
@@ -112,12 +75,12 @@ def as_bytes(megabytes: Any) -> float | None:
     return float(megabytes) * 2**20 if f.is_number(megabytes) else None
 
 
-def peak_memory(stage: Stage) -> float | None:
+def peak_memory(stage: View) -> float | None:
     """Bytes that the process held at most while the stage ran."""
     return as_bytes(stage.metrics.get("peak_memory_mb"))
 
 
-def stored(stage: Stage) -> int | None:
+def stored(stage: View) -> int | None:
     files = as_dict(stage.manifest.get("files"))
     sizes = [
         record["bytes"] for record in files.values() if isinstance(record, dict) and f.is_number(record.get("bytes"))
@@ -129,7 +92,8 @@ def advice(run: Run) -> list[Block | None]:
     seen: dict[tuple[str, str], Block] = {}
     for event in remarks(run.events):
         said = str(event["message"])
-        where = f"{run.stage(str(event['stage'])).title}: " if event.get("stage") else ""
+        stage = run.stages.get(str(event.get("stage") or ""))
+        where = f"{stage.title}: " if stage else ""
         seen.setdefault((where, said), notice(where + said, str(event["event"])))
     return [*sorted(seen.values(), key=lambda block: str(block["level"]) != "warning")]
 
@@ -162,5 +126,5 @@ def provenance(run: Run) -> list[Block | None]:
         heading("To reproduce it") if run.recipe_text else None,
         code("tutelage run recipe.yaml") if run.recipe_text else None,
         fold("The resolved recipe", [code(run.recipe_text)] if run.recipe_text else []),
-        fold("Packages and machine", shown([facts(packages), facts(machine)])),
+        fold("Packages and machine", [facts(packages), facts(machine)]),
     ]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from tutelage.report import format as f
-from tutelage.report.blocks import value_text
+from tutelage.store import format as f
+from tutelage.store.blocks import value_text
 
 Record = dict[str, Any]
 

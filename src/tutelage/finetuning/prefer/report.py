@@ -1,0 +1,75 @@
+"""What the report says of preference finetuning and of its pairs."""
+
+from __future__ import annotations
+
+from tutelage.store import format as f
+from tutelage.store.blocks import Block, facts, prose
+from tutelage.store.left_out import KEYS, left_out_blocks, with_left_out
+from tutelage.store.plain import flatten
+from tutelage.store.sections import (
+    beats_the_references,
+    cautions,
+    curve_chart,
+    judged,
+    measured,
+    score_chart,
+)
+from tutelage.store.view import View
+from tutelage.tasks import cautions_of
+
+_CURVES = (
+    ("reward_accuracy", "Reward accuracy", "Share of pairs in which the chosen answer has the higher reward."),
+    ("margin", "Reward margin", "Reward of the chosen minus the rejected answer."),
+    (
+        "chosen_logp",
+        "Log-probability of a token of the chosen answer",
+        "It must not fall far: a margin can also grow by making both answers unlikely.",
+    ),
+)
+
+
+def sentence(view: View) -> str:
+    wins, rule = view.score("win rate"), view.score("rule passed")
+    said = f"win rate {wins.show()} by the task’s rule" if wins else judged(view, "reward accuracy", ("baselines",))
+    caution = beats_the_references(view, rule) if rule else ""
+    if caution and rule:
+        caution = f"it passes the rule in {rule.show()}, {caution}"
+    return with_left_out(view, "; ".join(part for part in (said, caution, _suffered(view)) if part))
+
+
+def section(view: View) -> list[Block | None]:
+    curves = [curve_chart(view, name, caption, key, 210) for key, name, caption in _CURVES]
+    suffered = _suffered(view)
+    return [
+        curve_chart(view, "Loss (nats per pair)", "Preference loss."),
+        *curves,
+        *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
+        score_chart(view, "reward accuracy", "Held-out pairs in which the chosen answer has the higher reward."),
+        score_chart(view, "win rate", "Against the model before, prompt by prompt, by the rule’s score."),
+        score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
+        prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,
+        *left_out_blocks(view),
+        measured(view),
+    ]
+
+
+def _suffered(view: View) -> str:
+    """Whether preference finetuning cost anything of the earlier measure, in the evaluation's own words."""
+    for row in view.scores.comparisons:
+        if (row.get("a"), row.get("b"), row.get("measure")) == (view.name, view.parent, "chrF") and "claim" in row:
+            return str(row.get("verdict") or "")
+    return ""
+
+
+def pairs_sentence(view: View) -> str:
+    count = view.metrics.get("pairs")
+    return with_left_out(
+        view, f"{f.plural(int(count), 'pair')} ranked by the task’s rule" if f.is_number(count) else ""
+    )
+
+
+def pairs_section(view: View) -> list[Block | None]:
+    """What the pairs are, among it whether length alone could tell chosen from rejected."""
+    hidden = ("timing", "peak_memory_mb", *KEYS)
+    kept = {key: value for key, value in view.metrics.items() if key not in hidden}
+    return [facts(flatten(kept)), *left_out_blocks(view)]

@@ -1,0 +1,44 @@
+"""Blocks as the template wants them: charts drawn as SVG, everything else as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from markupsafe import Markup
+
+from tutelage.report import plots
+from tutelage.store.blocks import Block, shown
+from tutelage.store.format import SHOW
+
+
+def drawn(blocks: Iterable[Block | None]) -> list[Block]:
+    """The blocks that have something to show, their charts as figures."""
+    return [_drawn(block) for block in shown(blocks)]
+
+
+def _drawn(block: Block) -> Block:
+    kind = block["kind"]
+    if kind == "fold":
+        return {**block, "blocks": [_drawn(inner) for inner in block["blocks"]]}
+    if kind == "lines":
+        svg = plots.line_chart(
+            [_line(one) for one in block["lines"]], x_label=block["x"], y_label=block["y"], title=block["title"],
+            height=block["height"],
+        )  # fmt: skip
+    elif kind == "bars":
+        svg = plots.bar_chart(
+            [plots.Bar(**one) for one in block["bars"]], title=block["title"], unit=block["unit"],
+            show=SHOW[block["show"]], label=block["label"],
+        )  # fmt: skip
+    elif kind == "strip":
+        segments = [plots.Segment(**one) for one in block["segments"]]
+        svg = plots.strip(segments, title=block["title"], show=SHOW[block["show"]])
+    else:
+        return block
+    return {"kind": "figure", "svg": Markup(svg), "caption": block["caption"]}
+
+
+def _line(one: dict[str, Any]) -> plots.Line:
+    points = plots.smooth(one["points"]) if one["smooth"] else one["points"]
+    return plots.Line(one["name"], points, one["role"])

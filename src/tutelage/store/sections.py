@@ -1,0 +1,151 @@
+"""Parts that the sections of several stages share: curves, scores beside rivals, cautions, the architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.store import format as f
+from tutelage.store.blocks import (
+    Block,
+    Point,
+    bar,
+    bar_chart,
+    facts,
+    fold,
+    line,
+    line_chart,
+    notice,
+    segment,
+    strip,
+)
+from tutelage.store.left_out import KEYS
+from tutelage.store.plain import as_dict, flatten
+from tutelage.store.view import Figure, Outcome, Record, View
+from tutelage.store.weights import parameters_by_part
+
+_WORDS: dict[Outcome, str] = {
+    "better": "better than {}",
+    "worse": "worse than {}",
+    "not resolved": "not distinguishable from {}",
+    "too few items": "with too few items for a verdict against {}",
+    "not compared": "beside {}",
+}
+
+
+def curve_chart(view: View, y: str, caption: str, key: str = "loss", height: int = 300) -> Block:
+    """A training curve (every logged step pale, its running mean in front) and its held-out points."""
+    raw = points(view.curve, key)
+    held = points([{"step": row.get("step"), **as_dict(row.get("validation"))} for row in view.curve], key)
+    lines = [line("", raw, "quiet"), line("training", raw, smooth=True), line("held out", held, "ink")]
+    return line_chart(lines, x="step", y=y, title=f"{view.title}: {y}", caption=caption, height=height)
+
+
+def points(curve: Sequence[Record], key: str) -> list[Point]:
+    return [
+        (float(row["step"]), float(row[key]))
+        for row in curve
+        if f.is_number(row.get("step")) and f.is_number(row.get(key))
+    ]
+
+
+def score_chart(view: View, measure: str, caption: str) -> Block | None:
+    """The stage's model, coloured, among all that were measured on the same task."""
+    ours = view.score(measure)
+    return None if ours is None else scores_of(view.scores.beside(ours), caption, {view.name})
+
+
+def scores_of(figures: Sequence[Figure], caption: str, coloured: set[str]) -> Block | None:
+    """Bars of one measure: models as they were made, then baselines, the strongest first, then references."""
+    if not figures:
+        return None
+    sign = -1 if figures[0].higher_is_better else 1
+    order = {"model": 0, "baseline": 1, "reference": 2}
+    ordered = sorted(figures, key=lambda one: (order.get(one.kind, 1), 0 if one.kind == "model" else sign * one.value))
+    bars = [
+        bar(one.who, one.value, one.low, one.high, role="accent" if one.who in coloured else "ink") for one in ordered
+    ]
+    unit = {"0-100": "0 to 100", "0-1": "0 to 1", "share": ""}.get(figures[0].unit, figures[0].unit)
+    direction = "more is better" if figures[0].higher_is_better else "less is better"
+    return bar_chart(bars, title=figures[0].measure, caption=caption, unit=", ".join(filter(None, [unit, direction])),
+                     show=figures[0].style)  # fmt: skip
+
+
+def judged(view: View, measure: str, rivals: Sequence[str]) -> str:
+    """'bits per byte 1.580, better than xz primed (1.770)'; empty where it was not measured."""
+    ours = view.score(measure)
+    if ours is None:
+        return ""
+    against = view.rival(ours, rivals)
+    said = f"{ours.measure} {ours.show()}"
+    if against is None:
+        return said
+    words = _WORDS[view.scores.outcome(ours, against)].format(f"{against.who} ({against.show()})")
+    return f"{said}, {words}"
+
+
+def beats_the_references(view: View, ours: Figure) -> str:
+    """A caution where a model passes a rule more often than the authors' own answers do; empty otherwise."""
+    reference = view.scores.reference(ours)
+    if reference is None or not ours.unit.startswith("share") or not ours.higher_is_better:
+        return ""
+    if ours.measure.startswith("distinct") or not ours.ahead_of(reference):
+        return ""
+    return f"more often than {reference.who} ({reference.show()}): the rule is being learned, not the task"
+
+
+def little_variety(view: View) -> str:
+    """A warning where a model's answers share so few different word pairs that it says the same again and again."""
+    ours = view.score("distinct-2")
+    reference = view.scores.reference(ours) if ours else None
+    if ours is None or reference is None or ours.value >= reference.value * 2 / 3:
+        return ""
+    parent = view.scores.find("distinct-2", view.parent) if view.parent else None
+    before = f"; {view.parent}, from which it was finetuned, reaches {parent.show()}" if parent else ""
+    return (
+        f"{view.name} gives much the same answer to different prompts: distinct-2 is {ours.show()}, that of "
+        f"{reference.who} {reference.show()}{before}."
+    )
+
+
+def cautions(view: View, measures: Sequence[str], said: Sequence[str] = ()) -> list[Block]:
+    """What the scores of a model do not say: rules passed too well, little variety, the task's own cautions."""
+    ours = [one for measure in measures if (one := view.score(measure))]
+    found = [
+        f"{view.name}: {one.measure} {one.show()}, {text}." for one in ours if (text := beats_the_references(view, one))
+    ]
+    found += [text] if (text := little_variety(view)) else []
+    return [notice(text, "warning") for text in found] + [notice(text) for text in said if ours]
+
+
+def measured(view: View) -> Block | None:
+    """Everything that the stage measured while it ran, folded away."""
+    hidden = ("timing", "peak_memory_mb", *KEYS)
+    kept = {key: value for key, value in view.metrics.items() if key not in hidden}
+    return fold(f"All metrics of {view.name}", [facts(flatten(kept))]) if kept else None
+
+
+def architecture(view: View, more: Sequence[str] = ()) -> list[Block | None]:
+    """What kind of model a directory holds and where its parameters are; `more`: metrics shown beside."""
+    config = view.json("config.json")
+    parts = parameters_by_part(view.directory) if view.directory else {}
+    total = sum(parts.values())
+    heads, groups = config.get("num_attention_heads"), config.get("num_key_value_heads")
+    outer = parts.get("embedding", 0) + parts.get("output head", 0)
+    pairs = [
+        ("Family", str(config.get("model_type") or "")),
+        ("Parameters", f.compact(total) if total else ""),
+        ("Layers", f.number(config.get("num_hidden_layers"))),
+        ("Hidden size", f.number(config.get("hidden_size"))),
+        ("Feed-forward size", f.number(config.get("intermediate_size"))),
+        ("Heads", f"{heads} ({groups} key/value)" if heads and groups else str(heads or "")),
+        ("Vocabulary", f.number(config.get("vocab_size"))),
+        ("Context length", f.number(config.get("max_position_embeddings"))),
+        ("Embedding share", f.percent(outer / total) if total else ""),
+        *flatten({key: view.metrics.get(key) for key in more}),
+    ]
+    segments = [
+        segment(name, count, "accent" if name in ("attention", "MLP") else "ink", f.percent(count / total))
+        for name, count in parts.items()
+    ]
+    where = "Parameters by part. Colour: the layers; grey: embedding, heads and norms."
+    return [facts(pairs), strip(segments, title="Parameters by part", caption=where, show="compact")]

@@ -1,0 +1,68 @@
+"""A classifier cannot write, a language model cannot classify: said at once, with the command that fits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.cli.main import main
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.serving.app import make_app
+from tutelage.store.errors import ConfigError
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+
+@pytest.fixture
+def classifier(lm: LanguageModel, tokenizer: Tokenizer) -> LanguageModel:
+    config = ModelConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["ham", "spam"]})
+    return LanguageModel(DecoderLM(config, seed=1), tokenizer)
+
+
+def refused(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    said = capsys.readouterr()
+    assert ended.value.code == 2 and not said.out
+    return said.err
+
+
+@pytest.mark.parametrize("verb", [["chat"], ["chat", "--message", "Hi"], ["generate", "Hi"], ["serve", "--port", "1"]])
+def test_a_classifier_is_not_talked_to(
+    verb: list[str], classifier: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    classifier.save(tmp_path)
+    said = refused(capsys, *verb, "-m", str(tmp_path))
+    assert "classifier (ham, spam)" in said and "`tutelage classify`" in said
+
+
+def test_a_language_model_does_not_classify(
+    lm: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm.save(tmp_path)
+    said = refused(capsys, "classify", "some text", "-m", str(tmp_path))
+    assert "is a language model" in said and "tutelage finetune classify" in said and "tutelage chat" in said
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda lm: lm.logits([[1, 2]]),
+        lambda lm: lm.score([("a", "b")]),
+        lambda lm: lm.rolling(["a"]),
+        lambda lm: lm.generate(["a"]),
+        lambda lm: next(lm.stream([[1]])),
+        lambda lm: lm.chat([{"role": "user", "content": "Hi"}]),
+        lambda lm: lm.chat_batch([]),
+        lambda lm: next(lm.chat_stream([{"role": "user", "content": "Hi"}])),
+        make_app,
+    ],
+)
+def test_nothing_but_classify_is_asked_of_it(use: Callable[[Any], Any], classifier: LanguageModel) -> None:
+    with pytest.raises(ConfigError, match="is a classifier"):
+        use(classifier)
+    assert classifier.classify(["a"])[0].keys() == {"ham", "spam"}
