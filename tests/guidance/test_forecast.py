@@ -12,10 +12,10 @@ from tutelage.guidance.forecast import (
     model_of,
     training_tokens,
 )
-from tutelage.model.config import ModelConfig
+from tutelage.model.families import FamilyConfig
 from tutelage.training.memory import training_bytes
 
-SMALL = ModelConfig(
+SMALL = FamilyConfig(
     vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
     tie_word_embeddings=True,
 )  # fmt: skip
@@ -44,7 +44,7 @@ def test_golden_counted_by_hand() -> None:
 def test_parameters_are_those_of_the_model(changes: dict[str, object]) -> None:
     from tutelage.model.decoder import DecoderLM
 
-    config = ModelConfig.parse(SMALL.completed(dict(changes)))
+    config = FamilyConfig.parse(SMALL.completed(dict(changes)))
     counted = sum(parameter.numel() for parameter in DecoderLM(config).parameters())
     assert model_facts(config, 8)["parameters"] == counted
 

@@ -13,6 +13,7 @@ from tutelage.model.describe import (
     parameters,
     state_values,
 )
+from tutelage.model.families import FamilyConfig
 from tutelage.training.memory import training_bytes
 
 Plain = Mapping[str, Any]
@@ -166,7 +167,7 @@ def model_of(recipe: Plain) -> ModelConfig:
     plain = dict(recipe.get("model") or {})
     if not plain.get("vocab_size"):
         plain["vocab_size"] = -(-int(get(recipe, "tokenizer.vocab_size", 2048)) // 64) * 64
-    return ModelConfig.parse(plain, "model")
+    return FamilyConfig.parse(plain, "model")
 
 
 def adopted_model(recipe: Plain) -> ModelConfig | None:
@@ -177,7 +178,7 @@ def adopted_model(recipe: Plain) -> ModelConfig | None:
     longest = get(recipe, "adopt.context_length", 0)
     if config is None or not longest:
         return config
-    return config.model_copy(update={"max_position_embeddings": min(longest, config.max_position_embeddings)})
+    return config.with_(max_position_embeddings=min(longest, config.max_position_embeddings))
 
 
 def get(recipe: Plain, path: str, default: Any) -> Any:
