@@ -44,4 +44,7 @@ class Specs:
             return tuple(dc_replace(part, spec=self.quick(part.spec)) for part in spec.parts(config))
 
         asks = why_not if "reason" in self.changes.get(spec.kind, {}) else None
-        return dc_replace(spec, run=run, why_not=asks, parts=parts, audit=spec.audit and self.audit)
+        return dc_replace(
+            spec, run=run, why_not=asks, parts=parts, audit=spec.audit and self.audit, result_facts=None, sentence=None,
+            section=None,
+        )  # fmt: skip

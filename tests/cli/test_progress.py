@@ -11,9 +11,11 @@ from rich.console import Console
 
 from tutelage.cli import progress as module
 from tutelage.cli.progress import Progress
+from tutelage.store.stage import Forecast
 
 STAGES = ["corpus", "pretrain", "evaluate"]
-FORECAST = {"corpus": 10.0, "pretrain": 100.0, "evaluate": 20.0}
+FORECAST = {name: Forecast(value, value, value) for name, value in (("corpus", 10.0), ("pretrain", 100.0),
+                                                                    ("evaluate", 20.0))}  # fmt: skip
 
 
 @pytest.fixture
@@ -52,12 +54,15 @@ def test_time_left_is_the_stages_own_pace_and_the_forecast_of_those_ahead(clock:
     progress = Progress(Console(file=io.StringIO()), STAGES, FORECAST)
     progress({"event": "stage_start", "stage": "corpus"})
     clock(4)
-    assert progress._left_in_run() == pytest.approx(6 + 100 + 20)
+    assert progress._left_in_run() == pytest.approx((6 + 100 + 20, 6 + 100 + 20))
     progress({"event": "stage_start", "stage": "pretrain"})
     progress(step(0))
     clock(20)
     progress(step(50))
-    assert progress._left_in_work() == pytest.approx(20) and progress._left_in_run() == pytest.approx(20 + 20)
+    assert progress._left_in_work() == pytest.approx(20)
+    # Half done: half by the forecast (80 s are left of it), half by the pace (20 s), within the range of each.
+    low, high = progress._left_in_run()
+    assert low == pytest.approx((80 + 18) / 2 + 20) and high == pytest.approx((80 + 23) / 2 + 20)
 
 
 def test_a_run_that_goes_on_from_its_checkpoint_is_not_judged_by_the_steps_before(
@@ -108,3 +113,20 @@ def test_a_forecast_is_said_and_stands_beside_the_fact(clock: Callable[[float], 
         "training takes about 4 min 05 s and 310 MiB (10,873 tokens/s, 43% of what matrix products reach here)" in said
     )
     assert "trained 4 min 00 s (forecast 4 min 05 s)" in said
+
+
+def test_time_left_never_jumps(clock: Callable[[float], None]) -> None:
+    """Ten times slower from one moment to the next: what is said grows no faster than the clock."""
+    progress = Progress(Console(file=io.StringIO()), STAGES, FORECAST)
+    progress({"event": "stage_start", "stage": "pretrain"})
+    progress(step(0))
+    before = None
+    for number in range(1, 60):
+        pause = 0.5 if number < 30 else 60.0
+        clock(pause)
+        progress(step(number))
+        low, high = progress._left_in_run()
+        if before is not None:
+            assert high <= before[1] + pause + 1e-6 and low <= before[0] + pause + 1e-6
+        assert low <= high < 24 * 3600
+        before = (low, high)

@@ -298,6 +298,33 @@ def test_only_the_split_depends_on_the_seed(source: Path, tmp_path: Path) -> Non
     assert sides[0][0] | sides[0][1] == sides[1][0] | sides[1][1] and sides[0][1] != sides[1][1]
 
 
+def test_min_words_and_the_held_out_share_are_those_given(source: Path, tmp_path: Path) -> None:
+    for prose in (True, False):
+        for words in (5, 30):
+            out = tmp_path / f"{prose}{words}"
+            told(out, source, prose=prose, min_words=words, max_overlap=1.0)
+            sides = [read_documents(out / f"{side}.parquet") for side in ("train", "heldout")]
+            lengths = [len(one.text.split()) for side in sides for one in side]
+            assert words <= min(lengths) < words + 15
+    held = [
+        told(tmp_path / str(share), source, heldout=share, max_overlap=1.0)[0]["heldout"]["documents"]
+        for share in (0.02, 0.3)
+    ]
+    assert held[0] < 25 and 80 < held[1] < 160  # of about 420
+
+
+def test_the_limit_takes_by_id_not_by_place(source: Path, tmp_path: Path) -> None:
+    settings = {"max_overlap": 1.0, "near_duplicate_threshold": 1.0, "prose": False}
+    told(tmp_path / "all", source, **settings)
+    told(tmp_path / "some", source, max_documents=100, **settings)
+    whole, some = (
+        sorted(one.id for side in ("train", "heldout") for one in read_documents(tmp_path / name / f"{side}.parquet"))
+        for name in ("all", "some")
+    )
+    assert 80 < len(some) <= 100
+    assert max(some) < whole[120]  # the smallest ids (hashes), of about 430
+
+
 def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
     chance = random.Random(8)
     lines = [sentence(chance) for _ in range(600)]

@@ -1,95 +1,87 @@
-"""Sizes and costs: against counting by hand, against the real model, and against common sense."""
+"""Forecasts grow with the work, know what is finished, and have a range."""
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
+from test_rules import Fixed
 
-from tutelage.guidance.forecast import (
-    forecast_recipe,
-    forecast_training,
-    get,
-    model_facts,
-    model_of,
-    training_tokens,
-)
+from tutelage.guidance.costs import model_facts
+from tutelage.guidance.forecast import Outlook, look_ahead
+from tutelage.guidance.machine import ThisMachine
 from tutelage.model.families import FamilyConfig
-from tutelage.training.memory import training_bytes
+from tutelage.recipe.config import load_recipe
+from tutelage.recipe.graph import life
+from tutelage.training.config import TrainingConfig
 
-SMALL = FamilyConfig(
-    vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
-    tie_word_embeddings=True,
-)  # fmt: skip
-STAGES = ["corpus", "tokenizer", "baselines", "pretrain", "classify", "instruct", "pairs", "prefer", "evaluate"]
+RECIPES = Path(__file__).parents[2] / "recipes"
 
 
-def test_golden_counted_by_hand() -> None:
-    facts = model_facts(SMALL, context=10)
-    # attention: q 16*32, k and v 16*16 each, o 32*16; MLP: 3*16*40; norms: 2*16 + 2*8 a layer, and 16
-    assert facts["parameters_by_part"] == {
-        "embedding": 1600, "attention": 2 * 1536, "mlp": 2 * 1920, "experts": 0, "norms": 2 * 48 + 16,
-        "output_head": 0, "classification_head": 0,
-    }  # fmt: skip
-    assert facts["parameters"] == 8624
-    assert facts["matmul_parameters"] == 3072 + 3840 + 1600
-    assert facts["training_flops_per_token"] == 6 * 8512 + 12 * 2 * 32 * 10
-    assert facts["forward_flops_per_token"] * 3 == facts["training_flops_per_token"]
-    assert facts["kv_bytes_per_token"] == 2 * 2 * 16 * 4
-    assert facts["embedding_share"] == pytest.approx(1600 / 8624)
+def ahead(*sets: str, made: dict[str, Any] | None = None) -> Outlook:
+    nodes = life(load_recipe(None, list(sets)))
+    made = made or {}
+    return look_ahead(nodes, {node.name for node in nodes} - set(made), made, Fixed())
+
+
+def test_every_stage_has_a_range_around_its_forecast() -> None:
+    outlook = ahead()
+    assert len(outlook.forecasts) == 9 and outlook.unknown == []
+    for name, one in outlook.forecasts.items():
+        assert one.seconds is not None and 0 <= one.low <= one.seconds <= one.high, name
+        assert one.memory > 0, name
+    low, high = outlook.total
+    assert low < sum(outlook.seconds.values()) < high
 
 
 @pytest.mark.parametrize(
-    "changes",
-    [{}, {"family": "llama"}, {"tie_word_embeddings": False}, {"num_labels": 5}, {"num_kv_heads": 4, "head_dim": 12}],
+    ("change", "stage"),
+    [
+        ("pretrain.training.steps=8000", "base"),
+        ("model.num_layers=20", "base"),
+        ("finetune.classify.training.epochs=9", "classify"),
+        ("finetune.instruct.training.epochs=9", "instruct"),
+        ("finetune.prefer.pairs.samples=16", "prefer.pairs"),
+        ("finetune.prefer.pairs.prompts=4000", "prefer"),
+        ("evaluate.max_tokens=400", "evaluate"),
+    ],
 )
-def test_parameters_are_those_of_the_model(changes: dict[str, object]) -> None:
-    from tutelage.model.decoder import DecoderLM
-
-    config = FamilyConfig.parse(SMALL.completed(dict(changes)))
-    counted = sum(parameter.numel() for parameter in DecoderLM(config).parameters())
-    assert model_facts(config, 8)["parameters"] == counted
+def test_more_work_takes_longer(change: str, stage: str) -> None:
+    before, after = ahead().seconds[stage], ahead(change).seconds[stage]
+    assert after > 1.5 * before
 
 
-def test_seconds_are_flops_over_rate_and_efficiency() -> None:
-    seconds, size = forecast_training(SMALL, 1e6, 1e9, context=10, efficiency=0.5)
-    assert seconds == pytest.approx(1e6 * (6 * 8512 + 7680) / 0.5e9)
-    assert size == training_bytes(SMALL, 16, 10)
-    assert forecast_training(SMALL, 1e6, 2e9, context=10, efficiency=0.5)[0] == pytest.approx(seconds / 2)
+def test_what_is_finished_takes_no_time_and_its_facts_replace_what_was_expected() -> None:
+    corpus = {"bytes": 1e6, "documents": 5000, "train_documents": 4700, "heldout_documents": 300, "labels": 4}
+    outlook = ahead(made={"corpus": corpus})
+    assert "corpus" not in outlook.forecasts
+    assert outlook.facts["corpus"]["train_bytes"] == pytest.approx(940_000)
+    assert outlook.facts["base"]["train_tokens"] < 1e6 < ahead().facts["base"]["train_tokens"]
 
 
-def test_recipe_of_defaults_has_every_stage() -> None:
-    seconds = forecast_recipe({}, 2e11)
-    assert list(seconds) == STAGES
-    assert all(value > 0 for value in seconds.values())
+def test_a_model_that_cannot_be_told_yet_is_said() -> None:
+    nodes = life(load_recipe(RECIPES / "adopt.yaml", ["base.source=org/name"]))
+    outlook = look_ahead(nodes, {node.name for node in nodes}, {}, Fixed())
+    assert set(outlook.unknown) >= {"base", "classify", "evaluate"} and "corpus" in outlook.seconds
 
 
-def test_unwanted_stages_have_no_forecast() -> None:
-    none = {"classify": None, "instruct": None, "prefer": None}
-    assert list(forecast_recipe({"finetune": none}, 2e11)) == [
-        "corpus",
-        "tokenizer",
-        "baselines",
-        "pretrain",
-        "evaluate",
-    ]
-    assert "pairs" not in forecast_recipe({"finetune": {"prefer": None}}, 2e11)
+def test_rates_are_measured_on_the_model_itself() -> None:
+    machine = ThisMachine()
+    training = TrainingConfig(batch_rows=4, precision="float32", threads=1)
+
+    def rate(width: int) -> float:
+        config = FamilyConfig(vocab_size=64, hidden_size=width, intermediate_size=3 * width, num_layers=2, num_heads=4,
+                             num_kv_heads=2, max_position_embeddings=64)  # fmt: skip
+        return machine.training_seconds_per_token(config, 64, training)
+
+    assert rate(512) > 2 * rate(32) > 0
+    assert rate(32) == rate(32)  # measured once
 
 
-def test_forecast_follows_the_recipe() -> None:
-    base = {"pretrain": {"training": {"steps": 100, "batch_rows": 8}, "context_length": 128}}
-    more = {"pretrain": {"training": {"steps": 200, "batch_rows": 8}, "context_length": 128}}
-    assert training_tokens(base, "pretrain") == 100 * 8 * 128
-    assert training_tokens({"pretrain": {"training": {"epochs": 2.0}}}, "pretrain", {"train_tokens": 5e5}) == 1e6
-    assert forecast_recipe(more, 2e11)["pretrain"] > forecast_recipe(base, 2e11)["pretrain"]
-    assert forecast_recipe(base, 4e11)["pretrain"] < forecast_recipe(base, 2e11)["pretrain"]
-    assert forecast_recipe(base, 2e11, {"source_bytes": 1e6})["corpus"] < forecast_recipe(base, 2e11)["corpus"]
-
-
-def test_vocabulary_comes_from_the_tokenizer() -> None:
-    assert model_of({"tokenizer": {"vocab_size": 1000}}).vocab_size == 1024
-    assert model_of({"model": {"vocab_size": 300}, "tokenizer": {"vocab_size": 1000}}).vocab_size == 300
-
-
-def test_get_tells_null_from_missing() -> None:
-    assert get({"a": {"b": None}}, "a.b", 3) is None
-    assert get({"a": {}}, "a.b", 3) == 3
-    assert get({"a": None}, "a.b", 3) == 3
+def test_costs_of_a_model() -> None:
+    config = FamilyConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4,
+                          num_kv_heads=2, max_position_embeddings=64)  # fmt: skip
+    facts = model_facts(config, 64)
+    assert facts["training_flops_per_token"] == 3 * facts["forward_flops_per_token"]
+    assert facts["parameters"] == sum(facts["parameters_by_part"].values())

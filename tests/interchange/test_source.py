@@ -90,6 +90,17 @@ def test_a_model_that_gguf_cannot_hold_is_refused_and_nothing_is_left(
     assert not list(tmp_path.iterdir())
 
 
+def test_a_gguf_file_of_theirs_is_kept(
+    model: DecoderLM, tokenizer: Tokenizer, gguf: Path, tmp_path: Path, log: EventLog
+) -> None:
+    export_gguf(model, tokenizer, gguf, log, "q8_0")  # our own may be replaced
+    for theirs in (b"mine", gguf.read_bytes().replace(b"tutelage", b"somebody")):
+        (tmp_path / "theirs.gguf").write_bytes(theirs)
+        with pytest.raises(ConfigError, match="not written here"):
+            export_gguf(model, tokenizer, tmp_path / "theirs.gguf", log, "f32")
+        assert (tmp_path / "theirs.gguf").read_bytes() == theirs
+
+
 def test_what_a_name_means(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert is_foreign("smollm2") and is_foreign("gone.gguf") and is_foreign("org/name")

@@ -15,4 +15,4 @@ def test_residual_projections_are_scaled_by_depth() -> None:
     for name, weight in DecoderLM(shape, seed=3).named_parameters():
         if weight.dim() == 2:
             residual = name.endswith(("o_proj.weight", "down_proj.weight"))
-            assert float(weight.std()) == pytest.approx(0.005 if residual else 0.02, rel=0.05), name
+            assert weight.detach().std().item() == pytest.approx(0.005 if residual else 0.02, rel=0.05), name

@@ -111,3 +111,9 @@ def test_thin_keeps_both_ends() -> None:
     points = [(float(x), 0.0) for x in range(1000)]
     assert len(thin(points, 50)) == 50
     assert thin(points, 50)[0] == points[0] and thin(points, 50)[-1] == points[-1]
+
+
+def test_a_single_point_is_drawn() -> None:
+    training, held = Line("training", [(1, 3.0), (2, 2.0)]), Line("held out", [(2, 2.5)], "ink")
+    svg = line_chart([training, held], x_label="step", y_label="loss", title="loss")
+    assert svg.count('class="point ink"') == 1 and 'class="point accent"' not in svg

@@ -114,7 +114,7 @@ def test_every_stage_has_its_section_in_the_order_of_the_life(run: Path) -> None
         "Instruction finetuning: chat",
         "Answers to held-out prompts",
         "ppmd primed",
-        "17 too long",
+        "17 rows too long",
         "PEP 257 rule",
     ):
         assert said in parsed.text, said
@@ -126,6 +126,28 @@ def test_each_room_tells_of_its_own_stage(run: Path) -> None:
     assert "Loss (nats per token)" in section(html, "base") and "Inside the blocks" in section(html, "base")
     assert "Macro-F1" in section(html, "topics") and "Reward margin" in section(html, "better")
     assert "Documents left after each step" in section(html, "corpus")
+    assert "xz primed" in section(html, "baselines").split("<details>")[0]
+    for name in ("chat", "better"):
+        assert "has learned the rule, not to document" in section(html, name), name
+
+
+def test_what_was_not_used_stands_in_the_head_and_in_the_section(run: Path) -> None:
+    audit = {"rows": 90, "kept": 88, "dropped": {"no label": 2}, "ignored": {"sender": 88}, "labels": {"files": 88},
+             "warnings": ["3 texts occur twice"]}  # fmt: skip
+    metrics = {"audit": audit, "dropped_labels": {"text": 5}, "cut_texts": 1}
+    change(run, topics={"metrics": metrics}, better_pairs={"metrics": {"pairs": 9, "truncated_samples": 4}})
+    html, _ = page(run)
+    head = html.split("</header>")[0]
+    said = "2 rows dropped, 5 rows of labels that are too rare, 1 field not used, 1 text cut to the longest length."
+    assert said in head and "4 samples cut at the limit" in head
+    for word in ("no label", "sender", "3 texts occur twice"):
+        assert word in section(html, "topics"), word
+
+
+def test_a_step_is_named_as_its_recipe_names_it_and_no_other_stage_is(run: Path) -> None:
+    titles = {name: view.title for name, view in collect(run).stages.items()}
+    assert titles["topics"] == "Classification finetuning: topics" and titles["better.pairs"].endswith(": better")
+    assert (titles["base"], titles["baselines"], titles["evaluate"]) == ("Pretraining", "Baselines", "Evaluation")
 
 
 def test_verdicts_come_from_paired_comparisons_alone(run: Path) -> None:

@@ -15,7 +15,7 @@ from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
-from tutelage.tokenizer.train import SPLITS, train
+from tutelage.tokenizer.train import LONGEST_PIECE, SPLITS, train
 from tutelage.tokenizer.unigram import _expected, _lattice, train_unigram
 
 
@@ -171,3 +171,12 @@ def test_config_survives_a_round_trip(method: str) -> None:
 
 def test_corpus_is_what_the_goldens_were_made_from() -> None:
     assert corpus_texts(2) == corpus_texts(300)[:2]
+
+
+def test_byte_pair_training_learns_from_a_long_piece_in_bounded_parts() -> None:
+    config = TokenizerConfig(method="bpe", vocab_size=300)
+    line = "".join(chr(97 + (index * index + index // 7) % 26) for index in range(5 * LONGEST_PIECE))
+    parts = [line[start : start + LONGEST_PIECE] for start in range(0, len(line), LONGEST_PIECE)]
+    tok = train(config, [line], EventLog())
+    assert tok.encode(line) == train(config, parts, EventLog()).encode(line)
+    assert tok.decode(tok.encode(line)) == line

@@ -83,7 +83,7 @@ def compare(
 
 def read_config(source: str | None, root: Path) -> ModelConfig:
     """The architecture that is meant, without reading a weight."""
-    from tutelage.guidance.forecast import model_of
+    from tutelage.guidance.costs import with_vocabulary
     from tutelage.interchange.source import is_foreign
     from tutelage.interchange.source import read_config as read_foreign
     from tutelage.model.hf_config import load_config
@@ -92,13 +92,14 @@ def read_config(source: str | None, root: Path) -> ModelConfig:
     if source and is_foreign(source):
         return read_foreign(source, notes())
     if source and source.endswith((".yaml", ".yml")):
-        return model_of(load_recipe(Path(source)).plain())
+        recipe = load_recipe(Path(source))
+        return with_vocabulary(recipe.model, recipe.tokenizer.vocab_size)
     return load_config(find_model(source, root))
 
 
 def costs(config: ModelConfig, context: int | None) -> dict[str, Any]:
     """Everything that is shown of a model, as plain data. `context` None: its longest, but at most 4,096."""
-    from tutelage.guidance.forecast import model_facts
+    from tutelage.guidance.costs import model_facts
     from tutelage.model.describe import features
 
     context = min(context or min(config.max_position_embeddings, 4096), config.max_position_embeddings)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,6 +13,8 @@ from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, 
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tutelage.guidance.forecast import Outlook
+    from tutelage.guidance.rules import Advice
     from tutelage.recipe.config import Recipe
     from tutelage.recipe.plan import Planned
 
@@ -99,58 +101,62 @@ def plan(
     wanted = load_recipe(recipe, sets or [])
     if gpus:
         from tutelage.guidance.cluster import plan_cluster
-        from tutelage.guidance.forecast import model_of
+        from tutelage.guidance.costs import with_vocabulary
 
         if wanted.pretrain is None:
             raise ConfigError("this recipe pretrains nothing: its base comes from elsewhere")
-        many = plan_cluster(model_of(wanted.plain()), gpus, wanted.pretrain.context_length, tokens)
+        shape = with_vocabulary(wanted.model, wanted.tokenizer.vocab_size)
+        many = plan_cluster(shape, gpus, wanted.pretrain.context_length, tokens)
         print_json(many) if as_json else show.cluster(Console(), many)
         return
-    outlook = look_ahead(wanted, out)
+    ahead = look_ahead(wanted, out)
     if as_json:
-        print_json(outlook.plain())
+        print_json(ahead.plain())
         return
-    show.plan(Console(), wanted.name, outlook.planned, outlook.forecast, outlook.advice)
+    show.plan(Console(), wanted.name, ahead.planned, ahead.outlook, ahead.advice)
 
 
 @dataclass(frozen=True)
-class Outlook:
-    """What is known before anything runs. forecast: seconds of each stage that will run."""
+class Ahead:
+    """What is known before anything runs."""
 
     planned: list[Planned]
-    forecast: dict[str, float]
-    advice: list[Any]
+    outlook: Outlook
+    advice: list[Advice]
 
     def plain(self) -> dict[str, Any]:
+        def range_of(name: str) -> list[float] | None:
+            one = self.outlook.forecasts.get(name)
+            return None if one is None or one.seconds is None else [round(one.low, 1), round(one.high, 1)]
+
         stages = [
             {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
-             "forecast_seconds": self.forecast.get(state.stage)}
+             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage)}
             for state in self.planned
         ]  # fmt: skip
-        advice = [
-            {"level": item.level, "rule": item.rule, "message": item.message, "fix": item.fix, "source": item.source}
-            for item in self.advice
-        ]
-        return {"stages": stages, "forecast_seconds": round(sum(self.forecast.values()), 1), "advice": advice}
+        return {
+            "stages": stages,
+            "forecast_seconds": round(sum(self.outlook.seconds.values()), 1),
+            "forecast_range": [round(value, 1) for value in self.outlook.total],
+            "forecast_memory_bytes": round(self.outlook.memory),
+            "advice": [asdict(item) for item in self.advice],
+        }
 
 
-def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Outlook:
+def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahead:
     """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
-    from tutelage.guidance.forecast import forecast_recipe
+    from tutelage.guidance import forecast
+    from tutelage.guidance.machine import ThisMachine
     from tutelage.guidance.rules import advise
     from tutelage.recipe.plan import plan
     from tutelage.store.artifacts import ArtifactStore
-    from tutelage.store.device import measure_gemm, set_threads
 
     planned = plan(recipe, ArtifactStore(root), targets)
-    to_run = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
-    forecast: dict[str, float] = {}
-    if to_run:
-        set_threads(recipe.pretrain.training.threads if recipe.pretrain else 0)
-        seconds = forecast_recipe(recipe.plain(), measure_gemm())
-        forecast = {stage: value for stage, value in seconds.items() if stage in to_run}
-    facts = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    return Outlook(planned, forecast, advise(recipe.plain(), facts))
+    nodes = [state.node for state in planned]
+    runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
+    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
+    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine())
+    return Ahead(planned, outlook, advise(nodes, outlook))
 
 
 def raise_model(
@@ -193,15 +199,16 @@ def raise_model(
     if track:
         boards = (*boards, Tracker(track, recipe.name, recipe.plain()))
     console = Console(stderr=as_json)
-    outlook = look_ahead(recipe, root, targets)
+    ahead = look_ahead(recipe, root, targets)
     advice = tuple(
         f"{item.message} ({item.source})" + (f"; {item.fix}" if item.fix else "")
-        for item in outlook.advice
+        for item in ahead.advice
         if item.level in ("warning", "error")
     )
-    with Progress(console, [state.stage for state in outlook.planned], outlook.forecast) as progress:
+    show.announce(console, ahead.outlook)
+    with Progress(console, [state.stage for state in ahead.planned], ahead.outlook.forecasts) as progress:
         try:
-            finished = run_recipe(recipe, root, (progress, *boards), targets, outlook.forecast, advice)
+            finished = run_recipe(recipe, root, (progress, *boards), targets, ahead.outlook.seconds, advice)
         except BaseException:
             if not targets and (root / recipe.name / "run.json").exists():
                 with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said

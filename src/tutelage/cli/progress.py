@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any, Self
 
@@ -12,7 +13,8 @@ from rich.markup import escape
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from tutelage.cli.show import MARKS, headline, seconds
+from tutelage.cli.show import MARKS, headline, seconds, span
+from tutelage.store.stage import Forecast
 
 PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
 CEILINGS = {"mfu": "what the GPU's data sheet says", "gemm_share": "what matrix products reach here"}
@@ -22,8 +24,10 @@ FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
 class Progress:
     """A listener on the event log. Use as a context; call with each event."""
 
-    def __init__(self, console: Console, stages: list[str], forecast: dict[str, float]) -> None:
-        self.console, self.stages, self.forecast = console, stages, dict(forecast)
+    def __init__(self, console: Console, stages: list[str], forecasts: Mapping[str, Forecast]) -> None:
+        self.console, self.stages = console, stages
+        self.forecasts = {name: one for name, one in forecasts.items() if one.seconds is not None}
+        self._said: tuple[float, float, float] | None = None  # when, and the range that was said
         self.stage, self.began, self.last_line = "", time.monotonic(), 0.0
         self.what, self.done, self.total, self.figures = "", 0.0, 0.0, ""
         self.work_began, self.first_done = 0.0, 0.0
@@ -80,11 +84,26 @@ class Progress:
             return None
         return elapsed * (self.total - self.done) / made
 
-    def _left_in_run(self) -> float:
-        ahead = sum(self.forecast.get(name, 0.0) for name in self.stages[self._index() + 1 :])
-        here = max(0.0, self.forecast.get(self.stage, 0.0) - (time.monotonic() - self.began))
+    def _left_in_run(self) -> tuple[float, float]:
+        """Seconds left at the least and at the most: what is ahead by its forecast, the present stage more by its own
+        pace the more of it is done. From one look to the next neither grows by more than the time between them.
+        """
+        now = time.monotonic()
+        ahead = [self.forecasts[name] for name in self.stages[self._index() + 1 :] if name in self.forecasts]
+        spent = now - self.began
+        here = self.forecasts.get(self.stage)
+        low, high = (max(0.0, here.low - spent), max(0.0, here.high - spent)) if here else (0.0, 0.0)
         own = self._left_in_work()
-        return ahead + (own if own is not None and self.what == "training" else here)
+        if own is not None and self.what == "training":
+            known = self.done / self.total
+            low, high = low + (own * 0.9 - low) * known, high + (own * 1.15 - high) * known
+        low, high = low + sum(one.low for one in ahead), high + sum(one.high for one in ahead)
+        if self._said is not None:
+            before, least, most = self._said
+            low, high = min(low, least + now - before), min(high, most + now - before)
+        low, high = min(low, high), high
+        self._said = (now, low, high)
+        return low, high
 
     def _index(self) -> int:
         return self.stages.index(self.stage) if self.stage in self.stages else 0
@@ -114,7 +133,7 @@ class Progress:
         left_text = f", {seconds(left)} left here" if left is not None else ""
         self.console.print(
             f"  {self.stage}: {self.what} {self.done:,.0f}/{self.total:,.0f} {self.figures}{left_text}, "
-            f"about {seconds(self._left_in_run())} in all",
+            f"{span(*self._left_in_run())} in all",
             highlight=False,
             soft_wrap=True,
         )
@@ -133,6 +152,6 @@ class Progress:
             f"[dim]{seconds(left)} left[/]" if left is not None else "",
         )
         grid.add_row(
-            f"  [dim]{self._index() + 1} of {len(self.stages)}[/]", f"[dim]about {seconds(self._left_in_run())} left[/]"
+            f"  [dim]{self._index() + 1} of {len(self.stages)}[/]", f"[dim]{span(*self._left_in_run())} left in all[/]"
         )
         return grid

@@ -14,9 +14,11 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
+from tutelage.guidance.forecast import Outlook
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
 from tutelage.recipe.run import Run
+from tutelage.store.format import size
 from tutelage.store.stage import StageSpec
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
@@ -59,19 +61,41 @@ def advice(console: Console, items: Sequence[Any], least: str = "warning") -> No
                 console.print(f"       [dim]{escape(item.fix)}[/]", highlight=False)
 
 
-def plan(
-    console: Console, name: str, planned: Sequence[Planned], forecast: dict[str, float], items: Sequence[Any]
-) -> None:
+def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlook, items: Sequence[Any]) -> None:
     table = Table(title=f"Plan of {name}", title_justify="left", box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("stage", "status", "forecast", "identity", ""):
+    for column in ("stage", "status", "forecast", "memory", "identity", ""):
         table.add_column(column)
     for state in planned:
-        identity = (state.identity or "")[:12]
-        table.add_row(state.stage, state.status, seconds(forecast.get(state.stage)), identity, escape(state.why))
+        one = outlook.forecasts.get(state.stage)
+        takes = span(one.low, one.high) if one and one.seconds is not None else ""
+        memory = size(one.memory) if one and one.memory else ""
+        table.add_row(state.stage, state.status, takes, memory, (state.identity or "")[:12], escape(state.why))
     console.print(table)
-    total = sum(forecast.values())
-    console.print(f"In all about {seconds(total)}." if total else "Everything is in the cache.")
+    if outlook.forecasts:
+        announce(console, outlook)
+    else:
+        console.print("Everything is in the cache.")
     advice(console, items, least="note")
+
+
+def announce(console: Console, outlook: Outlook) -> None:
+    """How long it takes and how much memory, as a range; nothing where nothing runs."""
+    if not outlook.forecasts:
+        return
+    low, high = outlook.total
+    later = f"; not yet known: {', '.join(outlook.unknown)}" if outlook.unknown else ""
+    memory = f", {size(outlook.memory)} of memory" if outlook.memory else ""
+    console.print(f"In all {span(low, high)}{memory}{later}.", highlight=False, soft_wrap=True)
+
+
+def span(low: float, high: float) -> str:
+    """A range of seconds as a reader says it: `6 to 9 min`, `20 to 40 s`."""
+    if high < 90:
+        least, most = max(1, round(low)), max(1, round(high))
+        return f"about {most} s" if least == most else f"{least} to {most} s"
+    unit, name = (60, "min") if high < 3 * 3600 else (3600, "h")
+    least, most = max(1, round(low / unit)), max(1, round(high / unit))
+    return f"about {most} {name}" if least == most else f"{least} to {most} {name}"
 
 
 def cluster(console: Console, plan: dict[str, Any]) -> None:

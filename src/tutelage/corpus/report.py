@@ -18,6 +18,7 @@ from tutelage.store.blocks import (
     table,
     value_text,
 )
+from tutelage.store.left_out import with_left_out
 from tutelage.store.plain import as_dict, as_dicts, as_float, flatten
 from tutelage.store.view import Record, View
 
@@ -31,7 +32,7 @@ def sentence(view: View) -> str:
     kept = int(train["documents"]) + held
     share = f" ({f.percent(kept / offered)})" if f.is_number(offered) and offered else ""
     said = f"{kept:,} of {f.number(offered)} documents kept{share}, {f.size(train.get('bytes'))} to train on"
-    return said + (f", {f.plural(held, 'document')} held out." if held else ".")
+    return with_left_out(view, said + (f", {f.plural(held, 'document')} held out" if held else ""))
 
 
 def section(view: View) -> list[Block | None]:
@@ -53,7 +54,7 @@ def section(view: View) -> list[Block | None]:
         ]
         for step in steps
     ]  # fmt: skip
-    caption = "Documents left after each step. The outline is what came into the step, the number beside it what went."
+    caption = "Documents left after each step. Outline: what came into the step; beside it: how many it removed."
     return [
         prose(_kept(card, steps)),
         bar_chart(bars, title="Documents left after each step", unit="documents", show="whole", label=170,
@@ -76,7 +77,7 @@ def _kept(card: Record, steps: list[Record]) -> str:
         parts.append(f"Of {f.number(offered)} documents {f.number(kept)} were kept ({f.percent(kept / offered)}).")
     if train.get("bytes"):
         parts.append(
-            f"The model reads {f.size(train['bytes'])} in {f.number(train.get('words'))} words; "
+            f"The training part is {f.size(train['bytes'])} with {f.number(train.get('words'))} words; "
             f"{f.number(heldout.get('documents'))} documents are held out, and no near-copy of them is left in the "
             "training part."
         )
@@ -154,17 +155,24 @@ def _selection(card: Record) -> list[Block | None]:
         for row in rows
     ]  # fmt: skip
     caption = (
-        "Bits per byte of held-out text under zstd at each level of the selection: primed with the training text (bar) "
-        "and alone (outline). The distance is what is copied."
+        "Bits per byte of held-out text under zstd at each step of the selection: primed with the training text (bar) "
+        "and alone (outline). The gap between them is what copying alone predicts."
     )
     return [
-        heading("What is selected decides what can be learned"),
+        heading("Text that a copy could predict"),
         prose(
             "Where the held-out text copies the training text, a plain compressor that has seen the training text "
-            "needs few bits, and a low figure of a model means nothing. The further the selection goes, the more of "
-            "that goes away: what is left has to be understood."
+            "needs few bits, and a low score of a model says little. Each step of the selection removes more "
+            "of such text."
         ),
-        bar_chart(bars, title="Copying at each level", unit="bits per byte", show="bits", label=170, caption=caption),
+        bar_chart(
+            bars,
+            title="Copying at each step of the selection",
+            unit="bits per byte",
+            show="bits",
+            label=170,
+            caption=caption,
+        ),
         fold("The same as a table", [records_table(rows)]),
     ]
 

@@ -33,4 +33,7 @@ SPEC = StageSpec(
     headline=("train_documents", "heldout_documents", "bytes"),
     section=late("tutelage.corpus.report:section"),
     sentence=late("tutelage.corpus.report:sentence"),
+    forecast=late("tutelage.corpus.forecast:forecast"),
+    result_facts=late("tutelage.corpus.forecast:figures"),
+    rules=late("tutelage.corpus.rules:rules"),
 )

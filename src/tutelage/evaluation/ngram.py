@@ -74,7 +74,8 @@ class NGram:
         """
         stream, place = _stream(documents, self.eos_id, closed=False)
         probability = self._probability(stream, place)
-        logs = np.log(probability[place > 0])
+        with np.errstate(divide="ignore"):  # what can never come has a log probability of minus infinity
+            logs = np.log(probability[place > 0])
         lengths = [len(np.asarray(document)) for document in documents]
         return np.split(logs, np.cumsum(lengths)[:-1]) if lengths else []
 

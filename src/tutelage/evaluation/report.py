@@ -2,23 +2,42 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tutelage.store import format as f
-from tutelage.store.blocks import Block, Cell, fold, heading, samples, table
-from tutelage.store.sections import scores_of
+from tutelage.store.blocks import Block, Cell, bar, bar_chart, fold, heading, samples, table
+from tutelage.store.left_out import with_left_out
+from tutelage.store.plain import as_dict, as_float
+from tutelage.store.sections import measured
 from tutelage.store.view import Scores, View, read_scores
 
 _MOST = 12
 
 
 def baselines_sentence(view: View) -> str:
-    rates = view.json("baselines.json").get("bits_per_byte")
-    values = {str(who): row["value"] for who, row in rates.items() if f.is_number(row.get("value"))} if rates else {}
+    found = view.json("baselines.json")
+    rates = as_dict(found.get("bits_per_byte"))
+    values = {str(who): row["value"] for who, row in rates.items() if f.is_number(as_dict(row).get("value"))}
     if not values:
         return ""
     strongest = min(values, key=lambda who: values[who])
-    return f"The one to beat on held-out text is {strongest}: {f.bits(values[strongest])} bits per byte."
+    said = f"the strongest baseline on held-out text is {strongest}: {f.bits(values[strongest])} bits per byte"
+    return with_left_out(replace(view, metrics=found), said)
+
+
+def baselines_section(view: View) -> list[Block | None]:
+    """The same figures stand beside the models' where those are measured; here they are also without a model."""
+    rates = [(str(who), as_dict(row)) for who, row in as_dict(view.json("baselines.json").get("bits_per_byte")).items()]
+    bars = [
+        bar(who, row.get("value"), as_float(row.get("low")), as_float(row.get("high")))
+        for who, row in sorted(rates, key=lambda pair: as_float(pair[1].get("value")) or 0.0)
+    ]
+    caption = "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+    return [
+        bar_chart(bars, title="Baselines", unit="bits per byte, less is better", show="bits", caption=caption),
+        measured(view),
+    ]
 
 
 def sentence(view: View) -> str:
@@ -46,13 +65,11 @@ def section(view: View) -> list[Block | None]:
     notes = list(dict.fromkeys((one.measure, one.note) for one in scores.figures if one.note))
     said: list[list[Cell]] = [[str(row.get("verdict", "")), str(row.get("measure", ""))] for row in scores.comparisons]
     percent = f"{100 * scores.confidence:g} %" if scores.confidence else "Its"
-    order = next((one for one in scores.figures if one.measure == "word order"), None)
     return [
         *_samples(view),
         heading("All figures"),
         table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows),
-        scores_of(scores.beside(order), "Which of two orders of a sentence is likelier.", set()) if order else None,
-        fold(f"All {len(said)} paired comparisons", [table(["What the same items say", "Measure"], said)]),
+        fold(f"All {len(said)} paired comparisons", [table(["On the same items", "Measure"], said)]),
         fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]),
     ]
 

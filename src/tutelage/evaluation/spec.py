@@ -57,7 +57,9 @@ BASELINES = StageSpec(
     needs=lambda config: ("corpus", "tokenizer"),
     seeds=("data",),
     headline=("ngram_bits_per_byte", "xz_primed_bits_per_byte"),
+    section=late("tutelage.evaluation.report:baselines_section"),
     sentence=late("tutelage.evaluation.report:baselines_sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast_baselines"),
 )
 
 EVALUATE = StageSpec(
@@ -71,4 +73,6 @@ EVALUATE = StageSpec(
     seeds=("data",),
     section=late("tutelage.evaluation.report:section"),
     sentence=late("tutelage.evaluation.report:sentence"),
+    forecast=late("tutelage.evaluation.forecast:forecast"),
+    rules=late("tutelage.evaluation.rules:rules"),
 )

@@ -16,12 +16,13 @@ from tutelage.inference.source import find_model
 from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import load_model, save_model
+from tutelage.model.io import load_model, refuse_other_config, save_model, superseded
 from tutelage.store.device import Precision, choose_device, choose_precision
 from tutelage.store.errors import ConfigError, DamagedError, InputError
+from tutelage.store.files import replaced_files
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message, messages_from_plain
-from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.tokenizer import Tokenizer, superseded_tokenizer
 
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
@@ -233,9 +234,16 @@ class LanguageModel:
         return [dict(zip(names, score.double().softmax(-1).tolist(), strict=True)) for score in scores]
 
     def save(self, directory: Path | str) -> None:
-        """Write model and tokenizer in Hugging Face layout; transformers loads it."""
-        save_model(self.model, Path(directory))
-        self.tokenizer.save(Path(directory))
+        """Write model and tokenizer in Hugging Face layout; transformers loads it.
+
+        A model that lies there already is replaced whole, its tokenizer included; nothing else is touched. Raises
+        InputError where `config.json` is another program's.
+        """
+        directory = Path(directory)
+        refuse_other_config(directory)
+        with replaced_files(directory, lambda: superseded(directory) | superseded_tokenizer(directory)) as out:
+            save_model(self.model, out)
+            self.tokenizer.save(out)
 
     def _check_length(self, length: int, what: str) -> None:
         if length > self.context:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tutelage.store.artifacts import MANIFEST, open_artifact
 from tutelage.store.errors import DamagedError, InputError
+from tutelage.store.files import finish_save
 
 RUN = "run.json"
 
@@ -21,6 +22,7 @@ def find_model(source: Path | str) -> Path:
         raise InputError(f"no model at {source}: it does not exist", hint=_what_is_in(source.parent))
     if not source.is_dir():
         raise InputError(f"{source} is a file, not a model directory", hint=_what_is_in(source.parent))
+    finish_save(source)
     if (source / RUN).is_file():
         return _chat_model(source)
     if (source / "config.json").is_file():

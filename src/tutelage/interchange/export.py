@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from tutelage.interchange.gguf.parity import check_gguf
-from tutelage.interchange.gguf.writer import KindName, write_gguf
+from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.writer import WRITER, KindName, write_gguf
 from tutelage.interchange.source import copy_extras
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import to_hf_config
@@ -66,10 +67,13 @@ def export_gguf(
 ) -> dict[str, Any]:
     """Write a GGUF file and have llama.cpp run it where `xllamacpp` is installed.
 
-    Raises InputError for a model that GGUF cannot hold, TutelageError if the check fails (nothing is left then).
+    Raises ConfigError if `path` is there and no export of ours, InputError for a model that GGUF cannot hold,
+    TutelageError if the check fails (nothing is left then).
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a directory", hint="give a file name that ends in .gguf")
+    if path.exists() and not _is_our_gguf(path):
+        raise ConfigError(f"{path} is there and was not written here", hint="give a new name; nothing was changed")
     trial = path.with_name(f".{path.name}.unchecked")
     try:
         written = write_gguf(trial, to_hf_config(model.config), hf_weights(model), tok, kind, name or path.stem)
@@ -83,6 +87,13 @@ def export_gguf(
     said = _said(parity, "log-probabilities", "llama.cpp")
     log.note(f"exported to {path}, {written['bytes'] / 1e6:.1f} MB as {kind}; {said}")
     return {"file": str(path), **written, "parity": asdict(parity)}
+
+
+def _is_our_gguf(path: Path) -> bool:
+    try:
+        return GGUFFile.open(path).metadata.get(WRITER) == "tutelage"
+    except TutelageError:
+        return False
 
 
 def _said(parity: Parity, what: str, whose: str) -> str:

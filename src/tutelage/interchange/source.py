@@ -29,7 +29,7 @@ from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
-from tutelage.store.files import new_file
+from tutelage.store.files import finish_save, new_file
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md")
@@ -126,6 +126,8 @@ def locate(source: str, log: EventLog) -> Path:
         return fetch_known(source, log)
     path = Path(source).expanduser()
     if path.exists():
+        if path.is_dir():
+            finish_save(path)
         return path
     if source.endswith(".gguf"):
         raise InputError(f"{source} does not exist")

@@ -37,4 +37,6 @@ SPEC = StageSpec(
     headline=("adopted", "parameters"),
     section=late("tutelage.interchange.report:section"),
     sentence=late("tutelage.interchange.report:sentence"),
+    forecast=late("tutelage.interchange.forecast:forecast"),
+    result_facts=late("tutelage.interchange.forecast:figures"),
 )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import tempfile
 from collections.abc import Callable, Collection, Iterator
 from itertools import groupby
 from pathlib import Path
@@ -21,7 +20,7 @@ from tutelage.model.families import FAMILIES
 from tutelage.model.families.weights import parameter_shapes
 from tutelage.model.hf_config import load_config, read_json, to_hf_config, token_ids
 from tutelage.store.errors import DamagedError, InputError
-from tutelage.store.files import fsync_path, write_json
+from tutelage.store.files import finish_save, replaced_files, write_json
 from tutelage.store.hashing import sha256_files
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -38,39 +37,30 @@ Shape = tuple[int, ...]
 def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
     """Write config.json, generation_config.json and the weights (float32), loadable by transformers.
 
-    More than `max_shard_bytes` are split into several files with an index. Weights of a model that lies there already
-    go once the new ones are there; nothing else of the directory is touched. Raises InputError for a model with
-    adapters (they must be merged or saved beside the base), and where `config.json` is no model's.
+    More than `max_shard_bytes` are split into several files with an index. What this supersedes of a model that lies
+    there already goes, nothing else of the directory is touched, and a kill leaves the one or the other model whole.
+    Raises InputError for a model with adapters (they must be merged or saved beside the base), and where
+    `config.json` is no model's.
     """
     config = model.config
     if any(name.endswith(".lora_A") for name in model.state_dict()):
         raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
-    _refuse_other_config(directory)
-    directory.mkdir(parents=True, exist_ok=True)
-    before = _written_weights(directory)
-    shards = _shards(config, max_shard_bytes)
-    places = {name: file for file, names in shards.items() for name in names}
-    with tempfile.TemporaryDirectory(dir=directory, prefix=".saving-") as aside:
+    refuse_other_config(directory)
+    with replaced_files(directory, lambda: superseded(directory)) as out:
+        shards = _shards(config, max_shard_bytes)
+        places = {name: file for file, names in shards.items() for name in names}
         for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
-            save_file(dict(weights), Path(aside) / file, metadata={"format": "pt"})
-            fsync_path(Path(aside) / file)
-        for file in shards:
-            (Path(aside) / file).replace(directory / file)
-    # The index decides which weights count: it changes hands only once the new ones are there.
-    if len(shards) > 1:
-        total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
-        write_json(directory / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
-    else:
-        (directory / INDEX).unlink(missing_ok=True)
-    write_json(directory / "config.json", to_hf_config(config))
-    ids = {key: value for key, value in token_ids(config).items() if value is not None}
-    write_json(directory / "generation_config.json", ids)
-    for file in before - set(shards):
-        (directory / file).unlink(missing_ok=True)
+            save_file(dict(weights), out / file, metadata={"format": "pt"})
+        if len(shards) > 1:
+            total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
+            write_json(out / INDEX, {"metadata": {"total_size": total}, "weight_map": places})
+        write_json(out / "config.json", to_hf_config(config))
+        ids = {key: value for key, value in token_ids(config).items() if value is not None}
+        write_json(out / "generation_config.json", ids)
 
 
-def _refuse_other_config(directory: Path) -> None:
-    """Raise InputError where `config.json` is some other program's."""
+def refuse_other_config(directory: Path) -> None:
+    """Raise InputError where a model must not be saved over what is there: another program's config, an adapter."""
     path = directory / "config.json"
     if path.is_file():
         try:
@@ -79,17 +69,31 @@ def _refuse_other_config(directory: Path) -> None:
             there = {}
         if not {"model_type", "architectures"} & set(there):
             raise InputError(f"{path} is no model's config", hint="save to a folder of its own; nothing was changed")
+    elif (directory / _ADAPTER[0]).is_file():
+        raise InputError(f"{directory} holds an adapter", hint="save to a folder of its own; nothing was changed")
 
 
-def _written_weights(directory: Path) -> set[str]:
-    """Weight files of the model that lies there now, by their usual names and by its index."""
-    usual = re.compile(r"(model|pytorch_model)(-\d{5}-of-\d{5})?\.(safetensors|bin)|pytorch_model\.bin\.index\.json")
-    found = {path.name for path in directory.iterdir() if usual.fullmatch(path.name)}
+_ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
+# What a reader would take for a part of the new model: weights, and adapters on the old ones.
+_USUAL = re.compile(
+    r"(model(-\d{5}-of-\d{5})?\.safetensors|pytorch_model(-\d{5}-of-\d{5})?\.bin|pytorch_model\.bin\.index\.json)"
+)
+
+
+def superseded(directory: Path) -> set[str]:
+    """Names of the files of the model in `directory` that mean nothing once another is saved there."""
+    if not (directory / "config.json").is_file():
+        return {name for name in (INDEX,) if (directory / name).is_file()}  # the rest is no model's
+    found = {path.name for path in directory.iterdir() if _USUAL.fullmatch(path.name)}
     if (directory / INDEX).is_file():
         named = read_json(directory / INDEX).get("weight_map")
         names = named.values() if isinstance(named, dict) else ()
-        found |= {str(name) for name in names if Path(str(name)).name == name and (directory / str(name)).is_file()}
-    return found
+        found |= {INDEX} | {
+            name
+            for name in map(str, names)
+            if Path(name).name == name and name.endswith(".safetensors") and (directory / name).is_file()
+        }
+    return found | {name for name in _ADAPTER if (directory / name).is_file()}
 
 
 def weights_identity(directory: Path) -> str:
@@ -123,6 +127,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch
     Raises InputError for a directory that is no model or a family that is not known, DamagedError for weights
     that cannot be read or do not fit the config. Names and shapes are checked before a weight is read.
     """
+    finish_save(directory)
     config = load_config(directory)
     with contextlib.ExitStack() as stack:
         try:

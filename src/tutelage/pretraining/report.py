@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, fold, heading, table
+from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import architecture, curve_chart, judged, measured, score_chart
 from tutelage.store.view import View
 
@@ -17,7 +18,7 @@ _BLOCK_FIGURES = {
 
 def sentence(view: View) -> str:
     said = judged(view, "bits per byte", ("baselines",))
-    return f.sentence(f"held-out {said}") if said else ""
+    return with_left_out(view, f"held-out {said}" if said else "")
 
 
 def section(view: View) -> list[Block | None]:
@@ -29,7 +30,13 @@ def section(view: View) -> list[Block | None]:
         score_chart(
             view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
         ),
+        score_chart(
+            view,
+            "word order",
+            "Share of held-out sentences found likelier than the same with two words swapped.",
+        ),
         _inside_the_blocks(view),
+        *left_out_blocks(view),
         measured(view),
     ]
 

@@ -49,4 +49,7 @@ SPEC = StageSpec(
     glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
     section=late("tutelage.pretraining.report:section"),
     sentence=late("tutelage.pretraining.report:sentence"),
+    forecast=late("tutelage.pretraining.forecast:forecast"),
+    result_facts=late("tutelage.pretraining.forecast:figures"),
+    rules=late("tutelage.pretraining.rules:rules"),
 )

@@ -49,7 +49,7 @@ def collect(run: Path) -> Run:
     if not (record or events or recipe_text):
         raise InputError(f"{run} is not a run folder: no run.json, events.jsonl or recipe.yaml in it")
     recipe = _yaml(recipe_text)
-    stages = _stages(run, record, events)
+    stages = _stages(run, record, events, set(as_dict(recipe.get("finetune"))))
     evaluations = [view.json(EVALUATION) for view in stages.values() if view.json(EVALUATION)]
     scores = read_scores(evaluations[-1]) if evaluations else Scores()
     parents = {name: str(step.get("from")) for name, value in as_dict(recipe.get("finetune")).items()
@@ -109,7 +109,7 @@ def remarks(events: list[Record]) -> list[Record]:
     return [event for name, said in kept.items() if not name.endswith(" before") for event in said]
 
 
-def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, View]:
+def _stages(run: Path, record: Record, events: list[Record], steps: set[str]) -> dict[str, View]:
     listed = record.get("stages")
     rows: dict[str, Record] = {
         str(row["stage"]): row
@@ -128,10 +128,10 @@ def _stages(run: Path, record: Record, events: list[Record]) -> dict[str, View]:
     latest = events[starts[-1] :] if starts else events  # what an earlier run of this folder began is not this run's
     begun = {event.get("stage") for event in latest if event.get("event") in ("step", "progress")}
     forecast = record.get("forecast")
-    return {name: _stage(run, row, events, as_dict(forecast), name in begun) for name, row in rows.items()}
+    return {name: _stage(run, row, events, as_dict(forecast), name in begun, steps) for name, row in rows.items()}
 
 
-def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun: bool) -> View:
+def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun: bool, steps: set[str]) -> View:
     name, kind = str(row["stage"]), str(row.get("kind") or row["stage"])
     directory = _inside(run, row.get("artifact"))
     manifest = read_json(directory / MANIFEST) if directory is not None else {}
@@ -144,7 +144,7 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
     return View(
         name=name,
         kind=kind,
-        title=_title(name, kind),
+        title=_title(name, kind, steps),
         makes=str(row.get("makes") or ""),
         status=status,
         identity=str(row.get("identity") or manifest.get("identity") or ""),
@@ -158,13 +158,12 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
     )
 
 
-def _title(name: str, kind: str) -> str:
-    """What kind of stage it is, and its name where that says more."""
+def _title(name: str, kind: str, steps: set[str]) -> str:
+    """What kind of stage it is; of a finetuning step, whose name the user chose, the name too where it says more."""
     spec = spec_of(kind)
     title = spec.title if spec else kind.replace("_", " ").capitalize()
     own = name.split(".")[0]
-    usual = {kind, "base", "source", "corpus", "tokenizer", "baselines", "evaluate"}
-    return title if own in usual or (spec is not None and own.lower() == title.lower()) else f"{title}: {own}"
+    return f"{title}: {own}" if own in steps and own.lower() not in (kind, title.lower()) else title
 
 
 def _curve_of_events(stage: str, events: list[Record]) -> list[Record]:

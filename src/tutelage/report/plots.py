@@ -136,6 +136,9 @@ def line_chart(
         parts.append(f'<polyline class="line {line.role}" points="{path}"/>')
         if line.role == "quiet":
             continue
+        if len(line.points) == 1:  # a line of one point has no length: it would not be seen
+            x, y = line.points[0]
+            parts.append(f'<circle class="point {line.role}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="4"/>')
         for x, y in thin(line.points, 80):
             tip = f"{line.name}: {number(y, 4)} at {x_label} {number(x)}"
             parts.append(f'<circle class="dot {line.role}" cx="{at_x(x):.1f}" cy="{at_y(y):.1f}" r="6">')

@@ -107,20 +107,20 @@ def glance(run: Run) -> Block:
             if ours is None:
                 continue
             caution = beats_the_references(view, ours)
-            row: list[Cell] = [{"text": item.label, "sub": caution}, ours.who, {"text": ours.show(), "mark": "ours"},
-                               {"text": ours.interval or f.NONE, "mark": "nowrap"}]  # fmt: skip
+            row: list[Cell] = [{"text": item.label, "sub": caution}, ours.who, {"text": ours.show(), "mark": "ours"}]
+            interval: Cell = {"text": ours.interval or f.NONE, "mark": "nowrap"}
             against = view.rival(ours, item.rivals)
             if against is None:
-                rows.append([*row, f.NONE, f.NONE, f.NONE])
+                rows.append([*row, f.NONE, f.NONE, f.NONE, interval])
             else:
                 outcome = run.scores.outcome(ours, against)
-                rows.append([*row, against.who, against.show(), mark(outcome, outcome)])
+                rows.append([*row, mark(outcome, outcome), against.who, against.show(), interval])
     percent = f"{100 * run.scores.confidence:g} % intervals. " if run.scores.confidence else ""
     caption = (
         f"{percent}A verdict comes from a paired comparison on the same items and from nothing else; “not resolved” "
-        "means that these items cannot tell the two apart, “too few items” that no number of them could be trusted yet."
+        "means that these items cannot tell the two apart, “too few items” that they are too few for a verdict."
     )
-    return table(["Figure", "Model", "Value#", "Interval", "Strongest rival", "Its value#", "Verdict"], rows, caption)
+    return table(["Figure", "Model", "Value#", "Verdict", "Strongest rival", "Its value#", "Interval"], rows, caption)
 
 
 def machine_of(run: Run) -> dict[str, Any]:

@@ -6,11 +6,11 @@ import contextlib
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, DamagedError
 from tutelage.store.hashing import sha256_file
 
 
@@ -81,21 +81,109 @@ def new_directory(final: Path) -> Iterator[Path]:
 
 
 RECORD = ".tutelage-files.json"  # in a folder that a user named: what we wrote there, name -> SHA-256
+SAVED, _REMOVED = ".tutelage-saved", "removed.json"
+
+
+@contextlib.contextmanager
+def replaced_files(folder: Path, removed: Callable[[], Iterable[str]] = tuple) -> Iterator[Path]:
+    """Yield an empty folder; on success its files replace those of the same name in `folder`, all together.
+
+    removed: names in `folder` that go as well, asked when everything is written. Nothing else of it is touched. A
+    kill before the commit (the rename to `SAVED`) leaves the old files as they were; after it, the files that
+    `finish_save` puts in place, which everyone calls who opens a model.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    finish_save(folder)
+    staged = folder / f"{SAVED}.{os.getpid()}.tmp"
+    _forget_unfinished(folder)
+    staged.mkdir()
+    try:
+        yield staged
+        names = {str(path.relative_to(staged)) for path in staged.rglob("*") if path.is_file()}
+        write_json(staged / _REMOVED, sorted(set(removed()) - names))
+        for path in (*sorted(staged.rglob("*")), staged):
+            fsync_path(path)
+        staged.rename(folder / SAVED)
+        fsync_path(folder)
+        finish_save(folder)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+
+
+def finish_save(folder: Path) -> None:
+    """Finish a save into `folder` that was committed and then interrupted; nothing to do in most cases.
+
+    Raises DamagedError where the files cannot be moved (a disk that is read only).
+    """
+    saved = folder / SAVED
+    if saved.is_symlink() or not (saved / _REMOVED).is_file():
+        return None
+    try:
+        removed = json.loads((saved / _REMOVED).read_text(encoding="utf-8"))
+        for path in sorted(saved.rglob("*")):
+            name = path.relative_to(saved)
+            if path.is_file() and str(name) != _REMOVED and _inside(folder, name):
+                (folder / name).parent.mkdir(parents=True, exist_ok=True)
+                path.replace(folder / name)
+        # A folder may come from elsewhere, this list with it: it reaches nothing outside.
+        for old in (folder / str(name) for name in removed if _inside(folder, str(name))):
+            old.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # its folder too, if that is empty now
+                if old.parent != folder:
+                    old.parent.rmdir()
+        fsync_path(folder)
+        done = folder / f"{SAVED}.{os.getpid()}.tmp"  # under this name there is nothing to finish any more
+        shutil.rmtree(done, ignore_errors=True)
+        saved.rename(done)
+        shutil.rmtree(done, ignore_errors=True)
+    except FileNotFoundError:  # another process finishes it as well
+        return finish_save(folder)
+    except (ValueError, TypeError):
+        raise DamagedError(f"{saved / _REMOVED} is damaged", hint=f"remove {saved}") from None
+    except OSError as error:
+        raise DamagedError(
+            f"a save into {folder} was interrupted and cannot be finished: {error.strerror or error}",
+            hint="make the folder writable and open it again",
+        ) from None
+
+
+def _forget_unfinished(folder: Path) -> None:
+    """Remove what saves into `folder` left behind that were killed before they were committed."""
+    for path in folder.glob(f"{SAVED}.*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid == str(os.getpid()) or not _alive(pid):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def _alive(pid: str) -> bool:
+    try:
+        os.kill(int(pid), 0)
+    except (ProcessLookupError, ValueError, OverflowError):
+        return False
+    except PermissionError:
+        return True
+    return True
 
 
 @contextlib.contextmanager
 def users_directory(final: Path) -> Iterator[Path]:
-    """Yield a temporary sibling to fill, which becomes `final`, a folder that a user named; nothing of theirs is lost.
+    """Yield an empty folder whose files become those of `final`, a folder that a user named; nothing of theirs is lost.
 
-    `final` must not be there, be empty, or hold nothing but what was written here before and is unchanged since.
-    Raises ConfigError, before anything is written, naming what is in the way.
+    `final` must not be there, be empty, or hold nothing but what was written here before and is unchanged since. It
+    stays the same folder (a shell may stand in it); see `replaced_files` for what a kill leaves. Raises ConfigError,
+    before anything is written, naming what is in the way.
     """
+    if final.is_dir():
+        finish_save(final)
+        _forget_unfinished(final)
     if in_the_way := not_ours(final):
         shown = ", ".join(in_the_way[:5]) + (f" and {len(in_the_way) - 5} more" if len(in_the_way) > 5 else "")
         raise ConfigError(
             f"{final} holds what was not written here: {shown}", hint="give a new folder; nothing was changed"
         )
-    with new_directory(final.absolute()) as out:
+    before = _recorded(final)
+    place = replaced_files(final, lambda: before) if final.exists() else new_directory(final.absolute())
+    with place as out:
         yield out
         files = sorted(path for path in out.rglob("*") if path.is_file())
         write_json(out / RECORD, {str(path.relative_to(out)): sha256_file(path) for path in files})
@@ -107,10 +195,23 @@ def not_ours(folder: Path) -> list[str]:
         return []
     if not folder.is_dir():
         return [folder.name]
-    try:
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
-        ours = {name for name, sha256 in record.items() if sha256_file(folder / name) == sha256}
-    except (OSError, ValueError, AttributeError):
-        ours = set()
+    ours = {name for name, sha256 in _recorded(folder).items() if _has(folder / name, sha256)}
     kept = {part for name in ours for part in (name, *map(str, Path(name).parents))} | ({RECORD} if ours else set())
     return sorted(name for path in folder.rglob("*") if (name := str(path.relative_to(folder))) not in kept)
+
+
+def _recorded(folder: Path) -> dict[str, str]:
+    """What the record of a folder names. A name that leads out of the folder is none."""
+    try:
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return {name: str(sha256) for name, sha256 in record.items() if _inside(folder, name)}
+    except (OSError, ValueError, AttributeError):
+        return {}
+
+
+def _inside(folder: Path, name: str | Path) -> bool:
+    return (folder / name).parent.resolve().is_relative_to(folder.resolve()) and ".." not in Path(name).parts
+
+
+def _has(path: Path, sha256: str) -> bool:
+    return path.is_file() and not path.is_symlink() and sha256_file(path) == sha256

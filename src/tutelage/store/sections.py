@@ -1,9 +1,8 @@
-"""Parts that the sections of several stages share: curves, scores beside rivals, what was left out."""
+"""Parts that the sections of several stages share: curves, scores beside rivals, cautions, the architecture."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from tutelage.store import format as f
 from tutelage.store.blocks import (
@@ -18,8 +17,8 @@ from tutelage.store.blocks import (
     notice,
     segment,
     strip,
-    table,
 )
+from tutelage.store.left_out import KEYS
 from tutelage.store.plain import as_dict, flatten
 from tutelage.store.view import Figure, Outcome, Record, View
 from tutelage.store.weights import parameters_by_part
@@ -118,71 +117,9 @@ def cautions(view: View, measures: Sequence[str], said: Sequence[str] = ()) -> l
     return [notice(text, "warning") for text in found] + [notice(text) for text in said if ours]
 
 
-# Metrics that count what a stage did not use. Values are a number, a list, or counts by reason, by split or not.
-_LEFT_OUT = {
-    "left_out": "left out",
-    "dropped_labels": "label dropped",
-    "dropped": "dropped",
-    "audit": "read",
-    "malformed": "malformed",
-    "cut_texts": "texts cut to the longest length",
-    "too_long": "too long",
-    "truncated_samples": "samples that ran into the limit",
-    "documents_left_out": "documents left out",
-    "train_documents_left_out": "training documents left out",
-    "skipped_steps": "steps skipped",
-}
-
-
-def left_out(view: View) -> list[tuple[str, int]]:
-    """(what, how many) of everything that the stage dropped, cut or skipped; nothing that is zero."""
-    metrics = {**as_dict(view.metrics.get("supervision")), **view.metrics}
-    found: list[tuple[str, int]] = []
-    for key, words in _LEFT_OUT.items():
-        found += _counts(words, metrics.get(key))
-    return found
-
-
-def _counts(words: str, value: Any) -> list[tuple[str, int]]:
-    if isinstance(value, dict):
-        return [pair for name, inner in value.items() for pair in _counts(f"{words}: {f.words(str(name))}"
-                if not words.count(": ") else f"{words}, {f.words(str(name))}", inner)]  # fmt: skip
-    if isinstance(value, list):
-        return [(f"{words}: {f.clip(one, 40)}", 1) for one in value if isinstance(one, str)]
-    return [(words, int(value))] if f.is_number(value) and value else []
-
-
-def left_out_block(view: View) -> Block | None:
-    """A table of what was not used, the most first."""
-    rows = [[f.sentence(what).rstrip("."), f.number(count)] for what, count in sorted(left_out(view), key=_most)]
-    if not rows:
-        return None
-    if len(rows) <= 6:
-        return table(["Not used", "Count#"], rows)
-    return fold(f"Not used: {left_out_words(view)}", [table(["What", "Count#"], rows)])
-
-
-def left_out_words(view: View) -> str:
-    """'2,606 left out, 887 too long'; empty where everything was used."""
-    totals: dict[str, int] = {}
-    for what, count in left_out(view):
-        group = what.split(":")[0]
-        totals[group] = totals.get(group, 0) + count
-    return ", ".join(f"{f.number(count)} {group}" for group, count in totals.items())
-
-
-def _most(pair: tuple[str, int]) -> tuple[int, str]:
-    return -pair[1], pair[0]
-
-
-def with_left_out(view: View, said: str) -> str:
-    """A stage's sentence, with what it did not use."""
-    return f.sentence("; ".join(part for part in (said, left_out_words(view)) if part))
-
-
 def measured(view: View) -> Block | None:
     """Everything that the stage measured while it ran, folded away."""
-    hidden = ("timing", "peak_memory_mb", *_LEFT_OUT)
+    hidden = ("timing", "peak_memory_mb", *KEYS)
     kept = {key: value for key, value in view.metrics.items() if key not in hidden}
     return fold(f"All metrics of {view.name}", [facts(flatten(kept))]) if kept else None
 

@@ -48,12 +48,30 @@ class Forecast:
     memory: float = 0.0
     facts: Facts = field(default_factory=dict)
 
+    @classmethod
+    def about(
+        cls, seconds: float, less: float = 0.7, more: float = 1.5, memory: float = 0.0, facts: Facts | None = None
+    ) -> Forecast:
+        """`seconds`, between `less` and `more` times as much."""
+        return cls(seconds, seconds * less, seconds * more, memory, facts or {})
+
 
 class Machine(Protocol):
-    """What forecasts ask of the machine at hand. Rates are measured on the model that will run, not guessed."""
+    """What forecasts ask of the machine at hand. Rates are measured on the model that will run, not guessed.
 
-    def training_seconds_per_token(self, model: Any, context: int, settings: Any, trained_share: float = 1.0) -> float:
-        """Of `settings` (a TrainingConfig) on `model` (a ModelConfig), from a few real steps."""
+    `model`: a ModelConfig. `settings`: a TrainingConfig. `lora`: a LoraConfig, or None.
+    """
+
+    def training_seconds_per_token(
+        self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
+    ) -> float:
+        """From a few real steps, the optimizer's included. `trained_share` of the tokens have a target."""
+        ...
+
+    def training_memory(
+        self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
+    ) -> float:
+        """Bytes beside the process: weights, gradients, optimizer states, and the activations of those steps."""
         ...
 
     def scoring_seconds_per_token(self, model: Any) -> float: ...
@@ -64,6 +82,14 @@ class Machine(Protocol):
 
     def bytes_per_second(self) -> float:
         """To write a file and read it again."""
+        ...
+
+    def slowness(self) -> float:
+        """Time of plain Python work on text, relative to the machine on which the rooms' constants were measured."""
+        ...
+
+    def process_memory(self) -> float:
+        """Bytes of a process that has everything loaded and done nothing."""
         ...
 
 
@@ -85,6 +111,10 @@ class Rule:
     source: str
     wants: tuple[str, ...]
     find: Callable[[Facts], Finding | None]
+
+    def check(self, facts: Facts) -> Finding | None:
+        """What is wrong, or None; None too where a fact that it wants is not known."""
+        return self.find(facts) if all(name in facts for name in self.wants) else None
 
 
 @dataclass(frozen=True)

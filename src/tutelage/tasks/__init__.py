@@ -8,7 +8,7 @@ import pkgutil
 from tutelage.store.errors import ConfigError, nearest
 from tutelage.tasks.task import Examples, Grade, Row, Task
 
-__all__ = ["Examples", "Grade", "Row", "Task", "task", "task_names"]
+__all__ = ["Examples", "Grade", "Row", "Task", "cautions_of", "task", "task_names"]
 
 _PARTS = ("task",)  # modules that define no task
 
@@ -24,3 +24,8 @@ def task(name: str) -> Task:
         raise ConfigError(f"there is no task {name!r}", hint=nearest(name, task_names()))
     found: Task = importlib.import_module(f"{__name__}.{name}").TASK
     return found
+
+
+def cautions_of(name: object) -> tuple[str, ...]:
+    """What the figures of a task do not say; nothing where this version knows no such task (an older run)."""
+    return task(name).cautions if isinstance(name, str) and name in task_names() else ()

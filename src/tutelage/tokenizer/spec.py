@@ -29,4 +29,6 @@ SPEC = StageSpec(
     headline=("vocab_size", "bytes_per_token"),
     section=late("tutelage.tokenizer.report:section"),
     sentence=late("tutelage.tokenizer.report:sentence"),
+    forecast=late("tutelage.tokenizer.forecast:forecast"),
+    result_facts=late("tutelage.tokenizer.forecast:figures"),
 )

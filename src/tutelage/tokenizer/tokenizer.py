@@ -255,6 +255,20 @@ class Tokenizer:
         return set() if end is None else {end}
 
 
+# Other files from which tokenizers are read, ours and transformers': beside another tokenizer.json they mislead.
+_SIDE_FILES = (
+    TEMPLATE, "chat_template.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
+    "vocab.txt", "tokenizer.model", "spiece.model",
+)  # fmt: skip
+
+
+def superseded_tokenizer(directory: Path) -> set[str]:
+    """Names of the files of a tokenizer in `directory` that mean nothing once another is saved there."""
+    if not (directory / DEFINITION).is_file():
+        return set()
+    return {name for name in _SIDE_FILES if (directory / name).is_file()}
+
+
 def _instance(definition: str) -> tokenizers.Tokenizer:
     made = tokenizers.Tokenizer.from_str(definition)
     # Some published files carry these, and would cut or lengthen every text silently.

@@ -32,6 +32,8 @@ SPLITS: dict[Split, str] = {
 """Patterns as in the published tokenizer.json of GPT-2, Llama 3, Qwen 2 and GPT-4o."""
 
 UNKNOWN = "<unk>"
+LONGEST_PIECE = 512
+"""Characters; byte-pair training learns from longer pieces in parts of this length."""
 _ALPHABET = list(byte_characters().values())
 
 
@@ -80,7 +82,14 @@ def _bpe(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Librar
         initial_alphabet=_ALPHABET,
         show_progress=False,
     )
+    encoding = library.pre_tokenizer
+    # Training takes time quadratic in a piece's length; encoding keeps the split without the bound.
+    bound = pre_tokenizers.Split(Regex(rf"[\s\S]{{1,{LONGEST_PIECE}}}"), behavior="isolated")
+    steps = [pre_tokenizers.Split(Regex(SPLITS[split]), behavior="isolated")] if (split := config.chosen_split) else []
+    to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    library.pre_tokenizer = pre_tokenizers.Sequence([*steps, bound, to_bytes])
     library.train_from_iterator(_some(texts), trainer)
+    library.pre_tokenizer = encoding
     return library
 
 

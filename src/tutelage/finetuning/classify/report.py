@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from tutelage.store.blocks import Block
-from tutelage.store.sections import curve_chart, judged, left_out_block, measured, score_chart, with_left_out
+from tutelage.store.left_out import left_out_blocks, with_left_out
+from tutelage.store.sections import curve_chart, judged, measured, score_chart
 from tutelage.store.view import View
 
 
@@ -17,6 +18,6 @@ def section(view: View) -> list[Block | None]:
         curve_chart(view, "Loss (nats per text)", "Classification loss."),
         score_chart(view, "accuracy", f"Accuracy {beside}"),
         score_chart(view, "macro-F1", f"Macro-F1 {beside}"),
-        left_out_block(view),
+        *left_out_blocks(view),
         measured(view),
     ]

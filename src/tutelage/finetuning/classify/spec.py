@@ -69,4 +69,7 @@ SPEC = StageSpec(
     ),
     section=late("tutelage.finetuning.classify.report:section"),
     sentence=late("tutelage.finetuning.classify.report:sentence"),
+    forecast=late("tutelage.finetuning.classify.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.classify.forecast:figures"),
+    rules=late("tutelage.finetuning.classify.rules:rules"),
 )

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from tutelage.store.blocks import Block
+from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import (
     cautions,
     curve_chart,
     judged,
-    left_out_block,
     measured,
     score_chart,
-    with_left_out,
 )
 from tutelage.store.view import View
+from tutelage.tasks import cautions_of
 
 
 def sentence(view: View) -> str:
@@ -24,12 +24,12 @@ def sentence(view: View) -> str:
 def section(view: View) -> list[Block | None]:
     return [
         curve_chart(view, "Loss (nats per answer token)", "Instruction loss, on the answers alone."),
-        *cautions(view, ("rule passed",)),
+        *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
         score_chart(view, "chrF", "chrF of the answers to held-out prompts against the references (0 to 100)."),
         score_chart(view, "ROUGE-L", "ROUGE-L of the same answers (0 to 100)."),
         score_chart(
             view, "ends by itself", "Share of answers that the model ends by itself instead of running into the limit."
         ),
-        left_out_block(view),
+        *left_out_blocks(view),
         measured(view),
     ]

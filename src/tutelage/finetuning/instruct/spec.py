@@ -71,4 +71,7 @@ SPEC = StageSpec(
     ),
     section=late("tutelage.finetuning.instruct.report:section"),
     sentence=late("tutelage.finetuning.instruct.report:sentence"),
+    forecast=late("tutelage.finetuning.instruct.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
+    rules=late("tutelage.finetuning.instruct.rules:rules"),
 )

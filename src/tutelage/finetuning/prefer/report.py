@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, facts, prose
+from tutelage.store.left_out import KEYS, left_out_blocks, with_left_out
 from tutelage.store.plain import flatten
 from tutelage.store.sections import (
     beats_the_references,
     cautions,
     curve_chart,
     judged,
-    left_out_block,
     measured,
     score_chart,
-    with_left_out,
 )
 from tutelage.store.view import View
+from tutelage.tasks import cautions_of
 
 _CURVES = (
     ("reward_accuracy", "Reward accuracy", "Share of pairs in which the chosen answer has the higher reward."),
@@ -43,12 +43,12 @@ def section(view: View) -> list[Block | None]:
     return [
         curve_chart(view, "Loss (nats per pair)", "Preference loss."),
         *curves,
-        *cautions(view, ("rule passed",)),
+        *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
         score_chart(view, "reward accuracy", "Held-out pairs in which the chosen answer has the higher reward."),
         score_chart(view, "win rate", "Against the model before, prompt by prompt, by the rule’s score."),
         score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
-        prose(f"Did the earlier measure suffer? {f.sentence(suffered)}") if suffered else None,
-        left_out_block(view),
+        prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,
+        *left_out_blocks(view),
         measured(view),
     ]
 
@@ -63,10 +63,13 @@ def _suffered(view: View) -> str:
 
 def pairs_sentence(view: View) -> str:
     count = view.metrics.get("pairs")
-    return f"{f.plural(int(count), 'pair')} ranked by the task’s rule." if f.is_number(count) else ""
+    return with_left_out(
+        view, f"{f.plural(int(count), 'pair')} ranked by the task’s rule" if f.is_number(count) else ""
+    )
 
 
 def pairs_section(view: View) -> list[Block | None]:
     """What the pairs are, among it whether length alone could tell chosen from rejected."""
-    kept = {key: value for key, value in view.metrics.items() if key not in ("timing", "peak_memory_mb")}
-    return [facts(flatten(kept))]
+    hidden = ("timing", "peak_memory_mb", *KEYS)
+    kept = {key: value for key, value in view.metrics.items() if key not in hidden}
+    return [facts(flatten(kept)), *left_out_blocks(view)]

@@ -58,6 +58,7 @@ PAIRS = StageSpec(
     headline=("prompts", "pairs"),
     section=late("tutelage.finetuning.prefer.report:pairs_section"),
     sentence=late("tutelage.finetuning.prefer.report:pairs_sentence"),
+    forecast=late("tutelage.finetuning.prefer.forecast:forecast_pairs"),
 )
 
 SPEC = StageSpec(
@@ -84,4 +85,7 @@ SPEC = StageSpec(
     ),
     section=late("tutelage.finetuning.prefer.report:section"),
     sentence=late("tutelage.finetuning.prefer.report:sentence"),
+    forecast=late("tutelage.finetuning.prefer.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.prefer.forecast:figures"),
+    rules=late("tutelage.finetuning.prefer.rules:rules"),
 )

@@ -27,6 +27,7 @@ KINDS: dict[str, Kind] = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0, "q
 _FILE_TYPE = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32}
 _QUANTIZATION_VERSION = 2
 _VERSION = 3
+WRITER = "general.quantized_by"  # by this an export knows its own files again
 
 
 def write_gguf(
@@ -53,6 +54,7 @@ def write_gguf(
         "general.architecture": architecture,
         "general.type": "model",
         "general.name": name,
+        WRITER: "tutelage",
         "general.file_type": _FILE_TYPE[kind],
         "general.quantization_version": _QUANTIZATION_VERSION,
         **metadata,

@@ -1,0 +1,89 @@
+"""How long the two stages of evaluation take."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.evaluation.config import BaselinesConfig
+from tutelage.store.stage import Facts, Forecast, Machine
+
+# Seconds at a `slowness` of 1.
+COMPRESSION_SECONDS = 0.9  # for each MB of training text
+NGRAM_SECONDS = 0.5  # for each MB of training text
+BASELINE_BYTES = 110  # of memory for each byte of training text
+CLASSIFIER_SECONDS = 2.5  # TF-IDF with logistic regression, for 5,000 texts
+FIGURES_SECONDS = 1.0  # intervals and comparisons, for each model
+PAIR_TOKENS = 50  # both sentences of a word-order pair
+PROMPT_TOKENS = 40
+
+
+def forecast_baselines(config: BaselinesConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
+    corpus = inputs.get("corpus", {})
+    if "train_bytes" not in corpus:
+        return Forecast()
+    train = min(corpus["train_bytes"], config.max_train_bytes)
+    heldout = min(corpus["heldout_bytes"], config.max_heldout_bytes)
+    seconds = 0.5 + (COMPRESSION_SECONDS + NGRAM_SECONDS) * train / 1e6 + 3 * heldout / 1e6
+    memory = machine.process_memory() + BASELINE_BYTES * train + 1e8
+    return Forecast.about(seconds * machine.slowness(), 0.5, 1.7, memory, {"heldout_bytes": heldout})
+
+
+def baseline_figures(metrics: Mapping[str, Any]) -> Facts:
+    return {"heldout_bytes": metrics["heldout_bytes"]}
+
+
+def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
+    """Of an `Evaluation`: text that is read, answers that are written, and figures that are made of them.
+
+    `seconds` None while the shape of a model is not known.
+    """
+    settings = config.evaluate
+    asked = questions(config.subjects)
+    text = inputs.get("baselines", {}).get("heldout_bytes", 300_000) if config.text else 0
+    text = min(text, settings.heldout_documents * inputs.get("corpus", {}).get("document_bytes", 1e9))
+    low = high = 0.0
+    largest = 0.0
+    for subject in config.subjects:
+        facts = inputs.get(subject.name, {})
+        if "model" not in facts:
+            return Forecast(facts=_facts(asked))
+        model = facts["model"]
+        largest = max(largest, 4.0 * facts["parameters"])
+        scoring = machine.scoring_seconds_per_token(model)
+        fixed = FIGURES_SECONDS * machine.slowness() + 4.0 * facts["parameters"] / machine.bytes_per_second()
+        low, high = low + 0.5 * fixed, high + 2 * fixed
+        if subject.makes == "classifier":
+            rows = min(settings.classify_documents, facts.get("heldout_rows", settings.classify_documents))
+            read = scoring * rows * facts.get("row_tokens", 64) + CLASSIFIER_SECONDS * machine.slowness()
+        else:
+            read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
+        low, high = low + 0.6 * read, high + 1.6 * read
+        sets = sum(subject.name in askers for askers in asked)
+        if sets:
+            rows = min(settings.prompts, facts.get("heldout_rows", settings.prompts))
+            decoding = machine.decoding_seconds_per_token(model)
+            low += sets * rows * 0.2 * settings.max_tokens * decoding  # most answers end before the last token
+            high += sets * settings.prompts * 1.2 * (settings.max_tokens + PROMPT_TOKENS / 4) * decoding
+    memory = machine.process_memory() + 1.6 * largest + 2.5e8
+    return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
+
+
+def questions(subjects: Any) -> list[set[str]]:
+    """Who is asked each set of held-out prompts: the step that left it, and all models before it."""
+    parents = {subject.name: subject.parent for subject in subjects}
+    sets: dict[str, set[str]] = {}
+    for subject in subjects:
+        if subject.heldout not in ("answers", "pairs"):
+            continue
+        line = [subject.name]
+        while (parent := parents.get(line[-1])) in parents and parent is not None:
+            line.append(parent)
+        owner = next((name for name in line[1:] if name in sets), None)
+        shared = subject.heldout == "pairs" and not subject.own_rows and owner is not None
+        sets.setdefault(owner if shared and owner else subject.name, set()).update(line)
+    return list(sets.values())
+
+
+def _facts(asked: list[set[str]]) -> Facts:
+    return {"prompt_sets": len(asked)}

@@ -1,0 +1,65 @@
+"""How long finetuning takes: its rows, how long they are, and what a token costs here on the very model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from tutelage.store.errors import TutelageError
+from tutelage.store.events import EventLog
+from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
+
+OVERHEAD = 2.0  # s: loading, packing, saving, at a `slowness` of 1
+ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
+LEARNED = 0.4  # share of a conversation's tokens that have a target
+
+
+def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str) -> tuple[float, float] | None:
+    """(training rows, tokens of a row) of a step; None while they cannot be told.
+
+    kind: which fact of the corpus counts the rows of its task (`described`, `train_documents`).
+    """
+    per_token = inputs.get("model", {}).get("bytes_per_token", 4.0)
+    if config.data is not None:
+        path = Path(config.data).expanduser()
+        try:
+            rows = spec.audit(config, EventLog()) if spec.audit else None
+        except TutelageError:  # said with its reason before anything runs
+            return None
+        if not rows:
+            return None
+        return float(rows), path.stat().st_size * (1 - config.heldout) / rows / per_token
+    corpus = inputs.get("corpus", {})
+    if not corpus.get(kind):
+        return None
+    if kind == "train_documents":
+        return float(corpus[kind]), corpus["document_bytes"] / per_token
+    return float(corpus[kind]), ANSWER_TOKENS
+
+
+def training_forecast(
+    config: Any, inputs: Mapping[str, Facts], machine: Machine, rows: float, row_tokens: float, share: float,
+    heldout_rows: float, extra_forward: float = 0.0,
+) -> Forecast:  # fmt: skip
+    """`extra_forward`: forward passes of everything beside training (a frozen reference), each a third of a step."""
+    model = inputs.get("model", {})
+    if "model" not in model:
+        return Forecast()
+    training = config.training
+    step_tokens = training.batch_rows * config.context_length
+    tokens = float(training.steps * step_tokens) if training.steps else training.epochs * rows * row_tokens
+    facts = {
+        **{name: model[name] for name in ("model", "parameters", "bytes_per_token")},
+        "rows": round(rows),
+        "heldout_rows": round(heldout_rows),
+        "row_tokens": row_tokens,
+        "learning_rate": training.learning_rate,
+        "lora": config.lora is not None,
+    }
+    context = min(config.context_length, model["model"].max_position_embeddings)
+    rate = machine.training_seconds_per_token(model["model"], context, training, share, config.lora)
+    saved = 4 * model["parameters"] / machine.bytes_per_second()
+    seconds = OVERHEAD * machine.slowness() + 2 * saved + rate * (tokens * 1.05 + extra_forward * rows * row_tokens / 3)
+    memory = machine.process_memory() + machine.training_memory(model["model"], context, training, share, config.lora)
+    return Forecast.about(seconds, 0.6, 1.8, memory, facts)

@@ -1,0 +1,29 @@
+"""How long instruction finetuning takes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.finetuning.forecast import LEARNED, rows_of, training_forecast
+from tutelage.store.stage import Facts, Forecast, Machine
+
+FIT = 0.7  # described callables of a corpus that make a row
+
+
+def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
+    from tutelage.finetuning.instruct.spec import SPEC
+
+    found = rows_of(SPEC, config, inputs, "described")
+    if found is None:
+        return Forecast()
+    rows, tokens = found
+    rows = rows if config.data is not None else rows * FIT
+    rows = min(rows, config.max_rows) if config.max_rows else rows
+    held = min(config.max_heldout, rows * config.heldout / (1 - config.heldout))
+    tokens = min(tokens, config.context_length) * (1 + config.replay * LEARNED)
+    return training_forecast(config, inputs, machine, rows, tokens, LEARNED, held)
+
+
+def figures(metrics: Mapping[str, Any]) -> Facts:
+    return {"rows": metrics["rows"], "heldout_rows": metrics["heldout_rows"]}

@@ -1,0 +1,89 @@
+"""How long pretraining takes: its tokens, and what one costs here by a few real steps of the very model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.model.config import ModelConfig
+from tutelage.store.errors import TutelageError
+from tutelage.store.stage import Facts, Forecast, Machine
+
+ENCODING_SECONDS = 0.16  # for each MB of text, at a `slowness` of 1
+OVERHEAD = 1.5  # s: loading, packing, saving
+BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
+FORWARD_SHARE = 0.4  # of a training step's time that a validation takes for each token
+
+
+def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
+    """Of a `Pretraining`. `seconds` None before corpus, or the model that is trained further, can be told."""
+    corpus = inputs.get("corpus", {})
+    before = inputs.get("tokenizer") or inputs.get("model") or {}
+    model = before.get("model") if config.model is None else completed(config.model, before)
+    pretrain, training = config.pretrain, config.pretrain.training
+    if model is None:
+        return Forecast()
+    facts: dict[str, Any] = sizes(model) | {
+        "bytes_per_token": before.get("bytes_per_token", 4.0), "learning_rate": training.learning_rate, "lora": False,
+    }  # fmt: skip
+    if "train_bytes" not in corpus:
+        return Forecast(facts=facts)
+    train_tokens = corpus["train_bytes"] / facts["bytes_per_token"] + corpus["train_documents"]
+    held = corpus["heldout_bytes"] / facts["bytes_per_token"] + corpus["heldout_documents"]
+    step_tokens = training.batch_rows * pretrain.context_length
+    steps = training.steps or max(1, round(training.epochs * train_tokens / step_tokens))
+    facts |= {
+        "train_tokens": train_tokens,
+        "document_tokens": corpus["document_bytes"] / facts["bytes_per_token"],
+        "context": pretrain.context_length,
+        "step_tokens": step_tokens,
+        "steps": steps,
+        "tokens": steps * step_tokens,
+    }
+    rate = machine.training_seconds_per_token(model, pretrain.context_length, training)
+    validations = (steps - 1) // training.validate_every if training.validate_every else 0
+    limit = training.validation_rows * pretrain.context_length
+    validated = held + (validations + training.use_best) * (min(held, limit) if limit else held)
+    trained = rate * (steps * step_tokens * BESIDE_STEPS + FORWARD_SHARE * validated)
+    fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
+    memory = machine.process_memory() + 3 * corpus["bytes"]
+    memory += machine.training_memory(model, pretrain.context_length, training)
+    return Forecast.about(trained + fixed, memory=memory, facts=facts)
+
+
+def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:
+    """The model with its tokenizer's vocabulary; None while that is not known."""
+    vocabulary = model.vocab_size or tokenizer.get("vocab_size", 0)
+    if not vocabulary:
+        return None
+    try:
+        return model.with_(vocab_size=vocabulary)
+    except TutelageError:
+        return None
+
+
+def sizes(model: ModelConfig) -> dict[str, Any]:
+    from tutelage.model.describe import parameters
+
+    parts = parameters(model)
+    total = sum(parts.values())
+    return {
+        "model": model,
+        "parameters": total,
+        "vocab_size": model.vocab_size,
+        "embedding_parameters": parts["embedding"],
+        "head_parameters": parts["output_head"],
+        "block_parameters": parts["attention"] + parts["mlp"] + parts["experts"],
+    }
+
+
+def figures(metrics: Mapping[str, Any]) -> Facts:
+    steps = metrics["steps"]
+    return {
+        "parameters": metrics["parameters"],
+        "train_tokens": metrics["train_tokens"],
+        "tokens": metrics["tokens_seen"],
+        "steps": steps,
+        "step_tokens": math.ceil(metrics["tokens_seen"] / max(1, steps)),
+    }

@@ -1,0 +1,39 @@
+"""How long a tokenizer takes to train, and how much text a token of it will stand for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from tutelage.store.stage import Facts, Forecast, Machine
+from tutelage.tokenizer.config import TokenizerConfig
+
+# Seconds for each MB that is trained on, at a `slowness` of 1.
+TRAIN_SECONDS = {"bpe": 0.13, "unigram": 1.5}
+MEASURE_SECONDS = 0.17  # for each MB: encoding and decoding
+SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
+
+
+def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
+    corpus = inputs.get("corpus", {})
+    facts = {
+        "vocab_size": -(-config.vocab_size // SPECIAL_TOKENS) * SPECIAL_TOKENS if config.splits else config.vocab_size,
+        "bytes_per_token": bytes_per_token(config.vocab_size) if config.splits else 1.0,
+    }
+    if "train_bytes" not in corpus:
+        return Forecast(facts=facts)
+    sample = min(corpus["train_bytes"] / 1e6, config.sample_megabytes)
+    held = min(corpus["heldout_bytes"] / 1e6, config.sample_megabytes)
+    seconds = 0.3 + TRAIN_SECONDS.get(config.method, 0.05) * sample + MEASURE_SECONDS * held
+    memory = machine.process_memory() + 30 * sample * 1e6
+    return Forecast.about(seconds * machine.slowness(), 0.5, 2.0, memory, facts)
+
+
+def bytes_per_token(vocab_size: int) -> float:
+    """Of English text: 2.5 at 768 tokens and 4.5 from 50,000 on (measured)."""
+    return min(4.5, max(1.0, 2.5 + 0.48 * math.log(max(1, vocab_size) / 768)))
+
+
+def figures(metrics: Mapping[str, Any]) -> Facts:
+    return {"vocab_size": metrics["vocab_size"], "bytes_per_token": metrics["bytes_per_token"]}
