@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from tutelage.model.families.registry import FAMILIES
-from tutelage.model.families.resolve import FamilyConfig, check_expressible
+from tutelage.model.families.resolve import FamilyConfig, check_expressible, differing
 
-__all__ = ["FAMILIES", "FamilyConfig", "check_expressible"]
+__all__ = ["FAMILIES", "FamilyConfig", "check_expressible", "differing"]

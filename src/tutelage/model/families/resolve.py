@@ -80,6 +80,27 @@ def check_expressible(config: ModelConfig) -> None:
             )
 
 
+def differing(one: ModelConfig, other: ModelConfig) -> list[str]:
+    """Fields by which two configs compute something else; how each was initialised and what ends a text are none."""
+    own = _NOT_COMPARED - {"family", "num_labels"} | {"initializer_range"}
+    return [
+        key
+        for key in ModelConfig.model_fields
+        if key not in own
+        and not _same(_comparable(one, key, getattr(one, key)), _comparable(other, key, getattr(other, key)))
+    ]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Config) and isinstance(theirs, Config):
+        ours, theirs = ours.plain(), theirs.plain()
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-5)
+    return bool(ours == theirs)
+
+
 def _comparable(config: ModelConfig, key: str, value: Any) -> Any:
     if key in ("layer_types", "rope_layers"):
         return tuple(value[layer % len(value)] for layer in range(config.num_layers))
