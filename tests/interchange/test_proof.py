@@ -15,8 +15,9 @@ from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.proof import is_foreign_directory, long_prompt
 from tutelage.interchange.source import open_model
 from tutelage.model import io
-from tutelage.model.config import ModelConfig, RopeScaling
+from tutelage.model.config import RopeScaling
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -30,12 +31,12 @@ def model_of(**keys: Any) -> DecoderLM:
         "num_heads": 4, "num_kv_heads": 2, "max_position_embeddings": 160, "eos_token_id": (0,),
         "initializer_range": 0.3,
     }  # fmt: skip
-    return DecoderLM(ModelConfig.parse({**sizes, **keys}), seed=1).eval()
+    return DecoderLM(FamilyConfig.parse({**sizes, **keys}), seed=1).eval()
 
 
 def with_config(model: DecoderLM, **keys: Any) -> DecoderLM:
     """The same weights under another config: what a reader would make that misses something."""
-    other = DecoderLM(ModelConfig.parse({**model.config.plain(), **keys}), seed=None)
+    other = DecoderLM(FamilyConfig.parse({**model.config.plain(), **keys}), seed=None)
     other.load_state_dict(model.state_dict())
     return other.eval()
 

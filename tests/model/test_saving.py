@@ -12,6 +12,7 @@ from killed import in_killed_process
 from tutelage.inference.language_model import LanguageModel, load
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import load_model, save_model, weights_identity
 from tutelage.store.errors import InputError
 
@@ -51,7 +52,7 @@ def test_a_killed_save_leaves_one_model_whole(first: int, second: int, tiny: Mod
     seen = set()
     for moment in range(200):
         save_model(marked(tiny, 1.0), tmp_path / str(moment), first)
-        other = ModelConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 4000)})
+        other = FamilyConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 4000)})
         status = in_killed_process(
             moment, lambda moment=moment, other=other: save_model(marked(other, 7.0), tmp_path / str(moment), second)
         )

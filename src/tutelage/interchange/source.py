@@ -25,6 +25,7 @@ from tutelage.interchange.gguf.split import parts
 from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
@@ -60,7 +61,7 @@ KNOWN: dict[str, Known] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size=98_362_432,
         about="SmolLM2-135M-Instruct by Hugging Face, 4-bit, licence Apache-2.0",
-        shape=ModelConfig(
+        shape=FamilyConfig(
             family="llama",
             vocab_size=49_152,
             hidden_size=576,
