@@ -18,8 +18,8 @@ from typing import Any
 import torch
 from common import finish
 
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.pretraining.stage import read_texts
 from tutelage.recipe.config import load_recipe
@@ -51,7 +51,7 @@ def curve(
     objective: NextToken, vocabulary: int, optimizer: str, rate: float, steps: int, seed: int
 ) -> dict[int, float]:
     """Validation loss by step."""
-    model = DecoderLM(ModelConfig.parse({**SHAPE, "vocab_size": vocabulary}), seed=seed)
+    model = DecoderLM(FamilyConfig.parse({**SHAPE, "vocab_size": vocabulary}), seed=seed)
     config = TrainingConfig(
         steps=steps, batch_rows=ROWS, learning_rate=rate, optimizer=optimizer, schedule="linear", final_fraction=0.05,
         warmup_steps=max(1, steps // 20), beta2=0.95, log_every=steps, checkpoint_seconds=1e9,

@@ -23,6 +23,7 @@ from common import finish
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.describe import forward_flops
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.device import ceiling
 from tutelage.store.events import EventLog
@@ -42,7 +43,7 @@ STEPS, FIRST = 12, 4  # the first ones compile
 
 def shape(width: int, layers: int, heads: int, vocabulary: int = VOCABULARY) -> ModelConfig:
     wide = width * 8 // 3 // 64 * 64
-    return ModelConfig.parse({
+    return FamilyConfig.parse({
         "family": "llama", "vocab_size": vocabulary, "hidden_size": width, "intermediate_size": wide,
         "num_layers": layers, "num_heads": heads, "num_kv_heads": heads, "max_position_embeddings": LENGTH,
         "tie_word_embeddings": True,

@@ -14,6 +14,7 @@ import torch
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
@@ -27,7 +28,7 @@ def one_thread() -> None:
 @pytest.fixture
 def tiny() -> ModelConfig:
     """A decoder of a few thousand parameters."""
-    return ModelConfig(
+    return FamilyConfig(
         vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2,
         max_position_embeddings=64,
     )  # fmt: skip
@@ -60,7 +61,7 @@ def byte_tokenizer() -> Tokenizer:
 
 
 def random_model(tokenizer: Tokenizer) -> DecoderLM:
-    config = ModelConfig.parse(
+    config = FamilyConfig.parse(
         {
             "vocab_size": tokenizer.vocab_size, "hidden_size": 32, "intermediate_size": 48, "num_layers": 2,
             "num_heads": 4, "num_kv_heads": 2, "max_position_embeddings": 96, "eos_token_id": (0,),

@@ -10,8 +10,8 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.inference.language_model import LanguageModel
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.serving.app import make_app
 from tutelage.store.errors import ConfigError
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -19,7 +19,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 @pytest.fixture
 def classifier(lm: LanguageModel, tokenizer: Tokenizer) -> LanguageModel:
-    config = ModelConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["ham", "spam"]})
+    config = FamilyConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["ham", "spam"]})
     return LanguageModel(DecoderLM(config, seed=1), tokenizer)
 
 

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import torch
 
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import train
 
 STEPS = 120
-MODEL = ModelConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2,
+MODEL = FamilyConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2,
                     max_position_embeddings=64)  # fmt: skip
 TEXTS = [[(3 * start + 5 * at) % 60 + 4 for at in range(4 + start % 23)] for start in range(80)]
 

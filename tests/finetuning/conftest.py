@@ -13,6 +13,7 @@ from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import save_model
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
@@ -96,7 +97,7 @@ def tok() -> Tokenizer:
 
 @pytest.fixture(scope="session")
 def shape(tok) -> ModelConfig:
-    return ModelConfig(
+    return FamilyConfig(
         vocab_size=tok.vocab_size, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=2,
         num_kv_heads=1, max_position_embeddings=128, bos_token_id=tok.eos_id, eos_token_id=tok.stop_ids,
         pad_token_id=tok.pad_id,

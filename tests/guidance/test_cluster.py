@@ -7,10 +7,10 @@ import math
 import pytest
 
 from tutelage.guidance.cluster import HOURS_PER_FAILURE, Cluster, Gpu, batch_tokens, checkpoint_interval, plan_cluster
-from tutelage.model.config import ModelConfig
+from tutelage.model.families import FamilyConfig
 from tutelage.store.errors import ConfigError
 
-SEVEN = ModelConfig.parse({
+SEVEN = FamilyConfig.parse({
     "vocab_size": 32000, "hidden_size": 4096, "intermediate_size": 11008, "num_layers": 32, "num_heads": 32,
     "num_kv_heads": 32, "head_dim": 128, "max_position_embeddings": 4096, "tie_word_embeddings": False,
 })  # fmt: skip

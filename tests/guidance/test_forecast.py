@@ -11,7 +11,7 @@ from test_rules import Fixed
 from tutelage.guidance.costs import model_facts
 from tutelage.guidance.forecast import CARRIED, SHARED, Outlook, look_ahead, together, widened
 from tutelage.guidance.machine import ThisMachine
-from tutelage.model.config import ModelConfig
+from tutelage.model.families import FamilyConfig
 from tutelage.recipe.config import load_recipe
 from tutelage.recipe.graph import life
 from tutelage.store.stage import Forecast
@@ -126,7 +126,7 @@ def test_rates_grow_with_the_model() -> None:
     training = TrainingConfig(batch_rows=4, precision="float32", threads=1)
 
     def rate(width: int) -> float:
-        config = ModelConfig(vocab_size=64, hidden_size=width, intermediate_size=3 * width, num_layers=2, num_heads=4,
+        config = FamilyConfig(vocab_size=64, hidden_size=width, intermediate_size=3 * width, num_layers=2, num_heads=4,
                              num_kv_heads=2, max_position_embeddings=64)  # fmt: skip
         return machine.training_seconds_per_token(config, 64, training)
 
@@ -135,8 +135,8 @@ def test_rates_grow_with_the_model() -> None:
 
 
 def test_costs_of_a_model() -> None:
-    config = ModelConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4, num_kv_heads=2,
-                         max_position_embeddings=64)  # fmt: skip
+    config = FamilyConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=2, num_heads=4,
+                          num_kv_heads=2, max_position_embeddings=64)  # fmt: skip
     facts = model_facts(config, 64)
     assert facts["training_flops_per_token"] == 3 * facts["forward_flops_per_token"]
     assert facts["parameters"] == sum(facts["parameters_by_part"].values())

@@ -14,8 +14,8 @@ import torch
 from tutelage.interchange.adopt import adopt
 from tutelage.interchange.config import AdoptConfig
 from tutelage.interchange.export import export_gguf
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import load_model
 from tutelage.recipe.config import Recipe, load_recipe
 from tutelage.recipe.plan import plan
@@ -29,7 +29,7 @@ ADOPT = Path(__file__).parents[2] / "recipes" / "adopt.yaml"
 
 @pytest.fixture
 def source(tokenizer: Tokenizer, tmp_path: Path, log: EventLog) -> Path:
-    config = ModelConfig(family="llama", vocab_size=288, hidden_size=32, intermediate_size=64, num_layers=1)
+    config = FamilyConfig(family="llama", vocab_size=288, hidden_size=32, intermediate_size=64, num_layers=1)
     export_gguf(DecoderLM(config, seed=1), tokenizer, tmp_path / "model.gguf", log, "f32")
     return tmp_path / "model.gguf"
 

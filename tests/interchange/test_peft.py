@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from tutelage.interchange.peft import hf_names, load_adapter, save_adapter
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import save_model
 from tutelage.model.lora import Adapter, LoraConfig, add_lora, lora_layers, lora_state, merge_lora, place_adapters
 from tutelage.store.errors import DamagedError, InputError
@@ -22,7 +23,7 @@ Q0, Q1 = "layers.0.attention.q_proj", "layers.1.attention.q_proj"
 
 
 def make(tiny: ModelConfig, **changes: object) -> DecoderLM:
-    return DecoderLM(ModelConfig.parse({**tiny.completed({"pad_token_id": 0, **changes})}), seed=1).eval()
+    return DecoderLM(FamilyConfig.parse({**tiny.completed({"pad_token_id": 0, **changes})}), seed=1).eval()
 
 
 def shake(model: torch.nn.Module) -> None:

@@ -22,8 +22,8 @@ from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.peft import save_adapter
 from tutelage.interchange.source import KNOWN, config_at_hand, fetch_known, is_foreign, open_model, read_config
 from tutelage.loading import load
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
@@ -32,7 +32,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 @pytest.fixture
 def model(tokenizer: Tokenizer) -> DecoderLM:
-    config = ModelConfig(
+    config = FamilyConfig(
         family="llama", vocab_size=288, hidden_size=32, intermediate_size=64, num_layers=2, num_heads=4,
         num_kv_heads=2, max_position_embeddings=64, eos_token_id=(0,), initializer_range=0.1,
     )  # fmt: skip
@@ -84,7 +84,7 @@ def test_from_gguf_to_transformers_and_back(gguf: Path, tmp_path: Path, log: Eve
 def test_a_model_that_gguf_cannot_hold_is_refused_and_nothing_is_left(
     tokenizer: Tokenizer, tmp_path: Path, log: EventLog
 ) -> None:
-    model = DecoderLM(ModelConfig(family="gpt2", vocab_size=288, num_kv_heads=4, num_layers=1), seed=1)
+    model = DecoderLM(FamilyConfig(family="gpt2", vocab_size=288, num_kv_heads=4, num_layers=1), seed=1)
     with pytest.raises(InputError):
         export_gguf(model, tokenizer, tmp_path / "m.gguf", log)
     assert not list(tmp_path.iterdir())

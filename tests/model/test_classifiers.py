@@ -14,6 +14,7 @@ from tests.conftest import byte_tokenizer
 from tutelage.loading import load
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, to_hf_config
 from tutelage.model.io import load_model, save_model
 from tutelage.store.errors import InputError
@@ -64,7 +65,7 @@ def test_it_gives_transformers_probabilities(labels: tuple[str, ...], tied: bool
 
 
 def test_a_bare_pair_of_labels_goes_out_and_in(tiny: ModelConfig, tmp_path: Path) -> None:
-    save_model(DecoderLM(ModelConfig.parse({**tiny.plain(), "num_labels": 2})), tmp_path)
+    save_model(DecoderLM(FamilyConfig.parse({**tiny.plain(), "num_labels": 2})), tmp_path)
     assert load_model(tmp_path).config.labels == ("LABEL_0", "LABEL_1")
 
 
@@ -80,7 +81,7 @@ def test_a_bare_pair_of_labels_goes_out_and_in(tiny: ModelConfig, tmp_path: Path
     ],
 )
 def test_other_heads_are_refused_clearly(change: dict[str, Any], says: str, tiny: ModelConfig) -> None:
-    config = to_hf_config(ModelConfig.parse({**tiny.plain(), "num_labels": 2}))
+    config = to_hf_config(FamilyConfig.parse({**tiny.plain(), "num_labels": 2}))
     assert from_hf_config(config).num_labels == 2
     with pytest.raises(InputError, match=says):
         from_hf_config({**config, **change})

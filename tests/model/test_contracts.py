@@ -12,8 +12,8 @@ from torch import Tensor
 
 from family_configs import CASES, DELTA, EXPERTS, LINEAR, LLAMA3, SIZES, YARN, fields
 from tutelage.model.cache import KVCache
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 
 LENGTH = 21
 
@@ -77,7 +77,7 @@ ALL = [pytest.param(fields(family, index), id=f"{family}-{index}") for family, i
 
 def lively(given: dict[str, Any]) -> DecoderLM:
     """A model whose every parameter matters: vectors are moved away from zero and one."""
-    model = DecoderLM(ModelConfig.parse(given), seed=3).eval()
+    model = DecoderLM(FamilyConfig.parse(given), seed=3).eval()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -185,7 +185,7 @@ def test_rows_of_a_cache_can_be_left_out(model: DecoderLM) -> None:
 @pytest.mark.parametrize("given", ALL)
 def test_a_fresh_model_knows_nothing(given: dict[str, Any]) -> None:
     """The loss before training is that of guessing, within 2 % of ln V, with the usual scale of the weights."""
-    model = DecoderLM(ModelConfig.parse({**given, "initializer_range": 0.02}), seed=1)
+    model = DecoderLM(FamilyConfig.parse({**given, "initializer_range": 0.02}), seed=1)
     text = tokens(8, LENGTH)
     loss = torch.nn.functional.cross_entropy(model(text)[:, :-1].flatten(0, 1), text[:, 1:].flatten())
     assert float(loss) == pytest.approx(math.log(SIZES["vocab_size"]), rel=0.02)

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import load_model, save_model
 from tutelage.model.lora import LoraConfig, add_lora
 from tutelage.store.errors import ConfigError, DamagedError, InputError
@@ -23,14 +24,14 @@ def test_same_seed_same_weights_other_seed_other_weights(tiny: ModelConfig) -> N
 
 
 def test_a_classifier_keeps_its_labels(tiny: ModelConfig, tmp_path: Path) -> None:
-    config = ModelConfig.parse({**tiny.plain(), "num_labels": 3, "labels": ["a", "b", "c"]})
+    config = FamilyConfig.parse({**tiny.plain(), "num_labels": 3, "labels": ["a", "b", "c"]})
     save_model(DecoderLM(config), tmp_path)
     assert load_model(tmp_path).config.labels == ("a", "b", "c")
     assert json.loads((tmp_path / "config.json").read_text())["architectures"] == ["Qwen3ForSequenceClassification"]
 
 
 def test_a_classifier_of_transformers_has_no_language_head(tiny: ModelConfig, tmp_path: Path) -> None:
-    config = ModelConfig.parse({**tiny.plain(), "num_labels": 3})
+    config = FamilyConfig.parse({**tiny.plain(), "num_labels": 3})
     model = DecoderLM(config)
     save_model(model, tmp_path)
     weights = load_file(tmp_path / "model.safetensors")
@@ -80,13 +81,13 @@ def test_a_directory_that_is_no_model(tmp_path: Path) -> None:
 )
 def test_contradictory_shapes_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(ConfigError):
-        ModelConfig.parse({"vocab_size": 64, **wrong})
+        FamilyConfig.parse({"vocab_size": 64, **wrong})
 
 
 @pytest.mark.parity
 def test_classifier_scores_equal_transformers(tiny: ModelConfig, tmp_path: Path) -> None:
     transformers = pytest.importorskip("transformers", reason="parity needs the dev extra")
-    config = ModelConfig.parse({**tiny.plain(), "num_labels": 3, "pad_token_id": 0, "eos_token_id": [0]})
+    config = FamilyConfig.parse({**tiny.plain(), "num_labels": 3, "pad_token_id": 0, "eos_token_id": [0]})
     model = DecoderLM(config, seed=3).eval()
     save_model(model, tmp_path)
     theirs = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()

@@ -11,9 +11,8 @@ import pytest
 import torch
 
 from family_configs import SIZES
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.families import FAMILIES
+from tutelage.model.families import FAMILIES, FamilyConfig
 from tutelage.model.families.table import family_table
 from tutelage.model.io import load_model, save_model
 
@@ -30,7 +29,7 @@ def test_the_worked_example_is_a_family(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.setitem(sys.modules, "heron", heron)
     exec(compile(code, "docs/architecture.md", "exec"), heron.__dict__)
     monkeypatch.setitem(FAMILIES, "heron", heron.FAMILY)
-    config = ModelConfig.parse({**SIZES, "family": "heron", "sliding_window": 5})
+    config = FamilyConfig.parse({**SIZES, "family": "heron", "sliding_window": 5})
     assert config.norm_place == "post" and config.activation == "relu2" and not config.gated
     model = DecoderLM(config, seed=1).eval()
     save_model(model, tmp_path)

@@ -9,15 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from family_configs import EXPERTS, SIZES
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.experts import MixtureOfExperts
+from tutelage.model.families import FamilyConfig
 from tutelage.model.mask import AttentionMask
 from tutelage.model.step import Step
 
 
 def mixture(**changes: Any) -> MixtureOfExperts:
-    config = ModelConfig.parse({**SIZES, "family": "custom", "experts": {**EXPERTS, **changes}})
+    config = FamilyConfig.parse({**SIZES, "family": "custom", "experts": {**EXPERTS, **changes}})
     model = DecoderLM(config, seed=1)
     part = model.layers[0].mlp
     assert isinstance(part, MixtureOfExperts)
@@ -97,7 +97,7 @@ def test_padding_is_not_load() -> None:
 
 def test_a_model_trains_its_balance(tmp_path: Any) -> None:
     """The loop adds the loss and calls the end of the step: both kinds end with an even load."""
-    config = ModelConfig.parse({**SIZES, "family": "custom", "experts": {**EXPERTS, "balance": "auxiliary"}})
+    config = FamilyConfig.parse({**SIZES, "family": "custom", "experts": {**EXPERTS, "balance": "auxiliary"}})
     model = DecoderLM(config, seed=1).train()
     assert model.auxiliary_loss() is None
     model(torch.randint(0, 96, (2, 12)))

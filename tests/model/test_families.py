@@ -13,9 +13,8 @@ from torch import Tensor
 
 from family_configs import CASES, CONFIGS, fields
 from tutelage.model.cache import KVCache
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.families import FAMILIES
+from tutelage.model.families import FAMILIES, FamilyConfig
 from tutelage.model.io import load_model, save_model
 from tutelage.store.errors import DamagedError, InputError, TutelageError
 
@@ -221,12 +220,12 @@ def test_an_index_names_only_files_beside_it(name: str, tmp_path: Path) -> None:
 )
 def test_what_a_family_cannot_be_is_said_before_anything_is_built(given: dict[str, Any], says: str) -> None:
     with pytest.raises(TutelageError) as error:
-        ModelConfig.parse({"vocab_size": 64, **given})
+        FamilyConfig.parse({"vocab_size": 64, **given})
     assert says in f"{error.value.message} {error.value.hint}"
 
 
 def test_another_family_brings_its_own_parts() -> None:
-    default = ModelConfig.parse({})
+    default = FamilyConfig.parse({})
     assert default.qk_norm == "head"
-    changed = ModelConfig.parse(default.completed({"family": "llama"}))
+    changed = FamilyConfig.parse(default.completed({"family": "llama"}))
     assert changed.family == "llama" and changed.qk_norm == "none"

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from tutelage.model import flex
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.mask import AttentionMask
 
 LENGTH = 256
@@ -41,7 +41,7 @@ def packed() -> tuple[Tensor, Tensor, Tensor]:
 @pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_blocks_and_the_plain_mask_agree(family: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = DecoderLM(ModelConfig.parse({**SHAPE, "family": family, **FAMILIES[family]})).eval()
+    model = DecoderLM(FamilyConfig.parse({**SHAPE, "family": family, **FAMILIES[family]})).eval()
     tokens, positions, documents = packed()
     used: list[bool] = []
     with torch.no_grad():

@@ -12,6 +12,7 @@ from killed import in_killed_process
 from tutelage.inference.language_model import LanguageModel, load
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.io import load_model, save_model, weights_identity
 from tutelage.store.errors import InputError
 
@@ -51,7 +52,7 @@ def test_a_killed_save_leaves_one_model_whole(first: int, second: int, tiny: Mod
     seen = set()
     for moment in range(200):
         save_model(marked(tiny, 1.0), tmp_path / str(moment), first)
-        other = ModelConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 4000)})
+        other = FamilyConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 4000)})
         status = in_killed_process(
             moment, lambda moment=moment, other=other: save_model(marked(other, 7.0), tmp_path / str(moment), second)
         )
@@ -107,3 +108,11 @@ def test_the_identity_is_of_all_weight_files(tiny: ModelConfig, tmp_path: Path) 
         assert before == weights_identity(tmp_path / name)
         save_model(marked(tiny, 2.0), tmp_path / name, limit)
         assert weights_identity(tmp_path / name) != before
+
+
+@pytest.mark.parametrize("limit", [10**9, 4000])
+def test_weights_are_as_readable_as_any_other_file(limit: int, tiny: ModelConfig, tmp_path: Path) -> None:
+    """safetensors 0.8 makes files for their owner alone: a server under another user could not open the model."""
+    save_model(marked(tiny, 1.0), tmp_path, limit)
+    (tmp_path / "any").write_text("")
+    assert {path.stat().st_mode for path in tmp_path.iterdir()} == {(tmp_path / "any").stat().st_mode}

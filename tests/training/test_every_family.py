@@ -10,8 +10,8 @@ import torch
 from family_configs import CONFIGS, fields
 from tutelage.inference.engine import generate_ids
 from tutelage.inference.sampling import Sampling
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.lora import LoraConfig, add_lora, merge_lora
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.events import EventLog
@@ -22,11 +22,11 @@ FAMILIES = sorted(CONFIGS)
 
 
 def model(family: str) -> DecoderLM:
-    return DecoderLM(ModelConfig.parse({**fields(family, 0), "initializer_range": 0.02}), seed=1)
+    return DecoderLM(FamilyConfig.parse({**fields(family, 0), "initializer_range": 0.02}), seed=1)
 
 
 def balanced_by_a_loss(family: str) -> bool:
-    experts = ModelConfig.parse(fields(family, 0)).experts
+    experts = FamilyConfig.parse(fields(family, 0)).experts
     return experts is not None and experts.balance == "auxiliary"
 
 
@@ -87,7 +87,7 @@ def test_microbatches_add_up(family: str, tmp_path: Path, log: EventLog) -> None
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_adapters_start_at_nothing_and_merge(family: str) -> None:
-    adapted = DecoderLM(ModelConfig.parse(fields(family, 0)), seed=1).eval()
+    adapted = DecoderLM(FamilyConfig.parse(fields(family, 0)), seed=1).eval()
     text = torch.arange(20)[None]
     plain = adapted(text)
     add_lora(adapted, LoraConfig(), seed=1)
@@ -104,7 +104,7 @@ def test_adapters_start_at_nothing_and_merge(family: str) -> None:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_answers_in_a_batch_are_answers_alone(family: str) -> None:
-    one = DecoderLM(ModelConfig.parse(fields(family, 0)), seed=1).eval()
+    one = DecoderLM(FamilyConfig.parse(fields(family, 0)), seed=1).eval()
     prompts = [[5], [7, 9, 30, 31, 32, 33, 34, 35], list(range(40, 65))]
     sampling = Sampling(max_tokens=12)
     together = [output.ids for output in generate_ids(one, prompts, sampling, ())]

@@ -10,6 +10,7 @@ from small_run import objective
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
 from tutelage.training.gradient import step_gradient
@@ -18,7 +19,7 @@ from tutelage.training.gradient import step_gradient
 def test_the_balance_loss_of_experts_is_part_of_the_gradient(tiny: ModelConfig) -> None:
     experts = {"num_experts": 4, "experts_per_token": 2, "intermediate_size": 24, "balance": "auxiliary",
                "balance_rate": 0.5}  # fmt: skip
-    shape = ModelConfig.parse({**tiny.plain(), "family": "custom", "experts": experts})
+    shape = FamilyConfig.parse({**tiny.plain(), "family": "custom", "experts": experts})
     model, other, goal = DecoderLM(shape).train(), DecoderLM(shape).train(), objective()
     batch = goal.rows["train"].batch(np.arange(4))
     step_gradient(model, goal, [batch], 1e9, contextlib.nullcontext(), World(), Layout())

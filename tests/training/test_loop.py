@@ -16,6 +16,7 @@ from small_run import config, objective, weights
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken
 from tutelage.store.errors import ConfigError, DamagedError, Interrupted, TrainingError
 from tutelage.store.events import EventLog
@@ -333,7 +334,7 @@ def test_a_signal_in_the_last_validation_is_heard(tiny: ModelConfig, tmp_path: P
 def test_experts_forget_a_step_that_was_not_taken(tiny: ModelConfig, tmp_path: Path, log: EventLog) -> None:
     """Their loads are in no checkpoint: killed right after a skipped step, the run ends in the same bits."""
     experts = {"num_experts": 8, "experts_per_token": 2, "intermediate_size": 24, "balance": "bias"}
-    shape = ModelConfig.parse({**tiny.plain(), "family": "custom", "experts": {**experts, "balance_rate": 0.05}})
+    shape = FamilyConfig.parse({**tiny.plain(), "family": "custom", "experts": {**experts, "balance_rate": 0.05}})
     settings = config(batch_rows=1, steps=30, checkpoint_seconds=0, validate_every=0)
     first = int(objective().rows["train"].tokens[0, 1])
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
 from tutelage.training.memory import STATE, activation_values, training_bytes
 from tutelage.training.optim.optimizers import make_optimizers
 
-SMALL = ModelConfig(
+SMALL = FamilyConfig(
     vocab_size=100, hidden_size=16, intermediate_size=40, num_layers=2, num_heads=4, num_kv_heads=2, head_dim=8,
     tie_word_embeddings=True,
 )  # fmt: skip
@@ -57,7 +57,7 @@ def kept(model: DecoderLM, tokens: Tensor, checkpointing: bool) -> int:
     ],
 )
 def test_activations_are_those_that_are_kept(shape: dict[str, int]) -> None:
-    config = ModelConfig.parse({**shape, "vocab_size": 128, "max_position_embeddings": 128})
+    config = FamilyConfig.parse({**shape, "vocab_size": 128, "max_position_embeddings": 128})
     model, tokens = DecoderLM(config), torch.randint(0, 128, (4, 128))
     estimate = 4 * tokens.numel() * config.num_layers * activation_values(config)
     real = kept(model, tokens, checkpointing=False)

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import torch
 
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.errors import TrainingError
 from tutelage.store.events import EventLog
@@ -95,7 +95,7 @@ def objective(spoilt: bool) -> Spoilt:
 def run(
     work: Path, deaths: int = -1, spoilt: bool = True, **changes: Any
 ) -> tuple[TrainResult, torch.Tensor, list[dict[str, Any]]]:
-    shape = ModelConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=4, num_kv_heads=2,
+    shape = FamilyConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=4, num_kv_heads=2,
                         max_position_embeddings=64, tie_word_embeddings=False)  # fmt: skip
     config = TrainingConfig.parse(
         {"steps": 100, "batch_rows": 2, "learning_rate": 3e-3, "warmup_steps": 2, "log_every": 1, "threads": 1,

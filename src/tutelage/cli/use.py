@@ -233,9 +233,10 @@ def _export(source: str | None, target: Path, kind: str, out: Path, as_json: boo
     path = source if source and is_foreign(source) else str(find_model(source, out))
     lm = open_model(path, out, adapter=adapter)
     log = EventLog() if as_json else notes()
+    found, altered = locate(path, log), "an adapter was folded in" if adapter else ""
     if target.suffix == ".gguf":
-        result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind))
+        result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind), "", found, altered)
     else:
-        result = export_model(lm.model, lm.tokenizer, target, log, locate(path, log))
+        result = export_model(lm.model, lm.tokenizer, target, log, found, altered)
     if as_json:
         print_json(result)

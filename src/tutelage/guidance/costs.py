@@ -42,4 +42,4 @@ def with_vocabulary(model: ModelConfig, vocab_size: int) -> ModelConfig:
     """The model with its tokenizer's vocabulary, rounded up to 64 as an embedding is, where it names none."""
     if model.vocab_size:
         return model
-    return ModelConfig.parse({**model.plain(), "vocab_size": -(-vocab_size // 64) * 64}, "model")
+    return model.with_(vocab_size=-(-vocab_size // 64) * 64)

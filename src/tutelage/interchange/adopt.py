@@ -20,7 +20,7 @@ def adopt(config: AdoptConfig, out: Path, log: EventLog) -> dict[str, Any]:
     model, tok = open_model(config.source, log)
     if config.context_length:
         longest = min(config.context_length, model.config.max_position_embeddings)
-        model.config = model.config.model_copy(update={"max_position_embeddings": longest})
+        model.config = model.config.with_(max_position_embeddings=longest)
     if tok.vocab_size > model.config.vocab_size:
         raise InputError(f"{config.source}: the tokenizer has more ids than the model")
     save_model(model, out)

@@ -27,7 +27,7 @@ def forecast(config: AdoptConfig, inputs: Mapping[str, Facts], machine: Machine)
         return Forecast()
     if config.context_length:
         longest = min(config.context_length, shape.max_position_embeddings)
-        shape = shape.model_copy(update={"max_position_embeddings": longest})
+        shape = shape.with_(max_position_embeddings=longest)
     total = sum(parameters(shape).values())
     seconds = 1.0 + 3 * 4 * total / machine.bytes_per_second()
     fetch = 0.0

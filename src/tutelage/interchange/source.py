@@ -21,13 +21,16 @@ import torch
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.models import config_to_hf
 from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.gguf.split import parts
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import finish_save, new_file
+from tutelage.store.hashing import sha256_file, sha256_files, sha256_json
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md")
@@ -57,7 +60,7 @@ KNOWN: dict[str, Known] = {
         sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
         size=98_362_432,
         about="SmolLM2-135M-Instruct by Hugging Face, 4-bit, licence Apache-2.0",
-        shape=ModelConfig(
+        shape=FamilyConfig(
             family="llama",
             vocab_size=49_152,
             hidden_size=576,
@@ -124,6 +127,30 @@ def locate(source: str, log: EventLog) -> Path:
     if source.endswith(".gguf"):
         raise InputError(f"{source} does not exist")
     return _fetch_from_hub(source, log)
+
+
+_IDENTIFYING = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
+
+
+def content_identity(source: str | Path) -> str:
+    """Hash of all that decides how a model from elsewhere reads and answers: weights, settings, tokenizer, templates.
+
+    Of a directory every file of such a kind counts, of a .gguf file all parts, of a model known by name its published
+    hash; where it lies does not. Raises InputError for a part that is not there, and for what is not on this machine.
+    """
+    if str(source) in KNOWN and not Path(source).exists():
+        return KNOWN[str(source)].sha256
+    path = Path(source).expanduser()
+    if not path.exists():
+        raise InputError(f"{source} does not exist", hint="a model on the hub is known by its name alone")
+    if path.is_dir():
+        finish_save(path)
+        files = [each for each in sorted(path.rglob("*")) if each.suffix in _IDENTIFYING and each.is_file()]
+        return sha256_json({str(each.relative_to(path)): sha256_file(each) for each in files})
+    files = parts(path)
+    if missing := [file.name for file in files if not file.is_file()]:
+        raise InputError(f"{path} is one of {len(files)} parts; missing: {', '.join(missing[:3])}")
+    return sha256_file(path) if len(files) == 1 else sha256_files([(file.name, file) for file in files])
 
 
 def fetch_known(name: str, log: EventLog) -> Path:

@@ -110,6 +110,9 @@ class Experts(Config):
             raise ValueError("experts_per_token is more than the groups in use hold")
         return self
 
+    def in_layer(self, layer: int) -> bool:
+        return layer >= self.first_dense and layer not in self.dense_layers and (layer + 1) % self.every == 0
+
 
 # What latent attention has no place for, and the value that means: without it.
 _NOT_LATENT: dict[str, Any] = {
@@ -119,16 +122,16 @@ _NOT_LATENT: dict[str, Any] = {
 
 
 class ModelConfig(Config):
-    """Shape and parts of a `DecoderLM`. The default sizes are the quickstart's: a small modern decoder of 1.4M
-    parameters, what two CPU cores can feed with text in minutes.
+    """Shape and parts of a `DecoderLM`, as plain data whose fields fit together. The default sizes are the
+    quickstart's: a small modern decoder of 1.4M parameters, what two CPU cores can feed with text in minutes.
 
-    `family` sets the parts (`model/families/`); a key given beside it must be one that the family can express.
-    Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
+    What `family` means is not known here: a `FamilyConfig` (`model/families/`) takes its parts from its family and is
+    checked against it. Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
     hidden_size / num_heads. A pattern (`layer_types`, `rope_layers`) repeats over the layers.
     `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names.
     """
 
-    family: str = "qwen3"
+    family: str = "custom"
     vocab_size: int = Field(0, ge=0)
     hidden_size: int = Field(128, ge=8)
     intermediate_size: int = Field(352, ge=8)
@@ -187,28 +190,6 @@ class ModelConfig(Config):
     eos_token_id: tuple[int, ...] = ()
     pad_token_id: int | None = None
 
-    @model_validator(mode="before")
-    @classmethod
-    def _parts_of_family(cls, given: Any) -> Any:
-        from tutelage.model.families import parts_of  # late: the families are described by this config
-
-        if not isinstance(given, dict):
-            return given
-        parts = parts_of(given.get("family", cls.model_fields["family"].default))
-        for key, value in given.items():
-            part = parts.get(key)
-            parts[key] = {**part.plain(), **value} if isinstance(part, Config) and isinstance(value, dict) else value
-        return parts
-
-    def completed(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Another family brings its own parts; only the sizes are kept."""
-        from tutelage.model.families import parts_of
-
-        kept = self.plain()
-        if given.get("family", self.family) != self.family:
-            kept = {key: value for key, value in kept.items() if key not in parts_of(self.family)}
-        return {**kept, **given}
-
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.num_heads % self.num_kv_heads:
@@ -240,13 +221,6 @@ class ModelConfig(Config):
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
         return self
 
-    @model_validator(mode="after")
-    def _expressible(self) -> Self:
-        from tutelage.model.families import check_expressible
-
-        check_expressible(self)
-        return self
-
     @property
     def dim_per_head(self) -> int:
         return self.head_dim or self.hidden_size // self.num_heads
@@ -273,10 +247,7 @@ class ModelConfig(Config):
         return self.positions == "rope" and self.rope_layers[layer % len(self.rope_layers)]
 
     def has_experts(self, layer: int) -> bool:
-        experts = self.experts
-        if experts is None or layer < experts.first_dense or layer in experts.dense_layers:
-            return False
-        return (layer + 1) % experts.every == 0
+        return self.experts is not None and self.experts.in_layer(layer)
 
     def window(self, layer: int) -> int | None:
         """How many tokens back a layer sees, itself included; None: all."""

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.model.config import ModelConfig
-from tutelage.model.families import FAMILIES
+from tutelage.model.families import FAMILIES, FamilyConfig, check_expressible
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 
 _MAX_BYTES = 16 << 20
@@ -48,7 +48,7 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     try:
         fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
         fields |= _classes_from(data, heads, where)
-        return ModelConfig.parse(fields, where=where)
+        return FamilyConfig.parse(fields, where=where)
     except KeyError as error:
         raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
@@ -92,7 +92,12 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:
-    """What transformers' config.json says of the same model."""
+    """What transformers' config.json says of the same model. Raises InputError if its family cannot say it."""
+    if not isinstance(config, FamilyConfig):
+        try:
+            check_expressible(config)
+        except ValueError as error:
+            raise InputError(str(error)) from None
     family = FAMILIES[config.family]
     head = "ForSequenceClassification" if config.num_labels else "ForCausalLM"
     data = {

@@ -57,6 +57,8 @@ def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHA
         write_json(out / "config.json", to_hf_config(config))
         ids = {key: value for key, value in token_ids(config).items() if value is not None}
         write_json(out / "generation_config.json", ids)
+        for file in shards:  # safetensors makes files that only their owner can read
+            (out / file).chmod((out / "config.json").stat().st_mode)
 
 
 def refuse_other_config(directory: Path) -> None:
@@ -98,7 +100,7 @@ def superseded(directory: Path) -> set[str]:
 
 def weights_identity(directory: Path) -> str:
     """Hash of all weight files of a model directory, whether one or many."""
-    return sha256_files([(name, directory / name) for name in _weight_files(directory)])
+    return sha256_files([(name, directory / name) for name in weight_files(directory)])
 
 
 def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:
@@ -131,7 +133,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch
     config = load_config(directory)
     with contextlib.ExitStack() as stack:
         try:
-            files = {name: stack.enter_context(safe_open(directory / name, "pt")) for name in _weight_files(directory)}
+            files = {name: stack.enter_context(safe_open(directory / name, "pt")) for name in weight_files(directory)}
             places = {key: file for file in files.values() for key in _names(file)}
             for key, file in places.items():
                 if file.get_slice(key).get_dtype() not in _DTYPES and not _ignored(config, key):
@@ -168,7 +170,8 @@ def build_model(
     present = set(present)
     found = {name: _found(name, present, family.base_prefix) for weight in wanted for name in weight.theirs}
     # A classifier saved by transformers carries no language-model head.
-    optional = {"lm_head.weight"} if config.num_labels else set()
+    heads = (weight.theirs for weight in wanted if weight.ours == ("lm_head.weight",))
+    optional = {name for names in heads for name in names} if config.num_labels else set()
     if "score.weight" in present and not config.num_labels:
         raise InputError(
             f"{where}: the weights have a classification head (score.weight), but config.json names no classifier",
@@ -218,7 +221,7 @@ def _ignored(config: ModelConfig, name: str) -> bool:
     return any(re.search(pattern, name) for pattern in FAMILIES[config.family].ignored)
 
 
-def _weight_files(directory: Path) -> list[str]:
+def weight_files(directory: Path) -> list[str]:
     """Names of the safetensors files; an index may name only files beside it."""
     names = [ONE_FILE]
     if (directory / INDEX).is_file():
@@ -234,6 +237,24 @@ def _weight_files(directory: Path) -> list[str]:
                 hint="weights in pickle format are never opened; convert them to safetensors" if pickled else None,
             )
     return names
+
+
+def tensor_shapes(path: Path) -> dict[str, Shape]:
+    """Name and shape of every tensor of a safetensors file or of a model directory, in one file or in shards.
+
+    Only headers are read. Raises InputError for weights that are not there, DamagedError for what cannot be read.
+    """
+    files = [path / name for name in weight_files(path)] if path.is_dir() else [path]
+    shapes: dict[str, Shape] = {}
+    for file in files:
+        try:
+            with safe_open(file, "pt") as opened:
+                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in _names(opened)}
+        except FileNotFoundError:
+            raise InputError(f"{file} does not exist") from None
+        except (SafetensorError, OSError) as error:
+            raise DamagedError(f"{file} cannot be read: {error}") from None
+    return shapes
 
 
 def _shards(config: ModelConfig, limit: int) -> dict[str, list[str]]:

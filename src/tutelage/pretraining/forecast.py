@@ -59,7 +59,7 @@ def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:
     if not vocabulary:
         return None
     try:
-        return ModelConfig.parse({**model.plain(), "vocab_size": vocabulary}, "model")
+        return model.with_(vocab_size=vocabulary)
     except TutelageError:
         return None
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from tutelage.model.config import ModelConfig
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Finding, Rule
 
@@ -124,7 +123,7 @@ _MODEL = "model"  # the section of a recipe that says the shape
 def _possible(f: Facts, **changes: Any) -> bool:
     """Whether the family of the model can have this."""
     try:
-        ModelConfig.parse({**f["result.model"].plain(), **changes})
+        f["result.model"].with_(**changes)
     except TutelageError:
         return False
     return True

@@ -179,14 +179,11 @@ def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: in
             f"pretrain.context_length ({context_length}) is longer than "
             f"model.max_position_embeddings ({model.max_position_embeddings})"
         )
-    return ModelConfig.parse(
-        {
-            **model.plain(),
-            "vocab_size": model.vocab_size or tok.vocab_size,
-            "bos_token_id": tok.eos_id,
-            "eos_token_id": list(tok.stop_ids),
-            "pad_token_id": tok.pad_id,
-        }
+    return model.with_(
+        vocab_size=model.vocab_size or tok.vocab_size,
+        bos_token_id=tok.eos_id,
+        eos_token_id=tok.stop_ids,
+        pad_token_id=tok.pad_id,
     )
 
 

@@ -17,7 +17,7 @@ from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.finetuning import method, method_names
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.interchange.config import AdoptConfig
-from tutelage.model.config import ModelConfig
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, nearest
@@ -69,7 +69,7 @@ class Recipe(Config):
     corpus: CorpusConfig = CorpusConfig()
     tokenizer: TokenizerConfig = TokenizerConfig()
     base: AdoptConfig | None = None
-    model: ModelConfig = ModelConfig()
+    model: FamilyConfig = FamilyConfig()
     pretrain: PretrainConfig | None = PretrainConfig()
     finetune: dict[str, Step] = Field(default_factory=dict)
     baselines: BaselinesConfig = BaselinesConfig()

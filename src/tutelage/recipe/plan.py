@@ -10,7 +10,7 @@ from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Node, life
 from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
 from tutelage.store.errors import ConfigError, DamagedError
-from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.store.hashing import sha256_file
 
 
 @dataclass(frozen=True)
@@ -45,12 +45,12 @@ def inputs_of(node: Node, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
-    """Hash of a file, or of the files of a model directory."""
+    """Hash of a file, or of all that is read of a model directory."""
     if path.is_file():
         return sha256_file(path)
-    kinds = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
-    files = [each for each in sorted(path.rglob("*")) if each.suffix in kinds and each.is_file()]
-    return sha256_json({str(each.relative_to(path)): sha256_file(each) for each in files})
+    from tutelage.interchange.source import content_identity  # late: torch is slow to import
+
+    return content_identity(path)
 
 
 def look_up(

@@ -33,6 +33,10 @@ class Config(BaseModel):
         """What is given, and for the rest of the section what this one says."""
         return _merged(self.plain(), given)
 
+    def with_(self, **changes: Any) -> Self:
+        """The same config with some fields changed, validated as a whole. Raises ConfigError."""
+        return self.parse(self.completed(changes))
+
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
         """Validate plain data. Raises ConfigError naming the key, what is allowed and the nearest match."""

@@ -114,11 +114,12 @@ def test_a_tokenizer_that_llama_cpp_reads_otherwise_is_noticed(tmp_path: Path, m
     path, tok = tmp_path / "model.gguf", samples.bpe_tokenizer()
     write_gguf(path, samples.LLAMA, samples.random_weights(samples.LLAMA), tok, "f32")
     prompts = ["Return the list", "all files in directory 12", "naïve café", "Return the list of all", "don't 3.14"]
-    assert check_gguf(path, "f32", prompts)[0] is True
+    model, _ = read_gguf(path)
+    assert check_gguf(path, model, tok, prompts).passed is True
     encode = Tokenizer.encode
     monkeypatch.setattr(Tokenizer, "encode", lambda self, text: encode(self, text)[::-1])
-    passed, _, _, why = check_gguf(path, "f32", prompts)
-    assert passed is False and "other tokens" in why
+    found = check_gguf(path, model, tok, prompts)
+    assert found.passed is False and "other tokens" in found.why
 
 
 @pytest.mark.parametrize("kind", ["f16", "bf16", "q8_0", "q4_0", "q4_1"])

@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
 from tutelage.training.distributed.parallel import _check_tensor_parallel, arrange
@@ -195,7 +195,7 @@ def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, 
 
 @pytest.mark.parametrize("tied", [True, False])
 def test_a_pipeline_stage_holds_nothing_of_the_others(tied: bool) -> None:
-    shape = ModelConfig.parse({**MODEL, "num_layers": 5, "tie_word_embeddings": tied})
+    shape = FamilyConfig.parse({**MODEL, "num_layers": 5, "tie_word_embeddings": tied})
     whole = set(DecoderLM(shape).state_dict())
     held = []
     for stage in range(3):
@@ -220,12 +220,12 @@ def test_what_cannot_be_arranged_is_said() -> None:
     with pytest.raises(ConfigError, match="times pipeline"):
         arrange(ParallelConfig(tensor=2, pipeline=2), World(0, 2), cpu)
     with pytest.raises(ConfigError, match="more than the 2 blocks"):
-        keep_stage(DecoderLM(ModelConfig.parse(MODEL)), PipelineStage(0, [0, 1, 2], None, None))
+        keep_stage(DecoderLM(FamilyConfig.parse(MODEL)), PipelineStage(0, [0, 1, 2], None, None))
     with pytest.raises(ConfigError, match="balance loss"):
         experts = {**EXPERTS["experts"], "balance": "auxiliary"}
-        model = DecoderLM(ModelConfig.parse({**MODEL, **EXPERTS, "experts": experts}))
+        model = DecoderLM(FamilyConfig.parse({**MODEL, **EXPERTS, "experts": experts}))
         keep_stage(model, PipelineStage(0, [0, 1], None, None))
     with pytest.raises(ConfigError, match="must divide"):
-        _check_tensor_parallel(DecoderLM(ModelConfig.parse(MODEL)), 4)
+        _check_tensor_parallel(DecoderLM(FamilyConfig.parse(MODEL)), 4)
     with pytest.raises(ConfigError, match="sinks"):
-        _check_tensor_parallel(DecoderLM(ModelConfig.parse({**MODEL, "attention_sinks": True})), 2)
+        _check_tensor_parallel(DecoderLM(FamilyConfig.parse({**MODEL, "attention_sinks": True})), 2)

@@ -17,8 +17,8 @@ from torch.distributed.tensor import Shard, distribute_tensor
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.instruct.objective import Instruction
 from tutelage.finetuning.prefer.objective import Preference
-from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
@@ -113,7 +113,7 @@ def run(settings: dict[str, Any], folder: Path) -> None:
         save_file({"weight": soap_of_a_matrix()}, out / f"{world.rank}.safetensors")
         (out / "result.json").write_text("{}")
         return
-    model = DecoderLM(ModelConfig.parse(settings["model"]), seed=1)
+    model = DecoderLM(FamilyConfig.parse(settings["model"]), seed=1)
     objective = make_objective(settings.get("objective", ""))
     if isinstance(objective, StruckNextToken):
         objective.rank, objective.at, objective.number = settings.get("struck", (-1, 0, 0))

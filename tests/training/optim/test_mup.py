@@ -10,6 +10,7 @@ from small_run import config
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.pretraining.objective import NextToken, pack_documents
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
@@ -23,7 +24,7 @@ BASE = 64
 
 def shape(width: int) -> ModelConfig:
     """More heads of the same size."""
-    return ModelConfig.parse({
+    return FamilyConfig.parse({
         "vocab_size": 64, "hidden_size": width, "intermediate_size": 2 * width, "num_layers": 2, "head_dim": 16,
         "num_heads": width // 16, "num_kv_heads": width // 16, "max_position_embeddings": 64,
         "tie_word_embeddings": False,

@@ -7,6 +7,7 @@ from small_run import config
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.training.optim.optimizers import make_optimizers
 from tutelage.training.optim.schedules import learning_rate
 
@@ -14,7 +15,7 @@ from tutelage.training.optim.schedules import learning_rate
 @pytest.mark.parametrize("optimizer", ["adamw", "muon", "soap", "lion", "schedule_free"])
 @pytest.mark.parametrize("norm", ["rmsnorm", "layernorm"])
 def test_matrices_decay_and_norms_biases_and_embeddings_do_not(tiny: ModelConfig, optimizer: str, norm: str) -> None:
-    shape = ModelConfig.parse({**tiny.plain(), "family": "custom", "norm": norm, "attention_bias": True,
+    shape = FamilyConfig.parse({**tiny.plain(), "family": "custom", "norm": norm, "attention_bias": True,
                                "tie_word_embeddings": False})  # fmt: skip
     model = DecoderLM(shape)
     settings = config(optimizer=optimizer, weight_decay=0.1, schedule="constant")

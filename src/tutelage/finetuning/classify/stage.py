@@ -115,7 +115,7 @@ def classify(job: Job) -> dict[str, Any]:
 
 def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
     """The same weights with a fresh classification head, its values drawn from `seed`."""
-    config = base.config.model_copy(update={"num_labels": len(labels), "labels": tuple(labels)})
+    config = base.config.with_(num_labels=len(labels), labels=tuple(labels))
     with torch.device("meta"):
         model = DecoderLM(config, seed=None)
     state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}

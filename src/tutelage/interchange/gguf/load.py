@@ -28,6 +28,6 @@ def read_gguf(
     config = from_hf_config(hf_config, str(path))
     # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
     stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
-    config = config.model_copy(update={"eos_token_id": stops})
+    config = config.with_(eos_token_id=stops)
     model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype)
     return model.to(device), tokenizer

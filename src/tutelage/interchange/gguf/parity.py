@@ -1,4 +1,4 @@
-"""Proof that llama.cpp computes from a GGUF file what we compute from it."""
+"""Proof that llama.cpp computes from a GGUF file what our model computes."""
 
 from __future__ import annotations
 
@@ -11,59 +11,111 @@ import torch
 
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.reader import GGUFFile
+from tutelage.interchange.proof import PROMPTS, Parity, long_prompt
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import differing
+from tutelage.tokenizer.tokenizer import Tokenizer
 
 # In nats, over the ten likeliest tokens. llama.cpp rounds activations to the weights' kind before it multiplies: to
 # half precision for the 16-bit kinds, to 8 bits for the quantised ones; these are bounds on what that does.
-TOLERANCE = {"f32": 0.01, "f16": 0.05, "bf16": 0.2, "q8_0": 0.5, "q4_0": 0.5, "q4_1": 0.5}
+TOLERANCE = {"F32": 0.01, "F16": 0.05, "BF16": 0.2}
+_QUANTISED = 0.5
+# How far, of the largest in its block of 32, a weight may lie from what it was (half a step of the kind, and rounding
+# of the scale): beyond that it is another weight.
+_ROUNDING = {"F32": 0.0, "F16": 2**-11, "BF16": 2**-8, "Q8_0": 1 / 127, "Q4_0": 1 / 7, "Q4_1": 2 / 15}
 _TOP = 10
 
 
 @torch.no_grad()
-def check_gguf(path: Path, kind: str, prompts: Sequence[str]) -> tuple[bool | None, int, float, str]:
-    """(passed, prompts compared, largest difference in log-probability, why not) of a file against llama.cpp.
+def check_gguf(path: Path, model: DecoderLM, tok: Tokenizer, prompts: Sequence[str] = PROMPTS) -> Parity:
+    """Compare what llama.cpp makes of a file with `model` and `tok`, which were not read from that file, or are the
+    file's own where it is the source.
 
     passed is None where `xllamacpp` is not installed. Each prompt is given to llama.cpp as text and as our ids, which
-    must be the same to it; then the next token's ten likeliest are compared with ours.
+    must be the same to it; then the next token's ten likeliest are compared with ours, and so after a long prompt.
     """
     if importlib.util.find_spec("xllamacpp") is None:
-        return None, 0, 0.0, "parity not checked: xllamacpp is not installed (pip install xllamacpp)"
-    model, tok = read_gguf(path)
-    begin = [tok.bos_id] if tok.bos_id is not None and _adds_begin(path) else []
-    server = llama_cpp(path)
+        return Parity(None, why="parity not checked: xllamacpp is not installed (pip install xllamacpp)")
+    file = GGUFFile.open(path)
+    begin = [tok.bos_id] if tok.bos_id is not None and _adds_begin(file) else []
+    long, short_of = long_prompt(model.config, model.num_parameters(), tok.control_ids, tok.vocab_size)
+    server = llama_cpp(file.path, len(long) + 8)
     largest, compared = 0.0, 0
-    for prompt in prompts:
-        ids = [*begin, *tok.encode(prompt)]
+    asked: list[tuple[str, list[int]]] = [(prompt, [*begin, *tok.encode(prompt)]) for prompt in prompts]
+    for prompt, ids in (*asked, ("", long)):
         theirs = _likeliest(server, ids)
         # llama.cpp does not give its ids away: where it reads the text as other ones, it expects something else next.
-        if _likeliest(server, prompt) != theirs:
-            return False, compared, largest, f"llama.cpp cuts {prompt!r} into other tokens than {ids[:8]}"
+        if prompt and _likeliest(server, prompt) != theirs:
+            return Parity(False, compared, largest, f"llama.cpp cuts {prompt!r} into other tokens than {ids[:8]}")
         if theirs is None:  # the next token is half a character: llama.cpp gives no numbers then
             continue
-        ours = model(torch.tensor([ids]))[0, -1].log_softmax(-1)
+        hidden = model.hidden(torch.tensor([ids], device=model.embed_tokens.weight.device))
+        ours = model.logits(hidden[0, -1]).log_softmax(-1)
         largest = max(largest, *(abs(float(ours[index]) - logprob) for index, logprob in theirs.items()))
         compared += 1
-    if largest > TOLERANCE[kind]:
-        return False, compared, largest, f"log-probabilities differ by {largest:.2g} nats"
+    if not largest <= tolerance_of(file):
+        why = f"log-probabilities differ by {largest:.2g} nats"
+        return Parity(False, compared, largest, why, len(long), short_of)
     if not compared:
-        return None, 0, 0.0, "parity not checked: llama.cpp gave no probabilities"
-    return True, compared, largest, ""
+        return Parity(None, why="parity not checked: llama.cpp gave no probabilities")
+    return Parity(True, compared, largest, "", len(long), short_of)
 
 
-def llama_cpp(path: Path) -> Any:
+@torch.no_grad()
+def check_written(path: Path, model: DecoderLM, tok: Tokenizer) -> Parity:
+    """Compare a file just written with the model before writing.
+
+    Kinds that round little: llama.cpp on the file beside that model. Quantised ones compute something else by intent,
+    so the file's settings and weights are compared with the model's, and llama.cpp with the weights of the file.
+    """
+    if tolerance_of(GGUFFile.open(path)) < _QUANTISED:
+        return check_gguf(path, model, tok)
+    again, read = read_gguf(path)
+    if why := _other_model(path, model, again):
+        return Parity(False, why=why)
+    if (read.definition, read.chat_template) != (tok.definition, tok.chat_template):
+        return Parity(False, why="the tokenizer in the file is another")
+    return check_gguf(path, again, tok)
+
+
+def tolerance_of(file: GGUFFile) -> float:
+    """In nats, by the coarsest kind of matrix in the file."""
+    return max(TOLERANCE.get(info.kind.name, _QUANTISED) for info in file.tensors.values())
+
+
+def _other_model(path: Path, model: DecoderLM, again: DecoderLM) -> str:
+    """In what the model read from a file is another than the one written, in words; "" if only weights are rounded."""
+    keys = differing(model.config, again.config)
+    if keys:
+        return f"the file says otherwise of {', '.join(keys)}"
+    kinds = {info.kind.name for info in GGUFFile.open(path).tensors.values()}
+    bound = 1.02 * max(_ROUNDING.get(kind, 1.0) for kind in kinds)
+    found = again.state_dict()
+    for name, value in model.state_dict().items():
+        blocks = value.detach().float().cpu().reshape(*value.shape[:-1], -1, 32 if value.shape[-1] % 32 == 0 else 1)
+        off = (found[name].reshape(blocks.shape) - blocks).abs()
+        # Rows that are reordered or fused keep their order within a row, so blocks stay blocks.
+        if bool((off > bound * blocks.abs().amax(-1, keepdim=True) + 1e-6).any()):
+            return f"the weight {name} of the file is not that of the model"
+    return ""
+
+
+def llama_cpp(path: Path, context: int = 256) -> Any:
     """llama.cpp's own server object with one file, in this process: one thread, keys and values in float32."""
     import xllamacpp
 
     params = xllamacpp.CommonParams()
     params.model.path = str(path)
-    params.n_ctx, params.n_parallel, params.warmup, params.fit_params, params.verbosity = 256, 1, False, False, -1
+    params.n_ctx, params.n_parallel, params.warmup, params.fit_params = max(256, context), 1, False, False
+    params.verbosity = -1
     params.cpuparams.n_threads = params.cpuparams_batch.n_threads = 1
     params.cache_type_k = params.cache_type_v = xllamacpp.ggml_type.GGML_TYPE_F32
     params.flash_attn_type = xllamacpp.llama_flash_attn_type.LLAMA_FLASH_ATTN_TYPE_DISABLED
     return xllamacpp.Server(params)
 
 
-def _adds_begin(path: Path) -> bool:
-    metadata = GGUFFile.open(path).metadata
+def _adds_begin(file: GGUFFile) -> bool:
+    metadata = file.metadata
     return bool(metadata.get("tokenizer.ggml.add_bos_token", metadata.get("tokenizer.ggml.model") == "llama"))
 
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
 
 Tensors = Sequence[Tensor]
 Names = Sequence[tuple[str, str]]
@@ -32,8 +33,6 @@ class Weight:
 @lru_cache(maxsize=64)
 def parameter_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """Name and shape of everything that a `DecoderLM` of this config saves, without making it."""
-    from tutelage.model.decoder import DecoderLM
-
     with torch.device("meta"):
         return {name: value.shape for name, value in DecoderLM(config, seed=None).state_dict().items()}
 

@@ -1,0 +1,168 @@
+"""Proof of an export or import: what was written, and what it was made of, compute what our model computes.
+
+Two comparisons, each with another program: the source (a foreign directory by transformers, a GGUF file by llama.cpp)
+with our model as it was read, and our model as it was before writing with what was written. What was written is never
+compared with itself. Prompts reach beyond sliding windows and the original length of a scaled rope.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.hf_config import to_hf_config
+from tutelage.store.artifacts import MANIFEST
+from tutelage.store.files import RECORD
+from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+PROMPTS = (
+    "Return the",
+    "The quick brown fox jumps over 13 lazy dogs.",
+    "def add(a, b):\n    return a + b\n",
+    "Grüße, naïve café! 你好 🎉",
+)
+TOLERANCE = 1e-4  # relative to the largest logit, float32
+_MOST_WORK = 1e12  # parameters times tokens of the long prompt: half a minute on two cores
+_SHORTEST, _BEYOND, _COMPARED = 64, 16, 16  # tokens: of the long prompt, past a window, and compared at its end
+
+
+@dataclass(frozen=True)
+class Parity:
+    """Result of a comparison; `passed` is None where it could not be made, and `why` says so.
+
+    longest: tokens of the longest prompt. short_of: what of the model that prompt was too short to reach.
+    """
+
+    passed: bool | None
+    prompts: int = 0
+    max_difference: float = 0.0
+    why: str = ""
+    longest: int = 0
+    short_of: str = ""
+
+
+def long_prompt(
+    config: ModelConfig, parameters: int, control: frozenset[int], vocab_size: int
+) -> tuple[list[int], str]:
+    """Ids that reach beyond the model's window and its rope's original length, and what is out of reach, in words.
+
+    The length is bounded by the context and by what two cores compute in half a minute.
+    """
+    marks = {}
+    if config.sliding_window and "sliding" in config.layer_types:
+        marks["sliding window"] = config.sliding_window
+    if config.rope_scaling is not None and config.rope_scaling.original_length:
+        marks["original length of the scaled rope"] = config.rope_scaling.original_length
+    # llama.cpp needs room for the token that it is asked for.
+    affordable = min(config.max_position_embeddings - 2, max(_SHORTEST, int(_MOST_WORK / max(parameters, 1))))
+    length = min(affordable, max([_SHORTEST, *(mark + _BEYOND for mark in marks.values())]))
+    if length <= min(marks.values(), default=0):
+        length = min(length, _SHORTEST)  # beyond none of them, so the rest of the way proves nothing more
+    short_of = ", ".join(f"{name} of {mark}" for name, mark in marks.items() if mark >= length)
+    allowed = torch.tensor([index for index in range(min(vocab_size, config.vocab_size)) if index not in control])
+    drawn = torch.randint(len(allowed), (length,), generator=torch.Generator().manual_seed(1))
+    return allowed[drawn].tolist(), short_of
+
+
+def is_foreign_directory(source: Path | None) -> bool:
+    """Whether another program wrote it: our own artifacts and exports are what our model says they are."""
+    return source is not None and source.is_dir() and not any((source / name).exists() for name in (MANIFEST, RECORD))
+
+
+@torch.no_grad()
+def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
+    """Compare token ids, chat rendering and logits (or class scores) with what transformers makes of `directory`."""
+    if importlib.util.find_spec("transformers") is None:
+        return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    name = str(to_hf_config(model.config)["architectures"][0])
+    if not hasattr(transformers, name):
+        return Parity(None, why=f"parity not checked: transformers has no {name}")
+    kind = "AutoModelForSequenceClassification" if model.config.num_labels else "AutoModelForCausalLM"
+    try:
+        their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+        opened = getattr(transformers, kind).from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+    except Exception as error:
+        said = str(error).strip().splitlines() or [""]
+        return Parity(False, why=f"transformers cannot load it: {type(error).__name__}: {said[0][:200]}")
+    theirs = opened.eval()
+    if why := _other_chat(tok, their_tok) or _other_labels(model.config, theirs.config):
+        return Parity(False, why=why)
+    prompts = []
+    for prompt in PROMPTS:
+        ids = tok.encode(prompt)
+        their_ids = their_tok(prompt, add_special_tokens=False)["input_ids"]
+        if ids != their_ids:
+            return Parity(False, why=f"token ids of {prompt!r} differ: {ids[:8]} and {their_ids[:8]}")
+        begun, whole = [*tok.begin_ids, *ids], their_tok(prompt)["input_ids"]
+        if whole[: len(begun)] != begun or (model.config.num_labels and whole != begun):
+            return Parity(False, why=f"what stands around {prompt!r} differs: {begun[:8]} and {whole[:8]}")
+        prompts.append(begun)
+    long, short_of = long_prompt(model.config, model.num_parameters(), tok.control_ids, tok.vocab_size)
+    largest = 0.0
+    for ids in (*prompts, long):
+        expected, ours = _theirs(theirs, ids), _ours(model, ids)
+        difference = ((ours - expected).abs().max() / expected.abs().max().clamp(min=1e-9)).item()
+        largest = max(largest, difference) if difference == difference else float("inf")
+    measured = (len(prompts) + 1, largest)
+    if largest > TOLERANCE:
+        return Parity(False, *measured, f"logits differ by {largest:.1e} of the largest", len(long), short_of)
+    return Parity(True, *measured, "", len(long), short_of)
+
+
+def _ours(model: DecoderLM, ids: Sequence[int]) -> Tensor:
+    """Scores [labels], or logits [at most _COMPARED, vocab_size] of the last tokens."""
+    hidden = model.hidden(torch.tensor([ids], device=model.embed_tokens.weight.device))[0]
+    found = model.scores(hidden[-1]) if model.config.num_labels else model.logits(hidden[-_COMPARED:])
+    return found.float().cpu()
+
+
+def _theirs(model: Any, ids: Sequence[int]) -> Tensor:
+    tokens = torch.tensor([ids])
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:  # a long prompt's logits need not be held
+        return model(tokens, logits_to_keep=_COMPARED).logits[0].float()
+    found: Tensor = model(tokens).logits[0].float()
+    return found[-_COMPARED:] if found.dim() == 2 else found
+
+
+def _other_chat(tok: Tokenizer, theirs: Any) -> str:
+    if tok.chat_template is None:
+        return ""
+    conversation = [Message("user", PROMPTS[0]), Message("assistant", PROMPTS[1]), Message("user", PROMPTS[2])]
+    rendered = render_chat(tok, conversation, add_generation_prompt=True).ids
+    as_dicts = [{"role": message.role, "content": message.content} for message in conversation]
+    their_text = theirs.apply_chat_template(as_dicts, add_generation_prompt=True, tokenize=False)
+    same = tok.decode(rendered, skip_special=False) == their_text
+    return "" if same else "the chat template renders differently in transformers"
+
+
+def _other_labels(config: ModelConfig, theirs: Any) -> str:
+    if not config.num_labels:
+        return ""
+    ours = config.labels or tuple(f"LABEL_{index}" for index in range(config.num_labels))
+    names = tuple(theirs.id2label[index] for index in sorted(theirs.id2label))
+    return "" if ours == names else f"the labels differ: {ours[:5]} and {names[:5]}"
+
+
+def said(parity: Parity, what: str, whose: str) -> str:
+    """A comparison in words."""
+    if not parity.passed:
+        return parity.why
+    words = (
+        f"parity passed: {what} within {parity.max_difference:.1e} of those of {whose} on {parity.prompts} prompts of "
+        f"up to {parity.longest} tokens"
+    )
+    return words + (f" (short of the {parity.short_of})" if parity.short_of else "")

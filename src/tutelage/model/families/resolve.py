@@ -1,0 +1,124 @@
+"""What a family makes of a config: its parts where none are given, and whether it can express what is given."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.families.registry import FAMILIES
+from tutelage.store.config import Config
+from tutelage.store.errors import InputError, nearest
+
+# What a family's config.json does not say, or what other fields decide.
+_NOT_COMPARED = {"family", "num_labels", "labels", "bos_token_id", "eos_token_id", "pad_token_id"}
+
+
+class FamilyConfig(ModelConfig):
+    """A `ModelConfig` that its family has completed and can express.
+
+    `family` sets the parts; a key given beside it must be one that the family can express.
+    """
+
+    family: str = "qwen3"
+
+    @model_validator(mode="before")
+    @classmethod
+    def _parts_of_family(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        parts = parts_of(given.get("family", cls.model_fields["family"].default))
+        for key, value in given.items():
+            part = parts.get(key)
+            parts[key] = {**part.plain(), **value} if isinstance(part, Config) and isinstance(value, dict) else value
+        return parts
+
+    @model_validator(mode="after")
+    def _expressible(self) -> Self:
+        check_expressible(self)
+        return self
+
+    def completed(self, given: dict[str, Any]) -> dict[str, Any]:
+        """Another family brings its own parts; only the sizes are kept."""
+        kept = self.plain()
+        if given.get("family", self.family) != self.family:
+            kept = {key: value for key, value in kept.items() if key not in parts_of(self.family)}
+        return {**kept, **given}
+
+
+def parts_of(name: Any) -> dict[str, Any]:
+    """The parts that make a family, as plain fields. Raises ValueError naming the nearest for an unknown one."""
+    if name not in FAMILIES:
+        hint = nearest(str(name), FAMILIES)
+        raise ValueError(f"family {name!r} is not known; {hint or 'known: ' + ', '.join(FAMILIES)}")
+    return dict(FAMILIES[name].parts)
+
+
+def check_expressible(config: ModelConfig) -> None:
+    """Raise ValueError if the config's family cannot say what the config says: found before any training."""
+    if config.family not in FAMILIES:
+        raise ValueError(f"family {config.family!r} is not known; {nearest(config.family, FAMILIES)}")
+    family = FAMILIES[config.family]
+    if family.name == "custom":
+        return
+    try:
+        understood = family.from_config(family.to_config(config))
+    except InputError as error:
+        raise ValueError(f"family {config.family}: {error.message}") from None
+    defaults = {name: field.default for name, field in ModelConfig.model_fields.items()}
+    expected = {**defaults, **family.parts, **understood}
+    for key in sorted(set(expected) - _NOT_COMPARED):
+        ours, theirs = _comparable(config, key, getattr(config, key)), _comparable(config, key, expected[key])
+        if ours != theirs and not (
+            isinstance(ours, float) and isinstance(theirs, float) and math.isclose(ours, theirs)
+        ):
+            raise ValueError(
+                f"family {config.family!r} cannot have {key}={_shown(ours)} (it has {_shown(theirs)}); "
+                "use family: custom to combine parts freely"
+            )
+
+
+def differing(one: ModelConfig, other: ModelConfig) -> list[str]:
+    """Fields by which two configs compute something else; how each was initialised and what ends a text are none."""
+    own = _NOT_COMPARED - {"family", "num_labels"} | {"initializer_range"}
+    return [
+        key
+        for key in ModelConfig.model_fields
+        if key not in own
+        and not _same(_comparable(one, key, getattr(one, key)), _comparable(other, key, getattr(other, key)))
+    ]
+
+
+def _same(ours: Any, theirs: Any) -> bool:
+    if isinstance(ours, Config) and isinstance(theirs, Config):
+        ours, theirs = ours.plain(), theirs.plain()
+    if isinstance(ours, dict) and isinstance(theirs, dict):
+        return ours.keys() == theirs.keys() and all(_same(ours[key], theirs[key]) for key in ours)
+    if isinstance(ours, float) and isinstance(theirs, float):
+        return math.isclose(ours, theirs, rel_tol=1e-5)
+    return bool(ours == theirs)
+
+
+def _comparable(config: ModelConfig, key: str, value: Any) -> Any:
+    if key in ("layer_types", "rope_layers"):
+        return tuple(value[layer % len(value)] for layer in range(config.num_layers))
+    if key == "sliding_window":
+        return value if "sliding" in config.layer_types else None
+    if key == "embedding_multiplier":
+        return config.hidden_size**0.5 if value == "sqrt" else value
+    if key == "head_dim":
+        # Latent attention has head sizes of its own.
+        return 0 if config.latent else value or config.hidden_size // config.num_heads
+    if key == "num_kv_heads" and config.latent:
+        return config.num_heads
+    if key == "experts" and value is not None:
+        dense = tuple(layer for layer in range(config.num_layers) if not value.in_layer(layer))
+        size = value.intermediate_size or config.intermediate_size
+        return {**value.plain(), "dense_layers": dense, "first_dense": 0, "every": 1, "intermediate_size": size}
+    return value
+
+
+def _shown(value: Any) -> str:
+    return repr(value.plain() if hasattr(value, "plain") else value)
