@@ -15,6 +15,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
+from tutelage.store.device import bfloat16_works
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
@@ -23,6 +24,14 @@ from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> None:
     torch.set_num_threads(1)
+
+
+@pytest.fixture
+def bfloat16() -> str:
+    """The name of that precision, for tests of long rows; they cannot be run where torch refuses it."""
+    if not bfloat16_works("cpu"):
+        pytest.skip("torch refuses attention in bfloat16 with this ATEN_CPU_CAPABILITY on this processor")
+    return "bfloat16"
 
 
 @pytest.fixture

@@ -205,11 +205,11 @@ def test_a_recipe_section_reads_back_the_same():
     assert InstructConfig.parse(config.plain()) == config
 
 
-def test_dora_in_bfloat16_over_several_parts_trains_too(run, tmp_path):
+def test_dora_in_bfloat16_over_several_parts_trains_too(run, tmp_path, bfloat16):
     metrics = run(
         "instruct",
         tmp_path,
-        training={"precision": "bfloat16", "accumulation": 2},
+        training={"precision": bfloat16, "accumulation": 2},
         lora=LORA.model_copy(update={"dora": True}),
     )
     curve = [json.loads(line) for line in (tmp_path / "out" / "curve.jsonl").read_text().splitlines()]

@@ -113,10 +113,10 @@ def test_warnings(after, lengths, said, heard):
     assert heard.messages("warning") == "\n".join(messages)
 
 
-def test_reference_and_training_share_what_auto_means(base, pairs, tmp_path, heard, monkeypatch):
+def test_reference_and_training_share_what_auto_means(base, pairs, tmp_path, heard, monkeypatch, bfloat16):
     """Decided once and kept with the run: a second measurement that says otherwise changes nothing."""
     auto = CONFIG.model_copy(update={"training": quick(1, precision="auto")})
-    monkeypatch.setenv("TUTELAGE_PRECISION", "bfloat16")
+    monkeypatch.setenv("TUTELAGE_PRECISION", bfloat16)
     prefer(job(auto, tmp_path, heard.log, 0, model=base, pairs=pairs))
     kept = sorted(path.name for path in (tmp_path / "work").glob("reference-*.npy"))
     monkeypatch.setenv("TUTELAGE_PRECISION", "float32")

@@ -125,9 +125,10 @@ def test_packed_documents_are_separate_documents(model: DecoderLM) -> None:
     model.zero_grad()
     alone = torch.cat([model(part) for part in text.split(lengths, dim=1)], dim=1)
     (alone @ weight).sum().backward()
-    close(packed.detach(), alone.detach())
+    # Rounding grows where a norm is nearly zero, and in sums that nearly cancel; a leak is hundreds of times larger.
+    close(packed.detach(), alone.detach(), 2e-4)
     for a, b in zip(together, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
-        close(a, b, 2e-4)  # sums over many tokens that nearly cancel
+        close(a, b, 1e-3)
 
 
 @torch.no_grad()

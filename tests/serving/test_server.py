@@ -137,7 +137,7 @@ def test_same_seed_same_answer_and_no_seed_another(server: TestClient) -> None:
         return body["choices"][0]["message"]["content"]
 
     assert text(seed=4) == text(seed=4)
-    assert len({text() for _ in range(4)}) == 4
+    assert len({text() for _ in range(8)}) > 1  # two may be alike by chance, all of them never
 
 
 def test_every_sampling_field_acts(server: TestClient) -> None:

@@ -33,7 +33,7 @@ def unset(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_auto_is_bfloat16_only_where_it_is_clearly_faster(
     monkeypatch: pytest.MonkeyPatch, gain: float, chosen: str
 ) -> None:
-    monkeypatch.setattr(device, "_bfloat16_works", lambda name: True)
+    monkeypatch.setattr(device, "bfloat16_works", lambda name: True)
     monkeypatch.setattr(device, "_bfloat16_gain", lambda name: gain)
     found, why = device.auto_precision(CPU)
     assert found == chosen and f"{gain:.2g} times" in why
@@ -48,11 +48,11 @@ def test_auto_is_float32_where_bfloat16_attention_is_refused(monkeypatch: pytest
 
     monkeypatch.setattr(device, "_bfloat16_gain", lambda name: 9.0)
     monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", refused)
-    device._bfloat16_works.cache_clear()
+    device.bfloat16_works.cache_clear()
     try:
         found, why = device.auto_precision(CPU)
     finally:
-        device._bfloat16_works.cache_clear()
+        device.bfloat16_works.cache_clear()
     assert found == "float32" and "does not work" in why
 
 
@@ -64,7 +64,7 @@ def test_the_gain_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:
         return 2.0 if dtype == torch.bfloat16 else 1.0
 
     monkeypatch.setattr(device, "measure_gemm", measure)
-    monkeypatch.setattr(device, "_bfloat16_works", lambda name: True)
+    monkeypatch.setattr(device, "bfloat16_works", lambda name: True)
     device._bfloat16_gain.cache_clear()
     try:
         assert [device.auto_precision(CPU)[0] for _ in range(3)] == ["bfloat16"] * 3

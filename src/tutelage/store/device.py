@@ -53,7 +53,7 @@ def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"]
     """
     match os.environ.get(PRECISION_VARIABLE, ""):
         case "":
-            if not _bfloat16_works(str(device)):
+            if not bfloat16_works(str(device)):
                 return "float32", "attention in bfloat16 does not work with this torch on this processor"
             gain = _bfloat16_gain(str(device))
             chosen: Literal["float32", "bfloat16"] = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
@@ -65,7 +65,7 @@ def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"]
 
 
 @functools.cache
-def _bfloat16_works(name: str) -> bool:
+def bfloat16_works(name: str) -> bool:
     """Torch 2.13 refuses attention over 64 positions and more where AMX is there but ATEN_CPU_CAPABILITY is lower."""
     one = torch.ones(1, 1, 64, 8, dtype=torch.bfloat16, device=name, requires_grad=True)
     try:
