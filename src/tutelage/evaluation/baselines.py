@@ -16,11 +16,11 @@ from tutelage.evaluation.compression import compressed_bits_per_byte, joined
 from tutelage.evaluation.config import BaselinesConfig
 from tutelage.evaluation.ngram import NGram
 from tutelage.evaluation.order import Pair, word_order_pairs
-from tutelage.evaluation.progress import batches, ticker
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
+from tutelage.store.progress import batches, ticker
 
 if TYPE_CHECKING:
     from tutelage.tokenizer.tokenizer import Tokenizer

@@ -13,9 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.evaluation.metrics import most_common
-from tutelage.evaluation.progress import ticker
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.progress import ticker
 
 STRENGTHS = (1.0, 6.0, 36.0)
 """Values of C that cross-validation chooses from; more is less regularisation."""

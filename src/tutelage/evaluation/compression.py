@@ -13,8 +13,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from tutelage.evaluation.progress import ticker
 from tutelage.store.events import EventLog
+from tutelage.store.progress import ticker
 
 SEPARATOR = "\n"
 _PIECE = 1 << 17

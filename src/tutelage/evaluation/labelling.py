@@ -14,11 +14,11 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import calibration_error, macro_f1
 from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic
-from tutelage.evaluation.progress import batches
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio, bootstrap_statistic, wilson
 from tutelage.evaluation.verdicts import percent
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel

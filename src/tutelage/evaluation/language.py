@@ -15,10 +15,10 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.order import Pair
 from tutelage.evaluation.paired import Resampling, compare_all, compare_means, pairs_of
-from tutelage.evaluation.progress import batches
 from tutelage.evaluation.statistics import bootstrap_ratio, wilson
 from tutelage.evaluation.verdicts import percent
 from tutelage.store.events import EventLog
+from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel

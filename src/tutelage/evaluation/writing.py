@@ -14,11 +14,11 @@ from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
 from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within
-from tutelage.evaluation.progress import batches
 from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
 from tutelage.evaluation.subjects import PromptSet
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
+from tutelage.store.progress import batches
 from tutelage.tasks import Grade
 from tutelage.tasks.task import prompt_of
 

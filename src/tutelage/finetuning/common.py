@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog) -
     log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
 
 
-def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path, base: Path) -> None:
+def write_model(model: DecoderLM, tok: Tokenizer, curve: Sequence[dict[str, Any]], out: Path, base: Path) -> None:
     """Fill `out` as a model directory with its training curve; adapters are merged, and kept apart in `adapter/`."""
     model.to("cpu")
     if lora_layers(model):
@@ -89,7 +90,7 @@ def write_model(model: DecoderLM, tok: Tokenizer, result: TrainResult, out: Path
     save_model(model, out)
     keep_generation_settings(base, out)
     tok.save(out)
-    write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in result.curve))
+    write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in curve))
 
 
 def run_metrics(result: TrainResult) -> dict[str, Any]:

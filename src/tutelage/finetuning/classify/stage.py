@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.common import account, adapt, context_of, run_metrics, task_rows, write_model
 from tutelage.finetuning.data import (
@@ -23,6 +26,7 @@ from tutelage.finetuning.data import (
     write_rows,
 )
 from tutelage.finetuning.examples import label_examples
+from tutelage.inference.scoring import last_scores
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
@@ -33,7 +37,7 @@ from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.training.data.packing import pack
+from tutelage.training.data.packing import Example, pack
 from tutelage.training.loop import train
 
 
@@ -56,7 +60,7 @@ def classify(job: Job) -> dict[str, Any]:
     `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","label"},
     texts as they were read). Raises InputError where there are no two usable labels.
     """
-    config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
+    config, base, out, log = job.config, job.inputs["model"], job.out, job.log
     tok = Tokenizer.load(base)
     train_rows, heldout, audit = _rows(config, job)
     model_config = load_config(base)
@@ -90,15 +94,13 @@ def classify(job: Job) -> dict[str, Any]:
     even = dict.fromkeys(labels, 1.0)
     balanced = {label: len(train_rows) / (len(labels) * counts[label]) for label in labels}
     weight_of = balanced if config.class_weights == "balanced" else even
-    length = min(config.context_length, model_config.max_position_embeddings)
-    objective = Classification(
-        pack(label_examples(tok, train_rows, labels, weight_of), length, tok.pad_id),
-        pack(label_examples(tok, unseen, labels, even), length, tok.pad_id),
-    )
-    model = with_head(load_model(base), labels, seed)
-    adapt(model, config.lora, seed, log)
-    result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok.with_max_length(limit), result, out, base)
+    train_examples = label_examples(tok, train_rows, labels, weight_of)
+    heldout_examples = label_examples(tok, unseen, labels, even)
+    if config.frozen:
+        model, found, curve = _fitted(config, load_model(base), train_examples, heldout_examples, labels, log)
+    else:
+        model, found, curve = _trained(config, job, train_examples, heldout_examples, labels)
+    write_model(model, tok.with_max_length(limit), curve, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
         "labels": {label: counts[label] for label in labels},
@@ -109,12 +111,56 @@ def classify(job: Job) -> dict[str, Any]:
         "heldout_majority": round(max(held_counts.values()) / len(unseen), 4),
         **account(audit),
         "dropped_labels": {name: item["count"] for name, item in chosen.plain()["dropped"].items()},
-        **run_metrics(result),
+        **found,
     }
 
 
+def _trained(
+    config: ClassifyConfig, job: Job, train_on: list[Example], held: list[Example], labels: list[str]
+) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
+    """The model trained with its head, the figures of the run and its curve."""
+    base = job.inputs["model"]
+    model, tok = with_head(load_model(base), labels, job.seed), Tokenizer.load(base)
+    adapt(model, config.lora, job.seed, job.log)
+    length = min(config.context_length, model.config.max_position_embeddings)
+    objective = Classification(pack(train_on, length, tok.pad_id), pack(held, length, tok.pad_id))
+    result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
+    return model, run_metrics(result), result.curve
+
+
+def _fitted(
+    config: ClassifyConfig, base: DecoderLM, train_on: list[Example], held: list[Example], labels: list[str],
+    log: EventLog,
+) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    """The first layers of the model, untouched, with a fitted head; its figures, and no curve."""
+    started = time.monotonic()
+    segments = [example.segments[0] for example in train_on]
+    head = fit_head(
+        base, [segment.tokens for segment in segments], [segment.targets[-1] for segment in segments],
+        [segment.weights[-1] for segment in segments], config.training, log,
+    )  # fmt: skip
+    log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
+    model = with_fitted_head(base, head, labels)
+    asked = [example.segments[0] for example in held]
+    scores = torch.stack(last_scores(model, [segment.tokens for segment in asked]))
+    targets = torch.tensor([segment.targets[-1] for segment in asked])
+    return (
+        model,
+        {
+            "heldout_loss": float(F.cross_entropy(scores, targets)),
+            "heldout_accuracy": float((scores.argmax(-1) == targets).float().mean()),
+            "layers": head.layers,
+            "strength": head.strength,
+            "timing": {"seconds": round(time.monotonic() - started, 3)},
+        },
+        [],
+    )
+
+
 def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
-    """The same weights with a fresh classification head, its values drawn from `seed`."""
+    """The same weights with a classification head: its own if it has one for these labels, else drawn from `seed`."""
+    if base.config.labels == tuple(labels):
+        return base
     config = base.config.with_(num_labels=len(labels), labels=tuple(labels))
     with torch.device("meta"):
         model = DecoderLM(config, seed=None)

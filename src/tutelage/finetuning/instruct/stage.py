@@ -73,7 +73,7 @@ def instruct(job: Job) -> dict[str, Any]:
     objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
     adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result, out, base)
+    write_model(model, tok, result.curve, out, base)
     return {
         "rows": len(train_rows),
         "heldout_rows": len(heldout),

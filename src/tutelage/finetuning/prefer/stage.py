@@ -66,7 +66,7 @@ def prefer(job: Job) -> dict[str, Any]:
         before = evaluate_objective(model.to(device), objective, "validation", size)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, training, work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result, out, instructed)
+    write_model(model, tok, result.curve, out, instructed)
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
     return {
