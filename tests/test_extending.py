@@ -97,7 +97,7 @@ def plain(job):
 
     objective = Instruction(packed(rows.train), packed(rows.heldout))
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
-    write_model(model, tok, result, job.out, base)
+    write_model(model, tok, result.curve, job.out, base)
     write_rows(job.out / "data" / "train.jsonl", rows.train)
     write_rows(job.out / "data" / "heldout.jsonl", rows.heldout)
     return {"rows": len(rows.train), **run_metrics(result)}

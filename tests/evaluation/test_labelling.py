@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tutelage.evaluation.classifiers import Prediction
+from tutelage.evaluation.classifiers import Prediction, tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.labelling import (
     ACCURACY,
@@ -38,11 +38,12 @@ def _figures(
 ) -> tuple[dict[tuple[str, str], dict[str, Any]], dict[tuple[str, str], dict[str, Any]], dict[str, str]]:
     heldout = heldout or _rows(240, 2)
     labels = labels or [row["label"] for row in heldout]
-    figures, comparisons = classification_figures(
-        Prediction(labels, [0.9] * len(labels)), _rows(120, 1), heldout, CONFIG, EventLog(), 1, natural
-    )
+    model = {"classify": Prediction(labels, [0.9] * len(labels))}
+    train = _rows(120, 1)
+    linear = tfidf_baseline(train, heldout, seed=1)
+    figures, comparisons, _ = classification_figures(model, linear, train, heldout, CONFIG, 1, natural)
     rows = {(figure["measure"], row["who"]): row for figure in figures for row in figure["rows"]}
-    said = {(entry["measure"], entry["b"]): dict(entry) for entry in comparisons}
+    said = {(entry["measure"], entry["b"]): dict(entry) for entry in comparisons if entry["a"] == "classify"}
     return rows, said, {figure["measure"]: figure["note"] for figure in figures}
 
 

@@ -41,6 +41,13 @@ def finetune(
     task: Annotated[
         str | None, typer.Option(help="A task whose rule grades the answers, e.g. `--task docstrings`; default: none.")
     ] = None,
+    ways: Annotated[
+        str,
+        typer.Option(
+            help="Ways to compare, e.g. `--ways head,lora,full`: a head on the frozen model, adapters, all weights; "
+            "default for classify: head and lora (of a small model head and full)."
+        ),
+    ] = "",
     name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
     recipe: RecipeFile = None,
     sets: Sets = None,
@@ -62,15 +69,18 @@ def finetune(
     from tutelage.cli.life import raise_model, run_stage
 
     if data is None:
-        if model or column or task:
-            raise ConfigError("--model, --column and --task go with a file", hint="tutelage finetune classify FILE ...")
+        if model or column or task or ways:
+            raise ConfigError(
+                "--model, --column, --task and --ways go with a file", hint="tutelage finetune classify FILE ..."
+            )
         run_stage(_step(method, recipe, sets), recipe, sets, out, as_json, nproc)
         return
     if recipe is not None:
         raise ConfigError(
             "a file and --recipe exclude each other", hint="name the file in the recipe: finetune.NAME.data"
         )
-    made = _recipe(method, data, model, column or [], task, sets or [], name, out)
+    wanted = [way.strip() for way in ways.split(",") if way.strip()]
+    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted)
     raise_model(made, out, as_json, processes=nproc, single=method)
 
 
@@ -96,6 +106,7 @@ def _recipe(
     sets: list[str],
     name: str,
     out: Path,
+    ways: list[str],
 ) -> Recipe:
     from tutelage.finetuning import method as spec_of
     from tutelage.interchange.source import config_at_hand, is_foreign, read_config
@@ -115,4 +126,4 @@ def _recipe(
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))
     total = sum(parameters(config).values())
-    return one_step_recipe(own, source, total, config.max_position_embeddings, sets, name)
+    return one_step_recipe(own, source, total, config.max_position_embeddings, sets, name, ways)

@@ -191,8 +191,8 @@ def raise_model(
 ) -> None:
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
-    `single`: the one step that the run is about, whose figures are printed at the end. With `processes` this one only
-    starts that many and waits; started by torchrun it is one of several already.
+    `single`: the method whose steps the run is about; their figures are printed at the end. With `processes` this one
+    only starts that many and waits; started by torchrun it is one of several already.
     """
     from rich.console import Console
 
@@ -240,7 +240,7 @@ def raise_model(
     elif targets:
         show.stage_result(console, finished, targets[-1])
     elif single:
-        show.step(console, finished, single, report, root)
+        show.steps(console, finished, single, report, root)
     else:
         show.finish(console, finished, report, root)
 

@@ -167,21 +167,28 @@ def _glance(console: Console, run: Run) -> None:
     console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
 
 
-def step(console: Console, run: Run, name: str, report: Path | None, root: Path) -> None:
-    """The end of a run of one step: its figures beside trivial rivals, what they mean, and how to use the model."""
-    record = run.stage(name)
+def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
+    """The end of a run of one method: its figures beside trivial rivals, what they mean, and how to use the model."""
+    records = [stage for stage in run.record["stages"] if stage["kind"] == kind]
     measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
+    use = records[-1]["stage"]
     if measured:
-        path = run.path / measured[0]["artifact"] / "evaluation.json"
-        _figures_of(console, name, record["kind"], json.loads(path.read_text(encoding="utf-8")))
+        found = json.loads((run.path / measured[0]["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
+        _figures_of(console, [record["stage"] for record in records], kind, found, measured[0]["metrics"])
+        for choice in found.get("choices", ()):
+            said = choice["text"][:1].upper() + choice["text"][1:]
+            console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
+            use = choice["use"] if choice["use"] in {record["stage"] for record in records} else use
     else:
-        console.print(f"{name}: {escape(headline(record['kind'], record.get('metrics', {})))}", highlight=False)
-    for line in _left_out(record.get("metrics", {})):
+        for record in records:
+            said = headline(record["kind"], record.get("metrics", {}))
+            console.print(f"{record['stage']}: {escape(said)}", highlight=False)
+    for line in dict.fromkeys(line for record in records for line in _left_out(record.get("metrics", {}))):
         console.print(f"[yellow]•[/] {escape(line)}", highlight=False, soft_wrap=True)
-    model = f"{run.path}"
+    model = f"{run.path}/{use}" if len(records) > 1 else f"{run.path}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
-    if record["makes"] == "classifier":
+    if records[-1]["makes"] == "classifier":
         console.print(f'Use it:  tutelage classify "a text" -m {model}', highlight=False, soft_wrap=True)
         console.print(f"         tutelage classify texts.txt -m {model}", highlight=False, soft_wrap=True)
     else:
@@ -189,25 +196,50 @@ def step(console: Console, run: Run, name: str, report: Path | None, root: Path)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
 
 
-def _figures_of(console: Console, name: str, kind: str, found: dict[str, Any]) -> None:
-    """A model's main figures among all that were measured on the same rows, and what the same items say."""
+def _figures_of(
+    console: Console, names: Sequence[str], kind: str, found: dict[str, Any], metrics: dict[str, Any]
+) -> None:
+    """The main figures of these models and of all that was measured on the same rows, a row for each, with what it
+    costs; then what the same items say."""
+    main = [item.measure for item in _spec(kind).glance]
+    figures = [figure for figure in found["figures"] if figure["measure"] in main]
+    figures = [figure for figure in figures if any(row["who"] in names for row in figure["rows"])]
+    who = list(dict.fromkeys(row["who"] for figure in figures for row in figure["rows"]))
+    megabytes = {name: value for choice in found.get("choices", ()) for name, value in choice["megabytes"].items()}
+    milliseconds = metrics.get("timing", {}).get("milliseconds_per_text", {})
+    costs = {"MB": megabytes, "ms a text": milliseconds} if megabytes else {}
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("", no_wrap=True)
+    for column in [*(figure["measure"] for figure in figures), *costs]:
+        table.add_column(column, header_style="dim", justify="right" if column in costs else "left")
+    for name in sorted(who, key=lambda name: name not in names):
+        style = "bold" if name in names else "dim"
+        cells = [_cell(next((row for row in figure["rows"] if row["who"] == name), None)) for figure in figures]
+        sizes = [_size(value.get(name)) for value in costs.values()]
+        table.add_row(f"[{style}]{escape(name)}[/]", *cells, *(f"[dim]{value}[/]" for value in sizes))
     percent = f"{100 * found['confidence']:g} %"
-    main = {item.measure for item in _spec(kind).glance}
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    for figure in found["figures"]:
-        if figure["measure"] not in main or not any(row["who"] == name for row in figure["rows"]):
-            continue
-        for row in sorted(figure["rows"], key=lambda row: row["who"] != name):
-            interval = "" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            style = "bold" if row["who"] == name else "dim"
-            table.add_row(f"[{style}]{escape(figure['measure'])}[/]", f"[{style}]{escape(row['who'])}[/]",
-                          f"[{style}]{number(row['value'])}[/]", f"[dim]{interval}[/]")  # fmt: skip
     console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
                         border_style="dim"))  # fmt: skip
     for comparison in found["comparisons"]:
-        if comparison["a"] == name:
+        if comparison["a"] in names and (comparison["measure"] == main[0] or not found.get("choices")):
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)
+
+
+def _cell(row: dict[str, Any] | None) -> str:
+    if row is None:
+        return ""
+    interval = "" if row["low"] is None else f"[{_short(row['low'])}, {_short(row['high'])}]"
+    return f"{_short(row['value'])} [dim]{escape(interval)}[/]"
+
+
+def _size(value: float | None) -> str:
+    return "" if not value else f"{value:,.0f}" if value >= 10 else f"{value:.2g}"
+
+
+def _short(value: float) -> str:
+    """Three figures and no zero before the point: .987."""
+    return number(value).replace("0.", ".", 1) if 0 <= value < 1 else number(value)
 
 
 def _left_out(metrics: dict[str, Any]) -> list[str]:

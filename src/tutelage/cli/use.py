@@ -138,9 +138,7 @@ def classify(
     lm = open_model(model, out, "classifier")
     results = lm.classify(lines)
     limit = lm.tokenizer.max_length
-    longer = (
-        sum(len(lm.tokenizer.begin_ids) + len(ids) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
-    )
+    longer = sum(len(lm.tokenizer.framed(ids)) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
     for text, probabilities in zip(lines, results, strict=True):

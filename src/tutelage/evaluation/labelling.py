@@ -1,4 +1,4 @@
-"""Classification: the finetuned model beside the majority class and TF-IDF with logistic regression."""
+"""Classification: finetuned models beside the majority class and TF-IDF with logistic regression."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.evaluation.classifiers import Prediction, majority, tfidf_baseline
+from tutelage.evaluation.choice import Choice, choose
+from tutelage.evaluation.classifiers import Prediction, TfidfResult, majority
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import calibration_error, macro_f1
-from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic
+from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic, pairs_of
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio, bootstrap_statistic, wilson
 from tutelage.evaluation.verdicts import percent
 from tutelage.store.errors import InputError
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 TASK, ACCURACY, F1, ECE = "classification", "accuracy", "macro-F1", "calibration error"
-TFIDF, MAJORITY = "TF-IDF + logistic regression", "majority class"
+TFIDF, MAJORITY = "TF-IDF", "majority class"
 
 
 def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
@@ -61,27 +62,27 @@ def natural_weights(truth: Sequence[str], natural: Mapping[str, int] | None) -> 
 
 
 def classification_figures(
-    model: Prediction,
+    models: Mapping[str, Prediction],
+    linear: TfidfResult,
     train: Sequence[dict[str, Any]],
     heldout: Sequence[dict[str, Any]],
     config: EvaluateConfig,
-    log: EventLog,
     seed: int,
     natural: Mapping[str, int] | None = None,
     *,
-    who: str = "classify",
-) -> tuple[list[Figure], list[Comparison]]:
-    """The model's predictions for `heldout` beside those of the baselines trained on `train`, the model's own rows.
+    task: str = TASK,
+    megabytes: Mapping[str, float] | None = None,
+) -> tuple[list[Figure], list[Comparison], Choice]:
+    """Predictions of several models for `heldout` beside those of the baselines on `train`, the models' rows.
 
-    natural: how many texts of each label there were before any were capped or dropped. The majority class is taken
-    from it, and where the held-out texts have other shares, they are weighted to it.
+    linear: what TF-IDF with logistic regression makes of the same rows. natural: how many texts of each label there
+    were before any were capped or dropped; the majority class is taken from it, and where the held-out texts have other
+    shares, they are weighted to it. megabytes: size of each model.
     """
     truth = [str(item["label"]) for item in heldout]
     train_labels = [str(item["label"]) for item in train]
     weights = natural_weights(truth, natural)
-    linear = tfidf_baseline(train, heldout, log, seed=seed)
-    log.note(f"{TFIDF}: {linear.milliseconds_per_text:.2f} ms per text, {linear.megabytes:.1f} MB")
-    parties = {who: model, TFIDF: linear.prediction, MAJORITY: majority(natural or train_labels, len(truth))}
+    parties = {**models, TFIDF: linear.prediction, MAJORITY: majority(natural or train_labels, len(truth))}
     n = len(truth)
     names = sorted({*truth, *train_labels, *(label for party in parties.values() for label in party.labels)})
     number = {name: i for i, name in enumerate(names)}
@@ -96,7 +97,7 @@ def classification_figures(
 
     accuracy_rows, f1_rows, ece_rows = [], [], []
     for name, party in parties.items():
-        kind = "model" if name == who else "baseline"
+        kind = "model" if name in models else "baseline"
         sure, hit, guess = np.array(party.confidence), right[name], guessed[name]
         share = (
             wilson(int(hit.sum()), n, config.confidence)
@@ -118,18 +119,19 @@ def classification_figures(
     absent = f" {_counted(missing)} not in the held-out texts and so not in the mean." if missing else ""
     interval = f"{percent(config.confidence)} {'Wilson' if weights is None else 'bootstrap'} intervals."
     figures = [
-        figure(TASK, ACCURACY, "share right", True, accuracy_rows,
-               f"{n} held-out texts, {len(set(truth))} labels. {_shares_note(weights, natural, truth)}{TFIDF} has the "
-               f"model's {len(train)} training texts, word 1- and 2-grams and character 2- to 4-grams, C = "
-               f"{linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. {interval}"),
-        figure(TASK, F1, "0-1", True, f1_rows,
+        figure(task, ACCURACY, "share right", True, accuracy_rows,
+               f"{n} held-out texts, {len(set(truth))} labels. {_shares_note(weights, natural, truth)}{TFIDF} with "
+               f"logistic regression has the models' {len(train)} training texts, word 1- and 2-grams and character "
+               f"2- to 4-grams, C = {linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. "
+               f"{interval}"),
+        figure(task, F1, "0-1", True, f1_rows,
                f"Mean over the labels of the held-out texts, each counting the same.{absent}"),
-        figure(TASK, ECE, "0-1", False, ece_rows,
+        figure(task, ECE, "0-1", False, ece_rows,
                "Expected calibration error: mean distance of confidence from accuracy in up to 15 bins of equal mass; "
                "chance alone keeps it above zero, so small differences mean little."),
     ]  # fmt: skip
     comparisons: list[Comparison] = []
-    for other in (TFIDF, MAJORITY):
+    for who, other in [*pairs_of(list(models), [TFIDF, MAJORITY]), (TFIDF, MAJORITY)]:
         comparisons.append(
             compare_shares(who, other, ACCURACY, right[who], right[other], how)
             if weights is None
@@ -139,12 +141,13 @@ def classification_figures(
             )
         )  # fmt: skip
 
-        def gap(index: NDArray[np.int64], swapped: NDArray[np.bool_], theirs: str = other) -> float:
-            ours, others = guessed[who][index], guessed[theirs][index]
+        def gap(index: NDArray[np.int64], swapped: NDArray[np.bool_], mine: str = who, theirs: str = other) -> float:
+            ours, others = guessed[mine][index], guessed[theirs][index]
             return f1(np.where(swapped, others, ours), index) - f1(np.where(swapped, ours, others), index)
 
         comparisons.append(compare_statistic(who, other, F1, gap, n, how))
-    return figures, comparisons
+    sizes = {**(megabytes or dict.fromkeys(models, 0.0)), TFIDF: linear.megabytes, MAJORITY: 0.0}
+    return figures, comparisons, choose(task, sizes, comparisons, ACCURACY, MAJORITY, n)
 
 
 def _alike(counts: Sequence[int], expected: Sequence[float]) -> bool:

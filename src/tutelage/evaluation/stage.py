@@ -11,9 +11,11 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
+from tutelage.evaluation.choice import Choice
+from tutelage.evaluation.classifiers import Prediction, tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
-from tutelage.evaluation.labelling import ACCURACY, ECE, F1, classification_figures, predict
+from tutelage.evaluation.labelling import ACCURACY, ECE, F1, TASK, TFIDF, classification_figures, predict
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.spec import Evaluation, Subject
@@ -32,7 +34,7 @@ from tutelage.evaluation.writing import (
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
-from tutelage.store.hashing import sha256_text
+from tutelage.store.hashing import sha256_json, sha256_text
 from tutelage.store.stage import Job
 
 if TYPE_CHECKING:
@@ -61,10 +63,11 @@ def evaluate(job: Job) -> dict[str, Any]:
     likelihoods: dict[str, Likelihoods] = {}
     answers: list[dict[str, Answers]] = [{} for _ in sets]
     samples: list[dict[str, Any]] = []
+    labelled = _Labelled(config, log)
     for subject in whole.subjects:
         if subject.makes == "classifier":
             if not config.tasks or subject.name in config.tasks:
-                _extend(figures, comparisons, _classification(subject, models[subject.name], config, log, seed))
+                labelled.predict(subject.name, models[subject.name])
             continue
         lm = _load(models[subject.name])
         if texts is not None:
@@ -80,6 +83,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
 
+    choices = labelled.measure(figures, comparisons, seed)
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
@@ -91,8 +95,9 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples = _samples(one, asked, found, config) + samples
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
-    _write(job.out, config, figures, comparisons, samples)
-    return {**headline_figures(figures), "timing": {"seconds": round(time.monotonic() - started, 3)}}
+    _write(job.out, config, figures, comparisons, choices, samples)
+    timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": labelled.milliseconds}
+    return {**headline_figures(figures), "timing": timing}
 
 
 class _HeldoutText:
@@ -131,16 +136,47 @@ def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
         return False
 
 
-def _classification(
-    subject: Subject, path: Path, config: EvaluateConfig, log: EventLog, seed: int
-) -> tuple[list[Figure], list[Comparison]]:
-    train, heldout = rows_of(path)
-    chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: config.classify_documents]
-    if not train or not chosen:
-        raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
-    prediction = predict(_load(path), subject.name, [str(item["text"]) for item in chosen], config, log)
-    natural = json.loads((path / "data" / "labels.json").read_text(encoding="utf-8"))
-    return classification_figures(prediction, train, chosen, config, log, seed, natural, who=subject.name)
+class _Labelled:
+    """Predictions of every classifier, gathered by the held-out rows that they share, so that they can be compared."""
+
+    def __init__(self, config: EvaluateConfig, log: EventLog) -> None:
+        self.config, self.log = config, log
+        self.sets: dict[str, list[tuple[str, Path, Prediction]]] = {}
+        self.milliseconds: dict[str, float] = {}  # of a text, in batches
+
+    def predict(self, who: str, path: Path) -> None:
+        chosen = self._rows(path)[1]
+        lm, started = _load(path), time.monotonic()
+        found = predict(lm, who, [str(item["text"]) for item in chosen], self.config, self.log)
+        self.milliseconds[who] = round(1000 * (time.monotonic() - started) / len(chosen), 2)
+        shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
+        self.sets.setdefault(shared, []).append((who, path, found))
+
+    def measure(self, figures: list[Figure], comparisons: list[Comparison], seed: int) -> list[Choice]:
+        choices = []
+        for members in self.sets.values():
+            first, path, _ = members[0]
+            train, chosen = self._rows(path)
+            natural = json.loads((path / "data" / "labels.json").read_text(encoding="utf-8"))
+            megabytes = {
+                who: sum(file.stat().st_size for file in there.glob("*.safetensors")) / 1e6 for who, there, _ in members
+            }
+            linear = tfidf_baseline(train, chosen, self.log, seed=seed)
+            self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
+            made = classification_figures(
+                {who: found for who, _, found in members}, linear, train, chosen, self.config, seed, natural,
+                task=TASK if len(self.sets) == 1 else f"{TASK}: {first}", megabytes=megabytes,
+            )  # fmt: skip
+            _extend(figures, comparisons, made[:2])
+            choices.append(made[2])
+        return choices
+
+    def _rows(self, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+        train, heldout = rows_of(path)
+        chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: self.config.classify_documents]
+        if not train or not chosen:
+            raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
+        return train, chosen
 
 
 def _continuations(
@@ -180,8 +216,9 @@ def _samples(
 
 
 def _write(
-    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], samples: list[Any]
-) -> None:
+    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], choices: list[Choice],
+    samples: list[Any],
+) -> None:  # fmt: skip
     z = NormalDist().inv_cdf((1 + config.confidence) / 2)
     write_json(
         out / "evaluation.json",
@@ -189,6 +226,7 @@ def _write(
             "confidence": config.confidence,
             "figures": figures,
             "comparisons": comparisons,
+            "choices": choices,
             "results": harness_results(figures, z),
         },
     )

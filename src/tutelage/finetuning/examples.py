@@ -128,7 +128,7 @@ def label_examples(
     number = {label: index for index, label in enumerate(labels)}
     examples = []
     for row, encoded in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
-        ids = [*tok.begin_ids, *encoded]
+        ids = tok.framed(encoded)
         before = [0] * (len(ids) - 1)
         label = row["label"]
         targets = [*before, number[label]]

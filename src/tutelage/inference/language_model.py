@@ -215,7 +215,7 @@ class LanguageModel:
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head.
 
-        A text is read after what the tokenizer itself puts before one (`begin_ids`), and as far as in training
+        A text is read with what the tokenizer itself puts around one (`framed`), and as far as in training
         (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
         """
         _check_texts(texts)
@@ -225,9 +225,9 @@ class LanguageModel:
                 hint="`tutelage finetune classify FILE` makes a classifier; talk to this one with `tutelage chat`",
             )
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
-        begin, limit = self.tokenizer.begin_ids, self.tokenizer.max_length
-        encoded = ([*begin, *ids] for ids in self.tokenizer.encode_batch(list(texts)))
-        rows = [ids[:limit] or [self.tokenizer.start_id] for ids in encoded]
+        tok, limit = self.tokenizer, self.tokenizer.max_length
+        most = None if limit is None else max(1, limit - len(tok.framed([])))
+        rows = [tok.framed(ids[:most]) or [tok.start_id] for ids in tok.encode_batch(list(texts))]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         scores = last_scores(self.model, rows)

@@ -107,7 +107,8 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
         their_ids = their_tok(prompt, add_special_tokens=False)["input_ids"]
         if ids != their_ids:
             return Parity(False, why=f"token ids of {prompt!r} differ: {ids[:8]} and {their_ids[:8]}")
-        begun, whole = [*tok.begin_ids, *ids], their_tok(prompt)["input_ids"]
+        begun = tok.framed(ids) if model.config.num_labels else [*tok.begin_ids, *ids]
+        whole = their_tok(prompt)["input_ids"]
         if whole[: len(begun)] != begun or (model.config.num_labels and whole != begun):
             return Parity(False, why=f"what stands around {prompt!r} differs: {begun[:8]} and {whole[:8]}")
         prompts.append(begun)

@@ -10,8 +10,9 @@ from typing import Any
 
 from tutelage.finetuning import method
 from tutelage.recipe.config import BASE, Recipe, override
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, nearest
 from tutelage.store.events import EventLog
+from tutelage.store.stage import StageSpec, Way
 
 LARGE = 30e6  # parameters: above, evaluation asks fewer questions, because each answer takes its time
 _NAME = re.compile(r"[^A-Za-z0-9]+")
@@ -41,29 +42,44 @@ def read_own_rows(
 
 
 def one_step_recipe(
-    own: OwnRows, source: str, parameters: int, longest: int, sets: Sequence[str] = (), name: str = ""
-) -> Recipe:
-    """A recipe with settings that suit the rows and the model; `sets` override them.
+    own: OwnRows, source: str, parameters: int, longest: int, sets: Sequence[str] = (), name: str = "",
+    ways: Sequence[str] = (),
+) -> Recipe:  # fmt: skip
+    """A recipe with a step for each way that suits the rows and the model (or each of `ways`); `sets` override.
 
     source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
-    `sets` is one of the recipe or, shorter, one of the step (`training.epochs=3`). Raises ConfigError for a wrong key.
+    `sets` is one of the recipe or, shorter, one of the steps (`training.epochs=3`). Raises ConfigError for a wrong key.
     """
     spec = method(own.kind)
-    settings = spec.suggest(parameters, own.rows) if spec.suggest else {}
-    if "context_length" in settings:
-        settings["context_length"] = min(settings["context_length"], longest)
+    steps: dict[str, Any] = {}
+    for way, settings in _ways(spec, parameters, own.rows, ways).items():
+        step = {"method": own.kind, "from": BASE, **settings, **own.given}
+        if step["from"] not in (BASE, *steps):
+            step["from"] = BASE  # what it would begin with was not asked for
+        if "context_length" in step:
+            step["context_length"] = min(step["context_length"], longest)
+        steps[way] = step
     recipe: dict[str, Any] = {
         "name": name or _run_name(own.kind, own.given["data"]),
         "base": {"source": source},
-        "finetune": {own.kind: {"method": own.kind, "from": BASE, **settings, **own.given}},
+        "finetune": steps,
     }
     if parameters > LARGE:
         recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
     for item in sets:
         first = item.partition("=")[0].split(".")[0].strip()
         inside = first in spec.config.model_fields and first not in Recipe.model_fields
-        override(recipe, f"finetune.{own.kind}.{item}" if inside else item)
+        for key in [f"finetune.{step}.{item}" for step in steps] if inside else [item]:
+            override(recipe, key)
     return Recipe.parse(recipe)
+
+
+def _ways(spec: StageSpec, parameters: int, rows: int, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """The settings of the ways that are wanted. Raises ConfigError for one that the method does not have."""
+    known = spec.suggest(parameters, rows) if spec.suggest else {spec.kind: Way()}
+    if unknown := [name for name in wanted if name not in known]:
+        raise ConfigError(f"{spec.kind} has no way {unknown[0]!r}", hint=nearest(unknown[0], known))
+    return {name: way.settings for name, way in known.items() if (name in wanted if wanted else way.default)}
 
 
 def _run_name(kind: str, what: str) -> str:

@@ -127,6 +127,14 @@ class Headline:
 
 
 @dataclass(frozen=True)
+class Way:
+    """One way to finetune on an own file: settings of the step. `default`: taken unless the user names the ways."""
+
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    default: bool = True
+
+
+@dataclass(frozen=True)
 class Part:
     """A stage that a node needs made for itself first. It gets the same model and corpus."""
 
@@ -158,7 +166,7 @@ class StageSpec:
     why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
     parts: stages made for this node alone.
     trains: in a run of several processes all of them run it, otherwise only the first.
-    suggest: settings that suit (parameters of the model, rows of data), for whoever gives none.
+    suggest: from (parameters of the model, rows of data) the ways that suit by name; each becomes a step.
     heldout: what kind of rows it leaves in `data/heldout.jsonl`: they are what it is evaluated on.
     forecast: from config and the facts of each input by role.
     result_facts: the facts of a finished artifact, from its metrics.
@@ -179,7 +187,7 @@ class StageSpec:
     why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False
-    suggest: Callable[[int, int], dict[str, Any]] | None = None
+    suggest: Callable[[int, int], dict[str, Way]] | None = None
     heldout: Literal["", "labels", "answers", "pairs"] = ""
     forecast: Callable[[Any, Mapping[str, Facts], Machine], Forecast] | None = None
     result_facts: Callable[[Mapping[str, Any]], Facts] | None = None

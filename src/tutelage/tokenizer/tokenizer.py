@@ -190,20 +190,39 @@ class Tokenizer:
             raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
         return self._bytes.get(index, b"")  # published vocabularies have gaps
 
-    @cached_property
+    @property
     def begin_ids(self) -> list[int]:
-        """What the tokenizer itself puts before a text: the begin-of-text token, or nothing.
+        """What the tokenizer itself puts before a text: the begin-of-text token, a frame, or nothing.
 
         The post-processor of the definition decides, as in transformers 5; for a tokenizer class of its own
         (LlamaTokenizer), `add_bos_token` of the settings does where it is given.
         """
-        rule = self._settings.get("add_bos_token")
+        return self._around[0]
+
+    @property
+    def end_ids(self) -> list[int]:
+        """What the tokenizer itself puts after a text that is read whole (to be classified); see `begin_ids`."""
+        return self._around[1]
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """Ids of a whole text as a classifier reads it: with all that the tokenizer puts around one."""
+        return [*self.begin_ids, *ids, *self.end_ids]
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        begins, ends = (self._settings.get(key) for key in ("add_bos_token", "add_eos_token"))
         generic = self._settings.get("tokenizer_class") in (None, "PreTrainedTokenizerFast", "TokenizersBackend")
-        if isinstance(rule, bool) and not generic:
-            return [self.bos_id] if rule and self.bos_id is not None else []
-        bare, whole = (self._control.encode("a", add_special_tokens=add).ids for add in (False, True))
-        added = len(whole) - len(bare)
-        return next((whole[:at] for at in range(added + 1) if whole[at : at + len(bare)] == bare), [])
+        # Where two texts differ, the text begins: what stands around one may itself hold "a".
+        bare, whole = (
+            [self._control.encode(text, add_special_tokens=add).ids for text in "ab"] for add in (False, True)
+        )
+        at = _alike(*whole) - _alike(*bare)
+        before, after = whole[0][:at], whole[0][at + len(bare[0]) :]
+        if isinstance(begins, bool) and not generic:
+            before = [self.bos_id] if begins and self.bos_id is not None else []
+        if isinstance(ends, bool) and not generic:
+            after = [self.eos_id] if ends else []
+        return before, after
 
     @cached_property
     def start_id(self) -> int:
@@ -267,6 +286,13 @@ def superseded_tokenizer(directory: Path) -> set[str]:
     if not (directory / DEFINITION).is_file():
         return set()
     return {name for name in _SIDE_FILES if (directory / name).is_file()}
+
+
+def _alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
 
 
 def _instance(definition: str) -> tokenizers.Tokenizer:

@@ -15,7 +15,9 @@ class ClassifyConfig(FinetuneConfig):
 
     A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
     (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
-    `max_tokens`: a text is read only this far, in training and after. `heldout`: share of an own file that is held out.
+    `frame`: words around each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a
+    step that begins with a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in
+    training and after. `heldout`: share of an own file that is held out.
     `frozen`: leave the model as it is and only fit the head, by logistic regression on the states of the layer that
     tells the labels apart best; the layers above it are left out. Of `training` only device, precision and threads act.
     """
@@ -30,6 +32,7 @@ class ClassifyConfig(FinetuneConfig):
     heldout: float = Field(0.2, gt=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
     frozen: bool = False
+    frame: str = ""
     training: TrainingConfig = TrainingConfig(
         epochs=2, batch_rows=8, optimizer="muon", learning_rate=5e-3, embedding_rate=3.0, warmup_steps=10,
         schedule="cosine", final_fraction=0.02,

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tutelage.finetuning.forecast import rows_of, training_forecast
+from tutelage.finetuning.forecast import KERNELS, OVERHEAD, ROW_SECONDS, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
+
+CHOSEN_ON, DEPTHS = 2000, 4  # as in `frozen`, which is heavy to import
+FIT_SECONDS = 0.005  # of a row that layer and strength are chosen on, at a `slowness` of 1
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -21,7 +24,27 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
         rows = min(rows, config.max_per_label * labels)
     held = min(config.max_heldout, rows * config.heldout / (1 - config.heldout))
     tokens = min(tokens, config.max_tokens)
+    if config.frozen:
+        return _frozen(inputs.get("model", {}), machine, rows, tokens, held)
     return training_forecast(config, inputs, machine, rows, tokens, 1 / max(1.0, tokens), held)
+
+
+def _frozen(model: Facts, machine: Machine, rows: float, tokens: float, held: float) -> Forecast:
+    if "model" not in model:
+        return Forecast()
+    seconds = (OVERHEAD + ROW_SECONDS * (rows + held)) * machine.slowness()
+    seconds += 2 * 4 * model["parameters"] / machine.bytes_per_second()
+    seconds += machine.scoring_seconds_per_token(model["model"]) * (rows + held) * tokens
+    seconds += FIT_SECONDS * min(rows, CHOSEN_ON) * machine.slowness()
+    states = 4.0 * rows * model["model"].hidden_size
+    memory = machine.process_memory() + 8 * model["parameters"] + DEPTHS * states + KERNELS
+    facts = {
+        **{name: model[name] for name in ("model", "parameters", "bytes_per_token")},
+        "rows": round(rows),
+        "heldout_rows": round(held),
+        "row_tokens": tokens,
+    }
+    return Forecast.about(seconds, 0.5, 2.5, memory, facts)
 
 
 def figures(metrics: Mapping[str, Any]) -> Facts:

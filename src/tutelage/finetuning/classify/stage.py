@@ -36,6 +36,7 @@ from tutelage.store.files import write_json
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
+from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, pack
 from tutelage.training.loop import train
@@ -62,6 +63,8 @@ def classify(job: Job) -> dict[str, Any]:
     """
     config, base, out, log = job.config, job.inputs["model"], job.out, job.log
     tok = Tokenizer.load(base)
+    if config.frame and not _continues(base):
+        tok = with_frame(tok, config.frame)
     train_rows, heldout, audit = _rows(config, job)
     model_config = load_config(base)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, log))
@@ -99,7 +102,7 @@ def classify(job: Job) -> dict[str, Any]:
     if config.frozen:
         model, found, curve = _fitted(config, load_model(base), train_examples, heldout_examples, labels, log)
     else:
-        model, found, curve = _trained(config, job, train_examples, heldout_examples, labels)
+        model, found, curve = _trained(config, job, tok.pad_id, train_examples, heldout_examples, labels)
     write_model(model, tok.with_max_length(limit), curve, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
@@ -116,14 +119,14 @@ def classify(job: Job) -> dict[str, Any]:
 
 
 def _trained(
-    config: ClassifyConfig, job: Job, train_on: list[Example], held: list[Example], labels: list[str]
+    config: ClassifyConfig, job: Job, pad_id: int, train_on: list[Example], held: list[Example], labels: list[str]
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The model trained with its head, the figures of the run and its curve."""
     base = job.inputs["model"]
-    model, tok = with_head(load_model(base), labels, job.seed), Tokenizer.load(base)
+    model = with_head(load_model(base), labels, job.seed)
     adapt(model, config.lora, job.seed, job.log)
     length = min(config.context_length, model.config.max_position_embeddings)
-    objective = Classification(pack(train_on, length, tok.pad_id), pack(held, length, tok.pad_id))
+    objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id))
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
     return model, run_metrics(result), result.curve
 
@@ -155,6 +158,11 @@ def _fitted(
         },
         [],
     )
+
+
+def _continues(base: Path) -> bool:
+    """Whether the model classifies already, and so reads texts in its own frame."""
+    return bool(load_config(base).num_labels)
 
 
 def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
@@ -205,7 +213,7 @@ def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Ro
 def _read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
     """Rows with each text cut to what of it is read, and how many were cut."""
     read, cut = [], 0
-    limit = max(1, limit - len(tok.begin_ids))  # they count, too
+    limit = max(1, limit - len(tok.framed([])))  # what stands around a text counts, too
     for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
         text, keep = row["text"], limit
         while len(ids) > limit:

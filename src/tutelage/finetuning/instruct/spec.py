@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.spec import audit_of, needs_of, own_file
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, StageSpec
+from tutelage.store.stage import Headline, StageSpec, Way
 
 
 def _needs(config: InstructConfig) -> tuple[str, ...]:
@@ -15,16 +13,13 @@ def _needs(config: InstructConfig) -> tuple[str, ...]:
     return (*found, "corpus") if config.replay and "corpus" not in found else found
 
 
-def _suggest(parameters: int, rows: int) -> dict[str, Any]:
+def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     """Adapters for a model of 30M parameters or more; two passes where there are few rows."""
     epochs = 1 if rows >= 2000 else 2
     if parameters < 30e6:
-        return {"training": {"epochs": epochs}}
-    return {
-        "context_length": 1024,
-        "lora": {"rank": 16, "alpha": 32},
-        "training": {"optimizer": "adamw", "learning_rate": 5e-4, "batch_rows": 2, "epochs": epochs, "warmup_steps": 5},
-    }
+        return {"instruct": Way({"training": {"epochs": epochs}})}
+    training = {"optimizer": "adamw", "learning_rate": 5e-4, "batch_rows": 2, "epochs": epochs, "warmup_steps": 5}
+    return {"instruct": Way({"context_length": 1024, "lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
 SPEC = StageSpec(

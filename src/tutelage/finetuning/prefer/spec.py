@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
 from tutelage.finetuning.spec import audit_of, own_file
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, Part, StageSpec
+from tutelage.store.stage import Headline, Part, StageSpec, Way
 
 
 def _parts(config: PreferConfig) -> tuple[Part, ...]:
@@ -17,14 +15,11 @@ def _parts(config: PreferConfig) -> tuple[Part, ...]:
     return (Part("pairs", PAIRS, sampled),)
 
 
-def _suggest(parameters: int, rows: int) -> dict[str, Any]:
+def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     if parameters < 30e6:
-        return {}
-    return {
-        "context_length": 1024,
-        "lora": {"rank": 16, "alpha": 32},
-        "training": {"optimizer": "adamw", "learning_rate": 5e-5, "batch_rows": 2, "epochs": 1, "warmup_steps": 5},
-    }
+        return {"prefer": Way()}
+    training = {"optimizer": "adamw", "learning_rate": 5e-5, "batch_rows": 2, "epochs": 1, "warmup_steps": 5}
+    return {"prefer": Way({"context_length": 1024, "lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
 PAIRS = StageSpec(

@@ -1,0 +1,59 @@
+"""Which of several classifiers to use: the smallest that none of the others is shown to be better than."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
+
+from tutelage.evaluation.figures import Comparison
+
+
+class Choice(TypedDict):
+    """`use` is the name of the party, `text` says it in a sentence; `megabytes`: of every party."""
+
+    task: str
+    use: str
+    text: str
+    megabytes: dict[str, float]
+
+
+def choose(
+    task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int
+) -> Choice:
+    """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
+
+    A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
+    came out higher.
+    """
+    better = {(c["a"], c["b"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "better"}
+    better |= {(c["b"], c["a"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "worse"}
+    by_size = sorted(megabytes, key=lambda name: (name != nothing, megabytes[name], name))
+    use = next((name for name in by_size if not any(b == name for _, b in better)), by_size[-1])
+    larger = [name for name in by_size[by_size.index(use) + 1 :] if (use, name) not in better]
+    beaten = [name for name in by_size if (use, name) in better]
+    found = Choice(task=task, use=use, text="", megabytes={name: round(megabytes[name], 3) for name in by_size})
+    if use == nothing:
+        found["text"] = f"nothing is shown to be better than the {nothing} on {n} held-out texts"
+        return found
+    said = [f"use {use} ({size(megabytes[use])})"]
+    if beaten:
+        named = _listed([f"{name} by {_by(better[use, name])}" for name in beaten])
+        said.append(f"it is better than {named}")
+    if larger:
+        named = _listed([f"{name} ({size(megabytes[name])})" for name in larger])
+        said.append(f"{named} {'is' if len(larger) == 1 else 'are'} not shown to be better on {n} held-out texts")
+    found["text"] = "; ".join(said)
+    return found
+
+
+def _listed(items: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
+
+
+def size(megabytes: float) -> str:
+    return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
+
+
+def _by(comparison: Comparison) -> str:
+    low, high = sorted((abs(comparison["low"] or 0.0), abs(comparison["high"] or 0.0)))
+    return f"{abs(comparison['difference'] or 0.0):.1f} points [{low:.1f}, {high:.1f}]"
