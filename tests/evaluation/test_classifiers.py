@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from tutelage.evaluation.classifiers import majority, tfidf_baseline
-from tutelage.store.errors import InputError
+from tutelage.evaluation.classifiers import _features, _fitted, _stacked, majority, tfidf_baseline
+from tutelage.evaluation.lexical import SETTINGS, WEIGHTS, LexicalClassifier
+from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 
 TOPICS = {
@@ -128,3 +131,40 @@ def test_the_shortened_rows_change_nothing_but_the_time() -> None:
     short = LogisticRegression(C=3.0, tol=1e-8, max_iter=1000).fit(fit, target).predict_proba(check)
     full = LogisticRegression(C=3.0, tol=1e-8, max_iter=1000).fit(rows[:40], target).predict_proba(rows[40:])
     assert np.allclose(short, full, atol=1e-5)
+
+
+@pytest.mark.parametrize("labels", [list(TOPICS), ["graphs", "text"], ["files"]])
+def test_what_is_kept_classifies_alike(labels: list[str], tmp_path: Path) -> None:
+    train, held = ([row for row in _labelled(seed, 200) if row["label"] in labels] for seed in (1, 2))
+    found = tfidf_baseline(train, held)
+    found.classifier.save(tmp_path)
+    again = LexicalClassifier.load(tmp_path)
+    assert again.classes == tuple(sorted(labels))
+    assert np.array_equal(again.probabilities([row["text"] for row in held]), found.probabilities)
+    assert again.classify(["directory of a node"])[0].keys() == set(labels)
+    stored = sum(path.stat().st_size for path in tmp_path.iterdir()) / 1e6
+    assert stored == pytest.approx(again.megabytes, abs=0.001)
+    if len(labels) == 2:
+        theirs = _fitted(_stacked_features(train), np.array([row["label"] for row in train]), found.strength)
+        expected = theirs.predict_proba(_stacked_features(train, held))
+        assert np.allclose(found.probabilities, expected, atol=1e-5)
+
+
+def _stacked_features(train: list[dict[str, Any]], held: list[dict[str, Any]] | None = None) -> Any:
+    kinds, matrix = _features([row["text"] for row in train], 100_000)
+    if held is None:
+        return matrix
+    return _stacked([each.transform([row["text"] for row in held]) for each in kinds.values()])
+
+
+def test_damaged_files_are_named(tmp_path: Path) -> None:
+    train = _labelled(1, 60)
+    tfidf_baseline(train, train[:1]).classifier.save(tmp_path)
+    settings = json.loads((tmp_path / SETTINGS).read_text())
+    settings["terms"]["words"].pop()
+    (tmp_path / SETTINGS).write_text(json.dumps(settings))
+    with pytest.raises(DamagedError, match="not as many"):
+        LexicalClassifier.load(tmp_path)
+    (tmp_path / WEIGHTS).write_bytes(b"cut")
+    with pytest.raises(DamagedError, match=str(tmp_path)):
+        LexicalClassifier.load(tmp_path)

@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tutelage.evaluation.ngram import NGram
@@ -16,6 +16,7 @@ documents = st.lists(st.lists(st.integers(1, VOCAB - 1), max_size=12), min_size=
 
 
 @settings(max_examples=60, deadline=None)
+@example(train=[[1, 1, 3, 2, 1], [3, 1, 1, 2, 1], [3, 1, 1, 2, 1], [3, 1, 1, 2, 1, 3, 1]], order=2, context=[1])
 @given(train=documents, order=st.integers(1, 5), context=st.lists(st.integers(1, VOCAB - 1), max_size=6))
 def test_probabilities_sum_to_one_after_any_context(train: list[list[int]], order: int, context: list[int]) -> None:
     distribution = NGram.train(train, VOCAB, order).distribution(context)

@@ -69,6 +69,9 @@ Adapter = Annotated[
 RUNS = Path("runs")
 
 
+TFIDF_FOLDER = "tfidf"  # of an evaluation
+
+
 def open_model(
     source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None
 ) -> LanguageModel:
@@ -128,6 +131,43 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
         there = f"; it has: {', '.join(models)}" if models else ""
         raise ConfigError(f"run {path} has no {wanted or 'trained model'} yet{there}", hint="run it to its end first")
     return (path / place).resolve()
+
+
+def find_classifier(source: str | None, root: Path = RUNS) -> Path:
+    """The classifier that is meant: a directory, `RUN/STEP`, `RUN/tfidf`, or of a run the one that its evaluation
+    recommends."""
+    path = Path(source) if source else _last_run(root)
+    named = path.name if not path.exists() and (path.parent / "run.json").exists() else ""
+    run = path.parent if named else path
+    if not (run / "run.json").exists() or named not in ("", TFIDF_FOLDER):
+        return find_model(source, root, "classifier")
+    measured = find_stage(run, "evaluate")
+    if named:
+        if measured is None or not (measured / named).is_dir():
+            raise ConfigError(f"run {run} has no TF-IDF classifier", hint="it is made where classifiers are evaluated")
+        return measured / named
+    if measured is None:
+        return find_model(source, root, "classifier")
+    choices = json.loads((measured / "evaluation.json").read_text(encoding="utf-8")).get("choices", [])
+    if len(choices) != 1:
+        return find_model(source, root, "classifier")
+    use = choices[0]["use"]
+    if (measured / TFIDF_FOLDER).is_dir() and use not in _steps(run):
+        use = TFIDF_FOLDER
+    print(f"using {use}, as the evaluation recommends; another: -m {run}/NAME", file=sys.stderr)
+    return find_classifier(f"{run}/{use}", root)
+
+
+def find_stage(run: Path, name: str) -> Path | None:
+    """The artifact of a run's stage; None where it is not made."""
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    found = [stage["artifact"] for stage in record["stages"] if stage["stage"] == name and stage.get("artifact")]
+    return (run / found[0]).resolve() if found else None
+
+
+def _steps(run: Path) -> list[str]:
+    record = json.loads((run / "run.json").read_text(encoding="utf-8"))
+    return [stage["stage"] for stage in record["stages"] if stage.get("makes") == "classifier"]
 
 
 def _last_run(root: Path) -> Path:

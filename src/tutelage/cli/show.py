@@ -171,21 +171,19 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     """The end of a run of one method: its figures beside trivial rivals, what they mean, and how to use the model."""
     records = [stage for stage in run.record["stages"] if stage["kind"] == kind]
     measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
-    use = records[-1]["stage"]
     if measured:
         found = json.loads((run.path / measured[0]["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
         _figures_of(console, [record["stage"] for record in records], kind, found, measured[0]["metrics"])
         for choice in found.get("choices", ()):
             said = choice["text"][:1].upper() + choice["text"][1:]
             console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
-            use = choice["use"] if choice["use"] in {record["stage"] for record in records} else use
     else:
         for record in records:
             said = headline(record["kind"], record.get("metrics", {}))
             console.print(f"{record['stage']}: {escape(said)}", highlight=False)
     for line in dict.fromkeys(line for record in records for line in _left_out(record.get("metrics", {}))):
         console.print(f"[yellow]•[/] {escape(line)}", highlight=False, soft_wrap=True)
-    model = f"{run.path}/{use}" if len(records) > 1 else f"{run.path}"
+    model = f"{run.path}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
     if records[-1]["makes"] == "classifier":

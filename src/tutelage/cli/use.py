@@ -8,7 +8,18 @@ from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
-from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, find_model, notes, open_model, print_json
+from tutelage.cli.options import (
+    RUNS,
+    Adapter,
+    Json,
+    Out,
+    Source,
+    find_classifier,
+    find_model,
+    notes,
+    open_model,
+    print_json,
+)
 from tutelage.store.errors import ConfigError, InputError, nearest
 from tutelage.store.events import EventLog
 
@@ -128,7 +139,8 @@ def classify(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Classify texts with a classification-finetuned model: label and probability.
+    """Classify texts: label and probability. Of a run, by the classifier that its evaluation recommends, be it a model
+    or TF-IDF; `-m RUN/STEP` and `-m RUN/tfidf` name one.
 
     Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`
     """
@@ -147,6 +159,23 @@ def classify(
             print_json({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)})
         else:
             print("  ".join(f"{label} {share:.2f}" for label, share in ranked[:3]) + f"  | {text}")
+
+
+def _classified(lines: list[str], model: str | None, out: Path) -> list[dict[str, float]]:
+    """Probability of each label for each text, by a model or by TF-IDF."""
+    from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
+    from tutelage.interchange.source import is_foreign
+
+    place = model if model and is_foreign(model) else str(find_classifier(model, out))
+    if (Path(place) / SETTINGS).is_file():
+        return LexicalClassifier.load(Path(place)).classify(lines)
+    lm = open_model(place, out)
+    results = lm.classify(lines)
+    limit, tok = lm.tokenizer.max_length, lm.tokenizer
+    longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
+    if longer:
+        print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
+    return results
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:

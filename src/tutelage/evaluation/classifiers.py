@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.evaluation.lexical import LexicalClassifier, vectorizer
 from tutelage.evaluation.metrics import most_common
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -37,16 +38,23 @@ class Prediction:
 class TfidfResult:
     """What `tfidf_baseline` answers.
 
-    labels: the likeliest for each text. probabilities: [texts, classes], columns as in `classes`.
-    megabytes: vocabulary, idf and weights, as they would be stored in a file. strength: the C that was chosen.
+    labels: the likeliest for each text. probabilities: [texts, classes], columns as in `classifier.classes`.
+    strength: the C that was chosen.
     """
 
+    classifier: LexicalClassifier
     labels: list[str]
     probabilities: NDArray[np.float64]
-    classes: tuple[str, ...]
     milliseconds_per_text: float
-    megabytes: float
     strength: float
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.classifier.classes
+
+    @property
+    def megabytes(self) -> float:
+        return self.classifier.megabytes
 
     @property
     def prediction(self) -> Prediction:
@@ -76,59 +84,45 @@ def tfidf_baseline(
     """
     texts, labels = [str(row["text"]) for row in train], [str(row["label"]) for row in train]
     asked = [str(row["text"]) for row in heldout]
+    beginning = max(100, _CHARACTERS // len(texts))
     if len(set(labels)) < 2:
-        alone = most_common(labels)
-        return TfidfResult([alone] * len(asked), np.ones((len(asked), 1)), (alone,), 0.0, 0.0, strengths[0])
-    vectorizers, matrix = _features(texts)
+        alone, nothing = most_common(labels), np.zeros((1, 0), np.float32)
+        classifier = LexicalClassifier((alone,), {}, {}, beginning, nothing, np.zeros(1, np.float32))
+        return TfidfResult(classifier, [alone] * len(asked), np.ones((len(asked), 1)), 0.0, strengths[0])
+    vectorizers, matrix = _features(texts, beginning)
     target = np.array(labels)
     tick = ticker(log or EventLog(), "TF-IDF + logistic regression", len(strengths) + 1, "fits")
     strength = _chosen_strength(matrix, target, strengths, seed, tick)
     model = _fitted(matrix, target, strength)
     tick(len(strengths) + 1)
+    classifier = LexicalClassifier(
+        tuple(str(label) for label in model.classes_),
+        {kind: [str(term) for term in each.get_feature_names_out()] for kind, each in vectorizers.items()},
+        {kind: each.idf_.astype(np.float32) for kind, each in vectorizers.items()},
+        beginning, np.ascontiguousarray(model.coef_, np.float32), model.intercept_.astype(np.float32),
+    )  # fmt: skip
     started = time.perf_counter()
-    probabilities = np.asarray(model.predict_proba(_stacked([v.transform(asked) for v in vectorizers])))
-    spent = time.perf_counter() - started
-    classes = tuple(str(label) for label in model.classes_)
-    return TfidfResult(
-        [classes[i] for i in probabilities.argmax(axis=1)],
-        probabilities,
-        classes,
-        1000 * spent / max(1, len(asked)),
-        _megabytes(vectorizers, model),
-        strength,
-    )
+    probabilities = classifier.probabilities(asked)
+    spent = 1000 * (time.perf_counter() - started) / max(1, len(asked))
+    named = [classifier.classes[i] for i in probabilities.argmax(axis=1)]
+    return TfidfResult(classifier, named, probabilities, spent, strength)
 
 
-def _features(texts: Sequence[str]) -> tuple[list[Any], Any]:
+def _features(texts: Sequence[str], beginning: int) -> tuple[dict[str, Any], Any]:
     """The fitted vectorizers that found anything, and their features side by side [texts, features]."""
-    from sklearn.feature_extraction.text import TfidfVectorizer
-
-    beginning = _Beginning(max(100, _CHARACTERS // len(texts)))
     # A term of one text alone teaches little where there are many texts, and much where there are few.
     least = 1 if len(texts) < 1000 else 2
-    shared = {"sublinear_tf": True, "min_df": least, "max_features": _MAX_FEATURES, "dtype": np.float32}
-    words = TfidfVectorizer(ngram_range=(1, 2), **shared)
-    characters = TfidfVectorizer(analyzer="char_wb", ngram_range=(2, 4), preprocessor=beginning, **shared)
-    vectorizers, parts = [], []
-    for vectorizer in (words, characters):
+    found, parts = {}, []
+    for kind in ("words", "characters"):
+        counts = vectorizer(kind, beginning, min_df=least, max_features=_MAX_FEATURES)
         try:
-            parts.append(vectorizer.fit_transform(texts))
+            parts.append(counts.fit_transform(texts))
         except ValueError:  # an empty vocabulary: no word of two letters, say
             continue
-        vectorizers.append(vectorizer)
+        found[kind] = counts
     if not parts:
         raise InputError("the training texts hold nothing to count", hint="TF-IDF needs labelled text with words")
-    return vectorizers, _stacked(parts)
-
-
-@dataclass(frozen=True)
-class _Beginning:
-    """The first characters of a text, in lower case."""
-
-    length: int
-
-    def __call__(self, text: str) -> str:
-        return text[: self.length].lower()
+    return found, _stacked(parts)
 
 
 def _stacked(parts: Sequence[Any]) -> Any:
@@ -185,9 +179,3 @@ def _fitted(matrix: Any, target: NDArray[np.str_], strength: float) -> Any:
         # 100 steps are near enough to the optimum for a rival; the accuracy no longer moves.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(matrix, target)
-
-
-def _megabytes(vectorizers: Sequence[Any], model: Any) -> float:
-    terms = sum(len(term.encode("utf-8")) + 1 for vectorizer in vectorizers for term in vectorizer.vocabulary_)
-    idf = sum(vectorizer.idf_.nbytes for vectorizer in vectorizers)
-    return float(terms + idf + model.coef_.nbytes + model.intercept_.nbytes) / 1e6

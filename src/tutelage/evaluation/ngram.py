@@ -149,15 +149,17 @@ def _table(keys: Ids, counts: Ids, contexts: int, vocab_size: int) -> _Order:
 
 
 def _discounts(counts: Ids) -> Floats:
-    """D(0..3+) by Chen & Goodman equation 26; 0.5, 1, 1.5 where there are too few n-grams for it."""
+    """D(0..3+) by Chen & Goodman equation 26; 0.5, 1, 1.5 where there are too few n-grams for it, or odd ones."""
     n1, n2, n3, n4 = (int((counts == j).sum()) for j in (1, 2, 3, 4))
+    usual = np.array([0.0, 0.5, 1.0, 1.5])
     if min(n1, n2, n3, n4) == 0:
-        return np.array([0.0, 0.5, 1.0, 1.5])
+        return usual
     y = n1 / (n1 + 2 * n2)
     estimated = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    # Odd counts of counts can leave [0, j]; a discount above the count would make a probability negative.
-    clipped: Floats = np.clip(estimated, 0.0, np.array([0.0, 1.0, 2.0, 3.0]))
-    return clipped
+    # Odd counts of counts can leave ]0, j]: above the count a probability would be negative, and without a discount
+    # what was never seen could never come.
+    sensible: Floats = np.where((estimated > 0) & (estimated <= [0, 1, 2, 3]), estimated, usual)
+    return sensible
 
 
 def _look_up(keys: Ids, wanted: Ids, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ids]:

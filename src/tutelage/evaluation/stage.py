@@ -40,6 +40,7 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
+LEXICAL = "tfidf"  # the folder of a classifier that needs no model
 HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
 
 
@@ -83,7 +84,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
 
-    choices = labelled.measure(figures, comparisons, seed)
+    choices = labelled.measure(figures, comparisons, job.out, seed)
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
@@ -152,7 +153,8 @@ class _Labelled:
         shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
         self.sets.setdefault(shared, []).append((who, path, found))
 
-    def measure(self, figures: list[Figure], comparisons: list[Comparison], seed: int) -> list[Choice]:
+    def measure(self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int) -> list[Choice]:
+        """Figures of every set; the TF-IDF classifier that stood beside its models is kept in `out`/tfidf."""
         choices = []
         for members in self.sets.values():
             first, path, _ = members[0]
@@ -162,6 +164,7 @@ class _Labelled:
                 who: sum(file.stat().st_size for file in there.glob("*.safetensors")) / 1e6 for who, there, _ in members
             }
             linear = tfidf_baseline(train, chosen, self.log, seed=seed)
+            linear.classifier.save(out / (LEXICAL if len(self.sets) == 1 else f"{LEXICAL}-{first}"))
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
             made = classification_figures(
                 {who: found for who, _, found in members}, linear, train, chosen, self.config, seed, natural,

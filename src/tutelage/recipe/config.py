@@ -140,9 +140,10 @@ class Recipe(Config):
             while (parent := self.finetune[seen[-1]].begins_with) != BASE:
                 if parent in seen:
                     raise ConfigError(f"finetune.{name}.from: {' -> '.join([*seen, parent])} is a circle")
-                if method(self.finetune[parent].method).makes == "classifier":
+                before, after = (method(self.finetune[step].method).makes for step in (parent, seen[-1]))
+                if before == "classifier" != after:
                     raise ConfigError(
-                        f"finetune.{seen[-1]}.from: {parent!r} is a classifier and cannot be finetuned further"
+                        f"finetune.{seen[-1]}.from: {parent!r} is a classifier; only a classifier can begin with it"
                     )
                 seen.append(parent)
 
