@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.evaluation.abstention import Abstention
 from tutelage.evaluation.choice import choose
 
 SIZES = {"lora": 540.0, "head": 326.0, "TF-IDF": 1.2, "majority class": 0.0}
@@ -15,8 +16,8 @@ def compared(a: str, b: str, outcome: str, by: float = 5.0, measure: str = "accu
     return {"a": a, "b": b, "measure": measure, "outcome": outcome, **bounds}
 
 
-def chosen(*comparisons: Any) -> Any:
-    return choose("classification", SIZES, comparisons, "accuracy", "majority class", 200)
+def chosen(*comparisons: Any, **answers: Abstention) -> Any:
+    return choose("classification", SIZES, comparisons, "accuracy", "majority class", 200, answers)
 
 
 LEARNED = [compared("TF-IDF", "majority class", "better"), compared("head", "majority class", "better"),
@@ -42,6 +43,16 @@ def test_the_smallest_of_those_that_beat_the_rest() -> None:
     assert found["text"].endswith("lora (540 MB) is not shown to be better on 200 held-out texts")
     found = chosen(*LEARNED, *ahead, compared("lora", "head", "better"))
     assert found["use"] == "lora" and "not shown" not in found["text"]
+
+
+def test_where_it_may_answer_is_said() -> None:
+    ahead = [*LEARNED, compared("lora", "TF-IDF", "better"), compared("lora", "head", "better")]
+    found = chosen(*ahead, lora=Abstention(0.8314, 0.712, 0.97), head=Abstention(0.9, 0.5, 0.96))
+    assert found["text"].endswith(
+        "where its probability is at least 0.83 it is right in 95 % or more: 71 % of the texts"
+    )
+    assert found["answers"]["head"] == {"at_least": 0.9, "share": 0.5, "right": 0.96}
+    assert "probability" not in chosen(*ahead, lora=Abstention(0.3, 1.0, 0.99))["text"]
 
 
 def test_nothing_learned_is_said() -> None:

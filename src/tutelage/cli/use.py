@@ -136,9 +136,17 @@ def classify(
     column: Annotated[
         str | None, typer.Option(help="Of a table: the column of the texts, e.g. `--column body`.")
     ] = None,
+    at_least: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=1.0,
+            help="Name a label only where its probability is at least this, else `none`, e.g. `--at-least 0.83`; the "
+            "evaluation says from which on a classifier is right in 95 % or more.",
+        ),
+    ] = 0.0,
     out: Out = RUNS,
     as_json: Json = False,
-) -> None:
+) -> None:  # fmt: skip
     """Classify texts: label and probability. Of a run, by the classifier that its evaluation recommends, be it a model
     or TF-IDF; `-m RUN/STEP` and `-m RUN/tfidf` name one.
 
@@ -156,9 +164,11 @@ def classify(
     for text, probabilities in zip(lines, results, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         if as_json:
-            print_json({"text": text, "label": ranked[0][0], "probabilities": dict(ranked)})
+            label = ranked[0][0] if ranked[0][1] >= at_least else None
+            print_json({"text": text, "label": label, "probabilities": dict(ranked)})
         else:
-            print("  ".join(f"{label} {share:.2f}" for label, share in ranked[:3]) + f"  | {text}")
+            said = "  ".join(f"{label} {share:.2f}" for label, share in ranked[:3])
+            print((said if ranked[0][1] >= at_least else f"none ({said})") + f"  | {text}")
 
 
 def _classified(lines: list[str], model: str | None, out: Path) -> list[dict[str, float]]:

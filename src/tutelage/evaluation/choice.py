@@ -3,24 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import TypedDict
 
+from tutelage.evaluation.abstention import PRECISION, Abstention
 from tutelage.evaluation.figures import Comparison
 
 
 class Choice(TypedDict):
-    """`use` is the name of the party, `text` says it in a sentence; `megabytes`: of every party."""
+    """`use` is the name of the party, `text` says it in a sentence; `megabytes`: of every party.
+
+    answers: of every party that can be sure enough, from which probability on, and for what share of the texts.
+    """
 
     task: str
     use: str
     text: str
     megabytes: dict[str, float]
+    answers: dict[str, dict[str, float]]
 
 
 def choose(
-    task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int
-) -> Choice:
+    task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int,
+    answers: Mapping[str, Abstention | None],
+) -> Choice:  # fmt: skip
     """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
+    answers: where each may answer (`abstention`).
 
     A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
     came out higher.
@@ -31,7 +39,11 @@ def choose(
     use = next((name for name in by_size if not any(b == name for _, b in better)), by_size[-1])
     larger = [name for name in by_size[by_size.index(use) + 1 :] if (use, name) not in better]
     beaten = [name for name in by_size if (use, name) in better]
-    found = Choice(task=task, use=use, text="", megabytes={name: round(megabytes[name], 3) for name in by_size})
+    sure = {name: one for name in by_size if (one := answers.get(name)) is not None}
+    found = Choice(
+        task=task, use=use, text="", megabytes={name: round(megabytes[name], 3) for name in by_size},
+        answers={name: {key: round(value, 4) for key, value in asdict(one).items()} for name, one in sure.items()},
+    )  # fmt: skip
     if use == nothing:
         found["text"] = f"nothing is shown to be better than the {nothing} on {n} held-out texts"
         return found
@@ -42,6 +54,11 @@ def choose(
     if larger:
         named = _listed([f"{name} ({size(megabytes[name])})" for name in larger])
         said.append(f"{named} {'is' if len(larger) == 1 else 'are'} not shown to be better on {n} held-out texts")
+    if use in sure and sure[use].share < 1:
+        said.append(
+            f"where its probability is at least {sure[use].at_least:.2f} it is right in {100 * PRECISION:.0f} % or "
+            f"more: {100 * sure[use].share:.0f} % of the texts"
+        )
     found["text"] = "; ".join(said)
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.evaluation.abstention import abstention
 from tutelage.evaluation.choice import Choice, choose
 from tutelage.evaluation.classifiers import Prediction, TfidfResult, majority
 from tutelage.evaluation.config import EvaluateConfig
@@ -147,7 +148,8 @@ def classification_figures(
 
         comparisons.append(compare_statistic(who, other, F1, gap, n, how))
     sizes = {**(megabytes or dict.fromkeys(models, 0.0)), TFIDF: linear.megabytes, MAJORITY: 0.0}
-    return figures, comparisons, choose(task, sizes, comparisons, ACCURACY, MAJORITY, n)
+    answers = {name: abstention(party.confidence, right[name]) for name, party in parties.items() if name != MAJORITY}
+    return figures, comparisons, choose(task, sizes, comparisons, ACCURACY, MAJORITY, n, answers)
 
 
 def _alike(counts: Sequence[int], expected: Sequence[float]) -> bool:

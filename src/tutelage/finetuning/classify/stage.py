@@ -11,10 +11,19 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.common import account, adapt, context_of, run_metrics, task_rows, write_model
+from tutelage.finetuning.common import (
+    account,
+    adapt,
+    context_of,
+    device_and_autocast,
+    run_metrics,
+    task_rows,
+    write_model,
+)
 from tutelage.finetuning.data import (
     Audit,
     Labels,
@@ -100,9 +109,18 @@ def classify(job: Job) -> dict[str, Any]:
     train_examples = label_examples(tok, train_rows, labels, weight_of)
     heldout_examples = label_examples(tok, unseen, labels, even)
     if config.frozen:
-        model, found, curve = _fitted(config, load_model(base), train_examples, heldout_examples, labels, log)
+        model, found, curve = _fitted(config, load_model(base), train_examples, labels, log)
     else:
         model, found, curve = _trained(config, job, tok.pad_id, train_examples, heldout_examples, labels)
+    asked = [example.segments[0] for example in heldout_examples]
+    device, autocast = device_and_autocast(config.training)
+    with autocast:
+        scores = torch.stack(last_scores(model.to(device).eval(), [segment.tokens for segment in asked]))
+    targets = torch.tensor([segment.targets[-1] for segment in asked])
+    if config.frozen:
+        found["heldout_loss"] = float(F.cross_entropy(scores, targets))
+        found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
+    found["temperature"] = round(calibrate(model, scores, targets), 4)
     write_model(model, tok.with_max_length(limit), curve, out, base)
     held_counts = Counter(row["label"] for row in unseen)
     return {
@@ -132,9 +150,8 @@ def _trained(
 
 
 def _fitted(
-    config: ClassifyConfig, base: DecoderLM, train_on: list[Example], held: list[Example], labels: list[str],
-    log: EventLog,
-) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:  # fmt: skip
+    config: ClassifyConfig, base: DecoderLM, train_on: list[Example], labels: list[str], log: EventLog
+) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The first layers of the model, untouched, with a fitted head; its figures, and no curve."""
     started = time.monotonic()
     segments = [example.segments[0] for example in train_on]
@@ -144,20 +161,8 @@ def _fitted(
     )  # fmt: skip
     log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
     model = with_fitted_head(base, head, labels)
-    asked = [example.segments[0] for example in held]
-    scores = torch.stack(last_scores(model, [segment.tokens for segment in asked]))
-    targets = torch.tensor([segment.targets[-1] for segment in asked])
-    return (
-        model,
-        {
-            "heldout_loss": float(F.cross_entropy(scores, targets)),
-            "heldout_accuracy": float((scores.argmax(-1) == targets).float().mean()),
-            "layers": head.layers,
-            "strength": head.strength,
-            "timing": {"seconds": round(time.monotonic() - started, 3)},
-        },
-        [],
-    )
+    timing = {"seconds": round(time.monotonic() - started, 3)}
+    return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, []
 
 
 def _continues(base: Path) -> bool:
