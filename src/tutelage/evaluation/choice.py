@@ -8,6 +8,7 @@ from typing import TypedDict
 
 from tutelage.evaluation.abstention import PRECISION, Abstention
 from tutelage.evaluation.figures import Comparison
+from tutelage.store.format import listing
 
 
 class Choice(TypedDict):
@@ -49,10 +50,10 @@ def choose(
         return found
     said = [f"use {use} ({size(megabytes[use])})"]
     if beaten:
-        named = _listed([f"{name} by {_by(better[use, name])}" for name in beaten])
+        named = listing([f"{name} by {_by(better[use, name])}" for name in beaten])
         said.append(f"it is better than {named}")
     if larger:
-        named = _listed([f"{name} ({size(megabytes[name])})" for name in larger])
+        named = listing([f"{name} ({size(megabytes[name])})" for name in larger])
         said.append(f"{named} {'is' if len(larger) == 1 else 'are'} not shown to be better on {n} held-out texts")
     if use in sure and sure[use].share < 1:
         said.append(
@@ -61,10 +62,6 @@ def choose(
         )
     found["text"] = "; ".join(said)
     return found
-
-
-def _listed(items: Sequence[str]) -> str:
-    return " and ".join(filter(None, [", ".join(items[:-1]), items[-1]]))
 
 
 def size(megabytes: float) -> str:

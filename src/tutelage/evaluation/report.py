@@ -46,6 +46,8 @@ def sentence(view: View) -> str:
         return ""
     models = {one.who for one in scores.figures if one.kind == "model"}
     others = {one.who for one in scores.figures if one.kind == "baseline"}
+    if chosen := [str(choice.get("text", "")) for choice in _choices(view)]:
+        return " ".join(f"{text[:1].upper()}{text[1:]}." for text in chosen)
     counts = f"{f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}"
     return f"{f.plural(len(scores.figures), 'figure')}: {counts}."
 
@@ -66,12 +68,35 @@ def section(view: View) -> list[Block | None]:
     said: list[list[Cell]] = [[str(row.get("verdict", "")), str(row.get("measure", ""))] for row in scores.comparisons]
     percent = f"{100 * scores.confidence:g} %" if scores.confidence else "Its"
     return [
+        *_costs(view),
         *_samples(view),
         heading("All figures"),
         table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows),
         fold(f"All {len(said)} paired comparisons", [table(["On the same items", "Measure"], said)]),
         fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]),
     ]
+
+
+def _choices(view: View) -> list[dict[str, Any]]:
+    found = view.json("evaluation.json").get("choices")
+    return [choice for choice in found if isinstance(choice, dict)] if isinstance(found, list) else []
+
+
+def _costs(view: View) -> list[Block | None]:
+    """What each classifier takes, and for what share of the texts it can be sure enough."""
+    slow = as_dict(as_dict(view.metrics.get("timing")).get("milliseconds_per_text"))
+    blocks: list[Block | None] = []
+    for choice in _choices(view):
+        sizes, answers = as_dict(choice.get("megabytes")), as_dict(choice.get("answers"))
+        rows: list[list[Cell]] = []
+        for who, megabytes in sizes.items():
+            sure = as_dict(answers.get(who))
+            share = f"{f.percent(sure['share'])} (from {sure['at_least']:.2f})" if sure else f.NONE
+            use: Cell = {"text": str(who), "mark": "ours" if who == choice.get("use") else ""}
+            rows.append([use, f.number(megabytes), f.number(slow.get(who)), share])
+        caption = ["Classifier", "MB#", "ms a text#", "Right in 95 % of#"]
+        blocks += [heading("Which classifier to use"), table(caption, rows)]
+    return blocks
 
 
 def _scores(view: View) -> Scores:
