@@ -9,7 +9,7 @@ from tutelage.finetuning.forecast import KERNELS, OVERHEAD, ROW_SECONDS, rows_of
 from tutelage.store.stage import Facts, Forecast, Machine
 
 CHOSEN_ON, DEPTHS = 2000, 4  # as in `frozen`, which is heavy to import
-FIT_SECONDS = 0.005  # of a row that layer and strength are chosen on, at a `slowness` of 1
+FIT_SECONDS = 0.003  # of a row that layer and strength are chosen on, at a `slowness` of 1
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
