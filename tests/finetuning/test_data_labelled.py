@@ -84,6 +84,14 @@ def test_several_labels_are_refused_or_where_few_dropped(tmp_path, heard):
     assert audit.labels == {"0": 5, "1": 4} and audit.ignored == {"threat": 9}
 
 
+@pytest.mark.parametrize("several", ["['a', 'b']", '["a","b"]'])
+def test_a_list_of_labels_that_a_table_holds_as_text_is_no_label(several, tmp_path, heard):
+    with pytest.raises(InputError, match="multi-label data: 6 of 12 rows"):
+        given(tmp_path, heard, texts([several, "a"] * 6))
+    _, audit = given(tmp_path, heard, texts([several, *"ab" * 10]))
+    assert audit.dropped == {"it has several labels": 1}
+
+
 @pytest.mark.parametrize(
     ("names", "columns"),
     [(("premise", "hypothesis"), None), (("question", "sentence"), None), (("x", "y"), {"text": "x", "text_b": "y"})],
