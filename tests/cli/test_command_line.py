@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -305,3 +306,7 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
     assert missing.code == 2 and "there is no file gone.txt" in missing.err
     assert cli("classify", "new.txt", "other").code == 2
     assert json.loads(cli("classify", "the file new.txt", "--json").out)["text"] == "the file new.txt"
+    (tmp_path / "my new.txt").write_text("one\ntwo\n")
+    (tmp_path / "new.txt.xz").write_bytes(lzma.compress(b"one\ntwo\n"))
+    for name in ("my new.txt", "new.txt.xz"):
+        assert [json.loads(line)["text"] for line in cli("classify", name, "--json").out.splitlines()] == ["one", "two"]
