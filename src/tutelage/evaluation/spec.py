@@ -83,7 +83,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=2,
+    version=3,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),
