@@ -18,7 +18,7 @@ from tutelage.evaluation import stage
 from tutelage.evaluation.baselines import measure_baselines, take
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.evaluation.ngram import NGram
-from tutelage.evaluation.spec import Evaluation, Subject
+from tutelage.evaluation.spec import BASELINES, Evaluation, Subject
 from tutelage.evaluation.subjects import prompt_sets
 from tutelage.evaluation.writing import choose_prompts, write_answers
 from tutelage.store.errors import ConfigError, DamagedError, InputError
@@ -387,6 +387,11 @@ def test_a_model_is_asked_all_that_the_answer_follows(last: list[tuple[str, str]
     for chat in (True, False):
         write_answers(Model(), "mine", one.heldout, chat, QUICK, EventLog())  # type: ignore[arg-type]
     assert read == [TURNS, "Be brief.\nWho?\nMe.\nGo on.\n"]
+
+
+def test_measured_baselines_tell_the_forecast_how_much_text_there_is() -> None:
+    assert BASELINES.result_facts is not None
+    assert BASELINES.result_facts({"heldout_bytes": 7, "timing": {}}) == {"heldout_bytes": 7}
 
 
 def test_config_errors() -> None:
