@@ -37,6 +37,11 @@ def test_labels_become_text(labels, found, tmp_path, heard):
     assert [row["label"] for row in rows] == found
 
 
+def test_only_whole_numbers_are_said_to_lose_their_fraction(tmp_path, heard):
+    given(tmp_path, heard, texts([1.0, 0.5, 2.0, 1.5]))
+    assert "named without it (1.0 is '1'): 2 rows" in heard.messages("note")
+
+
 def test_what_is_no_label_is_dropped(tmp_path, heard):
     rows, audit = given(tmp_path, heard, texts(["a", None, "", " ", {"a": 1}, [], "b"]))
     assert [row["label"] for row in rows] == ["a", "b"]

@@ -117,7 +117,7 @@ def _labelled(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     row = {"text": text, "label": label_text(value)}
     if isinstance(value, str) and value != row["label"]:
         found.noted["white space around labels removed"] += 1
-    if isinstance(value, float):
+    if isinstance(value, float) and value.is_integer():
         found.noted["labels that are whole numbers with a fraction of 0 are named without it (1.0 is '1')"] += 1
     return "text,label", sha256_json(row)[:16], row
 
