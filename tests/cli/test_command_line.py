@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import lzma
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 
 from fake_specs import Specs
 from tutelage.cli.main import app, main
+from tutelage.cli.show import _left_out as left_out
 from tutelage.store.errors import TrainingError
 from tutelage.store.stage import Job
 
@@ -305,3 +307,17 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
     assert missing.code == 2 and "there is no file gone.txt" in missing.err
     assert cli("classify", "new.txt", "other").code == 2
     assert json.loads(cli("classify", "the file new.txt", "--json").out)["text"] == "the file new.txt"
+    (tmp_path / "my new.txt").write_text("one\ntwo\n")
+    (tmp_path / "new.txt.xz").write_bytes(lzma.compress(b"one\ntwo\n"))
+    for name in ("my new.txt", "new.txt.xz"):
+        assert [json.loads(line)["text"] for line in cli("classify", name, "--json").out.splitlines()] == ["one", "two"]
+
+
+def test_rows_that_were_not_trained_are_named_at_the_end() -> None:
+    """Half of the rows may be too long: said once before training, it is out of sight when the figures come."""
+    supervision = {"rows": 36, "kept": 15, "too_long": 18, "refused": {"the chat template refuses a system prompt": 3}}
+    assert left_out({"supervision": supervision}) == [
+        "18 of 36 training rows were dropped: longer than the context",
+        "3 of 36 training rows were dropped: the chat template refuses a system prompt",
+    ]
+    assert left_out({"supervision": {"rows": 9, "kept": 9, "too_long": 0, "refused": {}}}) == []

@@ -18,11 +18,13 @@ from tutelage.evaluation import stage
 from tutelage.evaluation.baselines import measure_baselines, take
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.evaluation.ngram import NGram
-from tutelage.evaluation.spec import Evaluation, Subject
-from tutelage.evaluation.writing import choose_prompts
+from tutelage.evaluation.spec import BASELINES, Evaluation, Subject
+from tutelage.evaluation.subjects import prompt_sets
+from tutelage.evaluation.writing import choose_prompts, write_answers
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Job
+from tutelage.tokenizer.messages import Message
 
 SUBJECTS = ["graph", "string", "file", "matrix", "server", "pattern", "buffer", "queue"]
 VERBS = {"open": "Open", "close": "Close", "read": "Read", "find": "Find", "sort": "Sort", "copy": "Copy"}
@@ -356,6 +358,40 @@ def test_prompts_are_one_for_each_thing_and_do_not_depend_on_file_order() -> Non
     chosen = choose_prompts(items, 12)
     assert len(chosen) == len({item["name"] for item in chosen}) == 12
     assert chosen == choose_prompts(items[::-1], 12)
+
+
+TURNS = [("system", "Be brief."), ("user", "Who?"), ("assistant", "Me."), ("user", "Go on.")]
+
+
+@pytest.mark.parametrize("last", [[("assistant", "I do.")], []], ids=["a conversation", "a pair"])
+def test_a_model_is_asked_all_that_the_answer_follows(last: list[tuple[str, str]], tmp_path: Path) -> None:
+    turns = [{"role": role, "content": text} for role, text in [*TURNS, *last]]
+    row = {"id": "a", "messages": turns, "prompt": "Go on.", "chosen" if not last else "response": "I do."}
+    for split in ("train", "heldout"):
+        path = tmp_path / "data" / f"{split}.jsonl"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(json.dumps(row) + "\n")
+    subject = Subject(name="mine", makes="chat model", heldout="answers")
+    (one,) = prompt_sets([subject], {"mine": tmp_path}, ())
+    read: list[Any] = []
+
+    class Model:
+        def chat_batch(self, conversations: list[list[Message]], sampling: Any) -> list[Generation]:
+            read.extend([(turn.role, turn.content) for turn in turns] for turns in conversations)
+            return [Generation("I do.", "stop") for _ in conversations]
+
+        def generate(self, prompts: list[str], sampling: Any) -> list[Generation]:
+            read.extend(prompts)
+            return [Generation("I do.", "stop") for _ in prompts]
+
+    for chat in (True, False):
+        write_answers(Model(), "mine", one.heldout, chat, QUICK, EventLog())  # type: ignore[arg-type]
+    assert read == [TURNS, "Be brief.\nWho?\nMe.\nGo on.\n"]
+
+
+def test_measured_baselines_tell_the_forecast_how_much_text_there_is() -> None:
+    assert BASELINES.result_facts is not None
+    assert BASELINES.result_facts({"heldout_bytes": 7, "timing": {}}) == {"heldout_bytes": 7}
 
 
 def test_config_errors() -> None:

@@ -107,6 +107,46 @@ def test_weights_of_messages_are_kept(tmp_path, heard):
     assert "answers with a weight are learned by it: 2 rows" in heard.messages("note")
 
 
+@pytest.mark.parametrize("answer", ['{"a": 1}', '[{"a": 1}]', "[1, 2]", '{"a": [', '[{"role": 1}, {"b": 2}]'])
+def test_an_answer_in_json_is_a_text(answer, tmp_path, heard):
+    rows, _ = given(read_conversations, tmp_path, heard, [{"prompt": "Q", "response": answer}])
+    assert rows[0]["response"] == answer
+    rows, _ = given(read_preferences, tmp_path, heard, [{"prompt": "Q", "chosen": answer, "rejected": '{"b": 1}'}])
+    assert rows[0]["chosen"] == answer
+
+
+def test_messages_that_a_table_holds_as_text_are_messages(tmp_path, heard):
+    record = {"prompt": json.dumps([Q]), "response": json.dumps([openai()])}
+    rows, _ = given(read_conversations, tmp_path, heard, [record])
+    assert rows[0]["messages"] == QA
+
+
+@pytest.mark.parametrize("other", [{"prompt": "no", "response": "no"}, {"messages": turns((USER, "no"), (BOT, "no"))},
+                                   {"instruction": "no", "output": "no"}])  # fmt: skip
+def test_columns_that_are_named_come_before_the_usual_ones(other, tmp_path, heard):
+    records = [{**other, "ask": "Q", "say": "A"}, {**other, "ask": "Q", "say": ""}]
+    rows, audit = given(read_conversations, tmp_path, heard, records, {"prompt": "ask", "response": "say"})
+    assert [row["messages"] for row in rows] == [QA]
+    assert audit.ignored == dict.fromkeys(other, 1) and audit.dropped == {"'response' is empty or not text": 1}
+
+
+def test_a_field_of_messages_is_counted_once_a_row(tmp_path, heard):
+    records = [{"messages": [Q | {"name": "n"}, openai(name="m", extra=1)]},
+               {"messages": [Q | {"name": "n"}, openai(content="")]}]  # fmt: skip
+    _, audit = given(read_conversations, tmp_path, heard, records)
+    assert audit.ignored == {"messages.extra": 1, "messages.name": 1}
+
+
+def test_what_a_pair_says_beside_its_conversations_is_named(tmp_path, heard):
+    sides = {"chosen": QA, "rejected": turns((USER, "Q"), (BOT, "B"))}
+    records = [{**sides, "prompt": [Q]}, {"chosen": LONG, "rejected": [*LONG[:3], openai(content="B")],
+               "prompt": turns((USER, "other"))}, {"chosen": [Q, openai(content="C", weight=0)],
+               "rejected": sides["rejected"], "question": "other"}]  # fmt: skip
+    rows, audit = given(read_preferences, tmp_path, heard, records)
+    assert len(rows) == 3
+    assert audit.ignored == {"prompt": 1, "question": 1, "messages.weight": 1}
+
+
 def test_fields_that_are_not_used_are_named(tmp_path, heard):
     record = {"prompt_id": "7", "prompt": "other", "messages": [{**Q, "name": "Jo"}, openai(reasoning_content="hm")]}
     _, audit = given(read_conversations, tmp_path, heard, [record, {"prompt": "Q", "response": "B", "score": 3}])
@@ -131,6 +171,12 @@ def test_a_bad_answer_is_never_learned(label, answer, tmp_path, heard):
         given(read_preferences, tmp_path, heard, [good, {**answer, "label": label}])
     rows, audit = given(read_conversations, tmp_path, heard, [good, {**answer, "label": "greeting"}])
     assert len(rows) == 2 and audit.ignored == {"label": 2}
+
+
+def test_a_bad_answer_is_not_learned_because_another_row_is_odd(tmp_path, heard):
+    records = [{"prompt": f"Q{i}", "completion": "A", "label": label} for i, label in enumerate([True, False, "odd"])]
+    with pytest.raises(InputError, match="1 of 3 answers are judged bad"):
+        given(read_conversations, tmp_path, heard, records)
 
 
 @pytest.mark.parametrize("more", [{"output": "A"}, {"messages": QA}, {}])

@@ -37,6 +37,11 @@ def test_labels_become_text(labels, found, tmp_path, heard):
     assert [row["label"] for row in rows] == found
 
 
+def test_only_whole_numbers_are_said_to_lose_their_fraction(tmp_path, heard):
+    given(tmp_path, heard, texts([1.0, 0.5, 2.0, 1.5]))
+    assert "named without it (1.0 is '1'): 2 rows" in heard.messages("note")
+
+
 def test_what_is_no_label_is_dropped(tmp_path, heard):
     rows, audit = given(tmp_path, heard, texts(["a", None, "", " ", {"a": 1}, [], "b"]))
     assert [row["label"] for row in rows] == ["a", "b"]
@@ -82,6 +87,14 @@ def test_several_labels_are_refused_or_where_few_dropped(tmp_path, heard):
         given(tmp_path, heard, flags)
     rows, audit = given(tmp_path, heard, flags, {"label": "toxic"})
     assert audit.labels == {"0": 5, "1": 4} and audit.ignored == {"threat": 9}
+
+
+@pytest.mark.parametrize("several", ["['a', 'b']", '["a","b"]'])
+def test_a_list_of_labels_that_a_table_holds_as_text_is_no_label(several, tmp_path, heard):
+    with pytest.raises(InputError, match="multi-label data: 6 of 12 rows"):
+        given(tmp_path, heard, texts([several, "a"] * 6))
+    _, audit = given(tmp_path, heard, texts([several, *"ab" * 10]))
+    assert audit.dropped == {"it has several labels": 1}
 
 
 @pytest.mark.parametrize(

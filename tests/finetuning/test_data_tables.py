@@ -174,6 +174,28 @@ def test_columns_are_named_and_wrong_names_are_errors(tmp_path, heard):
     assert [row["response"] for row in pairs] == ["A1", "A2"]
 
 
+@pytest.mark.parametrize("order", [("text", "label", "stars"), ("stars", "label", "text")])
+def test_a_named_column_stands_for_one_that_has_our_name(order, tmp_path, heard):
+    path = tmp_path / "x.jsonl"
+    records = [{"text": f"text {i}", "label": "x", "stars": str(i % 2)} for i in range(4)]
+    path.write_text("\n".join(json.dumps({name: record[name] for name in order}) for record in records))
+    rows, audit = read_labelled(path, heard.log, {"label": "stars"})
+    assert [row["label"] for row in rows] == ["0", "1", "0", "1"]
+    assert audit.ignored == {"label": 4}
+
+
+def test_of_two_usual_names_the_one_that_is_said_is_read(tmp_path, heard):
+    rows, audit = read(tmp_path, heard, "a.csv", "text,label,label_name\none,0,neg\ntwo,1,pos\n")
+    assert [row["label"] for row in rows] == ["neg", "pos"]
+    assert audit.ignored == {"label": 2} and "label is 'label_name'" in heard.messages("note")
+
+
+def test_a_quote_after_a_space_opens_a_field_too(tmp_path, heard):
+    rows, audit = read(tmp_path, heard, "a.csv", 'label, text\na, "one, two"\nb, "three"\nc, four "five"\n')
+    assert [row["text"] for row in rows] == ["one, two", "three", 'four "five"']
+    assert not audit.dropped and not audit.warnings
+
+
 def test_json_that_is_damaged_in_one_line_costs_that_line(tmp_path, heard):
     good = json.dumps({"text": "second\u2028line\u000b", "label": "a"})
     deep = '{"text": "x", "label": ' + '{"a": ' * 5000 + "1" + "}" * 5001

@@ -84,6 +84,18 @@ def test_own_pairs_need_no_pairs_directory(base, tmp_path, heard):
         PreferConfig.parse({}, "finetune.prefer")
 
 
+def test_pairs_that_are_dropped_are_not_counted_or_asked(base, tmp_path, heard):
+    path = tmp_path / "mine.jsonl"
+    records = [{"prompt": f"Q{i} " + "word " * (i % 2) * 200, "chosen": "yes", "rejected": "no"} for i in range(40)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    settings = {"data": str(path), "task": None, "heldout": 0.5, "drift_prompts": 9, "training": quick(2)}
+    metrics = prefer(job(CONFIG.model_copy(update=settings), tmp_path, heard.log, model=base))
+    kept = {split: read_rows(tmp_path / "out" / "data" / f"{split}.jsonl") for split in ("train", "heldout")}
+    assert metrics["pairs"] == len(kept["train"]) and metrics["heldout_pairs"] == len(kept["heldout"])
+    assert metrics["pairs"] + metrics["heldout_pairs"] == 20
+    assert not any("word" in row["prompt"] for rows in kept.values() for row in rows)
+
+
 def test_checkpoints_of_other_pairs_or_another_beta_are_refused(base, pairs, tmp_path, heard):
     short = CONFIG.model_copy(update={"training": quick(1)})
     prefer(job(short, tmp_path, heard.log, 0, model=base, pairs=pairs))

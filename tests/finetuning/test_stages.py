@@ -181,6 +181,20 @@ def test_own_conversations_with_several_turns(tmp_path, base, heard):
     assert len(read_rows(tmp_path / "out" / "data" / "train.jsonl")[0]["messages"]) == 4
 
 
+def test_rows_that_are_dropped_are_not_counted_or_asked(tmp_path, base, heard):
+    """A held-out question longer than the context cannot be answered: asking it ended the evaluation in an error."""
+    path = tmp_path / "mine.jsonl"
+    records = [{"prompt": f"Sort {i} " + "word " * (i % 2) * 200, "response": f"Sorted {i}."} for i in range(40)]
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+    config = INSTRUCT.model_copy(update={"data": str(path), "heldout": 0.5, "training": quick(2)})
+    metrics = instruct(job(config, tmp_path, heard.log, 0, model=base))
+    kept = {split: read_rows(tmp_path / "out" / "data" / f"{split}.jsonl") for split in ("train", "heldout")}
+    assert metrics["rows"] == len(kept["train"]) == metrics["supervision"]["kept"]
+    assert metrics["heldout_rows"] == len(kept["heldout"]) and metrics["rows"] + metrics["heldout_rows"] == 20
+    assert not any("word" in row["prompt"] for rows in kept.values() for row in rows)
+    assert "longer than 128 tokens and dropped" in heard.messages("warning")
+
+
 def test_replay_mixes_text_in(tmp_path, corpus, base, heard):
     config = INSTRUCT.model_copy(update={"replay": 0.5, "training": quick(2)})
     instruct(job(config, tmp_path, heard.log, 0, corpus=corpus, model=base))

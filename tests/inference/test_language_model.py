@@ -6,15 +6,19 @@ import json
 from pathlib import Path
 
 import pytest
+import tokenizers
 import torch
+from torch import Tensor
 
-from tutelage.inference import scoring
+from tutelage.inference import language_model, scoring
 from tutelage.inference.language_model import LanguageModel, Score, load
 from tutelage.inference.sampling import Sampling
+from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.artifacts import ArtifactStore
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
 
 CONTEXT = 96  # of the model in conftest.py
 QUESTION = [Message("user", "why?")]
@@ -57,6 +61,32 @@ def test_score_obeys_the_chain_rule(lm: LanguageModel) -> None:
 
 def test_white_space_at_the_end_of_a_context_belongs_to_the_continuation(lm: LanguageModel) -> None:
     assert lm.score([("abc ", "def")]) == lm.score([("abc", " def")])
+
+
+def test_a_continuation_has_the_tokens_that_it_has_within_the_text(
+    tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SentencePiece puts a space before a text, and not again where a continuation begins."""
+    library = tokenizers.Tokenizer(
+        tokenizers.models.BPE({token: index for index, token in enumerate(["</s>", "▁", *"abcd"])}, [])
+    )
+    library.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+    )
+    library.decoder = tokenizers.decoders.Metaspace("▁", prepend_scheme="always")
+    library.add_special_tokens(["</s>"])
+    tok = Tokenizer(library.to_str(), {"eos_token": "</s>"})
+    read: list[scoring.Window] = []
+
+    def remembered(model: DecoderLM, windows: list[scoring.Window]) -> list[tuple[Tensor, Tensor]]:
+        read.extend(windows)
+        return scoring.target_logprobs(model, windows)
+
+    monkeypatch.setattr(language_model, "target_logprobs", remembered)
+    small = LanguageModel(DecoderLM(tiny.with_(vocab_size=tok.vocab_size)), tok)
+    for context, continuation in (("ab", " cd"), ("ab ", "cd"), ("ab", "cd"), ("", "ab cd"), (" ", "ab")):
+        small.score([(context, continuation)])
+        assert list(read[-1].ids) == [tok.eos_id, *tok.encode(context + continuation)]
 
 
 def test_score_knows_what_greedy_would_say(lm: LanguageModel) -> None:

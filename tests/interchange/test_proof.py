@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tokenizers
 import torch
 
 from tutelage.interchange.export import export_gguf, export_model
@@ -63,6 +64,47 @@ def test_an_import_is_compared_with_its_source(foreign: Path, tmp_path: Path) ->
         assert parity["max_difference"] < 1e-5 and parity["short_of"] == ""
     said = [event["message"] for event in heard if event["event"] == "note"]
     assert any(f"the source {foreign}: parity passed" in line for line in said)
+
+
+def sentencepiece(template: str) -> Tokenizer:
+    """Letters, and a space mark put before every text."""
+    vocabulary = {token: index for index, token in enumerate(["<s>", "</s>", "▁", *map(chr, range(33, 127))])}
+    library = tokenizers.Tokenizer(tokenizers.models.BPE(vocabulary, [], unk_token="~", fuse_unk=True))
+    library.normalizer = tokenizers.normalizers.Sequence(
+        [tokenizers.normalizers.Prepend("▁"), tokenizers.normalizers.Replace(" ", "▁")]
+    )
+    library.decoder = tokenizers.decoders.Replace("▁", " ")
+    library.add_special_tokens(["<s>", "</s>"])
+    return Tokenizer(library.to_str(), {"bos_token": "<s>", "eos_token": "</s>"}, template)
+
+
+LLAMA2 = (
+    "{{ bos_token }}{% for m in messages %}{% if m.role == 'user' %}{{ '[INST] ' + m.content + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content + eos_token }}{% endif %}{% endfor %}"
+)
+DATED = "{{ '<s>' + strftime_now('%d %b %Y') + '</s>' }}" + LLAMA2.replace("{{ bos_token }}", "")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("template", [LLAMA2, DATED], ids=["llama 2", "dated"])
+def test_a_chat_model_with_a_space_before_texts_or_a_date_is_imported(template: str, tmp_path: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    io.save_model(model_of(), tmp_path / "ours")
+    theirs = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "ours", dtype=torch.float32)
+    theirs.save_pretrained(tmp_path / "foreign")
+    sentencepiece(template).save(tmp_path / "foreign")
+    model, tok = open_model(str(tmp_path / "foreign"), EventLog())
+    result = export_model(model, tok, tmp_path / "out", EventLog(), tmp_path / "foreign")
+    assert result["parity"]["passed"] is True and result["source_parity"]["passed"] is True
+
+
+@pytest.mark.parity
+def test_a_template_that_renders_otherwise_is_noticed(foreign: Path, tmp_path: Path) -> None:
+    model, tok = open_model(str(foreign), EventLog())
+    assert tok.chat_template is not None
+    other = Tokenizer(tok.definition, tok.settings, tok.chat_template.replace("<|im_start|>", "<|im_start|> "))
+    with pytest.raises(TutelageError, match="the chat template renders differently in transformers"):
+        export_model(model, other, tmp_path / "out", EventLog(), foreign)
 
 
 @pytest.mark.parity

@@ -49,6 +49,7 @@ def test_it_computes_what_transformers_computes(family: str, index: int, tmp_pat
         tmp_path, dtype=torch.float32, attn_implementation="eager", output_loading_info=True
     )
     assert not any(info.values()), info
+    assert json.loads((tmp_path / "config.json").read_text())["architectures"] == [type(theirs).__name__]
     text = tokens(2, 23)
     with torch.no_grad():
         expected, got = theirs.eval()(text).logits, model(text)

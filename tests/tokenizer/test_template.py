@@ -163,3 +163,27 @@ def test_chat_ids_are_those_of_transformers(kind: str, template: str, talk: list
     as_dicts = [{"role": message.role, "content": message.content} for message in messages]
     expected = theirs.apply_chat_template(as_dicts, add_generation_prompt=True, tokenize=True, return_dict=False)
     assert render_chat(tok, messages, add_generation_prompt=True).ids == list(expected)
+
+
+BARE = (  # neither begin-of-text nor anything else before the first content
+    "{%- for m in messages %}{%- if m.role == 'system' %}{{ m.content + '\n<<SYS>>' }}"
+    "{%- elif m.role == 'user' %}{{ m.content + ' [/INST]' }}{%- else %}{{ m.content + eos_token }}{%- endif %}"
+    "{%- endfor %}"
+)
+FRAMED = BARE.replace("{{ m.content + '\n<<SYS>>' }}", "{{ '<<SYS>>\n' + m.content + '\n<<SYS>>' }}")
+
+
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["prepend", "always", "first"])
+@pytest.mark.parametrize("template", [BARE, FRAMED], ids=["bare", "framed"])
+@pytest.mark.parametrize("system", ["", "hello"])
+def test_an_empty_or_a_first_content_gives_the_ids_of_transformers(
+    kind: str, template: str, system: str, tmp_path: Path
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    tok = sentencepiece(kind, tmp_path, template)
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
+    talk = [("system", system), ("user", "hello"), ("assistant", "wow")]
+    as_dicts = [{"role": role, "content": text} for role, text in talk]
+    expected = theirs.apply_chat_template(as_dicts, tokenize=True, return_dict=False)
+    assert render_chat(tok, [Message(role, text) for role, text in talk]).ids == list(expected)

@@ -252,6 +252,11 @@ def _left_out(metrics: dict[str, Any]) -> list[str]:
         found.append(f"{rows} of {audit['rows']} rows were dropped: {reasons}")
     if ignored := audit.get("ignored"):
         found.append(f"fields that were not used: {', '.join(ignored)}")
+    trained = metrics.get("supervision") or {}
+    if too_long := trained.get("too_long"):
+        found.append(f"{too_long} of {trained['rows']} training rows were dropped: longer than the context")
+    for reason, count in (trained.get("refused") or {}).items():
+        found.append(f"{count} of {trained['rows']} training rows were dropped: {reason}")
     return [*found, *audit.get("warnings", ())]
 
 

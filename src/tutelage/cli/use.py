@@ -22,6 +22,7 @@ from tutelage.cli.options import (
 )
 from tutelage.store.errors import ConfigError, InputError, nearest
 from tutelage.store.events import EventLog
+from tutelage.store.text import COMPRESSIONS
 
 if TYPE_CHECKING:
     from tutelage.interchange.gguf.writer import KindName
@@ -194,7 +195,7 @@ def _texts(given: list[str], column: str | None) -> list[str]:
 
     if given == ["-"]:
         return [line.rstrip("\n") for line in sys.stdin if line.strip()]
-    named = [text for text in given if Path(text).suffix.lower() in _TEXT_FILES and len(text.split()) == 1]
+    named = [text for text in given if _names_a_file(text)]
     if len(given) == 1 and named:
         if not Path(given[0]).expanduser().is_file():
             raise ConfigError(
@@ -208,7 +209,14 @@ def _texts(given: list[str], column: str | None) -> list[str]:
     return given
 
 
-_TEXT_FILES = (".txt", ".csv", ".tsv", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", ".gz", ".zst")
+def _names_a_file(text: str) -> bool:
+    """Whether a text is the name of a file: it ends as one, and is one word or is there."""
+    if not text.lower().endswith(_TEXT_FILES):
+        return False
+    return len(text.split()) == 1 or (len(text) < 1000 and Path(text).expanduser().is_file())
+
+
+_TEXT_FILES = (".txt", ".csv", ".tsv", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", *COMPRESSIONS)
 
 
 def serve(

@@ -79,6 +79,7 @@ BASELINES = StageSpec(
     section=late("tutelage.evaluation.report:baselines_section"),
     sentence=late("tutelage.evaluation.report:baselines_sentence"),
     forecast=late("tutelage.evaluation.forecast:forecast_baselines"),
+    result_facts=late("tutelage.evaluation.forecast:baseline_figures"),
 )
 
 EVALUATE = StageSpec(

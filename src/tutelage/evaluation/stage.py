@@ -27,6 +27,7 @@ from tutelage.evaluation.writing import (
     RULE,
     WIN,
     Answers,
+    asked_text,
     choose_prompts,
     write_answers,
     writing_figures,
@@ -75,9 +76,8 @@ def evaluate(job: Job) -> dict[str, Any]:
             likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
         for one, asked, found in zip(sets, prompts, answers, strict=True):
             if subject.name in one.askers:
-                questions = [str(row["prompt"]) for row in asked]
                 chat = _is_asked_in_chat(subject, models)
-                found[subject.name] = write_answers(lm, subject.name, questions, chat, config, log)
+                found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
         if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
             _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
         if subject.parent is None and texts is not None:
@@ -210,7 +210,7 @@ def _samples(
         {
             "kind": "answer",
             "set": one.name,
-            "prompt": str(item["prompt"]),
+            "prompt": asked_text(item),
             "reference": str(item["response"]),
             "outputs": {who: party.texts[number] for who, party in found.items()},
         }

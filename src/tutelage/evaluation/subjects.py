@@ -54,5 +54,13 @@ def prompt_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted:
 
 
 def _answered(rows: Sequence[Row]) -> list[Row]:
-    """Rows as prompt and response; of a preference pair the chosen answer is the reference."""
-    return [{**row, "response": row.get("response", row.get("chosen", ""))} for row in rows]
+    """Rows as question and response; of a preference pair the chosen answer is the reference.
+
+    `asked`: the turns that the response follows, system prompt and earlier exchanges included.
+    """
+    return [{**row, "response": row.get("response", row.get("chosen", "")), "asked": _asked(row)} for row in rows]
+
+
+def _asked(row: Row) -> list[Row]:
+    turns = row.get("messages") or [{"role": "user", "content": str(row["prompt"])}]
+    return list(turns[:-1] if turns[-1]["role"] == "assistant" else turns)

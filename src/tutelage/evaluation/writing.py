@@ -20,7 +20,6 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 from tutelage.store.progress import batches
 from tutelage.tasks import Grade
-from tutelage.tasks.task import prompt_of
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
@@ -54,10 +53,10 @@ def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[Row]:
 
 
 def write_answers(
-    lm: LanguageModel, who: str, prompts: Sequence[str], chat: bool, config: EvaluateConfig, log: EventLog
+    lm: LanguageModel, who: str, prompts: Sequence[Row], chat: bool, config: EvaluateConfig, log: EventLog
 ) -> Answers:
-    """Greedy answers. A chat model gets each prompt as a user message and ends by its stop token; a plain
-    model gets the prompt and a line break as text and ends with the line.
+    """Greedy answers. A chat model gets all turns that the response follows (`asked`) and ends by its stop token; a
+    plain model gets them and a line break as text and ends with the line.
     """
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import Message
@@ -66,12 +65,19 @@ def write_answers(
     texts, ended = [], []
     for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
         if chat:
-            made = lm.chat_batch([[Message("user", prompt)] for prompt in part], sampling)
+            made = lm.chat_batch(
+                [[Message(turn["role"], turn["content"]) for turn in item["asked"]] for item in part], sampling
+            )
         else:
-            made = lm.generate([prompt + "\n" for prompt in part], sampling)
+            made = lm.generate([asked_text(item) + "\n" for item in part], sampling)
         texts += [generation.text.strip() for generation in made]
         ended += [generation.stop_reason == "stop" for generation in made]
     return Answers(texts, ended)
+
+
+def asked_text(item: Row) -> str:
+    """All turns that the response follows, as one text."""
+    return "\n".join(str(turn["content"]) for turn in item["asked"])
 
 
 def baseline_answers(
@@ -119,7 +125,7 @@ def writing_figures(
     """
     n = len(prompts)
     grade = one.task.grade if one.task else None
-    described = one.task.described if one.task else prompt_of
+    described = one.task.described if one.task else asked_text
     how = Resampling.of(config, seed)
     parties = {
         who: graded(party, prompts, grade)

@@ -22,6 +22,7 @@ class Supervision:
     """What of a split is trained: rows given, rows kept, rows too long, tokens read, tokens learned.
 
     `refused`: rows that the chat template refuses, by its reason; they are dropped like those that are too long.
+    `places`: which of the rows are kept.
     """
 
     rows: int
@@ -30,9 +31,16 @@ class Supervision:
     tokens: int
     supervised: int
     refused: dict[str, int] = field(default_factory=dict)
+    places: tuple[int, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        return {**asdict(self), "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
+        plain = {**asdict(self), "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
+        del plain["places"]
+        return plain
+
+    def kept_of(self, rows: Sequence[Row]) -> list[Row]:
+        """Of the rows given those that are kept: what is trained on, and what can be asked."""
+        return [rows[place] for place in self.places]
 
     def tell(self, what: str, context: int, log: EventLog) -> None:
         share = self.supervised / max(self.tokens, 1)
@@ -159,17 +167,17 @@ def _weight(turn: Mapping[str, Any]) -> float:
 
 def _rendered(
     rows: Sequence[Row], render: Callable[[Row], list[Segment]]
-) -> tuple[list[list[Segment]], dict[str, int]]:
-    """Segments of each row, and the count of rows the chat template refuses by reason.
+) -> tuple[dict[int, list[Segment]], dict[str, int]]:
+    """Segments of each row by its place, and the count of rows the chat template refuses by reason.
 
     Raises the template's own InputError where it refuses every row.
     """
-    kept: list[list[Segment]] = []
+    kept: dict[int, list[Segment]] = {}
     refused: Counter[str] = Counter()
     first: InputError | None = None
-    for row in rows:
+    for place, row in enumerate(rows):
         try:
-            kept.append(render(row))
+            kept[place] = render(row)
         except InputError as error:
             first = first or error
             refused[str(error)] += 1
@@ -179,9 +187,10 @@ def _rendered(
 
 
 def _keep_fitting(
-    groups: Sequence[list[Segment]], context: int, refused: dict[str, int]
+    groups: Mapping[int, list[Segment]], context: int, refused: dict[str, int]
 ) -> tuple[list[Example], Supervision]:
-    kept = [group for group in groups if all(len(segment.tokens) < context for segment in group)]
+    places = [place for place, group in groups.items() if all(len(segment.tokens) < context for segment in group)]
+    kept = [groups[place] for place in places]
     if not kept:
         raise InputError(
             f"none of {len(groups)} rows fits into {context} tokens", hint="raise context_length or give shorter text"
@@ -194,5 +203,6 @@ def _keep_fitting(
         tokens=sum(len(segment.tokens) for segment in segments),
         supervised=sum(weight > 0 for segment in segments for weight in segment.weights),
         refused=refused,
+        places=tuple(places),
     )
     return [Example(group) for group in kept], supervision

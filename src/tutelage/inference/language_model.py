@@ -127,7 +127,8 @@ class LanguageModel:
             kept = context.rstrip()
             continuation = context[len(kept) :] + continuation
             before = [self.tokenizer.start_id, *self.tokenizer.encode(kept)]
-            after = self.tokenizer.encode(continuation)
+            # Within a text, where SentencePiece puts no space before it.
+            after = self.tokenizer.encode_inside(continuation) if kept else self.tokenizer.encode(continuation)
             self._check_length(len(before) + len(after) - 1, f"pair {number} has")
             windows.append(Window([*before, *after], len(after)))
         return [

@@ -99,7 +99,7 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         except ValueError as error:
             raise InputError(str(error)) from None
     family = FAMILIES[config.family]
-    head = "ForSequenceClassification" if config.num_labels else "ForCausalLM"
+    head = "ForSequenceClassification" if config.num_labels else family.head
     data = {
         "architectures": [family.architecture + head],
         "model_type": family.model_type,

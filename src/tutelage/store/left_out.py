@@ -19,6 +19,7 @@ _COUNTS = {
     "malformed": ("malformed record", "malformed records"),
     "cut_texts": ("text cut to the longest length", "texts cut to the longest length"),
     "too_long": ("row too long", "rows too long"),
+    "refused": ("row that the chat template refuses", "rows that the chat template refuses"),
     "truncated_samples": ("sample cut at the limit", "samples cut at the limit"),
     "documents_left_out": ("held-out document left out", "held-out documents left out"),
     "train_documents_left_out": ("training document left out", "training documents left out"),

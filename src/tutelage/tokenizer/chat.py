@@ -79,10 +79,11 @@ def render_chat(
     spans: list[Span] = []
     for piece, index in zip(pieces[1:], order, strict=True):
         role = messages[index].role
-        # Right after a control token a text begins anew; elsewhere it stands within a longer one.
-        fresh = bool(ids) and ids[-1] in tok.control_ids
+        # At the beginning and right after a control token a text begins anew; elsewhere it stands within a longer one.
+        fresh = not ids or ids[-1] in tok.control_ids
         body = tok.encode(contents[index]) if fresh else tok.encode_inside(contents[index])
-        control = tok.encode_control_inside(piece) if contents[index] else tok.encode_control(piece)
+        anew = fresh and not contents[index]
+        control = tok.encode_control(piece) if anew else tok.encode_control_inside(piece)
         trained = _up_to_stop(tok, piece, control) if role == "assistant" else 0
         start, end = len(ids), len(ids) + len(body)
         ids += body + control

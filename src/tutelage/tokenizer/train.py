@@ -33,7 +33,7 @@ SPLITS: dict[Split, str] = {
 
 UNKNOWN = "<unk>"
 LONGEST_PIECE = 512
-"""Characters; byte-pair training learns from longer pieces in parts of this length."""
+"""Characters; training by pairs learns from longer pieces in parts of this length."""
 _ALPHABET = list(byte_characters().values())
 
 
@@ -133,13 +133,18 @@ def _wordpiece(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> 
         continuing_subword_prefix="##",
         show_progress=False,
     )
-    ordered = sorted(counts)
-    learner.train_from_iterator((word for word in ordered for _ in range(counts[word])), trainer)
+    parts = ((part, counts[word]) for word in sorted(counts) for part in _parts(word))
+    learner.train_from_iterator((part for part, count in parts for _ in range(count)), trainer)
     library = Library(models.WordPiece(learner.get_vocab(), unk_token=UNKNOWN, continuing_subword_prefix="##"))
     library.pre_tokenizer = pre_tokenizers.Whitespace()
     library.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     library.add_special_tokens([*_special(), AddedToken(UNKNOWN, special=True, normalized=False)])
     return library
+
+
+def _parts(word: str) -> list[str]:
+    """A word in parts that are quick to learn from."""
+    return [word[start : start + LONGEST_PIECE] for start in range(0, len(word), LONGEST_PIECE)]
 
 
 def _char(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:

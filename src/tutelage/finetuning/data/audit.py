@@ -66,12 +66,13 @@ class Audit:
 
 @dataclass
 class Findings:
-    """What is found while a file is read; becomes an Audit."""
+    """What is found while a file is read; becomes an Audit. `unused`: fields inside the row at hand, by name."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)
     ignored: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
+    unused: set[str] = field(default_factory=set)
     noted: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -48,9 +48,10 @@ def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | N
 def _conversation(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     refuse_tools(fields)
     _refuse_weightless(fields)
-    if fields.has(*MESSAGES):
+    apart = fields.named("prompt", "instruction", "response")
+    if fields.has(*MESSAGES) and not apart:
         kind, turns = "messages", turns_of(fields.take(*MESSAGES), found)
-    elif fields.has(*CONVERSATIONS):
+    elif fields.has(*CONVERSATIONS) and not apart:
         kind, turns = "conversations", turns_of(fields.take(*CONVERSATIONS), found)
     else:
         kind, turns = prompt_turns(fields, found)

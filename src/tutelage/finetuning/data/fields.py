@@ -11,43 +11,59 @@ from tutelage.store.errors import ConfigError, InputError, nearest
 class Fields:
     """One record's values under lower-case names. What is never taken is named by `unused`.
 
-    `columns` maps our name of a field to the file's; a column so named is found under our name alone.
+    `columns` maps our name of a field to the file's. A column so named is found under our name alone, and stands for
+    it even where the file has a column of that name, or of another usual one, too.
     """
 
     def __init__(self, record: Mapping[str, Any], columns: Mapping[str, str] | None = None) -> None:
         self._record = record
-        self._names: dict[str, str] = {}
-        renamed = {file.strip().lower(): ours for ours, file in (columns or {}).items()}
+        first: dict[str, str] = {}
         for name in record:
-            plain = name.strip().lower()
             # Of two names that differ in case alone the first is found; the other stays and is named as unused.
-            self._names.setdefault(renamed.get(plain, plain), name)
+            first.setdefault(name.strip().lower(), name)
+        given = {ours: file.strip().lower() for ours, file in (columns or {}).items()}
+        named = {ours: first.pop(file) for ours, file in given.items() if file in first}
+        self._given = frozenset(given)
+        self._names = {name: file for name, file in first.items() if name not in given} | named
         self._taken: set[str] = set()
+
+    def named(self, *names: str) -> bool:
+        """Whether the user said which column one of these fields is."""
+        return not self._given.isdisjoint(names)
 
     def has(self, *names: str) -> bool:
         """Whether one of the fields is there with something in it."""
-        return any(name in self._names and not is_empty(self._record[self._names[name]]) for name in names)
+        there = [name for name in self._meant(names) if name in self._names]
+        return any(not is_empty(self._record[self._names[name]]) for name in there)
 
     def take(self, *names: str) -> Any:
         """The first of the fields that has something in it, else the first that is there at all, else None."""
-        there = [name for name in names if name in self._names]
+        there = [name for name in self._meant(names) if name in self._names]
         for name in [name for name in there if self.has(name)] or there[:1]:
             self._taken.add(self._names[name])
             return self._record[self._names[name]]
         return None
 
-    def peek(self, name: str) -> Any:
-        """A field's value, which stays counted as unused."""
-        return self._record[self._names[name]] if name in self._names else None
+    def peek(self, *names: str) -> Any:
+        """What `take` would give; the field stays counted as unused."""
+        taken = set(self._taken)
+        value = self.take(*names)
+        self._taken = taken
+        return value
 
     def take_text(self, *names: str) -> str:
         """The first of the fields as text without outer white space. Raises ValueError saying what is wrong."""
+        names = self._meant(names)
         present = any(name in self._names for name in names)
         value = self.take(*names)
         if not present:
             raise ValueError(f"no {names[0]!r}")
         found = next(name for name in names if name in self._names and self._names[name] in self._taken)
         return text_of(value, found)
+
+    def _meant(self, names: tuple[str, ...]) -> tuple[str, ...]:
+        """A field and its synonyms; the field alone where its column was named."""
+        return names[:1] if names[0] in self._given else names
 
     def unused(self) -> list[str]:
         return [name for name, value in self._record.items() if name not in self._taken and not is_empty(value)]

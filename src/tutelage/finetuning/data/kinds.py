@@ -30,7 +30,8 @@ def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str
     judged = [
         fields.take(*JUDGED) for fields in _fields(source, columns) if fields.has(*JUDGED) and fields.has(*ANSWERED)
     ]
-    if not judged or not all(map(is_judgement, judged)):
+    # true and false are judgements even where other rows hold something else; 0 and 1 may be names of classes.
+    if not judged or not (all(map(is_judgement, judged)) or any(isinstance(value, bool) for value in judged)):
         return
     bad = sum(map(is_false, judged))
     if bad or wanted == "prefer":

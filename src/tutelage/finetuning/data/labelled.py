@@ -110,14 +110,14 @@ def _labelled(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     value = fields.take("label")
     if value is None:
         raise ValueError("no 'label'")
+    if _has_several(value):
+        raise ValueError(_SEVERAL)
     if isinstance(value, list):
-        if len({str(item) for item in value}) > 1:
-            raise ValueError(_SEVERAL)
         value = value[0] if value else None
     row = {"text": text, "label": label_text(value)}
     if isinstance(value, str) and value != row["label"]:
         found.noted["white space around labels removed"] += 1
-    if isinstance(value, float):
+    if isinstance(value, float) and value.is_integer():
         found.noted["labels that are whole numbers with a fraction of 0 are named without it (1.0 is '1')"] += 1
     return "text,label", sha256_json(row)[:16], row
 
@@ -159,12 +159,19 @@ def _refuse_flags(source: Source, missing: Sequence[str]) -> None:
 def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
     """Raise InputError where many rows have several labels; a few such rows are dropped and counted instead."""
     labels = [Fields(row, columns).take("label") for row in source.rows]
-    count = sum(isinstance(label, list) and len({str(item) for item in label}) > 1 for label in labels)
+    count = sum(map(_has_several, labels))
     if count > _SEVERAL_SHARE * len(source.records):
         raise InputError(
             f"{source.file} is multi-label data: {count} of {len(source.records)} rows have several labels",
             hint="a text has one label here: keep one a row, or make one file of yes and no for each label",
         )
+
+
+def _has_several(label: Any) -> bool:
+    """Whether a label is a list of different ones, or the text of a list, as a table holds it."""
+    if isinstance(label, str):
+        return label.strip()[:1] == "[" and label.strip()[-1:] == "]" and "," in label
+    return isinstance(label, list) and len({str(item) for item in label}) > 1
 
 
 def _number(text: str) -> float | None:

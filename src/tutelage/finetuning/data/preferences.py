@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings
-from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_unpaired
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
@@ -20,9 +20,11 @@ from tutelage.finetuning.data.turns import (
     PROMPT,
     Turn,
     answer_turns,
+    holds_messages,
     prompt_turns,
     refuse_tools,
     transcript,
+    turns_of,
     with_system,
 )
 from tutelage.store.events import EventLog
@@ -57,12 +59,14 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         if not fields.has(*names):
             fields.take_text(*names)
     sides = [_answer(fields.take(*names), names[0], found) for names in (CHOSEN, REJECTED)]
+    if any("weight" in turn for side in sides for turn in side):
+        found.unused.add("messages.weight")
     asked = any(fields.has(*names) for names in (INSTRUCTION, PROMPT, MESSAGES, CONVERSATIONS))
     context, chosen, rejected = _apart(*sides)
     if context:
         kind = "chosen and rejected conversations"
         # The prompt beside whole conversations repeats what they say; where it says something else, it is named.
-        if asked and _same_question(fields, context, found):
+        if asked and _same_question(fields, context):
             prompt_turns(fields, found)
     else:
         kind, context = prompt_turns(fields, found)
@@ -101,9 +105,13 @@ def _apart(chosen: list[Turn], rejected: list[Turn]) -> tuple[list[Turn], str, s
     return chosen[:-1], chosen[-1]["content"], rejected[-1]["content"]
 
 
-def _same_question(fields: Fields, context: list[Turn], found: Findings) -> bool:
-    value = fields.peek("prompt")
-    return not isinstance(value, str) or " ".join(value.split()) == " ".join(context[-1]["content"].split())
+def _same_question(fields: Fields, context: list[Turn]) -> bool:
+    """Whether the prompt beside whole conversations says what their last question says."""
+    value = fields.peek(*PROMPT)
+    if is_empty(value):
+        return True
+    said = turns_of(value, Findings()) if holds_messages(value) else transcript(str(value)) or [{"content": str(value)}]
+    return bool(said) and " ".join(said[-1]["content"].split()) == " ".join(context[-1]["content"].split())
 
 
 def _scores(fields: Fields, found: Findings) -> None:

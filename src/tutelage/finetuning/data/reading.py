@@ -27,6 +27,7 @@ def convert_all(
             found.drop(line, record)
             continue
         fields = Fields(record, columns)
+        found.unused.clear()
         try:
             kind, identity, row = convert(fields, found)
         except ValueError as error:
@@ -37,7 +38,7 @@ def convert_all(
             continue
         rows[identity] = {"id": identity, **row}
         found.kinds[kind] += 1
-        found.ignored.update(fields.unused())
+        found.ignored.update([*fields.unused(), *sorted(found.unused)])
     if not rows:
         raise unusable(source, found, wanted)
     return list(rows.values()), found

@@ -94,7 +94,8 @@ def parse(lines: list[str], delimiter: str, first: int) -> tuple[list[tuple[int,
     source = _Lines(lines, first)
     limit = csv.field_size_limit(1 << 30)  # the module's own is 128 kB, shorter than a long document
     try:
-        reader = csv.reader(source, delimiter=delimiter, strict=True)
+        # `a, "b, c"`: a quote after a space opens a field, too.
+        reader = csv.reader(source, delimiter=delimiter, strict=True, skipinitialspace=delimiter != "\t")
         rows: list[tuple[int, list[str]]] = []
         literal: list[int] = []
         values: list[set[str]] = []

@@ -31,13 +31,14 @@ FIELDS = (*PROMPT, *INSTRUCTION, *INPUT, *RESPONSE, *SYSTEM, *MESSAGES, *CONVERS
 NO_TOOLS = "it defines or calls tools, which cannot be trained here"
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
+_ROLE = {"role", "from"}
 _USED_IN_TURN = ("role", "from", "content", "value", "weight", "train", "trained", "training", "tool_calls",
                  "function_call", "tool_call_id")  # fmt: skip
 
 
 def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
     """(layout, turns up to the last question) of a record that gives its question apart from its answer."""
-    if fields.has(*INSTRUCTION):
+    if fields.has(*INSTRUCTION) and not fields.named("prompt"):
         prompt = fields.take_text(*INSTRUCTION)
         extra = fields.take(*INPUT)
         if not is_empty(extra):
@@ -47,7 +48,7 @@ def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
         value = fields.take(*PROMPT)
         if isinstance(value, str) and (turns := transcript(value)):
             return "transcript", [*history_turns(fields), *turns]
-        if not isinstance(value, str):
+        if holds_messages(value):
             return "prompt as messages", turns_of(value, found)
         prompt, extra = text_of(value, "prompt"), fields.take("context")
         if not is_empty(extra):
@@ -60,7 +61,7 @@ def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
 
 def answer_turns(value: Any, name: str, found: Findings) -> list[Turn]:
     """The answer: a text, one message, or a list of them that ends with the assistant's."""
-    if isinstance(value, (list, dict)) or (isinstance(value, str) and value.lstrip()[:2] in ("[{", '{"')):
+    if holds_messages(value):
         turns = turns_of(value, found)
         if not turns or turns[-1]["role"] != "assistant":
             raise ValueError(f"{name!r} does not end with an answer")
@@ -152,7 +153,7 @@ def _turn(message: dict[str, Any], found: Findings) -> Turn | None:
         turn["weight"] = weight
     elif weight not in (0, 1) or (weight == 0 and role != "assistant"):
         found.noted["messages that no one learns from carry a weight"] += 1
-    found.ignored.update(
+    found.unused.update(
         f"messages.{key}" for key, item in message.items() if key not in _USED_IN_TURN and not is_empty(item)
     )
     return turn
@@ -187,6 +188,15 @@ def _weight(message: dict[str, Any]) -> float:
     if not isinstance(value, (int, float)) or not 0 <= value <= 1:
         raise ValueError("'weight' of a message is not between 0 and 1")
     return float(value)
+
+
+def holds_messages(value: Any) -> bool:
+    """Whether a value, or the JSON in a text, is one message or a list of them; other JSON is a text like any."""
+    value = _parsed(value)
+    messages = [value] if isinstance(value, dict) else value
+    if not isinstance(messages, list) or not messages:
+        return False
+    return all(isinstance(message, dict) and not _ROLE.isdisjoint(message) for message in messages)
 
 
 def _parsed(value: Any) -> Any:

@@ -24,7 +24,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="instruct",
-    version=2,
+    version=3,
     title="Instruction finetuning",
     config=InstructConfig,
     run=late("tutelage.finetuning.instruct.stage:instruct"),

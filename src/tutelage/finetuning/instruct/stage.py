@@ -62,6 +62,7 @@ def instruct(job: Job) -> dict[str, Any]:
     held_examples, held_supervision = instruction_examples(tok, heldout, context)
     supervision.tell("instruction training", context, log)
     held_supervision.tell("instruction held out", context, log)
+    train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
     write_rows(out / "data" / "heldout.jsonl", heldout)
     if config.replay:

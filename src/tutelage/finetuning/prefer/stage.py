@@ -44,6 +44,7 @@ def prefer(job: Job) -> dict[str, Any]:
     held_examples, held_supervision = preference_examples(tok, heldout, context)
     supervision.tell("preference training", context, log)
     held_supervision.tell("preference held out", context, log)
+    train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
     write_rows(out / "data" / "heldout.jsonl", heldout)
     length = row_length(examples + held_examples, context)

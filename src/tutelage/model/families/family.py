@@ -29,6 +29,7 @@ class Family:
     to_config: Callable[[ModelConfig], dict[str, Any]]
     from_config: Callable[[dict[str, Any]], dict[str, Any]]
     weights: Callable[[ModelConfig], Iterable[Weight]]
+    head: str = "ForCausalLM"  # what that class's name of a language model ends in
     base_prefix: str = "model."  # checkpoints of the bare model lack it
     notes: str = ""
     ignored: tuple[str, ...] = (r"rotary_emb\.inv_freq$",)

@@ -87,6 +87,7 @@ FAMILY = Family(
     name="gpt2",
     published="GPT-2, DistilGPT-2",
     architecture="GPT2",
+    head="LMHeadModel",
     model_type="gpt2",
     parts=PARTS,
     to_config=to_config,
