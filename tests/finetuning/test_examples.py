@@ -153,6 +153,14 @@ def test_text_mixed_in_is_cut_to_the_context(tok):
     assert segment.weights == [1.0] * 16
 
 
+def test_text_mixed_in_is_no_turn_of_a_chat(tok):
+    """A chat model's settings name the end of a turn as its end-of-text token; a document ends otherwise."""
+    chat = Tokenizer(tok._definition, {"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}, CHATML)
+    (example,) = text_examples(chat, ["Sort the lines."], 64, 1)
+    (segment,) = example.segments
+    assert segment.tokens[0] == segment.targets[-1] == chat.token_to_id("<|endoftext|>") != chat.eos_id
+
+
 def test_text_mixed_in_is_learned_from_the_next_token(tok):
     """Every target is the token after, and the document's ends are read and learned."""
     (example,) = text_examples(tok, ["Sort the lines."], 64, 1)

@@ -29,7 +29,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Any]:
 
 SPEC = StageSpec(
     kind="instruct",
-    version=2,
+    version=3,
     title="Instruction finetuning",
     config=InstructConfig,
     run=late("tutelage.finetuning.instruct.stage:instruct"),
