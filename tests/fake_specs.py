@@ -21,6 +21,7 @@ class Specs:
         self.ran: list[str] = []
         self.metrics = metrics or {"figure": 1.0}
         self.changes: dict[str, dict[str, Any]] = {}
+        self.asked: dict[str, dict[str, Any]] = {}  # kind -> inputs, where a reason not to run is asked for
         self.audit: Callable[[Any, Any], int | None] | None = None
         real = graph.method
         for name in self.CONSTANTS:
@@ -37,6 +38,7 @@ class Specs:
             return dict(self.metrics)
 
         def why_not(config: Any, inputs: Any) -> str | None:
+            self.asked[spec.kind] = dict(inputs)
             reason: str | None = self.changes[spec.kind]["reason"]
             return reason
 

@@ -60,6 +60,29 @@ def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
         conversation_segment(tok, [Message("user", "Q"), Message("assistant", "A")])
 
 
+@pytest.mark.parametrize("which", [0, 1])
+def test_every_answer_must_learn_to_stop(which, tok, monkeypatch):
+    real = module.render_chat
+
+    def without_one_stop(*given):
+        rendered = real(*given)
+        stop = [span.stop for span in rendered.spans if span.stop is not None][which]
+        mask = [on and at != stop for at, on in enumerate(rendered.mask)]
+        return type(rendered)(rendered.ids, mask, rendered.spans)
+
+    conversation = [Message(*turn) for turn in LONG]
+    conversation_segment(tok, conversation)
+    monkeypatch.setattr(module, "render_chat", without_one_stop)
+    with pytest.raises(TrainingError, match="not learn to stop"):
+        conversation_segment(tok, conversation)
+
+
+def test_a_template_may_end_with_the_stop_token(tok):
+    bare = Tokenizer(tok._definition, tok._settings, CHATML.replace("<|im_end|>\\n", "<|im_end|>"))
+    segment = conversation_segment(bare, [Message(*turn) for turn in LONG])
+    assert learned_text(bare, segment) == "A1.<|im_end|>A2!<|im_end|>" and segment.targets[-1] in bare.stop_ids
+
+
 def test_what_does_not_fit_is_dropped_whole_and_counted(tok, heard):
     rows = [{"prompt": "Q", "response": "word " * size} for size in (1, 5, 200)]
     examples, supervision = instruction_examples(tok, rows, 64)
@@ -67,12 +90,30 @@ def test_what_does_not_fit_is_dropped_whole_and_counted(tok, heard):
     assert supervision.supervised == sum(sum(example.segments[0].weights) for example in examples)
     supervision.tell("pairs", 64, heard.log)
     assert "1 of 3 rows are longer than 64 tokens" in heard.messages("warning")
-    assert f"{supervision.supervised} of them learned" in heard.messages("note")
+    share = supervision.supervised / supervision.tokens
+    assert f"{supervision.supervised} of them learned ({share:.0%})" in heard.messages("note")
+    assert supervision.plain() == {
+        "rows": 3, "kept": 2, "too_long": 1, "tokens": sum(example.length for example in examples),
+        "supervised": supervision.supervised, "refused": {}, "supervised_share": round(share, 4),
+    }  # fmt: skip
+
+
+def test_a_conversation_that_just_fits_is_kept(tok, heard):
+    row = {"prompt": "Q", "response": "word word"}
+    whole = len(conversation_segment(tok, messages_of(row)).tokens) + 1  # and the stop token, which is never read
+    (example,), supervision = instruction_examples(tok, [row], whole)
+    assert example.length == whole - 1
+    supervision.tell("pairs", whole, heard.log)
+    assert not heard.messages("warning")
+    with pytest.raises(InputError, match="none of 1 rows fits"):
+        instruction_examples(tok, [row], whole - 1)
 
 
 def test_nothing_that_fits_is_an_error(tok):
     with pytest.raises(InputError, match="none of 1 rows fits"):
         instruction_examples(tok, [{"prompt": "Q", "response": "word " * 99}], 64)
+    with pytest.raises(InputError, match="none of 0 rows fits"):
+        instruction_examples(tok, [], 64)
 
 
 def test_a_pair_is_two_documents_with_sides(tok):
@@ -81,7 +122,7 @@ def test_a_pair_is_two_documents_with_sides(tok):
     (example,), supervision = preference_examples(tok, rows, 64)
     chosen, rejected = example.segments
     assert learned_text(tok, chosen) == "Good.<|im_end|>" and learned_text(tok, rejected) == "Bad bad.<|im_end|>"
-    assert chosen.extras["side"] == chosen.weights
+    assert chosen.extras["side"] == chosen.weights and set(chosen.weights) == {0.0, 1.0}
     assert rejected.extras["side"] == [-weight for weight in rejected.weights]
     assert supervision.too_long == 1
     assert row_length([example], 16) == example.length and row_length([example], 512) == 512
@@ -91,6 +132,7 @@ def test_longer_conversations_are_taken_from_messages():
     turns = [{"role": "user", "content": "Q"}, {"role": "assistant", "content": "A"}]
     row = {"prompt": "other", "response": "other", "messages": turns}
     assert messages_of(row) == [Message("user", "Q"), Message("assistant", "A")]
+    assert messages_of({"prompt": "P", "response": "R"}) == [Message("user", "P"), Message("assistant", "R")]
 
 
 def test_text_mixed_in_stops_at_its_share(tok):
@@ -99,6 +141,24 @@ def test_text_mixed_in_stops_at_its_share(tok):
     lengths = [example.length for example in examples]
     assert sum(lengths[:-1]) < 100 <= sum(lengths)
     assert all(set(example.segments[0].weights) == {1.0} for example in examples)
+    assert len(text_examples(tok, texts, 64, 2 * lengths[0])) == 2 and text_examples(tok, texts, 64, 0) == []
+
+
+def test_text_mixed_in_is_cut_to_the_context(tok):
+    text = "Sort the lines of the list. " * 9
+    (example,) = text_examples(tok, [text], 16, 1)
+    (segment,) = example.segments
+    ids = tok.encode(text)
+    assert list(segment.tokens) == [tok.eos_id, *ids[:15]] and list(segment.targets) == ids[:16]
+    assert segment.weights == [1.0] * 16
+
+
+def test_text_mixed_in_is_no_turn_of_a_chat(tok):
+    """A chat model's settings name the end of a turn as its end-of-text token; a document ends otherwise."""
+    chat = Tokenizer(tok._definition, {"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}, CHATML)
+    (example,) = text_examples(chat, ["Sort the lines."], 64, 1)
+    (segment,) = example.segments
+    assert segment.tokens[0] == segment.targets[-1] == chat.token_to_id("<|endoftext|>") != chat.eos_id
 
 
 def test_text_mixed_in_is_learned_from_the_next_token(tok):
@@ -108,6 +168,7 @@ def test_text_mixed_in_is_learned_from_the_next_token(tok):
     ids = tok.encode("Sort the lines.")
     assert list(segment.tokens) == [tok.eos_id, *ids] and list(segment.targets) == [*ids, tok.eos_id]
     assert len(ids) > 3 and list(segment.targets) != list(segment.tokens)
+    assert segment.weights == [1.0] * (len(ids) + 1)
 
 
 def test_a_label_is_learned_at_the_last_token_with_its_own_weight(tok):
@@ -118,6 +179,16 @@ def test_a_label_is_learned_at_the_last_token_with_its_own_weight(tok):
     assert list(rare.tokens) == ids and list(rare.targets) == [0] * (len(ids) - 1) + [1]
     assert list(rare.weights) == [0.0] * (len(ids) - 1) + [4.0]
     assert common.targets[-1] == 0 and common.weights[-1] == 0.5
+
+
+def test_a_label_is_learned_after_what_the_tokenizer_puts_before_a_text(tok):
+    settings = {"tokenizer_class": "LlamaTokenizer", "add_bos_token": True, "bos_token": "<|endoftext|>"}
+    begins = Tokenizer(tok._definition, {**tok._settings, **settings}, CHATML)
+    (example,) = label_examples(begins, [{"text": "Merge", "label": "b"}], ["a", "b"], {"b": 2.0})
+    (segment,) = example.segments
+    ids = tok.encode("Merge")
+    assert list(segment.tokens) == [begins.bos_id, *ids]
+    assert list(segment.targets) == [0] * len(ids) + [1] and segment.weights == [0.0] * len(ids) + [2.0]
 
 
 LONG = [("user", "Q1"), ("assistant", "A1."), ("user", "Q2"), ("assistant", "A2!")]
@@ -165,10 +236,10 @@ def test_rows_that_the_template_refuses_are_dropped_and_counted(tok, heard):
     refuse = "{{ raise_exception('no system') if messages[0]['role'] == 'system' else '' }}"
     strict = Tokenizer(tok._definition, tok._settings, refuse + CHATML)
     turns = [{"role": role, "content": text} for role, text in LONG]
-    rows = [{"messages": turns}, {"messages": [{"role": "system", "content": "S"}, *turns]}]
+    rows = [{"messages": turns}, *[{"messages": [{"role": "system", "content": "S"}, *turns]}] * 2]
     examples, supervision = instruction_examples(strict, rows, 128)
-    assert len(examples) == 1 and list(supervision.refused.values()) == [1] and supervision.rows == 2
+    assert len(examples) == 1 and list(supervision.refused.values()) == [2] and supervision.rows == 3
     supervision.tell("pairs", 128, heard.log)
-    assert "1 of 2 rows are dropped" in heard.messages("warning") and "no system" in heard.messages("warning")
+    assert "2 of 3 rows are dropped" in heard.messages("warning") and "no system" in heard.messages("warning")
     with pytest.raises(InputError, match="no system"):
         instruction_examples(strict, rows[1:], 128)

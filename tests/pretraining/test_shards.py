@@ -8,14 +8,21 @@ import signal
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tutelage.pretraining.config import PretrainConfig
 from tutelage.pretraining.objective import pack_documents
 from tutelage.pretraining.shards import Mixture, ShardRows, TokenShards, open_shards, write_shards
+from tutelage.pretraining.stage import encoded
 from tutelage.store.errors import DamagedError, InputError
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.template import CHATML
+from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import best_fit
 from tutelage.training.data.position import BLOCK, DataState, drawn, epochs, row_numbers
 
@@ -98,6 +105,15 @@ def test_a_row_names_its_documents(tmp_path: Path) -> None:
             inside = batch.documents[0] == order
             told = [token for token in batch.targets[0][inside].tolist() if token]
             assert set(told) <= set(documents[number])
+
+
+def test_a_document_is_no_turn_of_a_chat(tokenizer: Tokenizer, tmp_path: Path, log: EventLog) -> None:
+    """A chat model, pretrained further, names the end of a turn as its end-of-text token; a document ends otherwise."""
+    chat = Tokenizer(tokenizer.definition, {"eos_token": "<|im_end|>", "bos_token": "<|im_start|>"}, CHATML)
+    pq.write_table(pa.table({"text": ["Sort the lines."]}), tmp_path / "train.parquet")
+    batch = encoded(tmp_path, "train", chat, PretrainConfig(context_length=32), tmp_path, log).batch(np.array([0]))
+    last = len(chat.encode("Sort the lines."))
+    assert batch.tokens[0, 0] == batch.targets[0, last] == chat.token_to_id("<|endoftext|>") != chat.eos_id
 
 
 def slow_best_fit(sizes: list[int], capacity: int) -> list[list[int]]:

@@ -82,6 +82,25 @@ def test_a_second_run_is_cached_and_a_changed_key_runs_only_what_depends_on_it(
         assert calls == expected, key
 
 
+@pytest.mark.parametrize(
+    "key", ["threads=1", "checkpoint_seconds=1", "keep_checkpoints=9", "layers_every=7", "parallel.shard=2"]
+)
+def test_how_a_stage_is_run_is_no_part_of_its_identity(key: str, corpus: Path) -> None:
+    wanted = recipe(corpus)
+    changed = recipe(corpus, *[f"{step}.training.{key}" for step in ("pretrain", "finetune.classify")])
+    assert changed != wanted
+    for node, before in zip(life(changed), life(wanted), strict=True):
+        assert node.identity_config(changed) == before.identity_config(wanted)
+
+
+def test_settings_and_seeds_go_into_an_identity_under_fixed_names(corpus: Path) -> None:
+    """Another name for either would make every artifact again."""
+    wanted = recipe(corpus, "seed=3", "data_seed=4")
+    parts = {node.name: node.identity_config(wanted) for node in life(wanted)}
+    assert parts["tokenizer"] == {"settings": wanted.tokenizer.plain(), "seeds": {"data": 4}}
+    assert parts["instruct"]["seeds"] == {"training": 3, "data": 4} and set(parts["instruct"]) == {"settings", "seeds"}
+
+
 def test_changed_text_changes_everything(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
     run_recipe(recipe(corpus), tmp_path / "runs")
     calls.clear()
@@ -184,6 +203,8 @@ def test_a_damaged_artifact_is_named_moved_aside_and_made_again(corpus: Path, tm
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     place = run.path / run.stage("base")["artifact"] / "data.txt"
     place.write_text("x" + place.read_text()[1:])  # same length
+    planned = {state.stage: state for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
+    assert planned["base"].status == "damaged" and "SHA-256" in planned["base"].why
     calls.clear()
     seen: list[dict[str, Any]] = []
     again = run_recipe(recipe(corpus), tmp_path / "runs", (seen.append,))
@@ -346,12 +367,56 @@ def test_a_corpus_that_cannot_feed_a_stage_skips_it_and_what_hangs_on_it(
         "prefer",
     }
     assert before["evaluate"].status == "run" and before["evaluate"].identity is None
+    assert before["evaluate"].why == "includes instruct if it runs"
+    assert before["prefer"].why == "runs if instruct does"
     assert before["instruct"].identity and "corpus" in before["instruct"].why
     run = run_recipe(recipe(corpus), tmp_path / "runs")
     assert calls == ["corpus", "tokenizer", "base", "classify", "baselines", "evaluate"]
     assert run.stage("instruct")["why"] == "no signatures" and "instruct" in run.stage("prefer")["why"]
     after = {state.stage: state.status for state in plan(recipe(corpus), store)}
     assert set(after.values()) == {"cached", "skipped"}
+
+
+def test_a_stage_is_asked_with_the_artifacts_that_are_there_and_then_runs(
+    corpus: Path, tmp_path: Path, specs: Specs
+) -> None:
+    specs.changes["instruct"] = {"reason": None}
+    run = run_recipe(recipe(corpus), tmp_path / "runs", targets=("corpus",))
+    planned = {state.stage: state for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
+    assert (planned["corpus"].status, planned["corpus"].why) == ("cached", "")
+    assert (planned["instruct"].status, planned["instruct"].why) == ("run", "")
+    assert planned["prefer"].status == planned["evaluate"].status == "run" and planned["evaluate"].identity
+    (asked,) = specs.asked["instruct"].items()
+    assert asked[0] == "corpus" and asked[1].samefile(run.path / run.stage("corpus")["artifact"])
+
+
+def test_a_step_whose_pairs_cannot_be_made_is_skipped_and_the_figures_are_made_without_it(
+    corpus: Path, tmp_path: Path, calls: list[str], specs: Specs
+) -> None:
+    specs.changes["pairs"] = {"reason": "too little text"}
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    assert run.stage("prefer.pairs")["why"] == "too little text" and "prefer.pairs" in run.stage("prefer")["why"]
+    assert calls == ["corpus", "tokenizer", "base", "classify", "instruct", "baselines", "evaluate"]
+
+
+def test_what_is_there_stays_although_what_it_was_made_of_is_gone(
+    corpus: Path, tmp_path: Path, calls: list[str], specs: Specs
+) -> None:
+    specs.changes["instruct"] = {"reason": None}
+    run = run_recipe(recipe(corpus), tmp_path / "runs")
+    for name in ("corpus", "instruct"):
+        (run.path / run.stage(name)["artifact"] / "manifest.json").unlink()
+    planned = {state.stage: state.status for state in plan(recipe(corpus), ArtifactStore(tmp_path / "runs"))}
+    assert planned.pop("corpus") == "run" and planned.pop("instruct") == "unknown"
+    assert set(planned.values()) == {"cached"}
+
+
+def test_a_step_on_own_data_does_not_wait_for_a_corpus(tmp_path: Path, specs: Specs) -> None:
+    specs.changes["prefer"] = {"reason": "never asked: there is no corpus"}
+    (tmp_path / "pairs.jsonl").write_text("{}")
+    wanted = {"better": {"method": "prefer", "data": str(tmp_path / "pairs.jsonl")}}
+    planned = plan(Recipe.parse({"base": "smollm2", "finetune": wanted}), ArtifactStore(tmp_path / "runs"))
+    assert [state.status for state in planned] == ["run"] * 3 and not specs.asked
 
 
 def test_what_a_plan_names_is_what_the_run_makes(corpus: Path, tmp_path: Path, calls: list[str], specs: Specs) -> None:
@@ -371,7 +436,9 @@ def test_targets_run_only_what_they_need(corpus: Path, tmp_path: Path, calls: li
         life(recipe(corpus), ("instrct",))
 
 
-def test_own_data_is_checked_first_and_is_part_of_the_identity(corpus: Path, tmp_path: Path, calls: list[str]) -> None:
+def test_own_data_is_checked_first_and_is_part_of_the_identity(
+    corpus: Path, tmp_path: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     data = tmp_path / "labels.csv"
     with pytest.raises(ConfigError, match=r"finetune.classify.data: .* does not exist"):
         plan(recipe(corpus, f"finetune.classify.data={data}"), ArtifactStore(tmp_path / "runs"))
@@ -381,6 +448,10 @@ def test_own_data_is_checked_first_and_is_part_of_the_identity(corpus: Path, tmp
     data.write_text("text,label\na,c\n")
     run_recipe(recipe(corpus, f"finetune.classify.data={data}"), tmp_path / "runs")
     assert calls == ["classify", "evaluate"]
+    calls.clear()
+    monkeypatch.setenv("HOME", str(tmp_path))  # wherever the file lies, it is the same one
+    run_recipe(recipe(corpus, "finetune.classify.data=~/labels.csv"), tmp_path / "runs")
+    assert calls == []
 
 
 def test_own_preferences_need_no_sampling(corpus: Path, tmp_path: Path, calls: list[str]) -> None:

@@ -35,10 +35,28 @@ def test_an_artifact_is_written_found_and_verified(tmp_path: Path) -> None:
     made = store.write("corpus", 1, {"x": 1}, {}, fill)
     assert made.identity == identity_of("corpus", 1, {"x": 1}, {})
     found = store.find("corpus", made.identity, verify=True)
-    assert found is not None and found.metrics == {"n": 1}
+    assert found is not None and found.metrics == {"n": 1} and found.stage == "corpus"
     assert set(found.manifest["files"]) == {"data/a.txt"}
     assert store.find("corpus", identity_of("corpus", 1, {"x": 2}, {})) is None
+    assert store.find("corpus", made.identity[:12] + "0" * 52) is None  # the folder's name is only a part of it
     assert not list((tmp_path / "artifacts").glob(".*")) and not list((tmp_path / "work").iterdir())
+
+
+def test_a_manifest_says_what_an_artifact_was_made_of(tmp_path: Path) -> None:
+    made = ArtifactStore(tmp_path).write("corpus", 3, {"x": 1}, {"i": "1"}, fill)
+    manifest = open_artifact(made.path).manifest
+    assert manifest == made.manifest
+    assert {key: manifest[key] for key in ("stage", "version", "config", "inputs", "metrics")} == {
+        "stage": "corpus", "version": 3, "config": {"x": 1}, "inputs": {"i": "1"}, "metrics": {"n": 1}
+    }  # fmt: skip
+    assert manifest["packages"]["torch"] and manifest["machine"] and "git_commit" in manifest
+    assert 0 <= manifest["seconds"] < manifest["started"]
+
+
+def test_a_folder_is_named_by_stage_and_identity(tmp_path: Path) -> None:
+    store = ArtifactStore(tmp_path)
+    assert store.path("corpus", "0123456789abcdef") == tmp_path / "artifacts" / "corpus-0123456789ab"
+    assert store.work("corpus", "0123456789abcdef") == tmp_path / "work" / "corpus-0123456789ab"
 
 
 def test_a_failed_stage_leaves_no_artifact_but_keeps_its_work(tmp_path: Path) -> None:
@@ -52,7 +70,10 @@ def test_a_failed_stage_leaves_no_artifact_but_keeps_its_work(tmp_path: Path) ->
     with pytest.raises(OSError, match="No space"):
         store.write("corpus", 1, {}, {}, full)
     assert not any((tmp_path / "artifacts").iterdir())
-    assert (store.work("corpus", identity_of("corpus", 1, {}, {})) / "checkpoint").read_text() == "kept"
+    work = store.work("corpus", identity_of("corpus", 1, {}, {}))
+    assert (work / "checkpoint").read_text() == "kept"
+    store.write("corpus", 1, {}, {}, lambda out, there: {"found": (there / "checkpoint").read_text()})
+    assert not work.exists()
 
 
 def test_altered_files_are_found(tmp_path: Path) -> None:
@@ -60,24 +81,31 @@ def test_altered_files_are_found(tmp_path: Path) -> None:
     made = store.write("corpus", 1, {}, {}, fill)
     (made.path / "data" / "a.txt").write_text("hallo")
     open_artifact(made.path)  # same size: only the hash can tell
+    assert store.find("corpus", made.identity) is not None
     with pytest.raises(DamagedError, match="SHA-256"):
         open_artifact(made.path, verify=True)
     (made.path / "data" / "a.txt").write_text("hal")
     with pytest.raises(DamagedError, match="cut short"):
         open_artifact(made.path)
+    (made.path / "data" / "a.txt").unlink()
+    with pytest.raises(DamagedError, match="missing"):
+        open_artifact(made.path)
     for content in ("{}", "[]", '{"files": {"a": 1}}', '{"files": null}'):
         (made.path / "manifest.json").write_text(content)
         with pytest.raises(DamagedError, match="does not list its files"):
             open_artifact(made.path)
-    (made.path / "manifest.json").write_text("{")
-    with pytest.raises(DamagedError, match="damaged"):
-        open_artifact(made.path)
+    for broken in (b"{", b"\xff"):
+        (made.path / "manifest.json").write_bytes(broken)
+        with pytest.raises(DamagedError, match="damaged"):
+            open_artifact(made.path)
     with pytest.raises(InputError, match="not an artifact"):
         open_artifact(tmp_path)
 
 
 def test_identity_depends_on_each_part_and_not_on_order() -> None:
+    """And is fixed forever: a golden, for with another name every artifact would be made again."""
     base = identity_of("a", 1, {"x": 1, "y": 2}, {"i": "1"})
+    assert base == "a3f5bf4414b78fabe5a07598b8e202639bdf47e95bbbb5fd0116269a070f6484"
     assert identity_of("a", 1, {"y": 2, "x": 1}, {"i": "1"}) == base
     others = [("b", 1, {"x": 1, "y": 2}, {"i": "1"}), ("a", 2, {"x": 1, "y": 2}, {"i": "1"}),
               ("a", 1, {"x": 1, "y": 3}, {"i": "1"}), ("a", 1, {"x": 1, "y": 2}, {"i": "2"})]  # fmt: skip

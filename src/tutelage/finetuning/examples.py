@@ -145,12 +145,15 @@ def label_examples(
 
 
 def text_examples(tok: Tokenizer, texts: Sequence[str], context: int, tokens: int) -> list[Example]:
-    """Pretraining text to mix in: beginnings of documents, every token learned, until `tokens` are reached."""
+    """Pretraining text to mix in: beginnings of documents, every token learned, until `tokens` are reached.
+
+    A document begins and ends as the model has read documents; a chat model's `eos_token` may end a turn instead.
+    """
     examples: list[Example] = []
     for text in texts:
         if tokens <= 0:
             break
-        ids = [tok.eos_id, *tok.encode(text), tok.eos_id][: context + 1]
+        ids = [tok.start_id, *tok.encode(text), tok.end_of_text_id][: context + 1]
         examples.append(Example([Segment(ids[:-1], ids[1:], [1.0] * (len(ids) - 1))]))
         tokens -= len(ids) - 1
     return examples

@@ -105,7 +105,7 @@ def prepare(
         others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
         rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
-    return tok, decoder, NextToken(rows, token_bytes, tok.eos_id, tok.decode)
+    return tok, decoder, NextToken(rows, token_bytes, own.eos_id, tok.decode)
 
 
 def find_learning_rate(
@@ -150,7 +150,7 @@ def encoded(
                 shutil.rmtree(left)
             write_shards(documents(), path, tok.vocab_size, identity, config.shard_tokens)
     world.order()  # the others wait here, however long it takes
-    return ShardRows(open_shards(path, verify=False), tok.eos_id, config.context_length)
+    return ShardRows(open_shards(path, verify=False), tok.end_of_text_id, config.context_length)
 
 
 def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log: EventLog) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from tutelage.recipe.graph import life
 from tutelage.recipe.plan import inputs_of
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import replaced_files
+from tutelage.store.hashing import sha256_file
 
 
 @pytest.fixture(params=[10**9, 60_000], ids=["one file", "shards"])
@@ -92,11 +93,32 @@ def test_every_part_of_a_gguf_model_counts(tmp_path: Path) -> None:
         content_identity(first)
 
 
+def test_each_file_of_a_kind_that_is_read_counts_under_its_name(tmp_path: Path) -> None:
+    """Whatever the files are: which of them a loader will take is not known here."""
+    (tmp_path / "folder.json").mkdir()
+    found = [content_identity(tmp_path)]
+    for name in ("a.json", "a.safetensors", "a.jinja", "a.bin", "a.model", "a.gguf", "folder.json/a.json"):
+        (tmp_path / name).write_text("{}")
+        found.append(content_identity(tmp_path))
+    assert len(set(found)) == 8
+    (tmp_path / "a.bin").rename(tmp_path / "b.bin")
+    assert content_identity(tmp_path) not in found
+
+
+def test_a_file_alone_is_its_content(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").write_bytes(b"GGUF")
+    assert content_identity(tmp_path / "m.gguf") == sha256_file(tmp_path / "m.gguf")
+
+
 def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert content_identity("smollm2") == KNOWN["smollm2"].sha256
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert content_identity("smollm2") == content_identity(Path("smollm2")) == KNOWN["smollm2"].sha256
     with pytest.raises(InputError, match="does not exist"):
         content_identity("org/name")
+    (tmp_path / "smollm2").mkdir()
+    assert content_identity("smollm2") == content_identity("~/smollm2") == content_identity(tmp_path / "smollm2")
+    assert content_identity("smollm2") != KNOWN["smollm2"].sha256  # what lies there goes before the name
 
 
 def test_shapes_from_headers_alone(model: Path, lm: LanguageModel, tmp_path: Path) -> None:

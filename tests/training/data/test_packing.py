@@ -4,12 +4,23 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
 from tutelage.training.data.packing import Example, Segment, pack
-from tutelage.training.data.position import DataState, microbatches, ordered_batches, permuted, row_numbers
+from tutelage.training.data.position import (
+    BLOCK,
+    DataState,
+    drawn,
+    epochs,
+    evenly_spaced,
+    microbatches,
+    ordered_batches,
+    permuted,
+    row_numbers,
+)
 
 
 def example(number: int, *lengths: int) -> Example:
@@ -47,14 +58,72 @@ def test_what_does_not_fit_is_an_error_and_so_is_nothing() -> None:
         pack([], 20)
 
 
+def test_the_digest_is_of_all_that_is_learned_and_fixed_forever() -> None:
+    """A golden: with another digest of the same rows no checkpoint could be taken up."""
+    rows = pack([example(1, 4, 3), example(2, 5)], 8)
+    assert rows.digest() == "15c18f4b01022b4eba8203e3b100d81a30ed16783069a021fa274e524a6524ac"
+    found = {rows.digest()}
+    for array in (rows.tokens, rows.documents, rows.targets, rows.weights, rows.extras["x"]):
+        array[1, 2] += 1
+        found.add(rows.digest())
+    assert len(found) == 6
+
+
+def test_a_batch_is_wide_and_keeps_its_extras_wherever_it_goes() -> None:
+    rows = pack([example(1, 4, 3), example(2, 5)], 8)
+    batch = rows.batch(np.array([1, 0])).to(torch.device("cpu"))
+    for name in ("tokens", "positions", "documents", "targets"):
+        made = getattr(batch, name)
+        assert made.dtype == torch.int64 and made.tolist() == getattr(rows, name)[::-1].tolist()
+    for made, kept in ((batch.weights, rows.weights), (batch.extras["x"], rows.extras["x"])):
+        assert made.dtype == torch.float32 and made.tolist() == kept[::-1].tolist()
+
+
 @given(st.integers(1, 3000), st.text(max_size=5))
 def test_the_permutation_is_one(size: int, key: str) -> None:
     assert sorted(permuted(np.arange(size), size, key)) == list(range(size))
 
 
-def test_the_order_is_fixed_forever() -> None:
-    """A golden: changing the permutation would change every run and break every resume."""
-    assert permuted(np.arange(10), 10, "7:0").tolist() == [0, 3, 9, 7, 8, 2, 5, 4, 1, 6]
+@pytest.mark.parametrize(
+    ("size", "begin"),
+    [
+        (3, [0, 2, 1]),
+        (10, [0, 3, 9, 7, 8, 2, 5, 4, 1, 6]),
+        (16, [0, 3, 9, 13, 8, 11, 15, 4]),
+        (17, [4, 9, 6, 3, 11, 13, 2, 7]),
+        (1000, [502, 138, 38, 893, 453, 673, 76, 141]),
+    ],
+)
+def test_the_order_is_fixed_forever(size: int, begin: list[int]) -> None:
+    """Goldens: changing the permutation would change every run and break every resume."""
+    assert permuted(np.arange(len(begin)), size, "7:0").tolist() == begin
+
+
+def test_the_order_of_a_mixture_is_fixed_forever() -> None:
+    """Goldens, too: which source each draw is from, how many came before, and the rows under the seed."""
+    source, taken = drawn((3.0, 1.5, 0.5), np.array([0, 1, 2, 3, 4, 5, 6, 7, 8, 1022, 1023, 1024, 5000]))
+    assert source.tolist() == [0, 1, 0, 2, 0, 1, 0, 0, 1, 1, 0, 0, 0]
+    assert taken.tolist() == [0, 0, 1, 0, 2, 1, 3, 4, 2, 306, 613, 614, 2998]
+    numbers = row_numbers(((10, 3.0), (5, 1.0)), DataState(3, 2000), 16)
+    assert numbers.tolist() == [5, 2, 10, 4, 9, 3, 11, 0, 8, 6, 12, 1, 7, 6, 14, 8]
+
+
+@pytest.mark.parametrize(
+    ("weights", "counts"),
+    [
+        ((3.0, 2.0), [614, 410]),  # 614.4 and 409.6
+        ((5.0, 3.0, 2.0), [512, 307, 205]),  # 512, 307.2 and 204.8
+        ((6.0, 1e-3, 3.0, 1e-4), [682, 1, 340, 1]),  # none is left out, however little it weighs
+    ],
+)
+def test_a_mixture_rounds_its_shares_to_whole_draws(weights: tuple[float, ...], counts: list[int]) -> None:
+    source, _ = drawn(weights, np.arange(BLOCK))
+    assert np.bincount(source).tolist() == counts
+
+
+def test_epochs_count_from_the_first_sample() -> None:
+    sources = ((10, 3.0), (50, 1.0))
+    assert [epochs(sources, samples) for samples in (0, 1, 2)] == [[0.0, 0.0], [0.1, 0.0], [0.2, 0.0]]
 
 
 def test_any_part_of_the_order_can_be_computed_alone() -> None:
@@ -83,3 +152,8 @@ def test_ordered_batches_take_all_or_an_even_part() -> None:
     rows = pack([example(number, 10) for number in range(1, 12)], 10)
     assert sum(batch.rows for batch in ordered_batches(rows, 4)) == 11
     assert sum(batch.rows for batch in ordered_batches(rows, 4, limit=5)) == 5
+
+
+def test_a_limit_is_spread_over_all_rows_and_never_repeats_one() -> None:
+    assert evenly_spaced(11, 5).tolist() == [0, 2, 4, 6, 8]
+    assert evenly_spaced(11, 20).tolist() == evenly_spaced(11).tolist() == list(range(11))
