@@ -243,3 +243,16 @@ def test_rows_that_the_template_refuses_are_dropped_and_counted(tok, heard):
     assert "2 of 3 rows are dropped" in heard.messages("warning") and "no system" in heard.messages("warning")
     with pytest.raises(InputError, match="no system"):
         instruction_examples(strict, rows[1:], 128)
+
+
+def test_where_the_template_refuses_every_row_the_first_reason_is_said(tok):
+    refuse = (
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+        "{{ raise_exception('too many turns') if messages | length > 2 else '' }}"
+    )
+    strict = Tokenizer(tok._definition, tok._settings, refuse + CHATML)
+    turns = [{"role": role, "content": text} for role, text in LONG]
+    rows = [{"messages": [{"role": "system", "content": "S"}, *turns]}, {"messages": turns}]
+    for each, reason in ((rows, "no system"), (rows[::-1], "too many turns")):
+        with pytest.raises(InputError, match=reason):
+            instruction_examples(strict, each, 128)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -53,6 +54,20 @@ def test_blocks_and_the_plain_mask_agree(family: str, monkeypatch: pytest.Monkey
     assert len(used) == (0 if family == "gpt_oss" else 3)
 
 
+@pytest.mark.filterwarnings("ignore:flex_attention called without torch.compile")
+@pytest.mark.parametrize("softcap", [0.0, 2.0])
+def test_attention_in_blocks_is_attention(softcap: float) -> None:
+    """With a scale of the model's own, fewer heads of keys than of queries, and a softcap before the mask."""
+    draw = torch.Generator().manual_seed(0)
+    queries, keys, values = (torch.randn(1, heads, 128, 16, generator=draw) for heads in (4, 2, 2))
+    mask = AttentionMask(torch.arange(128)[None], torch.tensor([[1] * 50 + [2] * 78]), None)
+    scores = queries @ keys.repeat_interleave(2, 1).transpose(-1, -2) * 0.7
+    scores = softcap * (scores / softcap).tanh() if softcap else scores
+    wanted = scores.masked_fill(~mask.explicit(), -torch.inf).softmax(-1) @ values.repeat_interleave(2, 1)
+    made = flex.attend_in_blocks(queries, keys, values, mask.blocks(), 0.7, softcap)
+    assert torch.allclose(made, wanted, atol=1e-5)
+
+
 def test_blocks_that_no_document_fills_are_left_out() -> None:
     documents = torch.arange(1, 9).repeat_interleave(flex.BLOCK)[None]
     made = AttentionMask(torch.zeros_like(documents), documents, None).blocks()
@@ -61,6 +76,25 @@ def test_blocks_that_no_document_fills_are_left_out() -> None:
     assert int(whole.blocks().kv_num_blocks.sum() + whole.blocks().full_kv_num_blocks.sum()) == 36
     assert int(whole.blocks(flex.BLOCK).kv_num_blocks.sum() + whole.blocks(flex.BLOCK).full_kv_num_blocks.sum()) == 15
     assert whole.blocks() is whole.blocks()
+
+
+@pytest.mark.parametrize(
+    ("shape", "cached", "packed", "wanted"),
+    [
+        ((1, 4, 128, 16), None, True, True),
+        ((2, 4, 384, 64), None, True, True),
+        ((1, 4, 127, 16), None, True, False),  # no whole block
+        ((1, 4, 192, 16), None, True, False),
+        ((1, 4, 128, 15), None, True, False),  # a head too small for the kernel
+        ((1, 4, 128, 16), 128, True, False),  # with a cache
+        ((1, 4, 128, 16), None, False, False),  # one document a row: the plain causal kernel
+    ],
+)
+def test_blocks_are_for_packed_rows_on_a_gpu(
+    shape: tuple[int, ...], cached: int | None, packed: bool, wanted: bool
+) -> None:
+    queries: Any = SimpleNamespace(shape=shape, is_cuda=True)
+    assert flex.is_for(queries, cached, torch.ones(shape[0], shape[2]) if packed else None) is wanted
 
 
 def test_on_the_cpu_nothing_changes() -> None:

@@ -55,6 +55,8 @@ def test_bytes_depend_on_the_documents_alone_and_vocabulary_decides_the_width(tm
     assert [one.document(number).tolist() for number in range(60)] == documents
     wide = shards(tmp_path / "c", [[70_000, 1]], vocab_size=100_000)
     assert wide.document(0).tolist() == [70_000, 1] and wide.index["dtype"] == "<u4"
+    narrow = shards(tmp_path / "d", [[65_535]], vocab_size=1 << 16)
+    assert narrow.document(0).tolist() == [65_535] and narrow.index["dtype"] == "<u2"
 
 
 @pytest.mark.parametrize("damage", ["flip", "cut", "vanish"])

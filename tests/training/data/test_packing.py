@@ -117,8 +117,10 @@ def test_the_order_of_a_mixture_is_fixed_forever() -> None:
     ],
 )
 def test_a_mixture_rounds_its_shares_to_whole_draws(weights: tuple[float, ...], counts: list[int]) -> None:
-    source, _ = drawn(weights, np.arange(BLOCK))
-    assert np.bincount(source).tolist() == counts
+    source, taken = drawn(weights, np.arange(3 * BLOCK))
+    assert np.bincount(source[:BLOCK]).tolist() == counts
+    for which, count in enumerate(counts):  # nor is any row skipped where the next block begins
+        assert taken[source == which].tolist() == list(range(3 * count))
 
 
 def test_epochs_count_from_the_first_sample() -> None:
