@@ -48,6 +48,13 @@ def finetune(
             "default for classify: head and lora (of a small model head and full)."
         ),
     ] = "",
+    learning_curve: Annotated[
+        bool,
+        typer.Option(
+            "--learning-curve",
+            help="Of classify: train on 1/8, 1/4 and 1/2 of the rows too, and say what twice the rows would be worth.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
     recipe: RecipeFile = None,
     sets: Sets = None,
@@ -80,7 +87,7 @@ def finetune(
             "a file and --recipe exclude each other", hint="name the file in the recipe: finetune.NAME.data"
         )
     wanted = [way.strip() for way in ways.split(",") if way.strip()]
-    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted)
+    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve)
     raise_model(made, out, as_json, processes=nproc, single=method)
 
 
@@ -107,6 +114,7 @@ def _recipe(
     name: str,
     out: Path,
     ways: list[str],
+    curve: bool,
 ) -> Recipe:
     from tutelage.finetuning import method as spec_of
     from tutelage.interchange.source import config_at_hand, is_foreign, read_config
@@ -126,4 +134,4 @@ def _recipe(
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))
     total = sum(parameters(config).values())
-    return one_step_recipe(own, source, total, config.max_position_embeddings, sets, name, ways)
+    return one_step_recipe(own, source, total, config.max_position_embeddings, sets, name, ways, curve)

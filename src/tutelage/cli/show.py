@@ -177,6 +177,11 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
         for choice in found.get("choices", ()):
             said = choice["text"][:1].upper() + choice["text"][1:]
             console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
+        for curve in found.get("curves", ()):
+            found_at = zip(curve["rows"], curve["accuracy"], strict=True)
+            points = ", ".join(f"{rows:,} rows {accuracy:.1f} %" for rows, accuracy in found_at)
+            said = f"{curve['text'][:1].upper()}{curve['text'][1:]} ({points})."
+            console.print(escape(said), highlight=False, soft_wrap=True)
     else:
         for record in records:
             said = headline(record["kind"], record.get("metrics", {}))

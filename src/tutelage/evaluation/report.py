@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tutelage.store import format as f
-from tutelage.store.blocks import Block, Cell, bar, bar_chart, fold, heading, samples, table
+from tutelage.store.blocks import Block, Cell, bar, bar_chart, fold, heading, prose, samples, table
 from tutelage.store.left_out import with_left_out
 from tutelage.store.plain import as_dict, as_float
 from tutelage.store.sections import measured
@@ -69,6 +69,7 @@ def section(view: View) -> list[Block | None]:
     percent = f"{100 * scores.confidence:g} %" if scores.confidence else "Its"
     return [
         *_costs(view),
+        *_curves(view),
         *_samples(view),
         heading("All figures"),
         table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows),
@@ -97,6 +98,21 @@ def _costs(view: View) -> list[Block | None]:
         caption = ["Classifier", "MB#", "ms a text#", "Right in 95 % of#"]
         blocks += [heading("Which classifier to use"), table(caption, rows)]
     return blocks
+
+
+def _curves(view: View) -> list[Block | None]:
+    found = view.json("evaluation.json").get("curves")
+    curves = [as_dict(curve) for curve in found] if isinstance(found, list) else []
+    rows: list[list[Cell]] = []
+    for curve in curves:
+        for count, accuracy in zip(curve["rows"], curve["accuracy"], strict=True):
+            rows.append([str(curve["who"]) if count == curve["rows"][0] else "", f.number(count), f"{accuracy:.1f} %"])
+    said = " ".join(f"{str(curve['text'])[:1].upper()}{str(curve['text'])[1:]}." for curve in curves)
+    return [
+        heading("What more rows are worth"),
+        prose(said),
+        table(["Classifier", "Training rows#", "Accuracy#"], rows),
+    ] if rows else []  # fmt: skip
 
 
 def _scores(view: View) -> Scores:

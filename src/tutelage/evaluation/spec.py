@@ -14,7 +14,8 @@ from tutelage.store.stage import Job, StageSpec
 class Subject(Config):
     """A model to be measured: what it can do, what it was finetuned from, and which rows it leaves held out.
 
-    `own_rows`: its held-out rows are of its own file, not those of a task that its parent shares.
+    `share`: of the training rows that it had; models of less are points of a learning curve. `own_rows`: its held-out
+    rows are of its own file, not those of a task that its parent shares.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Subject(Config):
     heldout: Literal["", "labels", "answers", "pairs"] = ""
     task: str | None = None
     own_rows: bool = False
+    share: float = 1.0
 
 
 class Evaluation(Config):

@@ -11,15 +11,14 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
-from tutelage.evaluation.choice import Choice
-from tutelage.evaluation.classifiers import Prediction, tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
-from tutelage.evaluation.labelling import ACCURACY, ECE, F1, TASK, TFIDF, classification_figures, predict
+from tutelage.evaluation.labelling import ACCURACY, ECE, F1
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.spec import Evaluation, Subject
-from tutelage.evaluation.subjects import PromptSet, prompt_sets, rows_of
+from tutelage.evaluation.subjects import PromptSet, prompt_sets
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -33,15 +32,12 @@ from tutelage.evaluation.writing import (
     writing_figures,
 )
 from tutelage.store.errors import InputError
-from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
-from tutelage.store.hashing import sha256_json, sha256_text
 from tutelage.store.stage import Job
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-LEXICAL = "tfidf"  # the folder of a classifier that needs no model
 HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
 
 
@@ -65,11 +61,11 @@ def evaluate(job: Job) -> dict[str, Any]:
     likelihoods: dict[str, Likelihoods] = {}
     answers: list[dict[str, Answers]] = [{} for _ in sets]
     samples: list[dict[str, Any]] = []
-    labelled = _Labelled(config, log)
+    labelled = Classifiers(config, log)
     for subject in whole.subjects:
         if subject.makes == "classifier":
             if not config.tasks or subject.name in config.tasks:
-                labelled.predict(subject.name, models[subject.name])
+                labelled.predict(subject, models[subject.name], _load(models[subject.name]))
             continue
         lm = _load(models[subject.name])
         if texts is not None:
@@ -84,7 +80,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
 
-    choices = labelled.measure(figures, comparisons, job.out, seed)
+    choices, curves = labelled.measure(figures, comparisons, job.out, seed)
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
@@ -96,7 +92,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples = _samples(one, asked, found, config) + samples
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
-    _write(job.out, config, figures, comparisons, choices, samples)
+    _write(job.out, config, figures, comparisons, {"choices": choices, "curves": curves}, samples)
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": labelled.milliseconds}
     return {**headline_figures(figures), "timing": timing}
 
@@ -137,51 +133,6 @@ def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
         return False
 
 
-class _Labelled:
-    """Predictions of every classifier, gathered by the held-out rows that they share, so that they can be compared."""
-
-    def __init__(self, config: EvaluateConfig, log: EventLog) -> None:
-        self.config, self.log = config, log
-        self.sets: dict[str, list[tuple[str, Path, Prediction]]] = {}
-        self.milliseconds: dict[str, float] = {}  # of a text, in batches
-
-    def predict(self, who: str, path: Path) -> None:
-        chosen = self._rows(path)[1]
-        lm, started = _load(path), time.monotonic()
-        found = predict(lm, who, [str(item["text"]) for item in chosen], self.config, self.log)
-        self.milliseconds[who] = round(1000 * (time.monotonic() - started) / len(chosen), 2)
-        shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
-        self.sets.setdefault(shared, []).append((who, path, found))
-
-    def measure(self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int) -> list[Choice]:
-        """Figures of every set; the TF-IDF classifier that stood beside its models is kept in `out`/tfidf."""
-        choices = []
-        for members in self.sets.values():
-            first, path, _ = members[0]
-            train, chosen = self._rows(path)
-            natural = json.loads((path / "data" / "labels.json").read_text(encoding="utf-8"))
-            megabytes = {
-                who: sum(file.stat().st_size for file in there.glob("*.safetensors")) / 1e6 for who, there, _ in members
-            }
-            linear = tfidf_baseline(train, chosen, self.log, seed=seed)
-            linear.classifier.save(out / (LEXICAL if len(self.sets) == 1 else f"{LEXICAL}-{first}"))
-            self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
-            made = classification_figures(
-                {who: found for who, _, found in members}, linear, train, chosen, self.config, seed, natural,
-                task=TASK if len(self.sets) == 1 else f"{TASK}: {first}", megabytes=megabytes,
-            )  # fmt: skip
-            _extend(figures, comparisons, made[:2])
-            choices.append(made[2])
-        return choices
-
-    def _rows(self, path: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-        train, heldout = rows_of(path)
-        chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: self.config.classify_documents]
-        if not train or not chosen:
-            raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
-        return train, chosen
-
-
 def _continuations(
     lm: LanguageModel, who: str, documents: Sequence[Document], config: EvaluateConfig
 ) -> list[dict[str, Any]]:
@@ -219,7 +170,7 @@ def _samples(
 
 
 def _write(
-    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], choices: list[Choice],
+    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], more: dict[str, list[Any]],
     samples: list[Any],
 ) -> None:  # fmt: skip
     z = NormalDist().inv_cdf((1 + config.confidence) / 2)
@@ -229,7 +180,7 @@ def _write(
             "confidence": config.confidence,
             "figures": figures,
             "comparisons": comparisons,
-            "choices": choices,
+            **more,
             "results": harness_results(figures, z),
         },
     )

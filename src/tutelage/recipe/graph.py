@@ -149,6 +149,7 @@ def _subjects(recipe: Recipe, config: EvaluateConfig) -> tuple[Subject, ...]:
             Subject(
                 name=node.name, makes=node.spec.makes, parent=step.begins_with, heldout=node.spec.heldout,
                 task=step.settings.task, own_rows=step.settings.data is not None,
+                share=getattr(step.settings, "share", 1.0),
             )
         )  # fmt: skip
     return tuple(subjects)

@@ -15,6 +15,7 @@ from tutelage.store.events import EventLog
 from tutelage.store.stage import StageSpec, Way
 
 LARGE = 30e6  # parameters: above, evaluation asks fewer questions, because each answer takes its time
+SHARES = (8, 4, 2)  # of the rows: an eighth, a quarter, half
 _NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
@@ -43,9 +44,11 @@ def read_own_rows(
 
 def one_step_recipe(
     own: OwnRows, source: str, parameters: int, longest: int, sets: Sequence[str] = (), name: str = "",
-    ways: Sequence[str] = (),
+    ways: Sequence[str] = (), curve: bool = False,
 ) -> Recipe:  # fmt: skip
     """A recipe with a step for each way that suits the rows and the model (or each of `ways`); `sets` override.
+
+    curve: with a step for each share of the rows (`SHARES`) too, by every way.
 
     source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
     `sets` is one of the recipe or, shorter, one of the steps (`training.epochs=3`). Raises ConfigError for a wrong key.
@@ -59,6 +62,11 @@ def one_step_recipe(
         if "context_length" in step:
             step["context_length"] = min(step["context_length"], longest)
         steps[way] = step
+        if curve and "share" not in spec.config.model_fields:
+            raise ConfigError(f"there is no learning curve of {own.kind}", hint="tutelage finetune classify FILE ...")
+        for part in SHARES if curve else ():
+            begins = step["from"] if step["from"] == BASE else f"{step['from']}-1of{part}"
+            steps[f"{way}-1of{part}"] = {**step, "from": begins, "share": 1 / part}
     recipe: dict[str, Any] = {
         "name": name or _run_name(own.kind, own.given["data"]),
         "base": {"source": source},

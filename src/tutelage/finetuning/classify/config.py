@@ -18,6 +18,7 @@ class ClassifyConfig(FinetuneConfig):
     `frame`: words around each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a
     step that begins with a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in
     training and after. `heldout`: share of an own file that is held out.
+    `share`: train only on this share of each label's rows, at least one; the held-out rows stay the same.
     `frozen`: leave the model as it is and only fit the head, by logistic regression on the states of the layer that
     tells the labels apart best; the layers above it are left out. Of `training` only device, precision and threads act.
     """
@@ -31,6 +32,7 @@ class ClassifyConfig(FinetuneConfig):
     max_heldout: int = Field(1000, ge=1)
     heldout: float = Field(0.2, gt=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
+    share: float = Field(1.0, gt=0, le=1)
     frozen: bool = False
     frame: str = ""
     training: TrainingConfig = TrainingConfig(

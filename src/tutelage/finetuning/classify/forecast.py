@@ -23,6 +23,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     if config.max_per_label and labels:
         rows = min(rows, config.max_per_label * labels)
     held = min(config.max_heldout, rows * config.heldout / (1 - config.heldout))
+    rows *= config.share
     tokens = min(tokens, config.max_tokens)
     if config.frozen:
         return _frozen(inputs.get("model", {}), machine, rows, tokens, held)

@@ -90,6 +90,7 @@ def classify(job: Job) -> dict[str, Any]:
     known = {row["text"] for row in train_rows}
     unseen = [row for row in heldout if row["text"] not in known]
     repeated = len(heldout) - len(unseen)
+    train_rows = _shared(train_rows, config.share)
     if not unseen:
         raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
 
@@ -210,6 +211,18 @@ def _capped(rows: list[Row], labels: list[str], most: int, seed: int) -> list[Ro
     kept = []
     for row in by_hash(rows, seed):
         if row["label"] in labels and taken[row["label"]] < most:
+            taken[row["label"]] += 1
+            kept.append(row)
+    return kept
+
+
+def _shared(rows: list[Row], share: float) -> list[Row]:
+    """The first rows of each label, so many of them, in the order of the rows."""
+    wanted = {label: max(1, round(share * count)) for label, count in Counter(row["label"] for row in rows).items()}
+    taken: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        if taken[row["label"]] < wanted[row["label"]]:
             taken[row["label"]] += 1
             kept.append(row)
     return kept

@@ -1,0 +1,111 @@
+"""Classifiers that share held-out rows, measured side by side: figures, which to use, what more rows are worth."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tutelage.evaluation.choice import Choice
+from tutelage.evaluation.classifiers import Prediction, TfidfResult, tfidf_baseline
+from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.curve import Curve, learning_curve
+from tutelage.evaluation.figures import Comparison, Figure
+from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, predict
+from tutelage.evaluation.spec import Subject
+from tutelage.evaluation.subjects import Row, rows_of
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_json, sha256_text
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+
+LEXICAL = "tfidf"  # the folder of a classifier that needs no model
+_FEWEST_POINTS = 3  # of a learning curve
+
+
+@dataclass(frozen=True)
+class _Member:
+    """A classifier, what it was finetuned by (a way and a share of the rows), and its labels for the held-out rows."""
+
+    subject: Subject
+    path: Path
+    labels: Prediction
+
+    @property
+    def way(self) -> str:
+        return self.subject.name.split("-1of")[0]
+
+
+class Classifiers:
+    """Predictions of every classifier, gathered by the held-out rows that they share, so that they can be compared."""
+
+    def __init__(self, config: EvaluateConfig, log: EventLog) -> None:
+        self.config, self.log = config, log
+        self.sets: dict[str, list[_Member]] = {}
+        self.milliseconds: dict[str, float] = {}  # of a text, in batches
+
+    def predict(self, subject: Subject, path: Path, lm: LanguageModel) -> None:
+        chosen, started = self._rows(path)[1], time.monotonic()
+        found = predict(lm, subject.name, [str(item["text"]) for item in chosen], self.config, self.log)
+        self.milliseconds[subject.name] = round(1000 * (time.monotonic() - started) / len(chosen), 2)
+        shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
+        self.sets.setdefault(shared, []).append(_Member(subject, path, found))
+
+    def measure(
+        self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int
+    ) -> tuple[list[Choice], list[Curve]]:
+        """Add the figures of every set; the TF-IDF classifier that stood beside its models is kept in `out`/tfidf."""
+        choices, curves = [], []
+        for members in self.sets.values():
+            whole = [member for member in members if member.subject.share == 1] or members
+            first = whole[0]
+            task = TASK if len(self.sets) == 1 else f"{TASK}: {first.subject.name}"
+            train, chosen = self._rows(first.path)
+            natural = json.loads((first.path / "data" / "labels.json").read_text(encoding="utf-8"))
+            linear = tfidf_baseline(train, chosen, self.log, seed=seed)
+            linear.classifier.save(out / (LEXICAL if len(self.sets) == 1 else f"{LEXICAL}-{first.subject.name}"))
+            self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
+            made, compared, choice = classification_figures(
+                {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
+                natural, task=task, megabytes={member.subject.name: _megabytes(member.path) for member in whole},
+            )  # fmt: skip
+            figures += made
+            comparisons += compared
+            choices.append(choice)
+            curves += self._curves(task, members, linear, seed)
+        return choices, curves
+
+    def _curves(self, task: str, members: list[_Member], linear: TfidfResult, seed: int) -> list[Curve]:
+        """A curve for each way that was trained on several shares of the rows, and for TF-IDF on the same rows."""
+        truth = [str(row["label"]) for row in self._rows(members[0].path)[1]]
+        points: dict[str, dict[int, Any]] = {}
+        for member in members:
+            train, chosen = self._rows(member.path)
+            right = np.array(member.labels.labels) == truth
+            points.setdefault(member.way, {})[len(train)] = right
+            if len(train) not in points.setdefault(TFIDF, {}):
+                found = linear if member.subject.share == 1 else tfidf_baseline(train, chosen, self.log, seed=seed)
+                points[TFIDF][len(train)] = np.array(found.labels) == truth
+        how = (self.config.confidence, self.config.bootstrap, seed)
+        return [
+            learning_curve(task, way, sorted(curve), [curve[rows] for rows in sorted(curve)], *how)
+            for way, curve in points.items()
+            if len(curve) >= _FEWEST_POINTS
+        ]
+
+    def _rows(self, path: Path) -> tuple[list[Row], list[Row]]:
+        train, heldout = rows_of(path)
+        chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: self.config.classify_documents]
+        if not train or not chosen:
+            raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
+        return train, chosen
+
+
+def _megabytes(model: Path) -> float:
+    return sum(file.stat().st_size for file in model.glob("*.safetensors")) / 1e6
