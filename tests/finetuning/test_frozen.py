@@ -141,3 +141,14 @@ def test_the_strength_suits_what_can_be_learned():
 def test_frozen_and_adapters_exclude_each_other():
     with pytest.raises(ConfigError, match="frozen"):
         ClassifyConfig.parse({"data": "x.csv", "frozen": True, "lora": {"rank": 4}, "training": {"optimizer": "adamw"}})
+
+
+def test_a_share_of_the_rows_keeps_every_label_and_the_held_out_rows(made, corpus, base, tmp_path):
+    few = FROZEN.model_copy(update={"share": 0.02})
+    metrics = classify(job(few, tmp_path, corpus=corpus, model=base))
+    whole, part = (read_rows(out / "data" / "train.jsonl") for out in (made[0], tmp_path / "out"))
+    assert {row["label"] for row in part} == {row["label"] for row in whole}
+    assert metrics["train_texts"] == len(part) < len(whole) / 20
+    assert all(row in whole for row in part)
+    held = [(out / "data" / "heldout.jsonl").read_bytes() for out in (made[0], tmp_path / "out")]
+    assert held[0] == held[1]

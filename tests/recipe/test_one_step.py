@@ -66,3 +66,16 @@ def test_a_classifier_may_begin_with_a_classifier_and_nothing_else_may() -> None
     assert load_recipe(None, [step]).finetune["more"].begins_with == "classify"
     with pytest.raises(ConfigError, match="only a classifier can begin with it"):
         load_recipe(None, ["finetune.more={method: instruct, from: classify, task: docstrings}"])
+
+
+def test_a_learning_curve_has_a_step_for_each_share_and_way(rows: OwnRows) -> None:
+    recipe = one_step_recipe(rows, "smollm2", LARGE, 2048, curve=True)
+    found = {name: (step.settings.share, step.begins_with) for name, step in recipe.finetune.items()}
+    assert found == {
+        "head": (1.0, "base"), "head-1of8": (1 / 8, "base"), "head-1of4": (1 / 4, "base"), "head-1of2": (1 / 2, "base"),
+        "lora": (1.0, "head"), "lora-1of8": (1 / 8, "head-1of8"), "lora-1of4": (1 / 4, "head-1of4"),
+        "lora-1of2": (1 / 2, "head-1of2"),
+    }  # fmt: skip
+    chat = OwnRows("instruct", {"data": "x.jsonl"}, 10)
+    with pytest.raises(ConfigError, match="no learning curve of instruct"):
+        one_step_recipe(chat, "smollm2", LARGE, 2048, curve=True)
