@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 
@@ -10,6 +11,7 @@ import tutelage  # noqa: F401  before torch, whose threads it sets up
 
 # isort: split
 import torch
+from hypothesis import settings
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.config import ModelConfig
@@ -19,6 +21,11 @@ from tutelage.store.device import bfloat16_works
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
+
+# The same examples in every run, however slow the machine; `HYPOTHESIS_PROFILE=search` draws others.
+settings.register_profile("same", deadline=None, derandomize=True)
+settings.register_profile("search", deadline=None)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 
 @pytest.fixture(autouse=True, scope="session")
