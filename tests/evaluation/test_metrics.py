@@ -14,7 +14,6 @@ from tutelage.evaluation.metrics import (
     bits_per_byte,
     calibration_error,
     chrf,
-    corpus_chrf,
     distinct_n,
     macro_f1,
     most_common,
@@ -53,7 +52,6 @@ def test_chrf_extremes_and_order() -> None:
     assert 60 < near < 100
     assert far < 5
     assert empty == 0.0
-    assert corpus_chrf(["Return the shortest path."], ["Return the shortest path."]) == pytest.approx(100.0)
 
 
 def test_words_are_lower_cased_and_pairs_must_match() -> None:

@@ -256,3 +256,12 @@ def test_where_the_template_refuses_every_row_the_first_reason_is_said(tok):
     for each, reason in ((rows, "no system"), (rows[::-1], "too many turns")):
         with pytest.raises(InputError, match=reason):
             instruction_examples(strict, each, 128)
+
+
+def test_a_doubled_begin_of_text_is_refused(tok):
+    named = Tokenizer(tok.definition, {**tok.settings, "bos_token": "<|endoftext|>"}, "{{ bos_token }}" * 2 + CHATML)
+    talk = [Message("user", "Q"), Message("assistant", "A.")]
+    with pytest.raises(TrainingError, match="begin-of-text token twice"):
+        conversation_segment(named, talk)
+    once = Tokenizer(tok.definition, named.settings, "{{ bos_token }}" + CHATML)
+    assert conversation_segment(once, talk).tokens[0] == tok.eos_id

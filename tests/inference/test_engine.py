@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tutelage.inference import engine
-from tutelage.inference.engine import Output, Token, decode, generate_ids, stream_ids
+from tutelage.inference.engine import Output, Token, decode, generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling, row_generators, sample
 from tutelage.model.decoder import DecoderLM
@@ -78,7 +78,8 @@ def test_logprobs_are_the_models_own(model: DecoderLM) -> None:
 
 def test_streaming_gives_what_generating_gives(model: DecoderLM) -> None:
     output = generate_ids(model, [PROMPTS[1]], SAMPLED, [2])[0]
-    assert list(stream_ids(model, PROMPTS[1], SAMPLED, [2])) == list(zip(output.ids, output.logprobs, strict=True))
+    streamed = [(token.id, token.logprob) for token in decode(model, [PROMPTS[1]], SAMPLED, [2])]
+    assert streamed == list(zip(output.ids, output.logprobs, strict=True))
 
 
 def test_a_stop_id_ends_a_row_and_is_part_of_its_ids(model: DecoderLM) -> None:

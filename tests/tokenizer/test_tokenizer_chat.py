@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from small_tokenizers import SIZES
 
 from tutelage.store.errors import InputError
-from tutelage.tokenizer.chat import Rendered, Span, check_rendering, render_chat, turn_end
+from tutelage.tokenizer.chat import Rendered, Span, render_chat, turn_end
 from tutelage.tokenizer.config import SPECIAL_TOKENS
-from tutelage.tokenizer.messages import ROLES, Message, messages_from_plain, messages_to_plain
+from tutelage.tokenizer.messages import ROLES, Message, messages_from_plain
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 
@@ -75,7 +75,9 @@ def plainly(tok: Tokenizer, messages: list[Message], add_generation_prompt: bool
     environment = jinja2.Environment(trim_blocks=True, lstrip_blocks=True)
     environment.globals["raise_exception"] = lambda text: (_ for _ in ()).throw(ValueError(text))
     return environment.from_string(tok.chat_template or "").render(
-        messages=messages_to_plain(messages), add_generation_prompt=add_generation_prompt, **tok.special_tokens
+        messages=[message.plain() for message in messages],
+        add_generation_prompt=add_generation_prompt,
+        **tok.special_tokens,
     )
 
 
@@ -91,7 +93,13 @@ def test_golden_layout(bpe: Tokenizer) -> None:
         Span(0, "user", start, start + len(question)),
         Span(1, "assistant", before, before + len(answer), before + len(answer)),
     ]
-    check_rendering(rendered)
+    _ends_are_learned(rendered)
+
+
+def _ends_are_learned(rendered: Rendered) -> None:
+    """Every answer has a stop token that is learned."""
+    ends = [span.stop for span in rendered.spans if span.role == "assistant"]
+    assert any(rendered.mask) and all(end is not None and rendered.mask[end] for end in ends)
 
 
 @pytest.mark.parametrize("method", [method for method in SIZES if method != "wordpiece"])
@@ -166,7 +174,7 @@ def test_foreign_templates(bpe: Tokenizer, style: str) -> None:
     space = " " if style == "mistral" else ""
     assert trained_text(tok, rendered) == [f"{space}{m.content}{stop}" for m in talk if m.role == "assistant"]
     assert turn_end(tok) in tok.stop_ids and tok.id_to_token(turn_end(tok) or 0) == stop
-    check_rendering(rendered)
+    _ends_are_learned(rendered)
 
 
 @pytest.mark.parametrize("style", STYLES)
@@ -260,21 +268,8 @@ def test_generation_marks_and_dates_are_understood(bpe: Tokenizer) -> None:
     assert bpe.decode(rendered.ids, skip_special=False) == '2024-07-26<|im_start|>files<|im_end|>{"é": 1}'
 
 
-def test_check_rendering_finds_what_cannot_be_trained_on(bpe: Tokenizer) -> None:
-    with pytest.raises(InputError, match="no token"):
-        check_rendering(render_chat(bpe, [Message("user", "hello")]))
-    with pytest.raises(InputError, match="stop token of message 0"):
-        check_rendering(Rendered([5, 2], [True, False], [Span(0, "assistant", 0, 1, 1)]))
-    tok = dressed(bpe, "llama")
-    doubled = render_chat(tok, TALK, template="{{ bos_token }}" + LLAMA)
-    assert doubled.ids[:2] == [tok.bos_id, tok.bos_id]
-    with pytest.raises(InputError, match="twice"):
-        check_rendering(doubled)
-    check_rendering(render_chat(tok, TALK))
-
-
 def test_messages_from_plain() -> None:
-    plain = messages_to_plain(TALK)
+    plain = [message.plain() for message in TALK]
     assert messages_from_plain(plain) == TALK
     for data, said in [
         ("text", "must be a list"),
@@ -303,7 +298,7 @@ def test_ids_and_text_are_those_of_transformers(bpe: Tokenizer, style: str, tmp_
     cases = [(TALK[1:], False), (TALK[1:4], True), (TALK[:4], True)]
     # A template that glues two contents together with line ends only: there we keep the boundary, they do not.
     for talk, prompt in cases[:2] if style == "mistral" else cases:
-        given = messages_to_plain(talk)
+        given = [message.plain() for message in talk]
         text = theirs.apply_chat_template(given, add_generation_prompt=prompt, tokenize=False)
         rendered = render_chat(tok, talk, add_generation_prompt=prompt)
         assert tok.decode(rendered.ids, skip_special=False) == text

@@ -33,13 +33,6 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
     return [float(metric.sentence_score(text, [reference]).score) for text, reference in pairs]
 
 
-def corpus_chrf(hypotheses: Sequence[str], references: Sequence[str]) -> float:
-    """Corpus chrF: n-gram counts summed over all pairs first; 0 to 100."""
-    from sacrebleu.metrics.chrf import CHRF
-
-    return float(CHRF().corpus_score(list(hypotheses), [list(references)]).score)
-
-
 def rouge_l(hypothesis: str, reference: str) -> float:
     """ROUGE-L F1 (Lin 2004): longest common subsequence of words; 0 to 100."""
     a, b = words(hypothesis), words(reference)

@@ -79,9 +79,11 @@ def conversation_segment(
     """Tokens, shifted targets and assistant-only weights of a conversation, up to its last learned token.
 
     `weights`: one for each message; an answer of weight 0 is read and not learned. Raises TrainingError if nothing
-    would be learned or an answer would not learn to stop.
+    would be learned, an answer would not learn to stop, or the begin-of-text token stands twice.
     """
     rendered = render_chat(tok, list(messages))
+    if rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2:
+        raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
     weight_at = [float(trained) for trained in rendered.mask]
     if weights is not None:
         for span in rendered.spans:

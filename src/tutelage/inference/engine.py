@@ -66,14 +66,6 @@ def generate_ids(
     return outputs
 
 
-def stream_ids(
-    model: DecoderLM, prompt: Sequence[int], sampling: Sampling, stop_ids: Sequence[int]
-) -> Iterator[tuple[int, float]]:
-    """(id, log-probability) of one prompt's answer, each as soon as it is made. Errors as `decode`."""
-    for token in decode(model, [prompt], sampling, stop_ids):
-        yield token.id, token.logprob
-
-
 def decode(
     model: DecoderLM,
     prompts: Sequence[Sequence[int]],

@@ -239,24 +239,6 @@ def weight_files(directory: Path) -> list[str]:
     return names
 
 
-def tensor_shapes(path: Path) -> dict[str, Shape]:
-    """Name and shape of every tensor of a safetensors file or of a model directory, in one file or in shards.
-
-    Only headers are read. Raises InputError for weights that are not there, DamagedError for what cannot be read.
-    """
-    files = [path / name for name in weight_files(path)] if path.is_dir() else [path]
-    shapes: dict[str, Shape] = {}
-    for file in files:
-        try:
-            with safe_open(file, "pt") as opened:
-                shapes |= {name: tuple(opened.get_slice(name).get_shape()) for name in _names(opened)}
-        except FileNotFoundError:
-            raise InputError(f"{file} does not exist") from None
-        except (SafetensorError, OSError) as error:
-            raise DamagedError(f"{file} cannot be read: {error}") from None
-    return shapes
-
-
 def _shards(config: ModelConfig, limit: int) -> dict[str, list[str]]:
     """Names of the weights in each file, in order; no file holds more than `limit` bytes unless one weight does."""
     groups: list[list[str]] = [[]]

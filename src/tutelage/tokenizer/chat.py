@@ -92,21 +92,6 @@ def render_chat(
     return Rendered(ids, mask, spans, tok.bos_id)
 
 
-def check_rendering(rendered: Rendered) -> None:
-    """Raise InputError unless a conversation can be trained on.
-
-    At least one trained token, every assistant turn ends in a trained stop token, no doubled begin-of-text.
-    """
-    ids, mask = rendered.ids, rendered.mask
-    if not any(mask):
-        raise InputError("no token of the conversation is trained on", hint="it needs an assistant message")
-    for span in rendered.spans:
-        if span.role == "assistant" and (span.stop is None or not mask[span.stop]):
-            raise InputError(f"the stop token of message {span.message} is not trained on")
-    if rendered.bos_id is not None and ids[:2] == [rendered.bos_id, rendered.bos_id]:
-        raise InputError("the begin-of-text token stands twice at the beginning")
-
-
 def turn_end(tok: Tokenizer) -> int | None:
     """The token that ends an assistant turn by the tokenizer's template; None if that cannot be told."""
     try:

@@ -48,10 +48,6 @@ def messages_from_plain(data: Any) -> list[Message]:
     return [_message_from_plain(index, item) for index, item in enumerate(data)]
 
 
-def messages_to_plain(messages: list[Message]) -> list[dict[str, str]]:
-    return [message.plain() for message in messages]
-
-
 def _message_from_plain(index: int, item: Any) -> Message:
     if isinstance(item, Message):
         return item

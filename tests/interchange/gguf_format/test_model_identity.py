@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 import struct
 from pathlib import Path
@@ -12,11 +11,11 @@ from gguf_samples import describe, entry, gguf
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.interchange.source import KNOWN, content_identity
-from tutelage.model.io import save_model, tensor_shapes
+from tutelage.model.io import save_model
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import life
 from tutelage.recipe.plan import inputs_of
-from tutelage.store.errors import DamagedError, InputError
+from tutelage.store.errors import InputError
 from tutelage.store.files import replaced_files
 from tutelage.store.hashing import sha256_file
 
@@ -119,22 +118,3 @@ def test_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "smollm2").mkdir()
     assert content_identity("smollm2") == content_identity("~/smollm2") == content_identity(tmp_path / "smollm2")
     assert content_identity("smollm2") != KNOWN["smollm2"].sha256  # what lies there goes before the name
-
-
-def test_shapes_from_headers_alone(model: Path, lm: LanguageModel, tmp_path: Path) -> None:
-    shapes = tensor_shapes(model)
-    assert sum(map(len, shapes.values())) > len(shapes) > 10
-    assert shapes["model.embed_tokens.weight"] == (lm.config.vocab_size, lm.config.hidden_size)
-    numbers = dict.fromkeys(shapes, 1)
-    for name, shape in shapes.items():
-        for size in shape:
-            numbers[name] *= size
-    assert sum(numbers.values()) == lm.model.num_parameters()
-    one = next(model.glob("*.safetensors"))
-    assert tensor_shapes(one).items() <= shapes.items()
-    with pytest.raises(InputError, match="does not exist"):
-        tensor_shapes(tmp_path / "gone.safetensors")
-    one.write_bytes(b"\xff" * 100)
-    with pytest.raises(DamagedError, match="cannot be read"):
-        tensor_shapes(model)
-    (model / "config.json").write_text(json.dumps({}))  # headers need no config
