@@ -84,9 +84,13 @@ def classify(job: Job) -> dict[str, Any]:
     labels = list(chosen.kept)
     natural = Counter(row["label"] for row in [*train_rows, *heldout])
     train_rows = _capped(train_rows, labels, config.max_per_label or len(train_rows), job.data_seed)
+    rows_before = len(train_rows)
     train_rows, cut_train = _read_as(tok, train_rows, limit)
     heldout = by_hash([row for row in heldout if row["label"] in labels], job.data_seed)[: config.max_heldout]
+    rows_before += len(heldout)
     heldout, cut_heldout = _read_as(tok, heldout, limit)
+    if unreadable := rows_before - len(train_rows) - len(heldout):
+        log.warn(f"{unreadable} texts are dropped: the tokenizer reads nothing in them")
     known = {row["text"] for row in train_rows}
     unseen = [row for row in heldout if row["text"] not in known]
     repeated = len(heldout) - len(unseen)
