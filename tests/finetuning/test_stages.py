@@ -8,7 +8,7 @@ import json
 import pytest
 import torch
 
-from tutelage.finetuning.classify import stage as classify_room
+from tutelage.finetuning.classify import rows as classify_room
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.stage import classify, with_head
 from tutelage.finetuning.data import read_rows

@@ -1,0 +1,138 @@
+"""The labelled texts of the classification stage: whose they are, which labels are kept, how far each text is read."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.common import task_rows
+from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, read_labelled, stratified_split
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import by_hash
+from tutelage.store.stage import Job
+from tutelage.tasks import task
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows {"id", "text", "label"} with texts as they are read, and what became of the others.
+
+    natural: rows of each label before any were capped. cut: texts that are read in part. audit: of a user's file.
+    """
+
+    train: list[Row]
+    heldout: list[Row]
+    labels: Labels
+    natural: dict[str, int]
+    cut: int
+    audit: Audit | None
+
+
+def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
+    """Why this corpus cannot feed the stage, in one sentence; None if it can."""
+    if config.data is not None or config.task is None:
+        return None
+    found = task_rows(task(config.task), inputs["corpus"], 0)
+    reason = labels_of(config, found.train, found.heldout).why_not
+    return reason and f"the corpus cannot feed a classifier: {reason}"
+
+
+def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> Labels:
+    return choose_labels(train, heldout, config.min_per_label, config.max_per_label, config.min_heldout)
+
+
+def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
+    assert config.data is not None
+    rows, audit = read_labelled(Path(config.data).expanduser(), log, config.columns)
+    found = stratified_split(rows, data_seed, config.heldout)
+    if reason := labels_of(config, found.train, found.heldout).why_not:
+        raise InputError(f"{Path(config.data).name}: {reason}", hint="lower min_per_label or give more rows")
+    return found, audit
+
+
+def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
+    """The rows that are trained on and those that are held out, each text read up to `limit` tokens.
+
+    Raises InputError where there are no two usable labels, or nothing that is held out.
+    """
+    config, log = job.config, job.log
+    train, heldout, audit = _rows(config, job)
+    chosen = labels_of(config, train, heldout)
+    if chosen.why_not:
+        raise InputError(chosen.why_not, hint="lower min_per_label or give more text")
+    chosen.tell(log)
+    natural = Counter(row["label"] for row in [*train, *heldout])
+    train = _capped(train, chosen.kept, config.max_per_label or len(train), job.data_seed)
+    heldout = by_hash([row for row in heldout if row["label"] in chosen.kept], job.data_seed)[: config.max_heldout]
+    before = len(train) + len(heldout)
+    train, cut_train = _read_as(tok, train, limit)
+    heldout, cut_heldout = _read_as(tok, heldout, limit)
+    if unreadable := before - len(train) - len(heldout):
+        log.warn(f"{unreadable} texts are dropped: the tokenizer reads nothing in them")
+    known = {row["text"] for row in train}
+    unseen = [row for row in heldout if row["text"] not in known]
+    if not unseen:
+        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+    train = _shared(train, config.share)
+    cut = cut_train + cut_heldout
+    log.note(
+        f"{len(chosen.kept)} labels, {len(train)} training texts, {len(unseen)} held out; texts are read up to {limit} "
+        f"tokens, which cuts {cut} texts; {len(heldout) - len(unseen)} held-out texts that read like a training text "
+        f"are dropped; class weights: {config.class_weights}"
+    )
+    return Prepared(train, unseen, chosen, {label: natural[label] for label in chosen.kept}, cut, audit)
+
+
+def _rows(config: ClassifyConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
+    if config.data is not None:
+        split, audit = own_rows(config, job.log, job.data_seed)
+        split.tell(job.log)
+        return split.train, split.heldout, audit
+    assert config.task is not None
+    found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
+    return found.train, found.heldout, None
+
+
+def _capped(rows: list[Row], labels: Sequence[str], most: int, seed: int) -> list[Row]:
+    """At most `most` rows of each label, in hash order."""
+    taken: Counter[str] = Counter()
+    kept = []
+    for row in by_hash(rows, seed):
+        if row["label"] in labels and taken[row["label"]] < most:
+            taken[row["label"]] += 1
+            kept.append(row)
+    return kept
+
+
+def _shared(rows: list[Row], share: float) -> list[Row]:
+    """The first rows of each label, so many of them, in the order of the rows."""
+    wanted = {label: max(1, round(share * count)) for label, count in Counter(row["label"] for row in rows).items()}
+    taken: Counter[str] = Counter()
+    kept = []
+    for row in rows:
+        if taken[row["label"]] < wanted[row["label"]]:
+            taken[row["label"]] += 1
+            kept.append(row)
+    return kept
+
+
+def _read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
+    """Rows with each text cut to what of it is read, and how many were cut."""
+    read, cut = [], 0
+    limit = max(1, limit - len(tok.framed([])))  # what stands around a text counts, too
+    for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
+        text, keep = row["text"], limit
+        while len(ids) > limit:
+            # The cut may fall inside a character, and the shorter text may split into more tokens.
+            text = tok.decode(ids[:keep]).rstrip("\ufffd")
+            ids, keep = tok.encode(text), keep - 1
+        cut += text is not row["text"]
+        if ids:
+            read.append({**row, "text": text})
+    return read, cut
