@@ -188,6 +188,12 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
             console.print(f"{record['stage']}: {escape(said)}", highlight=False)
     for line in dict.fromkeys(line for record in records for line in _left_out(record.get("metrics", {}))):
         console.print(f"[yellow]•[/] {escape(line)}", highlight=False, soft_wrap=True)
+    for record in records:
+        if count := record.get("metrics", {}).get("suspected_labels"):
+            where = run.path / record["artifact"] / "data" / "suspected.jsonl"
+            said = f"• {count} training texts have a label that looks wrong, the most doubtful first: {where.resolve()}"
+            console.print(escape(said), highlight=False, soft_wrap=True)
+            break
     model = f"{run.path}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)

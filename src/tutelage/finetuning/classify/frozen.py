@@ -36,11 +36,15 @@ _BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Head:
-    """`weights` [labels, hidden_size] on the normalised state after `layers` layers; `strength` is its C."""
+    """`weights` [labels, hidden_size] on the normalised state after `layers` layers; `strength` is its C.
+
+    unseen: [rows, labels] probabilities of every training text by a fit that has not seen it.
+    """
 
     layers: int
     weights: Floats
     strength: float
+    unseen: Floats
 
 
 def fit_head(
@@ -69,7 +73,8 @@ def fit_head(
         mine = np.concatenate([mine, rest])
     with threadpool_limits(1, user_api="blas"):
         fitted = logistic(Rotated.of(mine), target, weight, strength, labels)
-    return Head(layers, fitted, strength)
+        unseen = np.exp(_unseen(mine, target, weight, strength, _folds(mine), labels))
+    return Head(layers, fitted, strength, unseen)
 
 
 def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str]) -> DecoderLM:
@@ -157,19 +162,13 @@ def _strength(
     states: Floats, target: NDArray[np.int64], weight: NDArray[np.float64], labels: int, log: EventLog
 ) -> float:
     """The C whose fits give held-back rows the most probability; of equally good ones the smallest."""
-    fold = np.arange(len(target)) % FOLDS
-    rotated = [Rotated.of(states[fold != part]) for part in range(FOLDS)]
+    rotated = _folds(states)
     tick = ticker(log, "head", (len(STRENGTHS) + 2) * FOLDS, "fits")
     losses: dict[float, float] = {}
 
     def measure(strength: float) -> None:
-        """Negative log-likelihood of what the fits have not seen."""
-        losses[strength] = 0.0
-        for part in range(FOLDS):
-            fit, check = fold != part, fold == part
-            weights = logistic(rotated[part], target[fit], weight[fit], strength, labels)
-            logprobs = _log_softmax(states[check] @ weights.T)
-            losses[strength] -= float((weight[check] * logprobs[np.arange(check.sum()), target[check]]).sum())
+        logprobs = _unseen(states, target, weight, strength, rotated, labels)
+        losses[strength] = -float((weight * logprobs[np.arange(len(target)), target]).sum())
         tick(len(losses) * FOLDS)
 
     for strength in STRENGTHS:
@@ -178,6 +177,26 @@ def _strength(
     for strength in (coarse / 10**0.5, coarse * 10**0.5):
         measure(strength)
     return min(losses, key=lambda strength: (losses[strength], strength))
+
+
+def _folds(states: Floats) -> list[Rotated]:
+    """The states of each fit: all but those of one fold."""
+    fold = np.arange(len(states)) % FOLDS
+    return [Rotated.of(states[fold != part]) for part in range(FOLDS)]
+
+
+def _unseen(
+    states: Floats, target: NDArray[np.int64], weight: NDArray[np.float64], strength: float,
+    rotated: Sequence[Rotated], labels: int,
+) -> Floats:  # fmt: skip
+    """Log-probabilities [rows, labels] of each row by the fit that has not seen it."""
+    fold = np.arange(len(target)) % FOLDS
+    found = np.empty((len(target), labels), np.float32)
+    for part in range(FOLDS):
+        fit = fold != part
+        weights = logistic(rotated[part], target[fit], weight[fit], strength, labels)
+        found[~fit] = _log_softmax(states[~fit] @ weights.T)
+    return found
 
 
 def logistic(

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from tutelage.store.blocks import Block
+from tutelage.store import format as f
+from tutelage.store.blocks import Block, Cell, fold, table
 from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import curve_chart, judged, measured, score_chart
 from tutelage.store.view import View
+
+_SHOWN = 12
 
 
 def sentence(view: View) -> str:
@@ -18,6 +21,21 @@ def section(view: View) -> list[Block | None]:
         curve_chart(view, "Loss (nats per text)", "Classification loss."),
         score_chart(view, "accuracy", f"Accuracy {beside}"),
         score_chart(view, "macro-F1", f"Macro-F1 {beside}"),
+        *_suspected(view),
         *left_out_blocks(view),
         measured(view),
     ]
+
+
+def _suspected(view: View) -> list[Block | None]:
+    """Training texts whose label a fit that has not seen them finds unlikely."""
+    rows: list[list[Cell]] = [
+        [f.clip(row.get("text"), 120), str(row.get("label")), f.percent(row.get("probability")),
+         str(row.get("likelier")), f.percent(row.get("its_probability"))]
+        for row in view.lines("data/suspected.jsonl")[:_SHOWN]
+    ]  # fmt: skip
+    if not rows:
+        return []
+    count = f.plural(int(view.metrics.get("suspected_labels") or len(rows)), "training text")
+    columns = ["Text", "Label", "Its probability#", "Likelier", "Its probability#"]
+    return [fold(f"{count} with a label that looks wrong", [table(columns, rows)])]

@@ -12,9 +12,10 @@ from torch import Tensor
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
+from tutelage.finetuning.classify.frozen import Floats, fit_head, with_fitted_head
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
+from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
 from tutelage.finetuning.common import (
     account,
     adapt,
@@ -61,7 +62,10 @@ def classify(job: Job) -> dict[str, Any]:
     train_on = label_examples(tok, rows.train, labels, weight_of)
     held = label_examples(tok, rows.heldout, labels, even)
     if config.frozen:
-        model, found, curve = _fitted(config, load_model(base), train_on, labels, job.log)
+        model, found, curve, unseen = _fitted(config, load_model(base), train_on, labels, job.log)
+        doubtful = suspected(rows.train, labels, unseen)
+        write_rows(out / "data" / SUSPECTED, doubtful)
+        found["suspected_labels"] = len(doubtful)
     else:
         model, found, curve = _trained(config, job, tok.pad_id, train_on, held, labels)
     scores, targets = _held_out_scores(config, model, held)
@@ -98,8 +102,9 @@ def _trained(
 
 def _fitted(
     config: ClassifyConfig, base: DecoderLM, train_on: list[Example], labels: list[str], log: EventLog
-) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
-    """The first layers of the model, untouched, with a fitted head; its figures, and no curve."""
+) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]], Floats]:
+    """The first layers of the model, untouched, with a fitted head; its figures, no curve, and for every training text
+    the probabilities by a fit that has not seen it."""
     started = time.monotonic()
     segments = [example.segments[0] for example in train_on]
     head = fit_head(
@@ -109,7 +114,7 @@ def _fitted(
     log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
     model = with_fitted_head(base, head, labels)
     timing = {"seconds": round(time.monotonic() - started, 3)}
-    return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, []
+    return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, [], head.unseen
 
 
 def _held_out_scores(config: ClassifyConfig, model: DecoderLM, held: list[Example]) -> tuple[Tensor, Tensor]:
