@@ -294,3 +294,15 @@ def test_a_tokenizer_of_another_model_is_refused(lm: LanguageModel) -> None:
     config = lm.config.model_copy(update={"vocab_size": 100})
     with pytest.raises(DamagedError, match="259 ids, the model only 100"):
         LanguageModel(DecoderLM(config), lm.tokenizer)
+
+
+@given(st.lists(st.integers(0, 400), max_size=60), st.sampled_from([50, 2048, 8192]))
+def test_batches_hold_every_text_once_within_their_size_and_with_little_padding(lengths: list[int], size: int) -> None:
+    batches = list(scoring.length_batches(lengths, size))
+    assert sorted(index for batch in batches for index in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = lengths[batch[0]]
+        assert longest == max(lengths[index] for index in batch)
+        assert len(batch) == 1 or len(batch) * longest <= size
+        alike = all(4 * lengths[index] >= 3 * longest for index in batch)
+        assert alike or (len(batch) - 1) * longest < scoring.FAST_TOKENS

@@ -6,6 +6,7 @@ than the model, and it is an ordinary model directory: the weights of the regres
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from tutelage.finetuning.common import device_and_autocast
 from tutelage.inference.scoring import length_batches, padded
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.norms import make_norm
-from tutelage.store.device import set_threads
+from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
 from tutelage.training.config import TrainingConfig
@@ -31,7 +31,6 @@ PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, which c
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C of the logistic regression, and then half a decade beside the best
 CHOSEN_ON = 2000  # rows that the layer and C are chosen on
 FOLDS = 3
-_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,10 @@ def last_states(
     model: DecoderLM, ids: Sequence[Sequence[int]], depths: Sequence[int], training: TrainingConfig, log: EventLog
 ) -> dict[int, Floats]:
     """The normalised state [texts, hidden_size] at each text's last token, after so many layers."""
-    device, autocast = device_and_autocast(training)
-    model.to(device).eval()
+    device = choose_device(training.device)
+    dtype = choose_precision(training.precision, device)
+    # Nothing is trained, so the weights themselves may be rounded, which spares a cast for every product.
+    model = (model if dtype == torch.float32 else copy.deepcopy(model)).to(device, dtype).eval()
     norm = make_norm(model.config, model.config.hidden_size).to(device)
     found = {depth: np.empty((len(ids), model.config.hidden_size), np.float32) for depth in depths}
     seen: dict[int, torch.Tensor] = {}
@@ -108,10 +109,9 @@ def last_states(
     hooks = [keep(depth) for depth in depths]
     tick, done = ticker(log, "features of the frozen model", len(ids), "texts"), 0
     try:
-        for rows in length_batches([len(text) for text in ids], _BATCH_TOKENS):
+        for rows in length_batches([len(text) for text in ids]):
             members = [ids[row] for row in rows]
-            with autocast:
-                model.hidden(padded(members).to(device))
+            model.hidden(padded(members).to(device))
             last = torch.tensor([len(text) - 1 for text in members], device=device)
             for depth in depths:
                 states = norm(seen[depth][torch.arange(len(rows), device=device), last].float())
