@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import tokenizers
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from tutelage.inference import language_model, scoring
