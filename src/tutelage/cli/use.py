@@ -156,12 +156,7 @@ def classify(
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    lm = open_model(model, out, "classifier")
-    results = lm.classify(lines)
-    limit = lm.tokenizer.max_length
-    longer = sum(len(lm.tokenizer.framed(ids)) > limit for ids in lm.tokenizer.encode_batch(lines)) if limit else 0
-    if longer:
-        print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
+    results = _classified(lines, model, out)
     for text, probabilities in zip(lines, results, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         if as_json:

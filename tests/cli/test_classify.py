@@ -1,0 +1,90 @@
+"""`tutelage classify`: which classifier of a run is used, and what is said of texts that it is not sure of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tutelage.cli.main import main
+from tutelage.evaluation.classifiers import tfidf_baseline
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+Classify = Callable[..., tuple[str, str]]
+
+
+@pytest.fixture
+def run(lm: LanguageModel, tokenizer: Tokenizer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A run of two classifiers, beside which TF-IDF was measured."""
+    monkeypatch.chdir(tmp_path)
+    stages = []
+    for name in ("head", "lora"):
+        config = FamilyConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["ham", "spam"]})
+        model = DecoderLM(config, seed=1)
+        LanguageModel(model, tokenizer).save(tmp_path / "store" / name)
+        stages.append({"stage": name, "kind": "classify", "makes": "classifier", "artifact": f"../store/{name}"})
+    words = (("cash", "spam"), ("hi", "ham"))
+    train = [{"text": f"{word} {n}", "label": label} for n in range(9) for word, label in words]
+    tfidf_baseline(train, train[:1]).classifier.save(tmp_path / "store" / "evaluate" / "tfidf")
+    stages.append({"stage": "evaluate", "kind": "evaluate", "makes": "figures", "artifact": "../store/evaluate"})
+    folder = tmp_path / "one"
+    folder.mkdir()
+    (folder / "run.json").write_text(json.dumps({"stages": stages, "chat_model": None}))
+    recommend(tmp_path, "TF-IDF")
+    return folder
+
+
+def recommend(place: Path, *uses: str) -> None:
+    choices = [{"use": use, "text": f"use {use}"} for use in uses]
+    (place / "store" / "evaluate" / "evaluation.json").write_text(json.dumps({"choices": choices}))
+
+
+@pytest.fixture
+def classify(capsys: pytest.CaptureFixture[str]) -> Classify:
+    def call(*arguments: str) -> tuple[str, str]:
+        with pytest.raises(SystemExit):
+            main(["classify", *arguments])
+        said = capsys.readouterr()
+        return said.out, said.err
+
+    return call
+
+
+def test_a_run_classifies_by_what_its_evaluation_recommends(run: Path, classify: Classify) -> None:
+    out, err = classify("cash now", "-m", str(run))
+    assert out.startswith("spam") and "using tfidf, as the evaluation recommends" in err
+    assert classify("hi there", "-m", str(run))[0].startswith("ham")
+    recommend(run.parent, "lora")
+    _, err = classify("hi there", "-m", str(run))
+    assert "using lora" in err
+
+
+def test_one_may_be_named(run: Path, classify: Classify) -> None:
+    out, err = classify("cash now", "-m", f"{run}/tfidf", "--json")
+    assert json.loads(out)["label"] == "spam" and not err
+    assert "using" not in classify("cash now", "-m", f"{run}/head")[1]
+
+
+def test_two_tasks_recommend_nothing_for_both(run: Path, classify: Classify) -> None:
+    recommend(run.parent, "head", "TF-IDF")
+    _, err = classify("cash now", "-m", str(run))
+    assert "using" not in err  # the last classifier that was made
+
+
+def test_what_is_not_sure_is_not_named(run: Path, classify: Classify) -> None:
+    out, _ = classify("neither of them", "-m", f"{run}/tfidf", "--at-least", "0.99")
+    assert out.startswith("none (")
+    out, _ = classify("neither of them", "-m", f"{run}/tfidf", "--at-least", "0.99", "--json")
+    assert json.loads(out)["label"] is None and set(json.loads(out)["probabilities"]) == {"ham", "spam"}
+    assert not classify("cash", "-m", f"{run}/tfidf", "--at-least", "0.5")[0].startswith("none")
+
+
+def test_a_run_without_tfidf_says_so(run: Path, classify: Classify) -> None:
+    record = json.loads((run / "run.json").read_text())
+    (run / "run.json").write_text(json.dumps({**record, "stages": record["stages"][:2]}))
+    assert "has no TF-IDF classifier" in classify("cash", "-m", f"{run}/tfidf")[1]
