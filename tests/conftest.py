@@ -20,7 +20,8 @@ from tutelage.model.families import FamilyConfig
 from tutelage.store.device import bfloat16_works
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.template import CHATML
-from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.vocabulary import byte_characters
 
 # The same examples in every run, however slow the machine; `HYPOTHESIS_PROFILE=search` draws others.
 settings.register_profile("same", deadline=None, derandomize=True)

@@ -14,9 +14,10 @@ from small_tokenizers import SIZES, corpus_texts, small
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
-from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
+from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import LONGEST_PIECE, SPLITS, train
 from tutelage.tokenizer.unigram import _expected, _lattice, train_unigram
+from tutelage.tokenizer.vocabulary import byte_characters
 
 
 def files(tok: Tokenizer, directory: Path) -> dict[str, bytes]:

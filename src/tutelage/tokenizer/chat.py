@@ -10,14 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tutelage.store.errors import InputError
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.template import CHATML, FIXED_DATE, render_template
-
-if TYPE_CHECKING:
-    from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.vocabulary import Vocabulary
 
 # Private-use characters: no template asks for them, trims them, escapes them or changes their case.
 _OPEN, _CLOSE, _ZERO = "\ue000", "\ue001", 0xE010
@@ -50,7 +47,7 @@ class Rendered:
 
 
 def render_chat(
-    tok: Tokenizer,
+    tok: Vocabulary,
     messages: Sequence[Message],
     add_generation_prompt: bool = False,
     template: str | None = None,
@@ -92,7 +89,7 @@ def render_chat(
     return Rendered(ids, mask, spans, tok.bos_id)
 
 
-def turn_end(tok: Tokenizer) -> int | None:
+def turn_end(tok: Vocabulary) -> int | None:
     """The token that ends an assistant turn by the tokenizer's template; None if that cannot be told."""
     try:
         rendered = render_chat(tok, [Message("user", "a"), Message("assistant", "b")])
@@ -102,7 +99,7 @@ def turn_end(tok: Tokenizer) -> int | None:
     return None if stop is None else rendered.ids[stop]
 
 
-def _up_to_stop(tok: Tokenizer, piece: str, control: list[int]) -> int:
+def _up_to_stop(tok: Vocabulary, piece: str, control: list[int]) -> int:
     """Number of tokens of a template piece up to and with the stop token that ends the turn before it."""
     for place, index in enumerate(control):
         if index in tok.control_ids:
@@ -117,7 +114,7 @@ def _up_to_stop(tok: Tokenizer, piece: str, control: list[int]) -> int:
 
 
 def _join_spaces(
-    tok: Tokenizer,
+    tok: Vocabulary,
     template: str,
     messages: Sequence[Message],
     pieces: list[str],
@@ -137,13 +134,13 @@ def _join_spaces(
         pieces[place], contents[index] = pieces[place][:-1], " " + contents[index]
 
 
-def _prompt_ends_in_space(tok: Tokenizer, template: str) -> bool:
+def _prompt_ends_in_space(tok: Vocabulary, template: str) -> bool:
     pieces, _ = _render(tok, template, [Message("user", "")], [_mark(0)], True)
     return pieces[-1].endswith(" ")
 
 
 def _as_shown(
-    tok: Tokenizer, template: str, messages: Sequence[Message], pieces: list[str], order: list[int],
+    tok: Vocabulary, template: str, messages: Sequence[Message], pieces: list[str], order: list[int],
     contents: list[str], add_generation_prompt: bool, today: str,
 ) -> list[str]:  # fmt: skip
     """Contents as the template shows them when it sees what they say: some look at a message and change it (`<think>`
@@ -187,7 +184,7 @@ def _mark(index: int) -> str:
 
 
 def rendered_text(
-    tok: Tokenizer, template: str, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool,
+    tok: Vocabulary, template: str, messages: Sequence[Message], texts: Sequence[str], add_generation_prompt: bool,
     today: str = FIXED_DATE,
 ) -> str:  # fmt: skip
     """What the template makes of the messages with `texts` for contents."""
@@ -197,7 +194,7 @@ def rendered_text(
 
 
 def _render(
-    tok: Tokenizer, template: str, messages: Sequence[Message], texts: list[str], add_generation_prompt: bool,
+    tok: Vocabulary, template: str, messages: Sequence[Message], texts: list[str], add_generation_prompt: bool,
     today: str = FIXED_DATE,
 ) -> tuple[list[str], list[int]]:  # fmt: skip
     """The template's own text around the placeholders, and which message stands in each gap."""
@@ -215,7 +212,7 @@ def _render(
 
 
 def _contents(
-    tok: Tokenizer,
+    tok: Vocabulary,
     template: str,
     messages: Sequence[Message],
     add_generation_prompt: bool,

@@ -14,8 +14,9 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import SPECIAL_TOKENS, Split, TokenizerConfig
 from tutelage.tokenizer.template import CHATML
-from tutelage.tokenizer.tokenizer import Tokenizer, byte_characters
+from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.unigram import train_unigram
+from tutelage.tokenizer.vocabulary import byte_characters
 
 SPLITS: dict[Split, str] = {
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",

@@ -1,0 +1,312 @@
+"""Text to ids and back, control tokens kept apart.
+
+A `tokenizers.Tokenizer` cuts control tokens out of any text it is given. Whoever writes "<|im_end|>" into a
+question would end the question. So two instances are held: `_control` for the text of chat templates, and
+`_plain` for everything else, in which no text leads to a control token, by construction.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import Any
+
+import tokenizers
+
+from tutelage.store.errors import DamagedError, InputError
+
+_NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
+_TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
+_TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|eot|>", "<end_of_turn>", "<|return|>")
+_TURN_OPENERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|start|>", "<|user|>", "[INST]")
+_NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
+
+
+class Vocabulary:
+    """What of a tokenizer concerns texts and ids; see `Tokenizer`, which is one with files and a chat template."""
+
+    def __init__(
+        self,
+        definition: str,
+        settings: dict[str, Any],
+        chat_template: str | None = None,
+        stop_ids: Iterable[int] = (),
+    ) -> None:
+        self._definition, self._settings, self.chat_template = definition, dict(settings), chat_template
+        try:
+            data = json.loads(definition)
+            self._control = _instance(definition)
+        except Exception as error:
+            raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
+        self.special_tokens = {key: text for key in _NAMED if (text := text_of(settings.get(key))) is not None}
+        self.bos_id = self._id_named("bos_token")
+        eos_id = self._id_named("eos_token")
+        if eos_id is None:
+            raise InputError("the tokenizer names no end-of-text token", hint="set eos_token in tokenizer_config.json")
+        self.eos_id = eos_id
+        pad_id = self._id_named("pad_token")
+        self.pad_id = eos_id if pad_id is None else pad_id
+        self.vocab_size = max(self._control.get_vocab(with_added_tokens=True).values()) + 1
+
+        stops = {eos_id, *stop_ids}
+        marks = stops if self.bos_id is None else stops | {self.bos_id}
+        special = {token["content"] for token in data["added_tokens"] if token["special"]}
+        # What the model says for unknown text must stay reachable from text.
+        special.discard(_unknown_token(data["model"]))
+        control = special | {self.id_to_token(index) for index in marks}
+        self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
+        self._plain = _instance(json.dumps(_without_control(data, control)))
+        self._plain.encode_special_tokens = True
+        self.stop_ids: tuple[int, ...] = tuple(sorted(stops))
+
+    @property
+    def definition(self) -> str:
+        """The text of its tokenizer.json."""
+        return self._definition
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The content of its tokenizer_config.json."""
+        return dict(self._settings)
+
+    @property
+    def max_length(self) -> int | None:
+        """How many tokens of a text the model was made to read (`model_max_length`), if anyone says."""
+        length = self._settings.get("model_max_length")
+        return length if isinstance(length, int) and 0 < length < _NO_LIMIT else None
+
+    def encode(self, text: str) -> list[int]:
+        """Ids of a text. No text ever leads to a control token; none is added at either end."""
+        try:
+            return list(self._plain.encode(text, add_special_tokens=False).ids)
+        except (TypeError, UnicodeEncodeError):
+            raise _not_text([text]) from None
+
+    def encode_inside(self, text: str) -> list[int]:
+        """`encode` of a text that stands within another: without the space that some tokenizers put before."""
+        if not self._begins_with_space:
+            return self.encode(text)
+        anchor, whole = self.encode("\n"), self.encode("\n" + text)
+        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self.encode(text)
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """`encode` of many texts, on all threads."""
+        try:
+            batch = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError):
+            raise _not_text(texts) from None
+        return [list(encoding.ids) for encoding in batch]
+
+    def encode_control(self, text: str) -> list[int]:
+        """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for foreign
+        text."""
+        return list(self._control.encode(text, add_special_tokens=False).ids)
+
+    def encode_control_inside(self, text: str) -> list[int]:
+        """`encode_control` of a text that stands within another: without the space that some tokenizers put before."""
+        if not self._begins_with_space:
+            return self.encode_control(text)
+        anchor, whole = self.encode_control("\n"), self.encode_control("\n" + text)
+        return whole[len(anchor) :] if whole[: len(anchor)] == anchor else self.encode_control(text)
+
+    @cached_property
+    def added_names(self) -> frozenset[str]:
+        """Tokens that are found as a whole wherever their name stands in a template's own text."""
+        return frozenset(str(token["content"]) for token in json.loads(self._definition)["added_tokens"])
+
+    def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
+        """Text of ids. Bytes that are no UTF-8 (a character cut in two) appear as U+FFFD."""
+        return self._control.decode(list(ids), skip_special_tokens=skip_special)
+
+    def token_to_id(self, token: str) -> int | None:
+        return self._control.token_to_id(token)
+
+    def id_to_token(self, index: int) -> str:
+        """The token as it stands in the vocabulary. Raises InputError for an id outside it."""
+        token = self._control.id_to_token(index) if index >= 0 else None
+        if token is None:
+            raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
+        return token
+
+    def token_bytes(self, index: int) -> bytes:
+        """The bytes of text a token stands for (a control token: its name). Lossy methods: without white
+        space.
+
+        For lossless tokenizers the bytes of all ids of a text, joined, are the text in UTF-8.
+        """
+        if not 0 <= index < self.vocab_size:
+            raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
+        return self._bytes.get(index, b"")  # published vocabularies have gaps
+
+    @property
+    def begin_ids(self) -> list[int]:
+        """What the tokenizer itself puts before a text: the begin-of-text token, a frame, or nothing.
+
+        The post-processor of the definition decides, as in transformers 5; for a tokenizer class of its own
+        (LlamaTokenizer), `add_bos_token` of the settings does where it is given.
+        """
+        return self._around[0]
+
+    @property
+    def end_ids(self) -> list[int]:
+        """What the tokenizer itself puts after a text that is read whole (to be classified); see `begin_ids`."""
+        return self._around[1]
+
+    def framed(self, ids: Sequence[int]) -> list[int]:
+        """Ids of a whole text as a classifier reads it: with all that the tokenizer puts around one."""
+        return [*self.begin_ids, *ids, *self.end_ids]
+
+    @cached_property
+    def _around(self) -> tuple[list[int], list[int]]:
+        begins, ends = (self._settings.get(key) for key in ("add_bos_token", "add_eos_token"))
+        generic = self._settings.get("tokenizer_class") in (None, "PreTrainedTokenizerFast", "TokenizersBackend")
+        # Where two texts differ, the text begins: what stands around one may itself hold "a".
+        bare, whole = (
+            [self._control.encode(text, add_special_tokens=add).ids for text in "ab"] for add in (False, True)
+        )
+        at = _alike(*whole) - _alike(*bare)
+        before, after = whole[0][:at], whole[0][at + len(bare[0]) :]
+        if isinstance(begins, bool) and not generic:
+            before = [self.bos_id] if begins and self.bos_id is not None else []
+        if isinstance(ends, bool) and not generic:
+            after = [self.eos_id] if ends else []
+        return before, after
+
+    @cached_property
+    def start_id(self) -> int:
+        """What stands before a document: what the tokenizer adds, else the named begin-of-text token, else the end of
+        the document before it. Never what opens a turn of a conversation, which some name as begin-of-text."""
+        if self.begin_ids:
+            return self.begin_ids[0]
+        if self.bos_id is not None and self.special_tokens["bos_token"] not in _TURN_OPENERS:
+            return self.bos_id
+        return self.end_of_text_id
+
+    @cached_property
+    def end_of_text_id(self) -> int:
+        """What ends a document. Chat models name the end of a turn as `eos_token`; a known name goes before that."""
+        if self.special_tokens["eos_token"] not in _TURN_ENDS:
+            return self.eos_id
+        known = (self.token_to_id(name) for name in _TEXT_ENDS)
+        return next((index for index in known if index is not None and index in self.control_ids), self.eos_id)
+
+    @cached_property
+    def _begins_with_space(self) -> bool:
+        # SentencePiece's habit: "word" at the beginning of a text is the same as " word" within.
+        first = self.encode("a")[:1]
+        return bool(first) and self.token_bytes(first[0]).startswith(b" ")
+
+    @cached_property
+    def _bytes(self) -> dict[int, bytes]:
+        data = json.loads(self._definition)
+        added = {token["id"]: token["content"].encode() for token in data["added_tokens"]}
+        vocabulary = self._control.get_vocab(with_added_tokens=False)
+        to_bytes = _bytes_rule(data)
+        return {index: to_bytes(token) for token, index in vocabulary.items()} | added
+
+    def _id_named(self, key: str) -> int | None:
+        text = self.special_tokens.get(key)
+        if text is None:
+            return None
+        index = self.token_to_id(text)
+        if index is None:
+            raise InputError(f"{key} {text!r} is not in the vocabulary")
+        return index
+
+
+def _alike(first: Sequence[int], second: Sequence[int]) -> int:
+    """How many ids both begin with."""
+    return next(
+        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
+    )
+
+
+def _instance(definition: str) -> tokenizers.Tokenizer:
+    made = tokenizers.Tokenizer.from_str(definition)
+    # Some published files carry these, and would cut or lengthen every text silently.
+    made.no_truncation()
+    made.no_padding()
+    return made
+
+
+def _without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
+    """The definition with control tokens renamed to what no text can reach: a name with spaces around it.
+
+    Marking them special is not enough: a Unigram or word model would find them in its own vocabulary.
+    Ids stay as they are, because the added token and the entry of the vocabulary are renamed alike.
+    """
+
+    def renamed(token: str) -> str:
+        return f" {token} " if token in control else token
+
+    model = dict(data["model"])
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {renamed(token): index for token, index in vocabulary.items()}
+    elif isinstance(vocabulary, list):
+        model["vocab"] = [[renamed(token), score] for token, score in vocabulary]
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if not _touches(merge, control)]
+    added = [
+        token | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
+        for token in data["added_tokens"]
+    ]
+    return data | {"model": model, "added_tokens": added}
+
+
+def _touches(merge: str | list[str], control: set[str]) -> bool:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left in control or right in control or left + right in control
+
+
+def _unknown_token(model: dict[str, Any]) -> str:
+    if model.get("unk_id") is not None:
+        return str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token") or ""
+
+
+def _bytes_rule(data: dict[str, Any]) -> Any:
+    """How a token of this definition is turned into bytes, read off its decoder."""
+    decoder = data.get("decoder") or {}
+    steps = decoder.get("decoders", [decoder])
+    kinds = {step.get("type") for step in steps}
+    if "ByteLevel" in kinds:
+        byte_of = {char: byte for byte, char in byte_characters().items()}
+        return lambda token: bytes(byte_of[char] for char in token if char in byte_of)
+    prefix = next((step["prefix"] for step in steps if step.get("type") == "WordPiece"), None)
+
+    def rule(token: str) -> bytes:
+        if "ByteFallback" in kinds and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes([int(token[3:5], 16)])
+        if prefix is not None:
+            return token.removeprefix(prefix).encode()
+        if kinds & {"Metaspace", "Replace"}:
+            token = token.replace("▁", " ")
+        return token.encode()
+
+    return rule
+
+
+def byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in byte-level vocabularies (Radford et al. 2019, GPT-2)."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in set(shown)]
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + rank) for rank, byte in enumerate(hidden)}
+
+
+def text_of(token: Any) -> str | None:
+    if isinstance(token, dict):
+        token = token.get("content")
+    return token if isinstance(token, str) else None
+
+
+def _not_text(texts: Sequence[Any]) -> InputError:
+    for index, text in enumerate(texts):
+        if not isinstance(text, str):
+            return InputError(f"text {index} to encode is {type(text).__name__}, not str")
+        try:
+            text.encode("utf-8")
+        except UnicodeEncodeError as error:
+            return InputError(f"text {index} to encode is not valid Unicode: lone surrogate at {error.start}")
+    return InputError("text cannot be encoded")
