@@ -12,7 +12,12 @@ _SHOWN = 12
 
 
 def sentence(view: View) -> str:
-    return with_left_out(view, judged(view, "accuracy", ("baselines",)))
+    said = judged(view, "accuracy", ("baselines",))
+    if not said and f.is_number(rows := view.metrics.get("train_texts")):  # a point of a learning curve
+        said = (
+            f"{f.plural(int(rows), 'training text')}, held-out accuracy {f.percent(view.metrics['heldout_accuracy'])}"
+        )
+    return with_left_out(view, said)
 
 
 def section(view: View) -> list[Block | None]:
