@@ -49,7 +49,7 @@ def test_where_it_may_answer_is_said() -> None:
     ahead = [*LEARNED, compared("lora", "TF-IDF", "better"), compared("lora", "head", "better")]
     found = chosen(*ahead, lora=Abstention(0.8314, 0.712, 0.97), head=Abstention(0.9, 0.5, 0.96))
     assert found["text"].endswith(
-        "where its probability is at least 0.83 it is right in 95 % or more: 71 % of the texts"
+        "where its probability is at least 0.8314 it is right in 95 % or more: 71 % of the texts"
     )
     assert found["answers"]["head"] == {"at_least": 0.9, "share": 0.5, "right": 0.96}
     assert "probability" not in chosen(*ahead, lora=Abstention(0.3, 1.0, 0.99))["text"]

@@ -57,7 +57,7 @@ def choose(
         said.append(f"{named} {'is' if len(larger) == 1 else 'are'} not shown to be better on {n} held-out texts")
     if use in sure and sure[use].share < 1:
         said.append(
-            f"where its probability is at least {sure[use].at_least:.2f} it is right in {100 * PRECISION:.0f} % or "
+            f"where its probability is at least {sure[use].at_least:.4f} it is right in {100 * PRECISION:.0f} % or "
             f"more: {100 * sure[use].share:.0f} % of the texts"
         )
     found["text"] = "; ".join(said)

@@ -92,7 +92,7 @@ def _costs(view: View) -> list[Block | None]:
         rows: list[list[Cell]] = []
         for who, megabytes in sizes.items():
             sure = as_dict(answers.get(who))
-            share = f"{f.percent(sure['share'])} (from {sure['at_least']:.2f})" if sure else f.NONE
+            share = f"{f.percent(sure['share'])} (from {sure['at_least']:.4f})" if sure else f.NONE
             use: Cell = {"text": str(who), "mark": "ours" if who == choice.get("use") else ""}
             rows.append([use, f.number(megabytes), f.number(slow.get(who)), share])
         caption = ["Classifier", "MB#", "ms a text#", "Right in 95 % of#"]
