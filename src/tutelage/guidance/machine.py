@@ -120,10 +120,10 @@ class ThisMachine:
             return {}  # none, or damaged: measured again
 
     def _keep(self, key: str, found: dict[str, float]) -> None:
-        if self.file is None:
-            return
-        with contextlib.suppress(OSError):  # a plan needs no room to write
-            self.file.parent.mkdir(parents=True, exist_ok=True)
+        if self.file is None or not self.file.parent.parent.is_dir():
+            return  # a plan makes no folder of runs where nothing was run yet
+        with contextlib.suppress(OSError):  # nor does it need room to write
+            self.file.parent.mkdir(exist_ok=True)
             write_json(self.file, {**self._kept(), key: {**found, "time": round(time.time())}})
 
 
