@@ -69,9 +69,6 @@ Adapter = Annotated[
 RUNS = Path("runs")
 
 
-TFIDF_FOLDER = "tfidf"  # of an evaluation
-
-
 def open_model(
     source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None
 ) -> LanguageModel:
@@ -136,10 +133,12 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
 def find_classifier(source: str | None, root: Path = RUNS) -> Path:
     """The classifier that is meant: a directory, `RUN/STEP`, `RUN/tfidf`, or of a run the one that its evaluation
     recommends."""
+    from tutelage.evaluation.lexical import FOLDER
+
     path = Path(source) if source else _last_run(root)
     named = path.name if not path.exists() and (path.parent / "run.json").exists() else ""
     run = path.parent if named else path
-    if not (run / "run.json").exists() or named not in ("", TFIDF_FOLDER):
+    if not (run / "run.json").exists() or named not in ("", FOLDER):
         return find_model(source, root, "classifier")
     measured = find_stage(run, "evaluate")
     if named:
@@ -152,8 +151,8 @@ def find_classifier(source: str | None, root: Path = RUNS) -> Path:
     if len(choices) != 1:
         return find_model(source, root, "classifier")
     use = choices[0]["use"]
-    if (measured / TFIDF_FOLDER).is_dir() and use not in _steps(run):
-        use = TFIDF_FOLDER
+    if (measured / FOLDER).is_dir() and use not in _steps(run):
+        use = FOLDER
     print(f"using {use}, as the evaluation recommends; another: -m {run}/NAME", file=sys.stderr)
     return find_classifier(f"{run}/{use}", root)
 

@@ -16,7 +16,8 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
 from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, predict
-from tutelage.evaluation.spec import Subject
+from tutelage.evaluation.lexical import FOLDER
+from tutelage.evaluation.spec import Subject, way_of
 from tutelage.evaluation.subjects import Row, rows_of
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -25,21 +26,16 @@ from tutelage.store.hashing import sha256_json, sha256_text
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-LEXICAL = "tfidf"  # the folder of a classifier that needs no model
 _FEWEST_POINTS = 3  # of a learning curve
 
 
 @dataclass(frozen=True)
 class _Member:
-    """A classifier, what it was finetuned by (a way and a share of the rows), and its labels for the held-out rows."""
+    """A classifier and its labels for the held-out rows."""
 
     subject: Subject
     path: Path
     labels: Prediction
-
-    @property
-    def way(self) -> str:
-        return self.subject.name.split("-1of")[0]
 
 
 class Classifiers:
@@ -69,7 +65,7 @@ class Classifiers:
             train, chosen = self._rows(first.path)
             natural = json.loads((first.path / "data" / "labels.json").read_text(encoding="utf-8"))
             linear = tfidf_baseline(train, chosen, self.log, seed=seed)
-            linear.classifier.save(out / (LEXICAL if len(self.sets) == 1 else f"{LEXICAL}-{first.subject.name}"))
+            linear.classifier.save(out / (FOLDER if len(self.sets) == 1 else f"{FOLDER}-{first.subject.name}"))
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
             made, compared, choice = classification_figures(
                 {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
@@ -88,7 +84,7 @@ class Classifiers:
         for member in members:
             train, chosen = self._rows(member.path)
             right = np.array(member.labels.labels) == truth
-            points.setdefault(member.way, {})[len(train)] = right
+            points.setdefault(way_of(member.subject.name), {})[len(train)] = right
             if len(train) not in points.setdefault(TFIDF, {}):
                 found = linear if member.subject.share == 1 else tfidf_baseline(train, chosen, self.log, seed=seed)
                 points[TFIDF][len(train)] = np.array(found.labels) == truth

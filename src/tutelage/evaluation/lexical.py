@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from tutelage.store.errors import DamagedError
 from tutelage.store.files import write_atomic
 
+FOLDER = "tfidf"  # of the classifier, in an evaluation
 SETTINGS, WEIGHTS = "lexical.json", "lexical.safetensors"
 WORDS: dict[str, Any] = {"ngram_range": (1, 2)}
 CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4)}

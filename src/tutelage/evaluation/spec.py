@@ -10,6 +10,8 @@ from tutelage.store.config import Config
 from tutelage.store.late import late
 from tutelage.store.stage import Job, StageSpec
 
+_POINT = "-1of"
+
 
 class Subject(Config):
     """A model to be measured: what it can do, what it was finetuned from, and which rows it leaves held out.
@@ -33,6 +35,16 @@ class Evaluation(Config):
     evaluate: EvaluateConfig
     subjects: tuple[Subject, ...]
     text: bool
+
+
+def point_name(way: str, part: int) -> str:
+    """Name of a step that is a point of a learning curve: `way` trained on one part in `part` of the rows."""
+    return f"{way}{_POINT}{part}"
+
+
+def way_of(name: str) -> str:
+    """What of a step's name is its way, be it a point of a learning curve or not."""
+    return name.split(_POINT)[0]
 
 
 def _run_baselines(job: Job) -> dict[str, Any]:

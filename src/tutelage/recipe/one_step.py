@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tutelage.evaluation.spec import point_name
 from tutelage.finetuning import method
 from tutelage.recipe.config import BASE, Recipe, override
 from tutelage.store.errors import ConfigError, nearest
@@ -65,8 +66,8 @@ def one_step_recipe(
         if curve and "share" not in spec.config.model_fields:
             raise ConfigError(f"there is no learning curve of {own.kind}", hint="tutelage finetune classify FILE ...")
         for part in SHARES if curve else ():
-            begins = step["from"] if step["from"] == BASE else f"{step['from']}-1of{part}"
-            steps[f"{way}-1of{part}"] = {**step, "from": begins, "share": 1 / part}
+            begins = BASE if step["from"] == BASE else point_name(step["from"], part)
+            steps[point_name(way, part)] = {**step, "from": begins, "share": 1 / part}
     recipe: dict[str, Any] = {
         "name": name or _run_name(own.kind, own.given["data"]),
         "base": {"source": source},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -25,17 +24,9 @@ class Tokenizer(Vocabulary):
     Raises DamagedError if the definition cannot be read, InputError if no end-of-text token is named.
     """
 
-    def __init__(
-        self,
-        definition: str,
-        settings: dict[str, Any],
-        chat_template: str | None = None,
-        stop_ids: Iterable[int] = (),
-    ) -> None:
-        super().__init__(definition, settings, chat_template, stop_ids)
-        end = None if chat_template is None else turn_end(self)
-        if end is not None:
-            self.stop_ids = tuple(sorted({*self.stop_ids, end}))
+    def _turn_ends(self) -> set[int]:
+        end = None if self.chat_template is None else turn_end(self)
+        return set() if end is None else {end}
 
     def with_max_length(self, length: int) -> Tokenizer:
         """The same tokenizer for a model that reads at most `length` tokens of a text."""

@@ -58,7 +58,11 @@ class Vocabulary:
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
         self._plain = _instance(json.dumps(_without_control(data, control)))
         self._plain.encode_special_tokens = True
-        self.stop_ids: tuple[int, ...] = tuple(sorted(stops))
+        self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
+
+    def _turn_ends(self) -> set[int]:
+        """What ends a turn by the chat template; only who can render one knows."""
+        return set()
 
     @property
     def definition(self) -> str:

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.training.config import TrainingConfig
 
+DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers that a frozen head chooses from; the middle ones often say most
+CHOSEN_ON = 2000  # rows that it chooses its layer and penalty on
+
 
 class ClassifyConfig(FinetuneConfig):
     """Classification by a head on the last token.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from tutelage.finetuning.classify.config import CHOSEN_ON, DEPTHS
 from tutelage.finetuning.forecast import KERNELS, OVERHEAD, ROW_SECONDS, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
 
-CHOSEN_ON, DEPTHS = 2000, 4  # as in `frozen`, which is heavy to import
 FIT_SECONDS = 0.003  # of a row that layer and strength are chosen on, at a `slowness` of 1
 
 
@@ -38,7 +38,7 @@ def _frozen(model: Facts, machine: Machine, rows: float, tokens: float, held: fl
     seconds += machine.scoring_seconds_per_token(model["model"]) * (rows + held) * tokens
     seconds += FIT_SECONDS * min(rows, CHOSEN_ON) * machine.slowness()
     states = 4.0 * rows * model["model"].hidden_size
-    memory = machine.process_memory() + 8 * model["parameters"] + DEPTHS * states + KERNELS
+    memory = machine.process_memory() + 8 * model["parameters"] + len(DEPTHS) * states + KERNELS
     facts = {
         **{name: model[name] for name in ("model", "parameters", "bytes_per_token")},
         "rows": round(rows),

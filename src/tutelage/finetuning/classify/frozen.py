@@ -16,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from tutelage.finetuning.classify.config import CHOSEN_ON, DEPTHS
 from tutelage.inference.scoring import length_batches, padded
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.norms import make_norm
@@ -26,10 +27,8 @@ from tutelage.training.config import TrainingConfig
 
 Floats = NDArray[np.float32]
 
-DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers; the middle ones often say most of what a text is about
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, which compares the layers
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C of the logistic regression, and then half a decade beside the best
-CHOSEN_ON = 2000  # rows that the layer and C are chosen on
 FOLDS = 3
 
 
