@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from tutelage.finetuning.classify import frozen
+from tutelage.finetuning.classify import frozen, linear
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.stage import classify
 from tutelage.finetuning.data import read_rows
@@ -36,6 +36,10 @@ def drawn(rows: int, size: int, labels: int, seed: int = 0) -> tuple[np.ndarray,
     return ((centres[target] + rng.normal(size=(rows, size))) * rng.uniform(0.1, 10, size)).astype(np.float32), target
 
 
+def one_hot(target: np.ndarray, labels: int) -> np.ndarray:
+    return np.eye(labels, dtype=np.float32)[target]
+
+
 def test_the_head_is_what_the_fit_says_and_the_rest_is_the_model_as_it_was(made, base, corpus):
     out, metrics = made
     model, before = load_model(out), load_model(base).state_dict()
@@ -62,7 +66,7 @@ def test_the_weights_are_those_of_logistic_regression(labels):
 
     states, target = drawn(90, 12, labels)
     weight = np.where(target == 0, 2.0, 1.0)
-    weights = frozen.logistic(frozen.Rotated.of(states), target, weight, 0.1, labels)
+    weights = linear.logistic(linear.Rotated.of(states), one_hot(target, labels), weight, 0.1, "softmax")
     spread = states.std(axis=0)
     # Of two labels scikit-learn has one row of weights; two rows of half the size are half as much to penalise.
     strength = 0.2 if labels == 2 else 0.1
@@ -72,17 +76,41 @@ def test_the_weights_are_those_of_logistic_regression(labels):
     np.testing.assert_allclose(ours, theirs.predict_proba(states / spread), atol=5e-3)
 
 
+def test_by_sigmoid_each_label_is_a_logistic_regression_of_its_own():
+    from sklearn.linear_model import LogisticRegression
+
+    states, target = drawn(90, 12, 3)
+    wanted = one_hot(target, 3)
+    wanted[::4, 0] = 1  # several labels a text, or none
+    wanted[1::9] = 0
+    weights = linear.logistic(linear.Rotated.of(states), wanted, np.ones(90), 0.1, "sigmoid")
+    spread = states.std(axis=0)
+    for label in range(3):
+        theirs = LogisticRegression(C=0.1, fit_intercept=False, max_iter=5000, tol=1e-8)
+        theirs.fit(states / spread, wanted[:, label])
+        ours = 1 / (1 + np.exp(-states @ weights[label]))
+        np.testing.assert_allclose(ours, theirs.predict_proba(states / spread)[:, 1], atol=5e-3)
+
+
+def test_by_sigmoid_a_label_that_no_row_has_is_unlikely():
+    states = np.abs(drawn(60, 5, 2)[0])
+    wanted = np.zeros((60, 2), np.float32)
+    weights = linear.logistic(linear.Rotated.of(states), wanted, np.ones(60), 1.0, "sigmoid")
+    assert (states @ weights.T < 0).all()
+
+
 def test_a_label_without_rows_is_as_likely_as_nothing_known_says():
     states, target = drawn(40, 5, 2)
-    assert not frozen.logistic(frozen.Rotated.of(states), target, np.ones(40), 0.1, 3)[2].any()
-    assert not frozen.logistic(frozen.Rotated.of(states), np.zeros(40, int), np.ones(40), 0.1, 2).any()
+    assert not linear.logistic(linear.Rotated.of(states), one_hot(target, 3), np.ones(40), 0.1, "softmax")[2].any()
+    alone = one_hot(np.zeros(40, int), 2)
+    assert not linear.logistic(linear.Rotated.of(states), alone, np.ones(40), 0.1, "softmax").any()
 
 
 def test_what_is_left_out_is_predicted_by_the_others_alone(monkeypatch):
     """The closed form against leaving out one row after another."""
-    monkeypatch.setattr(frozen, "PENALTIES", (20.0,))
+    monkeypatch.setattr(linear, "PENALTIES", (20.0,))
     states, target = drawn(36, 6, 3, seed=3)
-    scaled, wanted = (states / frozen._spread(states)).astype(float), np.eye(3)[target]
+    scaled, wanted = (states / linear._spread(states)).astype(float), np.eye(3)[target]
     mean, right = wanted.mean(axis=0), 0
     for row in range(36):
         rest = np.arange(36) != row
@@ -90,7 +118,7 @@ def test_what_is_left_out_is_predicted_by_the_others_alone(monkeypatch):
         found = np.linalg.solve(x.T @ x + 20.0 * np.eye(6), x.T @ y)
         right += (scaled[row] @ found + mean).argmax() == target[row]
     assert 12 < right < 36
-    assert frozen._left_out_accuracy(states, target, 3) == pytest.approx(right / 36)
+    assert linear.left_out_score(states, one_hot(target, 3), "softmax") == pytest.approx(right / 36)
 
 
 def test_the_layer_that_tells_the_labels_apart_is_chosen(base, monkeypatch):
@@ -101,7 +129,7 @@ def test_the_layer_that_tells_the_labels_apart_is_chosen(base, monkeypatch):
     for best in (1, 2):
         found = {1: noise, 2: noise, best: states}
         monkeypatch.setattr(frozen, "last_states", lambda *_, found=found: dict(found))
-        assert frozen.fit_head(model, ids, target.tolist(), [1.0] * 60, quick(1), EventLog()).layers == best
+        assert frozen.fit_head(model, ids, one_hot(target, 3), [1.0] * 60, quick(1), EventLog()).layers == best
 
 
 def test_states_are_those_of_each_texts_last_token_whatever_stands_beside_it(base):
@@ -120,8 +148,8 @@ def test_states_are_those_of_each_texts_last_token_whatever_stands_beside_it(bas
 def test_rows_beyond_those_it_is_chosen_on_are_fitted_too(base, monkeypatch):
     model = load_model(base)
     ids = [[3 + number % 5, 9] for number in range(50)]
-    targets = [number % 5 % 2 for number in range(50)]
-    monkeypatch.setattr(frozen, "_strength", lambda *_: 0.1)
+    targets = one_hot(np.arange(50) % 5 % 2, 2)
+    monkeypatch.setattr(frozen, "choose_strength", lambda *_: 0.1)
     monkeypatch.setattr(frozen, "DEPTHS", (1.0,))
     whole = frozen.fit_head(model, ids, targets, [1.0] * 50, quick(1), EventLog())
     monkeypatch.setattr(frozen, "CHOSEN_ON", 30)
@@ -134,7 +162,10 @@ def test_the_strength_suits_what_can_be_learned():
     """Much noise asks for a strong penalty, labels that are told apart without doubt for a weak one."""
     states, target = drawn(300, 40, 2)
     noise = np.random.default_rng(2).normal(size=states.shape).astype(np.float32)
-    clear, vague = (frozen._strength(each, target, np.ones(300), 2, EventLog()) for each in (states, noise))
+    clear, vague = (
+        linear.choose_strength(each, one_hot(target, 2), np.ones(300), "softmax", EventLog())
+        for each in (states, noise)
+    )
     assert clear > vague
 
 

@@ -113,7 +113,7 @@ def test_texts_are_kept_as_they_were_read(tmp_path, corpus, base, tok, heard):
 
 
 def test_a_cut_never_leaves_half_a_character(tok):
-    rows, cut = classify_room._read_as(tok, [{"id": "1", "text": "größer 漢字 über 漢字"}], 5)
+    rows, cut = classify_room.read_as(tok, [{"id": "1", "text": "größer 漢字 über 漢字"}], 5)
     assert cut == 1 and len(tok.encode(rows[0]["text"])) <= 5
     assert "\ufffd" not in rows[0]["text"] and "größer 漢字 über 漢字".startswith(rows[0]["text"])
 

@@ -17,7 +17,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, to_hf_config
 from tutelage.model.io import load_model, save_model
-from tutelage.store.errors import InputError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 TEXTS = ["good", "A much longer text than that.", "Grüße 🎉"]
@@ -77,7 +77,6 @@ def test_a_bare_pair_of_labels_goes_out_and_in(tiny: ModelConfig, tmp_path: Path
         ({"architectures": ["Qwen3ForRewardModel"]}, "ForRewardModel has a head that is not known"),
         ({"id2label": {"0": "LABEL_0"}}, "single score"),
         ({"problem_type": "regression"}, "regression is not supported"),
-        ({"problem_type": "multi_label_classification"}, "multi_label_classification is not supported"),
     ],
 )
 def test_other_heads_are_refused_clearly(change: dict[str, Any], says: str, tiny: ModelConfig) -> None:
@@ -85,6 +84,16 @@ def test_other_heads_are_refused_clearly(change: dict[str, Any], says: str, tiny
     assert from_hf_config(config).num_labels == 2
     with pytest.raises(InputError, match=says):
         from_hf_config({**config, **change})
+
+
+def test_whether_a_text_has_one_label_or_any_number_goes_out_and_in(tiny: ModelConfig) -> None:
+    config = FamilyConfig.parse({**tiny.plain(), "num_labels": 2})
+    assert "problem_type" not in to_hf_config(config)
+    several = config.with_(multi_label=True)
+    assert to_hf_config(several)["problem_type"] == "multi_label_classification"
+    assert from_hf_config(to_hf_config(several)).multi_label and not from_hf_config(to_hf_config(config)).multi_label
+    with pytest.raises(ConfigError, match="num_labels"):
+        config.with_(num_labels=0, multi_label=True)
 
 
 def test_a_head_that_the_config_does_not_name_is_not_lost_silently(tiny: ModelConfig, tmp_path: Path) -> None:

@@ -156,8 +156,11 @@ def classify(
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    results = _classified(lines, model, out)
+    results, multi_label = _classified(lines, model, out)
     for text, probabilities in zip(lines, results, strict=True):
+        if multi_label:
+            _show_label_set(text, probabilities, at_least or 0.5, as_json)
+            continue
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         if as_json:
             label = ranked[0][0] if ranked[0][1] >= at_least else None
@@ -167,21 +170,33 @@ def classify(
             print((said if ranked[0][1] >= at_least else f"none ({said})") + f"  | {text}")
 
 
-def _classified(lines: list[str], model: str | None, out: Path) -> list[dict[str, float]]:
-    """Probability of each label for each text, by a model or by TF-IDF."""
+def _show_label_set(text: str, probabilities: dict[str, float], at_least: float, as_json: bool) -> None:
+    """All labels that are likely enough, the likeliest first."""
+    ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+    chosen = [(label, share) for label, share in ranked if share >= at_least]
+    if as_json:
+        print_json({"text": text, "labels": [label for label, _ in chosen], "probabilities": dict(ranked)})
+    else:
+        said = "  ".join(f"{label} {share:.2f}" for label, share in chosen)
+        print((said or f"none ({ranked[0][0]} {ranked[0][1]:.2f})") + f"  | {text}")
+
+
+def _classified(lines: list[str], model: str | None, out: Path) -> tuple[list[dict[str, float]], bool]:
+    """Probability of each label for each text, by a model or by TF-IDF, and whether each stands for itself."""
     from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
     from tutelage.interchange.source import is_foreign
 
     place = model if model and is_foreign(model) else str(find_classifier(model, out))
     if (Path(place) / SETTINGS).is_file():
-        return LexicalClassifier.load(Path(place)).classify(lines)
+        lexical = LexicalClassifier.load(Path(place))
+        return lexical.classify(lines), lexical.multi_label
     lm = open_model(place, out)
     results = lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
     longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
-    return results
+    return results, lm.config.multi_label
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:

@@ -108,6 +108,63 @@ def tfidf_baseline(
     return TfidfResult(classifier, named, probabilities, spent, strength)
 
 
+def tfidf_multilabel(
+    train: Sequence[Mapping[str, Any]],
+    heldout: Sequence[str],
+    log: EventLog | None = None,
+    *,
+    strengths: Sequence[float] = STRENGTHS,
+    seed: int = 0,
+) -> TfidfResult:
+    """The same features with a logistic regression for each label by itself; `labels` of the answer stay empty.
+
+    train: rows with "text" and "labels". One C for all labels is chosen by cross-validated log-loss on training rows.
+    """
+    from sklearn.model_selection import KFold
+
+    texts = [str(row["text"]) for row in train]
+    classes = tuple(sorted({str(label) for row in train for label in row["labels"]}))
+    wanted = np.array([[label in row["labels"] for label in classes] for row in train])
+    beginning = max(100, _CHARACTERS // len(texts))
+    vectorizers, matrix = _features(texts, beginning)
+    tick = ticker(log or EventLog(), "TF-IDF + logistic regressions", len(strengths) + 1, "fits")
+    sample = np.random.default_rng(seed).permutation(len(texts))[:_TUNED_ON]
+    folds = [(sample[fit], sample[check]) for fit, check in KFold(min(_FOLDS, len(sample))).split(sample)]
+    parts = [(fit, check, *_in_row_space(matrix[fit], matrix[check])) for fit, check in folds]
+    losses = []
+    for done, strength in enumerate(sorted(strengths), 1):
+        loss = 0.0
+        for fit, check, known, asked in parts:
+            for column in range(len(classes)):
+                weights, bias = _binary(known, wanted[fit, column], strength)
+                signed = np.where(wanted[check, column], 1, -1) * (asked @ weights + bias)
+                loss += float(np.logaddexp(0, -signed).sum())
+        losses.append((loss, strength))
+        tick(done)
+    strength = min(losses)[1]
+    fitted = [_binary(matrix, wanted[:, column], strength) for column in range(len(classes))]
+    tick(len(strengths) + 1)
+    classifier = LexicalClassifier(
+        classes,
+        {kind: [str(term) for term in each.get_feature_names_out()] for kind, each in vectorizers.items()},
+        {kind: each.idf_.astype(np.float32) for kind, each in vectorizers.items()},
+        beginning, np.stack([weights for weights, _ in fitted]).astype(np.float32),
+        np.array([bias for _, bias in fitted], np.float32), multi_label=True,
+    )  # fmt: skip
+    started = time.perf_counter()
+    probabilities = classifier.probabilities(list(heldout))
+    spent = 1000 * (time.perf_counter() - started) / max(1, len(heldout))
+    return TfidfResult(classifier, [], probabilities, spent, strength)
+
+
+def _binary(matrix: Any, wanted: NDArray[np.bool_], strength: float) -> tuple[NDArray[np.float64], float]:
+    """Weights and bias of one label; of one that all texts have, or none, only the bias, by Laplace's rule."""
+    if wanted.all() or not wanted.any():
+        return np.zeros(matrix.shape[1]), float((1 if wanted.all() else -1) * np.log(len(wanted) + 1))
+    model = _fitted(matrix, wanted, strength)
+    return model.coef_[0], float(model.intercept_[0])
+
+
 def _features(texts: Sequence[str], beginning: int) -> tuple[dict[str, Any], Any]:
     """The fitted vectorizers that found anything, and their features side by side [texts, features]."""
     # A term of one text alone teaches little where there are many texts, and much where there are few.
@@ -170,7 +227,7 @@ def _in_row_space(fit: Any, check: Any) -> tuple[NDArray[np.float64], NDArray[np
     return square @ basis, (check @ fit.T).toarray() @ basis
 
 
-def _fitted(matrix: Any, target: NDArray[np.str_], strength: float) -> Any:
+def _fitted(matrix: Any, target: NDArray[Any], strength: float) -> Any:
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 

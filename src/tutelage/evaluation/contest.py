@@ -15,7 +15,7 @@ from tutelage.evaluation.classifiers import Prediction, TfidfResult, tfidf_basel
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
-from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, predict
+from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, megabytes_of, predict
 from tutelage.evaluation.lexical import FOLDER
 from tutelage.evaluation.spec import Subject, way_of
 from tutelage.evaluation.subjects import Row, rows_of
@@ -69,7 +69,7 @@ class Classifiers:
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
             made, compared, choice = classification_figures(
                 {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
-                natural, task=task, megabytes={member.subject.name: _megabytes(member.path) for member in whole},
+                natural, task=task, megabytes={member.subject.name: megabytes_of(member.path) for member in whole},
             )  # fmt: skip
             figures += made
             comparisons += compared
@@ -101,7 +101,3 @@ class Classifiers:
         if not train or not chosen:
             raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
         return train, chosen
-
-
-def _megabytes(model: Path) -> float:
-    return sum(file.stat().st_size for file in model.glob("*.safetensors")) / 1e6

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -181,3 +182,7 @@ def _shares_note(weights: NDArray[np.float64] | None, natural: Mapping[str, int]
     if weights is None:
         return f"Labels are as frequent as they naturally are. {without}"
     return f"The held-out labels have other shares than the natural ones, to which they are weighted. {without}"
+
+
+def megabytes_of(model: Path) -> float:
+    return sum(file.stat().st_size for file in model.glob("*.safetensors")) / 1e6

@@ -44,7 +44,8 @@ def vectorizer(kind: str, beginning: int, **more: Any) -> Any:
 class LexicalClassifier:
     """`terms`: of `words` and of `characters`, in the order of their columns; `idf` of each.
 
-    weights: [classes, all terms], one row where there are two classes. bias: of each row.
+    weights: [classes, all terms], one row where there are two classes. bias: of each row. multi_label: a text has each
+    of the classes or not, by a row of its own; else exactly one.
     """
 
     classes: tuple[str, ...]
@@ -53,6 +54,7 @@ class LexicalClassifier:
     beginning: int
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
+    multi_label: bool = False
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label."""
@@ -61,11 +63,13 @@ class LexicalClassifier:
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """[texts, classes]."""
-        if len(self.classes) == 1:
+        if len(self.classes) == 1 and not self.multi_label:
             return np.ones((len(texts), 1))
         from scipy.sparse import hstack
 
         scores = np.asarray(hstack(self._features(texts), format="csr") @ self.weights.T + self.bias, np.float64)
+        if self.multi_label:
+            return np.asarray(1 / (1 + np.exp(-scores)))
         if len(self.classes) == 2:
             scores = np.concatenate([-scores / 2, scores / 2], axis=1)
         powers = np.exp(scores - scores.max(axis=1, keepdims=True))
@@ -93,7 +97,8 @@ class LexicalClassifier:
         directory.mkdir(parents=True, exist_ok=True)
         tensors = {"weights": self.weights, "bias": self.bias, **{f"idf.{kind}": idf for kind, idf in self.idf.items()}}
         write_atomic(directory / WEIGHTS, save(tensors))
-        settings = {"version": 1, "classes": list(self.classes), "beginning": self.beginning, "terms": self.terms}
+        settings = {"version": 1, "classes": list(self.classes), "beginning": self.beginning, "terms": self.terms,
+                    "multi_label": self.multi_label}  # fmt: skip
         write_atomic(directory / SETTINGS, json.dumps(settings, ensure_ascii=False, separators=(",", ":")))
 
     @classmethod
@@ -107,7 +112,7 @@ class LexicalClassifier:
             terms = {str(kind): [str(term) for term in each] for kind, each in settings["terms"].items()}
             found = cls(
                 tuple(map(str, settings["classes"])), terms, {kind: tensors[f"idf.{kind}"] for kind in terms},
-                int(settings["beginning"]), tensors["weights"], tensors["bias"],
+                int(settings["beginning"]), tensors["weights"], tensors["bias"], bool(settings.get("multi_label")),
             )  # fmt: skip
             if found.weights.shape[1] != sum(map(len, terms.values())):
                 raise ValueError("terms and weights are not as many")

@@ -123,12 +123,14 @@ def compare_statistic(
     *,
     higher_is_better: bool = True,
     digits: int = 3,
+    unit: str = "",
 ) -> Comparison:
     """A statistic of all items together (macro-F1): bootstrap interval, randomisation test."""
     difference = paired_statistic(statistic, n, **how.options)
     said = verdict(
-        a, b, difference, higher_is_better=higher_is_better, confidence=how.confidence, digits=digits, shares=True
-    )
+        a, b, difference, higher_is_better=higher_is_better, confidence=how.confidence, digits=digits, shares=True,
+        unit=unit,
+    )  # fmt: skip
     return comparison(a, b, measure, difference, said, note=" (randomisation test)")
 
 

@@ -14,6 +14,7 @@ from tutelage.evaluation.baselines import Baselines, Document, read_baselines, r
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
+from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.preference import REWARD, pair_figures
@@ -38,7 +39,7 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
+HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -61,11 +62,12 @@ def evaluate(job: Job) -> dict[str, Any]:
     likelihoods: dict[str, Likelihoods] = {}
     answers: list[dict[str, Answers]] = [{} for _ in sets]
     samples: list[dict[str, Any]] = []
-    labelled = Classifiers(config, log)
+    labelled, label_sets = Classifiers(config, log), LabelSets(config, log)
     for subject in whole.subjects:
         if subject.makes == "classifier":
             if not config.tasks or subject.name in config.tasks:
-                labelled.predict(subject, models[subject.name], _load(models[subject.name]))
+                contest = label_sets if subject.heldout == "label sets" else labelled
+                contest.predict(subject, models[subject.name], _load(models[subject.name]))
             continue
         lm = _load(models[subject.name])
         if texts is not None:
@@ -81,6 +83,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         del lm  # one model in memory at a time
 
     choices, curves = labelled.measure(figures, comparisons, job.out, seed)
+    choices += label_sets.measure(figures, comparisons, job.out, seed)
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
@@ -93,7 +96,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
     _write(job.out, config, figures, comparisons, {"choices": choices, "curves": curves}, samples)
-    timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": labelled.milliseconds}
+    slow = labelled.milliseconds | label_sets.milliseconds
+    timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": slow}
     return {**headline_figures(figures), "timing": timing}
 
 

@@ -214,7 +214,8 @@ class LanguageModel:
         return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Probability of each label, by the head at the text's last token. Raises ConfigError if there is no head.
+        """Probability of each label, by the head at the text's last token; they add up to 1 unless the model is
+        multi-label (`config.multi_label`). Raises ConfigError if there is no head.
 
         A text is read with what the tokenizer itself puts around one (`framed`), and as far as in training
         (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
@@ -232,7 +233,8 @@ class LanguageModel:
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         scores = last_scores(self.model, rows)
-        return [dict(zip(names, score.double().softmax(-1).tolist(), strict=True)) for score in scores]
+        probabilities = [s.double().sigmoid() if self.config.multi_label else s.double().softmax(-1) for s in scores]
+        return [dict(zip(names, each.tolist(), strict=True)) for each in probabilities]
 
     def save(self, directory: Path | str) -> None:
         """Write model and tokenizer in Hugging Face layout; transformers loads it.

@@ -128,7 +128,8 @@ class ModelConfig(Config):
     What `family` means is not known here: a `FamilyConfig` (`model/families/`) takes its parts from its family and is
     checked against it. Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
     hidden_size / num_heads. A pattern (`layer_types`, `rope_layers`) repeats over the layers.
-    `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names.
+    `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names;
+    a text has one of them, or, if `multi_label`, each of them or not.
     """
 
     family: str = "custom"
@@ -186,6 +187,7 @@ class ModelConfig(Config):
 
     num_labels: int = Field(0, ge=0)
     labels: tuple[str, ...] = ()
+    multi_label: bool = False
     bos_token_id: int | None = None
     eos_token_id: tuple[int, ...] = ()
     pad_token_id: int | None = None
@@ -219,6 +221,8 @@ class ModelConfig(Config):
             raise ValueError("activation 'clamped_swish' is a gate, so gated must be true")
         if self.labels and len(self.labels) != self.num_labels:
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
+        if self.multi_label and not self.num_labels:
+            raise ValueError("multi_label needs a classification head: num_labels above 0")
         return self
 
     @property

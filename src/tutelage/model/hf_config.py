@@ -82,13 +82,14 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
         return {}
     kind = data.get("problem_type")
     labels = data.get("id2label") or {index: f"LABEL_{index}" for index in range(int(data.get("num_labels") or 2))}
-    if kind in ("regression", "multi_label_classification") or len(labels) < 2:
+    if kind == "regression" or len(labels) < 2:
         what = kind or "a single score (a reward model or a regression)"
         raise InputError(
-            f"{where}: a classifier for {what} is not supported", hint="a text must have exactly one of several labels"
+            f"{where}: a classifier for {what} is not supported",
+            hint="one of two labels or more can be",
         )
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
-    return {"labels": names, "num_labels": len(names)}
+    return {"labels": names, "num_labels": len(names), "multi_label": kind == "multi_label_classification"}
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:
@@ -111,6 +112,8 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         names = config.labels or tuple(f"LABEL_{index}" for index in range(config.num_labels))
         data["id2label"] = {str(index): name for index, name in enumerate(names)}
         data["label2id"] = {name: index for index, name in enumerate(names)}
+        if config.multi_label:
+            data["problem_type"] = "multi_label_classification"
     return data
 
 

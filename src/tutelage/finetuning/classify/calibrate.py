@@ -17,12 +17,18 @@ _WIDEST = 3.0  # of that logarithm
 def temperature(scores: Tensor, targets: Tensor) -> float:
     """The temperature by which the scores [texts, labels] are best divided, from texts that were not trained on.
 
-    Most probable value: the likelihood of the targets [texts], and a prior around 1.
+    targets: [texts] indices of labels, or [texts, labels] of 0 and 1 where each label stands for itself. Most probable
+    value: the likelihood of the targets, and a prior around 1.
     """
     scores = scores.double()
 
     def loss(log_t: float) -> float:
-        return float(F.cross_entropy(scores / math.exp(log_t), targets, reduction="sum")) + log_t**2 / (2 * WIDTH**2)
+        divided = scores / math.exp(log_t)
+        if targets.is_floating_point():
+            nll = F.binary_cross_entropy_with_logits(divided, targets.double(), reduction="sum")
+        else:
+            nll = F.cross_entropy(divided, targets, reduction="sum")
+        return float(nll) + log_t**2 / (2 * WIDTH**2)
 
     # The loss is convex in 1 / T and the prior in log T: one valley in all cases met; golden section finds its bottom.
     low, high, ratio = -_WIDEST, _WIDEST, (math.sqrt(5) - 1) / 2

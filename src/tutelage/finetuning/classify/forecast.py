@@ -26,11 +26,11 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     rows *= config.share
     tokens = min(tokens, config.max_tokens)
     if config.frozen:
-        return _frozen(inputs.get("model", {}), machine, rows, tokens, held)
+        return frozen_forecast(inputs.get("model", {}), machine, rows, tokens, held)
     return training_forecast(config, inputs, machine, rows, tokens, 1 / max(1.0, tokens), held)
 
 
-def _frozen(model: Facts, machine: Machine, rows: float, tokens: float, held: float) -> Forecast:
+def frozen_forecast(model: Facts, machine: Machine, rows: float, tokens: float, held: float) -> Forecast:
     if "model" not in model:
         return Forecast()
     seconds = (OVERHEAD + ROW_SECONDS * (rows + held)) * machine.slowness()

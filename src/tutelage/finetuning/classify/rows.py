@@ -71,8 +71,8 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     train = _capped(train, chosen.kept, config.max_per_label or len(train), job.data_seed)
     heldout = by_hash([row for row in heldout if row["label"] in chosen.kept], job.data_seed)[: config.max_heldout]
     before = len(train) + len(heldout)
-    train, cut_train = _read_as(tok, train, limit)
-    heldout, cut_heldout = _read_as(tok, heldout, limit)
+    train, cut_train = read_as(tok, train, limit)
+    heldout, cut_heldout = read_as(tok, heldout, limit)
     if unreadable := before - len(train) - len(heldout):
         log.warn(f"{unreadable} texts are dropped: the tokenizer reads nothing in them")
     known = {row["text"] for row in train}
@@ -122,7 +122,7 @@ def _shared(rows: list[Row], share: float) -> list[Row]:
     return kept
 
 
-def _read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
+def read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
     """Rows with each text cut to what of it is read, and how many were cut."""
     read, cut = [], 0
     limit = max(1, limit - len(tok.framed([])))  # what stands around a text counts, too

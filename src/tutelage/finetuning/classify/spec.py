@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec, Way
 FRAME = 'This text: "{text}" means in one word: "'
 
 
-def _suggest(parameters: int, rows: int) -> dict[str, Way]:
+def suggest(parameters: int, rows: int) -> dict[str, Way]:
     """A head on the frozen model, and then training from there: adapters for a model of 30M parameters or more.
 
     A head that fits already keeps the first steps from distorting what the model knows (Kumar et al. 2022).
@@ -41,7 +41,7 @@ SPEC = StageSpec(
     audit=audit_of("tutelage.finetuning.classify.rows"),
     why_not=late("tutelage.finetuning.classify.rows:why_not"),
     trains=True,
-    suggest=_suggest,
+    suggest=suggest,
     heldout="labels",
     headline=("train_texts", "heldout_texts", "heldout_accuracy"),
     glance=(

@@ -6,13 +6,15 @@ import time
 from collections import Counter
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.classify.frozen import Floats, fit_head, with_fitted_head
+from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
+from tutelage.finetuning.classify.head import last_token_scores, with_head
+from tutelage.finetuning.classify.linear import Floats
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -20,13 +22,11 @@ from tutelage.finetuning.common import (
     account,
     adapt,
     context_of,
-    device_and_autocast,
     run_metrics,
     write_model,
 )
 from tutelage.finetuning.data import write_rows
 from tutelage.finetuning.examples import label_examples
-from tutelage.inference.scoring import last_scores
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
@@ -68,7 +68,8 @@ def classify(job: Job) -> dict[str, Any]:
         found["suspected_labels"] = len(doubtful)
     else:
         model, found, curve = _trained(config, job, tok.pad_id, train_on, held, labels)
-    scores, targets = _held_out_scores(config, model, held)
+    scores = last_token_scores(model, held, config.training)
+    targets = torch.tensor([example.segments[0].targets[-1] for example in held])
     if config.frozen:
         found["heldout_loss"] = float(F.cross_entropy(scores, targets))
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
@@ -107,34 +108,10 @@ def _fitted(
     the probabilities by a fit that has not seen it."""
     started = time.monotonic()
     segments = [example.segments[0] for example in train_on]
-    head = fit_head(
-        base, [segment.tokens for segment in segments], [segment.targets[-1] for segment in segments],
-        [segment.weights[-1] for segment in segments], config.training, log,
-    )  # fmt: skip
+    wanted = np.eye(len(labels), dtype=np.float32)[[segment.targets[-1] for segment in segments]]
+    weights = [segment.weights[-1] for segment in segments]
+    head = fit_head(base, [segment.tokens for segment in segments], wanted, weights, config.training, log)
     log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
     model = with_fitted_head(base, head, labels)
     timing = {"seconds": round(time.monotonic() - started, 3)}
     return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, [], head.unseen
-
-
-def _held_out_scores(config: ClassifyConfig, model: DecoderLM, held: list[Example]) -> tuple[Tensor, Tensor]:
-    """Class logits [texts, labels] and targets [texts] of the held-out texts, in the precision of the training."""
-    device, autocast = device_and_autocast(config.training)
-    segments = [example.segments[0] for example in held]
-    with autocast:
-        scores = torch.stack(last_scores(model.to(device).eval(), [segment.tokens for segment in segments]))
-    return scores, torch.tensor([segment.targets[-1] for segment in segments])
-
-
-def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
-    """The same weights with a classification head: its own if it has one for these labels, else drawn from `seed`."""
-    if base.config.labels == tuple(labels):
-        return base
-    config = base.config.with_(num_labels=len(labels), labels=tuple(labels))
-    with torch.device("meta"):
-        model = DecoderLM(config, seed=None)
-    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
-    generator = torch.Generator().manual_seed(seed)
-    head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
-    model.load_state_dict({**state, "score.weight": head}, assign=True)
-    return model

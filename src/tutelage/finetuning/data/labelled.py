@@ -152,7 +152,8 @@ def _refuse_flags(source: Source, missing: Sequence[str]) -> None:
     if "label" in missing and len(flags) > 1:
         raise InputError(
             f"{source.file} is multi-label data: {listed([repr(name) for name in flags], 8)} each hold yes or no",
-            hint=f"a text has one label here; choose one of them: --column label={flags[0]}",
+            hint="tutelage finetune multilabel FILE learns them all; one of them: "
+            f"--column text=TEXT --column label={flags[0]}",
         )
 
 
@@ -163,7 +164,7 @@ def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
     if count > _SEVERAL_SHARE * len(source.records):
         raise InputError(
             f"{source.file} is multi-label data: {count} of {len(source.records)} rows have several labels",
-            hint="a text has one label here: keep one a row, or make one file of yes and no for each label",
+            hint="tutelage finetune multilabel FILE learns all of them",
         )
 
 

@@ -13,7 +13,7 @@ from tutelage.store.config import Config
 from tutelage.store.errors import InputError, nearest
 
 # What a family's config.json does not say, or what other fields decide.
-_NOT_COMPARED = {"family", "num_labels", "labels", "bos_token_id", "eos_token_id", "pad_token_id"}
+_NOT_COMPARED = {"family", "num_labels", "labels", "multi_label", "bos_token_id", "eos_token_id", "pad_token_id"}
 
 
 class FamilyConfig(ModelConfig):

@@ -1,0 +1,142 @@
+"""Logistic regression on the states of a frozen model: the fit, its penalty, and what tells layers apart."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.store.events import EventLog
+from tutelage.store.progress import ticker
+
+Floats = NDArray[np.float32]
+Link = Literal["softmax", "sigmoid"]  # one label a text, or each label for itself
+
+PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, which compares the layers
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C of the logistic regression, and then half a decade beside the best
+FOLDS = 3
+
+
+def likelihood(
+    scores: NDArray[np.floating[Any]], wanted: Floats, link: Link
+) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
+    """Log-likelihood [rows] of what is `wanted` (1 where a row has the label) and probabilities [rows, labels]."""
+    if link == "sigmoid":
+        probabilities = 1 / (1 + np.exp(-scores))
+        return (wanted * scores - np.logaddexp(0, scores)).sum(axis=1), probabilities
+    peak = scores.max(axis=1, keepdims=True)
+    logprobs = scores - peak - np.log(np.exp(scores - peak).sum(axis=1, keepdims=True))
+    return (wanted * logprobs).sum(axis=1), np.exp(logprobs)
+
+
+def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
+    """How well ridge regression on all other rows foretells each row, at the best penalty; in closed form.
+
+    By softmax the share of rows told right, by sigmoid the negative mean squared error. A row's prediction without
+    itself follows from the one with it and its leverage (Allen 1974, PRESS).
+    """
+    mean = wanted.mean(axis=0, dtype=np.float64)
+    left, scale, _ = np.linalg.svd(states / _spread(states), full_matrices=False)
+    inside = left.T @ (wanted - mean)
+    best = -np.inf
+    for penalty in PENALTIES:
+        kept = scale**2 / (scale**2 + penalty)
+        leverage = np.minimum((left**2 * kept).sum(axis=1), 1 - 1e-6)
+        missed = (wanted - mean - left @ (kept[:, None] * inside)) / (1 - leverage)[:, None]
+        if link == "sigmoid":
+            best = max(best, -float((missed**2).mean()))
+        else:
+            best = max(best, float(((wanted - missed).argmax(axis=1) == wanted.argmax(axis=1)).mean()))
+    return best
+
+
+@dataclass(frozen=True)
+class Rotated:
+    """States along their principal axes: `along` [rows, axes], the `size` of each axis, and the way `back` to weights
+    [axes, hidden_size] on states as they are. Every dimension of the states counts the same, whatever its size."""
+
+    along: Floats
+    size: Floats
+    back: Floats
+
+    @classmethod
+    def of(cls, states: Floats) -> Rotated:
+        spread = _spread(states)
+        left, size, axes = np.linalg.svd(states / spread, full_matrices=False)
+        return cls(left * size, size, np.asarray(axes / spread, np.float32))
+
+
+def choose_strength(states: Floats, wanted: Floats, weight: NDArray[np.float64], link: Link, log: EventLog) -> float:
+    """The C whose fits give held-back rows the most probability; of equally good ones the smallest."""
+    rotated = folds(states)
+    tick = ticker(log, "head", (len(STRENGTHS) + 2) * FOLDS, "fits")
+    losses: dict[float, float] = {}
+
+    def measure(strength: float) -> None:
+        scores = unseen_scores(states, wanted, weight, strength, rotated, link)
+        losses[strength] = -float((weight * likelihood(scores, wanted, link)[0]).sum(dtype=np.float64))
+        tick(len(losses) * FOLDS)
+
+    for strength in STRENGTHS:
+        measure(strength)
+    coarse = min(losses, key=lambda strength: (losses[strength], strength))
+    for strength in (coarse / 10**0.5, coarse * 10**0.5):
+        measure(strength)
+    return min(losses, key=lambda strength: (losses[strength], strength))
+
+
+def folds(states: Floats) -> list[Rotated]:
+    """The states of each fit: all but those of one fold."""
+    fold = np.arange(len(states)) % FOLDS
+    return [Rotated.of(states[fold != part]) for part in range(FOLDS)]
+
+
+def unseen_scores(
+    states: Floats, wanted: Floats, weight: NDArray[np.float64], strength: float, rotated: Sequence[Rotated], link: Link
+) -> Floats:
+    """Scores [rows, labels] of each row by the fit that has not seen it."""
+    fold = np.arange(len(wanted)) % FOLDS
+    found = np.empty(wanted.shape, np.float32)
+    for part in range(FOLDS):
+        fit = fold != part
+        found[~fit] = states[~fit] @ logistic(rotated[part], wanted[fit], weight[fit], strength, link).T
+    return found
+
+
+def logistic(states: Rotated, wanted: Floats, weight: NDArray[np.float64], strength: float, link: Link) -> Floats:
+    """Weights [labels, hidden_size] of logistic regression without a bias: least squared weights / 2 + `strength` *
+    sum of weighted losses.
+
+    By softmax a label that no row has stays at zero; by sigmoid it is fitted as one that no row has. The axes are
+    scaled by what Newton's method would do at the start, so that L-BFGS needs tens of steps, not hundreds.
+    """
+    from scipy.optimize import minimize
+
+    there = np.flatnonzero(wanted.any(axis=0)) if link == "softmax" else np.arange(wanted.shape[1])
+    found = np.zeros((wanted.shape[1], states.back.shape[1]), np.float32)
+    if link == "softmax" and len(there) < 2:
+        return found
+    wanted, count = np.asarray(wanted[:, there], np.float32), len(there)
+    steepness = (count - 1) / count**2 if link == "softmax" else 1 / 4
+    scale = (1 / np.sqrt(1 + strength * states.size**2 * steepness)).astype(np.float32)
+    along, weights = states.along * scale, weight[:, None].astype(np.float32)
+
+    def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        u = flat.reshape(count, -1).astype(np.float32)
+        each, probabilities = likelihood(along @ u.T, wanted, link)
+        shrunk = u * scale
+        loss = 0.5 * float((shrunk**2).sum()) - strength * float((weight * each).sum(dtype=np.float64))
+        slope = shrunk * scale + strength * ((probabilities - wanted) * weights).T @ along
+        return loss, slope.ravel().astype(np.float64)
+
+    start = np.zeros(count * along.shape[1])
+    solved = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-7})
+    found[there] = (solved.x.reshape(count, -1) * scale) @ states.back
+    return found
+
+
+def _spread(states: Floats) -> Floats:
+    return np.asarray(states.std(axis=0) + 1e-6, np.float32)

@@ -1,0 +1,149 @@
+"""Texts with any number of labels each: a column of lists, of lists written as text, or a yes-no column a label."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.finetuning.data.audit import Audit, Findings, listed
+from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
+from tutelage.finetuning.data.labelled import COLUMNS, LABEL, PAIRS, TEXT, label_text, text_columns
+from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
+from tutelage.finetuning.data.records import Source, read_records
+from tutelage.finetuning.data.rows import Row
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_json
+
+LABELS = ("labels", "tags", "categories", "topics", "genres", "classes", "emotions", "intents", "targets", *LABEL)
+SEPARATORS = (";", "|", ",")
+WANTED = "a column of texts, and one of lists of labels (text,labels) or a column of 0 and 1 for each label"
+
+
+def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+    """Rows {"id","text","labels"}, labels sorted and possibly none, and the account of the file, said on the log.
+
+    Labels are lists (of JSON or Parquet), lists written as text (`["a", "b"]`, `a;b`, `a|b`, `a, b`), or columns that
+    hold yes or no. `columns` maps text, text_b, label to the file's columns. Raises InputError where they cannot be
+    told, or where every text has exactly one label.
+    """
+    source = read_records(path, {*TEXT, *LABELS, *(name for pair in PAIRS for name in pair)}, columns)
+    check_columns(columns, COLUMNS, source.columns, source.file)
+    columns = dict(columns or {})
+    texts = text_columns([name for name in source.columns if name != columns.get("label")])
+    columns = {**dict(zip(("text", "text_b"), texts, strict=False)), **columns}
+    flags = [] if "label" in columns else flag_columns(source)
+    if not flags and "label" not in columns:
+        there = {name.strip().lower(): name for name in reversed(source.columns)}
+        named = [there[name] for name in LABELS if name in there]
+        if named:
+            columns["label"] = named[0]
+    if source.rows and ("text" not in columns or not (flags or "label" in columns)):
+        missing = "text" if "text" not in columns else "label"
+        shown = listed([repr(name) for name in source.columns], 12)
+        raise InputError(
+            f"{source.file} has no usable row: which column is the {missing} cannot be told from {shown}",
+            hint=f"say which: --column {missing}=NAME; expected {WANTED}",
+        )
+    separator = None if flags else _separator(source, columns)
+
+    def convert(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+        text = fields.take_text("text")
+        if fields.has("text_b"):
+            text = f"{text}\n{fields.take_text('text_b')}"
+        labels = _flagged(fields, flags) if flags else _listed(fields.take("label"), separator)
+        row = {"text": text, "labels": sorted(set(labels))}
+        return ("text,labels" if not flags else "text, a column a label"), sha256_json(row)[:16], row
+
+    rows, found = convert_all(source, convert, WANTED, columns)
+    if flags:
+        found.notes.append(f"each of {len(flags)} columns of yes and no is a label: {listed(map(repr, flags), 12)}")
+    elif separator:
+        found.notes.append(f"{columns['label']!r} holds labels that are separated by {separator!r}")
+    _say(source, rows, found)
+    return rows, account(source, rows, found, log)
+
+
+def flag_columns(source: Source) -> list[str]:
+    """Columns that hold nothing but yes and no, if there are two or more; an identifier is none."""
+    if not source.rows:
+        return []
+    found = []
+    for name in source.columns:
+        values = [row.get(name) for row in source.rows]
+        told = [value for value in values if not is_empty(value)]
+        if told and all(is_judgement(value) for value in told) and len({is_false(value) for value in told}) == 2:
+            found.append(name)
+    return found if len(found) > 1 else []
+
+
+def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
+    """What separates labels that are written as one text: a character at which the texts fall into fewer labels."""
+    values = [Fields(row, columns).take("label") for row in source.rows]
+    texts = [value for value in values if isinstance(value, str) and _written_list(value) is None]
+    for separator in SEPARATORS:
+        if any(separator in text for text in texts):
+            pieces = {piece.strip() for text in texts for piece in text.split(separator) if piece.strip()}
+            if len(pieces) < len(set(texts)):
+                return separator
+    return None
+
+
+def _written_list(value: str) -> list[Any] | None:
+    """The list that a text is, as JSON or Python writes it; None if it is none."""
+    text = value.strip()
+    if not (text.startswith("[") and text.endswith("]")) or len(text) > 100_000:
+        return None
+    for parse in (json.loads, ast.literal_eval):
+        try:
+            found = parse(text)
+        except (ValueError, SyntaxError, RecursionError, MemoryError):
+            continue
+        return found if isinstance(found, list) else None
+    return None
+
+
+def _listed(value: Any, separator: str | None) -> list[str]:
+    """Raises ValueError for what is no list of labels."""
+    if isinstance(value, str):
+        written = _written_list(value)
+        if written is None:
+            written = value.split(separator) if separator else [value]
+        value = written
+    if value is None:
+        return []
+    if not isinstance(value, list):
+        value = [value]
+    return [label_text(item) for item in value if not is_empty(item)]
+
+
+def _flagged(fields: Fields, flags: Sequence[str]) -> list[str]:
+    values = {name: fields.take(name.strip().lower()) for name in flags}
+    if empty := [name for name, value in values.items() if is_empty(value)]:
+        raise ValueError(f"{empty[0]!r} says neither yes nor no")
+    return [name for name, value in values.items() if not is_false(value)]
+
+
+def _say(source: Source, rows: Sequence[Row], found: Findings) -> None:
+    """Counts of labels and of texts without one. Raises InputError where every text has exactly one."""
+    sizes = Counter(len(row["labels"]) for row in rows)
+    if set(sizes) == {1}:
+        raise InputError(
+            f"{source.file}: every text has exactly one label", hint=f"tutelage finetune classify {source.file}"
+        )
+    counts = Counter(label for row in rows for label in row["labels"])
+    ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    found.notes.append(f"labels: {listed([f'{name!r} {count}' for name, count in ranked], 30)}")
+    several = sum(count for size, count in sizes.items() if size > 1)
+    found.notes.append(f"{several} of {len(rows)} texts have several labels, {sizes[0]} have none")
+    unlike = len(counts) > len(rows) / 2 and len(rows) >= 20
+    if unlike:
+        raise InputError(
+            f"{source.file}: {len(counts)} different labels in {len(rows)} rows, such as "
+            f"{listed([repr(name) for name, _ in ranked], 2)}: this column names no classes",
+            hint="name another: --column label=NAME",
+        )

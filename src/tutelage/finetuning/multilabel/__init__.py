@@ -1,0 +1,1 @@
+"""Multi-label classification: each label is in a text or not, whatever the others are."""

@@ -1,0 +1,37 @@
+"""Binary cross entropy of every label, over packed rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+
+from tutelage.model.decoder import DecoderLM
+from tutelage.store.hashing import sha256_text
+from tutelage.training.data.batch import Batch
+from tutelage.training.data.packing import PackedRows
+from tutelage.training.objective import Loss
+
+
+class Multilabel:
+    """Sum over the labels of the binary cross entropy at each document's last token; weight 1 for each text.
+
+    A target is the row of `wanted` [texts, labels] that belongs to the document.
+    """
+
+    def __init__(self, train: PackedRows, validation: PackedRows, wanted: NDArray[np.float32]) -> None:
+        self.rows = {"train": train, "validation": validation}
+        # The name tells one run from another: the rows alone do not say what is wanted of them.
+        self.name = f"multilabel {sha256_text(wanted.tobytes().hex())[:16]}"
+        self.wanted = torch.from_numpy(wanted)
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+        at = batch.weights > 0
+        hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+        scores = model.scores(hidden[at])  # [documents, labels]
+        wanted = self.wanted.to(scores.device)[batch.targets[at]]
+        total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
+        right = ((scores > 0) == (wanted > 0)).all(dim=-1).float()
+        count = right.new_tensor(float(len(right)))
+        return Loss(total, count, {"exact_match": (right.sum(), count)})

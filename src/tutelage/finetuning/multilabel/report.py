@@ -1,0 +1,24 @@
+"""What the report says of a multi-label classifier."""
+
+from __future__ import annotations
+
+from tutelage.store.blocks import Block
+from tutelage.store.left_out import left_out_blocks, with_left_out
+from tutelage.store.sections import curve_chart, judged, measured, score_chart
+from tutelage.store.view import View
+
+
+def sentence(view: View) -> str:
+    return with_left_out(view, judged(view, "micro-F1", ("baselines",)))
+
+
+def section(view: View) -> list[Block | None]:
+    beside = "on held-out texts, beside methods that need no pretrained model."
+    return [
+        curve_chart(view, "Loss (nats per text)", "Sum of the binary cross entropies of all labels."),
+        score_chart(view, "micro-F1", f"Micro-F1 {beside}"),
+        score_chart(view, "label macro-F1", f"Macro-F1 {beside}"),
+        score_chart(view, "exact match", f"Texts whose labels are all right {beside}"),
+        *left_out_blocks(view),
+        measured(view),
+    ]

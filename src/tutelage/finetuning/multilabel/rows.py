@@ -1,0 +1,100 @@
+"""The texts of multi-label classification: split so that rare labels stand on both sides, labels that are kept."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.finetuning.classify.rows import read_as
+from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, stratified_split
+from tutelage.finetuning.data.multilabel import read_multilabel
+from tutelage.finetuning.multilabel.config import MultilabelConfig
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.format import plural
+from tutelage.store.hashing import by_hash
+from tutelage.store.stage import Job
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows {"id", "text", "labels"} with texts as they are read. cut: texts that are read in part."""
+
+    train: list[Row]
+    heldout: list[Row]
+    labels: Labels
+    cut: int
+    audit: Audit
+
+
+def own_rows(config: MultilabelConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's file, split, and the account of it. Raises InputError where it cannot be used.
+
+    A text counts for its rarest label, so that each label has its share of the held-out texts as nearly as may be
+    (Sechidis et al. 2011).
+    """
+    assert config.data is not None
+    rows, audit = read_multilabel(Path(config.data).expanduser(), log, config.columns)
+    counts = Counter(label for row in rows for label in row["labels"])
+    marked = [
+        {**row, "label": min(row["labels"], key=lambda label: (counts[label], label), default="")} for row in rows
+    ]
+    found = stratified_split(marked, data_seed, config.heldout)
+    train, heldout = ([{k: v for k, v in row.items() if k != "label"} for row in part]
+                      for part in (found.train, found.heldout))  # fmt: skip
+    if reason := labels_of(config, train, heldout).why_not:
+        raise InputError(f"{Path(config.data).name}: {reason}", hint="lower min_per_label or give more rows")
+    return Split(train, heldout, found.notes), audit
+
+
+def labels_of(config: MultilabelConfig, train: Iterable[Row], heldout: Iterable[Row]) -> Labels:
+    return choose_labels(_single(train), _single(heldout), config.min_per_label)
+
+
+def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
+    """The rows that are trained on and those that are held out, each text read up to `limit` tokens."""
+    config, log = job.config, job.log
+    split, audit = own_rows(config, log, job.data_seed)
+    split.tell(log)
+    labels = labels_of(config, split.train, split.heldout)
+    labels.tell(log)
+    train = by_hash(_only(split.train, labels.kept), job.data_seed)
+    heldout = by_hash(_only(split.heldout, labels.kept), job.data_seed)[: config.max_heldout]
+    before = len(train) + len(heldout)
+    train, cut_train = read_as(tok, train, limit)
+    heldout, cut_heldout = read_as(tok, heldout, limit)
+    if unreadable := before - len(train) - len(heldout):
+        log.warn(f"{plural(unreadable, 'text')} dropped: the tokenizer reads nothing in them")
+    known = {row["text"] for row in train}
+    unseen = [row for row in heldout if row["text"] not in known]
+    if not unseen:
+        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+    log.note(
+        f"{len(labels.kept)} labels, {len(train)} training texts, {len(unseen)} held out; texts are read up to {limit} "
+        f"tokens, which cuts {cut_train + cut_heldout} texts; {len(heldout) - len(unseen)} held-out texts that read "
+        "like a training text are dropped"
+    )
+    return Prepared(train, unseen, labels, cut_train + cut_heldout, audit)
+
+
+def indicators(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.float32]:
+    """[rows, labels], 1 where a row has the label."""
+    number = {label: index for index, label in enumerate(labels)}
+    found = np.zeros((len(rows), len(labels)), np.float32)
+    for at, row in enumerate(rows):
+        found[at, [number[label] for label in row["labels"]]] = 1
+    return found
+
+
+def _single(rows: Iterable[Row]) -> list[Row]:
+    return [{"label": label} for row in rows for label in row["labels"]]
+
+
+def _only(rows: Iterable[Row], kept: Sequence[str]) -> list[Row]:
+    return [{**row, "labels": [label for label in row["labels"] if label in kept]} for row in rows]
