@@ -38,7 +38,7 @@ def row(number: int) -> dict[str, Any]:
 class Model:
     """Right in every text whose number is below `right` of 100, and without a label in the others."""
 
-    class config:  # noqa: N801
+    class config:
         labels = LABELS
         multi_label = True
 

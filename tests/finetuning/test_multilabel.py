@@ -205,4 +205,5 @@ def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="leave task out"):
         MultilabelConfig.parse({"data": "x.csv", "task": "labels"})
     with pytest.raises(ConfigError, match="frozen"):
-        MultilabelConfig.parse({"data": "x.csv", "frozen": True, "lora": {"rank": 4}, "training": {"optimizer": "adamw"}})
+        adapted = {"lora": {"rank": 4}, "training": {"optimizer": "adamw"}}
+        MultilabelConfig.parse({"data": "x.csv", "frozen": True, **adapted})

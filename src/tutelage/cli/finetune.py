@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, multilabel, instruct or prefer; without DATA: a step of the recipe, by its name.")
+        str, typer.Argument(help="classify, multilabel, instruct, prefer ...; without DATA: a step of the recipe, by name.")
     ],
     data: Annotated[
         str | None,
