@@ -293,6 +293,9 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
         class tokenizer:
             max_length = None
 
+        class config:
+            multi_label = False
+
         def classify(self, texts: list[str]) -> list[dict[str, float]]:
             return [{"long": 0.9, "short": 0.1} if len(text) > 5 else {"short": 0.8, "long": 0.2} for text in texts]
 
