@@ -6,11 +6,14 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tutelage.cli.main import main
-from tutelage.evaluation.classifiers import tfidf_baseline
-from tutelage.inference.language_model import LanguageModel
+from tutelage.evaluation.classifiers import tfidf_baseline, tfidf_multilabel
+from tutelage.inference.familiarity import Familiarity
+from tutelage.inference.language_model import LanguageModel, load
+from tutelage.inference.scoring import last_states
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -88,3 +91,29 @@ def test_a_run_without_tfidf_says_so(run: Path, classify: Classify) -> None:
     record = json.loads((run / "run.json").read_text())
     (run / "run.json").write_text(json.dumps({**record, "stages": record["stages"][:2]}))
     assert "has no TF-IDF classifier" in classify("cash", "-m", f"{run}/tfidf")[1]
+
+
+def test_a_text_unlike_those_of_the_training_is_none_of_these(run: Path, classify: Classify, tmp_path: Path) -> None:
+    model = load(tmp_path / "store" / "head")
+    known = [f"hi {n}" for n in range(30)] + [f"cash {n}" for n in range(30)]
+    states = last_states(model.model, model.read(known)).numpy()
+    Familiarity.fit(states, np.arange(60) // 30, states).save(tmp_path / "store" / "head")
+    out, _ = classify("zzz!!! ###", "hi 7", "-m", f"{run}/head", "--unlike", "0.05")
+    foreign, fitting = out.splitlines()
+    assert foreign.startswith("none of these (") and not fitting.startswith("none")
+    out, _ = classify("zzz!!! ###", "-m", f"{run}/head", "--unlike", "0.05", "--json")
+    assert json.loads(out)["label"] is None and json.loads(out)["familiar"] < 0.05
+    assert "none" not in classify("zzz!!! ###", "-m", f"{run}/head")[0]
+    assert "TF-IDF cannot tell" in classify("hi", "-m", f"{run}/tfidf", "--unlike", "0.05")[1]
+
+
+def test_all_likely_labels_of_a_multi_label_classifier_are_named(run: Path, classify: Classify, tmp_path: Path) -> None:
+    train = [
+        {"text": f"{a} {b}", "labels": sorted({a, b} - {"x"})} for a in ("cash", "x", "x") for b in ("rain", "x", "x")
+    ]
+    tfidf_multilabel(train * 9, ["cash"]).classifier.save(tmp_path / "store" / "evaluate" / "tfidf")
+    both, none = classify("cash rain", "nothing", "-m", f"{run}/tfidf")[0].splitlines()
+    assert {word for word in both.split("|")[0].split() if word.isalpha()} == {"cash", "rain"}
+    assert none.startswith("none (")
+    assert json.loads(classify("rain", "-m", f"{run}/tfidf", "--json")[0])["labels"] == ["rain"]
+    assert classify("cash rain", "-m", f"{run}/tfidf", "--at-least", "0.999")[0].startswith("none (")

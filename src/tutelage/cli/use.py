@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -145,6 +146,14 @@ def classify(
             "evaluation says from which on a classifier is right in 95 % or more.",
         ),
     ] = 0.0,
+    unlike: Annotated[
+        float,
+        typer.Option(
+            min=0.0, max=0.5,
+            help="Answer `none of these` to a text that is less like the training texts than all but this share of the "
+            "held-out texts, e.g. `--unlike 0.01`: 1 % of fitting texts is then refused, and most foreign ones.",
+        ),
+    ] = 0.0,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -156,23 +165,24 @@ def classify(
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    results, multi_label = _classified(lines, model, out)
-    for text, probabilities in zip(lines, results, strict=True):
-        if multi_label:
-            _show_label_set(text, probabilities, at_least or 0.5, as_json)
-            continue
+    found = _classified(lines, model, out, unlike > 0)
+    for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
-        if as_json:
-            label = ranked[0][0] if ranked[0][1] >= at_least else None
-            print_json({"text": text, "label": label, "probabilities": dict(ranked)})
+        foreign = unlike > 0 and familiar < unlike
+        if found.multi_label:
+            _show_label_set(text, ranked, at_least or 0.5, as_json)
+        elif as_json:
+            label = None if foreign or ranked[0][1] < at_least else ranked[0][0]
+            more = {"familiar": round(familiar, 6)} if unlike else {}
+            print_json({"text": text, "label": label, "probabilities": dict(ranked), **more})
         else:
             said = "  ".join(f"{label} {share:.2f}" for label, share in ranked[:3])
-            print((said if ranked[0][1] >= at_least else f"none ({said})") + f"  | {text}")
+            none = "none of these" if foreign else "none" if ranked[0][1] < at_least else ""
+            print((f"{none} ({said})" if none else said) + f"  | {text}")
 
 
-def _show_label_set(text: str, probabilities: dict[str, float], at_least: float, as_json: bool) -> None:
+def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float, as_json: bool) -> None:
     """All labels that are likely enough, the likeliest first."""
-    ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
     chosen = [(label, share) for label, share in ranked if share >= at_least]
     if as_json:
         print_json({"text": text, "labels": [label for label, _ in chosen], "probabilities": dict(ranked)})
@@ -181,22 +191,38 @@ def _show_label_set(text: str, probabilities: dict[str, float], at_least: float,
         print((said or f"none ({ranked[0][0]} {ranked[0][1]:.2f})") + f"  | {text}")
 
 
-def _classified(lines: list[str], model: str | None, out: Path) -> tuple[list[dict[str, float]], bool]:
-    """Probability of each label for each text, by a model or by TF-IDF, and whether each stands for itself."""
+@dataclass(frozen=True)
+class _Classified:
+    """Of each text the probability of each label, and how familiar it is (1 where nobody asks)."""
+
+    probabilities: list[dict[str, float]]
+    familiar: list[float]
+    multi_label: bool
+
+
+def _classified(lines: list[str], model: str | None, out: Path, familiarity_too: bool) -> _Classified:
+    """By a model or by TF-IDF."""
     from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
+    from tutelage.inference.familiarity import familiarity
     from tutelage.interchange.source import is_foreign
 
     place = model if model and is_foreign(model) else str(find_classifier(model, out))
     if (Path(place) / SETTINGS).is_file():
+        if familiarity_too:
+            raise ConfigError(
+                "TF-IDF cannot tell which texts are like those of its training",
+                hint="name a model of the run: -m RUN/head",
+            )
         lexical = LexicalClassifier.load(Path(place))
-        return lexical.classify(lines), lexical.multi_label
+        return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label)
     lm = open_model(place, out)
     results = lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
     longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
-    return results, lm.config.multi_label
+    familiar = familiarity(lm, Path(place), lines) if familiarity_too else [1.0] * len(lines)
+    return _Classified(results, familiar, lm.config.multi_label)
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:

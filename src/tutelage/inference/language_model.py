@@ -227,14 +227,18 @@ class LanguageModel:
                 hint="`tutelage finetune classify FILE` makes a classifier; talk to this one with `tutelage chat`",
             )
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
+        scores = last_scores(self.model, self.read(texts))
+        probabilities = [s.double().sigmoid() if self.config.multi_label else s.double().softmax(-1) for s in scores]
+        return [dict(zip(names, each.tolist(), strict=True)) for each in probabilities]
+
+    def read(self, texts: Sequence[str]) -> list[list[int]]:
+        """Ids of texts as a classifier reads them. Raises InputError past the context."""
         tok, limit = self.tokenizer, self.tokenizer.max_length
         most = None if limit is None else max(1, limit - len(tok.framed([])))
         rows = [tok.framed(ids[:most]) or [tok.start_id] for ids in tok.encode_batch(list(texts))]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
-        scores = last_scores(self.model, rows)
-        probabilities = [s.double().sigmoid() if self.config.multi_label else s.double().softmax(-1) for s in scores]
-        return [dict(zip(names, each.tolist(), strict=True)) for each in probabilities]
+        return rows
 
     def save(self, directory: Path | str) -> None:
         """Write model and tokenizer in Hugging Face layout; transformers loads it.

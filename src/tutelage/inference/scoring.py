@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -49,16 +49,25 @@ def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[T
     return results
 
 
-@torch.inference_mode()
 def last_scores(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
     """Class logits [num_labels] float32 at the last token of each sequence, on the CPU."""
+    return _at_last(model, sequences, model.scores)
+
+
+def last_states(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> Tensor:
+    """States [sequences, hidden_size] float32 that the head reads: at the last token of each, on the CPU."""
+    return torch.stack(_at_last(model, sequences, Tensor.float))
+
+
+@torch.inference_mode()
+def _at_last(model: DecoderLM, sequences: Sequence[Sequence[int]], of: Callable[[Tensor], Tensor]) -> list[Tensor]:
     results = [torch.empty(0)] * len(sequences)
     device = model.embed_tokens.weight.device
     for batch in length_batches([len(ids) for ids in sequences]):
         members = [sequences[index] for index in batch]
         hidden = model.hidden(padded(members).to(device))
         last = torch.tensor([len(ids) - 1 for ids in members], device=device)
-        scores = model.scores(hidden[torch.arange(len(members), device=device), last]).cpu()
+        scores = of(hidden[torch.arange(len(members), device=device), last]).cpu()
         for index, score in zip(batch, scores, strict=True):
             results[index] = score
     return results

@@ -39,13 +39,15 @@ from tutelage.training.config import TrainingConfig
 class Head:
     """`weights` [labels, hidden_size] on the normalised state after `layers` layers; `strength` is its C.
 
-    unseen: [rows, labels] probabilities of every training text by a fit that has not seen it.
+    unseen: [rows, labels] probabilities of every training text by a fit that has not seen it. states: [rows,
+    hidden_size] of every training text, as the head reads them.
     """
 
     layers: int
     weights: Floats
     strength: float
     unseen: Floats
+    states: Floats
 
 
 def fit_head(
@@ -74,7 +76,7 @@ def fit_head(
     with threadpool_limits(1, user_api="blas"):
         fitted = logistic(Rotated.of(mine), wanted, weight, strength, link)
         scores = unseen_scores(mine, wanted, weight, strength, folds(mine), link)
-    return Head(layers, fitted, strength, np.asarray(likelihood(scores, wanted, link)[1], np.float32))
+    return Head(layers, fitted, strength, np.asarray(likelihood(scores, wanted, link)[1], np.float32), mine)
 
 
 def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], multi_label: bool = False) -> DecoderLM:

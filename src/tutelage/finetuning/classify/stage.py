@@ -12,9 +12,8 @@ import torch.nn.functional as F
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import last_token_scores, with_head
-from tutelage.finetuning.classify.linear import Floats
+from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
+from tutelage.finetuning.classify.head import states_and_scores, with_head
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -27,6 +26,7 @@ from tutelage.finetuning.common import (
 )
 from tutelage.finetuning.data import write_rows
 from tutelage.finetuning.examples import label_examples
+from tutelage.inference.familiarity import Familiarity
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
@@ -37,6 +37,8 @@ from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, pack
 from tutelage.training.loop import train
+
+LEARNED_BY = 1000  # training texts of a trained model that tell which texts are like them; a frozen one has read all
 
 
 def classify(job: Job) -> dict[str, Any]:
@@ -62,18 +64,23 @@ def classify(job: Job) -> dict[str, Any]:
     train_on = label_examples(tok, rows.train, labels, weight_of)
     held = label_examples(tok, rows.heldout, labels, even)
     if config.frozen:
-        model, found, curve, unseen = _fitted(config, load_model(base), train_on, labels, job.log)
-        doubtful = suspected(rows.train, labels, unseen)
+        model, found, curve, head = _fitted(config, load_model(base), train_on, labels, job.log)
+        doubtful = suspected(rows.train, labels, head.unseen)
         write_rows(out / "data" / SUSPECTED, doubtful)
         found["suspected_labels"] = len(doubtful)
     else:
         model, found, curve = _trained(config, job, tok.pad_id, train_on, held, labels)
-    scores = last_token_scores(model, held, config.training)
+    states, scores = states_and_scores(model, held, config.training)
     targets = torch.tensor([example.segments[0].targets[-1] for example in held])
     if config.frozen:
         found["heldout_loss"] = float(F.cross_entropy(scores, targets))
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
     found["temperature"] = round(calibrate(model, scores, targets), 4)
+    known = (
+        head.states if config.frozen else states_and_scores(model, train_on[:LEARNED_BY], config.training)[0].numpy()
+    )
+    groups = np.array([example.segments[0].targets[-1] for example in train_on[: len(known)]])
+    Familiarity.fit(known, groups, states.numpy()).save(out)
     write_model(model, tok.with_max_length(limit), curve, out, base)
     return {
         "labels": {label: counts[label] for label in labels},
@@ -103,9 +110,8 @@ def _trained(
 
 def _fitted(
     config: ClassifyConfig, base: DecoderLM, train_on: list[Example], labels: list[str], log: EventLog
-) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]], Floats]:
-    """The first layers of the model, untouched, with a fitted head; its figures, no curve, and for every training text
-    the probabilities by a fit that has not seen it."""
+) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]], Head]:
+    """The first layers of the model, untouched, with a fitted head; its figures, no curve, and the head."""
     started = time.monotonic()
     segments = [example.segments[0] for example in train_on]
     wanted = np.eye(len(labels), dtype=np.float32)[[segment.targets[-1] for segment in segments]]
@@ -114,4 +120,4 @@ def _fitted(
     log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
     model = with_fitted_head(base, head, labels)
     timing = {"seconds": round(time.monotonic() - started, 3)}
-    return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, [], head.unseen
+    return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, [], head

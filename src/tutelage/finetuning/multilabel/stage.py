@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import last_token_scores, with_head
+from tutelage.finetuning.classify.head import states_and_scores, with_head
 from tutelage.finetuning.common import account, adapt, context_of, run_metrics, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
@@ -53,7 +53,7 @@ def multilabel(job: Job) -> dict[str, Any]:
         model, found, curve = _fitted(job, train_on, wanted[: len(rows.train)], labels)
     else:
         model, found, curve = _trained(job, tok.pad_id, train_on, held, wanted, labels)
-    scores = last_token_scores(model, held, config.training)
+    _, scores = states_and_scores(model, held, config.training)
     targets = torch.from_numpy(held_wanted)
     if config.frozen:
         found["heldout_loss"] = float(F.binary_cross_entropy_with_logits(scores, targets) * len(labels))
