@@ -220,3 +220,18 @@ def test_every_loss_of_the_config_has_a_gradient_towards_the_chosen(tok, model, 
             torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
             optimizer.step()
         assert evaluate_objective(trained, objective)["margin"] > 0, kind
+
+
+def test_the_focal_loss_is_that_of_the_paper_and_its_gradient_flows_through_the_weight(tok, model):
+    rows = pack(label_examples(tok, corpus_rows()[:12], LABELS, dict.fromkeys(LABELS, 1.0)), 64, tok.pad_id)
+    batch = rows.batch(np.arange(len(rows)))
+    found = Classification(rows, rows, focal=2.0).loss(model, batch)
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents)[batch.weights > 0]
+    p = model.scores(hidden).softmax(-1)[torch.arange(12), batch.targets[batch.weights > 0]]
+    expected = (-((1 - p) ** 2) * p.log()).sum()
+    torch.testing.assert_close(found.sum, expected)
+    ours, theirs = (torch.autograd.grad(loss, model.score.weight, retain_graph=True)[0]
+                    for loss in (found.sum, expected))  # fmt: skip
+    torch.testing.assert_close(ours, theirs)
+    assert found.sum < Classification(rows, rows).loss(model, batch).sum
+    assert Classification(rows, rows, focal=2.0).name != Classification(rows, rows).name

@@ -17,7 +17,8 @@ class ClassifyConfig(FinetuneConfig):
     """Classification by a head on the last token.
 
     A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
-    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
+    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior. `focal`: texts that are learned already count less (2 is
+    usual, 0 is plain cross entropy).
     `frame`: words around each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a
     step that begins with a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in
     training and after. `heldout`: share of an own file that is held out.
@@ -35,6 +36,7 @@ class ClassifyConfig(FinetuneConfig):
     max_heldout: int = Field(1000, ge=1)
     heldout: float = Field(0.2, gt=0, lt=1)
     class_weights: Literal["none", "balanced"] = "none"
+    focal: float = Field(0.0, ge=0, le=10)
     share: float = Field(1.0, gt=0, le=1)
     frozen: bool = False
     frame: str = ""
@@ -46,6 +48,8 @@ class ClassifyConfig(FinetuneConfig):
     @model_validator(mode="after")
     def _rows_are_named(self) -> Self:
         self.needs_rows()
+        if self.frozen and self.focal:
+            raise ValueError("frozen fits the head by likelihood, so focal must be 0")
         if self.frozen and self.lora:
             raise ValueError("frozen trains nothing of the model, so lora must not be given")
         return self

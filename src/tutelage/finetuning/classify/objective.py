@@ -11,18 +11,25 @@ from tutelage.training.objective import Loss
 
 
 class Classification:
-    """Cross entropy of the label at each document's last token. Targets are label indices."""
+    """Cross entropy of the label at each document's last token. Targets are label indices.
 
-    name = "classification"
+    `focal` above 0: each text's loss is weighed by (1 - p of its label)^focal, so that what is learned already counts
+    less (Lin et al. 2017, eq. 4).
+    """
 
-    def __init__(self, train: PackedRows, validation: PackedRows) -> None:
+    def __init__(self, train: PackedRows, validation: PackedRows, focal: float = 0.0) -> None:
         self.rows = {"train": train, "validation": validation}
+        self.name = f"classification focal {focal}" if focal else "classification"
+        self.focal = focal
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         at = batch.weights > 0
         hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
         scores = model.scores(hidden[at])  # [documents, labels]
         targets, weights = batch.targets[at], batch.weights[at]
-        total = (F.cross_entropy(scores, targets, reduction="none") * weights).sum()
+        losses = F.cross_entropy(scores, targets, reduction="none")
+        if self.focal:
+            losses = losses * (1 - (-losses).exp()) ** self.focal
+        total = (losses * weights).sum()
         right = (scores.argmax(-1) == targets).float()
         return Loss(total, weights.sum(), {"accuracy": (right.sum(), right.new_tensor(float(len(right))))})

@@ -103,7 +103,7 @@ def _trained(
     model = with_head(load_model(base), labels, job.seed)
     adapt(model, config.lora, job.seed, job.log)
     length = min(config.context_length, model.config.max_position_embeddings)
-    objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id))
+    objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id), config.focal)
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
     return model, run_metrics(result), result.curve
 
