@@ -17,11 +17,11 @@ class ClassifyConfig(FinetuneConfig):
     """Classification by a head on the last token.
 
     A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
-    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior. `focal`: texts that are learned already count less (2 is
-    usual, 0 is plain cross entropy).
-    `frame`: words around each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a
-    step that begins with a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in
-    training and after. `heldout`: share of an own file that is held out.
+    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
+    `focal`: texts that are learned already count less (2 is usual, 0 is plain cross entropy). `frame`: words around
+    each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a step that begins with
+    a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in training and after.
+    `heldout`: share of an own file that is held out.
     `share`: train only on this share of each label's rows, at least one; the held-out rows stay the same.
     `frozen`: leave the model as it is and only fit the head, by logistic regression on the states of the layer that
     tells the labels apart best; the layers above it are left out. Of `training` only device, precision and threads act.
