@@ -23,7 +23,7 @@ class Subject(Config):
     name: str
     makes: Literal["language model", "chat model", "classifier"]
     parent: str | None = None
-    heldout: Literal["", "labels", "answers", "pairs"] = ""
+    heldout: Literal["", "labels", "answers", "pairs", "problems"] = ""
     task: str | None = None
     own_rows: bool = False
     share: float = 1.0
