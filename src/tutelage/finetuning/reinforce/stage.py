@@ -102,7 +102,7 @@ def _rows(config: ReinforceConfig, job: Job) -> tuple[Examples, Audit | None]:
     else:
         assert config.task is not None  # the config is checked for it
         audit = None
-        found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
+        found = task_rows(task(config.task), job.inputs.get("corpus"), job.data_seed)
         if not found.train or not found.heldout:
             raise InputError(f"the task {config.task!r} yields no problems, or none to hold out")
         tell_left_out(found, job.log)
