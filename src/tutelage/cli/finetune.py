@@ -20,7 +20,8 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, instruct, prefer or reinforce; without DATA: a step of the recipe, by its name.")
+        str,
+        typer.Argument(help="classify, instruct, prefer, reinforce; without DATA: a step of the recipe, by its name."),
     ],
     data: Annotated[
         str | None,

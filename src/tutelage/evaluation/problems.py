@@ -39,7 +39,8 @@ def problem_figures(
         rows = [row(name, bootstrap_mean(values, **how.options), n) for name, values in sampled.items()]
         note = f"Mean of {k} sampled answers to each problem."
         figures.append(figure(title, SAMPLED, "share", True, rows, note))
-        comparisons += compare_all(SAMPLED, sampled, [(who, before)], how)
+        points = {name: [100 * value for value in values] for name, values in sampled.items()}
+        comparisons += compare_all(SAMPLED, points, [(who, before)], how, unit="points")
     samples = [
         {"kind": "answer", "set": who, "prompt": str(one["prompt"]), "reference": str(one.get("gold", "")),
          "outputs": {name: str(one[side]["answer"]) for name, side in parties.items()}}

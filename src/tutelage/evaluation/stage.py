@@ -78,8 +78,9 @@ def evaluate(job: Job) -> dict[str, Any]:
         if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
             _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
         if subject.heldout == "problems" and (not config.tasks or subject.name in config.tasks):
-            *measured, shown = problem_figures(subject.name, subject.parent, models[subject.name], config, seed)
-            _extend(figures, comparisons, (measured[0], measured[1]))
+            place = models[subject.name]
+            graded, compared, shown = problem_figures(subject.name, subject.parent, place, config, seed)
+            _extend(figures, comparisons, (graded, compared))
             samples += shown
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)

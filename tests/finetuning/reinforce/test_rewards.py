@@ -109,7 +109,9 @@ def test_parts_are_added_by_their_weights():
 
 def test_a_task_s_own_rule_is_a_reward():
     rows = [{"response": "1 2 3"}, {"response": "1 2 3"}]
-    found = scores({"r": RewardConfig(rule="task")}, [Answer("1 2 3", 1, True), Answer("1 3 2", 1, True)], rows, "sorting")
+    found = scores(
+        {"r": RewardConfig(rule="task")}, [Answer("1 2 3", 1, True), Answer("1 3 2", 1, True)], rows, "sorting"
+    )
     assert found == {"r": [1.0, 0.0]}
 
 
@@ -128,6 +130,8 @@ def test_rewards_follow_from_the_rows_where_none_are_named():
     assert default_rewards([{"answer": "Work.\n#### 7"}, {"answer": 8}], None)["correct"].rule == "numeric"
     assert default_rewards([{"answer": "7"}, {"answer": "Paris"}], None)["correct"].rule == "exact"
     assert default_rewards([{"answer": "In 1789 the whole of the French nation rose"}], None)["correct"].rule == "exact"
+    assert default_rewards([{"answer": "1 3 4"}], None)["correct"].rule == "exact"
+    assert default_rewards([{"answer": "$7"}, {"answer": "so \\boxed{12}"}], None)["correct"].rule == "numeric"
     assert default_rewards([{"answer": "7"}], "sorting")["rule"].rule == "task"
 
 

@@ -15,6 +15,7 @@ from tutelage.finetuning.reinforce.config import ReinforceConfig
 from tutelage.finetuning.reinforce.objective import Reinforcement
 from tutelage.finetuning.reinforce.problems import problems_of
 from tutelage.finetuning.reinforce.reference import reference_of
+from tutelage.finetuning.reinforce.rollout import judge, sample
 from tutelage.finetuning.reinforce.stage import reinforce
 from tutelage.finetuning.reinforce.watch import trouble
 from tutelage.model.decoder import DecoderLM
@@ -59,7 +60,7 @@ def model(shape):
 
 def rolled_out(objective, model, batch_rows=4, sample=0):
     batch_of = objective.collect(model, DataState(5, sample), nullcontext)
-    return [batch_of(share) for share in shares(batch_rows, 1)][0], batch_of
+    return next(batch_of(share) for share in shares(batch_rows, 1)), batch_of
 
 
 def changed(model, by=0.05):
@@ -142,6 +143,7 @@ def test_rollouts_come_from_the_weights_of_their_step_and_not_from_older_ones(to
     through, _ = trained(3, "a")  # holds its third rollout
     before, model = trained(2, "b")
     stale = before.held
+    assert stale.number == 1  # a new one in each step
     before.collect(model, DataState(5, 8), nullcontext)
     assert before.held.number == 2 and before.held == through.held != stale
 
@@ -149,14 +151,17 @@ def test_rollouts_come_from_the_weights_of_their_step_and_not_from_older_ones(to
 def test_answers_depend_on_seed_and_step_alone(tok, model):
     one, other = objective(tok, model), objective(tok, model)
     rolled_out(one, model, sample=8)
-    for sample in (0, 8):
-        rolled_out(other, model, sample=sample)
+    for place in (0, 8):
+        rolled_out(other, model, sample=place)
     assert one.held == other.held
     one.seed = 8
     one.held = None
     rolled_out(one, model, sample=8)
     assert one.held.ids != other.held.ids
     assert len({tuple(ids) for ids in other.held.ids}) > 8  # the answers of a group differ
+    given = model, tok, one.problems.ids, [3, 3], 2, one.problems.sampling
+    first, second = (sample(*given, number, 7) for number in (0, 1))
+    assert first.ids[0] != first.ids[2] and first.ids != second.ids  # the same prompt again, and in another step
 
 
 def test_a_rollout_is_used_as_often_as_asked_and_survives_a_checkpoint(tok, model):
@@ -191,8 +196,6 @@ def test_truncated_answers_can_be_left_out(tok, model):
     for made in (plain, masked):
         rolled_out(made, model)
         made.held.ended = [float(at % 2) for at in range(16)]
-    from tutelage.finetuning.reinforce.rollout import judge
-
     held = masked.held
     judge(held, held.parts, held.reward, masked.method, True)
     batch = masked._batch(np.arange(4))
@@ -216,7 +219,9 @@ def test_the_reference_is_the_model_without_its_adapters(kl_in, tok, model):
     assert torch.allclose(batch.extras["reference"][at], plain, atol=1e-5)
     assert not torch.allclose(made._logprobs(model, batch)[0], plain, atol=1e-3)
     if kl_in == "reward":
-        paid = torch.tensor(made.held.reward) - torch.tensor([sum(v) for v in zip(*made.held.parts.values(), strict=True)])
+        paid = torch.tensor(made.held.reward) - torch.tensor(
+            [sum(v) for v in zip(*made.held.parts.values(), strict=True)]
+        )
         own = made._logprobs(model, batch)[0].detach() - plain
         sums = torch.zeros(16).index_add(0, batch.extras["place"][at].long(), own)
         assert torch.allclose(paid, -0.5 * sums, atol=1e-4)
@@ -281,7 +286,9 @@ def test_a_model_that_never_saw_text_learns_to_end_its_answers(base, problems, t
     assert len(graded) == metrics["heldout_rows"] == 6
     assert metrics["solved"] == round(sum(one["after"]["solved"] for one in graded) / 6, 4)
     steps = [event for event in heard.events if event["event"] == "step"]
-    assert {"reward", "reward_std", "zero_variance", "entropy", "clipped", "answer_tokens", "truncated"} <= steps[0].keys()
+    assert {"reward", "reward_std", "zero_variance", "entropy", "clipped", "answer_tokens", "truncated"} <= steps[
+        0
+    ].keys()
     train, held = (read_rows(tmp_path / "out" / "data" / f"{split}.jsonl") for split in ("train", "heldout"))
     assert not {row["prompt"] for row in train} & {row["prompt"] for row in held}
 

@@ -44,7 +44,9 @@ def passing(config: ReinforceConfig) -> dict[str, RewardConfig]:
     return {name: config.rewards[name]}
 
 
-def grade(lm: LanguageModel, problems: Problems, config: ReinforceConfig, seed: int, what: str, log: EventLog) -> Graded:
+def grade(
+    lm: LanguageModel, problems: Problems, config: ReinforceConfig, seed: int, what: str, log: EventLog
+) -> Graded:
     """Answers to all problems, greedy and `mean_at` times sampled. The same seed draws alike for every model."""
 
     def solved(places: Sequence[int], made: Sequence[Generation]) -> list[bool]:
@@ -68,8 +70,10 @@ def grade(lm: LanguageModel, problems: Problems, config: ReinforceConfig, seed: 
     return Graded(texts, flags, tokens, sampled)
 
 
-def constant_solves(config: ReinforceConfig, train: Sequence[Row], heldout: Sequence[Row]) -> tuple[str, list[bool]] | None:
-    """The most frequent right answer of the training problems, and which held-out ones it solves; None without golds."""
+def constant_solves(
+    config: ReinforceConfig, train: Sequence[Row], heldout: Sequence[Row]
+) -> tuple[str, list[bool]] | None:
+    """The most frequent right answer in training and which held-out problems it solves; None where no reward has golds."""
     rule = passing(config)
     (one,) = rule.values()
     if not needs_gold(one):
@@ -89,7 +93,11 @@ def graded_rows(
     (one,) = passing(config).values()
 
     def of(graded: Graded, at: int) -> Mapping[str, Any]:
-        return {"answer": graded.texts[at], "solved": graded.solved[at], "sampled": graded.sampled[at] if graded.sampled else []}
+        return {
+            "answer": graded.texts[at],
+            "solved": graded.solved[at],
+            "sampled": graded.sampled[at] if graded.sampled else [],
+        }
 
     return [
         {

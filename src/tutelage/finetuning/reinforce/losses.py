@@ -84,7 +84,7 @@ def surrogate(
 
 
 def is_clipped(log_ratio: Tensor, advantage: Tensor, kind: Clip, low: float, high: float, cap: float) -> Tensor:
-    """Where the loss has no gradient (`clip`) or a bounded weight (`cispo`) because the ratio went too far: [n] bool."""
+    """Where the ratio went too far: the loss has no gradient (`clip`) or a bounded weight (`cispo`). [n] bool."""
     ratio = log_ratio.exp()
     if kind == "cispo":
         return ratio > cap

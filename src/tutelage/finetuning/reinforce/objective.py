@@ -157,5 +157,3 @@ def _numbered(place: Tensor) -> tuple[Tensor, Tensor]:
     first = torch.full((len(numbers),), len(place), dtype=torch.int64, device=place.device)
     first = first.scatter_reduce(0, answer, torch.arange(len(place), device=place.device), "amin")
     return answer, first
-
-

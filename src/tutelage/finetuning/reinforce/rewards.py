@@ -20,7 +20,18 @@ from tutelage.tasks import task
 
 Row = Mapping[str, Any]
 
-GOLD = ("answer", "response", "solution", "ground_truth", "gold", "target", "final_answer", "label", "output", "completion")
+GOLD = (
+    "answer",
+    "response",
+    "solution",
+    "ground_truth",
+    "gold",
+    "target",
+    "final_answer",
+    "label",
+    "output",
+    "completion",
+)
 """Columns that usually hold what is right, in the order in which they are looked for."""
 
 _NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:/\d+)?(?:[eE][-+]?\d{1,3})?%?")
@@ -83,11 +94,13 @@ def needs_gold(one: RewardConfig) -> bool:
 
 
 def default_rewards(rows: Sequence[Row], task_name: str | None) -> dict[str, RewardConfig]:
-    """Where none are given: the task's own rule, or `numeric` where every gold text has a final number, else `exact`."""
+    """Where none are given: the task's own rule; or `numeric` where every gold text is a number or marks one (`#### 7`,
+    `\\boxed{7}`), else `exact`.
+    """
     if task_name is not None and task(task_name).grade is not None:
         return {"rule": RewardConfig(rule="task")}
     golds = [gold_of(row, "") for row in rows]
-    numeric = all(final_number(gold) is not None and (len(gold) < 40 or "####" in gold) for gold in golds)
+    numeric = all(final_number(gold) is not None and (_is_number(gold) or _MARKED.search(gold)) for gold in golds)
     return {"correct": RewardConfig(rule="numeric" if numeric else "exact")}
 
 
@@ -97,9 +110,13 @@ def check_gold(rewards: Mapping[str, RewardConfig], rows: Sequence[Row]) -> None
         for row in rows if needs_gold(one) else ():
             gold = gold_of(row, one.column)
             if one.rule == "numeric" and final_number(gold) is None:
-                raise InputError(f"rewards.{name}: {gold[:60]!r} holds no number", hint="use rule exact, or another column")
+                raise InputError(
+                    f"rewards.{name}: {gold[:60]!r} holds no number", hint="use rule exact, or another column"
+                )
             if one.rule == "choice" and _letter(gold) is None:
-                raise InputError(f"rewards.{name}: {gold[:60]!r} names no letter", hint="a choice is one of A, B, C, ...")
+                raise InputError(
+                    f"rewards.{name}: {gold[:60]!r} names no letter", hint="a choice is one of A, B, C, ..."
+                )
 
 
 def gold_of(row: Row, column: str) -> str:
@@ -113,7 +130,8 @@ def gold_of(row: Row, column: str) -> str:
     if column:
         raise InputError(f"a row has no {column!r} to compare with", hint=nearest(column, there))
     raise InputError(
-        "a row has no column with what is right", hint=f"name it: rewards.NAME.column; there is {', '.join(there) or 'none'}"
+        "a row has no column with what is right",
+        hint=f"name it: rewards.NAME.column; there is {', '.join(there) or 'none'}",
     )
 
 
@@ -193,7 +211,7 @@ def overlong(tokens: int, limit: int, cushion: int) -> float:
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number a text ends up with: the one after the last `####`, `\\boxed{`, "answer is" or `<answer>`, else the last.
+    """The number a text ends with: the one after its last `####`, `\\boxed{`, "answer is" or `<answer>`, else the last.
 
     Thousands' commas, a leading currency sign, a per cent sign, fractions, exponents and the minus sign of print are
     read; `1/0` and numbers of more than 50 digits are none.
@@ -237,6 +255,11 @@ def _value(raw: str) -> Decimal | None:
         return Decimal(top) / Decimal(bottom) if bottom else Decimal(top)
     except (InvalidOperation, ArithmeticError):
         return None
+
+
+def _is_number(text: str) -> bool:
+    """Whether a text is one number, with its currency or unit at most."""
+    return len(_numbers(text)) == 1 and len(text.split()) <= 2
 
 
 def _letter(text: str) -> str | None:

@@ -66,7 +66,9 @@ def sample(
     """
     drawn = int(sha256_text(f"rollout:{seed}:{number}")[:15], 16) % 2**31
     asked = [list(prompts[which]) for which in numbers for _ in range(k)]
-    settings = Sampling(max_tokens=sampling.max_tokens, temperature=sampling.temperature, stop=sampling.stop, seed=drawn)
+    settings = Sampling(
+        max_tokens=sampling.max_tokens, temperature=sampling.temperature, stop=sampling.stop, seed=drawn
+    )
     made = LanguageModel(model, tok).generate(asked, settings)
     return Rollout(
         number, list(numbers), [one.ids for one in made], [one.text.strip() for one in made],

@@ -47,8 +47,8 @@ RULES = (
          temperature),
     Rule("kl-weight", "beta 0 to 0.01", "DAPO, Dr. GRPO: 0; Tulu 3: 0.01; Shao et al. 2024: 0.04", ("key", "beta"),
          kl_weight),
-    Rule("rollout-reuse", "1 to 4 updates with a rollout", "Shao et al. 2024: 1; PPO: 4", ("key", "updates_per_rollout"),
-         reuse),
+    Rule("rollout-reuse", "1 to 4 updates with a rollout", "Shao et al. 2024: 1; PPO: 4",
+         ("key", "updates_per_rollout"), reuse),
     rate_rule("reinforcement-learning-rate", 1.0, 0.1, "Not above the rate of the model before; of a large one 1e-6",
               "TRL, verl: 1e-6; Tulu 3: 5e-7"),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a run of reinforcement shows when it goes wrong, said in words. The limits are those that others found healthy."""
+"""What a run of reinforcement shows when it goes wrong, in words. The limits are those that others found healthy."""
 
 from __future__ import annotations
 
