@@ -23,10 +23,10 @@ PRESETS: dict[str, dict[str, Any]] = {
     "gspo": {**_GRPO, "ratio": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
     "cispo": {**_GRPO, "clip": "cispo", "aggregation": "token_mean"},
     "sapo": {**_GRPO, "clip": "sapo"},
-    "luspo": {**_GRPO, "ratio": "sequence", "aggregation": "answer_sum", "epsilon": 2e-3, "epsilon_high": 2.5e-3},
+    "luspo": {**_GRPO, "ratio": "sequence", "aggregation": "answer_sum", "epsilon": 3e-4, "epsilon_high": 4e-4},
     "rloo": {**_GRPO, "advantage": "leave_one_out", "ratio": "sequence_sum"},
 }
-"""What each published method chooses; the values of clipping are its authors'."""
+"""What each published method chooses; the values of clipping are its authors', of LUSPO those of GSPO."""
 
 Preset = Literal["grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "luspo", "rloo"]
 

@@ -73,7 +73,7 @@ def grade(
 def constant_solves(
     config: ReinforceConfig, train: Sequence[Row], heldout: Sequence[Row]
 ) -> tuple[str, list[bool]] | None:
-    """The most frequent right answer in training and which held-out problems it solves; None where no reward has golds."""
+    """The most frequent right answer in training and which held-out problems it solves; None where nothing is gold."""
     rule = passing(config)
     (one,) = rule.values()
     if not needs_gold(one):
