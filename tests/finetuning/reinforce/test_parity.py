@@ -45,7 +45,7 @@ def trl_loss():
 
 @pytest.mark.parametrize(
     "settings",
-    [{"preset": preset, "beta": beta} for preset in ("grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "luspo")
+    [{"preset": name, "beta": beta} for name in ("grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "luspo")
      for beta in (0.0, 0.1)]
     + [{"preset": "grpo", "beta": 0.1, "kl_corrected": False}, {"preset": "dapo", "delta": 1.4},
        {"preset": "dapo", "ratio": "sequence"}],
