@@ -18,9 +18,15 @@ def register(app: typer.Typer) -> None:
     app.command()(finetune)
 
 
+def _methods() -> str:
+    from tutelage.finetuning import method_names
+
+    return ", ".join(method_names())
+
+
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, multilabel, instruct, prefer ...; without DATA: a step of the recipe.")
+        str, typer.Argument(help=f"{_methods()}; without DATA: a step of the recipe, by its name."),
     ],
     data: Annotated[
         str | None,
@@ -62,7 +68,7 @@ def finetune(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, or by preferences (DPO).
+    """Finetune a model: a classifier, an assistant, by preferences (DPO), or by rewards (GRPO).
 
     With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
     that were held out, beside trivial rivals, and prints the command that uses the result.
@@ -129,8 +135,8 @@ def _recipe(
     if model and is_foreign(model):
         source, config = model, config_at_hand(model) or read_config(model, notes())
     else:
-        # Of a run, preferences are taught to the model that chats already, anything else to the base.
-        wanted = None if spec.heldout == "pairs" else "base"
+        # Of a run, preferences and problems are taught to the model that chats already, anything else to the base.
+        wanted = None if spec.heldout in ("pairs", "problems") else "base"
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))
     total = sum(parameters(config).values())

@@ -21,7 +21,7 @@ PLAIN_INTERVAL = 5.0  # seconds between two plain lines of one stage
 CEILINGS = {"mfu": "what the GPU's data sheet says", "gemm_share": "what matrix products reach here"}
 GROWTH = 1 / 30  # of the time left at the most, for each second, that a slower pace may add
 OVERRUN = 0.15  # of the time that a stage has taken, where it takes longer than it was expected to
-FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin")
+FIGURES = ("loss", "bits_per_byte", "accuracy", "reward_accuracy", "margin", "reward", "zero_variance", "entropy")
 
 
 class Progress:

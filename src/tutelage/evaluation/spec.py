@@ -8,7 +8,7 @@ from typing import Any, Literal
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.store.config import Config
 from tutelage.store.late import late
-from tutelage.store.stage import Job, StageSpec
+from tutelage.store.stage import Heldout, Job, StageSpec
 
 _POINT = "-1of"
 
@@ -23,7 +23,7 @@ class Subject(Config):
     name: str
     makes: Literal["language model", "chat model", "classifier"]
     parent: str | None = None
-    heldout: Literal["", "labels", "label sets", "answers", "pairs"] = ""
+    heldout: Heldout = ""
     task: str | None = None
     own_rows: bool = False
     share: float = 1.0

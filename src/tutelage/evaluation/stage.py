@@ -18,6 +18,7 @@ from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.preference import REWARD, pair_figures
+from tutelage.evaluation.problems import SAMPLED, SOLVED, problem_figures
 from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.subjects import PromptSet, prompt_sets
 from tutelage.evaluation.writing import (
@@ -39,7 +40,7 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
+HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -78,6 +79,11 @@ def evaluate(job: Job) -> dict[str, Any]:
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
         if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
             _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
+        if subject.heldout == "problems" and (not config.tasks or subject.name in config.tasks):
+            place = models[subject.name]
+            graded, compared, shown = problem_figures(subject.name, subject.parent, place, config, seed)
+            _extend(figures, comparisons, (graded, compared))
+            samples += shown
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time

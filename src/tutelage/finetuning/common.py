@@ -36,8 +36,10 @@ def read_corpus(corpus: Path, split: str, columns: list[str]) -> list[dict[str, 
     return rows
 
 
-def task_rows(task: Task, corpus: Path, data_seed: int) -> Examples:
-    """The examples that a corpus holds for a task."""
+def task_rows(task: Task, corpus: Path | None, data_seed: int) -> Examples:
+    """The examples that a corpus holds for a task, or that the task makes."""
+    if corpus is None or not task.columns:
+        return task.examples([], [], data_seed)
     columns = list(task.columns)
     return task.examples(read_corpus(corpus, "train", columns), read_corpus(corpus, "heldout", columns), data_seed)
 

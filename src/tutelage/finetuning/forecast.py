@@ -9,11 +9,13 @@ from typing import Any
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
+from tutelage.tasks import task
 
 OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
 ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
 ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
 KERNELS = 4.5e8  # bytes of compiled kernels and buffers that products of many shapes leave
+TEMPLATE_TOKENS = 8.0  # that the chat template puts around a question and its answer
 ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
 LEARNED = 0.4  # share of a conversation's tokens that have a target
 
@@ -33,6 +35,10 @@ def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str
         if not rows:
             return None
         return float(rows), path.stat().st_size * (1 - config.heldout) / rows / per_token
+    if config.task is not None and not (made := task(config.task)).columns:
+        examples = made.examples([], [], 0).train
+        size = sum(len(f"{row['prompt']}{row['response']}") for row in examples) / len(examples)
+        return float(len(examples)), size / per_token + TEMPLATE_TOKENS
     corpus = inputs.get("corpus", {})
     if not corpus.get(kind):
         return None

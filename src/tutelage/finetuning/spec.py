@@ -11,8 +11,11 @@ from tutelage.store.late import late
 
 
 def needs_of(config: FinetuneConfig) -> tuple[str, ...]:
-    """A model, and the corpus where its rows come from a task."""
-    return ("model",) if config.data is not None else ("model", "corpus")
+    """A model, and the corpus where its rows come from a task that reads one."""
+    from tutelage.tasks import task
+
+    made = config.data is None and config.task is not None and not task(config.task).columns
+    return ("model",) if config.data is not None or made else ("model", "corpus")
 
 
 def own_file(config: FinetuneConfig) -> dict[str, str]:

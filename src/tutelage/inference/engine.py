@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -132,13 +133,22 @@ def _decode_batch(
             lengths, limits = [lengths[i] for i in going], [limits[i] for i in going]
             chosen = chosen[going]
             seen = seen[going] if seen is not None else None
-            _keep_rows(cache, going)
+            _keep_rows(model, cache, going)
         logits = _step(model, cache, chosen, [length - 1 for length in lengths])
 
 
-@torch.inference_mode()
+def _untracked(model: DecoderLM) -> AbstractContextManager[Any]:
+    """Inference mode; but the buffers of a sharded model serve its training too, which that mode would not let them."""
+    return torch.inference_mode() if type(model.embed_tokens.weight) is torch.nn.Parameter else torch.no_grad()
+
+
 def _prefill(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, Tensor]:
     """Read the prompts, padded on the right. Returns the cache and the logits [rows, V] after each, on the CPU."""
+    with _untracked(model):
+        return _read(model, prompts)
+
+
+def _read(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, Tensor]:
     weight = model.embed_tokens.weight
     longest = max(map(len, prompts))
     tokens = torch.zeros(len(prompts), longest, dtype=torch.int64)
@@ -158,20 +168,20 @@ def _prefill(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, T
     return cache, model.logits(final).cpu()
 
 
-@torch.inference_mode()
 def _step(model: DecoderLM, cache: KVCache, chosen: Tensor, positions: list[int]) -> Tensor:
     """Read one token per row at its position; logits [rows, V] on the CPU."""
-    if max(positions) >= cache.length:
-        more = min(CACHE_STEP, model.config.max_position_embeddings - cache.length)
-        cache.grow(more)
-    device = cache.device
-    at = torch.tensor(positions, device=device)[:, None]
-    return model.logits(model.hidden(chosen.to(device)[:, None], at, cache=cache)[:, -1]).cpu()
+    with _untracked(model):
+        if max(positions) >= cache.length:
+            more = min(CACHE_STEP, model.config.max_position_embeddings - cache.length)
+            cache.grow(more)
+        device = cache.device
+        at = torch.tensor(positions, device=device)[:, None]
+        return model.logits(model.hidden(chosen.to(device)[:, None], at, cache=cache)[:, -1]).cpu()
 
 
-@torch.inference_mode()
-def _keep_rows(cache: KVCache, rows: list[int]) -> None:
-    cache.select(torch.tensor(rows, device=cache.device))
+def _keep_rows(model: DecoderLM, cache: KVCache, rows: list[int]) -> None:
+    with _untracked(model):
+        cache.select(torch.tensor(rows, device=cache.device))
 
 
 def _seen(prompts: list[Sequence[int]], vocab_size: int) -> Tensor:

@@ -19,6 +19,7 @@ from tutelage.store.view import View
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
 Makes = Literal["data", "language model", "chat model", "classifier", "figures"]
+Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems"]
 
 
 @dataclass(frozen=True)
@@ -188,7 +189,7 @@ class StageSpec:
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False
     suggest: Callable[[int, int], dict[str, Way]] | None = None
-    heldout: Literal["", "labels", "label sets", "answers", "pairs"] = ""
+    heldout: Heldout = ""
     forecast: Callable[[Any, Mapping[str, Facts], Machine], Forecast] | None = None
     result_facts: Callable[[Mapping[str, Any]], Facts] | None = None
     rules: Callable[[], Sequence[Rule]] = _nothing

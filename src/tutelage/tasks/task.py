@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -44,7 +45,7 @@ class Task:
 
     name: as recipes write it; also the name of its module.
     kind: `labels` (a text gets a label) or `answers` (a prompt gets an answer).
-    columns: of the corpus, that `examples` reads.
+    columns: of the corpus, that `examples` reads; none: its examples are made, and no corpus is needed.
     examples: (training rows, held-out rows of the corpus, data seed) -> Examples; no answer stands in both splits.
     grade: (answer, row) -> Grade by a stated rule, which `rule` names; None where only a reference can judge.
     described: the text of a row by which a trivial rival finds the nearest training row, whose answer it gives.
@@ -62,3 +63,27 @@ class Task:
     described: Callable[[Row], str] = prompt_of
     references: str = "the references"
     cautions: tuple[str, ...] = ()
+
+
+def made_examples(make: Callable[[random.Random], tuple[str, str]], seed: int, train: int, heldout: int) -> Examples:
+    """So many examples from (prompt, response) that `make` draws; no prompt stands twice, the held-out ones are new.
+
+    Fewer where there are not so many different prompts; one in eleven is then held out.
+    """
+    draw, found = random.Random(f"made:{seed}"), dict[str, str]()
+    for _ in range(20 * (train + heldout)):
+        found.setdefault(*make(draw))
+        if len(found) == train + heldout:
+            break
+    rows: list[Row] = [
+        {"id": f"{seed}-{at}", "prompt": prompt, "response": response}
+        for at, (prompt, response) in enumerate(found.items())
+    ]
+    held = min(heldout, max(1, len(rows) // 11))
+    return Examples(rows[held:], rows[:held])
+
+
+def exactly(answer: str, row: Row) -> Grade:
+    """Whether the answer is the response, but for white space and a full stop at the end."""
+    same = " ".join(answer.split()).removesuffix(".") == " ".join(str(row["response"]).split())
+    return Grade(float(same), {"right": same})

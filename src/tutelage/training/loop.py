@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from tutelage.store.hashing import sha256_text
 from tutelage.training.blocks import prepared
 from tutelage.training.checkpoint.folder import BEST, ROLLBACK
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.batch import Batch
 from tutelage.training.data.loader import Loader
 from tutelage.training.distributed.parallel import gather_model, sum_expert_loads
 from tutelage.training.distributed.world import lost_rank_errors
@@ -22,7 +24,7 @@ from tutelage.training.figures import figures_of
 from tutelage.training.gradient import step_gradient
 from tutelage.training.layers import LayerFigures
 from tutelage.training.meter import Meter
-from tutelage.training.objective import Objective
+from tutelage.training.objective import Objective, OnPolicy
 from tutelage.training.optim.schedule_free import keep_average
 from tutelage.training.optim.schedules import learning_rate
 from tutelage.training.recovery import Recovery
@@ -100,12 +102,13 @@ class _Loop:
         """One batch, one update, unless the watch decides to skip it."""
         setup, state, config = self.setup, self.state, self.setup.config
         self._seed_step()
+        batches = self._microbatches()
         layers = (
             LayerFigures(setup.model) if config.layers_every and (state.step + 1) % config.layers_every == 0 else None
         )
         with layers.activations() if layers and not config.compile else contextlib.nullcontext():
             self.total, norm = step_gradient(
-                setup.model, setup.objective, self.loader.microbatches(state.data), config.grad_clip,
+                setup.model, setup.objective, batches, config.grad_clip,
                 setup.autocast(), setup.world, setup.layout,
                 lambda: {"stop": bool(stop), "save": self.recovery.due()},
             )  # fmt: skip
@@ -128,6 +131,13 @@ class _Loop:
         state.result.tokens += tokens
         self.meter.step(tokens, setup.steps - state.step)
         self.report.step(state, {**figures, "lr": rate, "grad_norm": norm})
+
+    def _microbatches(self) -> Iterator[Batch]:
+        """Of the rows at this place in the data, or of those that the objective now makes of them itself."""
+        setup, data = self.setup, self.state.data
+        if isinstance(setup.objective, OnPolicy):
+            return self.loader.made(setup.objective.collect(setup.model, data, setup.autocast))
+        return self.loader.microbatches(data)
 
     def _seed_step(self) -> None:
         """Dropout draws from the step's own seed, so that a resumed run draws the same."""

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.cross_entropy import linear_cross_entropy
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
+from tutelage.training.data.position import DataState
 
 
 @dataclass
@@ -36,6 +40,24 @@ class Objective(Protocol):
     def rows(self) -> Mapping[str, Rows]: ...
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss: ...
+
+
+@runtime_checkable
+class OnPolicy(Protocol):
+    """An objective whose rows are made from the weights as they are: the loop asks for them before each step.
+
+    `collect` is called by every rank; what it returns gives the batch of any of the step's rows, numbered from 0.
+    `record` (JSON-ready) stands in every checkpoint, and `restore` gets it back: what was collected for several steps
+    must not be lost with a killed run. After a rollback it is None: nothing that was collected holds any more.
+    """
+
+    def collect(
+        self, model: DecoderLM, data: DataState, autocast: Callable[[], AbstractContextManager[Any]]
+    ) -> Callable[[NDArray[np.int64]], Batch]: ...
+
+    def record(self) -> dict[str, Any]: ...
+
+    def restore(self, record: dict[str, Any] | None) -> None: ...
 
 
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -12,6 +12,7 @@ from tutelage.training.checkpoint.folder import ROLLBACK
 from tutelage.training.checkpoint.reader import load_latest, load_step
 from tutelage.training.checkpoint.tensors import trained_state
 from tutelage.training.checkpoint.writer import CheckpointWriter
+from tutelage.training.objective import OnPolicy
 from tutelage.training.setup import Setup
 from tutelage.training.state import TrainingState
 
@@ -39,6 +40,7 @@ class Recovery:
             setup.model.load_state_dict(fresh, strict=False)
         else:
             state.restore(saved)
+            self._restore_collected(saved.get("collected"))
             setup.log.note(f"resuming from step {state.step} of {setup.steps}")
 
     def due(self) -> bool:
@@ -48,6 +50,8 @@ class Recovery:
     def save(self, marks: Collection[str] = ()) -> None:
         setup = self.setup
         record = {**self.state.record(), "fingerprint": setup.fingerprint}
+        if isinstance(setup.objective, OnPolicy):
+            record["collected"] = setup.objective.record()
         self.writer.save(self.state.step, setup.model, setup.optimizers, record, setup.average.tensors(), marks)
         self._last_save = time.monotonic()
 
@@ -84,11 +88,16 @@ class Recovery:
                 hint="lower learning_rate, raise warmup_steps, or look at the rows of the warnings in events.jsonl",
             )
         state.restore(self._load_before(step - state.watch.bad))
+        self._restore_collected(None)
         self.writer.drop_after(state.step)
         rollbacks = [*rollbacks, {"from": step, "to": state.step, "why": why}]
         log.warn(f"step {step}: {why}; rolled back to step {state.step}, samples {state.data.sample} to {sample} are "
                  "skipped", step=step, to=state.step, samples=[state.data.sample, sample])  # fmt: skip
         state.data.sample, state.result.rollbacks, state.result.tokens = sample, rollbacks, tokens
+
+    def _restore_collected(self, record: dict[str, Any] | None) -> None:
+        if isinstance(self.setup.objective, OnPolicy):
+            self.setup.objective.restore(record)
 
     def _load_before(self, step: int) -> dict[str, Any]:
         """Load the last checkpoint marked for this from before `step`, whose own weights were bad already."""

@@ -35,7 +35,7 @@ def why_not(config: InstructConfig, inputs: Mapping[str, Path]) -> str | None:
     """Why this corpus cannot feed the stage, in one sentence; None if it can."""
     if config.data is not None or config.task is None:
         return None
-    return _too_few(task_rows(task(config.task), inputs["corpus"], 0), config)
+    return _too_few(task_rows(task(config.task), inputs.get("corpus"), 0), config)
 
 
 def _too_few(found: Examples, config: InstructConfig) -> str | None:
@@ -100,7 +100,7 @@ def _rows(config: InstructConfig, job: Job) -> tuple[Examples, Audit | None]:
     else:
         assert config.task is not None
         audit = None
-        found = task_rows(task(config.task), job.inputs["corpus"], job.data_seed)
+        found = task_rows(task(config.task), job.inputs.get("corpus"), job.data_seed)
         if reason := _too_few(found, config):
             raise InputError(reason, hint="lower min_rows")
         tell_left_out(found, job.log)

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
-from tutelage.training.data.position import DataState, microbatches
+from tutelage.training.data.position import DataState, microbatches, shares
 from tutelage.training.distributed.parallel import Layout
 
 
@@ -33,6 +35,12 @@ class Loader:
         self._ahead = following.sample, self._thread.submit(self._make, following)
         for batch in made:
             yield batch.to(self.device)
+
+    def made(self, batch_of: Callable[[NDArray[np.int64]], Batch]) -> Iterator[Batch]:
+        """The microbatches of a step whose rows the objective made from the present weights: none is made ahead."""
+        config, layout = self.config, self.layout
+        for share in shares(config.batch_rows, config.accumulation, layout.data_rank, layout.data_size):
+            yield batch_of(share).to(self.device)
 
     def _make(self, state: DataState) -> list[Batch]:
         config, layout = self.config, self.layout

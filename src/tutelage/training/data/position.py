@@ -124,9 +124,15 @@ def microbatches(
 ) -> Iterator[Batch]:
     """The next `batch_rows` rows from `state` in `accumulation` equal microbatches; this data rank's rows of each."""
     numbers = row_numbers(rows.sources, state, batch_rows)
+    for share in shares(batch_rows, accumulation, rank, ranks):
+        yield rows.batch(numbers[share])
+
+
+def shares(batch_rows: int, accumulation: int, rank: int = 0, ranks: int = 1) -> Iterator[NDArray[np.int64]]:
+    """Which of a step's rows, counted from 0, this data rank takes in each of `accumulation` microbatches."""
     size = -(-batch_rows // accumulation)
     for at in range(0, batch_rows, size):
-        yield rows.batch(numbers[at : at + size][rank::ranks])
+        yield np.arange(at, min(at + size, batch_rows), dtype=np.int64)[rank::ranks]
 
 
 def ordered_batches(rows: Rows, batch_rows: int, limit: int = 0) -> Iterator[Batch]:

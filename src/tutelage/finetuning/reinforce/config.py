@@ -1,0 +1,118 @@
+"""Settings of reinforcement finetuning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import Field, model_validator
+
+from tutelage.finetuning.config import FinetuneConfig
+from tutelage.finetuning.reinforce.rewards import RewardConfig, check_rewards
+from tutelage.training.config import TrainingConfig
+
+if TYPE_CHECKING:
+    from tutelage.finetuning.reinforce.method import Method
+
+_GRPO = {"advantage": "group", "ratio": "token", "clip": "clip", "aggregation": "answer_mean",
+         "epsilon": 0.2, "epsilon_high": 0.2}  # fmt: skip
+PRESETS: dict[str, dict[str, Any]] = {
+    "grpo": _GRPO,
+    "bnpo": {**_GRPO, "aggregation": "token_mean"},
+    "dr_grpo": {**_GRPO, "advantage": "mean", "aggregation": "fixed_length"},
+    "dapo": {**_GRPO, "aggregation": "token_mean", "epsilon_high": 0.28},
+    "gspo": {**_GRPO, "ratio": "sequence", "epsilon": 3e-4, "epsilon_high": 4e-4},
+    "cispo": {**_GRPO, "clip": "cispo", "aggregation": "token_mean"},
+    "sapo": {**_GRPO, "clip": "sapo"},
+    "luspo": {**_GRPO, "ratio": "sequence", "aggregation": "answer_sum", "epsilon": 3e-4, "epsilon_high": 4e-4},
+    "rloo": {**_GRPO, "advantage": "leave_one_out", "ratio": "sequence_sum"},
+}
+"""What each published method chooses; the values of clipping are its authors', of LUSPO those of GSPO."""
+
+Preset = Literal["grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "luspo", "rloo"]
+
+
+class ReinforceConfig(FinetuneConfig):
+    """Reinforcement with verifiable rewards.
+
+    In each step the model answers `training.batch_rows` prompts `num_generations` times at `temperature`, in at most
+    `max_tokens` tokens; the `rewards` score the answers, and what scored better than its group becomes likelier.
+    `updates_per_rollout`: so many updates are made with the same answers. `preset`: a published method; `advantage`,
+    `ratio`, `clip`, `aggregation`, `epsilon`, `epsilon_high` each replace its choice (None: as it has them).
+    `beta`: what leaving the model before costs; its KL is estimated by `kl` in the loss, or taken off the reward
+    (`kl_in: reward`). `mask_truncated`: answers that ran into `max_tokens` teach nothing.
+    `chat`: prompts are put as a user's turn; otherwise the model continues them as text, up to the end of the line.
+    `passes`: name of the reward whose full mark means "solved"; empty: the first. `mean_at`: sampled answers to each
+    held-out problem, before and after. `heldout`: share of an own file that is held out; `max_heldout` at most.
+    """
+
+    rewards: dict[str, RewardConfig] = Field(default_factory=dict)
+    passes: str = ""
+    chat: bool = True
+    num_generations: int = Field(8, ge=2)
+    temperature: float = Field(1.0, gt=0)
+    max_tokens: int = Field(64, ge=1)
+    updates_per_rollout: int = Field(1, ge=1)
+    preset: Preset = "dapo"
+    advantage: Literal["group", "mean", "batch", "leave_one_out"] | None = None
+    ratio: Literal["token", "sequence", "sequence_sum"] | None = None
+    clip: Literal["clip", "cispo", "sapo"] | None = None
+    aggregation: Literal["answer_mean", "token_mean", "answer_sum", "fixed_length"] | None = None
+    epsilon: float | None = Field(None, gt=0, lt=1)
+    epsilon_high: float | None = Field(None, gt=0)
+    delta: float | None = Field(None, gt=1)
+    ratio_cap: float = Field(5.0, gt=0)
+    beta: float = Field(0.0, ge=0)
+    kl: Literal["k1", "k2", "k3"] = "k3"
+    kl_corrected: bool = True
+    kl_in: Literal["loss", "reward"] = "loss"
+    mask_truncated: bool = False
+    max_rows: int = Field(0, ge=0)
+    heldout: float = Field(0.1, gt=0, lt=1)
+    max_heldout: int = Field(200, ge=1)
+    mean_at: int = Field(4, ge=0)
+    training: TrainingConfig = TrainingConfig(
+        steps=200, batch_rows=8, learning_rate=1e-4, warmup_steps=5, schedule="constant", weight_decay=0.0
+    )
+
+    def method(self) -> Method:
+        """The preset with what is set beside it."""
+        from tutelage.finetuning.reinforce.method import Method
+
+        chosen = {name: default if (own := getattr(self, name)) is None else own
+                  for name, default in PRESETS[self.preset].items()}  # fmt: skip
+        return Method(
+            **chosen, delta=self.delta, ratio_cap=self.ratio_cap, beta=self.beta, kl=self.kl,
+            kl_corrected=self.kl_corrected, kl_in_reward=self.kl_in == "reward", max_tokens=self.max_tokens,
+        )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _rows_are_named(self) -> Self:
+        self.needs_rows()
+        check_rewards(self.rewards, self.task)
+        if self.passes and self.passes not in self.rewards:
+            raise ValueError(f"passes names no reward: {self.passes!r} is none of {', '.join(self.rewards) or 'none'}")
+        return self
+
+    @model_validator(mode="after")
+    def _choices_have_a_meaning(self) -> Self:
+        chosen = self.method()
+        if self.delta is not None and (chosen.clip != "clip" or self.delta <= 1 + chosen.epsilon_high):
+            raise ValueError(f"delta is for clip: clip, and above 1 + epsilon_high ({1 + chosen.epsilon_high:g})")
+        if self.kl == "k1" and self.beta and self.kl_in == "loss" and not self.kl_corrected:
+            raise ValueError("kl k1 has no gradient as a loss; set kl_in: reward, kl_corrected: true, or kl: k3")
+        return self
+
+    @model_validator(mode="after")
+    def _the_loop_can_do_it(self) -> Self:
+        training = self.training
+        if not training.steps:
+            raise ValueError("training.steps must be set: how long there is to learn does not follow from the rows")
+        if training.validate_every or training.use_best:
+            raise ValueError("training.validate_every and use_best have no meaning here: the reward is the measure")
+        if training.compile or training.tune:
+            raise ValueError("training.compile and tune are not for answers of ever new lengths; leave them off")
+        if training.parallel.pipeline > 1:
+            raise ValueError("training.parallel.pipeline must be 1: a model that is cut in stages cannot answer")
+        if self.lora and self.lora.dropout:
+            raise ValueError("lora.dropout must be 0: it would blur the ratio to the policy that answered")
+        return self

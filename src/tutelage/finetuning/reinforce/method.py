@@ -1,0 +1,63 @@
+"""The loss that a choice of advantage, ratio, clip and aggregation makes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from tutelage.finetuning.reinforce.losses import (
+    Advantage,
+    Aggregation,
+    Clip,
+    Estimator,
+    Ratio,
+    aggregate,
+    is_clipped,
+    kl_estimate,
+    log_ratios,
+    surrogate,
+)
+
+
+@dataclass(frozen=True)
+class Method:
+    """Every choice made; see `losses` for what each does.
+
+    epsilon, epsilon_high, delta: of `clip`; ratio_cap: of `cispo`. beta: weight of the KL to the model before, which
+    stands in the loss, or (`kl_in_reward`) is taken off the reward. kl_corrected: the estimate is multiplied by the
+    ratio to the policy that sampled. max_tokens: of an answer, by which `fixed_length` divides.
+    """
+
+    advantage: Advantage
+    ratio: Ratio
+    clip: Clip
+    aggregation: Aggregation
+    epsilon: float
+    epsilon_high: float
+    delta: float | None
+    ratio_cap: float
+    beta: float
+    kl: Estimator
+    kl_corrected: bool
+    kl_in_reward: bool
+    max_tokens: int
+
+    def loss(
+        self, new: Tensor, old: Tensor, reference: Tensor | None, advantage: Tensor, answer: Tensor, count: int
+    ) -> tuple[Tensor, Tensor]:
+        """(sum, weight) over tokens [n] of `count` answers. `reference` is needed where the KL stands in the loss."""
+        log_ratio = log_ratios(new, old, answer, count, self.ratio)
+        losses = surrogate(
+            new, log_ratio, advantage.to(new.dtype), self.clip, self.epsilon, self.epsilon_high, self.delta,
+            self.ratio_cap,
+        )  # fmt: skip
+        if self.beta and not self.kl_in_reward and reference is not None:
+            kl = kl_estimate(new, reference, self.kl)
+            losses = losses + self.beta * (kl * log_ratio.exp() if self.kl_corrected else kl)
+        return aggregate(losses, answer, count, self.aggregation, self.max_tokens)
+
+    def clipped(self, new: Tensor, old: Tensor, advantage: Tensor, answer: Tensor, count: int) -> Tensor:
+        """Which tokens went too far: [n] bool."""
+        log_ratio = log_ratios(new, old, answer, count, self.ratio)
+        return is_clipped(log_ratio, advantage, self.clip, self.epsilon, self.epsilon_high, self.ratio_cap)
