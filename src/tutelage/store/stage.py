@@ -188,7 +188,7 @@ class StageSpec:
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False
     suggest: Callable[[int, int], dict[str, Way]] | None = None
-    heldout: Literal["", "labels", "answers", "pairs"] = ""
+    heldout: Literal["", "labels", "answers", "pairs", "texts"] = ""
     forecast: Callable[[Any, Mapping[str, Facts], Machine], Forecast] | None = None
     result_facts: Callable[[Mapping[str, Any]], Facts] | None = None
     rules: Callable[[], Sequence[Rule]] = _nothing
