@@ -61,8 +61,9 @@ def asked_of(
 ) -> dict[str, list[str]]:
     """Steps that leave a set of held-out prompts of their own -> who is asked it: the step and all models before it.
 
-    kinds: of held-out rows that count (`texts` are read instead of asked). A step whose pairs were sampled from its parent is asked what its parent is asked. `wanted`: names of steps whose
-    prompts count (empty: all). Models are in the order of their making.
+    A step whose pairs were sampled from its parent is asked what its parent is asked. `wanted`: names of steps whose
+    prompts count (empty: all). `kinds`: of held-out rows that count; `texts` are read instead of asked. Models are in
+    the order of their making.
     """
     parents = {subject.name: subject.parent for subject in subjects}
     asked: dict[str, list[str]] = {}

@@ -79,7 +79,9 @@ def set_figures(one: TextSet, config: EvaluateConfig, seed: int) -> tuple[list[F
     if one.kind == ASKED:
         ended = {who: answers.ended or [] for who, answers in one.answers.items()}
         rows = [row(who, wilson(sum(flags), n, config.confidence), n) for who, flags in ended.items()]
-        note = f"{n} questions that the model once asked itself, answered greedily; stopped before {ANSWER_TOKENS} tokens."
+        note = (
+            f"{n} questions that the model once asked itself, answered greedily; stopped before {ANSWER_TOKENS} tokens."
+        )
         pairs = [(a, b) for a, b in pairs_of(list(ended), []) if a in ended and b in ended]
         compared = [compare_shares(a, b, ENDS, ended[a], ended[b], how) for a, b in pairs]
         return [figure("general questions", ENDS, "share", True, rows, note)], compared

@@ -19,10 +19,10 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import keep_generation_settings, save_model
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers, merge_lora
+from tutelage.store.artifacts import MANIFEST
 from tutelage.store.device import choose_device, choose_precision
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.artifacts import MANIFEST
 from tutelage.store.files import write_atomic, write_json
 from tutelage.tasks import Examples, Task
 from tutelage.tokenizer.tokenizer import Tokenizer

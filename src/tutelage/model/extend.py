@@ -36,6 +36,7 @@ def _extended(weight: Tensor, pieces: Mapping[int, Sequence[int]], size: int) ->
 
 
 def _embedding(weight: Tensor) -> nn.Embedding:
-    made = nn.Embedding(*weight.shape, device="meta")
+    rows, width = weight.shape
+    made = nn.Embedding(rows, width, device="meta")
     made.weight = nn.Parameter(weight)
     return made

@@ -12,6 +12,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import tokenizers
@@ -131,13 +132,12 @@ class _Pairs:
 
     def _count(self, place: int, sign: int) -> set[Pair]:
         ids, count = self.spelled[place], self.counts[place]
-        found = set(zip(ids, ids[1:], strict=False))
-        for pair in zip(ids, ids[1:], strict=False):
+        neighbours = list(pairwise(ids))
+        for pair in neighbours:
             self.total[pair] += sign * count
-        for pair in found:
             if sign > 0:
                 self.places[pair].add(place)
-        return found
+        return set(neighbours)
 
 
 def _joined(ids: Sequence[int], pair: Pair, index: int) -> list[int]:

@@ -11,7 +11,7 @@ from tutelage.store.view import View
 _SETS = {
     "bits per byte, new text": "Bits for a byte of held-out documents of the new text.",
     "bits per byte, general text": "Bits for a byte of general text. What the model loses here it forgot.",
-    "bits per byte, own text": "Bits for a byte of what the model wrote by itself before. What it loses here it forgot.",
+    "bits per byte, own text": "Bits for a byte of what the model wrote by itself before: what it loses it forgot.",
     "general answers end": "Share of answers to general questions that the model ends by itself.",
 }
 

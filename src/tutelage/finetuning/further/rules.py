@@ -46,8 +46,8 @@ RULES = (
          "Gupta et al. 2023; Ibrahim et al. 2024",
          ("key", "training.schedule", "training.final_fraction"), decay),
     epochs_rule("further-epochs", 4, 2, "Up to 4 passes over the text", "Muennighoff et al. 2023"),
-    rate_rule("further-learning-rate", 1.0, 0.5, "Not above the peak rate of pretraining; lower forgets and learns less",
-              "Gupta et al. 2023"),
+    rate_rule("further-learning-rate", 1.0, 0.5,
+              "Not above the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
     few_rows_rule("further-documents", 50, "so little text is better put into the prompt, or found by a search",
                   "a rule of thumb"),
 )  # fmt: skip

@@ -33,8 +33,9 @@ TRIES = 4  # questions sampled for each that is wanted, at most: some do not end
 def make_samples(job: Job) -> dict[str, Any]:
     """Sample documents and conversations into `train.jsonl` and `heldout.jsonl`.
 
-    Rows are {"id", "text", "ended"}, {"id", "prompt", "response", "ended"}, and held-out questions {"id", "prompt"}. What is held out is sampled first, so it is the
-    same however much is replayed. Finished chunks are kept in `work`: a killed run resumes and ends with the same files.
+    Rows are {"id", "text", "ended"}, {"id", "prompt", "response", "ended"}, and held-out questions {"id", "prompt"}.
+    What is held out has seeds of its own, so it is the same however much is replayed. Finished chunks are kept in
+    `work`: a killed run resumes and ends with the same files.
     """
     config, out, log, base = job.config, job.out, job.log, job.inputs["model"]
     sampler = _Sampler(load(base, dtype="auto"), config, job.work, log, job.seed, weights_identity(base))
@@ -85,7 +86,9 @@ class _Sampler:
                     total += row["tokens"]
             number += 1
             if not found:
-                raise InputError("the model writes nothing by itself", hint="set sampled.tokens to 0, or name general text")
+                raise InputError(
+                    "the model writes nothing by itself", hint="set sampled.tokens to 0, or name general text"
+                )
             self.log.progress(f"sampling {split} documents", min(total, tokens), tokens, "tokens")
         self.tokens += total
         return found

@@ -12,7 +12,6 @@ import torch
 from tutelage.corpus.readers import input_files
 from tutelage.finetuning.common import (
     adapt,
-    chats,
     context_of,
     keep_chatting,
     read_corpus,
@@ -27,7 +26,6 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.extend import extend_embeddings
 from tutelage.model.io import load_model
-from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
@@ -149,7 +147,9 @@ def _extend(
         f"{figures['bits_per_byte_before']:.3f} bits a byte become {figures['bits_per_byte_extended']:.3f}"
     )
     if len(longer.pieces) < config.extend_vocabulary:
-        log.note(f"fewer than the {config.extend_vocabulary:,} asked for: no other pair stands {config.min_count} times")
+        log.note(
+            f"fewer than the {config.extend_vocabulary:,} asked for: no other pair stands {config.min_count} times"
+        )
     return longer.tokenizer, figures
 
 
