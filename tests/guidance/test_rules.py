@@ -109,6 +109,10 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("preference-epochs", ["finetune.prefer.training.epochs=9"]),
     ("drift", ["finetune.prefer.drift_prompts=0"]),
     ("preference-pairs", ["finetune.prefer.pairs.prompts=20"]),
+    ("further-replay", ["finetune.further={method: further, replay: {share: 0}}"]),
+    ("further-decay", ["finetune.further={method: further, training: {final_fraction: 0.5}}"]),
+    ("further-epochs", ["finetune.further={method: further, training: {epochs: 20}}"]),
+    ("further-learning-rate", ["finetune.further={method: further, training: {learning_rate: 0.05}}"]),
 ]
 
 

@@ -20,11 +20,14 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, instruct or prefer; without DATA: a step of the recipe, by its name.")
+        str, typer.Argument(help="classify, instruct, prefer or further; without DATA: a step of the recipe, by its name.")
     ],
     data: Annotated[
         str | None,
-        typer.Argument(help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name."),
+        typer.Argument(
+            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name. Of further: a "
+            "folder or file of text."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -62,12 +65,14 @@ def finetune(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, or by preferences (DPO).
+    """Finetune a model: a classifier, an assistant, by preferences (DPO), or on further text (`further`).
 
     With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
     that were held out, beside trivial rivals, and prints the command that uses the result.
 
     Example: `tutelage finetune classify reviews.csv --model smollm2 --column text=body --column label=stars`
+
+    Example: `tutelage finetune further my_texts/ --model smollm2`
 
     Without a file: runs the step of that name of a recipe (default: the quickstart's).
 

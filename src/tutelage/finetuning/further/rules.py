@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from tutelage.finetuning.rules import epochs_rule, few_rows_rule, rate_rule
+from tutelage.finetuning.rules import epochs_rule, rate_rule
 from tutelage.store.stage import Facts, Finding, Rule
 
 LITTLE, MUCH = 0.01, 0.5  # shares of replay
 FINAL = 0.1  # of the peak rate
-WARMUP = 0.1  # of the steps
 
 
 def replay(f: Facts) -> Finding | None:
@@ -48,8 +47,6 @@ RULES = (
     epochs_rule("further-epochs", 4, 2, "Up to 4 passes over the text", "Muennighoff et al. 2023"),
     rate_rule("further-learning-rate", 1.0, 0.5,
               "Not above the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
-    few_rows_rule("further-documents", 50, "so little text is better put into the prompt, or found by a search",
-                  "a rule of thumb"),
 )  # fmt: skip
 
 
