@@ -21,6 +21,7 @@ from tutelage.interchange.export import export_gguf
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
+from tutelage.model.lora_config import LoraConfig
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.batch import Batch
@@ -262,6 +263,26 @@ def read_texts(corpus):
     import pyarrow.parquet as pq
 
     return pq.read_table(corpus / "train.parquet", columns=["text"]).to_pylist()
+
+
+def test_adapters_leave_the_embedding_as_it_was_and_the_merged_model_knows_the_text(
+    chat_base, texts, sampled, tmp_path, made
+):
+    config = FURTHER.model_copy(update={"lora": LoraConfig(rank=4), "training": quick(30, learning_rate=2e-2)})
+    metrics = further(job(config, tmp_path, model=chat_base, texts=texts, sampled=sampled))
+    before, after = load_model(chat_base), load_model(tmp_path / "out")
+    assert torch.equal(before.embed_tokens.weight, after.embed_tokens.weight)
+    assert (tmp_path / "out" / "adapter" / "adapter_config.json").is_file()
+    curve = [json.loads(line) for line in (tmp_path / "out" / "curve.jsonl").read_text().splitlines()]
+    assert metrics["heldout_loss"] < curve[0]["loss"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "talks"), [("instruct", True), ("prefer", True), ("classify", False), ("adopt", False)]
+)
+def test_a_model_that_learned_to_chat_here_chats(kind, talks, tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps({"stage": kind}))
+    assert chats(tmp_path) is talks
 
 
 def test_settings_that_cannot_be_meant_are_refused(tmp_path):
