@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, instruct, prefer or further; without DATA: a step of the recipe, by its name.")
+        str, typer.Argument(help="classify, instruct, prefer or further; without DATA: a step of the recipe.")
     ],
     data: Annotated[
         str | None,
