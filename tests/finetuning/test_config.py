@@ -23,7 +23,14 @@ def test_plain_data_parse_back_to_the_same_config(name):
     assert kind.parse(config.plain()) == config
 
 
-@pytest.mark.parametrize("name", method_names())
+def test_text_may_come_from_the_corpus_instead_of_a_file():
+    spec = method("further")
+    assert spec.needs(spec.config.parse({})) == ("model", "corpus")
+    assert spec.needs(spec.config.parse(ROWS)) == ("model",)
+    assert [part.role for part in spec.parts(spec.config.parse({}))] == ["sampled"]
+
+
+@pytest.mark.parametrize("name", [name for name in method_names() if method(name).heldout != "texts"])
 def test_rows_must_come_from_somewhere(name):
     with pytest.raises(ConfigError, match="to learn from"):
         method(name).config.parse({}, f"finetune.{name}")

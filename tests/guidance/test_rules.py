@@ -115,6 +115,10 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("kl-weight", [*SOLVE, "finetune.solve.beta=0.5"]),
     ("rollout-reuse", [*SOLVE, "finetune.solve.updates_per_rollout=20"]),
     ("reinforcement-learning-rate", [*SOLVE, "finetune.solve.training.learning_rate=0.02"]),
+    ("further-replay", ["finetune.further={method: further, replay: {share: 0}}"]),
+    ("further-decay", ["finetune.further={method: further, training: {final_fraction: 0.5}}"]),
+    ("further-epochs", ["finetune.further={method: further, training: {epochs: 20}}"]),
+    ("further-learning-rate", ["finetune.further={method: further, training: {learning_rate: 0.05}}"]),
 ]
 
 

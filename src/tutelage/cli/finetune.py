@@ -30,7 +30,10 @@ def finetune(
     ],
     data: Annotated[
         str | None,
-        typer.Argument(help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name."),
+        typer.Argument(
+            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name. Of further: a "
+            "folder or file of text."
+        ),
     ] = None,
     model: Annotated[
         str | None,
@@ -68,12 +71,14 @@ def finetune(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, by preferences (DPO), or by rewards (GRPO).
+    """Finetune a model: a classifier, an assistant, by preferences (DPO), by rewards (GRPO), or on further text.
 
     With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
     that were held out, beside trivial rivals, and prints the command that uses the result.
 
     Example: `tutelage finetune classify reviews.csv --model smollm2 --column text=body --column label=stars`
+
+    Example: `tutelage finetune further my_texts/ --model smollm2`
 
     Without a file: runs the step of that name of a recipe (default: the quickstart's).
 

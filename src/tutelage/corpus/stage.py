@@ -365,7 +365,7 @@ def _split(
     if len(kept) < _FEW_HELDOUT:
         log.note(
             f"{len(kept):,} of {len(train) + len(kept):,} documents held out: figures measured on so few are rough; "
-            "corpus.heldout sets the share"
+            "`heldout` sets the share"
         )
     return train, kept
 

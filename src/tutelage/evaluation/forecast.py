@@ -59,6 +59,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             read = scoring * rows * facts.get("row_tokens", 64) + CLASSIFIER_SECONDS * machine.slowness()
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
+        read += _further(config.subjects, subject.name, inputs, scoring)
         low, high = low + 0.5 * read, high + 1.6 * read
         sets = sum(subject.name in askers for askers in asked)
         if sets:
@@ -68,6 +69,14 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             high += sets * settings.prompts * 1.2 * (settings.max_tokens + PROMPT_TOKENS / 4) * decoding
     memory = machine.process_memory() + 1.6 * largest + 2.5e8
     return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
+
+
+def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: float) -> float:
+    """Seconds of the texts that steps of continued pretraining leave, and that this model reads."""
+    tokens = 0.0
+    for owner, readers in asked_of(subjects, kinds=("texts",)).items():
+        tokens += inputs.get(owner, {}).get("text_tokens", 0.0) if name in readers else 0.0
+    return scoring * tokens
 
 
 def _facts(asked: list[list[str]]) -> Facts:

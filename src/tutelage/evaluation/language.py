@@ -49,9 +49,9 @@ def score_texts(
 ) -> Likelihoods:
     """Score every document and both sides of every pair with one model."""
     texts = [document.text for document in documents]
-    scores = _rolling(lm, f"{who}: held-out text", texts, config.batch, log)
+    scores = rolling(lm, f"{who}: held-out text", texts, config.batch, log)
     sides = [side for pair in pairs for side in (pair.real, pair.swapped)]
-    flat = _rolling(lm, f"{who}: word order", sides, config.batch, log)
+    flat = rolling(lm, f"{who}: word order", sides, config.batch, log)
     return Likelihoods(scores, list(zip(flat[::2], flat[1::2], strict=True)))
 
 
@@ -145,7 +145,8 @@ def _to_bits(logprobs: Sequence[float]) -> list[float]:
     return [-value / math.log(2) for value in logprobs]
 
 
-def _rolling(lm: LanguageModel, what: str, texts: list[str], size: int, log: EventLog) -> list[float]:
+def rolling(lm: LanguageModel, what: str, texts: list[str], size: int, log: EventLog) -> list[float]:
+    """Natural-log likelihood of each text, with progress."""
     # Sorted by length, so that a batch is not padded to its longest text.
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     scores = [0.0] * len(texts)

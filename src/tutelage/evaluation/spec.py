@@ -56,17 +56,20 @@ def _run_baselines(job: Job) -> dict[str, Any]:
     )  # fmt: skip
 
 
-def asked_of(subjects: Sequence[Subject], wanted: Collection[str] = ()) -> dict[str, list[str]]:
+def asked_of(
+    subjects: Sequence[Subject], wanted: Collection[str] = (), kinds: Collection[str] = ("answers", "pairs")
+) -> dict[str, list[str]]:
     """Steps that leave a set of held-out prompts of their own -> who is asked it: the step and all models before it.
 
     A step whose pairs were sampled from its parent is asked what its parent is asked. `wanted`: names of steps whose
-    prompts count (empty: all). Models are in the order of their making.
+    prompts count (empty: all). `kinds`: of held-out rows that count; `texts` are read instead of asked. Models are in
+    the order of their making.
     """
     parents = {subject.name: subject.parent for subject in subjects}
     asked: dict[str, list[str]] = {}
     owner_of: dict[str, str] = {}
     for subject in subjects:
-        if subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
+        if subject.heldout not in kinds or (wanted and subject.name not in wanted):
             continue
         family = [subject.name]
         while (parent := parents[family[-1]]) is not None and parent in parents:
@@ -98,7 +101,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=3,
+    version=4,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),

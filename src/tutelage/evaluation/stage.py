@@ -21,6 +21,7 @@ from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.problems import SAMPLED, SOLVED, problem_figures
 from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.subjects import PromptSet, prompt_sets
+from tutelage.evaluation.texts import MEASURES, answer_samples, read_set, set_figures, text_sets
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -40,7 +41,25 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED)
+HEADLINES = (
+    BITS,
+    ORDER,
+    ACCURACY,
+    F1,
+    ECE,
+    MICRO,
+    MACRO,
+    EXACT,
+    CHRF,
+    ROUGE,
+    ENDS,
+    RULE,
+    WIN,
+    REWARD,
+    SOLVED,
+    SAMPLED,
+    *MEASURES,
+)
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -57,6 +76,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     texts = _HeldoutText.read(job, config) if whole.text else None
     sets = prompt_sets(whole.subjects, models, [name for name in config.tasks if name != "text"])
     prompts = [choose_prompts(one.heldout, config.prompts) for one in sets]
+
+    further = text_sets(whole.subjects, models, [name for name in config.tasks if name != "text"])
 
     figures: list[Figure] = []
     comparisons: list[Comparison] = []
@@ -77,6 +98,8 @@ def evaluate(job: Job) -> dict[str, Any]:
             if subject.name in one.askers:
                 chat = _is_asked_in_chat(subject, models)
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
+        for texts_of_one in further:
+            read_set(lm, subject.name, texts_of_one, _is_asked_in_chat(subject, models), config, log)
         if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
             _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
         if subject.heldout == "problems" and (not config.tasks or subject.name in config.tasks):
@@ -88,6 +111,9 @@ def evaluate(job: Job) -> dict[str, Any]:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time
 
+    for texts_of_one in further:
+        _extend(figures, comparisons, set_figures(texts_of_one, config, seed))
+        samples += answer_samples(texts_of_one, config)
     choices, curves = labelled.measure(figures, comparisons, job.out, seed)
     choices += label_sets.measure(figures, comparisons, job.out, seed)
     if texts is not None and likelihoods:

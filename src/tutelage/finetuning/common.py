@@ -11,16 +11,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
+from tutelage.finetuning import method, method_names
 from tutelage.finetuning.data import Audit
+from tutelage.interchange.adopt import ADOPTED
 from tutelage.interchange.peft import hf_names, save_adapter
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import keep_generation_settings, save_model
 from tutelage.model.lora import LoraConfig, add_lora, lora_layers, merge_lora
+from tutelage.store.artifacts import MANIFEST
 from tutelage.store.device import choose_device, choose_precision
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.files import write_atomic
+from tutelage.store.files import write_atomic, write_json
 from tutelage.tasks import Examples, Task
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
@@ -93,6 +96,22 @@ def write_model(model: DecoderLM, tok: Tokenizer, curve: Sequence[dict[str, Any]
     keep_generation_settings(base, out)
     tok.save(out)
     write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in curve))
+
+
+def chats(model: Path) -> bool:
+    """Whether a model was made to be talked to: by a method here, as its manifest says, or where it comes from."""
+    kind = _field(model / MANIFEST, "stage")
+    return bool(_field(model / ADOPTED, "chat")) or (kind in method_names() and method(kind).makes == "chat model")
+
+
+def keep_chatting(base: Path, out: Path) -> None:
+    """Say of the model in `out` what is known of the one it was made from: where that is from, that it chats."""
+    if chats(base):
+        write_json(out / ADOPTED, {"source": _field(base / ADOPTED, "source"), "chat": True})
+
+
+def _field(path: Path, key: str) -> Any:
+    return json.loads(path.read_text(encoding="utf-8")).get(key) if path.is_file() else None
 
 
 def run_metrics(result: TrainResult) -> dict[str, Any]:

@@ -159,11 +159,14 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
 
 
 def _title(name: str, kind: str, steps: set[str]) -> str:
-    """What kind of stage it is; of a finetuning step, whose name the user chose, the name too where it says more."""
+    """What kind of stage it is; of a finetuning step, whose name the user chose, the name too where it says more, and
+    of a part of it what it is there for (a step may have several corpora)."""
     spec = spec_of(kind)
     title = spec.title if spec else kind.replace("_", " ").capitalize()
-    own = name.split(".")[0]
-    return f"{title}: {own}" if own in steps and own.lower() not in (kind, title.lower()) else title
+    own, _, role = name.partition(".")
+    said = [own] if own in steps and own.lower() not in (kind, title.lower()) else []
+    said += [role] if role not in ("", kind) else []
+    return f"{title}: {', '.join(said)}" if said else title
 
 
 def _curve_of_events(stage: str, events: list[Record]) -> list[Record]:

@@ -19,7 +19,7 @@ from tutelage.store.view import View
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
 Makes = Literal["data", "language model", "chat model", "classifier", "figures"]
-Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems"]
+Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems", "texts"]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,54 @@
+"""Rules of thumb for continued pretraining."""
+
+from __future__ import annotations
+
+from tutelage.finetuning.rules import epochs_rule, rate_rule
+from tutelage.store.stage import Facts, Finding, Rule
+
+LITTLE, MUCH = 0.01, 0.5  # shares of replay
+FINAL = 0.1  # of the peak rate
+
+
+def replay(f: Facts) -> Finding | None:
+    share = f["replay.share"]
+    if share < LITTLE:
+        return (
+            "warning",
+            f"{share:.0%} of the tokens are replayed: without any, what the model could before is overwritten",
+            f"--set {f['key']}.replay.share=0.2",
+        )
+    if share > MUCH:
+        return "note", f"{share:.0%} of the tokens are replayed; more than half slows the new text down", ""
+    return None
+
+
+def decay(f: Facts) -> Finding | None:
+    if f["training.schedule"] == "constant":
+        return (
+            "warning",
+            "the learning rate is warmed up again and does not fall again: the loss stays higher than it must",
+            f"--set {f['key']}.training.schedule=cosine",
+        )
+    if f["training.final_fraction"] <= FINAL:
+        return None
+    return (
+        "note",
+        f"the learning rate ends at {f['training.final_fraction']:.0%} of its peak; a tenth is usual",
+        f"--set {f['key']}.training.final_fraction=0.1",
+    )
+
+
+RULES = (
+    Rule("further-replay", "Replay 1 to 50 % of the tokens, more where the new text is more foreign",
+         "Ibrahim et al. 2024: 5 % for a weak shift, 25 % for another language", ("key", "replay.share"), replay),
+    Rule("further-decay", "Warm the rate up again and let it fall to a tenth again",
+         "Gupta et al. 2023; Ibrahim et al. 2024",
+         ("key", "training.schedule", "training.final_fraction"), decay),
+    epochs_rule("further-epochs", 4, 2, "Up to 4 passes over the text", "Muennighoff et al. 2023"),
+    rate_rule("further-learning-rate", 1.0, 0.5,
+              "Not above the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
+)  # fmt: skip
+
+
+def rules() -> tuple[Rule, ...]:
+    return RULES

@@ -1,0 +1,181 @@
+"""What a model writes by itself at temperature 1: text of which it is the model, to replay and to measure by.
+
+Where nobody has the text that a model was made from, samples of the model stand for it: a model that gives them the
+same likelihood as before has forgotten nothing (Robins 1995, pseudo-rehearsal; Huang et al. 2024, self-synthesized
+rehearsal). Of a model that chats, the questions are sampled too, from the template's opening of the user's turn (Xu et
+al. 2024, Magpie).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.finetuning.common import chats
+from tutelage.finetuning.data import Row, write_rows
+from tutelage.inference.language_model import LanguageModel, load
+from tutelage.inference.sampling import Sampling
+from tutelage.model.io import weights_identity
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_atomic
+from tutelage.store.hashing import sha256_json
+from tutelage.store.stage import Job
+from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.messages import Message
+
+_SHAPE = ("max_tokens", "prompt_tokens", "answer_tokens", "chunk")  # settings that decide what a chunk is
+TRIES = 4  # questions sampled for each that is wanted, at most: some do not end
+
+
+def make_samples(job: Job) -> dict[str, Any]:
+    """Sample documents and conversations into `train.jsonl` and `heldout.jsonl`.
+
+    Rows are {"id", "text", "ended"}, {"id", "prompt", "response", "ended"}, and held-out questions {"id", "prompt"}.
+    What is held out has seeds of its own, so it is the same however much is replayed. Finished chunks are kept in
+    `work`: a killed run resumes and ends with the same files.
+    """
+    config, out, log, base = job.config, job.out, job.log, job.inputs["model"]
+    sampler = _Sampler(load(base, dtype="auto"), config, job.work, log, job.seed, weights_identity(base))
+    held, train = sampler.documents("heldout", config.heldout_tokens), sampler.documents("train", config.tokens)
+    asked, conversations = list[Row](), list[Row]()
+    if chats(base):
+        asked = sampler.questions("heldout", config.questions)
+        seen = {row["prompt"] for row in asked}
+        conversations = [row for row in sampler.chats(config.chats) if row["prompt"] not in seen]
+        if len(asked) < config.questions:
+            log.note(f"only {len(asked)} of {config.questions} questions that the model asked itself came to an end")
+    write_rows(out / "heldout.jsonl", [*held, *asked])
+    write_rows(out / "train.jsonl", [*train, *conversations])
+    return {
+        "documents": len(train),
+        "heldout_documents": len(held),
+        "conversations": len(conversations),
+        "questions": len(asked),
+        "cut_documents": sum(not row["ended"] for row in [*held, *train]),
+        "tokens": sampler.tokens,
+    }
+
+
+class _Sampler:
+    """The model and what it has written so far, chunk after chunk, each from a seed of its own."""
+
+    def __init__(self, lm: LanguageModel, config: Any, work: Path, log: EventLog, seed: int, weights: str) -> None:
+        self.lm, self.config, self.work, self.log, self.seed = lm, config, work, log, seed
+        shape = {key: value for key, value in config.plain().items() if key in _SHAPE}
+        self.identity = sha256_json([shape, seed, weights, lm.tokenizer.definition])
+        self.tokens = 0
+
+    def documents(self, split: str, tokens: int) -> list[Row]:
+        """Documents from their beginning, until they have `tokens` tokens together."""
+        found: list[Row] = []
+        total = 0
+        start = [[self.lm.tokenizer.start_id]] * self.config.chunk
+
+        def sample(number: int) -> list[Row]:
+            made = self.lm.generate(start, self._sampling(f"{split} documents", number, self.config.max_tokens))
+            return [{"text": one.text, "ended": one.stop_reason == "stop", "tokens": len(one.ids)} for one in made]
+
+        number = 0
+        while total < tokens:
+            for row in self._chunk(f"{split}-documents", number, sample):
+                if row["text"].strip() and total < tokens:
+                    found.append({"id": f"{split}-{len(found)}", "text": row["text"], "ended": row["ended"]})
+                    total += row["tokens"]
+            number += 1
+            if not found:
+                raise InputError(
+                    "the model writes nothing by itself", hint="set sampled.tokens to 0, or name general text"
+                )
+            self.log.progress(f"sampling {split} documents", min(total, tokens), tokens, "tokens")
+        self.tokens += total
+        return found
+
+    def questions(self, split: str, count: int) -> list[Row]:
+        """Questions as the user of a conversation asks them; fewer than `count` where most do not end. None twice."""
+        found: dict[str, Row] = {}
+        opening = _opening_of_a_question(self.lm) if count else []
+        what = f"{split} questions"
+
+        def sample(number: int) -> list[Row]:
+            made = self.lm.generate(
+                [opening] * self.config.chunk, self._sampling(what, number, self.config.prompt_tokens)
+            )
+            ended = [one.text.strip() for one in made if one.stop_reason == "stop"]
+            return [{"prompt": text} for text in ended if text and self._leaves_room(text)]
+
+        for number in range(-(-TRIES * count // self.config.chunk)):
+            for row in self._chunk(f"{split}-questions", number, sample):
+                if len(found) < count:
+                    found.setdefault(row["prompt"], {"id": f"{split}-question-{len(found)}", "prompt": row["prompt"]})
+            self.log.progress(f"sampling {what}", len(found), count, "questions")
+            if len(found) >= count:
+                break
+        return list(found.values())
+
+    def chats(self, count: int) -> list[Row]:
+        """Answers to as many questions of its own."""
+        asked = self.questions("train", count)
+
+        def sample(number: int) -> list[Row]:
+            part = asked[number * self.config.chunk : (number + 1) * self.config.chunk]
+            made = self.lm.chat_batch(
+                [[Message("user", row["prompt"])] for row in part],
+                self._sampling("answers", number, self.config.answer_tokens),
+            )
+            return [
+                {**row, "response": one.text.strip(), "ended": one.stop_reason == "stop"}
+                for row, one in zip(part, made, strict=True)
+            ]
+
+        rows: list[Row] = []
+        for number in range(-(-len(asked) // self.config.chunk)):
+            rows += self._chunk("answers", number, sample)
+            self.log.progress("sampling answers", len(rows), len(asked), "answers")
+        return [row for row in rows if row["response"]]
+
+    def _leaves_room(self, question: str) -> bool:
+        """Whether the question can be put to the model, with room for an answer."""
+        try:
+            return len(self.lm.chat_ids([Message("user", question)])) < self.lm.context // 2
+        except InputError:  # the template refuses it
+            return False
+
+    def _sampling(self, what: str, number: int, most: int) -> Sampling:
+        room = self.lm.context // 2 - 1  # a question and its answer share the context
+        return Sampling(max_tokens=min(most, room), temperature=1.0, seed=_seed(self.seed, what, number))
+
+    def _chunk(self, name: str, number: int, sample: Callable[[int], Sequence[Row]]) -> list[Row]:
+        """One chunk: from `work` where it was finished before, else sampled now and kept."""
+        path = self.work / f"{name}.jsonl"
+        whole = _finished(path, self.identity)
+        if number < len(whole):
+            return whole[number]
+        made = list(sample(number))
+        with path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+        return made
+
+
+def _opening_of_a_question(lm: LanguageModel) -> list[int]:
+    """Ids of a conversation up to where the user is to speak, the template's own system prompt included."""
+    rendered = render_chat(lm.tokenizer, [Message("user", "a")])
+    return rendered.ids[: rendered.spans[-1].start]
+
+
+def _seed(seed: int, what: str, number: int) -> int:
+    return int(sha256_json([seed, what, number])[:12], 16)
+
+
+def _finished(path: Path, identity: str) -> list[list[Row]]:
+    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    whole = lines[:-1]  # what follows the last newline was never finished
+    if not whole or whole[0] != identity:
+        write_atomic(path, identity + "\n")
+        return []
+    if lines[-1]:
+        write_atomic(path, "\n".join(whole) + "\n")
+    return [json.loads(line) for line in whole[1:]]

@@ -1,0 +1,95 @@
+"""Continued pretraining as a stage, and the stages that make its texts."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.spec import SPEC as CORPUS
+from tutelage.finetuning.further.config import FurtherConfig, SamplingConfig
+from tutelage.store.late import late
+from tutelage.store.stage import Headline, Part, StageSpec, Way
+
+LARGE = 30e6  # parameters: from here on the learning rate is lower
+ROW_TOKENS = 500  # of a document of 2,000 characters
+PASSES = 3  # over what was sampled
+MOST_SAMPLED = 100_000  # tokens: more would take longer to sample than it is worth
+
+
+def _needs(config: FurtherConfig) -> tuple[str, ...]:
+    return ("model",) if config.data is not None else ("model", "corpus")
+
+
+def _parts(config: FurtherConfig) -> tuple[Part, ...]:
+    """Own text as a corpus each, and what the model writes by itself before it is trained."""
+    texts = replace(CORPUS, rules=tuple)  # its rule is about shares; here likelihoods are measured, and few do
+    parts = [
+        Part(role, texts, _corpus(source, config))
+        for role, source in (("texts", config.data), ("replay", config.replay.source), ("general", config.general))
+        if source is not None
+    ]
+    replayed = config.replay.share > 0 and config.replay.source is None
+    sampled = config.sampled if replayed else config.sampled.with_(tokens=0, chats=0)
+    return (*parts, Part("sampled", SAMPLED, sampled))
+
+
+def _corpus(source: str, config: FurtherConfig) -> CorpusConfig:
+    return CorpusConfig(source=source, prose=config.prose, heldout=config.heldout, measure_selection=False)
+
+
+def _suggest(parameters: int, rows: int) -> dict[str, Way]:
+    """All weights; also adapters, and all weights with a longer vocabulary, for who wants to compare."""
+    small = parameters < LARGE
+    replayed = rows * ROW_TOKENS / 4  # of the tokens of the text, at a share of a fifth
+    sampled = {"tokens": int(min(MOST_SAMPLED, max(16_000, replayed / PASSES)))}
+    full = {"optimizer": "adamw", "learning_rate": 5e-4 if small else 1e-4, "batch_rows": 8 if small else 4}
+    lora = {"optimizer": "adamw", "learning_rate": 1e-3, "batch_rows": 4}
+    return {
+        "full": Way({"training": full, "sampled": sampled}),
+        "lora": Way({"training": lora, "lora": {"rank": 32, "alpha": 64}, "sampled": sampled}, default=False),
+        "vocabulary": Way({"training": full, "sampled": sampled, "extend_vocabulary": 2000}, default=False),
+    }
+
+
+SAMPLED = StageSpec(
+    kind="sampled",
+    version=1,
+    title="What the model writes by itself",
+    config=SamplingConfig,
+    run=late("tutelage.finetuning.further.sampled:make_samples"),
+    makes="data",
+    needs=lambda config: ("model",),
+    seeds=("training",),
+    headline=("documents", "heldout_documents", "conversations", "questions"),
+    section=late("tutelage.finetuning.further.report:sampled_section"),
+    sentence=late("tutelage.finetuning.further.report:sampled_sentence"),
+    forecast=late("tutelage.finetuning.further.forecast:forecast_sampled"),
+)
+
+SPEC = StageSpec(
+    kind="further",
+    version=1,
+    title="Continued pretraining",
+    config=FurtherConfig,
+    run=late("tutelage.finetuning.further.stage:further"),
+    makes="language model",
+    needs=_needs,
+    seeds=("training", "data"),
+    audit=late("tutelage.finetuning.further.stage:audit"),
+    parts=_parts,
+    trains=True,
+    suggest=_suggest,
+    heldout="texts",
+    headline=("new_tokens", "replayed_tokens", "heldout_bits_per_byte"),
+    glance=(
+        Headline("bits per byte, new text", "Bits per byte, the new text", ("base",)),
+        Headline("bits per byte, general text", "Bits per byte, general text", ("base",)),
+        Headline("bits per byte, own text", "Bits per byte, what the model wrote before", ("base",)),
+        Headline("general answers end", "General answers that end", ("base",)),
+    ),
+    section=late("tutelage.finetuning.further.report:section"),
+    sentence=late("tutelage.finetuning.further.report:sentence"),
+    forecast=late("tutelage.finetuning.further.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.further.forecast:figures"),
+    rules=late("tutelage.finetuning.further.rules:rules"),
+)

@@ -1,0 +1,172 @@
+"""The stage of continued pretraining: a model and texts in, the same model that knows them out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from tutelage.corpus.readers import input_files
+from tutelage.finetuning.common import (
+    adapt,
+    context_of,
+    keep_chatting,
+    read_corpus,
+    run_metrics,
+    write_model,
+)
+from tutelage.finetuning.data import Row, read_rows, write_rows
+from tutelage.finetuning.further.config import FurtherConfig
+from tutelage.finetuning.further.objective import Further
+from tutelage.finetuning.further.rows import Mixed, document_examples, mixed, replay_examples
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.extend import extend_embeddings
+from tutelage.model.io import load_model
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import by_hash
+from tutelage.store.stage import Job
+from tutelage.tokenizer.extend import extend_tokenizer
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import pack
+from tutelage.training.loop import train
+
+MANY_PASSES = 4  # over what is replayed
+DOCUMENT_BYTES = 2000  # of a long text, which is cut into documents
+
+
+def audit(config: FurtherConfig, log: EventLog) -> int | None:
+    """About how many documents the user's own text has; it and the general texts must be there to be read."""
+    for source in (config.replay.source, config.general):
+        if source is not None:
+            input_files(source)
+    if config.data is None:
+        return None
+    return max(1, sum(file.path.stat().st_size for file in input_files(config.data)) // DOCUMENT_BYTES)
+
+
+def further(job: Job) -> dict[str, Any]:
+    """Train the model further on the texts, with some of the old among the new.
+
+    Inputs: `texts` (or `corpus`), `sampled`, and where they are named `replay` and `general`. `out` becomes a model
+    directory with `data/heldout.jsonl`: the texts that the evaluation reads before and after ({"set", "id", "text"}),
+    and questions that it asks ({"set": "asked", "id", "prompt"}).
+    """
+    config, base, out, log = job.config, job.inputs["model"], job.out, job.log
+    tok, model = Tokenizer.load(base), load_model(base)
+    context = context_of(config.context_length, model.config, log)
+    texts = job.inputs.get("texts", job.inputs.get("corpus"))
+    assert texts is not None
+    rows = by_hash(_documents(texts, "train"), job.data_seed)
+    heldout = by_hash(_documents(texts, "heldout"), job.data_seed)[: config.max_heldout]
+    write_rows(out / "data" / "heldout.jsonl", _measured_rows(config, job, heldout))
+
+    vocabulary: dict[str, Any] = {}
+    if config.extend_vocabulary:
+        tok, vocabulary = _extend(config, tok, model, rows, heldout, log)
+    mix = mixed(
+        document_examples(tok, rows, context),
+        replay_examples(tok, by_hash(_old(config, job), job.data_seed), context),
+        config.replay.share,
+    )
+    _tell(mix, config, log)
+    objective = Further(
+        pack(mix.examples, context, tok.pad_id),
+        pack(document_examples(tok, heldout, context), context, tok.pad_id),
+        _token_bytes(tok),
+    )
+    adapt(model, config.lora, job.seed, log)
+    result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
+    write_model(model, tok, result.curve, out, base)
+    keep_chatting(base, out)
+    return {
+        "documents": len(rows),
+        "heldout_documents": len(heldout),
+        "new_tokens": mix.new_tokens,
+        "replayed_tokens": mix.old_tokens,
+        "replayed_passes": round(mix.old_passes, 3),
+        "replayed": "text of your own" if config.replay.source else "what the model wrote by itself",
+        **({"vocabulary": vocabulary} if vocabulary else {}),
+        **run_metrics(result),
+    }
+
+
+def _documents(corpus: Path, split: str) -> list[Row]:
+    return read_corpus(corpus, split, ["id", "text"])
+
+
+def _old(config: FurtherConfig, job: Job) -> list[Row]:
+    """What is replayed: the named text, or what the model wrote by itself."""
+    if not config.replay.share:
+        return []
+    if config.replay.source is not None:
+        return _documents(job.inputs["replay"], "train")
+    return read_rows(job.inputs["sampled"] / "train.jsonl")
+
+
+def _measured_rows(config: FurtherConfig, job: Job, heldout: Sequence[Row]) -> list[Row]:
+    """All that the model is measured on before and after, set by set.
+
+    General text is that which was named for it, else the held-out part of what is replayed from a file.
+    """
+    general: list[Row] = []
+    if config.general is not None:
+        general = [row for split in ("heldout", "train") for row in _documents(job.inputs["general"], split)]
+    elif config.replay.source is not None:
+        general = _documents(job.inputs["replay"], "heldout")
+    own = read_rows(job.inputs["sampled"] / "heldout.jsonl")
+    sets = {
+        "new text": heldout,
+        "general text": by_hash(general, job.data_seed)[: config.max_heldout],
+        "own text": [row for row in own if "text" in row],
+    }
+    rows = [{"set": name, "id": row["id"], "text": row["text"]} for name, found in sets.items() for row in found]
+    return rows + [{"set": "asked", "id": row["id"], "prompt": row["prompt"]} for row in own if "prompt" in row]
+
+
+def _extend(
+    config: FurtherConfig, tok: Tokenizer, model: DecoderLM, rows: Sequence[Row], heldout: Sequence[Row], log: EventLog
+) -> tuple[Tokenizer, dict[str, Any]]:
+    """The longer tokenizer, with the model given its rows, in place; and what that alone does to held-out text."""
+    before = LanguageModel(model, tok)
+    texts = [row["text"] for row in heldout]
+    size = sum(len(text.encode()) for text in texts)
+    figures = {"tokens_before": tok.vocab_size, **_compression(before, texts, size, "before")}
+    longer = extend_tokenizer(tok, (row["text"] for row in rows), config.extend_vocabulary, config.min_count)
+    extend_embeddings(model, longer.pieces)
+    figures |= {
+        "tokens_added": len(longer.pieces),
+        **_compression(LanguageModel(model, longer.tokenizer), texts, size, "extended"),
+    }
+    log.note(
+        f"{len(longer.pieces):,} tokens are added; held-out text has {figures['bytes_per_token_before']:.2f} bytes a "
+        f"token before and {figures['bytes_per_token_extended']:.2f} after; untrained, "
+        f"{figures['bits_per_byte_before']:.3f} bits a byte become {figures['bits_per_byte_extended']:.3f}"
+    )
+    if len(longer.pieces) < config.extend_vocabulary:
+        log.note(
+            f"fewer than the {config.extend_vocabulary:,} asked for: no other pair stands {config.min_count} times"
+        )
+    return longer.tokenizer, figures
+
+
+def _compression(lm: LanguageModel, texts: Sequence[str], size: int, when: str) -> dict[str, float]:
+    tokens = sum(len(ids) for ids in lm.tokenizer.encode_batch(list(texts)))
+    bits = -sum(lm.rolling(texts)) / math.log(2)
+    return {f"bytes_per_token_{when}": round(size / tokens, 4), f"bits_per_byte_{when}": round(bits / size, 4)}
+
+
+def _tell(mix: Mixed, config: FurtherConfig, log: EventLog) -> None:
+    share = mix.old_tokens / (mix.new_tokens + mix.old_tokens)
+    log.note(f"{mix.new_tokens:,} tokens of new text and {mix.old_tokens:,} that are replayed ({share:.0%})")
+    if mix.old_passes > MANY_PASSES:
+        more = "give a longer replay.source" if config.replay.source else "raise sampled.tokens"
+        log.warn(f"what is replayed is gone through {mix.old_passes:.1f} times and may be learned by heart: {more}")
+
+
+def _token_bytes(tok: Tokenizer) -> torch.Tensor:
+    sizes = [0 if token in tok.control_ids else len(tok.token_bytes(token)) for token in range(tok.vocab_size)]
+    return torch.tensor(sizes)
