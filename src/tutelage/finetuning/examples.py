@@ -112,22 +112,59 @@ def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> t
 def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per pair: the chosen conversation, then the rejected, each its own document.
 
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
-    turns are learned on neither side. A pair of which one side does not fit is dropped whole.
+    `side` is +1 where a chosen token is learned and -1 where a rejected one is; `pair` numbers the examples from 0; the
+    answers that stand in the shared turns are learned on neither side. A pair of which one side does not fit is dropped
+    whole.
     """
+    pairs, refused = _rendered(
+        rows,
+        lambda row: [_answer_segment(tok, row, row["chosen"], 1.0), _answer_segment(tok, row, row["rejected"], -1.0)],
+    )
+    return _numbered(*_keep_fitting(pairs, context, refused))
 
-    def pair_of(row: Row) -> list[Segment]:
-        pair = []
-        for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
-            segment = conversation_segment(
-                tok, [*asked_of(row), Message("assistant", row[key])], [*(0.0 for _ in asked_of(row)), 1.0]
-            )
-            segment.extras["side"] = [side * weight for weight in segment.weights]
-            pair.append(segment)
-        return pair
 
-    pairs, refused = _rendered(rows, pair_of)
-    return _keep_fitting(pairs, context, refused)
+def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+    """One example per answer that is judged by itself: `side` is +1 where it is desirable and -1 where it is not;
+    `pair` numbers the examples from 0."""
+    judged, refused = _rendered(rows, lambda row: [_answer_segment(tok, row, row["completion"], _side(row))])
+    return _numbered(*_keep_fitting(judged, context, refused))
+
+
+def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> list[Example]:
+    """Each row's prompt with the answer of the next row (in a circle) that has another prompt: what KTO estimates its
+    reference point on. Those that do not fit are left out. Raises InputError where there is none."""
+    asked = [[(turn.role, turn.content) for turn in asked_of(row)] for row in rows]
+    mismatched = []
+    for place, row in enumerate(rows):
+        others = (other % len(rows) for other in range(place + 1, place + len(rows)))
+        found = next((other for other in others if asked[other] != asked[place]), None)
+        if found is not None:
+            mismatched.append({**row, "completion": rows[found]["completion"]})
+    if not mismatched:
+        raise InputError(
+            "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",
+            hint="give rows with different prompts, or --set loss=apo_zero_unpaired",
+        )
+    return judged_examples(tok, mismatched, context)[0]
+
+
+def _side(row: Row) -> float:
+    return 1.0 if row["label"] else -1.0
+
+
+def _answer_segment(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:
+    """An answer after the turns it follows; it alone is learned."""
+    asked = asked_of(row)
+    segment = conversation_segment(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
+    segment.extras["side"] = [side * weight for weight in segment.weights]
+    return segment
+
+
+def _numbered(examples: list[Example], supervision: Supervision) -> tuple[list[Example], Supervision]:
+    for number, example in enumerate(examples):
+        for segment in example.segments:
+            segment.extras["pair"] = [float(number)] * len(segment.tokens)
+    return examples, supervision
 
 
 def label_examples(

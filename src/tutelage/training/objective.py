@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch.nn.functional as F
 from torch import Tensor
@@ -13,6 +13,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.training.cross_entropy import linear_cross_entropy
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
+from tutelage.training.distributed.world import World
 
 
 @dataclass
@@ -36,6 +37,17 @@ class Objective(Protocol):
     def rows(self) -> Mapping[str, Rows]: ...
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss: ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An objective whose loss needs a figure of the whole step (KTO's reference point), which no microbatch knows.
+
+    `prepare` gets this rank's microbatches before the first `loss` of a step, without gradient, under its precision;
+    what it finds it sums over the ranks of `world`.
+    """
+
+    def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None: ...
 
 
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -35,16 +35,19 @@ WANTED = "prompt/chosen/rejected, or chosen and rejected conversations"
 _SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 
 
-def read_preferences(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+def read_preferences(
+    path: Path, log: EventLog, columns: Mapping[str, str] | None = None, method: str = "prefer"
+) -> tuple[list[Row], Audit]:
     """Rows {"id","messages","prompt","chosen","rejected"} and the account of the file, which is said on the log.
 
-    `messages`: the turns that both answers follow; `prompt` is the last of them. Raises InputError where no row can be
+    `messages`: the turns that both answers follow; `prompt` is the last of them. `margin`: by how much the chosen
+    answer is the better one, where a reward model is wanted and the row says it. Raises InputError where no row can be
     used, or the file holds judged single answers (KTO) or questions with one answer.
     """
     source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     if not any(Fields(record, columns).has(*REJECTED) for record in source.rows):
-        refuse_judged(source, columns, "prefer")
+        refuse_judged(source, columns, method)
         refuse_unpaired(source, columns)
     rows, found = convert_all(source, _preference, WANTED, columns)
     swapped = found.noted.pop("swapped", 0)
