@@ -245,8 +245,9 @@ def by_trl(kind: str, beta: float, smoothing: float) -> float:
         setattr(made, name, value)
     made.model = SimpleNamespace(training=True)
     made.args = SimpleNamespace(discopop_tau=0.05)
-    made.accelerator = SimpleNamespace(gather_for_metrics=lambda value: value, gather=lambda value: value,
-                                       device=torch.device("cpu"), num_processes=1, unwrap_model=lambda model: model)  # fmt: skip
+    made.accelerator = SimpleNamespace(
+        gather_for_metrics=lambda value: value, gather=lambda value: value, device=torch.device("cpu")
+    )
     sums = (reference * completion[:, 1:]).sum(1)
     given = {
         "input_ids": torch.zeros_like(mask), "attention_mask": mask, "completion_mask": completion,

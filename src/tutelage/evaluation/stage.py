@@ -75,7 +75,7 @@ def evaluate(job: Job) -> dict[str, Any]:
                 chat = _is_asked_in_chat(subject, models)
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
         if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
-            _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
+            _extend(figures, comparisons, pair_figures(subject, models[subject.name], config, seed))
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time

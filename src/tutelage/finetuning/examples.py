@@ -130,16 +130,19 @@ def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[
     return _numbered(*_keep_fitting(judged, context, refused))
 
 
-def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> list[Example]:
-    """Each row's prompt with the answer of the next row (in a circle) that has another prompt: what KTO estimates its
-    reference point on. Those that do not fit are left out. Raises InputError where there is none."""
-    asked = [[(turn.role, turn.content) for turn in asked_of(row)] for row in rows]
+def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
+    """Each row's prompt with the answer of the next row (in a circle, `more` after `rows`) that has another prompt.
+
+    KTO estimates its reference point on them. Those that do not fit are left out. Raises InputError without any.
+    """
+    pool = [*rows, *more]
+    asked = [asked_of(row) for row in pool]
     mismatched = []
     for place, row in enumerate(rows):
-        others = (other % len(rows) for other in range(place + 1, place + len(rows)))
+        others = (other % len(pool) for other in range(place + 1, place + len(pool)))
         found = next((other for other in others if asked[other] != asked[place]), None)
         if found is not None:
-            mismatched.append({**row, "completion": rows[found]["completion"]})
+            mismatched.append({**row, "completion": pool[found]["completion"]})
     if not mismatched:
         raise InputError(
             "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",

@@ -29,18 +29,8 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
 
-COLUMNS = (
-    "prompt",
-    "completion",
-    "response",
-    "label",
-    "system",
-    "instruction",
-    "input",
-    "history",
-    "messages",
-    "conversations",
-)
+COLUMNS = ("prompt", "completion", "response", "label", "system", "instruction", "input", "history", "messages",
+           "conversations")  # fmt: skip
 WANTED = "prompt/completion/label, or messages and label (true: a good answer, false: a bad one)"
 
 
@@ -60,12 +50,8 @@ def read_judged(path: Path, log: EventLog, columns: Mapping[str, str] | None = N
     rows, found = convert_all(source, _judged, WANTED, columns)
     good = sum(row["label"] for row in rows)
     if good in (0, len(rows)):
-        raise InputError(
-            f"{source.file}: all {len(rows)} answers are judged {'good' if good else 'bad'}",
-            hint="good answers alone are for the method 'instruct'"
-            if good
-            else "bad answers alone teach nothing to say",
-        )
+        hint = "good answers alone are for the method 'instruct'" if good else "bad answers alone teach nothing to say"
+        raise InputError(f"{source.file}: all {len(rows)} answers are judged {'good' if good else 'bad'}", hint=hint)
     found.notes.append(f"{good} answers are judged good, {len(rows) - good} bad")
     return rows, account(source, rows, found, log)
 
@@ -91,10 +77,8 @@ def _judged(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         _, turns = prompt_turns(fields, found)
         if not fields.has(*RESPONSE):
             fields.take_text("completion", *RESPONSE)
-        kind, turns = (
-            "prompt/completion/label",
-            [*turns, *answer_turns(fields.take("completion", *RESPONSE), "completion", found)],
-        )
+        kind = "prompt/completion/label"
+        turns = [*turns, *answer_turns(fields.take("completion", *RESPONSE), "completion", found)]
     # As in instruction data: up to the last answer, which is the one that is judged.
     turns = row_of(with_system(fields, turns), found)["messages"]
     row: Row = {

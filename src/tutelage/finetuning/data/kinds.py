@@ -44,7 +44,7 @@ def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str
         hint = {
             "instruct": "a bad answer is never learned: use the method 'prefer', which learns from both kinds, or keep "
             "only the rows whose label is true",
-            "prefer": "they are learned with loss 'kto' (or 'apo_zero_unpaired'); every other loss needs a chosen and a "
+            "prefer": "they are learned with loss 'kto' (or 'apo_zero_unpaired'); other losses need a chosen and a "
             "rejected answer to each prompt",
             "reward": "'reward' needs a chosen and a rejected answer to each prompt; judged answers are for the method "
             "'prefer'",

@@ -190,10 +190,10 @@ def _near_together(groups: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]
 
     Where more than half of the rows would be one group (a long text that all questions stand under), they stay apart.
     """
-    from tutelage.corpus.dedup import near_clusters
+    from tutelage.corpus.dedup import linked_clusters
 
     names = sorted(groups)
-    kept_for = near_clusters([_question(groups[name][0]) for name in names], NEAR).tolist()
+    kept_for = linked_clusters([_question(groups[name][0]) for name in names], NEAR).tolist()
     joined: dict[str, list[Row]] = defaultdict(list)
     for place, name in enumerate(names):
         joined[names[kept_for[place]]] += groups[name]

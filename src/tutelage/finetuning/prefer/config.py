@@ -88,7 +88,7 @@ class PreferConfig(FinetuneConfig):
         training = self.training
         if KNOWN[self.loss].whole_batch and (training.accumulation > 1 or training.tune):
             raise ValueError(
-                f"loss {self.loss!r} compares the sorted pairs of a whole batch, and microbatches would be sorted apart: "
+                f"loss {self.loss!r} sorts all pairs of a batch, and microbatches would be sorted apart: "
                 "training.accumulation must be 1 and training.tune off"
             )
         if self.loss == "kto" and training.batch_rows < 2:

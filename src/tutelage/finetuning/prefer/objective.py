@@ -88,9 +88,9 @@ class Preference:
 class Judged:
     """Learning from answers that are judged one by one, each a document. Extras as those of `Preference`.
 
-    `mismatched`: answers behind prompts that they do not answer, with the reference's log-probabilities. KTO's reference
-    point is estimated on them once a step, before its microbatches and over all ranks (`prepare`): for each row of the
-    step one of them. So the loss is the same however the step is cut up.
+    `mismatched`: of both splits, answers behind prompts that they do not answer, with `reference`. KTO's reference
+    point is estimated on them once a step, before its microbatches and over all ranks (`prepare`): for
+    each row of the step one of these rows. So the loss is the same however the step is cut up.
     """
 
     def __init__(

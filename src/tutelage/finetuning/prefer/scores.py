@@ -49,8 +49,9 @@ def _summed(rows: PackedRows, values: NDArray[np.float32]) -> Sums:
 
 
 def score_rows(config: PreferConfig, heldout: list[Row], rows: PackedRows, before: Sums, after: Sums) -> list[Row]:
-    """One row for each held-out row: of a pair {"id", "chosen_reward", "rejected_reward", "chosen_logp", "rejected_logp",
-    "..._before", "..._tokens"}, of a judged answer {"id", "label", "reward", "logp", "logp_before", "tokens"}.
+    """One row for each held-out row: of a pair {"id", "chosen_reward", "chosen_logp", "chosen_logp_before",
+    "chosen_tokens", ...} and the same of the rejected answer, of a judged answer {"id", "label", "reward", "logp",
+    "logp_before", "tokens"}.
 
     Rewards are what the loss takes for them (`losses.rewards`); log-probabilities are summed over the answer.
     """

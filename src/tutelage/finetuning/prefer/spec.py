@@ -53,9 +53,10 @@ SPEC = StageSpec(
     trains=True,
     suggest=_suggest,
     heldout="pairs",
-    headline=("pairs", "heldout_reward_accuracy"),
+    headline=("pairs", "answers", "told_apart"),
     glance=(
         Headline("reward accuracy", "Held-out pairs told apart"),
+        Headline("good above bad", "Good answers above bad ones"),
         Headline("rule passed", "Answers that pass the rule", ("parent",)),
         Headline("win rate", "Win rate against the model before", ("parent",)),
         Headline("chrF", "chrF after preference finetuning", ("parent",)),

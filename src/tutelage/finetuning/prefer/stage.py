@@ -22,6 +22,7 @@ from tutelage.finetuning.prefer.reference import add_reference
 from tutelage.finetuning.prefer.rows import prepare
 from tutelage.finetuning.prefer.scores import SCORES, answer_sums, reference_sums, score_rows
 from tutelage.model.io import load_model, weights_identity
+from tutelage.store import format as f
 from tutelage.store.device import choose_device
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
@@ -86,8 +87,9 @@ def prefer(job: Job) -> dict[str, Any]:
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
     return {
-        "loss_name": config.loss,
+        "preference_loss": config.loss,
         **_counts(config, train_rows, heldout, log),
+        **_told_apart(result.final, len(heldout)),
         "supervision": supervision.plain(),
         "before": before,
         "after": result.final,
@@ -113,7 +115,7 @@ def _mismatched(
     """Answers behind other prompts, packed, for the reference point of `kto` in training and on held-out rows."""
     if config.loss != "kto":
         return None
-    made = [mismatched_examples(tok, rows, context) for rows in (train_rows, heldout)]
+    made = mismatched_examples(tok, train_rows, context), mismatched_examples(tok, heldout, context, train_rows)
     train_on, held = (pack(examples, row_length(examples, context), tok.pad_id) for examples in made)
     return train_on, held
 
@@ -127,11 +129,20 @@ def _counts(config: PreferConfig, train_rows: list[Row], heldout: list[Row], log
     bias = length_bias(train_rows)
     if abs(bias["chosen_longer"] - bias["chosen_shorter"]) > ONE_SIDED:
         which = "longer" if bias["chosen_longer"] > bias["chosen_shorter"] else "shorter"
+        share = f"{100 * bias[f'chosen_{which}']:.0f} %"
         log.warn(
-            f"in {100 * bias[f'chosen_{which}']:.0f} % of the training pairs the chosen answer is the {which} one: length "
-            "itself may be what is learned; compare reward accuracy with that of length alone"
+            f"in {share} of the training pairs the chosen answer is the {which} one: length itself may be what is "
+            "learned; compare the reward accuracy with that of length alone"
         )
     return {"pairs": len(train_rows), "heldout_pairs": len(heldout), **bias}
+
+
+def _told_apart(figures: dict[str, float], n: int) -> dict[str, str]:
+    """The held-out reward accuracy in words: of few pairs as a count."""
+    if "reward_accuracy" not in figures:
+        return {}
+    share = figures["reward_accuracy"]
+    return {"told_apart": f.few_pairs(share, n, f.PAIRS_UNIT) or f.percent(share)}
 
 
 def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
@@ -160,7 +171,7 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
 
 
 def _margin(figures: dict[str, float]) -> float:
-    """By how much good answers are rewarded above bad ones: pair by pair, or of answers judged one by one on average."""
+    """By how much good answers are rewarded above bad ones: pair by pair, or on average where they are unpaired."""
     if "margin" in figures:
         return figures["margin"]
     return figures["chosen_reward"] - figures["rejected_reward"]
