@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, instruct or prefer; without DATA: a step of the recipe, by its name.")
+        str, typer.Argument(help="classify, instruct, prefer or reward; without DATA: a step of the recipe by name.")
     ],
     data: Annotated[
         str | None,
@@ -62,7 +62,7 @@ def finetune(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, or by preferences (DPO).
+    """Finetune a model: a classifier, an assistant, by preferences (DPO, KTO, ...), or a reward model.
 
     With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
     that were held out, beside trivial rivals, and prints the command that uses the result.

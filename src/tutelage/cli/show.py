@@ -200,6 +200,10 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     if records[-1]["makes"] == "classifier":
         console.print(f'Use it:  tutelage classify "a text" -m {model}', highlight=False, soft_wrap=True)
         console.print(f"         tutelage classify texts.txt -m {model}", highlight=False, soft_wrap=True)
+    elif records[-1]["makes"] == "reward model":
+        place = (run.path / records[-1]["artifact"]).resolve()
+        said = f"Use it:  tutelage.load({str(place)!r}).rank(prompt, answers)    (Python; the best answer first)"
+        console.print(escape(said), highlight=False, soft_wrap=True)
     else:
         console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)

@@ -67,6 +67,10 @@ def evaluate(job: Job) -> dict[str, Any]:
             if not config.tasks or subject.name in config.tasks:
                 labelled.predict(subject, models[subject.name], _load(models[subject.name]))
             continue
+        if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
+            _extend(figures, comparisons, pair_figures(subject, models[subject.name], config, seed))
+        if subject.makes == "reward model":
+            continue
         lm = _load(models[subject.name])
         if texts is not None:
             likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
@@ -74,8 +78,6 @@ def evaluate(job: Job) -> dict[str, Any]:
             if subject.name in one.askers:
                 chat = _is_asked_in_chat(subject, models)
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
-        if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
-            _extend(figures, comparisons, pair_figures(subject, models[subject.name], config, seed))
         if subject.parent is None and texts is not None:
             samples += _continuations(lm, subject.name, texts.documents, config)
         del lm  # one model in memory at a time

@@ -48,6 +48,9 @@ class Supervision:
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
             "the stop token is learned in every row"
         )
+        self.tell_dropped(what, context, log)
+
+    def tell_dropped(self, what: str, context: int, log: EventLog) -> None:
         if self.too_long:
             log.warn(f"{what}: {self.too_long} of {self.rows} rows are longer than {context} tokens and dropped")
         for reason, count in self.refused.items():
@@ -105,8 +108,8 @@ def conversation_segment(
 
 def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
-    segments, refused = _rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
-    return _keep_fitting(segments, context, refused)
+    segments, refused = rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
+    return keep_fitting(segments, context, refused)
 
 
 def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
@@ -116,18 +119,18 @@ def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tu
     answers that stand in the shared turns are learned on neither side. A pair of which one side does not fit is dropped
     whole.
     """
-    pairs, refused = _rendered(
+    pairs, refused = rendered(
         rows,
         lambda row: [_answer_segment(tok, row, row["chosen"], 1.0), _answer_segment(tok, row, row["rejected"], -1.0)],
     )
-    return _numbered(*_keep_fitting(pairs, context, refused))
+    return numbered(*keep_fitting(pairs, context, refused))
 
 
 def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per answer that is judged by itself: `side` is +1 where it is desirable and -1 where it is not;
     `pair` numbers the examples from 0."""
-    judged, refused = _rendered(rows, lambda row: [_answer_segment(tok, row, row["completion"], _side(row))])
-    return _numbered(*_keep_fitting(judged, context, refused))
+    judged, refused = rendered(rows, lambda row: [_answer_segment(tok, row, row["completion"], _side(row))])
+    return numbered(*keep_fitting(judged, context, refused))
 
 
 def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
@@ -163,7 +166,8 @@ def _answer_segment(tok: Tokenizer, row: Row, answer: str, side: float) -> Segme
     return segment
 
 
-def _numbered(examples: list[Example], supervision: Supervision) -> tuple[list[Example], Supervision]:
+def numbered(examples: list[Example], supervision: Supervision) -> tuple[list[Example], Supervision]:
+    """The same examples, their tokens marked with the example's number (`pair`), from 0."""
     for number, example in enumerate(examples):
         for segment in example.segments:
             segment.extras["pair"] = [float(number)] * len(segment.tokens)
@@ -210,7 +214,7 @@ def _weight(turn: Mapping[str, Any]) -> float:
     return 0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0))
 
 
-def _rendered(
+def rendered(
     rows: Sequence[Row], render: Callable[[Row], list[Segment]]
 ) -> tuple[dict[int, list[Segment]], dict[str, int]]:
     """Segments of each row by its place, and the count of rows the chat template refuses by reason.
@@ -231,9 +235,10 @@ def _rendered(
     return kept, dict(refused.most_common())
 
 
-def _keep_fitting(
+def keep_fitting(
     groups: Mapping[int, list[Segment]], context: int, refused: dict[str, int]
 ) -> tuple[list[Example], Supervision]:
+    """An example of each row whose segments all fit. Raises InputError where none does."""
     places = [place for place, group in groups.items() if all(len(segment.tokens) < context for segment in group)]
     kept = [groups[place] for place in places]
     if not kept:

@@ -18,7 +18,7 @@ from tutelage.store.view import View
 
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
-Makes = Literal["data", "language model", "chat model", "classifier", "figures"]
+Makes = Literal["data", "language model", "chat model", "classifier", "reward model", "figures"]
 
 
 @dataclass(frozen=True)

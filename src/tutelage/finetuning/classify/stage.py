@@ -22,6 +22,7 @@ from tutelage.finetuning.common import (
     context_of,
     device_and_autocast,
     run_metrics,
+    with_head,
     write_model,
 )
 from tutelage.finetuning.data import write_rows
@@ -124,17 +125,3 @@ def _held_out_scores(config: ClassifyConfig, model: DecoderLM, held: list[Exampl
     with autocast:
         scores = torch.stack(last_scores(model.to(device).eval(), [segment.tokens for segment in segments]))
     return scores, torch.tensor([segment.targets[-1] for segment in segments])
-
-
-def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
-    """The same weights with a classification head: its own if it has one for these labels, else drawn from `seed`."""
-    if base.config.labels == tuple(labels):
-        return base
-    config = base.config.with_(num_labels=len(labels), labels=tuple(labels))
-    with torch.device("meta"):
-        model = DecoderLM(config, seed=None)
-    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
-    generator = torch.Generator().manual_seed(seed)
-    head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
-    model.load_state_dict({**state, "score.weight": head}, assign=True)
-    return model

@@ -13,13 +13,17 @@ from tutelage.training.config import TrainingConfig
 
 
 class SamplingConfig(Config):
-    """Preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule."""
+    """Preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule.
+
+    `reward`: directory of a reward model that ranks instead, the task's own answer among them.
+    """
 
     prompts: int = Field(600, ge=2)
     samples: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(40, ge=1)
+    reward: str | None = None
     chunk: int = Field(64, ge=1)  # prompts sampled between two records of progress
 
 
@@ -66,11 +70,15 @@ class PreferConfig(FinetuneConfig):
     def _rows_are_named(self) -> Self:
         if self.data is None and self.task is None:
             raise ValueError("no pairs to learn from: name a file of pairs (data), or a task whose rule ranks answers")
-        if self.data is None and self.task is not None:
+        if self.data is not None and self.pairs.reward is not None:
+            raise ValueError("pairs.reward ranks sampled answers; with a file of pairs (data) none are sampled")
+        if self.data is None and self.task is not None and self.pairs.reward is None:
             from tutelage.tasks import task
 
             if task(self.task).grade is None:
-                raise ValueError(f"task {self.task!r} has no rule to rank answers by; give pairs (data)")
+                raise ValueError(
+                    f"task {self.task!r} has no rule to rank answers by; give pairs (data), or pairs.reward (a model)"
+                )
         return self
 
     @model_validator(mode="after")
@@ -93,6 +101,6 @@ class PreferConfig(FinetuneConfig):
             )
         if self.loss == "kto" and training.batch_rows < 2:
             raise ValueError(
-                "loss 'kto' estimates its reference point on the whole batch: training.batch_rows 2 or more"
+                "loss 'kto' estimates its reference point on a batch: training.batch_rows must be 2 or more"
             )
         return self

@@ -24,13 +24,14 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 PAIRS = StageSpec(
     kind="pairs",
-    version=2,
+    version=3,
     title="Preference pairs",
     config=PairsConfig,
     run=late("tutelage.finetuning.prefer.pairs:make_pairs"),
     makes="data",
     needs=lambda config: ("model", "corpus"),
     seeds=("training", "data"),
+    files=lambda config: {} if config.reward is None else {"reward": config.reward},
     headline=("prompts", "pairs"),
     section=late("tutelage.finetuning.prefer.report:pairs_section"),
     sentence=late("tutelage.finetuning.prefer.report:pairs_sentence"),
