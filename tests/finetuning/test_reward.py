@@ -62,7 +62,7 @@ def test_it_tells_held_out_pairs_apart_and_leaves_their_rewards(made):
         assert [best.reward, worst.reward] == pytest.approx(
             [score["chosen_reward"], score["rejected_reward"]], abs=1e-4
         )
-    assert json.dumps(metrics, allow_nan=False) and pair_figures  # plain data
+    assert json.dumps(metrics, allow_nan=False)
 
 
 def test_what_is_no_reward_model_and_what_a_reward_model_is_not_is_said(made, base):
@@ -158,6 +158,7 @@ def test_settings_that_mean_nothing_are_errors(tmp_path):
     with pytest.raises(ConfigError, match="task has no meaning"):
         RewardConfig.parse({"data": "x", "task": "docstrings"})
     path = write(tmp_path / "pairs.jsonl", ROWS)
-    steps = f"finetune={{judge: {{method: reward, from: base, data: {path}}}, chat: {{method: instruct, data: x, from: judge}}}}"
+    judge = f"finetune={{judge: {{method: reward, from: base, data: {path}}}"
+    steps = f"{judge}, chat: {{method: instruct, data: x, from: judge}}}}"
     with pytest.raises(ConfigError, match="'judge' is a reward model; only a reward model can begin with it"):
         load_recipe(None, [steps])

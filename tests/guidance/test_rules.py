@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from tutelage.recipe.graph import life
 from tutelage.store.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+PLACE = tempfile.TemporaryDirectory()  # as long as the tests run
+PAIRS = Path(PLACE.name) / "pairs.jsonl"
+PAIRS.write_text("".join(f'{{"prompt": "Q{i}", "chosen": "yes", "rejected": "no"}}\n' for i in range(9)))
 
 
 class Fixed(Idle):
@@ -109,6 +113,9 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("preference-epochs", ["finetune.prefer.training.epochs=9"]),
     ("drift", ["finetune.prefer.drift_prompts=0"]),
     ("preference-pairs", ["finetune.prefer.pairs.prompts=20"]),
+    ("judged-balance", ["finetune.prefer.loss=kto", "finetune.prefer.desirable_weight=5"]),
+    ("reward-epochs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}, training: {{epochs: 7}}}}"]),
+    ("reward-pairs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}}}"]),
 ]
 
 

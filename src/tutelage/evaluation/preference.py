@@ -21,7 +21,7 @@ from tutelage.evaluation.statistics import Difference, bootstrap_statistic, sign
 from tutelage.evaluation.subjects import rows_of
 from tutelage.evaluation.verdicts import verdict
 from tutelage.store.errors import InputError
-from tutelage.store.format import FEW_PAIRS, PAIRS_UNIT
+from tutelage.store.format import COUPLES_UNIT, FEW_PAIRS, PAIRS_UNIT
 from tutelage.store.jsonl import read_rows
 
 REWARD = "reward accuracy"
@@ -65,8 +65,9 @@ def _rewards(
     by_length = [
         f"{right[side].sum():g} of {side.sum()} pairs whose chosen answer is the {name}"
         for name, side in (("longer", difference > 0), ("shorter", difference < 0))
+        if side.any()
     ]
-    note = f"{n} held-out pairs; right in {' and '.join(by_length)}.{_few(n)}"
+    note = f"{n} held-out pairs{'; right in ' if by_length else ''}{' and '.join(by_length)}.{_few(n)}"
     comparisons = [_against_chance(who, right, config)]
     comparisons += [compare_shares(who, name, REWARD, right, values, how) for name, values in rivals.items()]
     return [figure(f"pairs of {who}", REWARD, PAIRS_UNIT, True, rows, note)], comparisons
@@ -109,11 +110,18 @@ def _judged(
     def statistic(values: Floats) -> Any:
         return lambda index: area(values[index], good[index])
 
+    few = n < FEW_PAIRS
+    items = int(good.sum() * (n - good.sum())) if few else n
     rows = [
-        row(name, bootstrap_statistic(statistic(values), n, **how.options), n, "model" if name == who else "baseline")
+        row(
+            name,
+            bootstrap_statistic(statistic(values), n, **how.options),
+            items,
+            "model" if name == who else "baseline",
+        )
         for name, values in parties.items()
     ]
-    rows.append(row(CHANCE, 0.5, n, "baseline"))
+    rows.append(row(CHANCE, 0.5, items, "baseline"))
     note = f"{good.sum()} good and {n - good.sum()} bad held-out answers; how often a good one has the higher reward."
     note += _few(n)
     comparisons = []
@@ -125,7 +133,7 @@ def _judged(
             return area(first, good[index]) - area(second, good[index])
 
         comparisons.append(compare_statistic(who, name, APART, edge, n, how))
-    return [figure(f"answers of {who}", APART, PAIRS_UNIT, True, rows, note)], comparisons
+    return [figure(f"answers of {who}", APART, COUPLES_UNIT if few else "share", True, rows, note)], comparisons
 
 
 def area(values: Floats, good: NDArray[np.bool_]) -> float:

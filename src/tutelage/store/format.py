@@ -9,6 +9,7 @@ from typing import Any, TypeGuard
 NONE = "–"
 PAIRS_UNIT = "share of pairs"  # of which fewer than FEW_PAIRS are counted out, not given in percent
 FEW_PAIRS = 30
+COUPLES_UNIT = "share of few couples"  # of a good and a bad one among fewer than FEW_PAIRS answers: counted out, too
 MINUS = "−"
 
 
@@ -72,9 +73,11 @@ def percent(share: Any) -> str:
 
 def few_pairs(value: Any, n: Any, unit: str) -> str:
     """A share of few held-out pairs as a count: (.833, 6) -> '5 of 6'; empty where a percentage will do."""
-    if unit != PAIRS_UNIT or not is_number(value) or not is_number(n) or n >= FEW_PAIRS:
+    if unit not in (PAIRS_UNIT, COUPLES_UNIT) or not is_number(value) or not is_number(n):
         return ""
-    return f"{round(2 * value * n) / 2:g} of {n}"
+    if unit == PAIRS_UNIT and n >= FEW_PAIRS:
+        return ""
+    return f"{round(2 * value * n) / 2:g} of {n}" + (" couples" if unit == COUPLES_UNIT else "")
 
 
 def plural(count: int, one: str, many: str = "") -> str:

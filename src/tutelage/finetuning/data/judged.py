@@ -60,9 +60,10 @@ def judged_of(pairs: list[Row]) -> list[Row]:
     """Two judged answers of each pair."""
     rows = []
     for pair in pairs:
-        shared = {key: pair[key] for key in ("messages", "prompt") if key in pair}
+        shared: Row = {key: pair[key] for key in ("messages", "prompt") if key in pair}
         for key, label in (("chosen", True), ("rejected", False)):
-            rows.append({"id": f"{pair['id']}-{key}", **shared, "completion": pair[key], "label": label})
+            row: Row = {"id": f"{pair['id']}-{key}", **shared, "completion": pair[key], "label": label}
+            rows.append(row)
     return rows
 
 

@@ -82,7 +82,7 @@ def stratified_split(
     """
     groups = _groups(rows, key or context_key)
     alike = len(rows) - len(groups)
-    said = []
+    said: list[str] = []
     if near:
         groups, said = _near_together(groups)
     if len(groups) < 2:

@@ -33,7 +33,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     passes = 2.0 * KNOWN[config.loss].reference + config.training.epochs * (config.loss == "kto")
     longest = config.context_length * (1.0 if KNOWN[config.loss].judged else 2.0)
     made = training_forecast(config, inputs, machine, pairs, min(tokens, longest), LEARNED, held, passes)
-    made = replace(made, facts={**made.facts, **_judgements(config)})
+    made = replace(made, facts={**made.facts, **_judgements(config, round(pairs))})
     model = inputs.get("model", {})
     if made.seconds is None or not config.drift_prompts:
         return made
@@ -42,16 +42,19 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
 
 
 def figures(metrics: Mapping[str, Any]) -> Facts:
-    if "answers" not in metrics:
-        return {"rows": metrics["pairs"], "heldout_rows": metrics["heldout_pairs"]}
-    known = {"rows": metrics["answers"], "heldout_rows": metrics["heldout_answers"]}
-    return known | {name: metrics[name] for name in ("desirable", "undesirable")}
+    if "answers" in metrics:
+        known = {"rows": metrics["answers"], "heldout_rows": metrics["heldout_answers"]}
+        return known | {name: metrics[name] for name in ("desirable", "undesirable")}
+    pairs = metrics["pairs"]
+    return {"rows": pairs, "heldout_rows": metrics["heldout_pairs"], "desirable": pairs, "undesirable": pairs}
 
 
-def _judgements(config: Any) -> Facts:
-    """How many answers of the user's file are judged good and bad, where the loss learns from them."""
-    if config.data is None or not KNOWN[config.loss].judged:
-        return {}
+def _judgements(config: Any, rows: int) -> Facts:
+    """How many good and bad answers there are: those of the user's file, or one of each in every pair."""
+    if not KNOWN[config.loss].judged:
+        return {"desirable": rows, "undesirable": rows}
+    if config.data is None:
+        return {"desirable": rows // 2, "undesirable": rows // 2}
     labels = [row["label"] for row in own_rows(config, EventLog(), 0)[0].train]
     return {"desirable": sum(labels), "undesirable": len(labels) - sum(labels)}
 

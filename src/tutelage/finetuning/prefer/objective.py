@@ -81,8 +81,8 @@ class Preference:
         if not KNOWN[self.kind].reference:
             return Pairs.without_reference(policy_chosen, policy_rejected, chosen_tokens, rejected_tokens)
         reference = batch.extras["reference"][answers.at].float()
-        before = (answers.sums(reference, where) for where in (chosen, rejected))
-        return Pairs(policy_chosen, policy_rejected, *before, chosen_tokens, rejected_tokens)
+        before_chosen, before_rejected = answers.sums(reference, chosen), answers.sums(reference, rejected)
+        return Pairs(policy_chosen, policy_rejected, before_chosen, before_rejected, chosen_tokens, rejected_tokens)
 
 
 class Judged:

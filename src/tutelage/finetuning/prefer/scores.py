@@ -76,5 +76,5 @@ def score_rows(config: PreferConfig, heldout: list[Row], rows: PackedRows, befor
     ]  # fmt: skip
 
 
-def _r(value: float) -> float:
+def _r(value: float | torch.Tensor) -> float:
     return round(float(value), 6)

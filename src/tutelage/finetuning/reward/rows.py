@@ -41,5 +41,6 @@ def reward_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[
 def _scored(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:
     ids = reward_ids(tok, [*asked_of(row), Message("assistant", answer)])
     last = [*[0.0] * (len(ids) - 1), 1.0]
-    extras = {"side": [side * value for value in last], "margin": [row.get("margin", 0.0) * value for value in last]}
+    margin = [float(row.get("margin", 0.0)) * value for value in last]
+    extras: dict[str, Sequence[float]] = {"side": [side * value for value in last], "margin": margin}
     return Segment(ids, [0] * len(ids), last, extras)
