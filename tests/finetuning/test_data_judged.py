@@ -103,7 +103,7 @@ def test_settings_suit_the_loss_and_what_it_does_not_honour_is_an_error():
         ({"loss": "exo_pair", "label_smoothing": 0}, "label_smoothing above 0"),
         ({"loss": "aot", "training": {"accumulation": 2}}, "accumulation must be 1"),
         ({"loss": "aot_unpaired", "training": {"tune": True}}, "tune off"),
-        ({"loss": "simple"}, "loss"),
+        ({"loss": "smpo"}, "no loss 'smpo': did you mean 'simpo'"),
     ]
     for given, said in refused:
         with pytest.raises(ConfigError, match=said):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.finetuning.prefer.defaults import KNOWN, JudgedLoss, PairLoss, not_honoured, settings_of
 from tutelage.store.config import Config
+from tutelage.store.errors import nearest
 from tutelage.training.config import TrainingConfig
 
 
@@ -45,7 +46,7 @@ class PreferConfig(FinetuneConfig):
     no file. `drift_prompts`: how many held-out prompts are answered before and after, to see whether length drifts.
     """
 
-    loss: PairLoss | JudgedLoss = "sigmoid"
+    loss: Literal[PairLoss, JudgedLoss] = "sigmoid"
     beta: float = Field(0.1, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     sft_weight: float = Field(0.5, ge=0)
@@ -64,6 +65,8 @@ class PreferConfig(FinetuneConfig):
     @classmethod
     def _what_suits_the_loss(cls, given: Any) -> Any:
         loss = given.get("loss", "sigmoid") if isinstance(given, dict) else None
+        if isinstance(loss, str) and loss not in KNOWN:
+            raise ValueError(f"there is no loss {loss!r}: {nearest(loss, KNOWN)}")
         return {**settings_of(loss), **given} if isinstance(loss, str) and loss in KNOWN else given
 
     @model_validator(mode="after")

@@ -71,8 +71,9 @@ def prefer(job: Job) -> dict[str, Any]:
     if known.reference:
         # The reference is the model without adapters, so it is asked before they are put on: no second copy.
         weights = weights_identity(instructed)
-        for rows in (*both, *(mismatched or ())):
-            add_reference(model, weights, rows, training, work, log)
+        parts = ("reference", "reference, held out", "reference, other prompts", "reference, other prompts, held out")
+        for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
+            add_reference(model, weights, rows, training, work, log, what)
     objective = _objective(config, *both, mismatched)
     device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
