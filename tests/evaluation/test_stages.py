@@ -123,8 +123,13 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         _write_lines(tmp_path / "prefer" / "data" / f"{kind}.jsonl", pairs)
     natural = {"text": 30, "files": 90}
     (tmp_path / "classify" / "data" / "labels.json").write_text(json.dumps(natural))
-    figures = {"heldout_pairs": 40, "heldout_reward_accuracy": 0.8}
-    (tmp_path / "prefer" / "manifest.json").write_text(json.dumps({"metrics": figures}))
+    scores = [
+        {"id": str(i), "chosen_reward": float(i % 5 > 0), "rejected_reward": 0.5, "chosen_logp": -9.0 - i,
+         "rejected_logp": -20.0, "chosen_logp_before": -10.0, "rejected_logp_before": -3.0, "chosen_tokens": 5,
+         "rejected_tokens": 3}
+        for i in range(18)
+    ]  # fmt: skip
+    _write_lines(tmp_path / "prefer" / "data" / "scores.jsonl", scores)
     train = _documents(1, 300)
     models = {
         "base": FakeModel(6, "", train),
@@ -411,10 +416,12 @@ def test_own_rows_need_no_corpus_and_no_rule(world: Path, monkeypatch: pytest.Mo
     measures = {figure["measure"] for figure in result["figures"]}
     assert "chrF" in measures and "rule passed" not in measures and "bits per byte" not in measures
     assert {figure["task"] for figure in result["figures"]} == {"answers of prefer", "pairs of prefer"}
-    assert _row(result, "reward accuracy", "prefer")["value"] == 0.8
-    assert 0.65 < _row(result, "reward accuracy", "prefer")["low"] < 0.67  # Wilson, 32 of 40
-    against = next(c for c in result["comparisons"] if c["measure"] == "reward accuracy")
-    assert (against["b"], against["outcome"]) == ("chance", "better")
+    assert _row(result, "reward accuracy", "prefer")["value"] == pytest.approx(14 / 18, abs=1e-6)
+    assert _row(result, "reward accuracy", "prefer")["low"] == pytest.approx(0.5479, abs=1e-4)  # Wilson, 14 of 18
+    against = {c["b"]: c for c in result["comparisons"] if c["measure"] == "reward accuracy"}
+    assert set(against) == {"chance", "length alone", "TF-IDF"}
+    assert _row(result, "reward accuracy", "length alone")["value"] == 1.0  # "It is." is always the shorter one
+    assert _row(result, "likelier a token", "prefer")["value"] > _row(result, "likelier a token", "base")["value"]
 
 
 def test_a_model_that_shares_its_parents_prompts_is_asked_once(world: Path) -> None:

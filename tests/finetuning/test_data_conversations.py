@@ -167,7 +167,7 @@ def test_a_bad_answer_is_never_learned(label, answer, tmp_path, heard):
     good = {"prompt": "Q", "completion": "B", "label": True}
     with pytest.raises(InputError, match=r"unpaired preference data \(KTO\): 1 of 2 answers are judged bad"):
         given(read_conversations, tmp_path, heard, [good, {**answer, "label": label}])
-    with pytest.raises(InputError, match=r"\(KTO\).*'prefer' needs a chosen and a rejected"):
+    with pytest.raises(InputError, match=r"\(KTO\).*loss 'kto'.*need a chosen and a rejected"):
         given(read_preferences, tmp_path, heard, [good, {**answer, "label": label}])
     rows, audit = given(read_conversations, tmp_path, heard, [good, {**answer, "label": "greeting"}])
     assert len(rows) == 2 and audit.ignored == {"label": 2}

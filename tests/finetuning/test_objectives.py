@@ -7,14 +7,21 @@ import pytest
 import torch
 
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.examples import instruction_examples, label_examples, preference_examples
+from tutelage.finetuning.examples import (
+    instruction_examples,
+    judged_examples,
+    label_examples,
+    mismatched_examples,
+    preference_examples,
+)
 from tutelage.finetuning.instruct.objective import Instruction
-from tutelage.finetuning.prefer.config import PreferConfig
-from tutelage.finetuning.prefer.objective import Preference
+from tutelage.finetuning.prefer.defaults import KNOWN, settings_of
+from tutelage.finetuning.prefer.objective import Judged, Preference
 from tutelage.finetuning.prefer.reference import add_reference, reference_logprobs
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.packing import pack
 from tutelage.training.data.position import ordered_batches
+from tutelage.training.distributed.world import World
 from tutelage.training.figures import evaluate_objective
 
 from .conftest import corpus_rows, quick
@@ -56,7 +63,25 @@ def split(rows, parts):
     return [rows.batch(numbers) for numbers in np.array_split(np.arange(len(rows)), parts)]
 
 
+def judgements(count):
+    rows = conversations(count)
+    return [
+        {"prompt": row["prompt"], "completion": row["response"] if i % 3 else "No. " * (1 + i % 4), "label": i % 3 > 0}
+        for i, row in enumerate(rows)
+    ]
+
+
+def judged(tok, model, tmp_path, heard, kind="kto"):
+    rows = pack(judged_examples(tok, judgements(18), 128)[0], 200, tok.pad_id)
+    other = pack(mismatched_examples(tok, judgements(18), 128), 200, tok.pad_id)
+    for each in (rows, other):
+        add_reference(DecoderLM(model.config, seed=9), "other", each, quick(1), tmp_path, heard.log)
+    return Judged(rows, rows, kind, 0.5, 1.0, 1.3, (other, other) if kind == "kto" else None)
+
+
 def make(name, tok, model, tmp_path, heard):
+    if name in ("kto", "apo_zero_unpaired"):
+        return judged(tok, model, tmp_path, heard, name)
     if name == "classification":
         weights = {"files": 1.0, "graphs": 0.5, "text": 2.0}
         examples = label_examples(tok, corpus_rows()[:40], LABELS, weights)
@@ -66,12 +91,17 @@ def make(name, tok, model, tmp_path, heard):
         rows = pack(instruction_examples(tok, conversations(24), 128)[0], 256, tok.pad_id)
         return Instruction(rows, rows)
     rows = preference_rows(tok, 16)
-    # A reference that is not the policy, so that gradients are not those of a tie.
-    add_reference(DecoderLM(model.config, seed=9), "other", rows, quick(1), tmp_path, heard.log)
-    return preference(rows, sft_weight=0.3)
+    kind = "sigmoid" if name == "preference" else name
+    if KNOWN[kind].reference:
+        # A reference that is not the policy, so that gradients are not those of a tie.
+        add_reference(DecoderLM(model.config, seed=9), "other", rows, quick(1), tmp_path, heard.log)
+    return preference(rows, **{"kind": kind, **settings_of(kind), "beta": 0.5, "sft_weight": 0.3 * (kind != "sft")})
 
 
-@pytest.mark.parametrize("name", ["classification", "instruction", "preference"])
+ADDITIVE = [name for name, known in KNOWN.items() if not known.whole_batch]
+
+
+@pytest.mark.parametrize("name", ["classification", "instruction", *ADDITIVE])
 def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, heard):
     objective = make(name, tok, model, tmp_path, heard)
     rows = objective.rows["train"]
@@ -79,6 +109,8 @@ def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, he
     def figures(parts):
         model.zero_grad()
         total = weight = 0.0
+        if isinstance(objective, Judged):
+            objective.prepare(model, split(rows, parts), World())
         for part in split(rows, parts):
             loss = objective.loss(model, part)
             loss.sum.backward()
@@ -205,21 +237,27 @@ def test_the_label_is_read_off_the_last_token(tok):
     assert segment.weights == [0.0] * (len(segment.tokens) - 1) + [1.0] and segment.targets[-1] == 2
 
 
-def test_every_loss_of_the_config_has_a_gradient_towards_the_chosen(tok, model, tmp_path, heard):
+PAIR_LOSSES = [name for name, known in KNOWN.items() if not known.judged]
+
+
+@pytest.mark.parametrize("kind", PAIR_LOSSES)
+def test_every_loss_of_pairs_has_a_gradient_towards_the_chosen(kind, tok, model, tmp_path, heard):
     rows = preference_rows(tok, 2)
-    add_reference(model, "self", rows, quick(1), tmp_path, heard.log)
-    kinds = PreferConfig.model_fields["loss"].annotation.__args__
-    for kind in kinds:
-        objective = preference(rows, kind=kind, beta=0.1)
-        trained = DecoderLM(model.config, seed=3)
-        optimizer = torch.optim.SGD(trained.parameters(), lr=1e-3)
-        batch = next(iter(ordered_batches(rows, len(rows))))
-        for _ in range(3):
-            optimizer.zero_grad()
-            objective.loss(trained, batch).sum.backward()
-            torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
-            optimizer.step()
-        assert evaluate_objective(trained, objective)["margin"] > 0, kind
+    if KNOWN[kind].reference:
+        add_reference(model, "self", rows, quick(1), tmp_path, heard.log)
+    objective = preference(rows, kind=kind, **settings_of(kind))
+    before = evaluate_objective(model, objective)
+    trained = DecoderLM(model.config, seed=3)
+    optimizer = torch.optim.SGD(trained.parameters(), lr=1e-3)
+    batch = next(iter(ordered_batches(rows, len(rows))))
+    for _ in range(3):
+        optimizer.zero_grad()
+        objective.loss(trained, batch).sum.backward()
+        torch.nn.utils.clip_grad_norm_(trained.parameters(), 1.0)
+        optimizer.step()
+    after = evaluate_objective(trained, objective)
+    # DiscoPOP is not convex: from a margin of 0 its gradient goes down (Lu et al. 2024, section 5).
+    assert (after["loss"] < before["loss"]) if kind == "discopop" else (after["margin"] > before["margin"])
 
 
 def test_the_focal_loss_is_that_of_the_paper_and_its_gradient_flows_through_the_weight(tok, model):

@@ -152,6 +152,22 @@ def test_chunks_of_other_settings_are_not_taken(instructed, tmp_path, heard, sam
     assert other.calls == 5
 
 
+def test_a_reward_model_ranks_where_it_is_named(instructed, tmp_path, heard, sampled):
+    """The longest answer is rewarded most here, whoever gave it; the task's rule is not asked."""
+
+    class Both(Sampler):
+        def rewards(self, conversations):
+            assert all([turn.role for turn in turns] == ["user", "assistant"] for turns in conversations)
+            return [float(len(turns[-1].content)) for turns in conversations]
+
+    sampled(Both())
+    config = PairsConfig(task="docstrings", prompts=40, samples=3, chunk=8, reward=str(tmp_path))
+    run(instructed, tmp_path, heard, "out", config=config)
+    pairs = [row for name in ("train", "heldout") for row in read_rows(tmp_path / "out" / f"{name}.jsonl")]
+    assert pairs and all(len(pair["chosen"]) == pair["chosen_score"] > pair["rejected_score"] for pair in pairs)
+    assert any(pair["chosen"] == "Sort it." or len(pair["chosen"]) > 14 for pair in pairs)
+
+
 def test_answers_that_do_not_differ_are_one_clear_error(instructed, tmp_path, heard, monkeypatch, sampled):
     sampled(Sampler())
     with monkeypatch.context() as patch:

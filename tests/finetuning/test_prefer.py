@@ -6,10 +6,12 @@ import json
 import pytest
 
 from tutelage.finetuning.data import read_rows, write_rows
+from tutelage.finetuning.examples import mismatched_examples
 from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.rules import rules
 from tutelage.finetuning.prefer.stage import prefer, warn
 from tutelage.model.io import load_model
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 
 from .conftest import corpus_rows, job, quick
@@ -137,3 +139,84 @@ def test_reference_and_training_share_what_auto_means(base, pairs, tmp_path, hea
     fresh = CONFIG.model_copy(update={"training": quick(1, precision="float32")})
     prefer(job(fresh, tmp_path / "other", heard.log, 0, model=base, pairs=pairs))
     assert sorted(path.name for path in (tmp_path / "other" / "work").glob("reference-*.npy")) != kept
+
+
+JUDGED = [
+    {"prompt": f"About {i} and {i * 7}?", "completion": "Sort it all." if i % 2 else "no no no", "label": i % 2 > 0}
+    for i in range(60)
+]
+
+
+def judged(tmp_path, **more):
+    path = tmp_path / "feedback.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in JUDGED))
+    settings = {"data": str(path), "loss": "kto", "context_length": 128, "drift_prompts": 0}
+    return PreferConfig.parse({**settings, "training": quick(30, learning_rate=2e-3).plain(), **more})
+
+
+def test_judged_answers_are_learned_and_a_killed_run_ends_the_same(base, tmp_path):
+    config = judged(tmp_path)
+    metrics = prefer(job(config, tmp_path / "whole", model=base))
+    assert metrics["answers"] + metrics["heldout_answers"] == 60 and metrics["desirable"] == metrics["undesirable"]
+    assert metrics["before"]["loss"] == 0.5 and metrics["after"]["loss"] < 0.45  # 1 - s(0) before
+    assert metrics["after"]["chosen_reward"] > metrics["after"]["rejected_reward"]
+    scores = read_rows(tmp_path / "whole" / "out" / "data" / "scores.jsonl")
+    good, bad = ([row["reward"] for row in scores if row["label"] is label] for label in (True, False))
+    assert sum(good) / len(good) == pytest.approx(metrics["after"]["chosen_reward"], rel=1e-3)
+    assert min(good) > max(bad) and len(scores) == metrics["heldout_answers"]
+
+    def die(event):
+        if event["event"] == "step" and event["step"] >= 13:
+            raise RuntimeError("killed")
+
+    often = config.with_(training={"checkpoint_seconds": 0.0})
+    with pytest.raises(RuntimeError, match="killed"):
+        prefer(job(often, tmp_path / "cut", EventLog(listeners=(die,)), model=base))
+    prefer(job(config, tmp_path / "cut", model=base))
+    assert contents(tmp_path / "cut" / "out") == contents(tmp_path / "whole" / "out")
+
+
+@pytest.mark.parametrize("loss", ["simpo", "orpo", "cpo", "sft"])
+def test_a_loss_without_a_reference_computes_none(loss, base, pairs, tmp_path, monkeypatch):
+    def refuse(*given):
+        raise AssertionError("the reference was asked")
+
+    monkeypatch.setattr("tutelage.finetuning.prefer.stage.add_reference", refuse)
+    given = {"task": "docstrings", "loss": loss, "context_length": 128, "drift_prompts": 0}
+    config = PreferConfig.parse({**given, "training": quick(20, learning_rate=2e-3).plain()})
+    metrics = prefer(job(config, tmp_path, model=base, pairs=pairs))
+    assert not list((tmp_path / "work").glob("reference*"))
+    assert metrics["after"]["loss"] < metrics["before"]["loss"]
+    assert metrics["after"]["chosen_logp"] > metrics["before"]["chosen_logp"] or loss == "simpo"
+
+
+def test_pairs_of_a_task_are_judged_answers_for_kto(base, pairs, tmp_path):
+    given = {"task": "docstrings", "loss": "kto", "context_length": 128, "drift_prompts": 0}
+    config = PreferConfig.parse({**given, "training": quick(2).plain()})
+    metrics = prefer(job(config, tmp_path, model=base, pairs=pairs))
+    assert (metrics["answers"], metrics["desirable"], metrics["heldout_answers"]) == (100, 50, 20)
+
+
+def test_one_prompt_alone_gives_kto_no_reference_point(tok):
+    rows = [{"prompt": "Q", "completion": "A", "label": True}, {"prompt": "Q", "completion": "B", "label": False}]
+    with pytest.raises(InputError, match="same prompt"):
+        mismatched_examples(tok, rows, 64)
+    other = {"prompt": "R", "completion": "C", "label": True}
+    made = mismatched_examples(tok, rows, 64, [other])
+    assert [tok.decode([t for t, w in zip(e.segments[0].targets, e.segments[0].weights, strict=True) if w])[0]
+            for e in made] == ["C", "C"]  # fmt: skip
+
+
+def test_too_many_good_answers_are_advised_against_with_a_weight_that_mends_it():
+    rule = next(rule for rule in rules() if rule.id == "judged-balance")
+    facts = {"key": "finetune.prefer", "desirable_weight": 1.0, "undesirable_weight": 1.0}
+    for good, bad in ((900, 100), (100, 900), (70, 65)):
+        counts = {"result.desirable": good, "result.undesirable": bad}
+        found = rule.check({**facts, **counts})
+        if found is None:
+            assert (good, bad) == (70, 65)
+            continue
+        name, _, value = found[2].removeprefix("--set finetune.prefer.").partition("=")
+        mended = {**facts, name: float(value)}
+        share = mended["desirable_weight"] * good / (mended["undesirable_weight"] * bad)
+        assert 1 <= share <= 4 / 3 and rule.check({**mended, **counts}) is None

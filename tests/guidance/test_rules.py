@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,9 @@ from tutelage.recipe.graph import life
 from tutelage.store.errors import ConfigError
 
 RECIPES = Path(__file__).parents[2] / "recipes"
+PLACE = tempfile.TemporaryDirectory()  # as long as the tests run
+PAIRS = Path(PLACE.name) / "pairs.jsonl"
+PAIRS.write_text("".join(f'{{"prompt": "Q{i}", "chosen": "yes", "rejected": "no"}}\n' for i in range(9)))
 
 
 class Fixed(Idle):
@@ -119,6 +123,9 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("further-decay", ["finetune.further={method: further, training: {final_fraction: 0.5}}"]),
     ("further-epochs", ["finetune.further={method: further, training: {epochs: 20}}"]),
     ("further-learning-rate", ["finetune.further={method: further, training: {learning_rate: 0.05}}"]),
+    ("judged-balance", ["finetune.prefer.loss=kto", "finetune.prefer.desirable_weight=5"]),
+    ("reward-epochs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}, training: {{epochs: 7}}}}"]),
+    ("reward-pairs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}}}"]),
 ]
 
 

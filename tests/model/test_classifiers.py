@@ -75,7 +75,6 @@ def test_a_bare_pair_of_labels_goes_out_and_in(tiny: ModelConfig, tmp_path: Path
         ({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}, "bert.*only decoders"),
         ({"architectures": ["Qwen3ForTokenClassification"]}, "ForTokenClassification has a head that is not known"),
         ({"architectures": ["Qwen3ForRewardModel"]}, "ForRewardModel has a head that is not known"),
-        ({"id2label": {"0": "LABEL_0"}}, "single score"),
         ({"problem_type": "regression"}, "regression is not supported"),
     ],
 )

@@ -71,7 +71,7 @@ def finetune(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, by preferences (DPO), by rewards (GRPO), or on further text.
+    """Finetune a model: a classifier, an assistant, by preferences (DPO, KTO), by rewards (GRPO), on further text, ...
 
     With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
     that were held out, beside trivial rivals, and prints the command that uses the result.

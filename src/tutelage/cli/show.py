@@ -17,7 +17,7 @@ from tutelage.guidance.forecast import Outlook
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
 from tutelage.recipe.run import Run
-from tutelage.store.format import size
+from tutelage.store.format import few_pairs, size
 from tutelage.store.stage import StageSpec
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
@@ -200,6 +200,10 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     if records[-1]["makes"] == "classifier":
         console.print(f'Use it:  tutelage classify "a text" -m {model}', highlight=False, soft_wrap=True)
         console.print(f"         tutelage classify texts.txt -m {model}", highlight=False, soft_wrap=True)
+    elif records[-1]["makes"] == "reward model":
+        place = (run.path / records[-1]["artifact"]).resolve()
+        said = f"Use it:  tutelage.load({str(place)!r}).rank(prompt, answers)    (Python; the best answer first)"
+        console.print(escape(said), highlight=False, soft_wrap=True)
     else:
         console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
@@ -223,7 +227,10 @@ def _figures_of(
         table.add_column(column, header_style="dim", justify="right" if column in costs else "left")
     for name in sorted(who, key=lambda name: name not in names):
         style = "bold" if name in names else "dim"
-        cells = [_cell(next((row for row in figure["rows"] if row["who"] == name), None)) for figure in figures]
+        cells = [
+            _cell(next((row for row in figure["rows"] if row["who"] == name), None), figure["unit"])
+            for figure in figures
+        ]
         sizes = [_size(value.get(name)) for value in costs.values()]
         table.add_row(f"[{style}]{escape(name)}[/]", *cells, *(f"[dim]{value}[/]" for value in sizes))
     percent = f"{100 * found['confidence']:g} %"
@@ -235,9 +242,11 @@ def _figures_of(
             console.print(escape(said), highlight=False, soft_wrap=True)
 
 
-def _cell(row: dict[str, Any] | None) -> str:
+def _cell(row: dict[str, Any] | None, unit: str) -> str:
     if row is None:
         return ""
+    if counted := few_pairs(row["value"], row["n"], unit):
+        return counted
     interval = "" if row["low"] is None else f"[{_short(row['low'])}, {_short(row['high'])}]"
     return f"{_short(row['value'])} [dim]{escape(interval)}[/]"
 

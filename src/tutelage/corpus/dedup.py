@@ -124,6 +124,31 @@ def near_clusters(texts: Sequence[str], threshold: float) -> I64:
     return kept_for
 
 
+def linked_clusters(texts: Sequence[str], threshold: float) -> I64:
+    """For each text the index of the first text of its chain: near-duplicates, and theirs, and so on, are one cluster.
+
+    So no two texts of different clusters are near-duplicates (as far as the hashing finds them).
+    """
+    hashes = hash_words(texts)
+    passes = [_Pass.make(hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
+    first = list(range(len(texts)))
+
+    def root(index: int) -> int:
+        while first[index] != index:
+            first[index] = first[first[index]]
+            index = first[index]
+        return index
+
+    for index in range(len(texts)):
+        for one in passes:
+            for other in one.candidates(index):
+                if root(other) != root(index) and one.alike(other, index, threshold):
+                    earlier, later = sorted((root(other), root(index)))
+                    first[later] = earlier
+            one.keep(index)
+    return np.array([root(index) for index in range(len(texts))], dtype=np.int64)
+
+
 class _Pass:
     """Texts of one range of lengths: band keys that occur more than once, and which kept texts have them."""
 
@@ -159,12 +184,14 @@ class _Pass:
 
     def first_similar(self, index: int, threshold: float) -> int | None:
         """The first kept text that is a near-duplicate of text `index`."""
-        keys = self._shared.get(index, ())
-        candidates = {kept for key in keys for kept in self._buckets.get(key, ())}
-        for kept in sorted(candidates):
-            if _jaccard(self._set(kept), self._set(index)) >= threshold:
-                return kept
-        return None
+        return next((kept for kept in self.candidates(index) if self.alike(kept, index, threshold)), None)
+
+    def candidates(self, index: int) -> list[int]:
+        """Kept texts that share a band with text `index`, in order."""
+        return sorted({kept for key in self._shared.get(index, ()) for kept in self._buckets.get(key, ())})
+
+    def alike(self, one: int, other: int, threshold: float) -> bool:
+        return _jaccard(self._set(one), self._set(other)) >= threshold
 
     def keep(self, index: int) -> None:
         for key in self._shared.get(index, ()):

@@ -57,6 +57,8 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
         if subject.makes == "classifier":
             rows = min(settings.classify_documents, facts.get("heldout_rows", settings.classify_documents))
             read = scoring * rows * facts.get("row_tokens", 64) + CLASSIFIER_SECONDS * machine.slowness()
+        elif subject.makes == "reward model":
+            read = CLASSIFIER_SECONDS * machine.slowness()  # its rewards are there; TF-IDF is fitted beside it
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
         read += _further(config.subjects, subject.name, inputs, scoring)

@@ -1,38 +1,198 @@
-"""Held-out pairs: how often the finetuned model's reward puts the chosen answer above the rejected one."""
+"""Held-out preferences: how often a model's reward puts the better answer above the worse one, beside trivial rivals.
+
+Measured on the scores that the stage left of its own held-out rows (`data/scores.jsonl`).
+"""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from tutelage.evaluation.classifiers import tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
-from tutelage.evaluation.statistics import Difference, sign_test, wilson
+from tutelage.evaluation.paired import Resampling, compare_shares, compare_statistic
+from tutelage.evaluation.spec import Subject
+from tutelage.evaluation.statistics import Difference, bootstrap_statistic, sign_test, wilson
+from tutelage.evaluation.subjects import rows_of
 from tutelage.evaluation.verdicts import verdict
+from tutelage.store.errors import InputError
+from tutelage.store.format import COUPLES_UNIT, FEW_PAIRS, PAIRS_UNIT
+from tutelage.store.jsonl import read_rows
 
 REWARD = "reward accuracy"
+LIKELIER = "likelier a token"
+APART = "good above bad"
+LENGTH, TFIDF, CHANCE = "length alone", "TF-IDF", "chance"
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
 
 
-def pair_figures(who: str, model: Path, config: EvaluateConfig) -> tuple[list[Figure], list[Comparison]]:
-    """From what the stage measured on its own held-out pairs; nothing where it measured none.
-
-    The reward is the log-ratio of the model and the one it began with, so that one is at chance by construction.
-    """
-    metrics = json.loads((model / "manifest.json").read_text(encoding="utf-8"))["metrics"]
-    accuracy, n = metrics.get("heldout_reward_accuracy"), metrics.get("heldout_pairs")
-    if accuracy is None or not n:
+def pair_figures(
+    subject: Subject, model: Path, config: EvaluateConfig, seed: int
+) -> tuple[list[Figure], list[Comparison]]:
+    """Figures of the held-out rows of a model that learned from preferences; none where the stage left no scores."""
+    path = model / "data" / "scores.jsonl"
+    if not path.is_file():
         return [], []
-    wins = round(float(accuracy) * n)
-    share = wilson(wins, n, config.confidence)
+    scores, (train, heldout) = read_rows(path), rows_of(model)
+    how = Resampling.of(config, seed)
+    if "label" in scores[0]:
+        return _judged(subject, scores, train, heldout, how)
+    figures, comparisons = _rewards(subject, scores, train, heldout, how, config)
+    if "chosen_logp_before" in scores[0]:
+        one, against = _likelihoods(subject, scores, how)
+        figures, comparisons = [*figures, one], [*comparisons, against]
+    return figures, comparisons
+
+
+def _rewards(
+    subject: Subject, scores: list[Row], train: list[Row], heldout: list[Row], how: Resampling, config: EvaluateConfig
+) -> tuple[list[Figure], list[Comparison]]:
+    who, n = subject.name, len(scores)
+    right = _share_above(_column(scores, "chosen_reward") - _column(scores, "rejected_reward"))
+    difference = np.array([len(row["chosen"].split()) - len(row["rejected"].split()) for row in heldout], float)
+    rivals = {LENGTH: _share_above(_longer_is_better(train) * difference)}
+    if (tfidf := _tfidf_of_pairs(train, heldout, how.seed)) is not None:
+        rivals[TFIDF] = tfidf
+    rows = [row(who, wilson(right.sum(), n, how.confidence), n)]
+    rows += [row(name, wilson(values.sum(), n, how.confidence), n, "baseline") for name, values in rivals.items()]
+    rows.append(row(CHANCE, 0.5, n, "baseline"))
+    by_length = [
+        f"{right[side].sum():g} of {side.sum()} pairs whose chosen answer is the {name}"
+        for name, side in (("longer", difference > 0), ("shorter", difference < 0))
+        if side.any()
+    ]
+    note = f"{n} held-out pairs{'; right in ' if by_length else ''}{' and '.join(by_length)}.{_few(n)}"
+    comparisons = [_against_chance(who, right, config)]
+    comparisons += [compare_shares(who, name, REWARD, right, values, how) for name, values in rivals.items()]
+    return [figure(f"pairs of {who}", REWARD, PAIRS_UNIT, True, rows, note)], comparisons
+
+
+def _likelihoods(subject: Subject, scores: list[Row], how: Resampling) -> tuple[Figure, Comparison]:
+    """Whether the chosen answer is the likelier one for each of its tokens, before and after."""
+    who, n, before = subject.name, len(scores), subject.parent or "before"
+
+    def right(when: str) -> Floats:
+        sides = [
+            _column(scores, f"{side}_logp{when}") / _column(scores, f"{side}_tokens") for side in ("chosen", "rejected")
+        ]
+        return _share_above(sides[0] - sides[1])
+
+    values = {who: right(""), before: right("_before")}
+    rows = [row(name, wilson(one.sum(), n, how.confidence), n) for name, one in values.items()]
+    fell = np.mean(_column(scores, "chosen_logp") < _column(scores, "chosen_logp_before"))
+    note = f"{n} held-out pairs; the chosen answer became less likely in {round(fell * n)} of them.{_few(n)}"
+    made = figure(f"pairs of {who}", LIKELIER, PAIRS_UNIT, True, rows, note)
+    return made, compare_shares(who, before, LIKELIER, values[who], values[before], how)
+
+
+def _judged(
+    subject: Subject, scores: list[Row], train: list[Row], heldout: list[Row], how: Resampling
+) -> tuple[list[Figure], list[Comparison]]:
+    """Of answers judged by themselves: how often a good one is rewarded above a bad one (the area under the ROC)."""
+    who, n = subject.name, len(scores)
+    good = np.array([bool(one["label"]) for one in scores])
+    if good.all() or not good.any():
+        return [], []
+    words = np.array([len(row["completion"].split()) for row in heldout], float)
+    known = [(len(row["completion"].split()), bool(row["label"])) for row in train]
+    longer = area(np.array([length for length, _ in known], float), np.array([label for _, label in known])) >= 0.5
+    parties = {who: _column(scores, "reward"), LENGTH: words if longer else -words}
+    texts = [[{"text": row["completion"], "label": str(row["label"])} for row in rows] for rows in (train, heldout)]
+    if (chances := _tfidf(texts[0], texts[1], "True", how.seed)) is not None:
+        parties[TFIDF] = chances
+
+    def statistic(values: Floats) -> Any:
+        return lambda index: area(values[index], good[index])
+
+    few = n < FEW_PAIRS
+    items = int(good.sum() * (n - good.sum())) if few else n
+    rows = [
+        row(
+            name,
+            bootstrap_statistic(statistic(values), n, **how.options),
+            items,
+            "model" if name == who else "baseline",
+        )
+        for name, values in parties.items()
+    ]
+    rows.append(row(CHANCE, 0.5, items, "baseline"))
+    note = f"{good.sum()} good and {n - good.sum()} bad held-out answers; how often a good one has the higher reward."
+    note += _few(n)
+    comparisons = []
+    for name in list(parties)[1:]:
+        ours, theirs = _ranks(parties[who]), _ranks(parties[name])
+
+        def edge(index: NDArray[np.int64], swapped: NDArray[np.bool_], a: Floats = ours, b: Floats = theirs) -> float:
+            first, second = np.where(swapped, b[index], a[index]), np.where(swapped, a[index], b[index])
+            return area(first, good[index]) - area(second, good[index])
+
+        comparisons.append(compare_statistic(who, name, APART, edge, n, how))
+    return [figure(f"answers of {who}", APART, COUPLES_UNIT if few else "share", True, rows, note)], comparisons
+
+
+def area(values: Floats, good: NDArray[np.bool_]) -> float:
+    """Share of (good, bad) couples in which the good one has the higher value, a tie being a half; .5 without any."""
+    above, below = values[good], np.sort(values[~good])
+    if not len(above) or not len(below):
+        return 0.5
+    wins = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
+    return float(wins.sum() / (2 * len(above) * len(below)))
+
+
+def _ranks(values: Floats) -> Floats:
+    """Values as their ranks, so that two parties can be exchanged item by item."""
+    return np.searchsorted(np.sort(values), values).astype(np.float64)
+
+
+def _against_chance(who: str, right: Floats, config: EvaluateConfig) -> Comparison:
+    n, wins = len(right), int((right > 0.5).sum())
+    share = wilson(right.sum(), n, config.confidence)
     low, high = (None if bound is None else (bound - 0.5) * 100 for bound in (share.low, share.high))
-    deviation = float(np.std([100.0] * wins + [0.0] * (n - wins)))
-    difference = Difference((wins / n - 0.5) * 100, low, high, sign_test(wins, n - wins), n, deviation=deviation)
-    said = verdict(who, "chance", difference, unit="points", confidence=config.confidence, digits=1, shares=True)
-    note = f"{n} held-out pairs; the model before is at chance by construction. Log-ratios are summed over the answer."
-    rows = [row(who, share, n), row("chance", 0.5, n, "baseline")]
-    return (
-        [figure(f"pairs of {who}", REWARD, "share", True, rows, note)],
-        [comparison(who, "chance", REWARD, difference, said, note=" (sign test)")],
-    )
+    losses = int((right < 0.5).sum())
+    deviation = float(np.std(100 * right))
+    difference = Difference((right.mean() - 0.5) * 100, low, high, sign_test(wins, losses), n, deviation=deviation)
+    said = verdict(who, CHANCE, difference, unit="points", confidence=config.confidence, digits=1, shares=True)
+    return comparison(who, CHANCE, REWARD, difference, said, note=" (sign test)")
+
+
+def _longer_is_better(train: Sequence[Mapping[str, Any]]) -> float:
+    """1 where the longer answer is the chosen one more often than not in training, else -1."""
+    edges = [np.sign(len(row["chosen"].split()) - len(row["rejected"].split())) for row in train]
+    return 1.0 if np.sum(edges) >= 0 else -1.0
+
+
+def _tfidf_of_pairs(train: list[Row], heldout: list[Row], seed: int) -> Floats | None:
+    """Which answer looks more like a chosen one, by words and characters alone."""
+    sides = ("chosen", "rejected")
+    known = [{"text": row[side], "label": side} for row in train for side in sides]
+    asked = [{"text": row[side]} for side in sides for row in heldout]
+    found = _tfidf(known, asked, "chosen", seed)
+    return None if found is None else _share_above(found[: len(heldout)] - found[len(heldout) :])
+
+
+def _tfidf(known: list[Row], asked: list[Row], label: str, seed: int) -> Floats | None:
+    try:
+        found = tfidf_baseline(known, asked, seed=seed)
+    except InputError:  # no words in the answers
+        return None
+    if label not in found.classifier.classes:
+        return None
+    return np.asarray(found.probabilities[:, found.classifier.classes.index(label)], np.float64)
+
+
+def _column(scores: list[Row], name: str) -> Floats:
+    return np.array([one[name] for one in scores], np.float64)
+
+
+def _share_above(values: Floats) -> Floats:
+    return (values > 0) + 0.5 * (values == 0)
+
+
+def _few(n: int) -> str:
+    return f" Fewer than {FEW_PAIRS}: counts, for a percentage would say more than is known." if n < FEW_PAIRS else ""

@@ -21,7 +21,7 @@ class Subject(Config):
     """
 
     name: str
-    makes: Literal["language model", "chat model", "classifier"]
+    makes: Literal["language model", "chat model", "classifier", "reward model"]
     parent: str | None = None
     heldout: Heldout = ""
     task: str | None = None
@@ -70,6 +70,8 @@ def asked_of(
     owner_of: dict[str, str] = {}
     for subject in subjects:
         if subject.heldout not in kinds or (wanted and subject.name not in wanted):
+            continue
+        if subject.makes == "reward model":  # it answers nothing
             continue
         family = [subject.name]
         while (parent := parents[family[-1]]) is not None and parent in parents:

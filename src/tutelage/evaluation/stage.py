@@ -42,24 +42,9 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 HEADLINES = (
-    BITS,
-    ORDER,
-    ACCURACY,
-    F1,
-    ECE,
-    MICRO,
-    MACRO,
-    EXACT,
-    CHRF,
-    ROUGE,
-    ENDS,
-    RULE,
-    WIN,
-    REWARD,
-    SOLVED,
-    SAMPLED,
+    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED,
     *MEASURES,
-)
+)  # fmt: skip
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -91,6 +76,10 @@ def evaluate(job: Job) -> dict[str, Any]:
                 contest = label_sets if subject.heldout == "label sets" else labelled
                 contest.predict(subject, models[subject.name], _load(models[subject.name]))
             continue
+        if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
+            _extend(figures, comparisons, pair_figures(subject, models[subject.name], config, seed))
+        if subject.makes == "reward model":
+            continue
         lm = _load(models[subject.name])
         if texts is not None:
             likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
@@ -100,8 +89,6 @@ def evaluate(job: Job) -> dict[str, Any]:
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
         for texts_of_one in further:
             read_set(lm, subject.name, texts_of_one, _is_asked_in_chat(subject, models), config, log)
-        if subject.heldout == "pairs" and (not config.tasks or subject.name in config.tasks):
-            _extend(figures, comparisons, pair_figures(subject.name, models[subject.name], config))
         if subject.heldout == "problems" and (not config.tasks or subject.name in config.tasks):
             place = models[subject.name]
             graded, compared, shown = problem_figures(subject.name, subject.parent, place, config, seed)

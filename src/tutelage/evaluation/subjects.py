@@ -54,11 +54,17 @@ def prompt_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted:
 
 
 def _answered(rows: Sequence[Row]) -> list[Row]:
-    """Rows as question and response; of a preference pair the chosen answer is the reference.
+    """Rows as question and response; of a preference pair the chosen answer is the reference, and answers that were
+    judged bad are none.
 
     `asked`: the turns that the response follows, system prompt and earlier exchanges included.
     """
-    return [{**row, "response": row.get("response", row.get("chosen", "")), "asked": _asked(row)} for row in rows]
+    given = [row for row in rows if "completion" not in row or row.get("label")]
+    names = ("response", "chosen", "completion")
+    return [
+        {**row, "response": next((row[name] for name in names if name in row), ""), "asked": _asked(row)}
+        for row in given
+    ]
 
 
 def _asked(row: Row) -> list[Row]:

@@ -86,6 +86,20 @@ def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog) -
     log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
 
 
+def with_head(base: DecoderLM, labels: Sequence[str], seed: int, multi_label: bool = False) -> DecoderLM:
+    """The same weights with a classification head: its own if it has one for these labels, else drawn from `seed`."""
+    if base.config.labels == tuple(labels) and base.config.multi_label == multi_label:
+        return base
+    config = base.config.with_(num_labels=len(labels), labels=tuple(labels), multi_label=multi_label)
+    with torch.device("meta"):
+        model = DecoderLM(config, seed=None)
+    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
+    generator = torch.Generator().manual_seed(seed)
+    head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
+    model.load_state_dict({**state, "score.weight": head}, assign=True)
+    return model
+
+
 def write_model(model: DecoderLM, tok: Tokenizer, curve: Sequence[dict[str, Any]], out: Path, base: Path) -> None:
     """Fill `out` as a model directory with its training curve; adapters are merged, and kept apart in `adapter/`."""
     model.to("cpu")

@@ -48,6 +48,9 @@ class Supervision:
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
             "the stop token is learned in every row"
         )
+        self.tell_dropped(what, context, log)
+
+    def tell_dropped(self, what: str, context: int, log: EventLog) -> None:
         if self.too_long:
             log.warn(f"{what}: {self.too_long} of {self.rows} rows are longer than {context} tokens and dropped")
         for reason, count in self.refused.items():
@@ -105,29 +108,70 @@ def conversation_segment(
 
 def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
-    segments, refused = _rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
-    return _keep_fitting(segments, context, refused)
+    segments, refused = rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
+    return keep_fitting(segments, context, refused)
 
 
 def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per pair: the chosen conversation, then the rejected, each its own document.
 
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
-    turns are learned on neither side. A pair of which one side does not fit is dropped whole.
+    `side` is +1 where a chosen token is learned and -1 where a rejected one is; `pair` numbers the examples from 0; the
+    answers that stand in the shared turns are learned on neither side. A pair of which one side does not fit is dropped
+    whole.
     """
+    pairs, refused = rendered(
+        rows,
+        lambda row: [_answer_segment(tok, row, row["chosen"], 1.0), _answer_segment(tok, row, row["rejected"], -1.0)],
+    )
+    return numbered(*keep_fitting(pairs, context, refused))
 
-    def pair_of(row: Row) -> list[Segment]:
-        pair = []
-        for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
-            segment = conversation_segment(
-                tok, [*asked_of(row), Message("assistant", row[key])], [*(0.0 for _ in asked_of(row)), 1.0]
-            )
-            segment.extras["side"] = [side * weight for weight in segment.weights]
-            pair.append(segment)
-        return pair
 
-    pairs, refused = _rendered(rows, pair_of)
-    return _keep_fitting(pairs, context, refused)
+def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+    """One example per answer that is judged by itself: `side` is +1 where it is desirable and -1 where it is not;
+    `pair` numbers the examples from 0."""
+    judged, refused = rendered(rows, lambda row: [_answer_segment(tok, row, row["completion"], _side(row))])
+    return numbered(*keep_fitting(judged, context, refused))
+
+
+def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
+    """Each row's prompt with the answer of the next row (in a circle, `more` after `rows`) that has another prompt.
+
+    KTO estimates its reference point on them. Those that do not fit are left out. Raises InputError without any.
+    """
+    pool = [*rows, *more]
+    asked = [asked_of(row) for row in pool]
+    mismatched = []
+    for place, row in enumerate(rows):
+        others = (other % len(pool) for other in range(place + 1, place + len(pool)))
+        found = next((other for other in others if asked[other] != asked[place]), None)
+        if found is not None:
+            mismatched.append({**row, "completion": pool[found]["completion"]})
+    if not mismatched:
+        raise InputError(
+            "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",
+            hint="give rows with different prompts, or --set loss=apo_zero_unpaired",
+        )
+    return judged_examples(tok, mismatched, context)[0]
+
+
+def _side(row: Row) -> float:
+    return 1.0 if row["label"] else -1.0
+
+
+def _answer_segment(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:
+    """An answer after the turns it follows; it alone is learned."""
+    asked = asked_of(row)
+    segment = conversation_segment(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
+    segment.extras["side"] = [side * weight for weight in segment.weights]
+    return segment
+
+
+def numbered(examples: list[Example], supervision: Supervision) -> tuple[list[Example], Supervision]:
+    """The same examples, their tokens marked with the example's number (`pair`), from 0."""
+    for number, example in enumerate(examples):
+        for segment in example.segments:
+            segment.extras["pair"] = [float(number)] * len(segment.tokens)
+    return examples, supervision
 
 
 def label_examples(
@@ -170,7 +214,7 @@ def _weight(turn: Mapping[str, Any]) -> float:
     return 0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0))
 
 
-def _rendered(
+def rendered(
     rows: Sequence[Row], render: Callable[[Row], list[Segment]]
 ) -> tuple[dict[int, list[Segment]], dict[str, int]]:
     """Segments of each row by its place, and the count of rows the chat template refuses by reason.
@@ -191,9 +235,10 @@ def _rendered(
     return kept, dict(refused.most_common())
 
 
-def _keep_fitting(
+def keep_fitting(
     groups: Mapping[int, list[Segment]], context: int, refused: dict[str, int]
 ) -> tuple[list[Example], Supervision]:
+    """An example of each row whose segments all fit. Raises InputError where none does."""
     places = [place for place, group in groups.items() if all(len(segment.tokens) < context for segment in group)]
     kept = [groups[place] for place in places]
     if not kept:

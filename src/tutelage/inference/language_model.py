@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.inference.engine import StopReason, decode
+from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
 from tutelage.inference.source import find_model
@@ -95,8 +96,18 @@ class LanguageModel:
         """How many tokens the model can read: prompt and answer together."""
         return self.config.max_position_embeddings
 
+    @property
+    def is_reward_model(self) -> bool:
+        """Whether its head gives one score, the reward of a conversation."""
+        return self.config.num_labels == 1
+
     def require_text(self) -> None:
         """Raise ConfigError for a classifier: its language-model head was not trained, or is not there at all."""
+        if self.is_reward_model:
+            raise ConfigError(
+                "this model is a reward model, it cannot write or score text",
+                hint="rank answers with `rank` from Python: tutelage.load(MODEL).rank(prompt, answers)",
+            )
         if self.config.num_labels:
             named = ", ".join(self.config.labels[:5]) + (", ..." if len(self.config.labels) > 5 else "")
             raise ConfigError(
@@ -221,6 +232,11 @@ class LanguageModel:
         (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
         """
         _check_texts(texts)
+        if self.is_reward_model:
+            raise ConfigError(
+                "this model is a reward model: it has one score and no labels",
+                hint="rank answers with `rank` from Python: tutelage.load(MODEL).rank(prompt, answers)",
+            )
         if not self.config.num_labels:
             raise ConfigError(
                 "this model is a language model: it has no classification head",
@@ -239,6 +255,27 @@ class LanguageModel:
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"text {number} has")
         return rows
+
+    def rewards(self, conversations: Sequence[Messages]) -> list[float]:
+        """The reward of each conversation that ends with an answer, by a reward model's head at its last token.
+
+        Of two answers to the same prompt the one with the higher reward is the better one, by the odds exp(difference)
+        to 1. Raises ConfigError if this is no reward model, InputError past the context.
+        """
+        if not self.is_reward_model:
+            raise ConfigError("this is no reward model", hint="`tutelage finetune reward PAIRS` makes one")
+        rows = [reward_ids(self.tokenizer, messages_from_plain(list(messages))) for messages in conversations]
+        for number, ids in enumerate(rows):
+            self._check_length(len(ids), f"conversation {number} has")
+        return [float(score[0]) for score in last_scores(self.model, rows)]
+
+    def rank(self, prompt: str | Messages, answers: Sequence[str]) -> list[Ranked]:
+        """The answers to a prompt (or to all turns of a conversation so far) by their reward, the best first."""
+        _check_texts(answers)
+        asked = [Message("user", prompt)] if isinstance(prompt, str) else messages_from_plain(list(prompt))
+        found = self.rewards([[*asked, Message("assistant", answer)] for answer in answers])
+        ranked = [Ranked(answer, reward) for answer, reward in zip(answers, found, strict=True)]
+        return sorted(ranked, key=lambda one: -one.reward)
 
     def save(self, directory: Path | str) -> None:
         """Write model and tokenizer in Hugging Face layout; transformers loads it.

@@ -69,7 +69,9 @@ def _heads(data: dict[str, Any]) -> list[str]:
 
 
 def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[str, Any]:
-    """The classes of a classifier; nothing for a language model. Raises InputError for any other head.
+    """The classes of a classifier, or the one score of a reward model; nothing for a language model.
+
+    Raises InputError for any other head.
 
     transformers leaves `id2label` out where it is its default: two classes, LABEL_0 and LABEL_1.
     """
@@ -82,11 +84,10 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
         return {}
     kind = data.get("problem_type")
     labels = data.get("id2label") or {index: f"LABEL_{index}" for index in range(int(data.get("num_labels") or 2))}
-    if kind == "regression" or len(labels) < 2:
-        what = kind or "a single score (a reward model or a regression)"
+    if kind == "regression" or not labels:
         raise InputError(
-            f"{where}: a classifier for {what} is not supported",
-            hint="one of two labels or more can be",
+            f"{where}: a classifier for {kind or 'no label'} is not supported",
+            hint="a text must have one or any number of several labels, or one score (a reward model)",
         )
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
     return {"labels": names, "num_labels": len(names), "multi_label": kind == "multi_label_classification"}

@@ -141,9 +141,9 @@ class Recipe(Config):
                 if parent in seen:
                     raise ConfigError(f"finetune.{name}.from: {' -> '.join([*seen, parent])} is a circle")
                 before, after = (method(self.finetune[step].method).makes for step in (parent, seen[-1]))
-                if before == "classifier" != after:
+                if before in ("classifier", "reward model") and before != after:
                     raise ConfigError(
-                        f"finetune.{seen[-1]}.from: {parent!r} is a classifier; only a classifier can begin with it"
+                        f"finetune.{seen[-1]}.from: {parent!r} is a {before}; only a {before} can begin with it"
                     )
                 seen.append(parent)
 

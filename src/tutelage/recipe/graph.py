@@ -123,7 +123,7 @@ def _evaluation(recipe: Recipe, wanted: set[str], nodes: dict[str, Node]) -> lis
         return []
     subjects = _subjects(recipe, config)
     text = "text" in config.tasks or (not config.tasks and "corpus" in wanted)
-    text = text and any(subject.makes != "classifier" for subject in subjects)
+    text = text and any(subject.makes in ("language model", "chat model") for subject in subjects)
     if not text and not any(subject.heldout for subject in subjects):
         return []
     models = {subject.name: subject.name for subject in subjects}
@@ -142,7 +142,7 @@ def _subjects(recipe: Recipe, config: EvaluateConfig) -> tuple[Subject, ...]:
     asked = set(config.models) or {BASE, *recipe.finetune}
     subjects = [Subject(name=BASE, makes="language model")] if BASE in asked else []
     for node in _steps(recipe):
-        if node.name not in asked or node.spec.makes not in ("language model", "chat model", "classifier"):
+        if node.name not in asked or node.spec.makes in ("data", "figures"):
             continue
         step = recipe.finetune[node.name]
         subjects.append(

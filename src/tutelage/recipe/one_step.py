@@ -39,6 +39,8 @@ def read_own_rows(
     spec = method(kind)
     given: dict[str, Any] = {"data": data, "task": task, "columns": dict(columns)}
     given = {key: value for key, value in given.items() if value}
+    if spec.settings_for:
+        given |= spec.settings_for(spec.config.parse(given, kind))
     rows = spec.audit(spec.config.parse(given, kind), log or EventLog()) if spec.audit else None
     return OwnRows(kind, given, rows or 0)
 

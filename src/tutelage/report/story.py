@@ -45,7 +45,7 @@ def lead(run: Run) -> str:
     """The run in one or two sentences."""
     views = list(run.stages.values())
     done = [view for view in views if view.done]
-    models = [view for view in done if view.makes in ("language model", "chat model", "classifier")]
+    models = [view for view in done if view.makes in ("language model", "chat model", "classifier", "reward model")]
     if not models:
         return ""
     parameters = _parameters(models[0])

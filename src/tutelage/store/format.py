@@ -7,6 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeGuard
 
 NONE = "–"
+PAIRS_UNIT = "share of pairs"  # of which fewer than FEW_PAIRS are counted out, not given in percent
+FEW_PAIRS = 30
+COUPLES_UNIT = "share of few couples"  # of a good and a bad one among fewer than FEW_PAIRS answers: counted out, too
 MINUS = "−"
 
 
@@ -66,6 +69,15 @@ def duration(seconds: Any) -> str:
 def percent(share: Any) -> str:
     """0.8312 -> '83.1 %'."""
     return f"{100 * share:.1f} %".replace("-", MINUS) if is_number(share) else NONE
+
+
+def few_pairs(value: Any, n: Any, unit: str) -> str:
+    """A share of few held-out pairs as a count: (.833, 6) -> '5 of 6'; empty where a percentage will do."""
+    if unit not in (PAIRS_UNIT, COUPLES_UNIT) or not is_number(value) or not is_number(n):
+        return ""
+    if unit == PAIRS_UNIT and n >= FEW_PAIRS:
+        return ""
+    return f"{round(2 * value * n) / 2:g} of {n}" + (" couples" if unit == COUPLES_UNIT else "")
 
 
 def plural(count: int, one: str, many: str = "") -> str:

@@ -15,6 +15,7 @@ from tutelage.store.blocks import (
     line,
     line_chart,
     notice,
+    prose,
     segment,
     strip,
 )
@@ -58,6 +59,10 @@ def scores_of(figures: Sequence[Figure], caption: str, coloured: set[str]) -> Bl
     """Bars of one measure: models as they were made, then baselines, the strongest first, then references."""
     if not figures:
         return None
+    if any(f.few_pairs(one.value, one.n, one.unit) for one in figures):
+        counts = f.listing([f"{one.who} {one.show()}" for one in figures])
+        measure = f.sentence(figures[0].measure).rstrip(".")
+        return prose(f"{measure}: {counts}. Too few for percentages. {caption}")
     sign = -1 if figures[0].higher_is_better else 1
     order = {"model": 0, "baseline": 1, "reference": 2}
     ordered = sorted(figures, key=lambda one: (order.get(one.kind, 1), 0 if one.kind == "model" else sign * one.value))

@@ -18,7 +18,7 @@ from tutelage.store.view import View
 
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
-Makes = Literal["data", "language model", "chat model", "classifier", "figures"]
+Makes = Literal["data", "language model", "chat model", "classifier", "reward model", "figures"]
 Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems", "texts"]
 
 
@@ -164,6 +164,7 @@ class StageSpec:
     files: the user's own files that a config names, key -> path; their content is part of the identity.
     audit: reads the user's own file before anything long begins and returns its number of training rows (None: there is
         no file). Raises InputError where the stage could not use it.
+    settings_for: settings that the rows of the user's own file ask for, from a config that names it; `--set` overrides.
     why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
     parts: stages made for this node alone.
     trains: in a run of several processes all of them run it, otherwise only the first.
@@ -185,6 +186,7 @@ class StageSpec:
     files: Callable[[Any], Mapping[str, str]] = _no_files
     identity: Callable[[Any], Mapping[str, str]] = _no_files
     audit: Callable[[Any, EventLog], int | None] | None = None
+    settings_for: Callable[[Any], Mapping[str, Any]] | None = None
     why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from tutelage.store.events import read_events
-from tutelage.store.format import bits, is_number, number, percent
+from tutelage.store.format import bits, few_pairs, is_number, number, percent
 
 Record = dict[str, Any]
 Outcome = Literal["better", "worse", "not resolved", "too few items", "not compared"]
@@ -41,6 +41,8 @@ class Figure:
     def show(self, value: float | None = None) -> str:
         """A value in the measure's own unit; without one, its own."""
         shown = self.value if value is None else value
+        if counted := few_pairs(shown, self.n, self.unit):
+            return counted
         if self.unit.startswith("share"):
             return percent(shown)
         if self.unit.startswith("bits"):
@@ -54,7 +56,7 @@ class Figure:
 
     @property
     def interval(self) -> str:
-        if self.low is None or self.high is None:
+        if self.low is None or self.high is None or few_pairs(self.value, self.n, self.unit):
             return ""
         return f"{self.show(self.low).removesuffix(' %')} to {self.show(self.high)}"
 

@@ -11,7 +11,7 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.data.position import evenly_spaced
 from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
-from tutelage.training.objective import Loss, Objective
+from tutelage.training.objective import Loss, Objective, Prepares
 
 
 def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) -> dict[str, float]:
@@ -78,8 +78,13 @@ def evaluate_objective(
     device = next(model.parameters()).device
     losses = []
     # Ranks that shard the weights must call the model equally often: one without rows left repeats the first.
-    for at in range(0, -(-len(index) // layout.data_size), batch_rows):
-        mine = index[layout.data_rank :: layout.data_size][at : at + batch_rows]
+    parts = [
+        index[layout.data_rank :: layout.data_size][at : at + batch_rows]
+        for at in range(0, -(-len(index) // layout.data_size), batch_rows)
+    ]
+    if isinstance(objective, Prepares):
+        objective.prepare(model, [rows.batch(mine if len(mine) else index[:1]).to(device) for mine in parts], world)
+    for mine in parts:
         loss = microbatch_loss(model, objective, rows.batch(mine if len(mine) else index[:1]).to(device), layout)
         if not len(mine):
             nothing = {name: (a * 0, b * 0) for name, (a, b) in loss.metrics.items()}

@@ -18,7 +18,7 @@ from tutelage.training.distributed.parallel import Layout, sum_tensor_parallel, 
 from tutelage.training.distributed.pipeline import sum_tied
 from tutelage.training.distributed.world import World
 from tutelage.training.figures import microbatch_loss, totals
-from tutelage.training.objective import Loss, Objective
+from tutelage.training.objective import Loss, Objective, Prepares
 
 
 def step_gradient(
@@ -41,6 +41,10 @@ def step_gradient(
     def backward() -> None:
         ahead.popleft().backward()  # type: ignore[no-untyped-call]
 
+    if isinstance(objective, Prepares):
+        microbatches = list(microbatches)
+        with autocast:
+            objective.prepare(model, microbatches, world)
     for microbatch in microbatches:
         with autocast:
             loss = microbatch_loss(model, objective, microbatch, layout)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from tutelage.training.cross_entropy import linear_cross_entropy
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
 from tutelage.training.data.position import DataState
+from tutelage.training.distributed.world import World
 
 
 @dataclass
@@ -58,6 +59,17 @@ class OnPolicy(Protocol):
     def record(self) -> dict[str, Any]: ...
 
     def restore(self, record: dict[str, Any] | None) -> None: ...
+
+
+@runtime_checkable
+class Prepares(Protocol):
+    """An objective whose loss needs a figure of the whole step (KTO's reference point), which no microbatch knows.
+
+    `prepare` gets this rank's microbatches before the first `loss` of a step, without gradient, under its precision;
+    what it finds it sums over the ranks of `world`.
+    """
+
+    def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None: ...
 
 
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import states_and_scores, with_head
+from tutelage.finetuning.classify.head import states_and_scores
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -22,6 +22,7 @@ from tutelage.finetuning.common import (
     adapt,
     context_of,
     run_metrics,
+    with_head,
     write_model,
 )
 from tutelage.finetuning.data import write_rows

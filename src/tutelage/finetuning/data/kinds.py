@@ -25,21 +25,29 @@ def refuse_pairs(source: Source, columns: Mapping[str, str] | None) -> None:
         )
 
 
-def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str) -> None:
-    """Raise InputError where answers are judged good or bad one by one (KTO) and some are bad."""
+def judgements(source: Source, columns: Mapping[str, str] | None) -> list[bool]:
+    """Of a file whose answers are judged good or bad one by one (KTO) every judgement; nothing of any other file."""
     judged = [
         fields.take(*JUDGED) for fields in _fields(source, columns) if fields.has(*JUDGED) and fields.has(*ANSWERED)
     ]
     # true and false are judgements even where other rows hold something else; 0 and 1 may be names of classes.
     if not judged or not (all(map(is_judgement, judged)) or any(isinstance(value, bool) for value in judged)):
-        return
-    bad = sum(map(is_false, judged))
-    if bad or wanted == "prefer":
+        return []
+    return [not is_false(value) for value in judged]
+
+
+def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str) -> None:
+    """Raise InputError where answers are judged good or bad one by one and some are bad, or pairs are wanted."""
+    judged = judgements(source, columns)
+    bad = judged.count(False)
+    if bad or (judged and wanted != "instruct"):
         hint = {
-            "instruct": "a bad answer is never learned: keep only the rows whose label is true, or give 'prefer' a "
-            "chosen and a rejected answer to each prompt",
-            "prefer": "'prefer' needs a chosen and a rejected answer to each prompt; rows whose label is true can be "
-            "learned with 'instruct'",
+            "instruct": "a bad answer is never learned: use the method 'prefer', which learns from both kinds, or keep "
+            "only the rows whose label is true",
+            "prefer": "they are learned with loss 'kto' (or 'apo_zero_unpaired'); other losses need a chosen and a "
+            "rejected answer to each prompt",
+            "reward": "'reward' needs a chosen and a rejected answer to each prompt; judged answers are for the method "
+            "'prefer'",
         }[wanted]
         raise InputError(
             f"{source.file} is unpaired preference data (KTO): {bad} of {len(source.records)} answers are judged bad "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,23 +31,27 @@ from tutelage.finetuning.data.turns import (
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
 
-COLUMNS = ("prompt", "chosen", "rejected", "system", "instruction", "input", "history", "messages", "conversations")
+COLUMNS = ("prompt", "chosen", "rejected", "system", "instruction", "input", "history", "messages", "conversations",
+           "margin")  # fmt: skip
 WANTED = "prompt/chosen/rejected, or chosen and rejected conversations"
 _SCORES = (("chosen_score", "rejected_score"), ("score_chosen", "score_rejected"))
 
 
-def read_preferences(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+def read_preferences(
+    path: Path, log: EventLog, columns: Mapping[str, str] | None = None, method: str = "prefer"
+) -> tuple[list[Row], Audit]:
     """Rows {"id","messages","prompt","chosen","rejected"} and the account of the file, which is said on the log.
 
-    `messages`: the turns that both answers follow; `prompt` is the last of them. Raises InputError where no row can be
+    `messages`: the turns that both answers follow; `prompt` is the last of them. `margin`: by how much the chosen
+    answer is the better one, where a reward model is wanted and the row says it. Raises InputError where no row can be
     used, or the file holds judged single answers (KTO) or questions with one answer.
     """
     source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     if not any(Fields(record, columns).has(*REJECTED) for record in source.rows):
-        refuse_judged(source, columns, "prefer")
+        refuse_judged(source, columns, method)
         refuse_unpaired(source, columns)
-    rows, found = convert_all(source, _preference, WANTED, columns)
+    rows, found = convert_all(source, _with_margin if method == "reward" else _preference, WANTED, columns)
     swapped = found.noted.pop("swapped", 0)
     if swapped:
         found.warnings.append(f"in {swapped} rows the rejected answer has the higher score: are the columns swapped?")
@@ -79,6 +84,20 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     _scores(fields, found)
     row: Row = {"messages": context, "prompt": context[-1]["content"], "chosen": chosen, "rejected": rejected}
     return kind, identity(row), row
+
+
+def _with_margin(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    """A pair, and by how much its chosen answer is the better one, where the row says it."""
+    kind, name, row = _preference(fields, found)
+    if fields.has("margin"):
+        margin = fields.take("margin")
+        try:
+            row["margin"] = float(margin)
+        except (TypeError, ValueError):
+            raise ValueError(f"'margin' is {margin!r}, not a number") from None
+        if not math.isfinite(row["margin"]):
+            raise ValueError(f"'margin' is {margin!r}, not a finite number")
+    return kind, name, row
 
 
 def identity(row: Row) -> str:

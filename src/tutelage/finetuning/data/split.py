@@ -13,6 +13,7 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 
+NEAR = 0.7  # Jaccard similarity of word sequences from which on two questions are nearly the same
 FEW_HELD_OUT = 30  # below this a figure says little: its 95 % interval is wider than 30 points
 
 
@@ -71,15 +72,19 @@ class Labels:
 
 
 def stratified_split(
-    rows: Sequence[Row], data_seed: int, share: float = 0.1, key: Callable[[Row], str] | None = None
+    rows: Sequence[Row], data_seed: int, share: float = 0.1, key: Callable[[Row], str] | None = None, near: bool = False
 ) -> Split:
     """Hold out `share` of each label's different texts, at least one where it has two; unlabelled rows are one group.
 
     What counts as the same is `key` (default `context_key`): rows alike stand on one side, whatever their labels. A
-    conversation stands with those that go on from it. The order of `rows` does not matter. Raises InputError where
-    there are not two different rows.
+    conversation stands with those that go on from it. near: rows whose questions are nearly the same, too. The order of
+    `rows` does not matter. Raises InputError where there are not two different rows.
     """
     groups = _groups(rows, key or context_key)
+    alike = len(rows) - len(groups)
+    said: list[str] = []
+    if near:
+        groups, said = _near_together(groups)
     if len(groups) < 2:
         what = "one row" if len(rows) < 2 else f"{len(rows)} rows that all ask the same"
         raise InputError(f"{what} cannot be split into training and held-out data", hint="give more rows")
@@ -100,7 +105,7 @@ def stratified_split(
     of_held = {order[name] for name in held}
     train = [row for row in ordered if place[id(row)] not in of_held]
     heldout = [row for row in ordered if place[id(row)] in of_held]
-    return Split(train, heldout, tuple(_notes(rows, train, heldout, groups, share)))
+    return Split(train, heldout, (*_notes(rows, train, heldout, alike, share), *said))
 
 
 def split(rows: list[Row], seed: int, share: float = 0.1) -> tuple[list[Row], list[Row]]:
@@ -180,13 +185,38 @@ def _groups(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Ro
     return groups
 
 
-def _notes(
-    rows: Sequence[Row], train: list[Row], heldout: list[Row], groups: Mapping[str, list[Row]], share: float
-) -> list[str]:
+def _near_together(groups: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]], list[str]]:
+    """Groups whose questions share `NEAR` of their word sequences as one group, and what is to be said of it.
+
+    Where more than half of the rows would be one group (a long text that all questions stand under), they stay apart.
+    """
+    from tutelage.corpus.dedup import linked_clusters
+
+    names = sorted(groups)
+    kept_for = linked_clusters([_question(groups[name][0]) for name in names], NEAR).tolist()
+    joined: dict[str, list[Row]] = defaultdict(list)
+    for place, name in enumerate(names):
+        joined[names[kept_for[place]]] += groups[name]
+    if len(joined) == len(groups):
+        return dict(groups), []
+    if max(map(len, joined.values())) > sum(map(len, groups.values())) / 2:
+        said = "most questions share a long text, so that held-out questions resemble those trained on"
+        return dict(groups), [said]
+    said = f"{len(groups) - len(joined)} of {len(groups)} different questions are nearly the same as another"
+    return dict(joined), [f"{said} and stand on its side"]
+
+
+def _question(row: Mapping[str, Any]) -> str:
+    """What the user says in a row before the last answer."""
+    turns = row.get("messages") or [{"role": "user", "content": row.get("prompt", "")}]
+    return "\n".join(str(turn["content"]) for turn in turns if turn["role"] == "user")
+
+
+def _notes(rows: Sequence[Row], train: list[Row], heldout: list[Row], alike: int, share: float) -> list[str]:
     labels = len({row["label"] for row in rows if "label" in row})
     of_each = f", {share:.0%} of each of {labels} labels and at least one" if labels else ""
     notes = [f"{len(train)} rows to train on, {len(heldout)} held out{of_each}"]
-    if alike := len(rows) - len(groups):
+    if alike:
         notes.append(f"{alike} rows ask the same as another, or go on from it, and stand on the same side")
     if len(heldout) < FEW_HELD_OUT:
         notes.append(f"only {len(heldout)} rows are held out: figures measured on them are rough")

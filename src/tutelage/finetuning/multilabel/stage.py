@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import states_and_scores, with_head
-from tutelage.finetuning.common import account, adapt, context_of, run_metrics, write_model
+from tutelage.finetuning.classify.head import states_and_scores
+from tutelage.finetuning.common import account, adapt, context_of, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
 from tutelage.finetuning.multilabel.rows import indicators, prepare

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from tutelage.finetuning.config import FinetuneConfig
+from tutelage.finetuning.prefer.defaults import KNOWN, JudgedLoss, PairLoss, not_honoured, settings_of
 from tutelage.store.config import Config
+from tutelage.store.errors import nearest
 from tutelage.training.config import TrainingConfig
 
 
 class SamplingConfig(Config):
-    """Preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule."""
+    """Preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule.
+
+    `reward`: directory of a reward model that ranks instead, the task's own answer among them.
+    """
 
     prompts: int = Field(600, ge=2)
     samples: int = Field(4, ge=1)
     temperature: float = Field(1.0, gt=0)
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(40, ge=1)
+    reward: str | None = None
     chunk: int = Field(64, ge=1)  # prompts sampled between two records of progress
 
 
@@ -30,19 +36,23 @@ class PairsConfig(SamplingConfig):
 
 
 class PreferConfig(FinetuneConfig):
-    """Direct preference optimisation against the frozen starting model.
+    """Learning from preferences: pairs of a chosen and a rejected answer, or answers judged good or bad one by one.
 
-    `beta`: how dearly leaving the reference is paid (about 0.1 with summed log-probabilities, about 5 with
-    `sigmoid_norm`). `sft_weight`: share of plain likelihood of the chosen answer, which keeps the skill.
-    `max_pairs`: so many at most (0: all). `heldout`: share of the pairs that is held out. `pairs`: how pairs are
-    sampled where there is no file. `drift_prompts`: how many held-out prompts are answered before and after, to see
-    whether length drifts.
+    `loss`: see `prefer/losses.py`. What is left out is what suits it (`prefer/defaults.py`): `beta` (how dearly leaving
+    the reference is paid, or the scale of the reward), `label_smoothing` (share of labels thought to be wrong),
+    `sft_weight` (share of plain likelihood of the chosen answer, which keeps the skill), `gamma_beta_ratio` (SimPO's
+    target margin, of beta). `desirable_weight`, `undesirable_weight`: of judged answers. `max_pairs`: so many training
+    rows at most (0: all). `heldout`: share of the rows that is held out. `pairs`: how pairs are sampled where there is
+    no file. `drift_prompts`: how many held-out prompts are answered before and after, to see whether length drifts.
     """
 
-    loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge"] = "sigmoid"
-    beta: float = Field(0.1, gt=0)
+    loss: Literal[PairLoss, JudgedLoss] = "sigmoid"
+    beta: float = Field(0.1, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)
     sft_weight: float = Field(0.5, ge=0)
+    gamma_beta_ratio: float = Field(0.0, ge=0)
+    desirable_weight: float = Field(1.0, gt=0)
+    undesirable_weight: float = Field(1.0, gt=0)
     max_pairs: int = Field(0, ge=0)
     heldout: float = Field(0.15, gt=0, lt=1)
     pairs: SamplingConfig = SamplingConfig()
@@ -51,19 +61,49 @@ class PreferConfig(FinetuneConfig):
         epochs=2, batch_rows=8, learning_rate=6e-5, warmup_steps=8, schedule="linear", weight_decay=0.0
     )
 
+    @model_validator(mode="before")
+    @classmethod
+    def _what_suits_the_loss(cls, given: Any) -> Any:
+        loss = given.get("loss", "sigmoid") if isinstance(given, dict) else None
+        if isinstance(loss, str) and loss not in KNOWN:
+            raise ValueError(f"there is no loss {loss!r}: {nearest(loss, KNOWN)}")
+        return {**settings_of(loss), **given} if isinstance(loss, str) and loss in KNOWN else given
+
     @model_validator(mode="after")
     def _rows_are_named(self) -> Self:
         if self.data is None and self.task is None:
             raise ValueError("no pairs to learn from: name a file of pairs (data), or a task whose rule ranks answers")
-        if self.data is None and self.task is not None:
+        if self.data is not None and self.pairs.reward is not None:
+            raise ValueError("pairs.reward ranks sampled answers; with a file of pairs (data) none are sampled")
+        if self.data is None and self.task is not None and self.pairs.reward is None:
             from tutelage.tasks import task
 
             if task(self.task).grade is None:
-                raise ValueError(f"task {self.task!r} has no rule to rank answers by; give pairs (data)")
+                raise ValueError(
+                    f"task {self.task!r} has no rule to rank answers by; give pairs (data), or pairs.reward (a model)"
+                )
         return self
 
     @model_validator(mode="after")
-    def _smoothing_is_honoured(self) -> Self:
-        if self.label_smoothing and self.loss not in ("sigmoid", "sigmoid_norm"):
-            raise ValueError(f"label_smoothing has no meaning with loss {self.loss!r}")
+    def _all_is_honoured(self) -> Self:
+        if said := not_honoured(self.loss, self.plain()):
+            raise ValueError(said)
+        if not self.beta and self.loss != "sft":
+            raise ValueError("beta must be above 0")
+        if self.loss == "exo_pair" and not self.label_smoothing:
+            raise ValueError("loss 'exo_pair' needs a label_smoothing above 0 (its paper: 0.001)")
+        return self
+
+    @model_validator(mode="after")
+    def _batches_are_large_enough(self) -> Self:
+        training = self.training
+        if KNOWN[self.loss].whole_batch and (training.accumulation > 1 or training.tune):
+            raise ValueError(
+                f"loss {self.loss!r} sorts all pairs of a batch, and microbatches would be sorted apart: "
+                "training.accumulation must be 1 and training.tune off"
+            )
+        if self.loss == "kto" and training.batch_rows < 2:
+            raise ValueError(
+                "loss 'kto' estimates its reference point on a batch: training.batch_rows must be 2 or more"
+            )
         return self

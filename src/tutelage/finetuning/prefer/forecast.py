@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tutelage.finetuning.forecast import ANSWER_TOKENS, LEARNED, rows_of, training_forecast
+from tutelage.finetuning.prefer.defaults import KNOWN
+from tutelage.finetuning.prefer.rows import own_rows
+from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine
 
 YIELD = 0.7  # pairs for each prompt
@@ -21,9 +25,15 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
         pairs, tokens = found
     else:
         pairs, tokens = inputs.get("pairs", {}).get("rows", config.pairs.prompts * YIELD), 2 * ANSWER_TOKENS
+        if KNOWN[config.loss].judged:
+            pairs, tokens = 2 * pairs, tokens / 2
     pairs = min(pairs, config.max_pairs) if config.max_pairs else pairs
     held = pairs * config.heldout / (1 - config.heldout)
-    made = training_forecast(config, inputs, machine, pairs, min(tokens, 2.0 * config.context_length), LEARNED, held, 2)
+    # Passes without gradient: the reference once over all rows, KTO's reference point in every step.
+    passes = 2.0 * KNOWN[config.loss].reference + config.training.epochs * (config.loss == "kto")
+    longest = config.context_length * (1.0 if KNOWN[config.loss].judged else 2.0)
+    made = training_forecast(config, inputs, machine, pairs, min(tokens, longest), LEARNED, held, passes)
+    made = replace(made, facts={**made.facts, **_judgements(config, round(pairs))})
     model = inputs.get("model", {})
     if made.seconds is None or not config.drift_prompts:
         return made
@@ -32,7 +42,21 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
 
 
 def figures(metrics: Mapping[str, Any]) -> Facts:
-    return {"rows": metrics["pairs"], "heldout_rows": metrics["heldout_pairs"]}
+    if "answers" in metrics:
+        known = {"rows": metrics["answers"], "heldout_rows": metrics["heldout_answers"]}
+        return known | {name: metrics[name] for name in ("desirable", "undesirable")}
+    pairs = metrics["pairs"]
+    return {"rows": pairs, "heldout_rows": metrics["heldout_pairs"], "desirable": pairs, "undesirable": pairs}
+
+
+def _judgements(config: Any, rows: int) -> Facts:
+    """How many good and bad answers there are: those of the user's file, or one of each in every pair."""
+    if not KNOWN[config.loss].judged:
+        return {"desirable": rows, "undesirable": rows}
+    if config.data is None:
+        return {"desirable": rows // 2, "undesirable": rows // 2}
+    labels = [row["label"] for row in own_rows(config, EventLog(), 0)[0].train]
+    return {"desirable": sum(labels), "undesirable": len(labels) - sum(labels)}
 
 
 def forecast_pairs(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:

@@ -1,79 +1,181 @@
-"""Preference finetuning over packed rows of (chosen, rejected) documents."""
+"""Preference finetuning over packed rows: pairs of answers, and answers judged one by one."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+import numpy as np
 import torch
 from torch import Tensor
 
-from tutelage.finetuning.prefer.losses import PreferenceLoss, log_ratios, preference_loss
+from tutelage.finetuning.prefer.defaults import KNOWN, JudgedLoss, PairLoss
+from tutelage.finetuning.prefer.losses import (
+    Pairs,
+    judged_loss,
+    loss_weights,
+    preference_loss,
+    reference_point,
+    rewards,
+)
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
+from tutelage.training.distributed.world import World
 from tutelage.training.objective import Loss, target_nll
+
+HELD_OUT = -1  # a held-out row r is numbered HELD_OUT - r, a training row r
 
 
 class Preference:
-    """Direct preference optimisation on rows of (chosen, rejected) documents.
+    """Learning from pairs, by rows of (chosen, rejected) documents.
 
-    The batch's extras: `reference`, per-token log-probabilities of the frozen reference at the weighted
-    positions, and `side`, +1 on tokens of a chosen response, -1 on those of a rejected one. A pair is two
-    documents in a row of numbers 2k-1 and 2k, whichever comes first. `sft_weight` adds that much of the
-    chosen response's mean negative log-likelihood, which keeps what the instructed model can do.
+    The batch's extras: `side`, +1 on tokens of a chosen answer, -1 on those of a rejected one; `pair`, a number that
+    both answers of a pair share; and, for a loss that has a reference, `reference`, its per-token log-probabilities at
+    the weighted positions. `sft_weight` adds that much of the chosen answer's mean negative log-likelihood of a token,
+    pair by pair, so that microbatches add up.
     """
 
     def __init__(
         self,
         train: PackedRows,
         validation: PackedRows,
-        kind: PreferenceLoss,
+        kind: PairLoss,
         beta: float,
-        label_smoothing: float,
-        sft_weight: float,
+        label_smoothing: float = 0.0,
+        sft_weight: float = 0.0,
+        gamma_beta_ratio: float = 0.0,
     ) -> None:
         # The name tells one run from another: checkpoints made with another beta are not resumed.
         self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
+        self.name += f" gamma {gamma_beta_ratio}" if gamma_beta_ratio else ""
         self.rows = {"train": train, "validation": validation}
-        self.kind, self.beta = kind, beta
-        self.label_smoothing, self.sft_weight = label_smoothing, sft_weight
+        self.kind, self.beta, self.sft_weight = kind, beta, sft_weight
+        self.label_smoothing, self.gamma_beta_ratio = label_smoothing, gamma_beta_ratio
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        nll, at = target_nll(model, batch)
-        logprobs = -nll
-        reference, side = batch.extras["reference"][at].float(), batch.extras["side"][at]
-        pair, pairs = _pair_numbers(batch, at)
-        chosen, rejected = side > 0, side < 0
-
-        def per_pair(values: Tensor, where: Tensor) -> Tensor:
-            return values.new_zeros(pairs).index_add(0, pair[where], values[where])
-
-        ones = torch.ones_like(reference)
-        chosen_tokens, rejected_tokens = per_pair(ones, chosen), per_pair(ones, rejected)
-        policy_chosen, policy_rejected = per_pair(logprobs, chosen), per_pair(logprobs, rejected)
-        ratios = log_ratios(policy_chosen, policy_rejected, per_pair(reference, chosen), per_pair(reference, rejected))
-        losses = preference_loss(self.kind, *ratios, chosen_tokens, rejected_tokens, self.beta, self.label_smoothing)
+        pairs = self.pairs(model, batch)
+        losses = preference_loss(self.kind, pairs, self.beta, self.label_smoothing, self.gamma_beta_ratio)
         if self.sft_weight:
-            losses = losses - self.sft_weight * policy_chosen / chosen_tokens
-
-        count = _count(losses)
-        margin = self.beta * (ratios[0] - ratios[1]).detach()
-        likelier = (policy_chosen / chosen_tokens - policy_rejected / rejected_tokens).detach()
+            losses = losses - self.sft_weight * pairs.chosen / pairs.chosen_tokens
+        weights, count = loss_weights(self.kind, pairs), _count(losses)
+        with torch.no_grad():
+            chosen, rejected = rewards(self.kind, pairs, self.beta)
+            margin = chosen - rejected
+            likelier = pairs.chosen / pairs.chosen_tokens - pairs.rejected / pairs.rejected_tokens
         metrics = {
             "reward_accuracy": (_share_above(margin).sum(), count),
             "margin": (margin.sum(), count),
             "likelihood_accuracy": (_share_above(likelier).sum(), count),
-            "chosen_logp": (policy_chosen.detach().sum(), chosen_tokens.sum()),
-            "rejected_logp": (policy_rejected.detach().sum(), rejected_tokens.sum()),
+            "chosen_logp": (pairs.chosen.detach().sum(), pairs.chosen_tokens.sum()),
+            "rejected_logp": (pairs.rejected.detach().sum(), pairs.rejected_tokens.sum()),
         }
-        return Loss(losses.sum(), count, metrics)
+        return Loss(losses.sum(), weights.sum(), metrics)
+
+    def pairs(self, model: DecoderLM, batch: Batch) -> Pairs:
+        """The pairs of a batch under the model, with gradient."""
+        answers = Answers(model, batch)
+        chosen, rejected = answers.side > 0, answers.side < 0
+        ones = torch.ones_like(answers.logprobs)
+        found = [answers.sums(values, where) for values in (answers.logprobs, ones) for where in (chosen, rejected)]
+        policy_chosen, policy_rejected, chosen_tokens, rejected_tokens = found
+        if not KNOWN[self.kind].reference:
+            return Pairs.without_reference(policy_chosen, policy_rejected, chosen_tokens, rejected_tokens)
+        reference = batch.extras["reference"][answers.at].float()
+        before_chosen, before_rejected = answers.sums(reference, chosen), answers.sums(reference, rejected)
+        return Pairs(policy_chosen, policy_rejected, before_chosen, before_rejected, chosen_tokens, rejected_tokens)
 
 
-def _pair_numbers(batch: Batch, at: Tensor) -> tuple[Tensor, int]:
-    """Number of the pair that each selected token belongs to, 0.. without gaps, and how many there are."""
-    rows = torch.arange(batch.documents.shape[0], device=batch.documents.device)[:, None]
-    in_row = (batch.documents - 1) // 2
-    key = (rows * (batch.documents.max() + 1) + in_row)[at]
-    numbers, pair = torch.unique(key, return_inverse=True)
-    return pair, len(numbers)
+class Judged:
+    """Learning from answers that are judged one by one, each a document. Extras as those of `Preference`.
+
+    `mismatched`: of both splits, answers behind prompts that they do not answer, with `reference`. KTO's reference
+    point is estimated on them once a step, before its microbatches and over all ranks (`prepare`): for
+    each row of the step one of these rows. So the loss is the same however the step is cut up.
+    """
+
+    def __init__(
+        self,
+        train: PackedRows,
+        validation: PackedRows,
+        kind: JudgedLoss,
+        beta: float,
+        desirable_weight: float = 1.0,
+        undesirable_weight: float = 1.0,
+        mismatched: tuple[PackedRows, PackedRows] | None = None,
+    ) -> None:
+        self.name = f"preference {kind} beta {beta} weights {desirable_weight} {undesirable_weight}"
+        self.rows = {"train": train, "validation": validation}
+        self.kind, self.beta, self.weights, self.mismatched = (
+            kind,
+            beta,
+            (desirable_weight, undesirable_weight),
+            mismatched,
+        )
+        self.point = 0.0
+        number_rows(train, validation)
+
+    @torch.no_grad()
+    def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None:
+        """Estimate the reference point of what these batches make together."""
+        if self.mismatched is None:
+            return
+        was_training = model.training
+        model.eval()  # no dropout: nothing is drawn here
+        total = count = 0.0
+        for batch in batches:
+            answers, other = self._mismatched_of(model, batch)
+            ratios = answers.sums(answers.logprobs - other.extras["reference"][answers.at].float())
+            total, count = total + float(ratios.double().sum()), count + len(ratios)
+        model.train(was_training)
+        total, count = world.sums([total, count])
+        self.point = float(reference_point(torch.tensor([total / count], dtype=torch.float64)))
+
+    def _mismatched_of(self, model: DecoderLM, batch: Batch) -> tuple[Answers, Batch]:
+        assert self.mismatched is not None
+        numbers = batch.extras["row"][:, 0].long().cpu().numpy()
+        rows = self.mismatched[int(numbers[0] < 0)]
+        place = np.where(numbers < 0, HELD_OUT - numbers, numbers) % len(rows)
+        other = rows.batch(place).to(batch.tokens.device)
+        return Answers(model, other), other
+
+    def loss(self, model: DecoderLM, batch: Batch) -> Loss:
+        answers = Answers(model, batch)
+        reference = batch.extras["reference"][answers.at].float()
+        logps, tokens = answers.sums(answers.logprobs), answers.sums(torch.ones_like(reference))
+        ratios = answers.sums(answers.logprobs - reference)
+        desirable = answers.sums(answers.side) > 0
+        losses = judged_loss(self.kind, ratios, desirable, self.beta, self.point, *self.weights)
+        reward, good, bad = self.beta * ratios.detach(), desirable.float(), (~desirable).float()
+        metrics = {
+            "chosen_reward": ((reward * good).sum(), good.sum()),
+            "rejected_reward": ((reward * bad).sum(), bad.sum()),
+            "chosen_logp": ((logps.detach() * good).sum(), (tokens * good).sum()),
+            "rejected_logp": ((logps.detach() * bad).sum(), (tokens * bad).sum()),
+        }
+        return Loss(losses.sum(), _count(losses), metrics)
+
+
+class Answers:
+    """The learned tokens of a batch: `logprobs`, `side` and which answer each belongs to, [tokens]; `at` their places.
+
+    numbers: of the answers' pairs (or of the answers themselves), ascending.
+    """
+
+    def __init__(self, model: DecoderLM, batch: Batch) -> None:
+        nll, self.at = target_nll(model, batch)
+        self.logprobs, self.side = -nll, batch.extras["side"][self.at]
+        self.numbers, self.owner = torch.unique(batch.extras["pair"][self.at], return_inverse=True)
+
+    def sums(self, values: Tensor, where: Tensor | None = None) -> Tensor:
+        """`values` [tokens] summed over each pair or answer, [numbers]; only those of `where`, if given."""
+        owner = self.owner if where is None else self.owner[where]
+        return values.new_zeros(len(self.numbers)).index_add(0, owner, values if where is None else values[where])
+
+
+def number_rows(train: PackedRows, validation: PackedRows) -> None:
+    """Write each row's number into its extras: so a batch tells which rows it holds."""
+    for rows, numbers in ((train, np.arange(len(train))), (validation, HELD_OUT - np.arange(len(validation)))):
+        rows.extras["row"] = np.repeat(numbers[:, None].astype(np.float32), rows.length, axis=1)
 
 
 def _count(values: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.common import task_rows
-from tutelage.finetuning.data import Row, split, write_rows
+from tutelage.finetuning.data import Row, stratified_split, write_rows
 from tutelage.finetuning.prefer.config import PairsConfig
 from tutelage.model.io import weights_identity
 from tutelage.store.errors import InputError
@@ -44,9 +44,9 @@ def make_pairs(job: Job) -> dict[str, Any]:
     prompts = by_hash(examples, job.data_seed)[: config.prompts]
     if len(prompts) < 2:
         raise InputError(f"the corpus has {len(prompts)} training prompts for {config.task}; two or more are needed")
-    assert chosen_task.grade is not None  # the config is checked for it
-    grade = chosen_task.grade
     sampled = list(_sampled(config, job.inputs["model"], prompts, job.work, log, job.seed))
+    grade = _by_reward(config.reward, prompts, sampled) if config.reward else chosen_task.grade
+    assert grade is not None  # the config is checked for it
     pairs: list[Row] = []
     kept_reference = 0
     judged: list[Candidate] = []
@@ -59,7 +59,7 @@ def make_pairs(job: Job) -> dict[str, Any]:
         reference = judge(row["response"], row, grade)
         judged += samples
         references.append(reference)
-        pair = choose(reference, samples)
+        pair = choose(reference, [*samples, reference] if config.reward else samples)
         if pair is not None:
             pairs.append(_pair_row(row, *pair))
             kept_reference += pair[0] is reference
@@ -68,7 +68,8 @@ def make_pairs(job: Job) -> dict[str, Any]:
             f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the answers differ too little",
             hint="raise pairs.samples, pairs.prompts or pairs.temperature",
         )
-    train, heldout = split(pairs, job.data_seed, config.heldout)
+    parts = stratified_split(pairs, job.data_seed, config.heldout, near=True)
+    train, heldout = parts.train, parts.heldout
     write_rows(out / "train.jsonl", train)
     write_rows(out / "heldout.jsonl", heldout)
     metrics = {
@@ -90,6 +91,20 @@ def make_pairs(job: Job) -> dict[str, Any]:
     if abs(metrics["chosen_longer"] - metrics["chosen_shorter"]) > 0.5:
         log.warn("chosen and rejected answers differ mostly in length: length itself may be what is learned")
     return metrics
+
+
+def _by_reward(directory: str, prompts: list[Row], sampled: list[list[Row]]) -> Callable[[str, Row], Grade]:
+    """Grades by a reward model, which is asked once for all answers; no answer is above being surpassed."""
+    from tutelage.inference.language_model import load
+
+    asked = {
+        (row["id"], text.strip()): [Message("user", row["prompt"]), Message("assistant", text.strip())]
+        for row, answers in zip(prompts, sampled, strict=True)
+        for text in [row["response"], *(answer["text"] for answer in answers)]
+        if text.strip()
+    }
+    rewards = dict(zip(asked, load(Path(directory).expanduser()).rewards(list(asked.values())), strict=True))
+    return lambda text, row: Grade(rewards[row["id"], text.strip()], {"none is better": False})
 
 
 def judge(text: str, row: Row, grade: Callable[[str, Row], Grade]) -> Candidate:

@@ -22,7 +22,13 @@ from tutelage.training.objective import target_nll
 
 
 def add_reference(
-    model: DecoderLM, model_sha256: str, rows: PackedRows, config: TrainingConfig, work: Path, log: EventLog
+    model: DecoderLM,
+    model_sha256: str,
+    rows: PackedRows,
+    config: TrainingConfig,
+    work: Path,
+    log: EventLog,
+    what: str = "reference",
 ) -> None:
     """Put per-token log-probabilities of `model` at the weighted positions into `rows.extras["reference"]`.
 
@@ -34,7 +40,7 @@ def add_reference(
     if path.exists():
         values: NDArray[np.float32] = np.load(path, allow_pickle=False)
     else:
-        values = reference_logprobs(model, rows, config, log)
+        values = reference_logprobs(model, rows, config, log, what)
         buffer = io.BytesIO()
         np.save(buffer, values, allow_pickle=False)
         write_atomic(path, buffer.getvalue())
@@ -43,7 +49,7 @@ def add_reference(
 
 @torch.no_grad()
 def reference_logprobs(
-    model: DecoderLM, rows: PackedRows, config: TrainingConfig, log: EventLog
+    model: DecoderLM, rows: PackedRows, config: TrainingConfig, log: EventLog, what: str = "reference"
 ) -> NDArray[np.float32]:
     """Log-probability of each weighted target under `model`, 0 elsewhere: [rows, length] float32."""
     set_threads(config.threads)
@@ -57,5 +63,5 @@ def reference_logprobs(
         values = torch.zeros(wanted.shape, device=device)
         values[wanted] = -nll.float()
         parts.append(values.cpu().numpy())
-        log.progress("reference", min(len(parts) * size, len(rows)), len(rows), "rows")
+        log.progress(what, min(len(parts) * size, len(rows)), len(rows), "rows")
     return np.concatenate(parts)

@@ -30,7 +30,9 @@ _CURVES = (
 
 def sentence(view: View) -> str:
     wins, rule = view.score("win rate"), view.score("rule passed")
-    said = f"win rate {wins.show()} by the task’s rule" if wins else judged(view, "reward accuracy", ("baselines",))
+    said = f"win rate {wins.show()} by the task’s rule" if wins else ""
+    for measure in ("reward accuracy", "good above bad"):
+        said = said or judged(view, measure, ("baselines",))
     caution = beats_the_references(view, rule) if rule else ""
     if caution and rule:
         caution = f"it passes the rule in {rule.show()}, {caution}"
@@ -45,6 +47,8 @@ def section(view: View) -> list[Block | None]:
         *curves,
         *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
         score_chart(view, "reward accuracy", "Held-out pairs in which the chosen answer has the higher reward."),
+        score_chart(view, "likelier a token", "Held-out pairs in which the chosen answer is likelier per token."),
+        score_chart(view, "good above bad", "How often a good held-out answer has a higher reward than a bad one."),
         score_chart(view, "win rate", "Against the model before, prompt by prompt, by the rule’s score."),
         score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
         prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,

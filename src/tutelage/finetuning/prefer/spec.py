@@ -24,13 +24,14 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 PAIRS = StageSpec(
     kind="pairs",
-    version=2,
+    version=3,
     title="Preference pairs",
     config=PairsConfig,
     run=late("tutelage.finetuning.prefer.pairs:make_pairs"),
     makes="data",
     needs=lambda config: ("model", "corpus"),
     seeds=("training", "data"),
+    files=lambda config: {} if config.reward is None else {"reward": config.reward},
     headline=("prompts", "pairs"),
     section=late("tutelage.finetuning.prefer.report:pairs_section"),
     sentence=late("tutelage.finetuning.prefer.report:pairs_sentence"),
@@ -39,7 +40,7 @@ PAIRS = StageSpec(
 
 SPEC = StageSpec(
     kind="prefer",
-    version=3,
+    version=4,
     title="Preference finetuning",
     config=PreferConfig,
     run=late("tutelage.finetuning.prefer.stage:prefer"),
@@ -47,14 +48,16 @@ SPEC = StageSpec(
     needs=lambda config: ("model",),
     seeds=("training", "data"),
     files=own_file,
-    audit=audit_of("tutelage.finetuning.prefer.stage"),
+    audit=audit_of("tutelage.finetuning.prefer.rows"),
+    settings_for=late("tutelage.finetuning.prefer.rows:settings_for"),
     parts=_parts,
     trains=True,
     suggest=_suggest,
     heldout="pairs",
-    headline=("pairs", "heldout_reward_accuracy"),
+    headline=("pairs", "answers", "told_apart"),
     glance=(
         Headline("reward accuracy", "Held-out pairs told apart"),
+        Headline("good above bad", "Good answers above bad ones"),
         Headline("rule passed", "Answers that pass the rule", ("parent",)),
         Headline("win rate", "Win rate against the model before", ("parent",)),
         Headline("chrF", "chrF after preference finetuning", ("parent",)),

@@ -1,4 +1,4 @@
-"""The preference stage: the instructed model and ranked pairs of answers in, a model that prefers out."""
+"""The preference stage: a model and preferences in, a model that prefers out."""
 
 from __future__ import annotations
 
@@ -6,19 +6,30 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.common import account, adapt, context_of, device_and_autocast, run_metrics, write_model
-from tutelage.finetuning.data import Audit, Row, Split, read_preferences, read_rows, stratified_split, write_rows
-from tutelage.finetuning.examples import asked_of, preference_examples, row_length
+from tutelage.finetuning.data import Row, write_rows
+from tutelage.finetuning.examples import (
+    asked_of,
+    judged_examples,
+    mismatched_examples,
+    preference_examples,
+    row_length,
+)
 from tutelage.finetuning.prefer.config import PreferConfig
-from tutelage.finetuning.prefer.objective import Preference
+from tutelage.finetuning.prefer.defaults import KNOWN
+from tutelage.finetuning.prefer.objective import Judged, Preference
+from tutelage.finetuning.prefer.pairs import length_bias
 from tutelage.finetuning.prefer.reference import add_reference
+from tutelage.finetuning.prefer.rows import prepare
+from tutelage.finetuning.prefer.scores import SCORES, answer_sums, reference_sums, score_rows
 from tutelage.model.io import load_model, weights_identity
+from tutelage.store import format as f
 from tutelage.store.device import choose_device
+from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
-from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
-from tutelage.training.data.packing import pack
+from tutelage.training.data.packing import PackedRows, pack
 from tutelage.training.distributed.world import current_world
 from tutelage.training.figures import evaluate_objective
 from tutelage.training.loop import train
@@ -26,53 +37,60 @@ from tutelage.training.precision import resolve_precision
 
 CHOSEN_FALL = 0.1  # nats per token
 LENGTH_DRIFT = 0.25  # of the length before
+ONE_SIDED = 0.5  # of the pairs, more in which the chosen answer is the longer one than the shorter one
 
 
 def prefer(job: Job) -> dict[str, Any]:
-    """Finetune the model to prefer the chosen answers, with itself, frozen, as reference.
+    """Finetune the model to prefer the chosen answers; where the loss has a reference, it is the model itself, frozen.
 
-    The pairs are the user's own file (`config.data`) or those of the part `pairs`. `out` becomes a model directory with
-    both splits under `data/`. The returned `before` and `after` are the same figures on the held-out pairs;
-    `heldout_reward_accuracy` is .5 before by construction, so `likelihood_accuracy` (which answer is likelier per
-    token) tells what the model itself held before.
+    The rows are the user's own file (`config.data`) or the pairs of the part `pairs`. `out` becomes a model directory
+    with both splits under `data/`, and `data/scores.jsonl`: what the model thinks of every held-out answer, before and
+    after. The returned `before` and `after` are the same figures on the held-out rows; against a reference
+    `reward_accuracy` is .5 before by construction, so `likelihood_accuracy` (which answer is likelier per token) tells
+    what the model itself held before.
     """
     config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
-    train_rows, heldout, audit = _rows(config, job)
+    known = KNOWN[config.loss]
+    if known.whole_batch and current_world().size > 1:
+        raise ConfigError(f"loss {config.loss!r} sorts a whole batch, which several processes would sort in parts")
+    train_rows, heldout, audit = prepare(config, job)
     tok, model = Tokenizer.load(instructed), load_model(instructed)
     context = context_of(config.context_length, model.config, log)
-    examples, supervision = preference_examples(tok, train_rows, context)
-    held_examples, held_supervision = preference_examples(tok, heldout, context)
+    make = judged_examples if known.judged else preference_examples
+    examples, supervision = make(tok, train_rows, context)
+    held_examples, held_supervision = make(tok, heldout, context)
     supervision.tell("preference training", context, log)
     held_supervision.tell("preference held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
     write_rows(out / "data" / "heldout.jsonl", heldout)
     length = row_length(examples + held_examples, context)
-    objective = Preference(
-        pack(examples, length, tok.pad_id),
-        pack(held_examples, length, tok.pad_id),
-        config.loss,
-        config.beta,
-        config.label_smoothing,
-        config.sft_weight,
-    )
+    both = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
+    mismatched = _mismatched(config, tok, train_rows, heldout, context)
     training = _decided(config.training, work, log)
-    # The reference is the model without adapters, so it is asked before they are put on: no second copy.
-    weights = weights_identity(instructed)
-    for rows in objective.rows.values():
-        add_reference(model, weights, rows, training, work, log)
+    if known.reference:
+        # The reference is the model without adapters, so it is asked before they are put on: no second copy.
+        weights = weights_identity(instructed)
+        parts = ("reference", "reference, held out", "reference, other prompts", "reference, other prompts, held out")
+        for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
+            add_reference(model, weights, rows, training, work, log, what)
+    objective = _objective(config, *both, mismatched)
     device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
+    sums_before = reference_sums(both[1]) if known.reference else answer_sums(model, both[1], training)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, training, work, log, seed, data_seed=job.data_seed)
+    sums_after = answer_sums(model, both[1], training)
     write_model(model, tok, result.curve, out, instructed)
+    write_rows(out / "data" / SCORES, score_rows(config, heldout, both[1], sums_before, sums_after))
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
     return {
-        "pairs": len(train_rows),
-        "heldout_pairs": len(heldout),
+        "preference_loss": config.loss,
+        **_counts(config, train_rows, heldout, log),
+        **_told_apart(result.final, len(heldout)),
         "supervision": supervision.plain(),
         "before": before,
         "after": result.final,
@@ -80,6 +98,52 @@ def prefer(job: Job) -> dict[str, Any]:
         **account(audit),
         **run_metrics(result),
     }
+
+
+def _objective(
+    config: PreferConfig, train_on: PackedRows, held: PackedRows, mismatched: tuple[PackedRows, PackedRows] | None
+) -> Preference | Judged:
+    if KNOWN[config.loss].judged:
+        weights = config.desirable_weight, config.undesirable_weight
+        return Judged(train_on, held, config.loss, config.beta, *weights, mismatched)  # type: ignore[arg-type]
+    smoothing, ratio = config.label_smoothing, config.gamma_beta_ratio
+    return Preference(train_on, held, config.loss, config.beta, smoothing, config.sft_weight, ratio)  # type: ignore[arg-type]
+
+
+def _mismatched(
+    config: PreferConfig, tok: Tokenizer, train_rows: list[Row], heldout: list[Row], context: int
+) -> tuple[PackedRows, PackedRows] | None:
+    """Answers behind other prompts, packed, for the reference point of `kto` in training and on held-out rows."""
+    if config.loss != "kto":
+        return None
+    made = mismatched_examples(tok, train_rows, context), mismatched_examples(tok, heldout, context, train_rows)
+    train_on, held = (pack(examples, row_length(examples, context), tok.pad_id) for examples in made)
+    return train_on, held
+
+
+def _counts(config: PreferConfig, train_rows: list[Row], heldout: list[Row], log: EventLog) -> dict[str, Any]:
+    """How many rows there are of each kind; of pairs also whether length alone could tell the sides apart."""
+    if KNOWN[config.loss].judged:
+        good = sum(bool(row["label"]) for row in train_rows)
+        return {"answers": len(train_rows), "heldout_answers": len(heldout), "desirable": good,
+                "undesirable": len(train_rows) - good}  # fmt: skip
+    bias = length_bias(train_rows)
+    if abs(bias["chosen_longer"] - bias["chosen_shorter"]) > ONE_SIDED:
+        which = "longer" if bias["chosen_longer"] > bias["chosen_shorter"] else "shorter"
+        share = f"{100 * bias[f'chosen_{which}']:.0f} %"
+        log.warn(
+            f"in {share} of the training pairs the chosen answer is the {which} one: length itself may be what is "
+            "learned; compare the reward accuracy with that of length alone"
+        )
+    return {"pairs": len(train_rows), "heldout_pairs": len(heldout), **bias}
+
+
+def _told_apart(figures: dict[str, float], n: int) -> dict[str, str]:
+    """The held-out reward accuracy in words: of few pairs as a count."""
+    if "reward_accuracy" not in figures:
+        return {}
+    share = figures["reward_accuracy"]
+    return {"told_apart": f.few_pairs(share, n, f.PAIRS_UNIT) or f.percent(share)}
 
 
 def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
@@ -93,7 +157,7 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     """Say what a good-looking margin may hide; returns what was said."""
     said = []
     fall = before["chosen_logp"] - after["chosen_logp"]
-    if fall > CHOSEN_FALL and after["margin"] > before["margin"]:
+    if fall > CHOSEN_FALL and _margin(after) > _margin(before):
         said.append(
             f"the margin rises while the chosen answers themselves become less likely ({fall:.2f} nats per "
             "token): raise sft_weight or beta, or lower learning_rate"
@@ -107,25 +171,11 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     return said
 
 
-def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
-    assert config.data is not None
-    rows, audit = read_preferences(Path(config.data).expanduser(), log, config.columns)
-    return stratified_split(rows, data_seed, config.heldout), audit
-
-
-def _rows(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
-    audit = None
-    if config.data is not None:
-        split, audit = own_rows(config, job.log, job.data_seed)
-        split.tell(job.log)
-        train_rows, heldout = split.train, split.heldout
-    else:
-        train_rows, heldout = (read_rows(job.inputs["pairs"] / f"{name}.jsonl") for name in ("train", "heldout"))
-    if config.max_pairs and len(train_rows) > config.max_pairs:
-        job.log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
-        train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
-    return train_rows, heldout, audit
+def _margin(figures: dict[str, float]) -> float:
+    """By how much good answers are rewarded above bad ones: pair by pair, or on average where they are unpaired."""
+    if "margin" in figures:
+        return figures["margin"]
+    return figures["chosen_reward"] - figures["rejected_reward"]
 
 
 def _answer_lengths(instructed: Path, out: Path, rows: list[Row], log: EventLog) -> dict[str, float]:

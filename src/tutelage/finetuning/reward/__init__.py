@@ -1,0 +1,1 @@
+"""A reward model: a score of every answer, learned from pairs."""

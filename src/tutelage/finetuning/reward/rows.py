@@ -1,0 +1,46 @@
+"""The pairs of a reward model, and what of them is read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from tutelage.finetuning.data import Audit, Row, Split, read_preferences, stratified_split
+from tutelage.finetuning.examples import Supervision, asked_of, keep_fitting, numbered, rendered
+from tutelage.finetuning.reward.config import RewardConfig
+from tutelage.inference.rewards import reward_ids
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import Example, Segment
+
+
+def own_rows(config: RewardConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
+    """The user's pairs, split so that nearly equal questions stand on one side, and the account of the file.
+
+    Raises InputError where it cannot be used.
+    """
+    assert config.data is not None
+    rows, audit = read_preferences(Path(config.data).expanduser(), log, config.columns, "reward")
+    return stratified_split(rows, data_seed, config.heldout, near=True), audit
+
+
+def reward_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+    """One example per pair: the chosen conversation, then the rejected, each scored at its last token alone.
+
+    A pair of which one side does not fit is dropped whole.
+    """
+
+    def pair_of(row: Row) -> list[Segment]:
+        return [_scored(tok, row, row[key], side) for key, side in (("chosen", 1.0), ("rejected", -1.0))]
+
+    pairs, refused = rendered(rows, pair_of)
+    return numbered(*keep_fitting(pairs, context, refused))
+
+
+def _scored(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:
+    ids = reward_ids(tok, [*asked_of(row), Message("assistant", answer)])
+    last = [*[0.0] * (len(ids) - 1), 1.0]
+    margin = [float(row.get("margin", 0.0)) * value for value in last]
+    extras: dict[str, Sequence[float]] = {"side": [side * value for value in last], "margin": margin}
+    return Segment(ids, [0] * len(ids), last, extras)

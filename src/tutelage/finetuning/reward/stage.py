@@ -1,0 +1,97 @@
+"""The reward stage: a model and pairs in, a model that scores answers out."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from tutelage.finetuning.common import (
+    account,
+    adapt,
+    context_of,
+    device_and_autocast,
+    run_metrics,
+    with_head,
+    write_model,
+)
+from tutelage.finetuning.data import Row, write_rows
+from tutelage.finetuning.examples import row_length
+from tutelage.finetuning.prefer.pairs import length_bias
+from tutelage.finetuning.prefer.scores import SCORES
+from tutelage.finetuning.reward.objective import Reward, pair_scores
+from tutelage.finetuning.reward.rows import own_rows, reward_examples
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.io import load_model
+from tutelage.store import format as f
+from tutelage.store.hashing import by_hash
+from tutelage.store.stage import Job
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.config import TrainingConfig
+from tutelage.training.data.packing import PackedRows, pack
+from tutelage.training.data.position import ordered_batches
+from tutelage.training.loop import train
+
+LABELS = ["reward"]
+
+
+def reward(job: Job) -> dict[str, Any]:
+    """Make a reward model of a chat model: one score at the last token of a conversation.
+
+    `out` becomes a model directory that transformers opens as AutoModelForSequenceClassification with one label, with
+    both splits and the rewards of the held-out answers (`scores.jsonl`) under `data/`.
+    """
+    config, base, out, log = job.config, job.inputs["model"], job.out, job.log
+    split, audit = own_rows(config, log, job.data_seed)
+    split.tell(log)
+    train_rows = split.train
+    if config.max_pairs and len(train_rows) > config.max_pairs:
+        log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
+        train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
+    tok = Tokenizer.load(base)
+    model = with_head(load_model(base), LABELS, job.seed)
+    # Where the model's own config pads by another id, transformers would read the reward elsewhere.
+    model.config = model.config.with_(pad_token_id=tok.pad_id)
+    context = context_of(config.context_length, model.config, log)
+    examples, supervision = reward_examples(tok, train_rows, context)
+    held_examples, held_supervision = reward_examples(tok, split.heldout, context)
+    supervision.tell_dropped("reward training", context, log)
+    held_supervision.tell_dropped("reward held out", context, log)
+    train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(split.heldout)
+    write_rows(out / "data" / "train.jsonl", train_rows)
+    write_rows(out / "data" / "heldout.jsonl", heldout)
+    length = row_length(examples + held_examples, context)
+    held = pack(held_examples, length, tok.pad_id)
+    objective = Reward(pack(examples, length, tok.pad_id), held, config.centering)
+    adapt(model, config.lora, job.seed, log)
+    result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
+    write_rows(out / "data" / SCORES, _scores(model, held, heldout, config.training))
+    write_model(model, tok, result.curve, out, base)
+    share = result.final["reward_accuracy"]
+    return {
+        "pairs": len(train_rows),
+        "heldout_pairs": len(heldout),
+        "told_apart": f.few_pairs(share, len(heldout), f.PAIRS_UNIT) or f.percent(share),
+        **length_bias(train_rows),
+        "supervision": supervision.plain(),
+        **account(audit),
+        **run_metrics(result),
+    }
+
+
+@torch.no_grad()
+def _scores(model: DecoderLM, rows: PackedRows, heldout: list[Row], config: TrainingConfig) -> list[Row]:
+    """{"id", "chosen_reward", "rejected_reward"} of each held-out pair."""
+    device, autocast = device_and_autocast(config)
+    model.to(device).eval()
+    rewards = np.zeros((len(heldout), 2))
+    for batch in ordered_batches(rows, max(1, config.batch_rows // config.accumulation)):
+        numbers = torch.unique(batch.extras["pair"][batch.weights > 0]).long().numpy()
+        with autocast:
+            chosen, rejected, _ = pair_scores(model, batch.to(device))
+        rewards[numbers] = torch.stack([chosen, rejected], 1).float().cpu().numpy()
+    return [
+        {"id": row["id"], "chosen_reward": round(float(good), 6), "rejected_reward": round(float(bad), 6)}
+        for row, (good, bad) in zip(heldout, rewards, strict=True)
+    ]

@@ -1,0 +1,30 @@
+"""What a reward model reads of a conversation, and how it ranks answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.vocabulary import Vocabulary
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """An answer and its reward. Rewards say which of two answers to the same prompt is better, in units of log-odds."""
+
+    answer: str
+    reward: float
+
+
+def reward_ids(tok: Vocabulary, messages: Sequence[Message]) -> list[int]:
+    """Ids of a finished conversation, up to the last one that is not the padding id.
+
+    The reward is read at that token: transformers' sequence classifiers take the last one that is not padding, so both
+    agree even where an answer's stop token and the padding are one.
+    """
+    ids = render_chat(tok, messages).ids
+    while len(ids) > 1 and ids[-1] == tok.pad_id:
+        ids = ids[:-1]
+    return ids
