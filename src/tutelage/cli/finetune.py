@@ -55,6 +55,14 @@ def finetune(
             help="Of classify: train on 1/8, 1/4 and 1/2 of the rows too, and say what twice the rows would be worth.",
         ),
     ] = False,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Train nothing: show what exactly would be trained of the file, token by token, and what is odd about "
+            "it.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
     recipe: RecipeFile = None,
     sets: Sets = None,
@@ -69,6 +77,10 @@ def finetune(
 
     Example: `tutelage finetune classify reviews.csv --model smollm2 --column text=body --column label=stars`
 
+    With `--audit` it trains nothing and shows what exactly would be trained.
+
+    Example: `tutelage finetune instruct answers.jsonl --model smollm2 --audit`
+
     Without a file: runs the step of that name of a recipe (default: the quickstart's).
 
     Example: `tutelage finetune prefer --set finetune.prefer.beta=0.3`
@@ -76,9 +88,10 @@ def finetune(
     from tutelage.cli.life import raise_model, run_stage
 
     if data is None:
-        if model or column or task or ways:
+        if model or column or task or ways or audit:
             raise ConfigError(
-                "--model, --column, --task and --ways go with a file", hint="tutelage finetune classify FILE ..."
+                "--model, --column, --task, --ways and --audit go with a file",
+                hint="tutelage finetune classify FILE ...",
             )
         run_stage(_step(method, recipe, sets), recipe, sets, out, as_json, nproc)
         return
@@ -88,6 +101,11 @@ def finetune(
         )
     wanted = [way.strip() for way in ways.split(",") if way.strip()]
     made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve)
+    if audit:
+        from tutelage.cli.audit import show_audit
+
+        show_audit(made, as_json)
+        return
     raise_model(made, out, as_json, processes=nproc, single=method)
 
 

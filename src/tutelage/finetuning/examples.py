@@ -4,17 +4,38 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.chat import Rendered, Span, render_chat
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
 
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What is read and learned of one row. `roles`: role -> (tokens read, tokens learned); the template's own text is
+    `template`, but for the stop tokens, which are their answer's.
+
+    needs: the least `context_length` with which the row is kept. answers: turns of the assistant; of them `learned` are
+    learned and `stopped` are learned with their stop token. double_start: the begin-of-text token stands twice.
+    """
+
+    needs: int
+    roles: dict[str, tuple[int, int]]
+    answers: int
+    learned: int
+    stopped: int
+    double_start: bool = False
+
+    @property
+    def supervised(self) -> int:
+        return sum(learned for _, learned in self.roles.values())
 
 
 @dataclass(frozen=True)
@@ -34,9 +55,9 @@ class Supervision:
     places: tuple[int, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        plain = {**asdict(self), "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
-        del plain["places"]
-        return plain
+        names = ("rows", "kept", "too_long", "tokens", "supervised", "refused")
+        plain = {name: getattr(self, name) for name in names}
+        return {**plain, "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
 
     def kept_of(self, rows: Sequence[Row]) -> list[Row]:
         """Of the rows given those that are kept: what is trained on, and what can be asked."""
@@ -73,61 +94,147 @@ def asked_of(row: Row) -> list[Message]:
     return [Message("user", row["prompt"])]
 
 
-def conversation_segment(
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as tokens, whatever their length: segments and readings by the row's place, and those that are refused."""
+
+    segments: dict[int, list[Segment]]
+    readings: dict[int, Reading]
+    refused: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def needs(self) -> list[int]:
+        """The context that each row needs."""
+        return [reading.needs for reading in self.readings.values()]
+
+    def fitting(self, context: int) -> tuple[list[Example], Supervision]:
+        """The rows that fit into `context` tokens; the others are dropped whole, and counted."""
+        return _keep_fitting(self, context)
+
+
+def supervised(
     tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
-) -> Segment:
-    """Tokens, shifted targets and assistant-only weights of a conversation, up to its last learned token.
+) -> tuple[Rendered, list[float]]:
+    """A conversation as tokens, and how much each of them is learned.
 
     `weights`: one for each message; an answer of weight 0 is read and not learned. Raises TrainingError if nothing
     would be learned, an answer would not learn to stop, or the begin-of-text token stands twice.
     """
     rendered = render_chat(tok, list(messages))
-    if rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2:
+    if starts_twice(rendered):
         raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
     weight_at = [float(trained) for trained in rendered.mask]
     if weights is not None:
         for span in rendered.spans:
-            for at in range(span.start, span.end if span.stop is None else span.stop + 1):
+            for at in _of(span):
                 weight_at[at] *= weights[span.message]
     learned = [index for index, weight in enumerate(weight_at) if weight > 0]
     if not learned:
         raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")
-    last = learned[-1]
-    ends = [at for at in learned if at == last or not rendered.mask[at + 1]]
+    ends = [at for at in learned if at == learned[-1] or not rendered.mask[at + 1]]
     if any(rendered.ids[at] not in tok.stop_ids for at in ends):
         raise TrainingError("an answer would not learn to stop", hint="its last learned token is no stop token")
-    return Segment(
-        rendered.ids[:last],
-        rendered.ids[1 : last + 1],
-        weight_at[1 : last + 1],
+    return rendered, weight_at
+
+
+def starts_twice(rendered: Rendered) -> bool:
+    return rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2
+
+
+def conversation_segment(
+    tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
+) -> Segment:
+    """Tokens, shifted targets and weights of a conversation, up to its last learned token; see `supervised`."""
+    return _segment(*supervised(tok, messages, weights))
+
+
+def _segment(rendered: Rendered, weight_at: Sequence[float]) -> Segment:
+    last = max(at for at, weight in enumerate(weight_at) if weight > 0)
+    return Segment(rendered.ids[:last], rendered.ids[1 : last + 1], weight_at[1 : last + 1])
+
+
+def reading_of(rendered: Rendered, weight_at: Sequence[float]) -> Reading:
+    """What is read and learned of a conversation, up to its last learned token."""
+    last = max(at for at, weight in enumerate(weight_at) if weight > 0)
+    owner = ["template"] * len(rendered.ids)
+    for span in rendered.spans:
+        for at in _of(span):
+            owner[at] = span.role
+    read = Counter(owner[: last + 1])
+    learned = Counter(who for who, weight in zip(owner, weight_at, strict=True) if weight > 0)
+    answers = [span for span in rendered.spans if span.role == "assistant"]
+    learns = [span for span in answers if any(weight_at[at] > 0 for at in _of(span))]
+    return Reading(
+        needs=last + 1,
+        roles={who: (read[who], learned[who]) for who in read},
+        answers=len(answers),
+        learned=len(learns),
+        stopped=sum(span.stop is not None and weight_at[span.stop] > 0 for span in learns),
+        double_start=starts_twice(rendered),
     )
+
+
+def _of(span: Span) -> range:
+    """The tokens of a message: its content and, of an answer, all up to its stop token."""
+    return range(span.start, span.end if span.stop is None else span.stop + 1)
+
+
+def encode_conversations(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+    """One conversation a row."""
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        found = supervised(tok, messages_of(row), weights_of(row))
+        return [_segment(*found)], reading_of(*found)
+
+    return _encoded(rows, encode)
 
 
 def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
-    segments, refused = _rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
-    return _keep_fitting(segments, context, refused)
+    return encode_conversations(tok, rows).fitting(context)
+
+
+def encode_pairs(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+    """Two conversations a row, the chosen and the rejected, each its own document.
+
+    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
+    turns are learned on neither side.
+    """
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        pair, readings = [], []
+        for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
+            found = supervised(
+                tok, [*asked_of(row), Message("assistant", row[key])], [*(0.0 for _ in asked_of(row)), 1.0]
+            )
+            segment = _segment(*found)
+            segment.extras["side"] = [side * weight for weight in segment.weights]
+            pair.append(segment)
+            readings.append(reading_of(*found))
+        return pair, _together(readings)
+
+    return _encoded(rows, encode)
+
+
+def _together(readings: Sequence[Reading]) -> Reading:
+    """One reading of a row that is read as several conversations."""
+    names = dict.fromkeys(name for one in readings for name in one.roles)
+    roles = {name: [one.roles.get(name, (0, 0)) for one in readings] for name in names}
+    return Reading(
+        needs=max(one.needs for one in readings),
+        roles={
+            name: (sum(read for read, _ in all_), sum(learned for _, learned in all_)) for name, all_ in roles.items()
+        },
+        answers=sum(one.answers for one in readings),
+        learned=sum(one.learned for one in readings),
+        stopped=sum(one.stopped for one in readings),
+        double_start=any(one.double_start for one in readings),
+    )
 
 
 def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
-    """One example per pair: the chosen conversation, then the rejected, each its own document.
-
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
-    turns are learned on neither side. A pair of which one side does not fit is dropped whole.
-    """
-
-    def pair_of(row: Row) -> list[Segment]:
-        pair = []
-        for side, key in ((1.0, "chosen"), (-1.0, "rejected")):
-            segment = conversation_segment(
-                tok, [*asked_of(row), Message("assistant", row[key])], [*(0.0 for _ in asked_of(row)), 1.0]
-            )
-            segment.extras["side"] = [side * weight for weight in segment.weights]
-            pair.append(segment)
-        return pair
-
-    pairs, refused = _rendered(rows, pair_of)
-    return _keep_fitting(pairs, context, refused)
+    """One example per pair; a pair of which one side does not fit is dropped whole. See `encode_pairs`."""
+    return encode_pairs(tok, rows).fitting(context)
 
 
 def label_examples(
@@ -170,44 +277,46 @@ def _weight(turn: Mapping[str, Any]) -> float:
     return 0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0))
 
 
-def _rendered(
-    rows: Sequence[Row], render: Callable[[Row], list[Segment]]
-) -> tuple[dict[int, list[Segment]], dict[str, int]]:
-    """Segments of each row by its place, and the count of rows the chat template refuses by reason.
+def _encoded(rows: Sequence[Row], encode: Callable[[Row], tuple[list[Segment], Reading]]) -> Encoded:
+    """Segments and reading of each row by its place, and the count of rows the chat template refuses by reason.
 
-    Raises the template's own InputError where it refuses every row.
+    Raises the template's own InputError where it refuses every row; TrainingError, naming the row, where one would
+    teach nothing.
     """
-    kept: dict[int, list[Segment]] = {}
+    segments: dict[int, list[Segment]] = {}
+    readings: dict[int, Reading] = {}
     refused: Counter[str] = Counter()
     first: InputError | None = None
     for place, row in enumerate(rows):
         try:
-            kept[place] = render(row)
+            segments[place], readings[place] = encode(row)
         except InputError as error:
             first = first or error
             refused[str(error)] += 1
-    if first is not None and not kept:
+        except TrainingError as error:
+            asked = " ".join(str(row.get("prompt") or row.get("id")).split())[:60]
+            raise TrainingError(f"{error.message} (the one that asks {asked!r})", hint=error.hint) from None
+    if first is not None and not segments:
         raise first
-    return kept, dict(refused.most_common())
+    return Encoded(segments, readings, dict(refused.most_common()))
 
 
-def _keep_fitting(
-    groups: Mapping[int, list[Segment]], context: int, refused: dict[str, int]
-) -> tuple[list[Example], Supervision]:
-    places = [place for place, group in groups.items() if all(len(segment.tokens) < context for segment in group)]
-    kept = [groups[place] for place in places]
+def _keep_fitting(rows: Encoded, context: int) -> tuple[list[Example], Supervision]:
+    places = [place for place, reading in rows.readings.items() if reading.needs <= context]
+    kept = [rows.segments[place] for place in places]
     if not kept:
         raise InputError(
-            f"none of {len(groups)} rows fits into {context} tokens", hint="raise context_length or give shorter text"
+            f"none of {len(rows.segments)} rows fits into {context} tokens",
+            hint="raise context_length or give shorter text",
         )
     segments = [segment for group in kept for segment in group]
     supervision = Supervision(
-        rows=len(groups) + sum(refused.values()),
+        rows=len(rows.segments) + sum(rows.refused.values()),
         kept=len(kept),
-        too_long=len(groups) - len(kept),
+        too_long=len(rows.segments) - len(kept),
         tokens=sum(len(segment.tokens) for segment in segments),
         supervised=sum(weight > 0 for segment in segments for weight in segment.weights),
-        refused=refused,
+        refused=rows.refused,
         places=tuple(places),
     )
     return [Example(group) for group in kept], supervision

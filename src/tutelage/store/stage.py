@@ -163,6 +163,8 @@ class StageSpec:
     files: the user's own files that a config names, key -> path; their content is part of the identity.
     audit: reads the user's own file before anything long begins and returns its number of training rows (None: there is
         no file). Raises InputError where the stage could not use it.
+    preflight: (config, tokenizer, config of the model, log, data seed) -> what exactly would be trained of the user's
+        own file, in figures and a sample; trains nothing.
     why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
     parts: stages made for this node alone.
     trains: in a run of several processes all of them run it, otherwise only the first.
@@ -184,6 +186,7 @@ class StageSpec:
     files: Callable[[Any], Mapping[str, str]] = _no_files
     identity: Callable[[Any], Mapping[str, str]] = _no_files
     audit: Callable[[Any, EventLog], int | None] | None = None
+    preflight: Callable[[Any, Any, Any, EventLog, int], dict[str, Any]] | None = None
     why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False

@@ -39,6 +39,7 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.classify.rows"),
+    preflight=late("tutelage.finetuning.classify.preflight:preflight"),
     why_not=late("tutelage.finetuning.classify.rows:why_not"),
     trains=True,
     suggest=_suggest,

@@ -18,6 +18,7 @@ class InstructConfig(FinetuneConfig):
     `replay`: so many tokens of the corpus are mixed in for each token of the conversations.
     """
 
+    context_length: int = Field(0, ge=0)
     max_rows: int = Field(0, ge=0)
     heldout: float = Field(0.1, gt=0, lt=1)
     max_heldout: int = Field(400, ge=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tutelage.finetuning.forecast import LEARNED, rows_of, training_forecast
+from tutelage.finetuning.forecast import LEARNED, planned_context, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
 
 FIT = 0.7  # described callables of a corpus that make a row
@@ -21,7 +21,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     rows = rows if config.data is not None else rows * FIT
     rows = min(rows, config.max_rows) if config.max_rows else rows
     held = min(config.max_heldout, rows * config.heldout / (1 - config.heldout))
-    tokens = min(tokens, config.context_length) * (1 + config.replay * LEARNED)
+    tokens = min(tokens, planned_context(config, inputs.get("model", {}), tokens)) * (1 + config.replay * LEARNED)
     return training_forecast(config, inputs, machine, rows, tokens, LEARNED, held)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store.blocks import Block
 from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import (
@@ -31,5 +32,6 @@ def section(view: View) -> list[Block | None]:
             view, "ends by itself", "Share of answers that the model ends by itself instead of running into the limit."
         ),
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]

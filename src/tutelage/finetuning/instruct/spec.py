@@ -19,12 +19,12 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     if parameters < 30e6:
         return {"instruct": Way({"training": {"epochs": epochs}})}
     training = {"optimizer": "adamw", "learning_rate": 5e-4, "batch_rows": 2, "epochs": epochs, "warmup_steps": 5}
-    return {"instruct": Way({"context_length": 1024, "lora": {"rank": 16, "alpha": 32}, "training": training})}
+    return {"instruct": Way({"lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
 SPEC = StageSpec(
     kind="instruct",
-    version=3,
+    version=4,
     title="Instruction finetuning",
     config=InstructConfig,
     run=late("tutelage.finetuning.instruct.stage:instruct"),
@@ -33,6 +33,7 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.instruct.stage"),
+    preflight=late("tutelage.finetuning.instruct.stage:preflight"),
     why_not=late("tutelage.finetuning.instruct.stage:why_not"),
     trains=True,
     suggest=_suggest,

@@ -9,17 +9,20 @@ from typing import Any
 from tutelage.finetuning.common import (
     account,
     adapt,
-    context_of,
     read_corpus,
     run_metrics,
     task_rows,
     tell_left_out,
     write_model,
 )
+from tutelage.finetuning.context import context_for, planned
 from tutelage.finetuning.data import Audit, Split, read_conversations, stratified_split, write_rows
-from tutelage.finetuning.examples import instruction_examples, row_length, text_examples
+from tutelage.finetuning.examples import encode_conversations, row_length, text_examples
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.instruct.objective import Instruction
+from tutelage.finetuning.preflight.account import conversations_account
+from tutelage.finetuning.preflight.tell import keep_and_tell
+from tutelage.model.config import ModelConfig
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -57,9 +60,11 @@ def instruct(job: Job) -> dict[str, Any]:
     rows, audit = _rows(config, job)
     train_rows, heldout = rows.train, rows.heldout
     tok, model = Tokenizer.load(base), load_model(base)
-    context = context_of(config.context_length, model.config, log)
-    examples, supervision = instruction_examples(tok, train_rows, context)
-    held_examples, held_supervision = instruction_examples(tok, heldout, context)
+    encoded, held_encoded = encode_conversations(tok, train_rows), encode_conversations(tok, heldout)
+    context = context_for(config.context_length, encoded.needs, model.config, config.training, job.work, log)
+    keep_and_tell(conversations_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
+    examples, supervision = encoded.fitting(context)
+    held_examples, held_supervision = held_encoded.fitting(context)
     supervision.tell("instruction training", context, log)
     held_supervision.tell("instruction held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
@@ -83,6 +88,16 @@ def instruct(job: Job) -> dict[str, Any]:
         "supervision": supervision.plain(),
         **run_metrics(result),
     }
+
+
+def preflight(
+    config: InstructConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
+) -> dict[str, Any]:
+    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    rows, audit = _rows(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
+    encoded = encode_conversations(tok, rows.train)
+    context = planned(config.context_length, encoded.needs, model, config.training, log)
+    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns)
 
 
 def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:

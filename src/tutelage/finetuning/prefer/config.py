@@ -39,6 +39,7 @@ class PreferConfig(FinetuneConfig):
     whether length drifts.
     """
 
+    context_length: int = Field(0, ge=0)
     loss: Literal["sigmoid", "sigmoid_norm", "ipo", "hinge"] = "sigmoid"
     beta: float = Field(0.1, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)

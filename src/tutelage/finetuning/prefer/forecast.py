@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from tutelage.finetuning.forecast import ANSWER_TOKENS, LEARNED, rows_of, training_forecast
+from tutelage.finetuning.forecast import ANSWER_TOKENS, LEARNED, planned_context, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
 
 YIELD = 0.7  # pairs for each prompt
@@ -23,7 +23,8 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
         pairs, tokens = inputs.get("pairs", {}).get("rows", config.pairs.prompts * YIELD), 2 * ANSWER_TOKENS
     pairs = min(pairs, config.max_pairs) if config.max_pairs else pairs
     held = pairs * config.heldout / (1 - config.heldout)
-    made = training_forecast(config, inputs, machine, pairs, min(tokens, 2.0 * config.context_length), LEARNED, held, 2)
+    tokens = min(tokens, 2.0 * planned_context(config, inputs.get("model", {}), tokens / 2))
+    made = training_forecast(config, inputs, machine, pairs, tokens, LEARNED, held, 2)
     model = inputs.get("model", {})
     if made.seconds is None or not config.drift_prompts:
         return made

@@ -5,12 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import account, adapt, context_of, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.common import account, adapt, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.context import context_for, planned
 from tutelage.finetuning.data import Audit, Row, Split, read_preferences, read_rows, stratified_split, write_rows
-from tutelage.finetuning.examples import asked_of, preference_examples, row_length
+from tutelage.finetuning.examples import asked_of, encode_pairs, row_length
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
+from tutelage.finetuning.preflight.account import pairs_account
+from tutelage.finetuning.preflight.tell import keep_and_tell
+from tutelage.model.config import ModelConfig
 from tutelage.model.io import load_model, weights_identity
 from tutelage.store.device import choose_device
 from tutelage.store.events import EventLog
@@ -39,9 +43,11 @@ def prefer(job: Job) -> dict[str, Any]:
     config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
     train_rows, heldout, audit = _rows(config, job)
     tok, model = Tokenizer.load(instructed), load_model(instructed)
-    context = context_of(config.context_length, model.config, log)
-    examples, supervision = preference_examples(tok, train_rows, context)
-    held_examples, held_supervision = preference_examples(tok, heldout, context)
+    encoded, held_encoded = encode_pairs(tok, train_rows), encode_pairs(tok, heldout)
+    context = context_for(config.context_length, encoded.needs, model.config, config.training, work, log, 2)
+    keep_and_tell(pairs_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
+    examples, supervision = encoded.fitting(context)
+    held_examples, held_supervision = held_encoded.fitting(context)
     supervision.tell("preference training", context, log)
     held_supervision.tell("preference held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
@@ -105,6 +111,16 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     for message in said:
         log.warn(message)
     return said
+
+
+def preflight(
+    config: PreferConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
+) -> dict[str, Any]:
+    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    train_rows, heldout, audit = _rows(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
+    encoded = encode_pairs(tok, train_rows)
+    context = planned(config.context_length, encoded.needs, model, config.training, log, 2)
+    return pairs_account(tok, train_rows, heldout, encoded, context, audit, config.columns)
 
 
 def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
