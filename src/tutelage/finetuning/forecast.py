@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.context import LARGE, STEP, shortest_context
+from tutelage.finetuning.data.folder import total_bytes
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
@@ -27,14 +27,13 @@ def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str
     """
     per_token = inputs.get("model", {}).get("bytes_per_token", 4.0)
     if config.data is not None:
-        path = Path(config.data).expanduser()
         try:
             rows = spec.audit(config, EventLog()) if spec.audit else None
         except TutelageError:  # said with its reason before anything runs
             return None
         if not rows:
             return None
-        return float(rows), path.stat().st_size * (1 - config.heldout) / rows / per_token
+        return float(rows), total_bytes(config.data) * (1 - config.heldout) / rows / per_token
     corpus = inputs.get("corpus", {})
     if not corpus.get(kind):
         return None

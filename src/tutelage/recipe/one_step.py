@@ -77,6 +77,9 @@ def one_step_recipe(
         recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
     for item in sets:
         first = item.partition("=")[0].split(".")[0].strip()
+        if first not in spec.config.model_fields and first not in Recipe.model_fields:
+            raise ConfigError(f"--set {item}: there is no setting {first!r}",
+                              hint=nearest(first, {*spec.config.model_fields, *Recipe.model_fields}))  # fmt: skip
         inside = first in spec.config.model_fields and first not in Recipe.model_fields
         for key in [f"finetune.{step}.{item}" for step in steps] if inside else [item]:
             override(recipe, key)

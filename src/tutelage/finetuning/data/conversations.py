@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.fields import Fields, check_columns
-from tutelage.finetuning.data.kinds import refuse_judged, refuse_pairs
+from tutelage.finetuning.data.kinds import refuse_judged, refuse_other, refuse_pairs
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
@@ -40,6 +40,7 @@ def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | N
     source = read_records(path, FIELDS, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     refuse_pairs(source, columns)
+    refuse_other(source, columns, "instruct")
     refuse_judged(source, columns, "instruct")
     rows, found = convert_all(source, _conversation, WANTED, columns)
     return rows, account(source, rows, found, log)

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
-from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_unpaired
+from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_other, refuse_unpaired
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
@@ -44,6 +44,7 @@ def read_preferences(path: Path, log: EventLog, columns: Mapping[str, str] | Non
     source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     if not any(Fields(record, columns).has(*REJECTED) for record in source.rows):
+        refuse_other(source, columns, "prefer")
         refuse_judged(source, columns, "prefer")
         refuse_unpaired(source, columns)
     rows, found = convert_all(source, _preference, WANTED, columns)
