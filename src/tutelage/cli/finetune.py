@@ -24,7 +24,9 @@ def finetune(
     ],
     data: Annotated[
         str | None,
-        typer.Argument(help="Own rows: .csv, .tsv, .json, .jsonl or .parquet, or a folder of such files; columns are recognised by name."),
+        typer.Argument(
+            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet, or a folder of these; columns are known by name."
+        ),
     ] = None,
     model: Annotated[
         str | None,

@@ -59,15 +59,14 @@ def write_answers(
     plain model gets them and a line break as text and ends with the line.
     """
     from tutelage.inference.sampling import Sampling
-    from tutelage.tokenizer.messages import Message
+    from tutelage.tokenizer.messages import message_of
 
     sampling = Sampling(max_tokens=config.max_tokens, stop=() if chat else ("\n",))
     texts, ended = [], []
     for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
         if chat:
-            made = lm.chat_batch(
-                [[Message(turn["role"], turn["content"]) for turn in item["asked"]] for item in part], sampling
-            )
+            asked = [[message_of(turn) for turn in item["asked"]] for item in part]
+            made = lm.chat_batch(asked, sampling, [item.get("tools") for item in part])
         else:
             made = lm.generate([asked_text(item) + "\n" for item in part], sampling)
         texts += [generation.text.strip() for generation in made]

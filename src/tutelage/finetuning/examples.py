@@ -10,7 +10,7 @@ from typing import Any
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.chat import Rendered, Span, render_chat
-from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.messages import Message, message_of
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
 
@@ -78,7 +78,7 @@ class Supervision:
 def messages_of(row: Row) -> list[Message]:
     """The conversation of an instruction row."""
     if "messages" in row:
-        return [Message(turn["role"], turn["content"]) for turn in row["messages"]]
+        return [message_of(turn) for turn in row["messages"]]
     return [Message("user", row["prompt"]), Message("assistant", row["response"])]
 
 
@@ -90,7 +90,7 @@ def weights_of(row: Row) -> list[float]:
 def asked_of(row: Row) -> list[Message]:
     """The turns that both answers of a preference row follow."""
     if "messages" in row:
-        return [Message(turn["role"], turn["content"]) for turn in row["messages"]]
+        return [message_of(turn) for turn in row["messages"]]
     return [Message("user", row["prompt"])]
 
 
@@ -113,14 +113,15 @@ class Encoded:
 
 
 def supervised(
-    tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
-) -> tuple[Rendered, list[float]]:
+    tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> tuple[Rendered, list[float]]:  # fmt: skip
     """A conversation as tokens, and how much each of them is learned.
 
-    `weights`: one for each message; an answer of weight 0 is read and not learned. Raises TrainingError if nothing
-    would be learned, an answer would not learn to stop, or the begin-of-text token stands twice.
+    `weights`: one for each message; an answer of weight 0 is read and not learned. `tools`: what may be called. Raises
+    TrainingError if nothing would be learned, an answer would not learn to stop, or the begin-of-text token is doubled.
     """
-    rendered = render_chat(tok, list(messages))
+    rendered = render_chat(tok, list(messages), tools=tools)
     if starts_twice(rendered):
         raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
     weight_at = [float(trained) for trained in rendered.mask]
@@ -183,7 +184,7 @@ def encode_conversations(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
     """One conversation a row."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
-        found = supervised(tok, messages_of(row), weights_of(row))
+        found = supervised(tok, messages_of(row), weights_of(row), row.get("tools"))
         return [_segment(*found)], reading_of(*found)
 
     return _encoded(rows, encode)

@@ -73,6 +73,7 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         kind, context = prompt_turns(fields, found)
         kind = "prompt/chosen/rejected" if kind == "prompt" else f"{kind} with chosen and rejected"
     context = with_system(fields, context)
+    refuse_tools(fields, [context, *sides])
     if not context or context[-1]["role"] != "user":
         raise ValueError("the prompt does not end with a question")
     if chosen == rejected:

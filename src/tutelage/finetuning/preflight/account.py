@@ -45,7 +45,7 @@ def conversations_account(
     found["duplicates"] = duplicates | {key: overlap[key] for key in ("heldout_like_training", "heldout_examples")}
     found["repeated"] = repeated_figures(asked)
     place = _shown(encoded, context)
-    rendered, weights = supervised(tok, messages_of(train[place]), weights_of(train[place]))
+    rendered, weights = supervised(tok, messages_of(train[place]), weights_of(train[place]), train[place].get("tools"))
     found["sample"] = [{"title": "", "runs": runs(tok, rendered.ids, weights)}]
     return _concluded(found)
 
@@ -130,7 +130,7 @@ def _shown(encoded: Encoded, context: int) -> int:
 
 
 def _whole(row: Row) -> str:
-    return "\n".join(message.content for message in messages_of(row))
+    return "\n".join([_asked(row), str(row["response"])])
 
 
 def _asked(row: Row) -> str:
