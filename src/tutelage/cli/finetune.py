@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help="classify, instruct or prefer; without DATA: a step of the recipe, by its name.")
+        str, typer.Argument(help="classify, instruct, translate, prefer; without DATA a step of the recipe, by name.")
     ],
     data: Annotated[
         str | None,
@@ -57,6 +57,10 @@ def finetune(
             help="Of classify: train on 1/8, 1/4 and 1/2 of the rows too, and say what twice the rows would be worth.",
         ),
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Of translate, where DATA holds one language: the file with the other, line by line."),
+    ] = None,
     audit: Annotated[
         bool,
         typer.Option(
@@ -102,7 +106,7 @@ def finetune(
             "a file and --recipe exclude each other", hint="name the file in the recipe: finetune.NAME.data"
         )
     wanted = [way.strip() for way in ways.split(",") if way.strip()]
-    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve)
+    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve, target)
     if audit:
         from tutelage.cli.audit import show_audit
 
@@ -135,6 +139,7 @@ def _recipe(
     out: Path,
     ways: list[str],
     curve: bool,
+    target: str | None,
 ) -> Recipe:
     from tutelage.finetuning import method as spec_of
     from tutelage.interchange.source import config_at_hand, is_foreign, read_config
@@ -145,7 +150,9 @@ def _recipe(
     spec = spec_of(method, "METHOD")
     if not Path(data).expanduser().exists():
         raise ConfigError(f"the file {data} does not exist")
-    own = read_own_rows(method, data, parse_columns(columns), task, notes())
+    if target is not None and not Path(target).expanduser().exists():
+        raise ConfigError(f"the file {target} does not exist")
+    own = read_own_rows(method, data, parse_columns(columns), task, notes(), target)
     if model and is_foreign(model):
         source, config = model, config_at_hand(model) or read_config(model, notes())
     else:

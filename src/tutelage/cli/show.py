@@ -201,7 +201,8 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
         console.print(f'Use it:  tutelage classify "a text" -m {model}', highlight=False, soft_wrap=True)
         console.print(f"         tutelage classify texts.txt -m {model}", highlight=False, soft_wrap=True)
     else:
-        console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
+        use = f'translate "a text" -m {model}' if kind == "translate" else f"chat -m {model}"
+        console.print(f"Use it:  tutelage {use}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
 
 

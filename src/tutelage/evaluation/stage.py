@@ -19,6 +19,7 @@ from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figu
 from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.subjects import PromptSet, prompt_sets
+from tutelage.evaluation.translation import BLEU
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -38,7 +39,7 @@ from tutelage.store.stage import Job
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, ROUGE, ENDS, RULE, WIN, REWARD)
+HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, CHRF, BLEU, ROUGE, ENDS, RULE, WIN, REWARD)
 
 
 def evaluate(job: Job) -> dict[str, Any]:

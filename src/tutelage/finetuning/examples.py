@@ -63,12 +63,15 @@ class Supervision:
         """Of the rows given those that are kept: what is trained on, and what can be asked."""
         return [rows[place] for place in self.places]
 
-    def tell(self, what: str, context: int, log: EventLog) -> None:
+    def tell(self, what: str, context: int, log: EventLog, dropped: bool = True) -> None:
+        """Say what is learned, and unless somebody else says so, what is dropped."""
         share = self.supervised / max(self.tokens, 1)
         log.note(
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
             "the stop token is learned in every row"
         )
+        if not dropped:
+            return
         if self.too_long:
             log.warn(f"{what}: {self.too_long} of {self.rows} rows are longer than {context} tokens and dropped")
         for reason, count in self.refused.items():

@@ -24,6 +24,7 @@ from tutelage.tokenizer.calls import Tools
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message, messages_from_plain
 from tutelage.tokenizer.tokenizer import Tokenizer, superseded_tokenizer
+from tutelage.tokenizer.translation import translation_of
 
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
@@ -217,6 +218,24 @@ class LanguageModel:
         self.require_text()
         turns = messages_from_plain(list(messages))
         return render_chat(self.tokenizer, turns, add_generation_prompt=True, tools=tools).ids
+
+    def translate(
+        self, texts: Sequence[str], target: str | None = None, sampling: Sampling = GREEDY
+    ) -> list[Generation]:
+        """The translation of each text, asked for as in training.
+
+        target: the language, of a model that learned both directions. Raises ConfigError for a model that was not
+        taught to translate, or not into this language.
+        """
+        _check_texts(texts)
+        self.require_text()
+        how = translation_of(self.tokenizer)
+        if how is None:
+            raise ConfigError(
+                "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
+            )
+        backwards = how.backwards(target)
+        return self.chat_batch([[Message("user", how.ask(text, backwards))] for text in texts], sampling)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of a text that begins a document."""

@@ -30,14 +30,19 @@ class OwnRows:
 
 
 def read_own_rows(
-    kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None
-) -> OwnRows:
-    """Read and check the file, before a model is fetched or anything long begins.
+    kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None,
+    target: str | None = None,
+) -> OwnRows:  # fmt: skip
+    """Read and check the file, before a model is fetched or anything long begins. `target`: of a method that reads two.
 
     Raises ConfigError for a wrong setting, InputError where the file cannot be used.
     """
     spec = method(kind)
     given: dict[str, Any] = {"data": data, "task": task, "columns": dict(columns)}
+    if target is not None:
+        if "target_file" not in spec.config.model_fields:
+            raise ConfigError(f"{kind} reads one file", hint="--target goes with `tutelage finetune translate`")
+        given["target_file"] = target
     given = {key: value for key, value in given.items() if value}
     rows = spec.audit(spec.config.parse(given, kind), log or EventLog()) if spec.audit else None
     return OwnRows(kind, given, rows or 0)

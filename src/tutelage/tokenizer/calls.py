@@ -49,18 +49,10 @@ def refuse_control_names(tok: Vocabulary, messages: Sequence[Message], tools: To
 
 def refuse_unwritten(messages: Sequence[Message], tools: Tools | None, text: str) -> None:
     """Raise InputError where the rendering does not name every tool and every call."""
-    for tool in tools or ():
-        if name_of(tool) not in text:
-            raise InputError(
-                f"the chat template does not write the tool {name_of(tool)!r}: it knows no tools", hint=_HINT
-            )
-    for message in messages:
-        for call in message.tool_calls:
-            if name_of(call) not in text:
-                raise InputError(
-                    f"the chat template does not write the call of {name_of(call)!r}: it knows no tool calls",
-                    hint=_HINT,
-                )
+    calls = [call for message in messages for call in message.tool_calls]
+    for kind, held in (("tools", tools or ()), ("tool calls", calls)):
+        if any(name_of(one) not in text for one in held):
+            raise InputError(f"the chat template knows no {kind}: it does not write them", hint=_HINT)
 
 
 def name_of(tool: Mapping[str, Any]) -> str:

@@ -13,7 +13,7 @@ def _needs(config: InstructConfig) -> tuple[str, ...]:
     return (*found, "corpus") if config.replay and "corpus" not in found else found
 
 
-def _suggest(parameters: int, rows: int) -> dict[str, Way]:
+def suggest(parameters: int, rows: int) -> dict[str, Way]:
     """Adapters for a model of 30M parameters or more; two passes where there are few rows."""
     epochs = 1 if rows >= 2000 else 2
     if parameters < 30e6:
@@ -36,7 +36,7 @@ SPEC = StageSpec(
     preflight=late("tutelage.finetuning.instruct.stage:preflight"),
     why_not=late("tutelage.finetuning.instruct.stage:why_not"),
     trains=True,
-    suggest=_suggest,
+    suggest=suggest,
     heldout="answers",
     headline=("rows", "heldout_rows", "heldout_loss"),
     glance=(

@@ -56,16 +56,21 @@ def instruct(job: Job) -> dict[str, Any]:
     `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl`. Raises InputError where there are
     too few rows.
     """
+    rows, audit = _rows(job.config, job)
+    return train_conversations(job, rows, audit, Tokenizer.load(job.inputs["model"]))
+
+
+def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Tokenizer) -> dict[str, Any]:
+    """Train on the answers of the rows, and save the model with this tokenizer; see `instruct`."""
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
-    rows, audit = _rows(config, job)
     train_rows, heldout = rows.train, rows.heldout
-    tok, model = Tokenizer.load(base), load_model(base)
+    model = load_model(base)
     encoded, held_encoded = encode_conversations(tok, train_rows), encode_conversations(tok, heldout)
     context = context_for(config.context_length, encoded.needs, model.config, config.training, job.work, log)
     keep_and_tell(conversations_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
-    supervision.tell("instruction training", context, log)
+    supervision.tell("instruction training", context, log, dropped=False)  # the audit has said it
     held_supervision.tell("instruction held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
@@ -119,8 +124,13 @@ def _rows(config: InstructConfig, job: Job) -> tuple[Examples, Audit | None]:
         if reason := _too_few(found, config):
             raise InputError(reason, hint="lower min_rows")
         tell_left_out(found, job.log)
+    return limited(config, found, job.log, job.data_seed), audit
+
+
+def limited(config: InstructConfig, found: Examples, log: EventLog, data_seed: int) -> Examples:
+    """At most `max_rows` to train on and `max_heldout` held out, in hash order."""
     train_rows, heldout = found.train, found.heldout
     if config.max_rows and len(train_rows) > config.max_rows:
-        job.log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
-        train_rows = by_hash(train_rows, job.data_seed)[: config.max_rows]
-    return Examples(train_rows, by_hash(heldout, job.data_seed)[: config.max_heldout], found.left_out), audit
+        log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
+        train_rows = by_hash(train_rows, data_seed)[: config.max_rows]
+    return Examples(train_rows, by_hash(heldout, data_seed)[: config.max_heldout], found.left_out)

@@ -48,7 +48,7 @@ def prefer(job: Job) -> dict[str, Any]:
     keep_and_tell(pairs_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
-    supervision.tell("preference training", context, log)
+    supervision.tell("preference training", context, log, dropped=False)  # the audit has said it
     held_supervision.tell("preference held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)

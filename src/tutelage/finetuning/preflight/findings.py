@@ -15,12 +15,18 @@ FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
 
 def findings(found: Found) -> list[dict[str, str]]:
     """[{"level": "warning" | "note", "message", "advice"}], the gravest first."""
-    made = [*_length(found), *_repeats(found), *_bias(found), *_labels(found)]
+    made = [*_refused(found), *_length(found), *_repeats(found), *_bias(found), *_labels(found)]
     return sorted(made, key=lambda one: one["level"] != "warning")
 
 
 def _one(level: str, message: str, advice: str = "") -> dict[str, str]:
     return {"level": level, "message": message, "advice": advice}
+
+
+def _refused(found: Found) -> list[dict[str, str]]:
+    refused = found.get("refused") or {}
+    rows = found["split"]["train"]
+    return [_one("warning", f"{count} of {rows} rows are dropped: {why}") for why, count in refused.items()]
 
 
 def _length(found: Found) -> list[dict[str, str]]:
