@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
@@ -15,6 +15,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
 
 Row = dict[str, Any]
+Learn = Literal["answers", "last", "all"]
 
 
 @dataclass(frozen=True)
@@ -183,11 +184,24 @@ def _of(span: Span) -> range:
     return range(span.start, span.end if span.stop is None else span.stop + 1)
 
 
-def encode_conversations(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+def supervised_row(tok: Tokenizer, row: Row, learn: Learn = "answers") -> tuple[Rendered, list[float]]:
+    """A row's conversation and how much each token is learned: of the answers, of the last one, or of all text."""
+    weights = weights_of(row)
+    if learn == "last":
+        weights = [*(0.0 for _ in weights[1:]), weights[-1]]
+    rendered, weight_at = supervised(tok, messages_of(row), weights, row.get("tools"))
+    if learn == "all":
+        # An answer keeps its own weight; everything else is text like any. Nothing predicts the first token.
+        trained = zip(weight_at, rendered.mask, strict=True)
+        weight_at = [0.0, *[weight if of_answer else 1.0 for weight, of_answer in trained][1:]]
+    return rendered, weight_at
+
+
+def encode_conversations(tok: Tokenizer, rows: Sequence[Row], learn: Learn = "answers") -> Encoded:
     """One conversation a row."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
-        found = supervised(tok, messages_of(row), weights_of(row), row.get("tools"))
+        found = supervised_row(tok, row, learn)
         return [_segment(*found)], reading_of(*found)
 
     return _encoded(rows, encode)

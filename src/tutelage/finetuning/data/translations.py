@@ -42,11 +42,11 @@ def read_translations(
         raise InputError(f"{path.name} holds one language", hint="name the other side's file: --target FILE")
     known = {*SOURCE, *TARGET, *LANGUAGES, *(name.lower() for name in LANGUAGES.values())}
     source = read_records(path, known, columns) if target is None else _aligned(path, target)
-    if not columns and source.unit == "line" and source.format != "JSON lines" and len(source.columns) == 2:
+    table = source.unit == "line" and source.format != "JSON lines" and len(source.columns) == 2
+    if table and not columns and not any(name.lower() in known or _language(name) for name in source.columns):
         # Two sentences look like a header where they are short; parallel text has one only where its names are known.
-        if not any(name.strip().lower() in known or _language(name) for name in source.columns):
-            columns = {"source": "1", "target": "2"}
-            source = read_records(path, known, columns)
+        columns = {"source": "1", "target": "2"}
+        source = read_records(path, known, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     if source.columns == ["translation"]:  # {"translation": {"en": ..., "de": ...}}, as `datasets` has it
         source = _unfolded(source)

@@ -20,6 +20,7 @@ from tutelage.finetuning.data import Audit, Split, read_conversations, stratifie
 from tutelage.finetuning.examples import encode_conversations, row_length, text_examples
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.instruct.objective import Instruction
+from tutelage.finetuning.instruct.samples import Samples
 from tutelage.finetuning.preflight.account import conversations_account
 from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.model.config import ModelConfig
@@ -65,9 +66,11 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     train_rows, heldout = rows.train, rows.heldout
     model = load_model(base)
-    encoded, held_encoded = encode_conversations(tok, train_rows), encode_conversations(tok, heldout)
+    encoded, held_encoded = (encode_conversations(tok, each, config.learn) for each in (train_rows, heldout))
     context = context_for(config.context_length, encoded.needs, model.config, config.training, job.work, log)
-    keep_and_tell(conversations_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
+    keep_and_tell(
+        conversations_account(tok, train_rows, heldout, encoded, context, audit, config.columns, config.learn), out, log
+    )
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
     supervision.tell("instruction training", context, log, dropped=False)  # the audit has said it
@@ -81,7 +84,9 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
         log.note(f"{len(replayed)} pieces of pretraining text are mixed in")
         examples = examples + replayed
     length = row_length(examples + held_examples, context)
-    objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
+    shown = Samples(tok, heldout[: config.samples], config.sample_every, log) if config.samples else None
+    packed, held_packed = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
+    objective = Instruction(packed, held_packed, config.neftune_alpha, shown)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base)
@@ -100,9 +105,9 @@ def preflight(
 ) -> dict[str, Any]:
     """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
     rows, audit = _rows(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
-    encoded = encode_conversations(tok, rows.train)
+    encoded = encode_conversations(tok, rows.train, config.learn)
     context = planned(config.context_length, encoded.needs, model, config.training, log)
-    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns)
+    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns, config.learn)
 
 
 def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from tutelage.finetuning.context import keeps
 from tutelage.finetuning.data import Audit, Row
-from tutelage.finetuning.examples import Encoded, messages_of, supervised, weights_of
+from tutelage.finetuning.examples import Encoded, Learn, messages_of, supervised, supervised_row
 from tutelage.finetuning.examples import asked_of as pair_context
 from tutelage.finetuning.preflight.figures import (
     balance_figures,
@@ -34,7 +34,7 @@ Found = dict[str, Any]
 
 def conversations_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
-    audit: Audit | None, columns: Mapping[str, str],
+    audit: Audit | None, columns: Mapping[str, str], learn: Learn = "answers",
 ) -> Found:  # fmt: skip
     """Of `encoded` training conversations and the held-out ones beside them."""
     found = _begun("conversations", train, heldout, audit, columns)
@@ -45,7 +45,7 @@ def conversations_account(
     found["duplicates"] = duplicates | {key: overlap[key] for key in ("heldout_like_training", "heldout_examples")}
     found["repeated"] = repeated_figures(asked)
     place = _shown(encoded, context)
-    rendered, weights = supervised(tok, messages_of(train[place]), weights_of(train[place]), train[place].get("tools"))
+    rendered, weights = supervised_row(tok, train[place], learn)
     found["sample"] = [{"title": "", "runs": runs(tok, rendered.ids, weights)}]
     return _concluded(found)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.instruct.report import samples_of
 from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store.blocks import Block, code
 from tutelage.store.left_out import left_out_blocks
@@ -17,6 +18,7 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "BLEU", "Corpus BLEU of the same translations (0 to 100), as sacrebleu defines it."),
         score_chart(view, "ends by itself", "Share of translations that the model ends by itself."),
         code(str(prompt)) if prompt else None,
+        *samples_of(view),
         *left_out_blocks(view),
         *audit_blocks(view),
         measured(view),

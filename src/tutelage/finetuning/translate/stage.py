@@ -40,9 +40,9 @@ def preflight(
     """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
     split, audit, how = _split(config, log, data_seed)
     rows = _asked(config, split, how, log, data_seed)
-    encoded = encode_conversations(tok, rows.train)
+    encoded = encode_conversations(tok, rows.train, config.learn)
     context = planned(config.context_length, encoded.needs, model, config.training, log)
-    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns)
+    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns, config.learn)
 
 
 def own_rows(config: TranslateConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
