@@ -30,7 +30,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=4,
+    version=5,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),

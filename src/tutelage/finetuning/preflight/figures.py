@@ -13,7 +13,8 @@ import numpy as np
 from tutelage.corpus.dedup import near_clusters
 from tutelage.finetuning.context import keeps
 from tutelage.finetuning.data.split import normalised
-from tutelage.finetuning.examples import Encoded, Reading
+from tutelage.finetuning.examples import Encoded
+from tutelage.finetuning.reading import Reading
 
 ALIKE = 0.8  # Jaccard similarity of word pairs (of five words in long texts) from which two texts are near duplicates
 CONFIDENCE = 0.95
