@@ -58,7 +58,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
-         "classify", "serve", "export", "import", "model", "report", "lineage", "advise", "doctor",
+         "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise", "doctor",
          "version"]  # fmt: skip
 
 

@@ -27,7 +27,7 @@ KEPT = {
     "conversations": {
         "alpaca.json": 128, "alpaca_history.json": 80, "conversations_role.json": 80, "kto.jsonl": "judged bad",
         "multi.jsonl": 80, "pairs_pr.csv": 80, "pairs_qa.csv": 80, "parts.jsonl": 80, "sharegpt_emptysystem.json": 80,
-        "sharegpt_system.json": 80, "tool_role.jsonl": "calls tools", "tools.jsonl": "calls tools",
+        "sharegpt_system.json": 80, "tool_role.jsonl": 80, "tools.jsonl": 80,
         "pref.jsonl": "preference data",
     },
     "preferences": {"pref.jsonl": 96, "pref_alpaca.json": 96, "pref_hh.jsonl": 96, "pref_messages.jsonl": 96,

@@ -72,11 +72,15 @@ def test_every_layout_is_read_whole(record, found, tmp_path, heard):
 @pytest.mark.parametrize(
     ("record", "reason"),
     [
-        ({"messages": [Q, openai(tool_calls=[{"id": "1"}])]}, "tools"),
-        ({"messages": [Q, openai(), {"role": "tool", "content": "x"}, openai()]}, "tools"),
-        ({"messages": QA, "tools": [{"type": "function"}]}, "tools"),
-        ({"conversations": QA, "tools": '[{"name": "f"}]'}, "tools"),
-        ({"conversations": [{"from": "human", "value": "Q"}, {"from": "function_call", "value": "{}"}]}, "tools"),
+        ({"messages": [Q, openai(tool_calls=[{"id": "1"}])]}, "no object with a name"),
+        ({"messages": [Q, openai(function_call={"name": "f", "arguments": "x"})]}, "arguments of a tool call are no"),
+        ({"messages": [{**Q, "tool_calls": [{"name": "f"}]}, openai()]}, "user message calls a tool"),
+        ({"messages": QA, "tools": [{"type": "function"}]}, "tool has no name"),
+        ({"messages": QA, "tools": "no list"}, "tool has no name"),
+        (
+            {"conversations": [{"from": "human", "value": "Q"}, {"from": "function_call", "value": "{}"}]},
+            "call is empty",
+        ),
         ({"messages": [Q, openai(content=[{"type": "image_url", "image_url": "x"}])]}, "'image_url', not text"),
         ({"messages": [Q, openai(content=None, refusal="No.")]}, "refusal"),
         ({"messages": [Q, openai(content=None)]}, "'content' is empty"),

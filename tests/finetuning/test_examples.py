@@ -10,10 +10,10 @@ from tutelage.finetuning.examples import (
     instruction_examples,
     label_examples,
     messages_of,
-    preference_examples,
     row_length,
     text_examples,
 )
+from tutelage.finetuning.prefer.examples import preference_examples
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.template import CHATML
@@ -50,8 +50,8 @@ def test_a_conversation_without_answer_is_an_error(tok):
 def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
     real = module.render_chat
 
-    def without_stop(*given):
-        rendered = real(*given)
+    def without_stop(*given, **more):
+        rendered = real(*given, **more)
         mask = [on and index != 2 for on, index in zip(rendered.mask, rendered.ids, strict=True)]
         return type(rendered)(rendered.ids, mask, rendered.spans)
 
@@ -64,8 +64,8 @@ def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
 def test_every_answer_must_learn_to_stop(which, tok, monkeypatch):
     real = module.render_chat
 
-    def without_one_stop(*given):
-        rendered = real(*given)
+    def without_one_stop(*given, **more):
+        rendered = real(*given, **more)
         stop = [span.stop for span in rendered.spans if span.stop is not None][which]
         mask = [on and at != stop for at, on in enumerate(rendered.mask)]
         return type(rendered)(rendered.ids, mask, rendered.spans)

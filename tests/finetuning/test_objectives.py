@@ -7,15 +7,10 @@ import pytest
 import torch
 
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.examples import (
-    instruction_examples,
-    judged_examples,
-    label_examples,
-    mismatched_examples,
-    preference_examples,
-)
+from tutelage.finetuning.examples import instruction_examples, label_examples
 from tutelage.finetuning.instruct.objective import Instruction
 from tutelage.finetuning.prefer.defaults import KNOWN, settings_of
+from tutelage.finetuning.prefer.examples import judged_examples, mismatched_examples, preference_examples
 from tutelage.finetuning.prefer.objective import Judged, Preference
 from tutelage.finetuning.prefer.reference import add_reference, reference_logprobs
 from tutelage.model.decoder import DecoderLM

@@ -14,9 +14,9 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.preference import pair_figures
 from tutelage.evaluation.spec import Subject
 from tutelage.finetuning.data import read_preferences, stratified_split, write_rows
-from tutelage.finetuning.examples import judged_examples, preference_examples
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.defaults import KNOWN
+from tutelage.finetuning.prefer.examples import judged_examples, preference_examples
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
 from tutelage.finetuning.prefer.scores import answer_sums

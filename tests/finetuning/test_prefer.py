@@ -6,8 +6,8 @@ import json
 import pytest
 
 from tutelage.finetuning.data import read_rows, write_rows
-from tutelage.finetuning.examples import mismatched_examples
 from tutelage.finetuning.prefer.config import PreferConfig
+from tutelage.finetuning.prefer.examples import mismatched_examples
 from tutelage.finetuning.prefer.rules import rules
 from tutelage.finetuning.prefer.stage import prefer, warn
 from tutelage.model.io import load_model

@@ -31,8 +31,8 @@ def finetune(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet; its columns are recognised by name. Of further: a "
-            "folder or file of text."
+            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet, or a folder of these; columns are known by name. Of "
+            "further: a folder or file of text."
         ),
     ] = None,
     model: Annotated[
@@ -64,6 +64,18 @@ def finetune(
             help="Of classify: train on 1/8, 1/4 and 1/2 of the rows too, and say what twice the rows would be worth.",
         ),
     ] = False,
+    target: Annotated[
+        str | None,
+        typer.Option(help="Of translate, where DATA holds one language: the file with the other, line by line."),
+    ] = None,
+    audit: Annotated[
+        bool,
+        typer.Option(
+            "--audit",
+            help="Train nothing: show what exactly would be trained of the file, token by token, and what is odd about "
+            "it.",
+        ),
+    ] = False,
     name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
     recipe: RecipeFile = None,
     sets: Sets = None,
@@ -80,6 +92,10 @@ def finetune(
 
     Example: `tutelage finetune further my_texts/ --model smollm2`
 
+    With `--audit` it trains nothing and shows what exactly would be trained.
+
+    Example: `tutelage finetune instruct answers.jsonl --model smollm2 --audit`
+
     Without a file: runs the step of that name of a recipe (default: the quickstart's).
 
     Example: `tutelage finetune prefer --set finetune.prefer.beta=0.3`
@@ -87,9 +103,10 @@ def finetune(
     from tutelage.cli.life import raise_model, run_stage
 
     if data is None:
-        if model or column or task or ways:
+        if model or column or task or ways or audit:
             raise ConfigError(
-                "--model, --column, --task and --ways go with a file", hint="tutelage finetune classify FILE ..."
+                "--model, --column, --task, --ways and --audit go with a file",
+                hint="tutelage finetune classify FILE ...",
             )
         run_stage(_step(method, recipe, sets), recipe, sets, out, as_json, nproc)
         return
@@ -98,7 +115,12 @@ def finetune(
             "a file and --recipe exclude each other", hint="name the file in the recipe: finetune.NAME.data"
         )
     wanted = [way.strip() for way in ways.split(",") if way.strip()]
-    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve)
+    made = _recipe(method, data, model, column or [], task, sets or [], name, out, wanted, learning_curve, target)
+    if audit:
+        from tutelage.cli.audit import show_audit
+
+        show_audit(made, as_json)
+        return
     raise_model(made, out, as_json, processes=nproc, single=method)
 
 
@@ -126,6 +148,7 @@ def _recipe(
     out: Path,
     ways: list[str],
     curve: bool,
+    target: str | None,
 ) -> Recipe:
     from tutelage.finetuning import method as spec_of
     from tutelage.interchange.source import config_at_hand, is_foreign, read_config
@@ -136,7 +159,9 @@ def _recipe(
     spec = spec_of(method, "METHOD")
     if not Path(data).expanduser().exists():
         raise ConfigError(f"the file {data} does not exist")
-    own = read_own_rows(method, data, parse_columns(columns), task, notes())
+    if target is not None and not Path(target).expanduser().exists():
+        raise ConfigError(f"the file {target} does not exist")
+    own = read_own_rows(method, data, parse_columns(columns), task, notes(), target)
     if model and is_foreign(model):
         source, config = model, config_at_hand(model) or read_config(model, notes())
     else:

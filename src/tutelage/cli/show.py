@@ -205,7 +205,8 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
         said = f"Use it:  tutelage.load({str(place)!r}).rank(prompt, answers)    (Python; the best answer first)"
         console.print(escape(said), highlight=False, soft_wrap=True)
     else:
-        console.print(f"Use it:  tutelage chat -m {model}", highlight=False, soft_wrap=True)
+        use = f'translate "a text" -m {model}' if kind == "translate" else f"chat -m {model}"
+        console.print(f"Use it:  tutelage {use}", highlight=False, soft_wrap=True)
         console.print(f"         tutelage export {run.path.name}.gguf -m {model}", highlight=False, soft_wrap=True)
 
 

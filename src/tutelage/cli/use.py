@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text,
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (chat, generate, classify, serve, export):
+    for verb in (chat, generate, translate, classify, serve, export):
         app.command()(verb)
     app.command(name="import")(import_)
 
@@ -123,6 +123,36 @@ def generate(
         print_json({"text": made.text, "stop_reason": made.stop_reason, "tokens": len(made.ids)})
     else:
         print(text + made.text)
+
+
+def translate(
+    texts: Annotated[
+        list[str], typer.Argument(metavar="TEXT...", help="Texts; '-' reads one a line from standard input.")
+    ],
+    model: Source = None,
+    to: Annotated[
+        str | None, typer.Option(help="The language, of a model that learned both directions, e.g. `--to German`.")
+    ] = None,
+    max_tokens: MaxTokens = 128,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Translate texts by a model that `tutelage finetune translate` made, asked as it was trained.
+
+    Example: `tutelage translate "A dog runs over the grass." -m runs/pairs-translate`
+    """
+    from tutelage.inference.sampling import Sampling
+
+    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
+    if not lines:
+        raise InputError("there is no text to translate: standard input is empty")
+    made = open_model(model, out).translate(lines, to, Sampling(max_tokens=max_tokens))
+    for text, answer in zip(lines, made, strict=True):
+        if answer.stop_reason != "stop":
+            print(f"the translation was cut at {max_tokens} tokens: {text[:60]!r}", file=sys.stderr)
+        print_json({"text": text, "translation": answer.text, "stop_reason": answer.stop_reason}) if as_json else print(
+            answer.text
+        )
 
 
 def classify(

@@ -22,6 +22,7 @@ from tutelage.evaluation.problems import SAMPLED, SOLVED, problem_figures
 from tutelage.evaluation.spec import Evaluation, Subject
 from tutelage.evaluation.subjects import PromptSet, prompt_sets
 from tutelage.evaluation.texts import MEASURES, answer_samples, read_set, set_figures, text_sets
+from tutelage.evaluation.translation import BLEU
 from tutelage.evaluation.writing import (
     CHRF,
     ENDS,
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 HEADLINES = (
-    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED,
+    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, BLEU, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED,
     *MEASURES,
 )  # fmt: skip
 

@@ -16,6 +16,7 @@ from tutelage.evaluation.neighbours import NearestNeighbour
 from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within
 from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
 from tutelage.evaluation.subjects import PromptSet
+from tutelage.evaluation.translation import COPY, are_translations, bleu_figure
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 from tutelage.store.progress import batches
@@ -59,15 +60,14 @@ def write_answers(
     plain model gets them and a line break as text and ends with the line.
     """
     from tutelage.inference.sampling import Sampling
-    from tutelage.tokenizer.messages import Message
+    from tutelage.tokenizer.messages import message_of
 
     sampling = Sampling(max_tokens=config.max_tokens, stop=() if chat else ("\n",))
     texts, ended = [], []
     for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
         if chat:
-            made = lm.chat_batch(
-                [[Message(turn["role"], turn["content"]) for turn in item["asked"]] for item in part], sampling
-            )
+            asked = [[message_of(turn) for turn in item["asked"]] for item in part]
+            made = lm.chat_batch(asked, sampling, [item.get("tools") for item in part])
         else:
             made = lm.generate([asked_text(item) + "\n" for item in part], sampling)
         texts += [generation.text.strip() for generation in made]
@@ -127,10 +127,10 @@ def writing_figures(
     grade = one.task.grade if one.task else None
     described = one.task.described if one.task else asked_text
     how = Resampling.of(config, seed)
-    parties = {
-        who: graded(party, prompts, grade)
-        for who, party in {**found, **baseline_answers(one.train, prompts, described)}.items()
-    }
+    rivals = baseline_answers(one.train, prompts, described)
+    if translated := are_translations(prompts):
+        rivals[COPY] = Answers([str(item["source"]) for item in prompts], kind="baseline")
+    parties = {who: graded(party, prompts, grade) for who, party in {**found, **rivals}.items()}
     references = graded(Answers([str(item["response"]) for item in prompts], kind="reference"), prompts, grade)
     everyone = {**parties, one.task.references if one.task else "the references": references}
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
@@ -157,6 +157,10 @@ def writing_figures(
                means({w: [repetition(text) for text in a.texts] for w, a in everyone.items()}),
                "Word 3-grams that the same answer had used before."),
     ]  # fmt: skip
+    if translated:
+        kinds = {who: party.kind for who, party in parties.items()}
+        said = {who: party.texts for who, party in parties.items()}
+        figures.insert(1, bleu_figure(one.title, said, kinds, [str(item["response"]) for item in prompts], how))
     if one.task and grade:
         passed = shares({who: answers.rule_passed for who, answers in everyone.items()})
         figures.insert(2, figure(one.title, RULE, "share", True, passed, f"{one.task.rule}. {cautions}".strip()))

@@ -10,13 +10,16 @@ from tutelage.model.lora_config import LoraConfig
 from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
 
+SHORTEST = 16  # tokens
+
 
 class FinetuneConfig(Config):
     """How it trains, how long its texts may be, and whose rows it takes: a file's, or a task's.
 
     `data`: the user's own file. `columns`: our name of a column -> the file's, where they differ. `task`: a task whose
     examples the corpus holds; beside `data` it supplies none and only grades, if it has a rule. `context_length`: no
-    example is longer than this many tokens. `lora`: train low-rank adapters (and a classification head) and leave the
+    example is longer than this many tokens; of methods that drop longer ones, 0 chooses it so that 99 % of the rows are
+    kept. `lora`: train low-rank adapters (and a classification head) and leave the
     weights as they are.
     """
 
@@ -28,6 +31,12 @@ class FinetuneConfig(Config):
     context_length: int = Field(256, ge=16)
     lora: LoraConfig | None = None
     training: TrainingConfig = TrainingConfig()
+
+    @model_validator(mode="after")
+    def _context_holds_something(self) -> Self:
+        if 0 < self.context_length < SHORTEST:
+            raise ValueError(f"context_length must be at least {SHORTEST}, or 0 to choose it from the rows")
+        return self
 
     @model_validator(mode="after")
     def _known_task(self) -> Self:

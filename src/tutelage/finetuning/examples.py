@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
+from tutelage.finetuning.reading import Reading, reading_of, starts_twice, tokens_of
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import render_chat
-from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.chat import Rendered, render_chat
+from tutelage.tokenizer.messages import Message, message_of
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
 
 Row = dict[str, Any]
+Learn = Literal["answers", "last", "all"]
 
 
 @dataclass(frozen=True)
@@ -34,21 +36,23 @@ class Supervision:
     places: tuple[int, ...] = ()
 
     def plain(self) -> dict[str, Any]:
-        plain = {**asdict(self), "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
-        del plain["places"]
-        return plain
+        names = ("rows", "kept", "too_long", "tokens", "supervised", "refused")
+        plain = {name: getattr(self, name) for name in names}
+        return {**plain, "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
 
     def kept_of(self, rows: Sequence[Row]) -> list[Row]:
         """Of the rows given those that are kept: what is trained on, and what can be asked."""
         return [rows[place] for place in self.places]
 
-    def tell(self, what: str, context: int, log: EventLog) -> None:
+    def tell(self, what: str, context: int, log: EventLog, dropped: bool = True) -> None:
+        """Say what is learned, and unless somebody else says so, what is dropped."""
         share = self.supervised / max(self.tokens, 1)
         log.note(
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
             "the stop token is learned in every row"
         )
-        self.tell_dropped(what, context, log)
+        if dropped:
+            self.tell_dropped(what, context, log)
 
     def tell_dropped(self, what: str, context: int, log: EventLog) -> None:
         if self.too_long:
@@ -60,7 +64,7 @@ class Supervision:
 def messages_of(row: Row) -> list[Message]:
     """The conversation of an instruction row."""
     if "messages" in row:
-        return [Message(turn["role"], turn["content"]) for turn in row["messages"]]
+        return [message_of(turn) for turn in row["messages"]]
     return [Message("user", row["prompt"]), Message("assistant", row["response"])]
 
 
@@ -72,106 +76,100 @@ def weights_of(row: Row) -> list[float]:
 def asked_of(row: Row) -> list[Message]:
     """The turns that both answers of a preference row follow."""
     if "messages" in row:
-        return [Message(turn["role"], turn["content"]) for turn in row["messages"]]
+        return [message_of(turn) for turn in row["messages"]]
     return [Message("user", row["prompt"])]
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """Rows as tokens, whatever their length: segments and readings by the row's place, and those that are refused.
+
+    numbered: tokens of the examples that are kept are marked with the example's number (`pair`), from 0.
+    """
+
+    segments: dict[int, list[Segment]]
+    readings: dict[int, Reading]
+    refused: dict[str, int] = field(default_factory=dict)
+    numbered: bool = False
+
+    @property
+    def needs(self) -> list[int]:
+        """The context that each row needs."""
+        return [reading.needs for reading in self.readings.values()]
+
+    def fitting(self, context: int) -> tuple[list[Example], Supervision]:
+        """The rows that fit into `context` tokens; the others are dropped whole, and counted."""
+        examples, supervision = _keep_fitting(self, context)
+        for number, example in enumerate(examples if self.numbered else ()):
+            for segment in example.segments:
+                segment.extras["pair"] = [float(number)] * len(segment.tokens)
+        return examples, supervision
+
+
+def supervised(
+    tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None,
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> tuple[Rendered, list[float]]:  # fmt: skip
+    """A conversation as tokens, and how much each of them is learned.
+
+    `weights`: one for each message; an answer of weight 0 is read and not learned. `tools`: what may be called. Raises
+    TrainingError if nothing would be learned, an answer would not learn to stop, or the begin-of-text token is doubled.
+    """
+    rendered = render_chat(tok, list(messages), tools=tools)
+    if starts_twice(rendered):
+        raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
+    weight_at = [float(trained) for trained in rendered.mask]
+    if weights is not None:
+        for span in rendered.spans:
+            for at in tokens_of(span):
+                weight_at[at] *= weights[span.message]
+    learned = [index for index, weight in enumerate(weight_at) if weight > 0]
+    if not learned:
+        raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")
+    ends = [at for at in learned if at == learned[-1] or not rendered.mask[at + 1]]
+    if any(rendered.ids[at] not in tok.stop_ids for at in ends):
+        raise TrainingError("an answer would not learn to stop", hint="its last learned token is no stop token")
+    return rendered, weight_at
 
 
 def conversation_segment(
     tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
 ) -> Segment:
-    """Tokens, shifted targets and assistant-only weights of a conversation, up to its last learned token.
+    """Tokens, shifted targets and weights of a conversation, up to its last learned token; see `supervised`."""
+    return segment_of(*supervised(tok, messages, weights))
 
-    `weights`: one for each message; an answer of weight 0 is read and not learned. Raises TrainingError if nothing
-    would be learned, an answer would not learn to stop, or the begin-of-text token stands twice.
-    """
-    rendered = render_chat(tok, list(messages))
-    if rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2:
-        raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
-    weight_at = [float(trained) for trained in rendered.mask]
-    if weights is not None:
-        for span in rendered.spans:
-            for at in range(span.start, span.end if span.stop is None else span.stop + 1):
-                weight_at[at] *= weights[span.message]
-    learned = [index for index, weight in enumerate(weight_at) if weight > 0]
-    if not learned:
-        raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")
-    last = learned[-1]
-    ends = [at for at in learned if at == last or not rendered.mask[at + 1]]
-    if any(rendered.ids[at] not in tok.stop_ids for at in ends):
-        raise TrainingError("an answer would not learn to stop", hint="its last learned token is no stop token")
-    return Segment(
-        rendered.ids[:last],
-        rendered.ids[1 : last + 1],
-        weight_at[1 : last + 1],
-    )
+
+def segment_of(rendered: Rendered, weight_at: Sequence[float]) -> Segment:
+    last = max(at for at, weight in enumerate(weight_at) if weight > 0)
+    return Segment(rendered.ids[:last], rendered.ids[1 : last + 1], weight_at[1 : last + 1])
+
+
+def supervised_row(tok: Tokenizer, row: Row, learn: Learn = "answers") -> tuple[Rendered, list[float]]:
+    """A row's conversation and how much each token is learned: of the answers, of the last one, or of all text."""
+    weights = weights_of(row)
+    if learn == "last":
+        weights = [*(0.0 for _ in weights[1:]), weights[-1]]
+    rendered, weight_at = supervised(tok, messages_of(row), weights, row.get("tools"))
+    if learn == "all":
+        # An answer keeps its own weight; everything else is text like any. Nothing predicts the first token.
+        trained = zip(weight_at, rendered.mask, strict=True)
+        weight_at = [0.0, *[weight if of_answer else 1.0 for weight, of_answer in trained][1:]]
+    return rendered, weight_at
+
+
+def encode_conversations(tok: Tokenizer, rows: Sequence[Row], learn: Learn = "answers") -> Encoded:
+    """One conversation a row."""
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        found = supervised_row(tok, row, learn)
+        return [segment_of(*found)], reading_of(*found)
+
+    return encoded(rows, encode)
 
 
 def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
     """One example per row that fits into `context` tokens."""
-    segments, refused = rendered(rows, lambda row: [conversation_segment(tok, messages_of(row), weights_of(row))])
-    return keep_fitting(segments, context, refused)
-
-
-def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
-    """One example per pair: the chosen conversation, then the rejected, each its own document.
-
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is; `pair` numbers the examples from 0; the
-    answers that stand in the shared turns are learned on neither side. A pair of which one side does not fit is dropped
-    whole.
-    """
-    pairs, refused = rendered(
-        rows,
-        lambda row: [_answer_segment(tok, row, row["chosen"], 1.0), _answer_segment(tok, row, row["rejected"], -1.0)],
-    )
-    return numbered(*keep_fitting(pairs, context, refused))
-
-
-def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
-    """One example per answer that is judged by itself: `side` is +1 where it is desirable and -1 where it is not;
-    `pair` numbers the examples from 0."""
-    judged, refused = rendered(rows, lambda row: [_answer_segment(tok, row, row["completion"], _side(row))])
-    return numbered(*keep_fitting(judged, context, refused))
-
-
-def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
-    """Each row's prompt with the answer of the next row (in a circle, `more` after `rows`) that has another prompt.
-
-    KTO estimates its reference point on them. Those that do not fit are left out. Raises InputError without any.
-    """
-    pool = [*rows, *more]
-    asked = [asked_of(row) for row in pool]
-    mismatched = []
-    for place, row in enumerate(rows):
-        others = (other % len(pool) for other in range(place + 1, place + len(pool)))
-        found = next((other for other in others if asked[other] != asked[place]), None)
-        if found is not None:
-            mismatched.append({**row, "completion": pool[found]["completion"]})
-    if not mismatched:
-        raise InputError(
-            "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",
-            hint="give rows with different prompts, or --set loss=apo_zero_unpaired",
-        )
-    return judged_examples(tok, mismatched, context)[0]
-
-
-def _side(row: Row) -> float:
-    return 1.0 if row["label"] else -1.0
-
-
-def _answer_segment(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:
-    """An answer after the turns it follows; it alone is learned."""
-    asked = asked_of(row)
-    segment = conversation_segment(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
-    segment.extras["side"] = [side * weight for weight in segment.weights]
-    return segment
-
-
-def numbered(examples: list[Example], supervision: Supervision) -> tuple[list[Example], Supervision]:
-    """The same examples, their tokens marked with the example's number (`pair`), from 0."""
-    for number, example in enumerate(examples):
-        for segment in example.segments:
-            segment.extras["pair"] = [float(number)] * len(segment.tokens)
-    return examples, supervision
+    return encode_conversations(tok, rows).fitting(context)
 
 
 def label_examples(
@@ -214,45 +212,48 @@ def _weight(turn: Mapping[str, Any]) -> float:
     return 0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0))
 
 
-def rendered(
-    rows: Sequence[Row], render: Callable[[Row], list[Segment]]
-) -> tuple[dict[int, list[Segment]], dict[str, int]]:
-    """Segments of each row by its place, and the count of rows the chat template refuses by reason.
+def encoded(
+    rows: Sequence[Row], encode: Callable[[Row], tuple[list[Segment], Reading]], numbered: bool = False
+) -> Encoded:
+    """Segments and reading of each row by its place, and the count of rows the chat template refuses by reason.
 
-    Raises the template's own InputError where it refuses every row.
+    Raises the template's own InputError where it refuses every row; TrainingError, naming the row, where one would
+    teach nothing.
     """
-    kept: dict[int, list[Segment]] = {}
+    segments: dict[int, list[Segment]] = {}
+    readings: dict[int, Reading] = {}
     refused: Counter[str] = Counter()
     first: InputError | None = None
     for place, row in enumerate(rows):
         try:
-            kept[place] = render(row)
+            segments[place], readings[place] = encode(row)
         except InputError as error:
             first = first or error
             refused[str(error)] += 1
-    if first is not None and not kept:
+        except TrainingError as error:
+            asked = " ".join(str(row.get("prompt") or row.get("id")).split())[:60]
+            raise TrainingError(f"{error.message} (the one that asks {asked!r})", hint=error.hint) from None
+    if first is not None and not segments:
         raise first
-    return kept, dict(refused.most_common())
+    return Encoded(segments, readings, dict(refused.most_common()), numbered)
 
 
-def keep_fitting(
-    groups: Mapping[int, list[Segment]], context: int, refused: dict[str, int]
-) -> tuple[list[Example], Supervision]:
-    """An example of each row whose segments all fit. Raises InputError where none does."""
-    places = [place for place, group in groups.items() if all(len(segment.tokens) < context for segment in group)]
-    kept = [groups[place] for place in places]
+def _keep_fitting(rows: Encoded, context: int) -> tuple[list[Example], Supervision]:
+    places = [place for place, reading in rows.readings.items() if reading.needs <= context]
+    kept = [rows.segments[place] for place in places]
     if not kept:
         raise InputError(
-            f"none of {len(groups)} rows fits into {context} tokens", hint="raise context_length or give shorter text"
+            f"none of {len(rows.segments)} rows fits into {context} tokens",
+            hint="raise context_length or give shorter text",
         )
     segments = [segment for group in kept for segment in group]
     supervision = Supervision(
-        rows=len(groups) + sum(refused.values()),
+        rows=len(rows.segments) + sum(rows.refused.values()),
         kept=len(kept),
-        too_long=len(groups) - len(kept),
+        too_long=len(rows.segments) - len(kept),
         tokens=sum(len(segment.tokens) for segment in segments),
         supervised=sum(weight > 0 for segment in segments for weight in segment.weights),
-        refused=refused,
+        refused=rows.refused,
         places=tuple(places),
     )
     return [Example(group) for group in kept], supervision

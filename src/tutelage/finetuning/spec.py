@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from tutelage.finetuning.config import FinetuneConfig
+from tutelage.finetuning.data.folder import file_identities
 from tutelage.store.events import EventLog
 from tutelage.store.late import late
 
@@ -19,7 +20,8 @@ def needs_of(config: FinetuneConfig) -> tuple[str, ...]:
 
 
 def own_file(config: FinetuneConfig) -> dict[str, str]:
-    return {} if config.data is None else {"data": config.data}
+    """The user's own file, or the files of the folder."""
+    return {} if config.data is None else file_identities(config.data)
 
 
 def audit_of(stage: str) -> Callable[[Any, EventLog], int | None]:

@@ -21,9 +21,11 @@ from tutelage.model.io import load_model, refuse_other_config, save_model, super
 from tutelage.store.device import Precision, choose_device, choose_precision
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.files import replaced_files
+from tutelage.tokenizer.calls import Tools
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message, messages_from_plain
 from tutelage.tokenizer.tokenizer import Tokenizer, superseded_tokenizer
+from tutelage.tokenizer.translation import translation_of
 
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
@@ -200,13 +202,21 @@ class LanguageModel:
                 ended.add(token.row)
             yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds)
 
-    def chat(self, messages: Messages, sampling: Sampling = GREEDY) -> Generation:
-        """The assistant's answer to a conversation."""
-        return self.chat_batch([messages], sampling)[0]
+    def chat(self, messages: Messages, sampling: Sampling = GREEDY, tools: Tools | None = None) -> Generation:
+        """The assistant's answer to a conversation. `tools`: what it may call, as chat templates read it; a call is
+        part of the text of the answer."""
+        return self.chat_batch([messages], sampling, [tools])[0]
 
-    def chat_batch(self, conversations: Sequence[Messages], sampling: Sampling = GREEDY) -> list[Generation]:
-        """The assistant's answer to each conversation, computed together."""
-        return self.generate([self.chat_ids(messages) for messages in conversations], sampling)
+    def chat_batch(
+        self,
+        conversations: Sequence[Messages],
+        sampling: Sampling = GREEDY,
+        tools: Sequence[Tools | None] | None = None,
+    ) -> list[Generation]:
+        """The assistant's answer to each conversation, computed together. `tools`: of each conversation."""
+        of_each = [None] * len(conversations) if tools is None else tools
+        asked = zip(conversations, of_each, strict=True)
+        return self.generate([self.chat_ids(messages, may_call) for messages, may_call in asked], sampling)
 
     def chat_stream(self, messages: Messages, sampling: Sampling = GREEDY) -> Iterator[str]:
         """The answer as it is made, in pieces of whole characters; joined they are the text of `chat`."""
@@ -214,11 +224,29 @@ class LanguageModel:
             if piece.text:
                 yield piece.text
 
-    def chat_ids(self, messages: Messages) -> list[int]:
+    def chat_ids(self, messages: Messages, tools: Tools | None = None) -> list[int]:
         """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
         self.require_text()
         turns = messages_from_plain(list(messages))
-        return render_chat(self.tokenizer, turns, add_generation_prompt=True).ids
+        return render_chat(self.tokenizer, turns, add_generation_prompt=True, tools=tools).ids
+
+    def translate(
+        self, texts: Sequence[str], target: str | None = None, sampling: Sampling = GREEDY
+    ) -> list[Generation]:
+        """The translation of each text, asked for as in training.
+
+        target: the language, of a model that learned both directions. Raises ConfigError for a model that was not
+        taught to translate, or not into this language.
+        """
+        _check_texts(texts)
+        self.require_text()
+        how = translation_of(self.tokenizer)
+        if how is None:
+            raise ConfigError(
+                "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
+            )
+        backwards = how.backwards(target)
+        return self.chat_batch([[Message("user", how.ask(text, backwards))] for text in texts], sampling)
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of a text that begins a document."""

@@ -30,14 +30,19 @@ class OwnRows:
 
 
 def read_own_rows(
-    kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None
-) -> OwnRows:
-    """Read and check the file, before a model is fetched or anything long begins.
+    kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None,
+    target: str | None = None,
+) -> OwnRows:  # fmt: skip
+    """Read and check the file, before a model is fetched or anything long begins. `target`: of a method that reads two.
 
     Raises ConfigError for a wrong setting, InputError where the file cannot be used.
     """
     spec = method(kind)
     given: dict[str, Any] = {"data": data, "task": task, "columns": dict(columns)}
+    if target is not None:
+        if "target_file" not in spec.config.model_fields:
+            raise ConfigError(f"{kind} reads one file", hint="--target goes with `tutelage finetune translate`")
+        given["target_file"] = target
     given = {key: value for key, value in given.items() if value}
     if spec.settings_for:
         given |= spec.settings_for(spec.config.parse(given, kind))
@@ -79,6 +84,9 @@ def one_step_recipe(
         recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
     for item in sets:
         first = item.partition("=")[0].split(".")[0].strip()
+        if first not in spec.config.model_fields and first not in Recipe.model_fields:
+            raise ConfigError(f"--set {item}: there is no setting {first!r}",
+                              hint=nearest(first, {*spec.config.model_fields, *Recipe.model_fields}))  # fmt: skip
         inside = first in spec.config.model_fields and first not in Recipe.model_fields
         for key in [f"finetune.{step}.{item}" for step in steps] if inside else [item]:
             override(recipe, key)

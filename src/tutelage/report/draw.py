@@ -41,7 +41,7 @@ def _drawn(block: Block) -> Block:
     return {"kind": "figure", "svg": Markup(svg), "caption": block["caption"]}
 
 
-_DRAWN_BY_THE_TEMPLATE = ("prose", "heading", "notice", "facts", "table", "samples", "code")
+_DRAWN_BY_THE_TEMPLATE = ("prose", "heading", "notice", "facts", "table", "samples", "code", "marked")
 
 
 def _line(one: dict[str, Any]) -> plots.Line:

@@ -55,6 +55,11 @@ def code(text: str) -> Block:
     return {"kind": "code", "text": text}
 
 
+def marked(runs: Iterable[tuple[str, bool]]) -> Block:
+    """Untrusted text, shown as it is, of which some runs stand out."""
+    return {"kind": "marked", "runs": [(text, bool(stands_out)) for text, stands_out in runs]}
+
+
 def line(name: str, points: Sequence[Point], role: Role = "accent", smooth: bool = False) -> Block:
     """A curve of a line chart. A quiet one is drawn pale behind the others; `smooth`: as its running mean."""
     return {"name": name, "points": list(points), "role": role, "smooth": smooth}
@@ -114,7 +119,7 @@ def mark(text: str, verdict: str, sub: str = "") -> Cell:
 
 
 _CONTENT = {"table": "rows", "facts": "pairs", "fold": "blocks", "samples": "rows", "lines": "lines", "bars": "bars",
-            "strip": "segments"}  # fmt: skip
+            "strip": "segments", "marked": "runs"}  # fmt: skip
 
 
 def shown(blocks: Iterable[Block | None]) -> list[Block]:

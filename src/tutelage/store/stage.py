@@ -165,6 +165,8 @@ class StageSpec:
     audit: reads the user's own file before anything long begins and returns its number of training rows (None: there is
         no file). Raises InputError where the stage could not use it.
     settings_for: settings that the rows of the user's own file ask for, from a config that names it; `--set` overrides.
+    preflight: (config, tokenizer, config of the model, log, data seed) -> what exactly would be trained of the user's
+        own file, in figures and a sample; trains nothing.
     why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
     parts: stages made for this node alone.
     trains: in a run of several processes all of them run it, otherwise only the first.
@@ -187,6 +189,7 @@ class StageSpec:
     identity: Callable[[Any], Mapping[str, str]] = _no_files
     audit: Callable[[Any, EventLog], int | None] | None = None
     settings_for: Callable[[Any], Mapping[str, Any]] | None = None
+    preflight: Callable[[Any, Any, Any, EventLog, int], dict[str, Any]] | None = None
     why_not: Callable[[Any, Mapping[str, Path]], str | None] | None = None
     parts: Callable[[Any], tuple[Part, ...]] = _nothing
     trains: bool = False

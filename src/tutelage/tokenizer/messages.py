@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,10 +20,17 @@ _OTHER_NAMES = {
 
 @dataclass(frozen=True)
 class Message:
-    """One turn of a conversation. Raises InputError for an unknown role or a content that is not text."""
+    """One turn of a conversation. Raises InputError for an unknown role or a content that is not text.
+
+    tool_calls: of an answer, [{"type": "function", "function": {"name", "arguments"}}] with arguments as an object, as
+    chat templates read them; its content may then be empty. tool_call_id, name: of a tool's result, where it has them.
+    """
 
     role: str
     content: str
+    tool_calls: tuple[Mapping[str, Any], ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
 
     def __post_init__(self) -> None:
         if self.role not in ROLES:
@@ -35,8 +43,17 @@ class Message:
                 hint="other kinds of content are not supported",
             )
 
-    def plain(self) -> dict[str, str]:
-        return {"role": self.role, "content": self.content}
+    def plain(self) -> dict[str, Any]:
+        """As a template sees it; what is not there is left out."""
+        more = {"tool_calls": list(self.tool_calls), "tool_call_id": self.tool_call_id, "name": self.name}
+        return {"role": self.role, "content": self.content, **{key: value for key, value in more.items() if value}}
+
+
+def message_of(turn: Mapping[str, Any]) -> Message:
+    """The message of a turn as finetuning keeps it: {"role", "content"} and, where they are there, "tool_calls",
+    "tool_call_id", "name"; other keys are no part of it. Raises InputError as `Message` does."""
+    more = {key: turn.get(key, "") for key in ("tool_call_id", "name")}
+    return Message(turn["role"], turn["content"], tuple(turn.get("tool_calls", ())), **more)
 
 
 def messages_from_plain(data: Any) -> list[Message]:

@@ -107,6 +107,20 @@ class Vocabulary:
         text."""
         return list(self._control.encode(text, add_special_tokens=False).ids)
 
+    def encode_followed(self, text: str, piece: str) -> tuple[list[int], list[int]] | None:
+        """Ids of a foreign text and of the template's own text right behind it, made in one go: tokens may span both,
+        as in every other library. A token that begins in the text counts as the text's.
+
+        None where that would not be safe, because a control token stands in the text or across its end, or not the
+        same, because the tokenizer puts a space before a text.
+        """
+        whole = text + piece
+        if self._begins_with_space or any(whole.count(name) != piece.count(name) for name in self.added_names):
+            return None
+        encoding = self._control.encode(whole, add_special_tokens=False)
+        inside = sum(begin < len(text) for begin, _ in encoding.offsets)
+        return list(encoding.ids[:inside]), list(encoding.ids[inside:])
+
     def encode_control_inside(self, text: str) -> list[int]:
         """`encode_control` of a text that stands within another: without the space that some tokenizers put before."""
         if not self._begins_with_space:

@@ -33,7 +33,10 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows no more."""
+    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows no more.
+
+    An objective may have `sample`, a function of (model, step): it is called after each validation, for who looks on.
+    """
 
     name: str
 

@@ -25,6 +25,9 @@ def validate(setup: Setup, state: TrainingState, limit: int) -> dict[str, float]
     if figures:
         state.result.curve.append(plain({"step": state.step, "validation": figures}))
         setup.log.emit("validation", step=state.step, total=setup.steps, **figures)
+    if (sample := getattr(setup.objective, "sample", None)) is not None and setup.world.size == 1:
+        with averaged(setup.optimizers):
+            sample(setup.model, state.step)
     return figures
 
 

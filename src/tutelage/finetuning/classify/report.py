@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, fold, table
 from tutelage.store.left_out import left_out_blocks, with_left_out
@@ -28,6 +29,7 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "macro-F1", f"Macro-F1 {beside}"),
         *_suspected(view),
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]
 

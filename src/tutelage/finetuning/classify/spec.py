@@ -30,7 +30,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=4,
+    version=5,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),
@@ -39,6 +39,7 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.classify.rows"),
+    preflight=late("tutelage.finetuning.classify.preflight:preflight"),
     why_not=late("tutelage.finetuning.classify.rows:why_not"),
     trains=True,
     suggest=suggest,

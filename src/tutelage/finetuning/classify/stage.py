@@ -27,6 +27,8 @@ from tutelage.finetuning.common import (
 )
 from tutelage.finetuning.data import write_rows
 from tutelage.finetuning.examples import label_examples
+from tutelage.finetuning.preflight.account import labels_account
+from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.inference.familiarity import Familiarity
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
@@ -54,6 +56,7 @@ def classify(job: Job) -> dict[str, Any]:
         tok = with_frame(tok, config.frame)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
+    keep_and_tell(labels_account(tok, rows.train, rows.heldout, limit, rows.audit, config.columns, True), out, job.log)
     labels, counts = list(rows.labels.kept), Counter(row["label"] for row in rows.train)
     write_rows(out / "data" / "train.jsonl", rows.train)
     write_rows(out / "data" / "heldout.jsonl", rows.heldout)

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.fields import Fields, check_columns
-from tutelage.finetuning.data.kinds import refuse_judged, refuse_pairs
+from tutelage.finetuning.data.kinds import refuse_judged, refuse_other, refuse_pairs
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.tools import calls_text, tools_of
 from tutelage.finetuning.data.turns import (
     CONVERSATIONS,
     FIELDS,
@@ -19,7 +20,6 @@ from tutelage.finetuning.data.turns import (
     Turn,
     answer_turns,
     prompt_turns,
-    refuse_tools,
     turns_of,
     with_system,
 )
@@ -33,20 +33,22 @@ WANTED = "prompt/response, alpaca (instruction, input, output), messages or conv
 def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
     """Rows {"id","messages","prompt","response"} and the account of the file, which is said on the log.
 
-    `messages`: all turns ({"role","content"}, and "weight" where an answer is not or not fully learned), up to the last
-    answer; `prompt` and `response` are its last exchange. `columns`: our name of a field -> the file's column. Raises
-    InputError where no row can be used, or where answers are judged or ranked, so that bad ones would be learned.
+    `messages`: all turns ({"role","content"}; "weight" where an answer is not or not fully learned, "tool_calls" where
+    it calls tools), up to the last answer; `prompt` and `response` are its last exchange; `tools`: what may be called,
+    where a row says so. `columns`: our name of a field -> the file's column. Raises InputError where no row can be
+    used, or where answers are judged or ranked, so that bad ones would be learned.
     """
     source = read_records(path, FIELDS, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     refuse_pairs(source, columns)
+    refuse_other(source, columns, "instruct")
     refuse_judged(source, columns, "instruct")
     rows, found = convert_all(source, _conversation, WANTED, columns)
     return rows, account(source, rows, found, log)
 
 
 def _conversation(fields: Fields, found: Findings) -> tuple[str, str, Row]:
-    refuse_tools(fields)
+    tools = tools_of(fields.take("tools", "functions"))
     _refuse_weightless(fields)
     apart = fields.named("prompt", "instruction", "response")
     if fields.has(*MESSAGES) and not apart:
@@ -63,6 +65,10 @@ def _conversation(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         turns = [*turns, *answer_turns(fields.take(*RESPONSE), "response", found)]
     turns = with_system(fields, turns)
     row = row_of(turns, found)
+    if tools:
+        row["tools"] = tools
+    if tools or any("tool_calls" in turn for turn in row["messages"]):
+        found.noted["conversations define or call tools"] += 1
     return kind, identity(row), row
 
 
@@ -71,7 +77,7 @@ def row_of(turns: list[Turn], found: Findings) -> Row:
     kept = list(turns)
     while kept and kept[-1]["role"] != "assistant":
         kept.pop()
-    if len(kept) < 2 or kept[-2]["role"] != "user":
+    if len(kept) < 2 or kept[-2]["role"] not in ("user", "tool"):
         raise ValueError("no question followed by an answer")
     if len(kept) < len(turns):
         found.noted["turns after the last answer are not used"] += 1
@@ -80,14 +86,16 @@ def row_of(turns: list[Turn], found: Findings) -> Row:
         raise ValueError("no answer is to be learned (weight 0)")
     if any("weight" in turn for turn in answers):
         found.noted["answers with a weight are learned by it"] += 1
-    return {"messages": kept, "prompt": kept[-2]["content"], "response": kept[-1]["content"]}
+    return {"messages": kept, "prompt": kept[-2]["content"], "response": calls_text(kept[-1])}
 
 
 def identity(row: Row) -> str:
     """The row's id: of one question and answer by these alone, else by the whole conversation."""
     plain: Row = {"prompt": row["prompt"], "response": row["response"], "name": "", "signature": ""}
-    if len(row["messages"]) > 2 or any("weight" in turn for turn in row["messages"]):
+    if len(row["messages"]) > 2 or any("weight" in turn or "tool_calls" in turn for turn in row["messages"]):
         plain["messages"] = row["messages"]
+    if "tools" in row:
+        plain["tools"] = row["tools"]
     return sha256_json(plain)[:16]
 
 

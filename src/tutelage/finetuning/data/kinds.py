@@ -12,6 +12,9 @@ from tutelage.store.errors import InputError
 CHOSEN = ("chosen", "chosen_response", "response_j")
 REJECTED = ("rejected", "rejected_response", "response_k")
 JUDGED = ("label", "kto_tag")
+ASKED = ("prompt", "question", "query", "instruction", "instructions", "user", "input")
+LABELS = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
+          "tag", "rating", "stars", "polarity", "emotion")  # fmt: skip
 ANSWERED = ("messages", "conversations", "completion", "response", "output", "answer")
 
 
@@ -67,6 +70,43 @@ def refuse_unpaired(source: Source, columns: Mapping[str, str] | None) -> None:
         f"{source.file} has answers, but no row with a chosen and a rejected one",
         hint="questions with one answer each are for the method 'instruct'",
     )
+
+
+def refuse_other(source: Source, columns: Mapping[str, str] | None, asked: str) -> None:
+    """Raise InputError, naming the command that fits, where no row is of the method that is asked for but rows are of
+    another. Columns that are named by the user are taken at their word."""
+    if columns:
+        return
+    there = {kind for fields in _fields(source, columns) for kind in _kinds(fields)}
+    other = next((kind for kind in ("prefer", "instruct", "classify") if kind in there), None)
+    if asked in there or other is None:
+        return
+    # A file of unpaired judgements, or of answers for 'prefer', has a word of its own.
+    if asked == "prefer" and other == "instruct":
+        return
+    raise InputError(
+        f"{source.file} holds {_WHAT[other]}, not {_WHAT[asked]}", hint=f"tutelage finetune {other} {source.file}"
+    )
+
+
+_WHAT = {
+    "classify": "texts with labels",
+    "instruct": "conversations (questions with answers)",
+    "prefer": "pairs of a chosen and a rejected answer",
+}
+
+
+def _kinds(fields: Fields) -> set[str]:
+    """The methods that could use a record, by its fields alone."""
+    found = set()
+    if fields.has(*REJECTED):
+        found.add("prefer")
+    talk = fields.has("messages", "conversations", "conversation", "dialogue")
+    if talk or (fields.has(*ASKED) and fields.has(*ANSWERED)):
+        found.add("instruct")
+    if any(fields.has(name) for name in LABELS):
+        found.add("classify")
+    return found
 
 
 def _fields(source: Source, columns: Mapping[str, str] | None) -> list[Fields]:

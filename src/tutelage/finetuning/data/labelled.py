@@ -9,6 +9,7 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
 from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.kinds import refuse_other
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
@@ -27,6 +28,7 @@ PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "q
          ("question", "passage"), ("query", "passage"), ("query", "document"), ("claim", "evidence"))  # fmt: skip
 WANTED = "a column of texts and one of labels (text,label)"
 _SEVERAL = "it has several labels"
+_JOINTS = (";", "|", ",")  # between the labels of a text that has several
 _SEVERAL_SHARE = 0.1  # with more of such rows the file is multi-label, with fewer they are odd ones
 
 
@@ -38,6 +40,7 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
     where the columns cannot be told, labels are numbers to be estimated, or rows have several labels each.
     """
     source = read_records(path, {*TEXT, *LABEL, *(name for pair in PAIRS for name in pair)}, columns)
+    refuse_other(source, columns, "classify")
     check_columns(columns, COLUMNS, source.columns, source.file)
     columns, remarks = find_columns(source, columns or {})
     _refuse_several(source, columns)
@@ -48,6 +51,7 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
             f"{columns['text']!r} and {columns['text_b']!r} are read as one text, joined by a line break"
         )
     _refuse_numbers(source, rows)
+    _refuse_joined(source, rows, found)
     _say_odd_labels(source, rows, found, columns["label"])
     return rows, account(source, rows, found, log)
 
@@ -165,6 +169,29 @@ def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
         raise InputError(
             f"{source.file} is multi-label data: {count} of {len(source.records)} rows have several labels",
             hint="tutelage finetune multilabel FILE learns all of them",
+        )
+
+
+def _refuse_joined(source: Source, rows: Sequence[Row], found: Findings) -> None:
+    """Raise InputError where many labels are several ones in one text (`a;b`); where few are, they are named."""
+    counts = Counter(row["label"] for row in rows)
+    for mark in _JOINTS:
+        joined = {label: [part.strip() for part in label.split(mark)] for label in counts if mark in label.strip(mark)}
+        parts = Counter(part for label, each in joined.items() for part in each for _ in range(counts[label]))
+        alone = {label for label in counts if label not in joined}
+        # "Paris, France" is one label, whose parts stand nowhere else; those of `a;b` stand alone or in other company.
+        again = [part for part in parts if part in alone or sum(part in each for each in joined.values()) > 1]
+        if not joined or 2 * len(again) <= len(parts):
+            continue
+        number = sum(counts[label] for label in joined)
+        said, shown = f"{number} of {len(rows)} rows have", next(iter(joined))
+        if number > _SEVERAL_SHARE * len(rows):
+            raise InputError(
+                f"{source.file} is multi-label data: {said} several labels, such as {shown!r}",
+                hint="a text has one label here: keep one a row, or make one file of yes and no for each label",
+            )
+        found.warnings.append(
+            f"{said} a label that looks like several joined by {mark!r}, such as {shown!r}; each is read as one"
         )
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
-from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_unpaired
+from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_other, refuse_unpaired
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
@@ -49,6 +49,7 @@ def read_preferences(
     source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
     if not any(Fields(record, columns).has(*REJECTED) for record in source.rows):
+        refuse_other(source, columns, "prefer")
         refuse_judged(source, columns, method)
         refuse_unpaired(source, columns)
     rows, found = convert_all(source, _with_margin if method == "reward" else _preference, WANTED, columns)
@@ -77,6 +78,7 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         kind, context = prompt_turns(fields, found)
         kind = "prompt/chosen/rejected" if kind == "prompt" else f"{kind} with chosen and rejected"
     context = with_system(fields, context)
+    refuse_tools(fields, [context, *sides])
     if not context or context[-1]["role"] != "user":
         raise ValueError("the prompt does not end with a question")
     if chosen == rejected:

@@ -22,7 +22,7 @@ def convert_all(
     """Rows of all records that can be used, each once. Raises InputError if there is none."""
     found = Findings(notes=list(source.notes), warnings=list(source.warnings))
     rows: dict[str, Row] = {}
-    for line, record in source.records:
+    for place, (line, record) in enumerate(source.records):
         if isinstance(record, str):
             found.drop(line, record)
             continue
@@ -36,7 +36,7 @@ def convert_all(
         if identity in rows:
             found.drop(line, "exact duplicate of an earlier row")
             continue
-        rows[identity] = {"id": identity, **row}
+        rows[identity] = {"id": identity, **row, **({"split": "heldout"} if place < source.heldout else {})}
         found.kinds[kind] += 1
         found.ignored.update([*fields.unused(), *sorted(found.unused)])
     if not rows:

@@ -6,11 +6,13 @@ import io
 import json
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tutelage.finetuning.data.audit import listed
+from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed, parse_line, read_json_lines
@@ -18,12 +20,17 @@ from tutelage.store.text import DecodedText, decode_text, read_bytes, reason, wi
 
 WRAPPERS = ("data", "train", "rows", "examples", "instances", "records", "items")  # {"data": [...]}
 DEEPEST = 64  # levels of a record; what is nested deeper is no row of text
+_NOT_UTF8 = "not UTF-8"
+_SYSTEMATIC = 3  # lines that are no UTF-8, from which on a file of them has another encoding
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
 class Source:
-    """Records of a file: (line or row number from 1, fields or what is wrong with the row). `unit`: line or row."""
+    """Records of a file, or of a folder's files: (line or row number from 1, fields or what is wrong with the row).
+
+    `unit`: line or row.
+    """
 
     file: str
     format: str
@@ -32,6 +39,7 @@ class Source:
     unit: str = "line"
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    heldout: int = 0  # so many records, the first ones, are held out because their file says so
 
     @property
     def columns(self) -> list[str]:
@@ -45,12 +53,13 @@ class Source:
 
 
 def read_records(path: Path, known: Collection[str], columns: Mapping[str, str] | None = None) -> Source:
-    """Every record of a file. `known`: column names by which a table's header is told from its first row.
+    """Every record of a file, or of a folder's files. `known`: column names by which a table's header is told from its
+    first row.
 
     Raises InputError where the file is missing, empty, damaged or of a kind that is not read.
     """
     if path.is_dir():
-        raise InputError(f"{path} is a directory", hint="name one file")
+        return _folder(path, known, columns)
     try:
         data = read_bytes(path)
     except zlib.error as error:  # what gzip raises in the middle of a damaged stream
@@ -60,6 +69,8 @@ def read_records(path: Path, known: Collection[str], columns: Mapping[str, str] 
     name = without_compression(path.name)
     if data[:4] == b"PAR1":
         return _parquet(path.name, data)
+    if name.endswith(".arrow"):
+        return _arrow(path.name, data)
     if data[:2] == b"PK" or name.endswith((".xlsx", ".xls", ".ods", ".zip", ".pdf", ".docx")):
         hint = "save it as .csv, .tsv, .jsonl, .json or .parquet"
         raise InputError(f"{path.name}: unknown kind of file", hint=hint)
@@ -94,6 +105,8 @@ def _json(path: Path, data: bytes) -> Source:
     if whole is None:
         records = [(line, _record(value)) for line, value in read_json_lines(path)]
         encoding = "utf-8" if not data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-16"
+        if (guessed := _one_byte_lines(path, data, records)) is not None:
+            return guessed
         if not any(isinstance(record, dict) for _, record in records) and path.name.endswith(".json"):
             raise InputError(f"{path.name} is not JSON: line {records[0][0]}: {records[0][1]}")
         return Source(path.name, "JSON lines", encoding, records)
@@ -137,21 +150,125 @@ def _whole(name: str, data: bytes) -> tuple[Any, DecodedText] | None:
         raise InputError(f"{name} is not JSON: {error}", hint=hint) from None
 
 
+def _one_byte_lines(path: Path, data: bytes, records: Sequence[tuple[int, Any]]) -> Source | None:
+    """JSON lines in a one-byte encoding; None where only a line here and there is no UTF-8, which is damage."""
+    damaged = sum(record == _NOT_UTF8 for _, record in records)
+    decoded = decode_text(data, path.name) if damaged >= _SYSTEMATIC else None
+    if decoded is None or not decoded.guessed:
+        return None
+    lines = [(number, line) for number, line in enumerate(decoded.text.split("\n"), 1) if line.strip()]
+    rows = [(number, _record(parse_line(line, number, path.name))) for number, line in lines]
+    warning = f"read as {decoded.encoding} (guessed): convert it to UTF-8 if letters look wrong"
+    return Source(path.name, "JSON lines", decoded.encoding, rows, warnings=[warning])
+
+
 def _parquet(name: str, data: bytes) -> Source:
     import pyarrow as pa  # late: slow to import
     import pyarrow.parquet as pq
 
     try:
-        rows = pq.read_table(io.BytesIO(data)).to_pylist()
+        return _table_of(name, "Parquet", pq.read_table(io.BytesIO(data)))
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name} is not readable as Parquet: {reason(error)}") from None
-    return Source(name, "Parquet", "utf-8", [(number, _sound(row)) for number, row in enumerate(rows, 1)], "row")
+
+
+def _arrow(name: str, data: bytes) -> Source:
+    """An Arrow file, or the stream as the Hugging Face library `datasets` saves it."""
+    import pyarrow as pa  # late: slow to import
+
+    try:
+        reader = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
+        return _table_of(name, "Arrow", reader.read_all())
+    except (pa.ArrowException, OSError) as error:
+        raise InputError(f"{name} is not readable as Arrow: {reason(error)}") from None
+
+
+def _table_of(name: str, kind: str, table: Any) -> Source:
+    """Rows of an Arrow table; numbers of classes become their names, where the file's own metadata has them."""
+    names = _class_names(table.schema.metadata or {})
+    rows = table.to_pylist()
+    notes = []
+    for column, named in names.items():
+        if column in table.column_names:
+            for row in rows:
+                row[column] = _named(row[column], named)
+            shown = ", ".join(f"{number} is {label!r}" for number, label in enumerate(named[:3]))
+            more = f", and {len(named) - 3} more" if len(named) > 3 else ""
+            notes.append(f"{column!r} is read by the names of its classes, which the file holds: {shown}{more}")
+    records = [(number, _sound(row)) for number, row in enumerate(rows, 1)]
+    return Source(name, kind, "utf-8", records, "row", notes)
+
+
+def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
+    """Column -> names of its classes, from what the library `datasets` writes (ClassLabel, alone or in a list)."""
+    try:
+        features = json.loads(metadata[b"huggingface"])["info"]["features"]
+    except (KeyError, ValueError, TypeError):
+        return {}
+    found = {}
+    for column, feature in features.items() if isinstance(features, dict) else ():
+        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
+        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and isinstance(inner.get("names"), list):
+            found[column] = [str(one) for one in inner["names"]]
+    return found
+
+
+def _named(value: Any, names: Sequence[str]) -> Any:
+    """A number of a class as its name; -1, which stands for no label, as None."""
+    if isinstance(value, list):
+        return [_named(one, names) for one in value]
+    if isinstance(value, bool) or not isinstance(value, int):
+        return value
+    return names[value] if 0 <= value < len(names) else None
+
+
+def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | None) -> Source:
+    """All files of a folder as one. Its test rows (else its validation rows) come first and are held out."""
+    files = data_files(path)
+    read = {file: read_records(file.path, known, columns) for file in files}
+    held = held_out_part(files)
+    left: Part | None = "validation" if held == "test" and any(file.part == "validation" for file in files) else None
+    if left and _lacks_values(read):  # published test rows may come without their labels
+        held, left = left, held
+    ordered = [file for file in files if held and file.part == held]
+    ordered += [file for file in files if file.part not in {held, left} - {None}]
+
+    def rows_of(part: Part | None) -> int:
+        return sum(len(source.records) for file, source in read.items() if part and file.part == part)
+
+    named = listed([str(file.path.relative_to(path)) for file in ordered], 6)
+    notes = [f"{len(ordered)} files are read as one: {named}"]
+    if held:
+        notes.append(f"the {rows_of(held)} rows of {held!r} are held out, as the folder's names say, and no others")
+    if left:
+        notes.append(f"the {rows_of(left)} rows of {left!r} are not used")
+    sources = [read[file] for file in ordered]
+    return Source(
+        path.name,
+        sources[0].format if len(ordered) == 1 else f"{len(ordered)} files of {sources[0].format}",
+        sources[0].encoding,
+        list(enumerate((record for source in sources for _, record in source.records), 1)),
+        "row",
+        [*notes, *dict.fromkeys(note for source in sources for note in source.notes)],
+        list(dict.fromkeys(warning for source in sources for warning in source.warnings)),
+        rows_of(held),
+    )
+
+
+def _lacks_values(read: Mapping[DataFile, Source]) -> bool:
+    """Whether the test rows have nothing in a column that is filled elsewhere."""
+
+    def filled(test: bool) -> set[str]:
+        chosen = [source for file, source in read.items() if (file.part == "test") == test]
+        return {name for source in chosen for row in source.rows for name, value in row.items() if value is not None}
+
+    return bool(filled(False) - filled(True))
 
 
 def _record(value: Any) -> dict[str, Any] | str:
     if isinstance(value, Malformed):
         # What is wrong is the reason rows are counted under; where in the line is not.
-        return next((text for text in ("not UTF-8", "not JSON") if value.why.startswith(text)), value.why)
+        return next((text for text in (_NOT_UTF8, "not JSON") if value.why.startswith(text)), value.why)
     return _sound(value) if isinstance(value, dict) else "not an object"
 
 

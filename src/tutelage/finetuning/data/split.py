@@ -11,7 +11,7 @@ from tutelage.finetuning.data.audit import counted, listed
 from tutelage.finetuning.data.rows import Row
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.hashing import sha256_text
+from tutelage.store.hashing import by_hash, sha256_text
 
 NEAR = 0.7  # Jaccard similarity of word sequences from which on two questions are nearly the same
 FEW_HELD_OUT = 30  # below this a figure says little: its 95 % interval is wider than 30 points
@@ -77,9 +77,12 @@ def stratified_split(
     """Hold out `share` of each label's different texts, at least one where it has two; unlabelled rows are one group.
 
     What counts as the same is `key` (default `context_key`): rows alike stand on one side, whatever their labels. A
-    conversation stands with those that go on from it. near: rows whose questions are nearly the same, too. The order of
-    `rows` does not matter. Raises InputError where there are not two different rows.
+    conversation stands with those that go on from it. near: so do rows whose questions are nearly the same. Rows that
+    are marked ("split": "heldout") are held out, and then no others are. The order of `rows` does not matter. Raises
+    InputError where there are not two different rows.
     """
+    if any("split" in row for row in rows):
+        return _as_marked(rows, data_seed)
     groups = _groups(rows, key or context_key)
     alike = len(rows) - len(groups)
     said: list[str] = []
@@ -106,6 +109,19 @@ def stratified_split(
     train = [row for row in ordered if place[id(row)] not in of_held]
     heldout = [row for row in ordered if place[id(row)] in of_held]
     return Split(train, heldout, (*_notes(rows, train, heldout, alike, share), *said))
+
+
+def _as_marked(rows: Sequence[Row], data_seed: int) -> Split:
+    """The split that the rows came with."""
+    sides: tuple[list[Row], list[Row]] = [], []
+    for row in by_hash(rows, data_seed):
+        sides["split" in row].append({key: value for key, value in row.items() if key != "split"})
+    if not sides[0]:
+        raise InputError("every row is marked as held out", hint="give rows to train on")
+    labels = [f"{len(sides[0])} rows to train on, {len(sides[1])} held out, as they came"]
+    if len(sides[1]) < FEW_HELD_OUT:
+        labels.append(f"only {len(sides[1])} rows are held out: figures measured on them are rough")
+    return Split(*sides, tuple(labels))
 
 
 def split(rows: list[Row], seed: int, share: float = 0.1) -> tuple[list[Row], list[Row]]:

@@ -1,16 +1,18 @@
 """Turns of a conversation from the layouts people have: OpenAI messages, ShareGPT, alpaca, prompts, transcripts.
 
-A turn is {"role", "content"} and, where a part of the answer is not learned, "weight".
+A turn is {"role", "content"} and, where a part of the answer is not learned, "weight"; an answer that calls tools has
+"tool_calls", and what a tool gave back has the role "tool". See `finetuning/data/tools.py`.
 """
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from tutelage.finetuning.data.audit import Findings
 from tutelage.finetuning.data.fields import Fields, is_empty, text_of
+from tutelage.finetuning.data.tools import calls_of, parsed, result_text
 
 Turn = dict[str, Any]
 
@@ -19,7 +21,8 @@ ROLES = {
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
 }  # fmt: skip
-TOOLS = ("tool", "observation", "function", "function_call", "function_response", "ipython", "tool_call")
+RESULTS = ("tool", "observation", "function", "function_response", "ipython", "tool_response")  # what a tool gave back
+CALLS = ("function_call", "tool_call")  # ShareGPT: a call is a turn of its own
 PROMPT = ("prompt", "question", "query", "user", "input")
 INSTRUCTION = ("instruction", "instructions")
 INPUT = ("input", "context")
@@ -28,7 +31,7 @@ SYSTEM = ("system", "system_prompt")
 MESSAGES = ("messages",)
 CONVERSATIONS = ("conversations", "conversation", "dialogue")
 FIELDS = (*PROMPT, *INSTRUCTION, *INPUT, *RESPONSE, *SYSTEM, *MESSAGES, *CONVERSATIONS, "history", "tools")
-NO_TOOLS = "it defines or calls tools, which cannot be trained here"
+NO_TOOLS = "it defines or calls tools, which pairs cannot do here"
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _ROLE = {"role", "from"}
@@ -71,7 +74,7 @@ def answer_turns(value: Any, name: str, found: Findings) -> list[Turn]:
 
 def history_turns(fields: Fields) -> list[Turn]:
     """Earlier exchanges in an alpaca row's `history`: a list of [question, answer]."""
-    value = _parsed(fields.take("history"))
+    value = parsed(fields.take("history"))
     if is_empty(value):
         return []
     if not isinstance(value, list) or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in value):
@@ -96,19 +99,35 @@ def with_system(fields: Fields, turns: list[Turn]) -> list[Turn]:
     return [{"role": "system", "content": system}, *turns]
 
 
-def refuse_tools(fields: Fields) -> None:
-    if not is_empty(_parsed(fields.take("tools", "functions"))):
+def refuse_tools(fields: Fields, sides: Sequence[Sequence[Turn]] = ()) -> None:
+    """Raise ValueError where a row of pairs defines tools, or one of its turns calls one."""
+    called = any("tool_calls" in turn or turn["role"] == "tool" for side in sides for turn in side)
+    if called or not is_empty(parsed(fields.take("tools", "functions"))):
         raise ValueError(NO_TOOLS)
 
 
 def turns_of(value: Any, found: Findings) -> list[Turn]:
     """Turns of a list of messages, {"role","content"} or {"from","value"}. Raises ValueError."""
-    value = _parsed(value)
+    value = parsed(value)
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("messages are not a list of objects")
-    # A message without content (an empty system prompt, as ShareGPT files have it) says nothing.
-    return [turn for message in messages if (turn := _turn(message, found)) is not None]
+    turns: list[Turn] = []
+    for message in messages:
+        turn = _turn(message, found)
+        if turn is None:  # a message without content (an empty system prompt, as ShareGPT files have it) says nothing
+            continue
+        last = turns[-1] if turns else {}
+        if (
+            message.get("from") in CALLS
+            and last.get("role") == "assistant"
+            and last.get("weight") == turn.get("weight")
+        ):
+            # ShareGPT writes a call, or several at once, as turns of their own: they are one answer.
+            last["tool_calls"] = [*last.get("tool_calls", ()), *turn["tool_calls"]]
+        else:
+            turns.append(turn)
+    return turns
 
 
 def transcript(text: str) -> list[Turn] | None:
@@ -135,27 +154,34 @@ def transcript(text: str) -> list[Turn] | None:
 def _turn(message: dict[str, Any], found: Findings) -> Turn | None:
     said = message.get("role", message.get("from"))
     name = str(said).strip().lower()
-    calls = any(not is_empty(message.get(key)) for key in ("tool_calls", "function_call", "tool_call_id"))
-    if name in TOOLS or calls:
-        raise ValueError(NO_TOOLS)
-    role = ROLES.get(name)
+    value = message.get("content", message.get("value"))
+    calls = calls_of(message, value if name in CALLS else None)
+    role = "assistant" if name in CALLS else "tool" if name in RESULTS else ROLES.get(name)
     if role is None:
         raise ValueError(f"unknown role {said!r}")
-    content = _content(message.get("content", message.get("value")))
+    if calls and role != "assistant":
+        raise ValueError(f"a {role} message calls a tool")
+    # What a tool gives back may be an object, which is then read as the JSON it is.
+    content = "" if name in CALLS else result_text(value) if role == "tool" else _content(value)
     if not content.strip() and role == "system":
         found.noted["empty system prompts left out"] += 1
         return None
     if not content.strip() and not is_empty(message.get("refusal")):
         raise ValueError("a refusal instead of an answer")
-    turn: Turn = {"role": role, "content": text_of(content, "content")}
+    turn: Turn = {
+        "role": role,
+        "content": content.strip() if calls and not content.strip() else text_of(content, "content"),
+    }
+    if calls:
+        turn["tool_calls"] = calls
+    turn |= {key: str(message[key]) for key in ("tool_call_id", "name") if role == "tool" and message.get(key)}
     weight = _weight(message)
     if role == "assistant" and weight != 1:
         turn["weight"] = weight
     elif weight not in (0, 1) or (weight == 0 and role != "assistant"):
         found.noted["messages that no one learns from carry a weight"] += 1
-    found.unused.update(
-        f"messages.{key}" for key, item in message.items() if key not in _USED_IN_TURN and not is_empty(item)
-    )
+    used = {*_USED_IN_TURN, *turn}
+    found.unused.update(f"messages.{key}" for key, item in message.items() if key not in used and not is_empty(item))
     return turn
 
 
@@ -192,18 +218,8 @@ def _weight(message: dict[str, Any]) -> float:
 
 def holds_messages(value: Any) -> bool:
     """Whether a value, or the JSON in a text, is one message or a list of them; other JSON is a text like any."""
-    value = _parsed(value)
+    value = parsed(value)
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list) or not messages:
         return False
     return all(isinstance(message, dict) and not _ROLE.isdisjoint(message) for message in messages)
-
-
-def _parsed(value: Any) -> Any:
-    """A list or object that a table or Parquet file holds as JSON text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value

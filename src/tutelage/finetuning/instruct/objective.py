@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Callable
+
+from tutelage.finetuning.instruct.noise import noisy_embeddings
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
@@ -13,10 +17,17 @@ class Instruction:
 
     name = "instruction"
 
-    def __init__(self, train: PackedRows, validation: PackedRows) -> None:
-        self.rows = {"train": train, "validation": validation}
+    def __init__(
+        self, train: PackedRows, validation: PackedRows, noise: float = 0.0,
+        sample: Callable[[DecoderLM, int], None] | None = None,
+    ) -> None:  # fmt: skip
+        """`noise`: NEFTune's alpha. `sample`: called with the model and the step after a validation."""
+        self.rows, self.noise = {"train": train, "validation": validation}, noise
+        self.sample = sample
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        nll, wanted = target_nll(model, batch)
+        noisy = self.noise and model.training
+        with noisy_embeddings(model, batch.documents, self.noise) if noisy else contextlib.nullcontext():
+            nll, wanted = target_nll(model, batch)
         weights = batch.weights[wanted]
         return Loss((nll * weights).sum(), weights.sum())

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from tutelage.store.blocks import Block
+from tutelage.finetuning.preflight.report import audit_blocks
+from tutelage.store.blocks import Block, fold, samples
 from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import (
     cautions,
@@ -21,6 +22,20 @@ def sentence(view: View) -> str:
     return with_left_out(view, said + (f"; {ends.show()} of its answers end by themselves" if said and ends else ""))
 
 
+def samples_of(view: View) -> list[Block | None]:
+    """What it answered while it was trained, prompt by prompt."""
+    by_prompt: dict[str, list[dict[str, object]]] = {}
+    for event in view.events:
+        if event.get("event") == "sample" and "prompt" in event:
+            by_prompt.setdefault(str(event["prompt"]), []).append(event)
+    rows: list[Block] = []
+    for prompt, events in by_prompt.items():
+        answers = [(f"{event['title']}, chrF {event.get('chrf', '')}", str(event["text"]), "ink") for event in events]
+        reference = [("reference", str(events[0]["reference"]), "quiet")] if "reference" in events[0] else []
+        rows.append({"prompt": prompt, "answers": [*answers, *reference]})
+    return [fold("Answers while it was trained", [samples(rows)])] if rows else []
+
+
 def section(view: View) -> list[Block | None]:
     return [
         curve_chart(view, "Loss (nats per answer token)", "Instruction loss, on the answers alone."),
@@ -30,6 +45,8 @@ def section(view: View) -> list[Block | None]:
         score_chart(
             view, "ends by itself", "Share of answers that the model ends by itself instead of running into the limit."
         ),
+        *samples_of(view),
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]

@@ -13,18 +13,18 @@ def _needs(config: InstructConfig) -> tuple[str, ...]:
     return (*found, "corpus") if config.replay and "corpus" not in found else found
 
 
-def _suggest(parameters: int, rows: int) -> dict[str, Way]:
+def suggest(parameters: int, rows: int) -> dict[str, Way]:
     """Adapters for a model of 30M parameters or more; two passes where there are few rows."""
     epochs = 1 if rows >= 2000 else 2
     if parameters < 30e6:
         return {"instruct": Way({"training": {"epochs": epochs}})}
     training = {"optimizer": "adamw", "learning_rate": 5e-4, "batch_rows": 2, "epochs": epochs, "warmup_steps": 5}
-    return {"instruct": Way({"context_length": 1024, "lora": {"rank": 16, "alpha": 32}, "training": training})}
+    return {"instruct": Way({"lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
 SPEC = StageSpec(
     kind="instruct",
-    version=3,
+    version=4,
     title="Instruction finetuning",
     config=InstructConfig,
     run=late("tutelage.finetuning.instruct.stage:instruct"),
@@ -33,9 +33,10 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.instruct.stage"),
+    preflight=late("tutelage.finetuning.instruct.stage:preflight"),
     why_not=late("tutelage.finetuning.instruct.stage:why_not"),
     trains=True,
-    suggest=_suggest,
+    suggest=suggest,
     heldout="answers",
     headline=("rows", "heldout_rows", "heldout_loss"),
     glance=(

@@ -9,17 +9,21 @@ from typing import Any
 from tutelage.finetuning.common import (
     account,
     adapt,
-    context_of,
     read_corpus,
     run_metrics,
     task_rows,
     tell_left_out,
     write_model,
 )
+from tutelage.finetuning.context import context_for, planned
 from tutelage.finetuning.data import Audit, Split, read_conversations, stratified_split, write_rows
-from tutelage.finetuning.examples import instruction_examples, row_length, text_examples
+from tutelage.finetuning.examples import encode_conversations, row_length, text_examples
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.instruct.objective import Instruction
+from tutelage.finetuning.instruct.samples import Samples
+from tutelage.finetuning.preflight.account import conversations_account
+from tutelage.finetuning.preflight.tell import keep_and_tell
+from tutelage.model.config import ModelConfig
 from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -53,14 +57,23 @@ def instruct(job: Job) -> dict[str, Any]:
     `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl`. Raises InputError where there are
     too few rows.
     """
+    rows, audit = _rows(job.config, job)
+    return train_conversations(job, rows, audit, Tokenizer.load(job.inputs["model"]))
+
+
+def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Tokenizer) -> dict[str, Any]:
+    """Train on the answers of the rows, and save the model with this tokenizer; see `instruct`."""
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
-    rows, audit = _rows(config, job)
     train_rows, heldout = rows.train, rows.heldout
-    tok, model = Tokenizer.load(base), load_model(base)
-    context = context_of(config.context_length, model.config, log)
-    examples, supervision = instruction_examples(tok, train_rows, context)
-    held_examples, held_supervision = instruction_examples(tok, heldout, context)
-    supervision.tell("instruction training", context, log)
+    model = load_model(base)
+    encoded, held_encoded = (encode_conversations(tok, each, config.learn) for each in (train_rows, heldout))
+    context = context_for(config.context_length, encoded.needs, model.config, config.training, job.work, log)
+    keep_and_tell(
+        conversations_account(tok, train_rows, heldout, encoded, context, audit, config.columns, config.learn), out, log
+    )
+    examples, supervision = encoded.fitting(context)
+    held_examples, held_supervision = held_encoded.fitting(context)
+    supervision.tell("instruction training", context, log, dropped=False)  # the audit has said it
     held_supervision.tell("instruction held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
@@ -71,7 +84,9 @@ def instruct(job: Job) -> dict[str, Any]:
         log.note(f"{len(replayed)} pieces of pretraining text are mixed in")
         examples = examples + replayed
     length = row_length(examples + held_examples, context)
-    objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
+    shown = Samples(tok, heldout[: config.samples], config.sample_every, log) if config.samples else None
+    packed, held_packed = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
+    objective = Instruction(packed, held_packed, config.neftune_alpha, shown)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base)
@@ -83,6 +98,16 @@ def instruct(job: Job) -> dict[str, Any]:
         "supervision": supervision.plain(),
         **run_metrics(result),
     }
+
+
+def preflight(
+    config: InstructConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
+) -> dict[str, Any]:
+    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    rows, audit = _rows(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
+    encoded = encode_conversations(tok, rows.train, config.learn)
+    context = planned(config.context_length, encoded.needs, model, config.training, log)
+    return conversations_account(tok, rows.train, rows.heldout, encoded, context, audit, config.columns, config.learn)
 
 
 def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
@@ -104,8 +129,13 @@ def _rows(config: InstructConfig, job: Job) -> tuple[Examples, Audit | None]:
         if reason := _too_few(found, config):
             raise InputError(reason, hint="lower min_rows")
         tell_left_out(found, job.log)
+    return limited(config, found, job.log, job.data_seed), audit
+
+
+def limited(config: InstructConfig, found: Examples, log: EventLog, data_seed: int) -> Examples:
+    """At most `max_rows` to train on and `max_heldout` held out, in hash order."""
     train_rows, heldout = found.train, found.heldout
     if config.max_rows and len(train_rows) > config.max_rows:
-        job.log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
-        train_rows = by_hash(train_rows, job.data_seed)[: config.max_rows]
-    return Examples(train_rows, by_hash(heldout, job.data_seed)[: config.max_heldout], found.left_out), audit
+        log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
+        train_rows = by_hash(train_rows, data_seed)[: config.max_rows]
+    return Examples(train_rows, by_hash(heldout, data_seed)[: config.max_heldout], found.left_out)

@@ -46,6 +46,7 @@ class PreferConfig(FinetuneConfig):
     no file. `drift_prompts`: how many held-out prompts are answered before and after, to see whether length drifts.
     """
 
+    context_length: int = Field(0, ge=0)
     loss: Literal[PairLoss, JudgedLoss] = "sigmoid"
     beta: float = Field(0.1, ge=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from tutelage.finetuning.forecast import ANSWER_TOKENS, LEARNED, rows_of, training_forecast
+from tutelage.finetuning.forecast import ANSWER_TOKENS, LEARNED, planned_context, rows_of, training_forecast
 from tutelage.finetuning.prefer.defaults import KNOWN
 from tutelage.finetuning.prefer.rows import own_rows
 from tutelage.store.events import EventLog
@@ -31,8 +31,9 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     held = pairs * config.heldout / (1 - config.heldout)
     # Passes without gradient: the reference once over all rows, KTO's reference point in every step.
     passes = 2.0 * KNOWN[config.loss].reference + config.training.epochs * (config.loss == "kto")
-    longest = config.context_length * (1.0 if KNOWN[config.loss].judged else 2.0)
-    made = training_forecast(config, inputs, machine, pairs, min(tokens, longest), LEARNED, held, passes)
+    sides = 1.0 if KNOWN[config.loss].judged else 2.0
+    tokens = min(tokens, sides * planned_context(config, inputs.get("model", {}), tokens / sides))
+    made = training_forecast(config, inputs, machine, pairs, tokens, LEARNED, held, passes)
     made = replace(made, facts={**made.facts, **_judgements(config, round(pairs))})
     model = inputs.get("model", {})
     if made.seconds is None or not config.drift_prompts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, facts, prose
 from tutelage.store.left_out import KEYS, left_out_blocks, with_left_out
@@ -53,6 +54,7 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
         prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]
 

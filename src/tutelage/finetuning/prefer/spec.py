@@ -19,7 +19,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     if parameters < 30e6:
         return {"prefer": Way()}
     training = {"optimizer": "adamw", "learning_rate": 5e-5, "batch_rows": 2, "epochs": 1, "warmup_steps": 5}
-    return {"prefer": Way({"context_length": 1024, "lora": {"rank": 16, "alpha": 32}, "training": training})}
+    return {"prefer": Way({"lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
 PAIRS = StageSpec(
@@ -50,6 +50,7 @@ SPEC = StageSpec(
     files=own_file,
     audit=audit_of("tutelage.finetuning.prefer.rows"),
     settings_for=late("tutelage.finetuning.prefer.rows:settings_for"),
+    preflight=late("tutelage.finetuning.prefer.stage:preflight"),
     parts=_parts,
     trains=True,
     suggest=_suggest,

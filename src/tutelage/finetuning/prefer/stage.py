@@ -5,22 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import account, adapt, context_of, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.common import account, adapt, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.context import context_for, planned
 from tutelage.finetuning.data import Row, write_rows
-from tutelage.finetuning.examples import (
-    asked_of,
-    judged_examples,
-    mismatched_examples,
-    preference_examples,
-    row_length,
-)
+from tutelage.finetuning.examples import Encoded, asked_of, row_length
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.defaults import KNOWN
+from tutelage.finetuning.prefer.examples import encode_judged, encode_pairs, mismatched_examples
 from tutelage.finetuning.prefer.objective import Judged, Preference
 from tutelage.finetuning.prefer.pairs import length_bias
 from tutelage.finetuning.prefer.reference import add_reference
 from tutelage.finetuning.prefer.rows import prepare
 from tutelage.finetuning.prefer.scores import SCORES, answer_sums, reference_sums, score_rows
+from tutelage.finetuning.preflight.account import preferences_account
+from tutelage.finetuning.preflight.tell import keep_and_tell
+from tutelage.model.config import ModelConfig
 from tutelage.model.io import load_model, weights_identity
 from tutelage.store import format as f
 from tutelage.store.device import choose_device
@@ -55,11 +54,13 @@ def prefer(job: Job) -> dict[str, Any]:
         raise ConfigError(f"loss {config.loss!r} sorts a whole batch, which several processes would sort in parts")
     train_rows, heldout, audit = prepare(config, job)
     tok, model = Tokenizer.load(instructed), load_model(instructed)
-    context = context_of(config.context_length, model.config, log)
-    make = judged_examples if known.judged else preference_examples
-    examples, supervision = make(tok, train_rows, context)
-    held_examples, held_supervision = make(tok, heldout, context)
-    supervision.tell("preference training", context, log)
+    encoded, held_encoded = _encoded(config, tok, train_rows), _encoded(config, tok, heldout)
+    sides = 1 if known.judged else 2
+    context = context_for(config.context_length, encoded.needs, model.config, config.training, work, log, sides)
+    keep_and_tell(preferences_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
+    examples, supervision = encoded.fitting(context)
+    held_examples, held_supervision = held_encoded.fitting(context)
+    supervision.tell("preference training", context, log, dropped=False)  # the audit has said it
     held_supervision.tell("preference held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
@@ -169,6 +170,21 @@ def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, f
     for message in said:
         log.warn(message)
     return said
+
+
+def preflight(
+    config: PreferConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
+) -> dict[str, Any]:
+    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    train_rows, heldout, audit = prepare(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
+    encoded = _encoded(config, tok, train_rows)
+    sides = 1 if KNOWN[config.loss].judged else 2
+    context = planned(config.context_length, encoded.needs, model, config.training, log, sides)
+    return preferences_account(tok, train_rows, heldout, encoded, context, audit, config.columns)
+
+
+def _encoded(config: PreferConfig, tok: Tokenizer, rows: list[Row]) -> Encoded:
+    return (encode_judged if KNOWN[config.loss].judged else encode_pairs)(tok, rows)
 
 
 def _margin(figures: dict[str, float]) -> float:

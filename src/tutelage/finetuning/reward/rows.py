@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tutelage.finetuning.data import Audit, Row, Split, read_preferences, stratified_split
-from tutelage.finetuning.examples import Supervision, asked_of, keep_fitting, numbered, rendered
+from tutelage.finetuning.examples import Encoded, Supervision, asked_of, encoded
+from tutelage.finetuning.reading import Reading
 from tutelage.finetuning.reward.config import RewardConfig
 from tutelage.inference.rewards import reward_ids
 from tutelage.store.events import EventLog
@@ -30,12 +31,20 @@ def reward_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[
 
     A pair of which one side does not fit is dropped whole.
     """
+    return encode_scored(tok, rows).fitting(context)
 
-    def pair_of(row: Row) -> list[Segment]:
-        return [_scored(tok, row, row[key], side) for key, side in (("chosen", 1.0), ("rejected", -1.0))]
 
-    pairs, refused = rendered(rows, pair_of)
-    return numbered(*keep_fitting(pairs, context, refused))
+def encode_scored(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+    """Two conversations a row, the chosen and the rejected, whatever their length."""
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        pair = [_scored(tok, row, row[key], side) for key, side in (("chosen", 1.0), ("rejected", -1.0))]
+        read = sum(len(segment.tokens) for segment in pair)
+        # The last token is read, too, which it is not where it is only predicted.
+        needs = max(len(segment.tokens) for segment in pair) + 1
+        return pair, Reading(needs, {"conversation": (read, 2)}, 2, 2, 2)
+
+    return encoded(rows, encode, numbered=True)
 
 
 def _scored(tok: Tokenizer, row: Row, answer: str, side: float) -> Segment:

@@ -1,0 +1,62 @@
+"""What exactly a classifier would be trained on, before it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from tutelage.finetuning.classify.config import ClassifyConfig
+from tutelage.finetuning.classify.rows import labels_of, own_rows
+from tutelage.finetuning.classify.suspects import MOST, suspected
+from tutelage.finetuning.data import Row
+from tutelage.finetuning.preflight.account import labels_account
+from tutelage.model.config import ModelConfig
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.frame import with_frame
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+FOLDS = 5
+MOST_ROWS = 20_000  # for which labels are doubted; beyond, it is no longer a matter of seconds
+SHOWN = 5
+
+
+def preflight(
+    config: ClassifyConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
+) -> dict[str, Any]:
+    """Labels, lengths, duplicates and doubtful labels of the user's file. Raises InputError where it is of no use."""
+    rows, audit = own_rows(config, log, data_seed)
+    rows.tell(log)
+    chosen = labels_of(config, rows.train, rows.heldout)
+    chosen.tell(log)
+    train, heldout = ([row for row in side if row["label"] in chosen.kept] for side in (rows.train, rows.heldout))
+    framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
+    limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
+    return labels_account(framed, train, heldout, limit, audit, config.columns, noise=label_noise(train, chosen.kept))
+
+
+def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | None:
+    """Training texts whose label a fit on the other folds finds unlikely (TF-IDF with logistic regression)."""
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.model_selection import StratifiedKFold, cross_val_predict
+    from sklearn.pipeline import make_pipeline
+
+    names = [row["label"] for row in rows]
+    folds = min(FOLDS, min(names.count(label) for label in labels))
+    if folds < 2 or len(rows) > MOST_ROWS:
+        return None
+    fit = make_pipeline(
+        TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), LogisticRegression(C=10.0, max_iter=200)
+    )
+    number = {label: index for index, label in enumerate(labels)}
+    targets = np.array([number[name] for name in names])
+    split = StratifiedKFold(folds, shuffle=True, random_state=0)
+    try:
+        unseen = cross_val_predict(fit, [row["text"] for row in rows], targets, cv=split, method="predict_proba")
+    except ValueError:  # no text holds a word
+        return None
+    doubtful = suspected(rows, labels, unseen)
+    right = float((unseen.argmax(axis=1) == targets).mean())
+    return {"suspected": len(doubtful), "accuracy": round(right, 4), "most": doubtful[:SHOWN], "most_counted": MOST}

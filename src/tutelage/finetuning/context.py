@@ -1,0 +1,120 @@
+"""How many tokens a row may have: what the config says, or so many that nearly every row is kept."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from tutelage.model.config import ModelConfig
+from tutelage.model.describe import parameters
+from tutelage.store.device import available_memory, choose_device
+from tutelage.store.errors import DamagedError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
+from tutelage.training.config import TrainingConfig
+from tutelage.training.distributed.world import current_world
+from tutelage.training.memory import training_bytes
+
+FILE = "context.json"  # in the work directory
+KEPT = 0.99  # share of the rows that a context chosen here keeps
+STEP = 64  # tokens; a chosen context is a multiple of it
+LARGE = 30e6  # parameters; such a model is given longer rows to pack short examples into
+MEMORY_SHARE = 0.5  # of the free memory that longer rows may take
+
+
+def shortest_context(large: bool) -> int:
+    """Rows shorter than this are not worth their step: several examples are packed into each."""
+    return 1024 if large else 256
+
+
+def keeps(needs: Sequence[int], share: float) -> int:
+    """The least context that keeps this share of rows that need so much; 0 for no rows."""
+    return sorted(needs)[math.ceil(share * len(needs)) - 1] if needs else 0
+
+
+def chosen_context(
+    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float, sides: int = 1
+) -> tuple[int, str]:
+    """The context that keeps 99 % of the rows, and what bounds it, if anything: the model, or `memory` (bytes free).
+
+    sides: so many examples of this length stand in one row (a pair: 2).
+    """
+    wanted = -(-keeps(needs, KEPT) // STEP) * STEP
+    wanted = max(wanted, shortest_context(sum(parameters(model).values()) >= LARGE))
+    longest = model.max_position_embeddings
+    fits = _fits(model, training, memory / sides)
+    if fits < min(wanted, longest):
+        return fits, "memory"
+    return (longest, "the model") if longest < wanted else (wanted, "")
+
+
+def context_for(
+    asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, work: Path, log: EventLog,
+    sides: int = 1,
+) -> int:  # fmt: skip
+    """The context of a run: `asked`, at most what the model has; where 0 is asked for, chosen from what the rows need.
+
+    A resumed run keeps the one it began with (`work/context.json`); the first rank decides for all. Raises DamagedError
+    for a file that holds no context.
+    """
+    longest = model.max_position_embeddings
+    if asked:
+        if asked > longest:
+            log.note(f"context_length {asked} is cut to the model's {longest}")
+        return min(asked, longest)
+    world = current_world()
+    chosen = _read_or_choose(needs, model, training, work / FILE, log, sides) if world.first else 0
+    return round(world.sums([float(chosen)])[0])
+
+
+def _read_or_choose(
+    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, file: Path, log: EventLog, sides: int
+) -> int:
+    if file.exists():
+        try:
+            return int(json.loads(file.read_text(encoding="utf-8"))["context"])
+        except (ValueError, KeyError, TypeError):
+            raise DamagedError(f"{file} holds no context", hint="remove the work directory to start again") from None
+    context, bound = chosen_context(needs, model, training, free_memory(training), sides)
+    write_json(file, {"context": context})
+    log.note(told(context, bound, needs))
+    return context
+
+
+def planned(
+    asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, log: EventLog, sides: int = 1
+) -> int:
+    """What `context_for` would find, before there is a run."""
+    if asked:
+        return min(asked, model.max_position_embeddings)
+    context, bound = chosen_context(needs, model, training, free_memory(training), sides)
+    log.note(told(context, bound, needs))
+    return context
+
+
+def told(context: int, bound: str, needs: Sequence[int]) -> str:
+    """The choice in a sentence."""
+    kept = sum(one <= context for one in needs)
+    limited = f", all that {bound} allows" if bound else ""
+    return f"context_length {context}, chosen from the rows: {kept} of {len(needs)} are kept{limited}"
+
+
+def free_memory(training: TrainingConfig) -> float:
+    """Bytes free where this training would run."""
+    device = choose_device(training.device)
+    return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
+
+
+def _fits(model: ModelConfig, training: TrainingConfig, memory: float) -> int:
+    """The longest context whose activations fit beside all else; at least one step of it."""
+    rows = max(1, training.batch_rows // training.accumulation)
+
+    def taken(context: int) -> int:
+        return training_bytes(model, rows, context, training.optimizer, training.activation_checkpointing)
+
+    each = (taken(2 * STEP) - taken(STEP)) / STEP
+    return max(STEP, int(MEMORY_SHARE * memory / each) // STEP * STEP)

@@ -1,0 +1,75 @@
+"""A folder as data: the files of one kind in it, and which of them are held out by their names. Light to import."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tutelage.store.errors import InputError
+from tutelage.store.text import without_compression
+
+KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv")
+_ABOUT = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")  # of the folder, not rows
+_SPLIT = re.compile(r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)(?![a-z])", re.IGNORECASE)
+Part = Literal["train", "test", "validation"]
+_PARTS: dict[str, Part] = {
+    "train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "test",
+    "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation",
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A file of a folder, and the split that its name, or that of the folder it lies in, says it belongs to."""
+
+    path: Path
+    part: Part | None
+
+
+def data_files(folder: Path) -> list[DataFile]:
+    """The files of rows in a folder and those below it, in the order of their names.
+
+    Raises InputError where there is none, or where there are files of several kinds.
+    """
+    kinds: dict[str, list[Path]] = {}
+    for path in sorted(folder.rglob("*")):
+        hidden = any(piece.startswith(".") for piece in path.relative_to(folder).parts)
+        if hidden or not path.is_file() or path.name in _ABOUT:
+            continue
+        name = without_compression(path.name)
+        if kind := next((kind for kind in KINDS if name.endswith(kind)), None):
+            kinds.setdefault(kind, []).append(path)
+    if not kinds:
+        raise InputError(f"{folder} holds no file of rows", hint=f"files that are read: {', '.join(KINDS)}")
+    if len(kinds) > 1:
+        there = " and ".join(f"{len(paths)} {kind}" for kind, paths in kinds.items())
+        raise InputError(f"{folder} holds {there} files; those of one kind are read as one", hint="name one file")
+    (paths,) = kinds.values()
+    return [DataFile(path, _part_of(path.relative_to(folder))) for path in paths]
+
+
+def _part_of(path: Path) -> Part | None:
+    for piece in reversed(path.parts):
+        if found := _SPLIT.match(piece):
+            return _PARTS[found[1].lower()]
+    return None
+
+
+def held_out_part(files: list[DataFile]) -> Part | None:
+    """Which of the splits is held out: the test rows, else the validation rows; None where nothing else is left."""
+    parts = {file.part for file in files}
+    return next((part for part in ("test", "validation") if part in parts and parts - {"test", "validation"}), None)
+
+
+def file_identities(data: str) -> dict[str, str]:
+    """The files behind `data`, name -> path: itself, or those of a folder."""
+    path = Path(data).expanduser()
+    if not path.is_dir():
+        return {"data": data}
+    return {f"data/{file.path.relative_to(path)}": str(file.path) for file in data_files(path)}
+
+
+def total_bytes(data: str) -> int:
+    return sum(Path(path).expanduser().stat().st_size for path in file_identities(data).values())

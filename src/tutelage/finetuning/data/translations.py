@@ -1,0 +1,140 @@
+"""Parallel text: a table with a column for each language, or two files with a sentence a line each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from tutelage.finetuning.data.audit import Audit, Findings, listed
+from tutelage.finetuning.data.fields import Fields, check_columns, text_of
+from tutelage.finetuning.data.reading import account, convert_all
+from tutelage.finetuning.data.records import Source, read_records
+from tutelage.finetuning.data.rows import Row
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.hashing import sha256_json
+from tutelage.store.text import read_text, without_compression
+
+COLUMNS = ("source", "target")
+SOURCE = ("source", "src", "source_text", "original", "input")
+TARGET = ("target", "tgt", "target_text", "translation", "reference", "output")
+LANGUAGES = {
+    "ar": "Arabic", "bg": "Bulgarian", "ca": "Catalan", "cs": "Czech", "da": "Danish", "de": "German", "el": "Greek",
+    "en": "English", "es": "Spanish", "et": "Estonian", "eu": "Basque", "fa": "Persian", "fi": "Finnish",
+    "fr": "French", "ga": "Irish", "he": "Hebrew", "hi": "Hindi", "hr": "Croatian", "hu": "Hungarian",
+    "id": "Indonesian", "is": "Icelandic", "it": "Italian", "ja": "Japanese", "ko": "Korean", "la": "Latin",
+    "lt": "Lithuanian", "lv": "Latvian", "nl": "Dutch", "no": "Norwegian", "pl": "Polish", "pt": "Portuguese",
+    "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian", "sr": "Serbian", "sv": "Swedish",
+    "sw": "Swahili", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
+}  # fmt: skip
+WANTED = "two columns (source and target, or named by their languages), or two files with a sentence a line each"
+
+
+def read_translations(
+    path: Path, log: EventLog, columns: Mapping[str, str] | None = None, target: Path | None = None
+) -> tuple[list[Row], Audit, tuple[str, str]]:
+    """Rows {"id","source","target"}, the account of the file, and the names of both languages ("" where unknown).
+
+    `target`: the file with the other side, line by line, where `path` holds one side alone. Raises InputError where the
+    columns cannot be told, the files differ in length, or no row can be used.
+    """
+    if target is None and path.is_file() and _language(_suffix(path)):
+        raise InputError(f"{path.name} holds one language", hint="name the other side's file: --target FILE")
+    known = {*SOURCE, *TARGET, *LANGUAGES, *(name.lower() for name in LANGUAGES.values())}
+    source = read_records(path, known, columns) if target is None else _aligned(path, target)
+    table = source.unit == "line" and source.format != "JSON lines" and len(source.columns) == 2
+    if table and not columns and not any(name.lower() in known or _language(name) for name in source.columns):
+        # Two sentences look like a header where they are short; parallel text has one only where its names are known.
+        columns = {"source": "1", "target": "2"}
+        source = read_records(path, known, columns)
+    check_columns(columns, COLUMNS, source.columns, source.file)
+    if source.columns == ["translation"]:  # {"translation": {"en": ..., "de": ...}}, as `datasets` has it
+        source = _unfolded(source)
+    chosen = _columns(source, columns or {})
+    named = (_language(chosen["source"]), _language(chosen["target"]))
+    if target is not None:
+        named = (_language(_suffix(path)), _language(_suffix(target)))
+    rows, found = convert_all(source, _pair, WANTED, chosen)
+    found.notes.append(f"the source is {chosen['source']!r}, the target {chosen['target']!r}")
+    return rows, account(source, rows, found, log), named
+
+
+def _pair(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    row = {side: text_of(fields.take(side), side) for side in COLUMNS}
+    if row["source"] == row["target"]:
+        found.noted["source and target are equal"] += 1
+    return "source,target", sha256_json(row)[:16], row
+
+
+def _columns(source: Source, given: Mapping[str, str]) -> dict[str, str]:
+    there = {name.strip().lower(): name for name in reversed(source.columns)}
+    chosen = dict(given)
+    for side, names in (("source", SOURCE), ("target", TARGET)):
+        if side not in chosen and (name := next((name for name in names if name in there), None)):
+            chosen[side] = there[name]
+    if len(chosen) < 2:
+        languages = [name for name in source.columns if _language(name) and name not in chosen.values()]
+        others = languages if languages else [name for name in source.columns if name not in chosen.values()]
+        missing = [side for side in COLUMNS if side not in chosen]
+        if len(others) != len(missing):
+            shown = listed([repr(name) for name in source.columns], 12)
+            raise InputError(
+                f"{source.file}: which columns are source and target cannot be told from {shown}",
+                hint="name them: --column source=NAME --column target=NAME",
+            )
+        chosen |= dict(zip(missing, others, strict=True))
+    return {side: chosen[side] for side in COLUMNS}
+
+
+def _language(name: str) -> str:
+    """English's name of a language that a column or a file is named by ("de", "de_DE", "german"); else nothing."""
+    word = name.strip().lower().replace("-", "_").partition("_")[0]
+    return LANGUAGES.get(word) or next((full for full in LANGUAGES.values() if full.lower() == word), "")
+
+
+def _suffix(path: Path) -> str:
+    return Path(without_compression(path.name)).suffix.removeprefix(".")
+
+
+def _aligned(path: Path, target: Path) -> Source:
+    """Two files whose lines belong together; a line that is empty on both sides is none."""
+    sides = [read_text(file).text.removesuffix("\n").split("\n") for file in (path, target)]
+    if len(sides[0]) != len(sides[1]):
+        raise InputError(
+            f"{path.name} has {len(sides[0])} lines, {target.name} {len(sides[1])}: they are not aligned",
+            hint="line n of one must be the translation of line n of the other",
+        )
+    pairs = enumerate(zip(*sides, strict=True), 1)
+    records: list[tuple[int, dict[str, str] | str]] = [
+        (number, {"source": a, "target": b}) for number, (a, b) in pairs if a.strip() or b.strip()
+    ]
+    return Source(f"{path.name} and {target.name}", "two aligned files", "utf-8", records)
+
+
+def _unfolded(source: Source) -> Source:
+    records = [
+        (
+            line,
+            record["translation"]
+            if isinstance(record, dict) and isinstance(record["translation"], dict)
+            else "no pair",
+        )
+        for line, record in source.records
+    ]
+    return Source(source.file, source.format, source.encoding, records, source.unit, source.notes, source.warnings,
+                  source.heldout)  # fmt: skip
+
+
+def as_questions(rows: Sequence[Row], ask: Callable[[str, bool], str], both: bool) -> list[Row]:
+    """Each pair as a question and its answer; with `both`, of either direction. `source` stays beside them."""
+    made = []
+    for row in rows:
+        for backwards in (False, True) if both else (False,):
+            said, answer = (row["target"], row["source"]) if backwards else (row["source"], row["target"])
+            prompt = ask(said, backwards)
+            made.append({
+                "id": row["id"] + ("b" if backwards else ""),
+                "messages": [{"role": "user", "content": prompt}, {"role": "assistant", "content": answer}],
+                "prompt": prompt, "response": answer, "source": said,
+            })  # fmt: skip
+    return made

@@ -1,0 +1,77 @@
+"""From preferences to examples: pairs of answers, answers judged one by one, and KTO's mismatched ones."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from tutelage.finetuning.examples import Encoded, Row, Supervision, asked_of, encoded, segment_of, supervised
+from tutelage.finetuning.reading import Reading, reading_of, together
+from tutelage.store.errors import InputError
+from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.training.data.packing import Example, Segment
+
+
+def encode_pairs(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+    """Two conversations a row, the chosen and the rejected, each its own document.
+
+    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
+    turns are learned on neither side. `pair` numbers the examples that are kept, from 0.
+    """
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        both = [_answer(tok, row, row["chosen"], 1.0), _answer(tok, row, row["rejected"], -1.0)]
+        return [segment for segment, _ in both], together([reading for _, reading in both])
+
+    return encoded(rows, encode, numbered=True)
+
+
+def encode_judged(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
+    """One conversation a row, its answer judged by itself: `side` is +1 where it is desirable and -1 where it is not;
+    `pair` numbers the examples that are kept, from 0."""
+
+    def encode(row: Row) -> tuple[list[Segment], Reading]:
+        segment, reading = _answer(tok, row, row["completion"], 1.0 if row["label"] else -1.0)
+        return [segment], reading
+
+    return encoded(rows, encode, numbered=True)
+
+
+def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+    """One example per pair; a pair of which one side does not fit is dropped whole. See `encode_pairs`."""
+    return encode_pairs(tok, rows).fitting(context)
+
+
+def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+    """One example per judged answer that fits. See `encode_judged`."""
+    return encode_judged(tok, rows).fitting(context)
+
+
+def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
+    """Each row's prompt with the answer of the next row (in a circle, `more` after `rows`) that has another prompt.
+
+    KTO estimates its reference point on them. Those that do not fit are left out. Raises InputError without any.
+    """
+    pool = [*rows, *more]
+    asked = [asked_of(row) for row in pool]
+    mismatched = []
+    for place, row in enumerate(rows):
+        others = (other % len(pool) for other in range(place + 1, place + len(pool)))
+        found = next((other for other in others if asked[other] != asked[place]), None)
+        if found is not None:
+            mismatched.append({**row, "completion": pool[found]["completion"]})
+    if not mismatched:
+        raise InputError(
+            "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",
+            hint="give rows with different prompts, or --set loss=apo_zero_unpaired",
+        )
+    return judged_examples(tok, mismatched, context)[0]
+
+
+def _answer(tok: Tokenizer, row: Row, answer: str, side: float) -> tuple[Segment, Reading]:
+    """An answer after the turns it follows; it alone is learned."""
+    asked = asked_of(row)
+    found = supervised(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
+    segment = segment_of(*found)
+    segment.extras["side"] = [side * weight for weight in segment.weights]
+    return segment, reading_of(*found)

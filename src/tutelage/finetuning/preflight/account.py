@@ -1,0 +1,148 @@
+"""The whole audit of a dataset for a method, as plain data: what `--audit` prints and `data/audit.json` holds.
+
+Keys: `what` (conversations, pairs, judged answers, texts), `file` (the account of reading), `split`, and, where they
+apply, `tokens`, `length`, `duplicates`, `repeated`, `bias`, `labels`, `noise`, `sample`; `findings` says what follows
+from them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from statistics import median
+from typing import Any
+
+from tutelage.finetuning.context import keeps
+from tutelage.finetuning.data import Audit, Row
+from tutelage.finetuning.examples import Encoded, Learn, messages_of, supervised, supervised_row
+from tutelage.finetuning.examples import asked_of as pair_context
+from tutelage.finetuning.preflight.figures import (
+    balance_figures,
+    duplicate_figures,
+    length_bias,
+    length_figures,
+    repeated_figures,
+    token_figures,
+)
+from tutelage.finetuning.preflight.findings import findings
+from tutelage.finetuning.preflight.sample import runs
+from tutelage.store.errors import InputError
+from tutelage.tokenizer.messages import Message
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+Found = dict[str, Any]
+
+
+def conversations_account(
+    tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
+    audit: Audit | None, columns: Mapping[str, str], learn: Learn = "answers",
+) -> Found:  # fmt: skip
+    """Of `encoded` training conversations and the held-out ones beside them."""
+    found = _begun("conversations", train, heldout, audit, columns)
+    found |= _tokens(encoded, context)
+    duplicates = duplicate_figures([_whole(row) for row in train], [])
+    asked = [_asked(row) for row in train]
+    overlap = duplicate_figures(asked, [_asked(row) for row in heldout])
+    found["duplicates"] = duplicates | {key: overlap[key] for key in ("heldout_like_training", "heldout_examples")}
+    found["repeated"] = repeated_figures(asked)
+    place = _shown(encoded, context)
+    rendered, weights = supervised_row(tok, train[place], learn)
+    found["sample"] = [{"title": "", "runs": runs(tok, rendered.ids, weights)}]
+    return _concluded(found)
+
+
+def preferences_account(
+    tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
+    audit: Audit | None, columns: Mapping[str, str],
+) -> Found:  # fmt: skip
+    """Of `encoded` training pairs, or answers judged one by one, and the held-out ones beside them."""
+    paired = "chosen" in train[0]
+    found = _begun("pairs" if paired else "judged answers", train, heldout, audit, columns)
+    found |= _tokens(encoded, context)
+    asked = [_pair_asked(row) for row in train]
+    found["duplicates"] = duplicate_figures(asked, [_pair_asked(row) for row in heldout])
+    found["repeated"] = repeated_figures(asked)
+    if paired:
+        sides = [[sum(segment.weights) for segment in pair] for pair in encoded.segments.values()]
+        found["bias"] = length_bias([round(pair[0]) for pair in sides], [round(pair[1]) for pair in sides])
+    row = train[_shown(encoded, context)]
+    answers = {side: row[side] for side in ("chosen", "rejected")} if paired else {
+        "good" if row["label"] else "bad": row["completion"]
+    }  # fmt: skip
+    found["sample"] = []
+    for title, answer in answers.items():
+        turns = [*pair_context(row), Message("assistant", answer)]
+        rendered, weights = supervised(tok, turns, [*(0.0 for _ in turns[1:]), 1.0])
+        found["sample"].append({"title": title, "runs": runs(tok, rendered.ids, weights)})
+    return _concluded(found)
+
+
+def labels_account(
+    tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], limit: int, audit: Audit | None,
+    columns: Mapping[str, str], cut: bool = False, noise: Found | None = None,
+) -> Found:  # fmt: skip
+    """Of labelled texts, each read up to `limit` tokens with what stands around it. cut: they are cut to it already."""
+    found = _begun("texts", train, heldout, audit, columns)
+    if not cut:
+        lengths = [len(tok.framed(ids)) for ids in tok.encode_batch([row["text"] for row in train])]
+        found["length"] = {
+            "context": limit,
+            "rows": len(lengths),
+            "median": round(median(lengths)),
+            "longest": max(lengths),
+            "keeps_95": keeps(lengths, 0.95),
+            "keeps_99": keeps(lengths, 0.99),
+            "cut": sum(length > limit for length in lengths),
+            "read_lost_share": round(sum(max(0, length - limit) for length in lengths) / max(sum(lengths), 1), 4),
+        }
+    found["duplicates"] = duplicate_figures([row["text"] for row in train], [row["text"] for row in heldout])
+    found["labels"] = balance_figures(Counter(row["label"] for row in train))
+    if noise is not None:
+        found["noise"] = noise
+    ids = tok.framed(tok.encode(train[0]["text"]))[:limit]
+    shown = runs(tok, ids, [0.0] * len(ids))
+    found["sample"] = [{"title": "", "runs": [*shown, (f" -> {train[0]['label']}", True)]}]
+    return _concluded(found)
+
+
+def _begun(
+    what: str, train: Sequence[Row], heldout: Sequence[Row], audit: Audit | None, columns: Mapping[str, str]
+) -> Found:
+    found: Found = {"what": what, "split": {"train": len(train), "heldout": len(heldout)}}
+    if audit is not None:
+        found |= {"file": audit.plain(), "columns": dict(columns)}
+    return found
+
+
+def _tokens(encoded: Encoded, context: int) -> Found:
+    kept = [reading for reading in encoded.readings.values() if reading.needs <= context]
+    if not kept or not sum(reading.supervised for reading in kept):
+        raise InputError(
+            f"nothing would be trained: none of {len(encoded.readings)} rows fits into {context} tokens",
+            hint=f"context_length {max(encoded.needs, default=0)} holds the longest",
+        )
+    return {"tokens": token_figures(kept), "length": length_figures(encoded, context), "refused": encoded.refused}
+
+
+def _concluded(found: Found) -> Found:
+    return found | {"findings": findings(found)}
+
+
+def _shown(encoded: Encoded, context: int) -> int:
+    """The row that is shown: the first that fits and is no longer than most."""
+    needs = {place: reading.needs for place, reading in encoded.readings.items() if reading.needs <= context}
+    usual = sorted(needs.values())[len(needs) // 2]
+    return next(place for place, length in needs.items() if length <= usual)
+
+
+def _whole(row: Row) -> str:
+    return "\n".join([_asked(row), str(row["response"])])
+
+
+def _asked(row: Row) -> str:
+    """All that the last answer follows."""
+    return "\n".join(message.content for message in messages_of(row)[:-1])
+
+
+def _pair_asked(row: Row) -> str:
+    return "\n".join(message.content for message in pair_context(row))

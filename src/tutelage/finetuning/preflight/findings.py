@@ -1,0 +1,105 @@
+"""What follows from the figures of an audit: sentences with a number, each with what to do."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Found = dict[str, Any]
+
+LOST = 0.01  # share of the rows whose loss is worth a word
+BIASED = 0.6  # share of pairs with the longer answer chosen, from which on it is said
+ONE_LABEL = 0.8  # share of the most frequent label
+NOISY = 0.02  # share of the training texts with a doubtful label
+FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
+
+
+def findings(found: Found) -> list[dict[str, str]]:
+    """[{"level": "warning" | "note", "message", "advice"}], the gravest first."""
+    made = [*_refused(found), *_length(found), *_repeats(found), *_bias(found), *_labels(found)]
+    return sorted(made, key=lambda one: one["level"] != "warning")
+
+
+def _one(level: str, message: str, advice: str = "") -> dict[str, str]:
+    return {"level": level, "message": message, "advice": advice}
+
+
+def _refused(found: Found) -> list[dict[str, str]]:
+    refused = found.get("refused") or {}
+    rows = found["split"]["train"]
+    return [_one("warning", f"{count} of {rows} rows are dropped: {why}") for why, count in refused.items()]
+
+
+def _length(found: Found) -> list[dict[str, str]]:
+    length = found.get("length", {})
+    made = []
+    if dropped := length.get("dropped", 0):
+        share = dropped / length["rows"]
+        said = (
+            f"{dropped} of {length['rows']} rows ({share:.0%}) need more than {length['context']} tokens and are "
+            f"dropped, and with them {length['learned_lost_share']:.0%} of what would be learned"
+        )
+        advice = f"context_length={length['keeps_99']} keeps 99 % of the rows, {length['keeps_95']} keeps 95 %"
+        made.append(_one("warning" if share > LOST else "note", said, advice if share > LOST else ""))
+    if cut := length.get("cut", 0):
+        said = (
+            f"{cut} of {length['rows']} texts ({cut / length['rows']:.0%}) are read only as far as {length['context']} "
+            f"tokens: {length['read_lost_share']:.0%} of all text is not read"
+        )
+        worth = length["read_lost_share"] > LOST
+        advice = f"max_tokens={length['keeps_99']} reads 99 % of the texts whole, {length['keeps_95']} reads 95 %"
+        made.append(_one("warning" if worth else "note", said, advice if worth else ""))
+    return made
+
+
+def _repeats(found: Found) -> list[dict[str, str]]:
+    made, rows = [], found["split"]["train"]
+    double = found.get("duplicates", {})
+    if count := double.get("exact", 0) + double.get("near", 0):
+        what = {"pairs": "questions", "texts": "texts"}.get(found["what"], "rows")
+        said = (
+            f"{count} of {rows} training {what} repeat an earlier one ({double['exact']} but for case and white space, "
+            f"{double['near']} nearly)"
+        )
+        made.append(_one("warning" if count > FEW * rows else "note", said, "they count more than once in training"))
+    if count := double.get("heldout_like_training", 0):
+        held = found["split"]["heldout"]
+        what = "texts" if found["what"] == "texts" else "questions"
+        said = f"{count} of {held} held-out {what} are nearly a training one: held-out figures are flattered"
+        made.append(_one("warning" if count > LOST * held else "note", said, "remove near duplicates from the file"))
+    if found["what"] != "texts" and (count := found.get("repeated", {}).get("questions", 0)):
+        said = f"{count} questions stand in several rows, {found['repeated']['rows']} rows in all"
+        made.append(_one("note", said, "fine where the answers differ on purpose"))
+    return made
+
+
+def _bias(found: Found) -> list[dict[str, str]]:
+    bias = found.get("bias")
+    if not bias or not bias["chosen_longer"] + bias["rejected_longer"]:
+        return []
+    which, share, low, high = "longer", bias["share"], bias["low"], bias["high"]
+    if share < 0.5:
+        which, share, low, high = "shorter", 1 - share, 1 - high, 1 - low
+    said = (
+        f"the chosen answer is the {which} one in {share:.0%} of the pairs that differ in length [{low:.0%}, "
+        f"{high:.0%}], {bias['chosen_tokens']:g} against {bias['rejected_tokens']:g} tokens in the mean"
+    )
+    if share < BIASED or low <= 0.5:
+        return [_one("note", said)]
+    advice = "balance the pairs, or compare per token: loss=sigmoid_norm with beta=5"
+    return [_one("warning", f"{said}: length would be learned", advice)]
+
+
+def _labels(found: Found) -> list[dict[str, str]]:
+    made = []
+    labels, rows = found.get("labels"), found["split"]["train"]
+    if labels and labels["majority"] >= ONE_LABEL:
+        most = max(labels["labels"], key=labels["labels"].get)
+        said = f"{labels['majority']:.0%} of the training texts are {most!r}: accuracy says little"
+        made.append(_one("warning", said, "read macro-F1, and try class_weights=balanced"))
+    noise = found.get("noise")
+    if noise and noise["suspected"]:
+        count = noise["suspected"]
+        least = "at least " if count == noise["most_counted"] else ""
+        said = f"{least}{count} of {rows} training texts have a label that looks wrong ({count / rows:.1%})"
+        made.append(_one("warning" if count > NOISY * rows else "note", said, "look at them before you train"))
+    return made

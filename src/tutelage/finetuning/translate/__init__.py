@@ -1,0 +1,1 @@
+"""Translation: instruction finetuning on parallel text, asked in one stated way."""

@@ -1,0 +1,45 @@
+"""Finetuning for translation as a stage."""
+
+from __future__ import annotations
+
+from tutelage.finetuning.instruct.spec import suggest
+from tutelage.finetuning.spec import audit_of, own_file
+from tutelage.finetuning.translate.config import TranslateConfig
+from tutelage.store.late import late
+from tutelage.store.stage import Headline, StageSpec, Way
+
+
+def _files(config: TranslateConfig) -> dict[str, str]:
+    return own_file(config) | ({} if config.target_file is None else {"target_file": config.target_file})
+
+
+def _suggest(parameters: int, rows: int) -> dict[str, Way]:
+    return {"translate": suggest(parameters, rows)["instruct"]}
+
+
+SPEC = StageSpec(
+    kind="translate",
+    version=1,
+    title="Translation finetuning",
+    config=TranslateConfig,
+    run=late("tutelage.finetuning.translate.stage:translate"),
+    makes="chat model",
+    needs=lambda config: ("model", "corpus") if config.replay else ("model",),
+    seeds=("training", "data"),
+    files=_files,
+    audit=audit_of("tutelage.finetuning.translate.stage"),
+    preflight=late("tutelage.finetuning.translate.stage:preflight"),
+    trains=True,
+    suggest=_suggest,
+    heldout="answers",
+    headline=("rows", "heldout_rows", "heldout_loss"),
+    glance=(
+        Headline("chrF", "Translation, chrF", ("baselines", "base")),
+        Headline("BLEU", "Translation, BLEU", ("baselines", "base")),
+    ),
+    section=late("tutelage.finetuning.translate.report:section"),
+    sentence=late("tutelage.finetuning.instruct.report:sentence"),
+    forecast=late("tutelage.finetuning.translate.forecast:forecast"),
+    result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
+    rules=late("tutelage.finetuning.translate.rules:rules"),
+)

@@ -1,0 +1,60 @@
+"""`tutelage finetune METHOD FILE --audit`: what exactly would be trained, in colour, between marks, or as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from tutelage.cli.audit import audit
+from tutelage.cli.main import main
+from tutelage.inference.language_model import LanguageModel
+
+
+@pytest.fixture
+def model(lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    lm.save(tmp_path / "model")
+    rows = [{"prompt": f"Count {n}.", "response": f"It is {n}."} for n in range(30)]
+    (tmp_path / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return tmp_path / "model"
+
+
+def call(*arguments: str) -> int:
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    return int(ended.value.code or 0)
+
+
+def test_it_shows_what_is_learned_and_trains_nothing(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("finetune", "instruct", "rows.jsonl", "--model", str(model), "--audit") == 0
+    said = capsys.readouterr().out
+    assert "27 to train on, 3 held out" in said and "every kept row is of this layout" in said
+    assert "27 of 27 learned answers end with a learned stop token" in said
+    assert "It is" in said.split("⟦")[1].split("⟧")[0] and "Count" in said.split("⟦")[0]
+    assert not Path("runs").exists()
+
+
+def test_json_holds_the_same(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("finetune", "instruct", "rows.jsonl", "--model", str(model), "--audit", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tokens"]["stopped_answers"] == 27 and found["split"] == {"train": 27, "heldout": 3}
+    assert {"length", "duplicates", "repeated", "sample", "findings", "file"} <= set(found)
+
+
+def test_a_terminal_gets_colour(capsys: pytest.CaptureFixture[str]) -> None:
+    console = Console(force_terminal=True, color_system="standard", width=80)
+    found = {
+        "split": {"train": 1, "heldout": 0}, "findings": [], "sample": [{"title": "", "runs": [("Q ", 0), ("A", 1)]}],
+        "duplicates": {"exact": 0, "near": 0, "heldout_like_training": 0, "examples": []},
+    }  # fmt: skip
+    audit(console, found, [])
+    said = capsys.readouterr().out
+    assert "\x1b[1;32mA\x1b[0m" in said and "⟦" not in said and "Nothing odd" in said
+
+
+def test_without_a_file_there_is_nothing_to_audit(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert call("finetune", "instruct", "--audit") == 2
+    assert "go with a file" in capsys.readouterr().err
