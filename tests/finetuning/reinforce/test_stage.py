@@ -191,6 +191,16 @@ def test_zero_variance_is_counted_and_teaches_nothing(tok, model):
     assert all(p.grad is None or bool((p.grad == 0).all()) for p in model.parameters())
 
 
+def test_it_is_said_early_where_nothing_can_be_learned(tok, model, heard):
+    never = objective(tok, model, rewards={"never": {"rule": "regex", "pattern": "^never$"}})
+    usual = objective(tok, model)
+    for made in (never, usual):
+        made.log = heard.log
+        for step in range(12):
+            rolled_out(made, model, sample=4 * step)
+    assert heard.messages("warning").count("no two answers") == 1 and "what is right" in heard.messages("warning")
+
+
 def test_truncated_answers_can_be_left_out(tok, model):
     plain, masked = objective(tok, model, preset="grpo"), objective(tok, model, preset="grpo", mask_truncated=True)
     for made in (plain, masked):
