@@ -110,6 +110,16 @@ def test_four_microbatches_train_the_model_of_one(tok, shape, tmp_path):
     assert torch.allclose(weights[0], weights[1], atol=1e-4)
 
 
+def test_activation_checkpointing_changes_nothing(tok, shape, tmp_path):
+    curves = []
+    for wanted in (False, True):
+        fresh = DecoderLM(shape, seed=3)
+        made = objective(tok, fresh, training={"activation_checkpointing": wanted}, steps=2)
+        curves.append(train(fresh, made, made.config.training, tmp_path / str(wanted), EventLog(), seed=1).curve)
+    assert [point["reward"] for point in curves[0]] == [point["reward"] for point in curves[1]]
+    assert curves[0][1]["grad_norm"] == pytest.approx(curves[1][1]["grad_norm"], rel=1e-4)
+
+
 def test_with_one_update_the_ratio_is_one(tok, model):
     made = objective(tok, model)
     batch, _ = rolled_out(made, model)
