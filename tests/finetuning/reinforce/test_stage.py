@@ -110,6 +110,16 @@ def test_four_microbatches_train_the_model_of_one(tok, shape, tmp_path):
     assert torch.allclose(weights[0], weights[1], atol=1e-4)
 
 
+def test_activation_checkpointing_changes_nothing(tok, shape, tmp_path):
+    curves = []
+    for wanted in (False, True):
+        fresh = DecoderLM(shape, seed=3)
+        made = objective(tok, fresh, training={"activation_checkpointing": wanted}, steps=2)
+        curves.append(train(fresh, made, made.config.training, tmp_path / str(wanted), EventLog(), seed=1).curve)
+    assert [point["reward"] for point in curves[0]] == [point["reward"] for point in curves[1]]
+    assert curves[0][1]["grad_norm"] == pytest.approx(curves[1][1]["grad_norm"], rel=1e-4)
+
+
 def test_with_one_update_the_ratio_is_one(tok, model):
     made = objective(tok, model)
     batch, _ = rolled_out(made, model)
@@ -189,6 +199,16 @@ def test_zero_variance_is_counted_and_teaches_nothing(tok, model):
     share, answers = loss.metrics["zero_variance"]
     assert float(share / answers) == 1 and float(loss.weight) > 0
     assert all(p.grad is None or bool((p.grad == 0).all()) for p in model.parameters())
+
+
+def test_it_is_said_early_where_nothing_can_be_learned(tok, model, heard):
+    never = objective(tok, model, rewards={"never": {"rule": "regex", "pattern": "^never$"}})
+    usual = objective(tok, model)
+    for made in (never, usual):
+        made.log = heard.log
+        for step in range(12):
+            rolled_out(made, model, sample=4 * step)
+    assert heard.messages("warning").count("no two answers") == 1 and "what is right" in heard.messages("warning")
 
 
 def test_truncated_answers_can_be_left_out(tok, model):

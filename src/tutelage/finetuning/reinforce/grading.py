@@ -76,9 +76,9 @@ def constant_solves(
     """The most frequent right answer in training and which held-out problems it solves; None where nothing is gold."""
     rule = passing(config)
     (one,) = rule.values()
-    if not needs_gold(one):
+    golds = [gold for row in train if (gold := _shown_gold(one, row)) is not None]
+    if not golds:
         return None
-    golds = [gold_of(row, one.column) for row in train]
     if one.rule == "numeric":
         golds = [str(final_number(gold)) for gold in golds]
     answer = Counter(golds).most_common(1)[0][0]
@@ -103,13 +103,20 @@ def graded_rows(
         {
             "id": row["id"],
             "prompt": row["prompt"],
-            **({"gold": gold_of(row, one.column)} if needs_gold(one) else {}),
+            **({"gold": gold} if (gold := _shown_gold(one, row)) is not None else {}),
             "before": of(before, at),
             "after": of(after, at),
             **({"constant": constant[1][at]} if constant else {}),
         }
         for at, row in enumerate(problems.rows)
     ]
+
+
+def _shown_gold(one: RewardConfig, row: Row) -> str | None:
+    """What is right, by a rule that compares with it, or as the task has it."""
+    if one.rule == "task":
+        return str(row["response"]) if row.get("response") is not None else None
+    return gold_of(row, one.column) if needs_gold(one) else None
 
 
 def _mean(values: Sequence[float] | Sequence[bool]) -> float:

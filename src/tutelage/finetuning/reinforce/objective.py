@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from tutelage.finetuning.reinforce.config import ReinforceConfig
 from tutelage.finetuning.reinforce.losses import kl_estimate
 from tutelage.finetuning.reinforce.problems import Problems
-from tutelage.finetuning.reinforce.rewards import Answer, scores, total
+from tutelage.finetuning.reinforce.rewards import GOLD, Answer, scores, total
 from tutelage.finetuning.reinforce.rollout import Rollout, judge, packed, sample
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.events import EventLog
@@ -22,6 +23,8 @@ from tutelage.store.hashing import sha256_json
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.position import DataState, row_numbers, shares
 from tutelage.training.objective import Loss
+
+PATIENCE = 10  # rollouts without any variance, from the start on, before that is said
 
 Reference = Callable[[DecoderLM], AbstractContextManager[DecoderLM]]
 """The model before as a context: another model, or the same one without its adapters."""
@@ -45,6 +48,7 @@ class Reinforcement:
         self.problems, self.config, self.method = problems, config, config.method()
         self.reference, self.seed, self.log = reference, seed, log
         self.held: Rollout | None = None
+        self.without_variance = 0.0
 
     def collect(
         self, model: DecoderLM, data: DataState, autocast: Callable[[], AbstractContextManager[Any]]
@@ -114,8 +118,23 @@ class Reinforcement:
         if config.updates_per_rollout > 1:
             made.old = old
         judge(made, parts, reward, self.method, config.mask_truncated)
+        self._tell_if_nothing_differs(made)
         model.train()
         return made
+
+    def _tell_if_nothing_differs(self, made: Rollout) -> None:
+        """Warn once, while there is time to stop, that no two answers to a prompt ever differed in reward."""
+        self.without_variance = self.without_variance + 1 if all(made.flat) else -math.inf
+        if self.without_variance == PATIENCE:
+            shown = made.texts[0][:60]
+            self.log.warn(
+                f"in {PATIENCE} rollouts no two answers to a prompt differed in reward (it is {made.reward[0]:g}): "
+                f"nothing is being learned. An answer reads {shown!r}, what is right {self._gold(made)!r}"
+            )
+
+    def _gold(self, made: Rollout) -> str:
+        row = self.problems.rows[made.prompts[0]]
+        return next((str(row[name])[:60] for name in GOLD if row.get(name) is not None), "")
 
     def _batch(self, groups: NDArray[np.int64]) -> Batch:
         assert self.held is not None

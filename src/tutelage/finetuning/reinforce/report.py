@@ -41,12 +41,12 @@ def sentence(view: View) -> str:
 
 def section(view: View) -> list[Block | None]:
     parts = sorted(name for name in as_dict(view.metrics.get("rewards")) if len(as_dict(view.metrics["rewards"])) > 1)
-    logged = {key for point in view.curve for key in point}
+    moved = {key for point in view.curve for key, value in point.items() if value}  # the others stayed at 0
     return [
         curve_chart(view, "Reward", "Mean reward of the sampled answers of each step.", "reward"),
         *[curve_chart(view, f"Reward: {name}", f"Of the part {name!r} alone, unweighted.", f"reward_{name}", 210)
           for name in parts],
-        *[curve_chart(view, name, caption, key, 210) for key, name, caption in _CURVES if key in logged],
+        *[curve_chart(view, name, caption, key, 210) for key, name, caption in _CURVES if key in moved],
         *[notice(text) for text in cautions_of(view.settings.get("task"))],
         *cautions(view, ("rule passed",)),
         score_chart(view, "solved", "Held-out problems that the greedy answer solves."),
