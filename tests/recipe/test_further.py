@@ -79,7 +79,7 @@ def test_a_life_from_one_line_to_its_report(texts: Path, base: Path, tmp_path: P
     assert {"bits per byte, new text", "bits per byte, own text"} <= {one["measure"] for one in found["figures"]}
     assert run.record["chat_model"] == run.stage("full")["artifact"]
     page = write_report(run.path).read_text()
-    for words in ("Continued pretraining", "What the model writes by itself", "bits per byte, new text", "before,"):
+    for words in ("Continued pretraining", "The model’s own text", "bits per byte, new text", "before,"):
         assert words in page
     again = run_recipe(recipe, tmp_path / "runs")
     assert {stage["status"] for stage in again.record["stages"] if stage["status"] != "pending"} == {"cached"}

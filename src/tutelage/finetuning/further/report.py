@@ -34,7 +34,7 @@ def _change(view: View, measure: str) -> str:
 def section(view: View) -> list[Block | None]:
     return [
         prose(_told(view)),
-        curve_chart(view, "Loss (nats per token)", "Loss of the new text and of what is replayed, together."),
+        curve_chart(view, "Loss (nats per token)", "Loss of new and replayed text; dark: new text held out."),
         *(score_chart(view, measure, caption) for measure, caption in _SETS.items()),
         *_vocabulary(view),
         measured(view),

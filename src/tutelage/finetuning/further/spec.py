@@ -54,7 +54,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 SAMPLED = StageSpec(
     kind="sampled",
     version=1,
-    title="What the model writes by itself",
+    title="The model’s own text",
     config=SamplingConfig,
     run=late("tutelage.finetuning.further.sampled:make_samples"),
     makes="data",
