@@ -67,7 +67,8 @@ def write_answers(
     for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
         if chat:
             asked = [[message_of(turn) for turn in item["asked"]] for item in part]
-            made = lm.chat_batch(asked, sampling, [item.get("tools") for item in part])
+            tools = [item.get("tools") for item in part]
+            made = lm.chat_batch(asked, sampling, tools) if any(tools) else lm.chat_batch(asked, sampling)
         else:
             made = lm.generate([asked_text(item) + "\n" for item in part], sampling)
         texts += [generation.text.strip() for generation in made]
