@@ -18,12 +18,15 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tutelage.model.adaptable import quantisation_of, quantise_model
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
 from tutelage.model.hf_config import read_json
 from tutelage.model.lora import (
     Adapter,
+    LoraExperts,
+    LoraLinear,
     load_lora_state,
     lora_layers,
     lora_shapes,
@@ -31,11 +34,14 @@ from tutelage.model.lora import (
     place_adapters,
     projections,
 )
+from tutelage.model.lora_config import Quantisation
+from tutelage.model.nf4 import NF4Linear
 from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import write_json
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
+OURS = "tutelage.json"  # beside them: what PEFT has no place for
 _PREFIX = "base_model.model."
 _PARTS = {"lora_A": "lora_A.weight", "lora_B": "lora_B.weight", "lora_magnitude": "lora_magnitude_vector"}
 _MAX_CONFIG_BYTES = 1 << 20
@@ -74,10 +80,31 @@ class PeftConfig(Config):
     modules_to_save: tuple[Literal["classifier", "score"], ...] | None = None
 
 
+class Sidecar(Config):
+    """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
+    and the names of its classes."""
+
+    quantisation: Quantisation = "none"
+    labels: tuple[str, ...] = ()
+
+    @classmethod
+    def read(cls, directory: Path) -> Sidecar:
+        """Of an adapter that was not written here it says nothing. Raises InputError for what it cannot be."""
+        path = directory / OURS
+        if not path.is_file():
+            return cls()
+        try:
+            return cls.parse(read_json(path, _MAX_CONFIG_BYTES), where=str(path))
+        except ConfigError as error:
+            raise InputError(error.message, hint=error.hint) from None
+
+
 def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = None) -> None:
     """Write the adapters of `model` (and its classification head) as PEFT does, float32.
 
-    `base_model` becomes `base_model_name_or_path`. Raises InputError for a model without adapters, for a family
+    `base_model` becomes `base_model_name_or_path`. Adapters of PiSSA become adapters of twice the rank on the weights
+    as they were before it (`plain_state`). How the base is stored and the names of labels go to
+    `tutelage.json`. Raises InputError for a model without adapters, for a family
     whose projections are not one to one with the Hugging Face modules, and for settings PEFT cannot express.
     """
     layers = lora_layers(model)
@@ -89,15 +116,18 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
     write_json(directory / CONFIG, dict(sorted({**config.plain(), **_ALSO_WRITTEN}.items())))
     tensors = {
         _key(name, names): value.detach().to("cpu", torch.float32).contiguous()
-        for name, value in lora_state(model).items()
+        for name, value in plain_state(model).items()
     }
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    ours = {"quantisation": quantisation_of(model), "labels": list(model.config.labels)}
+    write_json(directory / OURS, ours)
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
     """Put the adapter in `directory` on `model`, in place; returns its config, which names the base it was made for.
 
-    Names and shapes are checked against the model before a tensor is read or the model touched. Raises InputError
+    An adapter that learned beside a base in 4 bits puts the base into them again: it computes what it did then. Names
+    and shapes are checked against the model before a tensor is read or the model touched. Raises InputError
     for what is not supported or does not fit, DamagedError for files that cannot be read.
     """
     if lora_layers(model):
@@ -107,16 +137,40 @@ def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
     plan = _plan(model, config, names)
     found = projections(model)
     shapes = {
-        name: shape for path, adapter in plan.items() for name, shape in lora_shapes(path, found[path], adapter).items()
+        name: shape
+        for path, adapter in plan.items()
+        for name, shape in lora_shapes(path, found[path].weight.shape, adapter).items()
     }
     if config.modules_to_save:
         if not model.config.num_labels:
             raise InputError(f"{directory} brings a classification head but the model has none")
         shapes |= {name: tuple(value.shape) for name, value in model.state_dict().items() if name.startswith("score.")}
+    quantisation = Sidecar.read(directory).quantisation
     state = _read_tensors(directory, {_key(name, names): (name, shape) for name, shape in shapes.items()})
+    if quantisation != "none":
+        quantise_model(model, quantisation)
     place_adapters(model, plan, seed=0)
     load_lora_state(model, {**lora_state(model), **state})
     return config
+
+
+def plain_state(model: DecoderLM) -> dict[str, Tensor]:
+    """`lora_state` on the weights as they were: of PiSSA with its beginning taken off again, B A - B0 A0 as one product
+    of twice the rank (Meng et al. 2024, appendix C)."""
+    state = lora_state(model)
+    for path, layer in lora_layers(model).items():
+        if layer.start_A is not None and layer.start_B is not None:
+            state[f"{path}.lora_A"] = torch.cat([layer.lora_A, layer.start_A], dim=-2)
+            state[f"{path}.lora_B"] = torch.cat([layer.lora_B, -layer.start_B], dim=-1)
+    return state
+
+
+def plain_adapter(layer: LoraLinear | LoraExperts) -> Adapter:
+    """Settings under which `plain_state` computes what the layer computes."""
+    one = layer.adapter
+    if layer.start_A is None:
+        return one
+    return Adapter(2 * one.rank, one.alpha * (2**0.5 if one.rslora else 2), one.dropout, one.rslora)
 
 
 def read_config(directory: Path) -> PeftConfig:
@@ -156,7 +210,7 @@ def hf_names(config: ModelConfig, paths: Collection[str]) -> dict[str, str]:
 
 def _adaptable(model: DecoderLM) -> list[str]:
     """Paths of all modules that PEFT could adapt, the embedding and the head among them."""
-    return [path for path, module in model.named_modules() if isinstance(module, (nn.Linear, nn.Embedding))]
+    return [path for path, module in model.named_modules() if isinstance(module, (nn.Linear, NF4Linear, nn.Embedding))]
 
 
 def _key(name: str, names: Mapping[str, str]) -> str:
@@ -167,7 +221,7 @@ def _key(name: str, names: Mapping[str, str]) -> str:
 
 def _described(model: DecoderLM, names: Mapping[str, str], base_model: str | None) -> PeftConfig:
     """The config by which PEFT would adapt the same modules in the same way."""
-    adapters = {names[path]: layer.adapter for path, layer in lora_layers(model).items()}
+    adapters = {names[path]: plain_adapter(layer) for path, layer in lora_layers(model).items()}
     if len({(adapter.dropout, adapter.rslora, adapter.dora) for adapter in adapters.values()}) > 1:
         raise InputError("PEFT has one dropout, rslora and dora for all modules; these adapters differ in them")
     first = next(iter(adapters.values()))

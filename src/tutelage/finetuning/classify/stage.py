@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
@@ -21,6 +21,7 @@ from tutelage.finetuning.common import (
     adapt,
     context_of,
     device_and_autocast,
+    load_base,
     run_metrics,
     write_model,
 )
@@ -30,6 +31,7 @@ from tutelage.inference.scoring import last_scores
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
+from tutelage.model.lora import shared_copy
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
@@ -73,7 +75,7 @@ def classify(job: Job) -> dict[str, Any]:
         found["heldout_loss"] = float(F.cross_entropy(scores, targets))
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
     found["temperature"] = round(calibrate(model, scores, targets), 4)
-    write_model(model, tok.with_max_length(limit), curve, out, base)
+    write_model(model, tok.with_max_length(limit), curve, out, base, job.log)
     return {
         "labels": {label: counts[label] for label in labels},
         "train_texts": len(rows.train),
@@ -92,8 +94,8 @@ def _trained(
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The model trained with its head, the figures of the run and its curve."""
     base = job.inputs["model"]
-    model = with_head(load_model(base), labels, job.seed)
-    adapt(model, config.lora, job.seed, job.log)
+    model = with_head(load_base(base, config.lora), labels, job.seed)
+    adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
     objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id))
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
@@ -131,10 +133,10 @@ def with_head(base: DecoderLM, labels: list[str], seed: int) -> DecoderLM:
     if base.config.labels == tuple(labels):
         return base
     config = base.config.with_(num_labels=len(labels), labels=tuple(labels))
-    with torch.device("meta"):
-        model = DecoderLM(config, seed=None)
-    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
     generator = torch.Generator().manual_seed(seed)
     head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
-    model.load_state_dict({**state, "score.weight": head}, assign=True)
+    model = shared_copy(base)
+    model.config = config
+    model.score = nn.Linear(config.hidden_size, len(labels), bias=False, device="meta")
+    model.score.weight = nn.Parameter(head)
     return model

@@ -10,6 +10,7 @@ from tutelage.finetuning.common import (
     account,
     adapt,
     context_of,
+    load_base,
     read_corpus,
     run_metrics,
     task_rows,
@@ -20,7 +21,6 @@ from tutelage.finetuning.data import Audit, Split, read_conversations, stratifie
 from tutelage.finetuning.examples import instruction_examples, row_length, text_examples
 from tutelage.finetuning.instruct.config import InstructConfig
 from tutelage.finetuning.instruct.objective import Instruction
-from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
@@ -56,7 +56,7 @@ def instruct(job: Job) -> dict[str, Any]:
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     rows, audit = _rows(config, job)
     train_rows, heldout = rows.train, rows.heldout
-    tok, model = Tokenizer.load(base), load_model(base)
+    tok, model = Tokenizer.load(base), load_base(base, config.lora)
     context = context_of(config.context_length, model.config, log)
     examples, supervision = instruction_examples(tok, train_rows, context)
     held_examples, held_supervision = instruction_examples(tok, heldout, context)
@@ -72,9 +72,9 @@ def instruct(job: Job) -> dict[str, Any]:
         examples = examples + replayed
     length = row_length(examples + held_examples, context)
     objective = Instruction(pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id))
-    adapt(model, config.lora, seed, log)
+    adapt(model, config.lora, seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result.curve, out, base)
+    write_model(model, tok, result.curve, out, base, log)
     return {
         "rows": len(train_rows),
         "heldout_rows": len(heldout),

@@ -5,13 +5,21 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import account, adapt, context_of, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.common import (
+    account,
+    adapt,
+    context_of,
+    device_and_autocast,
+    load_base,
+    run_metrics,
+    write_model,
+)
 from tutelage.finetuning.data import Audit, Row, Split, read_preferences, read_rows, stratified_split, write_rows
 from tutelage.finetuning.examples import asked_of, preference_examples, row_length
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.objective import Preference
 from tutelage.finetuning.prefer.reference import add_reference
-from tutelage.model.io import load_model, weights_identity
+from tutelage.model.io import weights_identity
 from tutelage.store.device import choose_device
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
@@ -38,7 +46,7 @@ def prefer(job: Job) -> dict[str, Any]:
     """
     config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
     train_rows, heldout, audit = _rows(config, job)
-    tok, model = Tokenizer.load(instructed), load_model(instructed)
+    tok, model = Tokenizer.load(instructed), load_base(instructed, config.lora)
     context = context_of(config.context_length, model.config, log)
     examples, supervision = preference_examples(tok, train_rows, context)
     held_examples, held_supervision = preference_examples(tok, heldout, context)
@@ -58,16 +66,16 @@ def prefer(job: Job) -> dict[str, Any]:
     )
     training = _decided(config.training, work, log)
     # The reference is the model without adapters, so it is asked before they are put on: no second copy.
-    weights = weights_identity(instructed)
+    weights = weights_identity(instructed) + (f":{config.lora.quantisation}" if config.lora else "")
     for rows in objective.rows.values():
         add_reference(model, weights, rows, training, work, log)
     device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
-    adapt(model, config.lora, seed, log)
+    adapt(model, config.lora, seed, log, work)
     result = train(model, objective, training, work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result.curve, out, instructed)
+    write_model(model, tok, result.curve, out, instructed, log)
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)
     return {
