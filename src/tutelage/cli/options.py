@@ -70,18 +70,22 @@ RUNS = Path("runs")
 
 
 def open_model(
-    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None
+    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None, fold: bool = True
 ) -> LanguageModel:
-    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter folded in."""
-    from tutelage.interchange.peft import load_adapter
+    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter, folded in by
+    `fold` unless it learned beside a base in 4 bits, which then is in them again."""
+    from tutelage.interchange.peft import Sidecar
     from tutelage.interchange.source import is_foreign
-    from tutelage.loading import load
+    from tutelage.loading import adapted, load
     from tutelage.model.lora import merge_lora
 
-    foreign = source and is_foreign(source)
-    lm = load(source, log=notes()) if source and foreign else load(find_model(source, root, wanted))
-    if adapter is not None:
-        load_adapter(lm.model, adapter)
+    stored = Sidecar.read(adapter).quantisation if adapter is not None else "none"
+    place = source if source and is_foreign(source) else find_model(source, root, wanted)
+    lm = load(place, log=notes(), quantisation=stored)
+    if adapter is None:
+        return lm
+    lm = adapted(lm, adapter)
+    if fold and stored == "none":
         merge_lora(lm.model)
     return lm
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -145,6 +147,7 @@ def classify(
             "evaluation says from which on a classifier is right in 95 % or more.",
         ),
     ] = 0.0,
+    adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -156,7 +159,7 @@ def classify(
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    results = _classified(lines, model, out)
+    results = _classified(lines, model, out, adapter)
     for text, probabilities in zip(lines, results, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         if as_json:
@@ -167,15 +170,18 @@ def classify(
             print((said if ranked[0][1] >= at_least else f"none ({said})") + f"  | {text}")
 
 
-def _classified(lines: list[str], model: str | None, out: Path) -> list[dict[str, float]]:
+def _classified(lines: list[str], model: str | None, out: Path, adapter: Path | None) -> list[dict[str, float]]:
     """Probability of each label for each text, by a model or by TF-IDF."""
     from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
     from tutelage.interchange.source import is_foreign
 
-    place = model if model and is_foreign(model) else str(find_classifier(model, out))
+    if adapter is not None:
+        place = model if model and is_foreign(model) else str(find_model(model, out, "base"))
+    else:
+        place = model if model and is_foreign(model) else str(find_classifier(model, out))
     if (Path(place) / SETTINGS).is_file():
         return LexicalClassifier.load(Path(place)).classify(lines)
-    lm = open_model(place, out)
+    lm = open_model(place, out, adapter=adapter)
     results = lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
     longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
@@ -221,15 +227,34 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="An adapter beside the model, asked for as `tutelage:NAME`; repeatable, e.g. "
+            "`--adapter sql=my-adapter`.",
+        ),
+    ] = None,
     out: Out = RUNS,
 ) -> None:
     """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
 
     Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000
     """
+    from tutelage.loading import adapted
     from tutelage.serving.app import run_server
 
-    run_server(open_model(model, out), host=host, port=port, api_key=api_key)
+    lm = open_model(model, out)
+    for name, directory in map(_named, adapter or []):
+        lm.adapters[name] = adapted(lm, directory)
+    run_server(lm, host=host, port=port, api_key=api_key)
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, directory = given.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(f"--adapter {given}: a name and a folder are wanted", hint="e.g. --adapter sql=my-adapter")
+    return name, Path(directory)
 
 
 Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
@@ -264,19 +289,20 @@ def import_(
 
 
 def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool, adapter: Path | None = None) -> None:
-    from tutelage.interchange.export import export_gguf, export_model
+    from tutelage.interchange.export import export_gguf, export_model, fold_in
     from tutelage.interchange.gguf.writer import KINDS
     from tutelage.interchange.source import is_foreign, locate
 
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
     path = source if source and is_foreign(source) else str(find_model(source, out))
-    lm = open_model(path, out, adapter=adapter)
+    lm = open_model(path, out, adapter=adapter, fold=False)
     log = EventLog() if as_json else notes()
     found, altered = locate(path, log), "an adapter was folded in" if adapter else ""
+    merged = fold_in(lm.model, lm.tokenizer, log) if adapter else None
     if target.suffix == ".gguf":
         result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind), "", found, altered)
     else:
         result = export_model(lm.model, lm.tokenizer, target, log, found, altered)
     if as_json:
-        print_json(result)
+        print_json(result if merged is None else {**result, "merged": asdict(merged)})

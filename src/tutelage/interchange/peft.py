@@ -33,6 +33,7 @@ from tutelage.model.lora import (
     lora_state,
     place_adapters,
     projections,
+    shared_copy,
 )
 from tutelage.model.lora_config import Quantisation
 from tutelage.model.nf4 import NF4Linear
@@ -152,6 +153,57 @@ def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
     place_adapters(model, plan, seed=0)
     load_lora_state(model, {**lora_state(model), **state})
     return config
+
+
+def load_sum(model: DecoderLM, parts: Mapping[Path, float]) -> None:
+    """Put the weighted sum of the changes of several adapters on `model`, in place: exactly, as one adapter whose rank
+    is the sum of theirs (PEFT's `add_weighted_adapter`, "cat").
+
+    Raises InputError where that is no LoRA: with DoRA, with classification heads, beside bases stored in several ways.
+    """
+    found = []
+    for directory in parts:
+        one = shared_copy(model)
+        if load_adapter(one, directory).modules_to_save:
+            raise InputError(f"{directory} brings whole modules: adapters with those are not summed")
+        found.append((one, parts[directory]))
+    if len({quantisation_of(one) for one, _ in found}) != 1:
+        raise InputError("these adapters learned beside bases that were stored in different ways")
+    weights: dict[str, list[tuple[Tensor, Tensor]]] = {}
+    for one, weight in found:
+        state = plain_state(one)
+        for path, layer in lora_layers(one).items():
+            if layer.adapter.dora:
+                raise InputError("adapters with DoRA have no sum: it stretches what is there already")
+            scale = weight * layer.adapter.scale
+            weights.setdefault(path, []).append((scale * state[f"{path}.lora_A"], state[f"{path}.lora_B"]))
+    if (kind := quantisation_of(found[0][0])) != "none":
+        quantise_model(model, kind)
+    ranks = {path: sum(down.shape[-2] for down, _ in each) for path, each in weights.items()}
+    place_adapters(model, {path: Adapter(rank, float(rank)) for path, rank in ranks.items()}, seed=0)
+    state = lora_state(model)
+    for path, each in weights.items():
+        state[f"{path}.lora_A"] = torch.cat([down for down, _ in each], dim=-2)
+        state[f"{path}.lora_B"] = torch.cat([up for _, up in each], dim=-1)
+    load_lora_state(model, state)
+
+
+def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
+    """`model`, in place a classifier if the adapter brings a head and the model has none; its labels are those that
+    were written beside it, or numbered."""
+    if model.config.num_labels or not read_config(directory).modules_to_save:
+        return model
+    key = f"{_PREFIX}score.weight"
+    try:
+        with safe_open(directory / WEIGHTS, "pt") as file:
+            count = file.get_slice(key).get_shape()[0] if key in file.keys() else 0  # noqa: SIM118
+    except (SafetensorError, OSError) as error:
+        raise DamagedError(f"{directory / WEIGHTS} cannot be read: {error}") from None
+    labels = Sidecar.read(directory).labels
+    if count and len(labels) in (0, count):
+        model.config = model.config.with_(num_labels=count, labels=labels)
+        model.score = nn.Linear(model.config.hidden_size, count, bias=False).to(model.embed_tokens.weight.device)
+    return model
 
 
 def plain_state(model: DecoderLM) -> dict[str, Tensor]:
