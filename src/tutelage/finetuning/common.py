@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from tutelage.finetuning.data import Audit
-from tutelage.interchange.peft import hf_names, save_adapter
+from tutelage.interchange.peft import check_adaptable, save_adapter
 from tutelage.interchange.proof import check_merge, said
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -100,7 +100,7 @@ def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog, w
         log.note(
             f"{count} matrices are held in 4 bits ({lora.quantisation}); merging makes them float32 as they are so"
         )
-    hf_names(model.config, lora_layers(model))  # what could not be written is not trained
+    check_adaptable(model)  # what could not be written is not trained
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
 

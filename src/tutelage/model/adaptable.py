@@ -16,14 +16,14 @@ STACKS = ("gate_proj", "up_proj", "down_proj")
 
 
 def projections(model: DecoderLM) -> dict[str, nn.Linear | NF4Linear]:
-    """Plain linear layers inside the blocks by path, e.g. `layers.0.attention.q_proj`, in the model's order; what
-    chooses among experts is none of them."""
+    """Plain linear layers inside the blocks by path, e.g. `layers.0.attention.q_proj`, in the model's order; a router,
+    which chooses among experts, is none of them."""
     return {
         path: module
         for path, module in model.named_modules()
         if (type(module) is nn.Linear or isinstance(module, NF4Linear))
         and path.startswith("layers.")
-        and path.rpartition(".")[2] not in _CHOOSING
+        and not path.endswith(".router")
     }
 
 
@@ -64,7 +64,7 @@ def store_quantised(model: DecoderLM, name: str, value: Tensor, kind: Quantisati
     `model` may be on the meta device. Embeddings, heads, norms and what chooses among experts stay in full.
     """
     path = name.removesuffix(".weight")
-    if path != name and path in projections(model):
+    if path != name and path in projections(model) and not path.endswith(_CHOOSING):
         linear = model.get_submodule(path)
         packed = NF4Weight.of(value, kind)
         replace(model, path, NF4Linear(packed, linear.bias))  # type: ignore[arg-type]
