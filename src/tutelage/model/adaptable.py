@@ -67,7 +67,7 @@ def store_quantised(model: DecoderLM, name: str, value: Tensor, kind: Quantisati
     if path != name and path in projections(model) and not path.endswith(_CHOOSING):
         linear = model.get_submodule(path)
         packed = NF4Weight.of(value, kind)
-        replace(model, path, NF4Linear(packed, linear.bias))  # type: ignore[arg-type]
+        replace(model, path, NF4Linear(packed, linear.bias).train(linear.training))  # type: ignore[arg-type]
         return {f"{name}.{part}": each for part, each in packed.state_dict().items()}
     if path == name and name in expert_stacks(model):
         packed = NF4Weight.of(value, kind)
