@@ -64,7 +64,10 @@ Source = Annotated[
 ]
 Adapter = Annotated[
     Path | None,
-    typer.Option(help="A LoRA adapter in PEFT's layout to put on the model, e.g. `--adapter my-adapter`."),
+    typer.Option(
+        help="A LoRA adapter to put on the model: a folder in PEFT's layout, or a run (or step) that trained one; e.g. "
+        "`--adapter my-adapter`, `--adapter runs/answers-instruct`."
+    ),
 ]
 RUNS = Path("runs")
 
@@ -79,6 +82,7 @@ def open_model(
     from tutelage.loading import adapted, load
     from tutelage.model.lora import merge_lora
 
+    adapter = find_adapter(adapter, root) if adapter is not None else None
     stored = Sidecar.read(adapter).quantisation if adapter is not None else "none"
     place = source if source and is_foreign(source) else find_model(source, root, wanted)
     lm = load(place, log=notes(), quantisation=stored)
@@ -88,6 +92,16 @@ def open_model(
     if fold and stored == "none":
         merge_lora(lm.model)
     return lm
+
+
+def find_adapter(source: Path, root: Path = RUNS) -> Path:
+    """The folder of the adapter that is meant: given as such, or what a run (or `RUN/STEP`) left beside its model."""
+    if (source / "adapter_config.json").is_file():
+        return source
+    found = find_model(str(source), root) / "adapter"
+    if not found.is_dir():
+        raise ConfigError(f"{source} has no adapter", hint="a folder with adapter_config.json, or a run with `lora`")
+    return found
 
 
 def notes() -> EventLog:

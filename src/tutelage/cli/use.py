@@ -16,6 +16,7 @@ from tutelage.cli.options import (
     Json,
     Out,
     Source,
+    find_adapter,
     find_classifier,
     find_model,
     notes,
@@ -246,7 +247,7 @@ def serve(
 
     lm = open_model(model, out)
     for name, directory in map(_named, adapter or []):
-        lm.adapters[name] = adapted(lm, directory)
+        lm.adapters[name] = adapted(lm, find_adapter(directory, out))
     run_server(lm, host=host, port=port, api_key=api_key)
 
 

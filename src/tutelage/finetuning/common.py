@@ -21,7 +21,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import MAX_SHARD_BYTES, keep_generation_settings, load_model, save_model
 from tutelage.model.lora import LoraConfig, MergedState, add_lora, is_quantised, lora_layers, lora_starts
 from tutelage.model.nf4 import NF4Weight
-from tutelage.store.device import choose_device, choose_precision
+from tutelage.store.device import choose_device, choose_precision, return_large_pieces
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
@@ -79,7 +79,10 @@ def device_and_autocast(
 
 def load_base(directory: Path, lora: LoraConfig | None) -> DecoderLM:
     """The model that finetuning begins with; its matrices in 4 bits from the beginning where adapters want that."""
-    return load_model(directory, quantisation=lora.quantisation if lora else "none")
+    if lora is None or lora.quantisation == "none":
+        return load_model(directory)
+    return_large_pieces()
+    return load_model(directory, quantisation=lora.quantisation)
 
 
 def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog, work: Path | None = None) -> None:
@@ -97,9 +100,7 @@ def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog, w
         add_lora(model, lora, seed)
     if lora.quantisation != "none":
         count = sum(isinstance(module, NF4Weight) for module in model.modules())
-        log.note(
-            f"{count} matrices are held in 4 bits ({lora.quantisation}); merging makes them float32 as they are so"
-        )
+        log.note(f"{count} matrices are held in 4 bits ({lora.quantisation}); the adapter will be merged into these")
     check_adaptable(model)  # what could not be written is not trained
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")

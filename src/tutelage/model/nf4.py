@@ -7,6 +7,7 @@ those of bitsandbytes.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -25,7 +26,9 @@ CODE = (
 )  # fmt: skip
 BLOCK = 64  # weights that share a scale
 GROUP = 256  # scales that share one, with double quantisation
-_CHUNK = 1 << 20  # weights worked on at once on the CPU, so that the pieces stay in its cache; a multiple of BLOCK
+_CHUNK = 1 << 17  # weights worked on at once on the CPU, so that the pieces stay in its cache; a multiple of BLOCK
+
+_THREAD = threading.local()
 
 
 def quantise(weight: Tensor, double: bool = False) -> dict[str, Tensor]:
@@ -49,14 +52,19 @@ def quantise(weight: Tensor, double: bool = False) -> dict[str, Tensor]:
     return {"codes": found["codes"], **_quantise_scales(found["absmax"])} if double else found
 
 
-def dequantise(parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype = torch.float32) -> Tensor:
-    """The matrix [out, in] that `quantise` has stored, computed in float32 and rounded to `dtype`."""
+def dequantise(
+    parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype = torch.float32, room: Tensor | None = None
+) -> Tensor:
+    """The matrix [out, in] that `quantise` has stored, computed in float32 and rounded to `dtype`.
+
+    room: where it is put on the CPU, at least two values for each byte of codes; else new memory is taken.
+    """
     codes, absmax, count = parts["codes"], _scales(parts), shape.numel()
     pairs = _pairs(codes.device)
     if codes.device.type != "cpu":
         values = pairs.index_select(0, codes.int()).view(torch.float32).view(-1, BLOCK) * absmax[:, None]
         return values.to(dtype).flatten()[:count].view(shape)
-    out = torch.empty(2 * len(codes), dtype=dtype)
+    out = torch.empty(2 * len(codes), dtype=dtype) if room is None else room[: 2 * len(codes)]
     for piece, bytes_, scales in zip(
         out.split(_CHUNK), codes.split(_CHUNK // 2), absmax.split(_CHUNK // BLOCK), strict=True
     ):
@@ -103,6 +111,19 @@ class Packed:
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
         return dequantise(self.parts, self.shape, dtype)
+
+    def passing(self, dtype: torch.dtype) -> Tensor:
+        """The same, good until this thread asks for another: on the CPU all take turns in one piece of memory.
+
+        New memory for each would lie between what is kept, and its gaps would cost more than the weights.
+        """
+        codes = self.parts["codes"]
+        if codes.device.type != "cpu":
+            return self.dense(dtype)
+        rooms: dict[torch.dtype, Tensor] = _THREAD.__dict__.setdefault("rooms", {})
+        if dtype not in rooms or len(rooms[dtype]) < 2 * len(codes):
+            rooms[dtype] = torch.empty(2 * len(codes), dtype=dtype)
+        return dequantise(self.parts, self.shape, dtype, rooms[dtype])
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x W^T + bias; the weight is dequantised here, and again for the gradient of x, and kept by neither."""
@@ -178,12 +199,12 @@ class _Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Packed) -> Tensor:
         ctx.weight = weight
-        return F.linear(x, weight.dense(x.dtype))
+        return F.linear(x, weight.passing(x.dtype))
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients
-        return gradient @ ctx.weight.dense(gradient.dtype), None
+        return gradient @ ctx.weight.passing(gradient.dtype), None
 
 
 def _quantise_scales(absmax: Tensor) -> dict[str, Tensor]:
