@@ -116,6 +116,66 @@ def test_a_killed_run_ends_as_an_uninterrupted_one(name, made, run, tmp_path, he
     assert contents(tmp_path / "out") == contents(made[name][0] / "out")
 
 
+VARIANTS = {
+    "4 bits": {"quantisation": "nf4_double"},
+    "PiSSA": {"init": "pissa", "svd_iterations": 4},
+    "DoRA in 4 bits": {"quantisation": "nf4", "dora": True},
+}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_learns_resumes_and_is_its_adapter_on_the_base(variant, run, base, tmp_path, heard):
+    """A killed run ends bit for bit as an uninterrupted one; live, merged, and adapter on the base are one function."""
+    lora = LORA.model_copy(update=VARIANTS[variant])
+    metrics = run("instruct", tmp_path / "whole", heard.log, lora=lora)
+    assert "logits of the merged model within" in heard.messages("note")
+
+    def die(event):
+        if event["event"] == "step" and event["step"] >= 7:
+            raise RuntimeError("killed")
+
+    again = tmp_path / "again"
+    with pytest.raises(RuntimeError, match="killed"):
+        run("instruct", again, EventLog(listeners=(die,)), training={"checkpoint_seconds": 0.0}, lora=lora)
+    threads = torch.get_num_threads()
+    run("instruct", again, heard.log, lora=lora)
+    torch.set_num_threads(threads)
+    assert "resuming from step" in heard.messages("note")
+    assert contents(again / "out") == contents(tmp_path / "whole" / "out")
+    curve = [json.loads(line) for line in (again / "out" / "curve.jsonl").read_text().splitlines()]
+    assert metrics["heldout_loss"] < curve[0]["loss"]
+    merged, adapted = load_model(again / "out"), load_model(base)
+    load_adapter(adapted, again / "out" / "adapter")
+    torch.testing.assert_close(outputs(adapted), outputs(merged), rtol=1e-4, atol=1e-4)
+    step = max((again / "work" / "checkpoints").glob("step-*"))
+    saved = load_file(step / "rank-00000.safetensors")
+    assert all("lora_" in key for key in saved if key.startswith("model."))
+
+
+@pytest.mark.parametrize("variant", ["4 bits", "PiSSA"])
+def test_the_parts_of_a_step_add_up_for_every_variant(variant, run, tmp_path):
+    lora = LORA.model_copy(update={**VARIANTS[variant], "dropout": 0.0})
+    losses = []
+    for accumulation in (1, 4):
+        training = {"precision": "float32", "accumulation": accumulation, "steps": 4}
+        losses.append(run("instruct", tmp_path / str(accumulation), training=training, lora=lora)["heldout_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-4)
+
+
+def test_pissa_begins_where_it_began_whatever_the_machine_finds(run, tmp_path, monkeypatch):
+    """The SVD of another machine differs in its last bits; the run goes on from the numbers that it began with."""
+    lora = LORA.model_copy(update=VARIANTS["PiSSA"])
+
+    def die(event):
+        if event["event"] == "step" and event["step"] >= 7:
+            raise RuntimeError("killed")
+
+    with pytest.raises(RuntimeError, match="killed"):
+        run("instruct", tmp_path, EventLog(listeners=(die,)), training={"checkpoint_seconds": 0.0}, lora=lora)
+    monkeypatch.setattr("tutelage.model.lora.principal_part", lambda *_: pytest.fail("searched for again"))
+    run("instruct", tmp_path, lora=lora)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_checkpoints_hold_what_is_trained_and_no_more(name, made):
     directory, _ = made[name]
@@ -160,7 +220,10 @@ def test_the_class_head_is_trained_in_full_and_in_the_adapter(made, base):
 
 def test_checkpoints_of_another_adapter_or_base_are_refused(run, base, tmp_path):
     run("instruct", tmp_path, training={"steps": 2})
-    for change in ({"rank": 8}, {"alpha": 4.0}, {"targets": ("q_proj",)}, {"dropout": 0.0}):
+    for change in (
+        {"rank": 8}, {"alpha": 4.0}, {"targets": ("q_proj",)}, {"dropout": 0.0}, {"quantisation": "nf4"},
+        {"init": "pissa"}, {"b_rate": 4.0},
+    ):  # fmt: skip
         with pytest.raises(ConfigError, match="another work directory"):
             run("instruct", tmp_path, training={"steps": 2}, lora=LORA.model_copy(update=change))
     with pytest.raises(ConfigError, match="another work directory"):

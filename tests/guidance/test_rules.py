@@ -106,6 +106,16 @@ FIRES: list[tuple[str, Sequence[str]]] = [
             "finetune.classify.max_per_label=40",
         ],
     ),
+    (
+        "qlora",
+        [
+            "model.hidden_size=16384",
+            "model.intermediate_size=65536",
+            "model.num_layers=80",
+            "finetune.instruct.lora={rank: 16}",
+            "finetune.instruct.training.optimizer=adamw",
+        ],
+    ),
     ("instruct-epochs", ["finetune.instruct.training.epochs=12"]),
     ("instruct-learning-rate", ["finetune.instruct.training.learning_rate=0.02"]),
     ("instruct-rows", ["finetune.instruct.max_rows=40"]),

@@ -10,7 +10,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tutelage.interchange.peft import hf_names, load_adapter, save_adapter
+from tutelage.interchange.peft import load_adapter, save_adapter
+from tutelage.interchange.peft_layout import require_sites
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
@@ -105,6 +106,7 @@ def test_what_is_written_reads_back_the_same(
         ({"lora_bias": True}, "lora_bias.*not supported"),
         ({"use_rslore": True}, "did you mean 'use_rslora'"),
         ({"fan_in_fan_out": True}, "fan_in_fan_out"),
+        ({"target_parameters": ["mlp.experts.down_proj"]}, "no experts 'mlp.experts.down_proj'"),
         ({"r": 0}, "r:"),
         ({"r": 5}, "shape"),
         ({"use_dora": True}, "missing"),
@@ -113,7 +115,7 @@ def test_what_is_written_reads_back_the_same(
         ({"target_modules": ["q_proj"]}, "unexpected"),
         ({"target_modules": ["nothing"]}, "names no module"),
         ({"target_modules": ["q_proj", "embed_tokens"]}, "embed_tokens is not supported"),
-        ({"target_modules": None}, "target_modules"),
+        ({"target_modules": None}, "names no module"),
         ({"target_modules": "(a+)+$"}, "too complex"),
         ({"target_modules": "(q_proj"}, "not a regular expression"),
         ({"layers_to_transform": [0]}, "unexpected"),
@@ -188,13 +190,11 @@ def test_an_adapter_of_another_shape_is_refused(tiny: ModelConfig, written: Path
         save_adapter(model, written)
 
 
-def test_a_family_that_fuses_projections_is_refused(tiny: ModelConfig) -> None:
-    model = make(tiny, family="phi3")
-    with pytest.raises(InputError, match="not a module of its own"):
-        hf_names(model.config, [Q0, "layers.0.attention.k_proj"])
-    assert hf_names(model.config, ["layers.0.attention.o_proj"]) == {
-        "layers.0.attention.o_proj": "model.layers.0.self_attn.o_proj"
-    }
+def test_what_is_not_rows_of_a_module_is_refused(tiny: ModelConfig) -> None:
+    config = make(tiny, family="phi3").config
+    assert require_sites(config, [Q0])[Q0].name == "model.layers.0.self_attn.qkv_proj"
+    with pytest.raises(InputError, match="no module, nor rows of one"):
+        require_sites(config, ["layers.0.attention_norm.x"])
 
 
 KINDS: list[dict[str, Any]] = [

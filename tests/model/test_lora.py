@@ -10,21 +10,29 @@ import pytest
 import torch
 from torch import Tensor
 
+from tutelage.model.adaptable import quantise_model
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
 from tutelage.model.lora import (
     Adapter,
     LoraConfig,
+    LoraExperts,
     LoraLinear,
     add_lora,
     load_lora_state,
     lora_layers,
+    lora_starts,
     lora_state,
     merge_lora,
     place_adapters,
+    principal_part,
+    shared_copy,
+    without_adapters,
 )
 from tutelage.store.errors import ConfigError, InputError
+from tutelage.training.config import TrainingConfig
+from tutelage.training.optim.optimizers import make_optimizers
 
 KINDS = [{}, {"rslora": True}, {"dora": True}, {"targets": ["q_proj", "down_proj"], "layers": [1]}]
 IDS = torch.arange(24).reshape(2, 12) % 64
@@ -154,6 +162,92 @@ def test_dropout_acts_in_training_only(model: DecoderLM) -> None:
     assert not torch.allclose(model(IDS), model(IDS), atol=1e-3)
 
 
+@pytest.mark.parametrize("settings", [{}, {"rslora": True}, {"svd_iterations": 0, "targets": ["q_proj", "down_proj"]}])
+def test_pissa_begins_with_the_principal_part(model: DecoderLM, settings: dict[str, object]) -> None:
+    plain = copy.deepcopy(model)
+    add_lora(model, lora(init="pissa", **settings), seed=3)
+    torch.testing.assert_close(model(IDS), plain(IDS), rtol=1e-5, atol=1e-5)  # in float32: but for rounding
+    for path, layer in lora_layers(model).items():
+        weight = plain.get_submodule(path).weight
+        sizes = torch.linalg.svdvals(weight)
+        left = torch.linalg.svdvals(layer.weight)
+        torch.testing.assert_close(left[: len(sizes) - 4], sizes[4:], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(
+            layer.lora_A.norm(dim=1), (sizes[:4] / layer.adapter.scale).sqrt(), rtol=1e-3, atol=1e-4
+        )
+        torch.testing.assert_close(layer.lora_A.norm(dim=1), layer.lora_B.norm(dim=0), rtol=1e-4, atol=1e-5)
+    begun = {name: value.clone() for name, value in lora_starts(model).items()}
+    train_a_little(model)
+    live = model(IDS)
+    assert not torch.allclose(live, plain(IDS), atol=1e-2)
+    assert all(torch.equal(value, begun[name]) for name, value in lora_starts(model).items())
+    again = copy.deepcopy(plain)
+    add_lora(again, lora(init="pissa", **settings), seed=3, starts=begun)
+    load_lora_state(again, lora_state(model))
+    assert torch.equal(again(IDS), live)
+    merge_lora(model)
+    torch.testing.assert_close(model(IDS), live, rtol=1e-5, atol=2e-5)
+
+
+def test_randomised_svd_is_as_good_and_draws_from_its_seed() -> None:
+    weight = torch.randn(60, 40, generator=torch.Generator().manual_seed(0)) @ torch.diag(0.9 ** torch.arange(40.0))
+    exact, fast = (principal_part(weight, 5, 2.0, iterations) for iterations in (0, 8))
+    torch.testing.assert_close(fast[1] @ fast[0], exact[1] @ exact[0], rtol=1e-3, atol=1e-3)
+    state = torch.get_rng_state()
+    assert torch.equal(principal_part(weight, 5, 2.0, 1, seed=7)[0], principal_part(weight, 5, 2.0, 1, seed=7)[0])
+    assert torch.equal(state, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("kind", [*KINDS, {"init": "pissa"}, {"quantisation": "nf4"}])
+def test_without_its_adapters_a_model_is_as_it_was_before_them(model: DecoderLM, kind: dict[str, object]) -> None:
+    add = lora(**kind)
+    if add.quantisation != "none":
+        quantise_model(model, add.quantisation)
+    before = model(IDS).detach()
+    add_lora(model, add, seed=3)
+    train_a_little(model)
+    trained = model(IDS).detach()
+    with without_adapters(model):
+        torch.testing.assert_close(model(IDS), before, atol=1e-5, rtol=1e-5)
+    assert torch.equal(model(IDS), trained) and not torch.allclose(trained, before, atol=1e-4)
+
+
+def test_without_their_adapters_experts_are_as_they_were(tiny: ModelConfig) -> None:
+    experts = {"num_experts": 4, "experts_per_token": 2, "intermediate_size": 32}
+    model = DecoderLM(ModelConfig.parse({**tiny.plain(), "family": "custom", "experts": experts}), seed=1).eval()
+    for kind in ({}, {"init": "pissa"}):
+        one = copy.deepcopy(model)
+        before = one(IDS).detach()
+        add_lora(one, lora(**kind), seed=3)
+        train_a_little(one)
+        assert any(isinstance(layer, LoraExperts) for layer in lora_layers(one).values())
+        with without_adapters(one):
+            torch.testing.assert_close(one(IDS), before, atol=1e-5, rtol=1e-5)
+        assert not torch.allclose(one(IDS), before, atol=1e-4)
+
+
+def test_copies_share_their_weights_and_nothing_else(model: DecoderLM) -> None:
+    before = model(IDS)
+    one, two = shared_copy(model), shared_copy(model)
+    for copied, seed in ((one, 1), (two, 2)):
+        add_lora(copied, lora(), seed)
+        train_a_little(copied)
+    assert torch.equal(model(IDS), before) and not lora_layers(model)
+    assert not torch.allclose(one(IDS), two(IDS), atol=1e-3)
+    for path, layer in lora_layers(one).items():
+        assert layer.weight is model.get_submodule(path).weight
+    assert one.embed_tokens.weight is two.embed_tokens.weight is model.embed_tokens.weight
+
+
+def test_b_learns_faster_where_that_is_asked_for(tiny: ModelConfig) -> None:
+    model = DecoderLM(tiny, seed=1)
+    add_lora(model, lora(b_rate=16), seed=0)
+    (optimizer,) = make_optimizers(model, TrainingConfig())
+    rates = {id(one): group["rate_factor"] for group in optimizer.param_groups for one in group["params"]}
+    for layer in lora_layers(model).values():
+        assert rates[id(layer.lora_B)] == 16 * rates[id(layer.lora_A)]
+
+
 def test_each_projection_may_have_its_own_rank(model: DecoderLM) -> None:
     plan = {"layers.0.attention.q_proj": Adapter(2, 4.0), "layers.1.mlp.up_proj": Adapter(3, 1.0, rslora=True)}
     place_adapters(model, plan, seed=0)
@@ -191,6 +285,9 @@ def test_dora_takes_a_row_of_zeros(tiny: ModelConfig) -> None:
         ({"rank": 0}, "rank"),
         ({"dropout": 1.0}, "dropout"),
         ({"rnak": 4}, "did you mean 'rank'"),
+        ({"init": "pissa", "dora": True}, "choose one"),
+        ({"init": "pissa", "quantisation": "nf4"}, "choose one"),
+        ({"quantisation": "nf5"}, "quantisation"),
     ],
 )
 def test_wrong_settings_are_named(tiny: ModelConfig, wrong: dict[str, object], said: str) -> None:

@@ -10,11 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+import torch
 from fastapi.routing import APIRoute
 from fastapi.testclient import TestClient
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
+from tutelage.model.lora import LoraConfig, add_lora, lora_layers, shared_copy
 from tutelage.serving.app import make_app, run_server
 from tutelage.serving.protocol import Limits
 from tutelage.store.errors import ConfigError
@@ -70,6 +72,28 @@ def test_a_chat_answer_has_the_official_shape(server: TestClient, lm: LanguageMo
         "completion_tokens": len(expected.ids),
         "total_tokens": prompt + len(expected.ids),
     }
+
+
+def test_adapters_are_models_of_their_own(lm: LanguageModel) -> None:
+    base = LanguageModel(lm.model, lm.tokenizer)
+    other = shared_copy(lm.model)
+    with torch.no_grad():
+        add_lora(other, LoraConfig(rank=4), seed=1)
+        for layer in lora_layers(other).values():
+            layer.lora_B.normal_(generator=torch.Generator().manual_seed(1))
+    base.adapters["sql"] = LanguageModel(other, lm.tokenizer)
+    server = client(base)
+    assert [model["id"] for model in server.get("/v1/models").json()["data"]] == ["tiny", "tiny:sql"]
+    assert server.get("/v1/models/tiny:sql").json()["id"] == "tiny:sql"
+    answers = {}
+    for name, one in (("tiny", base), ("tiny:sql", base.with_adapter("sql"))):
+        body = server.post(CHAT, json=ask(model=name)).json()
+        answers[name] = body["choices"][0]["message"]["content"]
+        assert body["model"] == name
+        assert answers[name] == one.chat([{"role": "user", "content": "why?"}], Sampling(max_tokens=12)).text
+    assert answers["tiny"] != answers["tiny:sql"]
+    refused = server.post(CHAT, json=ask(model="tiny:sq"))
+    assert refused.status_code == 404 and "'tiny', 'tiny:sql'" in refused.json()["error"]["message"]
 
 
 def test_content_may_come_in_parts(server: TestClient) -> None:

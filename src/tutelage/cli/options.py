@@ -64,26 +64,44 @@ Source = Annotated[
 ]
 Adapter = Annotated[
     Path | None,
-    typer.Option(help="A LoRA adapter in PEFT's layout to put on the model, e.g. `--adapter my-adapter`."),
+    typer.Option(
+        help="A LoRA adapter to put on the model: a folder in PEFT's layout, or a run (or step) that trained one; e.g. "
+        "`--adapter my-adapter`, `--adapter runs/answers-instruct`."
+    ),
 ]
 RUNS = Path("runs")
 
 
 def open_model(
-    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None
+    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None, fold: bool = True
 ) -> LanguageModel:
-    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter folded in."""
-    from tutelage.interchange.peft import load_adapter
+    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter, folded in by
+    `fold` unless it learned beside a base in 4 bits, which then is in them again."""
+    from tutelage.interchange.peft import Sidecar
     from tutelage.interchange.source import is_foreign
-    from tutelage.loading import load
+    from tutelage.loading import adapted, load
     from tutelage.model.lora import merge_lora
 
-    foreign = source and is_foreign(source)
-    lm = load(source, log=notes()) if source and foreign else load(find_model(source, root, wanted))
-    if adapter is not None:
-        load_adapter(lm.model, adapter)
+    adapter = find_adapter(adapter, root) if adapter is not None else None
+    stored = Sidecar.read(adapter).quantisation if adapter is not None else "none"
+    place = source if source and is_foreign(source) else find_model(source, root, wanted)
+    lm = load(place, log=notes(), quantisation=stored)
+    if adapter is None:
+        return lm
+    lm = adapted(lm, adapter)
+    if fold and stored == "none":
         merge_lora(lm.model)
     return lm
+
+
+def find_adapter(source: Path, root: Path = RUNS) -> Path:
+    """The folder of the adapter that is meant: given as such, or what a run (or `RUN/STEP`) left beside its model."""
+    if (source / "adapter_config.json").is_file():
+        return source
+    found = find_model(str(source), root) / "adapter"
+    if not found.is_dir():
+        raise ConfigError(f"{source} has no adapter", hint="a folder with adapter_config.json, or a run with `lora`")
+    return found
 
 
 def notes() -> EventLog:

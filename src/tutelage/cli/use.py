@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
 
@@ -15,6 +16,7 @@ from tutelage.cli.options import (
     Json,
     Out,
     Source,
+    find_adapter,
     find_classifier,
     find_model,
     notes,
@@ -184,6 +186,7 @@ def classify(
             "held-out texts, e.g. `--unlike 0.01`: 1 % of fitting texts is then refused, and most foreign ones.",
         ),
     ] = 0.0,
+    adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -195,7 +198,7 @@ def classify(
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
-    found = _classified(lines, model, out, unlike > 0)
+    found = _classified(lines, model, out, adapter, unlike > 0)
     for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
         ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
         foreign = unlike > 0 and familiar < unlike
@@ -230,13 +233,18 @@ class _Classified:
     multi_label: bool
 
 
-def _classified(lines: list[str], model: str | None, out: Path, familiarity_too: bool) -> _Classified:
+def _classified(
+    lines: list[str], model: str | None, out: Path, adapter: Path | None, familiarity_too: bool
+) -> _Classified:
     """By a model or by TF-IDF."""
     from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
     from tutelage.inference.familiarity import familiarity
     from tutelage.interchange.source import is_foreign
 
-    place = model if model and is_foreign(model) else str(find_classifier(model, out))
+    if adapter is not None:
+        place = model if model and is_foreign(model) else str(find_model(model, out, "base"))
+    else:
+        place = model if model and is_foreign(model) else str(find_classifier(model, out))
     if (Path(place) / SETTINGS).is_file():
         if familiarity_too:
             raise ConfigError(
@@ -245,7 +253,7 @@ def _classified(lines: list[str], model: str | None, out: Path, familiarity_too:
             )
         lexical = LexicalClassifier.load(Path(place))
         return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label)
-    lm = open_model(place, out)
+    lm = open_model(place, out, adapter=adapter)
     results = lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
     longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
@@ -292,15 +300,34 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="An adapter beside the model, asked for as `tutelage:NAME`; repeatable, e.g. "
+            "`--adapter sql=my-adapter`.",
+        ),
+    ] = None,
     out: Out = RUNS,
 ) -> None:
     """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
 
     Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000
     """
+    from tutelage.loading import adapted
     from tutelage.serving.app import run_server
 
-    run_server(open_model(model, out), host=host, port=port, api_key=api_key)
+    lm = open_model(model, out)
+    for name, directory in map(_named, adapter or []):
+        lm.adapters[name] = adapted(lm, find_adapter(directory, out))
+    run_server(lm, host=host, port=port, api_key=api_key)
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, directory = given.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(f"--adapter {given}: a name and a folder are wanted", hint="e.g. --adapter sql=my-adapter")
+    return name, Path(directory)
 
 
 Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
@@ -335,19 +362,20 @@ def import_(
 
 
 def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool, adapter: Path | None = None) -> None:
-    from tutelage.interchange.export import export_gguf, export_model
+    from tutelage.interchange.export import export_gguf, export_model, fold_in
     from tutelage.interchange.gguf.writer import KINDS
     from tutelage.interchange.source import is_foreign, locate
 
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
     path = source if source and is_foreign(source) else str(find_model(source, out))
-    lm = open_model(path, out, adapter=adapter)
+    lm = open_model(path, out, adapter=adapter, fold=False)
     log = EventLog() if as_json else notes()
     found, altered = locate(path, log), "an adapter was folded in" if adapter else ""
+    merged = fold_in(lm.model, lm.tokenizer, log) if adapter else None
     if target.suffix == ".gguf":
         result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind), "", found, altered)
     else:
         result = export_model(lm.model, lm.tokenizer, target, log, found, altered)
     if as_json:
-        print_json(result)
+        print_json(result if merged is None else {**result, "merged": asdict(merged)})

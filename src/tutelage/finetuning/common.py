@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import Any
 
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import load_file, save
+from torch import nn
 
 from tutelage.finetuning import method, method_names
 from tutelage.finetuning.data import Audit
 from tutelage.interchange.adopt import ADOPTED
-from tutelage.interchange.peft import hf_names, save_adapter
+from tutelage.interchange.peft import check_adaptable, save_adapter
+from tutelage.interchange.proof import check_merge, said
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import keep_generation_settings, save_model
-from tutelage.model.lora import LoraConfig, add_lora, lora_layers, merge_lora
+from tutelage.model.io import MAX_SHARD_BYTES, keep_generation_settings, load_model, save_model
+from tutelage.model.lora import LoraConfig, MergedState, add_lora, is_quantised, lora_layers, lora_starts, shared_copy
+from tutelage.model.nf4 import NF4Weight
 from tutelage.store.artifacts import MANIFEST
-from tutelage.store.device import choose_device, choose_precision
+from tutelage.store.device import choose_device, choose_precision, return_large_pieces
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
@@ -28,6 +33,8 @@ from tutelage.tasks import Examples, Task
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import TrainResult
+
+MERGED_SHARD_BYTES = 500_000_000  # of a model in 4 bits: so much of it is in memory in full, as it is written
 
 
 def read_corpus(corpus: Path, split: str, columns: list[str]) -> list[dict[str, Any]]:
@@ -76,14 +83,41 @@ def device_and_autocast(
     return device, torch.autocast(device.type, dtype)
 
 
-def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog) -> None:
-    """Put the wanted adapters on the model, in place; without any it is trained as it is."""
+def load_base(directory: Path, lora: LoraConfig | None) -> DecoderLM:
+    """The model that finetuning begins with; its matrices in 4 bits from the beginning where adapters want that."""
+    if lora is None or lora.quantisation == "none":
+        return load_model(directory)
+    return_large_pieces()
+    return load_model(directory, quantisation=lora.quantisation)
+
+
+def adapt(model: DecoderLM, lora: LoraConfig | None, seed: int, log: EventLog, work: Path | None = None) -> None:
+    """Put the wanted adapters on the model, in place; without any it is trained as it is.
+
+    Where PiSSA begins is kept in `work`, so that a resumed run begins with the very same numbers on any machine.
+    """
     if lora is None:
         return
-    add_lora(model, lora, seed)
-    hf_names(model.config, lora_layers(model))  # what could not be written is not trained
+    if lora.init == "pissa" and work is not None:
+        path = work / f"pissa-{_identity(model, lora, seed)[:16]}.safetensors"
+        add_lora(model, lora, seed, load_file(path) if path.exists() else None)
+        write_atomic(path, save({name: value.contiguous() for name, value in lora_starts(model).items()}))
+    else:
+        add_lora(model, lora, seed)
+    if lora.quantisation != "none":
+        count = sum(isinstance(module, NF4Weight) for module in model.modules())
+        log.note(f"{count} matrices are held in 4 bits ({lora.quantisation}); the adapter will be merged into these")
+    check_adaptable(model)  # what could not be written is not trained
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     log.note(f"adapters on {len(lora_layers(model))} projections: {trained} parameters are trained")
+
+
+def _identity(model: DecoderLM, lora: LoraConfig, seed: int) -> str:
+    digest = hashlib.sha256(f"{lora.plain()}:{seed}".encode())
+    for name, value in model.state_dict().items():
+        digest.update(name.encode())
+        digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def with_head(base: DecoderLM, labels: Sequence[str], seed: int, multi_label: bool = False) -> DecoderLM:
@@ -91,22 +125,40 @@ def with_head(base: DecoderLM, labels: Sequence[str], seed: int, multi_label: bo
     if base.config.labels == tuple(labels) and base.config.multi_label == multi_label:
         return base
     config = base.config.with_(num_labels=len(labels), labels=tuple(labels), multi_label=multi_label)
-    with torch.device("meta"):
-        model = DecoderLM(config, seed=None)
-    state = {name: value.clone() for name, value in base.state_dict().items() if name != "score.weight"}
     generator = torch.Generator().manual_seed(seed)
     head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
-    model.load_state_dict({**state, "score.weight": head}, assign=True)
+    model = shared_copy(base)
+    model.config = config
+    model.score = nn.Linear(config.hidden_size, len(labels), bias=False, device="meta")
+    model.score.weight = nn.Parameter(head)
     return model
 
 
-def write_model(model: DecoderLM, tok: Tokenizer, curve: Sequence[dict[str, Any]], out: Path, base: Path) -> None:
-    """Fill `out` as a model directory with its training curve; adapters are merged, and kept apart in `adapter/`."""
+def write_model(
+    model: DecoderLM,
+    tok: Tokenizer,
+    curve: Sequence[dict[str, Any]],
+    out: Path,
+    base: Path,
+    log: EventLog | None = None,
+) -> None:
+    """Fill `out` as a model directory with its training curve; adapters are merged, and kept apart in `adapter/`.
+
+    The merged weights are made one after the other as they are written, and the log says how far they are from the
+    adapters beside the weights.
+    """
     model.to("cpu")
     if lora_layers(model):
         save_adapter(model, out / "adapter", base.name)
-        merge_lora(model)
-    save_model(model, out)
+        tok.save(out / "adapter")
+        if log is not None:
+            merged = check_merge(model.eval(), tok)
+            say = log.note if merged.passed else log.warn
+            say(said(merged, "logits of the merged model", "the adapter beside its base"))
+        limit = MERGED_SHARD_BYTES if is_quantised(model) else MAX_SHARD_BYTES
+        save_model(model, out, limit, MergedState(model))
+    else:
+        save_model(model, out)
     keep_generation_settings(base, out)
     tok.save(out)
     write_atomic(out / "curve.jsonl", "".join(json.dumps(point) + "\n" for point in curve))

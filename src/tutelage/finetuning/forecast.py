@@ -64,6 +64,9 @@ def training_forecast(
     model = inputs.get("model", {})
     if "model" not in model:
         return Forecast()
+    from tutelage.store.device import available_memory
+    from tutelage.training.memory import frozen_bytes
+
     training = config.training
     context = planned_context(config, model, row_tokens)
     step_tokens = training.batch_rows * context
@@ -75,6 +78,9 @@ def training_forecast(
         "row_tokens": row_tokens,
         "learning_rate": training.learning_rate,
         "lora": config.lora is not None,
+        "frozen_bytes": frozen_bytes(model["model"], config.lora.quantisation) if config.lora else 0,
+        "free_bytes": available_memory(),
+        "frozen_bytes_nf4": frozen_bytes(model["model"], "nf4_double"),
     }
     rate = machine.training_seconds_per_token(model["model"], context, training, share, config.lora)
     saved = 4 * model["parameters"] / machine.bytes_per_second()

@@ -40,6 +40,28 @@ def rate_rule(identity: str, share: float, wanted: float, says: str, source: str
     return Rule(identity, says, source, wants, find)
 
 
+LARGE_SHARE = 0.4  # of the memory that is free
+
+
+def quantisation_rule() -> Rule:
+    """Weights in 4 bits pay where in float32 they alone take much of the memory."""
+
+    def find(f: Facts) -> Finding | None:
+        whole, packed, room = f["result.frozen_bytes"], f["result.frozen_bytes_nf4"], f["result.free_bytes"]
+        if not f["result.lora"] or whole <= LARGE_SHARE * room or whole <= 1.5 * packed:
+            return None
+        return (
+            "warning" if whole > room else "note",
+            f"the frozen weights take {whole / 1e9:.1f} GB of the {room / 1e9:.1f} GB that are free; in 4 bits they "
+            f"take {packed / 1e9:.1f} GB",
+            f"--set {f['key']}.lora.quantisation=nf4_double",
+        )
+
+    wants = ("key", "result.lora", "result.frozen_bytes", "result.frozen_bytes_nf4", "result.free_bytes")
+    says = "QLoRA where the weights in float32 take more than two fifths of the free memory"
+    return Rule("qlora", says, "Dettmers et al. 2023: 65B in 48 GB, as good as 16 bits", wants, find)
+
+
 def few_rows_rule(identity: str, least: int, what: str, source: str) -> Rule:
     def find(f: Facts) -> Finding | None:
         rows = f["result.rows"]

@@ -11,7 +11,7 @@ import torch
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.describe import forward_flops, parameters
-from tutelage.model.lora import add_lora
+from tutelage.model.lora import add_lora, is_quantised
 from tutelage.store.device import available_memory, choose_device, choose_precision, set_threads
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
@@ -25,6 +25,7 @@ MOST_TOKENS, FEWEST_TOKENS = 2048, 64
 DOCUMENT_TOKENS = 64  # of each document in a row
 SCORED_TOKENS = 1024
 GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # texts at once, as evaluation asks
+MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: in memory in full as it is merged and written
 # At the peak of a backward pass gradients of activations exist beside those that are kept.
 WHILE_BACKWARD = 1.3
 
@@ -99,9 +100,11 @@ def training_cost(
         for value in state.values()
         if isinstance(value, torch.Tensor)
     )
-    weights = 4.0 * sum(parameter.numel() for parameter in model.parameters())
-    # The weights are there twice while a model is read or saved.
-    fixed = times * (max(weights, 4.0 * trained + states) + weights)
+    weights = float(sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()))
+    # The weights are there twice while a model is read or saved; those in 4 bits are read and saved one by one.
+    whole_bytes = 4.0 * sum(parameters(config).values())
+    twice = min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights
+    fixed = times * (max(twice, 4.0 * trained + states) + weights)
     return Cost(seconds, fixed, times * kept * microbatch * context / tokens)
 
 

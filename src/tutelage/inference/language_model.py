@@ -18,8 +18,9 @@ from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, refuse_other_config, save_model, superseded
+from tutelage.model.lora_config import Quantisation
 from tutelage.store.device import Precision, choose_device, choose_precision
-from tutelage.store.errors import ConfigError, DamagedError, InputError
+from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import replaced_files
 from tutelage.tokenizer.calls import Tools
 from tutelage.tokenizer.chat import render_chat
@@ -83,7 +84,14 @@ class LanguageModel:
                 hint="they do not belong together",
             )
         self.model, self.tokenizer = model.eval(), tokenizer
+        self.adapters: dict[str, LanguageModel] = {}  # by name: models of the same weights, with an adapter each
         self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
+
+    def with_adapter(self, name: str) -> LanguageModel:
+        """This model with one of its adapters, which costs nothing. Raises ConfigError naming those there are."""
+        if name not in self.adapters:
+            raise ConfigError(f"the model has no adapter {name!r}", hint=nearest(name, self.adapters))
+        return self.adapters[name]
 
     @property
     def config(self) -> ModelConfig:
@@ -324,7 +332,9 @@ class LanguageModel:
             )
 
 
-def load(source: Path | str, device: str = "auto", dtype: Precision = "float32") -> LanguageModel:
+def load(
+    source: Path | str, device: str = "auto", dtype: Precision = "float32", quantisation: Quantisation = "none"
+) -> LanguageModel:
     """Load a model directory, an artifact, or a run folder (its chat model).
 
     device: "auto" takes the GPU where there is one. dtype: "float32", "bfloat16", or "auto" for the fast one.
@@ -332,7 +342,7 @@ def load(source: Path | str, device: str = "auto", dtype: Precision = "float32")
     """
     directory = find_model(source)
     place = choose_device(device)
-    model = load_model(directory, place, choose_precision(dtype, place))
+    model = load_model(directory, place, choose_precision(dtype, place), quantisation)
     return LanguageModel(model, Tokenizer.load(directory))
 
 

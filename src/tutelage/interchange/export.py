@@ -9,11 +9,13 @@ from typing import Any
 from tutelage.interchange.gguf.parity import check_gguf, check_written
 from tutelage.interchange.gguf.reader import GGUFFile
 from tutelage.interchange.gguf.writer import WRITER, KindName, write_gguf
-from tutelage.interchange.proof import Parity, check_transformers, is_foreign_directory, said
+from tutelage.interchange.proof import Parity, check_merge, check_transformers, is_foreign_directory, said
 from tutelage.interchange.source import copy_extras
+from tutelage.model.adaptable import quantisation_of
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import to_hf_config
 from tutelage.model.io import hf_weights, save_model
+from tutelage.model.lora import merge_lora
 from tutelage.store.errors import ConfigError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import users_directory
@@ -72,6 +74,20 @@ def export_gguf(
     log.note(f"exported to {path}, {written['bytes'] / 1e6:.1f} MB as {kind}; {words}")
     _tell_source(before, log, source)
     return {"file": str(path), **written, "parity": asdict(parity), "source_parity": asdict(before)}
+
+
+def fold_in(model: DecoderLM, tok: Tokenizer, log: EventLog) -> Parity:
+    """Merge the model's adapters into its weights, in place, and say how far that moves its logits.
+
+    Raises TutelageError, before anything is changed, where that is more than rounding.
+    """
+    stored = quantisation_of(model)
+    parity = _passed(check_merge(model, tok), "the adapter cannot be folded in")
+    merge_lora(model)
+    log.note(f"the adapter is folded in: {said(parity, 'logits', 'the adapter beside its base')}")
+    if stored != "none":
+        log.note(f"it learned beside weights in 4 bits ({stored}); the merged ones are these, dequantised to float32")
+    return parity
 
 
 def _check_source(model: DecoderLM, tok: Tokenizer, source: Path | None, altered: str) -> Parity:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -20,7 +21,9 @@ from torch import Tensor
 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families.weights import parameter_shapes
 from tutelage.model.hf_config import to_hf_config
+from tutelage.model.lora import as_merged
 from tutelage.store.artifacts import MANIFEST
 from tutelage.store.files import RECORD
 from tutelage.tokenizer.chat import render_chat
@@ -117,12 +120,38 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
     largest = 0.0
     for ids in (*prompts, long):
         expected, ours = _theirs(theirs, ids), _ours(model, ids)
-        difference = ((ours - expected).abs().max() / expected.abs().max().clamp(min=1e-9)).item()
-        largest = max(largest, difference) if difference == difference else float("inf")
+        largest = max(largest, _apart(ours, expected))
     measured = (len(prompts) + 1, largest)
     if largest > TOLERANCE:
         return Parity(False, *measured, f"logits differ by {largest:.1e} of the largest", len(long), short_of)
     return Parity(True, *measured, "", len(long), short_of)
+
+
+@torch.no_grad()
+def check_merge(model: DecoderLM, tok: Tokenizer) -> Parity:
+    """Compare the model with its adapters beside the weights with what merging makes of it, which stays undone.
+
+    The merged weights are those that `MergedState` gives, made and forgotten layer by layer.
+    """
+    control, size = tok.control_ids, tok.vocab_size
+    long, short_of = long_prompt(model.config, sum(map(math.prod, _shapes(model))), control, size)
+    begun = [tok.framed(ids) if model.config.num_labels else [*tok.begin_ids, *ids] for ids in map(tok.encode, PROMPTS)]
+    begun = [*(ids[: model.config.max_position_embeddings] for ids in begun), long]
+    live = [_ours(model, ids) for ids in begun]
+    with as_merged(model):
+        largest = max(_apart(_ours(model, ids), before) for ids, before in zip(begun, live, strict=True))
+    why = f"merged logits differ by {largest:.1e} of the largest" if largest > TOLERANCE else ""
+    return Parity(not why, len(begun), largest, why, len(long), short_of)
+
+
+def _apart(one: Tensor, other: Tensor) -> float:
+    """Largest difference, of the largest value; infinite for what is no number."""
+    difference = float((one - other).abs().max() / other.abs().max().clamp(min=1e-9))
+    return difference if difference == difference else float("inf")
+
+
+def _shapes(model: DecoderLM) -> list[tuple[int, ...]]:
+    return [tuple(shape) for shape in parameter_shapes(model.config).values()]
 
 
 def _ours(model: DecoderLM, ids: Sequence[int]) -> Tensor:

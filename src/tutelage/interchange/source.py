@@ -27,6 +27,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import keep_generation_settings, load_model
+from tutelage.model.lora_config import Quantisation
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import finish_save, new_file
@@ -91,13 +92,17 @@ def is_foreign(source: str) -> bool:
 
 
 def open_model(
-    source: str, log: EventLog, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    source: str,
+    log: EventLog,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantisation: Quantisation = "none",
 ) -> tuple[DecoderLM, Tokenizer]:
     """A model from elsewhere and its tokenizer. Raises InputError for what cannot be used, DamagedError if broken."""
     path = locate(source, log)
     if path.is_dir():
-        return load_model(path, device, dtype), Tokenizer.load(path)
-    return read_gguf(path, device, dtype)
+        return load_model(path, device, dtype, quantisation), Tokenizer.load(path)
+    return read_gguf(path, device, dtype, quantisation)
 
 
 def read_config(source: str, log: EventLog) -> ModelConfig:

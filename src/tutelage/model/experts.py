@@ -87,15 +87,21 @@ class MixtureOfExperts(nn.Module):
         return (out * weights[..., None]).sum(1)
 
     def _expert(self, expert: int, x: Tensor) -> Tensor:
-        def bias(name: str) -> Tensor | None:
-            return getattr(self, name)[expert] if self.experts.bias else None
-
-        up = F.linear(x, self.up_proj[expert], bias("up_bias"))
+        up = self._product("up", expert, x)
         if self.gated:
-            up = gate(self.activation, F.linear(x, self.gate_proj[expert], bias("gate_bias")), up)
+            up = gate(self.activation, self._product("gate", expert, x), up)
         else:
             up = ACTIVATIONS[self.activation](up)
-        return F.linear(up, self.down_proj[expert], bias("down_bias"))
+        return self._product("down", expert, up)
+
+    def _product(self, name: str, expert: int, x: Tensor) -> Tensor:
+        """x times one expert's matrix, however the stack of them is held: in full, in 4 bits, with adapters."""
+        stack = getattr(self, f"{name}_proj")
+        bias = getattr(self, f"{name}_bias")[expert] if self.experts.bias else None
+        if isinstance(stack, Tensor):
+            return F.linear(x, stack[expert], bias)
+        out: Tensor = stack.linear(expert, x, bias)
+        return out
 
     def _account(self, scores: Tensor, chosen: Tensor, real: Tensor | None) -> None:
         if real is not None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
+from tutelage.model.adaptable import is_quantised, store_quantised
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FAMILIES
 from tutelage.model.families.weights import parameter_shapes
 from tutelage.model.hf_config import load_config, read_json, to_hf_config, token_ids
+from tutelage.model.lora_config import Quantisation
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import finish_save, replaced_files, write_json
 from tutelage.store.hashing import sha256_files
@@ -34,22 +36,29 @@ _DTYPES = {"F64", "F32", "F16", "BF16"}
 Shape = tuple[int, ...]
 
 
-def save_model(model: DecoderLM, directory: Path, max_shard_bytes: int = MAX_SHARD_BYTES) -> None:
+def save_model(
+    model: DecoderLM,
+    directory: Path,
+    max_shard_bytes: int = MAX_SHARD_BYTES,
+    state: Mapping[str, Tensor] | None = None,
+) -> None:
     """Write config.json, generation_config.json and the weights (float32), loadable by transformers.
 
     More than `max_shard_bytes` are split into several files with an index. What this supersedes of a model that lies
     there already goes, nothing else of the directory is touched, and a kill leaves the one or the other model whole.
-    Raises InputError for a model with adapters (they must be merged or saved beside the base), and where
-    `config.json` is no model's.
+    `state`: what is written in place of the model's own weights, one after the other (`MergedState`). Raises InputError
+    for a model with adapters or weights in 4 bits without it, and where `config.json` is no model's.
     """
     config = model.config
-    if any(name.endswith(".lora_A") for name in model.state_dict()):
+    if state is None and any(name.endswith(".lora_A") for name in model.state_dict()):
         raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
+    if state is None and is_quantised(model):
+        raise InputError("the model's weights are in 4 bits", hint="merge_lora makes them float32")
     refuse_other_config(directory)
     with replaced_files(directory, lambda: superseded(directory)) as out:
         shards = _shards(config, max_shard_bytes)
         places = {name: file for file, names in shards.items() for name in names}
-        for file, weights in groupby(hf_weights(model), key=lambda weight: places[weight[0]]):
+        for file, weights in groupby(hf_weights(model, state), key=lambda weight: places[weight[0]]):
             save_file(dict(weights), out / file, metadata={"format": "pt"})
         if len(shards) > 1:
             total = 4 * sum(shape.numel() for shape in parameter_shapes(config).values())
@@ -103,9 +112,10 @@ def weights_identity(directory: Path) -> str:
     return sha256_files([(name, directory / name) for name in weight_files(directory)])
 
 
-def hf_weights(model: DecoderLM) -> Iterator[tuple[str, Tensor]]:
-    """The weights under their Hugging Face names, float32 on the CPU, made one after the other."""
-    state = model.state_dict()
+def hf_weights(model: DecoderLM, state: Mapping[str, Tensor] | None = None) -> Iterator[tuple[str, Tensor]]:
+    """The weights (those of `state`, if given) under their Hugging Face names, float32 on the CPU, made one after the
+    other."""
+    state = model.state_dict() if state is None else state
     for weight in FAMILIES[model.config.family].weights(model.config):
         packed = weight.pack([state[name].detach().to("cpu", torch.float32) for name in weight.ours])
         for name, tensor in zip(weight.theirs, packed, strict=True):
@@ -123,8 +133,15 @@ def keep_generation_settings(source: Path, out: Path) -> None:
         write_json(own, {**(read_json(own) if own.is_file() else {}), **settings})
 
 
-def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> DecoderLM:
+def load_model(
+    directory: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantisation: Quantisation = "none",
+) -> DecoderLM:
     """Build the decoder described by config.json and load its weights; nothing but safetensors is opened.
+
+    quantisation: the matrices inside the blocks are stored in 4 bits as they are read, and frozen.
 
     Raises InputError for a directory that is no model or a family that is not known, DamagedError for weights
     that cannot be read or do not fit the config. Names and shapes are checked before a weight is read.
@@ -145,6 +162,7 @@ def load_model(directory: Path, device: torch.device | str = "cpu", dtype: torch
                 lambda key: places[key].get_tensor(key),
                 str(directory),
                 dtype,
+                quantisation,
             ).to(device)
         except SafetensorError as error:
             raise DamagedError(f"{directory}: weights cannot be read: {error}") from None
@@ -157,11 +175,13 @@ def build_model(
     read: Callable[[str], Tensor],
     where: str,
     dtype: torch.dtype = torch.float32,
+    quantisation: Quantisation = "none",
 ) -> DecoderLM:
     """A decoder with the weights that `read` gives by their Hugging Face names, in evaluation mode.
 
     present: names there are; shape: of one of them, asked before anything is read. One weight is read at a time, so
-    that no more than the model and one weight is ever held. Raises DamagedError if names or shapes do not fit.
+    that no more than the model and one weight is ever held; with `quantisation` the model's matrices are in 4 bits from
+    the beginning. Raises DamagedError if names or shapes do not fit.
     """
     family = FAMILIES[config.family]
     with torch.device("meta"):
@@ -201,7 +221,8 @@ def build_model(
             continue
         parts = weight.unpack([read(key) for key in keys if key is not None])
         for ours, part in zip(weight.ours, parts, strict=True):
-            state[ours] = part.to(dtype, copy=True, memory_format=torch.contiguous_format)
+            packed_part = None if quantisation == "none" else store_quantised(model, ours, part, quantisation)
+            state |= packed_part or {ours: part.to(dtype, copy=True, memory_format=torch.contiguous_format)}
     model.load_state_dict(state, assign=True)
     return model.eval()
 

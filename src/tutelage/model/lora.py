@@ -1,106 +1,41 @@
-"""Low-rank adapters on the projections of a decoder: put on, read out, loaded, folded into the weights."""
+"""Low-rank adapters on the projections and experts of a decoder: put on, read out, loaded, folded into the weights."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.model.adaptable import dense, expert_stacks, is_quantised, projections, quantise_model, replace
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora_config import LoraConfig
+from tutelage.model.lora_layers import Adapter, LoraExperts, LoraLinear, plain_linear, principal_part
+from tutelage.model.nf4 import NF4Linear, NF4Weight
 from tutelage.store.errors import ConfigError, InputError, nearest
 
 __all__ = [
-    "Adapter", "LoraConfig", "LoraLinear", "add_lora", "load_lora_state", "lora_layers", "lora_shapes", "lora_state",
-    "merge_lora", "place_adapters", "projections",
+    "Adapter", "LoraConfig", "LoraExperts", "LoraLinear", "MergedState", "add_lora", "as_merged", "is_quantised",
+    "load_lora_state", "lora_layers", "lora_shapes", "lora_starts", "lora_state", "merge_lora", "place_adapters",
+    "principal_part", "projections", "shared_copy", "without_adapters",
 ]  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Adapter:
-    """Settings of one projection's adapter; see `LoraConfig`."""
+def add_lora(model: DecoderLM, config: LoraConfig, seed: int, starts: Mapping[str, Tensor] | None = None) -> None:
+    """Put fresh adapters on `model` in place and freeze the rest; what it computes stays the same, bit for bit (with
+    PiSSA but for rounding).
 
-    rank: int
-    alpha: float
-    dropout: float = 0.0
-    rslora: bool = False
-    dora: bool = False
-
-    @property
-    def scale(self) -> float:
-        return self.alpha / (math.sqrt(self.rank) if self.rslora else self.rank)
-
-
-class LoraLinear(nn.Module):
-    """A linear layer with an adapter: x W^T + scale * dropout(x) A^T B^T.
-
-    Takes over the very parameters of the layer it replaces, under their old names, so that a state dict of the
-    base fits. A [rank, in] is drawn as PEFT draws it (Kaiming-uniform, a = sqrt(5)), B [out, rank] is zero; both
-    are float32 whatever the base is, as PEFT has them.
+    With `quantisation` what is not yet in 4 bits is stored so first. `starts`: where PiSSA begins (`lora_starts`), if
+    that is known. A classification head stays trainable in full. Raises ConfigError for a target or layer the model
+    has not.
     """
-
-    weight: Tensor
-    bias: Tensor | None
-    lora_magnitude: Tensor | None
-
-    def __init__(self, linear: nn.Linear, adapter: Adapter, generator: torch.Generator) -> None:
-        super().__init__()
-        self.adapter = adapter
-        self.training = linear.training
-        self.weight, self.bias = linear.weight, linear.bias
-        device, (outputs, inputs) = linear.weight.device, linear.weight.shape
-        down = torch.empty(adapter.rank, inputs)
-        nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=generator)
-        self.lora_A = nn.Parameter(down.to(device))
-        self.lora_B = nn.Parameter(torch.zeros(outputs, adapter.rank, device=device))
-        magnitude = nn.Parameter(self._row_norms().clone()) if adapter.dora else None
-        self.register_parameter("lora_magnitude", magnitude)
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = F.linear(x, self.weight, self.bias)
-        dropped = F.dropout(x.to(self.lora_A.dtype), self.adapter.dropout, self.training)
-        change = self.adapter.scale * F.linear(F.linear(dropped, self.lora_A), self.lora_B)
-        if self.lora_magnitude is not None:
-            # The norm is held constant in the gradient (DoRA, section 4.3).
-            stretch = self.lora_magnitude / self._row_norms()
-            change = (stretch - 1) * F.linear(dropped, self.weight.to(dropped.dtype)) + stretch * change
-        return out + change.to(out.dtype)
-
-    @torch.no_grad()
-    def merged(self) -> nn.Linear:
-        """The plain layer that computes the same: the adapter folded into the weight, in the weight's own dtype."""
-        weight = self._changed()
-        if self.lora_magnitude is not None:
-            weight = weight * (self.lora_magnitude / self._row_norms())[:, None]
-        outputs, inputs = self.weight.shape
-        linear = nn.Linear(inputs, outputs, bias=self.bias is not None, device="meta")
-        linear.weight = nn.Parameter(weight.to(self.weight.dtype))
-        linear.bias = self.bias  # type: ignore[assignment]
-        return linear.train(self.training)
-
-    def _changed(self) -> Tensor:
-        return self.weight.float() + self.adapter.scale * (self.lora_B @ self.lora_A)
-
-    @torch.no_grad()
-    def _row_norms(self) -> Tensor:
-        with torch.autocast(self.weight.device.type, enabled=False):
-            return self._changed().norm(dim=1).clamp(min=1e-30)  # a row of zeros stays one
-
-    def extra_repr(self) -> str:
-        outputs, inputs = self.weight.shape
-        return f"in_features={inputs}, out_features={outputs}, {self.adapter}"
-
-
-def add_lora(model: DecoderLM, config: LoraConfig, seed: int) -> None:
-    """Put fresh adapters on `model` in place and freeze the rest; what it computes stays the same, bit for bit.
-
-    A classification head stays trainable in full. Raises ConfigError for a target or layer the model has not.
-    """
-    found = projections(model)
+    if config.quantisation != "none":
+        quantise_model(model, config.quantisation)
+    found = [*projections(model), *expert_stacks(model)]
     names = {path.rpartition(".")[2] for path in found}
     wanted = names if config.targets == "all" else set(config.targets)
     for name in sorted(wanted - names):
@@ -109,16 +44,22 @@ def add_lora(model: DecoderLM, config: LoraConfig, seed: int) -> None:
     for layer in layers:
         if layer >= model.config.num_layers:
             raise ConfigError(f"lora.layers: the model has no block {layer}, it has {model.config.num_layers}")
-    adapter = Adapter(config.rank, config.alpha, config.dropout, config.rslora, config.dora)
+    adapter = Adapter(config.rank, config.alpha, config.dropout, config.rslora, config.dora, config.init,
+                      config.svd_iterations, config.b_rate)  # fmt: skip
     place_adapters(model, {
         path: adapter
         for path in found
         if path.rpartition(".")[2] in wanted and int(path.split(".")[1]) in layers
-    }, seed)  # fmt: skip
+    }, seed, starts)  # fmt: skip
 
 
-def place_adapters(model: DecoderLM, plan: Mapping[str, Adapter], seed: int) -> None:
-    """Put an adapter on each projection named by its path and freeze the rest. Raises InputError if it has some."""
+def place_adapters(
+    model: DecoderLM, plan: Mapping[str, Adapter], seed: int, starts: Mapping[str, Tensor] | None = None
+) -> None:
+    """Put an adapter on each projection, or stack of experts, named by its path, and freeze the rest.
+
+    Raises InputError if the model has some already.
+    """
     if lora_layers(model):
         raise InputError("the model already has adapters", hint="merge them first")
     generator = torch.Generator().manual_seed(seed)
@@ -127,42 +68,144 @@ def place_adapters(model: DecoderLM, plan: Mapping[str, Adapter], seed: int) -> 
         model.score.requires_grad_(True)
     for path, linear in projections(model).items():
         if path in plan:
-            _replace(model, path, LoraLinear(linear, plan[path], generator))
+            replace(model, path, LoraLinear(linear, plan[path], generator))
+    for path, stack in expert_stacks(model).items():
+        if path in plan:
+            replace(model, path, LoraExperts(stack, plan[path], generator))
+    for number, (path, layer) in enumerate(lora_layers(model).items()):
+        one = layer.adapter
+        if one.init == "pissa" and starts:
+            layer.begin_with(starts[f"{path}.start_A"], starts[f"{path}.start_B"])
+        elif one.init == "pissa":
+            weight = dense(layer.weight).float()
+            layer.begin_with(*principal_part(weight, one.rank, one.scale, one.svd_iterations, seed + number))
 
 
-def merge_lora(model: DecoderLM) -> None:
-    """Fold every adapter into its weight; the model is then as if it never had one, and trainable throughout."""
-    for path, layer in lora_layers(model).items():
-        _replace(model, path, layer.merged())
-    model.requires_grad_(True)
-
-
-def projections(model: DecoderLM) -> dict[str, nn.Linear]:
-    """Plain linear layers inside the blocks by path, e.g. `layers.0.attention.q_proj`, in the model's order."""
+def lora_starts(model: DecoderLM) -> dict[str, Tensor]:
+    """Where the adapters of PiSSA began, by name; empty for others."""
     return {
-        path: module
-        for path, module in model.named_modules()
-        if type(module) is nn.Linear and path.startswith("layers.")
+        f"{path}.{name}": value
+        for path, layer in lora_layers(model).items()
+        for name in ("start_A", "start_B")
+        if (value := getattr(layer, name)) is not None
     }
 
 
-def lora_layers(model: nn.Module) -> dict[str, LoraLinear]:
-    """Layers with an adapter by path, in the model's order."""
-    return {path: module for path, module in model.named_modules() if isinstance(module, LoraLinear)}
+def shared_copy(model: DecoderLM) -> DecoderLM:
+    """A model of the same weights, which exist once: what is put on the copy is not put on `model`. The
+    classification head, which adapters bring along, is its own."""
+    shared = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
+    return copy.deepcopy(model, {id(value): value for name, value in shared if not name.startswith("score.")})
 
 
-def lora_shapes(path: str, linear: nn.Linear | LoraLinear, adapter: Adapter) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters that this adapter has on this projection."""
-    outputs, inputs = linear.weight.shape
+def merge_lora(model: DecoderLM) -> None:
+    """Fold every adapter into its weight; the model is then as if it never had one, and trainable throughout.
+
+    Weights in 4 bits become float32, for an adapter learned beside what they are, not beside what they were.
+    """
+    for path, layer in lora_layers(model).items():
+        new = layer.merged() if isinstance(layer, LoraLinear) else nn.Parameter(layer.merged_weight().detach())
+        replace(model, path, new)
+    for path, linear in projections(model).items():
+        if isinstance(linear, NF4Linear):
+            replace(model, path, plain_linear(linear.weight.dense(), linear.bias, linear.training))
+    for path, stack in expert_stacks(model).items():
+        if isinstance(stack, NF4Weight):
+            replace(model, path, nn.Parameter(stack.dense()))
+    model.requires_grad_(True)
+
+
+class MergedState(Mapping[str, Tensor]):
+    """The state dict that the model would have once merged, each tensor made when it is asked for and not kept."""
+
+    def __init__(self, model: DecoderLM) -> None:
+        self._adapted = {
+            f"{path}.weight" if isinstance(layer, LoraLinear) else path: layer
+            for path, layer in lora_layers(model).items()
+        }
+        within = tuple(f"{path}." for path in lora_layers(model))
+        packed = {path: module for path, module in model.named_modules() if isinstance(module, NF4Weight)}
+        self._packed = {path: module for path, module in packed.items() if not path.startswith(within)}
+        within += tuple(f"{path}." for path in packed)
+        self._plain = {name: value for name, value in model.state_dict().items() if not name.startswith(within)}
+        for path, layer in lora_layers(model).items():
+            if isinstance(layer, LoraLinear) and layer.bias is not None:
+                self._plain[f"{path}.bias"] = layer.bias
+
+    @torch.no_grad()
+    def __getitem__(self, name: str) -> Tensor:
+        if name in self._adapted:
+            return self._adapted[name].merged_weight()
+        return self._packed[name].dense() if name in self._packed else self._plain[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((*self._plain, *self._packed, *self._adapted))
+
+    def __len__(self) -> int:
+        return len(self._plain) + len(self._packed) + len(self._adapted)
+
+
+@contextlib.contextmanager
+def as_merged(model: DecoderLM) -> Iterator[None]:
+    """Within, every adapted layer computes with the weight that merging would give it, made anew for each product."""
+    handles = []
+    for layer in lora_layers(model).values():
+        if isinstance(layer, LoraLinear):
+            handles.append(layer.register_forward_hook(_as_merged))
+    stacks = [layer for layer in lora_layers(model).values() if isinstance(layer, LoraExperts)]
+    for stack in stacks:  # called by name, so no hook is asked
+        merged = stack.merged_weight().detach()
+        stack.linear = lambda expert, x, bias, merged=merged: F.linear(x, merged[expert], bias)  # type: ignore
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for stack in stacks:
+            del stack.linear
+
+
+@contextlib.contextmanager
+def without_adapters(model: DecoderLM) -> Iterator[DecoderLM]:
+    """Within, every adapted layer computes what it did before it had an adapter."""
+    layers = lora_layers(model).values()
+    for layer in layers:
+        name = "forward" if isinstance(layer, LoraLinear) else "linear"
+        layer.__dict__[name] = layer.before
+    try:
+        yield model
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)
+            layer.__dict__.pop("linear", None)
+
+
+def _as_merged(layer: nn.Module, given: Any, _: Tensor) -> Tensor:
+    assert isinstance(layer, LoraLinear)
+    return F.linear(given[0], layer.merged_weight(), layer.bias)
+
+
+def lora_layers(model: nn.Module) -> dict[str, LoraLinear | LoraExperts]:
+    """Layers and stacks of experts with an adapter by path, in the model's order."""
+    return {path: module for path, module in model.named_modules() if isinstance(module, (LoraLinear, LoraExperts))}
+
+
+def lora_shapes(path: str, shape: torch.Size, adapter: Adapter) -> dict[str, tuple[int, ...]]:
+    """Names and shapes of the parameters that this adapter has on this weight of shape [..., out, in]."""
+    *stack, outputs, inputs = shape
     shapes: dict[str, tuple[int, ...]] = {
-        f"{path}.lora_A": (adapter.rank, inputs), f"{path}.lora_B": (outputs, adapter.rank)
+        f"{path}.lora_A": (*stack, adapter.rank, inputs), f"{path}.lora_B": (*stack, outputs, adapter.rank)
     }  # fmt: skip
     return {**shapes, f"{path}.lora_magnitude": (outputs,)} if adapter.dora else shapes
 
 
 def lora_state(model: DecoderLM) -> dict[str, Tensor]:
     """What was trained beside the base: the adapters' parameters, and the classification head's where there is one."""
-    names = [name for path, layer in lora_layers(model).items() for name in lora_shapes(path, layer, layer.adapter)]
+    names = [
+        name
+        for path, layer in lora_layers(model).items()
+        for name in lora_shapes(path, layer.weight.shape, layer.adapter)
+    ]
     state = model.state_dict()
     return {name: state[name] for name in [*names, *(name for name in state if name.startswith("score."))]}
 
@@ -182,8 +225,3 @@ def load_lora_state(model: DecoderLM, state: Mapping[str, Tensor]) -> None:
             raise InputError(f"the adapter's {name} has shape {list(value.shape)}, the model's {list(own[name].shape)}")
     for name, value in state.items():
         own[name].copy_(value)
-
-
-def _replace(model: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(model.get_submodule(parent), name, module)

@@ -8,6 +8,8 @@ from pydantic import Field, field_validator, model_validator
 
 from tutelage.store.config import Config
 
+Quantisation = Literal["none", "nf4", "nf4_double"]
+
 
 class LoraConfig(Config):
     """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scale * B A, with A and B trained and W not.
@@ -15,7 +17,10 @@ class LoraConfig(Config):
     `targets`: names of projections inside the blocks (`q_proj`, `up_proj`, ...), or `all` of them. `layers`: only
     these blocks, counted from 0. `scale` is alpha / rank, or alpha / sqrt(rank) with `rslora` (Kalajdzievski 2023,
     arXiv 2312.03732). `dora`: the length of each row of the weight is trained apart from its direction (Liu et al.
-    2024, arXiv 2402.09353).
+    2024, arXiv 2402.09353). `init: pissa` (Meng et al. 2024, arXiv 2404.02948): A and B begin as the principal part of
+    W, and what is left of W is frozen; found by `svd_iterations` of randomised SVD (0: exactly, and slowly).
+    `quantisation` (QLoRA; Dettmers et al. 2023, arXiv 2305.14314): W is stored in 4 bits, with `nf4_double` its scales
+    in 8. `b_rate`: B learns so many times as fast as A (LoRA+; Hayou et al. 2024, arXiv 2402.12354, finds 16 good).
     """
 
     rank: int = Field(16, ge=1)
@@ -25,6 +30,10 @@ class LoraConfig(Config):
     layers: tuple[int, ...] | None = None
     rslora: bool = False
     dora: bool = False
+    init: Literal["zero", "pissa"] = "zero"
+    svd_iterations: int = Field(16, ge=0)
+    quantisation: Quantisation = "none"
+    b_rate: float = Field(1.0, gt=0, allow_inf_nan=False)
 
     @field_validator("targets", mode="before")
     @classmethod
@@ -39,4 +48,8 @@ class LoraConfig(Config):
             raise ValueError("targets and layers must name something, or be left out")
         if self.layers and min(self.layers) < 0:
             raise ValueError("layers are counted from 0")
+        if self.init == "pissa" and self.quantisation != "none":
+            raise ValueError("init pissa changes the weights that quantisation stores: choose one of them")
+        if self.init == "pissa" and self.dora:
+            raise ValueError("init pissa with dora is no adapter on the original weights: choose one of them")
         return self

@@ -37,10 +37,10 @@ def make_app(
 ) -> FastAPI:
     """The application: /health, /v1/models, /v1/chat/completions, /v1/completions and the page at /.
 
-    With `api_key` every route but /health wants it; without, only a loopback Host is answered. Requests are
-    answered one after another. Raises ConfigError for an empty key, or a classifier.
+    Adapters of `lm` are models of their own, `model_name:adapter`. With `api_key` every route but /health wants it;
+    without, only a loopback Host is answered. Requests are answered one after another. Raises ConfigError for an empty
+    key, or a classifier.
     """
-    lm.require_text()
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
     limits, worker, started = limits or Limits(), Worker((limits or Limits()).waiting), int(time.time())
@@ -55,9 +55,13 @@ def make_app(
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
     app.add_exception_handler(Exception, _failure)
+    lms = {model_name: lm, **{f"{model_name}:{name}": one for name, one in lm.adapters.items()}}
+    for one in lms.values():
+        one.require_text()
     served = {
-        "id": model_name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": lm.context,
-    }  # fmt: skip
+        name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
+        for name, one in lms.items()
+    }
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -65,13 +69,11 @@ def make_app(
 
     @app.get("/v1/models")
     async def models() -> dict[str, Any]:
-        return {"object": "list", "data": [served]}
+        return {"object": "list", "data": [*served.values()]}
 
     @app.get("/v1/models/{name}")
     async def model(name: str) -> dict[str, Any]:
-        if name != model_name:
-            raise ApiError(404, f"the model served here is {model_name!r}", "model", "model_not_found")
-        return served
+        return served[protocol.served_model(name, served)]
 
     @app.get("/", response_class=HTMLResponse)
     async def chat_page() -> Response:
@@ -79,30 +81,30 @@ def make_app(
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        wanted = protocol.parse(ChatRequest, await _body(request, limits), model_name, limits)
+        wanted = protocol.parse(ChatRequest, await _body(request, limits), served, limits)
         messages = [message.plain() for message in wanted.messages]
         most = wanted.max_completion_tokens or wanted.max_tokens
-        return await answer(request, wanted, lambda: lm.chat_ids(messages), most, bool(wanted.logprobs), chat=True)
+        return await answer(request, wanted, lambda one: one.chat_ids(messages), most, bool(wanted.logprobs), chat=True)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        wanted = protocol.parse(CompletionRequest, await _body(request, limits), model_name, limits)
+        wanted = protocol.parse(CompletionRequest, await _body(request, limits), served, limits)
         prompt = wanted.prompt
-        return await answer(request, wanted, lambda: lm.prompt_ids(prompt), wanted.max_tokens, False, chat=False)
+        return await answer(request, wanted, lambda one: one.prompt_ids(prompt), wanted.max_tokens, False, chat=False)
 
     async def answer(
         request: Request,
         wanted: protocol.Request,
-        read: Callable[[], list[int]],
+        read: Callable[[LanguageModel], list[int]],
         most: int | None,
         logprobs: bool,
         chat: bool,
     ) -> Response:
-        sampling = wanted.sampling(most or limits.max_tokens)
+        sampling, lm = wanted.sampling(most or limits.max_tokens), lms[wanted.model]
 
         def work() -> Iterator[int | Piece]:
             """First the number of prompt tokens, then the answers."""
-            ids = read()
+            ids = read(lm)
             if len(ids) >= lm.context:
                 raise ApiError(
                     400,
@@ -115,7 +117,7 @@ def make_app(
             yield from lm.stream([ids] * wanted.choices, sampling)
 
         items = _translated(worker.run(work, limits.seconds, request.is_disconnected))
-        head = protocol.answer_head(chat, bool(wanted.stream), model_name)
+        head = protocol.answer_head(chat, bool(wanted.stream), wanted.model)
         if not wanted.stream:
             return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
         # Errors of the prompt and of the first step must come before the status line has said 200.

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal, Self, TypeVar
 
@@ -140,14 +141,22 @@ class CompletionRequest(Request):
 R = TypeVar("R", bound=Request)
 
 
-def parse(kind: type[R], body: bytes, model_name: str, limits: Limits) -> R:
+def served_model(name: str, served: Collection[str]) -> str:
+    """The name, if a model of that name is served. Raises ApiError 404 otherwise."""
+    if name not in served:
+        shown = ", ".join(map(repr, served))
+        what = "the model served here is" if len(served) == 1 else "the models served here are"
+        raise ApiError(404, f"{what} {shown}", "model", "model_not_found")
+    return name
+
+
+def parse(kind: type[R], body: bytes, served: Collection[str], limits: Limits) -> R:
     """Validate a body. Raises ApiError 400 naming the first field at fault, 404 for a model that is not served."""
     try:
         request = kind.model_validate_json(body)
     except ValidationError as error:
         raise _as_api_error(error, kind) from None
-    if request.model != model_name:
-        raise ApiError(404, f"the model served here is {model_name!r}", "model", "model_not_found")
+    served_model(request.model, served)
     if isinstance(request, ChatRequest):
         _at_most("messages", len(request.messages), limits.messages, "messages")
         _at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")

@@ -9,6 +9,9 @@ from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
 # Values that an optimizer keeps for each weight: of the matrices inside the blocks, and of the rest.
 STATE = {"adamw": (2, 2), "muon": (1, 2), "lion": (1, 1), "soap": (2, 2), "schedule_free": (2, 2)}
 
+# Bytes of a frozen weight: 4 bits of code, and for each 64 a scale in 32 bits, or in 8 and for 256 of these one in 32.
+BYTES_PER_WEIGHT = {"none": 4.0, "nf4": 0.5 + 4 / 64, "nf4_double": 0.5 + 1 / 64 + 4 / (64 * 256)}
+
 
 def training_bytes(
     config: ModelConfig, rows: int, context: int, optimizer: str = "adamw", activation_checkpointing: bool = False
@@ -31,6 +34,14 @@ def training_bytes(
     chunk = max(CHUNK_ELEMENTS, CHUNK_ROWS * config.vocab_size)
     logits = 3 * chunk + tokens * config.hidden_size + config.vocab_size * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
+
+
+def frozen_bytes(config: ModelConfig, quantisation: str = "none") -> int:
+    """Bytes of the weights of a model as they are held while adapters are trained beside them: float32, with the
+    matrices inside the blocks in 4.5 bits (`nf4`) or 4.13 (`nf4_double`)."""
+    parts = parameters(config)
+    total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
+    return 4 * (total - blocks) + round(BYTES_PER_WEIGHT[quantisation] * blocks)
 
 
 def activation_values(config: ModelConfig) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.finetuning.rules import epochs_rule
+from tutelage.finetuning.rules import epochs_rule, quantisation_rule
 from tutelage.store.stage import Facts, Finding, Rule
 
 LARGE, FEW = 100e6, 5000
@@ -23,6 +23,7 @@ def freeze(f: Facts) -> Finding | None:
 RULES = (
     epochs_rule("classifier-epochs", 10, 5, "At most 5 passes of classification, 10 with few rows",
                 "Raschka 2024, chapter 6"),
+    quantisation_rule(),
     Rule(
         "adapters",
         "With few labels, adapters or the last blocks of a large model suffice",

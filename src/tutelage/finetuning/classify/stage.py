@@ -21,6 +21,7 @@ from tutelage.finetuning.common import (
     account,
     adapt,
     context_of,
+    load_base,
     run_metrics,
     with_head,
     write_model,
@@ -80,12 +81,13 @@ def classify(job: Job) -> dict[str, Any]:
         found["heldout_loss"] = float(F.cross_entropy(scores, targets))
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
     found["temperature"] = round(calibrate(model, scores, targets), 4)
-    known = (
-        head.states if config.frozen else states_and_scores(model, train_on[:LEARNED_BY], config.training)[0].numpy()
-    )
+    if config.frozen:
+        known = head.states
+    else:
+        known = states_and_scores(model, train_on[:LEARNED_BY], config.training)[0].numpy()
     groups = np.array([example.segments[0].targets[-1] for example in train_on[: len(known)]])
     Familiarity.fit(known, groups, states.numpy()).save(out)
-    write_model(model, tok.with_max_length(limit), curve, out, base)
+    write_model(model, tok.with_max_length(limit), curve, out, base, job.log)
     return {
         "labels": {label: counts[label] for label in labels},
         "train_texts": len(rows.train),
@@ -104,8 +106,8 @@ def _trained(
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The model trained with its head, the figures of the run and its curve."""
     base = job.inputs["model"]
-    model = with_head(load_model(base), labels, job.seed)
-    adapt(model, config.lora, job.seed, job.log)
+    model = with_head(load_base(base, config.lora), labels, job.seed)
+    adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
     objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id), config.focal)
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)

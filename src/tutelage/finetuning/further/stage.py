@@ -14,6 +14,7 @@ from tutelage.finetuning.common import (
     adapt,
     context_of,
     keep_chatting,
+    load_base,
     read_corpus,
     run_metrics,
     write_model,
@@ -25,7 +26,6 @@ from tutelage.finetuning.further.rows import Mixed, document_examples, mixed, re
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.extend import extend_embeddings
-from tutelage.model.io import load_model
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
@@ -56,7 +56,7 @@ def further(job: Job) -> dict[str, Any]:
     and questions that it asks ({"set": "asked", "id", "prompt"}).
     """
     config, base, out, log = job.config, job.inputs["model"], job.out, job.log
-    tok, model = Tokenizer.load(base), load_model(base)
+    tok, model = Tokenizer.load(base), load_base(base, config.lora)
     context = context_of(config.context_length, model.config, log)
     texts = job.inputs.get("texts", job.inputs.get("corpus"))
     assert texts is not None
@@ -78,9 +78,9 @@ def further(job: Job) -> dict[str, Any]:
         pack(document_examples(tok, heldout, context), context, tok.pad_id),
         _token_bytes(tok),
     )
-    adapt(model, config.lora, job.seed, log)
+    adapt(model, config.lora, job.seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
-    write_model(model, tok, result.curve, out, base)
+    write_model(model, tok, result.curve, out, base, log)
     keep_chatting(base, out)
     return {
         "documents": len(rows),

@@ -9,6 +9,7 @@ from typing import Any
 from tutelage.finetuning.common import (
     account,
     adapt,
+    load_base,
     read_corpus,
     run_metrics,
     task_rows,
@@ -24,7 +25,6 @@ from tutelage.finetuning.instruct.samples import Samples
 from tutelage.finetuning.preflight.account import conversations_account
 from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.model.config import ModelConfig
-from tutelage.model.io import load_model
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
@@ -65,7 +65,7 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
     """Train on the answers of the rows, and save the model with this tokenizer; see `instruct`."""
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     train_rows, heldout = rows.train, rows.heldout
-    model = load_model(base)
+    model = load_base(base, config.lora)
     encoded, held_encoded = (encode_conversations(tok, each, config.learn) for each in (train_rows, heldout))
     context = context_for(config.context_length, encoded.needs, model.config, config.training, job.work, log)
     keep_and_tell(
@@ -87,9 +87,9 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
     shown = Samples(tok, heldout[: config.samples], config.sample_every, log) if config.samples else None
     packed, held_packed = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
     objective = Instruction(packed, held_packed, config.neftune_alpha, shown)
-    adapt(model, config.lora, seed, log)
+    adapt(model, config.lora, seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result.curve, out, base)
+    write_model(model, tok, result.curve, out, base, log)
     return {
         "rows": len(train_rows),
         "heldout_rows": len(heldout),

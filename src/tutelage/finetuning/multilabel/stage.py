@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import states_and_scores
-from tutelage.finetuning.common import account, adapt, context_of, run_metrics, with_head, write_model
+from tutelage.finetuning.common import account, adapt, context_of, load_base, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
 from tutelage.finetuning.multilabel.rows import indicators, prepare
@@ -59,7 +59,7 @@ def multilabel(job: Job) -> dict[str, Any]:
         found["heldout_loss"] = float(F.binary_cross_entropy_with_logits(scores, targets) * len(labels))
         found["heldout_exact_match"] = float(((scores > 0) == (targets > 0)).all(dim=-1).float().mean())
     found["temperature"] = round(calibrate(model, scores, targets), 4)
-    write_model(model, tok.with_max_length(limit), curve, out, base)
+    write_model(model, tok.with_max_length(limit), curve, out, base, job.log)
     counts = wanted[: len(rows.train)].sum(axis=0)
     return {
         "labels": {label: int(count) for label, count in zip(labels, counts, strict=True)},
@@ -101,8 +101,8 @@ def _trained(
     job: Job, pad_id: int, train_on: list[Example], held: list[Example], wanted: NDArray[np.float32], labels: list[str]
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     config = job.config
-    model = with_head(load_model(job.inputs["model"]), labels, job.seed, multi_label=True)
-    adapt(model, config.lora, job.seed, job.log)
+    model = with_head(load_base(job.inputs["model"], config.lora), labels, job.seed, multi_label=True)
+    adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
     objective = Multilabel(pack(train_on, length, pad_id), pack(held, length, pad_id), wanted)
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import account, adapt, device_and_autocast, run_metrics, write_model
+from tutelage.finetuning.common import account, adapt, device_and_autocast, load_base, run_metrics, write_model
 from tutelage.finetuning.context import context_for, planned
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.examples import Encoded, asked_of, row_length
@@ -20,7 +20,7 @@ from tutelage.finetuning.prefer.scores import SCORES, answer_sums, reference_sum
 from tutelage.finetuning.preflight.account import preferences_account
 from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.model.config import ModelConfig
-from tutelage.model.io import load_model, weights_identity
+from tutelage.model.io import weights_identity
 from tutelage.store import format as f
 from tutelage.store.device import choose_device
 from tutelage.store.errors import ConfigError
@@ -53,7 +53,7 @@ def prefer(job: Job) -> dict[str, Any]:
     if known.whole_batch and current_world().size > 1:
         raise ConfigError(f"loss {config.loss!r} sorts a whole batch, which several processes would sort in parts")
     train_rows, heldout, audit = prepare(config, job)
-    tok, model = Tokenizer.load(instructed), load_model(instructed)
+    tok, model = Tokenizer.load(instructed), load_base(instructed, config.lora)
     encoded, held_encoded = _encoded(config, tok, train_rows), _encoded(config, tok, heldout)
     sides = 1 if known.judged else 2
     context = context_for(config.context_length, encoded.needs, model.config, config.training, work, log, sides)
@@ -71,7 +71,7 @@ def prefer(job: Job) -> dict[str, Any]:
     training = _decided(config.training, work, log)
     if known.reference:
         # The reference is the model without adapters, so it is asked before they are put on: no second copy.
-        weights = weights_identity(instructed)
+        weights = weights_identity(instructed) + (f":{config.lora.quantisation}" if config.lora else "")
         parts = ("reference", "reference, held out", "reference, other prompts", "reference, other prompts, held out")
         for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
             add_reference(model, weights, rows, training, work, log, what)
@@ -81,10 +81,10 @@ def prefer(job: Job) -> dict[str, Any]:
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
     sums_before = reference_sums(both[1]) if known.reference else answer_sums(model, both[1], training)
-    adapt(model, config.lora, seed, log)
+    adapt(model, config.lora, seed, log, work)
     result = train(model, objective, training, work, log, seed, data_seed=job.data_seed)
     sums_after = answer_sums(model, both[1], training)
-    write_model(model, tok, result.curve, out, instructed)
+    write_model(model, tok, result.curve, out, instructed, log)
     write_rows(out / "data" / SCORES, score_rows(config, heldout, both[1], sums_before, sums_after))
     lengths = _answer_lengths(instructed, out, heldout[: config.drift_prompts], log)
     warn(before, result.final, lengths, log)

@@ -6,12 +6,9 @@ import contextlib
 import copy
 from collections.abc import Iterator
 
-import torch.nn.functional as F
-from torch import Tensor
-
 from tutelage.finetuning.reinforce.objective import Reference
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.lora import LoraLinear, lora_layers
+from tutelage.model.lora import lora_layers, without_adapters
 
 
 def reference_of(model: DecoderLM, beta: float) -> Reference | None:
@@ -27,20 +24,3 @@ def reference_of(model: DecoderLM, beta: float) -> Reference | None:
         yield frozen.to(next(trained.parameters()).device)
 
     return before
-
-
-@contextlib.contextmanager
-def without_adapters(model: DecoderLM) -> Iterator[DecoderLM]:
-    """Within, the projections compute what their own weights say."""
-
-    def plain(layer: LoraLinear, x: Tensor) -> Tensor:
-        return F.linear(x, layer.weight, layer.bias)
-
-    layers = list(lora_layers(model).values())
-    for layer in layers:
-        layer.forward = plain.__get__(layer)  # type: ignore[method-assign]
-    try:
-        yield model
-    finally:
-        for layer in layers:
-            del layer.__dict__["forward"]

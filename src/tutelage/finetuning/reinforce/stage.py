@@ -5,7 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tutelage.finetuning.common import account, adapt, context_of, run_metrics, task_rows, tell_left_out, write_model
+from tutelage.finetuning.common import (
+    account,
+    adapt,
+    context_of,
+    load_base,
+    run_metrics,
+    task_rows,
+    tell_left_out,
+    write_model,
+)
 from tutelage.finetuning.data import Audit, Row, Split, problem_key, read_problems, stratified_split, write_rows
 from tutelage.finetuning.reinforce.config import ReinforceConfig
 from tutelage.finetuning.reinforce.grading import Graded, constant_solves, grade, graded_rows, passing
@@ -37,7 +46,7 @@ def reinforce(job: Job) -> dict[str, Any]:
     found, audit = _rows(config, job)
     config = with_rewards(config, found.train, log)
     check_gold(config.rewards, [*found.train, *found.heldout])
-    tok, model = Tokenizer.load(base), load_model(base)
+    tok, model = Tokenizer.load(base), load_base(base, config.lora)
     context = context_of(config.context_length, model.config, log)
     problems = problems_of(tok, found.train, config, context, "training", log)
     heldout = problems_of(tok, found.heldout, config, context, "held out", log)
@@ -45,10 +54,10 @@ def reinforce(job: Job) -> dict[str, Any]:
     write_rows(out / "data" / "heldout.jsonl", heldout.rows)
 
     before = _graded(base, heldout, config, job, "held-out problems before")
-    adapt(model, config.lora, seed, log)
+    adapt(model, config.lora, seed, log, job.work)
     objective = Reinforcement(problems, config, reference_of(model, config.beta), seed, log)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
-    write_model(model, tok, result.curve, out, base)
+    write_model(model, tok, result.curve, out, base, log)
     after = _graded(out, heldout, config, job, "held-out problems after")
 
     constant = constant_solves(config, problems.rows, heldout.rows)

@@ -12,6 +12,7 @@ from tutelage.finetuning.common import (
     adapt,
     context_of,
     device_and_autocast,
+    load_base,
     run_metrics,
     with_head,
     write_model,
@@ -23,7 +24,6 @@ from tutelage.finetuning.prefer.scores import SCORES
 from tutelage.finetuning.reward.objective import Reward, pair_scores
 from tutelage.finetuning.reward.rows import own_rows, reward_examples
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.io import load_model
 from tutelage.store import format as f
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
@@ -50,7 +50,7 @@ def reward(job: Job) -> dict[str, Any]:
         log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
         train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
     tok = Tokenizer.load(base)
-    model = with_head(load_model(base), LABELS, job.seed)
+    model = with_head(load_base(base, config.lora), LABELS, job.seed)
     # Where the model's own config pads by another id, transformers would read the reward elsewhere.
     model.config = model.config.with_(pad_token_id=tok.pad_id)
     context = context_of(config.context_length, model.config, log)
@@ -64,10 +64,10 @@ def reward(job: Job) -> dict[str, Any]:
     length = row_length(examples + held_examples, context)
     held = pack(held_examples, length, tok.pad_id)
     objective = Reward(pack(examples, length, tok.pad_id), held, config.centering)
-    adapt(model, config.lora, job.seed, log)
+    adapt(model, config.lora, job.seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
     write_rows(out / "data" / SCORES, _scores(model, held, heldout, config.training))
-    write_model(model, tok, result.curve, out, base)
+    write_model(model, tok, result.curve, out, base, log)
     share = result.final["reward_accuracy"]
     return {
         "pairs": len(train_rows),

@@ -12,13 +12,18 @@ from tutelage.interchange.gguf.tokenizer import read_tokenizer
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config
 from tutelage.model.io import build_model
+from tutelage.model.lora_config import Quantisation
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 
 def read_gguf(
-    path: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32
+    path: Path,
+    device: torch.device | str = "cpu",
+    dtype: torch.dtype = torch.float32,
+    quantisation: Quantisation = "none",
 ) -> tuple[DecoderLM, Tokenizer]:
-    """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised.
+    """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised
+    (and with `quantisation` stored in NF4 at once).
 
     Raises InputError for what is not supported, DamagedError for a broken file.
     """
@@ -29,5 +34,5 @@ def read_gguf(
     # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
     stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
     config = config.with_(eos_token_id=stops)
-    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype)
+    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype, quantisation)
     return model.to(device), tokenizer

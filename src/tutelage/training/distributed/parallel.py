@@ -23,7 +23,7 @@ from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, 
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.experts import MixtureOfExperts
-from tutelage.model.lora import lora_layers
+from tutelage.model.lora import is_quantised, lora_layers
 from tutelage.store.errors import ConfigError
 from tutelage.training.config import ParallelConfig
 from tutelage.training.distributed.dtensor import local_shard
@@ -97,6 +97,8 @@ def shard_model(
     """
     if layout.mesh is None and not float8:
         return model.to(device)
+    if is_quantised(model):
+        raise ConfigError("weights in 4 bits are trained beside in one process", hint="leave lora.quantisation out")
     whole = copy.deepcopy(model)
     if layout.pipeline:
         keep_stage(whole, layout.pipeline)

@@ -30,14 +30,18 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
         )
     check_mup(model.config, config.base_width)
     hidden_factor, head_factor = rate_factors(model.config, config.base_width, config.optimizer)
-    kinds: dict[str, list[Tensor]] = {kind: [] for kind in ("matrix", "head", "position", "bare", "embedding")}
+    names = ("matrix", "lora_B", "head", "position", "bare", "embedding")
+    kinds: dict[str, list[Tensor]] = {kind: [] for kind in names}
     for name, parameter in model.named_parameters():
         if parameter.requires_grad:
             kinds[kind_of(name, parameter)].append(parameter)
     rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
+    # Adapters have one b_rate; where there are none, nothing is in their group.
+    b_rate = next((layer.adapter.b_rate for layer in lora_layers(model).values()), 1.0)
     # Where a group learns slower by its width, what decays is still the same share of the weights.
     matrices = {"params": kinds["matrix"], "weight_decay": decay / hidden_factor, "rate_factor": hidden_factor}
     rest = [
+        {**matrices, "params": kinds["lora_B"], "rate_factor": hidden_factor * b_rate},
         {"params": kinds["head"], "weight_decay": decay / head_factor, "rate_factor": head_factor},
         {"params": kinds["position"], "weight_decay": decay},
         {"params": kinds["bare"], "weight_decay": 0.0},
@@ -59,11 +63,14 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
 
 
 def kind_of(name: str, parameter: Tensor) -> str:
-    """`matrix` inside a block, output `head`, token `embedding` or `position`, `bare`: norms, biases, convolutions."""
+    """`matrix` inside a block, output `head`, token `embedding` or `position`, `bare`: norms, biases, convolutions;
+    `lora_B`: of adapters."""
     if name == "embed_tokens.weight":
         return "embedding"
     if parameter.dim() < 2 or name.endswith(".conv"):
         return "bare"
+    if name.endswith(".lora_B"):
+        return "lora_B"
     if name.startswith("layers."):
         return "matrix"
     return "position" if name.startswith("embed_") else "head"
