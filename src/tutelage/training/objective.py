@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -36,6 +37,12 @@ class Objective(Protocol):
     def rows(self) -> Mapping[str, Rows]: ...
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss: ...
+
+
+def stop_probability(nll: Tensor, targets: Tensor, stop_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(sum, count) of the probabilities of the stop token where one is the target; nll, targets: [n]."""
+    ends = torch.isin(targets, targets.new_tensor(stop_ids))
+    return nll.detach()[ends].neg().exp().sum(), ends.sum().float()
 
 
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:

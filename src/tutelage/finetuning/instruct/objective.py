@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
-from tutelage.training.objective import Loss, target_nll
+from tutelage.training.objective import Loss, stop_probability, target_nll
 
 
 class Instruction:
@@ -13,10 +15,12 @@ class Instruction:
 
     name = "instruction"
 
-    def __init__(self, train: PackedRows, validation: PackedRows) -> None:
-        self.rows = {"train": train, "validation": validation}
+    def __init__(self, train: PackedRows, validation: PackedRows, stop_ids: Sequence[int] = ()) -> None:
+        """`stop_ids`: tokens that end an answer, whose mean probability is reported where they are learned."""
+        self.rows, self.stop_ids = {"train": train, "validation": validation}, tuple(stop_ids)
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         nll, wanted = target_nll(model, batch)
         weights = batch.weights[wanted]
-        return Loss((nll * weights).sum(), weights.sum())
+        metrics = {"stop_probability": stop_probability(nll, batch.targets[wanted], self.stop_ids)} if self.stop_ids else {}
+        return Loss((nll * weights).sum(), weights.sum(), metrics)

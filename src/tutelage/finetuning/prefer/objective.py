@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -9,7 +11,7 @@ from tutelage.finetuning.prefer.losses import PreferenceLoss, log_ratios, prefer
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
-from tutelage.training.objective import Loss, target_nll
+from tutelage.training.objective import Loss, stop_probability, target_nll
 
 
 class Preference:
@@ -29,12 +31,14 @@ class Preference:
         beta: float,
         label_smoothing: float,
         sft_weight: float,
+        stop_ids: Sequence[int] = (),
     ) -> None:
         # The name tells one run from another: checkpoints made with another beta are not resumed.
         self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
         self.rows = {"train": train, "validation": validation}
         self.kind, self.beta = kind, beta
         self.label_smoothing, self.sft_weight = label_smoothing, sft_weight
+        self.stop_ids = tuple(stop_ids)
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         nll, at = target_nll(model, batch)
@@ -64,6 +68,9 @@ class Preference:
             "chosen_logp": (policy_chosen.detach().sum(), chosen_tokens.sum()),
             "rejected_logp": (policy_rejected.detach().sum(), rejected_tokens.sum()),
         }
+        if self.stop_ids:
+            targets = batch.targets[at]
+            metrics["stop_probability"] = stop_probability(nll[chosen], targets[chosen], self.stop_ids)
         return Loss(losses.sum(), count, metrics)
 
 

@@ -21,11 +21,9 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.data.packing import pack
 from tutelage.training.distributed.world import current_world
 from tutelage.training.figures import evaluate_objective
+from tutelage.training.live_rules import ADVICE, chosen_falls, length_drifts
 from tutelage.training.loop import train
 from tutelage.training.precision import resolve_precision
-
-CHOSEN_FALL = 0.1  # nats per token
-LENGTH_DRIFT = 0.25  # of the length before
 
 
 def prefer(job: Job) -> dict[str, Any]:
@@ -55,6 +53,7 @@ def prefer(job: Job) -> dict[str, Any]:
         config.beta,
         config.label_smoothing,
         config.sft_weight,
+        tok.stop_ids,
     )
     training = _decided(config.training, work, log)
     # The reference is the model without adapters, so it is asked before they are put on: no second copy.
@@ -91,17 +90,10 @@ def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingCon
 
 def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog) -> list[str]:
     """Say what a good-looking margin may hide; returns what was said."""
-    said = []
-    fall = before["chosen_logp"] - after["chosen_logp"]
-    if fall > CHOSEN_FALL and after["margin"] > before["margin"]:
-        said.append(
-            f"the margin rises while the chosen answers themselves become less likely ({fall:.2f} nats per "
-            "token): raise sft_weight or beta, or lower learning_rate"
-        )
+    found = {"chosen_falls": chosen_falls(before, after)}
     if lengths:
-        old, new = lengths["answer_tokens_before"], lengths["answer_tokens_after"]
-        if abs(new - old) > LENGTH_DRIFT * max(old, 1.0):
-            said.append(f"answers went from {old:.1f} to {new:.1f} tokens: length drifts")
+        found["length_drift"] = length_drifts(lengths["answer_tokens_before"], lengths["answer_tokens_after"])
+    said = [f"{text}: {ADVICE[rule]}" for rule, text in found.items() if text]
     for message in said:
         log.warn(message)
     return said
