@@ -98,7 +98,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=3,
+    version=4,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),

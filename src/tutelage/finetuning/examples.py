@@ -9,7 +9,7 @@ from typing import Any
 
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.chat import learned_weights, render_chat
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
@@ -84,11 +84,7 @@ def conversation_segment(
     rendered = render_chat(tok, list(messages))
     if rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2:
         raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
-    weight_at = [float(trained) for trained in rendered.mask]
-    if weights is not None:
-        for span in rendered.spans:
-            for at in range(span.start, span.end if span.stop is None else span.stop + 1):
-                weight_at[at] *= weights[span.message]
+    weight_at = learned_weights(rendered, weights)
     learned = [index for index, weight in enumerate(weight_at) if weight > 0]
     if not learned:
         raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")

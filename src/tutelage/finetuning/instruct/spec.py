@@ -24,7 +24,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="instruct",
-    version=3,
+    version=4,
     title="Instruction finetuning",
     config=InstructConfig,
     run=late("tutelage.finetuning.instruct.stage:instruct"),

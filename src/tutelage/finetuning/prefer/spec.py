@@ -39,7 +39,7 @@ PAIRS = StageSpec(
 
 SPEC = StageSpec(
     kind="prefer",
-    version=3,
+    version=4,
     title="Preference finetuning",
     config=PreferConfig,
     run=late("tutelage.finetuning.prefer.stage:prefer"),
