@@ -142,6 +142,7 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
+    _learned(console, run)
     _glance(console, run)
     option = "" if root == Path("runs") else f" --out {root}"
     if report:
@@ -156,7 +157,11 @@ def _glance(console: Console, run: Run) -> None:
     from tutelage.report.collect import collect
     from tutelage.report.story import glance
 
-    block = glance(collect(run.path))
+    _panel(console, glance(collect(run.path)), "Held-out figures")
+
+
+def _panel(console: Console, block: dict[str, Any], title: str) -> None:
+    """A table of the report; nothing where it has no rows."""
     if not block["rows"]:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -164,7 +169,34 @@ def _glance(console: Console, run: Run) -> None:
         table.add_column(name, justify="right" if numeric else "left", header_style="dim")
     for row in block["rows"]:
         table.add_row(*(escape(cell["text"] if isinstance(cell, dict) else cell) for cell in row))
-    console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
+    console.print(Panel(table, title=title, title_align="left", expand=False, border_style="dim"))
+
+
+LEARNED = {"learned": "[bold green]✓[/]", "got worse": "[bold red]✗[/]"}
+
+
+def _learned(console: Console, run: Run) -> None:
+    """Of each finetuned model whether it learned anything, and the alarm where that is no praise."""
+    from tutelage.report.collect import collect
+    from tutelage.store.format import sentence
+
+    scores = collect(run.path).scores
+    for line in scores.learned:
+        mark = LEARNED.get(str(line.get("found")), "[bold yellow]=[/]")
+        console.print(f"{mark} [bold]{escape(sentence(str(line.get('text', ''))))}[/]", highlight=False, soft_wrap=True)
+    for alarm in scores.alarms:
+        console.print(f"[yellow]warning[/] {escape(str(alarm.get('text', '')))}.", highlight=False, soft_wrap=True)
+
+
+def _endings(console: Console, run: Run, names: Sequence[str]) -> None:
+    """How many answers loop and how many never end."""
+    from tutelage.report.collect import collect
+    from tutelage.store.sections import endings
+
+    stages = collect(run.path).stages
+    for name in names:
+        if name in stages and (block := endings(stages[name])) is not None:
+            _panel(console, block, f"Do the answers to {name}'s prompts end?")
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
@@ -173,7 +205,10 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
     if measured:
         found = json.loads((run.path / measured[0]["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
-        _figures_of(console, [record["stage"] for record in records], kind, found, measured[0]["metrics"])
+        names = [record["stage"] for record in records]
+        _learned(console, run)
+        _figures_of(console, names, kind, found, measured[0]["metrics"])
+        _endings(console, run, names)
         for choice in found.get("choices", ()):
             said = choice["text"][:1].upper() + choice["text"][1:]
             console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
@@ -230,7 +265,8 @@ def _figures_of(
     console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
                         border_style="dim"))  # fmt: skip
     for comparison in found["comparisons"]:
-        if comparison["a"] in names and (comparison["measure"] == main[0] or not found.get("choices")):
+        measure = comparison["measure"]
+        if comparison["a"] in names and (measure == main[0] if found.get("choices") else measure in main):
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)
 

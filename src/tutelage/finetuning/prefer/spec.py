@@ -54,6 +54,7 @@ SPEC = StageSpec(
     heldout="pairs",
     headline=("pairs", "heldout_reward_accuracy"),
     glance=(
+        Headline("likelihood accuracy", "Pairs whose chosen answer is likelier", ("parent",)),
         Headline("reward accuracy", "Held-out pairs told apart"),
         Headline("rule passed", "Answers that pass the rule", ("parent",)),
         Headline("win rate", "Win rate against the model before", ("parent",)),
