@@ -160,15 +160,17 @@ def _glance(console: Console, run: Run) -> None:
     _panel(console, glance(collect(run.path)), "Held-out figures")
 
 
-def _panel(console: Console, block: dict[str, Any], title: str) -> None:
-    """A table of the report; nothing where it has no rows."""
+def _panel(console: Console, block: dict[str, Any], title: str, remarks: bool = False) -> None:
+    """A table of the report, with the remarks below its cells if wanted; nothing where it has no rows."""
     if not block["rows"]:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name, numeric in zip(block["columns"], block["numeric"], strict=True):
         table.add_column(name, justify="right" if numeric else "left", header_style="dim")
     for row in block["rows"]:
-        table.add_row(*(escape(cell["text"] if isinstance(cell, dict) else cell) for cell in row))
+        cells = [cell if isinstance(cell, dict) else {"text": cell} for cell in row]
+        table.add_row(*(escape(cell["text"]) + (f"\n[dim]{escape(cell['sub'])}[/]" if remarks and cell.get("sub") else "")
+                        for cell in cells))  # fmt: skip
     console.print(Panel(table, title=title, title_align="left", expand=False, border_style="dim"))
 
 
@@ -196,7 +198,7 @@ def _endings(console: Console, run: Run, names: Sequence[str]) -> None:
     stages = collect(run.path).stages
     for name in names:
         if name in stages and (block := endings(stages[name])) is not None:
-            _panel(console, block, f"Do the answers to {name}'s prompts end?")
+            _panel(console, block, f"Do answers to the prompts of {name} end?", remarks=True)
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
