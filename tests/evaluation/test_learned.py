@@ -129,7 +129,7 @@ def test_better_by_a_rule_is_said_with_the_alarm_and_other_measures_are_left_alo
     found = {"who": "better", "task": "t", "signs": [], "text": "better: 88 % pass, of the authors 54 %"}
     with_cautions(line["comparisons"], [found])  # type: ignore[list-item]
     said = {one["measure"]: one for one in line["comparisons"]}
-    assert said[LIKELIER]["caution"] == found["text"] and found["text"] in said[LIKELIER]["verdict"]
+    assert said[LIKELIER]["caution"] == found["text"] and "over-optimised" in said[LIKELIER]["verdict"]
     assert "caution" not in said[LOSS]
     (again,) = learned([BETTER], line["figures"], line["comparisons"], [found], 0.95)  # type: ignore[list-item]
     assert again["alarm"] == found["text"]

@@ -184,7 +184,7 @@ def _learned(console: Console, run: Run) -> None:
 
     scores = collect(run.path).scores
     for line in scores.learned:
-        mark = LEARNED.get(str(line.get("found")), "[bold yellow]=[/]")
+        mark = "[bold yellow]![/]" if line.get("alarm") else LEARNED.get(str(line.get("found")), "[bold yellow]=[/]")
         console.print(f"{mark} [bold]{escape(sentence(str(line.get('text', ''))))}[/]", highlight=False, soft_wrap=True)
     for alarm in scores.alarms:
         console.print(f"[yellow]warning[/] {escape(str(alarm.get('text', '')))}.", highlight=False, soft_wrap=True)
@@ -198,7 +198,7 @@ def _endings(console: Console, run: Run, names: Sequence[str]) -> None:
     stages = collect(run.path).stages
     for name in names:
         if name in stages and (block := endings(stages[name])) is not None:
-            _panel(console, block, f"Do answers to the prompts of {name} end?", remarks=True)
+            _panel(console, {**block, "columns": ["", *block["columns"][1:]]}, f"Do the answers of {name} end?", True)
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:

@@ -29,8 +29,8 @@ class Learned(TypedDict):
     """What a step learned, by a paired comparison on its own held-out rows.
 
     before: whom it is held against: the model that it begins with, of a classifier without one the majority class.
-    was, now, difference: of `measure`, in the unit of its figure; low, high: of the difference. alarm: what makes
-    "learned" no praise.
+    was, now: of `measure`, in the unit of its figure; difference, low, high: now less was, of shares in points. alarm:
+    what makes "learned" no praise.
     """
 
     who: str
@@ -72,7 +72,7 @@ def with_cautions(comparisons: Iterable[Comparison], alarms: Iterable[Alarm]) ->
     for one in comparisons:
         if one["a"] in said and one["outcome"] == "better" and one["measure"] in BY_RULE:
             one["caution"] = said[one["a"]]
-            one["verdict"] += f"; no sign of better answers, for {said[one['a']]}"
+            one["verdict"] = f"{one['verdict'].rstrip('.')}; but {one['a']} is over-optimised: no sign of better answers"
 
 
 def _line(
@@ -86,11 +86,12 @@ def _line(
     who = subject.name
     found = [one for measure in measures if (one := _compared(who, (subject.parent, MAJORITY), measure, comparisons))]
     resolved = [one for one in found if one["outcome"] in ("better", "worse")]
+    enough = [one for one in found if one["outcome"] != "too few items"]  # shares need more rows than means
     if not found:
         now = _values(figures, who, measures[0]).get(who)
         text = f"whether {who} learned anything is not known: the model that it begins with was not measured"
         return _plain(who, "", measures[0], "not compared", None, now, None, text, alarm)
-    one = resolved[0] if resolved else found[0]
+    one = (resolved or enough or found)[0]
     before, measure = one["b"], one["measure"]
     values = _values(figures, who, measure)
     was, now = values.get(before), values.get(who)
@@ -109,9 +110,9 @@ def _line(
     else:
         same = "not a single row differs; " if one["difference"] == one["low"] == one["high"] == 0 else ""
         text = f"{who} learned nothing that can be measured, no difference: {same}{change}, {interval}, {rows}"
-    if measure != measures[0]:
+    if resolved and measure != measures[0]:
         first = found[0]
-        text += f". By {first['measure']} alone it is open: {_interval(first, confidence)}"
+        text += f". By {first['measure']} alone it is open: {_interval(first, confidence)}, p = {first['p']:.2g}"
     return _plain(who, before, measure, outcome, was, now, one, text, alarm)
 
 

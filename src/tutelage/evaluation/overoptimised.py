@@ -69,15 +69,12 @@ def alarm(
             mine, theirs = float(np.mean(passed)), float(np.mean(known_passed))
             signs.append({"kind": "rule", "value": mine, "against": name, "other": theirs, "p": float(found["p"] or 0)})
             said.append(f"{percent(mine)} of its answers pass the {rule}, of {name} themselves {percent(theirs)}")
+    others = ((*((before,) if before else ()), (name, known)))
     for kind, measure in _VARIETY.items():
-        for other, answers in (before, (name, known)) if before else ((name, known),):
-            sign = _lost_variety(kind, measure, texts, other, answers, how)
-            if sign is None:
-                continue
-            signs.append(sign)
-            fell = f" fell from {_share(sign['other'])} ({other}) to" if before and other == before[0] else ""
-            beside = "" if fell else f", of {other} {_share(sign['other'])}"
-            said.append(f"{_LABELS[kind]}{fell} {_share(sign['value'])}{beside}")
+        beside = [one for other, answers in others if (one := _variety(kind, measure, texts, other, answers, how))]
+        if found_here := [one for one in beside if _is_lost(one, how)]:
+            signs += found_here
+            said.append(_said(beside, before[0] if before else None))
     if not signs:
         return None
     alike = "it gives much the same answer to different prompts"
@@ -104,7 +101,7 @@ def _openings(answers: Sequence[Sequence[str]]) -> float:
 _VARIETY: dict[Kind, Callable[[Sequence[Sequence[str]]], float]] = {"distinct-2": _distinct, "openings": _openings}
 
 
-def _lost_variety(
+def _variety(
     kind: Kind,
     measure: Callable[[Sequence[Sequence[str]]], float],
     texts: Sequence[str],
@@ -112,26 +109,38 @@ def _lost_variety(
     answers: Sequence[str],
     how: Resampling,
 ) -> Sign | None:
-    """Where the answers have clearly less variety than the other's, by a randomisation test that exchanges the two
-    parties' answers to a prompt; resampling prompts would count doubles as a lack of variety."""
+    """The variety of both parties' answers at equal length; p by a randomisation test that exchanges the two answers to
+    a prompt, for resampled prompts would count as a lack of variety. p is 1 where the difference is too small to ask."""
     mine, theirs = at_equal_length(texts, answers)
     kept = [at for at, cut in enumerate(mine) if cut]
     if len(kept) < MIN_ITEMS:
         return None
     mine, theirs = [mine[at] for at in kept], [theirs[at] for at in kept]
     value, reached = measure(mine), measure(theirs)
-    if value >= CLEARLY * reached:
-        return None
 
     def gap(swapped: NDArray[np.bool_]) -> float:
         a = [y if swap else x for x, y, swap in zip(mine, theirs, swapped, strict=True)]
         b = [x if swap else y for x, y, swap in zip(mine, theirs, swapped, strict=True)]
         return measure(a) - measure(b)
 
-    p, _ = randomised(value - reached, gap, len(mine), how.draws, how.seed)
-    if p >= round(1 - how.confidence, 12):
-        return None
+    p = 1.0 if value >= CLEARLY * reached else randomised(value - reached, gap, len(mine), how.draws, how.seed)[0]
     return {"kind": kind, "value": round(value, 6), "against": other, "other": round(reached, 6), "p": p}
+
+
+def _is_lost(sign: Sign, how: Resampling) -> bool:
+    return sign["value"] < CLEARLY * sign["other"] and sign["p"] < round(1 - how.confidence, 12)
+
+
+def _said(beside: Sequence[Sign], before: str | None) -> str:
+    """"distinct-2 fell from 0.41 (instruct) to 0.084, of the references 0.82"."""
+    parts = []
+    for one in beside:
+        if one["against"] == before and one["value"] < one["other"]:
+            parts.append(f"fell from {_share(one['other'])} ({before}) to {_share(one['value'])}")
+        else:
+            own = "" if parts else f"{_share(one['value'])}, "
+            parts.append(f"{own}of {one['against']} {_share(one['other'])}")
+    return f"{_LABELS[beside[0]['kind']]} {', '.join(parts)}"
 
 
 def _share(value: float) -> str:

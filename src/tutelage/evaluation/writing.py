@@ -193,7 +193,8 @@ def writing_figures(
         comparisons.append(compare_within(who, parent, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
     alarms = []
     for who, party in models.items():
-        parent = parents[who]
+        if (parent := parents[who]) is None:
+            continue
         before = (parent, models[parent].texts) if parent in models and parent not in plainly else None
         raised = alarm(
             who, one.title, party.texts, party.rule_passed, one.task.rule if one.task else "", before,

@@ -89,16 +89,17 @@ def learned(view: View) -> list[Block]:
     """Whether the step learned anything, base against tuned; the alarm that makes it no praise."""
     found = [line for line in view.scores.learned if line.get("who") == view.name and line.get("text")]
     alarm = view.scores.alarm(view.name)
-    level = {"learned": "note"}
-    said = [notice(f.sentence(str(line["text"])), level.get(str(line.get("found")), "warning")) for line in found]
+    said = [
+        notice(f.sentence(str(line["text"])), "note" if line.get("found") == "learned" else "warning") for line in found
+    ]
     return said + ([notice(f"Warning: {alarm}.", "warning")] if alarm else [])
 
 
 def endings(view: View) -> Block | None:
-    """How many answers loop and how many never end, greedy and sampled, of everybody asked the same."""
+    """How many answers of a finetuned model loop and how many never end, beside everybody asked the same."""
     columns = [("loops", False), ("ends by itself", True)]
     found = {(measure, how): view.score(measure + how) for measure, _ in columns for how in ("", ", sampled")}
-    if (first := found["ends by itself", ""]) is None:
+    if (first := found["ends by itself", ""]) is None or view.parent is None:
         return None
     rows: list[list[Cell]] = []
     for one in view.scores.beside(first):
@@ -111,7 +112,7 @@ def endings(view: View) -> Block | None:
         + (f", sampled {drawn.n}" if (drawn := found["loops", ", sampled"]) else "")
         + "."
     )
-    return table(["", "Loops#", "Never ends#", "Loops, sampled#", "Never ends, sampled#"], rows, caption)
+    return table(["Do its answers end?", "Loops#", "Never ends#", "Loops, sampled#", "Never ends, sampled#"], rows, caption)
 
 
 def _share(view: View, figure: Figure | None, who: str, turned: bool) -> Cell:
