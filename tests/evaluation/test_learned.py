@@ -64,7 +64,9 @@ NATS = DRAW.uniform(1, 3, 60)
 
 def test_a_fall_of_the_loss_on_the_same_rows_is_learning() -> None:
     line = answers(NATS, NATS - 0.2 + DRAW.normal(0, 0.1, 60))
-    assert line["found"] == "learned" and line["low"] < line["difference"] < line["high"] < 0 < line["was"] - line["now"]
+    assert (
+        line["found"] == "learned" and line["low"] < line["difference"] < line["high"] < 0 < line["was"] - line["now"]
+    )
     assert line["text"].startswith("chat learned something: answer loss ") and "60 held-out rows" in line["text"]
 
 
@@ -112,7 +114,8 @@ def test_the_figure_before_is_that_of_the_same_rows() -> None:
     """The model before has a loss of its own on other rows, which is not the one that counts."""
     own = answers(NATS, NATS - 0.5)
     later = pairs(np.full(60, -0.1), np.full(60, 0.2))
-    lines = learned([CHAT, BETTER], own["figures"] + later["figures"], own["comparisons"] + later["comparisons"], [], 0.95)
+    figures, comparisons = (own[key] + later[key] for key in ("figures", "comparisons"))
+    lines = learned([CHAT, BETTER], figures, comparisons, [], 0.95)
     assert [line["before"] for line in lines] == ["base", "chat"]
     assert lines[1]["was"] == 0 and lines[1]["now"] == 1
 
@@ -158,9 +161,8 @@ def test_every_learned_answer_of_a_row_counts_and_no_other(tmp_path: Path) -> No
         [{"id": "1", "messages": turns}, {"id": "2", "prompt": "p", "response": "fives"}],
     )
     write_lines(tmp_path / "better" / "data" / "train.jsonl", [])
-    write_lines(
-        tmp_path / "better" / "data" / "heldout.jsonl", [{"id": "3", "prompt": "p", "chosen": "good!", "rejected": "bad"}]
-    )
+    pair = {"id": "3", "prompt": "p", "chosen": "good!", "rejected": "bad"}
+    write_lines(tmp_path / "better" / "data" / "heldout.jsonl", [pair])
     models = {name: tmp_path / name for name in ("base", "chat", "better")}
     found = heldout_rows([CHAT, BETTER], models, [], CONFIG)
     assert [(one.name, one.kind, one.who) for one in found] == [

@@ -10,7 +10,7 @@ from tutelage.evaluation.paired import Resampling
 
 HOW = Resampling(draws=200)
 N = 60
-WORDS = "path file node edge list table row name link tree graph key value index line word".split()
+WORDS = ["path", "file", "node", "edge", "list", "table", "row", "name", "link", "tree", "graph", "key", "value"]
 
 
 def various(seed: int, n: int = N, length: int = 8) -> list[str]:
@@ -23,11 +23,13 @@ ALIKE = ["Return the name of the given object here."] * N
 
 
 def test_a_rule_passed_more_often_than_by_its_authors_and_answers_all_alike() -> None:
-    found = alarm("prefer", "t", ALIKE, [True] * 56 + [False] * 4, "PEP 257 rule", ("instruct", various(2)), REFERENCES, HOW)
+    before, passed = ("instruct", various(2)), [True] * 56 + [False] * 4
+    found = alarm("prefer", "t", ALIKE, passed, "PEP 257 rule", before, REFERENCES, HOW)
     assert found is not None
     assert {sign["kind"] for sign in found["signs"]} == {"rule", "distinct-2", "openings"}
     assert "93.3 % of its answers pass the PEP 257 rule, of the true docstrings themselves 53.3 %" in found["text"]
-    assert "distinct-2 fell from" in found["text"] and "(instruct) to 0.0" in found["text"] and found["text"].endswith("the rule is being learned, not the task")
+    assert "distinct-2 fell from" in found["text"] and "(instruct) to 0.0" in found["text"]
+    assert found["text"].endswith("the rule is being learned, not the task")
     assert all(sign["p"] < 0.05 for sign in found["signs"])
 
 

@@ -1,4 +1,4 @@
-"""Did it learn anything? The evaluation of real steps of a model of 30,000 parameters, with a learning rate and with 0."""
+"""Did it learn anything? Real steps of a model of 30,000 parameters, with a learning rate and with 0."""
 
 from __future__ import annotations
 
@@ -79,8 +79,8 @@ def test_a_learning_rate_of_zero_is_no_difference(steps, tmp_path):
     found, lines = measured(tmp_path / "chat", zero, ["base", "chat"])
     assert lines["chat"]["found"] == "no difference" and lines["chat"]["difference"] == 0
     assert "learned nothing that can be measured, no difference: not a single row differs" in lines["chat"]["text"]
-    pairs = [one for one in found["comparisons"] if (one["a"], one["b"]) == ("chat", "base")]
-    assert pairs and all(one["outcome"] in ("not resolved", "too few items") for one in pairs if one["measure"] != "chrF")
+    outcomes = {one["outcome"] for one in found["comparisons"] if (one["a"], one["b"]) == ("chat", "base")}
+    assert "not resolved" in outcomes
     zero = {**models, "better": models["better zero"]}
     _, lines = measured(tmp_path / "better", zero, ["chat", "better"])
     assert lines["better"]["found"] == "no difference" and "not a single row differs" in lines["better"]["text"]

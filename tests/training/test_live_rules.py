@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-
 from small_run import config, objective, weights
+
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.store.errors import ConfigError, TrainingError
@@ -152,7 +152,7 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_without_that(early: None, 
     assert warned == ["step 3: too far: turn back"]
     heard: list[dict[str, Any]] = []
     for _ in range(2):  # the same command stops at the same place
-        with pytest.raises(TrainingError, match="stopped at step 3 of 12, as training.stop_on asks: kl_blow_up"):
+        with pytest.raises(TrainingError, match=r"stopped at step 3 of 12, as training.stop_on asks: kl_blow_up"):
             _train(tmp_path / "stopped", heard, stop_on=["kl_blow_up"])
     assert max(event["step"] for event in heard if event["event"] == "step") == 3
     heard.clear()

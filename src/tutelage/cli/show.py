@@ -169,8 +169,8 @@ def _panel(console: Console, block: dict[str, Any], title: str, remarks: bool = 
         table.add_column(name, justify="right" if numeric else "left", header_style="dim")
     for row in block["rows"]:
         cells = [cell if isinstance(cell, dict) else {"text": cell} for cell in row]
-        table.add_row(*(escape(cell["text"]) + (f"\n[dim]{escape(cell['sub'])}[/]" if remarks and cell.get("sub") else "")
-                        for cell in cells))  # fmt: skip
+        below = [f"\n[dim]{escape(cell['sub'])}[/]" if remarks and cell.get("sub") else "" for cell in cells]
+        table.add_row(*(escape(cell["text"]) + more for cell, more in zip(cells, below, strict=True)))
     console.print(Panel(table, title=title, title_align="left", expand=False, border_style="dim"))
 
 

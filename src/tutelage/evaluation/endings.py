@@ -35,9 +35,9 @@ def loop_of(text: str) -> Loop | None:
     """The repetition loop in which an answer ends; None where it ends in none.
 
     A loop is a tail of the answer that consists of one and the same run of words and marks, but for case, at least
-    three times in a row, and makes up 40 % of the answer or more. Where the run holds two words, its numbers may differ:
-    a list whose points all say the same is a loop, a list of numbers is none. Linear time (Z function of the reversed
-    units, Gusfield 1997, section 1.3).
+    three times in a row, and makes up 40 % of the answer or more. Where the run holds two words, its numbers may
+    differ: a list whose points all say the same is a loop, a list of numbers is none. Linear time (Z function of the
+    reversed units, Gusfield 1997, section 1.3).
     """
     units = [unit.lower() for unit in _UNIT.findall(text)]
     exact = _longest(units, 0)
@@ -94,9 +94,9 @@ def ending_figures(
         everyone = {**parties, name: reference}
         drawn = f"{n} prompts, sampled at temperature 1. " if suffix else ""
         notes = {
-            ENDS: f"{drawn}Stopped before {max_tokens} tokens; the others never end, as far as is known. Of references: "
-            "short enough for that.",
-            LOOPS: f"{drawn}Ends in one run of words said {LEAST_REPEATS} times or more, word for word, which makes up "
+            ENDS: f"{drawn}Stopped before {max_tokens} tokens; the others never end, as far as is known. Of "
+            "references: short enough for that.",
+            LOOPS: f"{drawn}Ends in one run of words said {LEAST_REPEATS} times or more, which makes up "
             f"{100 * LEAST_SHARE:.0f} % of the answer or more. With {max_tokens} tokens no longer run shows than of a "
             "third of them.",
         }
@@ -110,9 +110,7 @@ def ending_figures(
                 for who, each in of.items()
             ]
             figures.append(figure(task, measure + suffix, "share", measure == ENDS, rows, notes[measure]))
-            comparisons += compare_all(
-                measure + suffix, of, pairs, how, shares=True, higher_is_better=measure == ENDS
-            )
+            comparisons += compare_all(measure + suffix, of, pairs, how, shares=True, higher_is_better=measure == ENDS)
     return figures, comparisons
 
 

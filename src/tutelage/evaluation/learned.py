@@ -72,7 +72,9 @@ def with_cautions(comparisons: Iterable[Comparison], alarms: Iterable[Alarm]) ->
     for one in comparisons:
         if one["a"] in said and one["outcome"] == "better" and one["measure"] in BY_RULE:
             one["caution"] = said[one["a"]]
-            one["verdict"] = f"{one['verdict'].rstrip('.')}; but {one['a']} is over-optimised: no sign of better answers"
+            one["verdict"] = (
+                f"{one['verdict'].rstrip('.')}; but {one['a']} is over-optimised: no sign of better answers"
+            )
 
 
 def _line(

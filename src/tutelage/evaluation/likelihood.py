@@ -67,16 +67,15 @@ def heldout_rows(
         before = (subject.parent,) if subject.parent in models else ()
         rows = sorted(rows_of(models[subject.name])[1], key=lambda item: sha256_text(f"{item['id']}\0{item}"))
         if rows:
-            found.append(
-                HeldoutRows(subject.name, subject.heldout, (*before, subject.name), rows[: config.loss_rows])
-            )
+            found.append(HeldoutRows(subject.name, subject.heldout, (*before, subject.name), rows[: config.loss_rows]))
     return found
 
 
 def score_rows(lm: LanguageModel, who: str, one: HeldoutRows, config: EvaluateConfig, log: EventLog) -> Scored:
     """Score what was learned of each row: all answers of a conversation, or both sides of a pair."""
     if one.kind == "answers":
-        logprobs, tokens = _scores(lm, f"{who}: held-out answers", [_conversation(item) for item in one.rows], config, log)
+        conversations = [_conversation(item) for item in one.rows]
+        logprobs, tokens = _scores(lm, f"{who}: held-out answers", conversations, config, log)
         return Scored(logprobs, tokens)
     sides = [_side(item, key) for item in one.rows for key in ("chosen", "rejected")]
     logprobs, tokens = _scores(lm, f"{who}: held-out pairs", sides, config, log)

@@ -57,8 +57,8 @@ def alarm(
     """The alarm of one model's answers to some prompts; None where there is no sign.
 
     passed: whether each answer passes the rule (empty: there is none). before: name and answers of the chat model that
-    it was finetuned from. references: their name, texts, and which of them pass. Every sign is a paired test on the same
-    prompts at 1 - confidence, with `MIN_ITEMS` or more; variety is compared at equal length, prompt by prompt.
+    it was finetuned from. references: their name, texts, and which of them pass. Every sign is a paired test on the
+    same prompts at 1 - confidence, with `MIN_ITEMS` or more; variety is compared at equal length, prompt by prompt.
     """
     name, known, known_passed = references
     signs: list[Sign] = []
@@ -69,7 +69,7 @@ def alarm(
             mine, theirs = float(np.mean(passed)), float(np.mean(known_passed))
             signs.append({"kind": "rule", "value": mine, "against": name, "other": theirs, "p": float(found["p"] or 0)})
             said.append(f"{percent(mine)} of its answers pass the {rule}, of {name} themselves {percent(theirs)}")
-    others = ((*((before,) if before else ()), (name, known)))
+    others = (*((before,) if before else ()), (name, known))
     for kind, measure in _VARIETY.items():
         beside = [one for other, answers in others if (one := _variety(kind, measure, texts, other, answers, how))]
         if found_here := [one for one in beside if _is_lost(one, how)]:
@@ -109,8 +109,8 @@ def _variety(
     answers: Sequence[str],
     how: Resampling,
 ) -> Sign | None:
-    """The variety of both parties' answers at equal length; p by a randomisation test that exchanges the two answers to
-    a prompt, for resampled prompts would count as a lack of variety. p is 1 where the difference is too small to ask."""
+    """The variety of both parties' answers at equal length; p by a randomisation test that exchanges the two answers
+    to a prompt (resampled prompts would count as a lack of variety), 1 where the difference is too small to ask."""
     mine, theirs = at_equal_length(texts, answers)
     kept = [at for at, cut in enumerate(mine) if cut]
     if len(kept) < MIN_ITEMS:
@@ -132,7 +132,7 @@ def _is_lost(sign: Sign, how: Resampling) -> bool:
 
 
 def _said(beside: Sequence[Sign], before: str | None) -> str:
-    """"distinct-2 fell from 0.41 (instruct) to 0.084, of the references 0.82"."""
+    """ "distinct-2 fell from 0.41 (instruct) to 0.084, of the references 0.82"."""
     parts = []
     for one in beside:
         if one["against"] == before and one["value"] < one["other"]:

@@ -113,7 +113,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     lines = learned(whole.subjects, figures, comparisons, alarms, config.confidence)
     for raised_alarm in alarms:
         log.warn(raised_alarm["text"])
-    more = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
+    more: dict[str, Sequence[Any]] = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
     _write(job.out, config, figures, comparisons, more, samples)
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": labelled.milliseconds}
     return {**headline_figures(figures), "timing": timing}
@@ -198,8 +198,8 @@ def _samples(
 
 
 def _write(
-    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], more: Mapping[str, Sequence[Any]],
-    samples: list[Any],
+    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison],
+    more: Mapping[str, Sequence[Any]], samples: list[Any],
 ) -> None:  # fmt: skip
     z = NormalDist().inv_cdf((1 + config.confidence) / 2)
     write_json(

@@ -58,8 +58,8 @@ def write_answers(
     lm: LanguageModel, who: str, prompts: Sequence[Row], chat: bool, config: EvaluateConfig, log: EventLog,
     temperature: float = 0.0,
 ) -> Answers:  # fmt: skip
-    """Greedy answers, or sampled ones. A chat model gets all turns that the response follows (`asked`) and ends by its stop token; a
-    plain model gets them and a line break as text and ends with the line.
+    """Greedy answers, or sampled ones. A chat model gets all turns that the response follows (`asked`) and ends by its
+    stop token; a plain model gets them and a line break as text and ends with the line.
     """
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import Message
@@ -183,21 +183,21 @@ def writing_figures(
     )  # fmt: skip
     figures += endings[0]
     comparisons += endings[1]
-    for who, parent in learned:
-        after, before = parties[who], parties[parent]
+    for who, origin in learned:
+        after, before = parties[who], parties[origin]
         if one.task and grade:
-            contest, won = compare_wins(who, parent, WIN, after.rule_score, before.rule_score, how)
-            rows = [row(who, contest.rate, n), row(parent, 0.5, n)]
+            contest, won = compare_wins(who, origin, WIN, after.rule_score, before.rule_score, how)
+            rows = [row(who, contest.rate, n), row(origin, 0.5, n)]
             figures.append(figure(one.title, WIN, "share", True, rows, f"By the {one.task.rule}: {contest.note}"))
             comparisons.append(won)
-        comparisons.append(compare_within(who, parent, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
+        comparisons.append(compare_within(who, origin, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
     alarms = []
     for who, party in models.items():
         if (parent := parents[who]) is None:
             continue
-        before = (parent, models[parent].texts) if parent in models and parent not in plainly else None
+        chatted = (parent, models[parent].texts) if parent in models and parent not in plainly else None
         raised = alarm(
-            who, one.title, party.texts, party.rule_passed, one.task.rule if one.task else "", before,
+            who, one.title, party.texts, party.rule_passed, one.task.rule if one.task else "", chatted,
             (name, references.texts, references.rule_passed), how,
         )  # fmt: skip
         alarms += [raised] if raised else []

@@ -97,22 +97,23 @@ def learned(view: View) -> list[Block]:
 
 def endings(view: View) -> Block | None:
     """How many answers of a finetuned model loop and how many never end, beside everybody asked the same."""
-    columns = [("loops", False), ("ends by itself", True)]
-    found = {(measure, how): view.score(measure + how) for measure, _ in columns for how in ("", ", sampled")}
+    measures = [("loops", False), ("ends by itself", True)]
+    found = {(measure, how): view.score(measure + how) for measure, _ in measures for how in ("", ", sampled")}
     if (first := found["ends by itself", ""]) is None or view.parent is None:
         return None
     rows: list[list[Cell]] = []
     for one in view.scores.beside(first):
         cells = [_share(view, found[measure, how], one.who, turned) for how in ("", ", sampled")
-                 for measure, turned in columns]  # fmt: skip
+                 for measure, turned in measures]  # fmt: skip
         rows.append([{"text": one.who, "mark": "ours" if one.who == view.name else ""}, *cells])
     caption = (
-        "Share of the answers that end in one run of words said three times or more, and of those that had not ended at "
-        f"the limit of tokens (of references: that are longer than it); n = {first.n}"
+        "Share of the answers that end in one run of words said three times or more, and of those that had not ended "
+        f"at the limit of tokens (of references: that are longer than it); n = {first.n}"
         + (f", sampled {drawn.n}" if (drawn := found["loops", ", sampled"]) else "")
         + "."
     )
-    return table(["Do its answers end?", "Loops#", "Never ends#", "Loops, sampled#", "Never ends, sampled#"], rows, caption)
+    columns = ["Do its answers end?", "Loops#", "Never ends#", "Loops, sampled#", "Never ends, sampled#"]
+    return table(columns, rows, caption)
 
 
 def _share(view: View, figure: Figure | None, who: str, turned: bool) -> Cell:

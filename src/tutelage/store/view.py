@@ -85,8 +85,8 @@ class Scores:
 
     comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "outcome", "verdict"}, a minus b on the
     same items; where it was asked whether a lost more than `margin`, also {"claim", "margin"}.
-    learned: {"who", "before", "found", "text", "alarm"} of each finetuned model. alarms: {"who", "text"} of those that are
-    over-optimised.
+    learned: {"who", "before", "found", "text", "alarm"} of each finetuned model. alarms: {"who", "text"} of those that
+    are over-optimised.
     """
 
     figures: tuple[Figure, ...] = ()

@@ -17,6 +17,7 @@ import math
 import statistics
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from tutelage.store.events import plain
@@ -132,8 +133,8 @@ def chosen_falls(before: Mapping[str, float], after: Mapping[str, float]) -> str
     if fall <= CHOSEN_FALL or after["margin"] <= before["margin"]:
         return None
     return (
-        f"the margin rises ({before['margin']:.2f} to {after['margin']:.2f}) while the chosen answers themselves become "
-        f"less likely ({fall:.2f} nats per token, {before['chosen_logp']:.2f} to {after['chosen_logp']:.2f})"
+        f"the margin rises ({before['margin']:.2f} to {after['margin']:.2f}) while the chosen answers themselves "
+        f"become less likely ({fall:.2f} nats per token, {before['chosen_logp']:.2f} to {after['chosen_logp']:.2f})"
     )
 
 
@@ -167,7 +168,7 @@ def _overfits(history: History) -> str | None:
     if len(held) <= RISES:
         return None
     run = held[-RISES - 1 :]
-    rises = all(later["loss"] > earlier["loss"] for earlier, later in zip(run, run[1:], strict=False))
+    rises = all(later["loss"] > earlier["loss"] for earlier, later in pairwise(run))
     start, end = run[0], run[-1]
     if not rises or end["loss"] - start["loss"] < RISE * abs(start["loss"]):
         return None
@@ -217,7 +218,7 @@ RULES = (
     LiveRule("chosen_falls", _chosen, "raise sft_weight or beta, or lower learning_rate"),
     LiveRule("length_drift", _length, "compare answers of like length, or let the rule pay for brevity"),
     LiveRule("overfitting", _overfits, "set training.use_best, or take fewer epochs or a lower learning_rate"),
-    LiveRule("stop_falls", _stop, "answers will not end; see that each answer of the data ends, or lower learning_rate"),
+    LiveRule("stop_falls", _stop, "answers will not end; see that those of the data do, or lower learning_rate"),
     LiveRule("kl_blow_up", _kl, "raise beta or lower learning_rate"),
     LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the temperature of the samples"),
     LiveRule("no_signal", _no_signal, "nothing is learned; take other prompts, more samples or a higher temperature"),

@@ -16,8 +16,8 @@ from tutelage.training.watch import Watch
 class TrainResult:
     """What training leaves beside the weights. `curve` holds no times, so equal runs have equal curves.
 
-    warned: names of the live rules that spoke. skipped: steps (0-based) whose update was not made. rollbacks: from which
-    step to which, and why. best: step and loss of the lowest validation.
+    warned: names of the live rules that spoke. skipped: steps (0-based) whose update was not made. rollbacks: from
+    which step to which, and why. best: step and loss of the lowest validation.
     """
 
     steps: int

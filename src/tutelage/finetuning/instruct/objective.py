@@ -22,5 +22,7 @@ class Instruction:
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         nll, wanted = target_nll(model, batch)
         weights = batch.weights[wanted]
-        metrics = {"stop_probability": stop_probability(nll, batch.targets[wanted], self.stop_ids)} if self.stop_ids else {}
-        return Loss((nll * weights).sum(), weights.sum(), metrics)
+        loss = Loss((nll * weights).sum(), weights.sum())
+        if self.stop_ids:
+            loss.metrics["stop_probability"] = stop_probability(nll, batch.targets[wanted], self.stop_ids)
+        return loss

@@ -71,8 +71,8 @@ def instruct(job: Job) -> dict[str, Any]:
         log.note(f"{len(replayed)} pieces of pretraining text are mixed in")
         examples = examples + replayed
     length = row_length(examples + held_examples, context)
-    packed = (pack(part, length, tok.pad_id) for part in (examples, held_examples))
-    objective = Instruction(*packed, tok.stop_ids)
+    train_on, held = (pack(part, length, tok.pad_id) for part in (examples, held_examples))
+    objective = Instruction(train_on, held, tok.stop_ids)
     adapt(model, config.lora, seed, log)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base)
