@@ -20,6 +20,7 @@ from tutelage.evaluation.likelihood import (
     likelihood_figures,
     score_rows,
 )
+from tutelage.evaluation.paired import Resampling, compare_all
 from tutelage.evaluation.spec import Subject
 from tutelage.store.events import EventLog
 from tutelage.store.jsonl import write_json_lines as write_lines
@@ -125,6 +126,16 @@ def test_a_model_whose_beginning_was_not_measured_is_not_compared() -> None:
     figures, comparisons = likelihood_figures(one, {"chat": scored(NATS[:20], np.full(20, 5))}, CONFIG, 1)
     (line,) = learned([CHAT], figures, comparisons, [], 0.95)
     assert line["found"] == "not compared" and "was not measured" in line["text"]
+
+
+def test_a_step_of_another_kind_is_told_by_the_first_measure_that_it_is_compared_in() -> None:
+    """A method that somebody adds: its rows are measured by its own room."""
+    solved = {"before": [False] * 40 + [True] * 10, "after": [True] * 30 + [False] * 20}
+    (one,) = compare_all("solved", solved, [("after", "before")], Resampling(draws=200), shares=True)
+    rows = [{"who": who, "value": sum(hits) / 50} for who, hits in solved.items()]
+    subject = Subject.model_construct(name="after", makes="chat model", parent="before", heldout="problems", share=1.0)
+    (line,) = learned([subject], [{"measure": "solved", "unit": "share", "rows": rows}], [one], [], 0.95)
+    assert line["found"] == "learned" and "solved 20.0 % before, 60.0 % after" in line["text"]
 
 
 def test_better_by_a_rule_is_said_with_the_alarm_and_other_measures_are_left_alone() -> None:

@@ -44,7 +44,7 @@ def names(found: History) -> list[str]:
         ("stop_falls", {"stop_probability": (0.9, 0.4)}, {"stop_probability": (0.4, 0.9)}),
         ("kl_blow_up", {"kl": (0.0, 3.0)}, {"kl": (0.0, 0.2)}),
         ("entropy_collapse", {"entropy": (1.0, 0.01)}, {"entropy": (1.0, 0.6)}),
-        ("no_signal", {"zero_variance_groups": (1.0, 1.0)}, {"zero_variance_groups": (1.0, 0.5)}),
+        ("no_signal", {"zero_variance": (1.0, 1.0)}, {"zero_variance": (1.0, 0.5)}),
     ],
 )  # fmt: skip
 def test_each_rule_fires_with_its_numbers_and_not_on_a_healthy_run(
@@ -160,6 +160,21 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_without_that(early: None, 
     assert torch.equal(weights(resumed), weights(whole))
     assert [event for event in heard if event["event"] == "warning"] == []
     assert min(event["step"] for event in heard if event["event"] == "step") == 4
+
+
+def test_the_loop_hands_every_step_and_every_validation_to_the_rules(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[int, list[float], list[str]]] = []
+
+    def look(found: History) -> None:
+        steps = [one["step"] for one in found.validations]
+        seen.append((len(found.first), steps, sorted(found.validations[-1]) if steps else []))
+
+    monkeypatch.setattr(live_rules, "RULES", (live_rules.LiveRule("kl_blow_up", look, ""),))
+    _train(tmp_path, [])
+    assert [steps for steps, _, _ in seen] == list(range(1, 13))
+    assert seen[-1][1] == [4, 8] and {"loss", "training_loss", "step"} <= set(seen[-1][2])
 
 
 def test_an_unknown_warning_is_named_with_the_nearest() -> None:

@@ -17,12 +17,12 @@ from tutelage.evaluation.writing import RULE, WIN
 Finding = Literal["learned", "got worse", "no difference", "too few rows", "not compared"]
 
 MEASURES = {"labels": (ACCURACY,), "answers": (LOSS,), "pairs": (LIKELIER, MARGIN)}
-"""By what the held-out rows of a step are: what tells whether it learned; a further measure where the first is open."""
+"""By what the held-out rows of a step are: what tells whether it learned; a further measure where the first is open.
+For rows of another kind it is the first measure that the step and the model before it are compared in."""
 BY_RULE = (RULE, WIN, REWARD, LIKELIER, MARGIN)
 """Measures that a model can win by learning the rule alone."""
 
 _FOUND: dict[str, Finding] = {"better": "learned", "worse": "got worse", "too few items": "too few rows"}
-_SHOWN = {ACCURACY: (100, 1, " %"), LIKELIER: (100, 1, " %")}  # factor, digits, unit
 
 
 class Learned(TypedDict):
@@ -59,10 +59,10 @@ def learned(
     said = {alarm["who"]: alarm["text"] for alarm in alarms}
     lines = []
     for subject in subjects:
-        measures = MEASURES.get(subject.heldout, ())
-        if not measures or subject.share != 1 or not _values(figures, subject.name, measures[0]):
-            continue
-        lines.append(_line(subject, measures, figures, comparisons, said.get(subject.name, ""), confidence))
+        measures = MEASURES.get(subject.heldout) or _first_compared(subject, comparisons)
+        if subject.heldout and subject.share == 1 and measures and _figure(figures, subject.name, measures[0]):
+            alarm = said.get(subject.name, "")
+            lines.append(_line(subject, measures, figures, comparisons, alarm, confidence))
     return lines
 
 
@@ -90,18 +90,19 @@ def _line(
     resolved = [one for one in found if one["outcome"] in ("better", "worse")]
     enough = [one for one in found if one["outcome"] != "too few items"]  # shares need more rows than means
     if not found:
-        now = _values(figures, who, measures[0]).get(who)
+        now = _values(_figure(figures, who, measures[0])).get(who)
         text = f"whether {who} learned anything is not known: the model that it begins with was not measured"
         return _plain(who, "", measures[0], "not compared", None, now, None, text, alarm)
     one = (resolved or enough or found)[0]
     before, measure = one["b"], one["measure"]
-    values = _values(figures, who, measure)
-    was, now = values.get(before), values.get(who)
+    entry = _figure(figures, who, measure)
+    share = bool(entry and str(entry["unit"]).startswith("share"))
+    was, now = (_values(entry).get(name) for name in (before, who))
     outcome = _FOUND.get(one["outcome"], "no difference")
-    change = f"{measure} {_shown(measure, was)} before, {_shown(measure, now)} after" + (
+    change = f"{measure} {_shown(was, share)} before, {_shown(now, share)} after" + (
         f" ({before} to {who})" if before != MAJORITY else f" (before: {MAJORITY})"
     )
-    interval = _interval(one, confidence)
+    interval = _interval(one, share, confidence)
     rows = f"{one['n']} held-out row{'s' if one['n'] != 1 else ''}"
     if outcome == "learned":
         text = f"{who} learned something: {change}, {interval}, {rows}"
@@ -114,7 +115,7 @@ def _line(
         text = f"{who} learned nothing that can be measured, no difference: {same}{change}, {interval}, {rows}"
     if resolved and measure != measures[0]:
         first = found[0]
-        text += f". By {first['measure']} alone it is open: {_interval(first, confidence)}, p = {first['p']:.2g}"
+        text += f". By {first['measure']} alone it is open: {_interval(first, True, confidence)}, p = {first['p']:.2g}"
     return _plain(who, before, measure, outcome, was, now, one, text, alarm)
 
 
@@ -141,22 +142,27 @@ def _compared(
     return None
 
 
-def _values(figures: Sequence[Figure], who: str, measure: str) -> dict[str, float]:
-    """Everyone's value on the step's own rows, which come before those of later steps that it is scored on too."""
-    for entry in figures:
-        values = {str(item["who"]): float(item["value"]) for item in entry["rows"]}
-        if entry["measure"] == measure and who in values:
-            return values
-    return {}
+def _first_compared(subject: Subject, comparisons: Sequence[Comparison]) -> tuple[str, ...]:
+    found = (one["measure"] for one in comparisons if (one["a"], one["b"]) == (subject.name, subject.parent))
+    return tuple(found)[:1]
 
 
-def _shown(measure: str, value: float | None) -> str:
-    factor, digits, unit = _SHOWN.get(measure, (1, 3, ""))
-    return "unknown" if value is None else f"{factor * value:.{digits}f}{unit}"
+def _figure(figures: Sequence[Figure], who: str, measure: str) -> Figure | None:
+    """On the step's own rows, which come before those of later steps that it is scored on too."""
+    mine = (one for one in figures if one["measure"] == measure and any(row["who"] == who for row in one["rows"]))
+    return next(mine, None)
 
 
-def _interval(one: Comparison, confidence: float) -> str:
-    digits, unit = (1, " points") if one["measure"] in _SHOWN else (3, "")
+def _values(entry: Figure | None) -> dict[str, float]:
+    return {str(item["who"]): float(item["value"]) for item in entry["rows"]} if entry else {}
+
+
+def _shown(value: float | None, share: bool) -> str:
+    return "unknown" if value is None else f"{100 * value:.1f} %" if share else f"{value:.3f}"
+
+
+def _interval(one: Comparison, share: bool, confidence: float) -> str:
+    digits, unit = (1, " points") if share else (3, "")
     difference = one["difference"] or 0.0
     if one["low"] is None or one["high"] is None:
         return f"difference {difference:+.{digits}f}{unit}, too few for an interval"

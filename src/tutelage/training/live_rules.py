@@ -8,7 +8,7 @@ report them:
 - `stop_probability`: probability of the stop token where an answer ends
 - `kl`: divergence from the reference, nats per token
 - `entropy`: of the next token, nats
-- `zero_variance_groups`: share of the groups whose answers all have one reward
+- `zero_variance`: share of the groups whose answers all have one reward
 """
 
 from __future__ import annotations
@@ -204,7 +204,7 @@ def _entropy(history: History) -> str | None:
 
 
 def _no_signal(history: History) -> str | None:
-    groups = _values((history.first + history.last)[-WINDOW:], "zero_variance_groups")
+    groups = _values((history.first + history.last)[-WINDOW:], "zero_variance")
     if len(groups) < WINDOW or statistics.fmean(groups) < NO_SIGNAL:
         return None
     return f"in {statistics.fmean(groups):.0%} of the groups of the last {WINDOW} steps all answers had one reward"
