@@ -144,6 +144,7 @@ def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
     _learned(console, run)
     _glance(console, run)
+    _endings(console, run, [stage["stage"] for stage in run.record["stages"]], last=True)
     option = "" if root == Path("runs") else f" --out {root}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
@@ -186,19 +187,19 @@ def _learned(console: Console, run: Run) -> None:
     for line in scores.learned:
         mark = "[bold yellow]![/]" if line.get("alarm") else LEARNED.get(str(line.get("found")), "[bold yellow]=[/]")
         console.print(f"{mark} [bold]{escape(sentence(str(line.get('text', ''))))}[/]", highlight=False, soft_wrap=True)
-    for alarm in scores.alarms:
-        console.print(f"[yellow]warning[/] {escape(str(alarm.get('text', '')))}.", highlight=False, soft_wrap=True)
+        if alarm := line.get("alarm"):
+            console.print(f"  [yellow]warning[/] {escape(str(alarm))}.", highlight=False, soft_wrap=True)
 
 
-def _endings(console: Console, run: Run, names: Sequence[str]) -> None:
-    """How many answers loop and how many never end."""
+def _endings(console: Console, run: Run, names: Sequence[str], last: bool = False) -> None:
+    """How many answers loop and how many never end; `last`: of the last of these models alone, and those before it."""
     from tutelage.report.collect import collect
     from tutelage.store.sections import endings
 
     stages = collect(run.path).stages
-    for name in names:
-        if name in stages and (block := endings(stages[name])) is not None:
-            _panel(console, {**block, "columns": ["", *block["columns"][1:]]}, f"Do the answers of {name} end?", True)
+    found = {name: block for name in names if name in stages and (block := endings(stages[name])) is not None}
+    for name, block in list(found.items())[-1 if last else 0 :]:
+        _panel(console, {**block, "columns": ["", *block["columns"][1:]]}, f"Do the answers of {name} end?", True)
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:

@@ -130,8 +130,7 @@ def glance(run: Run) -> Block:
                 found = run.scores.compared(ours, against)
                 verdict = mark(found.outcome, found.outcome, _claim(found, ours))
                 if found.caution:
-                    verdict = mark(f"{found.outcome} by over-optimising", "not-compared")
-                    row[0] = {"text": item.label, "sub": found.caution}
+                    verdict = mark(f"{found.outcome} by over-optimising", "not-compared", "see the warning above")
                 rows.append([*row, verdict, against.who, against.show(), interval])
     percent = f"{100 * run.scores.confidence:g} % intervals. " if run.scores.confidence else ""
     caption = (

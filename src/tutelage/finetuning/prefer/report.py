@@ -28,7 +28,7 @@ _CURVES = (
 
 
 def sentence(view: View) -> str:
-    wins, alarm = view.score("win rate"), view.scores.alarm(view.name).partition(": ")[2]
+    wins, alarm = view.score("win rate"), "over-optimised" if view.scores.alarm(view.name) else ""
     said = f"win rate {wins.show()} by the task’s rule" if wins else judged(view, "reward accuracy", ("baselines",))
     return with_left_out(view, "; ".join(part for part in (said, alarm, _suffered(view)) if part))
 
