@@ -184,3 +184,10 @@ def test_every_learned_answer_of_a_row_counts_and_no_other(tmp_path: Path) -> No
     assert sorted(chat.tokens) == [4, 5] and float(chat.logprobs.sum()) == -9
     assert better.tokens.tolist() == [5] and better.margin.tolist() == [1.0]
     assert [one.name for one in heldout_rows([CHAT, BETTER], models, ["better"], CONFIG)] == ["better"]
+
+
+def test_answers_that_are_judged_one_by_one_are_no_pairs(tmp_path: Path) -> None:
+    write_lines(tmp_path / "better" / "data" / "train.jsonl", [])
+    judged = {"id": "1", "prompt": "p", "completion": "c", "label": True}
+    write_lines(tmp_path / "better" / "data" / "heldout.jsonl", [judged])
+    assert heldout_rows([BETTER], {"better": tmp_path / "better"}, [], CONFIG) == []

@@ -34,8 +34,9 @@ def measured(out, models, names):
     whole = Evaluation(evaluate=config, subjects=tuple(SUBJECTS[name] for name in names), text=False)
     asked = job(whole, out, **{name: models[name] for name in names})
     asked.out.mkdir(parents=True, exist_ok=True)
-    evaluate(asked)
+    metrics = evaluate(asked)
     found = json.loads((asked.out / "evaluation.json").read_text())
+    assert metrics["learned"] == {line["who"]: line["found"] for line in found["learned"]}
     return found, {line["who"]: line for line in found["learned"]}
 
 

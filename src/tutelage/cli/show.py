@@ -138,6 +138,9 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
     )
     if record.get("artifact"):
         console.print(f"in {(run.path / record['artifact']).resolve()}", soft_wrap=True, highlight=False)
+    if _spec(record["kind"]).heldout:
+        said = "Whether it learned anything, against the model before: tutelage evaluate, with the same recipe"
+        console.print(said, soft_wrap=True, highlight=False)
 
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:

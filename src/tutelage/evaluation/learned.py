@@ -59,8 +59,9 @@ def learned(
     said = {alarm["who"]: alarm["text"] for alarm in alarms}
     lines = []
     for subject in subjects:
-        measures = MEASURES.get(subject.heldout) or _first_compared(subject, comparisons)
-        if subject.heldout and subject.share == 1 and measures and _figure(figures, subject.name, measures[0]):
+        usual = (one for one in MEASURES.get(subject.heldout, ()) if _figure(figures, subject.name, one))
+        measures = tuple(usual) or _first_compared(subject, comparisons)
+        if subject.heldout and subject.share == 1 and measures:
             alarm = said.get(subject.name, "")
             lines.append(_line(subject, measures, figures, comparisons, alarm, confidence))
     return lines

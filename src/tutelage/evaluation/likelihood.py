@@ -62,10 +62,13 @@ def heldout_rows(
     """Of every step that leaves answers or pairs, a fixed random sample of its held-out rows."""
     found = []
     for subject in subjects:
-        if subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
+        writes = subject.makes in ("language model", "chat model")
+        if not writes or subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
             continue
         before = (subject.parent,) if subject.parent in models else ()
-        rows = sorted(rows_of(models[subject.name])[1], key=lambda item: sha256_text(f"{item['id']}\0{item}"))
+        needed = {"chosen", "rejected"} if subject.heldout == "pairs" else set()  # answers may be judged one by one
+        rows = [item for item in rows_of(models[subject.name])[1] if needed <= item.keys()]
+        rows = sorted(rows, key=lambda item: sha256_text(f"{item['id']}\0{item}"))
         if rows:
             found.append(HeldoutRows(subject.name, subject.heldout, (*before, subject.name), rows[: config.loss_rows]))
     return found

@@ -47,8 +47,9 @@ HEADLINES = (BITS, ORDER, ACCURACY, F1, ECE, LOSS, LIKELIER, CHRF, ROUGE, ENDS, 
 def evaluate(job: Job) -> dict[str, Any]:
     """Measure every subject on what it can do, one loaded at a time, all greedy.
 
-    Fills `out` with evaluation.json (figures, comparisons, harness-like results) and samples.jsonl. Returns
-    the headline figures, flat. Raises InputError for a directory that is not what it should be.
+    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results) and
+    samples.jsonl. Returns the headline figures, flat, and in a word what each step learned. Raises InputError for a
+    directory that is not what it should be.
     """
     started = time.monotonic()
     whole: Evaluation = job.config
@@ -116,7 +117,10 @@ def evaluate(job: Job) -> dict[str, Any]:
     more: dict[str, Sequence[Any]] = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
     _write(job.out, config, figures, comparisons, more, samples)
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": labelled.milliseconds}
-    return {**headline_figures(figures), "timing": timing}
+    said: dict[str, Any] = {"learned": {line["who"]: line["found"] for line in lines}} if lines else {}
+    if alarms:
+        said["over_optimised"] = [one["who"] for one in alarms]
+    return {**headline_figures(figures), **said, "timing": timing}
 
 
 class _HeldoutText:
