@@ -272,7 +272,8 @@ def _figures_of(
                         border_style="dim"))  # fmt: skip
     for comparison in found["comparisons"]:
         measure = comparison["measure"]
-        if comparison["a"] in names and (measure == main[0] if found.get("choices") else measure in main):
+        wanted = measure == main[0] if found.get("choices") else measure in main or comparison["outcome"] == "worse"
+        if comparison["a"] in names and wanted:  # what became worse is said, whatever was asked
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)
 

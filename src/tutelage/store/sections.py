@@ -124,7 +124,9 @@ def _share(view: View, figure: Figure | None, who: str, turned: bool) -> Cell:
     value, low, high = one.value, one.low, one.high
     if turned:
         value, low, high = 1 - value, None if high is None else 1 - high, None if low is None else 1 - low
-    interval = "" if low is None or high is None else f"{f.percent(low).removesuffix(' %')} to {f.percent(high)}"
+    interval = (
+        "" if low is None or high is None else " to ".join(f.percent(bound).removesuffix(" %") for bound in (low, high))
+    )
     return {"text": f.percent(value), "sub": interval}
 
 
