@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
+from tutelage.cli.verdicts import endings, glance, learned
 from tutelage.guidance.forecast import Outlook
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
@@ -145,64 +146,15 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
-    _learned(console, run)
-    _glance(console, run)
-    _endings(console, run, [stage["stage"] for stage in run.record["stages"]], last=True)
+    learned(console, run)
+    glance(console, run)
+    endings(console, run, [stage["stage"] for stage in run.record["stages"]], last=True)
     option = "" if root == Path("runs") else f" --out {root}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
     console.print(f"Chat:    tutelage chat{option}", highlight=False)
     console.print(f"Serve:   tutelage serve{option}", highlight=False)
     console.print(f"Export:  tutelage export my-model{option}", highlight=False)
-
-
-def _glance(console: Console, run: Run) -> None:
-    """The report's first table: every main figure, its interval, the strongest rival, the verdict."""
-    from tutelage.report.collect import collect
-    from tutelage.report.story import glance
-
-    _panel(console, glance(collect(run.path)), "Held-out figures")
-
-
-def _panel(console: Console, block: dict[str, Any], title: str, remarks: bool = False) -> None:
-    """A table of the report, with the remarks below its cells if wanted; nothing where it has no rows."""
-    if not block["rows"]:
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, numeric in zip(block["columns"], block["numeric"], strict=True):
-        table.add_column(name, justify="right" if numeric else "left", header_style="dim")
-    for row in block["rows"]:
-        cells = [cell if isinstance(cell, dict) else {"text": cell} for cell in row]
-        below = [f"\n[dim]{escape(cell['sub'])}[/]" if remarks and cell.get("sub") else "" for cell in cells]
-        table.add_row(*(escape(cell["text"]) + more for cell, more in zip(cells, below, strict=True)))
-    console.print(Panel(table, title=title, title_align="left", expand=False, border_style="dim"))
-
-
-LEARNED = {"learned": "[bold green]✓[/]", "got worse": "[bold red]✗[/]"}
-
-
-def _learned(console: Console, run: Run) -> None:
-    """Of each finetuned model whether it learned anything, and the alarm where that is no praise."""
-    from tutelage.report.collect import collect
-    from tutelage.store.format import sentence
-
-    scores = collect(run.path).scores
-    for line in scores.learned:
-        mark = "[bold yellow]![/]" if line.get("alarm") else LEARNED.get(str(line.get("found")), "[bold yellow]=[/]")
-        console.print(f"{mark} [bold]{escape(sentence(str(line.get('text', ''))))}[/]", highlight=False, soft_wrap=True)
-        if alarm := line.get("alarm"):
-            console.print(f"  [yellow]warning[/] {escape(str(alarm))}.", highlight=False, soft_wrap=True)
-
-
-def _endings(console: Console, run: Run, names: Sequence[str], last: bool = False) -> None:
-    """How many answers loop and how many never end; `last`: of the last of these models alone, and those before it."""
-    from tutelage.report.collect import collect
-    from tutelage.store.sections import endings
-
-    stages = collect(run.path).stages
-    found = {name: block for name in names if name in stages and (block := endings(stages[name])) is not None}
-    for name, block in list(found.items())[-1 if last else 0 :]:
-        _panel(console, {**block, "columns": ["", *block["columns"][1:]]}, f"Do the answers of {name} end?", True)
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
@@ -212,9 +164,9 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     if measured:
         found = json.loads((run.path / measured[0]["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
         names = [record["stage"] for record in records]
-        _learned(console, run)
+        learned(console, run)
         _figures_of(console, names, kind, found, measured[0]["metrics"])
-        _endings(console, run, names)
+        endings(console, run, names)
         for choice in found.get("choices", ()):
             said = choice["text"][:1].upper() + choice["text"][1:]
             console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
