@@ -68,6 +68,14 @@ class FakeModel:
             made.append(Generation(f" {VERBS[verb]} the {subject} once more{end}\n", "stop"))
         return made
 
+    def score_chat(self, conversations: list[list[Any]], weights: list[list[float]]) -> list[tuple[float, float]]:
+        """Of the texts that count, by the n-gram model; an end costs nothing."""
+        kept = [
+            [turn.content for turn, weight in zip(turns, each, strict=True) if weight and turn.role == "assistant"]
+            for turns, each in zip(conversations, weights, strict=True)
+        ]
+        return [(sum(self.rolling(texts)), float(sum(len(text) + 1 for text in texts))) for texts in kept]
+
     def classify(self, texts: list[str]) -> list[dict[str, float]]:
         return [{"text": 0.9, "files": 0.1} if "string" in text else {"text": 0.2, "files": 0.8} for text in texts]
 

@@ -13,6 +13,7 @@ from rich.panel import Panel
 from rich.table import Table
 from rich.tree import Tree
 
+from tutelage.cli.verdicts import endings, glance, learned
 from tutelage.guidance.forecast import Outlook
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
@@ -138,11 +139,16 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
     )
     if record.get("artifact"):
         console.print(f"in {(run.path / record['artifact']).resolve()}", soft_wrap=True, highlight=False)
+    if _spec(record["kind"]).heldout:
+        said = "Whether it learned anything, against the model before: tutelage evaluate, with the same recipe"
+        console.print(said, soft_wrap=True, highlight=False)
 
 
 def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     """The end of a run: headline figures, where the report is, and what to do next."""
-    _glance(console, run)
+    learned(console, run)
+    glance(console, run)
+    endings(console, run, [stage["stage"] for stage in run.record["stages"]], last=True)
     option = "" if root == Path("runs") else f" --out {root}"
     if report:
         console.print(f"Report:  {report.resolve()}", soft_wrap=True, highlight=False)
@@ -151,29 +157,16 @@ def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
     console.print(f"Export:  tutelage export my-model{option}", highlight=False)
 
 
-def _glance(console: Console, run: Run) -> None:
-    """The report's first table: every main figure, its interval, the strongest rival, the verdict."""
-    from tutelage.report.collect import collect
-    from tutelage.report.story import glance
-
-    block = glance(collect(run.path))
-    if not block["rows"]:
-        return
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for name, numeric in zip(block["columns"], block["numeric"], strict=True):
-        table.add_column(name, justify="right" if numeric else "left", header_style="dim")
-    for row in block["rows"]:
-        table.add_row(*(escape(cell["text"] if isinstance(cell, dict) else cell) for cell in row))
-    console.print(Panel(table, title="Held-out figures", title_align="left", expand=False, border_style="dim"))
-
-
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
     """The end of a run of one method: its figures beside trivial rivals, what they mean, and how to use the model."""
     records = [stage for stage in run.record["stages"] if stage["kind"] == kind]
     measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
     if measured:
         found = json.loads((run.path / measured[0]["artifact"] / "evaluation.json").read_text(encoding="utf-8"))
-        _figures_of(console, [record["stage"] for record in records], kind, found, measured[0]["metrics"])
+        names = [record["stage"] for record in records]
+        learned(console, run)
+        _figures_of(console, names, kind, found, measured[0]["metrics"])
+        endings(console, run, names)
         for choice in found.get("choices", ()):
             said = choice["text"][:1].upper() + choice["text"][1:]
             console.print(f"[bold]{escape(said)}.[/]", highlight=False, soft_wrap=True)
@@ -238,7 +231,9 @@ def _figures_of(
     console.print(Panel(table, title=f"Held-out figures, with {percent} intervals", title_align="left", expand=False,
                         border_style="dim"))  # fmt: skip
     for comparison in found["comparisons"]:
-        if comparison["a"] in names and (comparison["measure"] == main[0] or not found.get("choices")):
+        measure = comparison["measure"]
+        wanted = measure == main[0] if found.get("choices") else measure in main or comparison["outcome"] == "worse"
+        if comparison["a"] in names and wanted:  # what became worse is said, whatever was asked
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)
 

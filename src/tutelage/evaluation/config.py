@@ -33,9 +33,13 @@ class EvaluateConfig(Config):
     """Held-out documents for bits per byte (at most those the baselines were measured on)."""
     order_pairs: int = Field(500, ge=0)
     classify_documents: int = Field(1500, ge=1)
+    loss_rows: int = Field(400, ge=1)
+    """Held-out rows of a step whose answers are scored by it and by the model it begins with."""
     prompts: int = Field(400, ge=1)
     """Held-out prompts of each set of them."""
     max_tokens: int = Field(48, ge=1)
+    sampled: int = Field(50, ge=0)
+    """Of these prompts so many are also answered by sampling at temperature 1, to see whether answers end."""
     samples: int = Field(12, ge=0)
     """Prompts whose answers go into samples.jsonl."""
     continuations: int = Field(4, ge=0)

@@ -15,7 +15,7 @@ class Comparison(TypedDict):
     """a minus b on the same items. `outcome` is a against b, whichever direction is the better one.
 
     p_is_bound: the true p-value is at most p. claim, margin: of a comparison that asks whether a lost no more than
-    `margin`; `verdict` then answers that.
+    `margin`; `verdict` then answers that. caution: why "better" is no praise (`overoptimised.py`).
     """
 
     a: str
@@ -29,6 +29,7 @@ class Comparison(TypedDict):
     n: int
     outcome: Outcome
     verdict: str
+    caution: NotRequired[str]
     claim: NotRequired[Claim]
     margin: NotRequired[float]
 

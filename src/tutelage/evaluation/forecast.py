@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.evaluation.config import BaselinesConfig
-from tutelage.evaluation.spec import asked_of
+from tutelage.evaluation.spec import Subject, asked_of
 from tutelage.store.stage import Facts, Forecast, Machine
 
 # Seconds at a `slowness` of 1.
@@ -62,13 +62,17 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
         read += _further(config.subjects, subject.name, inputs, scoring)
+        if subject.makes in ("language model", "chat model"):
+            read += scoring * _heldout_tokens(subject, config, inputs)
         low, high = low + 0.5 * read, high + 1.6 * read
         sets = sum(subject.name in askers for askers in asked)
         if sets:
-            rows = min(settings.prompts, facts.get("heldout_rows", settings.prompts))
+            held = facts.get("heldout_rows", settings.prompts)
+            rows, most = min(settings.prompts, held), settings.prompts
+            rows, most = rows + min(settings.sampled, rows), most + min(settings.sampled, most)
             decoding = machine.decoding_seconds_per_token(model)
             low += sets * rows * 0.2 * settings.max_tokens * decoding  # most answers end before the last token
-            high += sets * settings.prompts * 1.2 * (settings.max_tokens + PROMPT_TOKENS / 4) * decoding
+            high += sets * most * 1.2 * (settings.max_tokens + PROMPT_TOKENS / 4) * decoding
     memory = machine.process_memory() + 1.6 * largest + 2.5e8
     return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
 
@@ -79,6 +83,17 @@ def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: flo
     for owner, readers in asked_of(subjects, kinds=("texts",)).items():
         tokens += inputs.get(owner, {}).get("text_tokens", 0.0) if name in readers else 0.0
     return scoring * tokens
+
+
+def _heldout_tokens(subject: Subject, config: Any, inputs: Mapping[str, Facts]) -> float:
+    """Tokens of the held-out rows that a model scores: its own, and those of the steps that begin with it."""
+    total = 0.0
+    for step in config.subjects:
+        if step.heldout in ("answers", "pairs") and subject.name in (step.name, step.parent):
+            facts, most = inputs.get(step.name, {}), config.evaluate.loss_rows
+            rows = min(most, facts.get("heldout_rows", most)) * (2 if step.heldout == "pairs" else 1)
+            total += rows * facts.get("row_tokens", PROMPT_TOKENS)
+    return total
 
 
 def _facts(asked: list[list[str]]) -> Facts:

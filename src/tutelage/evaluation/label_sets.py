@@ -113,7 +113,7 @@ def label_set_figures(
 
             kind = "model" if name in models else "baseline"
             rows.append(row(name, bootstrap_statistic(value, n, **how.options), n, kind))
-        figures.append(figure(task, measure, "0-1", True, rows, _NOTES[measure].format(
+        figures.append(figure(task, measure, "share", True, rows, _NOTES[measure].format(
             n=n, labels=len(labels), each=truth.sum() / n, confidence=percent(config.confidence))))  # fmt: skip
         for who, other in pairs:
 

@@ -97,7 +97,9 @@ def compare_means(
     return comparison(a, b, measure, difference, said, note=note)
 
 
-def compare_shares(a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling) -> Comparison:
+def compare_shares(
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True
+) -> Comparison:
     """Shares of items (right or wrong, ended or not, passed or not) in percentage points, by exact McNemar test.
 
     first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
@@ -109,7 +111,10 @@ def compare_shares(a: str, b: str, measure: str, first: ArrayLike, second: Array
     if len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
         difference = replace(difference, p=mcnemar(ours, theirs), at_floor=False)
         test = "exact McNemar test"
-    said = verdict(a, b, difference, unit="points", confidence=how.confidence, digits=1, shares=True)
+    said = verdict(
+        a, b, difference, higher_is_better=higher_is_better, unit="points", confidence=how.confidence, digits=1,
+        shares=True,
+    )  # fmt: skip
     return comparison(a, b, measure, difference, said, note=f" ({test})")
 
 
@@ -166,13 +171,16 @@ def compare_all(
     *,
     shares: bool = False,
     unit: str = "",
+    higher_is_better: bool = True,
 ) -> list[Comparison]:
     """One measure for all pairs whose both sides have values for each item; the others are left out."""
     found = []
     for a, b in pairs:
         if a in values and b in values:
             if shares:
-                found.append(compare_shares(a, b, measure, values[a], values[b], how))
+                found.append(compare_shares(a, b, measure, values[a], values[b], how, higher_is_better))
             else:
-                found.append(compare_means(a, b, measure, values[a], values[b], how, unit=unit))
+                found.append(compare_means(
+                    a, b, measure, values[a], values[b], how, unit=unit, higher_is_better=higher_is_better
+                ))  # fmt: skip
     return found

@@ -25,7 +25,6 @@ from tutelage.store.format import COUPLES_UNIT, FEW_PAIRS, PAIRS_UNIT
 from tutelage.store.jsonl import read_rows
 
 REWARD = "reward accuracy"
-LIKELIER = "likelier a token"
 APART = "good above bad"
 LENGTH, TFIDF, CHANCE = "length alone", "TF-IDF", "chance"
 Floats = NDArray[np.float64]
@@ -43,11 +42,7 @@ def pair_figures(
     how = Resampling.of(config, seed)
     if "label" in scores[0]:
         return _judged(subject, scores, train, heldout, how)
-    figures, comparisons = _rewards(subject, scores, train, heldout, how, config)
-    if "chosen_logp_before" in scores[0]:
-        one, against = _likelihoods(subject, scores, how)
-        figures, comparisons = [*figures, one], [*comparisons, against]
-    return figures, comparisons
+    return _rewards(subject, scores, train, heldout, how, config)
 
 
 def _rewards(
@@ -71,24 +66,6 @@ def _rewards(
     comparisons = [_against_chance(who, right, config)]
     comparisons += [compare_shares(who, name, REWARD, right, values, how) for name, values in rivals.items()]
     return [figure(f"pairs of {who}", REWARD, PAIRS_UNIT, True, rows, note)], comparisons
-
-
-def _likelihoods(subject: Subject, scores: list[Row], how: Resampling) -> tuple[Figure, Comparison]:
-    """Whether the chosen answer is the likelier one for each of its tokens, before and after."""
-    who, n, before = subject.name, len(scores), subject.parent or "before"
-
-    def right(when: str) -> Floats:
-        sides = [
-            _column(scores, f"{side}_logp{when}") / _column(scores, f"{side}_tokens") for side in ("chosen", "rejected")
-        ]
-        return _share_above(sides[0] - sides[1])
-
-    values = {who: right(""), before: right("_before")}
-    rows = [row(name, wilson(one.sum(), n, how.confidence), n) for name, one in values.items()]
-    fell = np.mean(_column(scores, "chosen_logp") < _column(scores, "chosen_logp_before"))
-    note = f"{n} held-out pairs; the chosen answer became less likely in {round(fell * n)} of them.{_few(n)}"
-    made = figure(f"pairs of {who}", LIKELIER, PAIRS_UNIT, True, rows, note)
-    return made, compare_shares(who, before, LIKELIER, values[who], values[before], how)
 
 
 def _judged(

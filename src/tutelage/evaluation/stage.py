@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.contest import Classifiers
+from tutelage.evaluation.endings import ENDS, LOOPS
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
 from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
+from tutelage.evaluation.learned import learned, with_cautions
+from tutelage.evaluation.likelihood import LIKELIER, LOSS, Scored, heldout_rows, likelihood_figures, score_rows
+from tutelage.evaluation.overoptimised import Alarm
 from tutelage.evaluation.preference import REWARD, pair_figures
 from tutelage.evaluation.problems import SAMPLED, SOLVED, problem_figures
 from tutelage.evaluation.spec import Evaluation, Subject
@@ -25,7 +29,6 @@ from tutelage.evaluation.texts import MEASURES, answer_samples, read_set, set_fi
 from tutelage.evaluation.translation import BLEU
 from tutelage.evaluation.writing import (
     CHRF,
-    ENDS,
     ROUGE,
     RULE,
     WIN,
@@ -43,16 +46,17 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 HEADLINES = (
-    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, CHRF, BLEU, ROUGE, ENDS, RULE, WIN, REWARD, SOLVED, SAMPLED,
-    *MEASURES,
+    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, LOSS, LIKELIER, CHRF, BLEU, ROUGE, ENDS, LOOPS, RULE, WIN,
+    REWARD, SOLVED, SAMPLED, *MEASURES,
 )  # fmt: skip
 
 
 def evaluate(job: Job) -> dict[str, Any]:
     """Measure every subject on what it can do, one loaded at a time, all greedy.
 
-    Fills `out` with evaluation.json (figures, comparisons, harness-like results) and samples.jsonl. Returns
-    the headline figures, flat. Raises InputError for a directory that is not what it should be.
+    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results) and
+    samples.jsonl. Returns the headline figures, flat, and in a word what each step learned. Raises InputError for a
+    directory that is not what it should be.
     """
     started = time.monotonic()
     whole: Evaluation = job.config
@@ -60,7 +64,9 @@ def evaluate(job: Job) -> dict[str, Any]:
     models = {subject.name: job.inputs[subject.name] for subject in whole.subjects}
     parents = {subject.name: subject.parent for subject in whole.subjects}
     texts = _HeldoutText.read(job, config) if whole.text else None
-    sets = prompt_sets(whole.subjects, models, [name for name in config.tasks if name != "text"])
+    wanted = [name for name in config.tasks if name != "text"]
+    sets = prompt_sets(whole.subjects, models, wanted)
+    steps = heldout_rows(whole.subjects, models, wanted, config)
     prompts = [choose_prompts(one.heldout, config.prompts) for one in sets]
 
     further = text_sets(whole.subjects, models, [name for name in config.tasks if name != "text"])
@@ -69,6 +75,9 @@ def evaluate(job: Job) -> dict[str, Any]:
     comparisons: list[Comparison] = []
     likelihoods: dict[str, Likelihoods] = {}
     answers: list[dict[str, Answers]] = [{} for _ in sets]
+    sampled: list[dict[str, Answers]] = [{} for _ in sets]
+    scored: list[dict[str, Scored]] = [{} for _ in steps]
+    alarms: list[Alarm] = []
     samples: list[dict[str, Any]] = []
     labelled, label_sets = Classifiers(config, log), LabelSets(config, log)
     for subject in whole.subjects:
@@ -84,10 +93,16 @@ def evaluate(job: Job) -> dict[str, Any]:
         lm = _load(models[subject.name])
         if texts is not None:
             likelihoods[subject.name] = score_texts(lm, subject.name, texts.documents, texts.pairs, config, log)
-        for one, asked, found in zip(sets, prompts, answers, strict=True):
+        for step, by in zip(steps, scored, strict=True):
+            if subject.name in step.who:
+                by[subject.name] = score_rows(lm, subject.name, step, config, log)
+        for one, asked, found, drawn in zip(sets, prompts, answers, sampled, strict=True):
             if subject.name in one.askers:
                 chat = _is_asked_in_chat(subject, models)
+                one.short = _short(lm, asked, config)
                 found[subject.name] = write_answers(lm, subject.name, asked, chat, config, log)
+                if few := asked[: config.sampled]:
+                    drawn[subject.name] = write_answers(lm, subject.name, few, chat, config, log, temperature=1.0)
         for texts_of_one in further:
             read_set(lm, subject.name, texts_of_one, _is_asked_in_chat(subject, models), config, log)
         if subject.heldout == "problems" and (not config.tasks or subject.name in config.tasks):
@@ -108,17 +123,28 @@ def evaluate(job: Job) -> dict[str, Any]:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
     contests = {subject.name for subject in whole.subjects if subject.heldout == "pairs"}
-    for one, asked, found in zip(sets, prompts, answers, strict=True):
+    for step, by in zip(steps, scored, strict=True):
+        _extend(figures, comparisons, likelihood_figures(step, by, config, seed))
+    for one, asked, found, drawn in zip(sets, prompts, answers, sampled, strict=True):
         if found:
-            made = writing_figures(one, asked, found, parents, contests, plainly, config, seed)
+            *made, raised = writing_figures(one, asked, found, parents, contests, plainly, config, seed, drawn)
             _extend(figures, comparisons, made)
+            alarms += raised
             samples = _samples(one, asked, found, config) + samples
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
-    _write(job.out, config, figures, comparisons, {"choices": choices, "curves": curves}, samples)
+    with_cautions(comparisons, alarms)
+    lines = learned(whole.subjects, figures, comparisons, alarms, config.confidence)
+    for raised_alarm in alarms:
+        log.warn(raised_alarm["text"])
+    more: dict[str, Sequence[Any]] = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
+    _write(job.out, config, figures, comparisons, more, samples)
     slow = labelled.milliseconds | label_sets.milliseconds
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": slow}
-    return {**headline_figures(figures), "timing": timing}
+    said: dict[str, Any] = {"learned": {line["who"]: line["found"] for line in lines}} if lines else {}
+    if alarms:
+        said["over_optimised"] = [one["who"] for one in alarms]
+    return {**headline_figures(figures), **said, "timing": timing}
 
 
 class _HeldoutText:
@@ -155,6 +181,12 @@ def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
         return bool(json.loads((models[subject.name] / "adopt.json").read_text(encoding="utf-8"))["chat"])
     except FileNotFoundError:
         return False
+
+
+def _short(lm: LanguageModel, asked: Sequence[dict[str, Any]], config: EvaluateConfig) -> list[bool]:
+    """Whether each reference and a stop token fit into the limit of tokens."""
+    ids = lm.tokenizer.encode_batch([str(item["response"]) for item in asked])
+    return [len(row) < config.max_tokens for row in ids]
 
 
 def _continuations(
@@ -194,8 +226,8 @@ def _samples(
 
 
 def _write(
-    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison], more: dict[str, list[Any]],
-    samples: list[Any],
+    out: Path, config: EvaluateConfig, figures: list[Figure], comparisons: list[Comparison],
+    more: Mapping[str, Sequence[Any]], samples: list[Any],
 ) -> None:  # fmt: skip
     z = NormalDist().inv_cdf((1 + config.confidence) / 2)
     write_json(
@@ -211,7 +243,7 @@ def _write(
     write_atomic(out / "samples.jsonl", "".join(json.dumps(one, ensure_ascii=False) + "\n" for one in samples))
 
 
-def _extend(figures: list[Figure], comparisons: list[Comparison], more: tuple[list[Figure], list[Comparison]]) -> None:
+def _extend(figures: list[Figure], comparisons: list[Comparison], more: Sequence[Any]) -> None:
     figures += more[0]
     comparisons += more[1]
 

@@ -146,7 +146,7 @@ def paired_statistic(
     difference = bootstrap_statistic(
         lambda index: statistic(index, nobody[: len(index)]), n, confidence=confidence, draws=draws, seed=seed
     )
-    p, at_floor = _randomised(difference.value, lambda swap: statistic(everyone, swap), n, draws, seed)
+    p, at_floor = randomised(difference.value, lambda swap: statistic(everyone, swap), n, draws, seed)
     deviation = None
     if n > 1:
         without = _leave_one_out(lambda index: statistic(index, nobody[: len(index)]), n)
@@ -254,9 +254,11 @@ def _every_flip(n: int) -> NDArray[np.bool_]:
     return (np.arange(2**n)[:, None] >> np.arange(n)) % 2 == 1
 
 
-def _randomised(
+def randomised(
     value: float, swapped: Callable[[NDArray[np.bool_]], float], n: int, draws: int, seed: int
 ) -> tuple[float, bool]:
+    """p-value of a difference between two parties by exchanging their answers to some of n items at random (Noreen
+    1989; exact up to 12 items), and whether it is the floor. `swapped(flags)`: the difference after that."""
     reached = abs(value) * (1 - 1e-9)
     if n <= _EXACT:
         return float(np.mean([abs(swapped(swap)) >= reached for swap in _every_flip(n)])), False

@@ -17,13 +17,17 @@ Row = dict[str, Any]
 
 @dataclass
 class PromptSet:
-    """Held-out rows with a prompt and a response, the training rows beside them, and who is asked."""
+    """Held-out rows with a prompt and a response, the training rows beside them, and who is asked.
+
+    `short`: of each reference that is asked for, whether it would end within the limit of tokens; None: not known.
+    """
 
     name: str
     train: list[Row]
     heldout: list[Row]
     task: Task | None
     askers: list[str] = field(default_factory=list)
+    short: list[bool] | None = None
 
     @property
     def title(self) -> str:

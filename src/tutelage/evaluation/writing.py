@@ -10,9 +10,11 @@ import numpy as np
 
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.constant import best_constant
+from tutelage.evaluation.endings import Ending, ending_figures
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
+from tutelage.evaluation.overoptimised import Alarm, alarm
 from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within
 from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
 from tutelage.evaluation.subjects import PromptSet
@@ -25,7 +27,7 @@ from tutelage.tasks import Grade
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-CHRF, ROUGE, RULE, ENDS, WIN = "chrF", "ROUGE-L", "rule passed", "ends by itself", "win rate"
+CHRF, ROUGE, RULE, WIN = "chrF", "ROUGE-L", "rule passed", "win rate"
 
 
 Row = dict[str, Any]
@@ -54,17 +56,19 @@ def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[Row]:
 
 
 def write_answers(
-    lm: LanguageModel, who: str, prompts: Sequence[Row], chat: bool, config: EvaluateConfig, log: EventLog
-) -> Answers:
-    """Greedy answers. A chat model gets all turns that the response follows (`asked`) and ends by its stop token; a
-    plain model gets them and a line break as text and ends with the line.
+    lm: LanguageModel, who: str, prompts: Sequence[Row], chat: bool, config: EvaluateConfig, log: EventLog,
+    temperature: float = 0.0,
+) -> Answers:  # fmt: skip
+    """Greedy answers, or sampled ones. A chat model gets all turns that the response follows (`asked`) and ends by its
+    stop token; a plain model gets them and a line break as text and ends with the line.
     """
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import message_of
 
-    sampling = Sampling(max_tokens=config.max_tokens, stop=() if chat else ("\n",))
+    sampling = Sampling(max_tokens=config.max_tokens, temperature=temperature, stop=() if chat else ("\n",))
+    what = f"{who}: sampled answers" if temperature else f"{who}: answers"
     texts, ended = [], []
-    for part in batches(log, f"{who}: answers", prompts, config.batch, "prompts"):
+    for part in batches(log, what, prompts, config.batch, "prompts"):
         if chat:
             asked = [[message_of(turn) for turn in item["asked"]] for item in part]
             tools = [item.get("tools") for item in part]
@@ -118,11 +122,13 @@ def writing_figures(
     plainly: Collection[str],
     config: EvaluateConfig,
     seed: int,
-) -> tuple[list[Figure], list[Comparison]]:
-    """Figures and comparisons of the models' answers to one set of prompts.
+    sampled: Mapping[str, Answers] | None = None,
+) -> tuple[list[Figure], list[Comparison], list[Alarm]]:
+    """Figures and comparisons of the models' answers to one set of prompts, and whose are over-optimised.
 
     parents: whom each model was finetuned from. contests: models that learned a preference, compared with their parent
-    by the task's rule. plainly: models that were asked with plain text, not in chat.
+    by the task's rule. plainly: models that were asked with plain text, not in chat. sampled: answers to the
+    first of the prompts.
     """
     n = len(prompts)
     grade = one.task.grade if one.task else None
@@ -132,8 +138,11 @@ def writing_figures(
     if translated := are_translations(prompts):
         rivals[COPY] = Answers([str(item["source"]) for item in prompts], kind="baseline")
     parties = {who: graded(party, prompts, grade) for who, party in {**found, **rivals}.items()}
-    references = graded(Answers([str(item["response"]) for item in prompts], kind="reference"), prompts, grade)
-    everyone = {**parties, one.task.references if one.task else "the references": references}
+    references = graded(
+        Answers([str(item["response"]) for item in prompts], one.short, kind="reference"), prompts, grade
+    )
+    name = one.task.references if one.task else "the references"
+    everyone = {**parties, name: references}
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
 
     def shares(of: dict[str, list[bool]]) -> list[dict[str, Any]]:
@@ -149,8 +158,6 @@ def writing_figures(
                f"reference. {_power(models, n, config)}"),
         figure(one.title, ROUGE, "0-100", True, means({w: a.rouge for w, a in parties.items()}),
                "F1 of the longest common subsequence of lower-cased words."),
-        figure(one.title, ENDS, "share", True, shares({w: a.ended for w, a in models.items() if a.ended}),
-               f"Stopped before {config.max_tokens} tokens."),
         figure(one.title, "distinct-2", "share", True,
                [row(w, distinct_n(a.texts, 2), n, a.kind) for w, a in everyone.items()],
                "Different word pairs of all answers together."),
@@ -174,16 +181,36 @@ def writing_figures(
     comparisons += compare_all(ROUGE, {w: a.rouge for w, a in parties.items()}, pairs, how, unit="ROUGE-L")
     if grade:
         comparisons += compare_all(RULE, {w: a.rule_passed for w, a in parties.items()}, pairs, how, shares=True)
-    comparisons += compare_all(ENDS, {w: a.ended for w, a in models.items() if a.ended}, pairs, how, shares=True)
-    for who, parent in learned:
-        after, before = parties[who], parties[parent]
+    endings = ending_figures(
+        one.title, {who: _ending(party) for who, party in models.items()},
+        {who: _ending(party) for who, party in (sampled or {}).items()}, (name, _ending(references)), pairs,
+        config.max_tokens, how,
+    )  # fmt: skip
+    figures += endings[0]
+    comparisons += endings[1]
+    for who, origin in learned:
+        after, before = parties[who], parties[origin]
         if one.task and grade:
-            contest, won = compare_wins(who, parent, WIN, after.rule_score, before.rule_score, how)
-            rows = [row(who, contest.rate, n), row(parent, 0.5, n)]
+            contest, won = compare_wins(who, origin, WIN, after.rule_score, before.rule_score, how)
+            rows = [row(who, contest.rate, n), row(origin, 0.5, n)]
             figures.append(figure(one.title, WIN, "share", True, rows, f"By the {one.task.rule}: {contest.note}"))
             comparisons.append(won)
-        comparisons.append(compare_within(who, parent, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
-    return figures, comparisons
+        comparisons.append(compare_within(who, origin, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
+    alarms = []
+    for who, party in models.items():
+        if (parent := parents[who]) is None:
+            continue
+        chatted = (parent, models[parent].texts) if parent in models and parent not in plainly else None
+        raised = alarm(
+            who, one.title, party.texts, party.rule_passed, one.task.rule if one.task else "", chatted,
+            (name, references.texts, references.rule_passed), how,
+        )  # fmt: skip
+        alarms += [raised] if raised else []
+    return figures, comparisons, alarms
+
+
+def _ending(party: Answers) -> Ending:
+    return Ending.of(party.texts, party.ended)
 
 
 def _pairs(models: Sequence[str], baselines: Sequence[str], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:

@@ -188,5 +188,6 @@ def run_metrics(result: TrainResult) -> dict[str, Any]:
         "tokens_seen": result.tokens,
         "skipped_steps": len(result.skipped),
         **({"best_step": result.best["step"]} if result.best else {}),
+        **({"warned": result.warned} if result.warned else {}),
         "timing": result.timing,
     }

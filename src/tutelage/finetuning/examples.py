@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tutelage.finetuning.reading import Reading, reading_of, starts_twice, tokens_of
+from tutelage.finetuning.reading import Reading, reading_of, starts_twice
 from tutelage.store.errors import InputError, TrainingError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.chat import Rendered, render_chat
+from tutelage.tokenizer.chat import Rendered, learned_weights, render_chat
 from tutelage.tokenizer.messages import Message, message_of
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment
@@ -118,11 +118,7 @@ def supervised(
     rendered = render_chat(tok, list(messages), tools=tools)
     if starts_twice(rendered):
         raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
-    weight_at = [float(trained) for trained in rendered.mask]
-    if weights is not None:
-        for span in rendered.spans:
-            for at in tokens_of(span):
-                weight_at[at] *= weights[span.message]
+    weight_at = learned_weights(rendered, weights)
     learned = [index for index, weight in enumerate(weight_at) if weight > 0]
     if not learned:
         raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")

@@ -23,7 +23,7 @@ from tutelage.store.device import Precision, choose_device, choose_precision
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import replaced_files
 from tutelage.tokenizer.calls import Tools
-from tutelage.tokenizer.chat import render_chat
+from tutelage.tokenizer.chat import learned_weights, render_chat
 from tutelage.tokenizer.messages import Message, messages_from_plain
 from tutelage.tokenizer.tokenizer import Tokenizer, superseded_tokenizer
 from tutelage.tokenizer.translation import translation_of
@@ -255,6 +255,37 @@ class LanguageModel:
             )
         backwards = how.backwards(target)
         return self.chat_batch([[Message("user", how.ask(text, backwards))] for text in texts], sampling)
+
+    def score_chat(
+        self,
+        conversations: Sequence[Messages],
+        weights: Sequence[Sequence[float]] | None = None,
+        tools: Sequence[Tools | None] | None = None,
+    ) -> list[tuple[float, float]]:
+        """(natural-log probability, tokens) of all that the assistant says in each conversation, its stop tokens
+        included: what instruction finetuning learns.
+
+        `weights`: how much each message counts, 1 for each by default; both figures are weighted by it. `tools`: what
+        may be called in each. Raises
+        InputError for a conversation longer than the context.
+        """
+        self.require_text()
+        windows, counted = [], []
+        for number, messages in enumerate(conversations):
+            rendered = render_chat(
+                self.tokenizer, messages_from_plain(list(messages)), tools=None if tools is None else tools[number]
+            )
+            weight_at = learned_weights(rendered, None if weights is None else weights[number])
+            learned = [at for at, weight in enumerate(weight_at) if weight > 0]
+            first, end = (learned[0], learned[-1] + 1) if learned else (0, 0)
+            self._check_length(end - 1, f"conversation {number} has")
+            windows.append(Window(rendered.ids[:end], end - first))
+            counted.append(torch.tensor(weight_at[first:end], dtype=torch.float64))
+        scored = target_logprobs(self.model, windows)
+        return [
+            (float((logprobs.double() * weight).sum()), float(weight.sum()))
+            for (logprobs, _), weight in zip(scored, counted, strict=True)
+        ]
 
     def prompt_ids(self, text: str) -> list[int]:
         """Ids of a text that begins a document."""

@@ -81,7 +81,7 @@ def one_step_recipe(
         "finetune": steps,
     }
     if parameters > LARGE:
-        recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6}
+        recipe["evaluate"] = {"prompts": 40, "max_tokens": 64, "samples": 6, "sampled": 20, "loss_rows": 100}
     for item in sets:
         first = item.partition("=")[0].split(".")[0].strip()
         if first not in spec.config.model_fields and first not in Recipe.model_fields:

@@ -9,7 +9,7 @@ from tutelage.report.collect import Run
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, mark, table
 from tutelage.store.kinds import spec_of
-from tutelage.store.sections import beats_the_references
+from tutelage.store.sections import learned
 from tutelage.store.view import Comparison, Figure, View
 from tutelage.store.weights import tensor_sizes
 
@@ -58,6 +58,11 @@ def lead(run: Run) -> str:
     elif cached:
         sentence += f" {f.plural(len(cached), 'stage')} of {len(views)} came from the cache."
     return sentence
+
+
+def verdicts(run: Run) -> list[Block]:
+    """Of every finetuned model whether it learned anything, before anything else is said."""
+    return [block for view in run.stages.values() if view.done for block in learned(view)]
 
 
 def stages(run: Run) -> list[Block]:
@@ -116,8 +121,7 @@ def glance(run: Run) -> Block:
             ours = view.score(item.measure)
             if ours is None:
                 continue
-            caution = beats_the_references(view, ours)
-            row: list[Cell] = [{"text": item.label, "sub": caution}, ours.who, {"text": ours.show(), "mark": "ours"}]
+            row: list[Cell] = [item.label, ours.who, {"text": ours.show(), "mark": "ours"}]
             interval: Cell = {"text": ours.interval or f.NONE, "mark": "nowrap"}
             against = view.rival(ours, item.rivals)
             if against is None:
@@ -125,6 +129,8 @@ def glance(run: Run) -> Block:
             else:
                 found = run.scores.compared(ours, against)
                 verdict = mark(found.outcome, found.outcome, _claim(found, ours))
+                if found.caution:
+                    verdict = mark(f"{found.outcome} by over-optimising", "not-compared", "see the warning above")
                 rows.append([*row, verdict, against.who, against.show(), interval])
     percent = f"{100 * run.scores.confidence:g} % intervals. " if run.scores.confidence else ""
     caption = (

@@ -8,14 +8,14 @@ from typing import Any
 from tutelage.report import account, plots
 from tutelage.report.collect import Run, collect
 from tutelage.report.draw import drawn
-from tutelage.report.story import glance, headline, lead, stages, status_sentence
+from tutelage.report.story import glance, headline, lead, stages, status_sentence, verdicts
 from tutelage.store.blocks import Block, facts, notice
 from tutelage.store.files import write_atomic
 from tutelage.store.format import duration
 from tutelage.store.kinds import spec_of
 from tutelage.store.left_out import left_out_blocks
 from tutelage.store.plain import flatten
-from tutelage.store.sections import cautions, curve_chart, measured, score_chart
+from tutelage.store.sections import cautions, curve_chart, endings, learned, measured, score_chart
 from tutelage.store.stage import StageSpec
 from tutelage.store.view import View
 
@@ -51,6 +51,7 @@ def view(run: Run) -> dict[str, Any]:
         "headline": headline(run),
         "lead": lead(run),
         "strip": Markup(_strip(run)),
+        "verdicts": verdicts(run),
         "stages": stages(run),
         "glance": glance(run),
         "sections": sections(run),
@@ -75,9 +76,9 @@ def _section(view: View) -> list[Block]:
     if not view.done and not view.curve:
         return drawn([_state(view)]) if view.status in ("skipped", "failed", "interrupted") else []
     if spec is None or spec.section is None:
-        return drawn([_state(view), *_plain(view, spec)])
+        return drawn([_state(view), *learned(view), endings(view), *_plain(view, spec)])
     try:
-        return drawn([_state(view), *spec.section(view)])
+        return drawn([_state(view), *learned(view), endings(view), *spec.section(view)])
     except Exception as error:  # a method that somebody adds may raise anything, and the rest of the report must stand
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         warning = notice(f"The section of {view.title} could not be made ({said}).", "warning")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from tutelage.store import format as f
 from tutelage.store.blocks import (
     Block,
+    Cell,
     Point,
     bar,
     bar_chart,
@@ -18,6 +19,7 @@ from tutelage.store.blocks import (
     prose,
     segment,
     strip,
+    table,
 )
 from tutelage.store.left_out import KEYS
 from tutelage.store.plain import as_dict, flatten
@@ -88,38 +90,54 @@ def judged(view: View, measure: str, rivals: Sequence[str]) -> str:
     return f"{said}, {words}"
 
 
-def beats_the_references(view: View, ours: Figure) -> str:
-    """A caution where a model passes a rule more often than the authors' own answers do; empty otherwise."""
-    reference = view.scores.reference(ours)
-    if reference is None or not ours.unit.startswith("share") or not ours.higher_is_better:
-        return ""
-    if ours.measure.startswith("distinct") or not ours.ahead_of(reference):
-        return ""
-    return f"more often than {reference.who} ({reference.show()}): the rule is being learned, not the task"
+def learned(view: View) -> list[Block]:
+    """Whether the step learned anything, base against tuned; the alarm that makes it no praise."""
+    found = [line for line in view.scores.learned if line.get("who") == view.name and line.get("text")]
+    alarm = view.scores.alarm(view.name)
+    said = [
+        notice(f.sentence(str(line["text"])), "note" if line.get("found") == "learned" else "warning") for line in found
+    ]
+    return said + ([notice(f"Warning: {alarm}.", "warning")] if alarm else [])
 
 
-def little_variety(view: View) -> str:
-    """A warning where a model's answers share so few different word pairs that it says the same again and again."""
-    ours = view.score("distinct-2")
-    reference = view.scores.reference(ours) if ours else None
-    if ours is None or reference is None or ours.value >= reference.value * 2 / 3:
-        return ""
-    parent = view.scores.find("distinct-2", view.parent) if view.parent else None
-    before = f"; {view.parent}, from which it was finetuned, reaches {parent.show()}" if parent else ""
-    return (
-        f"{view.name} gives much the same answer to different prompts: distinct-2 is {ours.show()}, that of "
-        f"{reference.who} {reference.show()}{before}."
+def endings(view: View) -> Block | None:
+    """How many answers of a finetuned model loop and how many never end, beside everybody asked the same."""
+    measures = [("loops", False), ("ends by itself", True)]
+    found = {(measure, how): view.score(measure + how) for measure, _ in measures for how in ("", ", sampled")}
+    if (first := found["ends by itself", ""]) is None or view.parent is None:
+        return None
+    rows: list[list[Cell]] = []
+    for one in view.scores.beside(first):
+        cells = [_share(view, found[measure, how], one.who, turned) for how in ("", ", sampled")
+                 for measure, turned in measures]  # fmt: skip
+        rows.append([{"text": one.who, "mark": "ours" if one.who == view.name else ""}, *cells])
+    caption = (
+        "Share of the answers that end in one run of words said three times or more, and of those that had not ended "
+        f"at the limit of tokens (of references: that are longer than it); n = {first.n}"
+        + (f", sampled {drawn.n}" if (drawn := found["loops", ", sampled"]) else "")
+        + "."
     )
+    columns = ["Do its answers end?", "Loops#", "Never ends#", "Loops, sampled#", "Never ends, sampled#"]
+    return table(columns, rows, caption)
+
+
+def _share(view: View, figure: Figure | None, who: str, turned: bool) -> Cell:
+    """A share with its interval below it; `turned`: of the others."""
+    one = next((one for one in view.scores.beside(figure) if one.who == who), None) if figure else None
+    if one is None:
+        return f.NONE
+    value, low, high = one.value, one.low, one.high
+    if turned:
+        value, low, high = 1 - value, None if high is None else 1 - high, None if low is None else 1 - low
+    interval = (
+        "" if low is None or high is None else " to ".join(f.percent(bound).removesuffix(" %") for bound in (low, high))
+    )
+    return {"text": f.percent(value), "sub": interval}
 
 
 def cautions(view: View, measures: Sequence[str], said: Sequence[str] = ()) -> list[Block]:
-    """What the scores of a model do not say: rules passed too well, little variety, the task's own cautions."""
-    ours = [one for measure in measures if (one := view.score(measure))]
-    found = [
-        f"{view.name}: {one.measure} {one.show()}, {text}." for one in ours if (text := beats_the_references(view, one))
-    ]
-    found += [text] if (text := little_variety(view)) else []
-    return [notice(text, "warning") for text in found] + [notice(text) for text in said if ours]
+    """What the scores of a model do not say, in the task's own words, where it was measured by one of these."""
+    return [notice(text) for text in said if any(view.score(measure) for measure in measures)]
 
 
 def measured(view: View) -> Block | None:

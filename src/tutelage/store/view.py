@@ -72,11 +72,13 @@ def best(figures: Sequence[Figure]) -> Figure | None:
 
 @dataclass(frozen=True)
 class Comparison:
-    """One against the other on the same items. `claim`: whether the one lost no more than `margin`, where asked."""
+    """One against the other on the same items. `claim`: whether the one lost no more than `margin`, where asked.
+    `caution`: why "better" is no praise; empty where it is."""
 
     outcome: Outcome = "not compared"
     claim: str = ""
     margin: float | None = None
+    caution: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,10 +87,14 @@ class Scores:
 
     comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "outcome", "verdict"}, a minus b on the
     same items; where it was asked whether a lost more than `margin`, also {"claim", "margin"}.
+    learned: {"who", "before", "found", "text", "alarm"} of each finetuned model. alarms: {"who", "text"} of those that
+    are over-optimised.
     """
 
     figures: tuple[Figure, ...] = ()
     comparisons: tuple[Record, ...] = ()
+    learned: tuple[Record, ...] = ()
+    alarms: tuple[Record, ...] = ()
     confidence: float | None = None
 
     def find(self, measure: str, who: str) -> Figure | None:
@@ -104,6 +110,10 @@ class Scores:
         """What the authors' own answers reach on the same task, where that was measured."""
         return next((one for one in self.beside(figure) if one.kind == "reference"), None)
 
+    def alarm(self, who: str) -> str:
+        """By which signs a model is over-optimised, in a sentence; empty where it is not."""
+        return next((str(one.get("text") or "") for one in self.alarms if one.get("who") == who), "")
+
     def compared(self, ours: Figure, theirs: Figure) -> Comparison:
         """What a paired comparison on the same items says of the two; nothing else makes a verdict."""
         for row in self.comparisons:
@@ -111,7 +121,8 @@ class Scores:
             if row.get("measure") != ours.measure or row.get("task", ours.task) != ours.task:
                 continue
             if pair == (ours.who, theirs.who):
-                return Comparison(_outcome(row), str(row.get("claim") or ""), _number(row.get("margin")))
+                claim, caution = (str(row.get(key) or "") for key in ("claim", "caution"))
+                return Comparison(_outcome(row), claim, _number(row.get("margin")), caution)
             if pair == (theirs.who, ours.who):
                 return Comparison(_SWAPPED.get(_outcome(row), _outcome(row)))
         return Comparison()
@@ -223,7 +234,8 @@ def read_scores(evaluation: Record) -> Scores:
         if "who" in row and is_number(row.get("value"))
     )
     comparisons = tuple(row for row in _records(evaluation.get("comparisons")) if is_number(row.get("difference")))
-    return Scores(figures, comparisons, _number(evaluation.get("confidence")))
+    learned, alarms = (tuple(_records(evaluation.get(key))) for key in ("learned", "alarms"))
+    return Scores(figures, comparisons, learned, alarms, _number(evaluation.get("confidence")))
 
 
 def _records(value: Any) -> list[Record]:

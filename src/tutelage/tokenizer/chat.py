@@ -101,6 +101,18 @@ class _Shown:
         return render_template(self.template, {**variables, **self.tok.special_tokens}, self.today)
 
 
+def learned_weights(rendered: Rendered, weights: Sequence[float] | None = None) -> list[float]:
+    """How much each token of a conversation is learned: 0 or 1 by the mask, times the weight of its message.
+
+    `weights`: one for each message; None: all 1.
+    """
+    found = [float(trained) for trained in rendered.mask]
+    for span in rendered.spans if weights is not None else ():
+        for at in range(span.start, span.end if span.stop is None else span.stop + 1):
+            found[at] *= weights[span.message]  # type: ignore[index]
+    return found
+
+
 def turn_end(tok: Vocabulary) -> int | None:
     """The token that ends an assistant turn by the tokenizer's template; None if that cannot be told."""
     try:

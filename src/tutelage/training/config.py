@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tutelage.store.config import Config
+from tutelage.store.errors import nearest
+from tutelage.training.live_rules import RULE_NAMES
 
 
 class ParallelConfig(Config):
@@ -37,7 +39,7 @@ class TrainingConfig(Config):
     batch_rows: int = Field(16, ge=1)
     accumulation: int = Field(1, ge=1)
     optimizer: Literal["adamw", "muon", "lion", "soap", "schedule_free"] = "adamw"
-    learning_rate: float = Field(1e-3, gt=0)
+    learning_rate: float = Field(1e-3, ge=0)  # 0: nothing is learned, which an evaluation must find
     embedding_rate: float = Field(1.0, gt=0)
     base_width: int = Field(0, ge=0)  # muP: learning_rate is meant for this hidden_size and carried over; 0: off
     schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"
@@ -70,7 +72,16 @@ class TrainingConfig(Config):
     layers_every: int = Field(100, ge=0)  # steps between two measurements of every block; 0: never
     validate_every: int = Field(0, ge=0)  # 0: only at the end
     validation_rows: int = Field(64, ge=0)  # rows of each validation but the last, which takes all
+    stop_on: tuple[str, ...] = ()  # warnings (`live_rules`) that end the run, a checkpoint kept
     use_best: bool = False  # end with the weights of the lowest validation loss instead of the last ones
+
+    @field_validator("stop_on")
+    @classmethod
+    def _known_warnings(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in RULE_NAMES:
+                raise ValueError(f"there is no warning {name!r}: {nearest(name, RULE_NAMES)}")
+        return names
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -80,6 +91,10 @@ class TrainingConfig(Config):
             raise ValueError("optimizer schedule_free averages by itself: set schedule: constant and average: none")
         if self.optimizer == "schedule_free" and not self.beta1:
             raise ValueError("optimizer schedule_free needs beta1 above 0: it divides by it")
+        if self.optimizer == "schedule_free" and not self.learning_rate:
+            raise ValueError("optimizer schedule_free averages by the learning rate, which must be above 0")
+        if "overfitting" in self.stop_on and not self.validate_every:
+            raise ValueError("stop_on overfitting compares validations: set validate_every")
         if self.use_best and not self.validate_every:
             raise ValueError("use_best compares validations: set validate_every")
         if self.use_best and self.average != "none":

@@ -28,7 +28,14 @@ from tutelage.training.objective import Objective, OnPolicy
 from tutelage.training.optim.schedule_free import keep_average
 from tutelage.training.optim.schedules import learning_rate
 from tutelage.training.recovery import Recovery
-from tutelage.training.reports import StepReport, check_first_loss, interrupted, warn_of_skipped_step
+from tutelage.training.reports import (
+    StepReport,
+    check_first_loss,
+    interrupted,
+    stopped_on,
+    tell_news,
+    warn_of_skipped_step,
+)
 from tutelage.training.setup import Setup, set_up, total_steps
 from tutelage.training.signals import Stop, stop_requested
 from tutelage.training.state import TrainingState, TrainResult
@@ -54,20 +61,24 @@ def train(
     that they add up exactly. Every rank calls this with the same arguments and ends with the same model.
     `data_seed` (None: the same as `seed`) decides the order of the data, `seed` all else that is drawn (dropout).
     `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
-    Raises TrainingError for a non-finite loss that stays, spikes that come back after rollbacks, or a first loss far
-    off; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work` holds another run's
-    checkpoints.
+    Raises TrainingError for a non-finite loss that stays, spikes that come back after rollbacks, a first loss far off,
+    or a warning of `stop_on`; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work`
+    holds another run's checkpoints.
     """
     setup = set_up(model, objective, config, work, log, seed, seed if data_seed is None else data_seed)
     loop = _Loop(setup, first_loss)
     with lost_rank_errors(setup.world), prepared(setup.model, setup.config):
         loop.recovery.resume()
         with contextlib.closing(loop.loader), loop.recovery.writing(), stop_requested() as stop:
+            if (error := stopped_on(setup, loop.state)) is not None:  # resumed where it was stopped
+                raise error
             while not loop.state.finished:
                 loop.validate_and_mark()
                 loop.step(stop)
                 loop.roll_back_stop_or_save(stop)
+                loop.stop_where_asked()
             loop.finish(stop)
+    loop.state.result.warned = loop.state.history.said
     loop.state.result.timing = loop.meter.timing() | chosen(config, setup.config)
     gather_model(model, setup.model, setup.layout)
     model.eval()
@@ -119,6 +130,7 @@ class _Loop:
         self.decision = state.watch.judge(figures["loss"], norm)
         if self.decision == "go":
             self._update(rate, layers)
+            state.history.add_step(figures)
         else:
             state.result.skipped.append(state.step)
             setup.model.end_of_step(taken=False)
@@ -131,6 +143,13 @@ class _Loop:
         state.result.tokens += tokens
         self.meter.step(tokens, setup.steps - state.step)
         self.report.step(state, {**figures, "lr": rate, "grad_norm": norm})
+        tell_news(setup, state)  # before a checkpoint is written, so that no warning is said twice
+
+    def stop_where_asked(self) -> None:
+        """Raise TrainingError, the checkpoint saved, at a warning that ends the run."""
+        if (error := stopped_on(self.setup, self.state)) is not None:
+            self.recovery.save_and_wait()
+            raise error
 
     def _microbatches(self) -> Iterator[Batch]:
         """Of the rows at this place in the data, or of those that the objective now makes of them itself."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
@@ -73,6 +74,12 @@ class Prepares(Protocol):
     """
 
     def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None: ...
+
+
+def stop_probability(nll: Tensor, targets: Tensor, stop_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
+    """(sum, count) of the probabilities of the stop token where one is the target; nll, targets: [n]."""
+    ends = torch.isin(targets, targets.new_tensor(stop_ids))
+    return nll.detach()[ends].neg().exp().sum(), ends.sum().float()
 
 
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:

@@ -45,6 +45,24 @@ def warn_of_skipped_step(setup: Setup, state: TrainingState) -> None:
     )  # fmt: skip
 
 
+def tell_news(setup: Setup, state: TrainingState) -> None:
+    """Warn, once each, of what the rules find in the figures so far."""
+    for finding in state.history.news():
+        setup.log.warn(f"step {state.step}: {finding.text}", step=state.step, rule=finding.name)
+
+
+def stopped_on(setup: Setup, state: TrainingState) -> TrainingError | None:
+    """The error that ends a run at a warning that `stop_on` names; None while it may go on."""
+    named = [name for name in state.history.said if name in setup.config.stop_on]
+    if not named:
+        return None
+    return TrainingError(
+        f"stopped at step {state.step} of {state.result.steps}, as training.stop_on asks: {', '.join(named)}; the "
+        "checkpoint is kept",
+        hint="the same command without this stop_on goes on from here",
+    )
+
+
 def check_first_loss(loss: float, expected: float) -> None:
     """Raises TrainingError where the loss before any update is far from what a fresh model must have."""
     if not abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.position import DataState
+from tutelage.training.live_rules import History
 from tutelage.training.optim.averaging import WeightAverage
 from tutelage.training.watch import Watch
 
@@ -15,14 +16,15 @@ from tutelage.training.watch import Watch
 class TrainResult:
     """What training leaves beside the weights. `curve` holds no times, so equal runs have equal curves.
 
-    skipped: steps (0-based) whose update was not made. rollbacks: from which step to which, and why. best: step and
-    loss of the lowest validation.
+    warned: names of the live rules that spoke. skipped: steps (0-based) whose update was not made. rollbacks: from
+    which step to which, and why. best: step and loss of the lowest validation.
     """
 
     steps: int
     tokens: int = 0
     curve: list[dict[str, Any]] = field(default_factory=list)
     final: dict[str, float] = field(default_factory=dict)
+    warned: list[str] = field(default_factory=list)
     skipped: list[int] = field(default_factory=list)
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
     best: dict[str, float] = field(default_factory=dict)
@@ -37,6 +39,7 @@ class TrainingState:
     data: DataState
     watch: Watch
     average: WeightAverage
+    history: History = field(default_factory=History)
     step: int = 0
 
     @classmethod
@@ -53,7 +56,7 @@ class TrainingState:
         result = self.result
         return {"sample": self.data.sample, "tokens": result.tokens, "curve": result.curve, "best": result.best,
                 "skipped": result.skipped, "rollbacks": result.rollbacks, "watch": self.watch.state(),
-                "averaged": self.average.count}  # fmt: skip
+                "history": self.history.state(), "averaged": self.average.count}  # fmt: skip
 
     def restore(self, record: dict[str, Any]) -> None:
         result = self.result
@@ -61,3 +64,4 @@ class TrainingState:
         result.tokens, result.curve, result.best = record["tokens"], record["curve"], record["best"]
         result.skipped, result.rollbacks = record["skipped"], record["rollbacks"]
         self.watch.load(record["watch"])
+        self.history.load(record.get("history", {}))

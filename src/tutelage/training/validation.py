@@ -25,6 +25,8 @@ def validate(setup: Setup, state: TrainingState, limit: int) -> dict[str, float]
     if figures:
         state.result.curve.append(plain({"step": state.step, "validation": figures}))
         setup.log.emit("validation", step=state.step, total=setup.steps, **figures)
+        if limit == setup.config.validation_rows:  # always the same rows
+            state.history.add_validation(state.step, figures)
     if (sample := getattr(setup.objective, "sample", None)) is not None and setup.world.size == 1:
         with averaged(setup.optimizers):
             sample(setup.model, state.step)

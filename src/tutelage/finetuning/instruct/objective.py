@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from tutelage.finetuning.instruct.noise import noisy_embeddings
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
-from tutelage.training.objective import Loss, target_nll
+from tutelage.training.objective import Loss, stop_probability, target_nll
 
 
 class Instruction:
@@ -19,15 +19,19 @@ class Instruction:
 
     def __init__(
         self, train: PackedRows, validation: PackedRows, noise: float = 0.0,
-        sample: Callable[[DecoderLM, int], None] | None = None,
+        sample: Callable[[DecoderLM, int], None] | None = None, stop_ids: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        """`noise`: NEFTune's alpha. `sample`: called with the model and the step after a validation."""
+        """`noise`: NEFTune's alpha. `sample`: called with the model and the step after a validation. `stop_ids`: tokens
+        that end an answer, whose mean probability is reported where they are learned."""
         self.rows, self.noise = {"train": train, "validation": validation}, noise
-        self.sample = sample
+        self.sample, self.stop_ids = sample, tuple(stop_ids)
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         noisy = self.noise and model.training
         with noisy_embeddings(model, batch.documents, self.noise) if noisy else contextlib.nullcontext():
             nll, wanted = target_nll(model, batch)
         weights = batch.weights[wanted]
-        return Loss((nll * weights).sum(), weights.sum())
+        loss = Loss((nll * weights).sum(), weights.sum())
+        if self.stop_ids:
+            loss.metrics["stop_probability"] = stop_probability(nll, batch.targets[wanted], self.stop_ids)
+        return loss

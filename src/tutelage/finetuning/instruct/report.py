@@ -42,9 +42,6 @@ def section(view: View) -> list[Block | None]:
         *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
         score_chart(view, "chrF", "chrF of the answers to held-out prompts against the references (0 to 100)."),
         score_chart(view, "ROUGE-L", "ROUGE-L of the same answers (0 to 100)."),
-        score_chart(
-            view, "ends by itself", "Share of answers that the model ends by itself instead of running into the limit."
-        ),
         *samples_of(view),
         *left_out_blocks(view),
         *audit_blocks(view),

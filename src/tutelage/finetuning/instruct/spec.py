@@ -40,6 +40,7 @@ SPEC = StageSpec(
     heldout="answers",
     headline=("rows", "heldout_rows", "heldout_loss"),
     glance=(
+        Headline("answer loss", "Held-out loss of the answers", ("parent",)),
         Headline("chrF", "Instruction, chrF", ("baselines", "base")),
         Headline("ROUGE-L", "Instruction, ROUGE-L", ("baselines", "base")),
         Headline("ends by itself", "Answers that end by themselves", ("base",)),

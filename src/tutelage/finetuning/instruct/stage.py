@@ -86,7 +86,7 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
     length = row_length(examples + held_examples, context)
     shown = Samples(tok, heldout[: config.samples], config.sample_every, log) if config.samples else None
     packed, held_packed = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
-    objective = Instruction(packed, held_packed, config.neftune_alpha, shown)
+    objective = Instruction(packed, held_packed, config.neftune_alpha, shown, tok.stop_ids)
     adapt(model, config.lora, seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base, log)

@@ -21,7 +21,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
 from tutelage.training.distributed.world import World
-from tutelage.training.objective import Loss, target_nll
+from tutelage.training.objective import Loss, stop_probability, target_nll
 
 HELD_OUT = -1  # a held-out row r is numbered HELD_OUT - r, a training row r
 
@@ -44,6 +44,7 @@ class Preference:
         label_smoothing: float = 0.0,
         sft_weight: float = 0.0,
         gamma_beta_ratio: float = 0.0,
+        stop_ids: Sequence[int] = (),
     ) -> None:
         # The name tells one run from another: checkpoints made with another beta are not resumed.
         self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
@@ -51,9 +52,11 @@ class Preference:
         self.rows = {"train": train, "validation": validation}
         self.kind, self.beta, self.sft_weight = kind, beta, sft_weight
         self.label_smoothing, self.gamma_beta_ratio = label_smoothing, gamma_beta_ratio
+        self.stop_ids = tuple(stop_ids)
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        pairs = self.pairs(model, batch)
+        answers = Answers(model, batch)
+        pairs = self._pairs(answers, batch)
         losses = preference_loss(self.kind, pairs, self.beta, self.label_smoothing, self.gamma_beta_ratio)
         if self.sft_weight:
             losses = losses - self.sft_weight * pairs.chosen / pairs.chosen_tokens
@@ -69,11 +72,14 @@ class Preference:
             "chosen_logp": (pairs.chosen.detach().sum(), pairs.chosen_tokens.sum()),
             "rejected_logp": (pairs.rejected.detach().sum(), pairs.rejected_tokens.sum()),
         }
+        if self.stop_ids:
+            of_chosen, targets = answers.side > 0, batch.targets[answers.at]
+            stops = stop_probability(-answers.logprobs[of_chosen], targets[of_chosen], self.stop_ids)
+            metrics["stop_probability"] = stops
         return Loss(losses.sum(), weights.sum(), metrics)
 
-    def pairs(self, model: DecoderLM, batch: Batch) -> Pairs:
-        """The pairs of a batch under the model, with gradient."""
-        answers = Answers(model, batch)
+    def _pairs(self, answers: Answers, batch: Batch) -> Pairs:
+        """The pairs of a batch, with gradient."""
         chosen, rejected = answers.side > 0, answers.side < 0
         ones = torch.ones_like(answers.logprobs)
         found = [answers.sums(values, where) for values in (answers.logprobs, ones) for where in (chosen, rejected)]

@@ -8,7 +8,6 @@ from tutelage.store.blocks import Block, facts, prose
 from tutelage.store.left_out import KEYS, left_out_blocks, with_left_out
 from tutelage.store.plain import flatten
 from tutelage.store.sections import (
-    beats_the_references,
     cautions,
     curve_chart,
     judged,
@@ -30,14 +29,11 @@ _CURVES = (
 
 
 def sentence(view: View) -> str:
-    wins, rule = view.score("win rate"), view.score("rule passed")
+    wins, alarm = view.score("win rate"), "over-optimised" if view.scores.alarm(view.name) else ""
     said = f"win rate {wins.show()} by the task’s rule" if wins else ""
     for measure in ("reward accuracy", "good above bad"):
         said = said or judged(view, measure, ("baselines",))
-    caution = beats_the_references(view, rule) if rule else ""
-    if caution and rule:
-        caution = f"it passes the rule in {rule.show()}, {caution}"
-    return with_left_out(view, "; ".join(part for part in (said, caution, _suffered(view)) if part))
+    return with_left_out(view, "; ".join(part for part in (said, alarm, _suffered(view)) if part))
 
 
 def section(view: View) -> list[Block | None]:

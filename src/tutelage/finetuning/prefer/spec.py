@@ -57,6 +57,7 @@ SPEC = StageSpec(
     heldout="pairs",
     headline=("pairs", "answers", "told_apart"),
     glance=(
+        Headline("likelihood accuracy", "Pairs whose chosen answer is likelier", ("parent",)),
         Headline("reward accuracy", "Held-out pairs told apart"),
         Headline("good above bad", "Good answers above bad ones"),
         Headline("rule passed", "Answers that pass the rule", ("parent",)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,10 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.data.packing import PackedRows, pack
 from tutelage.training.distributed.world import current_world
 from tutelage.training.figures import evaluate_objective
+from tutelage.training.live_rules import ADVICE, chosen_falls, length_drifts
 from tutelage.training.loop import train
 from tutelage.training.precision import resolve_precision
 
-CHOSEN_FALL = 0.1  # nats per token
-LENGTH_DRIFT = 0.25  # of the length before
 ONE_SIDED = 0.5  # of the pairs, more in which the chosen answer is the longer one than the shorter one
 
 
@@ -75,7 +75,7 @@ def prefer(job: Job) -> dict[str, Any]:
         parts = ("reference", "reference, held out", "reference, other prompts", "reference, other prompts, held out")
         for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
             add_reference(model, weights, rows, training, work, log, what)
-    objective = _objective(config, *both, mismatched)
+    objective = _objective(config, *both, mismatched, tok.stop_ids)
     device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
@@ -102,13 +102,16 @@ def prefer(job: Job) -> dict[str, Any]:
 
 
 def _objective(
-    config: PreferConfig, train_on: PackedRows, held: PackedRows, mismatched: tuple[PackedRows, PackedRows] | None
-) -> Preference | Judged:
+    config: PreferConfig, train_on: PackedRows, held: PackedRows, mismatched: tuple[PackedRows, PackedRows] | None,
+    stop_ids: Sequence[int],
+) -> Preference | Judged:  # fmt: skip
     if KNOWN[config.loss].judged:
         weights = config.desirable_weight, config.undesirable_weight
         return Judged(train_on, held, config.loss, config.beta, *weights, mismatched)  # type: ignore[arg-type]
-    smoothing, ratio = config.label_smoothing, config.gamma_beta_ratio
-    return Preference(train_on, held, config.loss, config.beta, smoothing, config.sft_weight, ratio)  # type: ignore[arg-type]
+    return Preference(
+        train_on, held, config.loss, config.beta, config.label_smoothing, config.sft_weight,  # type: ignore[arg-type]
+        config.gamma_beta_ratio, stop_ids,
+    )  # fmt: skip
 
 
 def _mismatched(
@@ -156,17 +159,11 @@ def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingCon
 
 def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog) -> list[str]:
     """Say what a good-looking margin may hide; returns what was said."""
-    said = []
-    fall = before["chosen_logp"] - after["chosen_logp"]
-    if fall > CHOSEN_FALL and _margin(after) > _margin(before):
-        said.append(
-            f"the margin rises while the chosen answers themselves become less likely ({fall:.2f} nats per "
-            "token): raise sft_weight or beta, or lower learning_rate"
-        )
+    known = [{**figures, "margin": _margin(figures)} for figures in (before, after)]
+    found = {"chosen_falls": chosen_falls(*known)}
     if lengths:
-        old, new = lengths["answer_tokens_before"], lengths["answer_tokens_after"]
-        if abs(new - old) > LENGTH_DRIFT * max(old, 1.0):
-            said.append(f"answers went from {old:.1f} to {new:.1f} tokens: length drifts")
+        found["length_drift"] = length_drifts(lengths["answer_tokens_before"], lengths["answer_tokens_after"])
+    said = [f"{text}: {ADVICE[rule]}" for rule, text in found.items() if text]
     for message in said:
         log.warn(message)
     return said

@@ -14,7 +14,7 @@ from tutelage.training.config import TrainingConfig
 from tutelage.training.objective import Objective
 
 # How a run is watched, and by how many it is done, does not change what it computes (but for the order of sums).
-NOT_COUNTED = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel", "tune", "layers_every"}
+NOT_COUNTED = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel", "tune", "layers_every", "stop_on"}
 
 
 def fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int, data_seed: int) -> str:

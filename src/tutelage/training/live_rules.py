@@ -1,0 +1,228 @@
+"""What a training run is told while there is still time: rules with numbers over the figures of its steps.
+
+A rule is a pure function of a `History`. It looks at metrics by their names and is silent where the objective does not
+report them:
+
+- `chosen_logp`, `margin`: log-probability per token of the chosen answers, and reward margin of the pairs
+- `answer_tokens`: mean length of answers that are sampled while training
+- `stop_probability`: probability of the stop token where an answer ends
+- `kl`: divergence from the reference, nats per token
+- `entropy`: of the next token, nats
+- `zero_variance`: share of the groups whose answers all have one reward
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import asdict, dataclass, field
+from itertools import pairwise
+from typing import Any
+
+from tutelage.store.events import plain
+
+WINDOW = 16  # steps at either end of the run whose means are compared
+SURE = 3.0  # standard errors by which a mean must have moved
+CHOSEN_FALL = 0.1  # nats per token
+LENGTH_DRIFT = 0.25  # of the length before
+STOP_FALL = 0.25  # of the probability before
+RISES = 3  # validations in a row
+RISE = 0.005  # of the best held-out loss: less is no harm yet
+KL_LIMIT = 0.5  # nats per token; a healthy run stays near 0.01 to 0.1
+ENTROPY_FLOOR = 0.05  # nats; healthy is 0.05 to 0.5
+ENTROPY_LEFT = 0.2  # of the entropy at first
+NO_SIGNAL = 0.95  # of the groups
+
+
+@dataclass
+class History:
+    """The figures of the first and of the last `WINDOW` steps, and of every validation; kept in the checkpoint, so that
+    a resumed run judges alike. `said`: rules that have spoken."""
+
+    first: list[dict[str, float]] = field(default_factory=list)
+    last: list[dict[str, float]] = field(default_factory=list)
+    validations: list[dict[str, float]] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def add_step(self, figures: Mapping[str, float]) -> None:
+        """Figures of one step that was taken."""
+        kept = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+        if len(self.first) < WINDOW:
+            self.first.append(kept)
+        else:
+            self.last = [*self.last, kept][-WINDOW:]
+
+    def add_validation(self, step: int, figures: Mapping[str, float]) -> None:
+        """Held-out figures of the same rows each time, beside the training loss of the steps just before."""
+        recent = [figures["loss"] for figures in (self.last or self.first) if "loss" in figures]
+        kept = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
+        if recent:
+            kept["training_loss"] = statistics.fmean(recent)
+        self.validations.append({**kept, "step": step})
+
+    def news(self) -> list[Finding]:
+        """What is wrong now and was not before; each rule speaks once."""
+        found = [Finding(rule.name, said, rule.advice) for rule in RULES
+                 if rule.name not in self.said and (said := rule.find(self))]  # fmt: skip
+        self.said += [one.name for one in found]
+        return found
+
+    def state(self) -> dict[str, Any]:
+        return dict(plain(asdict(self)))
+
+    def load(self, state: Mapping[str, Any]) -> None:
+        """What a rule said before a rollback it does not say again after it."""
+        before = self.said
+        for name, value in state.items():
+            setattr(self, name, list(value))
+        self.said = list(dict.fromkeys([*self.said, *before]))
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What a rule found: its name, the figures in a sentence, what to do."""
+
+    name: str
+    says: str
+    advice: str
+
+    @property
+    def text(self) -> str:
+        return f"{self.says}: {self.advice}"
+
+
+@dataclass(frozen=True)
+class LiveRule:
+    """`find`: what is wrong, with its numbers; None while nothing is."""
+
+    name: str
+    find: Callable[[History], str | None]
+    advice: str
+
+
+@dataclass(frozen=True)
+class Shift:
+    """Mean of a metric over the first and the last steps, and the standard error of their difference."""
+
+    before: float
+    after: float
+    error: float
+
+    @property
+    def change(self) -> float:
+        return self.after - self.before
+
+    @property
+    def sure(self) -> bool:
+        return abs(self.change) > SURE * self.error
+
+
+def shift(history: History, name: str) -> Shift | None:
+    """How far a metric has moved; None before both windows are full, or where it is not reported."""
+    before, after = _values(history.first, name), _values(history.last, name)
+    if len(before) < WINDOW or len(after) < WINDOW:
+        return None
+    error = math.sqrt(statistics.variance(before) / len(before) + statistics.variance(after) / len(after))
+    return Shift(statistics.fmean(before), statistics.fmean(after), error)
+
+
+def chosen_falls(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
+    """The margin rises while the chosen answers themselves become less likely (Pal et al. 2024; Razin et al. 2024)."""
+    fall = before["chosen_logp"] - after["chosen_logp"]
+    if fall <= CHOSEN_FALL or after["margin"] <= before["margin"]:
+        return None
+    return (
+        f"the margin rises ({before['margin']:.2f} to {after['margin']:.2f}) while the chosen answers themselves "
+        f"become less likely ({fall:.2f} nats per token, {before['chosen_logp']:.2f} to {after['chosen_logp']:.2f})"
+    )
+
+
+def length_drifts(before: float, after: float) -> str | None:
+    """Answers become a quarter longer or shorter."""
+    if abs(after - before) <= LENGTH_DRIFT * max(before, 1.0):
+        return None
+    return f"answers went from {before:.1f} to {after:.1f} tokens: length drifts"
+
+
+def _chosen(history: History) -> str | None:
+    held = [one for one in history.validations if "chosen_logp" in one and "margin" in one]
+    if len(held) > 1 and (said := chosen_falls(held[0], held[-1])):
+        return f"{said}, on held-out pairs"
+    logp, margin = shift(history, "chosen_logp"), shift(history, "margin")
+    if logp is None or margin is None or not (logp.sure and margin.sure):
+        return None
+    return chosen_falls(
+        {"chosen_logp": logp.before, "margin": margin.before}, {"chosen_logp": logp.after, "margin": margin.after}
+    )
+
+
+def _length(history: History) -> str | None:
+    moved = shift(history, "answer_tokens")
+    return length_drifts(moved.before, moved.after) if moved and moved.sure else None
+
+
+def _overfits(history: History) -> str | None:
+    """Held-out loss higher in each of the last validations than in the one before, while training loss fell."""
+    held = [one for one in history.validations if "loss" in one and "training_loss" in one]
+    if len(held) <= RISES:
+        return None
+    run = held[-RISES - 1 :]
+    rises = all(later["loss"] > earlier["loss"] for earlier, later in pairwise(run))
+    start, end = run[0], run[-1]
+    if not rises or end["loss"] - start["loss"] < RISE * abs(start["loss"]):
+        return None
+    if end["training_loss"] >= start["training_loss"]:
+        return None
+    return (
+        f"held-out loss rose in {RISES} validations in a row ({start['loss']:.3f} at step {start['step']:.0f} to "
+        f"{end['loss']:.3f} at step {end['step']:.0f}) while training loss fell ({start['training_loss']:.3f} to "
+        f"{end['training_loss']:.3f})"
+    )
+
+
+def _stop(history: History) -> str | None:
+    moved = shift(history, "stop_probability")
+    if moved is None or not moved.sure or -moved.change <= STOP_FALL * moved.before:
+        return None
+    return f"where an answer ends the stop token's probability fell from {moved.before:.2f} to {moved.after:.2f}"
+
+
+def _kl(history: History) -> str | None:
+    recent = _values(history.last, "kl")
+    mean = statistics.fmean(recent) if len(recent) == WINDOW else 0.0
+    return f"the KL divergence from the reference is {mean:.2f} nats per token" if mean > KL_LIMIT else None
+
+
+def _entropy(history: History) -> str | None:
+    moved = shift(history, "entropy")
+    if moved is None or not moved.sure or moved.change >= 0:
+        return None
+    if moved.after >= ENTROPY_FLOOR and moved.after >= ENTROPY_LEFT * moved.before:
+        return None
+    return f"the entropy of the next token fell from {moved.before:.2f} to {moved.after:.3f} nats"
+
+
+def _no_signal(history: History) -> str | None:
+    groups = _values((history.first + history.last)[-WINDOW:], "zero_variance")
+    if len(groups) < WINDOW or statistics.fmean(groups) < NO_SIGNAL:
+        return None
+    return f"in {statistics.fmean(groups):.0%} of the groups of the last {WINDOW} steps all answers had one reward"
+
+
+def _values(figures: Collection[Mapping[str, float]], name: str) -> list[float]:
+    return [one[name] for one in figures if name in one]
+
+
+RULES = (
+    LiveRule("chosen_falls", _chosen, "raise sft_weight or beta, or lower learning_rate"),
+    LiveRule("length_drift", _length, "compare answers of like length, or let the rule pay for brevity"),
+    LiveRule("overfitting", _overfits, "set training.use_best, or take fewer epochs or a lower learning_rate"),
+    LiveRule("stop_falls", _stop, "answers will not end; see that those of the data do, or lower learning_rate"),
+    LiveRule("kl_blow_up", _kl, "raise beta or lower learning_rate"),
+    LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the temperature of the samples"),
+    LiveRule("no_signal", _no_signal, "nothing is learned; take other prompts, more samples or a higher temperature"),
+)
+
+RULE_NAMES = tuple(rule.name for rule in RULES)
+ADVICE = {rule.name: rule.advice for rule in RULES}
