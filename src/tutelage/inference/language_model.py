@@ -266,8 +266,7 @@ class LanguageModel:
         included: what instruction finetuning learns.
 
         `weights`: how much each message counts, 1 for each by default; both figures are weighted by it. `tools`: what
-        may be called in each. Raises
-        InputError for a conversation longer than the context.
+        may be called in each. Raises InputError for a conversation longer than the context.
         """
         self.require_text()
         windows, counted = [], []
