@@ -188,7 +188,7 @@ def _refuse_joined(source: Source, rows: Sequence[Row], found: Findings) -> None
         if number > _SEVERAL_SHARE * len(rows):
             raise InputError(
                 f"{source.file} is multi-label data: {said} several labels, such as {shown!r}",
-                hint="a text has one label here: keep one a row, or make one file of yes and no for each label",
+                hint="tutelage finetune multilabel FILE learns all of them",
             )
         found.warnings.append(
             f"{said} a label that looks like several joined by {mark!r}, such as {shown!r}; each is read as one"
