@@ -133,6 +133,8 @@ def test_27_kto_refuses_a_batch_of_one():
     with pytest.raises(ConfigError, match="batch_rows must be 2"):
         PreferConfig.parse(given)
     PreferConfig.parse({**given, "loss": "apo_zero_unpaired"})
+    with pytest.raises(ConfigError, match="pipeline must be 1"):
+        PreferConfig.parse({**given, "training": {"parallel": {"pipeline": 2}, "accumulation": 2}})
 
 
 def test_28_a_row_that_does_not_fit_is_dropped_whole_and_counted(tok, heard):

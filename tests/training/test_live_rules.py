@@ -44,6 +44,8 @@ def names(found: History) -> list[str]:
         ("stop_falls", {"stop_probability": (0.9, 0.4)}, {"stop_probability": (0.4, 0.9)}),
         ("kl_blow_up", {"kl": (0.0, 3.0)}, {"kl": (0.0, 0.2)}),
         ("entropy_collapse", {"entropy": (1.0, 0.01)}, {"entropy": (1.0, 0.6)}),
+        ("entropy_collapse", {"entropy": (1.0, 0.01), "reward": (0.6, 0.2)},
+         {"entropy": (1.0, 0.01), "reward": (0.2, 0.9)}),
         ("no_signal", {"zero_variance": (1.0, 1.0)}, {"zero_variance": (1.0, 0.5)}),
     ],
 )  # fmt: skip

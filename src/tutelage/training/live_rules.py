@@ -200,6 +200,9 @@ def _entropy(history: History) -> str | None:
         return None
     if moved.after >= ENTROPY_FLOOR and moved.after >= ENTROPY_LEFT * moved.before:
         return None
+    reward = shift(history, "reward")
+    if reward is not None and reward.sure and reward.change > 0:  # it has found what is right, and says so
+        return None
     return f"the entropy of the next token fell from {moved.before:.2f} to {moved.after:.3f} nats"
 
 

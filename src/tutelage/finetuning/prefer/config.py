@@ -107,4 +107,6 @@ class PreferConfig(FinetuneConfig):
             raise ValueError(
                 "loss 'kto' estimates its reference point on a batch: training.batch_rows must be 2 or more"
             )
+        if self.loss == "kto" and training.parallel.pipeline > 1:
+            raise ValueError("loss 'kto' asks the whole model before each step: training.parallel.pipeline must be 1")
         return self
