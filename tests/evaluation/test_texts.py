@@ -84,9 +84,9 @@ def test_gains_and_losses_are_measured_and_compared_on_the_same_texts(models: di
             )
     assert metrics["further_bits_per_byte_own_text"] == pytest.approx(1.2)
     (gain,) = said(scores, "further", "base", "bits per byte, new text")
-    assert gain["outcome"] == "better" and gain["verdict"].endswith("(-25.0 %)")
+    assert gain["outcome"] == "better" and gain["verdict"].endswith("(further -25.0 %)")
     (loss,) = said(scores, "further", "base", "bits per byte, own text")
-    assert loss["outcome"] == "worse" and "(+20.0 %)" in loss["verdict"]
+    assert loss["outcome"] == "worse" and "(further +20.0 %)" in loss["verdict"]
     (kept,) = said(scores, "replayed", "further", "bits per byte, own text")
     assert kept["outcome"] == "better"
     ends = {who: scores.find("general answers end", who).value for who in BITS}

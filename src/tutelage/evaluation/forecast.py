@@ -17,6 +17,7 @@ CLASSIFIER_SECONDS = 2.5  # TF-IDF with logistic regression, for 5,000 texts
 FIGURES_SECONDS = 1.0  # intervals and comparisons, for each model
 PAIR_TOKENS = 50  # both sentences of a word-order pair
 PROMPT_TOKENS = 40
+GENERAL_TOKENS = 120  # of an answer to a general question
 
 
 def forecast_baselines(config: BaselinesConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -61,7 +62,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             read = CLASSIFIER_SECONDS * machine.slowness()  # its rewards are there; TF-IDF is fitted beside it
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
-        read += _further(config.subjects, subject.name, inputs, scoring)
+        read += _further(config.subjects, subject.name, inputs, scoring, machine)
         if subject.makes in ("language model", "chat model"):
             read += scoring * _heldout_tokens(subject, config, inputs)
         low, high = low + 0.5 * read, high + 1.6 * read
@@ -77,12 +78,17 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
 
 
-def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: float) -> float:
-    """Seconds of the texts that steps of continued pretraining leave, and that this model reads."""
-    tokens = 0.0
+def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: float, machine: Machine) -> float:
+    """Seconds of the texts that this model reads, and of the general questions that it answers, for steps of continued
+    pretraining. What equal steps leave is read once.
+    """
+    seconds: dict[tuple[float, float], float] = {}
     for owner, readers in asked_of(subjects, kinds=("texts",)).items():
-        tokens += inputs.get(owner, {}).get("text_tokens", 0.0) if name in readers else 0.0
-    return scoring * tokens
+        facts = inputs.get(owner, {})
+        if name in readers and "text_tokens" in facts:
+            answers = facts["asked"] * GENERAL_TOKENS * machine.decoding_seconds_per_token(facts["model"])
+            seconds[facts["text_tokens"], facts["asked"]] = scoring * facts["text_tokens"] + answers
+    return sum(seconds.values())
 
 
 def _heldout_tokens(subject: Subject, config: Any, inputs: Mapping[str, Facts]) -> float:

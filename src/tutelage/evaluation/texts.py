@@ -95,7 +95,7 @@ def set_figures(one: TextSet, config: EvaluateConfig, seed: int) -> tuple[list[F
         change = 100 * (sum(bits[a]) / sum(size) / before - 1)
         compared.append(
             compare_means(a, b, measure, bits[a], bits[b], how, weights=size, higher_is_better=False,
-                          unit="bits per byte", digits=3, note=f" ({change:+.1f} %)")
+                          unit="bits per byte", digits=3, note=f" ({a} {change:+.1f} %)")
         )  # fmt: skip
     return [figure(one.kind, measure, "bits per byte", False, rows, _NOTES.get(one.kind, ""))], compared
 

@@ -65,7 +65,9 @@ class _Sampler:
     def __init__(self, lm: LanguageModel, config: Any, work: Path, log: EventLog, seed: int, weights: str) -> None:
         self.lm, self.config, self.work, self.log, self.seed = lm, config, work, log, seed
         shape = {key: value for key, value in config.plain().items() if key in _SHAPE}
-        self.identity = sha256_json([shape, seed, weights, lm.tokenizer.definition])
+        self.identity = sha256_json(
+            [shape, seed, weights, str(lm.model.embed_tokens.weight.dtype), lm.tokenizer.definition]
+        )
         self.tokens = 0
 
     def documents(self, split: str, tokens: int) -> list[Row]:

@@ -82,9 +82,9 @@ SPEC = StageSpec(
     heldout="texts",
     headline=("new_tokens", "replayed_tokens", "heldout_bits_per_byte"),
     glance=(
-        Headline("bits per byte, new text", "Bits per byte, the new text", ("base",)),
-        Headline("bits per byte, general text", "Bits per byte, general text", ("base",)),
-        Headline("bits per byte, own text", "Bits per byte, what the model wrote before", ("base",)),
+        Headline("bits per byte, new text", "Bits/byte, new text", ("base",)),
+        Headline("bits per byte, general text", "Bits/byte, general text", ("base",)),
+        Headline("bits per byte, own text", "Bits/byte, own text", ("base",)),
         Headline("general answers end", "General answers that end", ("base",)),
     ),
     section=late("tutelage.finetuning.further.report:section"),

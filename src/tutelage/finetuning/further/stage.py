@@ -32,7 +32,7 @@ from tutelage.store.stage import Job
 from tutelage.tokenizer.extend import extend_tokenizer
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
-from tutelage.training.loop import train
+from tutelage.training.loop import total_steps, train
 
 MANY_PASSES = 4  # over what is replayed
 DOCUMENT_BYTES = 2000  # of a long text, which is cut into documents
@@ -72,12 +72,14 @@ def further(job: Job) -> dict[str, Any]:
         replay_examples(tok, by_hash(_old(config, job), job.data_seed), context),
         config.replay.share,
     )
-    _tell(mix, config, log)
     objective = Further(
         pack(mix.examples, context, tok.pad_id),
         pack(document_examples(tok, heldout, context), context, tok.pad_id),
         _token_bytes(tok),
     )
+    rows_read = total_steps(config.training, len(objective.rows["train"])) * config.training.batch_rows
+    passes = mix.old_passes * rows_read / len(objective.rows["train"])
+    _tell(mix, passes, config, log)
     adapt(model, config.lora, job.seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base, log)
@@ -87,7 +89,7 @@ def further(job: Job) -> dict[str, Any]:
         "heldout_documents": len(heldout),
         "new_tokens": mix.new_tokens,
         "replayed_tokens": mix.old_tokens,
-        "replayed_passes": round(mix.old_passes, 3),
+        "replayed_passes": round(passes, 3),
         "replayed": "text of your own" if config.replay.source else "what the model wrote by itself",
         **({"vocabulary": vocabulary} if vocabulary else {}),
         **run_metrics(result),
@@ -159,12 +161,12 @@ def _compression(lm: LanguageModel, texts: Sequence[str], size: int, when: str) 
     return {f"bytes_per_token_{when}": round(size / tokens, 4), f"bits_per_byte_{when}": round(bits / size, 4)}
 
 
-def _tell(mix: Mixed, config: FurtherConfig, log: EventLog) -> None:
+def _tell(mix: Mixed, passes: float, config: FurtherConfig, log: EventLog) -> None:
     share = mix.old_tokens / (mix.new_tokens + mix.old_tokens)
     log.note(f"{mix.new_tokens:,} tokens of new text and {mix.old_tokens:,} that are replayed ({share:.0%})")
-    if mix.old_passes > MANY_PASSES:
+    if passes > MANY_PASSES:
         more = "give a longer replay.source" if config.replay.source else "raise sampled.tokens"
-        log.warn(f"what is replayed is gone through {mix.old_passes:.1f} times and may be learned by heart: {more}")
+        log.warn(f"what is replayed is gone through {passes:.1f} times and may be learned by heart: {more}")
 
 
 def _token_bytes(tok: Tokenizer) -> torch.Tensor:
