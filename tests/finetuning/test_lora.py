@@ -152,6 +152,18 @@ def test_every_variant_learns_resumes_and_is_its_adapter_on_the_base(variant, ru
     assert all("lora_" in key for key in saved if key.startswith("model."))
 
 
+@pytest.mark.parametrize("name", ["classify", "prefer"])
+def test_every_method_learns_beside_4_bits(name, run, base, tmp_path):
+    metrics = run(name, tmp_path, lora=LORA.model_copy(update=VARIANTS["4 bits"]), training={"steps": 3})
+    merged, adapted = load_model(tmp_path / "out"), load_model(base)
+    if name == "classify":
+        adapted = with_head(adapted, list(merged.config.labels), seed=77)
+    else:  # the reference is the model in 4 bits, too
+        assert metrics["before"]["margin"] == 0.0 and metrics["before"]["reward_accuracy"] == 0.5
+    load_adapter(adapted, tmp_path / "out" / "adapter")
+    torch.testing.assert_close(outputs(adapted), outputs(merged), rtol=1e-4, atol=1e-4)
+
+
 @pytest.mark.parametrize("variant", ["4 bits", "PiSSA"])
 def test_the_parts_of_a_step_add_up_for_every_variant(variant, run, tmp_path):
     lora = LORA.model_copy(update={**VARIANTS[variant], "dropout": 0.0})
