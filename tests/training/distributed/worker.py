@@ -58,12 +58,14 @@ def answered(texts: list[list[int]]) -> PackedRows:
 def compared(texts: list[list[int]]) -> PackedRows:
     """A text and the same text backwards; the reference finds every token equally likely."""
 
-    def segment(ids: list[int], side: float) -> Segment:
+    def segment(ids: list[int], side: float, pair: int) -> Segment:
         size = len(ids) - 1
-        return Segment(ids[:-1], ids[1:], [1.0] * size, {"reference": [-4.0] * size, "side": [side] * size})
+        extras = {"reference": [-4.0] * size, "side": [side] * size, "pair": [float(pair)] * size}
+        return Segment(ids[:-1], ids[1:], [1.0] * size, dict(extras))
 
     short = [ids for ids in texts if len(ids) < 16]
-    return pack([Example([segment(ids, 1.0), segment(ids[::-1], -1.0)]) for ids in short], 32)
+    both = [[segment(ids, 1.0, pair), segment(ids[::-1], -1.0, pair)] for pair, ids in enumerate(short)]
+    return pack([Example(segments) for segments in both], 32)
 
 
 def make_objective(kind: str) -> Objective:
