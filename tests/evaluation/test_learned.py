@@ -152,7 +152,7 @@ def test_better_by_a_rule_is_said_with_the_alarm_and_other_measures_are_left_alo
 class Counting:
     """A model to whom every character costs a nat, and a word of the rejected answer two."""
 
-    def score_chat(self, conversations: list[Any], weights: list[Any]) -> list[tuple[float, float]]:
+    def score_chat(self, conversations: list[Any], weights: list[Any], tools: list[Any]) -> list[tuple[float, float]]:
         found = []
         for turns, each in zip(conversations, weights, strict=True):
             text = "".join(turn.content for turn, weight in zip(turns, each, strict=True)

@@ -68,7 +68,9 @@ class FakeModel:
             made.append(Generation(f" {VERBS[verb]} the {subject} once more{end}\n", "stop"))
         return made
 
-    def score_chat(self, conversations: list[list[Any]], weights: list[list[float]]) -> list[tuple[float, float]]:
+    def score_chat(
+        self, conversations: list[list[Any]], weights: list[list[float]], tools: list[Any]
+    ) -> list[tuple[float, float]]:
         """Of the texts that count, by the n-gram model; an end costs nothing."""
         kept = [
             [turn.content for turn, weight in zip(turns, each, strict=True) if weight and turn.role == "assistant"]
