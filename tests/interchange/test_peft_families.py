@@ -128,6 +128,7 @@ def test_what_peft_made_of_fused_modules_and_experts_is_read(
     model = model_of(family)
     save_model(model, tmp_path / "base")
     base = transformers.AutoModelForCausalLM.from_pretrained(tmp_path / "base")
+    torch.manual_seed(4)  # PEFT draws its A from the global generator
     theirs = peft.get_peft_model(base, peft.LoraConfig(r=3, lora_alpha=5, task_type="CAUSAL_LM", **settings)).eval()
     generator = torch.Generator().manual_seed(4)
     with torch.no_grad():
@@ -138,9 +139,10 @@ def test_what_peft_made_of_fused_modules_and_experts_is_read(
     theirs.save_pretrained(tmp_path / "adapter")
     before = outputs(model)
     load_adapter(model, tmp_path / "adapter")
-    assert same(outputs(model), expected) and not same(before, expected, 1e-3)
+    near = 1e-4 if family == "qwen3_next" else 2e-5  # the delta rule's recurrence is computed in another order
+    assert same(outputs(model), expected, near) and not same(before, expected, 1e-3)
     merge_lora(model)
-    assert same(outputs(model), expected)
+    assert same(outputs(model), expected, near)
 
 
 @pytest.mark.parity
