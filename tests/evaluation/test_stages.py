@@ -432,7 +432,7 @@ def test_own_rows_need_no_corpus_and_no_rule(world: Path, monkeypatch: pytest.Mo
     assert set(against) == {"chance", "length alone", "TF-IDF"}
     assert _row(result, "reward accuracy", "length alone")["value"] == 1.0  # "It is." is always the shorter one
     note = next(figure["note"] for figure in result["figures"] if figure["measure"] == "reward accuracy")
-    assert "became less likely in" in note
+    assert "became less likely in 16 of them" in note
 
 
 def test_a_model_that_shares_its_parents_prompts_is_asked_once(world: Path) -> None:

@@ -63,6 +63,9 @@ def _rewards(
         if side.any()
     ]
     note = f"{n} held-out pairs{'; right in ' if by_length else ''}{' and '.join(by_length)}.{_few(n)}"
+    if "chosen_logp_before" in scores[0]:
+        fell = int((_column(scores, "chosen_logp") < _column(scores, "chosen_logp_before")).sum())
+        note += f" The chosen answer became less likely in {fell} of them."
     comparisons = [_against_chance(who, right, config)]
     comparisons += [compare_shares(who, name, REWARD, right, values, how) for name, values in rivals.items()]
     return [figure(f"pairs of {who}", REWARD, PAIRS_UNIT, True, rows, note)], comparisons
