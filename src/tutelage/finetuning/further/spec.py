@@ -42,7 +42,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     small = parameters < LARGE
     replayed = rows * ROW_TOKENS / 4  # of the tokens of the text, at a share of a fifth
     sampled = {"tokens": int(min(MOST_SAMPLED, max(16_000, replayed / PASSES)))}
-    full = {"optimizer": "adamw", "learning_rate": 5e-4 if small else 1e-4, "batch_rows": 8 if small else 4}
+    full = {"optimizer": "adamw", "learning_rate": 5e-4 if small else 3e-4, "batch_rows": 8 if small else 4}
     lora = {"optimizer": "adamw", "learning_rate": 1e-3, "batch_rows": 4}
     return {
         "full": Way({"training": full, "sampled": sampled}),
