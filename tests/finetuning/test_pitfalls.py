@@ -35,7 +35,7 @@ PAIRS = [
     {"prompt": f"What is {i}?", "chosen": "It is " + "one more. " * (2 + i % 3), "rejected": "No." * (1 + i % 2)}
     for i in range(24)
 ]
-DOCS = Path(__file__).parents[2] / "docs" / "finetuning.md"
+DOCS = Path(__file__).parents[2] / "docs" / "preferences.md"
 
 
 def write(path: Path, rows: list[dict]) -> str:

@@ -1,7 +1,7 @@
 """Preference losses as pure functions of log-probabilities: no model, no batch, no state.
 
 Log-probabilities are sums over the answer's tokens, in nats; every loss comes unreduced. The formulas agree with TRL
-1.16 where names agree, but for what `docs/finetuning.md` names: `sigmoid` honours `label_smoothing`, and SimPO has its
+1.16 where names agree, but for what `docs/preferences.md` names: `sigmoid` honours `label_smoothing`, and SimPO has its
 paper's settings.
 """
 
