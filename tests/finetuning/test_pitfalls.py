@@ -1,9 +1,20 @@
-"""Faults that preference finetuning is known for elsewhere; each test says which, in its name."""
+"""Thirty faults that finetuning is known for elsewhere: each has a test, here by its number, or where `ELSEWHERE` says.
+
+1 the begin-of-text token twice; 2 stop tokens twice or missing; 3 a stop that is masked as padding; 4 a mask of
+zeros; 5 a stop of another turn; 6 a template that changes its beginning; 7 tokens merged over a boundary; 8 the side
+of the padding; 9 a label read by a token's id; 10, 12 packed documents that see each other; 11 a first token with a
+target; 13 microbatches that do not add up; 14 targets shifted twice; 15 questions that are learned; 16 a prompt cut
+from its answer; 17 roles of others; 18 dropout in the reference; 19 a model without a name; 20 length as a reward; 21
+figures that depend on the batch; 22 estimators of the KL; 23, 24 length and variance of groups; 25 a tied head lost;
+26 a merge into other weights; 27 KTO with a batch of one; 28 answers cut; 29 new tokens; 30 one name for several
+losses.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +24,10 @@ import torch
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.preference import pair_figures
 from tutelage.evaluation.spec import Subject
+from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.data import read_preferences, stratified_split, write_rows
+from tutelage.finetuning.examples import label_examples, text_examples
+from tutelage.finetuning.instruct.objective import Instruction
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.defaults import KNOWN
 from tutelage.finetuning.prefer.examples import judged_examples, preference_examples
@@ -26,7 +40,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
-from tutelage.training.data.packing import pack
+from tutelage.training.data.packing import Example, Segment, pack
 from tutelage.training.loop import train
 
 from .conftest import job, quick
@@ -36,6 +50,35 @@ PAIRS = [
     for i in range(24)
 ]
 DOCS = Path(__file__).parents[2] / "docs" / "preferences.md"
+
+
+TESTS = Path(__file__).parents[1]
+ELSEWHERE = {
+    1: ("finetuning/test_examples.py", "test_a_doubled_begin_of_text_is_refused"),
+    4: ("finetuning/test_examples.py", "test_a_conversation_without_answer_is_an_error"),
+    5: ("finetuning/test_examples.py", "test_only_the_assistant_is_learned_and_each_answer_with_its_stop"),
+    6: ("tokenizer/test_tokenizer_chat.py", "test_a_shorter_conversation_is_a_prefix"),
+    7: ("tokenizer/test_tokenizer_chat.py", "test_a_space_in_the_prompt_stays_in_the_prompt"),
+    8: ("model/test_contracts.py", "test_padding_on_either_side_changes_nothing"),
+    10: ("model/test_contracts.py", "test_packed_documents_are_separate_documents"),
+    11: ("finetuning/test_objectives.py", "test_packed_rows_cost_what_separate_documents_cost"),
+    13: ("finetuning/test_objectives.py", "test_a_batch_in_four_parts_is_the_batch_whole"),
+    15: ("finetuning/test_examples.py", "test_only_the_assistant_is_learned_and_each_answer_with_its_stop"),
+    17: ("finetuning/test_data_conversations.py", "test_every_layout_is_read_whole"),
+    22: ("finetuning/reinforce/test_losses.py", "test_estimators_of_the_kl"),
+    23: ("finetuning/reinforce/test_losses.py", "test_length_bias"),
+    24: ("finetuning/reinforce/test_stage.py", "test_zero_variance_is_counted_and_teaches_nothing"),
+    25: ("interchange/test_peft_families.py", "test_every_family_merges_and_reloads_as_it_was_live"),
+    26: ("model/test_nf4.py", "test_adapters_learn_beside_4_bits_and_merge_into_them"),
+    29: ("model/test_extend.py", "test_new_rows_are_means_and_old_logits_stay"),
+}
+
+
+def test_every_fault_has_a_test():
+    here = set(re.findall(r"^def test_(\d+)_", Path(__file__).read_text(encoding="utf-8"), re.MULTILINE))
+    assert {int(number) for number in here} | set(ELSEWHERE) == set(range(1, 31))
+    for file, name in ELSEWHERE.values():
+        assert f"def {name}(" in (TESTS / file).read_text(encoding="utf-8"), name
 
 
 def write(path: Path, rows: list[dict]) -> str:
@@ -55,6 +98,51 @@ def test_2_double_or_missing_stop_tokens(tok):
     for segment in segments:
         ids = learned(tok, segment)
         assert ids[-1] in tok.stop_ids and sum(one in tok.stop_ids for one in ids) == 1
+
+
+def test_3_a_stop_is_learned_where_it_is_the_padding_too(tok):
+    assert tok.pad_id == tok.eos_id
+    rows = pack(text_examples(tok, ["one text"], 64, 10), 32, tok.pad_id)
+    learned_here = rows.targets[rows.weights > 0].tolist()
+    assert learned_here[-1] == tok.pad_id and learned_here[:-1] == tok.encode("one text")
+    assert not rows.weights[rows.documents == 0].any()
+
+
+def test_9_a_label_is_read_at_the_last_token_whatever_its_id(tok, shape):
+    """A text may end with the id that pads: it is read there, not before it."""
+    model = DecoderLM(shape.with_(num_labels=2, labels=("a", "b")), seed=3)
+    (example,) = label_examples(tok, [{"text": "some text", "label": "b"}], ["a", "b"], {"a": 1.0, "b": 1.0})
+    segment = example.segments[0]
+    ended = Segment([*segment.tokens, tok.pad_id], [*segment.targets[:-1], 0, 1], [*segment.weights[:-1], 0.0, 1.0])
+    rows = pack([Example([ended])], 32, tok.pad_id)
+    loss = Classification(rows, rows).loss(model, rows.batch(np.arange(1)))
+    hidden = model.hidden(torch.tensor([ended.tokens]))
+    assert loss.sum.item() == pytest.approx(-model.scores(hidden[0, -1]).log_softmax(-1)[1].item(), abs=1e-5)
+
+
+@pytest.mark.parametrize("length", [37, 38, 61])
+def test_12_packed_rows_of_odd_lengths_cost_what_their_documents_cost(tok, shape, length):
+    model = DecoderLM(shape, seed=4).eval()
+    examples = text_examples(tok, ["a b c d", "one more text", "x", "the last of them all"], 30, 100)
+
+    def loss(rows):
+        one = Instruction(rows, rows)
+        return float(one.loss(model, rows.batch(np.arange(len(rows)))).sum.detach())
+
+    alone = sum(loss(pack([example], 30, tok.pad_id)) for example in examples)
+    assert loss(pack(examples, length, tok.pad_id)) == pytest.approx(alone, rel=1e-5)
+
+
+def test_14_what_is_learned_by_heart_is_the_next_token(tok, shape):
+    model = DecoderLM(shape, seed=4)
+    ids = [tok.start_id, *tok.encode("Sort the words of the first table."), tok.end_of_text_id]
+    rows = pack(text_examples(tok, ["Sort the words of the first table."], 64, 10), 32, tok.pad_id)
+    objective, optimizer = Instruction(rows, rows), torch.optim.AdamW(model.parameters(), lr=1e-2)
+    for _ in range(60):
+        optimizer.zero_grad()
+        objective.loss(model, rows.batch(np.arange(1))).sum.backward()
+        optimizer.step()
+    assert model(torch.tensor([ids[:-1]])).argmax(-1)[0].tolist() == ids[1:]
 
 
 @pytest.mark.parametrize(("chosen", "rejected"), [("the sky", "the sky is"), ("the sky is", "the sky"), ("c", "cc")])
