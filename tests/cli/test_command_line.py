@@ -299,8 +299,8 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
         def classify(self, texts: list[str]) -> list[dict[str, float]]:
             return [{"long": 0.9, "short": 0.1} if len(text) > 5 else {"short": 0.8, "long": 0.2} for text in texts]
 
-    monkeypatch.setattr("tutelage.cli.use.find_classifier", lambda *_: tmp_path)
-    monkeypatch.setattr("tutelage.cli.use.open_model", lambda *_, **__: Model())
+    monkeypatch.setattr("tutelage.cli.classify.find_classifier", lambda *_: tmp_path)
+    monkeypatch.setattr("tutelage.cli.classify.open_model", lambda *_, **__: Model())
     (tmp_path / "new.txt").write_text("a text of some length\n\nok\n")
     (tmp_path / "new.csv").write_text("id,body\n1,short\n2,not so short\n")
     of_lines = [json.loads(line) for line in cli("classify", "new.txt", "--json").out.splitlines()]
