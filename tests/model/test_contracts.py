@@ -139,8 +139,9 @@ def test_padding_on_either_side_changes_nothing(model: DecoderLM) -> None:
     places = torch.arange(9)[None]
     left = model(torch.cat([pad, text], 1), torch.cat([zeros, places], 1), torch.cat([zeros, ones], 1))
     right = model(torch.cat([text, pad], 1), torch.cat([places, zeros], 1), torch.cat([ones, zeros], 1))
-    close(left[:, 4:], plain)
-    close(right[:, :9], plain)
+    # As above: padding that leaks is hundreds of times larger than what rounding makes of it.
+    close(left[:, 4:], plain, 1e-4)
+    close(right[:, :9], plain, 1e-4)
 
 
 @torch.no_grad()
