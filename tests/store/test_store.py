@@ -138,6 +138,22 @@ def test_an_atomic_write_leaves_the_old_file_when_it_fails(tmp_path: Path, monke
     assert path.read_text() == "old" and [item.name for item in tmp_path.iterdir()] == ["a"]
 
 
+def test_a_directory_may_be_renamed_as_soon_as_its_last_file_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first rank commits a checkpoint once it sees the last file of another rank, which is still in the call."""
+    folder, replace = tmp_path / "step.tmp", Path.replace
+
+    def seen_by_another(temporary: Path, path: Path) -> Path:
+        found = replace(temporary, path)
+        folder.rename(tmp_path / "step")
+        return found
+
+    monkeypatch.setattr(Path, "replace", seen_by_another)
+    write_atomic(folder / "rank.json", "whole")
+    assert (tmp_path / "step" / "rank.json").read_text() == "whole"
+
+
 def test_a_new_directory_replaces_the_old_one_whole(tmp_path: Path) -> None:
     for content in ("one", "two"):
         with new_directory(tmp_path / "d") as out:

@@ -31,14 +31,17 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Opened first: as soon as the file is there, another process may give the directory another name.
+    directory = os.open(path.parent, os.O_RDONLY)
     try:
         with temporary.open("wb") as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        fsync_path(path.parent)
+        os.fsync(directory)
     finally:
+        os.close(directory)
         temporary.unlink(missing_ok=True)
 
 
