@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
-from tutelage.tasks.task import Examples, Row, Task, exactly, made_examples
+from tutelage.tasks.task import made_task
 
 BELOW = 50
 
@@ -15,18 +14,4 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"What is {one} + {other}?", str(one + other)
 
 
-def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
-    """Of the 2,500 different prompts 2,000 to train on and 200 held out."""
-    return made_examples(make, seed, 2000, 200)
-
-
-TASK = Task(
-    name="arithmetic",
-    title="sums",
-    kind="answers",
-    columns=(),
-    examples=examples,
-    grade=exactly,
-    rule="exact-answer rule",
-    references="the right answers",
-)
+TASK = made_task("arithmetic", "sums", make, 2000, 200)  # of the 2,500 different prompts

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
-from tutelage.tasks.task import Examples, Row, Task, exactly, made_examples
+from tutelage.tasks.task import made_task
 
 LETTERS, LONGEST = "abc", 6
 
@@ -16,18 +15,4 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"How many {wanted} in {' '.join(word)}?", str(word.count(wanted))
 
 
-def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
-    """1,500 to train on and 150 held out, of about 3,000."""
-    return made_examples(make, seed, 1500, 150)
-
-
-TASK = Task(
-    name="counting",
-    title="counting letters",
-    kind="answers",
-    columns=(),
-    examples=examples,
-    grade=exactly,
-    rule="exact-answer rule",
-    references="the right answers",
-)
+TASK = made_task("counting", "counting letters", make, 1500, 150)  # of about 3,000 different prompts

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable
 
-from tutelage.tasks.task import Examples, Row, Task, exactly, made_examples
+from tutelage.tasks.task import made_task
 
 DIGITS = 3
 
@@ -15,18 +14,4 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"Sort {' '.join(map(str, digits))}", " ".join(map(str, sorted(digits)))
 
 
-def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
-    """Of the thousand different prompts 800 to train on and up to 80 held out."""
-    return made_examples(make, seed, 800, 80)
-
-
-TASK = Task(
-    name="sorting",
-    title="sorting digits",
-    kind="answers",
-    columns=(),
-    examples=examples,
-    grade=exactly,
-    rule="exact-answer rule",
-    references="the right answers",
-)
+TASK = made_task("sorting", "sorting digits", make, 800, 80)  # of the thousand different prompts, up to so many

@@ -87,3 +87,19 @@ def exactly(answer: str, row: Row) -> Grade:
     """Whether the answer is the response, but for white space and a full stop at the end."""
     same = " ".join(answer.split()).removesuffix(".") == " ".join(str(row["response"]).split())
     return Grade(float(same), {"right": same})
+
+
+def made_task(
+    name: str, title: str, make: Callable[[random.Random], tuple[str, str]], train: int, heldout: int
+) -> Task:
+    """A toy whose answers can be checked: so many examples that `make` draws from the data seed; it needs no corpus."""
+    return Task(
+        name=name,
+        title=title,
+        kind="answers",
+        columns=(),
+        examples=lambda _, __, seed: made_examples(make, seed, train, heldout),
+        grade=exactly,
+        rule="exact-answer rule",
+        references="the right answers",
+    )
