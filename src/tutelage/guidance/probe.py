@@ -67,7 +67,7 @@ def training_cost(
         add_lora(model, lora, 0)
     freeze(model, settings.freeze_blocks)
     model.to(device).train()
-    optimizers = make_optimizers(model, settings)
+    optimizers = make_optimizers(model, settings, dtype)
     microbatch = max(1, settings.batch_rows // settings.accumulation)
     batch = _random_batch(config, context, microbatch, trained_share).to(device)
     computing: list[float] = []

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.model import flex
+from tutelage.model import blockwise, flex
 from tutelage.model.config import ModelConfig
 from tutelage.model.mask import alibi_slopes
 from tutelage.model.norms import make_norm
@@ -75,6 +75,10 @@ class Attention(nn.Module):
                 queries, keys, values, mask, scale, config.attention_softcap,
                 self.sinks if config.attention_sinks else None, bias,
             )  # fmt: skip
+        if bias is None and blockwise.is_for(values, step.mask.cached):
+            kind = values.dtype  # under autocast norms leave float32 behind them
+            visible = step.mask.visible(kind, self.window)
+            return blockwise.attend(queries.to(kind), keys.to(kind), values, visible, scale)
         if bias is not None:
             allowed: Tensor | None = bias.masked_fill(~step.mask.explicit(self.window), float("-inf")).to(queries.dtype)
         else:

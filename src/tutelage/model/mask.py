@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask
 
+from tutelage.model.blockwise import Visible
 from tutelage.model.flex import block_mask
 
 
@@ -22,6 +23,7 @@ class AttentionMask:
         self.positions, self.documents, self.cached = positions, documents, cached
         self._made: dict[int | None, Tensor | None] = {}
         self._blocks: dict[int | None, BlockMask] = {}
+        self._visible: dict[tuple[int | None, torch.dtype], Visible] = {}
 
     def allowed(self, window: int | None = None) -> Tensor | None:
         """Boolean mask [B or 1, 1, T, S], True where attention may go; None means plain causal."""
@@ -43,6 +45,12 @@ class AttentionMask:
             assert self.documents is not None
             self._blocks[window] = block_mask(self.documents, window)
         return self._blocks[window]
+
+    def visible(self, dtype: torch.dtype, window: int | None = None) -> Visible:
+        """`allowed` for attention on a CPU in blocks, in the dtype of its scores."""
+        if (window, dtype) not in self._visible:
+            self._visible[window, dtype] = Visible.of(self.explicit(window), dtype)
+        return self._visible[window, dtype]
 
     def distances(self) -> Tensor:
         """How many positions a key lies behind a query, [B, 1, T, S] float32 (negative where it lies ahead)."""

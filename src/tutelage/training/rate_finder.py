@@ -60,7 +60,7 @@ def find_rate(
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
     trial = copy.deepcopy(model).to(device).train()
     freeze(trial, config.freeze_blocks)
-    optimizers = make_optimizers(trial, config)
+    optimizers = make_optimizers(trial, config, dtype)
     state, rows = DataState(seed), objective.rows["train"]
     rates: list[float] = []
     losses: list[float] = []

@@ -72,7 +72,7 @@ def set_up(
     sharded = shard_model(model, layout, device, dtype, float8)
     sharded.train()
     return Setup(
-        objective, config, log, world, layout, device, dtype, sharded, make_optimizers(sharded, config),
+        objective, config, log, world, layout, device, dtype, sharded, make_optimizers(sharded, config, dtype),
         WeightAverage(sharded, config), steps, seed, data_seed, identity, work / "checkpoints",
     )  # fmt: skip
 

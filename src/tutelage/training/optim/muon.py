@@ -17,10 +17,7 @@ _STEPS = 5
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Replace the singular values of matrices [n, rows, columns] by values near 1, in the given precision.
-
-    torch's own Muon works in bfloat16, which costs a quarter of a step on a CPU that does not multiply in it.
-    """
+    """Replace the singular values of matrices [n, rows, columns] by values near 1, in the given precision."""
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -34,35 +31,55 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 class Muon(torch.optim.Optimizer):
     """Nesterov momentum, orthogonalised, scaled to the size of AdamW's update (Moonlight, section 2.2).
 
-    For matrices, and for stacks of them [n, rows, columns] (experts). Those of one shape are orthogonalised together.
+    For matrices, and for stacks of them [n, rows, columns] (experts). Those of one shape, or of its transpose, are
+    orthogonalised together, in `precision`: bfloat16 is enough (Jordan 2024), but slower where it is emulated.
     """
 
-    def __init__(self, params: Iterable[Any], lr: float, weight_decay: float = 0.1, momentum: float = 0.95) -> None:
+    def __init__(
+        self, params: Iterable[Any], lr: float, weight_decay: float = 0.1, momentum: float = 0.95,
+        precision: torch.dtype = torch.float32,
+    ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})
+        self.precision = precision
 
     @torch.no_grad()
     def step(self, closure: Any = None) -> None:  # type: ignore[override]
         for group in self.param_groups:
-            by_shape: dict[torch.Size, list[Tensor]] = defaultdict(list)
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    by_shape[parameter.shape].append(parameter)
-            for shape, parameters in by_shape.items():
+            learned = [parameter for parameter in group["params"] if parameter.grad is not None]
+            if not learned:
+                continue
+            own = [local_shard(parameter) for parameter in learned]
+            momenta = self._momenta(learned, group["momentum"])
+            torch._foreach_mul_(own, 1 - group["lr"] * group["weight_decay"])
+            for shape, places in self._by_shape(learned).items():
                 # Of a sharded matrix, each rank orthogonalises the whole and keeps its shard.
-                updates = torch.stack(
-                    [gather(self._momentum(parameter, group["momentum"])) for parameter in parameters]
-                )
-                updates = orthogonalise(updates.flatten(0, -3)).reshape(updates.shape)
+                wide = [_wide(gather(momenta[place]).to(self.precision)) for place in places]
+                updates = orthogonalise(torch.stack(wide).flatten(0, -3)).unflatten(0, (len(places), -1))
                 rate = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
-                for parameter, update in zip(parameters, updates, strict=True):
-                    own = local_shard(parameter)
-                    own.mul_(1 - group["lr"] * group["weight_decay"]).add_(shard_like(update, parameter), alpha=-rate)
+                for place, update in zip(places, updates, strict=True):
+                    parameter = learned[place]
+                    update = update.mT if parameter.shape[-2] > parameter.shape[-1] else update
+                    update = update.reshape(parameter.shape).to(parameter.dtype)
+                    own[place].add_(shard_like(update, parameter), alpha=-rate)
 
-    def _momentum(self, parameter: Tensor, momentum: float) -> Tensor:
-        assert parameter.grad is not None
-        state = self.state[parameter]
-        if "momentum_buffer" not in state:
-            state["momentum_buffer"] = torch.zeros_like(parameter)
-        buffer: Tensor = state["momentum_buffer"]
-        buffer.lerp_(parameter.grad, 1 - momentum)
-        return parameter.grad.lerp(buffer, momentum)
+    @staticmethod
+    def _by_shape(parameters: list[Tensor]) -> dict[tuple[int, ...], list[int]]:
+        """Places of the parameters whose matrices have one shape when they lie on their long side."""
+        found: dict[tuple[int, ...], list[int]] = defaultdict(list)
+        for place, parameter in enumerate(parameters):
+            found[*parameter.shape[:-2], *sorted(parameter.shape[-2:])].append(place)
+        return found
+
+    def _momenta(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
+        """Count the gradients in; what they and their running mean make together (Nesterov)."""
+        for parameter in parameters:
+            if "momentum_buffer" not in self.state[parameter]:
+                self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        gradients = [parameter.grad for parameter in parameters]
+        buffers = [self.state[parameter]["momentum_buffer"] for parameter in parameters]
+        torch._foreach_lerp_(buffers, gradients, 1 - momentum)
+        return list(torch._foreach_lerp(gradients, buffers, momentum))
+
+
+def _wide(matrix: Tensor) -> Tensor:
+    return matrix.mT if matrix.shape[-2] > matrix.shape[-1] else matrix

@@ -18,10 +18,12 @@ from tutelage.training.optim.schedule_free import ScheduleFreeAdamW
 from tutelage.training.optim.soap import SOAP
 
 
-def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.optim.Optimizer]:
+def make_optimizers(
+    model: DecoderLM, config: TrainingConfig, precision: torch.dtype = torch.float32
+) -> list[torch.optim.Optimizer]:
     """Optimizers of all trainable parameters. Norms get no weight decay, nor do embeddings (OLMo 2, section 3).
 
-    A group's learning rate is the step's times its `rate_factor`.
+    A group's learning rate is the step's times its `rate_factor`. `precision`: of the run; Muon multiplies in it.
     """
     freeze(model, config.freeze_blocks)
     if config.optimizer in ("muon", "soap") and lora_layers(model):
@@ -49,7 +51,8 @@ def make_optimizers(model: DecoderLM, config: TrainingConfig) -> list[torch.opti
     ]
     optimizers: list[torch.optim.Optimizer] = []
     if config.optimizer in ("muon", "soap") and kinds["matrix"]:
-        optimizers.append(Muon([matrices], lr=rate) if config.optimizer == "muon" else SOAP([matrices], lr=rate))
+        muon = config.optimizer == "muon"
+        optimizers.append(Muon([matrices], lr=rate, precision=precision) if muon else SOAP([matrices], lr=rate))
     else:
         rest = [matrices, *rest]
     groups: list[dict[str, Any]] = [group for group in rest if group["params"]]
