@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 # By its manual MKL may add up a product in another order from run to run unless it is told not to, before it is
 # loaded; it costs nothing measurable. A setting of the user's goes first.
 os.environ.setdefault("MKL_CBWR", "AUTO")
-# Between two products threads wait for each other. One that sleeps at once costs a small model a third of its speed; one
-# that spins on as by default makes a step ten times slower as soon as anything else runs here. Some 10 us are between.
+# Between two products threads wait for each other. Sleeping at once costs a small model a third of its speed; spinning
+# on as by default makes a step ten times slower as soon as anything else runs here. A few microseconds cost neither.
 os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 # oneDNN keeps a compiled kernel for each shape it has met, 1,024 by default. Where every batch has another number of
 # targets they only pile up: 350 MB in 200 steps of instruction finetuning, and no time is saved.

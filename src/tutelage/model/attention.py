@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.model import blockwise, flex
+from tutelage.model.autocast import cast_once
 from tutelage.model.config import ModelConfig
 from tutelage.model.mask import alibi_slopes
 from tutelage.model.norms import make_norm
@@ -37,6 +38,7 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         config = self.config
+        x = cast_once(x)
         queries, keys, values = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if config.qk_norm == "layer":
             queries, keys = self.q_norm(queries), self.k_norm(keys)

@@ -20,12 +20,13 @@ KEPT_LENGTH = 512  # up to this row length probabilities are kept for the backwa
 
 
 def is_for(values: Tensor, cached: int | None) -> bool:
-    """Whether values [B, H_kv, T, D] are attended to so: on a CPU, whole rows without a cache, where it is faster: in
-    bfloat16, and in float32 while training on rows of more than a block."""
+    """Whether values [B, H_kv, T, D] are attended to so: on a CPU, whole rows without a cache, where it is faster.
+
+    With and without gradient alike, so that a policy and its reference see the same numbers.
+    """
     if values.device.type != "cpu" or cached is not None or isinstance(values, DTensor):
         return False
-    length, training = values.shape[-2], torch.is_grad_enabled() and values.requires_grad
-    return length > 1 if values.dtype == torch.bfloat16 else training and length > BLOCK
+    return values.shape[-2] > (1 if values.dtype == torch.bfloat16 else BLOCK)
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class Visible:
         return cls(bias, torch.stack(seen, 1).tolist())
 
 
-@torch.compiler.disable  # its loops would only be unrolled
+@torch.compiler.disable  # type: ignore[untyped-decorator]  # its loops would only be unrolled
 def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
     """Attention of queries [B, H, T, D] to keys [B, H_kv, T, D] and values [B, H_kv, T, D_v]: [B, H, T, D_v].
 
-    Scores are rounded to their dtype, as in transformers' eager attention; sums are float32 within products and softmax.
+    Scores are rounded to their dtype, as in transformers' eager attention; products and softmax add up in float32.
     """
     out: Tensor = _Blockwise.apply(queries, keys, values, visible, scale)  # type: ignore[no-untyped-call]
     return out
@@ -96,9 +97,7 @@ def _parts(queries: Tensor, keys: Tensor, first: list[list[int]]) -> Iterator[_P
 
 class _Blockwise(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float
-    ) -> Tensor:
+    def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
         queries, keys, values = (queries * scale).contiguous(), keys.contiguous(), values.contiguous()
         # Laid out as the product behind it reads it: [B, T, H, D] in memory.
         count, heads, length, _ = queries.shape
@@ -119,7 +118,9 @@ class _Blockwise(torch.autograd.Function):
         grad, visible, scale = grads[0], ctx.visible, ctx.scale
         of_queries = torch.empty_like(queries)
         # Sums over blocks: exact enough for a row of any length.
-        of_keys, of_values = (torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in (keys, values))
+        of_keys, of_values = (
+            torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in (keys, values)
+        )
         for number, part in enumerate(_parts(queries, keys, visible.first)):
             weights = kept[number] if kept else part.probabilities(queries, keys, visible.bias)
             own, given = part.queries(queries), part.queries(grad)

@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.model.autocast import cast_once
 from tutelage.model.config import ModelConfig
 
 
@@ -49,5 +50,6 @@ class FeedForward(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gated:
+            x = cast_once(x)
             return self.down_proj(gate(self.activation, self.gate_proj(x), self.up_proj(x)))
         return self.down_proj(ACTIVATIONS[self.activation](self.up_proj(x)))

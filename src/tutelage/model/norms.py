@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from tutelage.model.config import ModelConfig
 
@@ -17,9 +20,10 @@ class RMSNorm(nn.RMSNorm):
     """
 
     def forward(self, x: Tensor) -> Tensor:
+        assert self.eps is not None
         if x.dtype == self.weight.dtype:
-            return super().forward(x)
-        return F.rms_norm(x.float(), self.normalized_shape, self.weight.float(), self.eps).type_as(x)
+            return rms_norm(x, self.weight, self.eps)
+        return rms_norm(x.float(), self.weight.float(), self.eps).type_as(x)
 
 
 class OffsetRMSNorm(nn.Module):
@@ -31,7 +35,34 @@ class OffsetRMSNorm(nn.Module):
         self.eps = eps
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x.float(), self.weight.shape, 1.0 + self.weight.float(), self.eps).type_as(x)
+        return rms_norm(x.float(), 1.0 + self.weight.float(), self.eps).type_as(x)
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019), in one dtype."""
+    if x.device.type == "cpu" and not isinstance(x, DTensor):
+        out: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
+        return out
+    return F.rms_norm(x, weight.shape, weight, eps)
+
+
+class _RMSNorm(torch.autograd.Function):
+    """For a CPU, where torch composes it of small operations: half their passes over memory, and less is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
+        root = x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()
+        ctx.save_for_backward(x, weight, root)
+        return (x * root).mul_(weight)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, Tensor, None]:  # type: ignore[override]
+        x, weight, root = ctx.saved_tensors
+        normed = x * root
+        product = (grads[0] * normed).flatten(0, -2)
+        along = (product @ weight).div_(x.shape[-1]).view(root.shape)
+        of_x = torch.addcmul(grads[0] * weight, normed, along, value=-1).mul_(root)
+        return of_x, product.sum(0), None
 
 
 def make_norm(config: ModelConfig, dim: int) -> nn.Module:

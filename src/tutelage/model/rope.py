@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -91,8 +92,32 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor, interleaved: bool = False)
     The two numbers that turn together stand half a rotary_dim apart, or side by side (`interleaved`); in the latter
     case they come out half apart, which no product of queries and keys can tell.
     """
-    half = cosines.shape[-1]
-    turned, rest = (x, None) if x.shape[-1] == 2 * half else x.split([2 * half, x.shape[-1] - 2 * half], dim=-1)
-    first, second = (turned[..., 0::2], turned[..., 1::2]) if interleaved else turned.chunk(2, dim=-1)
-    parts = [first * cosines - second * sines, second * cosines + first * sines]
-    return torch.cat(parts if rest is None else [*parts, rest], dim=-1).to(x.dtype)
+    width = 2 * cosines.shape[-1]
+    turned, rest = (x, None) if x.shape[-1] == width else x.split([width, x.shape[-1] - width], dim=-1)
+    if interleaved:
+        turned = torch.cat([turned[..., 0::2], turned[..., 1::2]], dim=-1)
+    out: Tensor = _Rotate.apply(turned, cosines, sines)  # type: ignore[no-untyped-call]
+    return out if rest is None else torch.cat([out, rest], dim=-1)
+
+
+class _Rotate(torch.autograd.Function):
+    """Its gradient is turned back by the same angles: nothing of x is kept."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+        ctx.save_for_backward(cosines, sines)
+        return _turn(x, cosines, sines)
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        cosines, sines = ctx.saved_tensors
+        return _turn(grads[0], cosines, -sines), None, None
+
+
+def _turn(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
+    first, second = x.to(torch.promote_types(x.dtype, cosines.dtype)).chunk(2, dim=-1)
+    out = torch.empty_like(x, memory_format=torch.contiguous_format)
+    into_first, into_second = out.chunk(2, dim=-1)
+    into_first.copy_(torch.addcmul(first * cosines, second, sines, value=-1))
+    into_second.copy_(torch.addcmul(second * cosines, first, sines))
+    return out

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from tutelage.model.autocast import cast_once
+
 CHUNK_ELEMENTS = 1 << 20  # logits of one chunk: 4 MiB of float32 stay in cache
 CHUNK_ROWS = 128  # but never fewer positions: with 20 the products of a 50k vocabulary take twice the time
 GPU_CHUNK_ELEMENTS = 1 << 27  # 512 MiB: small products leave a GPU idle
@@ -22,8 +24,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, softcap: float) -> tuple[Tensor, Tensor]:
         rows = max(CHUNK_ROWS, (GPU_CHUNK_ELEMENTS if hidden.is_cuda else CHUNK_ELEMENTS) // weight.shape[0])
-        # Added up within the product, where nothing is computed in a lower precision.
-        in_place = hidden.dtype == weight.dtype == torch.float32 and not torch.is_autocast_enabled(hidden.device.type)
+        kinds = hidden.dtype, weight.dtype
+        hidden, weight = cast_once(hidden), cast_once(weight)
+        in_place = hidden.dtype == weight.dtype == torch.float32  # added up within the product
         nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
         wanted = ctx.needs_input_grad[0] or ctx.needs_input_grad[1]
         grad_hidden = torch.empty_like(hidden) if wanted else None
@@ -36,21 +39,21 @@ class _LinearCrossEntropy(torch.autograd.Function):
             slack = 1 - (logits / softcap).square() if softcap else None  # slope of the softcap
             top = logits.amax(1, keepdim=True)
             chosen = logits.gather(1, target)
-            probabilities = logits.sub_(top).exp_()
-            total = probabilities.sum(1, keepdim=True)
-            nll[at : at + rows] = (total.log() + top - chosen).squeeze(1)
+            probabilities = logits.softmax(1)
+            # log(sum(exp(logits - top))) is -log of the largest probability, which never underflows.
+            nll[at : at + rows] = (top - probabilities.amax(1, keepdim=True).log() - chosen).squeeze(1)
             if grad_hidden is not None and grad_weight is not None:
-                slope = probabilities.div_(total)
-                slope.scatter_add_(1, target, torch.full_like(chosen, -1.0))
+                slope = probabilities.scatter_add_(1, target, torch.full_like(chosen, -1.0))
                 if slack is not None:
                     slope *= slack
-                grad_hidden[at : at + rows] = slope.to(part.dtype) @ weight
+                slope = slope.to(part.dtype)
+                grad_hidden[at : at + rows] = slope @ weight
                 if in_place:
                     grad_weight.addmm_(slope.mT, part)
                 else:
-                    grad_weight += slope.to(part.dtype).mT @ part
-        if wanted and grad_weight is not None:
-            ctx.save_for_backward(grad_hidden, grad_weight.to(weight.dtype))
+                    grad_weight += slope.mT @ part
+        if grad_hidden is not None and grad_weight is not None:
+            ctx.save_for_backward(grad_hidden.to(kinds[0]), grad_weight.to(kinds[1]))
         ctx.mark_non_differentiable(nll)
         return nll.sum(), nll
 
