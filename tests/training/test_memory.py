@@ -12,7 +12,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
-from tutelage.training.memory import STATE, activation_values, training_bytes
+from tutelage.training.memory import STATE, activation_values, probability_values, training_bytes
 from tutelage.training.optim.optimizers import make_optimizers
 
 SMALL = FamilyConfig(
@@ -63,6 +63,16 @@ def test_activations_are_those_that_are_kept(shape: dict[str, int]) -> None:
     real = kept(model, tokens, checkpointing=False)
     assert 0.75 < estimate / real < 1.33
     assert kept(model, tokens, checkpointing=True) < 0.25 * real
+
+
+def test_probabilities_are_those_that_are_kept() -> None:
+    """Causal rows of two blocks, against one block whose float32 attention keeps none."""
+    config = FamilyConfig.parse({"hidden_size": 32, "num_heads": 4, "num_kv_heads": 2, "num_layers": 2,
+                                 "vocab_size": 128, "max_position_embeddings": 256})  # fmt: skip
+    model = DecoderLM(config)
+    one, two = (kept(model, torch.randint(0, 128, (4, length)), checkpointing=False) for length in (128, 256))
+    said = 4 * 4 * 256 * config.num_layers * probability_values(config, 256)
+    assert two - 2 * one == pytest.approx(said, rel=0.1)
 
 
 @pytest.mark.parametrize("optimizer", sorted(STATE))

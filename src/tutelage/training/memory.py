@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.model.blockwise import BLOCK, KEPT_LENGTH
 from tutelage.model.config import ModelConfig
 from tutelage.model.describe import parameters
 from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
@@ -27,7 +28,7 @@ def training_bytes(
     if optimizer == "soap":
         state += 2 * config.num_layers * _squares_of_sides(config)
     tokens = rows * context
-    block = activation_values(config)
+    block = activation_values(config) + probability_values(config, context)
     kept = config.num_layers * (config.hidden_size if activation_checkpointing else block)
     activations = tokens * (kept + (block if activation_checkpointing else 0) + 2 * config.hidden_size)
     # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
@@ -49,6 +50,12 @@ def activation_values(config: ModelConfig) -> int:
     output and the widths of its feed-forward."""
     queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
     return 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
+
+
+def probability_values(config: ModelConfig, context: int) -> int:
+    """Values per token that attention in blocks (model/blockwise.py) keeps of its probabilities: half a row's, and what
+    a block has beyond the diagonal."""
+    return config.num_heads * (context + BLOCK) // 2 if BLOCK < context <= KEPT_LENGTH else 0
 
 
 def _squares_of_sides(config: ModelConfig) -> int:
