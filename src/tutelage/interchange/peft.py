@@ -66,8 +66,9 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
         directory / WEIGHTS,
         metadata={"format": "pt"},
     )
-    ours = {"quantisation": quantisation_of(model), "labels": list(model.config.labels)}
-    write_json(directory / OURS, ours)
+    own = model.config
+    head = {"labels": list(own.labels), "pooling": own.pooling, "pool_tokens": own.pool_tokens}
+    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head})
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
@@ -154,9 +155,10 @@ def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
             count = file.get_slice(key).get_shape()[0] if key in file.keys() else 0  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{directory / WEIGHTS} cannot be read: {error}") from None
-    labels = Sidecar.read(directory).labels
-    if count and len(labels) in (0, count):
-        model.config = model.config.with_(num_labels=count, labels=labels)
+    ours = Sidecar.read(directory)
+    if count and len(ours.labels) in (0, count):
+        head = {"labels": ours.labels, "pooling": ours.pooling, "pool_tokens": ours.pool_tokens}
+        model.config = model.config.with_(num_labels=count, **head)
         model.score = nn.Linear(model.config.hidden_size, count, bias=False).to(model.embed_tokens.weight.device)
     return model
 

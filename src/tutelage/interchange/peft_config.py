@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tutelage.interchange.peft_layout import Site
-from tutelage.model.config import ModelConfig
+from tutelage.model.config import ModelConfig, Pooling
 from tutelage.model.hf_config import read_json
 from tutelage.model.lora_config import Quantisation
 from tutelage.model.lora_layers import Adapter
@@ -62,10 +62,12 @@ class PeftConfig(Config):
 
 class Sidecar(Config):
     """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
-    and the names of its classes."""
+    the names of its classes, and what its head reads of a text."""
 
     quantisation: Quantisation = "none"
     labels: tuple[str, ...] = ()
+    pooling: Pooling = "last"
+    pool_tokens: int = 0
 
     @classmethod
     def read(cls, directory: Path) -> Sidecar:

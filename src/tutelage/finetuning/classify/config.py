@@ -7,14 +7,29 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tutelage.finetuning.config import FinetuneConfig
+from tutelage.model.config import Pooling, check_pooling
 from tutelage.training.config import TrainingConfig
 
 DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers that a frozen head chooses from; the middle ones often say most
 CHOSEN_ON = 2000  # rows that it chooses its layer and penalty on
 
 
-class ClassifyConfig(FinetuneConfig):
-    """Classification by a head on the last token.
+class HeadConfig(FinetuneConfig):
+    """What the head reads of a text: `pooling` the state at its last token (`last`), the mean over all of its tokens,
+    frame included (`mean`), or over its last `pool_tokens` (`last_k`). Default: as the classifier that the step begins
+    with, else `last`."""
+
+    pooling: Pooling | None = None
+    pool_tokens: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _pooling_is_whole(self) -> Self:
+        check_pooling(self.pooling, self.pool_tokens)
+        return self
+
+
+class ClassifyConfig(HeadConfig):
+    """Classification by a head on a state of the model.
 
     A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
     (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 
+from tutelage.finetuning.classify.head import document_scores
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
@@ -11,7 +12,7 @@ from tutelage.training.objective import Loss
 
 
 class Classification:
-    """Cross entropy of the label at each document's last token. Targets are label indices.
+    """Cross entropy of each document's label. Targets are label indices.
 
     `focal` above 0: each text's loss is weighed by (1 - p of its label)^focal, so that what is learned already counts
     less (Lin et al. 2017, eq. 4).
@@ -23,9 +24,8 @@ class Classification:
         self.focal = focal
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        at = batch.weights > 0
-        hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
-        scores = model.scores(hidden[at])  # [documents, labels]
+        at = batch.weights > 0  # the last token of each document
+        scores = document_scores(model, batch, at)
         targets, weights = batch.targets[at], batch.weights[at]
         losses = F.cross_entropy(scores, targets, reduction="none")
         if self.focal:

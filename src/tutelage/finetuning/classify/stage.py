@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import states_and_scores
+from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -55,6 +55,7 @@ def classify(job: Job) -> dict[str, Any]:
     tok, model_config = Tokenizer.load(base), load_config(base)
     if config.frame and not model_config.num_labels:  # a classifier reads texts in its own frame
         tok = with_frame(tok, config.frame)
+    pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
     keep_and_tell(labels_account(tok, rows.train, rows.heldout, limit, rows.audit, config.columns, True), out, job.log)
@@ -69,12 +70,14 @@ def classify(job: Job) -> dict[str, Any]:
     train_on = label_examples(tok, rows.train, labels, weight_of)
     held = label_examples(tok, rows.heldout, labels, even)
     if config.frozen:
-        model, found, curve, head = _fitted(config, load_model(base), train_on, labels, job.log)
+        frozen = load_model(base)
+        frozen.config = frozen.config.with_(**pooling)
+        model, found, curve, head = _fitted(config, frozen, train_on, labels, job.log)
         doubtful = suspected(rows.train, labels, head.unseen)
         write_rows(out / "data" / SUSPECTED, doubtful)
         found["suspected_labels"] = len(doubtful)
     else:
-        model, found, curve = _trained(config, job, tok.pad_id, train_on, held, labels)
+        model, found, curve = _trained(config, job, tok.pad_id, train_on, held, labels, pooling)
     states, scores = states_and_scores(model, held, config.training)
     targets = torch.tensor([example.segments[0].targets[-1] for example in held])
     if config.frozen:
@@ -95,6 +98,7 @@ def classify(job: Job) -> dict[str, Any]:
         "cut_texts": rows.cut,
         "max_tokens": limit,
         "heldout_majority": round(max(Counter(row["label"] for row in rows.heldout).values()) / len(rows.heldout), 4),
+        **({"pooling": said} if (said := pooling_said(**pooling)) else {}),
         **account(rows.audit),
         "dropped_labels": {name: item["count"] for name, item in rows.labels.plain()["dropped"].items()},
         **found,
@@ -102,11 +106,17 @@ def classify(job: Job) -> dict[str, Any]:
 
 
 def _trained(
-    config: ClassifyConfig, job: Job, pad_id: int, train_on: list[Example], held: list[Example], labels: list[str]
+    config: ClassifyConfig,
+    job: Job,
+    pad_id: int,
+    train_on: list[Example],
+    held: list[Example],
+    labels: list[str],
+    pooling: dict[str, Any],
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The model trained with its head, the figures of the run and its curve."""
     base = job.inputs["model"]
-    model = with_head(load_base(base, config.lora), labels, job.seed)
+    model = with_head(load_base(base, config.lora), labels, job.seed, **pooling)
     adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
     objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id), config.focal)
