@@ -56,12 +56,15 @@ def classify(
 
     Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`
     """
+    from tutelage.model.ordinal import chosen_label
+
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
     found = _classified(lines, model, out, adapter, unlike > 0)
     for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
-        ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+        named = chosen_label(probabilities, found.order)
+        ranked = sorted(probabilities.items(), key=lambda pair: (pair[0] != named, -pair[1]))
         foreign = unlike > 0 and familiar < unlike
         if found.multi_label:
             _show_label_set(text, ranked, at_least or 0.5, as_json)
@@ -87,11 +90,13 @@ def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float,
 
 @dataclass(frozen=True)
 class _Classified:
-    """Of each text the probability of each label, and how familiar it is (1 where nobody asks)."""
+    """Of each text the probability of each label, and how familiar it is (1 where nobody asks). order: of labels that
+    are in one: the median is named."""
 
     probabilities: list[dict[str, float]]
     familiar: list[float]
     multi_label: bool
+    order: tuple[str, ...] = ()
 
 
 def _classified(
@@ -113,7 +118,7 @@ def _classified(
                 hint="name a model of the run: -m RUN/head",
             )
         lexical = LexicalClassifier.load(Path(place))
-        return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label)
+        return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label, lexical.order)
     lm = open_model(place, out, adapter=adapter)
     results = lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
@@ -121,7 +126,8 @@ def _classified(
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
     familiar = familiarity(lm, Path(place), lines) if familiarity_too else [1.0] * len(lines)
-    return _Classified(results, familiar, lm.config.multi_label)
+    order = lm.config.labels if lm.config.ordinal else ()
+    return _Classified(results, familiar, lm.config.multi_label, order)
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:

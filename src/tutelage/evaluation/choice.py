@@ -26,10 +26,10 @@ class Choice(TypedDict):
 
 def choose(
     task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int,
-    answers: Mapping[str, Abstention | None],
+    answers: Mapping[str, Abstention | None], unit: str = "points",
 ) -> Choice:  # fmt: skip
     """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
-    answers: where each may answer (`abstention`).
+    answers: where each may answer (`abstention`). unit: of the measure's differences; points have one digit.
 
     A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
     came out higher.
@@ -50,7 +50,7 @@ def choose(
         return found
     said = [f"use {use} ({size(megabytes[use])})"]
     if beaten:
-        named = listing([f"{name} by {_by(better[use, name])}" for name in beaten])
+        named = listing([f"{name} by {_by(better[use, name], unit)}" for name in beaten])
         said.append(f"it is better than {named}")
     if larger:
         named = listing([f"{name} ({size(megabytes[name])})" for name in larger])
@@ -68,6 +68,7 @@ def size(megabytes: float) -> str:
     return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
 
 
-def _by(comparison: Comparison) -> str:
+def _by(comparison: Comparison, unit: str) -> str:
     low, high = sorted((abs(comparison["low"] or 0.0), abs(comparison["high"] or 0.0)))
-    return f"{abs(comparison['difference'] or 0.0):.1f} points [{low:.1f}, {high:.1f}]"
+    digits = 1 if unit == "points" else 2
+    return f"{abs(comparison['difference'] or 0.0):.{digits}f} {unit} [{low:.{digits}f}, {high:.{digits}f}]"

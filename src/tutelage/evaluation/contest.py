@@ -36,6 +36,7 @@ class _Member:
     subject: Subject
     path: Path
     labels: Prediction
+    order: tuple[str, ...] = ()  # of the labels, where they are in one
 
 
 class Classifiers:
@@ -51,7 +52,9 @@ class Classifiers:
         found = predict(lm, subject.name, [str(item["text"]) for item in chosen], self.config, self.log)
         self.milliseconds[subject.name] = round(1000 * (time.monotonic() - started) / len(chosen), 2)
         shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
-        self.sets.setdefault(shared, []).append(_Member(subject, path, found))
+        self.sets.setdefault(shared, []).append(
+            _Member(subject, path, found, lm.config.labels if lm.config.ordinal else ())
+        )
 
     def measure(
         self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int
@@ -64,12 +67,14 @@ class Classifiers:
             task = TASK if len(self.sets) == 1 else f"{TASK}: {first.subject.name}"
             train, chosen = self._rows(first.path)
             natural = json.loads((first.path / "data" / "labels.json").read_text(encoding="utf-8"))
-            linear = tfidf_baseline(train, chosen, self.log, seed=seed)
+            order = next((member.order for member in whole if member.order), ())
+            linear = tfidf_baseline(train, chosen, self.log, seed=seed, order=order)
             linear.classifier.save(out / (FOLDER if len(self.sets) == 1 else f"{FOLDER}-{first.subject.name}"))
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
             made, compared, choice = classification_figures(
                 {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
                 natural, task=task, megabytes={member.subject.name: megabytes_of(member.path) for member in whole},
+                order=order,
             )  # fmt: skip
             figures += made
             comparisons += compared

@@ -34,7 +34,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import TrainResult
 
-_PLAIN_HEAD = {"multi_label": False, "pooling": "last", "pool_tokens": 0}
+_PLAIN_HEAD = {"multi_label": False, "ordinal": False, "pooling": "last", "pool_tokens": 0}
 MERGED_SHARD_BYTES = 500_000_000  # of a model in 4 bits: so much of it is in memory in full, as it is written
 
 
@@ -123,7 +123,7 @@ def _identity(model: DecoderLM, lora: LoraConfig, seed: int) -> str:
 
 def with_head(base: DecoderLM, labels: Sequence[str], seed: int, **head: Any) -> DecoderLM:
     """The same weights with a classification head: its own if it has one that reads the same for these labels, else
-    drawn from `seed`. head: `multi_label`, `pooling` and `pool_tokens` of the config, where not the defaults."""
+    drawn from `seed`. head: further fields of the config (`CLASSES`), where not the defaults."""
     config = base.config.with_(num_labels=len(labels), labels=tuple(labels), **{**_PLAIN_HEAD, **head})
     if base.config == config:
         return base

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tutelage.interchange.peft_config import (
     ALSO_WRITTEN,
     CONFIG,
+    HEAD,
     OURS,
     WEIGHTS,
     PeftConfig,
@@ -66,9 +67,8 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
         directory / WEIGHTS,
         metadata={"format": "pt"},
     )
-    own = model.config
-    head = {"labels": list(own.labels), "pooling": own.pooling, "pool_tokens": own.pool_tokens}
-    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head})
+    head = {name: getattr(model.config, name) for name in HEAD}
+    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head, "labels": list(model.config.labels)})
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
@@ -157,8 +157,8 @@ def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
         raise DamagedError(f"{directory / WEIGHTS} cannot be read: {error}") from None
     ours = Sidecar.read(directory)
     if count and len(ours.labels) in (0, count):
-        head = {"labels": ours.labels, "pooling": ours.pooling, "pool_tokens": ours.pool_tokens}
-        model.config = model.config.with_(num_labels=count, **head)
+        head = {name: getattr(ours, name) for name in HEAD}
+        model.config = model.config.with_(num_labels=count, labels=ours.labels, **head)
         model.score = nn.Linear(model.config.hidden_size, count, bias=False).to(model.embed_tokens.weight.device)
     return model
 

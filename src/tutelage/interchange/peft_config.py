@@ -60,12 +60,17 @@ class PeftConfig(Config):
     modules_to_save: tuple[Literal["classifier", "score"], ...] | None = None
 
 
+HEAD = ("multi_label", "ordinal", "pooling", "pool_tokens")  # fields of the model's config
+
+
 class Sidecar(Config):
     """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
-    the names of its classes, and what its head reads of a text."""
+    the names of its classes, and of what kind its head is."""
 
     quantisation: Quantisation = "none"
     labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    ordinal: bool = False
     pooling: Pooling = "last"
     pool_tokens: int = 0
 

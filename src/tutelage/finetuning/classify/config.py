@@ -36,6 +36,8 @@ class ClassifyConfig(HeadConfig):
     `focal`: texts that are learned already count less (2 is usual, 0 is plain cross entropy). `frame`: words around
     each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a step that begins with
     a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in training and after.
+    `ordinal`: the labels are numbers, or stand in `labels` in their order, and being far off is worse than being near;
+    what is named is the median label.
     `heldout`: share of an own file that is held out.
     `share`: train only on this share of each label's rows, at least one; the held-out rows stay the same.
     `frozen`: leave the model as it is and only fit the head, by logistic regression on the states of the layer that
@@ -54,6 +56,8 @@ class ClassifyConfig(HeadConfig):
     focal: float = Field(0.0, ge=0, le=10)
     share: float = Field(1.0, gt=0, le=1)
     frozen: bool = False
+    ordinal: bool = False
+    labels: tuple[str, ...] = ()
     frame: str = ""
     training: TrainingConfig = TrainingConfig(
         epochs=2, batch_rows=8, optimizer="muon", learning_rate=5e-3, embedding_rate=3.0, warmup_steps=10,
@@ -63,6 +67,10 @@ class ClassifyConfig(HeadConfig):
     @model_validator(mode="after")
     def _rows_are_named(self) -> Self:
         self.needs_rows()
+        if self.labels and (not self.ordinal or len(set(self.labels)) < len(self.labels)):
+            raise ValueError("labels is the order of ordinal labels: each once, with ordinal: true")
+        if self.ordinal and self.focal:
+            raise ValueError("ordinal has a loss of its own, so focal must be 0")
         if self.frozen and self.focal:
             raise ValueError("frozen fits the head by likelihood, so focal must be 0")
         if self.frozen and self.lora:

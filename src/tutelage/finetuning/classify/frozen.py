@@ -80,11 +80,13 @@ def fit_head(
     return Head(layers, fitted, strength, np.asarray(likelihood(scores, wanted, link)[1], np.float32), mine)
 
 
-def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], multi_label: bool = False) -> DecoderLM:
-    """The first layers of the model, a norm that only normalises, and the fitted head."""
-    config = base.config.with_(
-        num_layers=head.layers, num_labels=len(labels), labels=tuple(labels), multi_label=multi_label
-    )
+def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], **kind: bool) -> DecoderLM:
+    """The first layers of the model, a norm that only normalises, and the fitted head.
+
+    kind: `multi_label` or `ordinal`.
+    """
+    own = {"num_layers": head.layers, "num_labels": len(labels), "labels": tuple(labels)}
+    config = base.config.with_(**{"multi_label": False, "ordinal": False, **kind, **own})
     with torch.device("meta"):
         model = DecoderLM(config, seed=None)
     kept = base.state_dict()

@@ -14,6 +14,7 @@ from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
+from tutelage.finetuning.classify.linear import Link
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -58,7 +59,11 @@ def classify(job: Job) -> dict[str, Any]:
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
-    keep_and_tell(labels_account(tok, rows.train, rows.heldout, limit, rows.audit, config.columns, True), out, job.log)
+    keep_and_tell(
+        labels_account(tok, rows.train, rows.heldout, limit, rows.audit, config.columns, True, ordinal=config.ordinal),
+        out,
+        job.log,
+    )
     labels, counts = list(rows.labels.kept), Counter(row["label"] for row in rows.train)
     write_rows(out / "data" / "train.jsonl", rows.train)
     write_rows(out / "data" / "heldout.jsonl", rows.heldout)
@@ -116,10 +121,10 @@ def _trained(
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The model trained with its head, the figures of the run and its curve."""
     base = job.inputs["model"]
-    model = with_head(load_base(base, config.lora), labels, job.seed, **pooling)
+    model = with_head(load_base(base, config.lora), labels, job.seed, ordinal=config.ordinal, **pooling)
     adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
-    objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id), config.focal)
+    objective = Classification(pack(train_on, length, pad_id), pack(held, length, pad_id), config.focal, config.ordinal)
     result = train(model, objective, config.training, job.work, job.log, job.seed, data_seed=job.data_seed)
     return model, run_metrics(result), result.curve
 
@@ -132,8 +137,9 @@ def _fitted(
     segments = [example.segments[0] for example in train_on]
     wanted = np.eye(len(labels), dtype=np.float32)[[segment.targets[-1] for segment in segments]]
     weights = [segment.weights[-1] for segment in segments]
-    head = fit_head(base, [segment.tokens for segment in segments], wanted, weights, config.training, log)
+    link: Link = "ordinal" if config.ordinal else "softmax"
+    head = fit_head(base, [segment.tokens for segment in segments], wanted, weights, config.training, log, link)
     log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
-    model = with_fitted_head(base, head, labels)
+    model = with_fitted_head(base, head, labels, ordinal=config.ordinal)
     timing = {"seconds": round(time.monotonic() - started, 3)}
     return model, {"layers": head.layers, "strength": head.strength, "timing": timing}, [], head
