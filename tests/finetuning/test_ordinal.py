@@ -139,6 +139,7 @@ def test_it_learns_the_order_and_keeps_it(name, made, base, tmp_path):
     out, metrics = made[name]
     lm = load(out)
     assert lm.config.ordinal and list(lm.config.labels) == GRADES == list(metrics["labels"])
+    expected = metrics["heldout_accuracy"], metrics["heldout_mean_absolute_error"]
     assert json.loads((out / "config.json").read_text())["classifier_ordinal"] is True
     contest = Classifiers(EvaluateConfig(bootstrap=100), EventLog())
     contest.predict(Subject(name=name, makes="classifier", heldout="labels"), out, lm)
@@ -147,6 +148,7 @@ def test_it_learns_the_order_and_keeps_it(name, made, base, tmp_path):
     by = {figure["measure"]: {row["who"]: row for row in figure["rows"]} for figure in figures}
     assert list(by)[:2] == ["mean absolute error", "quadratic weighted kappa"]
     off, kappa = by["mean absolute error"], by["quadratic weighted kappa"]
+    assert (by["accuracy"][name]["value"], off[name]["value"]) == pytest.approx(expected, abs=1e-4)
     assert set(off) == {name, "TF-IDF", "median label"}
     assert off[name]["value"] < off["median label"]["value"] - 0.5 and kappa[name]["value"] > 0.7
     assert kappa["median label"]["value"] == 0 and off[name]["low"] < off[name]["value"] < off[name]["high"]

@@ -121,10 +121,10 @@ def _identity(model: DecoderLM, lora: LoraConfig, seed: int) -> str:
     return digest.hexdigest()
 
 
-def with_head(base: DecoderLM, labels: Sequence[str], seed: int, **head: Any) -> DecoderLM:
+def with_head(base: DecoderLM, labels: Sequence[str], seed: int, **kind: Any) -> DecoderLM:
     """The same weights with a classification head: its own if it has one that reads the same for these labels, else
-    drawn from `seed`. head: further fields of the config (`CLASSES`), where not the defaults."""
-    config = base.config.with_(num_labels=len(labels), labels=tuple(labels), **{**_PLAIN_HEAD, **head})
+    drawn from `seed`. kind: further fields of the config (`CLASSES`), where not the defaults."""
+    config = base.config.with_(num_labels=len(labels), labels=tuple(labels), **{**_PLAIN_HEAD, **kind})
     if base.config == config:
         return base
     generator = torch.Generator().manual_seed(seed)

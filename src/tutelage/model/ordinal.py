@@ -21,6 +21,12 @@ def chosen_label(probabilities: Mapping[str, float], order: Sequence[str] = ()) 
     return order[-1]
 
 
+def median_labels(scores: Tensor) -> Tensor:
+    """Numbers [texts] of the median labels of class logits [texts, labels], whose labels are in order."""
+    below = scores.float().softmax(-1).cumsum(-1) < 0.5
+    return below.sum(-1).clamp(max=scores.shape[-1] - 1)
+
+
 def threshold_losses(scores: Tensor, targets: Tensor) -> Tensor:
     """Loss [texts] of class logits [texts, labels], whose labels are in order, for targets [texts].
 

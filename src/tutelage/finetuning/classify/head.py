@@ -40,6 +40,7 @@ def document_scores(model: DecoderLM, batch: Batch, ends: Tensor) -> Tensor:
 
 def pooling_of(config: HeadConfig, base: ModelConfig, log: EventLog) -> dict[str, Any]:
     """`pooling` and `pool_tokens` of the model that is made: as configured, else as the classifier it begins with."""
+    found: dict[str, Any]
     if config.pooling is not None:
         found = {"pooling": config.pooling, "pool_tokens": config.pool_tokens}
     else:

@@ -36,11 +36,11 @@ def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
     """How well ridge regression on all other rows foretells each row, at the best penalty; in closed form.
 
     By softmax the share of rows told right, else the negative mean squared error, of labels in order that of the
-    number of the label. A row's prediction without
-    itself follows from the one with it and its leverage (Allen 1974, PRESS).
+    number of the label. A row's prediction without itself follows from the one with it and its leverage (Allen 1974,
+    PRESS).
     """
     if link == "ordinal":
-        wanted = (wanted @ np.arange(wanted.shape[1], dtype=np.float32))[:, None]
+        wanted = wanted.argmax(axis=1)[:, None].astype(np.float32)
     mean = wanted.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(states / _spread(states), full_matrices=False)
     inside = left.T @ (wanted - mean)

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from tutelage.finetuning.classify.head import document_scores
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.ordinal import threshold_losses
+from tutelage.model.ordinal import median_labels, threshold_losses
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
 from tutelage.training.objective import Loss
@@ -38,5 +38,6 @@ class Classification:
         if self.focal:
             losses = losses * (1 - (-losses).exp()) ** self.focal
         total = (losses * weights).sum()
-        right = (scores.argmax(-1) == targets).float()
+        named = median_labels(scores) if self.ordinal else scores.argmax(-1)
+        right = (named == targets).float()
         return Loss(total, weights.sum(), {"accuracy": (right.sum(), right.new_tensor(float(len(right))))})

@@ -46,6 +46,7 @@ SPEC = StageSpec(
     heldout="labels",
     headline=("train_texts", "heldout_texts", "heldout_accuracy"),
     glance=(
+        Headline("mean absolute error", "Classification error in steps"),
         Headline("accuracy", "Classification accuracy"),
         Headline("macro-F1", "Classification macro-F1"),
     ),

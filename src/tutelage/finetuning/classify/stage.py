@@ -35,6 +35,7 @@ from tutelage.inference.familiarity import Familiarity
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
+from tutelage.model.ordinal import median_labels
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
@@ -88,7 +89,12 @@ def classify(job: Job) -> dict[str, Any]:
     if config.frozen:
         found["heldout_loss"] = float(F.cross_entropy(scores, targets))
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
-    found["temperature"] = round(calibrate(model, scores, targets), 4)
+    temperature = calibrate(model, scores, targets)
+    found["temperature"] = round(temperature, 4)
+    if config.ordinal:
+        off = (median_labels(scores / temperature) - targets).abs()
+        found["heldout_accuracy"] = float((off == 0).float().mean())
+        found["heldout_mean_absolute_error"] = float(off.float().mean())
     if config.frozen:
         known = head.states
     else:
