@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TypedDict
 
@@ -27,9 +27,11 @@ class Choice(TypedDict):
 def choose(
     task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int,
     answers: Mapping[str, Abstention | None], unit: str = "points",
+    unnamed: Collection[str] = (),
 ) -> Choice:  # fmt: skip
     """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
     answers: where each may answer (`abstention`). unit: of the measure's differences; points have one digit.
+    unnamed: parties that are only spoken of where they are used or beaten by what is.
 
     A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
     came out higher.
@@ -38,7 +40,8 @@ def choose(
     better |= {(c["b"], c["a"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "worse"}
     by_size = sorted(megabytes, key=lambda name: (name != nothing, megabytes[name], name))
     use = next((name for name in by_size if not any(b == name for _, b in better)), by_size[-1])
-    larger = [name for name in by_size[by_size.index(use) + 1 :] if (use, name) not in better]
+    rest = by_size[by_size.index(use) + 1 :]
+    larger = [name for name in rest if (use, name) not in better and name not in unnamed]
     beaten = [name for name in by_size if (use, name) in better]
     sure = {name: one for name in by_size if (one := answers.get(name)) is not None}
     found = Choice(

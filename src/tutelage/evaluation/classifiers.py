@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -29,10 +29,18 @@ _CHARACTERS = 1_500_000  # of all training texts together whose character n-gram
 
 @dataclass(frozen=True)
 class Prediction:
-    """The label chosen for each text, and the probability given to it."""
+    """The label chosen for each text, and the probability given to it. `shares`: that of every label, where known."""
 
     labels: list[str]
     confidence: list[float]
+    shares: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, shares: Sequence[Mapping[str, float]], order: Sequence[str] = ()) -> Prediction:
+        """What is named of the probabilities of each text. order: of labels that are in one."""
+        labels = [chosen_label(one, order) for one in shares]
+        sure = [float(one[label]) for one, label in zip(shares, labels, strict=True)]
+        return cls(labels, sure, [dict(one) for one in shares])
 
 
 @dataclass(frozen=True)

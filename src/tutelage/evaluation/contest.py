@@ -12,6 +12,7 @@ import numpy as np
 
 from tutelage.evaluation.choice import Choice
 from tutelage.evaluation.classifiers import Prediction, TfidfResult, tfidf_baseline
+from tutelage.evaluation.combined import Combined, combine, combined_folder, combined_name
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
@@ -19,6 +20,7 @@ from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, m
 from tutelage.evaluation.lexical import FOLDER
 from tutelage.evaluation.spec import Subject, way_of
 from tutelage.evaluation.subjects import Row, rows_of
+from tutelage.inference.unseen import Unseen
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json, sha256_text
@@ -71,16 +73,39 @@ class Classifiers:
             linear = tfidf_baseline(train, chosen, self.log, seed=seed, order=order)
             linear.classifier.save(out / (FOLDER if len(self.sets) == 1 else f"{FOLDER}-{first.subject.name}"))
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
+            labels = {member.subject.name: member.labels for member in whole}
+            megabytes = {member.subject.name: megabytes_of(member.path) for member in whole}
+            how_made: dict[str, str] = {}
+            for member in whole:
+                if both := self._combined(member, train, linear, out, seed):
+                    step, name = member.subject.name, combined_name(member.subject.name)
+                    shares = both.probabilities(member.labels.shares, linear.probabilities)
+                    labels[name] = Prediction.of(shares, order)
+                    megabytes[name] = megabytes[step] + linear.megabytes
+                    self.milliseconds[name] = round(self.milliseconds[step] + self.milliseconds[TFIDF], 2)
+                    how_made[name] = both.said
             made, compared, choice = classification_figures(
-                {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
-                natural, task=task, megabytes={member.subject.name: megabytes_of(member.path) for member in whole},
-                order=order,
+                labels, linear, train, chosen, self.config, seed,
+                natural, task=task, megabytes=megabytes, order=order, combined=how_made,
             )  # fmt: skip
             figures += made
             comparisons += compared
             choices.append(choice)
             curves += self._curves(task, members, linear, seed)
         return choices, curves
+
+    def _combined(
+        self, member: _Member, train: list[Row], linear: TfidfResult, out: Path, seed: int
+    ) -> Combined | None:
+        """The member and TF-IDF together, kept in `out`; None of what is no frozen head."""
+        unseen = Unseen.load(member.path)
+        if unseen is None:
+            return None
+        name = member.subject.name
+        both = combine(name, unseen, list(member.labels.shares[0]), train, linear, seed)
+        if both is not None:
+            both.save(out / combined_folder(name))
+        return both
 
     def _curves(self, task: str, members: list[_Member], linear: TfidfResult, seed: int) -> list[Curve]:
         """A curve for each way that was trained on several shares of the rows, and for TF-IDF on the same rows."""

@@ -19,7 +19,6 @@ from tutelage.evaluation.metrics import calibration_error, macro_f1, weighted_ka
 from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic, pairs_of
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio, bootstrap_statistic, wilson
 from tutelage.evaluation.verdicts import percent
-from tutelage.model.ordinal import chosen_label
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.progress import batches
@@ -36,12 +35,11 @@ def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateC
     """The label that the finetuned model names for each text."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     order = lm.config.labels if lm.config.ordinal else ()
-    labels, confidence = [""] * len(texts), [0.0] * len(texts)
+    found: list[dict[str, float]] = [{} for _ in texts]
     for part in batches(log, f"{who}: labels", by_length, config.batch, "texts"):
         for i, scores in zip(part, lm.classify([texts[i] for i in part]), strict=True):
-            labels[i] = chosen_label(scores, order)
-            confidence[i] = float(scores[labels[i]])
-    return Prediction(labels, confidence)
+            found[i] = scores
+    return Prediction.of(found, order)
 
 
 def natural_weights(truth: Sequence[str], natural: Mapping[str, int] | None) -> NDArray[np.float64] | None:
@@ -78,13 +76,15 @@ def classification_figures(
     task: str = TASK,
     megabytes: Mapping[str, float] | None = None,
     order: Sequence[str] = (),
+    combined: Mapping[str, str] | None = None,
 ) -> tuple[list[Figure], list[Comparison], Choice]:
     """Predictions of several models for `heldout` beside those of the baselines on `train`, the models' rows.
 
     linear: what TF-IDF with logistic regression makes of the same rows. natural: how many texts of each label there
     were before any were capped or dropped; the majority class is taken from it, and where the held-out texts have other
     shares, they are weighted to it. megabytes: size of each model.
-    order: of labels that are in one; how far off a label is counts then.
+    order: of labels that are in one; how far off a label is counts then. combined: of `models` those that are made of
+    others, and how, in words; they are recommended where they are better, and else not spoken of.
     """
     truth = [str(item["label"]) for item in heldout]
     train_labels = [str(item["label"]) for item in train]
@@ -132,7 +132,7 @@ def classification_figures(
                f"{n} held-out texts, {len(set(truth))} labels. {_shares_note(weights, natural, truth)}{TFIDF} with "
                f"logistic regression has the models' {len(train)} training texts, word 1- and 2-grams and character "
                f"2- to 4-grams, C = {linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. "
-               f"{interval}"),
+               f"{interval}{''.join(f' {how_made}' for how_made in (combined or {}).values())}"),
         figure(task, F1, "0-1", True, f1_rows,
                f"Mean over the labels of the held-out texts, each counting the same.{absent}"),
         figure(task, ECE, "0-1", False, ece_rows,
@@ -163,7 +163,7 @@ def classification_figures(
     sizes = {**(megabytes or dict.fromkeys(models, 0.0)), TFIDF: linear.megabytes, constant: 0.0}
     answers = {name: abstention(party.confidence, right[name]) for name, party in parties.items() if name != constant}
     measure, unit = (MAE, "steps") if order else (ACCURACY, "points")
-    return figures, comparisons, choose(task, sizes, comparisons, measure, constant, n, answers, unit)
+    return figures, comparisons, choose(task, sizes, comparisons, measure, constant, n, answers, unit, combined or ())
 
 
 def ordinal_figures(

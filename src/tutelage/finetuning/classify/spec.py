@@ -30,7 +30,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=5,
+    version=6,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),

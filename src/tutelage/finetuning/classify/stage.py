@@ -14,7 +14,7 @@ from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
-from tutelage.finetuning.classify.linear import Link
+from tutelage.finetuning.classify.linear import FOLDS, Link
 from tutelage.finetuning.classify.objective import Classification
 from tutelage.finetuning.classify.rows import prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
@@ -32,6 +32,7 @@ from tutelage.finetuning.examples import label_examples
 from tutelage.finetuning.preflight.account import labels_account
 from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.inference.familiarity import Familiarity
+from tutelage.inference.unseen import Unseen
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
@@ -91,6 +92,9 @@ def classify(job: Job) -> dict[str, Any]:
         found["heldout_accuracy"] = float((scores.argmax(-1) == targets).float().mean())
     temperature = calibrate(model, scores, targets)
     found["temperature"] = round(temperature, 4)
+    if config.frozen:
+        fold = np.arange(len(head.unseen)) % FOLDS
+        Unseen(head.unseen, fold, np.array([temperature])).save(out)
     if config.ordinal:
         off = (median_labels(scores / temperature) - targets).abs()
         found["heldout_accuracy"] = float((off == 0).float().mean())
