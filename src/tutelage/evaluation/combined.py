@@ -85,10 +85,9 @@ def combine(
 ) -> Combined | None:
     """Both together, with weights that suit what each says of training texts that it was not fitted on.
 
-    labels: columns of `unseen`. linear: TF-IDF fitted on all of `train`. None where it is not worth the time
-    (`MOST_TEXTS`), or no text tells anything.
+    labels: columns of `unseen`. linear: TF-IDF fitted on all of `train`. None where no text tells anything.
     """
-    if len(train) > MOST_TEXTS or len(train) != len(unseen.fold) or set(labels) != set(linear.classes):
+    if len(train) != len(unseen.fold) or set(labels) != set(linear.classes):
         return None
     number = {label: at for at, label in enumerate(linear.classes)}
     targets = np.array([number[str(row["label"])] for row in train])

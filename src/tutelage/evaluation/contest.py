@@ -12,7 +12,7 @@ import numpy as np
 
 from tutelage.evaluation.choice import Choice
 from tutelage.evaluation.classifiers import Prediction, TfidfResult, tfidf_baseline
-from tutelage.evaluation.combined import Combined, combine, combined_folder, combined_name
+from tutelage.evaluation.combined import MOST_TEXTS, Combined, combine, combined_folder, combined_name
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
@@ -100,6 +100,11 @@ class Classifiers:
         """The member and TF-IDF together, kept in `out`; None of what is no frozen head."""
         unseen = Unseen.load(member.path)
         if unseen is None:
+            return None
+        if len(train) > MOST_TEXTS:
+            self.log.note(
+                f"{member.subject.name} and {TFIDF} are not combined: there are more than {MOST_TEXTS:,} training texts"
+            )
             return None
         name = member.subject.name
         both = combine(name, unseen, list(member.labels.shares[0]), train, linear, seed)
