@@ -151,6 +151,20 @@ def test_a_model_without_what_it_said_unseen_is_not_combined(place: Path, tmp_pa
     assert [row["who"] for row in accuracy["rows"]] == ["head", TFIDF, MAJORITY]
 
 
+def test_one_that_adds_nothing_is_said_and_left_out(
+    place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[Any] = []
+    monkeypatch.setattr("tutelage.evaluation.combined.pool_weights", lambda *_: (0.9, 0.0))
+    contest = Classifiers(EvaluateConfig(bootstrap=100), EventLog(listeners=(heard.append,)))
+    contest.predict(Subject(name="head", makes="classifier", heldout="labels"), place, Model())  # type: ignore[arg-type]
+    figures: list[Any] = []
+    contest.measure(figures, [], tmp_path, 1)
+    assert "head + TF-IDF" not in {row["who"] for figure in figures for row in figure["rows"]}
+    assert [one for one in heard if "head + TF-IDF is left out" in str(one.get("message"))]
+    assert not (tmp_path / "head+tfidf").exists()
+
+
 def test_the_temperature_of_the_head_is_undone(place: Path) -> None:
     rows = texts(60)
     linear = tfidf_baseline(rows, rows[:1])

@@ -28,6 +28,7 @@ from tutelage.store.hashing import sha256_json, sha256_text
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
+ADDS = 0.02  # weight of log-probabilities, below which they do not change what is named
 _FEWEST_POINTS = 3  # of a learning curve
 
 
@@ -97,7 +98,7 @@ class Classifiers:
     def _combined(
         self, member: _Member, train: list[Row], linear: TfidfResult, out: Path, seed: int
     ) -> Combined | None:
-        """The member and TF-IDF together, kept in `out`; None of what is no frozen head."""
+        """The member and TF-IDF together, kept in `out`; None of what is no frozen head, or where one adds nothing."""
         unseen = Unseen.load(member.path)
         if unseen is None:
             return None
@@ -108,8 +109,12 @@ class Classifiers:
             return None
         name = member.subject.name
         both = combine(name, unseen, list(member.labels.shares[0]), train, linear, seed)
-        if both is not None:
-            both.save(out / combined_folder(name))
+        if both is None:
+            return None
+        if min(both.model_weight, both.lexical_weight) < ADDS:
+            self.log.note(f"{combined_name(name)} is left out: one of the two adds nothing to the other")
+            return None
+        both.save(out / combined_folder(name))
         return both
 
     def _curves(self, task: str, members: list[_Member], linear: TfidfResult, seed: int) -> list[Curve]:

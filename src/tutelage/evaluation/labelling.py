@@ -186,7 +186,7 @@ def ordinal_figures(
                f"Mean absolute error in steps of the order of the labels; {n} held-out texts. Every party names the "
                f"median of its distribution, {MEDIAN} that of all labels. {percent(how.confidence)} bootstrap "
                "intervals."),
-        figure(task, KAPPA, "0-1", True, kappa,
+        figure(task, KAPPA, "1 at best", True, kappa,
                "Quadratic weighted kappa: agreement beyond chance, a label two steps off counting four times as one."),
     ]  # fmt: skip
     comparisons: list[Comparison] = []

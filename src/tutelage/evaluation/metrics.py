@@ -132,7 +132,7 @@ def weighted_kappa(predicted: ArrayLike, actual: ArrayLike, classes: int, weight
     shares = [np.bincount(each, weights=weight, minlength=classes) / weight.sum() for each in (guess, truth)]
     apart = (np.arange(classes)[:, None] - np.arange(classes)) ** 2
     by_chance = float(shares[0] @ apart @ shares[1])
-    return 1 - missed / by_chance if by_chance else 1.0
+    return round(1 - missed / by_chance, 12) + 0.0 if by_chance else 1.0  # rounding must not make 0 a little less
 
 
 def calibration_error(
