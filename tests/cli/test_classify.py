@@ -11,6 +11,8 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.evaluation.classifiers import tfidf_baseline, tfidf_multilabel
+from tutelage.evaluation.combined import Combined
+from tutelage.evaluation.lexical import LexicalClassifier
 from tutelage.inference.familiarity import Familiarity
 from tutelage.inference.language_model import LanguageModel, load
 from tutelage.inference.scoring import last_states
@@ -71,6 +73,21 @@ def test_one_may_be_named(run: Path, classify: Classify) -> None:
     out, err = classify("cash now", "-m", f"{run}/tfidf", "--json")
     assert json.loads(out)["label"] == "spam" and not err
     assert "using" not in classify("cash now", "-m", f"{run}/head")[1]
+
+
+def test_both_together_are_used_where_they_are_recommended(run: Path, classify: Classify) -> None:
+    place = run.parent / "store" / "evaluate"
+    lexical = LexicalClassifier.load(place / "tfidf")
+    alone = json.loads(classify("cash now", "-m", f"{run}/head", "--json")[0])["probabilities"]
+    Combined("head", 0.0, 1.0, lexical).save(place / "head+tfidf")
+    recommend(run.parent, "head + TF-IDF")
+    out, err = classify("cash now", "-m", str(run), "--json")
+    assert "using head+tfidf" in err
+    assert json.loads(out)["probabilities"] == pytest.approx(lexical.classify(["cash now"])[0])
+    Combined("head", 1.0, 0.0, lexical).save(place / "head+tfidf")
+    out, err = classify("cash now", "-m", f"{run}/head+tfidf", "--json")
+    assert json.loads(out)["probabilities"] == pytest.approx(alone) and not err
+    assert "has no classifier lora+tfidf" in classify("cash", "-m", f"{run}/lora+tfidf")[1]
 
 
 def test_two_tasks_recommend_nothing_for_both(run: Path, classify: Classify) -> None:

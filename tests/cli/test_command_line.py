@@ -16,6 +16,7 @@ import pytest
 
 from fake_specs import Specs
 from tutelage.cli.main import app, main
+from tutelage.cli.options import FoundClassifier
 from tutelage.cli.show import _left_out as left_out
 from tutelage.store.errors import TrainingError
 from tutelage.store.stage import Job
@@ -294,12 +295,12 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
             max_length = None
 
         class config:
-            multi_label = False
+            multi_label = ordinal = False
 
         def classify(self, texts: list[str]) -> list[dict[str, float]]:
             return [{"long": 0.9, "short": 0.1} if len(text) > 5 else {"short": 0.8, "long": 0.2} for text in texts]
 
-    monkeypatch.setattr("tutelage.cli.classify.find_classifier", lambda *_: tmp_path)
+    monkeypatch.setattr("tutelage.cli.classify.find_classifier", lambda *_: FoundClassifier(tmp_path))
     monkeypatch.setattr("tutelage.cli.classify.open_model", lambda *_, **__: Model())
     (tmp_path / "new.txt").write_text("a text of some length\n\nok\n")
     (tmp_path / "new.csv").write_text("id,body\n1,short\n2,not so short\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ TRUTH = [("cats" if n % 3 else "dogs", f"text {n} of {'cats' if n % 3 else 'dogs
 
 class Model:
     """Right in a given share of the texts."""
+
+    config = SimpleNamespace(ordinal=False, labels=("cats", "dogs"))
 
     def __init__(self, right: float) -> None:
         self.right = right

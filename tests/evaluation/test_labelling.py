@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -120,8 +121,11 @@ def test_one_text_gives_no_winner() -> None:
 
 def test_predictions_are_in_the_order_of_the_texts() -> None:
     class Model:
+        config = SimpleNamespace(ordinal=False)
+
         def classify(self, texts: list[str]) -> list[dict[str, float]]:
             return [{"long": 0.8, "short": 0.2} if len(text) > 3 else {"short": 0.5, "long": 0.5} for text in texts]
 
     found = predict(Model(), "labels", ["abcdef", "a", "abcd"], CONFIG, EventLog())  # type: ignore[arg-type]
-    assert found == Prediction(["long", "long", "long"], [0.8, 0.5, 0.8])
+    assert (found.labels, found.confidence) == (["long", "long", "long"], [0.8, 0.5, 0.8])
+    assert found.shares[1] == {"short": 0.5, "long": 0.5}

@@ -19,6 +19,7 @@ from tutelage.evaluation.metrics import (
     most_common,
     repetition,
     rouge_l,
+    weighted_kappa,
     words,
 )
 
@@ -130,3 +131,17 @@ def test_most_common_breaks_ties_by_name() -> None:
     assert most_common(["b", "a", "b", "a"]) == "a"
     assert most_common(["b", "a", "b"]) == "b"
     assert most_common({"b": 4, "a": 3, "c": 4}) == "b"
+
+
+def test_weighted_kappa_is_sklearns_and_counts_weights():
+    from sklearn.metrics import cohen_kappa_score
+
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 5, 200)
+    guess = np.clip(truth + rng.integers(-1, 3, 200), 0, 4)
+    weights = rng.uniform(0.5, 2, 200)
+    for weight in (None, weights):
+        theirs = cohen_kappa_score(truth, guess, weights="quadratic", sample_weight=weight)
+        assert weighted_kappa(guess, truth, 5, weight) == pytest.approx(theirs)
+    assert weighted_kappa(truth, truth, 5) == 1 and weighted_kappa([2] * 200, truth, 5) == pytest.approx(0)
+    assert weighted_kappa([1, 1], [1, 1], 3) == 1

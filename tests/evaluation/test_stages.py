@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -48,6 +49,8 @@ class Generation:
 
 class FakeModel:
     """An n-gram model over bytes that reads, answers by a style and classifies by a keyword."""
+
+    config = SimpleNamespace(ordinal=False)
 
     def __init__(self, order: int, style: str, texts: Sequence[str]) -> None:
         self.tokenizer, self.style = Bytes(), style

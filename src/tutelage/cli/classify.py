@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, find_classifier, find_model, open_model, print_json
+from tutelage.cli.options import (
+    RUNS,
+    Adapter,
+    FoundClassifier,
+    Json,
+    Out,
+    Source,
+    find_classifier,
+    find_model,
+    open_model,
+    print_json,
+)
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.text import COMPRESSIONS
 
@@ -52,16 +63,19 @@ def classify(
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Classify texts: label and probability. Of a run, by the classifier that its evaluation recommends, be it a model
-    or TF-IDF; `-m RUN/STEP` and `-m RUN/tfidf` name one.
+    TF-IDF, or both; `-m RUN/STEP`, `-m RUN/tfidf` and `-m RUN/STEP+tfidf` name one.
 
     Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`
     """
+    from tutelage.model.ordinal import chosen_label
+
     lines = _texts(texts, column)
     if not lines:
         raise InputError("there is no text to classify: standard input is empty")
     found = _classified(lines, model, out, adapter, unlike > 0)
     for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
-        ranked = sorted(probabilities.items(), key=lambda pair: -pair[1])
+        named = chosen_label(probabilities, found.order)
+        ranked = sorted(probabilities.items(), key=lambda pair: (pair[0] != named, -pair[1]))
         foreign = unlike > 0 and familiar < unlike
         if found.multi_label:
             _show_label_set(text, ranked, at_least or 0.5, as_json)
@@ -87,25 +101,31 @@ def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float,
 
 @dataclass(frozen=True)
 class _Classified:
-    """Of each text the probability of each label, and how familiar it is (1 where nobody asks)."""
+    """Of each text the probability of each label, and how familiar it is (1 where nobody asks). order: of labels that
+    are in one: the median is named."""
 
     probabilities: list[dict[str, float]]
     familiar: list[float]
     multi_label: bool
+    order: tuple[str, ...] = ()
 
 
 def _classified(
     lines: list[str], model: str | None, out: Path, adapter: Path | None, familiarity_too: bool
 ) -> _Classified:
     """By a model or by TF-IDF."""
+    from tutelage.evaluation.combined import Combined
     from tutelage.evaluation.lexical import SETTINGS, LexicalClassifier
     from tutelage.inference.familiarity import familiarity
     from tutelage.interchange.source import is_foreign
 
+    foreign = bool(model) and is_foreign(str(model))
+    meant: FoundClassifier | None
     if adapter is not None:
-        place = model if model and is_foreign(model) else str(find_model(model, out, "base"))
+        meant = FoundClassifier(find_model(model, out, "base")) if not foreign else None
     else:
-        place = model if model and is_foreign(model) else str(find_classifier(model, out))
+        meant = find_classifier(model, out) if not foreign else None
+    place = str(meant.place) if meant else str(model)
     if (Path(place) / SETTINGS).is_file():
         if familiarity_too:
             raise ConfigError(
@@ -113,15 +133,17 @@ def _classified(
                 hint="name a model of the run: -m RUN/head",
             )
         lexical = LexicalClassifier.load(Path(place))
-        return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label)
+        return _Classified(lexical.classify(lines), [1.0] * len(lines), lexical.multi_label, lexical.order)
     lm = open_model(place, out, adapter=adapter)
-    results = lm.classify(lines)
+    both = Combined.load(meant.combined) if meant and meant.combined else None
+    results = both.classify(lm, lines) if both else lm.classify(lines)
     limit, tok = lm.tokenizer.max_length, lm.tokenizer
     longer = sum(len(tok.framed(ids)) > limit for ids in tok.encode_batch(lines)) if limit else 0
     if longer:
         print(f"{longer} of {len(lines)} texts were read only as far as in training: {limit} tokens", file=sys.stderr)
     familiar = familiarity(lm, Path(place), lines) if familiarity_too else [1.0] * len(lines)
-    return _Classified(results, familiar, lm.config.multi_label)
+    order = lm.config.labels if lm.config.ordinal else ()
+    return _Classified(results, familiar, lm.config.multi_label, order)
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -148,29 +149,44 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
     return (path / place).resolve()
 
 
-def find_classifier(source: str | None, root: Path = RUNS) -> Path:
-    """The classifier that is meant: a directory, `RUN/STEP`, `RUN/tfidf`, or of a run the one that its evaluation
-    recommends."""
+@dataclass(frozen=True)
+class FoundClassifier:
+    """Where it lies: a model or TF-IDF; `combined`: where it is said how the two are combined, if they are."""
+
+    place: Path
+    combined: Path | None = None
+
+
+def find_classifier(source: str | None, root: Path = RUNS) -> FoundClassifier:
+    """The classifier that is meant: a directory, `RUN/STEP`, `RUN/tfidf`, `RUN/STEP+tfidf`, or of a run the one that
+    its evaluation recommends."""
+    from tutelage.evaluation.combined import Combined, combined_folder, combined_name
     from tutelage.evaluation.lexical import FOLDER
 
     path = Path(source) if source else _last_run(root)
     named = path.name if not path.exists() and (path.parent / "run.json").exists() else ""
     run = path.parent if named else path
-    if not (run / "run.json").exists() or named not in ("", FOLDER):
-        return find_model(source, root, "classifier")
+    both = named.endswith(f"+{FOLDER}")
+    if not (run / "run.json").exists() or not (named in ("", FOLDER) or both):
+        return FoundClassifier(find_model(source, root, "classifier"))
     measured = find_stage(run, "evaluate")
     if named:
         if measured is None or not (measured / named).is_dir():
-            raise ConfigError(f"run {run} has no TF-IDF classifier", hint="it is made where classifiers are evaluated")
-        return measured / named
+            what = f"classifier {named}" if both else "TF-IDF classifier"
+            raise ConfigError(f"run {run} has no {what}", hint="it is made where classifiers are evaluated")
+        if both:
+            step = Combined.load(measured / named).step
+            return FoundClassifier(find_model(f"{run}/{step}", root, "classifier"), measured / named)
+        return FoundClassifier(measured / named)
     if measured is None:
-        return find_model(source, root, "classifier")
+        return FoundClassifier(find_model(source, root, "classifier"))
     choices = json.loads((measured / "evaluation.json").read_text(encoding="utf-8")).get("choices", [])
     if len(choices) != 1:
-        return find_model(source, root, "classifier")
+        return FoundClassifier(find_model(source, root, "classifier"))
     use = choices[0]["use"]
-    if (measured / FOLDER).is_dir() and use not in _steps(run):
-        use = FOLDER
+    if use not in _steps(run):
+        folders = {combined_name(step): combined_folder(step) for step in _steps(run)}
+        use = folders.get(use, FOLDER if (measured / FOLDER).is_dir() else use)
     print(f"using {use}, as the evaluation recommends; another: -m {run}/NAME", file=sys.stderr)
     return find_classifier(f"{run}/{use}", root)
 

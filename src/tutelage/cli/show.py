@@ -208,9 +208,9 @@ def _figures_of(
 ) -> None:
     """The main figures of these models and of all that was measured on the same rows, a row for each, with what it
     costs; then what the same items say."""
-    main = [item.measure for item in _spec(kind).glance]
-    figures = [figure for figure in found["figures"] if figure["measure"] in main]
-    figures = [figure for figure in figures if any(row["who"] in names for row in figure["rows"])]
+    mine = [figure for figure in found["figures"] if any(row["who"] in names for row in figure["rows"])]
+    main = [item.measure for item in _spec(kind).glance if any(item.measure == figure["measure"] for figure in mine)]
+    figures = [figure for figure in mine if figure["measure"] in main]
     who = list(dict.fromkeys(row["who"] for figure in figures for row in figure["rows"]))
     megabytes = {name: value for choice in found.get("choices", ()) for name, value in choice["megabytes"].items()}
     milliseconds = metrics.get("timing", {}).get("milliseconds_per_text", {})
@@ -232,7 +232,7 @@ def _figures_of(
                         border_style="dim"))  # fmt: skip
     for comparison in found["comparisons"]:
         measure = comparison["measure"]
-        wanted = measure == main[0] if found.get("choices") else measure in main or comparison["outcome"] == "worse"
+        wanted = measure in main[:1] if found.get("choices") else measure in main or comparison["outcome"] == "worse"
         if comparison["a"] in names and wanted:  # what became worse is said, whatever was asked
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)

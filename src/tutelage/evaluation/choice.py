@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TypedDict
 
@@ -26,10 +26,12 @@ class Choice(TypedDict):
 
 def choose(
     task: str, megabytes: Mapping[str, float], comparisons: Sequence[Comparison], measure: str, nothing: str, n: int,
-    answers: Mapping[str, Abstention | None],
+    answers: Mapping[str, Abstention | None], unit: str = "points",
+    unnamed: Collection[str] = (),
 ) -> Choice:  # fmt: skip
     """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
-    answers: where each may answer (`abstention`).
+    answers: where each may answer (`abstention`). unit: of the measure's differences; points have one digit.
+    unnamed: parties that are only spoken of where they are used or beaten by what is.
 
     A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
     came out higher.
@@ -38,7 +40,8 @@ def choose(
     better |= {(c["b"], c["a"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "worse"}
     by_size = sorted(megabytes, key=lambda name: (name != nothing, megabytes[name], name))
     use = next((name for name in by_size if not any(b == name for _, b in better)), by_size[-1])
-    larger = [name for name in by_size[by_size.index(use) + 1 :] if (use, name) not in better]
+    rest = by_size[by_size.index(use) + 1 :]
+    larger = [name for name in rest if (use, name) not in better and name not in unnamed]
     beaten = [name for name in by_size if (use, name) in better]
     sure = {name: one for name in by_size if (one := answers.get(name)) is not None}
     found = Choice(
@@ -50,7 +53,7 @@ def choose(
         return found
     said = [f"use {use} ({size(megabytes[use])})"]
     if beaten:
-        named = listing([f"{name} by {_by(better[use, name])}" for name in beaten])
+        named = listing([f"{name} by {_by(better[use, name], unit)}" for name in beaten])
         said.append(f"it is better than {named}")
     if larger:
         named = listing([f"{name} ({size(megabytes[name])})" for name in larger])
@@ -68,6 +71,7 @@ def size(megabytes: float) -> str:
     return f"{megabytes:,.0f} MB" if megabytes >= 10 else f"{megabytes:.2g} MB"
 
 
-def _by(comparison: Comparison) -> str:
+def _by(comparison: Comparison, unit: str) -> str:
     low, high = sorted((abs(comparison["low"] or 0.0), abs(comparison["high"] or 0.0)))
-    return f"{abs(comparison['difference'] or 0.0):.1f} points [{low:.1f}, {high:.1f}]"
+    digits = 1 if unit == "points" else 2
+    return f"{abs(comparison['difference'] or 0.0):.{digits}f} {unit} [{low:.{digits}f}, {high:.{digits}f}]"

@@ -6,7 +6,7 @@ import time
 import warnings
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from tutelage.evaluation.lexical import LexicalClassifier, vectorizer
 from tutelage.evaluation.metrics import most_common
+from tutelage.model.ordinal import chosen_label
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
@@ -28,17 +29,25 @@ _CHARACTERS = 1_500_000  # of all training texts together whose character n-gram
 
 @dataclass(frozen=True)
 class Prediction:
-    """The label chosen for each text, and the probability given to it."""
+    """The label chosen for each text, and the probability given to it. `shares`: that of every label, where known."""
 
     labels: list[str]
     confidence: list[float]
+    shares: list[dict[str, float]] = field(default_factory=list)
+
+    @classmethod
+    def of(cls, shares: Sequence[Mapping[str, float]], order: Sequence[str] = ()) -> Prediction:
+        """What is named of the probabilities of each text. order: of labels that are in one."""
+        labels = [chosen_label(one, order) for one in shares]
+        sure = [float(one[label]) for one, label in zip(shares, labels, strict=True)]
+        return cls(labels, sure, [dict(one) for one in shares])
 
 
 @dataclass(frozen=True)
 class TfidfResult:
     """What `tfidf_baseline` answers.
 
-    labels: the likeliest for each text. probabilities: [texts, classes], columns as in `classifier.classes`.
+    labels: the one to name for each text. probabilities: [texts, classes], columns as in `classifier.classes`.
     strength: the C that was chosen.
     """
 
@@ -58,7 +67,9 @@ class TfidfResult:
 
     @property
     def prediction(self) -> Prediction:
-        return Prediction(self.labels, [float(p) for p in self.probabilities.max(axis=1)])
+        column = {label: at for at, label in enumerate(self.classes)}
+        named = [column[label] for label in self.labels]
+        return Prediction(self.labels, [float(p) for p in self.probabilities[np.arange(len(named)), named]])
 
 
 def majority(train: Sequence[str] | Mapping[str, int], count: int) -> Prediction:
@@ -68,6 +79,14 @@ def majority(train: Sequence[str] | Mapping[str, int], count: int) -> Prediction
     return Prediction([label] * count, [counts[label] / counts.total()] * count)
 
 
+def median_class(train: Mapping[str, int], order: Sequence[str], count: int) -> Prediction:
+    """The median of counted labels in an `order` for every text: the label with the smallest mean distance."""
+    total = sum(train.values())
+    shares = {label: train.get(label, 0) / total for label in order}
+    label = chosen_label(shares, order)
+    return Prediction([label] * count, [shares[label]] * count)
+
+
 def tfidf_baseline(
     train: Sequence[Mapping[str, Any]],
     heldout: Sequence[Mapping[str, Any]],
@@ -75,12 +94,13 @@ def tfidf_baseline(
     *,
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
+    order: Sequence[str] = (),
 ) -> TfidfResult:
     """TF-IDF of words (1- and 2-grams) and of characters (2- to 4-grams within words) with logistic regression.
 
-    train: rows with "text" and "label"; heldout: rows with "text". Characters serve scripts without spaces,
-    inflection and misspelling. C is chosen by stratified cross-validation on training rows alone. Raises
-    InputError where the training texts hold nothing to count.
+    train: rows with "text" and "label"; heldout: rows with "text"; order: of labels that are in one. Characters
+    serve scripts without spaces, inflection and misspelling. C is chosen by stratified cross-validation on training
+    rows alone. Raises InputError where the training texts hold nothing to count.
     """
     texts, labels = [str(row["text"]) for row in train], [str(row["label"]) for row in train]
     asked = [str(row["text"]) for row in heldout]
@@ -100,11 +120,12 @@ def tfidf_baseline(
         {kind: [str(term) for term in each.get_feature_names_out()] for kind, each in vectorizers.items()},
         {kind: each.idf_.astype(np.float32) for kind, each in vectorizers.items()},
         beginning, np.ascontiguousarray(model.coef_, np.float32), model.intercept_.astype(np.float32),
+        order=tuple(order),
     )  # fmt: skip
     started = time.perf_counter()
     probabilities = classifier.probabilities(asked)
     spent = 1000 * (time.perf_counter() - started) / max(1, len(asked))
-    named = [classifier.classes[i] for i in probabilities.argmax(axis=1)]
+    named = [classifier.named(row) for row in probabilities]
     return TfidfResult(classifier, named, probabilities, spent, strength)
 
 

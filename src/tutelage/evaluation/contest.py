@@ -12,6 +12,7 @@ import numpy as np
 
 from tutelage.evaluation.choice import Choice
 from tutelage.evaluation.classifiers import Prediction, TfidfResult, tfidf_baseline
+from tutelage.evaluation.combined import MOST_TEXTS, Combined, combine, combined_folder, combined_name
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
@@ -19,6 +20,7 @@ from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, m
 from tutelage.evaluation.lexical import FOLDER
 from tutelage.evaluation.spec import Subject, way_of
 from tutelage.evaluation.subjects import Row, rows_of
+from tutelage.inference.unseen import Unseen
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json, sha256_text
@@ -26,6 +28,7 @@ from tutelage.store.hashing import sha256_json, sha256_text
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
+ADDS = 0.02  # weight of log-probabilities, below which they do not change what is named
 _FEWEST_POINTS = 3  # of a learning curve
 
 
@@ -36,6 +39,7 @@ class _Member:
     subject: Subject
     path: Path
     labels: Prediction
+    order: tuple[str, ...] = ()  # of the labels, where they are in one
 
 
 class Classifiers:
@@ -51,7 +55,9 @@ class Classifiers:
         found = predict(lm, subject.name, [str(item["text"]) for item in chosen], self.config, self.log)
         self.milliseconds[subject.name] = round(1000 * (time.monotonic() - started) / len(chosen), 2)
         shared = sha256_json([[str(row["id"]), row["label"]] for row in chosen])
-        self.sets.setdefault(shared, []).append(_Member(subject, path, found))
+        self.sets.setdefault(shared, []).append(
+            _Member(subject, path, found, lm.config.labels if lm.config.ordinal else ())
+        )
 
     def measure(
         self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int
@@ -64,18 +70,52 @@ class Classifiers:
             task = TASK if len(self.sets) == 1 else f"{TASK}: {first.subject.name}"
             train, chosen = self._rows(first.path)
             natural = json.loads((first.path / "data" / "labels.json").read_text(encoding="utf-8"))
-            linear = tfidf_baseline(train, chosen, self.log, seed=seed)
+            order = next((member.order for member in whole if member.order), ())
+            linear = tfidf_baseline(train, chosen, self.log, seed=seed, order=order)
             linear.classifier.save(out / (FOLDER if len(self.sets) == 1 else f"{FOLDER}-{first.subject.name}"))
             self.milliseconds[TFIDF] = round(linear.milliseconds_per_text, 2)
+            labels = {member.subject.name: member.labels for member in whole}
+            megabytes = {member.subject.name: megabytes_of(member.path) for member in whole}
+            how_made: dict[str, str] = {}
+            for member in whole:
+                if both := self._combined(member, train, linear, out, seed):
+                    step, name = member.subject.name, combined_name(member.subject.name)
+                    shares = both.probabilities(member.labels.shares, linear.probabilities)
+                    labels[name] = Prediction.of(shares, order)
+                    megabytes[name] = megabytes[step] + linear.megabytes
+                    self.milliseconds[name] = round(self.milliseconds[step] + self.milliseconds[TFIDF], 2)
+                    how_made[name] = both.said
             made, compared, choice = classification_figures(
-                {member.subject.name: member.labels for member in whole}, linear, train, chosen, self.config, seed,
-                natural, task=task, megabytes={member.subject.name: megabytes_of(member.path) for member in whole},
+                labels, linear, train, chosen, self.config, seed,
+                natural, task=task, megabytes=megabytes, order=order, combined=how_made,
             )  # fmt: skip
             figures += made
             comparisons += compared
             choices.append(choice)
             curves += self._curves(task, members, linear, seed)
         return choices, curves
+
+    def _combined(
+        self, member: _Member, train: list[Row], linear: TfidfResult, out: Path, seed: int
+    ) -> Combined | None:
+        """The member and TF-IDF together, kept in `out`; None of what is no frozen head, or where one adds nothing."""
+        unseen = Unseen.load(member.path)
+        if unseen is None:
+            return None
+        if len(train) > MOST_TEXTS:
+            self.log.note(
+                f"{member.subject.name} and {TFIDF} are not combined: there are more than {MOST_TEXTS:,} training texts"
+            )
+            return None
+        name = member.subject.name
+        both = combine(name, unseen, list(member.labels.shares[0]), train, linear, seed)
+        if both is None:
+            return None
+        if min(both.model_weight, both.lexical_weight) < ADDS:
+            self.log.note(f"{combined_name(name)} is left out: one of the two adds nothing to the other")
+            return None
+        both.save(out / combined_folder(name))
+        return both
 
     def _curves(self, task: str, members: list[_Member], linear: TfidfResult, seed: int) -> list[Curve]:
         """A curve for each way that was trained on several shares of the rows, and for TF-IDF on the same rows."""

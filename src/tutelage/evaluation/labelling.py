@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from tutelage.evaluation.abstention import abstention
 from tutelage.evaluation.choice import Choice, choose
-from tutelage.evaluation.classifiers import Prediction, TfidfResult, majority
+from tutelage.evaluation.classifiers import Prediction, TfidfResult, majority, median_class
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
-from tutelage.evaluation.metrics import calibration_error, macro_f1
+from tutelage.evaluation.metrics import calibration_error, macro_f1, weighted_kappa
 from tutelage.evaluation.paired import Resampling, compare_means, compare_shares, compare_statistic, pairs_of
 from tutelage.evaluation.statistics import Interval, bootstrap_ratio, bootstrap_statistic, wilson
 from tutelage.evaluation.verdicts import percent
@@ -27,18 +27,19 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 TASK, ACCURACY, F1, ECE = "classification", "accuracy", "macro-F1", "calibration error"
-TFIDF, MAJORITY = "TF-IDF", "majority class"
+TFIDF, MAJORITY, MEDIAN = "TF-IDF", "majority class", "median label"
+MAE, KAPPA = "mean absolute error", "quadratic weighted kappa"  # of labels in an order
 
 
 def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
-    """The likeliest label of each text by the finetuned model."""
+    """The label that the finetuned model names for each text."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
-    labels, confidence = [""] * len(texts), [0.0] * len(texts)
+    order = lm.config.labels if lm.config.ordinal else ()
+    found: list[dict[str, float]] = [{} for _ in texts]
     for part in batches(log, f"{who}: labels", by_length, config.batch, "texts"):
         for i, scores in zip(part, lm.classify([texts[i] for i in part]), strict=True):
-            labels[i] = max(sorted(scores), key=lambda label: scores[label])
-            confidence[i] = float(scores[labels[i]])
-    return Prediction(labels, confidence)
+            found[i] = scores
+    return Prediction.of(found, order)
 
 
 def natural_weights(truth: Sequence[str], natural: Mapping[str, int] | None) -> NDArray[np.float64] | None:
@@ -74,19 +75,25 @@ def classification_figures(
     *,
     task: str = TASK,
     megabytes: Mapping[str, float] | None = None,
+    order: Sequence[str] = (),
+    combined: Mapping[str, str] | None = None,
 ) -> tuple[list[Figure], list[Comparison], Choice]:
     """Predictions of several models for `heldout` beside those of the baselines on `train`, the models' rows.
 
     linear: what TF-IDF with logistic regression makes of the same rows. natural: how many texts of each label there
     were before any were capped or dropped; the majority class is taken from it, and where the held-out texts have other
     shares, they are weighted to it. megabytes: size of each model.
+    order: of labels that are in one; how far off a label is counts then. combined: of `models` those that are made of
+    others, and how, in words; they are recommended where they are better, and else not spoken of.
     """
     truth = [str(item["label"]) for item in heldout]
     train_labels = [str(item["label"]) for item in train]
     weights = natural_weights(truth, natural)
-    parties = {**models, TFIDF: linear.prediction, MAJORITY: majority(natural or train_labels, len(truth))}
-    n = len(truth)
-    names = sorted({*truth, *train_labels, *(label for party in parties.values() for label in party.labels)})
+    n, constant = len(truth), MEDIAN if order else MAJORITY
+    usual = median_class(natural or Counter(train_labels), order, n) if order else majority(natural or train_labels, n)
+    parties = {**models, TFIDF: linear.prediction, constant: usual}
+    seen = {*truth, *train_labels, *(label for party in parties.values() for label in party.labels)}
+    names = [*order, *sorted(seen - set(order))]
     number = {name: i for i, name in enumerate(names)}
     actual = np.array([number[label] for label in truth])
     guessed = {name: np.array([number[label] for label in party.labels]) for name, party in parties.items()}
@@ -125,7 +132,7 @@ def classification_figures(
                f"{n} held-out texts, {len(set(truth))} labels. {_shares_note(weights, natural, truth)}{TFIDF} with "
                f"logistic regression has the models' {len(train)} training texts, word 1- and 2-grams and character "
                f"2- to 4-grams, C = {linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. "
-               f"{interval}"),
+               f"{interval}{''.join(f' {how_made}' for how_made in (combined or {}).values())}"),
         figure(task, F1, "0-1", True, f1_rows,
                f"Mean over the labels of the held-out texts, each counting the same.{absent}"),
         figure(task, ECE, "0-1", False, ece_rows,
@@ -134,7 +141,8 @@ def classification_figures(
                f"fitted on held-out texts, which flatters it a little; {TFIDF} has none."),
     ]  # fmt: skip
     comparisons: list[Comparison] = []
-    for who, other in [*pairs_of(list(models), [TFIDF, MAJORITY]), (TFIDF, MAJORITY)]:
+    pairs = [*pairs_of(list(models), [TFIDF, constant]), (TFIDF, constant)]
+    for who, other in pairs:
         comparisons.append(
             compare_shares(who, other, ACCURACY, right[who], right[other], how)
             if weights is None
@@ -149,9 +157,55 @@ def classification_figures(
             return f1(np.where(swapped, others, ours), index) - f1(np.where(swapped, ours, others), index)
 
         comparisons.append(compare_statistic(who, other, F1, gap, n, how))
-    sizes = {**(megabytes or dict.fromkeys(models, 0.0)), TFIDF: linear.megabytes, MAJORITY: 0.0}
-    answers = {name: abstention(party.confidence, right[name]) for name, party in parties.items() if name != MAJORITY}
-    return figures, comparisons, choose(task, sizes, comparisons, ACCURACY, MAJORITY, n, answers)
+    if order:
+        made, compared = ordinal_figures(task, guessed, actual, weight, list(models), pairs, len(names), how)
+        figures, comparisons = [*made, *figures], [*compared, *comparisons]
+    sizes = {**(megabytes or dict.fromkeys(models, 0.0)), TFIDF: linear.megabytes, constant: 0.0}
+    answers = {name: abstention(party.confidence, right[name]) for name, party in parties.items() if name != constant}
+    measure, unit = (MAE, "steps") if order else (ACCURACY, "points")
+    return figures, comparisons, choose(task, sizes, comparisons, measure, constant, n, answers, unit, combined or ())
+
+
+def ordinal_figures(
+    task: str, guessed: Mapping[str, NDArray[np.int64]], actual: NDArray[np.int64], weight: NDArray[np.float64],
+    models: Sequence[str], pairs: Sequence[tuple[str, str]], classes: int, how: Resampling,
+) -> tuple[list[Figure], list[Comparison]]:  # fmt: skip
+    """How far off the labels of each party are, which stand in an order: `guessed` and `actual` are their numbers."""
+    n, off, kappa = len(actual), [], []
+    apart = {name: np.abs(guess - actual).astype(np.float64) for name, guess in guessed.items()}
+    for name, guess in guessed.items():
+        kind = "model" if name in models else "baseline"
+
+        def kappa_of(index: NDArray[np.int64], guess: NDArray[np.int64] = guess) -> float:
+            return weighted_kappa(guess[index], actual[index], classes, weight[index])
+
+        off.append(row(name, bootstrap_ratio(apart[name] * weight, weight, **how.options), n, kind))
+        kappa.append(row(name, bootstrap_statistic(kappa_of, n, **how.options), n, kind))
+    figures = [
+        figure(task, MAE, "steps", False, off,
+               f"Mean absolute error in steps of the order of the labels; {n} held-out texts. Every party names the "
+               f"median of its distribution, {MEDIAN} that of all labels. {percent(how.confidence)} bootstrap "
+               "intervals."),
+        figure(task, KAPPA, "1 at best", True, kappa,
+               "Quadratic weighted kappa: agreement beyond chance, a label two steps off counting four times as one."),
+    ]  # fmt: skip
+    comparisons: list[Comparison] = []
+    for who, other in pairs:
+        comparisons.append(
+            compare_means(
+                who, other, MAE, apart[who] * weight, apart[other] * weight, how,
+                weights=weight, higher_is_better=False, unit="steps",
+            )
+        )  # fmt: skip
+
+        def gap(index: NDArray[np.int64], swapped: NDArray[np.bool_], mine: str = who, theirs: str = other) -> float:
+            ours, others, true, w = guessed[mine][index], guessed[theirs][index], actual[index], weight[index]
+            return weighted_kappa(np.where(swapped, others, ours), true, classes, w) - weighted_kappa(
+                np.where(swapped, ours, others), true, classes, w
+            )
+
+        comparisons.append(compare_statistic(who, other, KAPPA, gap, n, how))
+    return figures, comparisons
 
 
 def _alike(counts: Sequence[int], expected: Sequence[float]) -> bool:

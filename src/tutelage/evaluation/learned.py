@@ -7,7 +7,7 @@ from typing import Literal, TypedDict
 
 from tutelage.evaluation.figures import Comparison, Figure
 from tutelage.evaluation.label_sets import FREQUENT, MICRO
-from tutelage.evaluation.labelling import ACCURACY, MAJORITY
+from tutelage.evaluation.labelling import ACCURACY, MAE, MAJORITY, MEDIAN
 from tutelage.evaluation.likelihood import LIKELIER, LOSS, MARGIN
 from tutelage.evaluation.overoptimised import Alarm
 from tutelage.evaluation.preference import REWARD
@@ -17,13 +17,13 @@ from tutelage.evaluation.writing import RULE, WIN
 
 Finding = Literal["learned", "got worse", "no difference", "too few rows", "not compared"]
 
-MEASURES = {"labels": (ACCURACY,), "label sets": (MICRO,), "answers": (LOSS,), "pairs": (LIKELIER, MARGIN)}
+MEASURES = {"labels": (MAE, ACCURACY), "label sets": (MICRO,), "answers": (LOSS,), "pairs": (LIKELIER, MARGIN)}
 """By what the held-out rows of a step are: what tells whether it learned; a further measure where the first is open.
 For rows of another kind it is the first measure that the step and the model before it are compared in."""
 BY_RULE = (RULE, WIN, REWARD, LIKELIER, MARGIN)
 """Measures that a model can win by learning the rule alone."""
 
-CONSTANT = (MAJORITY, FREQUENT)  # what a classifier that begins with a language model is held against
+CONSTANT = (MAJORITY, MEDIAN, FREQUENT)  # what a classifier that begins with a language model is held against
 _FOUND: dict[str, Finding] = {"better": "learned", "worse": "got worse", "too few items": "too few rows"}
 
 

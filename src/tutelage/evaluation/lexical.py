@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.model.ordinal import chosen_label
 from tutelage.store.errors import DamagedError
 from tutelage.store.files import write_atomic
 
@@ -45,7 +46,7 @@ class LexicalClassifier:
     """`terms`: of `words` and of `characters`, in the order of their columns; `idf` of each.
 
     weights: [classes, all terms], one row where there are two classes. bias: of each row. multi_label: a text has each
-    of the classes or not, by a row of its own; else exactly one.
+    of the classes or not, by a row of its own; else exactly one. order: of labels that are in one.
     """
 
     classes: tuple[str, ...]
@@ -55,11 +56,18 @@ class LexicalClassifier:
     weights: NDArray[np.float32]
     bias: NDArray[np.float32]
     multi_label: bool = False
+    order: tuple[str, ...] = ()
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
         """Probability of each label."""
         found = self.probabilities(texts)
         return [dict(zip(self.classes, map(float, row), strict=True)) for row in found]
+
+    def named(self, probabilities: NDArray[np.float64]) -> str:
+        """The class to name by the probabilities [classes] of one text."""
+        if not self.order:
+            return self.classes[int(probabilities.argmax())]
+        return chosen_label(dict(zip(self.classes, map(float, probabilities), strict=True)), self.order)
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """[texts, classes]."""
@@ -98,7 +106,7 @@ class LexicalClassifier:
         tensors = {"weights": self.weights, "bias": self.bias, **{f"idf.{kind}": idf for kind, idf in self.idf.items()}}
         write_atomic(directory / WEIGHTS, save(tensors))
         settings = {"version": 1, "classes": list(self.classes), "beginning": self.beginning, "terms": self.terms,
-                    "multi_label": self.multi_label}  # fmt: skip
+                    "multi_label": self.multi_label, "order": list(self.order)}  # fmt: skip
         write_atomic(directory / SETTINGS, json.dumps(settings, ensure_ascii=False, separators=(",", ":")))
 
     @classmethod
@@ -113,6 +121,7 @@ class LexicalClassifier:
             found = cls(
                 tuple(map(str, settings["classes"])), terms, {kind: tensors[f"idf.{kind}"] for kind in terms},
                 int(settings["beginning"]), tensors["weights"], tensors["bias"], bool(settings.get("multi_label")),
+                tuple(map(str, settings.get("order", ()))),
             )  # fmt: skip
             if found.weights.shape[1] != sum(map(len, terms.values())):
                 raise ValueError("terms and weights are not as many")

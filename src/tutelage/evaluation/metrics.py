@@ -122,6 +122,19 @@ def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: Arr
     return float(np.mean(2 * hits[seen] / total[seen]))
 
 
+def weighted_kappa(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: ArrayLike | None = None) -> float:
+    """Quadratic weighted kappa (Cohen 1968) of classes in an order, by their indices: 1 is perfect, 0 is what both
+    distributions of classes would agree in by chance. weights: of the items. 1 where all are one and the same class.
+    """
+    guess, truth = np.asarray(predicted, dtype=np.int64), np.asarray(actual, dtype=np.int64)
+    weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
+    missed = float(np.average((guess - truth) ** 2, weights=weight))
+    shares = [np.bincount(each, weights=weight, minlength=classes) / weight.sum() for each in (guess, truth)]
+    apart = (np.arange(classes)[:, None] - np.arange(classes)) ** 2
+    by_chance = float(shares[0] @ apart @ shares[1])
+    return round(1 - missed / by_chance, 12) + 0.0 if by_chance else 1.0  # rounding must not make 0 a little less
+
+
 def calibration_error(
     confidence: ArrayLike, right: ArrayLike, bins: int | None = None, weights: ArrayLike | None = None
 ) -> float:

@@ -16,7 +16,7 @@ from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.endings import ENDS, LOOPS
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
 from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
-from tutelage.evaluation.labelling import ACCURACY, ECE, F1
+from tutelage.evaluation.labelling import ACCURACY, ECE, F1, KAPPA, MAE
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
 from tutelage.evaluation.learned import learned, with_cautions
 from tutelage.evaluation.likelihood import LIKELIER, LOSS, Scored, heldout_rows, likelihood_figures, score_rows
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 HEADLINES = (
-    BITS, ORDER, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, LOSS, LIKELIER, CHRF, BLEU, ROUGE, ENDS, LOOPS, RULE, WIN,
-    REWARD, SOLVED, SAMPLED, *MEASURES,
+    BITS, ORDER, MAE, KAPPA, ACCURACY, F1, ECE, MICRO, MACRO, EXACT, LOSS, LIKELIER, CHRF, BLEU, ROUGE, ENDS, LOOPS,
+    RULE, WIN, REWARD, SOLVED, SAMPLED, *MEASURES,
 )  # fmt: skip
 
 

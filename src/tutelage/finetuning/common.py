@@ -34,6 +34,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import TrainResult
 
+_PLAIN_HEAD = {"multi_label": False, "ordinal": False, "pooling": "last", "pool_tokens": 0}
 MERGED_SHARD_BYTES = 500_000_000  # of a model in 4 bits: so much of it is in memory in full, as it is written
 
 
@@ -120,11 +121,12 @@ def _identity(model: DecoderLM, lora: LoraConfig, seed: int) -> str:
     return digest.hexdigest()
 
 
-def with_head(base: DecoderLM, labels: Sequence[str], seed: int, multi_label: bool = False) -> DecoderLM:
-    """The same weights with a classification head: its own if it has one for these labels, else drawn from `seed`."""
-    if base.config.labels == tuple(labels) and base.config.multi_label == multi_label:
+def with_head(base: DecoderLM, labels: Sequence[str], seed: int, **kind: Any) -> DecoderLM:
+    """The same weights with a classification head: its own if it has one that reads the same for these labels, else
+    drawn from `seed`. kind: further fields of the config (`CLASSES`), where not the defaults."""
+    config = base.config.with_(num_labels=len(labels), labels=tuple(labels), **{**_PLAIN_HEAD, **kind})
+    if base.config == config:
         return base
-    config = base.config.with_(num_labels=len(labels), labels=tuple(labels), multi_label=multi_label)
     generator = torch.Generator().manual_seed(seed)
     head = torch.empty(len(labels), config.hidden_size).normal_(0.0, config.initializer_range, generator=generator)
     model = shared_copy(base)

@@ -291,8 +291,8 @@ class LanguageModel:
         return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Probability of each label, by the head at the text's last token; they add up to 1 unless the model is
-        multi-label (`config.multi_label`). Raises ConfigError if there is no head.
+        """Probability of each label, by the head on what it reads of a text (`config.pooling`); they add up to 1 unless
+        the model is multi-label (`config.multi_label`). Raises ConfigError if there is no head.
 
         A text is read with what the tokenizer itself puts around one (`framed`), and as far as in training
         (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.pooling import pooled
 
 BATCH_TOKENS = 8192  # tokens of a batch, padding included
 FAST_TOKENS = 1024  # of a batch: a CPU reads larger ones no faster
@@ -50,24 +51,25 @@ def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[T
 
 
 def last_scores(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> list[Tensor]:
-    """Class logits [num_labels] float32 at the last token of each sequence, on the CPU."""
-    return _at_last(model, sequences, model.scores)
+    """Class logits [num_labels] float32 of each sequence, on the CPU."""
+    return _of_each(model, sequences, model.scores)
 
 
 def last_states(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """States [sequences, hidden_size] float32 that the head reads: at the last token of each, on the CPU."""
-    return torch.stack(_at_last(model, sequences, Tensor.float))
+    """States [sequences, hidden_size] float32 that the head reads, on the CPU."""
+    return torch.stack(_of_each(model, sequences, Tensor.float))
 
 
 @torch.inference_mode()
-def _at_last(model: DecoderLM, sequences: Sequence[Sequence[int]], of: Callable[[Tensor], Tensor]) -> list[Tensor]:
+def _of_each(model: DecoderLM, sequences: Sequence[Sequence[int]], of: Callable[[Tensor], Tensor]) -> list[Tensor]:
     results = [torch.empty(0)] * len(sequences)
     device = model.embed_tokens.weight.device
     for batch in length_batches([len(ids) for ids in sequences]):
         members = [sequences[index] for index in batch]
         hidden = model.hidden(padded(members).to(device))
-        last = torch.tensor([len(ids) - 1 for ids in members], device=device)
-        scores = of(hidden[torch.arange(len(members), device=device), last]).cpu()
+        length = torch.tensor([len(ids) for ids in members], device=device)
+        row = torch.arange(len(members), device=device)
+        scores = of(pooled(hidden, row, length - 1, length, model.config)).cpu()
         for index, score in zip(batch, scores, strict=True):
             results[index] = score
     return results

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from tutelage.interchange.peft_config import (
     ALSO_WRITTEN,
     CONFIG,
+    HEAD,
     OURS,
     WEIGHTS,
     PeftConfig,
@@ -66,8 +67,8 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
         directory / WEIGHTS,
         metadata={"format": "pt"},
     )
-    ours = {"quantisation": quantisation_of(model), "labels": list(model.config.labels)}
-    write_json(directory / OURS, ours)
+    head = {name: getattr(model.config, name) for name in HEAD}
+    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head, "labels": list(model.config.labels)})
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
@@ -154,9 +155,10 @@ def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
             count = file.get_slice(key).get_shape()[0] if key in file.keys() else 0  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise DamagedError(f"{directory / WEIGHTS} cannot be read: {error}") from None
-    labels = Sidecar.read(directory).labels
-    if count and len(labels) in (0, count):
-        model.config = model.config.with_(num_labels=count, labels=labels)
+    ours = Sidecar.read(directory)
+    if count and len(ours.labels) in (0, count):
+        head = {name: getattr(ours, name) for name in HEAD}
+        model.config = model.config.with_(num_labels=count, labels=ours.labels, **head)
         model.score = nn.Linear(model.config.hidden_size, count, bias=False).to(model.embed_tokens.weight.device)
     return model
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from tutelage.interchange.peft_layout import Site
-from tutelage.model.config import ModelConfig
+from tutelage.model.config import ModelConfig, Pooling
 from tutelage.model.hf_config import read_json
 from tutelage.model.lora_config import Quantisation
 from tutelage.model.lora_layers import Adapter
@@ -60,12 +60,19 @@ class PeftConfig(Config):
     modules_to_save: tuple[Literal["classifier", "score"], ...] | None = None
 
 
+HEAD = ("multi_label", "ordinal", "pooling", "pool_tokens")  # fields of the model's config
+
+
 class Sidecar(Config):
     """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
-    and the names of its classes."""
+    the names of its classes, and of what kind its head is."""
 
     quantisation: Quantisation = "none"
     labels: tuple[str, ...] = ()
+    multi_label: bool = False
+    ordinal: bool = False
+    pooling: Pooling = "last"
+    pool_tokens: int = 0
 
     @classmethod
     def read(cls, directory: Path) -> Sidecar:

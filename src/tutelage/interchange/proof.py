@@ -22,8 +22,9 @@ from torch import Tensor
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families.weights import parameter_shapes
-from tutelage.model.hf_config import to_hf_config
+from tutelage.model.hf_config import POOLING, to_hf_config
 from tutelage.model.lora import as_merged
+from tutelage.model.pooling import pooled
 from tutelage.store.artifacts import MANIFEST
 from tutelage.store.files import RECORD
 from tutelage.tokenizer.chat import render_chat
@@ -89,6 +90,12 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
     """Compare token ids, chat rendering and logits (or class scores) with what transformers makes of `directory`."""
     if importlib.util.find_spec("transformers") is None:
         return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
+    if model.config.pooling != "last":
+        return Parity(
+            None,
+            why=f"parity not checked: transformers does not know {POOLING} ({model.config.pooling}) and would read the "
+            "last token of a text; classify with tutelage",
+        )
     import transformers
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -157,8 +164,10 @@ def _shapes(model: DecoderLM) -> list[tuple[int, ...]]:
 def _ours(model: DecoderLM, ids: Sequence[int]) -> Tensor:
     """Scores [labels], or logits [at most _COMPARED, vocab_size] of the last tokens."""
     hidden = model.hidden(torch.tensor([ids], device=model.embed_tokens.weight.device))[0]
-    found = model.scores(hidden[-1]) if model.config.num_labels else model.logits(hidden[-_COMPARED:])
-    return found.float().cpu()
+    if not model.config.num_labels:
+        return model.logits(hidden[-_COMPARED:]).float().cpu()
+    length = torch.tensor([len(ids)], device=hidden.device)
+    return model.scores(pooled(hidden[None], 0 * length, length - 1, length, model.config))[0].float().cpu()
 
 
 def _theirs(model: Any, ids: Sequence[int]) -> Tensor:

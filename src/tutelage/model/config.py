@@ -9,6 +9,16 @@ from pydantic import Field, model_validator
 from tutelage.store.config import Config
 
 LayerType = Literal["full", "sliding", "delta"]
+Pooling = Literal["last", "mean", "last_k"]
+
+CLASSES = {
+    "num_labels",
+    "labels",
+    "multi_label",
+    "ordinal",
+    "pooling",
+    "pool_tokens",
+}  # fields that describe a classifier's head
 
 
 class RopeScaling(Config):
@@ -128,8 +138,9 @@ class ModelConfig(Config):
     What `family` means is not known here: a `FamilyConfig` (`model/families/`) takes its parts from its family and is
     checked against it. Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
     hidden_size / num_heads. A pattern (`layer_types`, `rope_layers`) repeats over the layers.
-    `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names;
-    a text has one of them, or, if `multi_label`, each of them or not.
+    `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names; a text has one of them, or, if
+    `multi_label`, each of them or not. `ordinal`: the labels are in an order. `pooling`: what the head reads of a text,
+    the state at its last token, the mean over all of its tokens, or over the last `pool_tokens`.
     """
 
     family: str = "custom"
@@ -188,6 +199,9 @@ class ModelConfig(Config):
     num_labels: int = Field(0, ge=0)
     labels: tuple[str, ...] = ()
     multi_label: bool = False
+    ordinal: bool = False
+    pooling: Pooling = "last"
+    pool_tokens: int = Field(0, ge=0)
     bos_token_id: int | None = None
     eos_token_id: tuple[int, ...] = ()
     pad_token_id: int | None = None
@@ -223,6 +237,9 @@ class ModelConfig(Config):
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
         if self.multi_label and not self.num_labels:
             raise ValueError("multi_label needs a classification head: num_labels above 0")
+        if self.ordinal and (self.multi_label or self.num_labels < 3):
+            raise ValueError("ordinal needs three labels or more, of which a text has one")
+        check_pooling(self.pooling, self.pool_tokens)
         return self
 
     @property
@@ -256,3 +273,11 @@ class ModelConfig(Config):
     def window(self, layer: int) -> int | None:
         """How many tokens back a layer sees, itself included; None: all."""
         return self.sliding_window if self.layer_type(layer) == "sliding" else None
+
+
+def check_pooling(pooling: Pooling | None, pool_tokens: int) -> None:
+    """Raise ValueError unless `pool_tokens` is there where it is read, and only there."""
+    if pooling == "last_k" and not pool_tokens:
+        raise ValueError("pooling 'last_k' needs pool_tokens: of how many last tokens the mean is taken")
+    if pooling != "last_k" and pool_tokens:
+        raise ValueError("pool_tokens goes with pooling 'last_k' only")

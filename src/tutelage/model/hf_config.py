@@ -12,6 +12,10 @@ from tutelage.model.families import FAMILIES, FamilyConfig, check_expressible
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 
 _MAX_BYTES = 16 << 20
+# What a classifier's head reads of a text, where that is not the last token; transformers keeps the keys and does not
+# read them for a decoder (its ModernBERT has the first for its own head).
+POOLING, POOL_TOKENS = "classifier_pooling", "classifier_pool_tokens"
+ORDINAL = "classifier_ordinal"  # labels in order; the probabilities are transformers' own, the median label is named
 
 
 def load_config(directory: Path) -> ModelConfig:
@@ -90,7 +94,9 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
             hint="a text must have one or any number of several labels, or one score (a reward model)",
         )
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
-    return {"labels": names, "num_labels": len(names), "multi_label": kind == "multi_label_classification"}
+    pooling = {"pooling": data.get(POOLING, "last"), "pool_tokens": data.get(POOL_TOKENS, 0)}
+    kinds = {"multi_label": kind == "multi_label_classification", "ordinal": data.get(ORDINAL, False)}
+    return {"labels": names, "num_labels": len(names), **kinds, **pooling}
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:
@@ -115,6 +121,12 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
         data["label2id"] = {name: index for index, name in enumerate(names)}
         if config.multi_label:
             data["problem_type"] = "multi_label_classification"
+        if config.ordinal:
+            data[ORDINAL] = True
+        if config.pooling != "last":
+            data[POOLING] = config.pooling
+        if config.pool_tokens:
+            data[POOL_TOKENS] = config.pool_tokens
     return data
 
 

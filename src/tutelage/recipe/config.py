@@ -131,8 +131,8 @@ class Recipe(Config):
                 f"model.vocab_size ({self.model.vocab_size}) is smaller than tokenizer.vocab_size "
                 f"({self.tokenizer.vocab_size}); leave it at 0 to take the tokenizer's"
             )
-        if self.model.num_labels:
-            raise ValueError("model.num_labels belongs to classification finetuning; leave it at 0")
+        if self.model.num_labels or self.model.pooling != "last":
+            raise ValueError("model.num_labels and model.pooling belong to classification finetuning; leave them out")
 
     def _steps_are_a_graph(self) -> None:
         for name in self.finetune:

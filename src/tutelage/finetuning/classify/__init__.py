@@ -1,1 +1,1 @@
-"""Classification by a head on the last token."""
+"""Classification by a head on a state of the model."""

@@ -29,6 +29,7 @@ from tutelage.finetuning.classify.linear import (
 from tutelage.inference.scoring import length_batches, padded
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.norms import make_norm
+from tutelage.model.pooling import pooled
 from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
@@ -79,11 +80,13 @@ def fit_head(
     return Head(layers, fitted, strength, np.asarray(likelihood(scores, wanted, link)[1], np.float32), mine)
 
 
-def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], multi_label: bool = False) -> DecoderLM:
-    """The first layers of the model, a norm that only normalises, and the fitted head."""
-    config = base.config.with_(
-        num_layers=head.layers, num_labels=len(labels), labels=tuple(labels), multi_label=multi_label
-    )
+def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], **kind: bool) -> DecoderLM:
+    """The first layers of the model, a norm that only normalises, and the fitted head.
+
+    kind: `multi_label` or `ordinal`.
+    """
+    own = {"num_layers": head.layers, "num_labels": len(labels), "labels": tuple(labels)}
+    config = base.config.with_(**{"multi_label": False, "ordinal": False, **kind, **own})
     with torch.device("meta"):
         model = DecoderLM(config, seed=None)
     kept = base.state_dict()
@@ -99,7 +102,7 @@ def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], multi_l
 def last_states(
     model: DecoderLM, ids: Sequence[Sequence[int]], depths: Sequence[int], training: TrainingConfig, log: EventLog
 ) -> dict[int, Floats]:
-    """The normalised state [texts, hidden_size] at each text's last token, after so many layers."""
+    """What the head would read of each text [texts, hidden_size], of normalised states after so many layers."""
     device = choose_device(training.device)
     dtype = choose_precision(training.precision, device)
     # Nothing is trained, so the weights themselves may be rounded, which spares a cast for every product.
@@ -117,9 +120,10 @@ def last_states(
         for rows in length_batches([len(text) for text in ids]):
             members = [ids[row] for row in rows]
             model.hidden(padded(members).to(device))
-            last = torch.tensor([len(text) - 1 for text in members], device=device)
+            row = torch.arange(len(rows), device=device)
+            length = torch.tensor([len(text) for text in members], device=device)
             for depth in depths:
-                states = norm(seen[depth][torch.arange(len(rows), device=device), last].float())
+                states = pooled(norm(seen[depth].float()), row, length - 1, length, model.config)
                 found[depth][rows] = states.cpu().numpy()
             done += len(rows)
             tick(done)

@@ -13,7 +13,7 @@ from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
 
 Floats = NDArray[np.float32]
-Link = Literal["softmax", "sigmoid"]  # one label a text, or each label for itself
+Link = Literal["softmax", "sigmoid", "ordinal"]  # one label a text, each label for itself, one of labels in order
 
 PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, which compares the layers
 STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C of the logistic regression, and then half a decade beside the best
@@ -35,9 +35,12 @@ def likelihood(
 def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
     """How well ridge regression on all other rows foretells each row, at the best penalty; in closed form.
 
-    By softmax the share of rows told right, by sigmoid the negative mean squared error. A row's prediction without
-    itself follows from the one with it and its leverage (Allen 1974, PRESS).
+    By softmax the share of rows told right, else the negative mean squared error, of labels in order that of the
+    number of the label. A row's prediction without itself follows from the one with it and its leverage (Allen 1974,
+    PRESS).
     """
+    if link == "ordinal":
+        wanted = wanted.argmax(axis=1)[:, None].astype(np.float32)
     mean = wanted.mean(axis=0, dtype=np.float64)
     left, scale, _ = np.linalg.svd(states / _spread(states), full_matrices=False)
     inside = left.T @ (wanted - mean)
@@ -46,7 +49,7 @@ def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
         kept = scale**2 / (scale**2 + penalty)
         leverage = np.minimum((left**2 * kept).sum(axis=1), 1 - 1e-6)
         missed = (wanted - mean - left @ (kept[:, None] * inside)) / (1 - leverage)[:, None]
-        if link == "sigmoid":
+        if link != "softmax":
             best = max(best, -float((missed**2).mean()))
         else:
             best = max(best, float(((wanted - missed).argmax(axis=1) == wanted.argmax(axis=1)).mean()))
@@ -110,31 +113,42 @@ def logistic(states: Rotated, wanted: Floats, weight: NDArray[np.float64], stren
     """Weights [labels, hidden_size] of logistic regression without a bias: least squared weights / 2 + `strength` *
     sum of weighted losses.
 
-    By softmax a label that no row has stays at zero; by sigmoid it is fitted as one that no row has. The axes are
-    scaled by what Newton's method would do at the start, so that L-BFGS needs tens of steps, not hundreds.
+    By softmax a label that no row has stays at zero; by sigmoid it is fitted as one that no row has. Labels in order
+    share a direction, along which each next one lies a step farther, and have weights of their own beside it, both
+    penalised alike: adjacent-categories logits (Agresti 2010, chapter 4) that are nearly parallel. With few rows that
+    is a model of one direction, and still it is the softmax of a logit for each label.
+
+    The axes are scaled by what Newton's method would do at the start, so that L-BFGS needs tens of steps, not hundreds.
     """
     from scipy.optimize import minimize
 
-    there = np.flatnonzero(wanted.any(axis=0)) if link == "softmax" else np.arange(wanted.shape[1])
+    there = np.arange(wanted.shape[1]) if link == "sigmoid" else np.flatnonzero(wanted.any(axis=0))
     found = np.zeros((wanted.shape[1], states.back.shape[1]), np.float32)
-    if link == "softmax" and len(there) < 2:
+    if link != "sigmoid" and len(there) < 2:
         return found
     wanted, count = np.asarray(wanted[:, there], np.float32), len(there)
-    steepness = (count - 1) / count**2 if link == "softmax" else 1 / 4
+    steps = (there - there.mean())[:, None].astype(np.float32)  # how far each label lies along the shared direction
+    rows = count + (link == "ordinal")
+    steepness = 1 / 4 if link == "sigmoid" else (count - 1) / count**2
     scale = (1 / np.sqrt(1 + strength * states.size**2 * steepness)).astype(np.float32)
     along, weights = states.along * scale, weight[:, None].astype(np.float32)
 
+    def of_labels(u: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+        return u[:count] + steps * u[count:] if rows > count else u
+
     def objective(flat: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        u = flat.reshape(count, -1).astype(np.float32)
-        each, probabilities = likelihood(along @ u.T, wanted, link)
+        u = flat.reshape(rows, -1).astype(np.float32)
+        each, probabilities = likelihood(along @ of_labels(u).T, wanted, link)
         shrunk = u * scale
         loss = 0.5 * float((shrunk**2).sum()) - strength * float((weight * each).sum(dtype=np.float64))
-        slope = shrunk * scale + strength * ((probabilities - wanted) * weights).T @ along
-        return loss, slope.ravel().astype(np.float64)
+        slope = strength * ((probabilities - wanted) * weights).T @ along
+        if rows > count:
+            slope = np.concatenate([slope, steps.T @ slope])
+        return loss, (shrunk * scale + slope).ravel().astype(np.float64)
 
-    start = np.zeros(count * along.shape[1])
+    start = np.zeros(rows * along.shape[1])
     solved = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 300, "ftol": 1e-7})
-    found[there] = (solved.x.reshape(count, -1) * scale) @ states.back
+    found[there] = of_labels(solved.x.reshape(rows, -1) * scale) @ states.back
     return found
 
 

@@ -33,7 +33,16 @@ def preflight(
     train, heldout = ([row for row in side if row["label"] in chosen.kept] for side in (rows.train, rows.heldout))
     framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
     limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
-    return labels_account(framed, train, heldout, limit, audit, config.columns, noise=label_noise(train, chosen.kept))
+    return labels_account(
+        framed,
+        train,
+        heldout,
+        limit,
+        audit,
+        config.columns,
+        noise=label_noise(train, chosen.kept),
+        ordinal=config.ordinal,
+    )
 
 
 def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | None:

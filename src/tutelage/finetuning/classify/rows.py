@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, read_labelled, stratified_split
+from tutelage.finetuning.preflight.figures import number_of
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash
@@ -43,7 +44,24 @@ def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
 
 
 def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> Labels:
-    return choose_labels(train, heldout, config.min_per_label, config.max_per_label, config.min_heldout)
+    found = choose_labels(train, heldout, config.min_per_label, config.max_per_label, config.min_heldout)
+    return replace(found, kept=in_order(config, found)) if config.ordinal and not found.why_not else found
+
+
+def in_order(config: ClassifyConfig, found: Labels) -> tuple[str, ...]:
+    """The labels that are kept, in their order. Raises InputError where that cannot be told, or needs no telling."""
+    if len(found.kept) < 3:
+        raise InputError("two labels are in order anyway", hint="leave ordinal out")
+    if config.labels:
+        if unknown := sorted({*found.kept, *found.dropped} - set(config.labels)):
+            raise InputError(f"labels does not name {unknown[0]!r}, which rows have", hint="name all, in their order")
+        return tuple(label for label in config.labels if label in found.kept)
+    if unknown := [label for label in found.kept if number_of(label) is None]:
+        raise InputError(
+            f"the order of the labels is not known: {unknown[0]!r} is no number",
+            hint=f"name them in their order: labels=[{','.join(found.kept)}]",
+        )
+    return tuple(sorted(found.kept, key=lambda label: number_of(label) or 0.0))
 
 
 def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:

@@ -30,7 +30,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=5,
+    version=6,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),
@@ -46,6 +46,7 @@ SPEC = StageSpec(
     heldout="labels",
     headline=("train_texts", "heldout_texts", "heldout_accuracy"),
     glance=(
+        Headline("mean absolute error", "Classification error in steps"),
         Headline("accuracy", "Classification accuracy"),
         Headline("macro-F1", "Classification macro-F1"),
     ),

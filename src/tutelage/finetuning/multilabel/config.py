@@ -6,12 +6,12 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tutelage.finetuning.config import FinetuneConfig
+from tutelage.finetuning.classify.config import HeadConfig
 from tutelage.training.config import TrainingConfig
 
 
-class MultilabelConfig(FinetuneConfig):
-    """A head on the last token with a probability for each label by itself.
+class MultilabelConfig(HeadConfig):
+    """A head on a state of the model with a probability for each label by itself.
 
     A label needs `min_per_label` training texts and one held-out text. `frame`, `max_tokens`, `heldout` and `frozen`
     are those of classification (`ClassifyConfig`).

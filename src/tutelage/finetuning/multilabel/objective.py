@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
+from tutelage.finetuning.classify.head import document_scores
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.hashing import sha256_text
 from tutelage.training.data.batch import Batch
@@ -15,7 +16,7 @@ from tutelage.training.objective import Loss
 
 
 class Multilabel:
-    """Sum over the labels of the binary cross entropy at each document's last token; weight 1 for each text.
+    """Sum over the labels of the binary cross entropy of each document; weight 1 for each text.
 
     A target is the row of `wanted` [texts, labels] that belongs to the document.
     """
@@ -27,9 +28,8 @@ class Multilabel:
         self.wanted = torch.from_numpy(wanted)
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
-        at = batch.weights > 0
-        hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
-        scores = model.scores(hidden[at])  # [documents, labels]
+        at = batch.weights > 0  # the last token of each document
+        scores = document_scores(model, batch, at)
         wanted = self.wanted.to(scores.device)[batch.targets[at]]
         total = F.binary_cross_entropy_with_logits(scores, wanted, reduction="sum")
         right = ((scores > 0) == (wanted > 0)).all(dim=-1).float()

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
-from tutelage.finetuning.classify.head import states_and_scores
+from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
 from tutelage.finetuning.common import account, adapt, context_of, load_base, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
@@ -38,6 +38,7 @@ def multilabel(job: Job) -> dict[str, Any]:
     tok, model_config = Tokenizer.load(base), load_config(base)
     if config.frame and not model_config.num_labels:  # a classifier reads texts in its own frame
         tok = with_frame(tok, config.frame)
+    pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
     labels = list(rows.labels.kept)
@@ -50,9 +51,9 @@ def multilabel(job: Job) -> dict[str, Any]:
     train_on = _examples(tok, rows.train, 0)
     held = _examples(tok, rows.heldout, len(rows.train))
     if config.frozen:
-        model, found, curve = _fitted(job, train_on, wanted[: len(rows.train)], labels)
+        model, found, curve = _fitted(job, train_on, wanted[: len(rows.train)], labels, pooling)
     else:
-        model, found, curve = _trained(job, tok.pad_id, train_on, held, wanted, labels)
+        model, found, curve = _trained(job, tok.pad_id, train_on, held, wanted, labels, pooling)
     _, scores = states_and_scores(model, held, config.training)
     targets = torch.from_numpy(held_wanted)
     if config.frozen:
@@ -68,6 +69,7 @@ def multilabel(job: Job) -> dict[str, Any]:
         "labels_per_text": round(float(wanted.sum(axis=1).mean()), 3),
         "cut_texts": rows.cut,
         "max_tokens": limit,
+        **({"pooling": said} if (said := pooling_said(**pooling)) else {}),
         **account(rows.audit),
         "dropped_labels": {name: item["count"] for name, item in rows.labels.plain()["dropped"].items()},
         **found,
@@ -85,10 +87,11 @@ def _examples(tok: Tokenizer, rows: list[Row], first: int) -> list[Example]:
 
 
 def _fitted(
-    job: Job, train_on: list[Example], wanted: NDArray[np.float32], labels: list[str]
+    job: Job, train_on: list[Example], wanted: NDArray[np.float32], labels: list[str], pooling: dict[str, Any]
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     """The first layers of the model, untouched, with a fitted head; its figures, and no curve."""
     started, base = time.monotonic(), load_model(job.inputs["model"])
+    base.config = base.config.with_(**pooling)
     ids = [example.segments[0].tokens for example in train_on]
     head = fit_head(base, ids, wanted, [1.0] * len(ids), job.config.training, job.log, "sigmoid")
     job.log.note(f"the head reads layer {head.layers} of {base.config.num_layers}; C = {head.strength:g}")
@@ -98,10 +101,16 @@ def _fitted(
 
 
 def _trained(
-    job: Job, pad_id: int, train_on: list[Example], held: list[Example], wanted: NDArray[np.float32], labels: list[str]
+    job: Job,
+    pad_id: int,
+    train_on: list[Example],
+    held: list[Example],
+    wanted: NDArray[np.float32],
+    labels: list[str],
+    pooling: dict[str, Any],
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
     config = job.config
-    model = with_head(load_base(job.inputs["model"], config.lora), labels, job.seed, multi_label=True)
+    model = with_head(load_base(job.inputs["model"], config.lora), labels, job.seed, multi_label=True, **pooling)
     adapt(model, config.lora, job.seed, job.log, job.work)
     length = min(config.context_length, model.config.max_position_embeddings)
     objective = Multilabel(pack(train_on, length, pad_id), pack(held, length, pad_id), wanted)

@@ -79,9 +79,10 @@ def preferences_account(
 
 def labels_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], limit: int, audit: Audit | None,
-    columns: Mapping[str, str], cut: bool = False, noise: Found | None = None,
+    columns: Mapping[str, str], cut: bool = False, noise: Found | None = None, ordinal: bool = False,
 ) -> Found:  # fmt: skip
-    """Of labelled texts, each read up to `limit` tokens with what stands around it. cut: they are cut to it already."""
+    """Of labelled texts, each read up to `limit` tokens with what stands around it. cut: they are cut to it already.
+    ordinal: the labels are learned as in an order."""
     found = _begun("texts", train, heldout, audit, columns)
     if not cut:
         lengths = [len(tok.framed(ids)) for ids in tok.encode_batch([row["text"] for row in train])]
@@ -96,7 +97,7 @@ def labels_account(
             "read_lost_share": round(sum(max(0, length - limit) for length in lengths) / max(sum(lengths), 1), 4),
         }
     found["duplicates"] = duplicate_figures([row["text"] for row in train], [row["text"] for row in heldout])
-    found["labels"] = balance_figures(Counter(row["label"] for row in train))
+    found["labels"] = balance_figures(Counter(row["label"] for row in train)) | {"ordinal": ordinal}
     if noise is not None:
         found["noise"] = noise
     ids = tok.framed(tok.encode(train[0]["text"]))[:limit]

@@ -126,6 +126,15 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, fl
     return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
+def number_of(label: str) -> float | None:
+    """The finite number that a label is."""
+    try:
+        number = float(label)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
 def balance_figures(counts: Mapping[str, int]) -> dict[str, Any]:
     """How even the labels are: the share of the most frequent, and how many even ones have their entropy."""
     total = sum(counts.values())

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.finetuning.preflight.figures import number_of
+
 Found = dict[str, Any]
 
 LOST = 0.01  # share of the rows whose loss is worth a word
 BIASED = 0.6  # share of pairs with the longer answer chosen, from which on it is said
 ONE_LABEL = 0.8  # share of the most frequent label
+GRADES = 11  # labels that may be grades: more are rather numbers of classes
 NOISY = 0.02  # share of the training texts with a doubtful label
 FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
 
@@ -96,6 +99,14 @@ def _labels(found: Found) -> list[dict[str, str]]:
         most = max(labels["labels"], key=labels["labels"].get)
         said = f"{labels['majority']:.0%} of the training texts are {most!r}: accuracy says little"
         made.append(_one("warning", said, "read macro-F1, and try class_weights=balanced"))
+    if labels and not labels.get("ordinal") and 3 <= len(labels["labels"]) <= GRADES:
+        numbers = {label: number_of(label) for label in labels["labels"]}
+        if None not in numbers.values():
+            shown = ", ".join(sorted(numbers, key=lambda label: numbers[label] or 0.0))
+            made.append(
+                _one("note", f"the labels are numbers ({shown}) and learned as if they were in no order",
+                     "ordinal=true if they are grades: to be far off is then worse than to be near")
+            )  # fmt: skip
     noise = found.get("noise")
     if noise and noise["suspected"]:
         count = noise["suspected"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from tutelage.model.config import ModelConfig
+from tutelage.model.config import CLASSES, ModelConfig
 from tutelage.model.families.family import Family
 from tutelage.model.families.weights import Weight, renamed
 
-_NOT_SHAPE = {"family", "num_labels", "labels", "multi_label", "bos_token_id", "eos_token_id", "pad_token_id"}
+_NOT_SHAPE = CLASSES | {"family", "bos_token_id", "eos_token_id", "pad_token_id"}
 
 
 def to_config(config: ModelConfig) -> dict[str, Any]:

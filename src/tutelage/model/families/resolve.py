@@ -7,13 +7,13 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from tutelage.model.config import ModelConfig
+from tutelage.model.config import CLASSES, ModelConfig
 from tutelage.model.families.registry import FAMILIES
 from tutelage.store.config import Config
 from tutelage.store.errors import InputError, nearest
 
 # What a family's config.json does not say, or what other fields decide.
-_NOT_COMPARED = {"family", "num_labels", "labels", "multi_label", "bos_token_id", "eos_token_id", "pad_token_id"}
+_NOT_COMPARED = CLASSES | {"family", "bos_token_id", "eos_token_id", "pad_token_id"}
 
 
 class FamilyConfig(ModelConfig):
