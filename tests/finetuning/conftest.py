@@ -21,6 +21,7 @@ from tutelage.store.stage import Job
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
+from tutelage.training.data.packing import Example, Segment
 
 VERBS = ["Return", "Compute", "Remove", "Sort", "Merge", "Count"]
 THINGS = {
@@ -110,6 +111,20 @@ def base(tmp_path_factory, tok, shape) -> Path:
     save_model(DecoderLM(shape, seed=1), directory)
     tok.save(directory)
     return directory
+
+
+def answers_of(example: Example) -> list[Segment]:
+    """The chosen and the rejected conversation of a pair, each as if it stood alone."""
+    (one, *others) = example.segments
+    if one.branches is None:
+        return [one, *others]
+    places = [[at for at, branch in enumerate(one.branches) if branch in (0, number)] for number in (1, 2)]
+
+    def of(own: list[int]) -> Segment:
+        extras = {name: [values[at] for at in own] for name, values in one.extras.items()}
+        return Segment(*([values[at] for at in own] for values in (one.tokens, one.targets, one.weights)), extras)
+
+    return [of(own) for own in places]
 
 
 def quick(steps: int, **more) -> TrainingConfig:

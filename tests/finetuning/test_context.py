@@ -41,8 +41,9 @@ def test_it_keeps_99_of_100_rows_and_is_never_short():
 def test_memory_bounds_it():
     context, bound = chosen_context([1900] * 100, LARGE, quick(1), 2e8)
     assert bound == "memory" and 64 <= context < 1024 and context % STEP == 0
-    pair, _ = chosen_context([1900] * 100, LARGE, quick(1), 2e8, sides=2)
-    assert pair <= context / 2 + STEP
+    pair, _ = chosen_context([context // 2 + 1] * 100, LARGE, quick(1), 2e8, [context + STEP] * 100)
+    assert pair == context // 2 // STEP * STEP  # a pair that needs more would stand in a row for which there is no room
+    assert chosen_context([context] * 100, LARGE, quick(1), 2e8, [context] * 100) == (context, "memory")
     assert chosen_context([1900] * 100, LARGE, quick(1, accumulation=4), 2e8)[0] > context
 
 

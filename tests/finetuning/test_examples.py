@@ -19,6 +19,8 @@ from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 
+from .conftest import answers_of
+
 
 def learned_text(tok, segment):
     return tok.decode([t for t, w in zip(segment.targets, segment.weights, strict=True) if w], skip_special=False)
@@ -116,15 +118,19 @@ def test_nothing_that_fits_is_an_error(tok):
         instruction_examples(tok, [], 64)
 
 
-def test_a_pair_is_two_documents_with_sides(tok):
+@pytest.mark.parametrize("branches", [True, False])
+def test_a_pair_is_two_branches_or_two_documents_with_sides(branches, tok):
     good = {"prompt": "Q", "chosen": "Good.", "rejected": "Bad bad."}
     rows = [good, {**good, "chosen": "word " * 200}]
-    (example,), supervision = preference_examples(tok, rows, 64)
-    chosen, rejected = example.segments
+    (example,), supervision = preference_examples(tok, rows, 64, branches)
+    assert len(example.segments) == 2 - branches
+    chosen, rejected = answers_of(example)
     assert learned_text(tok, chosen) == "Good.<|im_end|>" and learned_text(tok, rejected) == "Bad bad.<|im_end|>"
     assert chosen.extras["side"] == chosen.weights and set(chosen.weights) == {0.0, 1.0}
     assert rejected.extras["side"] == [-weight for weight in rejected.weights]
     assert supervision.too_long == 1
+    assert supervision.shared == (len(chosen.tokens) - len(tok.encode("Good.")) - 1 if branches else 0)
+    assert supervision.tokens == len(chosen.tokens) + len(rejected.tokens) - supervision.shared
     assert row_length([example], 16) == example.length and row_length([example], 512) == 512
 
 
@@ -227,7 +233,7 @@ def test_a_pair_follows_all_the_turns_before_it_and_learns_its_own_answers_alone
     asked = [{"role": role, "content": text} for role, text in LONG[:3]]
     row = {"messages": asked, "prompt": "Q2", "chosen": "Good.", "rejected": "Bad."}
     (example,), _ = preference_examples(tok, [row], 128)
-    for segment, answer in zip(example.segments, ("Good.", "Bad."), strict=True):
+    for segment, answer in zip(answers_of(example), ("Good.", "Bad."), strict=True):
         whole = conversation_segment(tok, [*(Message(*turn) for turn in LONG[:3]), Message("assistant", answer)])
         assert segment.tokens == whole.tokens and learned_text(tok, segment) == answer + "<|im_end|>"
 

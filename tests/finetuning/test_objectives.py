@@ -125,36 +125,32 @@ def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, he
 @pytest.mark.parametrize("name", ["classification", "instruction", "preference"])
 def test_packed_rows_cost_what_separate_documents_cost(name, tok, model, tmp_path, heard):
     packed = make(name, tok, model, tmp_path, heard)
-    documents = packed.rows["train"].documents.max(1)
-    assert documents.max() > 2  # several examples do share a row
-    if name == "preference":
-        alone = preference(separate(packed.rows["train"], 2), sft_weight=0.3)
-    else:
-        alone = type(packed)(*[separate(packed.rows["train"], 1)] * 2)
+    assert packed.rows["train"].documents.max() > 2  # several examples do share a row
+    rows = separate(packed.rows["train"])
+    alone = preference(rows, sft_weight=0.3) if name == "preference" else type(packed)(rows, rows)
     one, other = (evaluate_objective(model, objective) for objective in (packed, alone))
     assert one.keys() == other.keys()
     for key, value in one.items():
         assert value == pytest.approx(other[key], rel=1e-4, abs=1e-5), key
 
 
-def separate(rows, together):
-    """The same rows with only `together` documents in each."""
+def separate(rows):
+    """The same rows with only one document in each."""
     from tutelage.training.data.packing import Example, Segment
 
     examples = []
     for row in range(len(rows)):
-        segments = []
         for document in range(1, rows.documents[row].max() + 1):
             at = rows.documents[row] == document
             extras = {name: values[row][at].tolist() for name, values in rows.extras.items()}
-            segments.append(
-                Segment(rows.tokens[row][at], rows.targets[row][at], rows.weights[row][at].tolist(), extras)
-            )
-        examples += [Example(segments[i : i + together]) for i in range(0, len(segments), together)]
+            branches = None if rows.branches is None else rows.branches[row][at]
+            weights = rows.weights[row][at].tolist()
+            examples.append(Example([Segment(rows.tokens[row][at], rows.targets[row][at], weights, extras, branches)]))
     length = max(example.length for example in examples)
     one_by_one = [pack([example], length) for example in examples]
     joined = one_by_one[0]
-    for name in ("tokens", "positions", "documents", "targets", "weights"):
+    names = ["tokens", "positions", "documents", "targets", "weights", *["branches"] * (rows.branches is not None)]
+    for name in names:
         setattr(joined, name, np.concatenate([getattr(part, name) for part in one_by_one]))
     joined.extras = {name: np.concatenate([part.extras[name] for part in one_by_one]) for name in one_by_one[0].extras}
     return joined

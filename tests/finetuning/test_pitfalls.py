@@ -43,7 +43,7 @@ from tutelage.store.events import EventLog
 from tutelage.training.data.packing import Example, Segment, pack
 from tutelage.training.loop import train
 
-from .conftest import job, quick
+from .conftest import answers_of, job, quick
 
 PAIRS = [
     {"prompt": f"What is {i}?", "chosen": "It is " + "one more. " * (2 + i % 3), "rejected": "No." * (1 + i % 2)}
@@ -93,7 +93,7 @@ def learned(tok, segment):
 def test_2_double_or_missing_stop_tokens(tok):
     """Each answer learns exactly one stop token, as its last."""
     answers = [{"prompt": "Q", "completion": text, "label": True} for text in ("Yes.", "No <|im_end|> more.")]
-    segments = [s for example in preference_examples(tok, PAIRS, 256)[0] for s in example.segments]
+    segments = [s for example in preference_examples(tok, PAIRS, 256)[0] for s in answers_of(example)]
     segments += [s for example in judged_examples(tok, answers, 256)[0] for s in example.segments]
     for segment in segments:
         ids = learned(tok, segment)
@@ -150,7 +150,7 @@ def test_16_an_answer_that_begins_the_other_loses_nothing(chosen, rejected, tok,
     path = Path(write(tmp_path / "x.jsonl", [{"prompt": "ab", "chosen": chosen, "rejected": rejected}]))
     rows, _ = read_preferences(path, heard.log)
     (example,) = preference_examples(tok, rows, 128)[0]
-    texts = [tok.decode([one for one in learned(tok, s) if one not in tok.stop_ids]) for s in example.segments]
+    texts = [tok.decode([one for one in learned(tok, s) if one not in tok.stop_ids]) for s in answers_of(example)]
     assert texts == [chosen, rejected] and rows[0]["prompt"] == "ab"
 
 

@@ -201,7 +201,18 @@ def test_the_audit_of_pairs_measures_the_length_bias(tmp_path, tok, shape):
     assert found["tokens"]["answers"] == 2 * found["split"]["train"]
     tokens = [len(tok.encode(f"All {row['prompt'].split()[1]} of the things are sorted.")) + 1 for row in rows]
     assert min(tokens) <= found["bias"]["chosen_tokens"] <= max(tokens)
-    assert len(encode_pairs(tok, [{**rows[0], "id": "0"}]).segments[0]) == 2
+
+
+def test_the_prompt_of_a_pair_is_read_once_where_the_model_reads_branches(tok):
+    row = {"id": "0", "prompt": "Sort the nodes.", "chosen": "All are sorted.", "rejected": "No."}
+    once, twice = (encode_pairs(tok, [row], branches) for branches in (True, False))
+    (branches,), prompt = once.segments[0], len(tok.encode(row["prompt"]))
+    assert len(twice.segments[0]) == 2 and once.needs == twice.needs
+    assert once.sizes == [twice.sizes[0] - branches.shared] == [len(branches.tokens)]
+    roles, apart = once.readings[0].roles, twice.readings[0].roles
+    assert roles["user"] == (prompt, 0) and apart["user"] == (2 * prompt, 0)
+    assert roles["assistant"] == apart["assistant"]
+    assert sum(read for read, _ in roles.values()) == sum(read for read, _ in apart.values()) - branches.shared
 
 
 def test_the_audit_of_labelled_texts(tmp_path, tok, shape):

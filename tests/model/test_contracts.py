@@ -6,6 +6,7 @@ import math
 import random
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +15,8 @@ from family_configs import CASES, DELTA, EXPERTS, LINEAR, LLAMA3, SIZES, YARN, f
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
+from tutelage.training.data.packing import Example, PackedRows, Segment, branched, pack
+from tutelage.training.objective import target_nll
 
 LENGTH = 21
 
@@ -129,6 +132,74 @@ def test_packed_documents_are_separate_documents(model: DecoderLM) -> None:
     close(packed.detach(), alone.detach(), 2e-4)
     for a, b in zip(together, [p.grad for p in model.parameters() if p.grad is not None], strict=True):
         close(a, b, 1e-3)
+
+
+PAIRS = ((7, 6, 9), (0, 3, 1), (12, 2, 2))  # tokens shared, and of either branch
+
+
+def pairs(apart: bool) -> PackedRows:
+    """Pairs and a plain document in two rows, each weighted token numbered; `apart`: every branch a document."""
+    numbers, examples = iter(range(1, 1000)), []
+    for place, (shared, *sizes) in enumerate(PAIRS):
+        prompt = tokens(shared, seed=20 + place).tolist()
+        ends = [tokens(size + 1, seed=30 + 2 * place + side).tolist() for side, size in enumerate(sizes)]
+        segments = []
+        for end, last in zip(ends, (1, 1 + place), strict=True):  # of the prompt: the same in the first pair alone
+            ids = [*prompt, last, *end]
+            weights = [0.0] * shared + [1.0] * len(end)
+            number = [next(numbers) * weight for weight in weights]
+            segments.append(Segment(ids[:-1], ids[1:], weights, {"number": number}))
+        examples.append(Example(segments if apart else [branched(segments)]))
+    plain = tokens(9, seed=40).tolist()
+    number = [float(next(numbers)) for _ in plain[1:]]
+    return pack([*examples, Example([Segment(plain[:-1], plain[1:], [1.0] * 8, {"number": number})])], 40)
+
+
+def weighted(model: DecoderLM, rows: PackedRows) -> Tensor:
+    """Negative log-likelihoods of the weighted targets by their numbers."""
+    batch = rows.batch(np.arange(len(rows)))
+    nll, at = target_nll(model, batch)
+    return nll[batch.extras["number"][at].argsort()]
+
+
+def test_branches_of_a_document_are_documents_of_their_own(model: DecoderLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64 throughout, where rounding hides nothing."""
+    together, apart = pairs(apart=False), pairs(apart=True)
+    if not model.config.can_branch:
+        with pytest.raises(ValueError, match="no branches"):
+            weighted(model, together)
+        return
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    model.double()
+    found = []
+    for rows in (together, apart):
+        model.zero_grad()
+        nll = weighted(model, rows)
+        (nll * torch.linspace(-1, 2, len(nll)).double()).sum().backward()
+        found.append([nll.detach(), *(p.grad.clone() for p in model.parameters() if p.grad is not None)])
+    assert together.num_tokens == apart.num_tokens - sum(shared for shared, *_ in PAIRS)
+    for one, other in zip(*found, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-10 * max(1.0, float(other.abs().max())))
+
+
+@torch.no_grad()
+def test_a_branch_sees_nothing_of_another(model: DecoderLM) -> None:
+    if not model.config.can_branch:
+        return
+    batch = pairs(apart=False).batch(np.arange(2))
+    assert batch.branches is not None
+
+    def hidden() -> Tensor:
+        return model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
+
+    before = hidden()
+    changed = batch.branches == 2
+    batch.tokens[changed] = (batch.tokens[changed] + 1) % SIZES["vocab_size"]
+    after = hidden()
+    if model.config.experts is None:  # experts compute groups of tokens, whose sizes change the order of sums
+        assert torch.equal(after[~changed], before[~changed])
+    close(after[~changed], before[~changed], 1e-4)
+    assert not torch.isclose(after[changed], before[changed]).all(-1).any()
 
 
 @torch.no_grad()

@@ -49,7 +49,15 @@ def test_blocks_and_the_plain_mask_agree(family: str, monkeypatch: pytest.Monkey
         plain = model.hidden(tokens, positions, documents)
         monkeypatch.setattr(flex, "is_for", lambda queries, cached, docs: used.append(True) or docs is not None)
         in_blocks = model.hidden(tokens, positions, documents)
+        monkeypatch.undo()
+        branches = (torch.arange(LENGTH) // 50 % 3).clamp(max=2).expand(3, -1).where(documents == 1, 0)
+        branches[:, :60] = 0
+        branching = model.hidden(tokens, positions, documents, branches=branches)
+        monkeypatch.setattr(flex, "is_for", lambda queries, cached, docs: docs is not None)
+        branching_in_blocks = model.hidden(tokens, positions, documents, branches=branches)
     real = documents > 0
+    assert torch.allclose(branching_in_blocks[real], branching[real], atol=1e-4)
+    assert not torch.allclose(branching[real], plain[real], atol=1e-2)
     assert torch.allclose(in_blocks[real], plain[real], atol=1e-4)
     assert len(used) == (0 if family == "gpt_oss" else 3)
 

@@ -71,6 +71,51 @@ def test_slopes_are_those_of_the_paper() -> None:
     assert alibi_slopes(1).tolist() == [2.0**-8]
 
 
+SIZES = st.tuples(st.integers(0, 3), st.integers(0, 3), st.integers(0, 3)).filter(lambda sizes: sum(sizes) > 0)
+
+
+def branching(rows: list[list[tuple[int, int, int]]]) -> AttentionMask:
+    """Rows of documents, each of a shared part and two branches of these sizes, cut or padded to LENGTH."""
+    made = []
+    for sizes in rows:
+        tokens = [
+            (shared * (branch > 0) + place, number, branch)
+            for number, (shared, *branches) in enumerate(sizes, 1)
+            for branch, size in enumerate((shared, *branches))
+            for place in range(size)
+        ]
+        made.append([*tokens, *[(0, 0, 0)] * LENGTH][:LENGTH])
+    positions, documents, branches = torch.tensor(made).unbind(-1)
+    return AttentionMask(positions, documents, None, branches)
+
+
+@given(st.lists(st.lists(SIZES, max_size=3), min_size=1, max_size=2), WINDOWS)
+@settings(max_examples=40, deadline=None)
+def test_a_branch_sees_what_is_shared_and_itself_as_far_back_as_positions_say(
+    rows: list[list[tuple[int, int, int]]], window: int | None
+) -> None:
+    mask = branching(rows)
+    made = mask.allowed(window)
+    assert made is not None and mask.documents is not None and mask.branches is not None
+    for row, (query, key) in itertools.product(range(len(rows)), PAIRS):
+        places, documents, branches = mask.positions[row], mask.documents[row], mask.branches[row]
+        expected = key <= query and documents[query] == documents[key] and branches[key] in (0, branches[query])
+        if documents[query]:  # what padding sees is never used
+            expected = expected and places[key] <= places[query]
+            expected = expected and (window is None or places[query] - places[key] < window)
+            assert bool(made[row, 0, query, key]) == bool(expected)
+    row_, query_, key_ = torch.meshgrid(torch.arange(len(rows)), *[torch.arange(LENGTH)] * 2, indexing="ij")
+    seen = mask.blocks(window).mask_mod(row_, torch.zeros_like(row_), query_, key_)
+    assert torch.equal(seen[:, None], made)
+
+
+def test_branches_are_of_documents_and_are_not_cached() -> None:
+    whole = torch.zeros(1, LENGTH, dtype=torch.int64)
+    for documents, cached in ((None, None), (whole, LENGTH)):
+        with pytest.raises(ValueError, match="branches"):
+            AttentionMask(places(1), documents, cached, whole)
+
+
 @given(ROWS, WINDOWS)
 @settings(max_examples=8, deadline=None)
 def test_blocks_follow_the_same_rule(rows: list[list[int]], window: int | None) -> None:

@@ -37,16 +37,16 @@ def keeps(needs: Sequence[int], share: float) -> int:
 
 
 def chosen_context(
-    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float, sides: int = 1
+    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float, sizes: Sequence[int] = ()
 ) -> tuple[int, str]:
     """The context that keeps 99 % of the rows, and what bounds it, if anything: the model, or `memory` (bytes free).
 
-    sides: so many examples of this length stand in one row (a pair: 2).
+    sizes: the tokens of each row, where they are more than the context it needs (a pair: of both answers).
     """
     wanted = -(-keeps(needs, KEPT) // STEP) * STEP
     wanted = max(wanted, shortest_context(sum(parameters(model).values()) >= LARGE))
     longest = model.max_position_embeddings
-    fits = _fits(model, training, memory / sides)
+    fits = _fits(needs, sizes, model, training, memory)
     if fits < min(wanted, longest):
         return fits, "memory"
     return (longest, "the model") if longest < wanted else (wanted, "")
@@ -54,7 +54,7 @@ def chosen_context(
 
 def context_for(
     asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, work: Path, log: EventLog,
-    sides: int = 1,
+    sizes: Sequence[int] = (),
 ) -> int:  # fmt: skip
     """The context of a run: `asked`, at most what the model has; where 0 is asked for, chosen from what the rows need.
 
@@ -67,31 +67,32 @@ def context_for(
             log.note(f"context_length {asked} is cut to the model's {longest}")
         return min(asked, longest)
     world = current_world()
-    chosen = _read_or_choose(needs, model, training, work / FILE, log, sides) if world.first else 0
+    chosen = _read_or_choose(needs, model, training, work / FILE, log, sizes) if world.first else 0
     return round(world.sums([float(chosen)])[0])
 
 
 def _read_or_choose(
-    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, file: Path, log: EventLog, sides: int
+    needs: Sequence[int], model: ModelConfig, training: TrainingConfig, file: Path, log: EventLog, sizes: Sequence[int]
 ) -> int:
     if file.exists():
         try:
             return int(json.loads(file.read_text(encoding="utf-8"))["context"])
         except (ValueError, KeyError, TypeError):
             raise DamagedError(f"{file} holds no context", hint="remove the work directory to start again") from None
-    context, bound = chosen_context(needs, model, training, free_memory(training), sides)
+    context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
     write_json(file, {"context": context})
     log.note(told(context, bound, needs))
     return context
 
 
 def planned(
-    asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, log: EventLog, sides: int = 1
-) -> int:
+    asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, log: EventLog,
+    sizes: Sequence[int] = (),
+) -> int:  # fmt: skip
     """What `context_for` would find, before there is a run."""
     if asked:
         return min(asked, model.max_position_embeddings)
-    context, bound = chosen_context(needs, model, training, free_memory(training), sides)
+    context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
     log.note(told(context, bound, needs))
     return context
 
@@ -109,12 +110,19 @@ def free_memory(training: TrainingConfig) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
-def _fits(model: ModelConfig, training: TrainingConfig, memory: float) -> int:
-    """The longest context whose activations fit beside all else; at least one step of it."""
+def _fits(
+    needs: Sequence[int], sizes: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float
+) -> int:
+    """The longest context whose packed rows' activations fit beside all else; at least one step of it.
+
+    A packed row is as long as the context, or as the longest row that the context keeps.
+    """
     rows = max(1, training.batch_rows // training.accumulation)
 
     def taken(context: int) -> int:
         return training_bytes(model, rows, context, training.optimizer, training.activation_checkpointing)
 
     each = (taken(2 * STEP) - taken(STEP)) / STEP
-    return max(STEP, int(MEMORY_SHARE * memory / each) // STEP * STEP)
+    room = int(MEMORY_SHARE * memory / each)
+    too_large = [need for need, size in zip(needs, sizes, strict=False) if size > room]
+    return max(STEP, min([room, *(need - 1 for need in too_large)]) // STEP * STEP)

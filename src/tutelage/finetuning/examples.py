@@ -23,6 +23,7 @@ Learn = Literal["answers", "last", "all"]
 class Supervision:
     """What of a split is trained: rows given, rows kept, rows too long, tokens read, tokens learned.
 
+    `shared`: of the tokens read, those that the branches of a row share; one by one they would be read again for each.
     `refused`: rows that the chat template refuses, by its reason; they are dropped like those that are too long.
     `places`: which of the rows are kept.
     """
@@ -34,6 +35,7 @@ class Supervision:
     supervised: int
     refused: dict[str, int] = field(default_factory=dict)
     places: tuple[int, ...] = ()
+    shared: int = 0
 
     def plain(self) -> dict[str, Any]:
         names = ("rows", "kept", "too_long", "tokens", "supervised", "refused")
@@ -51,8 +53,14 @@ class Supervision:
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
             "the stop token is learned in every row"
         )
+        self.tell_shared(what, log)
         if dropped:
             self.tell_dropped(what, context, log)
+
+    def tell_shared(self, what: str, log: EventLog) -> None:
+        if self.shared:
+            share = self.shared / (self.tokens + self.shared)
+            log.note(f"{what}: each prompt is read once for both of its answers, which saves {share:.0%} of the tokens")
 
     def tell_dropped(self, what: str, context: int, log: EventLog) -> None:
         if self.too_long:
@@ -96,6 +104,11 @@ class Encoded:
     def needs(self) -> list[int]:
         """The context that each row needs."""
         return [reading.needs for reading in self.readings.values()]
+
+    @property
+    def sizes(self) -> list[int]:
+        """The tokens of each row, all of which must stand in one packed row."""
+        return [sum(len(segment.tokens) for segment in self.segments[place]) for place in self.readings]
 
     def fitting(self, context: int) -> tuple[list[Example], Supervision]:
         """The rows that fit into `context` tokens; the others are dropped whole, and counted."""
@@ -251,5 +264,6 @@ def _keep_fitting(rows: Encoded, context: int) -> tuple[list[Example], Supervisi
         supervised=sum(weight > 0 for segment in segments for weight in segment.weights),
         refused=rows.refused,
         places=tuple(places),
+        shared=sum(segment.shared for segment in segments),
     )
     return [Example(group) for group in kept], supervision

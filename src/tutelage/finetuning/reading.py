@@ -34,20 +34,23 @@ def starts_twice(rendered: Rendered) -> bool:
     return rendered.bos_id is not None and rendered.ids[:2] == [rendered.bos_id] * 2
 
 
-def reading_of(rendered: Rendered, weight_at: Sequence[float]) -> Reading:
-    """What is read and learned of a conversation, up to its last learned token."""
+def reading_of(rendered: Rendered, weight_at: Sequence[float], since: int = 0) -> Reading:
+    """What is read and learned of a conversation, up to its last learned token.
+
+    since: so many tokens at its beginning are read in another conversation already, and are not counted again.
+    """
     last = max(at for at, weight in enumerate(weight_at) if weight > 0)
     owner = ["template"] * len(rendered.ids)
     for span in rendered.spans:
         for at in tokens_of(span):
             owner[at] = span.role
-    read = Counter(owner[: last + 1])
+    read = Counter(owner[since : last + 1])
     learned = Counter(who for who, weight in zip(owner, weight_at, strict=True) if weight > 0)
     answers = [span for span in rendered.spans if span.role == "assistant"]
     learns = [span for span in answers if any(weight_at[at] > 0 for at in tokens_of(span))]
     return Reading(
         needs=last + 1,
-        roles={who: (read[who], learned[who]) for who in read},
+        roles={who: (read[who], learned[who]) for who in dict.fromkeys(owner[: last + 1])},
         answers=len(answers),
         learned=len(learns),
         stopped=sum(span.stop is not None and weight_at[span.stop] > 0 for span in learns),

@@ -261,6 +261,14 @@ class ModelConfig(Config):
     def expert_size(self) -> int:
         return (self.experts and self.experts.intermediate_size) or self.intermediate_size
 
+    @property
+    def can_branch(self) -> bool:
+        """Whether a document may go on in several branches (see `AttentionMask`): every layer looks up what it sees.
+
+        A state that runs through the tokens would carry one branch into the next.
+        """
+        return all(self.layer_type(layer) != "delta" for layer in range(self.num_layers))
+
     def layer_type(self, layer: int) -> LayerType:
         return self.layer_types[layer % len(self.layer_types)]
 

@@ -119,21 +119,26 @@ class DecoderLM(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: KVCache | None = None,
+        branches: Tensor | None = None,
     ) -> Tensor:
         """Hidden states after the final norm.
 
         tokens [B, T] int64; positions [B, T] int64 within each document (default 0..T-1); documents [B, T] int64,
         tokens see only their own document and 0 is padding; cache: what is remembered is written at `positions`,
-        which must lie below its length (each row is one document then). Returns [B, T, hidden_size].
+        which must lie below its length (each row is one document then); branches [B, T] int64: continuations of one
+        beginning within a document that do not see each other (see `AttentionMask`; only where `config.can_branch`).
+        Returns [B, T, hidden_size].
         """
         config = self.config
+        if branches is not None and not config.can_branch:
+            raise ValueError("a model with delta layers reads no branches")
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         x = self.embed(tokens, positions)
         step = Step(
             positions,
             documents,
-            AttentionMask(positions, documents, None if cache is None else cache.length),
+            AttentionMask(positions, documents, None if cache is None else cache.length, branches),
             self._rotary(positions, local=False) if config.positions == "rope" else None,
             self._rotary(positions, local=True) if config.positions == "rope" and config.rope_local_theta else None,
             cache,

@@ -51,6 +51,7 @@ class MixtureOfExperts(nn.Module):
         scores = scores.sigmoid() if self.experts.score == "sigmoid" else scores.softmax(-1)
         weights, chosen = self.choose(scores)  # [N, k]
         if self.training:
+            # What branches of a document share is one token and counts once.
             real = None if step.documents is None else step.documents.flatten() > 0
             self._account(scores, chosen, real)
         out = self._run(flat, weights.to(x.dtype), chosen)

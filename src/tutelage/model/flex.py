@@ -19,12 +19,17 @@ def is_for(queries: Tensor, cached: int | None, documents: Tensor | None) -> boo
     return queries.is_cuda and cached is None and documents is not None and length % BLOCK == 0 and dim >= LEAST_HEAD
 
 
-def block_mask(documents: Tensor, window: int | None) -> BlockMask:
-    """Causal, within each document of documents [B, T], within `window`: which blocks there are, and how full."""
+def block_mask(documents: Tensor, window: int | None, positions: Tensor, branches: Tensor | None = None) -> BlockMask:
+    """`AttentionMask`'s rule for documents, positions and branches [B, T]: which blocks there are, and how full."""
 
     def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen = (query >= key) & (documents[row, query] == documents[row, key])
-        return seen if window is None else seen & (query - key < window)
+        behind = query - key
+        if branches is not None:
+            branch = branches[row, key]
+            seen = seen & ((branch == 0) | (branch == branches[row, query]))
+            behind = positions[row, query] - positions[row, key]
+        return seen if window is None else seen & (behind < window)
 
     rows, length = documents.shape
     made: BlockMask = create_block_mask(

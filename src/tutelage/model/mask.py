@@ -16,11 +16,17 @@ class AttentionMask:
     """The one statement of visibility in a forward pass; every layer asks it for what its kind of attention needs.
 
     positions [B, T]; documents [B, T]: a token sees only its own document (packed equals separate), 0 is padding.
-    With a cache of `cached` positions a query sees the cache indices up to its own position.
+    branches [B, T]: a document may go on in several ways (1, 2, ..) after what they share (0); a token sees what is
+    shared and its own branch, whose positions count on from what is shared. So each branch reads as if it stood alone
+    after the shared part. With a cache of `cached` positions a query sees the cache indices up to its own position.
     """
 
-    def __init__(self, positions: Tensor, documents: Tensor | None, cached: int | None) -> None:
-        self.positions, self.documents, self.cached = positions, documents, cached
+    def __init__(
+        self, positions: Tensor, documents: Tensor | None, cached: int | None, branches: Tensor | None = None
+    ) -> None:
+        if branches is not None and (documents is None or cached is not None):
+            raise ValueError("branches are parts of documents, and are not cached")
+        self.positions, self.documents, self.cached, self.branches = positions, documents, cached, branches
         self._made: dict[int | None, Tensor | None] = {}
         self._blocks: dict[int | None, BlockMask] = {}
         self._visible: dict[tuple[int | None, torch.dtype], Visible] = {}
@@ -43,7 +49,7 @@ class AttentionMask:
         """`allowed` for attention in blocks, of packed rows without a cache."""
         if window not in self._blocks:
             assert self.documents is not None
-            self._blocks[window] = block_mask(self.documents, window)
+            self._blocks[window] = block_mask(self.documents, window, self.positions, self.branches)
         return self._blocks[window]
 
     def visible(self, dtype: torch.dtype, window: int | None = None) -> Visible:
@@ -68,11 +74,17 @@ class AttentionMask:
         index = torch.arange(length, device=positions.device)
         behind = index[:, None] - index
         mask = behind >= 0
+        if self.branches is not None:  # another branch may stand between: how far a key lies behind, positions tell
+            behind = positions[:, :, None] - positions[:, None, :]
         if window is not None:
-            mask &= behind < window
+            mask = mask & (behind < window)
         if self.documents is None:
             return mask[None, None]
-        return ((self.documents[:, :, None] == self.documents[:, None, :]) & mask)[:, None]
+        mask = (self.documents[:, :, None] == self.documents[:, None, :]) & mask
+        if self.branches is not None:
+            keys = self.branches[:, None, :]
+            mask &= (keys == 0) | (keys == self.branches[:, :, None])
+        return mask[:, None]
 
 
 def alibi_slopes(num_heads: int) -> Tensor:

@@ -50,7 +50,7 @@ def microbatch_loss(model: DecoderLM, objective: Objective, batch: Batch, layout
     value, but its backward pass begins by receiving their gradient."""
     if layout.last_stage:
         return objective.loss(model, batch)
-    sent = model.hidden(batch.tokens, batch.positions, batch.documents)
+    sent = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     return Loss(sent, torch.zeros_like(sent), {})
 
 

@@ -87,7 +87,7 @@ def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
 
     The head runs only where something is to be learned: an instruction batch pays for its answers alone.
     """
-    hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0
     logits = model.logits(hidden[wanted])
     return F.cross_entropy(logits, batch.targets[wanted], reduction="none"), wanted
@@ -98,7 +98,7 @@ def summed_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
 
     For objectives whose loss is that very sum: the logits are never held at once.
     """
-    hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0
     config = model.config
     total, nll = linear_cross_entropy(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
-from tutelage.training.data.packing import Example, Segment, pack
+from tutelage.training.data.packing import Example, Segment, branched, pack
 from tutelage.training.data.position import (
     BLOCK,
     DataState,
@@ -49,6 +49,59 @@ def test_segments_of_an_example_share_a_row_and_are_separate_documents() -> None
         assert where.any(axis=1).sum() == 1
         assert len(set(rows.documents[where].tolist())) == 2
     assert rows.extras["x"][rows.documents > 0].tolist() == [0.5] * 17
+
+
+def answer(prompt: list[int], ids: list[int], mark: float) -> Segment:
+    """Learned is the answer, predicted from the last token of the prompt on."""
+    tokens, weights = [*prompt, *ids], [0.0] * (len(prompt) - 1) + [1.0] * len(ids)
+    return Segment(tokens[:-1], tokens[1:], weights, {"side": [mark * weight for weight in weights]})
+
+
+def test_branches_begin_before_the_first_of_them_learns_and_count_on_from_what_they_share() -> None:
+    """The last token of the prompt predicts another first token in each, so it stands in both."""
+    both = branched([answer([5, 6, 7, 8], [1, 2, 3], 1.0), answer([5, 6, 7, 8], [1, 9], -1.0)])
+    assert both.tokens == [5, 6, 7, 8, 1, 2, 8, 1]
+    assert both.targets[3:] == [1, 2, 3, 1, 9] and both.weights == [0, 0, 0, 1, 1, 1, 1, 1]
+    assert both.extras["side"] == [0, 0, 0, 1, 1, 1, -1, -1]
+    assert both.branches == [0, 0, 0, 1, 1, 1, 2, 2] and both.shared == 3
+    assert both.positions.tolist() == [0, 1, 2, 3, 4, 5, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("prompts", "shared"),
+    [
+        (([5, 6, 7], [5, 9, 7]), 1),  # a template that writes the prompt in another way
+        (([5, 6], [4, 6]), 0),
+        (([5, 6, 7], [5, 6]), 1),  # one learns where the other still reads
+        (([5], [5]), 0),
+    ],
+)
+def test_only_what_begins_both_is_shared(prompts: tuple[list[int], list[int]], shared: int) -> None:
+    segments = [answer(prompt, [1, 2], 1.0) for prompt in prompts]
+    both = branched(segments)
+    assert both.shared == shared
+    for number, segment in enumerate(segments, 1):
+        own = [at for at, branch in enumerate(both.branches or ()) if branch in (0, number)]
+        assert [both.tokens[at] for at in own] == segment.tokens
+        assert [both.targets[at] for at in own if both.weights[at]] == [1, 2]
+        assert both.positions[own].tolist() == list(range(len(segment.tokens)))
+
+
+def test_rows_hold_branches_beside_plain_documents_and_their_digest_knows_them() -> None:
+    pairs = [Example([branched([answer([5, 6, number], [1], 1.0), answer([5, 6, number], [2], 1.0)])])
+             for number in (7, 8)]  # fmt: skip
+    rows = pack([*pairs, example(1, 3)], 12)
+    assert len(rows) == 1 and rows.branches is not None
+    assert rows.branches.tolist() == [[0, 0, 1, 2, 0, 0, 1, 2, 0, 0, 0, 0]]
+    assert rows.positions.tolist() == [[0, 1, 2, 2, 0, 1, 2, 2, 0, 1, 2, 0]]
+    assert rows.documents.tolist() == [[1, 1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 0]]
+    batch = rows.batch(np.arange(1)).to(torch.device("cpu"))
+    assert batch.branches is not None and batch.branches.dtype == torch.int64
+    assert batch.branches.tolist() == rows.branches.tolist()
+    digest = rows.digest()
+    rows.branches[0, 3] = 1
+    assert rows.digest() != digest
+    assert pack([example(1, 3)], 12).branches is None and pack([example(1, 3)], 12).batch(np.arange(1)).branches is None
 
 
 def test_what_does_not_fit_is_an_error_and_so_is_nothing() -> None:

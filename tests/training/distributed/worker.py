@@ -24,7 +24,7 @@ from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
-from tutelage.training.data.packing import Example, PackedRows, Segment, pack
+from tutelage.training.data.packing import Example, PackedRows, Segment, branched, pack
 from tutelage.training.distributed.dtensor import gather
 from tutelage.training.distributed.world import current_world, join_world, leave_world
 from tutelage.training.loop import train
@@ -56,16 +56,23 @@ def answered(texts: list[list[int]]) -> PackedRows:
 
 
 def compared(texts: list[list[int]]) -> PackedRows:
-    """A text and the same text backwards; the reference finds every token equally likely."""
+    """How a text goes on and the same backwards, branches after what they share; the reference finds every token
+    equally likely."""
 
-    def segment(ids: list[int], side: float, pair: int) -> Segment:
-        size = len(ids) - 1
-        extras = {"reference": [-4.0] * size, "side": [side] * size, "pair": [float(pair)] * size}
-        return Segment(ids[:-1], ids[1:], [1.0] * size, dict(extras))
+    def segment(prompt: list[int], answer: list[int], side: float, pair: int) -> Segment:
+        ids, before, size = prompt + answer, [0.0] * (len(prompt) - 1), len(answer)
+        extras = {
+            "reference": [*before, *[-4.0] * size],
+            "side": [*before, *[side] * size],
+            "pair": [float(pair)] * (len(ids) - 1),
+        }
+        return Segment(ids[:-1], ids[1:], [*before, *[1.0] * size], dict(extras))
 
-    short = [ids for ids in texts if len(ids) < 16]
-    both = [[segment(ids, 1.0, pair), segment(ids[::-1], -1.0, pair)] for pair, ids in enumerate(short)]
-    return pack([Example(segments) for segments in both], 32)
+    halves = [(ids[: len(ids) // 2], ids[len(ids) // 2 :]) for ids in texts if len(ids) < 20]
+    return pack([
+        Example([branched([segment(prompt, end, 1.0, pair), segment(prompt, end[::-1], -1.0, pair)])])
+        for pair, (prompt, end) in enumerate(halves)
+    ], 32)  # fmt: skip
 
 
 def make_objective(kind: str) -> Objective:

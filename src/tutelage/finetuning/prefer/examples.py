@@ -7,21 +7,25 @@ from collections.abc import Sequence
 from tutelage.finetuning.examples import Encoded, Row, Supervision, asked_of, encoded, segment_of, supervised
 from tutelage.finetuning.reading import Reading, reading_of, together
 from tutelage.store.errors import InputError
+from tutelage.tokenizer.chat import Rendered
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.training.data.packing import Example, Segment
+from tutelage.training.data.packing import Example, Segment, branched
 
 
-def encode_pairs(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
-    """Two conversations a row, the chosen and the rejected, each its own document.
+def encode_pairs(tok: Tokenizer, rows: Sequence[Row], branches: bool = True) -> Encoded:
+    """Two conversations a row, the chosen and the rejected: two branches of one document, so that what both begin with
+    is read once; or, for a model that reads no branches, each its own document.
 
     `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
     turns are learned on neither side. `pair` numbers the examples that are kept, from 0.
     """
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
-        both = [_answer(tok, row, row["chosen"], 1.0), _answer(tok, row, row["rejected"], -1.0)]
-        return [segment for segment, _ in both], together([reading for _, reading in both])
+        found = [_supervised(tok, row, row[key]) for key in ("chosen", "rejected")]
+        pair = [_segment(*one, side) for one, side in zip(found, (1.0, -1.0), strict=True)]
+        pair = [branched(pair)] if branches else pair
+        return pair, together([reading_of(*found[0]), reading_of(*found[1], since=pair[0].shared)])
 
     return encoded(rows, encode, numbered=True)
 
@@ -31,15 +35,17 @@ def encode_judged(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
     `pair` numbers the examples that are kept, from 0."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
-        segment, reading = _answer(tok, row, row["completion"], 1.0 if row["label"] else -1.0)
-        return [segment], reading
+        found = _supervised(tok, row, row["completion"])
+        return [_segment(*found, 1.0 if row["label"] else -1.0)], reading_of(*found)
 
     return encoded(rows, encode, numbered=True)
 
 
-def preference_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+def preference_examples(
+    tok: Tokenizer, rows: Sequence[Row], context: int, branches: bool = True
+) -> tuple[list[Example], Supervision]:
     """One example per pair; a pair of which one side does not fit is dropped whole. See `encode_pairs`."""
-    return encode_pairs(tok, rows).fitting(context)
+    return encode_pairs(tok, rows, branches).fitting(context)
 
 
 def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
@@ -68,10 +74,13 @@ def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more:
     return judged_examples(tok, mismatched, context)[0]
 
 
-def _answer(tok: Tokenizer, row: Row, answer: str, side: float) -> tuple[Segment, Reading]:
+def _supervised(tok: Tokenizer, row: Row, answer: str) -> tuple[Rendered, list[float]]:
     """An answer after the turns it follows; it alone is learned."""
     asked = asked_of(row)
-    found = supervised(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
-    segment = segment_of(*found)
+    return supervised(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
+
+
+def _segment(rendered: Rendered, weight_at: Sequence[float], side: float) -> Segment:
+    segment = segment_of(rendered, weight_at)
     segment.extras["side"] = [side * weight for weight in segment.weights]
-    return segment, reading_of(*found)
+    return segment

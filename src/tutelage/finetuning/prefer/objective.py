@@ -27,7 +27,7 @@ HELD_OUT = -1  # a held-out row r is numbered HELD_OUT - r, a training row r
 
 
 class Preference:
-    """Learning from pairs, by rows of (chosen, rejected) documents.
+    """Learning from pairs, by rows of (chosen, rejected): two branches of a document, or two documents.
 
     The batch's extras: `side`, +1 on tokens of a chosen answer, -1 on those of a rejected one; `pair`, a number that
     both answers of a pair share; and, for a loss that has a reference, `reference`, its per-token log-probabilities at

@@ -54,9 +54,8 @@ def prefer(job: Job) -> dict[str, Any]:
         raise ConfigError(f"loss {config.loss!r} sorts a whole batch, which several processes would sort in parts")
     train_rows, heldout, audit = prepare(config, job)
     tok, model = Tokenizer.load(instructed), load_base(instructed, config.lora)
-    encoded, held_encoded = _encoded(config, tok, train_rows), _encoded(config, tok, heldout)
-    sides = 1 if known.judged else 2
-    context = context_for(config.context_length, encoded.needs, model.config, config.training, work, log, sides)
+    encoded, held_encoded = (_encoded(config, tok, rows, model.config) for rows in (train_rows, heldout))
+    context = context_for(config.context_length, encoded.needs, model.config, config.training, work, log, encoded.sizes)
     keep_and_tell(preferences_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
@@ -174,14 +173,13 @@ def preflight(
 ) -> dict[str, Any]:
     """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
     train_rows, heldout, audit = prepare(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
-    encoded = _encoded(config, tok, train_rows)
-    sides = 1 if KNOWN[config.loss].judged else 2
-    context = planned(config.context_length, encoded.needs, model, config.training, log, sides)
+    encoded = _encoded(config, tok, train_rows, model)
+    context = planned(config.context_length, encoded.needs, model, config.training, log, encoded.sizes)
     return preferences_account(tok, train_rows, heldout, encoded, context, audit, config.columns)
 
 
-def _encoded(config: PreferConfig, tok: Tokenizer, rows: list[Row]) -> Encoded:
-    return (encode_judged if KNOWN[config.loss].judged else encode_pairs)(tok, rows)
+def _encoded(config: PreferConfig, tok: Tokenizer, rows: list[Row], model: ModelConfig) -> Encoded:
+    return encode_judged(tok, rows) if KNOWN[config.loss].judged else encode_pairs(tok, rows, model.can_branch)
 
 
 def _margin(figures: dict[str, float]) -> float:

@@ -63,8 +63,7 @@ def preferences_account(
     found["duplicates"] = duplicate_figures(asked, [_pair_asked(row) for row in heldout])
     found["repeated"] = repeated_figures(asked)
     if paired:
-        sides = [[sum(segment.weights) for segment in pair] for pair in encoded.segments.values()]
-        found["bias"] = length_bias([round(pair[0]) for pair in sides], [round(pair[1]) for pair in sides])
+        found["bias"] = length_bias(_learned(encoded, 1.0), _learned(encoded, -1.0))
     row = train[_shown(encoded, context)]
     answers = {side: row[side] for side in ("chosen", "rejected")} if paired else {
         "good" if row["label"] else "bad": row["completion"]
@@ -134,6 +133,12 @@ def _shown(encoded: Encoded, context: int) -> int:
     needs = {place: reading.needs for place, reading in encoded.readings.items() if reading.needs <= context}
     usual = sorted(needs.values())[len(needs) // 2]
     return next(place for place, length in needs.items() if length <= usual)
+
+
+def _learned(encoded: Encoded, side: float) -> list[int]:
+    """How many tokens of each pair's chosen (1) or rejected (-1) answer are learned."""
+    pairs = [[value for segment in pair for value in segment.extras["side"]] for pair in encoded.segments.values()]
+    return [round(sum(side * value for value in values if side * value > 0)) for values in pairs]
 
 
 def _whole(row: Row) -> str:

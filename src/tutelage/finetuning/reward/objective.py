@@ -37,7 +37,8 @@ class Reward:
 def pair_scores(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
     """Rewards of the chosen and of the rejected answers and the margins asked for, [pairs], by the pairs' numbers."""
     at = batch.weights > 0
-    scores = model.scores(model.hidden(batch.tokens, batch.positions, batch.documents)[at])[:, 0]
+    hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
+    scores = model.scores(hidden[at])[:, 0]
     side, pair = batch.extras["side"][at], batch.extras["pair"][at]
     order = torch.argsort(pair, stable=True)
     chosen, rejected = order[side[order] > 0], order[side[order] < 0]

@@ -13,7 +13,7 @@ from tutelage.inference.rewards import reward_ids
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.training.data.packing import Example, Segment
+from tutelage.training.data.packing import Example, Segment, branched
 
 
 def own_rows(config: RewardConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
@@ -26,22 +26,26 @@ def own_rows(config: RewardConfig, log: EventLog, data_seed: int) -> tuple[Split
     return stratified_split(rows, data_seed, config.heldout, near=True), audit
 
 
-def reward_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[list[Example], Supervision]:
+def reward_examples(
+    tok: Tokenizer, rows: Sequence[Row], context: int, branches: bool = True
+) -> tuple[list[Example], Supervision]:
     """One example per pair: the chosen conversation, then the rejected, each scored at its last token alone.
 
     A pair of which one side does not fit is dropped whole.
     """
-    return encode_scored(tok, rows).fitting(context)
+    return encode_scored(tok, rows, branches).fitting(context)
 
 
-def encode_scored(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
-    """Two conversations a row, the chosen and the rejected, whatever their length."""
+def encode_scored(tok: Tokenizer, rows: Sequence[Row], branches: bool = True) -> Encoded:
+    """Two conversations a row, the chosen and the rejected, whatever their length: two branches of one document, or,
+    for a model that reads no branches, two documents."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
         pair = [_scored(tok, row, row[key], side) for key, side in (("chosen", 1.0), ("rejected", -1.0))]
-        read = sum(len(segment.tokens) for segment in pair)
         # The last token is read, too, which it is not where it is only predicted.
         needs = max(len(segment.tokens) for segment in pair) + 1
+        pair = [branched(pair)] if branches else pair
+        read = sum(len(segment.tokens) for segment in pair)
         return pair, Reading(needs, {"conversation": (read, 2)}, 2, 2, 2)
 
     return encoded(rows, encode, numbered=True)

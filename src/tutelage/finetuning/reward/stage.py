@@ -54,8 +54,9 @@ def reward(job: Job) -> dict[str, Any]:
     # Where the model's own config pads by another id, transformers would read the reward elsewhere.
     model.config = model.config.with_(pad_token_id=tok.pad_id)
     context = context_of(config.context_length, model.config, log)
-    examples, supervision = reward_examples(tok, train_rows, context)
-    held_examples, held_supervision = reward_examples(tok, split.heldout, context)
+    examples, supervision = reward_examples(tok, train_rows, context, model.config.can_branch)
+    held_examples, held_supervision = reward_examples(tok, split.heldout, context, model.config.can_branch)
+    supervision.tell_shared("reward training", log)
     supervision.tell_dropped("reward training", context, log)
     held_supervision.tell_dropped("reward held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(split.heldout)

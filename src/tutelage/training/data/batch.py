@@ -15,7 +15,8 @@ class Batch:
 
     tokens, positions (within the document), documents (0 is padding, 1.. numbers the documents of a row) and
     targets (what each position must predict) are int64; weights float32, 0 where nothing is to be learned.
-    extras: further per-position arrays of an objective, by name.
+    extras: further per-position arrays of an objective, by name. branches, int64, where documents go on in several
+    ways: 0 what these share, 1.. each of them (see `model.mask.AttentionMask`).
     """
 
     tokens: Tensor
@@ -24,6 +25,7 @@ class Batch:
     targets: Tensor
     weights: Tensor
     extras: dict[str, Tensor] = field(default_factory=dict)
+    branches: Tensor | None = None
 
     @property
     def rows(self) -> int:
@@ -44,4 +46,5 @@ class Batch:
             change(self.targets),
             change(self.weights),
             {name: change(value) for name, value in self.extras.items()},
+            None if self.branches is None else change(self.branches),
         )

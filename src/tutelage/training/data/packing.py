@@ -6,7 +6,7 @@ import hashlib
 import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,12 +18,31 @@ from tutelage.training.data.batch import Batch
 
 @dataclass
 class Segment:
-    """One document: lists of equal length. targets[t] is what position t must predict, where weights[t] > 0."""
+    """One document: lists of equal length. targets[t] is what position t must predict, where weights[t] > 0.
+
+    branches: of a document that goes on in several ways (see `branched`), 0 for what these share, then 1, then 2, ..
+    """
 
     tokens: Sequence[int]
     targets: Sequence[int]
     weights: Sequence[float]
     extras: dict[str, Sequence[float]] = field(default_factory=dict)
+    branches: Sequence[int] | None = None
+
+    @property
+    def shared(self) -> int:
+        """How many tokens several branches share."""
+        return 0 if self.branches is None else list(self.branches).count(0)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Of the tokens within their document; each branch counts on from what is shared."""
+        places = np.arange(len(self.tokens))
+        if self.branches is None:
+            return places
+        branches, shared = np.asarray(self.branches), self.shared
+        starts = np.searchsorted(branches, branches)  # of each token's own branch
+        return np.where(branches > 0, places - starts + shared, places)
 
 
 @dataclass
@@ -65,6 +84,7 @@ class PackedRows:
     targets: NDArray[np.int32]
     weights: NDArray[np.float32]
     extras: dict[str, NDArray[np.float32]] = field(default_factory=dict)
+    branches: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.tokens)
@@ -93,12 +113,15 @@ class PackedRows:
             wide(self.targets),
             torch.from_numpy(self.weights[index]),
             {name: torch.from_numpy(value[index]) for name, value in self.extras.items()},
+            None if self.branches is None else wide(self.branches),
         )
 
     def digest(self) -> str:
         """Fingerprint of the content: a checkpoint belongs to the data it was made on."""
         digest = hashlib.sha256(repr(self.tokens.shape).encode())
-        named = {"tokens": self.tokens, "documents": self.documents, "targets": self.targets}
+        named: dict[str, NDArray[Any]] = {"tokens": self.tokens, "documents": self.documents, "targets": self.targets}
+        if self.branches is not None:
+            named["branches"] = self.branches
         for _, array in sorted({**named, "weights": self.weights, **self.extras}.items()):
             digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
@@ -113,7 +136,8 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
     if not examples:
         raise InputError("there is nothing to train on: no example was made from the data")
     bins = best_fit([example.length for example in examples], length)
-    names = sorted({name for example in examples for segment in example.segments for name in segment.extras})
+    segments = [segment for example in examples for segment in example.segments]
+    names = sorted({name for segment in segments for name in segment.extras})
     shape = (len(bins), length)
     rows = PackedRows(
         tokens=np.full(shape, pad_id, np.int32),
@@ -122,6 +146,7 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
         targets=np.zeros(shape, np.int32),
         weights=np.zeros(shape, np.float32),
         extras={name: np.zeros(shape, np.float32) for name in names},
+        branches=np.zeros(shape, np.int32) if any(segment.branches is not None for segment in segments) else None,
     )
     for row, members in enumerate(bins):
         at, document = 0, 0
@@ -130,14 +155,40 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
                 document += 1
                 span = slice(at, at + len(segment.tokens))
                 rows.tokens[row, span] = segment.tokens
-                rows.positions[row, span] = np.arange(len(segment.tokens))
+                rows.positions[row, span] = segment.positions
                 rows.documents[row, span] = document
                 rows.targets[row, span] = segment.targets
                 rows.weights[row, span] = segment.weights
                 for name, values in segment.extras.items():
                     rows.extras[name][row, span] = values
+                if rows.branches is not None and segment.branches is not None:
+                    rows.branches[row, span] = segment.branches
                 at = span.stop
     return rows
+
+
+def branched(segments: Sequence[Segment]) -> Segment:
+    """One document of several: what all begin with once, then the rest of each as a branch that sees no other branch.
+
+    What is learned stands in the branches: the last token of a prompt has to predict the first one of every answer, so
+    that each branch begins with it. Of the shared part targets and extras are those of the first segment.
+    """
+    shared = 0
+    for column in zip(*(zip(one.tokens, one.weights, strict=True) for one in segments), strict=False):
+        if len({token for token, _ in column}) > 1 or any(weight > 0 for _, weight in column):
+            break
+        shared += 1
+
+    def joined(lists: Sequence[Sequence[Any]]) -> list[Any]:
+        return [*lists[0][:shared], *(value for values in lists for value in values[shared:])]
+
+    return Segment(
+        joined([one.tokens for one in segments]),
+        joined([one.targets for one in segments]),
+        joined([one.weights for one in segments]),
+        {name: joined([one.extras[name] for one in segments]) for name in segments[0].extras},
+        joined([[0] * shared + [number] * (len(one.tokens) - shared) for number, one in enumerate(segments, 1)]),
+    )
 
 
 def best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
