@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 os.environ.setdefault("MKL_CBWR", "AUTO")
 # Between two products threads wait for each other. Sleeping at once costs a small model a third of its speed; spinning
 # on as by default makes a step ten times slower as soon as anything else runs here. A few microseconds cost neither.
-os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 # oneDNN keeps a compiled kernel for each shape it has met, 1,024 by default. Where every batch has another number of
 # targets they only pile up: 350 MB in 200 steps of instruction finetuning, and no time is saved.
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")

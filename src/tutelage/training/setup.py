@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.store.device import choose_device, choose_precision, set_threads
+from tutelage.model.lora import is_quantised
+from tutelage.store.device import choose_device, choose_precision, keep_freed_memory, set_threads
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
 from tutelage.training.checkpoint.fingerprint import fingerprint
@@ -55,6 +56,8 @@ def set_up(
 ) -> Setup:  # fmt: skip
     """Choose and check the settings, then shard the model. Raises ConfigError for what this machine cannot do."""
     world = current_world()
+    if not is_quantised(model):  # those in 4 bits are there to save memory first
+        keep_freed_memory()
     steps = total_steps(config, len(objective.rows["train"]))
     device = choose_device(config.device)
     set_threads(config.threads, world.local_size)
