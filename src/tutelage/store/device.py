@@ -167,8 +167,8 @@ def available_memory() -> float:
 
 
 def keep_freed_memory() -> None:
-    """From now on what is freed of memory is kept for the next piece, up to 64 MiB, and pieces below 32 MiB are cut from
-    it (glibc; elsewhere nothing is changed).
+    """From now on up to 64 MiB of freed memory is kept, and pieces below 32 MiB are cut from it (glibc; elsewhere
+    nothing is changed).
 
     A step frees and makes the same pieces again and again; what is given back to the system between is cleared and
     mapped anew page by page, which costs a small model a twelfth of its speed. The peak stays what it was.
