@@ -27,9 +27,9 @@ def gemm_rate(dtype: torch.dtype = torch.float32, size: int = 1536, seconds: flo
     return best
 
 
-def alternate(runs: dict[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Call each in turn, `rounds` times over (A B C A B C ...), after one unmeasured turn; its figures by name."""
-    for run in runs.values():
+def alternate(runs: dict[str, Callable[[], float]], rounds: int, unmeasured: bool = True) -> dict[str, list[float]]:
+    """Call each in turn, `rounds` times over (A B C A B C ...), first once `unmeasured`; its figures by name."""
+    for run in runs.values() if unmeasured else ():
         run()
     figures: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -46,6 +48,7 @@ class Adapted(nn.Module):
     lora_B: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
+    cast: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
 
     def __init__(self, weight: Tensor | NF4Weight, adapter: Adapter, generator: torch.Generator) -> None:
         super().__init__()
@@ -100,8 +103,10 @@ class LoraLinear(Adapted):
         self.register_parameter("lora_magnitude", magnitude)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = _product(x, self.weight, self.bias)
-        dropped = F.dropout(x.to(self.lora_A.dtype), self.adapter.dropout, self.training)
+        out = _product(x, self.weight if self.cast is None else self.cast, self.bias)
+        # Autocast would take a float32 copy back at once.
+        x = x if torch.is_autocast_enabled(x.device.type) else x.to(self.lora_A.dtype)
+        dropped = F.dropout(x, self.adapter.dropout, self.training)
         change = self.adapter.scale * F.linear(F.linear(dropped, self.lora_A), self.lora_B)
         if self.lora_magnitude is not None:
             # The norm is held constant in the gradient (DoRA, section 4.3).
@@ -161,6 +166,21 @@ class LoraExperts(Adapted):
         if a is None or b is None:
             return out
         return out + (self.adapter.scale * F.linear(F.linear(x.to(a.dtype), a[expert]), b[expert])).to(out.dtype)
+
+
+@contextlib.contextmanager
+def cast_frozen(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
+    """Within, a copy in `dtype` of each frozen matrix beside an adapter is what products under autocast read: the same
+    numbers, cast once instead of in every step, for half as much memory again as the matrices take."""
+    layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
+    plain = [one for one in layers if type(one.weight) is nn.Parameter and one.weight.dtype != dtype]
+    for layer in plain:
+        layer.cast = layer.weight.detach().to(dtype)
+    try:
+        yield
+    finally:
+        for layer in plain:
+            layer.cast = None
 
 
 @torch.no_grad()

@@ -167,14 +167,20 @@ def available_memory() -> float:
 
 
 def keep_freed_memory() -> None:
-    """From now on up to 64 MiB of freed memory is kept, and pieces below 32 MiB are cut from it (glibc; elsewhere
-    nothing is changed).
+    """From now on freed memory is kept, and pieces below 32 MiB are cut from it (glibc; elsewhere nothing is changed).
 
     A step frees and makes the same pieces again and again; what is given back to the system between is cleared and
-    mapped anew page by page, which costs a small model a twelfth of its speed. The peak stays what it was.
+    mapped anew page by page, which costs a twelfth of the speed. The peak stays what it was; `return_freed_memory` when
+    all is done.
     """
     _mallopt(_M_MMAP_THRESHOLD, 32 << 20)
-    _mallopt(_M_TRIM_THRESHOLD, 64 << 20)
+    _mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
+
+
+def return_freed_memory() -> None:
+    """Give back to the system what is freed."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def return_large_pieces() -> None:

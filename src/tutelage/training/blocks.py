@@ -6,9 +6,11 @@ import contextlib
 import functools
 from collections.abc import Iterator
 
+import torch
 from torch.utils.checkpoint import checkpoint
 
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.lora_layers import cast_frozen
 from tutelage.training.config import TrainingConfig
 
 
@@ -18,14 +20,17 @@ def prepared(model: DecoderLM, config: TrainingConfig) -> Iterator[None]:
 
     activation_checkpointing: of each block only its input is kept for the backward pass, which runs it again: a third
     more work for a fraction of the memory (Chen et al. 2016, section 4). compile: every block becomes fused kernels.
+    In bfloat16 the frozen matrices beside adapters are cast once.
     """
     for block in model.layers:
         if config.activation_checkpointing:
             block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)
         if config.compile:
             block.compile()
+    lower = config.precision == "bfloat16"
     try:
-        yield
+        with cast_frozen(model, torch.bfloat16) if lower else contextlib.nullcontext():
+            yield
     finally:
         for block in model.layers:
             block.__dict__.pop("forward", None)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from tutelage.model.decoder import DecoderLM
+from tutelage.store.device import return_freed_memory
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_text
 from tutelage.training.blocks import prepared
@@ -78,11 +79,14 @@ def train(
                 loop.roll_back_stop_or_save(stop)
                 loop.stop_where_asked()
             loop.finish(stop)
-    loop.state.result.warned = loop.state.history.said
-    loop.state.result.timing = loop.meter.timing() | chosen(config, setup.config)
+    result = loop.state.result
+    result.warned = loop.state.history.said
+    result.timing = loop.meter.timing() | chosen(config, setup.config)
     gather_model(model, setup.model, setup.layout)
     model.eval()
-    return loop.state.result
+    del loop
+    return_freed_memory()
+    return result
 
 
 class _Loop:
