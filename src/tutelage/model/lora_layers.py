@@ -48,7 +48,7 @@ class Adapted(nn.Module):
     lora_B: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
-    cast: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
+    frozen: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
 
     def __init__(self, weight: Tensor | NF4Weight, adapter: Adapter, generator: torch.Generator) -> None:
         super().__init__()
@@ -103,7 +103,7 @@ class LoraLinear(Adapted):
         self.register_parameter("lora_magnitude", magnitude)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = _product(x, self.weight if self.cast is None else self.cast, self.bias)
+        out = _product(x, self.weight if self.frozen is None else self.frozen, self.bias)
         # Autocast would take a float32 copy back at once.
         x = x if torch.is_autocast_enabled(x.device.type) else x.to(self.lora_A.dtype)
         dropped = F.dropout(x, self.adapter.dropout, self.training)
@@ -175,12 +175,12 @@ def cast_frozen(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
     plain = [one for one in layers if type(one.weight) is nn.Parameter and one.weight.dtype != dtype]
     for layer in plain:
-        layer.cast = layer.weight.detach().to(dtype)
+        layer.frozen = dense(layer.weight).detach().to(dtype)
     try:
         yield
     finally:
         for layer in plain:
-            layer.cast = None
+            layer.frozen = None
 
 
 @torch.no_grad()

@@ -93,15 +93,17 @@ def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
     return F.cross_entropy(logits, batch.targets[wanted], reduction="none"), wanted
 
 
-def summed_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
+def summed_nll(model: DecoderLM, batch: Batch, weighted: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Sum (with gradient) and values [n] (without) of the weighted targets' negative log-likelihoods, and their mask.
 
-    For objectives whose loss is that very sum: the logits are never held at once.
+    For objectives whose loss is that very sum, each value once or (`weighted`) by its weight: the logits are never held
+    at once.
     """
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0
     config = model.config
     total, nll = linear_cross_entropy(
-        hidden[wanted] / config.logit_divisor, model.head_weight, batch.targets[wanted], config.logit_softcap
-    )
+        hidden[wanted] / config.logit_divisor, model.head_weight, batch.targets[wanted], config.logit_softcap,
+        batch.weights[wanted] if weighted else None,
+    )  # fmt: skip
     return total, nll, wanted

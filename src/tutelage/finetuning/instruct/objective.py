@@ -9,7 +9,7 @@ from tutelage.finetuning.instruct.noise import noisy_embeddings
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import PackedRows
-from tutelage.training.objective import Loss, stop_probability, target_nll
+from tutelage.training.objective import Loss, stop_probability, summed_nll
 
 
 class Instruction:
@@ -29,9 +29,8 @@ class Instruction:
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
         noisy = self.noise and model.training
         with noisy_embeddings(model, batch.documents, self.noise) if noisy else contextlib.nullcontext():
-            nll, wanted = target_nll(model, batch)
-        weights = batch.weights[wanted]
-        loss = Loss((nll * weights).sum(), weights.sum())
+            total, nll, wanted = summed_nll(model, batch, weighted=True)
+        loss = Loss(total, batch.weights[wanted].sum())
         if self.stop_ids:
             loss.metrics["stop_probability"] = stop_probability(nll, batch.targets[wanted], self.stop_ids)
         return loss
