@@ -117,17 +117,17 @@ class _Blockwise(torch.autograd.Function):
         queries, keys, values, *kept = ctx.saved_tensors
         grad, visible, scale = grads[0], ctx.visible, ctx.scale
         of_queries = torch.empty_like(queries)
-        # Sums over blocks: exact enough for a row of any length.
-        of_keys, of_values = (
-            torch.zeros_like(x, dtype=torch.promote_types(x.dtype, torch.float32)) for x in (keys, values)
-        )
+        # A sum of two blocks loses no more than they did themselves; one of many does.
+        wide = queries.shape[2] > 2 * BLOCK
+        kind = torch.promote_types(keys.dtype, torch.float32) if wide else keys.dtype
+        of_keys, of_values = torch.zeros_like(keys, dtype=kind), torch.zeros_like(values, dtype=kind)
         for number, part in enumerate(_parts(queries, keys, visible.first)):
             weights = kept[number] if kept else part.probabilities(queries, keys, visible.bias)
             own, given = part.queries(queries), part.queries(grad)
-            part.shared(of_values).add_(torch.bmm(weights.mT, given))
+            part.shared(of_values).add_(torch.bmm(weights.mT, given).to(kind))
             slope = torch.bmm(given, part.shared(values).mT)
             slope = torch._softmax_backward_data(slope, weights, -1, weights.dtype)
             part.write(of_queries, torch.bmm(slope, part.shared(keys)))
-            part.shared(of_keys).add_(torch.bmm(slope.mT, own))
+            part.shared(of_keys).add_(torch.bmm(slope.mT, own).to(kind))
         of_queries.mul_(scale)
         return of_queries, of_keys.to(keys.dtype), of_values.to(values.dtype), None, None

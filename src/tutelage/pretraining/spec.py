@@ -28,7 +28,7 @@ def _files(config: Pretraining) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="pretrain",
-    version=3,
+    version=4,
     title="Pretraining",
     config=Pretraining,
     run=late("tutelage.pretraining.stage:pretrain"),

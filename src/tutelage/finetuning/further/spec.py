@@ -53,7 +53,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SAMPLED = StageSpec(
     kind="sampled",
-    version=1,
+    version=2,
     title="The model’s own text",
     config=SamplingConfig,
     run=late("tutelage.finetuning.further.sampled:make_samples"),
@@ -68,7 +68,7 @@ SAMPLED = StageSpec(
 
 SPEC = StageSpec(
     kind="further",
-    version=1,
+    version=2,
     title="Continued pretraining",
     config=FurtherConfig,
     run=late("tutelage.finetuning.further.stage:further"),
