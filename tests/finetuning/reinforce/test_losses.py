@@ -113,11 +113,9 @@ def test_the_batch_deviation_leaves_groups_their_own_means():
     assert found[0, 1] == pytest.approx(0.5 / (float(rewards.std()) + 1e-4))
 
 
-@pytest.mark.parametrize("preset", sorted(PRESETS))
+@pytest.mark.parametrize("preset", sorted(set(PRESETS) - {"cispo"}))  # whose weight is held constant: see below
 @pytest.mark.parametrize("kl", ["k1", "k2", "k3"])
 def test_gradients(preset, kl):
-    if preset == "cispo":
-        pytest.skip("its weight is held constant on purpose: see the test below")
     made = method(preset=preset, beta=0.3, kl=kl, kl_in="loss", epsilon=0.2, epsilon_high=0.3)
     advantage = advantages(REWARDS, made.advantage)[0][ANSWER]
 
