@@ -8,7 +8,7 @@ bfloat16 autocast), the same pairs in steps of eight, at most 256 tokens, AdamW,
 checked that the loss of the first eight is that of transformers, or ln 2 (TRL also learns the newline behind the stop
 token, so its own first loss is lower). Tutelage packs whole samples into rows, reads a prompt once for both of its
 answers, and asks the reference before training, which is counted in its time; TRL pads, and asks it in each step. Each
-run is a process of its own, so that its peak memory is its own.
+run is a process of its own, with the library settings and the peak memory of its side.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import argparse
 import json
 import logging
 import math
+import resource
 import subprocess
 import sys
 import tempfile
@@ -26,7 +27,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from common import alternate, finish, gemm_rate, summary
 
 BATCH, CONTEXT, RATE, BETA, RANK = 8, 256, 1e-5, 0.1, 8
 
@@ -42,6 +42,7 @@ def rows_of(path: Path, count: int) -> list[dict[str, Any]]:
 
 
 def ours(source: Path, rows: list[dict[str, Any]], method: str, lora: bool) -> dict[str, float]:
+    import tutelage  # noqa: F401, I001  (its settings of the libraries come before torch)
     import torch
 
     from tutelage.finetuning.common import adapt
@@ -192,16 +193,17 @@ def main() -> None:
         warnings.simplefilter("ignore")
         logging.disable(logging.WARNING)
         side, method, kind = options.run.split(",")
-        rows = rows_of(options.pairs, BATCH * steps)
-        from tutelage.store.device import memory_mb, peak_memory_mb
-
-        before = memory_mb()
+        rows = json.loads(options.pairs.read_text())
         found = (ours if side == "tutelage" else theirs)(options.model, rows, method, kind == "lora")
-        print(json.dumps({**found, "memory_mb": peak_memory_mb() - before, "whole_memory_mb": peak_memory_mb()}))
+        assert side == "tutelage" or "tutelage" not in sys.modules  # whose settings of the libraries are not TRL's
+        print(json.dumps({**found, "memory_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10}))
         return
     import torch
+    from common import alternate, finish, gemm_rate, summary
 
     said: dict[str, list[dict[str, float]]] = {}
+    pairs_file = Path(tempfile.mkstemp(suffix=".json")[1])
+    pairs_file.write_text(json.dumps(rows_of(options.pairs, BATCH * steps)))
 
     def one(name: str) -> float:
         command = [
@@ -239,9 +241,10 @@ def main() -> None:
     finish("finetune_cpu", {
         "samples_per_second": figures,
         "ratio": {a.split(",", 1)[1]: round(figures[a]["median"] / figures[b]["median"], 3) for a, b in pairs},
-        "memory_mb": {name: max(one["whole_memory_mb"] for one in values) for name, values in said.items()},
+        "memory_mb": {name: max(one["memory_mb"] for one in values) for name, values in said.items()},
         "steps": steps, "batch": BATCH, "context": CONTEXT,
     })  # fmt: skip
+    pairs_file.unlink()
 
 
 if __name__ == "__main__":

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tokenizers
+import torch
 from tokenizers import decoders, models, pre_tokenizers, trainers
 
 from tutelage.model.config import ModelConfig
@@ -22,6 +24,8 @@ from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.packing import Example, Segment
+from tutelage.training.distributed.world import World
+from tutelage.training.objective import Prepares
 
 VERBS = ["Return", "Compute", "Remove", "Sort", "Merge", "Count"]
 THINGS = {
@@ -125,6 +129,21 @@ def answers_of(example: Example) -> list[Segment]:
         return Segment(*([values[at] for at in own] for values in (one.tokens, one.targets, one.weights)), extras)
 
     return [of(own) for own in places]
+
+
+def loss_and_gradient(objective, model: DecoderLM, parts: int) -> tuple[float, torch.Tensor]:
+    """Mean loss of all training rows, and its gradient, from so many microbatches."""
+    rows = objective.rows["train"]
+    batches = [rows.batch(numbers) for numbers in np.array_split(np.arange(len(rows)), parts)]
+    model.zero_grad()
+    total = weight = 0.0
+    if isinstance(objective, Prepares):
+        objective.prepare(model, batches, World())
+    for batch in batches:
+        loss = objective.loss(model, batch)
+        loss.sum.backward()
+        total, weight = total + float(loss.sum.detach()), weight + float(loss.weight)
+    return total / weight, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / weight
 
 
 def quick(steps: int, **more) -> TrainingConfig:

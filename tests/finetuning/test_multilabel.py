@@ -19,7 +19,7 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.training.data.packing import pack
 
-from .conftest import corpus_rows, job, quick
+from .conftest import corpus_rows, job, loss_and_gradient, quick
 from .test_stages import Killed, contents, kill_at
 
 
@@ -132,15 +132,7 @@ def test_the_loss_is_the_binary_cross_entropy_of_each_text_read_alone(tok, shape
 def test_a_batch_in_four_parts_is_the_batch_whole(tok, shape):
     model = DecoderLM(shape.with_(num_labels=3, labels=("files", "graphs", "sort"), multi_label=True), seed=3)
     one = objective(tok, drawn(37))
-    rows = one.rows["train"]
-
-    def gradient(parts):
-        model.zero_grad()
-        losses = [one.loss(model, rows.batch(part)) for part in np.array_split(np.arange(len(rows)), parts)]
-        (sum(loss.sum for loss in losses) / sum(loss.weight for loss in losses)).backward()
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-    torch.testing.assert_close(gradient(1), gradient(4), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(*(loss_and_gradient(one, model, parts)[1] for parts in (1, 4)), atol=1e-6, rtol=1e-4)
 
 
 def test_other_labels_are_another_run(tok):

@@ -16,10 +16,9 @@ from tutelage.finetuning.prefer.reference import add_reference, reference_logpro
 from tutelage.model.decoder import DecoderLM
 from tutelage.training.data.packing import pack
 from tutelage.training.data.position import ordered_batches
-from tutelage.training.distributed.world import World
 from tutelage.training.figures import evaluate_objective
 
-from .conftest import corpus_rows, quick
+from .conftest import corpus_rows, loss_and_gradient, quick
 
 LABELS = ["files", "graphs", "text"]
 
@@ -100,23 +99,9 @@ ADDITIVE = [name for name, known in KNOWN.items() if not known.whole_batch]
 def test_a_batch_in_four_parts_is_the_batch_whole(name, tok, model, tmp_path, heard):
     objective = make(name, tok, model, tmp_path, heard)
     rows = objective.rows["train"]
-
-    def figures(parts):
-        model.zero_grad()
-        total = weight = 0.0
-        if isinstance(objective, Judged):
-            objective.prepare(model, split(rows, parts), World())
-        for part in split(rows, parts):
-            loss = objective.loss(model, part)
-            loss.sum.backward()
-            total, weight = total + float(loss.sum.detach()), weight + float(loss.weight)
-        gradient = torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / weight
-        return total / weight, gradient
-
     weights = [float(objective.loss(model, part).weight) for part in split(rows, 4)]
     assert len(set(weights)) > 1  # uneven parts, or the test would show nothing
-    whole, gradient = figures(1)
-    parts, summed = figures(4)
+    (whole, gradient), (parts, summed) = (loss_and_gradient(objective, model, parts) for parts in (1, 4))
     assert parts == pytest.approx(whole, rel=1e-5)
     assert torch.allclose(gradient, summed, atol=1e-6, rtol=1e-4)
     assert gradient.norm() > 1e-3

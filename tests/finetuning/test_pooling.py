@@ -25,7 +25,7 @@ from tutelage.model.lora_config import LoraConfig
 from tutelage.store.events import EventLog
 from tutelage.training.data.packing import pack
 
-from .conftest import corpus_rows, job, quick
+from .conftest import corpus_rows, job, loss_and_gradient, quick
 
 LABELS = ["files", "graphs", "text"]
 MEAN, LAST_THREE = {"pooling": "mean"}, {"pooling": "last_k", "pool_tokens": 3}
@@ -57,15 +57,7 @@ def test_packed_texts_are_scored_as_each_alone(how, tok, shape):
 def test_a_batch_in_four_parts_is_the_batch_whole(tok, shape):
     model = DecoderLM(shape.with_(num_labels=3, labels=tuple(LABELS), **LAST_THREE), seed=3)
     one = objective(tok, 37)
-    rows = one.rows["train"]
-
-    def gradient(parts):
-        model.zero_grad()
-        losses = [one.loss(model, rows.batch(part)) for part in np.array_split(np.arange(len(rows)), parts)]
-        (sum(loss.sum for loss in losses) / sum(loss.weight for loss in losses)).backward()
-        return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
-
-    torch.testing.assert_close(gradient(1), gradient(4), atol=1e-6, rtol=1e-4)
+    torch.testing.assert_close(*(loss_and_gradient(one, model, parts)[1] for parts in (1, 4)), atol=1e-6, rtol=1e-4)
 
 
 def test_a_frozen_head_is_fitted_on_the_states_that_it_reads_later(base):

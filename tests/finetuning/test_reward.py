@@ -23,7 +23,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
 from tutelage.training.figures import evaluate_objective
 
-from .conftest import job, quick
+from .conftest import job, loss_and_gradient, quick
 
 ROWS = [
     {"prompt": f"What is {i}?", "chosen": "Sort the lines " * (1 + i % 3), "rejected": "No, no. " * (1 + i % 4)}
@@ -124,17 +124,7 @@ def test_a_batch_in_four_parts_is_the_batch_whole(tok, shape):
     rows = [{**row, "margin": 0.1 * place} for place, row in enumerate(ROWS)]
     packed = pack(reward_examples(tok, rows, 128)[0], 150, tok.pad_id)
     objective = Reward(packed, packed, 0.05)
-
-    def figures(parts):
-        model.zero_grad()
-        total = weight = 0.0
-        for numbers in np.array_split(np.arange(len(packed)), parts):
-            loss = objective.loss(model, packed.batch(numbers))
-            loss.sum.backward()
-            total, weight = total + float(loss.sum.detach()), weight + float(loss.weight)
-        return total / weight, torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]) / weight
-
-    (whole, gradient), (parts, summed) = figures(1), figures(4)
+    (whole, gradient), (parts, summed) = (loss_and_gradient(objective, model, parts) for parts in (1, 4))
     assert parts == pytest.approx(whole, rel=1e-5) and torch.allclose(gradient, summed, atol=1e-6, rtol=1e-4)
     one = evaluate_objective(model, objective)
     easier = evaluate_objective(model, Reward(*[pack(reward_examples(tok, ROWS, 128)[0], 150, tok.pad_id)] * 2, 0.05))

@@ -30,6 +30,7 @@ from tutelage.model.lora import (
     shared_copy,
     without_adapters,
 )
+from tutelage.model.lora_layers import cast_frozen
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.training.config import TrainingConfig
 from tutelage.training.optim.optimizers import make_optimizers
@@ -61,6 +62,20 @@ def test_fresh_adapters_change_no_bit(model: DecoderLM, kind: dict[str, object])
     before = model(IDS)
     add_lora(model, lora(**kind, dropout=0.5), seed=3)
     assert lora_layers(model) and torch.equal(model(IDS), before)
+
+
+@torch.no_grad()
+def test_what_is_frozen_is_cast_once_for_the_same_numbers(model: DecoderLM) -> None:
+    add_lora(model, lora(), seed=3)
+    plain = model(IDS)
+    with torch.autocast("cpu", torch.bfloat16):
+        lower = model(IDS)
+    with cast_frozen(model, torch.bfloat16):
+        assert all(layer.cast_weight.dtype == torch.bfloat16 for layer in lora_layers(model).values())
+        assert torch.equal(model(IDS), plain)  # outside autocast the whole weights are read
+        with torch.autocast("cpu", torch.bfloat16):
+            assert torch.equal(model(IDS), lower)
+    assert all(layer.cast_weight is None for layer in lora_layers(model).values())
 
 
 @pytest.mark.parametrize("kind", KINDS)

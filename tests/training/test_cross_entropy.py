@@ -27,6 +27,19 @@ def test_values_and_gradients_equal_the_plain_loss(chunk: int, monkeypatch: pyte
         assert torch.allclose(one, two, atol=1e-4)
 
 
+def test_each_value_counts_by_its_share_and_a_frozen_head_gets_no_gradient() -> None:
+    generator = torch.Generator().manual_seed(0)
+    hidden = torch.randn(23, 8, generator=generator, requires_grad=True)
+    weight = torch.randn(37, 8, generator=generator)
+    targets, shares = torch.randint(0, 37, (23,), generator=generator), torch.rand(23, generator=generator)
+    total, nll = linear_cross_entropy(hidden, weight, targets, shares=shares)
+    plain = F.cross_entropy(hidden @ weight.mT, targets, reduction="none")
+    torch.testing.assert_close(nll, plain.detach())
+    torch.testing.assert_close(total, (plain * shares).sum())
+    ours, theirs = (torch.autograd.grad(one, hidden)[0] for one in (total, (plain * shares).sum()))
+    torch.testing.assert_close(ours, theirs)
+
+
 def test_no_gradient_is_made_where_none_is_wanted() -> None:
     with torch.no_grad():
         total, _ = linear_cross_entropy(torch.randn(4, 8), torch.randn(9, 8), torch.zeros(4, dtype=torch.int64))

@@ -11,7 +11,7 @@ import torch
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.describe import forward_flops, parameters
-from tutelage.model.lora import add_lora, is_quantised
+from tutelage.model.lora import add_lora, is_quantised, lora_layers
 from tutelage.store.device import available_memory, choose_device, choose_precision, set_threads
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
@@ -73,7 +73,9 @@ def training_cost(
     computing: list[float] = []
     updating: list[float] = []
     kept, end = 0, float("inf")
-    with prepared(model, settings.model_copy(update={"compile": False})):
+    lower = "float32" if dtype == torch.float32 else "bfloat16"
+    with prepared(model, settings.model_copy(update={"compile": False, "precision": lower})):
+        copies = sum(one.cast_weight.nbytes for one in lora_layers(model).values() if one.cast_weight is not None)
         while len(computing) < 2 or time.perf_counter() < end:
             begin = time.perf_counter()
             first = not computing
@@ -104,7 +106,7 @@ def training_cost(
     # The weights are there twice while a model is read or saved; those in 4 bits are read and saved one by one.
     whole_bytes = 4.0 * sum(parameters(config).values())
     twice = min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights
-    fixed = times * (max(twice, 4.0 * trained + states) + weights)
+    fixed = times * (max(twice, 4.0 * trained + states) + weights + copies)
     return Cost(seconds, fixed, times * kept * microbatch * context / tokens)
 
 

@@ -78,9 +78,7 @@ class Attention(nn.Module):
                 self.sinks if config.attention_sinks else None, bias,
             )  # fmt: skip
         if bias is None and blockwise.is_for(values, step.mask.cached):
-            kind = values.dtype  # under autocast norms leave float32 behind them
-            visible = step.mask.visible(kind, self.window)
-            return blockwise.attend(queries.to(kind), keys.to(kind), values, visible, scale)
+            return blockwise.attend(queries, keys, values, step.mask.visible(values.dtype, self.window), scale)
         if bias is not None:
             allowed: Tensor | None = bias.masked_fill(~step.mask.explicit(self.window), float("-inf")).to(queries.dtype)
         else:

@@ -48,9 +48,11 @@ class Visible:
 def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
     """Attention of queries [B, H, T, D] to keys [B, H_kv, T, D] and values [B, H_kv, T, D_v]: [B, H, T, D_v].
 
-    Scores are rounded to their dtype, as in transformers' eager attention; products and softmax add up in float32.
+    All in the dtype of the values: under autocast norms leave float32 behind them. Scores are rounded to it, as in
+    transformers' eager attention; products and softmax add up in float32.
     """
-    out: Tensor = _Blockwise.apply(queries, keys, values, visible, scale)  # type: ignore[no-untyped-call]
+    kind = values.dtype
+    out: Tensor = _Blockwise.apply(queries.to(kind), keys.to(kind), values, visible, scale)  # type: ignore[no-untyped-call]
     return out
 
 

@@ -48,7 +48,7 @@ class Adapted(nn.Module):
     lora_B: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
-    frozen: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
+    cast_weight: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
 
     def __init__(self, weight: Tensor | NF4Weight, adapter: Adapter, generator: torch.Generator) -> None:
         super().__init__()
@@ -103,9 +103,9 @@ class LoraLinear(Adapted):
         self.register_parameter("lora_magnitude", magnitude)
 
     def forward(self, x: Tensor) -> Tensor:
-        out = _product(x, self.weight if self.frozen is None else self.frozen, self.bias)
-        # Autocast would take a float32 copy back at once.
-        x = x if torch.is_autocast_enabled(x.device.type) else x.to(self.lora_A.dtype)
+        lower = torch.is_autocast_enabled(x.device.type)
+        out = _product(x, self.cast_weight if lower and self.cast_weight is not None else self.weight, self.bias)
+        x = x if lower else x.to(self.lora_A.dtype)  # autocast would take a float32 copy back at once
         dropped = F.dropout(x, self.adapter.dropout, self.training)
         change = self.adapter.scale * F.linear(F.linear(dropped, self.lora_A), self.lora_B)
         if self.lora_magnitude is not None:
@@ -175,12 +175,12 @@ def cast_frozen(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
     layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
     plain = [one for one in layers if type(one.weight) is nn.Parameter and one.weight.dtype != dtype]
     for layer in plain:
-        layer.frozen = dense(layer.weight).detach().to(dtype)
+        layer.cast_weight = dense(layer.weight).detach().to(dtype)
     try:
         yield
     finally:
         for layer in plain:
-            layer.frozen = None
+            layer.cast_weight = None
 
 
 @torch.no_grad()

@@ -84,7 +84,7 @@ def train(
     result.timing = loop.meter.timing() | chosen(config, setup.config)
     gather_model(model, setup.model, setup.layout)
     model.eval()
-    del loop
+    del loop, setup  # the optimizers' memory too
     return_freed_memory()
     return result
 
