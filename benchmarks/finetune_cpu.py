@@ -81,15 +81,15 @@ def ours(source: Path, rows: list[dict[str, Any]], method: str, lora: bool) -> d
     objective: Any
     with tempfile.TemporaryDirectory() as work:
         if method == "prefer":
-            add_reference(model, "", first, config, Path(work), log)
+            exact = config.model_copy(update={"precision": "float32"})
+            add_reference(model, "", first, exact, Path(work), log)
             times[0] = time.perf_counter()
             add_reference(model, "", packed, config, Path(work), log)
             asked = time.perf_counter() - times[0]
             objective = Preference(packed, packed, "sigmoid", BETA)
         else:
             asked, objective = 0.0, Instruction(packed, packed)
-        bf16 = method == "prefer"  # as its reference
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        with torch.no_grad():
             loss = objective.loss(model, first.batch(np.arange(len(first))))
         if lora:
             adapt(model, LoraConfig(rank=RANK, alpha=2 * RANK), 1, log)
@@ -206,16 +206,7 @@ def main() -> None:
     pairs_file.write_text(json.dumps(rows_of(options.pairs, BATCH * steps)))
 
     def one(name: str) -> float:
-        command = [
-            sys.executable,
-            __file__,
-            str(options.model),
-            str(options.pairs),
-            "--run",
-            name,
-            "--steps",
-            str(steps),
-        ]
+        command = [sys.executable, __file__, str(options.model), str(pairs_file), "--run", name]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             sys.exit(done.stderr)
