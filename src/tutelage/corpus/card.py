@@ -170,7 +170,7 @@ def render_card(card: dict[str, Any]) -> str:
     if card["selection"]:
         lines += [
             "", "## How much of the held-out side is copying", "",
-            "Bits per byte of held-out text under zstd -19, alone and primed with training text.", "",
+            "Bits per byte of held-out text under zstd -12, alone and primed with training text.", "",
             "| level | documents | alone | primed |", "|---|---:|---:|---:|",
         ]  # fmt: skip
         for level in card["selection"]:

@@ -239,13 +239,23 @@ def _in_row_space(fit: Any, check: Any) -> tuple[NDArray[np.float64], NDArray[np
 
     The weights of a penalised fit are a sum of its rows, so nothing of the fit changes but its time.
     """
-    square = (fit @ fit.T).toarray().astype(np.float64)
-    values, vectors = np.linalg.eigh(square)
-    kept = values > max(1e-6 * values.max(), 1e-12)
-    if not kept.any():  # every text is empty
-        return np.zeros((fit.shape[0], 1)), np.zeros((check.shape[0], 1))
-    basis = vectors[:, kept] / np.sqrt(values[kept])
-    return square @ basis, (check @ fit.T).toarray() @ basis
+    from scipy.linalg import solve_triangular
+
+    root = _root((fit @ fit.T).toarray())
+    return root, solve_triangular(root, (fit @ check.T).toarray().astype(np.float64), lower=True).T
+
+
+def _root(square: NDArray[Any]) -> NDArray[np.float64]:
+    """A lower triangle whose product with itself is `square`, the rows' scalar products.
+
+    Equal rows make those singular, hence the ridge of a millionth.
+    """
+    from scipy.linalg import cholesky
+
+    square = square.astype(np.float64)
+    np.fill_diagonal(square, square.diagonal() + max(1e-6 * square.diagonal().max(), 1e-12))
+    root: NDArray[np.float64] = cholesky(square, lower=True, overwrite_a=True)
+    return root
 
 
 def _fitted(matrix: Any, target: NDArray[Any], strength: float) -> Any:

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tutelage.model import flex
+from tutelage.model import blockwise, flex
 from tutelage.model.attention import attend_plainly
 from tutelage.model.config import ModelConfig
 from tutelage.model.norms import RMSNorm
@@ -67,6 +67,8 @@ class MultiHeadLatentAttention(nn.Module):
         queries = torch.cat([plain, rotated], dim=-1)
         if flex.is_for(queries, step.mask.cached, step.documents):
             return flex.attend_in_blocks(queries, keys, values, step.mask.blocks(self.window), self.scale)
+        if blockwise.is_for(values, step.mask.cached):
+            return blockwise.attend(queries, keys, values, step.mask.visible(values.dtype, self.window), self.scale)
         mask = step.mask.allowed(self.window)
         return F.scaled_dot_product_attention(
             queries, keys, values, attn_mask=mask, is_causal=mask is None, scale=self.scale

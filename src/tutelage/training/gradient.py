@@ -65,13 +65,12 @@ def step_gradient(
         sum_tied(model, layout.pipeline)
     named = [(name, parameter.grad) for name, parameter in model.named_parameters() if parameter.grad is not None]
     own = [local_shard(grad) for _, grad in named]
-    for grad in own:
-        grad.div_(total["weight"])
-    norm = total_norm([grad for name, grad in named if not layout.duplicate(name)])
+    mean = 1 / total["weight"]
+    norm = mean * total_norm([grad for name, grad in named if not layout.duplicate(name)])
     if layout.pipeline:
         norm = math.sqrt(layout.pipeline.sums([norm**2])[0])
-    if own:  # all of a pipeline stage may be frozen
-        torch._foreach_mul_(own, min(1.0, clip / (norm + 1e-6)))
+    if own:  # all of a pipeline stage may be frozen; divided and clipped in one pass over memory
+        torch._foreach_mul_(own, mean * min(1.0, clip / (norm + 1e-6)))
     return total, norm
 
 
