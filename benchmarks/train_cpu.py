@@ -148,6 +148,30 @@ def with_trainer(source: Path, data: Data, steps: int, precision: str) -> float:
     return ROWS * LENGTH * (len(times) - 1) / (times[-1] - times[0])
 
 
+def own_products(dtype: torch.dtype, seconds: float = 2.0) -> float:
+    """FLOP/s of the very products of a step's linear layers, forward and backward, and of nothing else.
+
+    What a step could reach if everything but them took no time; large square products are faster.
+    """
+    shapes = [*[(WIDTH, WIDTH)] * 4, (WIDTH, 4 * WIDTH), (4 * WIDTH, WIDTH)] * LAYERS + [(WIDTH, VOCABULARY)]
+    count = ROWS * LENGTH
+    made = {(a, b): [torch.randn(*size).to(dtype) for size in ((count, a), (b, a), (count, b))]
+            for a, b in set(shapes)}  # fmt: skip
+
+    def once() -> None:
+        for shape in shapes:
+            x, weight, slope = made[shape]
+            x @ weight.T, slope @ weight, slope.T @ x
+
+    once()
+    times, end = [], time.perf_counter() + seconds
+    while time.perf_counter() < end:
+        begin = time.perf_counter()
+        once()
+        times.append(time.perf_counter() - begin)
+    return sum(6 * count * a * b for a, b in shapes) / min(times)
+
+
 def check(hf: Any, source: Path, data: Data) -> float:
     """Largest difference of the mean loss between the three on the first batch."""
     tokens, targets = data.tokens[:ROWS], data.targets[:ROWS]
@@ -198,15 +222,18 @@ def main() -> None:
             }
         else:
             print("this CPU does not multiply in bfloat16: the bfloat16 lines are left out")
+        runs["GFLOP/s of the step's own products"] = lambda: own_products(getattr(torch, best)) / 1e9
         runs["GFLOP/s of matrix products"] = lambda: gemm_rate(getattr(torch, best)) / 1e9  # in every round: it varies
         figures = {name: summary(values) for name, values in alternate(runs, rounds).items()}
         ceiling = 1e9 * figures.pop("GFLOP/s of matrix products")["median"]
+        shapes = 1e9 * figures.pop("GFLOP/s of the step's own products")["median"]
         flops = 3 * forward_flops(load_model(source).config, LENGTH)
     own = figures["tutelage"]["median"]
     finish("train_cpu", {
         "tokens_per_second": figures, "ratio": {name: own / value["median"] for name, value in figures.items()},
-        "gemm_flops": ceiling, "gemm_share": own * flops / ceiling, "flops_per_token": flops, "precision": best,
-        "loss_difference": difference,
+        "gemm_flops": ceiling, "gemm_share": own * flops / ceiling,
+        "own_products_flops": shapes, "own_products_share": own * flops / shapes,
+        "flops_per_token": flops, "precision": best, "loss_difference": difference,
     })  # fmt: skip
 
 
