@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tutelage.evaluation.classifiers import _features, _fitted, _stacked, majority, tfidf_baseline
+from tutelage.evaluation.classifiers import _features, _fitted, _in_row_space, _stacked, majority, tfidf_baseline
 from tutelage.evaluation.lexical import SETTINGS, WEIGHTS, LexicalClassifier
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
@@ -168,3 +168,17 @@ def test_damaged_files_are_named(tmp_path: Path) -> None:
     (tmp_path / WEIGHTS).write_bytes(b"cut")
     with pytest.raises(DamagedError, match=str(tmp_path)):
         LexicalClassifier.load(tmp_path)
+
+
+def test_rows_in_their_own_space_have_the_same_products() -> None:
+    """Many features, few rows, some of them equal or empty, in float32 as TF-IDF has them."""
+    from scipy.sparse import csr_matrix, random, vstack
+
+    drawn = random(60, 3000, 0.02, "csr", dtype=np.float32, random_state=0)
+    fit, check = vstack([drawn, drawn[:20], csr_matrix((2, 3000), dtype=np.float32)]).tocsr(), drawn[10:15]
+    known, asked = _in_row_space(fit, check)
+    assert known.shape == (82, 82)
+    assert np.allclose(known @ known.T, (fit @ fit.T).toarray(), atol=1e-3)
+    assert np.allclose(asked @ known.T, (check @ fit.T).toarray(), atol=1e-3)
+    empty, _ = _in_row_space(csr_matrix((4, 6), dtype=np.float32), csr_matrix((2, 6), dtype=np.float32))
+    assert np.isfinite(empty).all()

@@ -214,7 +214,7 @@ def test_an_index_names_only_files_beside_it(name: str, tmp_path: Path) -> None:
     [
         ({"family": "qwen33"}, "qwen3"),
         ({"family": "llama", "attention_sinks": True}, "attention_sinks"),
-        ({"family": "gpt2", "num_kv_heads": 2}, "num_kv_heads"),
+        ({"family": "gpt2", "num_heads": 4, "num_kv_heads": 2}, "num_kv_heads"),
         ({"family": "qwen3", "layer_types": ("sliding",)}, "sliding_window"),
         ({"family": "custom", "layer_types": ("delta",)}, "delta"),
     ],

@@ -496,7 +496,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["adopt.source=smollm2"], "`adopt` is now `base`"),
         (["finetune.pairs.samples=2"], "belongs to the step that learns from the pairs.*finetune.prefer.pairs"),
         (["finetune.instruct.max_pairs=2"], "is now `finetune.instruct.max_rows`"),
-        (["model.num_heads=5"], "multiple of num_kv_heads"),
+        (["model.num_kv_heads=3"], "multiple of num_kv_heads"),
         (["seed"], "not of the form key=value"),
         (["name=../x"], "name: string should match"),
         (["name=work"], "taken by the store"),

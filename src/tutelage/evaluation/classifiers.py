@@ -237,25 +237,16 @@ def _chosen_strength(matrix: Any, target: NDArray[np.str_], strengths: Sequence[
 def _in_row_space(fit: Any, check: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The same rows in as many columns as `fit` has rows; scalar products with rows of `fit` stay as they are.
 
-    The weights of a penalised fit are a sum of its rows, so nothing of the fit changes but its time.
+    The weights of a penalised fit are a sum of its rows, so nothing of the fit changes but its time: it is made on a
+    square root of the rows' products, by Cholesky. Equal rows make these singular, hence the ridge of a millionth.
     """
-    from scipy.linalg import solve_triangular
+    from scipy.linalg import cholesky, solve_triangular
 
-    root = _root((fit @ fit.T).toarray())
-    return root, solve_triangular(root, (fit @ check.T).toarray().astype(np.float64), lower=True).T
-
-
-def _root(square: NDArray[Any]) -> NDArray[np.float64]:
-    """A lower triangle whose product with itself is `square`, the rows' scalar products.
-
-    Equal rows make those singular, hence the ridge of a millionth.
-    """
-    from scipy.linalg import cholesky
-
-    square = square.astype(np.float64)
+    fit = fit.astype(np.float64)  # in float32 the products are off by more than the ridge
+    square = (fit @ fit.T).toarray()
     np.fill_diagonal(square, square.diagonal() + max(1e-6 * square.diagonal().max(), 1e-12))
-    root: NDArray[np.float64] = cholesky(square, lower=True, overwrite_a=True)
-    return root
+    root = cholesky(square, lower=True, overwrite_a=True)
+    return root, solve_triangular(root, (fit @ check.T).toarray(), lower=True).T
 
 
 def _fitted(matrix: Any, target: NDArray[Any], strength: float) -> Any:
