@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tutelage.evaluation.clusters import clustered_difference
 from tutelage.evaluation.figures import Comparison, comparison
 from tutelage.evaluation.statistics import (
     Interval,
@@ -21,6 +22,8 @@ from tutelage.evaluation.statistics import (
     sign_test,
 )
 from tutelage.evaluation.verdicts import did_not_suffer, verdict
+
+Clusters = Sequence[str | None] | None  # the package of each item
 
 
 class _Config(Protocol):
@@ -87,9 +90,10 @@ def compare_means(
     digits: int = 2,
     shares: bool = False,
     note: str = "",
+    clusters: Clusters = None,
 ) -> Comparison:
     """Means of values per item (chrF, ROUGE-L, a rule's score), or sums over `weights` (bits over bytes)."""
-    difference = paired_difference(first, second, weights, **how.options)
+    difference = clustered_difference(first, second, clusters, weights, **how.options)
     said = verdict(
         a, b, difference, higher_is_better=higher_is_better, unit=unit,
         confidence=how.confidence, digits=digits, shares=shares,
@@ -98,17 +102,18 @@ def compare_means(
 
 
 def compare_shares(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True
-) -> Comparison:
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True,
+    clusters: Clusters = None,
+) -> Comparison:  # fmt: skip
     """Shares of items (right or wrong, ended or not, passed or not) in percentage points, by exact McNemar test.
 
     first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
-    others by a whole, their sizes count, and signs are flipped instead.
+    others by a whole, their sizes count, and signs are flipped instead; so it is with clusters, whose signs are.
     """
     ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    difference = paired_difference(ours * 100, theirs * 100, **how.options)
-    test = "sign-flip test"
-    if len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
+    difference = clustered_difference(ours * 100, theirs * 100, clusters, **how.options)
+    test = "sign-flip test" if clusters is None else "sign-flip test of clusters"
+    if clusters is None and len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
         difference = replace(difference, p=mcnemar(ours, theirs), at_floor=False)
         test = "exact McNemar test"
     said = verdict(
@@ -172,15 +177,17 @@ def compare_all(
     shares: bool = False,
     unit: str = "",
     higher_is_better: bool = True,
+    clusters: Clusters = None,
 ) -> list[Comparison]:
     """One measure for all pairs whose both sides have values for each item; the others are left out."""
     found = []
     for a, b in pairs:
         if a in values and b in values:
             if shares:
-                found.append(compare_shares(a, b, measure, values[a], values[b], how, higher_is_better))
+                found.append(compare_shares(a, b, measure, values[a], values[b], how, higher_is_better, clusters))
             else:
                 found.append(compare_means(
-                    a, b, measure, values[a], values[b], how, unit=unit, higher_is_better=higher_is_better
+                    a, b, measure, values[a], values[b], how, unit=unit, higher_is_better=higher_is_better,
+                    clusters=clusters,
                 ))  # fmt: skip
     return found
