@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tutelage.evaluation.statistics import Difference, Interval, bootstrap_ratio, paired_difference, wilson
+from tutelage.evaluation.statistics import Difference, Interval, bootstrap_ratio, paired_difference, t_reach, wilson
 
 Floats = NDArray[np.float64]
 
@@ -50,8 +50,8 @@ def share_interval(
 ) -> Interval:
     """Wilson interval of a share; with clusters of the number of independent items that are worth as much.
 
-    That number is n divided by the design effect, corrected for few clusters (Korn & Graubard 1998; Franco et al.
-    2019, "modified Wilson"); it is never above n.
+    That number is n divided by the design effect (by the jackknife over clusters), corrected for few and uneven ones
+    (Korn & Graubard 1998; Franco et al. 2019, "modified Wilson"); it is never above n.
     """
     flags = np.asarray(right, dtype=np.float64)
     n, share = len(flags), float(flags.mean())
@@ -61,12 +61,10 @@ def share_interval(
     count = len(top)
     if count < 2:
         return Interval(share, None, None)
-    spread = count / (count - 1) * float(((top - share * bottom) ** 2).sum()) / n**2
+    without = (top.sum() - top) / (n - bottom)
+    spread = (count - 1) / count * float(((without - share) ** 2).sum())
     alone = share * (1 - share) / n
-    from scipy.special import stdtrit
-
-    level = (1 + confidence) / 2
-    few = float(stdtrit(max(1, n - 1), level) / stdtrit(count - 1, level)) ** 2
+    few = (t_reach(confidence, n) / t_reach(confidence, n**2 / float((bottom**2).sum()))) ** 2
     worth = n * few if spread <= alone or alone == 0 else n * few * alone / spread
     return wilson(share * worth, max(worth, 2.0), confidence)
 

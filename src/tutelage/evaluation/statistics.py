@@ -98,7 +98,7 @@ def bootstrap_ratio(
     without = (top.sum() - top) / (bottom.sum() - bottom)
     worth = float(bottom.sum() ** 2 / (bottom**2).sum())
     if worth < max(_SMALL - 1e-9, _EVEN * n):
-        half = _t(confidence, worth) * math.sqrt((n - 1) / n * float(((without - value) ** 2).sum()))
+        half = t_reach(confidence, worth) * math.sqrt((n - 1) / n * float(((without - value) ** 2).sum()))
         return Interval(value, value - half, value + half)
     ratios = np.concatenate([top[index].sum(axis=1) / bottom[index].sum(axis=1) for index in _draws(n, draws, seed)])
     return Interval(value, *_bca(ratios, value, without, confidence))
@@ -212,7 +212,7 @@ def _z(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _t(confidence: float, n: float) -> float:
+def t_reach(confidence: float, n: float) -> float:
     """Student's two-sided critical value with n - 1 degrees of freedom, but not less than a tenth of one."""
     from scipy.special import stdtrit
 
@@ -289,7 +289,7 @@ def _bca(drawn: Floats, value: float, without: Floats, confidence: float) -> tup
     square = float((centred**2).sum())
     rounding = n * (1e-14 * float(np.abs(without).max())) ** 2  # values that are alike differ by this from their mean
     acceleration = float((centred**3).sum()) / (6 * square**1.5) if square > rounding else 0.0
-    reach = _t(confidence, n) * math.sqrt(n / (n - 1))
+    reach = t_reach(confidence, n) * math.sqrt(n / (n - 1))
     levels = [normal.cdf(bias + (bias + z) / max(0.05, 1 - acceleration * (bias + z))) for z in (-reach, reach)]
     low, high = np.quantile(drawn, levels)
     return min(float(low), value), max(float(high), value)

@@ -72,7 +72,8 @@ def verdict(
     return Verdict(
         "better" if a_is_better else "worse",
         f"{better} is better than {worse} by {abs(difference.value):.{digits}f}{_unit(unit)} "
-        f"({percent(confidence)} interval {low:.{digits}f} to {high:.{digits}f}), {spoken_p(difference)}, n = {counted}",
+        f"({percent(confidence)} interval {low:.{digits}f} to {high:.{digits}f}), {spoken_p(difference)}, "
+        f"n = {counted}",
     )
 
 
