@@ -15,6 +15,8 @@ from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.endings import ENDS, LOOPS
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
+from tutelage.evaluation.items import FILE as ITEMS
+from tutelage.evaluation.items import Item, answer_items, loss_items, text_items, write_items
 from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1, KAPPA, MAE
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
@@ -54,9 +56,9 @@ HEADLINES = (
 def evaluate(job: Job) -> dict[str, Any]:
     """Measure every subject on what it can do, one loaded at a time, all greedy.
 
-    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results) and
-    samples.jsonl. Returns the headline figures, flat, and in a word what each step learned. Raises InputError for a
-    directory that is not what it should be.
+    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results),
+    items.parquet (scores of single items) and samples.jsonl. Returns the headline figures, flat, and in a word what
+    each step learned. Raises InputError for a directory that is not what it should be.
     """
     started = time.monotonic()
     whole: Evaluation = job.config
@@ -79,6 +81,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     scored: list[dict[str, Scored]] = [{} for _ in steps]
     alarms: list[Alarm] = []
     samples: list[dict[str, Any]] = []
+    items: list[Item] = []
     labelled, label_sets = Classifiers(config, log), LabelSets(config, log)
     for subject in whole.subjects:
         if subject.makes == "classifier":
@@ -121,16 +124,19 @@ def evaluate(job: Job) -> dict[str, Any]:
     choices += label_sets.measure(figures, comparisons, job.out, seed)
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
+        items += text_items(likelihoods, texts.documents, texts.pairs)
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
     contests = {subject.name for subject in whole.subjects if subject.heldout == "pairs"}
     for step, by in zip(steps, scored, strict=True):
         _extend(figures, comparisons, likelihood_figures(step, by, config, seed))
+        items += loss_items(step, by)
     for one, asked, found, drawn in zip(sets, prompts, answers, sampled, strict=True):
         if found:
             *made, raised = writing_figures(one, asked, found, parents, contests, plainly, config, seed, drawn)
             _extend(figures, comparisons, made)
             alarms += raised
             samples = _samples(one, asked, found, config) + samples
+            items += answer_items(one, asked, found)
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
     with_cautions(comparisons, alarms)
@@ -139,6 +145,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         log.warn(raised_alarm["text"])
     more: dict[str, Sequence[Any]] = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
     _write(job.out, config, figures, comparisons, more, samples)
+    write_items(job.out / ITEMS, items)
     slow = labelled.milliseconds | label_sets.milliseconds
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": slow}
     said: dict[str, Any] = {"learned": {line["who"]: line["found"] for line in lines}} if lines else {}
