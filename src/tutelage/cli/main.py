@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, classify, compare, finetune, inspect, life, stages, use
+from tutelage.cli import architecture, classify, compare, finetune, inspect, judge, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -41,6 +41,7 @@ use.register(app)
 classify.register(app)
 architecture.register(app)
 compare.register(app)
+judge.register(app)
 inspect.register(app)
 
 

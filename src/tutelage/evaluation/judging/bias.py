@@ -13,8 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from tutelage.evaluation.clusters import ratio_interval
-from tutelage.evaluation.statistics import Interval, sign_flip, t_reach, wilson
+from tutelage.evaluation.statistics import Interval, bootstrap_mean, sign_flip, t_reach, wilson
 
 Floats = NDArray[np.float64]
 _PRIOR = 0.1  # precision of a normal prior on each coefficient: a judge who is never contradicted stays finite
@@ -61,9 +60,19 @@ def position_bias(outcomes: ArrayLike, confidence: float = 0.95) -> Position:
     top, count = np.where(there, for_first, 0.0).sum(axis=1)[kept], there.sum(axis=1)[kept]
     both = array[there.all(axis=1)]
     flipped = (both[:, 0] - 0.5) * (both[:, 1] - 0.5) < 0
-    first = ratio_interval(top, count, None, confidence=confidence)
+    first = rate_interval(top / count, confidence)
     flips = wilson(float(flipped.sum()), len(both), confidence) if len(both) else None
     return Position(first, flips, sign_flip(top - count / 2)[0])
+
+
+def rate_interval(rates: ArrayLike, confidence: float = 0.95) -> Interval:
+    """Interval of a mean of rates, 0 to 1: bootstrap, and Wilson where all are alike and there is nothing to draw."""
+    values = np.asarray(rates, dtype=np.float64)
+    if values.std() == 0:
+        return wilson(float(values.sum()), len(values), confidence)
+    found = bootstrap_mean(values, confidence=confidence)
+    assert found.low is not None and found.high is not None
+    return Interval(found.value, max(0.0, found.low), min(1.0, found.high))
 
 
 def win_rates(outcomes: ArrayLike) -> Floats:
@@ -80,18 +89,20 @@ def length_controlled(
     *,
     confidence: float = 0.95,
     seed: int = 0,
-    judges: int = 40,
+    judges: int = 100,
 ) -> LengthControlled | None:
     """Win rate at equal length: logistic regression of the verdicts on tanh of the standardised difference in length
     and on the side, read where both are zero; standard errors cluster by item.
 
     After length-controlled AlpacaEval (Dubois et al. 2024, equation 2, without the terms for the instruction), so that
-    nothing has to be downloaded. None below 20 items or where all lengths differ alike: then it cannot be told apart.
+    nothing has to be downloaded. None below 20 items, or where all lengths differ
+    alike or all verdicts are the same: then the two cannot be told apart.
     """
     array = _outcomes(outcomes)
     difference = np.asarray(lengths_a, dtype=np.float64) - np.asarray(lengths_b, dtype=np.float64)
     spread = float(difference.std())
-    if int((~np.isnan(array).all(axis=1)).sum()) < _LEAST or spread == 0:
+    rates = win_rates(array)
+    if len(rates) < _LEAST or spread == 0 or rates.std() == 0:
         return None
     reach = np.tanh(difference / spread)
     item, design, answer = _rows(array, reach)
@@ -106,7 +117,7 @@ def length_controlled(
     planted = _sigmoid(weights[0])
     return LengthControlled(
         Interval(*(float(_sigmoid(value)) for value in bounds(0))),
-        float(win_rates(array).mean()),
+        float(rates.mean()),
         Interval(*bounds(1)),
         float(planted),
         _recovered(design, item, weights, seed, judges) if judges else float(planted),
