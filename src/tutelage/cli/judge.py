@@ -117,22 +117,23 @@ def _show(console: Console, found: dict[str, Any]) -> None:
 
 
 def _lines(say: Any, pair: dict[str, Any]) -> None:
-    say(f"  wins           {_range(pair['win_rate'])}, n = {pair['n']}, both orders, a tie is half a win")
+    say(f"  wins             {_range(pair['win_rate'])}, n = {pair['n']}, both orders, a tie is half a win")
     controlled, first = pair["length_controlled"], pair["position"]
     if controlled:
-        say(f"  at equal length {_range(controlled['win_rate'])} (check on these lengths: planted "
+        say(f"  at equal length  {_range(controlled['win_rate'])} (check on these lengths: planted "
             f"{100 * controlled['planted']:.1f} %, recovered {100 * controlled['recovered']:.1f} %)")  # fmt: skip
     else:
-        say("  at equal length not told: fewer than 20 verdicts, or lengths that differ all alike")
+        say("  at equal length  not told: fewer than 20 verdicts, all verdicts the same, or no difference in length")
     flips = f", {_range(first['flips'])} of verdicts flip" if first["flips"] else ""
-    say(f"  shown first     wins {_range(first['first'])}{flips}")
+    say(f"  shown first      wins {_range(first['first'])}{flips}")
     if pair["longer_wins"]:
         mine, theirs = pair["lengths"]
-        say(f"  longer answer   wins {_range(pair['longer_wins'])}; {mine:.0f} and {theirs:.0f} characters on average")
+        say(f"  longer answer    wins {_range(pair['longer_wins'])}; {mine:.0f} and {theirs:.0f} characters on average")
     if agreed := pair.get("agreement"):
-        say(f"  people          agree in {_range(agreed['share'])} of {agreed['n']} votes (kappa {agreed['kappa']:.2f})"
-            f"{'; few: 50 or more are needed' if agreed['few'] else ''}")  # fmt: skip
-        say(f"  mended by them  {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
+        few = "; few: 50 or more are needed" if agreed["few"] else ""
+        share, count, beyond = _range(agreed["share"]), agreed["n"], agreed["kappa"]
+        say(f"  people           agree in {share} of {count} votes (kappa {beyond:.2f}){few}")
+        say(f"  mended by them   {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
     say(f"  {pair['verdict']}.")
 
 

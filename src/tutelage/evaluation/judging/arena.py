@@ -9,11 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.evaluation.statistics import Interval
+from tutelage.evaluation.statistics import Interval, t_reach
 from tutelage.store.errors import InputError
 
 Floats = NDArray[np.float64]
 _PRIOR = 1e-3  # precision of a normal prior: an unbeaten party stays finite, others do not move
+_STEPS = 200
 ELO = 400 / math.log(10)
 
 
@@ -29,7 +30,7 @@ class Game:
 
 @dataclass(frozen=True)
 class Standing:
-    """A party's strength on the Elo scale (the mean of all is 1000) with a bootstrap interval over items.
+    """A party's strength on the Elo scale (the mean of all is 1000) with an interval by the bootstrap over items.
 
     win_rate: the chance of beating an average other party, a tie being half a win. rank_low, rank_high: the interval
     of its rank.
@@ -43,7 +44,7 @@ class Standing:
     games: int
 
 
-def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 200, seed: int = 0) -> list[Standing]:
+def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 400, seed: int = 0) -> list[Standing]:
     """Parties from the strongest to the weakest; items are resampled, with all their verdicts.
 
     Raises InputError where the parties fall into groups that never met.
@@ -69,7 +70,9 @@ def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 2
         often = np.bincount(generator.integers(0, len(items), len(items)), minlength=len(items)).astype(float)
         drawn.append(davidson(np.tensordot(often, wins, 1), np.tensordot(often, ties, 1), strength, tie)[0])
     edges = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(drawn, edges, axis=0) if drawn else (None, None)
+    n = len(items)
+    # Resamples spread less than samples; the spread of few hundred is known better than their outermost ones.
+    reach = np.std(drawn, axis=0, ddof=1) * t_reach(confidence, n) * math.sqrt(n / (n - 1)) if len(drawn) > 1 else None
     ranks = np.argsort(np.argsort(-np.array(drawn or [strength]), axis=1), axis=1) + 1
     best, worst = np.quantile(ranks, edges, axis=0, method="nearest")
     played = [sum(name in (game.a, game.b) for game in games) for name in names]
@@ -80,7 +83,8 @@ def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 2
     found = [
         Standing(
             name,
-            Interval(elo(strength[i]), None if low is None else elo(low[i]), None if high is None else elo(high[i])),
+            Interval(elo(strength[i]), None, None) if reach is None
+            else Interval(*(elo(strength[i] + side * reach[i]) for side in (0, -1, 1))),
             float(np.mean([_expected(strength[i] - strength[j], tie) for j in range(size) if j != i])),
             int(best[i]), int(worst[i]), played[i],
         )
@@ -96,37 +100,37 @@ def davidson(wins: Floats, ties: Floats, start: Floats | None = None, tie: float
     tie * sqrt(p_i p_j), both over p_i + p_j + tie * sqrt(p_i p_j), with p = exp(strength). Without ties it is
     Bradley-Terry. A tiny prior keeps an unbeaten party finite.
     """
-    from scipy.optimize import minimize
-
     size = len(wins)
     drawn = ties + ties.T
     first, second = np.triu_indices(size, 1)
     won, lost, even = wins[first, second], wins[second, first], drawn[first, second]
-    some = even.sum() > 0
-
-    def loss(theta: Floats) -> tuple[float, Floats]:
-        gap = theta[first] - theta[second]
-        edge = theta[size] if some else -np.inf
-        logits = np.stack([gap / 2, -gap / 2, np.full(len(gap), edge)])
-        top = logits.max(axis=0)
-        total = top + np.log(np.exp(logits - top).sum(axis=0))
-        shares = np.exp(logits - total)
-        count = won + lost + even
-        value = (count * total - (won - lost) * gap / 2).sum() - (even.sum() * edge if some else 0.0)
-        by_gap = (count * (shares[0] - shares[1]) - (won - lost)) / 2
-        slope = np.zeros(size + 1)
-        np.add.at(slope, first, by_gap)
-        np.add.at(slope, second, -by_gap)
-        slope[size] = (count * shares[2] - even).sum() if some else 0.0
-        return float(value + _PRIOR / 2 * (theta @ theta)), slope + _PRIOR * theta
-
-    begin = np.zeros(size + 1)
+    count, some = won + lost + even, bool(drawn.sum() > 0)
+    parties = np.arange(size)
+    sides = (parties == first[:, None]) * 1.0 - (parties == second[:, None])  # [pairs, K]
+    theta = np.zeros(size + 1)
     if start is not None:
-        begin[:size] = start
-        begin[size] = math.log(tie) if tie > 0 else 0.0
-    found = minimize(loss, begin, jac=True, method="L-BFGS-B", options={"maxiter": 500, "ftol": 1e-13, "gtol": 1e-8})
-    strengths = found.x[:size] - found.x[:size].mean()
-    return strengths, float(math.exp(found.x[size])) if some else 0.0
+        theta[:size], theta[size] = start, math.log(tie) if tie > 0 else 0.0
+
+    def shares(at: Floats) -> Floats:
+        gap = sides @ at[:size] / 2
+        logits = np.stack([gap, -gap, np.full(len(gap), at[size] if some else -np.inf)])
+        weight = np.exp(logits - logits.max(axis=0))
+        return np.asarray(weight / weight.sum(axis=0))
+
+    for _ in range(_STEPS):  # Newton on a convex function of few unknowns
+        win, lose, draw = shares(theta)
+        lean = (win - lose) / 2
+        slope = np.append(sides.T @ (count * lean - (won - lost) / 2), (count * draw - even).sum())
+        curve = np.zeros((size + 1, size + 1))
+        curve[:size, :size] = sides.T @ (sides * (count * ((win + lose) / 4 - lean**2))[:, None])
+        curve[:size, size] = curve[size, :size] = sides.T @ (-count * lean * draw)
+        curve[size, size] = (count * draw * (1 - draw)).sum()
+        step = np.linalg.solve(curve + _PRIOR * np.eye(size + 1), slope + _PRIOR * theta)
+        theta = theta - np.clip(step, -1, 1)
+        if np.abs(step).max() < 1e-9:
+            break
+    strengths = theta[:size] - theta[:size].mean()
+    return strengths, float(math.exp(theta[size])) if some else 0.0
 
 
 def _expected(gap: float, tie: float) -> float:

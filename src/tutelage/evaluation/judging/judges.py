@@ -20,6 +20,15 @@ if TYPE_CHECKING:
 
 KEY = "TUTELAGE_JUDGE_KEY"
 _TRIES = 4
+MODEL_CAUTIONS = (
+    "A verdict is the judge's taste, not truth: it cannot check what it does not know.",
+    "Model judges like length (of 2,999 public GPT-4 verdicts the longer answer won 68 %), the place an answer is "
+    "shown in (13 % of verdicts flipped when swapped), and their own answers (87 % of 94).",
+)
+RULE_CAUTIONS = ("A rule sees what it counts and nothing else; an answer can be made to please it.",)
+SMALL_CAUTION = (
+    "Models of a few hundred million parameters are seldom fit to judge: look at the flips and the votes first."
+)
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
@@ -32,7 +41,8 @@ class Reply:
 
 
 class Judge(Protocol):
-    """name: of the model, shown. identity: what makes its verdicts its own (model, wording). parallel: at once."""
+    """name: of the model, shown. identity: what makes its verdicts its own (model, wording). parallel: at once.
+    cautions: its known biases, printed beside whatever it finds."""
 
     @property
     def name(self) -> str: ...
@@ -42,6 +52,9 @@ class Judge(Protocol):
 
     @property
     def parallel(self) -> int: ...
+
+    @property
+    def cautions(self) -> tuple[str, ...]: ...
 
     def judge(self, question: Question) -> Reply: ...
 
@@ -53,6 +66,7 @@ class RuleJudge:
     name: str
     score: Callable[[str, Question], float]
     parallel: int = 1
+    cautions: tuple[str, ...] = RULE_CAUTIONS
 
     @property
     def identity(self) -> str:
@@ -94,6 +108,7 @@ class EndpointJudge:
     timeout: float = 120.0
     max_tokens: int = 512
     pause: float = 1.0
+    cautions: tuple[str, ...] = MODEL_CAUTIONS
 
     @property
     def name(self) -> str:
@@ -141,6 +156,7 @@ class LocalJudge:
     every reply is readable; a rating is the mean of 1 to 10 by their likelihoods (Liu et al. 2023, G-Eval)."""
 
     parallel = 1
+    cautions = (*MODEL_CAUTIONS, SMALL_CAUTION)
 
     def __init__(self, lm: LanguageModel, name: str) -> None:
         self.name, self._lm = name, lm

@@ -25,14 +25,9 @@ from tutelage.store.events import EventLog
 
 Floats = NDArray[np.float64]
 _CLEARLY = 0.05  # from one half: a position bias that is worth a warning
-CAUTIONS = (
-    "A verdict is the judge's taste, not truth: it cannot check what it does not know.",
-    "Model judges like length (of 2,999 public GPT-4 verdicts the longer answer won 68 %), the place an answer is "
-    "shown in (13 % of verdicts flipped when swapped), and their own answers (87 % of 94).",
-    "Win rates hold for these prompts and these opponents; on others they may turn round.",
-)
-RATING_CAUTIONS = (
-    "Ratings of single answers drift with the judge and crowd at a few numbers; compare them in pairs, item by item.",
+PAIR_CAUTION = "Win rates hold for these prompts and these opponents; on others they may turn round."
+RATING_CAUTION = (
+    "Ratings of single answers drift with the judge and crowd at a few numbers; compare them in pairs, item by item."
 )
 
 
@@ -53,7 +48,7 @@ def judge_all(
     return {
         "judge": judge.name, "identity": judge.identity, "items": len(matched.items), "left_out": matched.left_out,
         "pairs": pairs, "standings": [asdict(one) for one in ranked],
-        "warnings": [text for pair in pairs for text in pair["warnings"]], "cautions": list(CAUTIONS),
+        "warnings": [text for pair in pairs for text in pair["warnings"]], "cautions": [*judge.cautions, PAIR_CAUTION],
     }  # fmt: skip
 
 
@@ -80,7 +75,7 @@ def rate_all(judge: Judge, matched: Matched, out: Path, log: EventLog, confidenc
     flagged = [text for name in matched.names if (text := self_preference(judge.name, name))]
     return {
         "judge": judge.name, "identity": judge.identity, "items": len(matched.items), "left_out": matched.left_out,
-        "ratings": means, "comparisons": compared, "warnings": flagged, "cautions": [*CAUTIONS[:2], *RATING_CAUTIONS],
+        "ratings": means, "comparisons": compared, "warnings": flagged, "cautions": [*judge.cautions, RATING_CAUTION],
     }  # fmt: skip
 
 
@@ -112,6 +107,10 @@ def _pair(
             "win_rate": _plain(controlled.rate), "coefficient": _plain(controlled.coefficient),
             "planted": controlled.planted, "recovered": controlled.recovered},
     }  # fmt: skip
+    if controlled and said.outcome in ("better", "worse"):
+        low, high = controlled.rate.low or 0.0, controlled.rate.high or 1.0
+        if low <= 0.5 <= high:
+            found["verdict"] += "; at equal length it is open"
     found["warnings"] = _warnings(judge, found)
     if votes:
         found["agreement"] = _agreement(outcomes, votes, confidence)
