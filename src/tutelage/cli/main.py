@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, classify, compare, finetune, inspect, judge, life, stages, use
+from tutelage.cli import architecture, classify, compare, finetune, inspect, judge, life, quality, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -42,6 +42,7 @@ classify.register(app)
 architecture.register(app)
 compare.register(app)
 judge.register(app)
+quality.register(app)
 inspect.register(app)
 
 
