@@ -58,7 +58,8 @@ def judge(
     """Judge answers in pairs, both ways round, and say what the judge is worth: how much place and length sway it,
     whether it judges its own kind, how well it agrees with people.
 
-    Examples: `tutelage judge a.jsonl b.jsonl --judge smollm2`, `tutelage judge a.jsonl b.jsonl --annotate vote.html`
+    Example: `tutelage judge a.jsonl b.jsonl --judge smollm2`; for people to vote first
+    `tutelage judge a.jsonl b.jsonl --annotate vote.html`
     """
     from tutelage.evaluation.judging.annotate import annotation_page, read_votes
     from tutelage.evaluation.judging.answers import read_answers

@@ -57,7 +57,7 @@ def quality(
     """Measure texts without a task: variety, repetition, loops, closeness to what people write, each beside the
     references and with what it does not say.
 
-    Examples: `tutelage quality -m smollm2 --prompts texts.jsonl`,
+    Example: `tutelage quality -m smollm2 --prompts texts.jsonl`, or of files
     `tutelage quality a.jsonl b.jsonl --references people.jsonl`
     """
     from tutelage.evaluation.quality.report import coherence
@@ -132,17 +132,14 @@ def _written(
 def _show(console: Console, figures: list[dict[str, Any]], comparisons: list[Any]) -> None:
     from rich.table import Table
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     table.add_column("")
     names = list(dict.fromkeys(row["who"] for figure in figures for row in figure["rows"]))
-    for figure in figures:
-        table.add_column(figure["measure"], justify="right")
     for who in names:
-        cells = []
-        for figure in figures:
-            rows = [row for row in figure["rows"] if row["who"] == who]
-            cells.append(_cell(rows[0], figure["unit"]) if rows else "")
-        table.add_row(who, *cells, style="dim" if who == "references" else "")
+        table.add_column(who.replace("=", "=\n").replace("+", "\n"), justify="right", overflow="fold")
+    for figure in figures:
+        of = {row["who"]: row for row in figure["rows"]}
+        table.add_row(figure["measure"], *(_cell(of[who], figure["unit"]) if who in of else "" for who in names))
     console.print(table, highlight=False)
     for figure in figures:
         text = f"{figure['measure']}: {figure['note']} {' '.join(figure['cautions'])}"
@@ -158,5 +155,5 @@ def _cell(row: dict[str, Any], unit: str) -> str:
     scale, digits = (100, 1) if unit == "share" else (1, 1) if unit == "0-100" else (1, 2)
     end = " %" if unit == "share" else ""
     value, low, high = row["value"], row["low"], row["high"]
-    reach = "" if low is None else f" ±{scale * (high - low) / 2:.{digits}f}"
+    reach = "" if low is None else f"\n±{scale * (high - low) / 2:.{digits}f}"
     return f"{scale * value:.{digits}f}{end}{reach}"
