@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 Item = dict[str, Any]
 FILE = "items.parquet"
+RIGHT = "texts right"
 _ID = 16  # hexadecimal digits of the hash of all that an item is
 
 
@@ -57,6 +58,14 @@ def answer_items(one: PromptSet, prompts: Sequence[dict[str, Any]], parties: Map
                     _item(who, one.title, measure, _id([asked["asked"], asked["response"]]), float(value), 1.0)
                 )
     return found
+
+
+def label_items(who: str, task: str, rows: Sequence[dict[str, Any]], labels: Sequence[str]) -> list[Item]:
+    """Whether the label of each text is the true one."""
+    return [
+        _item(who, task, RIGHT, _id([row["text"], row["label"]]), float(label == row["label"]), 1.0)
+        for row, label in zip(rows, labels, strict=True)
+    ]
 
 
 def write_items(path: Path, items: Iterable[Item]) -> None:

@@ -122,6 +122,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         samples += answer_samples(texts_of_one, config)
     choices, curves = labelled.measure(figures, comparisons, job.out, seed)
     choices += label_sets.measure(figures, comparisons, job.out, seed)
+    items += labelled.items()
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
         items += text_items(likelihoods, texts.documents, texts.pairs)
