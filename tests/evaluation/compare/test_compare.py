@@ -179,7 +179,8 @@ def test_lm_evals_sample_logs_are_read(tmp_path: Path) -> None:
         (folder / "model").mkdir(parents=True)
         rows = [
             {"doc_id": at, "doc_hash": f"d{at}", "prompt_hash": f"{prompt}{at}", "filter": filter_,
-             "acc": float(at < right), "metrics": ["acc", "odd"], "odd": ["not", "a number"]}
+             "acc": float(at < right), "metrics": ["acc", "odd", "perplexity", "bits_per_byte"],
+             "odd": ["not", "a number"], "perplexity": -2.0 - at % 3 + right, "bits_per_byte": [-7.0 + right / 9, 10]}
             for filter_ in ("none", "strict") for at in range(60)
         ]  # fmt: skip
         path = folder / "model" / "samples_arc_easy_2026-01-01T00-00-00.000000.jsonl"
@@ -188,5 +189,10 @@ def test_lm_evals_sample_logs_are_read(tmp_path: Path) -> None:
 
     (row,) = compared(log(tmp_path / "a", 20), log(tmp_path / "b", 45)).rows
     assert (row.task, row.metric, row.n, row.outcome) == ("arc_easy", "acc", 60, "better")
+    task = read_results(tmp_path / "a").tasks["arc_easy"].metrics
+    assert list(task) == ["acc", "log-likelihood", "bits_per_byte"]
+    assert task["bits_per_byte"].value == pytest.approx((7 - 20 / 9) / 10 / np.log(2))
+    every = {row.metric: row.outcome for row in compared(tmp_path / "a", tmp_path / "b", metrics="all").rows}
+    assert set(every.values()) == {"better"}  # likelier is better, fewer bits are
     with pytest.raises(InputError, match="arc_easy: prompt is"):
         compared(tmp_path / "a", log(tmp_path / "c", 45, "other"))

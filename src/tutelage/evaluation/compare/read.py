@@ -17,9 +17,7 @@ from tutelage.store.jsonl import read_rows
 
 ITEMS = "items.parquet"
 _HINT = "a folder of `tutelage evaluate`, a run with an evaluation, or one with lm-eval's samples_*.jsonl"
-# lm-eval's metrics of which less is better; all others that it logs are better when they are more.
-_LESS = ("perplexity", "byte_perplexity", "word_perplexity", "bits_per_byte", "brier_score", "ter")
-_PRIMARY = ("acc_norm", "acc", "exact_match", "prompt_level_strict_acc", "f1", "chrf", "bleu", "perplexity")
+_PRIMARY = ("acc_norm", "acc", "exact_match", "prompt_level_strict_acc", "f1", "log-likelihood", "bits_per_byte")
 
 
 def read_results(place: Path) -> Results:
@@ -139,9 +137,12 @@ def _harness_task(rows: list[dict[str, Any]]) -> TaskScores | None:
     for name in rows[0].get("metrics", ()):
         values = [row.get(name) for row in rows]
         if all(isinstance(one, int | float) and math.isfinite(one) for one in values):
-            metrics[name] = Metric(
-                items, np.array(values, dtype=np.float64), np.ones(len(rows)), None, name not in _LESS
-            )
+            # What it logs under "perplexity" is an item's log-likelihood.
+            said = "log-likelihood" if name == "perplexity" else name
+            metrics[said] = Metric(items, np.array(values, dtype=np.float64), np.ones(len(rows)))
+        elif name == "bits_per_byte" and all(isinstance(one, list) and len(one) == 2 and one[1] for one in values):
+            scores = np.array(values, dtype=np.float64)  # of each item log-likelihood and bytes
+            metrics[name] = Metric(items, -scores[:, 0] / scores[:, 1] / math.log(2), scores[:, 1], None, False)
     if not metrics:
         return None
     known = {
