@@ -19,6 +19,8 @@ from tutelage.evaluation.judging.judges import EndpointJudge, LocalJudge, RuleJu
 from tutelage.evaluation.judging.prompts import Question, ask, read_rating, read_verdict
 from tutelage.evaluation.judging.report import family, judge_all, rate_all, self_preference
 from tutelage.evaluation.judging.run import FILE, ask_all, judge_pairs
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 
@@ -207,6 +209,19 @@ def test_a_model_on_this_machine_judges_by_likelihood() -> None:
     assert rating is not None
     assert rating == pytest.approx(9.0, abs=0.1)
     assert judge.cautions
+
+
+def test_the_model_of_this_project_judges_and_what_is_too_long_for_it_is_not_cut(lm: LanguageModel) -> None:
+    judge = LocalJudge(lm, "tiny")
+    assert judge.judge(Question("p", "a", "b" * 10_000)).value is None
+    assert "context" in judge.judge(Question("p", "a", "b" * 10_000)).text
+    wide = LanguageModel(DecoderLM(lm.config.with_(max_position_embeddings=1024), seed=1), lm.tokenizer)
+    asked = [judge.judge(Question("p", "one", "two")) for judge in (LocalJudge(wide, "tiny"),) * 2]
+    assert asked[0] == asked[1]
+    assert asked[0].value in (0.0, 0.5, 1.0)
+    rating = LocalJudge(wide, "tiny").judge(Question("p", "one")).value
+    assert rating is not None
+    assert 1 <= rating <= 10
 
 
 def _no_model(name: str) -> Any:

@@ -166,6 +166,12 @@ class LocalJudge:
         return f"{self.name} by likelihood v{VERSION}"
 
     def judge(self, question: Question) -> Reply:
+        try:
+            return self._judge(question)
+        except InputError as error:  # longer than the model's context: nothing is cut, and it counts for nobody
+            return Reply(None, error.message)
+
+    def _judge(self, question: Question) -> Reply:
         text = ask(question, reasoned=False)
         if question.second is not None:
             likely = self._likelihoods(text, LETTERS)

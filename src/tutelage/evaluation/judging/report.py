@@ -142,7 +142,7 @@ def _warnings(judge: Judge, found: Mapping[str, Any]) -> list[str]:
                 f"{100 * controlled['win_rate']['value']:.1f} % instead of {100 * found['win_rate']['value']:.1f} %"
             )
     if found["unreadable"]:
-        said.append(f"{found['unreadable']} of {2 * found['n']} verdicts could not be read and count for nobody")
+        said.append(f"{found['unreadable']} verdicts could not be read, or were never given, and count for nobody")
     return said
 
 
