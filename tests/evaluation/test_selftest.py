@@ -9,6 +9,13 @@ from tutelage.evaluation.selftest import self_test
 from tutelage.evaluation.statistics import Interval
 
 
+@pytest.mark.slow
+def test_all_of_it_passes() -> None:
+    checks = list(self_test())
+    assert [check.text for check in checks if check.passed is False] == []
+    assert len(checks) > 30
+
+
 def test_a_narrow_interval_fails_and_the_others_do_not(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = selftest.wilson
 

@@ -12,11 +12,11 @@ from numpy.typing import ArrayLike
 
 from tutelage.evaluation.clusters import clustered_difference
 from tutelage.evaluation.figures import Comparison, comparison
+from tutelage.evaluation.shares import paired_shares
 from tutelage.evaluation.statistics import (
     Interval,
     PairedStatistic,
     bootstrap_mean,
-    mcnemar,
     paired_difference,
     paired_statistic,
     sign_test,
@@ -110,12 +110,12 @@ def compare_shares(
     first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
     others by a whole, their sizes count, and signs are flipped instead; so it is with clusters, whose signs are.
     """
-    ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    difference = clustered_difference(ours * 100, theirs * 100, clusters, **how.options)
-    test = "sign-flip test" if clusters is None else "sign-flip test of clusters"
-    if clusters is None and len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
-        difference = replace(difference, p=mcnemar(ours, theirs), at_floor=False)
-        test = "exact McNemar test"
+    if clusters is None:
+        difference, test = paired_shares(first, second, **how.options)
+    else:
+        ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+        difference = clustered_difference(ours * 100, theirs * 100, clusters, **how.options)
+        test = "sign-flip test of clusters"
     said = verdict(
         a, b, difference, higher_is_better=higher_is_better, unit="points", confidence=how.confidence, digits=1,
         shares=True,

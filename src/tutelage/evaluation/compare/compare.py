@@ -12,10 +12,10 @@ import numpy as np
 from tutelage.evaluation.clusters import clustered_difference, units, usable
 from tutelage.evaluation.compare.corrections import Correction, correct
 from tutelage.evaluation.compare.scores import Metric, Results
+from tutelage.evaluation.shares import paired_shares
 from tutelage.evaluation.statistics import (
     Difference,
     detectable_difference,
-    mcnemar,
     sign_flip,
     t_reach,
 )
@@ -194,15 +194,15 @@ def _in_order(metric: Metric, first: Results, task: str, name: str) -> Metric:
 
 def _paired(a: Metric, b: Metric, settings: Settings) -> tuple[Difference, str]:
     """b minus a with the test that fits: exact McNemar for shares, else sign flips of items or clusters."""
-    scale = 100.0 if a.is_share and b.is_share else 1.0
-    clusters = usable(a.clusters)
-    # Weights belong to the items (bytes); should a result state others, the first one's are used for both.
-    ours, theirs = b.values * a.weights * scale, a.values * a.weights * scale
+    share, clusters = a.is_share and b.is_share, usable(a.clusters)
     options: dict[str, Any] = {"confidence": settings.confidence, "seed": settings.seed}
+    if share and clusters is None:
+        difference, test = paired_shares(b.values, a.values, draws=_TEST_DRAWS, **options)
+        return difference, test.removesuffix(" test")
+    # Weights belong to the items (bytes); should a result state others, the first one's are used for both.
+    scale = 100.0 if share else 1.0
+    ours, theirs = b.values * a.weights * scale, a.values * a.weights * scale
     difference = clustered_difference(ours, theirs, clusters, a.weights, draws=_DRAWS, **options)
-    gap = b.values - a.values
-    if clusters is None and scale == 100.0 and len(np.unique(np.abs(gap[gap != 0]))) <= 1:
-        return replace(difference, p=mcnemar(b.values, a.values), at_floor=False), "exact McNemar"
     (delta,) = units(clusters, ours - theirs)
     p, at_floor = sign_flip(delta, draws=_TEST_DRAWS, seed=settings.seed)
     test = "sign flips" if clusters is None else "sign flips of clusters"
