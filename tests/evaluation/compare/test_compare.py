@@ -89,6 +89,27 @@ def test_bits_per_byte_weigh_items_and_less_is_better(tmp_path: Path) -> None:
     assert (row.outcome, row.higher_is_better, row.test, row.p_is_bound) == ("better", False, "sign flips", True)
 
 
+def test_sums_over_weights_and_perplexities_are_read_by_the_value_that_is_stated(tmp_path: Path) -> None:
+    generator = np.random.default_rng(0)
+    sizes = 100.0 + np.arange(40)
+    bits = generator.normal(1.2, 0.1, 40) * sizes
+    rate = float(bits.sum() / sizes.sum())
+    stated = {"bits_per_byte": {"value": rate, "higher_is_better": False}}
+    scores = write(tmp_path / "a", {"t": {"bits_per_byte": bits / sizes}})
+    sums = write(tmp_path / "b", {"t": {"_": {"metrics": stated}, "bits_per_byte": bits}})
+    (row,) = compared(scores, sums).rows
+    assert (row.value_a, row.value_b) == pytest.approx((rate, rate))
+    assert row.difference == pytest.approx(0.0, abs=1e-9)
+    nats = {"ppl": {"value": float(np.exp(2.0)), "higher_is_better": False}}
+    low = write(tmp_path / "c", {"t": {"_": {"metrics": nats}, "ppl": np.full(40, 2.0)}})
+    (task,) = read_results(low).tasks.values()
+    assert (list(task.metrics), task.primary, task.metrics["log ppl"].value) == (["log ppl"], "log ppl", 2.0)
+    wrong = {"bleu": {"value": 30.0}, "acc": {"value": 0.5}}
+    odd = write(tmp_path / "d", {"t": {"_": {"metrics": wrong}, "bleu": np.full(40, 25.0), "acc": flags(20, 40)}})
+    assert read_results(odd).left_out == ("t: bleu is no mean over its items",)
+    assert compared(odd, odd).left_out == ["t: bleu is no mean over its items"]
+
+
 def test_items_of_one_package_are_one_unit(tmp_path: Path) -> None:
     generator = np.random.default_rng(3)
     package = np.repeat(np.arange(20), 15)

@@ -88,7 +88,7 @@ def compare_results(results: Sequence[Results], settings: Settings = Settings())
     """Every result against the first. Raises InputError naming whatever makes them not comparable."""
     first = results[0]
     names = _names(results)
-    left_out = _left_out(results, names)
+    left_out = [*_left_out(results, names), *dict.fromkeys(text for one in results for text in one.left_out)]
     tasks = [task for task in first.tasks if all(task in other.tasks for other in results)]
     if not tasks:
         raise InputError(

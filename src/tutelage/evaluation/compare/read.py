@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -44,18 +45,38 @@ def _read_benchmark(place: Path, folder: Path) -> Results:
         raise InputError(f"{place}: results of format {result['format']}, known is 1", hint="update tutelage")
     metrics = _metrics(folder / ITEMS, lambda row: row["task"])
     tasks = {}
+    left_out = []
     for name, task in result["tasks"].items():
-        described = task.get("metrics", {})
-        mine = {
-            metric: Metric(*scores, described.get(metric, {}).get("higher_is_better", True))
-            for metric, scores in metrics.get(name, {}).items()
-        }
+        described, mine, renamed = task.get("metrics", {}), {}, {}
+        for metric, scores in metrics.get(name, {}).items():
+            told = described.get(metric, {})
+            made = _as_stated(metric, Metric(*scores, told.get("higher_is_better", True)), told.get("value"))
+            if made is None:
+                left_out.append(f"{name}: {metric} is no mean over its items")
+                continue
+            renamed[metric] = made[0]
+            mine[made[0]] = made[1]
         if not mine:
             continue
         known = {key: str(task.get(key)) for key in ("data_sha256", "prompt_sha256", "version")}
-        primary = task["metric"] if task["metric"] in mine else next(iter(mine))
+        primary = renamed.get(task["metric"], next(iter(mine)))
         tasks[name] = TaskScores(known, mine, primary, tuple(task.get("cautions", ())))
-    return Results(place.name or str(place), str(place), tasks)
+    return Results(place.name or str(place), str(place), tasks, tuple(left_out))
+
+
+def _as_stated(name: str, metric: Metric, stated: float | None) -> tuple[str, Metric] | None:
+    """The metric whose items add up to the value that is stated, and its name; None where they do not.
+
+    Values may be scores of items, or what is summed over the sum of weights (bits over bytes); a perplexity is compared
+    as its logarithm, which is a mean.
+    """
+    ratio = replace(metric, values=metric.values / metric.weights)
+    for made in (metric, ratio):
+        if stated is None or math.isclose(made.value, stated, rel_tol=1e-4, abs_tol=1e-6):
+            return name, made
+        if stated > 0 and math.isclose(made.value, math.log(stated), rel_tol=1e-4, abs_tol=1e-6):
+            return f"log {name}", made
+    return None
 
 
 def _life(place: Path) -> Path | None:
@@ -108,6 +129,8 @@ def _columns(
         raise DamagedError(f"{path}: item {twice!r} of {what} is there twice", hint="evaluate again")
     if not all(isinstance(one, int | float) and math.isfinite(one) for one in [*values, *weights]):
         raise DamagedError(f"{path}: a value of {what} is no finite number", hint="evaluate again")
+    if min(weights) <= 0:
+        raise DamagedError(f"{path}: a weight of {what} is not above zero", hint="evaluate again")
     some = tuple(one or None for one in clusters) if any(clusters) else None
     return tuple(map(str, items)), np.array(values, dtype=np.float64), np.array(weights, dtype=np.float64), some
 

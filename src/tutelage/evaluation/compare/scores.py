@@ -49,8 +49,9 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Results:
-    """All that one folder holds. `name` is said in verdicts, `tasks` by name."""
+    """All that one folder holds. `name` is said in verdicts, `tasks` by name; left_out: what cannot be compared."""
 
     name: str
     place: str
     tasks: dict[str, TaskScores] = field(default_factory=dict)
+    left_out: tuple[str, ...] = ()
