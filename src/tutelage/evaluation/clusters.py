@@ -34,7 +34,7 @@ def units(clusters: Sequence[str | None] | None, *columns: ArrayLike) -> tuple[F
         raise ValueError("every item needs a cluster")
     number: dict[object, int] = {}
     index = np.array([number.setdefault(one or ("item", at), len(number)) for at, one in enumerate(clusters)])
-    return tuple(np.bincount(index, weights=array, minlength=len(number)) for array in arrays)
+    return tuple(np.bincount(index, weights=array, minlength=len(number)).astype(np.float64) for array in arrays)
 
 
 def usable(clusters: Sequence[str | None] | None) -> Sequence[str | None] | None:

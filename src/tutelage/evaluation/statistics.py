@@ -54,7 +54,7 @@ class Difference:
         return self.n if self.clusters is None else self.clusters
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Wilson score interval of a share (Wilson 1927): keeps its coverage at small n and near 0 and 1."""
     if n <= 0:
         raise ValueError("an interval needs at least one item")

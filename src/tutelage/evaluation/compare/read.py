@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.evaluation.compare.scores import Metric, Results, TaskScores
+from tutelage.evaluation.compare.scores import Floats, Metric, Results, TaskScores
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.hashing import sha256_json
 from tutelage.store.jsonl import read_rows
 
 ITEMS = "items.parquet"
+_Columns = tuple[tuple[str, ...], Floats, Floats, tuple[str | None, ...] | None]
+"""Items, values, weights and clusters of a metric."""
 _HINT = "a folder of `tutelage evaluate`, a run with an evaluation, or one with lm-eval's samples_*.jsonl"
 _PRIMARY = ("acc_norm", "acc", "exact_match", "prompt_level_strict_acc", "f1", "log-likelihood", "bits_per_byte")
 
@@ -102,7 +104,7 @@ def _read_life(place: Path, folder: Path) -> Results:
     return Results(place.name or str(place), str(place), tasks)
 
 
-def _metrics(path: Path, task_of: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, tuple[Any, ...]]]:
+def _metrics(path: Path, task_of: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, _Columns]]:
     """task -> metric -> (items, values, weights, clusters) of a table of items, in its order."""
     import pyarrow.parquet as parquet
 
@@ -123,7 +125,7 @@ def _metrics(path: Path, task_of: Callable[[dict[str, Any]], str]) -> dict[str, 
 
 def _columns(
     path: Path, what: str, items: list[Any], values: list[Any], weights: list[Any], clusters: list[Any]
-) -> tuple[Any, ...]:
+) -> _Columns:
     if len(set(items)) < len(items):
         twice = next(one for one in items if items.count(one) > 1)
         raise DamagedError(f"{path}: item {twice!r} of {what} is there twice", hint="evaluate again")

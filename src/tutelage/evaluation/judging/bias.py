@@ -220,7 +220,9 @@ def _recovered(design: Floats, item: NDArray[np.int64], weights: Floats, seed: i
     """Mean rate at equal length that the regression finds for simulated judges with these very coefficients."""
     generator = np.random.default_rng(seed)
     chance = _sigmoid(design @ weights)
-    found = [_fit(design, (generator.random(len(chance)) < chance) * 1.0, item)[0][0] for _ in range(judges)]
+    found = [
+        _fit(design, (generator.random(len(chance)) < chance).astype(np.float64), item)[0][0] for _ in range(judges)
+    ]
     return float(np.mean(_sigmoid(np.array(found))))
 
 

@@ -62,7 +62,8 @@ def closeness_of(first: Floats, second: Floats, seed: int = 0) -> float:
     """`closeness` of two sets of features; of unequal numbers the first rows, so that both have the same."""
     n = min(len(first), len(second))
     a, b, count = clusters(first[:n], second[:n], seed)
-    return closeness(*(np.bincount(each, minlength=count).astype(np.float64) for each in (a, b)))
+    p, q = (np.bincount(each, minlength=count).astype(np.float64) for each in (a, b))
+    return closeness(p, q)
 
 
 def within(features: Floats, size: int, seed: int = 0, splits: int = 5) -> float:
