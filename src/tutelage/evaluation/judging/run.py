@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict
 from pathlib import Path
 
@@ -58,7 +58,7 @@ def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLo
     tick = ticker(log, f"judging by {judge.name}", len(open_keys), "judgements")
     done = 0
     with path.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max(1, judge.parallel)) as pool:
-        waiting = {}
+        waiting: dict[Future[Reply], str] = {}
         left = iter(open_keys.items())
         failed: BaseException | None = None
         while True:
@@ -66,7 +66,7 @@ def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLo
                 waiting[pool.submit(judge.judge, one[1])] = one[0]
             if not waiting:
                 break
-            ended, _ = wait(waiting, return_when=FIRST_EXCEPTION if failed else "FIRST_COMPLETED")
+            ended, _ = wait(waiting, return_when=FIRST_COMPLETED)
             for future in ended:
                 key = waiting.pop(future)
                 if (error := future.exception()) is not None:
