@@ -176,6 +176,19 @@ def test_what_is_not_comparable_is_refused_by_name(tmp_path: Path) -> None:
     assert report.left_out == ["u: not in a"]
 
 
+def test_other_weights_are_left_out(tmp_path: Path) -> None:
+    both = {"bits_per_byte": np.ones(20)}
+    a = write(tmp_path / "a", {"text": dict(both), "more": {"acc": flags(5, 10)}})
+    b = write(tmp_path / "b", {"text": dict(both), "more": {"acc": flags(5, 10)}})
+    table = parquet.read_table(b / "items.parquet").to_pylist()
+    for row in table:
+        row["weight"] += row["task"] == "text"
+    parquet.write_table(arrow.Table.from_pylist(table), b / "items.parquet")
+    report = compared(a, b)
+    assert [row.task for row in report.rows] == ["more"]
+    assert "text: weighed by other tokens" in report.left_out[0]
+
+
 def test_damaged_results_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="does not exist"):
         read_results(tmp_path / "nothing")

@@ -5,11 +5,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
 from tutelage.evaluation.clusters import clustered_difference, units, usable
+from tutelage.evaluation.compare.comparable import (
+    Which,
+    check_comparable,
+    chosen_metrics,
+    in_order,
+    missing_tasks,
+    names_of,
+    otherwise_weighed,
+)
 from tutelage.evaluation.compare.corrections import Correction, correct
 from tutelage.evaluation.compare.scores import Metric, Results
 from tutelage.evaluation.shares import paired_shares
@@ -24,7 +33,6 @@ from tutelage.store.errors import InputError
 
 FINE, REGRESSION, TOO_FEW = 0, 3, 4
 """Exit codes of `tutelage compare`; 1 and 2 are failures and wrong use of any verb."""
-Which = Literal["primary", "all"]
 _DRAWS = 2000  # of an interval
 _TEST_DRAWS = 20_000  # of a test: the floor of p must stay below 0.05 after a correction for a thousand tests
 
@@ -87,24 +95,29 @@ class Report:
 def compare_results(results: Sequence[Results], settings: Settings = Settings()) -> Report:
     """Every result against the first. Raises InputError naming whatever makes them not comparable."""
     first = results[0]
-    names = _names(results)
-    left_out = [*_left_out(results, names), *dict.fromkeys(text for one in results for text in one.left_out)]
+    names = names_of(results)
+    left_out = [*missing_tasks(results, names), *dict.fromkeys(text for one in results for text in one.left_out)]
     tasks = [task for task in first.tasks if all(task in other.tasks for other in results)]
     if not tasks:
         raise InputError(
             f"{' and '.join(one.place for one in results)} have no task in common",
             hint="; ".join(f"{one.place}: {', '.join(one.tasks) or 'none'}" for one in results),
         )
-    _check_comparable(results, tasks, settings.metrics)
+    check_comparable(results, tasks, settings.metrics)
+    odd = otherwise_weighed(results, tasks, settings.metrics)
+    left_out += [f"{task}: weighed by other tokens: it belongs to another tokenizer" for task in odd]
+    tasks = [task for task in tasks if task not in odd]
+    if not tasks:
+        raise InputError("nothing is comparable: every task is weighed by the tokens of another tokenizer")
     found: list[tuple[Row, Difference, Metric]] = []
     averages: list[tuple[Row, Difference, Metric | None]] = []
     for name, other in zip(names[1:], results[1:], strict=True):
         mine = []
         for task in tasks:
-            for metric in _chosen(first, other, task, settings.metrics):
+            for metric in chosen_metrics(first, other, task, settings.metrics):
                 a, b = (
                     first.tasks[task].metrics[metric],
-                    _in_order(other.tasks[task].metrics[metric], first, task, metric),
+                    in_order(other.tasks[task].metrics[metric], first, task, metric),
                 )
                 mine.append((task, metric, a, b))
         for task, metric, a, b in mine:
@@ -128,70 +141,6 @@ def exit_code(rows: Sequence[Row]) -> int:
     return TOO_FEW if all(row.outcome == "too few items" for row in rows) else FINE
 
 
-def _names(results: Sequence[Results]) -> list[str]:
-    names = [one.name for one in results]
-    return names if len(set(names)) == len(names) else [one.place for one in results]
-
-
-def _left_out(results: Sequence[Results], names: Sequence[str]) -> list[str]:
-    every = list(dict.fromkeys(task for one in results for task in one.tasks))
-    said = []
-    for task in every:
-        missing = [name for name, one in zip(names, results, strict=True) if task not in one.tasks]
-        if missing:
-            said.append(f"{task}: not in {', '.join(missing)}")
-    return said
-
-
-def _check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> None:
-    """Same data, prompts, version and items, or an error that names all that differ."""
-    first, wrong = results[0], []
-    for other in results[1:]:
-        for task in tasks:
-            mine, theirs = first.tasks[task], other.tasks[task]
-            differ = [key for key in mine.known if mine.known[key] != theirs.known.get(key)]
-            for key in differ:
-                ours, other_one = mine.known[key][:12], str(theirs.known.get(key))[:12]
-                wrong.append(f"{task}: {key} is {ours} in {first.place}, {other_one} in {other.place}")
-            if differ:
-                continue
-            chosen = _chosen(first, other, task, which)
-            if not chosen:
-                wrong.append(f"{task}: no metric in common ({', '.join(mine.metrics)}; {', '.join(theirs.metrics)})")
-            for metric in chosen:
-                a, b = set(mine.metrics[metric].items), set(theirs.metrics[metric].items)
-                if a != b:
-                    wrong.append(
-                        f"{task}: {len(a - b)} items only in {first.place}{_example(a - b)}, "
-                        f"{len(b - a)} only in {other.place}{_example(b - a)}"
-                    )
-                    break
-    if wrong:
-        raise InputError(
-            f"not comparable: {'; '.join(wrong)}", hint="evaluate both on the same data, prompts and --limit"
-        )
-
-
-def _example(items: set[str]) -> str:
-    return f" (e.g. {min(items)})" if items else ""
-
-
-def _chosen(a: Results, b: Results, task: str, which: Which) -> list[str]:
-    mine, theirs = a.tasks[task], b.tasks[task]
-    both = [metric for metric in mine.metrics if metric in theirs.metrics]
-    if which == "all" or mine.primary not in both:
-        return both
-    return [mine.primary]
-
-
-def _in_order(metric: Metric, first: Results, task: str, name: str) -> Metric:
-    """The same scores in the order of the first result's items."""
-    place = {item: at for at, item in enumerate(metric.items)}
-    items = first.tasks[task].metrics[name].items
-    order = np.array([place[item] for item in items])
-    return replace(metric, items=items, values=metric.values[order], weights=metric.weights[order], clusters=None)
-
-
 def _paired(a: Metric, b: Metric, settings: Settings) -> tuple[Difference, str]:
     """b minus a with the test that fits: exact McNemar for shares, else sign flips of items or clusters."""
     share, clusters = a.is_share and b.is_share, usable(a.clusters)
@@ -199,7 +148,6 @@ def _paired(a: Metric, b: Metric, settings: Settings) -> tuple[Difference, str]:
     if share and clusters is None:
         difference, test = paired_shares(b.values, a.values, draws=_TEST_DRAWS, **options)
         return difference, test.removesuffix(" test")
-    # Weights belong to the items (bytes); should a result state others, the first one's are used for both.
     scale = 100.0 if share else 1.0
     ours, theirs = b.values * a.weights * scale, a.values * a.weights * scale
     difference = clustered_difference(ours, theirs, clusters, a.weights, draws=_DRAWS, **options)
