@@ -84,9 +84,10 @@ def show(console: Console, report: Report) -> None:
     many = len({row.metric for row in report.rows if row.task == report.rows[0].task}) > 1
     arms = list(dict.fromkeys((row.a, row.b) for row in report.rows))
     for a, b in arms:
-        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), title=f"{b} against {a}", title_justify="left")
+        table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=f"{b} against {a}", title_justify="left")
         for name in ("task", *(("metric",) if many else ()), "n", a, b, "difference", "p", "detectable", ""):
-            table.add_column(name, justify="left" if name in ("task", "metric", "") else "right", overflow="fold")
+            words = name in ("task", "metric", "")  # these fold where the terminal is narrow, figures never do
+            table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in [*report.rows, *report.averages]:
             if (row.a, row.b) == (a, b):
                 cells = [row.task, *((row.metric,) if many else ()), *_cells(row)]
