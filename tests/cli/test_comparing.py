@@ -92,6 +92,10 @@ def test_a_rule_judges_and_people_vote(tmp_path: Path, capsys: Capture, monkeypa
     out = capsys.readouterr().out
     for said in ("a against b", "at equal length", "shown first", "people", "prefers longer answers", "A rule sees"):
         assert said in out
+    assert call("judge", a, b, "--votes", "votes.json") == 0
+    out = capsys.readouterr().out
+    assert "Judge: people" in out
+    assert "a is better than b" in out
     assert call("judge", a, b, "--judge", "rule:longer", "--json") == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert found["pairs"][0]["n"] == 60

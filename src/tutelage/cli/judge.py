@@ -50,7 +50,7 @@ def judge(
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Pairs on that page, drawn at random.")] = 50,
     votes: Annotated[
-        Path | None, typer.Option("--votes", help="Votes that the page saved: agreement, and win rates mended by them.")
+        Path | None, typer.Option("--votes", help="Votes that the page saved: alone, or beside --judge to check it.")
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")] = 4,
     as_json: Json = False,
@@ -64,26 +64,30 @@ def judge(
     from tutelage.evaluation.judging.annotate import annotation_page, read_votes
     from tutelage.evaluation.judging.answers import read_answers
     from tutelage.evaluation.judging.judges import find_judge
-    from tutelage.evaluation.judging.report import judge_all, rate_all
+    from tutelage.evaluation.judging.report import judge_all, people_all, rate_all
     from tutelage.store.files import write_atomic, write_json
 
-    if by is None and annotate is None:
-        raise ConfigError("nobody is to judge", hint="--judge MODEL, or --annotate PAGE.html for people")
+    if by is None and annotate is None and votes is None:
+        raise ConfigError(
+            "nobody is to judge", hint="--judge MODEL, or --annotate PAGE.html and then --votes for people"
+        )
     if len(answers) < 2 and not rate:
         raise ConfigError("two or more files of answers are compared", hint="--rate rates the answers of one file")
     matched = read_answers(answers)
     if annotate is not None:
         write_atomic(annotate, annotation_page(matched, sample))
-        if by is None:
+        if by is None and votes is None:
             print_json({"page": str(annotate)}) if as_json else print(
                 f"{annotate}: open it in a browser, vote, save; then --votes votes.json beside --judge"
             )
             return
-    assert by is not None
     given = read_votes(votes, matched) if votes is not None else None
-    log = notes()
-    who = find_judge(by, judge_model, open_model, parallel)
-    found = rate_all(who, matched, out, log) if rate else judge_all(who, matched, out, log, given)
+    if by is None:
+        assert given is not None
+        found = people_all(matched, given)
+    else:
+        log, who = notes(), find_judge(by, judge_model, open_model, parallel)
+        found = rate_all(who, matched, out, log) if rate else judge_all(who, matched, out, log, given)
     write_json(out / "judged.json", found)
     if as_json:
         print_json(found)
@@ -118,7 +122,11 @@ def _show(console: Console, found: dict[str, Any]) -> None:
 
 
 def _lines(say: Any, pair: dict[str, Any]) -> None:
-    say(f"  wins             {_range(pair['win_rate'])}, n = {pair['n']}, both orders, a tie is half a win")
+    orders = ", both orders" if "position" in pair else ""
+    say(f"  wins             {_range(pair['win_rate'])}, n = {pair['n']}{orders}, a tie is half a win")
+    if "position" not in pair:
+        say(f"  {pair['verdict']}.")
+        return
     controlled, first = pair["length_controlled"], pair["position"]
     if controlled:
         say(f"  at equal length  {_range(controlled['win_rate'])} (check on these lengths: planted "

@@ -17,7 +17,7 @@ from tutelage.evaluation.judging.annotate import annotation_page, read_votes
 from tutelage.evaluation.judging.answers import Matched, read_answers
 from tutelage.evaluation.judging.judges import EndpointJudge, LocalJudge, RuleJudge, find_judge
 from tutelage.evaluation.judging.prompts import Question, ask, read_rating, read_verdict
-from tutelage.evaluation.judging.report import family, judge_all, rate_all, self_preference
+from tutelage.evaluation.judging.report import family, judge_all, people_all, rate_all, self_preference
 from tutelage.evaluation.judging.run import FILE, ask_all, judge_pairs
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
@@ -293,6 +293,16 @@ def test_a_page_cannot_be_broken_by_an_answer(tmp_path: Path) -> None:
 def _items(page: str) -> list[dict[str, Any]]:
     text = page.split('<script type="application/json" id="data">')[1].split("</script>")[0]
     return list(json.loads(text)["items"])
+
+
+def test_votes_of_people_rank_three_parties_by_themselves(tmp_path: Path) -> None:
+    files = [write(tmp_path / f"{name}.jsonl", [f"{name} {at}" for at in range(40)]) for name in ("x", "y", "z")]
+    matched = read_answers(files)
+    votes = {(a, b): {at: float(at % 4 > 0) for at in range(40)} for a, b in ((0, 1), (1, 2), (0, 2))}
+    found = people_all(matched, votes)
+    assert [one["who"] for one in found["standings"]] == ["x", "y", "z"]
+    assert found["pairs"][0]["win_rate"]["value"] == 0.75
+    assert found["pairs"][0]["outcome"] == "better"
 
 
 def test_three_parties_are_ranked(tmp_path: Path) -> None:

@@ -26,6 +26,7 @@ from tutelage.store.events import EventLog
 Floats = NDArray[np.float64]
 _CLEARLY = 0.05  # from one half: a position bias that is worth a warning
 PAIR_CAUTION = "Win rates hold for these prompts and these opponents; on others they may turn round."
+PEOPLE_CAUTION = "People like long and confident answers, too, and differ among each other; these are few of them."
 RATING_CAUTION = (
     "Ratings of single answers drift with the judge and crowd at a few numbers; compare them in pairs, item by item."
 )
@@ -49,6 +50,28 @@ def judge_all(
         "judge": judge.name, "identity": judge.identity, "items": len(matched.items), "left_out": matched.left_out,
         "pairs": pairs, "standings": [asdict(one) for one in ranked],
         "warnings": [text for pair in pairs for text in pair["warnings"]], "cautions": [*judge.cautions, PAIR_CAUTION],
+    }  # fmt: skip
+
+
+def people_all(matched: Matched, votes: Votes, confidence: float = 0.95) -> dict[str, Any]:
+    """What people alone say: win rates, paired verdicts, and a ranking where they voted on more than two parties."""
+    pairs, games = [], []
+    for (a, b), voted in votes.items():
+        first, second = matched.names[a], matched.names[b]
+        rates = np.array(list(voted.values()))
+        difference = paired_difference(100 * (2 * rates - 1), np.zeros(len(rates)), confidence=confidence)
+        said = verdict(first, second, difference, unit="points of wins", confidence=confidence, digits=1, shares=True)
+        pairs.append({
+            "a": first, "b": second, "n": len(rates), "win_rate": _plain(rate_interval(rates, confidence)),
+            "p": difference.p, "outcome": said.outcome, "verdict": said.text, "warnings": [],
+        })  # fmt: skip
+        games += [Game(matched.items[at].id, first, second, outcome) for at, outcome in voted.items()]
+    met = {name for game in games for name in (game.a, game.b)}
+    ranked = standings(games, confidence=confidence) if len(met) > 2 else []
+    return {
+        "judge": "people", "identity": "people", "items": len(matched.items), "left_out": matched.left_out,
+        "pairs": pairs, "standings": [asdict(one) for one in ranked], "warnings": [],
+        "cautions": [PEOPLE_CAUTION, PAIR_CAUTION],
     }  # fmt: skip
 
 
