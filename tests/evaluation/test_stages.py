@@ -365,6 +365,34 @@ def test_documents_of_one_source_are_one_unit(world: Path) -> None:
     assert len(set(kept.clusters)) == 10
 
 
+def test_prompts_of_one_source_are_one_unit(world: Path) -> None:
+    """Rows of the corpus have its ids; their sources are found again, and the figures and verdicts know of them."""
+    names = parquet.read_table(world / "corpus" / "heldout.parquet").column("id").to_pylist()
+    rows = [{**row, "id": name} for row, name in zip(_instructions(30, 48), names, strict=False)]
+    _write_lines(world / "instruct" / "data" / "heldout.jsonl", rows)
+    alone = _evaluated(world, "alone")
+    _with_sources(world, 13)
+    found = _evaluated(world, "packages")
+    assert "Whole sources of the prompts as items (1" in _note(found, "chrF")
+    assert "Whole sources" not in _note(alone, "chrF")
+    assert _row(found, "chrF", "instruct")["value"] == _row(alone, "chrF", "instruct")["value"]
+    said = [one["verdict"] for one in found["comparisons"] if one["measure"] in ("chrF", "rule passed")]
+    assert said
+    assert all(" clusters" in one for one in said)
+    kept = read_results(world / "packages").tasks["instruct: docstring writing"].metrics["chrF"]
+    assert kept.clusters is not None
+    assert len(set(kept.clusters)) > 9
+
+
+def _evaluated(world: Path, out: str) -> dict[str, Any]:
+    _evaluate(world, out, names=["base", "instruct"])
+    return _result(world, out)
+
+
+def _note(result: dict[str, Any], measure: str) -> str:
+    return str(next(one["note"] for one in result["figures"] if one["measure"] == measure))
+
+
 def test_of_few_sources_it_is_said_that_the_interval_holds_for_them_only(world: Path) -> None:
     _with_sources(world, 3)
     _evaluate(world, "few sources", names=["base"])

@@ -47,16 +47,17 @@ def loss_items(one: HeldoutRows, scored: Mapping[str, Scored]) -> list[Item]:
     return found
 
 
-def answer_items(one: PromptSet, prompts: Sequence[dict[str, Any]], parties: Mapping[str, Answers]) -> list[Item]:
+def answer_items(
+    one: PromptSet, prompts: Sequence[dict[str, Any]], parties: Mapping[str, Answers], sources: Sequence[str | None]
+) -> list[Item]:
     """chrF, ROUGE-L and, where the task has a rule, whether it was passed, of each answer."""
     found = []
     for who, answers in parties.items():
         party = graded(answers, prompts, one.task.grade if one.task else None)
         for measure, values in ((CHRF, party.chrf), (ROUGE, party.rouge), (RULE, party.rule_passed)):
-            for asked, value in zip(prompts, values, strict=True) if values else ():
-                found.append(
-                    _item(who, one.title, measure, _id([asked["asked"], asked["response"]]), float(value), 1.0)
-                )
+            for asked, value, source in zip(prompts, values, sources, strict=True) if values else ():
+                name = _id([asked["asked"], asked["response"]])
+                found.append(_item(who, one.title, measure, name, float(value), 1.0, source or ""))
     return found
 
 

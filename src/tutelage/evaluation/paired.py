@@ -10,14 +10,12 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
-from tutelage.evaluation.clusters import clustered_difference
+from tutelage.evaluation.clusters import clustered_difference, ratio_interval
 from tutelage.evaluation.figures import Comparison, comparison
 from tutelage.evaluation.shares import paired_shares
 from tutelage.evaluation.statistics import (
     Interval,
     PairedStatistic,
-    bootstrap_mean,
-    paired_difference,
     paired_statistic,
     sign_test,
 )
@@ -56,7 +54,7 @@ class Resampling:
 class Contest:
     """Item by item, which of two parties scored higher. `rate`: a's share of wins, a tie being half a win.
 
-    p: exact sign test of wins against losses; ties count for neither.
+    p: by `test`: exact sign test of wins against losses, ties counting for neither; with clusters by flipping theirs.
     """
 
     wins: int
@@ -64,10 +62,11 @@ class Contest:
     losses: int
     rate: Interval
     p: float
+    test: str = "sign test"
 
     @property
     def note(self) -> str:
-        return f"{self.wins} wins, {self.ties} ties (half a win), {self.losses} losses; sign test p = {self.p:.3g}."
+        return f"{self.wins} wins, {self.ties} ties (half a win), {self.losses} losses; {self.test} p = {self.p:.3g}."
 
 
 def pairs_of(models: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
@@ -145,24 +144,28 @@ def compare_statistic(
 
 
 def compare_wins(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, clusters: Clusters = None
 ) -> tuple[Contest, Comparison]:
-    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties."""
+    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties; with
+    clusters by flipping their signs."""
     edge = np.sign(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64))
     wins, losses = int((edge > 0).sum()), int((edge < 0).sum())
-    rate = bootstrap_mean((edge + 1) / 2, **how.options)
-    contest = Contest(wins, len(edge) - wins - losses, losses, rate, sign_test(wins, losses))
-    drawn = paired_difference(edge * 100, np.zeros(len(edge)), **how.options)
-    difference = replace(drawn, p=contest.p, at_floor=False)
+    rate = ratio_interval((edge + 1) / 2, np.ones(len(edge)), clusters, **how.options)
+    difference = clustered_difference(edge * 100, np.zeros(len(edge)), clusters, **how.options)
+    if clusters is None:
+        difference = replace(difference, p=sign_test(wins, losses), at_floor=False)
+    test = "sign test" if clusters is None else "sign-flip test of clusters"
+    contest = Contest(wins, len(edge) - wins - losses, losses, rate, difference.p, test)
     said = verdict(a, b, difference, unit="points of wins", confidence=how.confidence, digits=1, shares=True)
     return contest, comparison(a, b, measure, difference, said, note=f"; {contest.note}")
 
 
 def compare_within(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = ""
-) -> Comparison:
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = "",
+    clusters: Clusters = None,
+) -> Comparison:  # fmt: skip
     """Whether a lost no more than `margin` against b, in a measure where more is better."""
-    difference = paired_difference(first, second, **how.options)
+    difference = clustered_difference(first, second, clusters, **how.options)
     said = verdict(a, b, difference, unit=unit, confidence=how.confidence)
     claim = did_not_suffer(a, b, difference, margin, unit=unit, confidence=how.confidence)
     return comparison(a, b, measure, difference, said, claim=claim, margin=margin)

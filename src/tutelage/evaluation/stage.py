@@ -11,6 +11,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
+from tutelage.evaluation.clusters import usable
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.endings import ENDS, LOOPS
@@ -133,11 +134,15 @@ def evaluate(job: Job) -> dict[str, Any]:
         items += loss_items(step, by)
     for one, asked, found, drawn in zip(sets, prompts, answers, sampled, strict=True):
         if found:
-            *made, raised = writing_figures(one, asked, found, parents, contests, plainly, config, seed, drawn)
+            sources = [texts.sources.get(str(item["id"])) if texts is not None else None for item in asked]
+            packages = usable(sources)
+            *made, raised = writing_figures(
+                one, asked, found, parents, contests, plainly, config, seed, drawn, packages
+            )
             _extend(figures, comparisons, made)
             alarms += raised
             samples = _samples(one, asked, found, config) + samples
-            items += answer_items(one, asked, found)
+            items += answer_items(one, asked, found, sources)
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
     with_cautions(comparisons, alarms)
@@ -156,10 +161,13 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 
 class _HeldoutText:
-    """The held-out documents and word-order pairs that the baselines were measured on."""
+    """The held-out documents and word-order pairs that the baselines were measured on; the source of each document of
+    the corpus by its id."""
 
-    def __init__(self, baselines: Baselines, documents: list[Document], config: EvaluateConfig) -> None:
-        self.baselines, self.documents = baselines, documents
+    def __init__(
+        self, baselines: Baselines, documents: list[Document], sources: dict[str, str], config: EvaluateConfig
+    ) -> None:
+        self.baselines, self.documents, self.sources = baselines, documents, sources
         self.pairs = [pair for pair, _ in baselines.order[: config.order_pairs]]
 
     @classmethod
@@ -172,7 +180,8 @@ class _HeldoutText:
                 f"{len(missing)} documents of the baselines are not in {corpus}, the first is {missing[0]}",
                 hint="measure the baselines on this corpus",
             )
-        return cls(measured, [by_id[name] for name in wanted], config)
+        sources = {name: document.source for name, document in by_id.items()}
+        return cls(measured, [by_id[name] for name in wanted], sources, config)
 
 
 def _load(path: Path) -> LanguageModel:
