@@ -125,9 +125,11 @@ def test_a_model_writes_in_several_ways_and_judges_them(
     assert call("quality", *both, "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert {row["who"] for row in found["figures"][0]["rows"]} == {"greedy", "top_p0.9"}
-    people = [{"text": f"w{at} w{at + 1} w{at}"} for at in range(12)]
+    people = [{"text": f"w{at} w{at + 1} w{at}"} for at in range(100)]
+    fifty = [json.dumps({"text": f"w{at} w{at}"}) + "\n" for at in range(50)]
+    (tmp_path / "fifty.jsonl").write_text("".join(fifty))
     (tmp_path / "people.jsonl").write_text("".join(json.dumps(row) + "\n" for row in people))
-    assert call("quality", *both, "--under", "model", "--references", "people.jsonl", "--json") == 0
+    assert call("quality", "fifty.jsonl", "--under", "model", "--references", "people.jsonl", "--json") == 0
     found = {one["measure"]: one for one in json.loads(capsys.readouterr().out)["figures"]}
     assert "the states of model" in found["closeness"]["note"]
     assert all(row["value"] > 1 for row in found["bits per byte"]["rows"])

@@ -144,6 +144,9 @@ def _show(console: Console, figures: list[dict[str, Any]], comparisons: list[Any
     for figure in figures:
         text = f"{figure['measure']}: {figure['note']} {' '.join(figure['cautions'])}"
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
+    measured = {figure["measure"] for figure in figures}
+    if "surprise" in measured and "closeness" not in measured:
+        console.print("closeness: not told of fewer than 50 texts of each and 100 references.", style="dim")
     told = [one for one in comparisons if one["outcome"] in ("better", "worse")]
     for one in told:
         console.print(f"{one['measure']}: {one['verdict']}.", highlight=False, markup=False, soft_wrap=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tutelage.evaluation.quality.divergence import closeness, closeness_of, ngram_features, within
+from tutelage.evaluation.quality.divergence import between, closeness, closeness_of, ngram_features
 from tutelage.evaluation.quality.measures import block_size, blocks, distinct, entropy, self_bleu
 from tutelage.evaluation.quality.report import REFERENCES, coherence
 from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, sampling_of
@@ -46,7 +46,7 @@ def test_self_bleu_is_sacrebleus_with_the_others_as_references() -> None:
 def test_blocks_hold_the_same_number_of_words() -> None:
     cut = blocks(["a b c", "d e", "f g h i"], 4)
     assert cut == [[["a", "b", "c"], ["d"]], [["e"], ["f", "g", "h"]]]
-    assert block_size([["a b c", "d e"], ["x " * 5000]]) == 2
+    assert block_size([["a b c", "d e f g h i j"], ["x " * 5000]]) == 2
     assert block_size([["x " * 5000]]) == 1000
     assert distinct([["a", "b", "a", "b"], ["a", "b"]]) == 2 / 4  # ab ba ab | ab
     assert distinct([["a"]]) == 0.0
@@ -78,12 +78,14 @@ def test_texts_of_one_kind_are_closer_than_of_two() -> None:
     a, b, c = ngram_features([mine, alike, other])
     assert closeness_of(a, b) > 0.8
     assert closeness_of(a, c) < 0.1
-    assert within(a, 50) > 0.7
+    assert between(a, None, 50) > 0.6 > 0.1 > between(a, c, 50)
+    assert between(a, b, 50) == pytest.approx(between(a, None, 50), abs=0.15)
     assert closeness_of(a, b) == closeness_of(a, b)
 
 
 def test_bad_texts_are_seen_to_be_bad() -> None:
     people, good = sentences(0, 120), sentences(1, 60)
+    assert "closeness" not in {one["measure"] for one in coherence({"few": good[:40]}, people)[0]}
     generator = np.random.default_rng(0)
     salad = [" ".join(generator.permutation(text.split())) for text in good]
     loops = ["the cat sees the cat sees " * 5 for _ in good]

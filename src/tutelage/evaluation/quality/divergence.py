@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 SCALE = 5.0  # c of Pillutla et al. 2021, equation 2
 _AXES = 64
+LEAST = 50
+"""Texts on either side below which the figure is noise."""
 _PER_CLUSTER = 10  # texts of both sets for each cluster: their n / 10, at most 500
 
 
@@ -59,21 +61,27 @@ def closeness(p: Floats, q: Floats, scale: float = SCALE, points: int = 100) -> 
 
 
 def closeness_of(first: Floats, second: Floats, seed: int = 0) -> float:
-    """`closeness` of two sets of features; of unequal numbers the first rows, so that both have the same."""
-    n = min(len(first), len(second))
-    a, b, count = clusters(first[:n], second[:n], seed)
+    """`closeness` of two sets of as many rows of features."""
+    a, b, count = clusters(first, second, seed)
     p, q = (np.bincount(each, minlength=count).astype(np.float64) for each in (a, b))
     return closeness(p, q)
 
 
-def within(features: Floats, size: int, seed: int = 0, splits: int = 5) -> float:
-    """What a set reaches against itself: mean of random halves of at most `size` rows each."""
+def between(features: Floats, references: Floats | None, size: int, seed: int = 0, splits: int = 5) -> float:
+    """Mean of `closeness_of` over random `size` rows of either set; without references of the set against itself, which
+    then has twice as many rows.
+
+    More rows and more clusters both change the figure, so that all that is put side by side has the same `size`.
+    """
     generator = np.random.default_rng(seed)
-    half = min(size, len(features) // 2)
     found = []
     for split in range(splits):
         order = generator.permutation(len(features))
-        found.append(closeness_of(features[order[:half]], features[order[half : 2 * half]], seed + split))
+        if references is None:
+            other = features[order[size : 2 * size]]
+        else:
+            other = references[generator.permutation(len(references))[:size]]
+        found.append(closeness_of(features[order[:size]], other, seed + split))
     return float(np.mean(found))
 
 

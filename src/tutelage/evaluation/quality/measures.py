@@ -63,9 +63,10 @@ SELF_BLEU = Measure(
 DIVERGENCE = Measure(
     "closeness", "0-1",
     "Area under the divergence frontier between clusters of the texts and of the references (Pillutla et al. 2021, "
-    "MAUVE), of {features}; 1: the same distribution.",
+    "MAUVE), of {features}; mean of five draws of {size} texts of either. 1: the same distribution. Of the references: "
+    "one random part against another.",
     ("Depends on the features, the number of clusters and the number of texts: not MAUVE's own numbers, comparable "
-     "within one table only. Read it beside what one half of the references reaches against the other.",
+     "within one table only. Read it beside what the references reach among themselves.",
      "Sees what the features see: n-grams see topic and style, not whether a sentence is true."),
 )  # fmt: skip
 SURPRISE = Measure(
@@ -85,8 +86,8 @@ PERPLEXITY = Measure(
 
 
 def block_size(parties: Sequence[Sequence[str]]) -> int:
-    """The largest size up to `BLOCK` words of which every party has two blocks, and one word at least."""
-    return max(1, min(BLOCK, *(sum(len(words(text)) for text in texts) // 2 for texts in parties)))
+    """The largest size up to `BLOCK` words of which every party has five blocks, and one word at least."""
+    return max(1, min(BLOCK, *(sum(len(words(text)) for text in texts) // 5 for texts in parties)))
 
 
 def blocks(texts: Sequence[str], size: int) -> list[list[list[str]]]:

@@ -12,7 +12,7 @@ from tutelage.evaluation.endings import loop_of
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import repetition
 from tutelage.evaluation.paired import Resampling, compare_all
-from tutelage.evaluation.quality.divergence import closeness_of, ngram_features, within
+from tutelage.evaluation.quality.divergence import LEAST, between, ngram_features
 from tutelage.evaluation.quality.measures import (
     DISTINCT,
     DIVERGENCE,
@@ -78,8 +78,11 @@ def coherence(
         figures.append(_surprise(everyone, counts, how))
     if reader is not None:
         figures.append(_read(everyone, counts, reader, how))
-    if references is not None:
-        figures.append(_closeness(everyone, counts, reader))
+    if (
+        references is not None
+        and (size := min(len(references) // 2, *(len(texts) for texts in parties.values()))) >= LEAST
+    ):
+        figures.append(_closeness(everyone, counts, size, reader))
     alike = {who for who, texts in parties.items() if len(texts) == len(next(iter(parties.values())))}
     pairs = [(a, b) for at, a in enumerate(parties) for b in list(parties)[:at] if {a, b} <= alike]
     comparisons = compare_all(LOOPS.name, loops, pairs, how, shares=True, higher_is_better=False)
@@ -111,19 +114,17 @@ def _read(
 
 
 def _closeness(
-    everyone: Mapping[str, Sequence[str]], counts: Mapping[str, int], reader: tuple[str, LanguageModel] | None
-) -> Figure:
+    everyone: Mapping[str, Sequence[str]], counts: Mapping[str, int], size: int,
+    reader: tuple[str, LanguageModel] | None,
+) -> Figure:  # fmt: skip
     sets = list(everyone.values())
     features = ngram_features(sets) if reader is None else [_states(reader[1], texts) for texts in sets]
     of = dict(zip(everyone, features, strict=True))
     others = [who for who in everyone if who != REFERENCES]
-    found: dict[str, Interval | float] = {who: closeness_of(of[who], of[REFERENCES]) for who in others}
-    size = min(len(of[who]) for who in others) if others else len(of[REFERENCES])
-    found[REFERENCES] = within(of[REFERENCES], size)
+    found: dict[str, Interval | float] = {who: between(of[who], of[REFERENCES], size) for who in others}
+    found[REFERENCES] = between(of[REFERENCES], None, size)
     named = "word and character n-grams" if reader is None else f"the states of {reader[0]}"
-    made = _figure(DIVERGENCE, found, counts, features=named)
-    made["note"] += " Of the references: one random half against the other, mean of five."
-    return made
+    return _figure(DIVERGENCE, found, counts, features=named, size=size)
 
 
 def _states(lm: LanguageModel, texts: Sequence[str]) -> NDArray[np.float64]:
