@@ -78,11 +78,9 @@ def coherence(
         figures.append(_surprise(everyone, counts, how))
     if reader is not None:
         figures.append(_read(everyone, counts, reader, how))
-    if (
-        references is not None
-        and (size := min(len(references) // 2, *(len(texts) for texts in parties.values()))) >= LEAST
-    ):
-        figures.append(_closeness(everyone, counts, size, reader))
+    if references is not None:
+        draw = min([len(references) // 2, *(len(texts) for texts in parties.values())])
+        figures += [_closeness(everyone, counts, draw, reader)] if draw >= LEAST else []
     alike = {who for who, texts in parties.items() if len(texts) == len(next(iter(parties.values())))}
     pairs = [(a, b) for at, a in enumerate(parties) for b in list(parties)[:at] if {a, b} <= alike]
     comparisons = compare_all(LOOPS.name, loops, pairs, how, shares=True, higher_is_better=False)
