@@ -17,6 +17,8 @@ import pytest
 from tutelage.evaluation import baselines as baselines_stage
 from tutelage.evaluation import stage
 from tutelage.evaluation.baselines import measure_baselines, take
+from tutelage.evaluation.compare.compare import compare_results
+from tutelage.evaluation.compare.read import read_results
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
 from tutelage.evaluation.ngram import NGram
 from tutelage.evaluation.spec import BASELINES, Evaluation, Subject
@@ -309,9 +311,93 @@ def test_samples(world: Path) -> None:
 def test_evaluation_is_byte_identical_twice(world: Path) -> None:
     _evaluate(world, "one")
     _evaluate(world, "two")
-    for name in ("evaluation.json", "samples.jsonl"):
+    for name in ("evaluation.json", "samples.jsonl", "items.parquet"):
         assert (world / "one" / name).read_bytes() == (world / "two" / name).read_bytes()
-        assert str(world) not in (world / "one" / name).read_text()
+        assert str(world).encode() not in (world / "one" / name).read_bytes()
+
+
+def test_scores_of_single_items_are_kept_and_add_up_to_the_figures(world: Path) -> None:
+    _evaluate(world, "one")
+    result, read = _result(world, "one"), read_results(world / "one")
+    tasks = {"bits per byte": "held-out text", "word order": "word order", "chrF": "docstring writing",
+             "rule passed": "docstring writing"}  # fmt: skip
+    for measure, task in tasks.items():
+        for who in ("base", "instruct"):
+            kept = read.tasks[f"{who}: {task}"].metrics[measure]
+            assert kept.value == pytest.approx(_row(result, measure, who)["value"], abs=1e-5)
+    losses = {one["task"]: one["rows"] for one in result["figures"] if one["measure"] == "answer loss"}
+    kept = read.tasks["instruct: answers of instruct"].metrics["answer loss"]
+    assert kept.value == pytest.approx(losses["answers of instruct"][-1]["value"], abs=1e-5)
+    right = read.tasks["classify: classification"].metrics["texts right"]
+    assert right.is_share
+    assert len(right.items) == 60
+    assert not read.tasks["base: held-out text"].metrics["bits per byte"].higher_is_better
+    _evaluate(world, "again")
+    report = compare_results([read, read_results(world / "again")])
+    assert {row.outcome for row in report.rows} <= {"not resolved", "too few items"}
+    assert all(row.difference == 0 for row in report.rows)
+    _evaluate(world, "fewer", QUICK.model_copy(update={"heldout_documents": 10}))
+    with pytest.raises(InputError, match="base: held-out text: 30 items only in"):
+        compare_results([read, read_results(world / "fewer")])
+
+
+def _with_sources(world: Path, sources: int) -> None:
+    """The same documents in packages, each with a habit of its own, so that its documents are alike."""
+    table = parquet.read_table(world / "corpus" / "heldout.parquet")
+    names = [f"package {at % sources}" for at in range(len(table))]
+    texts = [text.as_py() + " queue" * 3 * (at % sources) for at, text in enumerate(table.column("text"))]
+    table = table.drop(["text"]).append_column("text", arrow.array(texts)).append_column("source", arrow.array(names))
+    parquet.write_table(table, world / "corpus" / "heldout.parquet")
+    config = BaselinesConfig(ngram_order=3, bootstrap=100, order_pairs=30)
+    measure_baselines(config, world / "corpus", world / "tokenizer", world / "baselines", EventLog(), seed=1)
+
+
+def test_documents_of_one_source_are_one_unit(world: Path) -> None:
+    _with_sources(world, 10)
+    _evaluate(world, "packages", names=["base"])
+    result = _result(world, "packages")
+    assert "whole sources as items (10 of them)" in result["figures"][0]["note"]
+    assert "times narrower" in result["figures"][0]["note"]
+    (said,) = [one for one in result["comparisons"] if (one["b"], one["measure"]) == ("n-gram", "bits per byte")]
+    assert "in 10 clusters" in said["verdict"]
+    kept = read_results(world / "packages").tasks["base: held-out text"].metrics["bits per byte"]
+    assert kept.clusters is not None
+    assert len(set(kept.clusters)) == 10
+
+
+def test_prompts_of_one_source_are_one_unit(world: Path) -> None:
+    """Rows of the corpus have its ids; their sources are found again, and the figures and verdicts know of them."""
+    names = parquet.read_table(world / "corpus" / "heldout.parquet").column("id").to_pylist()
+    rows = [{**row, "id": name} for row, name in zip(_instructions(30, 48), names, strict=False)]
+    _write_lines(world / "instruct" / "data" / "heldout.jsonl", rows)
+    alone = _evaluated(world, "alone")
+    _with_sources(world, 13)
+    found = _evaluated(world, "packages")
+    assert "Whole sources of the prompts as items (1" in _note(found, "chrF")
+    assert "Whole sources" not in _note(alone, "chrF")
+    assert _row(found, "chrF", "instruct")["value"] == _row(alone, "chrF", "instruct")["value"]
+    said = [one["verdict"] for one in found["comparisons"] if one["measure"] in ("chrF", "rule passed")]
+    assert said
+    assert all(" clusters" in one for one in said)
+    kept = read_results(world / "packages").tasks["instruct: docstring writing"].metrics["chrF"]
+    assert kept.clusters is not None
+    assert len(set(kept.clusters)) > 9
+
+
+def _evaluated(world: Path, out: str) -> dict[str, Any]:
+    _evaluate(world, out, names=["base", "instruct"])
+    return _result(world, out)
+
+
+def _note(result: dict[str, Any], measure: str) -> str:
+    return str(next(one["note"] for one in result["figures"] if one["measure"] == measure))
+
+
+def test_of_few_sources_it_is_said_that_the_interval_holds_for_them_only(world: Path) -> None:
+    _with_sources(world, 3)
+    _evaluate(world, "few sources", names=["base"])
+    note = _result(world, "few sources")["figures"][0]["note"]
+    assert "documents as items: they hold for more text of the same 3 sources, not of others" in note
 
 
 def test_only_a_base_model(world: Path) -> None:

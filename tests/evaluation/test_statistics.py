@@ -145,9 +145,12 @@ def test_a_ratio_weighs_documents_by_size() -> None:
     interval = bootstrap_ratio(top, bottom)
     ratio = 131 / 160
     assert interval.value == pytest.approx(ratio)
-    # Cochran 1977, equation 6.13 without the finite population correction; t(0.975, 2) = 4.302653
-    error = np.sqrt(((top - ratio * bottom) ** 2).sum() / 2 / 3) / bottom.mean()
-    assert bounds(interval) == pytest.approx((ratio - 4.302653 * error, ratio + 4.302653 * error))
+    # The jackknife's error; scipy.stats.t.ppf(0.975, 160**2 / 12600 - 1), for the three are worth two of equal size
+    without = np.array([31 / 60, 130 / 150, 101 / 110])
+    error = np.sqrt(2 / 3 * ((without - ratio) ** 2).sum())
+    assert bounds(interval) == pytest.approx((ratio - 11.81856 * error, ratio + 11.81856 * error), rel=1e-3)
+    even = bounds(bootstrap_ratio([2.0, 4.0, 8.0, 16.0, 10.0], [2.0] * 5))
+    assert even == pytest.approx(bounds(bootstrap_mean([1.0, 2, 4, 8, 5])))
     with pytest.raises(ValueError, match="above zero"):
         bootstrap_ratio([1.0, 2.0], [1.0, 0.0])
     with pytest.raises(ValueError, match="one denominator"):
@@ -385,7 +388,7 @@ def test_more_draws_give_another_interval() -> None:
 
 def test_a_ratio_is_resampled_like_any_statistic() -> None:
     generator = np.random.default_rng(8)
-    bottom = generator.exponential(100, size=40) + 1
+    bottom = generator.uniform(50, 150, size=40)  # even enough to be resampled
     top = bottom * generator.exponential(2, size=40)
     ratio = bootstrap_ratio(top, bottom, draws=500, seed=2)
     general = bootstrap_statistic(lambda i: float(top[i].sum() / bottom[i].sum()), 40, draws=500, seed=2)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, classify, finetune, inspect, life, stages, use
+from tutelage.cli import architecture, classify, compare, finetune, inspect, judge, life, quality, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -40,11 +40,15 @@ finetune.register(app)
 use.register(app)
 classify.register(app)
 architecture.register(app)
+compare.register(app)
+judge.register(app)
+quality.register(app)
 inspect.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
-    """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130/143 interrupted."""
+    """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130/143 interrupted;
+    of `compare` 3 for a regression and 4 for too few items, too."""
     arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)

@@ -106,12 +106,21 @@ def find_adapter(source: Path, root: Path = RUNS) -> Path:
 
 
 def notes() -> EventLog:
-    """A log whose notes and warnings go to standard error."""
+    """A log whose notes and warnings go to standard error, and to a terminal how far things are."""
     from tutelage.store.events import EventLog
 
     def say(event: dict[str, Any]) -> None:
         if event["event"] in ("note", "warning"):
             print(event["message"], file=sys.stderr)
+        elif event["event"] == "progress" and sys.stderr.isatty():
+            done, total = event["done"], event["total"]
+            ended = "\n" if done >= total else ""
+            print(
+                f"\r{event['what']}: {done:,.0f} of {total:,.0f} {event['unit']}",
+                end=ended,
+                file=sys.stderr,
+                flush=True,
+            )
 
     return EventLog(None, (say,))
 

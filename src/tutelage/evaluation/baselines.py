@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tutelage.evaluation.clusters import ratio_interval, usable
 from tutelage.evaluation.compression import compressed_bits_per_byte, joined
 from tutelage.evaluation.config import BaselinesConfig
 from tutelage.evaluation.ngram import NGram
 from tutelage.evaluation.order import Pair, word_order_pairs
-from tutelage.evaluation.statistics import Interval, bootstrap_ratio
+from tutelage.evaluation.statistics import Interval
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Document:
-    """A document as the corpus stores it; `bytes` is its UTF-8 length."""
+    """A document as the corpus stores it; `bytes` is its UTF-8 length, `source` the package or file it is from."""
 
     id: str
     text: str
+    source: str = ""
 
     @property
     def bytes(self) -> int:
@@ -66,16 +68,17 @@ def measure_baselines(
     tick = ticker(log, f"n-grams of {sum(map(len, encoded)):,} tokens", config.ngram_order, "orders")
     model = NGram.train(encoded, tok.vocab_size, config.ngram_order, tok.eos_id, tick)
     logprobs = _totals(model, tok, [d.text for d in heldout])
-    figures["n-gram"] = bootstrap_ratio(
+    figures["n-gram"] = ratio_interval(
         [-value / math.log(2) for value in logprobs],
         [d.bytes for d in heldout],
+        usable([d.source for d in heldout]),
         confidence=config.confidence,
         draws=config.bootstrap,
         seed=seed,
     )
     timing["n-gram"] = round(time.monotonic() - start, 3)
 
-    pairs = word_order_pairs([d.text for d in heldout], config.order_pairs, seed)
+    pairs = word_order_pairs([d.text for d in heldout], config.order_pairs, seed, [d.source for d in heldout])
     real, swapped = (
         _totals(model, tok, [p.real for p in pairs]),
         _totals(model, tok, [p.swapped for p in pairs]),
@@ -87,7 +90,10 @@ def measure_baselines(
     )
     _write_lines(
         out / "order.jsonl",
-        [{"real": p.real, "swapped": p.swapped, "ngram": [a, b]} for p, a, b in zip(pairs, real, swapped, strict=True)],
+        [
+            {"real": p.real, "swapped": p.swapped, "source": p.source, "ngram": [a, b]}
+            for p, a, b in zip(pairs, real, swapped, strict=True)
+        ],
     )
     write_json(
         out / "baselines.json",
@@ -128,9 +134,9 @@ def read_documents(path: Path) -> list[Document]:
 
     if not path.is_file():
         raise InputError(f"{path} is not there", hint="give the directory that the corpus stage wrote")
-    table = parquet.read_table(path, columns=["id", "text"])
-    pairs = zip(table.column("id").to_pylist(), table.column("text").to_pylist(), strict=True)
-    documents = [Document(str(id), text) for id, text in pairs if text]
+    there = [name for name in ("id", "text", "source") if name in parquet.read_schema(path).names]
+    rows = parquet.read_table(path, columns=there).to_pylist()
+    documents = [Document(str(row["id"]), row["text"], row.get("source") or "") for row in rows if row["text"]]
     if not documents:
         raise InputError(f"{path} holds no text", hint="the corpus is too small to be split")
     return documents
@@ -161,7 +167,7 @@ def read_baselines(directory: Path) -> Baselines:
     try:
         data = json.loads((directory / "baselines.json").read_text(encoding="utf-8"))
         order = [
-            (Pair(item["real"], item["swapped"]), (item["ngram"][0], item["ngram"][1]))
+            (Pair(item["real"], item["swapped"], item.get("source", "")), (item["ngram"][0], item["ngram"][1]))
             for item in read_lines(directory / "order.jsonl")
         ]
         documents = read_lines(directory / "documents.jsonl")

@@ -16,6 +16,7 @@ from tutelage.evaluation.combined import MOST_TEXTS, Combined, combine, combined
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.curve import Curve, learning_curve
 from tutelage.evaluation.figures import Comparison, Figure
+from tutelage.evaluation.items import Item, label_items
 from tutelage.evaluation.labelling import TASK, TFIDF, classification_figures, megabytes_of, predict
 from tutelage.evaluation.lexical import FOLDER
 from tutelage.evaluation.spec import Subject, way_of
@@ -94,6 +95,16 @@ class Classifiers:
             choices.append(choice)
             curves += self._curves(task, members, linear, seed)
         return choices, curves
+
+    def items(self) -> list[Item]:
+        """Which held-out texts each classifier had right, every text counting the same."""
+        found = []
+        for members in self.sets.values():
+            task = TASK if len(self.sets) == 1 else f"{TASK}: {members[0].subject.name}"
+            chosen = self._rows(members[0].path)[1]
+            for member in members:
+                found += label_items(member.subject.name, task, chosen, member.labels.labels)
+        return found
 
     def _combined(
         self, member: _Member, train: list[Row], linear: TfidfResult, out: Path, seed: int

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from tutelage.evaluation.clusters import share_interval, usable
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
-from tutelage.evaluation.paired import Resampling, compare_all
-from tutelage.evaluation.statistics import wilson
+from tutelage.evaluation.paired import Clusters, Resampling, compare_all
 
 ENDS, LOOPS = "ends by itself", "loops"
 SAMPLED = ", sampled"  # of a measure's name: at temperature 1 instead of greedy
@@ -78,6 +78,7 @@ def ending_figures(
     pairs: Sequence[tuple[str, str]],
     max_tokens: int,
     how: Resampling,
+    clusters: Clusters = None,
 ) -> tuple[list[Figure], list[Comparison]]:
     """Shares of answers that end by themselves and that loop, greedy and sampled, beside the references.
 
@@ -89,6 +90,7 @@ def ending_figures(
         if not parties:
             continue
         n = len(next(iter(parties.values())).loops)
+        packages = usable(clusters[:n]) if clusters is not None else None
         name, ending = references
         reference = Ending(ending.loops[:n], None if ending.ended is None else ending.ended[:n])
         everyone = {**parties, name: reference}
@@ -106,11 +108,13 @@ def ending_figures(
         }
         for measure, of in flags.items():
             rows = [
-                row(who, wilson(sum(each), n, how.confidence), n, "reference" if who == name else "model")
+                row(who, share_interval(each, packages, how.confidence), n, "reference" if who == name else "model")
                 for who, each in of.items()
             ]
             figures.append(figure(task, measure + suffix, "share", measure == ENDS, rows, notes[measure]))
-            comparisons += compare_all(measure + suffix, of, pairs, how, shares=True, higher_is_better=measure == ENDS)
+            comparisons += compare_all(
+                measure + suffix, of, pairs, how, shares=True, higher_is_better=measure == ENDS, clusters=packages
+            )
     return figures, comparisons
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NotRequired, TypedDict
 
+from tutelage.evaluation.cautions import cautions_of
 from tutelage.evaluation.statistics import Difference, Interval
 from tutelage.evaluation.verdicts import Claim, NonInferiority, Outcome, Verdict
 
@@ -52,6 +53,7 @@ def figure(
         "higher_is_better": higher_is_better,
         "rows": rows,
         "note": note,
+        "cautions": cautions_of(measure),
     }
 
 

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.evaluation.baselines import Baselines, Document
+from tutelage.evaluation.clusters import MIN_CLUSTERS, design_effect, ratio_interval, share_interval, usable
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.order import Pair
-from tutelage.evaluation.paired import Resampling, compare_all, compare_means, pairs_of
-from tutelage.evaluation.statistics import bootstrap_ratio, wilson
+from tutelage.evaluation.paired import Clusters, Resampling, compare_all, compare_means, pairs_of
 from tutelage.evaluation.verdicts import percent
 from tutelage.store.events import EventLog
 from tutelage.store.progress import batches
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 BITS, ORDER = "bits per byte", "word order"
+SATURATED = 0.85  # of the pairs that a model without a neural network has right
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,8 @@ def language_figures(
     bits, bits_comparisons = _bits(models, ngram, documents, baselines, config, seed)
     if not ngram.pairs or not models:
         return [bits], bits_comparisons
-    order, order_comparisons = _order(models, ngram, config, seed)
+    sources = [pair.source for pair, _ in baselines.order[: config.order_pairs]]
+    order, order_comparisons = _order(models, ngram, sources, config, seed)
     return [bits, order], bits_comparisons + order_comparisons
 
 
@@ -84,16 +86,19 @@ def _bits(
 ) -> tuple[Figure, list[Comparison]]:
     how = Resampling.of(config, seed)
     size = [document.bytes for document in documents]
+    sources = [document.source for document in documents]
+    clusters = usable(sources)
     coded = {who: _to_bits(scores.documents) for who, scores in {**models, "n-gram": ngram}.items()}
-    rows = [row(who, bootstrap_ratio(coded[who], size, **how.options), len(size)) for who in models]
-    rows.append(row("n-gram", bootstrap_ratio(coded["n-gram"], size, **how.options), len(size), "baseline"))
+    rows = [row(who, ratio_interval(coded[who], size, clusters, **how.options), len(size)) for who in models]
+    ngrams = ratio_interval(coded["n-gram"], size, clusters, **how.options)
+    rows.append(row("n-gram", ngrams, len(size), "baseline"))
     compressors = {name: record["value"] for name, record in baselines.bits_per_byte.items() if name != "n-gram"}
     rows += [
         row(name, value, len(baselines.documents), "baseline")
         for name, value in compressors.items()
         if value is not None
     ]
-    note = f"{baselines.note} {percent(config.confidence)} intervals, documents as items."
+    note = f"{baselines.note} {percent(config.confidence)} intervals, {_units_note(sources, clusters, coded, size)}."
     if len(documents) < len(baselines.documents):
         note += (
             f" Models and n-gram are measured on {len(documents)} of the {len(baselines.documents)} "
@@ -104,27 +109,31 @@ def _bits(
         for name, value in compressors.items():
             if name.endswith("primed") and value is not None:
                 # A compressor has one figure for all of the text: only the model's part varies.
-                comparisons.append(_bits_compared(who, name, coded[who], np.array(size) * value, size, how))
+                comparisons.append(_bits_compared(who, name, coded[who], np.array(size) * value, size, how, clusters))
     for a, b in pairs_of(list(models), ["n-gram"]):
-        comparisons.append(_bits_compared(a, b, coded[a], coded[b], size, how))
+        comparisons.append(_bits_compared(a, b, coded[a], coded[b], size, how, clusters))
     return figure("held-out text", BITS, "bits per byte", False, rows, note), comparisons
 
 
 def _order(
-    models: dict[str, Likelihoods], ngram: Likelihoods, config: EvaluateConfig, seed: int
+    models: dict[str, Likelihoods], ngram: Likelihoods, sources: Sequence[str], config: EvaluateConfig, seed: int
 ) -> tuple[Figure, list[Comparison]]:
-    n = len(ngram.pairs)
-    rows = [row(who, wilson(sum(scores.right), n, config.confidence), n) for who, scores in models.items()]
-    rows.append(row("n-gram", wilson(sum(ngram.right), n, config.confidence), n, "baseline"))
+    n, clusters = len(ngram.pairs), usable(sources)
+    rows = [row(who, share_interval(scores.right, clusters, config.confidence), n) for who, scores in models.items()]
+    rows.append(row("n-gram", share_interval(ngram.right, clusters, config.confidence), n, "baseline"))
     rows.append(row("chance", 0.5, n, "baseline"))
     right = {**{who: scores.right for who, scores in models.items()}, "n-gram": ngram.right, "chance": [0.5] * n}
     pairs = pairs_of(list(models), ["n-gram", "chance"])
-    comparisons = compare_all(ORDER, right, pairs, Resampling.of(config, seed), shares=True)
+    comparisons = compare_all(ORDER, right, pairs, Resampling.of(config, seed), shares=True, clusters=clusters)
     note = (
         "A held-out sentence against the same sentence with two of its longer words swapped: right when the "
         "real one is likelier, half right for a tie. One sentence from a document; "
-        f"{percent(config.confidence)} Wilson intervals; comparisons in percentage points."
+        f"{percent(config.confidence)} Wilson intervals{', whole sources as items' if clusters else ''}; "
+        "comparisons in percentage points."
     )
+    if sum(ngram.right) >= SATURATED * n:
+        note += f" Nearly saturated: the n-gram model is right in {100 * sum(ngram.right) / n:.0f} %, so that there is "
+        note += "little left to find; read bits per byte."
     return figure("word order", ORDER, "share right", True, rows, note), comparisons
 
 
@@ -135,10 +144,27 @@ def _bits_compared(
     theirs: Sequence[float] | NDArray[np.float64],
     size: Sequence[int],
     how: Resampling,
+    clusters: Clusters,
 ) -> Comparison:
     return compare_means(
-        a, b, BITS, ours, theirs, how, weights=size, higher_is_better=False, unit="bits per byte", digits=3
-    )
+        a, b, BITS, ours, theirs, how, weights=size, higher_is_better=False, unit="bits per byte", digits=3,
+        clusters=clusters,
+    )  # fmt: skip
+
+
+def _units_note(sources: Sequence[str], clusters: Clusters, coded: dict[str, list[float]], size: Sequence[int]) -> str:
+    """What an interval is over: sources where there are enough of them, else documents, and of which sources."""
+    count = len(set(sources))
+    if clusters is not None:
+        wider = design_effect(next(iter(coded.values())), clusters, size)
+        return (
+            f"whole sources as items ({count} of them): documents of one package are alike. With documents as items "
+            f"it would be {wider:.1f} times narrower" if wider >= 1.05 else f"whole sources as items ({count} of them)"
+        )  # fmt: skip
+    if 1 <= count < len(sources) and count < MIN_CLUSTERS:
+        of = "one source" if count == 1 else f"{count} sources"
+        return f"documents as items: they hold for more text of the same {of}, not of others"
+    return "documents as items"
 
 
 def _to_bits(logprobs: Sequence[float]) -> list[float]:

@@ -19,17 +19,18 @@ _LETTERS = 5  # a misplaced `the` or `of` shows in any pair of words; longer wor
 
 @dataclass(frozen=True)
 class Pair:
-    """A real sentence and the same one with two words exchanged."""
+    """A real sentence and the same one with two words exchanged; `source` is that of its document."""
 
     real: str
     swapped: str
+    source: str = ""
 
 
-def word_order_pairs(texts: Sequence[str], limit: int, seed: int) -> list[Pair]:
+def word_order_pairs(texts: Sequence[str], limit: int, seed: int, sources: Sequence[str] = ()) -> list[Pair]:
     """At most one pair from each text, in the texts' order, so that the pairs are independent."""
     generator = np.random.default_rng(seed)
     pairs: list[Pair] = []
-    for text in texts:
+    for at, text in enumerate(texts):
         if len(pairs) >= limit:
             break
         candidates = [sentence for sentence in _SENTENCE.split(" ".join(text.split())) if _usable(sentence)]
@@ -37,7 +38,8 @@ def word_order_pairs(texts: Sequence[str], limit: int, seed: int) -> list[Pair]:
             continue
         sentence = candidates[int(generator.integers(len(candidates)))]
         choices = _swaps(sentence)
-        pairs.append(Pair(sentence, choices[int(generator.integers(len(choices)))]))
+        swapped = choices[int(generator.integers(len(choices)))]
+        pairs.append(Pair(sentence, swapped, sources[at] if sources else ""))
     return pairs
 
 

@@ -10,17 +10,18 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+from tutelage.evaluation.clusters import clustered_difference, ratio_interval
 from tutelage.evaluation.figures import Comparison, comparison
+from tutelage.evaluation.shares import paired_shares
 from tutelage.evaluation.statistics import (
     Interval,
     PairedStatistic,
-    bootstrap_mean,
-    mcnemar,
-    paired_difference,
     paired_statistic,
     sign_test,
 )
 from tutelage.evaluation.verdicts import did_not_suffer, verdict
+
+Clusters = Sequence[str | None] | None  # the package of each item
 
 
 class _Config(Protocol):
@@ -53,7 +54,7 @@ class Resampling:
 class Contest:
     """Item by item, which of two parties scored higher. `rate`: a's share of wins, a tie being half a win.
 
-    p: exact sign test of wins against losses; ties count for neither.
+    p: by `test`: exact sign test of wins against losses, ties counting for neither; with clusters by flipping theirs.
     """
 
     wins: int
@@ -61,10 +62,11 @@ class Contest:
     losses: int
     rate: Interval
     p: float
+    test: str = "sign test"
 
     @property
     def note(self) -> str:
-        return f"{self.wins} wins, {self.ties} ties (half a win), {self.losses} losses; sign test p = {self.p:.3g}."
+        return f"{self.wins} wins, {self.ties} ties (half a win), {self.losses} losses; {self.test} p = {self.p:.3g}."
 
 
 def pairs_of(models: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
@@ -87,9 +89,10 @@ def compare_means(
     digits: int = 2,
     shares: bool = False,
     note: str = "",
+    clusters: Clusters = None,
 ) -> Comparison:
     """Means of values per item (chrF, ROUGE-L, a rule's score), or sums over `weights` (bits over bytes)."""
-    difference = paired_difference(first, second, weights, **how.options)
+    difference = clustered_difference(first, second, clusters, weights, **how.options)
     said = verdict(
         a, b, difference, higher_is_better=higher_is_better, unit=unit,
         confidence=how.confidence, digits=digits, shares=shares,
@@ -98,19 +101,20 @@ def compare_means(
 
 
 def compare_shares(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True
-) -> Comparison:
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True,
+    clusters: Clusters = None,
+) -> Comparison:  # fmt: skip
     """Shares of items (right or wrong, ended or not, passed or not) in percentage points, by exact McNemar test.
 
     first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
-    others by a whole, their sizes count, and signs are flipped instead.
+    others by a whole, their sizes count, and signs are flipped instead; so it is with clusters, whose signs are.
     """
-    ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    difference = paired_difference(ours * 100, theirs * 100, **how.options)
-    test = "sign-flip test"
-    if len(np.unique(np.abs(ours - theirs)[ours != theirs])) <= 1:
-        difference = replace(difference, p=mcnemar(ours, theirs), at_floor=False)
-        test = "exact McNemar test"
+    if clusters is None:
+        difference, test = paired_shares(first, second, **how.options)
+    else:
+        ours, theirs = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+        difference = clustered_difference(ours * 100, theirs * 100, clusters, **how.options)
+        test = "sign-flip test of clusters"
     said = verdict(
         a, b, difference, higher_is_better=higher_is_better, unit="points", confidence=how.confidence, digits=1,
         shares=True,
@@ -140,24 +144,28 @@ def compare_statistic(
 
 
 def compare_wins(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, clusters: Clusters = None
 ) -> tuple[Contest, Comparison]:
-    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties."""
+    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties; with
+    clusters by flipping their signs."""
     edge = np.sign(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64))
     wins, losses = int((edge > 0).sum()), int((edge < 0).sum())
-    rate = bootstrap_mean((edge + 1) / 2, **how.options)
-    contest = Contest(wins, len(edge) - wins - losses, losses, rate, sign_test(wins, losses))
-    drawn = paired_difference(edge * 100, np.zeros(len(edge)), **how.options)
-    difference = replace(drawn, p=contest.p, at_floor=False)
+    rate = ratio_interval((edge + 1) / 2, np.ones(len(edge)), clusters, **how.options)
+    difference = clustered_difference(edge * 100, np.zeros(len(edge)), clusters, **how.options)
+    if clusters is None:
+        difference = replace(difference, p=sign_test(wins, losses), at_floor=False)
+    test = "sign test" if clusters is None else "sign-flip test of clusters"
+    contest = Contest(wins, len(edge) - wins - losses, losses, rate, difference.p, test)
     said = verdict(a, b, difference, unit="points of wins", confidence=how.confidence, digits=1, shares=True)
     return contest, comparison(a, b, measure, difference, said, note=f"; {contest.note}")
 
 
 def compare_within(
-    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = ""
-) -> Comparison:
+    a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = "",
+    clusters: Clusters = None,
+) -> Comparison:  # fmt: skip
     """Whether a lost no more than `margin` against b, in a measure where more is better."""
-    difference = paired_difference(first, second, **how.options)
+    difference = clustered_difference(first, second, clusters, **how.options)
     said = verdict(a, b, difference, unit=unit, confidence=how.confidence)
     claim = did_not_suffer(a, b, difference, margin, unit=unit, confidence=how.confidence)
     return comparison(a, b, measure, difference, said, claim=claim, margin=margin)
@@ -172,15 +180,17 @@ def compare_all(
     shares: bool = False,
     unit: str = "",
     higher_is_better: bool = True,
+    clusters: Clusters = None,
 ) -> list[Comparison]:
     """One measure for all pairs whose both sides have values for each item; the others are left out."""
     found = []
     for a, b in pairs:
         if a in values and b in values:
             if shares:
-                found.append(compare_shares(a, b, measure, values[a], values[b], how, higher_is_better))
+                found.append(compare_shares(a, b, measure, values[a], values[b], how, higher_is_better, clusters))
             else:
                 found.append(compare_means(
-                    a, b, measure, values[a], values[b], how, unit=unit, higher_is_better=higher_is_better
+                    a, b, measure, values[a], values[b], how, unit=unit, higher_is_better=higher_is_better,
+                    clusters=clusters,
                 ))  # fmt: skip
     return found

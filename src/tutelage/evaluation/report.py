@@ -65,6 +65,7 @@ def section(view: View) -> list[Block | None]:
         who: Cell = {"text": one.who, "mark": "ours" if one.kind == "model" else ""}
         rows.append([name, who, one.show(), one.interval or f.NONE, f.number(one.n)])
     notes = list(dict.fromkeys((one.measure, one.note) for one in scores.figures if one.note))
+    limits = _cautions(view)
     said: list[list[Cell]] = [[str(row.get("verdict", "")), str(row.get("measure", ""))] for row in scores.comparisons]
     percent = f"{100 * scores.confidence:g} %" if scores.confidence else "Its"
     return [
@@ -75,7 +76,24 @@ def section(view: View) -> list[Block | None]:
         table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows),
         fold(f"All {len(said)} paired comparisons", [table(["On the same items", "Measure"], said)]),
         fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]),
+        fold("What each does not say", [table(["Measure", "Caution"], limits)]) if limits else None,
     ]
+
+
+def _cautions(view: View) -> list[list[Cell]]:
+    """The known limits of every measure that was taken."""
+    figures = view.json("evaluation.json").get("figures")
+    said = {
+        (str(one.get("measure")), str(text)): None
+        for one in (figures if isinstance(figures, list) else ()) if isinstance(one, dict)
+        for text in (one["cautions"] if isinstance(one.get("cautions"), list) else ())
+    }  # fmt: skip
+    seen: set[str] = set()
+    rows: list[list[Cell]] = []
+    for measure, text in said:
+        rows.append(["" if measure in seen else measure, text])
+        seen.add(measure)
+    return rows
 
 
 def _choices(view: View) -> list[dict[str, Any]]:

@@ -87,7 +87,7 @@ def asked_of(
 
 BASELINES = StageSpec(
     kind="baselines",
-    version=2,
+    version=3,
     title="Baselines",
     config=BaselinesConfig,
     run=_run_baselines,
@@ -103,7 +103,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=5,
+    version=6,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),

@@ -11,10 +11,13 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
 from tutelage.evaluation.baselines import Baselines, Document, read_baselines, read_documents
+from tutelage.evaluation.clusters import usable
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.contest import Classifiers
 from tutelage.evaluation.endings import ENDS, LOOPS
 from tutelage.evaluation.figures import Comparison, Figure, harness_results
+from tutelage.evaluation.items import FILE as ITEMS
+from tutelage.evaluation.items import Item, answer_items, loss_items, text_items, write_items
 from tutelage.evaluation.label_sets import EXACT, MACRO, MICRO, LabelSets
 from tutelage.evaluation.labelling import ACCURACY, ECE, F1, KAPPA, MAE
 from tutelage.evaluation.language import BITS, ORDER, Likelihoods, language_figures, score_texts
@@ -54,9 +57,9 @@ HEADLINES = (
 def evaluate(job: Job) -> dict[str, Any]:
     """Measure every subject on what it can do, one loaded at a time, all greedy.
 
-    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results) and
-    samples.jsonl. Returns the headline figures, flat, and in a word what each step learned. Raises InputError for a
-    directory that is not what it should be.
+    Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results),
+    items.parquet (scores of single items) and samples.jsonl. Returns the headline figures, flat, and in a word what
+    each step learned. Raises InputError for a directory that is not what it should be.
     """
     started = time.monotonic()
     whole: Evaluation = job.config
@@ -79,6 +82,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     scored: list[dict[str, Scored]] = [{} for _ in steps]
     alarms: list[Alarm] = []
     samples: list[dict[str, Any]] = []
+    items: list[Item] = []
     labelled, label_sets = Classifiers(config, log), LabelSets(config, log)
     for subject in whole.subjects:
         if subject.makes == "classifier":
@@ -119,18 +123,26 @@ def evaluate(job: Job) -> dict[str, Any]:
         samples += answer_samples(texts_of_one, config)
     choices, curves = labelled.measure(figures, comparisons, job.out, seed)
     choices += label_sets.measure(figures, comparisons, job.out, seed)
+    items += labelled.items()
     if texts is not None and likelihoods:
         _extend(figures, comparisons, language_figures(likelihoods, texts.documents, texts.baselines, config, seed))
+        items += text_items(likelihoods, texts.documents, texts.pairs)
     plainly = {subject.name for subject in whole.subjects if not _is_asked_in_chat(subject, models)}
     contests = {subject.name for subject in whole.subjects if subject.heldout == "pairs"}
     for step, by in zip(steps, scored, strict=True):
         _extend(figures, comparisons, likelihood_figures(step, by, config, seed))
+        items += loss_items(step, by)
     for one, asked, found, drawn in zip(sets, prompts, answers, sampled, strict=True):
         if found:
-            *made, raised = writing_figures(one, asked, found, parents, contests, plainly, config, seed, drawn)
+            sources = [texts.sources.get(str(item["id"])) if texts is not None else None for item in asked]
+            packages = usable(sources)
+            *made, raised = writing_figures(
+                one, asked, found, parents, contests, plainly, config, seed, drawn, packages
+            )
             _extend(figures, comparisons, made)
             alarms += raised
             samples = _samples(one, asked, found, config) + samples
+            items += answer_items(one, asked, found, sources)
     if not figures:
         raise InputError("there is nothing to evaluate: no held-out text and no held-out rows")
     with_cautions(comparisons, alarms)
@@ -139,6 +151,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         log.warn(raised_alarm["text"])
     more: dict[str, Sequence[Any]] = {"learned": lines, "alarms": alarms, "choices": choices, "curves": curves}
     _write(job.out, config, figures, comparisons, more, samples)
+    write_items(job.out / ITEMS, items)
     slow = labelled.milliseconds | label_sets.milliseconds
     timing = {"seconds": round(time.monotonic() - started, 3), "milliseconds_per_text": slow}
     said: dict[str, Any] = {"learned": {line["who"]: line["found"] for line in lines}} if lines else {}
@@ -148,10 +161,13 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 
 class _HeldoutText:
-    """The held-out documents and word-order pairs that the baselines were measured on."""
+    """The held-out documents and word-order pairs that the baselines were measured on; the source of each document of
+    the corpus by its id."""
 
-    def __init__(self, baselines: Baselines, documents: list[Document], config: EvaluateConfig) -> None:
-        self.baselines, self.documents = baselines, documents
+    def __init__(
+        self, baselines: Baselines, documents: list[Document], sources: dict[str, str], config: EvaluateConfig
+    ) -> None:
+        self.baselines, self.documents, self.sources = baselines, documents, sources
         self.pairs = [pair for pair, _ in baselines.order[: config.order_pairs]]
 
     @classmethod
@@ -164,7 +180,8 @@ class _HeldoutText:
                 f"{len(missing)} documents of the baselines are not in {corpus}, the first is {missing[0]}",
                 hint="measure the baselines on this corpus",
             )
-        return cls(measured, [by_id[name] for name in wanted], config)
+        sources = {name: document.source for name, document in by_id.items()}
+        return cls(measured, [by_id[name] for name in wanted], sources, config)
 
 
 def _load(path: Path) -> LanguageModel:

@@ -18,6 +18,7 @@ PairedStatistic = Callable[[NDArray[np.int64], NDArray[np.bool_]], float]
 _CHUNK = 4_000_000  # random draws held in memory at once
 _EXACT = 12  # up to so many items every one of the 2^n sign flips is tried
 _SMALL = 30  # below, a mean gets Student's interval: resampling few items covers too seldom
+_EVEN = 0.8  # of n that uneven weights are worth; below, resampling is too narrow
 _FEWEST = 10  # below, a statistic that is no mean gets no interval
 
 
@@ -34,8 +35,9 @@ class Interval:
 class Difference:
     """a minus b on the same `n` items, with interval and two-sided p-value.
 
-    deviation: standard deviation of one item's part in the difference, in the same unit; None for one item.
+    deviation: standard deviation of one unit's part in the difference, in the same unit; None for one item.
     at_floor: no random draw was as extreme, so p is an upper bound, 1 / (draws + 1).
+    clusters: how many packages of items were the units (`clusters.py`); None: the items themselves.
     """
 
     value: float
@@ -45,9 +47,14 @@ class Difference:
     n: int
     deviation: float | None = None
     at_floor: bool = False
+    clusters: int | None = None
+
+    @property
+    def units(self) -> int:
+        return self.n if self.clusters is None else self.clusters
 
 
-def wilson(successes: float, n: int, confidence: float = 0.95) -> Interval:
+def wilson(successes: float, n: float, confidence: float = 0.95) -> Interval:
     """Wilson score interval of a share (Wilson 1927): keeps its coverage at small n and near 0 and 1."""
     if n <= 0:
         raise ValueError("an interval needs at least one item")
@@ -77,21 +84,23 @@ def bootstrap_ratio(
 ) -> Interval:
     """Interval of sum(numerators) / sum(denominators) over whole items; None bounds for one item.
 
-    An item is the cluster: bits per byte resamples documents, since the bytes inside one hang together. Below 30
-    items Student's t on the linearised ratio (Cochran 1977, section 6.4), from there the BCa bootstrap.
+    An item is the cluster: bits per byte resamples documents, since the bytes inside one hang together. How many
+    items of equal weight they are worth is (sum w)^2 / sum w^2 (Kish 1965). Below 30 of them, and where weights are
+    so uneven that they are worth less than four in five, Student's t with that many less one degrees of freedom and
+    the jackknife's error (with equal weights the usual interval of a mean); else the BCa bootstrap, which sees skew.
     """
     top, bottom = _floats(numerators), _floats(denominators)
     if len(top) != len(bottom) or not (bottom > 0).all():
         raise ValueError("a ratio needs one denominator above zero for each numerator")
     value, n = float(top.sum() / bottom.sum()), len(top)
-    deviation = _ratio_deviation(top, bottom)
-    if deviation is None:
+    if n == 1:
         return Interval(value, None, None)
-    if n < _SMALL:
-        half = _t(confidence, n) * deviation / math.sqrt(n)
+    without = (top.sum() - top) / (bottom.sum() - bottom)
+    worth = float(bottom.sum() ** 2 / (bottom**2).sum())
+    if worth < max(_SMALL - 1e-9, _EVEN * n):
+        half = t_reach(confidence, worth) * math.sqrt((n - 1) / n * float(((without - value) ** 2).sum()))
         return Interval(value, value - half, value + half)
     ratios = np.concatenate([top[index].sum(axis=1) / bottom[index].sum(axis=1) for index in _draws(n, draws, seed)])
-    without = (top.sum() - top) / (bottom.sum() - bottom)
     return Interval(value, *_bca(ratios, value, without, confidence))
 
 
@@ -203,11 +212,11 @@ def _z(confidence: float) -> float:
     return NormalDist().inv_cdf((1 + confidence) / 2)
 
 
-def _t(confidence: float, n: int) -> float:
-    """Student's two-sided critical value with n - 1 degrees of freedom."""
+def t_reach(confidence: float, n: float) -> float:
+    """Student's two-sided critical value with n - 1 degrees of freedom, but not less than a tenth of one."""
     from scipy.special import stdtrit
 
-    return float(stdtrit(n - 1, (1 + confidence) / 2))
+    return float(stdtrit(max(0.1, n - 1), (1 + confidence) / 2))
 
 
 def _floats(values: ArrayLike) -> Floats:
@@ -280,7 +289,7 @@ def _bca(drawn: Floats, value: float, without: Floats, confidence: float) -> tup
     square = float((centred**2).sum())
     rounding = n * (1e-14 * float(np.abs(without).max())) ** 2  # values that are alike differ by this from their mean
     acceleration = float((centred**3).sum()) / (6 * square**1.5) if square > rounding else 0.0
-    reach = _t(confidence, n) * math.sqrt(n / (n - 1))
+    reach = t_reach(confidence, n) * math.sqrt(n / (n - 1))
     levels = [normal.cdf(bias + (bias + z) / max(0.05, 1 - acceleration * (bias + z))) for z in (-reach, reach)]
     low, high = np.quantile(drawn, levels)
     return min(float(low), value), max(float(high), value)

@@ -52,19 +52,19 @@ def verdict(
     A winner needs `MIN_ITEMS`, a p-value below 1 - confidence and an interval that lies on one side of zero.
     shares: the measure is a share of items (accuracy, win rate), for which fewer than 50 items seldom resolve.
     """
-    n = difference.n
+    n, counted = difference.n, _count(difference)
     shown = f"{difference.value:+.{digits}f}{_unit(unit)}{_bounds(difference, confidence, digits)}"
     resolved = difference.p < round(1 - confidence, 12) and _excludes_zero(difference)
-    if n < MIN_ITEMS or (shares and n < MIN_SHARE_ITEMS and not resolved):
+    if difference.units < MIN_ITEMS or (shares and n < MIN_SHARE_ITEMS and not resolved):
         needed = _needed(difference, difference.value, confidence, MIN_ITEMS, shares)
         return Verdict(
             "too few items",
-            f"too few items to compare {a} and {b}: {_items(n)}, {needed} are needed; difference {shown}",
+            f"too few items to compare {a} and {b}: {_items(difference)}, {needed} are needed; difference {shown}",
         )
     if not resolved:
         return Verdict(
             "not resolved",
-            f"{a} and {b} are not distinguishable at n = {n}: difference {shown}, {spoken_p(difference)}",
+            f"{a} and {b} are not distinguishable at n = {counted}: difference {shown}, {spoken_p(difference)}",
         )
     a_is_better = (difference.value > 0) == higher_is_better
     better, worse = (a, b) if a_is_better else (b, a)
@@ -72,7 +72,8 @@ def verdict(
     return Verdict(
         "better" if a_is_better else "worse",
         f"{better} is better than {worse} by {abs(difference.value):.{digits}f}{_unit(unit)} "
-        f"({percent(confidence)} interval {low:.{digits}f} to {high:.{digits}f}), {spoken_p(difference)}, n = {n}",
+        f"({percent(confidence)} interval {low:.{digits}f} to {high:.{digits}f}), {spoken_p(difference)}, "
+        f"n = {counted}",
     )
 
 
@@ -83,11 +84,13 @@ def did_not_suffer(
 
     Claimed only if the whole interval lies above the margin and there are `MIN_CLAIM_ITEMS`.
     """
-    n, low, high = difference.n, difference.low, difference.high
+    n, low, high = _count(difference), difference.low, difference.high
     shown = f"{difference.value:+.2f}{_unit(unit)}{_bounds(difference, confidence, 2)}"
-    if n < MIN_CLAIM_ITEMS or low is None or high is None:
+    if difference.units < MIN_CLAIM_ITEMS or low is None or high is None:
         needed = _needed(difference, margin, confidence, MIN_CLAIM_ITEMS)
-        text = f"too few items to say whether {a} suffered against {b}: {_items(n)}, {needed} are needed; {shown}"
+        text = (
+            f"too few items to say whether {a} suffered against {b}: {_items(difference)}, {needed} are needed; {shown}"
+        )
         return NonInferiority("too few items", text)
     if low > -margin:
         text = f"{a} did not suffer against {b}: {shown}, the lower bound is above the margin of -{margin:g}, n = {n}"
@@ -139,8 +142,14 @@ def _needed(difference: Difference, size: float, confidence: float, least: int, 
     return f"about {math.ceil(count / step) * step:,}"
 
 
-def _items(n: int) -> str:
-    return "1 item" if n == 1 else f"{n} items"
+def _items(difference: Difference) -> str:
+    if difference.clusters is not None:
+        return f"{difference.n} in {difference.clusters} clusters"
+    return "1 item" if difference.n == 1 else f"{difference.n} items"
+
+
+def _count(difference: Difference) -> str:
+    return f"{difference.n}" if difference.clusters is None else f"{difference.n} in {difference.clusters} clusters"
 
 
 def _unit(unit: str) -> str:

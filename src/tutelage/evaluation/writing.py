@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from tutelage.evaluation.clusters import ratio_interval, share_interval
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.constant import best_constant
 from tutelage.evaluation.endings import Ending, ending_figures
@@ -15,8 +16,8 @@ from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
 from tutelage.evaluation.overoptimised import Alarm, alarm
-from tutelage.evaluation.paired import Resampling, compare_all, compare_wins, compare_within
-from tutelage.evaluation.statistics import bootstrap_mean, detectable_difference, wilson
+from tutelage.evaluation.paired import Clusters, Resampling, compare_all, compare_wins, compare_within
+from tutelage.evaluation.statistics import Interval, detectable_difference
 from tutelage.evaluation.subjects import PromptSet
 from tutelage.evaluation.translation import COPY, are_translations, bleu_figure
 from tutelage.store.events import EventLog
@@ -123,12 +124,13 @@ def writing_figures(
     config: EvaluateConfig,
     seed: int,
     sampled: Mapping[str, Answers] | None = None,
+    clusters: Clusters = None,
 ) -> tuple[list[Figure], list[Comparison], list[Alarm]]:
     """Figures and comparisons of the models' answers to one set of prompts, and whose are over-optimised.
 
     parents: whom each model was finetuned from. contests: models that learned a preference, compared with their parent
     by the task's rule. plainly: models that were asked with plain text, not in chat. sampled: answers to the
-    first of the prompts.
+    first of the prompts. clusters: the package of each prompt, where whole packages are the units.
     """
     n = len(prompts)
     grade = one.task.grade if one.task else None
@@ -146,16 +148,22 @@ def writing_figures(
     models = {who: answers for who, answers in parties.items() if answers.kind == "model"}
 
     def shares(of: dict[str, list[bool]]) -> list[dict[str, Any]]:
-        return [row(who, wilson(sum(flags), n, config.confidence), n, everyone[who].kind) for who, flags in of.items()]
+        return [
+            row(who, share_interval(flags, clusters, config.confidence), n, everyone[who].kind)
+            for who, flags in of.items()
+        ]
+
+    def mean(values: Sequence[float]) -> Interval:
+        return ratio_interval(values, np.ones(n), clusters, **how.options)
 
     def means(of: dict[str, list[float]]) -> list[dict[str, Any]]:
-        return [row(who, bootstrap_mean(values, **how.options), n, everyone[who].kind) for who, values in of.items()]
+        return [row(who, mean(values), n, everyone[who].kind) for who, values in of.items()]
 
     cautions = " ".join(one.task.cautions) if one.task else ""
     figures = [
         figure(one.title, CHRF, "0-100", True, means({w: a.chrf for w, a in parties.items()}),
                f"{n} held-out prompts, greedy. {_how_asked(models, plainly)} Mean of sentence chrF2 against the "
-               f"reference. {_power(models, n, config)}"),
+               f"reference. {_power(models, n, config)}{_packages(clusters)}"),
         figure(one.title, ROUGE, "0-100", True, means({w: a.rouge for w, a in parties.items()}),
                "F1 of the longest common subsequence of lower-cased words."),
         figure(one.title, "distinct-2", "share", True,
@@ -176,26 +184,30 @@ def writing_figures(
     learned = [(who, str(parents[who])) for who in models if who in contests and parents[who] in models]
     pairs = _pairs(list(models), baselines, parents)
     comparisons = compare_all(
-        CHRF, {w: a.chrf for w, a in parties.items()}, [pair for pair in pairs if pair not in learned], how, unit="chrF"
-    )
-    comparisons += compare_all(ROUGE, {w: a.rouge for w, a in parties.items()}, pairs, how, unit="ROUGE-L")
+        CHRF, {w: a.chrf for w, a in parties.items()}, [pair for pair in pairs if pair not in learned], how,
+        unit="chrF", clusters=clusters,
+    )  # fmt: skip
+    comparisons += compare_all(ROUGE, {w: a.rouge for w, a in parties.items()}, pairs, how, unit="ROUGE-L",
+                               clusters=clusters)  # fmt: skip
     if grade:
-        comparisons += compare_all(RULE, {w: a.rule_passed for w, a in parties.items()}, pairs, how, shares=True)
+        comparisons += compare_all(RULE, {w: a.rule_passed for w, a in parties.items()}, pairs, how, shares=True,
+                                   clusters=clusters)  # fmt: skip
     endings = ending_figures(
         one.title, {who: _ending(party) for who, party in models.items()},
         {who: _ending(party) for who, party in (sampled or {}).items()}, (name, _ending(references)), pairs,
-        config.max_tokens, how,
+        config.max_tokens, how, clusters,
     )  # fmt: skip
     figures += endings[0]
     comparisons += endings[1]
     for who, origin in learned:
         after, before = parties[who], parties[origin]
         if one.task and grade:
-            contest, won = compare_wins(who, origin, WIN, after.rule_score, before.rule_score, how)
+            contest, won = compare_wins(who, origin, WIN, after.rule_score, before.rule_score, how, clusters)
             rows = [row(who, contest.rate, n), row(origin, 0.5, n)]
             figures.append(figure(one.title, WIN, "share", True, rows, f"By the {one.task.rule}: {contest.note}"))
             comparisons.append(won)
-        comparisons.append(compare_within(who, origin, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF"))
+        comparisons.append(compare_within(who, origin, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF",
+                                          clusters))  # fmt: skip
     alarms = []
     for who, party in models.items():
         if (parent := parents[who]) is None:
@@ -207,6 +219,10 @@ def writing_figures(
         )  # fmt: skip
         alarms += [raised] if raised else []
     return figures, comparisons, alarms
+
+
+def _packages(clusters: Clusters) -> str:
+    return "" if clusters is None else f" Whole sources of the prompts as items ({len(set(clusters))} of them)."
 
 
 def _ending(party: Answers) -> Ending:

@@ -1,0 +1,101 @@
+"""Whether results can be compared at all: the same data, prompts, versions and items, or an error that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+
+from tutelage.evaluation.compare.scores import Metric, Results
+from tutelage.store.errors import InputError
+
+Which = Literal["primary", "all"]
+_SHOWN = 6  # of what differs
+
+
+def names_of(results: Sequence[Results]) -> list[str]:
+    """What each is called: its folder's name, or where these are the same, the whole path."""
+    names = [one.name for one in results]
+    return names if len(set(names)) == len(names) else [one.place for one in results]
+
+
+def missing_tasks(results: Sequence[Results], names: Sequence[str]) -> list[str]:
+    """A line for each task that not all of them have."""
+    every = list(dict.fromkeys(task for one in results for task in one.tasks))
+    said = []
+    for task in every:
+        missing = [name for name, one in zip(names, results, strict=True) if task not in one.tasks]
+        if missing:
+            said.append(f"{task}: not in {', '.join(missing)}")
+    return said
+
+
+def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> None:
+    """Same data, prompts, version and items, or an error that names all that differ."""
+    first, wrong = results[0], []
+    for other in results[1:]:
+        for task in tasks:
+            mine, theirs = first.tasks[task], other.tasks[task]
+            differ = [key for key in mine.known if mine.known[key] != theirs.known.get(key)]
+            for key in differ:
+                ours, other_one = mine.known[key][:12], str(theirs.known.get(key))[:12]
+                wrong.append(f"{task}: {key} is {ours} in {first.place}, {other_one} in {other.place}")
+            if differ:
+                continue
+            chosen = chosen_metrics(first, other, task, which)
+            if not chosen:
+                wrong.append(f"{task}: no metric in common ({', '.join(mine.metrics)}; {', '.join(theirs.metrics)})")
+            for metric in chosen:
+                a, b = set(mine.metrics[metric].items), set(theirs.metrics[metric].items)
+                if a != b:
+                    wrong.append(
+                        f"{task}: {len(a - b)} items only in {first.place}{_example(a - b)}, "
+                        f"{len(b - a)} only in {other.place}{_example(b - a)}"
+                    )
+                    break
+    if wrong:
+        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise InputError(
+            f"not comparable: {'; '.join(wrong[:_SHOWN])}{more}",
+            hint="evaluate both on the same data, prompts and --limit",
+        )
+
+
+def otherwise_weighed(results: Sequence[Results], tasks: Sequence[str], which: Which) -> list[str]:
+    """Tasks whose items have other weights in one of the results: a figure for each token of another tokenizer."""
+    first = results[0]
+    return [
+        task
+        for task in tasks
+        if any(
+            not np.array_equal(
+                first.tasks[task].metrics[name].weights,
+                in_order(other.tasks[task].metrics[name], first, task, name).weights,
+            )
+            for other in results[1:]
+            for name in chosen_metrics(first, other, task, which)
+        )
+    ]
+
+
+def _example(items: set[str]) -> str:
+    return f" (e.g. {min(items)})" if items else ""
+
+
+def chosen_metrics(a: Results, b: Results, task: str, which: Which) -> list[str]:
+    """The metrics to be compared: the one that decides, or all that both have."""
+    mine, theirs = a.tasks[task], b.tasks[task]
+    both = [metric for metric in mine.metrics if metric in theirs.metrics]
+    if which == "all" or mine.primary not in both:
+        return both
+    return [mine.primary]
+
+
+def in_order(metric: Metric, first: Results, task: str, name: str) -> Metric:
+    """The same scores in the order of the first result's items."""
+    place = {item: at for at, item in enumerate(metric.items)}
+    items = first.tasks[task].metrics[name].items
+    order = np.array([place[item] for item in items])
+    return replace(metric, items=items, values=metric.values[order], weights=metric.weights[order], clusters=None)
