@@ -244,7 +244,8 @@ def texts(tmp_path):
     """Thirty documents of two lines, one of them twice, and a general text that quotes one of them."""
     lines = [" ".join(row["summary"] for row in corpus_rows()[at : at + 6]) for at in range(0, 180, 6)]
     write_lines(tmp_path / "new.jsonl", [{"text": line} for line in [*lines, lines[0]]])
-    other = [f"Weather report {at}: it rained over the hills, later the sun came out again." for at in range(3)]
+    other = ["It rained over the hills until noon.", "The market sold apples, pears and cheese all day long.",
+             "Nobody knew who had left the old gate open."]  # fmt: skip
     write_lines(tmp_path / "general.jsonl", [{"text": lines[2]}, *({"text": line} for line in other)])
     return tmp_path
 
@@ -262,7 +263,8 @@ def test_documents_windows_and_what_is_replayed(texts, tok, shape):
     assert (
         windows["longest"] <= 64 and windows["cut_into_pieces"] == 0 and windows["passes"] == pytest.approx(1, abs=0.2)
     )
-    assert replay["tokens"] == round(windows["tokens"] / 4) and not replay["known"] and replay["share"] == 0.2
+    assert replay["tokens"] == round(windows["tokens"] / 4) and not replay["known"]
+    assert replay["share"] == pytest.approx(0.2, abs=0.001)
     assert "gone through" in messages(found, "warning") and "repeat another one" in messages(found, "note")
     assert [learned for _, learned in found["sample"][0]["runs"]] == [False, True]
     assert [title for title, _ in found["lines"]] == ["Text", "Tokens", "Windows", "Replay", "Overlap"]

@@ -191,11 +191,12 @@ def writing_figures(
     comparisons += endings[1]
     for who, origin in learned:
         after, before = parties[who], parties[origin]
-        scores, by = [after.rule_score, before.rule_score], f"the {one.task.rule}" if one.task else ""
+        scores: Sequence[Any] = [after.rule_score, before.rule_score]
+        by = f"by the {one.task.rule}" if one.task else ""
         if not grade and (judged := judged_by_words(one.train, one.heldout, [after.texts, before.texts], seed)):
-            scores, by = judged  # type: ignore[assignment]
+            scores, by = judged
         if len(scores[0]):
-            contest, won = compare_wins(who, origin, WIN, *scores, how)
+            contest, won = compare_wins(who, origin, WIN, scores[0], scores[1], how)
             rows = [row(who, contest.rate, n), row(origin, 0.5, n)]
             figures.append(figure(one.title, WIN, "share", True, rows, f"{by[0].upper()}{by[1:]}: {contest.note}"))
             comparisons.append(won)
