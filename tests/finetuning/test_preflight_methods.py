@@ -256,10 +256,11 @@ def of_texts(texts, **more):
 
 
 def test_documents_windows_and_what_is_replayed(texts, tok, shape):
-    found = plain(further_preflight(of_texts(texts, sampled={"tokens": 100}), tok, shape, LOG, 1))
+    found = plain(further_preflight(of_texts(texts, sampled={"tokens": 50}), tok, shape, LOG, 1))
     windows, replay = found["windows"], found["replay"]
     assert found["corpus"]["documents"] == 31 and found["corpus"]["removed"]["exact duplicate"] == 1
-    assert windows["windows"] * 64 * windows["filled"] == pytest.approx(windows["tokens"], rel=0.01)
+    read = windows["tokens"] + replay["tokens"]
+    assert windows["windows"] * 64 * windows["filled"] == pytest.approx(read, rel=0.01) and windows["filled"] > 0.7
     assert (
         windows["longest"] <= 64 and windows["cut_into_pieces"] == 0 and windows["passes"] == pytest.approx(1, abs=0.2)
     )

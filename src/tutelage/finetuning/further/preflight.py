@@ -67,17 +67,21 @@ def texts_account(
     found = begun("documents", train, held, None, {})
     found["corpus"] = _read(card)
     whole = [len(ids) + 1 for ids in tok.encode_batch([row["text"] for row in train])]
+    replay = _replay(config, mix)
     windows = len(best_fit([example.length for example in mix.examples], context))
+    tokens = mix.new_tokens + replay["tokens"]
+    if not replay["known"]:
+        windows = round(windows * tokens / mix.new_tokens)
     steps = total_steps(config.training, windows)
     size = sum(len(row["text"].encode()) for row in train)
     found["windows"] = {
         "tokens": mix.new_tokens, "bytes_per_token": round(size / max(1, mix.new_tokens), 3), "context": context,
-        "windows": windows, "filled": round((mix.new_tokens + mix.old_tokens) / (windows * context), 4),
+        "windows": windows, "filled": round(tokens / (windows * context), 4),
         "median": round(median(whole)), "longest": max(whole), "keeps_95": keeps(whole, 0.95),
         "cut_into_pieces": sum(length > context for length in whole), "steps": steps,
         "passes": round(steps * config.training.batch_rows / windows, 2),
     }  # fmt: skip
-    found["replay"] = _replay(config, mix.new_tokens, mix.old_tokens, mix.old_passes, found["windows"]["passes"])
+    found["replay"] = replay | {"passes": round(replay["passes"] * found["windows"]["passes"], 2)}
     found["overlap"] = _overlap(corpora, train, held)
     found["lines"], found["said"] = _lines(found), _said(found)
     ids = mix.examples[0].segments[0].tokens
@@ -94,14 +98,15 @@ def _read(card: Mapping[str, Any]) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _replay(config: FurtherConfig, new: int, old: int, passes: float, epochs: float) -> dict[str, Any]:
-    """share: of all tokens. known: whether what is replayed is there already; else it is `sampled.tokens` at least."""
+def _replay(config: FurtherConfig, mix: Mixed) -> dict[str, Any]:
+    """share: of all tokens. passes: over what is replayed, in one over all. known: whether it is there already; where
+    it is not, it is as much as is asked for, of at least `sampled.tokens`."""
     wanted, source = config.replay.share, config.replay.source
-    known = bool(old) or not wanted
-    tokens = old if known else round(wanted / (1 - wanted) * new)
-    once = passes if known else tokens / max(1, config.sampled.tokens)
+    known = bool(mix.old_tokens) or not wanted
+    tokens = mix.old_tokens if known else round(wanted / (1 - wanted) * mix.new_tokens)
     return {
-        "share": round(tokens / max(1, tokens + new), 4), "tokens": tokens, "passes": round(once * epochs, 2),
+        "share": round(tokens / max(1, tokens + mix.new_tokens), 4), "tokens": tokens,
+        "passes": mix.old_passes if known else tokens / max(1, config.sampled.tokens),
         "known": known, "source": "" if not wanted else "own text" if source is None else "file",
     }  # fmt: skip
 
