@@ -117,7 +117,7 @@ def _labels(found: Found) -> list[Finding]:
     if dropped := found.get("dropped_labels"):
         named = listed([f"{label!r} ({of['reason']})" for label, of in dropped.items()])
         made.append(
-            finding("warning", f"labels that are not trained: {named}", "give more rows, or lower what is needed")
+            finding("warning", f"labels that are not trained: {named}", "give more rows, or lower min_per_label")
         )
     if labels and labels["majority"] >= ONE_LABEL:
         most = max(labels["labels"], key=labels["labels"].get)
