@@ -58,3 +58,31 @@ def test_a_terminal_gets_colour(capsys: pytest.CaptureFixture[str]) -> None:
 def test_without_a_file_there_is_nothing_to_audit(model: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert call("finetune", "instruct", "--audit") == 2
     assert "go with a file" in capsys.readouterr().err
+
+
+FILES = {
+    "multilabel": [{"text": f"text {n}", "labels": ["odd"] if n % 2 else ["even", "whole"]} for n in range(40)],
+    "reward": [{"prompt": f"Count {n}.", "chosen": f"It is {n}.", "rejected": f"No {n} at all."} for n in range(30)],
+    "reinforce": [{"prompt": f"Count {n}.", "answer": f"#### {n}"} for n in range(30)],
+    "further": [{"text": f"Once there were {n} of them, and later {2 * n} more. " * 3} for n in range(30)],
+}
+SAID = {
+    "multilabel": ("Labels    3, in training", "Sample, learned between marks"),
+    "reward": ("Scored  ", "Sample (chosen), scored between marks"),
+    "reinforce": ("Rewards   correct (rule numeric", "rewarded between marks"),
+    "further": ("Windows  ", "Sample, learned between marks"),
+}
+
+
+@pytest.mark.parametrize("method", FILES)
+def test_every_method_says_what_matters_for_it(method: str, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("own.jsonl").write_text("".join(json.dumps(row) + "\n" for row in FILES[method]))
+    short = {"reinforce": ("--set", "max_tokens=16")}.get(method, ())
+    wanted = ("finetune", method, "own.jsonl", "--model", str(model), *short, "--audit")
+    assert call(*wanted) == 0
+    said = capsys.readouterr().out
+    assert all(part in said for part in SAID[method]), said
+    assert call(*wanted, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {"split", "lines", "said", "sample", "findings"} <= set(found) and not Path("runs").exists()
+    assert [line for _, lines in found["lines"] for line in lines if line in said]

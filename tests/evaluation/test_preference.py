@@ -12,8 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.evaluation.config import EvaluateConfig
-from tutelage.evaluation.preference import area, pair_figures
+from tutelage.evaluation.preference import area, judged_by_words, pair_figures
 from tutelage.evaluation.spec import Subject
+from tutelage.evaluation.subjects import PromptSet
+from tutelage.evaluation.writing import Answers, writing_figures
 from tutelage.store.format import few_pairs
 from tutelage.store.view import read_scores
 
@@ -94,3 +96,41 @@ def test_the_area_is_the_share_of_couples_in_the_right_order(drawn: list[tuple[i
 def test_a_half_pair_is_said() -> None:
     assert few_pairs(0.5, 5, "share of pairs") == "2.5 of 5"
     assert few_pairs(0.5, 50, "share of pairs") == "" and few_pairs(0.5, 5, "share") == ""
+
+
+def test_words_judge_where_no_rule_does() -> None:
+    pairs = [
+        {"id": str(i), "prompt": f"q{i}", "chosen": f"kindly take number {i}", "rejected": f"just grab number {i}"}
+        for i in range(60)
+    ]
+    found = judged_by_words(pairs[:40], pairs[40:], [["kindly take it", "grab it"], ["just grab it", "grab it"]], 0)
+    assert found is not None
+    (mine, theirs), said = found
+    assert mine[0] > 0.5 > theirs[0] and mine[1] == theirs[1]  # the same text is a tie
+    assert "right of 20 of 20 held-out pairs" in said
+    assert judged_by_words([{"prompt": "q", "response": "a"}], [], [["a"], ["b"]], 0) is None
+
+
+def test_a_win_rate_without_a_rule_is_one_of_words_and_says_so() -> None:
+    rows = [
+        {"id": str(i), "prompt": f"q{i}", "chosen": f"kindly take number {i}", "rejected": f"just grab number {i}",
+         "response": f"kindly take number {i}", "asked": [{"role": "user", "content": f"q{i}"}]}
+        for i in range(60)
+    ]  # fmt: skip
+    one = PromptSet("prefer", rows[:40], rows[40:], None, ["base", "prefer"])
+    said = {
+        "base": [f"just grab {i}" for i in range(20)],
+        "prefer": [f"kindly take {i}" for i in range(19)] + ["just grab 19"],
+    }
+    answers = {who: Answers(texts, [True] * 20) for who, texts in said.items()}
+    parents = {"base": None, "prefer": "base"}
+    figures, comparisons, _ = writing_figures(one, rows[40:], answers, parents, {"prefer"}, set(), CONFIG, 0)
+    (wins,) = [entry for entry in figures if entry["measure"] == "win rate"]
+    assert [(row["who"], row["value"]) for row in wins["rows"]] == [("prefer", 19.5 / 20), ("base", 0.5)]
+    assert wins["note"].startswith("By how much an answer's words are those of chosen ones (TF-IDF, right of 20 of 20")
+    (won,) = [one for one in comparisons if one["measure"] == "win rate"]
+    assert (won["a"], won["b"], won["outcome"]) == ("prefer", "base", "better")
+    plain = [{"prompt": row["prompt"], "response": row["response"], "asked": row["asked"]} for row in rows]
+    one = PromptSet("prefer", plain[:40], plain[40:], None, ["base", "prefer"])
+    figures, _, _ = writing_figures(one, plain[40:], answers, parents, {"prefer"}, set(), CONFIG, 0)
+    assert "win rate" not in [entry["measure"] for entry in figures]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -21,6 +22,8 @@ from tutelage.finetuning.reward.rows import reward_examples
 from tutelage.finetuning.reward.stage import reward
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import save_model
+from tutelage.model.lora import LoraConfig, add_lora, lora_layers
+from tutelage.training.blocks import prepared
 from tutelage.training.data.packing import pack
 
 from .conftest import job, quick
@@ -84,6 +87,28 @@ def test_rewards_and_their_gradient(tok, shape):
         found[name] = (*(one.detach() for one in pair_scores(model, batch)), gradient)
     for once, twice in zip(*found.values(), strict=True):
         torch.testing.assert_close(once, twice, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="compiling for a CPU needs a C++ compiler")
+@pytest.mark.parametrize("lora", [None, LoraConfig(rank=4)], ids=["full", "lora"])
+def test_compiled_blocks_read_branches_the_same(lora, tok, shape):
+    model = DecoderLM(shape.with_(family="custom", sliding_window=8, layer_types=("sliding", "full")), seed=3)
+    if lora is not None:
+        add_lora(model, lora, seed=1)
+        for adapter in lora_layers(model).values():
+            torch.nn.init.normal_(adapter.lora_B, std=0.1)
+    rows = rows_of(preference_examples, tok, 120)["branches"]
+    objective = Preference(rows, rows, "simpo", 0.5, sft_weight=0.3, stop_ids=tok.stop_ids)
+    found = []
+    for compiled in (False, True):
+        torch._dynamo.reset()
+        with prepared(model.train(), quick(1, compile=compiled)):
+            loss = objective.loss(model, rows.batch(np.arange(len(rows))))
+            found.append((loss.sum.detach(), gradient_of(model, loss)))
+    for plain, fused in zip(*found, strict=True):
+        torch.testing.assert_close(plain, fused, rtol=1e-5, atol=1e-5)
+    assert found[0][1].norm() > 1e-3
 
 
 def test_a_model_with_a_running_state_reads_each_answer_apart(tok, shape, base, tmp_path, heard):

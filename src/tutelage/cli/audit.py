@@ -53,7 +53,7 @@ def _reader(source: str) -> tuple[Any, Any]:
 
 def audit(console: Console, found: dict[str, Any], chosen: list[str]) -> None:
     """The whole account, what follows from it last, where it is read."""
-    for line in [*_file(found), *_tokens(found), *chosen, *_length(found), *_figures(found)]:
+    for line in [*_file(found), *_tokens(found), *chosen, *_length(found), *_own(found), *_figures(found)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     _samples(console, found)
     if not found["findings"]:
@@ -113,13 +113,24 @@ def _length(found: dict[str, Any]) -> list[str]:
     ]
 
 
+def _own(found: dict[str, Any]) -> list[str]:
+    """What the method says of its own figures."""
+    return [f"{title if not at else '':<10}{line}" for title, said in found.get("lines", ())
+            for at, line in enumerate(said)]  # fmt: skip
+
+
 def _figures(found: dict[str, Any]) -> list[str]:
-    double = found["duplicates"]
-    lines = [f"Repeats   {double['exact']} exact and {double['near']} near duplicates in training; "
-             f"{double['heldout_like_training']} held-out rows nearly in training"]  # fmt: skip
-    lines += [f"          e.g. {_short(a)} / {_short(b)}" for a, b in double["examples"][:1]]
+    lines = []
+    if double := found.get("duplicates"):
+        lines.append(f"Repeats   {double['exact']} exact and {double['near']} near duplicates in training; "
+                     f"{double['heldout_like_training']} held-out rows nearly in training")  # fmt: skip
+        lines += [f"          e.g. {_short(a)} / {_short(b)}" for a, b in double["examples"][:1]]
     if most := found.get("repeated", {}).get("most"):
         lines.append(f"          most often asked: {_short(most[0][0])} ({most[0][1]} times)")
+    if pairs := found.get("pairs"):
+        both = f"{pairs['both_sides'] or 'none'} on both sides of the split"
+        lines.append(f"Topics    {pairs['topics']} of {pairs['questions']} different questions, nearly the same ones "
+                     f"taken together; the largest has {pairs['largest_topic']}, {both}")  # fmt: skip
     if labels := found.get("labels"):
         ranked = sorted(labels["labels"].items(), key=lambda item: -item[1])
         shown = ", ".join(f"{name} {count}" for name, count in ranked[:12])
@@ -144,7 +155,8 @@ def _samples(console: Console, found: dict[str, Any]) -> None:
     colour = console.is_terminal and not console.no_color
     for one in found.get("sample", ()):
         title = f" ({one['title']})" if one["title"] else ""
-        how = f"[{LEARNED}]learned[/]" if colour else "learned between marks"
+        what = one.get("how") or "learned"
+        how = f"[{LEARNED}]{what}[/]" if colour else f"{what} between marks"
         console.print(f"Sample{title}, {how}:", highlight=False)
         if colour:
             console.print(Text.assemble(*((text, LEARNED if learned else "dim") for text, learned in one["runs"])))

@@ -6,6 +6,7 @@ Measured on the scores that the stage left of its own held-out rows (`data/score
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +70,30 @@ def _rewards(
     comparisons = [_against_chance(who, right, config)]
     comparisons += [compare_shares(who, name, REWARD, right, values, how) for name, values in rivals.items()]
     return [figure(f"pairs of {who}", REWARD, PAIRS_UNIT, True, rows, note)], comparisons
+
+
+def judged_by_words(
+    train: list[Row], heldout: list[Row], sides: Sequence[Sequence[str]], seed: int
+) -> tuple[list[Floats], str] | None:
+    """How much each text of `sides` looks like a chosen answer, by TF-IDF of the training pairs, and what that is worth
+    in words: how many held-out pairs it tells apart. None where rows are no pairs, or have no words.
+
+    A judge of words alone, for where no rule and no better judge is: it says whether a model moved the way that the
+    pairs point, not whether its answers are good.
+    """
+    if not all("chosen" in one and "rejected" in one for one in [*train, *heldout]):
+        return None
+    names = ("chosen", "rejected")
+    known = [{"text": row[name], "label": name} for row in train for name in names]
+    asked = [{"text": row[name]} for name in names for row in heldout] + [{"text": t} for side in sides for t in side]
+    found = _tfidf(known, asked, "chosen", seed)
+    if found is None:
+        return None
+    n = len(heldout)
+    right = _share_above(found[:n] - found[n : 2 * n]).sum()
+    said = f"by how much an answer's words are those of chosen ones (TF-IDF, right of {right:g} of {n} held-out pairs)"
+    ends = np.cumsum([2 * n, *map(len, sides)])
+    return [found[begin:end] for begin, end in pairwise(ends)], said
 
 
 def _judged(

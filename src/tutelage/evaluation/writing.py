@@ -17,6 +17,7 @@ from tutelage.evaluation.metrics import chrf, distinct_n, repetition, rouge_l
 from tutelage.evaluation.neighbours import NearestNeighbour
 from tutelage.evaluation.overoptimised import Alarm, alarm
 from tutelage.evaluation.paired import Clusters, Resampling, compare_all, compare_wins, compare_within
+from tutelage.evaluation.preference import judged_by_words
 from tutelage.evaluation.statistics import Interval, detectable_difference
 from tutelage.evaluation.subjects import PromptSet
 from tutelage.evaluation.translation import COPY, are_translations, bleu_figure
@@ -129,8 +130,9 @@ def writing_figures(
     """Figures and comparisons of the models' answers to one set of prompts, and whose are over-optimised.
 
     parents: whom each model was finetuned from. contests: models that learned a preference, compared with their parent
-    by the task's rule. plainly: models that were asked with plain text, not in chat. sampled: answers to the
-    first of the prompts. clusters: the package of each prompt, where whole packages are the units.
+    by the task's rule, or where there is none by the words of the training pairs. plainly: models that were asked with
+    plain text, not in chat. sampled: answers to the first of the prompts. clusters: the package of each prompt, where
+    whole packages are the units.
     """
     n = len(prompts)
     grade = one.task.grade if one.task else None
@@ -201,10 +203,14 @@ def writing_figures(
     comparisons += endings[1]
     for who, origin in learned:
         after, before = parties[who], parties[origin]
-        if one.task and grade:
-            contest, won = compare_wins(who, origin, WIN, after.rule_score, before.rule_score, how, clusters)
+        scores: Sequence[Any] = [after.rule_score, before.rule_score]
+        by = f"by the {one.task.rule}" if one.task else ""
+        if not grade and (judged := judged_by_words(one.train, one.heldout, [after.texts, before.texts], seed)):
+            scores, by = judged
+        if len(scores[0]):
+            contest, won = compare_wins(who, origin, WIN, scores[0], scores[1], how, clusters)
             rows = [row(who, contest.rate, n), row(origin, 0.5, n)]
-            figures.append(figure(one.title, WIN, "share", True, rows, f"By the {one.task.rule}: {contest.note}"))
+            figures.append(figure(one.title, WIN, "share", True, rows, f"{by[0].upper()}{by[1:]}: {contest.note}"))
             comparisons.append(won)
         comparisons.append(compare_within(who, origin, CHRF, after.chrf, before.chrf, config.chrf_margin, how, "chrF",
                                           clusters))  # fmt: skip

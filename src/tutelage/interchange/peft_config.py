@@ -93,6 +93,7 @@ def read_config(directory: Path) -> PeftConfig:
         raise InputError(f"{directory} is no adapter: it has no {CONFIG}")
     data = read_json(path, _MAX_CONFIG_BYTES)
     known = PeftConfig.model_fields
+    _refuse_more_than_lora(path, data)
     for key, value in data.items():
         if key not in known and key not in _INERT and not (value is None or value is False or value in ([], {})):
             raise InputError(f"{path}: {key}={value!r} is not supported", hint=nearest(key, known))
@@ -100,6 +101,22 @@ def read_config(directory: Path) -> PeftConfig:
         return PeftConfig.parse({key: data[key] for key in known if data.get(key) is not None}, where=str(path))
     except ConfigError as error:
         raise InputError(error.message, hint=error.hint) from None
+
+
+def _refuse_more_than_lora(path: Path, data: Mapping[str, Any]) -> None:
+    """Raises InputError for an adapter that brings weights beside LoRA's, but for a classifier's head."""
+    saved = data.get("modules_to_save")
+    others = [str(name) for name in saved if name not in ("classifier", "score")] if isinstance(saved, list) else []
+    if others:
+        what = f"the whole of {', '.join(others)} was trained beside it (modules_to_save)"
+    elif data.get("trainable_token_indices"):
+        what = "rows of the embedding were trained beside it (trainable_token_indices)"
+    else:
+        return
+    raise InputError(
+        f"{path}: {what}, which is not supported",
+        hint="merge it into its base with PEFT's merge_and_unload and open the merged model",
+    )
 
 
 def described(

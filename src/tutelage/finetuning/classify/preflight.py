@@ -42,6 +42,7 @@ def preflight(
         config.columns,
         noise=label_noise(train, chosen.kept),
         ordinal=config.ordinal,
+        dropped=chosen.plain()["dropped"],
     )
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings
@@ -28,14 +29,18 @@ from tutelage.store.hashing import sha256_json
 COLUMNS = ("prompt", "system", "instruction", "input", "messages", "conversations", "answer")
 WANTED = "prompt (or question, problem, instruction, messages), and columns that say what is right"
 ASKED = (*PROMPT, *INSTRUCTION, *MESSAGES, *CONVERSATIONS)
+Grades = Callable[[Sequence[Row]], Callable[[Row], str]]
 _OWN = ("id", "prompt", "messages")  # keys of a row that are not the file's
 
 
-def read_problems(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
+def read_problems(
+    path: Path, log: EventLog, columns: Mapping[str, str] | None = None, grades: Grades | None = None
+) -> tuple[list[Row], Audit]:
     """Rows {"id", "prompt", ...} and the account of the file, which is said on the log.
 
     Every further column is kept under its own name for the rewards to look at; `messages` holds all turns where there
-    is more than one question. Raises InputError where no row can be used.
+    is more than one question. grades: from all rows, what tells why an answer to one of them could not be graded; such
+    rows are dropped. Raises InputError where no row can be used.
     """
     source = read_records(path, {*FIELDS, "problem", "solution"}, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
@@ -44,7 +49,18 @@ def read_problems(path: Path, log: EventLog, columns: Mapping[str, str] | None =
     if "problem" in there and there.keys().isdisjoint(ASKED) and "prompt" not in (columns or {}):
         columns = {**(columns or {}), "prompt": there["problem"]}  # what mathematics calls it
     rows, found = convert_all(source, _problem, WANTED, columns)
+    if grades is not None:
+        why_not = grades(rows)
+        if any(why_not(row) for row in rows):
+            rows, found = convert_all(source, partial(_gradable, why_not), WANTED, columns)
     return rows, account(source, rows, found, log)
+
+
+def _gradable(why_not: Callable[[Row], str], fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    kind, identity, row = _problem(fields, found)
+    if reason := why_not(row):
+        raise ValueError(reason)
+    return kind, identity, row
 
 
 def problem_key(row: Row) -> str:

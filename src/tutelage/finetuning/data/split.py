@@ -209,7 +209,7 @@ def _near_together(groups: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]
     from tutelage.corpus.dedup import linked_clusters
 
     names = sorted(groups)
-    kept_for = linked_clusters([_question(groups[name][0]) for name in names], NEAR).tolist()
+    kept_for = linked_clusters([asked(groups[name][0]) for name in names], NEAR).tolist()
     joined: dict[str, list[Row]] = defaultdict(list)
     for place, name in enumerate(names):
         joined[names[kept_for[place]]] += groups[name]
@@ -222,7 +222,7 @@ def _near_together(groups: Mapping[str, list[Row]]) -> tuple[dict[str, list[Row]
     return dict(joined), [f"{said} and stand on its side"]
 
 
-def _question(row: Mapping[str, Any]) -> str:
+def asked(row: Mapping[str, Any]) -> str:
     """What the user says in a row before the last answer."""
     turns = row.get("messages") or [{"role": "user", "content": row.get("prompt", "")}]
     return "\n".join(str(turn["content"]) for turn in turns if turn["role"] == "user")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, facts, prose
 from tutelage.store.plain import as_dict, flatten
@@ -37,6 +38,7 @@ def section(view: View) -> list[Block | None]:
         curve_chart(view, "Loss (nats per token)", "Loss of new and replayed text; dark: new text held out."),
         *(score_chart(view, measure, caption) for measure, caption in _SETS.items()),
         *_vocabulary(view),
+        *audit_blocks(view),
         measured(view),
     ]
 

@@ -24,7 +24,7 @@ def _parts(config: FurtherConfig) -> tuple[Part, ...]:
     """Own text as a corpus each, and what the model writes by itself before it is trained."""
     texts = replace(CORPUS, rules=tuple)  # its rule is about shares; here likelihoods are measured, and few do
     parts = [
-        Part(role, texts, _corpus(source, config))
+        Part(role, texts, corpus_of(source, config))
         for role, source in (("texts", config.data), ("replay", config.replay.source), ("general", config.general))
         if source is not None
     ]
@@ -33,7 +33,7 @@ def _parts(config: FurtherConfig) -> tuple[Part, ...]:
     return (*parts, Part("sampled", SAMPLED, sampled))
 
 
-def _corpus(source: str, config: FurtherConfig) -> CorpusConfig:
+def corpus_of(source: str, config: FurtherConfig) -> CorpusConfig:
     return CorpusConfig(source=source, prose=config.prose, heldout=config.heldout, measure_selection=False)
 
 
@@ -68,7 +68,7 @@ SAMPLED = StageSpec(
 
 SPEC = StageSpec(
     kind="further",
-    version=2,
+    version=3,
     title="Continued pretraining",
     config=FurtherConfig,
     run=late("tutelage.finetuning.further.stage:further"),
@@ -76,6 +76,7 @@ SPEC = StageSpec(
     needs=_needs,
     seeds=("training", "data"),
     audit=late("tutelage.finetuning.further.stage:audit"),
+    preflight=late("tutelage.finetuning.further.preflight:preflight"),
     parts=_parts,
     trains=True,
     suggest=_suggest,

@@ -22,7 +22,9 @@ from tutelage.finetuning.common import (
 from tutelage.finetuning.data import Row, read_rows, write_rows
 from tutelage.finetuning.further.config import FurtherConfig
 from tutelage.finetuning.further.objective import Further
-from tutelage.finetuning.further.rows import Mixed, document_examples, mixed, replay_examples
+from tutelage.finetuning.further.preflight import texts_account
+from tutelage.finetuning.further.rows import document_examples, mixed, replay_examples
+from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.extend import extend_embeddings
@@ -34,7 +36,6 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
 from tutelage.training.loop import total_steps, train
 
-MANY_PASSES = 4  # over what is replayed
 DOCUMENT_BYTES = 2000  # of a long text, which is cut into documents
 
 
@@ -72,6 +73,8 @@ def further(job: Job) -> dict[str, Any]:
         replay_examples(tok, by_hash(_old(config, job), job.data_seed), context),
         config.replay.share,
     )
+    corpora = {"texts": texts, **{role: job.inputs[role] for role in ("replay", "general") if role in job.inputs}}
+    keep_and_tell(texts_account(tok, config, corpora, rows, heldout, mix, context), out, log)
     objective = Further(
         pack(mix.examples, context, tok.pad_id),
         pack(document_examples(tok, heldout, context), context, tok.pad_id),
@@ -79,7 +82,6 @@ def further(job: Job) -> dict[str, Any]:
     )
     rows_read = total_steps(config.training, len(objective.rows["train"])) * config.training.batch_rows
     passes = mix.old_passes * rows_read / len(objective.rows["train"])
-    _tell(mix, passes, config, log)
     adapt(model, config.lora, job.seed, log, job.work)
     result = train(model, objective, config.training, job.work, log, job.seed, data_seed=job.data_seed)
     write_model(model, tok, result.curve, out, base, log)
@@ -159,14 +161,6 @@ def _compression(lm: LanguageModel, texts: Sequence[str], size: int, when: str) 
     tokens = sum(len(ids) for ids in lm.tokenizer.encode_batch(list(texts)))
     bits = -sum(lm.rolling(texts)) / math.log(2)
     return {f"bytes_per_token_{when}": round(size / tokens, 4), f"bits_per_byte_{when}": round(bits / size, 4)}
-
-
-def _tell(mix: Mixed, passes: float, config: FurtherConfig, log: EventLog) -> None:
-    share = mix.old_tokens / (mix.new_tokens + mix.old_tokens)
-    log.note(f"{mix.new_tokens:,} tokens of new text and {mix.old_tokens:,} that are replayed ({share:.0%})")
-    if passes > MANY_PASSES:
-        more = "give a longer replay.source" if config.replay.source else "raise sampled.tokens"
-        log.warn(f"what is replayed is gone through {passes:.1f} times and may be learned by heart: {more}")
 
 
 def _token_bytes(tok: Tokenizer) -> torch.Tensor:

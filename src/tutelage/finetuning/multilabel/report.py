@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from tutelage.finetuning.classify.report import pooling_notice
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store.blocks import Block
 from tutelage.store.left_out import left_out_blocks, with_left_out
 from tutelage.store.sections import curve_chart, judged, measured, score_chart
@@ -22,5 +23,6 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "exact match", f"Texts whose labels are all right {beside}"),
         *pooling_notice(view),
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]

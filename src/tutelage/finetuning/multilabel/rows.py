@@ -64,8 +64,8 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     split.tell(log)
     labels = labels_of(config, split.train, split.heldout)
     labels.tell(log)
-    train = by_hash(_only(split.train, labels.kept), job.data_seed)
-    heldout = by_hash(_only(split.heldout, labels.kept), job.data_seed)[: config.max_heldout]
+    train = by_hash(only_labels(split.train, labels.kept), job.data_seed)
+    heldout = by_hash(only_labels(split.heldout, labels.kept), job.data_seed)[: config.max_heldout]
     before = len(train) + len(heldout)
     train, cut_train = read_as(tok, train, limit)
     heldout, cut_heldout = read_as(tok, heldout, limit)
@@ -96,5 +96,5 @@ def _single(rows: Iterable[Row]) -> list[Row]:
     return [{"label": label} for row in rows for label in row["labels"]]
 
 
-def _only(rows: Iterable[Row], kept: Sequence[str]) -> list[Row]:
+def only_labels(rows: Iterable[Row], kept: Sequence[str]) -> list[Row]:
     return [{**row, "labels": [label for label in row["labels"] if label in kept]} for row in rows]

@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 SPEC = StageSpec(
     kind="multilabel",
-    version=2,
+    version=3,
     title="Multi-label classification",
     config=MultilabelConfig,
     run=late("tutelage.finetuning.multilabel.stage:multilabel"),
@@ -19,6 +19,7 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.multilabel.rows"),
+    preflight=late("tutelage.finetuning.multilabel.preflight:preflight"),
     trains=True,
     suggest=suggest,
     heldout="label sets",

@@ -16,7 +16,9 @@ from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_a
 from tutelage.finetuning.common import account, adapt, context_of, load_base, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
+from tutelage.finetuning.multilabel.preflight import label_sets_account
 from tutelage.finetuning.multilabel.rows import indicators, prepare
+from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
@@ -41,6 +43,9 @@ def multilabel(job: Job) -> dict[str, Any]:
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
+    keep_and_tell(
+        label_sets_account(tok, rows.train, rows.heldout, limit, rows.audit, config.columns, cut=True), out, job.log
+    )
     labels = list(rows.labels.kept)
     write_rows(out / "data" / "train.jsonl", rows.train)
     write_rows(out / "data" / "heldout.jsonl", rows.heldout)

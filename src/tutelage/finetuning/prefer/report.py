@@ -28,11 +28,20 @@ _CURVES = (
 )
 
 
+_WINS = (
+    "Greedy answers against those of the model before, prompt by prompt: by the rule’s score; without a rule, by which "
+    "answer’s words are rather those of chosen answers. The latter tells where the model moved, not how good it is."
+)
+
+
 def sentence(view: View) -> str:
     wins, alarm = view.score("win rate"), "over-optimised" if view.scores.alarm(view.name) else ""
-    said = f"win rate {wins.show()} by the task’s rule" if wins else ""
+    ruled = view.settings.get("task") is not None
+    said = f"win rate {wins.show()} by the task’s rule" if wins and ruled else ""
     for measure in ("reward accuracy", "good above bad"):
         said = said or judged(view, measure, ("baselines",))
+    if wins and not ruled:
+        said = "; ".join(part for part in (said, f"win rate {wins.show()} by the words of the pairs") if part)
     return with_left_out(view, "; ".join(part for part in (said, alarm, _suffered(view)) if part))
 
 
@@ -46,7 +55,7 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "reward accuracy", "Held-out pairs in which the chosen answer has the higher reward."),
         score_chart(view, "likelier a token", "Held-out pairs in which the chosen answer is likelier per token."),
         score_chart(view, "good above bad", "How often a good held-out answer has a higher reward than a bad one."),
-        score_chart(view, "win rate", "Against the model before, prompt by prompt, by the rule’s score."),
+        score_chart(view, "win rate", _WINS),
         score_chart(view, "rule passed", "Share of answers that pass every part of the rule."),
         prose(f"Against the model before: {suffered.rstrip('.')}.") if suffered else None,
         *left_out_blocks(view),

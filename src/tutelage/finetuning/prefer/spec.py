@@ -40,7 +40,7 @@ PAIRS = StageSpec(
 
 SPEC = StageSpec(
     kind="prefer",
-    version=5,
+    version=6,
     title="Preference finetuning",
     config=PreferConfig,
     run=late("tutelage.finetuning.prefer.stage:prefer"),

@@ -1,8 +1,9 @@
 """The whole audit of a dataset for a method, as plain data: what `--audit` prints and `data/audit.json` holds.
 
-Keys: `what` (conversations, pairs, judged answers, texts), `file` (the account of reading), `split`, and, where they
-apply, `tokens`, `length`, `duplicates`, `repeated`, `bias`, `labels`, `noise`, `sample`; `findings` says what follows
-from them.
+Keys: `what` (conversations, pairs, judged answers, texts, problems, documents), `file` (the account of reading),
+`split`, and, where they apply, `tokens`, `length`, `duplicates`, `repeated`, `bias`, `pairs`, `labels`, `noise`,
+`sample`; `findings` says what follows from them. A method adds figures of its own, and says them itself: `lines` (the
+title of each and what it says, for the eye) and `said` (in a sentence, before the first step).
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ from tutelage.finetuning.preflight.figures import (
     repeated_figures,
     token_figures,
 )
-from tutelage.finetuning.preflight.findings import findings
+from tutelage.finetuning.preflight.findings import Finding, findings
+from tutelage.finetuning.preflight.pairs import pair_figures
 from tutelage.finetuning.preflight.sample import runs
 from tutelage.store.errors import InputError
 from tutelage.tokenizer.messages import Message
@@ -38,17 +40,17 @@ def conversations_account(
     audit: Audit | None, columns: Mapping[str, str], learn: Learn = "answers",
 ) -> Found:  # fmt: skip
     """Of `encoded` training conversations and the held-out ones beside them."""
-    found = _begun("conversations", train, heldout, audit, columns)
+    found = begun("conversations", train, heldout, audit, columns)
     found |= _tokens(encoded, context)
     duplicates = duplicate_figures([_whole(row) for row in train], [])
     asked = [_asked(row) for row in train]
     overlap = duplicate_figures(asked, [_asked(row) for row in heldout])
     found["duplicates"] = duplicates | {key: overlap[key] for key in ("heldout_like_training", "heldout_examples")}
     found["repeated"] = repeated_figures(asked)
-    place = _shown(encoded, context)
+    place = shown_place(encoded, context)
     rendered, weights = supervised_row(tok, train[place], learn)
     found["sample"] = [{"title": "", "runs": runs(tok, rendered.ids, weights)}]
-    return _concluded(found)
+    return concluded(found)
 
 
 def preferences_account(
@@ -57,14 +59,15 @@ def preferences_account(
 ) -> Found:  # fmt: skip
     """Of `encoded` training pairs, or answers judged one by one, and the held-out ones beside them."""
     paired = "chosen" in train[0]
-    found = _begun("pairs" if paired else "judged answers", train, heldout, audit, columns)
+    found = begun("pairs" if paired else "judged answers", train, heldout, audit, columns)
     found |= _tokens(encoded, context)
-    asked = [_pair_asked(row) for row in train]
-    found["duplicates"] = duplicate_figures(asked, [_pair_asked(row) for row in heldout])
+    asked = [asked_text(row) for row in train]
+    found["duplicates"] = duplicate_figures(asked, [asked_text(row) for row in heldout])
     found["repeated"] = repeated_figures(asked)
     if paired:
         found["bias"] = length_bias(_learned(encoded, 1.0), _learned(encoded, -1.0))
-    row = train[_shown(encoded, context)]
+        found["pairs"] = pair_figures(train, heldout)
+    row = train[shown_place(encoded, context)]
     answers = {side: row[side] for side in ("chosen", "rejected")} if paired else {
         "good" if row["label"] else "bad": row["completion"]
     }  # fmt: skip
@@ -73,41 +76,49 @@ def preferences_account(
         turns = [*pair_context(row), Message("assistant", answer)]
         rendered, weights = supervised(tok, turns, [*(0.0 for _ in turns[1:]), 1.0])
         found["sample"].append({"title": title, "runs": runs(tok, rendered.ids, weights)})
-    return _concluded(found)
+    return concluded(found)
 
 
 def labels_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], limit: int, audit: Audit | None,
     columns: Mapping[str, str], cut: bool = False, noise: Found | None = None, ordinal: bool = False,
+    dropped: Mapping[str, Any] | None = None,
 ) -> Found:  # fmt: skip
     """Of labelled texts, each read up to `limit` tokens with what stands around it. cut: they are cut to it already.
-    ordinal: the labels are learned as in an order."""
-    found = _begun("texts", train, heldout, audit, columns)
+    ordinal: the labels are learned as in an order. dropped: labels that are not trained, unless they were named."""
+    found = begun("texts", train, heldout, audit, columns)
     if not cut:
-        lengths = [len(tok.framed(ids)) for ids in tok.encode_batch([row["text"] for row in train])]
-        found["length"] = {
-            "context": limit,
-            "rows": len(lengths),
-            "median": round(median(lengths)),
-            "longest": max(lengths),
-            "keeps_95": keeps(lengths, 0.95),
-            "keeps_99": keeps(lengths, 0.99),
-            "cut": sum(length > limit for length in lengths),
-            "read_lost_share": round(sum(max(0, length - limit) for length in lengths) / max(sum(lengths), 1), 4),
-        }
+        found["length"] = text_lengths(tok, train, limit)
     found["duplicates"] = duplicate_figures([row["text"] for row in train], [row["text"] for row in heldout])
     found["labels"] = balance_figures(Counter(row["label"] for row in train)) | {"ordinal": ordinal}
+    found["dropped_labels"] = dict(dropped or {})
     if noise is not None:
         found["noise"] = noise
     ids = tok.framed(tok.encode(train[0]["text"]))[:limit]
     shown = runs(tok, ids, [0.0] * len(ids))
     found["sample"] = [{"title": "", "runs": [*shown, (f" -> {train[0]['label']}", True)]}]
-    return _concluded(found)
+    return concluded(found)
 
 
-def _begun(
+def text_lengths(tok: Tokenizer, rows: Sequence[Row], limit: int) -> Found:
+    """The tokens of each text with what stands around it, and what is lost where `limit` are read."""
+    lengths = [len(tok.framed(ids)) for ids in tok.encode_batch([row["text"] for row in rows])]
+    return {
+        "context": limit,
+        "rows": len(lengths),
+        "median": round(median(lengths)),
+        "longest": max(lengths),
+        "keeps_95": keeps(lengths, 0.95),
+        "keeps_99": keeps(lengths, 0.99),
+        "cut": sum(length > limit for length in lengths),
+        "read_lost_share": round(sum(max(0, length - limit) for length in lengths) / max(sum(lengths), 1), 4),
+    }
+
+
+def begun(
     what: str, train: Sequence[Row], heldout: Sequence[Row], audit: Audit | None, columns: Mapping[str, str]
 ) -> Found:
+    """What every audit begins with: of what kind the rows are, whose they are, and how they are split."""
     found: Found = {"what": what, "split": {"train": len(train), "heldout": len(heldout)}}
     if audit is not None:
         found |= {"file": audit.plain(), "columns": dict(columns)}
@@ -124,11 +135,12 @@ def _tokens(encoded: Encoded, context: int) -> Found:
     return {"tokens": token_figures(kept), "length": length_figures(encoded, context), "refused": encoded.refused}
 
 
-def _concluded(found: Found) -> Found:
-    return found | {"findings": findings(found)}
+def concluded(found: Found, own: Sequence[Finding] = ()) -> Found:
+    """The audit with what follows from its figures; own: what the method itself finds."""
+    return found | {"findings": findings(found, own)}
 
 
-def _shown(encoded: Encoded, context: int) -> int:
+def shown_place(encoded: Encoded, context: int) -> int:
     """The row that is shown: the first that fits and is no longer than most."""
     needs = {place: reading.needs for place, reading in encoded.readings.items() if reading.needs <= context}
     usual = sorted(needs.values())[len(needs) // 2]
@@ -150,5 +162,6 @@ def _asked(row: Row) -> str:
     return "\n".join(message.content for message in messages_of(row)[:-1])
 
 
-def _pair_asked(row: Row) -> str:
+def asked_text(row: Row) -> str:
+    """All that both answers of a pair, or the answer to a problem, follow."""
     return "\n".join(message.content for message in pair_context(row))

@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.preflight.figures import number_of
 
 Found = dict[str, Any]
+Finding = dict[str, str]
 
 LOST = 0.01  # share of the rows whose loss is worth a word
 BIASED = 0.6  # share of pairs with the longer answer chosen, from which on it is said
 ONE_LABEL = 0.8  # share of the most frequent label
 GRADES = 11  # labels that may be grades: more are rather numbers of classes
 NOISY = 0.02  # share of the training texts with a doubtful label
+LARGE_TOPIC = 0.3  # share of the questions that are nearly one, from which on it is said
 FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
 
 
-def findings(found: Found) -> list[dict[str, str]]:
-    """[{"level": "warning" | "note", "message", "advice"}], the gravest first."""
-    made = [*_refused(found), *_length(found), *_repeats(found), *_bias(found), *_labels(found)]
+def findings(found: Found, own: Sequence[Finding] = ()) -> list[Finding]:
+    """[{"level": "warning" | "note", "message", "advice"}], the gravest first. own: what the method itself finds."""
+    made = [*_refused(found), *_length(found), *own, *_repeats(found), *_bias(found), *_pairs(found), *_labels(found)]
     return sorted(made, key=lambda one: one["level"] != "warning")
 
 
-def _one(level: str, message: str, advice: str = "") -> dict[str, str]:
+def finding(level: str, message: str, advice: str = "") -> Finding:
     return {"level": level, "message": message, "advice": advice}
 
 
-def _refused(found: Found) -> list[dict[str, str]]:
+def _refused(found: Found) -> list[Finding]:
     refused = found.get("refused") or {}
     rows = found["split"]["train"]
-    return [_one("warning", f"{count} of {rows} rows are dropped: {why}") for why, count in refused.items()]
+    return [finding("warning", f"{count} of {rows} rows are dropped: {why}") for why, count in refused.items()]
 
 
-def _length(found: Found) -> list[dict[str, str]]:
+def _length(found: Found) -> list[Finding]:
     length = found.get("length", {})
     made = []
     if dropped := length.get("dropped", 0):
@@ -42,7 +46,7 @@ def _length(found: Found) -> list[dict[str, str]]:
             f"dropped, and with them {length['learned_lost_share']:.0%} of what would be learned"
         )
         advice = f"context_length={length['keeps_99']} keeps 99 % of the rows, {length['keeps_95']} keeps 95 %"
-        made.append(_one("warning" if share > LOST else "note", said, advice if share > LOST else ""))
+        made.append(finding("warning" if share > LOST else "note", said, advice if share > LOST else ""))
     if cut := length.get("cut", 0):
         said = (
             f"{cut} of {length['rows']} texts ({cut / length['rows']:.0%}) are read only as far as {length['context']} "
@@ -50,32 +54,32 @@ def _length(found: Found) -> list[dict[str, str]]:
         )
         worth = length["read_lost_share"] > LOST
         advice = f"max_tokens={length['keeps_99']} reads 99 % of the texts whole, {length['keeps_95']} reads 95 %"
-        made.append(_one("warning" if worth else "note", said, advice if worth else ""))
+        made.append(finding("warning" if worth else "note", said, advice if worth else ""))
     return made
 
 
-def _repeats(found: Found) -> list[dict[str, str]]:
+def _repeats(found: Found) -> list[Finding]:
     made, rows = [], found["split"]["train"]
     double = found.get("duplicates", {})
     if count := double.get("exact", 0) + double.get("near", 0):
-        what = {"pairs": "questions", "texts": "texts"}.get(found["what"], "rows")
+        what = {"pairs": "questions", "texts": "texts", "problems": "problems"}.get(found["what"], "rows")
         said = (
             f"{count} of {rows} training {what} repeat an earlier one ({double['exact']} but for case and white space, "
             f"{double['near']} nearly)"
         )
-        made.append(_one("warning" if count > FEW * rows else "note", said, "they count more than once in training"))
+        made.append(finding("warning" if count > FEW * rows else "note", said, "they count more than once in training"))
     if count := double.get("heldout_like_training", 0):
         held = found["split"]["heldout"]
-        what = "texts" if found["what"] == "texts" else "questions"
+        what = found["what"] if found["what"] in ("texts", "problems") else "questions"
         said = f"{count} of {held} held-out {what} are nearly a training one: held-out figures are flattered"
-        made.append(_one("warning" if count > LOST * held else "note", said, "remove near duplicates from the file"))
-    if found["what"] != "texts" and (count := found.get("repeated", {}).get("questions", 0)):
+        made.append(finding("warning" if count > LOST * held else "note", said, "remove near duplicates from the file"))
+    if found["what"] not in ("texts", "problems") and (count := found.get("repeated", {}).get("questions", 0)):
         said = f"{count} questions stand in several rows, {found['repeated']['rows']} rows in all"
-        made.append(_one("note", said, "fine where the answers differ on purpose"))
+        made.append(finding("note", said, "fine where the answers differ on purpose"))
     return made
 
 
-def _bias(found: Found) -> list[dict[str, str]]:
+def _bias(found: Found) -> list[Finding]:
     bias = found.get("bias")
     if not bias or not bias["chosen_longer"] + bias["rejected_longer"]:
         return []
@@ -87,24 +91,44 @@ def _bias(found: Found) -> list[dict[str, str]]:
         f"{high:.0%}], {bias['chosen_tokens']:g} against {bias['rejected_tokens']:g} tokens in the mean"
     )
     if share < BIASED or low <= 0.5:
-        return [_one("note", said)]
+        return [finding("note", said)]
     advice = "balance the pairs, or compare per token: loss=sigmoid_norm with beta=5"
-    return [_one("warning", f"{said}: length would be learned", advice)]
+    return [finding("warning", f"{said}: length would be learned", advice)]
 
 
-def _labels(found: Found) -> list[dict[str, str]]:
+def _pairs(found: Found) -> list[Finding]:
+    made, pairs, rows = [], found.get("pairs", {}), found["split"]["train"]
+    if count := pairs.get("contradicting", 0):
+        said = f"{count} of {rows} training pairs prefer what another one rejects, to the same question"
+        made.append(finding("warning", said, "keep one of each two: they cancel each other out"))
+    if count := pairs.get("alike", 0):
+        said = f"{count} of {rows} training pairs differ in case and white space alone"
+        made.append(finding("warning" if count > LOST * rows else "note", said, "remove them unless that is the point"))
+    if pairs and pairs["largest_topic"] > LARGE_TOPIC * pairs["questions"] and pairs["topics"] > 1:
+        share = pairs["largest_topic"] / pairs["questions"]
+        said = f"{share:.0%} of the questions are nearly the same one: what is learned may hold for it alone"
+        made.append(finding("note", said))
+    return made
+
+
+def _labels(found: Found) -> list[Finding]:
     made = []
     labels, rows = found.get("labels"), found["split"]["train"]
+    if dropped := found.get("dropped_labels"):
+        named = listed([f"{label!r} ({of['reason']})" for label, of in dropped.items()])
+        made.append(
+            finding("warning", f"labels that are not trained: {named}", "give more rows, or lower min_per_label")
+        )
     if labels and labels["majority"] >= ONE_LABEL:
         most = max(labels["labels"], key=labels["labels"].get)
         said = f"{labels['majority']:.0%} of the training texts are {most!r}: accuracy says little"
-        made.append(_one("warning", said, "read macro-F1, and try class_weights=balanced"))
+        made.append(finding("warning", said, "read macro-F1, and try class_weights=balanced"))
     if labels and not labels.get("ordinal") and 3 <= len(labels["labels"]) <= GRADES:
         numbers = {label: number_of(label) for label in labels["labels"]}
         if None not in numbers.values():
             shown = ", ".join(sorted(numbers, key=lambda label: numbers[label] or 0.0))
             made.append(
-                _one("note", f"the labels are numbers ({shown}) and learned as if they were in no order",
+                finding("note", f"the labels are numbers ({shown}) and learned as if they were in no order",
                      "ordinal=true if they are grades: to be far off is then worse than to be near")
             )  # fmt: skip
     noise = found.get("noise")
@@ -112,5 +136,5 @@ def _labels(found: Found) -> list[dict[str, str]]:
         count = noise["suspected"]
         least = "at least " if count == noise["most_counted"] else ""
         said = f"{least}{count} of {rows} training texts have a label that looks wrong ({count / rows:.1%})"
-        made.append(_one("warning" if count > NOISY * rows else "note", said, "look at them before you train"))
+        made.append(finding("warning" if count > NOISY * rows else "note", said, "look at them before you train"))
     return made

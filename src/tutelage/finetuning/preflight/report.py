@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.sample import LEARNED
 from tutelage.finetuning.preflight.tell import FILE
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, facts, fold, marked, notice, prose, table
@@ -44,6 +45,8 @@ def _facts(found: dict[str, object]) -> list[tuple[str, str]]:
         pairs.append(("Near duplicates", f"{double['near']} in training, {double['heldout_like_training']} held out"))
     if bias:
         pairs.append(("Chosen answer is longer", f"{f.percent(bias['share'])} of the pairs"))
+    for title, said in found.get("lines", ()):  # type: ignore[attr-defined]
+        pairs.append((str(title), "; ".join(said)))
     return pairs
 
 
@@ -51,6 +54,6 @@ def _sample(one: dict[str, object]) -> list[Block]:
     title, runs = str(one.get("title") or ""), one.get("runs")
     which = f" ({title})" if title else ""
     return [
-        prose(f"A row as the model reads it{which}; what stands out is learned."),
+        prose(f"A row as the model reads it{which}; what stands out is {one.get('how') or LEARNED}."),
         marked(runs if isinstance(runs, list) else []),
     ]

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from tutelage.tokenizer.tokenizer import Tokenizer
 
+LEARNED = "learned"  # what is told apart, unless a sample says otherwise (`how`)
 LONGEST = 600  # tokens of a sample
 Run = tuple[str, bool]  # text, whether it is learned
 

@@ -22,10 +22,10 @@ def keep_and_tell(found: dict[str, Any], out: Path, log: EventLog) -> None:
 
 
 def trained_sentence(found: dict[str, Any]) -> str:
-    """Tokens that are learned of each role, stop tokens, begin-of-text; empty where only labels are learned."""
+    """Tokens that are learned of each role, stop tokens, begin-of-text; or what the method says itself."""
     tokens = found.get("tokens")
     if tokens is None:
-        return ""
+        return str(found.get("said", ""))
     roles = ", ".join(f"{role} {of['learned']} of {of['read']}" for role, of in tokens["roles"].items())
     stops = f"{tokens['stopped_answers']} of {tokens['learned_answers']} learned answers end with a learned stop token"
     unlearned = tokens["answers"] - tokens["learned_answers"]

@@ -76,7 +76,7 @@ def constant_solves(
     """The most frequent right answer in training and which held-out problems it solves; None where nothing is gold."""
     rule = passing(config)
     (one,) = rule.values()
-    golds = [gold for row in train if (gold := _shown_gold(one, row)) is not None]
+    golds = [gold for row in train if (gold := shown_gold(one, row)) is not None]
     if not golds:
         return None
     if one.rule == "numeric":
@@ -103,7 +103,7 @@ def graded_rows(
         {
             "id": row["id"],
             "prompt": row["prompt"],
-            **({"gold": gold} if (gold := _shown_gold(one, row)) is not None else {}),
+            **({"gold": gold} if (gold := shown_gold(one, row)) is not None else {}),
             "before": of(before, at),
             "after": of(after, at),
             **({"constant": constant[1][at]} if constant else {}),
@@ -112,7 +112,7 @@ def graded_rows(
     ]
 
 
-def _shown_gold(one: RewardConfig, row: Row) -> str | None:
+def shown_gold(one: RewardConfig, row: Row) -> str | None:
     """What is right, by a rule that compares with it, or as the task has it."""
     if one.rule == "task":
         return str(row["response"]) if row.get("response") is not None else None

@@ -48,7 +48,7 @@ def problems_of(
 
     Raises InputError where none does.
     """
-    ids = [_prompt_ids(tok, row, config.chat) for row in rows]
+    ids = [prompt_ids(tok, row, config.chat) for row in rows]
     kept = [at for at, one in enumerate(ids) if len(one) + config.max_tokens <= context]
     if not kept:
         raise InputError(
@@ -63,7 +63,7 @@ def problems_of(
     return Problems(tok, [rows[at] for at in kept], [ids[at] for at in kept], sampling, len(rows) - len(kept))
 
 
-def _prompt_ids(tok: Tokenizer, row: Row, chat: bool) -> list[int]:
+def prompt_ids(tok: Tokenizer, row: Row, chat: bool) -> list[int]:
     """As a conversation up to where the assistant is to speak; or as the beginning of a text."""
     if chat:
         return render_chat(tok, asked_of(row), add_generation_prompt=True).ids

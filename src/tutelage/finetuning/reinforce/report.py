@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.preflight.report import audit_blocks
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, notice
 from tutelage.store.left_out import left_out_blocks, with_left_out
@@ -52,5 +53,6 @@ def section(view: View) -> list[Block | None]:
         score_chart(view, "solved", "Held-out problems that the greedy answer solves."),
         score_chart(view, "solved, sampled", "The same on average of sampled answers."),
         *left_out_blocks(view),
+        *audit_blocks(view),
         measured(view),
     ]  # fmt: skip

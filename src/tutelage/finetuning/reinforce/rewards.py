@@ -99,7 +99,9 @@ def default_rewards(rows: Sequence[Row], task_name: str | None) -> dict[str, Rew
     """
     if task_name is not None and task(task_name).grade is not None:
         return {"rule": RewardConfig(rule="task")}
-    golds = [gold_of(row, "") for row in rows]
+    golds = [gold_of(row, "") for row in rows if has_gold(row)]
+    if rows and not golds:
+        gold_of(rows[0], "")  # says which columns there are
     numeric = all(final_number(gold) is not None and (_is_number(gold) or _MARKED.search(gold)) for gold in golds)
     return {"correct": RewardConfig(rule="numeric" if numeric else "exact")}
 
@@ -117,6 +119,26 @@ def check_gold(rewards: Mapping[str, RewardConfig], rows: Sequence[Row]) -> None
                 raise InputError(
                     f"rewards.{name}: {gold[:60]!r} names no letter", hint="a choice is one of A, B, C, ..."
                 )
+
+
+def ungradable(rewards: Mapping[str, RewardConfig], row: Row) -> str:
+    """Why a reward has nothing to compare an answer to this row with; empty where each of them has."""
+    for one in rewards.values():
+        if not needs_gold(one):
+            continue
+        if not has_gold(row, one.column):
+            return f"nothing says what is right{f' ({one.column!r} is empty)' if one.column else ''}"
+        gold = gold_of(row, one.column)
+        if one.rule == "numeric" and final_number(gold) is None:
+            return "what is right holds no number"
+        if one.rule == "choice" and _letter(gold) is None:
+            return "what is right names no letter"
+    return ""
+
+
+def has_gold(row: Row, column: str = "") -> bool:
+    names = (column,) if column else GOLD
+    return any(row.get(name) is not None and str(row[name]).strip() for name in names)
 
 
 def gold_of(row: Row, column: str) -> str:

@@ -22,7 +22,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="reinforce",
-    version=2,
+    version=3,
     title="Reinforcement",
     config=ReinforceConfig,
     run=late("tutelage.finetuning.reinforce.stage:reinforce"),
@@ -30,7 +30,8 @@ SPEC = StageSpec(
     needs=needs_of,
     seeds=("training", "data"),
     files=own_file,
-    audit=audit_of("tutelage.finetuning.reinforce.stage"),
+    audit=audit_of("tutelage.finetuning.reinforce.rows"),
+    preflight=late("tutelage.finetuning.reinforce.preflight:preflight"),
     trains=True,
     suggest=_suggest,
     heldout="problems",

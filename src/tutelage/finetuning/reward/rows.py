@@ -11,6 +11,7 @@ from tutelage.finetuning.reading import Reading
 from tutelage.finetuning.reward.config import RewardConfig
 from tutelage.inference.rewards import reward_ids
 from tutelage.store.events import EventLog
+from tutelage.store.hashing import by_hash
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment, branched
@@ -24,6 +25,14 @@ def own_rows(config: RewardConfig, log: EventLog, data_seed: int) -> tuple[Split
     assert config.data is not None
     rows, audit = read_preferences(Path(config.data).expanduser(), log, config.columns, "reward")
     return stratified_split(rows, data_seed, config.heldout, near=True), audit
+
+
+def limited(config: RewardConfig, rows: list[Row], log: EventLog, data_seed: int) -> list[Row]:
+    """At most `max_pairs` training pairs, in hash order."""
+    if not config.max_pairs or len(rows) <= config.max_pairs:
+        return rows
+    log.note(f"{len(rows) - config.max_pairs} training pairs are over max_pairs and left out")
+    return by_hash(rows, data_seed)[: config.max_pairs]
 
 
 def reward_examples(

@@ -17,7 +17,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="reward",
-    version=2,
+    version=3,
     title="Reward model",
     config=RewardConfig,
     run=late("tutelage.finetuning.reward.stage:reward"),
@@ -26,6 +26,7 @@ SPEC = StageSpec(
     seeds=("training", "data"),
     files=own_file,
     audit=audit_of("tutelage.finetuning.reward.rows"),
+    preflight=late("tutelage.finetuning.reward.preflight:preflight"),
     trains=True,
     suggest=_suggest,
     heldout="pairs",

@@ -21,11 +21,12 @@ from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.examples import row_length
 from tutelage.finetuning.prefer.pairs import length_bias
 from tutelage.finetuning.prefer.scores import SCORES
+from tutelage.finetuning.preflight.tell import keep_and_tell
 from tutelage.finetuning.reward.objective import Reward, pair_scores
-from tutelage.finetuning.reward.rows import own_rows, reward_examples
+from tutelage.finetuning.reward.preflight import scored_account
+from tutelage.finetuning.reward.rows import encode_scored, limited, own_rows, reward_examples
 from tutelage.model.decoder import DecoderLM
 from tutelage.store import format as f
-from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
@@ -45,19 +46,17 @@ def reward(job: Job) -> dict[str, Any]:
     config, base, out, log = job.config, job.inputs["model"], job.out, job.log
     split, audit = own_rows(config, log, job.data_seed)
     split.tell(log)
-    train_rows = split.train
-    if config.max_pairs and len(train_rows) > config.max_pairs:
-        log.note(f"{len(train_rows) - config.max_pairs} training pairs are over max_pairs and left out")
-        train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
+    train_rows = limited(config, split.train, log, job.data_seed)
     tok = Tokenizer.load(base)
     model = with_head(load_base(base, config.lora), LABELS, job.seed)
     # Where the model's own config pads by another id, transformers would read the reward elsewhere.
     model.config = model.config.with_(pad_token_id=tok.pad_id)
     context = context_of(config.context_length, model.config, log)
-    examples, supervision = reward_examples(tok, train_rows, context, model.config.can_branch)
+    encoded = encode_scored(tok, train_rows, model.config.can_branch)
+    keep_and_tell(scored_account(tok, train_rows, split.heldout, encoded, context, audit, config.columns), out, log)
+    examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = reward_examples(tok, split.heldout, context, model.config.can_branch)
     supervision.tell_shared("reward training", log)
-    supervision.tell_dropped("reward training", context, log)
     held_supervision.tell_dropped("reward held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(split.heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
