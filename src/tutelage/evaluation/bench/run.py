@@ -1,0 +1,139 @@
+"""Asking a model all requests of all tasks: each once, longest first, what is known already not at all."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tutelage.evaluation.bench.cache import Answer, AnswerCache, key_of
+from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, Request, Roll, Written
+from tutelage.store.errors import ConfigError, InputError
+from tutelage.training.distributed.world import World
+
+FIRST = 8  # contexts of the first piece: something is seen soon
+PIECE_SECONDS = 5.0  # of work between two writes to the cache
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """answers: of every request. computed: how many were not known; seconds: what these took."""
+
+    answers: dict[Request, Answer]
+    computed: int
+    seconds: float
+
+    def likelihood(self, request: Request) -> Likelihood:
+        found = self.answers[request]
+        assert isinstance(found, Likelihood)
+        return found
+
+    def written(self, request: Request) -> Written:
+        found = self.answers[request]
+        assert isinstance(found, Written)
+        return found
+
+
+def ask_all(
+    model: Measured, requests: Sequence[Request], cache: AnswerCache, progress: Progress | None = None,
+    world: World = World(),
+) -> Asked:
+    """The answer to each request. Every piece of work is in the cache before the next begins.
+
+    Under torchrun each process answers its share, and all get all. Raises ConfigError where the model cannot say
+    how likely a text is but is asked so.
+    """  # fmt: skip
+    unique = list(dict.fromkeys(requests))
+    if not model.likelihoods and any(not isinstance(one, Ask) for one in unique):
+        raise ConfigError(
+            f"{model.name} cannot say how likely a text is, it only writes",
+            hint="measure it on tasks of kind generate (gsm8k, ifeval), or through an endpoint with logprobs",
+        )
+    keys = {request: key_of(model, request) for request in unique}
+    known = cache.get(list(keys.values()))
+    missing = [request for request in unique if keys[request] not in known]
+    began, done = time.perf_counter(), len(unique) - len(missing)
+    mine = {}
+    for piece in _Pieces(_share(missing, world)):
+        answered = list(zip(piece, _answers(model, piece), strict=True))
+        cache.put((keys[request], answer) for request, answer in answered)
+        mine.update(answered)
+        done += len(piece) * world.size
+        if progress is not None:
+            progress(min(done, len(unique)), len(unique))
+    for others in _gathered(mine, world):
+        mine.update(others)
+    answers = {request: mine[request] if request in mine else known[keys[request]] for request in unique}
+    return Asked(answers, len(missing), time.perf_counter() - began)
+
+
+class _Pieces:
+    """Requests in pieces that take about `PIECE_SECONDS`: those of one context together, longest first."""
+
+    def __init__(self, requests: Sequence[Request]) -> None:
+        self.groups = _groups(requests)
+
+    def __iter__(self):  # type: ignore[no-untyped-def]
+        count, at = FIRST, 0
+        while at < len(self.groups):
+            began = time.perf_counter()
+            yield [request for group in self.groups[at : at + count] for request in group]
+            at += count
+            count = max(1, min(4 * count, round(count * PIECE_SECONDS / max(1e-3, time.perf_counter() - began))))
+
+
+def _groups(requests: Sequence[Request]) -> list[list[Request]]:
+    """Requests that share work; a piece holds such groups whole. Of one kind after the other, longest first."""
+    together: dict[tuple[int, str], list[Request]] = {}
+    for number, request in enumerate(requests):
+        if isinstance(request, Pair) and request.context:
+            together.setdefault((0, request.context), []).append(request)
+        elif isinstance(request, Pair):  # choices alone: as many as stand one after the other
+            together.setdefault((0, f"\0{number // 8}"), []).append(request)
+        else:
+            together.setdefault((1 if isinstance(request, Roll) else 2, f"\0{number}"), []).append(request)
+
+    def order(key: tuple[int, str]) -> tuple[int, int]:
+        return key[0], -max(_length(request) for request in together[key])
+
+    return [together[key] for key in sorted(together, key=order)]
+
+
+def _length(request: Request) -> int:
+    if isinstance(request, Pair):
+        return len(request.context) + len(request.continuation)
+    return len(request.text if isinstance(request, Roll) else request.prompt)
+
+
+def _answers(model: Measured, requests: Sequence[Request]) -> list[Answer]:
+    found: dict[int, Answer] = {}
+    for kind, how in ((Pair, model.score), (Roll, model.rolling), (Ask, model.generate)):
+        members = [at for at, request in enumerate(requests) if isinstance(request, kind)]
+        if members:
+            answers: Sequence[Answer] = how([requests[at] for at in members])  # type: ignore[operator]
+            if len(answers) != len(members):
+                raise InputError(f"{model.name} gave {len(answers)} answers to {len(members)} requests")
+            found.update(zip(members, answers, strict=True))
+    for at, answer in found.items():
+        if isinstance(answer, Likelihood) and not answer.logprob <= 1e-3:  # NaN, too, is no probability
+            raise InputError(
+                f"{model.name} gives {requests[at]!r:.80} the log-probability {answer.logprob}",
+                hint="a log-probability is a number of at most 0; nothing was stored",
+            )
+    return [found[at] for at in range(len(requests))]
+
+
+def _share(requests: list[Request], world: World) -> list[Request]:
+    groups = _groups(requests)[world.rank :: world.size] if world.size > 1 else [requests]
+    return [request for group in groups for request in group]
+
+
+def _gathered(mine: dict[Request, Answer], world: World) -> list[dict[Request, Answer]]:
+    if world.size == 1:
+        return []
+    import torch.distributed as dist
+
+    box: list[dict[Request, Answer]] = [{} for _ in range(world.size)]
+    dist.all_gather_object(box, mine, group=world.orders)
+    return box
