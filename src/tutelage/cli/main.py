@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, classify, finetune, inspect, life, stages, use
+from tutelage.cli import architecture, bench, classify, finetune, inspect, life, stages, use
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -36,6 +36,7 @@ def options(
 
 life.register(app)
 stages.register(app)
+bench.register(app)
 finetune.register(app)
 use.register(app)
 classify.register(app)

@@ -54,7 +54,8 @@ def run_benchmarks(
     results = []
     for one in prepared:
         name = one.task.name
-        blind = _blind(one) if answer_only and one.task.kind == "choice" else []
+        able = answer_only and model.empty_context and one.task.kind == "choice"
+        blind = _blind(one) if able else []
         among = set(blind)
         requests: list[Request] = [
             request for at, item in enumerate(one.items) for request in item.requests(blind=at in among)

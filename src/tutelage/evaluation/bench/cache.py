@@ -42,7 +42,9 @@ class AnswerCache:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
         except sqlite3.DatabaseError as error:
-            raise DamagedError(f"the cache {path} cannot be read: {error}", hint="delete it; all is computed again") from None
+            raise DamagedError(
+                f"the cache {path} cannot be read: {error}", hint="delete it; all is computed again"
+            ) from None
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Those answers that are there."""

@@ -48,8 +48,8 @@ class Rules:
                 before = [self.prefix]
         if not after:
             raise InputError(
-                f"nothing of the continuation {_shown(pair.continuation)} is left to score: the tokenizer joins it with "
-                f"its context {_shown(pair.context[-40:])}"
+                f"nothing of {_shown(pair.continuation)} is left to score: the tokenizer joins it with its "
+                f"context {_shown(pair.context[-40:])}"
             )
         return self.fitted(before, after)
 
@@ -75,9 +75,7 @@ class Rules:
         return token_windows(ids, self.prefix, self.context, overlap)
 
 
-def token_windows(
-    ids: Sequence[int], prefix: int, context: int, overlap: bool
-) -> list[tuple[list[int], list[int]]]:
+def token_windows(ids: Sequence[int], prefix: int, context: int, overlap: bool) -> list[tuple[list[int], list[int]]]:
     """See `Rules.windows`."""
     if not ids:
         return []

@@ -54,9 +54,7 @@ class Prepared:
     notes: list[str] = field(default_factory=list)
 
 
-def prepare(
-    task: BenchTask, folders: Sequence[Path], limit: int | None = None, shots: int | None = None
-) -> Prepared:
+def prepare(task: BenchTask, folders: Sequence[Path], limit: int | None = None, shots: int | None = None) -> Prepared:
     """Read a task's rows and make its items. shots: examples before each question instead of the task's own number.
 
     Raises InputError where data are missing or a row does not fit, naming it; ConfigError for shots it has not.

@@ -130,7 +130,7 @@ def figure(name: str, one: PerItem, clusters: Sequence[str | None] | None = None
     bottom = np.ones_like(top) if one.weights is None else one.weights
     if known is not None and len(set(known)) < len(known):
         _, where = np.unique(np.array(known), return_inverse=True)
-        top, bottom = np.bincount(where, weights=top), np.bincount(where, weights=bottom)
+        top, bottom = np.bincount(where, weights=top).astype(float), np.bincount(where, weights=bottom).astype(float)
         interval, count = bootstrap_ratio(top, bottom), len(top)
     elif one.weights is None and is_share(name) and set(np.unique(top)) <= {0.0, 1.0}:
         interval, count = wilson(float(top.sum()), len(top)), None

@@ -21,7 +21,7 @@ from tutelage.tokenizer.messages import Message
 class OurModel:
     """A `LanguageModel` as benchmarks see it: start tokens only where the tokenizer's own rule puts one."""
 
-    likelihoods = True
+    likelihoods = empty_context = True
 
     def __init__(self, lm: LanguageModel, name: str) -> None:
         lm.require_text()
@@ -103,5 +103,5 @@ def weights_sha256(state: dict[str, torch.Tensor]) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name}\0{value.dtype}\0{list(value.shape)}\n".encode())
-        digest.update(memoryview(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()))
+        digest.update(value.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
     return digest.hexdigest()

@@ -65,7 +65,8 @@ class Measured(Protocol):
 
     name: as it is shown. identity and tokenizer: hashes; two models with both the same give the same answers.
     context: tokens that it can read, None where that is not known. precision: what it computes in.
-    likelihoods: whether it can say how likely a text is; else only `generate` works.
+    likelihoods: whether it can say how likely a text is; else only `generate` works. empty_context: whether that goes
+    for a text with nothing before it, too.
     """
 
     name: str
@@ -74,6 +75,7 @@ class Measured(Protocol):
     precision: str
     context: int | None
     likelihoods: bool
+    empty_context: bool
 
     def encode(self, text: str) -> list[int]: ...
 

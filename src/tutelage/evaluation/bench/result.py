@@ -120,7 +120,8 @@ def _worth(prepared: Prepared, primary: PerItem, shown: Figure, baselines: list[
         return Worth("figure", "")
     if task.kind != "choice" and not task.chance:
         return Worth("figure", "")
-    return worth(primary, baselines, task.chance, task.metric)
+    clusters = [item.cluster for item in prepared.items] if task.cluster else None
+    return worth(primary, baselines, task.chance, clusters)
 
 
 def _groups(prepared: Prepared, primary: PerItem) -> dict[str, Figure]:
@@ -226,7 +227,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "verdict": {"outcome": result.worth.outcome, "text": result.worth.text},
         "groups": {name: asdict(one) for name, one in result.groups.items()},
         "published": [one.plain() for one in task.published],
-        "cautions": task.cautions,
+        "cautions": list(task.cautions),
         "notes": result.notes,
     }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from tutelage.evaluation.bench.cache import Answer, AnswerCache, key_of
 from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, Request, Roll, Written
@@ -36,7 +37,10 @@ class Asked:
 
 
 def ask_all(
-    model: Measured, requests: Sequence[Request], cache: AnswerCache, progress: Progress | None = None,
+    model: Measured,
+    requests: Sequence[Request],
+    cache: AnswerCache,
+    progress: Progress | None = None,
     world: World = World(),
 ) -> Asked:
     """The answer to each request. Every piece of work is in the cache before the next begins.
@@ -54,7 +58,7 @@ def ask_all(
     known = cache.get(list(keys.values()))
     missing = [request for request in unique if keys[request] not in known]
     began, done = time.perf_counter(), len(unique) - len(missing)
-    mine = {}
+    mine: dict[Request, Answer] = {}
     for piece in _Pieces(_share(missing, world)):
         answered = list(zip(piece, _answers(model, piece), strict=True))
         cache.put((keys[request], answer) for request, answer in answered)
@@ -74,7 +78,7 @@ class _Pieces:
     def __init__(self, requests: Sequence[Request]) -> None:
         self.groups = _groups(requests)
 
-    def __iter__(self):  # type: ignore[no-untyped-def]
+    def __iter__(self) -> Iterator[list[Request]]:
         count, at = FIRST, 0
         while at < len(self.groups):
             began = time.perf_counter()
@@ -108,10 +112,11 @@ def _length(request: Request) -> int:
 
 def _answers(model: Measured, requests: Sequence[Request]) -> list[Answer]:
     found: dict[int, Answer] = {}
-    for kind, how in ((Pair, model.score), (Roll, model.rolling), (Ask, model.generate)):
+    kinds: tuple[tuple[type, Any], ...] = ((Pair, model.score), (Roll, model.rolling), (Ask, model.generate))
+    for kind, how in kinds:
         members = [at for at, request in enumerate(requests) if isinstance(request, kind)]
         if members:
-            answers: Sequence[Answer] = how([requests[at] for at in members])  # type: ignore[operator]
+            answers: Sequence[Answer] = how([requests[at] for at in members])
             if len(answers) != len(members):
                 raise InputError(f"{model.name} gave {len(answers)} answers to {len(members)} requests")
             found.update(zip(members, answers, strict=True))

@@ -1,4 +1,4 @@
-"""What a score is worth: what guessing, the longest option or the options alone would get, and whether it beats that."""
+"""What a score is worth: what guessing, the longest option or the options alone would get; does it beat that?"""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Literal
 import numpy as np
 
 from tutelage.evaluation.bench.metrics import Choices, Floats, PerItem, choice_scores
-from tutelage.evaluation.statistics import paired_difference, wilson
+from tutelage.evaluation.statistics import Difference, paired_difference
 from tutelage.evaluation.verdicts import MIN_ITEMS, spoken_p
 
 Outcome = Literal["above", "not above chance", "shortcut", "too few items", "figure"]
@@ -63,8 +63,11 @@ def answer_only(items: Sequence[Choices], metric: str, asked: Sequence[int]) -> 
     return Baseline("answer only", float(values.mean()), values, list(asked))
 
 
-def worth(one: PerItem, baselines: Sequence[Baseline], chance: float | None, metric: str) -> Worth:
-    """Whether the score is above chance, and above everything that needs no question; by paired tests at 5 %."""
+def worth(
+    one: PerItem, baselines: Sequence[Baseline], chance: float | None, clusters: Sequence[str | None] | None = None
+) -> Worth:
+    """Whether the score is above chance, and above everything that needs no question; by paired tests at 5 %, of whole
+    clusters where items hang together."""
     n = len(one.values)
     shown = f"{100 * one.values.mean():.1f} %"
     if n < MIN_ITEMS:
@@ -74,8 +77,7 @@ def worth(one: PerItem, baselines: Sequence[Baseline], chance: float | None, met
         guess = Baseline("chance", chance, np.full(n, chance))
     lost = []
     for rival in ([guess] if guess else []) + [each for each in baselines if each.name != "chance"]:
-        mine = one.values if rival.items is None else one.values[rival.items]
-        difference = paired_difference(mine, rival.values)
+        difference = _difference(one.values, rival, clusters)
         if not (difference.value > 0 and difference.p < 0.05):
             lost.append((rival, difference))
     if not lost:
@@ -83,10 +85,9 @@ def worth(one: PerItem, baselines: Sequence[Baseline], chance: float | None, met
     rival, difference = lost[0]
     few = f"; n too small to tell: {n} items, 50 to 100 are needed" if n < 50 else ""
     if rival.name == "chance":
-        wanted = wilson(float(one.values.sum()), n)
-        reach = "" if wanted.low is None else f" (interval {100 * wanted.low:.1f} to {100 * (wanted.high or 0):.1f})"
         outcome: Outcome = "too few items" if n < 50 else "not above chance"
-        return Worth(outcome, f"not above chance: {shown}{reach} against {100 * rival.value:.1f} %{few}")
+        said = f"not above chance: {shown} against {100 * rival.value:.1f} %, {spoken_p(difference)}{few}"
+        return Worth(outcome, said)
     worst, difference = max(lost, key=lambda pair: pair[0].value)
     return Worth(
         "shortcut",
@@ -102,6 +103,15 @@ _SPOKEN = {
     "answer only": "the same model without the question",
     "chance": "guessing",
 }
+
+
+def _difference(values: Floats, rival: Baseline, clusters: Sequence[str | None] | None) -> Difference:
+    at = list(range(len(values))) if rival.items is None else rival.items
+    mine, theirs = values[at], rival.values
+    if clusters is None or any(clusters[index] is None for index in at):
+        return paired_difference(mine, theirs)
+    _, where = np.unique([str(clusters[index]) for index in at], return_inverse=True)
+    return paired_difference(np.bincount(where, mine), np.bincount(where, theirs), np.bincount(where).astype(float))
 
 
 def _share_of_best(scores: Floats, gold: tuple[int, ...]) -> float:

@@ -58,12 +58,13 @@ def read_rows(data: Data, folders: Sequence[Path], name: str) -> tuple[list[Row]
     Raises InputError where no source is there, a row lacks a column, or there are none; DamagedError where the rows
     are others than the task was written for.
     """
-    rows = _restricted(_rows(data, folders, name), data, name)
+    source, found = _rows(data, folders, name)
+    rows = _restricted(found, data, name)
     digest = rows_sha256(rows)
-    if data.sha256 is not None and digest != data.sha256:
+    if source.sha256 is not None and digest != source.sha256:
         raise DamagedError(
             f"the data of {name} is not what the task was written for: {len(rows)} rows with hash {digest[:12]}, "
-            f"expected {data.sha256[:12]}",
+            f"expected {source.sha256[:12]}",
             hint="another release, or a damaged file; scores on it would not be comparable",
         )
     kept = [row for row in rows if all(row.get(key) == value for key, value in data.where.items())]
@@ -81,15 +82,15 @@ def row_sha256(row: Row) -> str:
     return sha256_text(canonical_json(row))
 
 
-def _rows(data: Data, folders: Sequence[Path], name: str) -> list[Row]:
+def _rows(data: Data, folders: Sequence[Path], name: str) -> tuple[Source, list[Row]]:
     for source in data.sources:
         if source.rows is not None:
-            return list(source.rows)
+            return source, list(source.rows)
         found = places(source, folders)
         if found:
-            return [row for path in found for row in read_file(path)]
+            return source, [row for path in found for row in read_file(path)]
         if source.hub and _has_hub() and (rows := _from_hub(source)) is not None:
-            return rows
+            return source, rows
     raise InputError(f"the data of {name} is not on this machine", hint=_how_to_get(data))
 
 
@@ -161,11 +162,13 @@ def _from_hub(source: Source) -> list[Row] | None:
     """Rows of a data set of the hub; None where it cannot be reached, so that the next source has its turn."""
     import datasets
 
+    assert source.hub is not None
     try:
-        found = datasets.load_dataset(source.hub, source.name, split=source.split or "test")
+        names = datasets.get_dataset_config_names(source.hub) if source.name == "*" else [source.name]
+        parts = [datasets.load_dataset(source.hub, name, split=source.split or "test") for name in names]
     except Exception:  # no network, no such set, a set that wants code executed: nothing of it can be used here
         return None
-    return [dict(row) for row in found]
+    return [dict(row) for part in parts for row in part]
 
 
 def _how_to_get(data: Data) -> str:

