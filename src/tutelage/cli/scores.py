@@ -95,6 +95,8 @@ def _say(console: Console, name: str, task: dict[str, Any]) -> None:
     if verdict["text"]:
         mark = _MARKS.get(verdict["outcome"], "[dim]·[/]")
         console.print(f"{mark} {escape(name)}: {escape(verdict['text'])}", highlight=False, soft_wrap=True)
+    if found := task.get("contamination"):
+        console.print(f"  {escape(_contaminated(task, found))}", highlight=False, soft_wrap=True)
     for note in task["notes"]:
         console.print(f"  [yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
     for one in task["published"]:
@@ -104,6 +106,19 @@ def _say(console: Console, name: str, task: dict[str, Any]) -> None:
                           highlight=False, soft_wrap=True)  # fmt: skip
     for caution in task["cautions"]:
         console.print(f"  [dim]{escape(caution)}[/]", highlight=False, soft_wrap=True)
+
+
+def _contaminated(task: dict[str, Any], found: dict[str, Any]) -> str:
+    corpus = f"the corpus ({found['documents']:,} documents, {found['corpus_words']:,} words)"
+    short = f"; {found['too_short']:,} are too short to tell" if found["too_short"] else ""
+    if not found["items"]:
+        return f"no item shares {found['words']} words in a row with {corpus}{short}"
+    parts = [
+        f"{name} {_value(found[name]['value'], _is_share(task))} (n = {found[name]['n']:,})"
+        for name in ("clean", "overlapping")
+        if found[name]
+    ]
+    return f"{found['items']:,} items share {found['words']} words in a row with {corpus}{short}: {', '.join(parts)}"
 
 
 def _is_share(task: dict[str, Any]) -> bool:

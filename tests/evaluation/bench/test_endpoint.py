@@ -65,7 +65,7 @@ class Handler(BaseHTTPRequestHandler):
         tops = [None, *({"x": value + (0.0 if top else 1.0)} for value, top in zip(found.tolist(), best, strict=True))]
         # And the token that was generated, as servers do that refuse to generate none.
         return {"text_offset": [*range(len(ids)), len(ids)], "token_logprobs": [*logprobs, -1.0],
-                "top_logprobs": [*tops, {"x": -1.0}], "tokens": list(text) + ["x"]}  # fmt: skip
+                "top_logprobs": [*tops, {"x": -1.0}], "tokens": [*text, "x"]}  # fmt: skip
 
     def _send(self, data: Any, code: int = 200) -> None:
         body = json.dumps(data).encode()

@@ -43,9 +43,12 @@ def test_other_positions_and_windows_too(lm: LanguageModel, more: dict[str, obje
 def test_a_context_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch):
     seen = []
     read = DecoderLM.hidden
-    monkeypatch.setattr(
-        DecoderLM, "hidden", lambda self, tokens, *more, **named: seen.append(tokens) or read(self, tokens, *more, **named)
-    )  # fmt: skip
+
+    def watched(self: DecoderLM, tokens: torch.Tensor, *more: object, **named: object) -> torch.Tensor:
+        seen.append(tokens)
+        return read(self, tokens, *more, **named)
+
+    monkeypatch.setattr(DecoderLM, "hidden", watched)
     family_logprobs(lm.model, [Family(list(range(20)), [[1], [2], [3, 4]])])
     assert [tuple(tokens.shape) for tokens in seen] == [(1, 21)]  # 20, and the one id of [3, 4] that is read
 

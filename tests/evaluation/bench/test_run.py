@@ -135,7 +135,7 @@ def test_two_processes_share_a_cache(tmp_path: Path):
 
 def test_a_cache_that_is_no_cache_is_named(tmp_path: Path):
     (tmp_path / "cache.sqlite").write_text("this is not a database, by any means" * 100)
-    with pytest.raises(DamagedError, match="cache.sqlite"):
+    with pytest.raises(DamagedError, match=r"cache\.sqlite"):
         AnswerCache(tmp_path / "cache.sqlite")
 
 

@@ -83,7 +83,7 @@ def test_a_row_that_does_not_fit_is_named(tmp_path: Path, old: str, new: str, sa
 
 def test_templates_reach_no_python(tmp_path: Path):
     evil = GOOD.replace("{{q}}", "{{ q.__class__.__mro__ }}")
-    with pytest.raises(InputError, match="unsafe|does not fit"):
+    with pytest.raises(InputError, match=r"unsafe|does not fit"):
         prepare(read_task(written(tmp_path, evil)), [])
 
 

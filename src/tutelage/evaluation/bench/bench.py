@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tutelage.evaluation.bench.cache import AnswerCache
+from tutelage.evaluation.bench.contamination import documents_of, overlap, texts_of
 from tutelage.evaluation.bench.items import Prepared, prepare
 from tutelage.evaluation.bench.protocol import Measured, Request
-from tutelage.evaluation.bench.result import TaskResult, measure
+from tutelage.evaluation.bench.result import TaskResult, measure, with_contamination
 from tutelage.evaluation.bench.run import ask_all
 from tutelage.evaluation.bench.sources import data_folders
 from tutelage.evaluation.bench.task import BenchTask, find_task
@@ -68,6 +69,13 @@ def run_benchmarks(
         asked = ask_all(model, requests, cache, said, world)
         results.append(measure(one, asked, blind))
     return results
+
+
+def check_contamination(results: Sequence[TaskResult], corpus: Path) -> list[TaskResult]:
+    """The same results, each with its score apart for items that stand in a corpus and those that do not."""
+    texts = {(one.prepared.task.name, item.id): texts_of(item.row) for one in results for item in one.prepared.items}
+    found = overlap(texts, documents_of(corpus))
+    return [with_contamination(one, found) for one in results]
 
 
 def _blind(prepared: Prepared) -> list[int]:

@@ -42,6 +42,8 @@ class TransformersModel:
         self.identity = weights_sha256(self.model.state_dict())
         self.tokenizer = sha256_text(str(sorted(self.tok.get_vocab().items())) + str(self.encode("a b\n")))
         prefix = self.tok.eos_token_id if self.tok.bos_token_id is None else self.tok.bos_token_id
+        ends = self.model.generation_config.eos_token_id
+        self._stops = set(ends) if isinstance(ends, list) else {ends}
         assert self.context is not None
         self.rules = Rules(self.encode, lambda text: list(self.tok.encode(text, add_special_tokens=False)), prefix,
                            self.context)  # fmt: skip
@@ -105,4 +107,5 @@ class TransformersModel:
         )[0, tokens.shape[1] :].tolist()  # fmt: skip
         text = self.decode(made)
         found = [at for stop in ask.until if (at := text.find(stop)) >= 0]
-        return Written(text[: min(found)] if found else text, bool(found) or len(made) < ask.max_tokens, cut)
+        stopped = bool(found) or len(made) < ask.max_tokens or made[-1] in self._stops
+        return Written(text[: min(found)] if found else text, stopped, cut)

@@ -32,10 +32,14 @@ class OurModel:
         tok = lm.tokenizer
         self.tokenizer = sha256_text(tok.definition + str(sorted(tok.settings.items())) + str(tok.chat_template))
         prefix = tok.eos_id if tok.bos_id is None else tok.bos_id
-        self.rules = Rules(self.encode, tok.encode, prefix, lm.context)
+        self.rules = Rules(self.encode, self.encode_plain, prefix, lm.context)
 
     def encode(self, text: str) -> list[int]:
-        return [*self.lm.tokenizer.begin_ids, *self.lm.tokenizer.encode(text)]
+        return [*self.lm.tokenizer.begin_ids, *self.encode_plain(text)]
+
+    def encode_plain(self, text: str) -> list[int]:
+        """Ids of a text with nothing before it."""
+        return self.lm.tokenizer.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
         return self.lm.tokenizer.decode(ids)

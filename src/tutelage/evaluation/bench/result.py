@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from tutelage.evaluation.bench.contamination import WORDS, Overlap
 from tutelage.evaluation.bench.grading import found_answers, grades
 from tutelage.evaluation.bench.items import Item, Prepared
 from tutelage.evaluation.bench.metrics import (
@@ -47,6 +48,7 @@ class TaskResult:
     notes: list[str]
     choices: list[Choices] = field(default_factory=list)
     generations: list[dict[str, Any]] = field(default_factory=list)
+    contamination: dict[str, Any] | None = None
 
 
 def measure(prepared: Prepared, asked: Asked, blind: Sequence[int]) -> TaskResult:
@@ -107,6 +109,24 @@ def _figured(
         prepared, scored, figures, baselines, _worth(prepared, primary, figures[task.metric], baselines),
         _groups(prepared, primary), notes, choices, generations,
     )  # fmt: skip
+
+
+def with_contamination(result: TaskResult, found: Overlap) -> TaskResult:
+    """The same result with its score on the items that stand in the corpus, and on those that do not."""
+    task, items = result.prepared.task, result.prepared.items
+    shares = [found.found.get((task.name, item.id)) for item in items]
+    primary = result.scored.metrics[task.metric]
+    sides = {"clean": [at for at, share in enumerate(shares) if not share],
+             "overlapping": [at for at, share in enumerate(shares) if share]}  # fmt: skip
+    told: dict[str, Any] = {
+        "words": WORDS, "documents": found.documents, "corpus_words": found.words,
+        "items": len(sides["overlapping"]), "too_short": sum(share is None for share in shares),
+    }  # fmt: skip
+    for name, at in sides.items():
+        weights = None if primary.weights is None else primary.weights[at]
+        part = PerItem(primary.values[at], weights, primary.finish)
+        told[name] = asdict(figure(task.metric, part)) if at else None
+    return replace(result, contamination=told)
 
 
 def _worth(prepared: Prepared, primary: PerItem, shown: Figure, baselines: list[Baseline]) -> Worth:
@@ -229,6 +249,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "published": [one.plain() for one in task.published],
         "cautions": list(task.cautions),
         "notes": result.notes,
+        **({"contamination": result.contamination} if result.contamination else {}),
     }
 
 
