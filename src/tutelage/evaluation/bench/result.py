@@ -21,6 +21,7 @@ from tutelage.evaluation.bench.metrics import (
     calibration,
     choice_scores,
     figure,
+    is_share,
     likelihood_scores,
     rolling_scores,
     words_in,
@@ -201,6 +202,7 @@ def write_result(
     summary = summary_of(model, results) | dict(extra or {})
     with users_directory(out) as folder:
         write_json(folder / "result.json", summary)
+        (folder / "model-index.yaml").write_text(model_index(summary), encoding="utf-8")
         pq.write_table(pa.Table.from_pylist(item_rows(results), schema=_items_schema()), folder / "items.parquet")
         rows = choice_rows(results)
         if rows:
@@ -210,6 +212,23 @@ def write_result(
             plain = [{**row, "found": str(row["found"]), "grades": str(row["grades"])} for row in written]
             pq.write_table(pa.Table.from_pylist(plain), folder / "generations.parquet")
     return summary
+
+
+def model_index(summary: Mapping[str, Any]) -> str:
+    """The results as the `model-index` of a model card, in YAML."""
+    import yaml
+
+    entries = []
+    for name, task in summary["tasks"].items():
+        figure = task["metrics"][task["metric"]]
+        value = round(100 * figure["value"], 2) if is_share(task["metric"]) else round(figure["value"], 4)
+        entries.append({
+            "task": {"type": "text-generation"},
+            "dataset": {"type": name, "name": task["title"], "args": {"items": task["items"], "shots": task["shots"]}},
+            "metrics": [{"type": task["metric"], "name": f"{task['metric']} (tutelage)", "value": value}],
+        })  # fmt: skip
+    index = {"model-index": [{"name": summary["model"]["name"], "results": entries}]}
+    return str(yaml.safe_dump(index, sort_keys=False, allow_unicode=True))
 
 
 def summary_of(model: Measured, results: Sequence[TaskResult]) -> dict[str, Any]:
