@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tutelage.evaluation.bench.families import Family, family_logprobs
+from tutelage.evaluation.bench.prefixes import joined
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.scoring import Window, target_logprobs
 from tutelage.model.decoder import DecoderLM
@@ -60,3 +61,32 @@ def test_the_most_likely_continuation_is_greedy(lm: LanguageModel):
     assert first[1]
     assert not second[1]
     assert first[0] > second[0]
+
+
+def test_questions_behind_the_same_examples_are_read_behind_them_once(lm: LanguageModel):
+    examples = list(range(10, 50))
+    families = [Family([*examples, 60 + n, 70], [[5], [6], [7]] if n % 2 else [[5, 6], [7, 8]]) for n in range(5)]
+    families.append(Family([99, 98, 97], [[5, 6], [7]]))
+    rows = joined(families)
+    assert len(rows) == 2
+    assert sorted(origin for row in rows for origin in row.origin) == [
+        (number, at) for number, family in enumerate(families) for at in range(len(family.continuations))
+    ]
+    expected = alone(lm.model, families)
+    for row, scores in zip(rows, family_logprobs(lm.model, [row.family for row in rows]), strict=True):
+        for (number, at), (logprob, greedy) in zip(row.origin, scores, strict=True):
+            assert logprob == pytest.approx(expected[number][at][0], abs=2e-4)
+            assert greedy == expected[number][at][1]
+
+
+def test_what_shares_little_is_left_apart():
+    families = [Family([1, 2, 3, 4, n], [[5, 6, 7], [8, 9, 10], [11, 12, 13]]) for n in range(4)]
+    assert [row.family for row in joined(families)] == families
+
+
+def test_a_context_that_is_the_beginning_of_another():
+    examples = list(range(40))
+    rows = joined([Family(examples, [[5]]), Family([*examples, 41], [[5], [6]])])
+    assert len(rows) == 1
+    assert rows[0].family.context == examples[:-1]
+    assert rows[0].family.continuations == [[39, 5], [39, 41, 5], [39, 41, 6]]

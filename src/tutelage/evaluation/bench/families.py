@@ -22,10 +22,12 @@ BATCH_TOKENS = 4096  # tokens of a batch, padding included
 
 @dataclass(frozen=True)
 class Family:
-    """context: at least one id. continuations: none is empty."""
+    """context: at least one id. continuations: none is empty. counts: how many of the last ids of each are scored;
+    None: all."""
 
     context: Sequence[int]
     continuations: Sequence[Sequence[int]]
+    counts: Sequence[int] | None = None
 
 
 @dataclass
@@ -49,7 +51,8 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
     for number, family in enumerate(families):
         parts = [[one] for one in range(len(family.continuations))] if alone else [range(len(family.continuations))]
         for part in parts:
-            rows.append(_row(family.context, [family.continuations[index] for index in part]))
+            counts = None if family.counts is None else [family.counts[index] for index in part]
+            rows.append(_row(family.context, [family.continuations[index] for index in part], counts))
             owner.append((number, part[0]))
     results = [[(0.0, True)] * len(family.continuations) for family in families]
     for batch in length_batches([len(row.ids) for row in rows], BATCH_TOKENS):
@@ -60,7 +63,7 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
     return results
 
 
-def _row(context: Sequence[int], continuations: Sequence[Sequence[int]]) -> _Row:
+def _row(context: Sequence[int], continuations: Sequence[Sequence[int]], counts: Sequence[int] | None) -> _Row:
     row = _Row(list(context), list(range(len(context))), [0] * len(context))
     begun: dict[tuple[int, ...], int] = {(): len(context)}  # what a branch reads -> where it stands
     for number, continuation in enumerate(continuations):
@@ -71,7 +74,8 @@ def _row(context: Sequence[int], continuations: Sequence[Sequence[int]]) -> _Row
             row.positions += range(len(context), len(context) + len(read))
             row.branches += [len(begun) - 1] * len(read)
         places = [len(context) - 1, *range(begun[read], begun[read] + len(read))]
-        row.targets += [(number, place, wanted) for place, wanted in zip(places, continuation, strict=True)]
+        targets = [(number, place, wanted) for place, wanted in zip(places, continuation, strict=True)]
+        row.targets += targets if counts is None else targets[len(targets) - counts[number] :]
     return row
 
 

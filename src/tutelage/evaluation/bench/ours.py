@@ -9,6 +9,7 @@ import torch
 
 from tutelage.evaluation.bench.encoding import Encoded, Rules
 from tutelage.evaluation.bench.families import Family, family_logprobs
+from tutelage.evaluation.bench.prefixes import Joined, joined
 from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Written
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
@@ -52,13 +53,14 @@ class OurModel:
         families: dict[tuple[int, ...], list[int]] = {}
         for number, one in enumerate(encoded):
             families.setdefault(tuple(one.context), []).append(number)
-        found = family_logprobs(
-            self.lm.model,
-            [Family(context, [encoded[at].continuation for at in members]) for context, members in families.items()],
-        )
+        members = list(families.values())
+        asked = [Family(context, [encoded[at].continuation for at in mine]) for context, mine in families.items()]
+        rows = joined(asked) if self.lm.config.can_branch else [Joined.alone(at, one) for at, one in enumerate(asked)]
+        found = family_logprobs(self.lm.model, [row.family for row in rows])
         results = [Likelihood(0.0, 0, True)] * len(encoded)
-        for members, scores in zip(families.values(), found, strict=True):
-            for at, (logprob, greedy) in zip(members, scores, strict=True):
+        for row, scores in zip(rows, found, strict=True):
+            for (family, number), (logprob, greedy) in zip(row.origin, scores, strict=True):
+                at = members[family][number]
                 results[at] = Likelihood(logprob, len(encoded[at].continuation), greedy, encoded[at].cut)
         return results
 

@@ -13,6 +13,7 @@ from tutelage.store.errors import ConfigError, InputError
 from tutelage.training.distributed.world import World
 
 FIRST = 8  # contexts of the first piece: something is seen soon
+_ALIKE = 500  # characters: contexts that share so many share examples, and stay together
 PIECE_SECONDS = 5.0  # of work between two writes to the cache
 Progress = Callable[[int, int], None]
 
@@ -98,8 +99,14 @@ def _groups(requests: Sequence[Request]) -> list[list[Request]]:
         else:
             together.setdefault((1 if isinstance(request, Roll) else 2, f"\0{number}"), []).append(request)
 
-    def order(key: tuple[int, str]) -> tuple[int, int]:
-        return key[0], -max(_length(request) for request in together[key])
+    longest: dict[tuple[int, str], int] = {}  # of those that begin alike: they are read together
+    for (kind, context), group in together.items():
+        begin = (kind, context[:_ALIKE])
+        longest[begin] = max(longest.get(begin, 0), *(_length(request) for request in group))
+
+    def order(key: tuple[int, str]) -> tuple[int, int, str, int]:
+        begin = (key[0], key[1][:_ALIKE])
+        return key[0], -longest[begin], begin[1], -max(_length(request) for request in together[key])
 
     return [together[key] for key in sorted(together, key=order)]
 
