@@ -92,9 +92,8 @@ def _row(name: str, task: dict[str, Any]) -> list[str]:
 
 def _say(console: Console, name: str, task: dict[str, Any]) -> None:
     verdict = task["verdict"]
-    if verdict["text"]:
-        mark = _MARKS.get(verdict["outcome"], "[dim]·[/]")
-        console.print(f"{mark} {escape(name)}: {escape(verdict['text'])}", highlight=False, soft_wrap=True)
+    mark = _MARKS.get(verdict["outcome"], "[dim]·[/]")
+    console.print(f"{mark} {escape(name)}: {escape(verdict['text'] or task['title'])}", highlight=False, soft_wrap=True)
     if found := task.get("contamination"):
         console.print(f"  {escape(_contaminated(task, found))}", highlight=False, soft_wrap=True)
     for note in task["notes"]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.evaluation.bench.harness import adapter, read_results
+from tutelage.evaluation.bench.harness import adapter, read_results, read_samples
 from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.protocol import Ask, Pair, Roll
 from tutelage.inference.language_model import LanguageModel
@@ -65,3 +65,16 @@ def test_its_result_files_are_read(tmp_path: Path):
     path.write_text('{"results": 3}')
     with pytest.raises(InputError, match="no result file"):
         read_results(path)
+
+
+def test_its_samples_become_rows_of_ours(tmp_path: Path):
+    path = tmp_path / "samples_arc_easy_2026-01-01T00-00-00.000.jsonl"
+    sample = {"doc_id": 3, "filter": "none", "metrics": ["acc", "acc_norm"], "acc": 1.0, "acc_norm": 0.0}
+    path.write_text(json.dumps(sample) + "\n")
+    rows = read_samples(path)
+    assert [(row["task"], row["item"], row["metric"], row["value"]) for row in rows] == [
+        ("arc_easy", "3", "acc", 1.0), ("arc_easy", "3", "acc_norm", 0.0),
+    ]  # fmt: skip
+    path.write_text('{"a": 1}\n')
+    with pytest.raises(InputError, match="no samples"):
+        read_samples(path)

@@ -144,6 +144,24 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
         raise InputError(f"{path} is no result file of lm-evaluation-harness") from None
 
 
+def read_samples(path: Path) -> list[dict[str, Any]]:
+    """Rows as in our items.parquet of a file of samples of the harness (`--log_samples`, samples_TASK_DATE.jsonl), so
+    that its runs are compared as ours are. An item is named by its number. Raises InputError where it is none."""
+    from tutelage.evaluation.bench.sources import read_file
+
+    task = path.name.removeprefix("samples_").split(".")[0].rsplit("_", 1)[0]
+    rows: list[dict[str, Any]] = []
+    for sample in read_file(path):
+        if "doc_id" not in sample or "metrics" not in sample:
+            raise InputError(f"{path} holds no samples of lm-evaluation-harness")
+        by = "" if sample.get("filter", "none") == "none" else f",{sample['filter']}"
+        for metric in sample["metrics"]:
+            if isinstance(value := sample.get(metric), (int, float)):
+                rows.append({"task": task, "item": str(sample["doc_id"]), "cluster": None, "metric": f"{metric}{by}",
+                             "value": float(value), "weight": 1.0})  # fmt: skip
+    return rows
+
+
 def main() -> None:
     adapter()
     from lm_eval.__main__ import cli_evaluate
