@@ -13,6 +13,7 @@ import pytest
 
 from tutelage.evaluation.bench.bench import Wanted, prepare_all, run_benchmarks
 from tutelage.evaluation.bench.cache import AnswerCache, key_of
+from tutelage.evaluation.bench.items import Prepared
 from tutelage.evaluation.bench.metrics import Choices, choice_scores
 from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.own import own_task
@@ -29,7 +30,11 @@ class Counting(OurModel):
 
     def __init__(self, lm: LanguageModel, most: int | None = None) -> None:
         super().__init__(lm, "counting")
-        self.asked, self.most = 0, most
+        self.asked, self.most, self.piece = 0, most, 200
+
+    def asked_in_all(self, prepared: list[Prepared]) -> int:
+        run_benchmarks(self, prepared)
+        return self.asked
 
     def score(self, pairs: list[Pair]) -> list[Likelihood]:
         if self.most is not None and self.asked >= self.most:
@@ -85,14 +90,17 @@ def test_other_weights_precision_or_tokenizer_have_other_answers(lm: LanguageMod
 
 def test_an_interrupted_run_goes_on_where_it_was(lm: LanguageModel, sums: BenchTask, tmp_path: Path):
     prepared = prepare_all([Wanted(sums)])
-    whole = run_benchmarks(OurModel(lm, "x"), prepared)[0]
+    whole = run_benchmarks(Counting(lm), prepared)[0]
     stopped = Counting(lm, most=20)
     with pytest.raises(KeyboardInterrupt):
         run_benchmarks(stopped, prepared, AnswerCache(tmp_path / "cache.sqlite"))
     rest = Counting(lm)
     again = run_benchmarks(rest, prepared, AnswerCache(tmp_path / "cache.sqlite"))[0]
-    assert 0 < rest.asked < rest.asked + stopped.asked
-    assert again.figures == whole.figures
+    assert rest.asked > 0
+    assert rest.asked + stopped.asked == Counting(lm).asked_in_all(prepared)
+    for one, other in zip(again.choices, whole.choices, strict=True):  # to the bit
+        assert one.logprobs.tolist() == other.logprobs.tolist()
+        assert one.unconditional.tolist() == other.unconditional.tolist()
 
 
 _WRITER = """

@@ -37,6 +37,7 @@ class EndpointModel:
 
     context: int | None = None
     precision = "the endpoint's"
+    piece = 40_000
 
     def __init__(self, url: str, model: str = "", prefix: str = "", key: str | None = None, pause: float = 1.0) -> None:
         self.url, self.pause = url.rstrip("/"), pause

@@ -17,7 +17,8 @@ from torch import Tensor
 from tutelage.inference.scoring import LOGITS_AT_ONCE, length_batches, padded
 from tutelage.model.decoder import DecoderLM
 
-BATCH_TOKENS = 4096  # tokens of a batch, padding included
+BATCH_TOKENS = 4096  # tokens of a batch on a CPU, padding included
+WIDE_BATCH_TOKENS = 32768  # on a GPU
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,8 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
             rows.append(_row(family.context, [family.continuations[index] for index in part], counts))
             owner.append((number, part[0]))
     results = [[(0.0, True)] * len(family.continuations) for family in families]
-    for batch in length_batches([len(row.ids) for row in rows], BATCH_TOKENS):
+    most = BATCH_TOKENS if model.embed_tokens.weight.device.type == "cpu" else WIDE_BATCH_TOKENS
+    for batch in length_batches([len(row.ids) for row in rows], most):
         members = [rows[index] for index in batch]
         for index, found in zip(batch, _read(model, members), strict=True):
             number, first = owner[index]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,9 +12,8 @@ from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, 
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.training.distributed.world import World
 
-FIRST = 8  # contexts of the first piece: something is seen soon
+PIECE = 8_000  # characters of a piece, unless the model says otherwise (`piece`): a few seconds on a CPU
 _ALIKE = 500  # characters: contexts that share so many share examples, and stay together
-PIECE_SECONDS = 5.0  # of work between two writes to the cache
 Progress = Callable[[int, int], None]
 
 
@@ -46,8 +45,9 @@ def ask_all(
 ) -> Asked:
     """The answer to each request. Every piece of work is in the cache before the next begins.
 
-    Under torchrun each process answers its share, and all get all. Raises ConfigError where the model cannot say
-    how likely a text is but is asked so.
+    Which requests make a piece depends on the requests alone, so a run that was killed and goes on gives the same bits.
+    Under torchrun each process answers its share, and all get all. Raises ConfigError where the model cannot say how
+    likely a text is but is asked so.
     """  # fmt: skip
     unique = list(dict.fromkeys(requests))
     if not model.likelihoods and any(not isinstance(one, Ask) for one in unique):
@@ -57,10 +57,15 @@ def ask_all(
         )
     keys = {request: key_of(model, request) for request in unique}
     known = cache.get(list(keys.values()))
-    missing = [request for request in unique if keys[request] not in known]
-    began, done = time.perf_counter(), len(unique) - len(missing)
+    pieces = [
+        missing
+        for piece in _pieces(unique, getattr(model, "piece", PIECE))
+        if (missing := [request for request in piece if keys[request] not in known])
+    ]
+    computed = sum(map(len, pieces))
+    began, done = time.perf_counter(), len(unique) - computed
     mine: dict[Request, Answer] = {}
-    for piece in _Pieces(_share(missing, world)):
+    for piece in pieces[world.rank :: world.size]:
         answered = list(zip(piece, _answers(model, piece), strict=True))
         cache.put((keys[request], answer) for request, answer in answered)
         mine.update(answered)
@@ -70,22 +75,32 @@ def ask_all(
     for others in _gathered(mine, world):
         mine.update(others)
     answers = {request: mine[request] if request in mine else known[keys[request]] for request in unique}
-    return Asked(answers, len(missing), time.perf_counter() - began)
+    return Asked(answers, computed, time.perf_counter() - began)
 
 
-class _Pieces:
-    """Requests in pieces that take about `PIECE_SECONDS`: those of one context together, longest first."""
+def _pieces(requests: Sequence[Request], room: int) -> list[list[Request]]:
+    """Requests in pieces of about so many characters to read: those of one context together, longest first. The first
+    piece is a small one, so that something is seen soon."""
+    pieces, filled, before = list[list[Request]](), 0, ""
+    for group in _groups(requests):
+        begin = _beginning(group[0])
+        behind = sum(_length(request) - len(begin) for request in group)
+        size = behind + len(begin) - _common(before, begin)
+        full = filled + size > (room if len(pieces) > 1 else room // 8)
+        if not pieces or full or type(pieces[-1][0]) is not type(group[0]):
+            pieces, filled, size = [*pieces, []], 0, behind + len(begin)
+        pieces[-1].extend(group)
+        filled, before = filled + size, begin
+    return pieces
 
-    def __init__(self, requests: Sequence[Request]) -> None:
-        self.groups = _groups(requests)
 
-    def __iter__(self) -> Iterator[list[Request]]:
-        count, at = FIRST, 0
-        while at < len(self.groups):
-            began = time.perf_counter()
-            yield [request for group in self.groups[at : at + count] for request in group]
-            at += count
-            count = max(1, min(4 * count, round(count * PIECE_SECONDS / max(1e-3, time.perf_counter() - began))))
+def _common(a: str, b: str) -> int:
+    return next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+
+
+def _beginning(request: Request) -> str:
+    """What requests of a group share and is read once."""
+    return request.context if isinstance(request, Pair) else ""
 
 
 def _groups(requests: Sequence[Request]) -> list[list[Request]]:
@@ -134,11 +149,6 @@ def _answers(model: Measured, requests: Sequence[Request]) -> list[Answer]:
                 hint="a log-probability is a number of at most 0; nothing was stored",
             )
     return [found[at] for at in range(len(requests))]
-
-
-def _share(requests: list[Request], world: World) -> list[Request]:
-    groups = _groups(requests)[world.rank :: world.size] if world.size > 1 else [requests]
-    return [request for group in groups for request in group]
 
 
 def _gathered(mine: dict[Request, Answer], world: World) -> list[dict[Request, Answer]]:
