@@ -91,8 +91,8 @@ def evaluate(
     from tutelage.cli.scores import Meter, show_scores
     from tutelage.evaluation.bench.bench import check_contamination, run_benchmarks
     from tutelage.evaluation.bench.cache import AnswerCache, default_path
-    from tutelage.evaluation.bench.result import write_result
-    from tutelage.evaluation.bench.selftest import refuse_wrong, self_test
+    from tutelage.evaluation.bench.folder import write_result
+    from tutelage.evaluation.bench.selftest import require_right
     from tutelage.training.distributed.world import join_world, leave_world
 
     wanted, optional = _wanted(task or [], suite, data, (context, choices, gold), limit, shots)
@@ -100,11 +100,12 @@ def evaluate(
     prepared, missing = _prepared(wanted, data_dir or [], optional)
     world = join_world()
     model = open_measured(source, dtype, prefix, served)
+    cache = AnswerCache(default_path() if cached else None)
     if test:
-        refuse_wrong(self_test(model), model.name)
+        require_right(model, cache)
     place = out or Path("results") / _file_name(model.name)
     with Meter(Console(stderr=True), quiet=not world.first) as meter:
-        results = run_benchmarks(model, prepared, AnswerCache(default_path() if cached else None), meter, blind, world)
+        results = run_benchmarks(model, prepared, cache, meter, blind, world)
     if world.first:
         results = results if read is None else check_contamination(results, read)
         summary = write_result(place, model, results, {"left_out": missing} if missing else None)

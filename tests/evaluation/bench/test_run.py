@@ -13,12 +13,12 @@ import pytest
 
 from tutelage.evaluation.bench.bench import Wanted, prepare_all, run_benchmarks
 from tutelage.evaluation.bench.cache import AnswerCache, key_of
+from tutelage.evaluation.bench.folder import write_result
 from tutelage.evaluation.bench.items import Prepared
 from tutelage.evaluation.bench.metrics import Choices, choice_scores
 from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.own import own_task
 from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Written
-from tutelage.evaluation.bench.result import write_result
 from tutelage.evaluation.bench.run import ask_all
 from tutelage.evaluation.bench.task import BenchTask
 from tutelage.inference.language_model import LanguageModel

@@ -4,9 +4,10 @@ import math
 
 import pytest
 
+from tutelage.evaluation.bench.cache import AnswerCache
 from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Written
-from tutelage.evaluation.bench.selftest import refuse_wrong, self_test
+from tutelage.evaluation.bench.selftest import refuse_wrong, require_right, self_test
 from tutelage.inference.language_model import LanguageModel
 from tutelage.store.errors import ConfigError
 
@@ -99,3 +100,17 @@ def test_a_wrong_adapter_is_refused_with_what_is_wrong(lm: LanguageModel, wrong:
     assert named in {check.name for check in checks if not check.passed}
     with pytest.raises(ConfigError, match=named):
         refuse_wrong(checks, "wrong")
+
+
+def test_a_model_that_passed_is_not_tested_again(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch):
+    cache = AnswerCache(None)
+    require_right(OurModel(lm, "right"), cache)
+    monkeypatch.setattr("tutelage.evaluation.bench.selftest.self_test", lambda _: pytest.fail("tested again"))
+    require_right(OurModel(lm, "right"), cache)
+
+
+def test_one_that_failed_is(lm: LanguageModel):
+    cache = AnswerCache(None)
+    for _ in range(2):
+        with pytest.raises(ConfigError, match="fails its self-test"):
+            require_right(GivesLogits(lm, "wrong"), cache)

@@ -7,8 +7,10 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, Roll
+from tutelage.evaluation.bench.cache import VERSION, AnswerCache
+from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, Roll, Written
 from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.hashing import sha256_json
 
 _CONTEXT = "The quick brown fox jumps over the lazy dog. The dog sleeps, and the fox"
 _ENDINGS = (" runs away", " is quick", " jumps", " eats the dog's bone")
@@ -36,6 +38,14 @@ def self_test(model: Measured) -> list[Check]:
         if model.empty_context:
             checks.append(_rolling(model))
     return checks
+
+
+def require_right(model: Measured, cache: AnswerCache) -> None:
+    """Test a model that has not passed before. Raises ConfigError as `refuse_wrong`."""
+    key = sha256_json(["self-test", VERSION, model.identity, model.tokenizer, model.precision])
+    if not cache.get([key]):
+        refuse_wrong(self_test(model), model.name)
+        cache.put([(key, Written("passed", True))])
 
 
 def refuse_wrong(checks: Sequence[Check], name: str) -> None:
