@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -66,7 +67,10 @@ def evaluate(
     sets: Sets = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the result (of a recipe: of runs and artifacts).", envvar="TUTELAGE_RUNS"),
+        typer.Option(
+            help="Folder of the result, default `results/MODEL`; of a recipe: of runs and artifacts, default `runs` or "
+            "$TUTELAGE_RUNS."
+        ),
     ] = None,
     as_json: Json = False,
 ) -> None:
@@ -82,7 +86,7 @@ def evaluate(
             raise ConfigError("on what is it to be measured?", hint="--task NAME, --suite fast or --data FILE")
         from tutelage.cli.life import run_stage
 
-        run_stage("evaluate", recipe, sets, out or RUNS, as_json)
+        run_stage("evaluate", recipe, sets, out or Path(os.environ.get("TUTELAGE_RUNS") or RUNS), as_json)
         return
     if recipe is not None or sets:
         raise ConfigError("a recipe and benchmarks do not go together", hint="leave --recipe and --set out")
@@ -199,8 +203,6 @@ def tasks(data_dir: Folders = None, as_json: Json = False) -> None:
 
     Example: `tutelage tasks`
     """
-    import os
-
     from tutelage.evaluation.bench.listing import listing, suites
 
     named = [Path(folder) for folder in os.environ.get("TUTELAGE_BENCHMARKS", "").split(os.pathsep) if folder]
