@@ -60,6 +60,15 @@ def test_own_rows_need_no_task_file(place: Path, capsys: pytest.CaptureFixture[s
     assert "12 of 20" in said and "results/model" in said.replace("\n", "")
 
 
+def test_a_folder_with_files_of_others_is_refused_before_anything_is_read(
+    place: Path, capsys: pytest.CaptureFixture[str]
+):
+    (place / "mine").mkdir()
+    (place / "mine" / "notes.txt").write_text("mine")
+    assert call("evaluate", "-m", "nowhere", "--task", "mine.yaml", "--out", "mine") == 2
+    assert "notes.txt" in capsys.readouterr().err
+
+
 def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[str]):
     (place / "text.txt").write_text("Some text. " * 30)
     assert call("evaluate", "-m", "model", "--data", "text.txt", "--json") == 0

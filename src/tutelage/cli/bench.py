@@ -95,7 +95,7 @@ def evaluate(
     from tutelage.cli.scores import Meter, show_scores
     from tutelage.evaluation.bench.bench import check_contamination, run_benchmarks
     from tutelage.evaluation.bench.cache import AnswerCache, default_path
-    from tutelage.evaluation.bench.folder import write_result
+    from tutelage.evaluation.bench.folder import check_place, write_result
     from tutelage.evaluation.bench.selftest import require_right
     from tutelage.training.distributed.world import join_world, leave_world
 
@@ -103,6 +103,8 @@ def evaluate(
     read = None if corpus is None else _corpus(corpus)
     prepared, missing = _prepared(wanted, data_dir or [], optional)
     world = join_world()
+    if out is not None:
+        check_place(out)
     model = open_measured(source, dtype, prefix, served)
     cache = AnswerCache(default_path() if cached else None)
     if test:

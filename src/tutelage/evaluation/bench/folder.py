@@ -15,9 +15,18 @@ from tutelage.evaluation.bench.protocol import Measured
 from tutelage.evaluation.bench.result import TaskResult
 from tutelage.store.artifacts import packages
 from tutelage.store.device import machine
-from tutelage.store.files import users_directory, write_json
+from tutelage.store.errors import ConfigError
+from tutelage.store.files import not_ours, users_directory, write_json
 
 FORMAT = 1
+
+
+def check_place(out: Path) -> None:
+    """Raise ConfigError, before anything is computed, where `write_result` could not write."""
+    if in_the_way := not_ours(out):
+        raise ConfigError(
+            f"{out} holds what was not written here: {', '.join(in_the_way[:5])}", hint="give a new folder with --out"
+        )
 
 
 def write_result(
