@@ -58,9 +58,9 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 STAGES = 9
 CORPUS = ("--corpus", "texts")
-VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat", "generate",
-         "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise", "doctor",
-         "version"]  # fmt: skip
+VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat",
+         "generate", "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise",
+         "doctor", "version"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

