@@ -121,7 +121,9 @@ def _contaminated(task: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def _is_share(task: dict[str, Any]) -> bool:
-    return not task["metric"].endswith(("perplexity", "per_byte", "bpb", "brier"))
+    from tutelage.evaluation.bench.metrics import is_share
+
+    return is_share(task["metric"])
 
 
 def _value(value: float, share: bool) -> str:

@@ -55,6 +55,7 @@ def test_a_file_is_a_task_with_its_name(tmp_path: Path):
         ("gold: g", "", "needs gold"),
         ("kind: choice", "kind: chioce", "kind"),
         ('"{{q}}"', '"{{q"', "no valid Jinja"),
+        ("gold: g", "gold: g\nmetric: acc_nrom", "did you mean 'acc_norm'"),
         ("data:", "data: [", "no YAML"),
         ("{rows: [{q: one, o: [a, b], g: 1}]}", "{}", "a source is one of"),
     ],

@@ -14,7 +14,7 @@ from tutelage.evaluation.statistics import Interval, bootstrap_ratio, wilson
 
 Floats = NDArray[np.float64]
 LOWER = frozenset({"brier", "ece", "perplexity", "bits_per_byte", "byte_perplexity", "word_perplexity", "gold_bpb"})
-_SHARES = ("acc", "strict", "flexible", "prompt_")
+_NO_SHARES = LOWER - {"ece"}
 _ECE_DRAWS = 200
 
 
@@ -153,7 +153,8 @@ def calibration(confidence: Floats, right: Floats, seed: int = 0) -> Figure:
 
 
 def is_share(name: str) -> bool:
-    return name.startswith(_SHARES)
+    """Whether a metric lies between 0 and 1, whatever an extraction of one's own is called."""
+    return name not in _NO_SHARES
 
 
 def softmax(logprobs: Floats) -> Floats:

@@ -19,6 +19,7 @@ from tutelage.evaluation.bench.metrics import (
     calibration,
     choice_scores,
     figure,
+    is_share,
     likelihood_scores,
     rolling_scores,
     words_in,
@@ -128,7 +129,7 @@ def _worth(prepared: Prepared, primary: PerItem, shown: Figure, baselines: list[
             return Worth("too few items", f"n too small: {shown.n} items; 50 to 100 items are needed")
         side = "above" if shown.low > task.ideal else "below" if shown.high < task.ideal else "not off"
         return Worth("figure", f"{side} the fair value of {100 * task.ideal:g} %")
-    if task.metric == "mass" or primary.weights is not None or primary.finish:
+    if task.metric == "mass" or not is_share(task.metric):
         return Worth("figure", "")
     if task.kind != "choice" and not task.chance:
         return Worth("figure", "")

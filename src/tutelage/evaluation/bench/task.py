@@ -15,6 +15,13 @@ from tutelage.store.errors import ConfigError, nearest
 SHIPPED = Path(__file__).parents[2] / "tasks" / "benchmarks"
 Kind = Literal["choice", "likelihood", "rolling", "generate"]
 
+METRICS: dict[str, tuple[str, ...]] = {
+    "choice": ("acc", "acc_norm", "acc_bytes", "acc_tokens", "mass", "brier", "gold_bpb"),
+    "likelihood": ("acc", "perplexity", "bits_per_byte"),
+    "rolling": ("bits_per_byte", "byte_perplexity", "word_perplexity"),
+}
+INSTRUCTION_METRICS = ("prompt_strict", "share_strict", "prompt_loose", "share_loose")
+
 
 class Source(Config):
     """One place where the rows may be: the first that is there is read.
@@ -161,9 +168,18 @@ class BenchTask(Config):
             missing.append("targets")
         if missing:
             raise ValueError(f"a task of kind {self.kind} needs {', '.join(missing)}")
+        if self.metric not in self.metrics:
+            raise ValueError(f"metric {self.metric!r} is none of this task: {nearest(self.metric, self.metrics)}")
         if self.shots and self.fewshot is None:
             raise ValueError("shots need `fewshot`: where the examples come from")
         return self
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Metrics that may count. `acc_pmi` is none: it is there only where all choices were asked alone, too."""
+        if self.kind == "generate":
+            return INSTRUCTION_METRICS if self.rule == "instructions" else tuple(self.extract) or ("exact",)
+        return METRICS[self.kind]
 
     @property
     def identity(self) -> dict[str, Any]:
