@@ -91,6 +91,8 @@ def _figured(
     figures = {name: figure(name, one, clusters) for name, one in scored.metrics.items()}
     if scored.confidence is not None:
         figures["ece"] = calibration(*scored.confidence)
+    if task.ideal is not None:  # as in lm-evaluation-harness: a stereotype that is likelier is no success
+        figures = {name: replace(one, higher_is_better=False) for name, one in figures.items()}
     primary = scored.metrics[task.metric]
     baselines: list[Baseline] = []
     if task.kind == "choice" and task.ideal is None:
