@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from tutelage.evaluation.bench.families import Family, family_logprobs
+from tutelage.evaluation.bench.families import Family, _packed, family_logprobs
 from tutelage.evaluation.bench.prefixes import joined
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.scoring import Window, target_logprobs
@@ -52,6 +52,13 @@ def test_a_context_is_read_once(lm: LanguageModel, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(DecoderLM, "hidden", watched)
     family_logprobs(lm.model, [Family(list(range(20)), [[1], [2], [3, 4]])])
     assert [tuple(tokens.shape) for tokens in seen] == [(1, 21)]  # 20, and the one id of [3, 4] that is read
+
+
+def test_families_are_packed_without_padding(lm: LanguageModel):
+    lengths = [200, 100, 60, 56, 50, 40, 6]
+    groups = _packed(lengths, 256)
+    assert sorted(index for group in groups for index in group) == list(range(7))
+    assert [sum(lengths[index] for index in group) for group in groups] == [256, 256]
 
 
 def test_the_most_likely_continuation_is_greedy(lm: LanguageModel):

@@ -1,9 +1,9 @@
 """Log-likelihoods of continuations that share their contexts: each context is read once, whatever follows it.
 
-A family is a context and what may come after it. It is one row: the context, then each continuation as a branch that
-sees the context and itself (`AttentionMask`), so that each reads as if it stood alone behind it. Continuations that
-read the same (all of one token: nothing but the context) are one branch, and logits are made only where a token is
-scored.
+A family is a context and what may come after it: the context, then each continuation as a branch that sees the context
+and itself (`AttentionMask`), so that each reads as if it stood alone behind it. Continuations that read the same (all of
+one token: nothing but the context) are one branch. Families are packed into rows, so that there is next to no padding,
+and logits are made only where a token is scored.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
-from tutelage.inference.scoring import LOGITS_AT_ONCE, length_batches, padded
+from tutelage.inference.scoring import LOGITS_AT_ONCE, padded
 from tutelage.model.decoder import DecoderLM
 
+ROW_TOKENS = 256  # of a row, into which as many families are packed as fit
 BATCH_TOKENS = 4096  # tokens of a batch on a CPU, padding included
 WIDE_BATCH_TOKENS = 32768  # on a GPU
 
@@ -57,11 +58,15 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
             owner.append((number, part[0]))
     results = [[(0.0, True)] * len(family.continuations) for family in families]
     most = BATCH_TOKENS if model.embed_tokens.weight.device.type == "cpu" else WIDE_BATCH_TOKENS
-    for batch in length_batches([len(row.ids) for row in rows], most):
-        members = [rows[index] for index in batch]
-        for index, found in zip(batch, _read(model, members), strict=True):
+    lengths = [len(row.ids) for row in rows]
+    room = max([ROW_TOKENS, *lengths])
+    packed = _packed(lengths, room)
+    for start in range(0, len(packed), max(1, most // room)):
+        part = packed[start : start + max(1, most // room)]
+        found = _read(model, [[rows[index] for index in members] for members in part])
+        for index, scores in zip((index for members in part for index in members), found, strict=True):
             number, first = owner[index]
-            results[number][first : first + len(found)] = found
+            results[number][first : first + len(scores)] = scores
     return results
 
 
@@ -81,26 +86,45 @@ def _row(context: Sequence[int], continuations: Sequence[Sequence[int]], counts:
     return row
 
 
-def _read(model: DecoderLM, rows: Sequence[_Row]) -> list[list[tuple[float, bool]]]:
+def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
+    """Indices in as few groups as may be whose lengths add up to at most `room`: each into the first where it fits, the
+    longest first."""
+    groups, left = list[list[int]](), list[int]()
+    for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
+        at = next((at for at, free in enumerate(left) if free >= lengths[index]), len(groups))
+        if at == len(groups):
+            groups.append([])
+            left.append(room)
+        groups[at].append(index)
+        left[at] -= lengths[index]
+    return groups
+
+
+def _read(model: DecoderLM, packed: Sequence[Sequence[_Row]]) -> list[list[tuple[float, bool]]]:
+    """The scores of each family, those of the first row first."""
     device = model.embed_tokens.weight.device
-    tokens = padded([row.ids for row in rows])
-    if any(row.branches[-1] > 1 for row in rows):  # one branch alone is a text like any other
-        positions, branches = padded([row.positions for row in rows]), padded([row.branches for row in rows])
-        lengths = torch.tensor([len(row.ids) for row in rows])
-        documents = (torch.arange(tokens.shape[1]) < lengths[:, None]).long()  # 0 is padding
-        hidden = model.hidden(
-            tokens.to(device), positions.to(device), documents.to(device), branches=branches.to(device)
-        )
-    else:
-        hidden = model.hidden(tokens.to(device))
-    flat = [(at, number, place, wanted) for at, row in enumerate(rows) for number, place, wanted in row.targets]
-    flat.sort(key=lambda one: (one[0], one[2]))
+    tokens, positions, branches = (
+        padded([[value for row in members for value in getattr(row, name)] for members in packed]).to(device)
+        for name in ("ids", "positions", "branches")
+    )
+    # 0 is padding
+    documents = padded([[number for number, row in enumerate(members, 1) for _ in row.ids] for members in packed])
+    several = model.config.can_branch and any(row.branches[-1] > 1 for members in packed for row in members)
+    hidden = model.hidden(tokens, positions, documents.to(device), branches=branches if several else None)
+    flat, rows = list[tuple[int, int, int, int, int]](), list[_Row]()  # (line, place, wanted, row, continuation)
+    for line, members in enumerate(packed):
+        start = 0
+        for row in members:
+            flat += [(line, start + place, wanted, len(rows), number) for number, place, wanted in row.targets]
+            start += len(row.ids)
+            rows.append(row)
+    flat.sort()
     logprobs, greedy = _score(
-        model, hidden, torch.tensor([(at, place) for at, _, place, _ in flat]), torch.tensor([one[3] for one in flat])
+        model, hidden, torch.tensor([one[:2] for one in flat]), torch.tensor([one[2] for one in flat])
     )
     sums = [[0.0] * (1 + max(number for number, _, _ in row.targets)) for row in rows]
     likeliest = [[True] * len(each) for each in sums]
-    for (at, number, _, _), value, best in zip(flat, logprobs.double().tolist(), greedy.tolist(), strict=True):
+    for (_, _, _, at, number), value, best in zip(flat, logprobs.double().tolist(), greedy.tolist(), strict=True):
         sums[at][number] += value
         likeliest[at][number] &= best
     return [list(zip(*pair, strict=True)) for pair in zip(sums, likeliest, strict=True)]
