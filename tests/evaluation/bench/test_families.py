@@ -59,6 +59,8 @@ def test_families_are_packed_without_padding(lm: LanguageModel):
     groups = _packed(lengths, 256)
     assert sorted(index for group in groups for index in group) == list(range(7))
     assert [sum(lengths[index] for index in group) for group in groups] == [256, 256]
+    assert _packed([300, 10], 256) == [[0], [1]]
+    assert _packed([], 256) == []
 
 
 def test_the_most_likely_continuation_is_greedy(lm: LanguageModel):

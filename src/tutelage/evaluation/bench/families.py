@@ -1,13 +1,14 @@
 """Log-likelihoods of continuations that share their contexts: each context is read once, whatever follows it.
 
 A family is a context and what may come after it: the context, then each continuation as a branch that sees the context
-and itself (`AttentionMask`), so that each reads as if it stood alone behind it. Continuations that read the same (all of
-one token: nothing but the context) are one branch. Families are packed into rows, so that there is next to no padding,
-and logits are made only where a token is scored.
+and itself (`AttentionMask`), so that each reads as if it stood alone behind it. Continuations that read the same (all
+of one token: nothing but the context) are one branch. Families are packed into rows, so that there is next to no
+padding, and logits are made only where a token is scored.
 """
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -17,7 +18,7 @@ from torch import Tensor
 from tutelage.inference.scoring import LOGITS_AT_ONCE, padded
 from tutelage.model.decoder import DecoderLM
 
-ROW_TOKENS = 256  # of a row, into which as many families are packed as fit
+ROW_TOKENS = 512  # of a row, about: so many rows are filled evenly
 BATCH_TOKENS = 4096  # tokens of a batch on a CPU, padding included
 WIDE_BATCH_TOKENS = 32768  # on a GPU
 
@@ -59,10 +60,10 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
     results = [[(0.0, True)] * len(family.continuations) for family in families]
     most = BATCH_TOKENS if model.embed_tokens.weight.device.type == "cpu" else WIDE_BATCH_TOKENS
     lengths = [len(row.ids) for row in rows]
-    room = max([ROW_TOKENS, *lengths])
-    packed = _packed(lengths, room)
-    for start in range(0, len(packed), max(1, most // room)):
-        part = packed[start : start + max(1, most // room)]
+    packed = _packed(lengths, ROW_TOKENS)
+    count = max(1, most // max((sum(lengths[index] for index in members) for members in packed), default=1))
+    for start in range(0, len(packed), count):
+        part = packed[start : start + count]
         found = _read(model, [[rows[index] for index in members] for members in part])
         for index, scores in zip((index for members in part for index in members), found, strict=True):
             number, first = owner[index]
@@ -87,17 +88,16 @@ def _row(context: Sequence[int], continuations: Sequence[Sequence[int]], counts:
 
 
 def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Indices in as few groups as may be whose lengths add up to at most `room`: each into the first where it fits, the
-    longest first."""
-    groups, left = list[list[int]](), list[int]()
+    """Indices in groups whose lengths add up to about `room` and about the same: the longest first, each to the group
+    that is shortest yet (longest processing time first, Graham 1969)."""
+    count = max(1, -(-sum(lengths) // max([room, *lengths])))
+    groups = [list[int]() for _ in range(count)]
+    filled = [(0, at) for at in range(count)]
     for index in sorted(range(len(lengths)), key=lambda index: (-lengths[index], index)):
-        at = next((at for at, free in enumerate(left) if free >= lengths[index]), len(groups))
-        if at == len(groups):
-            groups.append([])
-            left.append(room)
+        total, at = heapq.heappop(filled)
         groups[at].append(index)
-        left[at] -= lengths[index]
-    return groups
+        heapq.heappush(filled, (total + lengths[index], at))
+    return [group for group in groups if group]
 
 
 def _read(model: DecoderLM, packed: Sequence[Sequence[_Row]]) -> list[list[tuple[float, bool]]]:
