@@ -63,9 +63,9 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
     packed = _packed(lengths, ROW_TOKENS)
     count = max(1, most // max((sum(lengths[index] for index in members) for members in packed), default=1))
     for start in range(0, len(packed), count):
-        part = packed[start : start + count]
-        found = _read(model, [[rows[index] for index in members] for members in part])
-        for index, scores in zip((index for members in part for index in members), found, strict=True):
+        lines = packed[start : start + count]
+        found = _read(model, [[rows[index] for index in members] for members in lines])
+        for index, scores in zip((index for members in lines for index in members), found, strict=True):
             number, first = owner[index]
             results[number][first : first + len(scores)] = scores
     return results
