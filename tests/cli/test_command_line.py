@@ -58,9 +58,9 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
 
 STAGES = 9
 CORPUS = ("--corpus", "texts")
-VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "chat", "generate",
-         "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise", "doctor",
-         "version", "compare", "judge", "quality"]  # fmt: skip
+VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat",
+         "generate", "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise",
+         "doctor", "version", "compare", "judge", "quality"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -262,7 +262,7 @@ def test_help_goes_to_stdout(cli: Cli) -> None:
         assert done.code == 0 and "Usage" in done.out and done.err == "", arguments
 
 
-@pytest.mark.parametrize("arguments", [[], ["quickstart", "--help"], ["chat", "--help"], ["version"]])
+@pytest.mark.parametrize("arguments", [[], ["quickstart", "--help"], ["chat", "--help"], ["version"], ["tasks"]])
 def test_no_help_needs_torch(arguments: list[str]) -> None:
     code = (
         f"import sys, tutelage.cli.main as m\ntry: m.main({arguments!r})\nexcept SystemExit as end: code = end.code\n"

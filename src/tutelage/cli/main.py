@@ -9,7 +9,19 @@ from typing import Annotated, Any
 
 import typer
 
-from tutelage.cli import architecture, classify, compare, finetune, inspect, judge, life, quality, stages, use
+from tutelage.cli import (
+    architecture,
+    bench,
+    classify,
+    compare,
+    finetune,
+    inspect,
+    judge,
+    life,
+    quality,
+    stages,
+    use,
+)
 from tutelage.store.errors import TutelageError, nearest
 
 # The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
@@ -36,6 +48,7 @@ def options(
 
 life.register(app)
 stages.register(app)
+bench.register(app)
 finetune.register(app)
 use.register(app)
 classify.register(app)

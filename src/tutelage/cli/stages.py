@@ -1,4 +1,4 @@
-"""One verb per stage: corpus, tokenizer, pretrain, evaluate."""
+"""One verb per stage: corpus, tokenizer, pretrain."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (corpus, tokenizer, pretrain, evaluate):
+    for verb in (corpus, tokenizer, pretrain):
         app.command()(verb)
 
 
@@ -63,11 +63,3 @@ def pretrain(
         find(recipe, sets, out, as_json)
         return
     run_stage("base", recipe, sets, out, as_json, nproc)
-
-
-def evaluate(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
-    """Evaluate the models of a life together, with intervals and baselines.
-
-    Example: `tutelage evaluate --set evaluate.prompts=500`
-    """
-    run_stage("evaluate", recipe, sets, out, as_json)

@@ -1,0 +1,77 @@
+"""Answers that were computed once are kept, by model, tokenizer, precision and request; any number of processes share
+them, and what a killed run had is there for the next."""
+
+from __future__ import annotations
+
+import json
+import os
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from tutelage.evaluation.bench.protocol import Likelihood, Measured, Pair, Request, Roll, Written
+from tutelage.store.errors import DamagedError
+from tutelage.store.hashing import sha256_json
+
+VERSION = 1  # to be raised when the same request is answered otherwise
+Answer = Likelihood | Written
+_AT_ONCE = 500  # keys of one query
+
+
+def default_path() -> Path:
+    """In $TUTELAGE_CACHE, or tutelage in the user's cache folder."""
+    given = os.environ.get("TUTELAGE_CACHE")
+    base = Path(given).expanduser() if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return (base if given else base / "tutelage") / "answers.sqlite"
+
+
+class AnswerCache:
+    """A table of answers in an SQLite file; with no path in memory alone.
+
+    Each `put` is one transaction, durable when it returns: kill -9 loses what was being computed, nothing else.
+    """
+
+    def __init__(self, path: Path | None) -> None:
+        self.path = path
+        if path is not None:
+            path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._db = sqlite3.connect(path or ":memory:", timeout=120)
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
+        except sqlite3.DatabaseError as error:
+            raise DamagedError(
+                f"the cache {path} cannot be read: {error}", hint="delete it; all is computed again"
+            ) from None
+
+    def get(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Those answers that are there."""
+        found: dict[str, Answer] = {}
+        for start in range(0, len(keys), _AT_ONCE):
+            part = keys[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(part))
+            for key, answer in self._db.execute(f"SELECT key, answer FROM answers WHERE key IN ({marks})", part):
+                found[key] = _answer(json.loads(answer))
+        return found
+
+    def put(self, answers: Iterable[tuple[str, Answer]]) -> None:
+        rows = [(key, json.dumps(asdict(answer))) for key, answer in answers]
+        with self._db:
+            self._db.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?)", rows)
+
+    def close(self) -> None:
+        self._db.close()
+
+
+def key_of(model: Measured, request: Request) -> str:
+    """What an answer depends on, hashed."""
+    kind = "pair" if isinstance(request, Pair) else "roll" if isinstance(request, Roll) else "ask"
+    return sha256_json(
+        [VERSION, model.identity, model.tokenizer, model.precision, model.context, kind, asdict(request)]
+    )
+
+
+def _answer(data: dict[str, Any]) -> Answer:
+    return Likelihood(**data) if "logprob" in data else Written(**data)

@@ -1,0 +1,47 @@
+"""Grading what was generated: the answer is found by a pattern and compared, as lm-evaluation-harness does."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from tutelage.evaluation.bench.instructions import kept
+from tutelage.evaluation.bench.items import Item
+from tutelage.evaluation.bench.task import BenchTask, Extraction
+
+NOTHING = "[invalid]"  # what stands for an answer that was not found
+
+
+def grades(task: BenchTask, item: Item, text: str) -> dict[str, float]:
+    """Each metric of a generated answer, 0 or 1: one for each extraction of the task (`exact` where it has none)."""
+    if task.rule == "instructions":
+        return kept(item.row, text)
+    found = found_answers(task.extract, text)
+    return {name: float(matches(answer, item.targets, task.ignore)) for name, answer in found.items()}
+
+
+def found_answers(extract: Mapping[str, Extraction], text: str) -> dict[str, str]:
+    if not extract:
+        return {"exact": text.strip()}
+    return {name: _extracted(one, text) for name, one in extract.items()}
+
+
+def matches(answer: str, targets: Sequence[str], ignore: Sequence[str]) -> bool:
+    """Whether the answer is one of the targets, but for case and for what `ignore` (regular expressions) takes out."""
+    return _bare(answer, ignore) in {_bare(target, ignore) for target in targets}
+
+
+def _bare(text: str, ignore: Sequence[str]) -> str:
+    for pattern in ignore:
+        text = re.sub(pattern, "", text)
+    return text.lower()
+
+
+def _extracted(one: Extraction, text: str) -> str:
+    found = re.findall(one.pattern, text)
+    if not found:
+        return NOTHING
+    taken = found[one.match]
+    if isinstance(taken, tuple):  # one text for each group
+        taken = next((group for group in taken if group), NOTHING)
+    return str(taken).strip()

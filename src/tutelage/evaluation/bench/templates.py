@@ -1,0 +1,78 @@
+"""What a task file says in Jinja, rendered in a sandbox that can neither reach Python nor change a row."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import Any
+
+import jinja2
+import jinja2.sandbox
+
+from tutelage.store.errors import InputError
+
+
+def text_of(template: str, row: Mapping[str, Any], where: str) -> str:
+    """A template with the columns of a row put in. Raises InputError, saying `where`, if it does not fit the row."""
+    if "{" not in template:
+        return template
+    try:
+        return _template(template).render(**row)
+    except (jinja2.TemplateError, *_FAULTS) as error:
+        raise _unfit(template, row, error, where) from None
+
+
+def value_of(expression: str, row: Mapping[str, Any], where: str) -> Any:
+    """The value of an expression over the columns of a row (`choices.text`). Raises InputError as `text_of`."""
+    if expression in row:
+        return row[expression]
+    try:
+        value = _expression(expression)(**row)
+    except (jinja2.TemplateError, *_FAULTS) as error:
+        raise _unfit(expression, row, error, where) from None
+    if isinstance(value, jinja2.Undefined):
+        raise _unfit(expression, row, ValueError("it has no value"), where)
+    return value
+
+
+_FAULTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, RecursionError, MemoryError)
+
+
+def check(template: str, expression: bool = False) -> None:
+    """Raise ValueError where a template or an expression is no Jinja at all."""
+    try:
+        _expression(template) if expression else _template(template)
+    except jinja2.TemplateSyntaxError as error:
+        raise ValueError(f"{template!r} is no valid Jinja: {error.message}") from None
+
+
+@lru_cache(maxsize=1)
+def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
+    # As lm-evaluation-harness has it: a line break at the end stays, a missing column is an error.
+    environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        undefined=jinja2.StrictUndefined, keep_trailing_newline=True
+    )
+    environment.filters["regex_replace"] = _regex_replace
+    environment.filters["split"] = lambda text, *arguments: text.split(*arguments)
+    return environment
+
+
+def _regex_replace(text: str, pattern: str, by: str = "") -> str:
+    return re.sub(pattern, by, text)
+
+
+@lru_cache(maxsize=512)
+def _template(template: str) -> jinja2.Template:
+    return _environment().from_string(template)
+
+
+@lru_cache(maxsize=512)
+def _expression(expression: str) -> Any:
+    return _environment().compile_expression(expression, undefined_to_none=False)
+
+
+def _unfit(template: str, row: Mapping[str, Any], error: Exception, where: str) -> InputError:
+    return InputError(
+        f"{where}: {template!r} does not fit this row: {error}", hint=f"its columns are: {', '.join(map(str, row))}"
+    )
