@@ -53,6 +53,18 @@ def test_a_task_file_of_twenty_rows_to_a_verdict(place: Path, capsys: pytest.Cap
     assert json.loads(capsys.readouterr().out)["tasks"] == summary["tasks"]
 
 
+def test_two_results_are_compared(place: Path, capsys: pytest.CaptureFixture[str]):
+    """What evaluate writes is what compare reads; a model against itself differs in nothing, other items are refused."""
+    for out, limit in (("before", "20"), ("after", "20"), ("fewer", "12")):
+        assert call("evaluate", "-m", "model", "--task", "mine.yaml", "--out", out, "--limit", limit) == 0
+    capsys.readouterr()
+    assert call("compare", "before", "after", "--json") == 4
+    (row,) = json.loads(capsys.readouterr().out)["rows"]
+    assert row["n"] == 20 and row["difference"] == 0 and row["outcome"] == "too few items"
+    assert call("compare", "before", "fewer") == 1
+    assert "8 items only in before" in capsys.readouterr().err
+
+
 def test_own_rows_need_no_task_file(place: Path, capsys: pytest.CaptureFixture[str]):
     given = ("--data", "rows.jsonl", "--context", "q", "--gold", "right")
     assert call("evaluate", "-m", "model", *given, "--limit", "12", "--no-answer-only") == 0
@@ -82,6 +94,7 @@ def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[
     [
         (("--task", "helaswag"), "did you mean 'hellaswag'"),
         (("--task", "nowhere.yaml"), "does not exist"),
+        (("--task", "rows.jsonl"), "--data rows.jsonl"),
         (("--suite", "slow"), "there is no suite"),
         ((), "on what is it to be measured"),
         (("--task", "mine.yaml", "--prefix", "x"), "of an endpoint"),

@@ -206,6 +206,8 @@ def find_task(name: str) -> tuple[BenchTask, Path]:
             raise ConfigError(f"task file {path} does not exist")
         return read_task(path), path.parent
     if name not in shipped_names():
+        if path.is_file():
+            raise ConfigError(f"{name} is no task file (.yaml)", hint=f"own rows or own text: --data {name}")
         raise ConfigError(f"there is no task {name!r}", hint=f"{nearest(name, shipped_names())}; or give a .yaml file")
     return read_task(SHIPPED / f"{name}.yaml"), SHIPPED
 
