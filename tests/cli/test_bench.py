@@ -54,7 +54,7 @@ def test_a_task_file_of_twenty_rows_to_a_verdict(place: Path, capsys: pytest.Cap
 
 
 def test_two_results_are_compared(place: Path, capsys: pytest.CaptureFixture[str]):
-    """What evaluate writes is what compare reads; a model against itself differs in nothing, other items are refused."""
+    """What evaluate writes is what compare reads; a model against itself is no winner, other items are refused."""
     for out, limit in (("before", "20"), ("after", "20"), ("fewer", "12")):
         assert call("evaluate", "-m", "model", "--task", "mine.yaml", "--out", out, "--limit", limit) == 0
     capsys.readouterr()

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from tests.family_configs import fields
 
+from tutelage.model import nf4
 from tutelage.model.adaptable import expert_stacks, is_quantised, projections, quantisation_of, quantise_model
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
@@ -109,6 +110,18 @@ def test_product_and_gradient_are_those_of_the_dense_matrix(double: bool) -> Non
     torch.testing.assert_close(x.grad, y.grad)
     with torch.autocast("cpu", torch.bfloat16):
         assert packed.linear(x, bias).dtype == torch.bfloat16
+
+
+def test_the_room_that_generating_made_serves_training_too() -> None:
+    nf4._THREAD.__dict__.pop("rooms", None)
+    packed = Packed(torch.Size((24, 40)), quantise(random(24, 40)))
+    x = random(3, 40, seed=2)
+    with torch.inference_mode():
+        expected = packed.linear(x).clone()
+    y = x.clone().requires_grad_()
+    out = packed.linear(y)
+    out.sum().backward()
+    assert torch.equal(out.detach(), expected) and y.grad is not None
 
 
 def model_of(family: str, index: int = 0, **keys: object) -> DecoderLM:

@@ -23,7 +23,7 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=2,
+    version=3,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

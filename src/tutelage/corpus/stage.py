@@ -26,7 +26,6 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_files
 
-VERSION = 2
 _FILES_A_CHUNK = 32
 _DOCUMENTS_A_CHUNK = 1000
 Pool = ProcessPoolExecutor | None

@@ -122,7 +122,8 @@ class Packed:
             return self.dense(dtype)
         rooms: dict[torch.dtype, Tensor] = _THREAD.__dict__.setdefault("rooms", {})
         if dtype not in rooms or len(rooms[dtype]) < 2 * len(codes):
-            rooms[dtype] = torch.empty(2 * len(codes), dtype=dtype)
+            with torch.inference_mode(False):  # else what comes after generating could not write into it
+                rooms[dtype] = torch.empty(2 * len(codes), dtype=dtype)
         return dequantise(self.parts, self.shape, dtype, rooms[dtype])
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:

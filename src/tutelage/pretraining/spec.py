@@ -28,7 +28,7 @@ def _files(config: Pretraining) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="pretrain",
-    version=4,
+    version=5,
     title="Pretraining",
     config=Pretraining,
     run=late("tutelage.pretraining.stage:pretrain"),

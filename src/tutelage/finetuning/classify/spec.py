@@ -30,7 +30,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=6,
+    version=7,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),
