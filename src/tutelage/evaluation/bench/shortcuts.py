@@ -33,8 +33,8 @@ class Worth:
 
 
 def option_baselines(items: Sequence[Choices], guess: float | None = None) -> list[Baseline]:
-    """Guessing (share right: `guess`, else that of a blind choice), the most frequent position of the right answer, the longest option and the shortest; what ties is
-    shared among those that tie."""
+    """Guessing (share right: `guess`, else that of a blind choice), the most frequent position of the right answer, the
+    longest option and the shortest; what ties is shared among those that tie."""
     chance = np.array([len(item.gold) / len(item.logprobs) if guess is None else guess for item in items])
     found = [Baseline("chance", float(chance.mean()), chance)]
     common = Counter(item.gold[0] for item in items).most_common(1)[0][0]
