@@ -147,12 +147,13 @@ def test_a_cache_that_is_no_cache_is_named(tmp_path: Path):
         AnswerCache(tmp_path / "cache.sqlite")
 
 
-def test_no_number_is_ever_stored_as_a_probability(lm: LanguageModel):
+@pytest.mark.parametrize("value", ["nan", "-inf", "0.5"])
+def test_what_is_no_probability_is_never_stored(lm: LanguageModel, value: str):
     class Broken(OurModel):
         def score(self, pairs: list[Pair]) -> list[Likelihood]:
-            return [Likelihood(float("nan"), 1, True) for _ in pairs]
+            return [Likelihood(float(value), 1, True) for _ in pairs]
 
-    with pytest.raises(InputError, match="nan"):
+    with pytest.raises(InputError, match=value):
         ask_all(Broken(lm, "x"), [Pair("a", "b")], AnswerCache(None))
 
 
@@ -220,13 +221,14 @@ def test_two_processes_give_what_one_gives(tmp_path: Path, rows_file: Path, lm: 
     lm.save(tmp_path / "model")
     command = [
         "-m", "tutelage", "evaluate", "-m", str(tmp_path / "model"), "--data", str(rows_file), "--context", "q",
-        "--gold", "right", "--no-cache",
+        "--gold", "right",
     ]  # fmt: skip
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "TUTELAGE_CACHE": str(tmp_path / "cache")}
     one = subprocess.run(
         [sys.executable, *command, "--out", str(tmp_path / "one")], env=environment, capture_output=True, text=True
     )
     assert one.returncode == 0, one.stderr
+    environment["TUTELAGE_CACHE"] = str(tmp_path / "other")
     both = subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", *command,
          "--out", str(tmp_path / "two")], env=environment, capture_output=True, text=True,

@@ -96,7 +96,7 @@ def _figured(
     primary = scored.metrics[task.metric]
     baselines: list[Baseline] = []
     if task.kind == "choice" and task.ideal is None:
-        baselines = option_baselines(choices)
+        baselines = option_baselines(choices, task.chance)
         by = task.metric if task.metric.startswith("acc") and task.metric != "acc_pmi" else "acc"
         alone = answer_only(choices, by, blind)
         baselines += [alone] if alone is not None else []

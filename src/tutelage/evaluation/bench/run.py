@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -56,7 +57,8 @@ def ask_all(
             hint="measure it on tasks of kind generate (gsm8k, ifeval), or through an endpoint with logprobs",
         )
     keys = {request: key_of(model, request) for request in unique}
-    known = cache.get(list(keys.values()))
+    # What the first process knows decides, for the others may look later and then know more.
+    known = world.order(cache.get(list(keys.values())))
     pieces = [
         missing
         for piece in _pieces(unique, getattr(model, "piece", PIECE))
@@ -143,10 +145,10 @@ def _answers(model: Measured, requests: Sequence[Request]) -> list[Answer]:
                 raise InputError(f"{model.name} gave {len(answers)} answers to {len(members)} requests")
             found.update(zip(members, answers, strict=True))
     for at, answer in found.items():
-        if isinstance(answer, Likelihood) and not answer.logprob <= 1e-3:  # NaN, too, is no probability
+        if isinstance(answer, Likelihood) and not (math.isfinite(answer.logprob) and answer.logprob <= 1e-3):
             raise InputError(
                 f"{model.name} gives {requests[at]!r:.80} the log-probability {answer.logprob}",
-                hint="a log-probability is a number of at most 0; nothing was stored",
+                hint="a log-probability is a finite number of at most 0; nothing was stored",
             )
     return [found[at] for at in range(len(requests))]
 

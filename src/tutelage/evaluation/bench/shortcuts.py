@@ -32,10 +32,10 @@ class Worth:
     text: str
 
 
-def option_baselines(items: Sequence[Choices]) -> list[Baseline]:
-    """Guessing, the most frequent position of the right answer, the longest option and the shortest; what ties is
-    shared among those that tie."""
-    chance = np.array([len(item.gold) / len(item.logprobs) for item in items])
+def option_baselines(items: Sequence[Choices], guess: float | None = None) -> list[Baseline]:
+    """Guessing (share right: `guess`, else that of a blind choice), the most frequent position of the right answer, the
+    longest option and the shortest; what ties is shared among those that tie."""
+    chance = np.array([len(item.gold) / len(item.logprobs) if guess is None else guess for item in items])
     found = [Baseline("chance", float(chance.mean()), chance)]
     common = Counter(item.gold[0] for item in items).most_common(1)[0][0]
     place = np.array([float(common in item.gold) for item in items])
