@@ -213,7 +213,7 @@ def test_transformers_loads_the_export_with_equal_logits(straight: Path, tmp_pat
         (["run", "none.yaml"], 2, "none.yaml does not exist"),
         (["quickstart", "--corpus", "no/such/folder"], 2, "no/such/folder"),
         (["plan", "--set", "pretrain.training.stepz=3"], 2, "did you mean 'steps'"),
-        (["plan", "--set", "model.num_heads=5"], 2, "multiple of num_kv_heads"),
+        (["plan", "--set", "model.num_kv_heads=3"], 2, "multiple of num_kv_heads"),
         (["quickstrat"], 2, "quickstart"),
         (["run", str(RECIPE), "--sett", "a=b"], 2, "--set"),
         (["chat", "--out", "nowhere"], 2, "tutelage quickstart"),

@@ -84,7 +84,7 @@ def test_from_gguf_to_transformers_and_back(gguf: Path, tmp_path: Path, log: Eve
 def test_a_model_that_gguf_cannot_hold_is_refused_and_nothing_is_left(
     tokenizer: Tokenizer, tmp_path: Path, log: EventLog
 ) -> None:
-    model = DecoderLM(FamilyConfig(family="gpt2", vocab_size=288, num_kv_heads=4, num_layers=1), seed=1)
+    model = DecoderLM(FamilyConfig(family="gpt2", vocab_size=288, num_heads=4, num_kv_heads=4, num_layers=1), seed=1)
     with pytest.raises(InputError):
         export_gguf(model, tokenizer, tmp_path / "m.gguf", log)
     assert not list(tmp_path.iterdir())

@@ -18,9 +18,8 @@ from tutelage.model.norms import RMSNorm
 from tutelage.store import device
 from tutelage.store.errors import ConfigError, DamagedError
 from tutelage.store.events import EventLog
-from tutelage.training import precision
 from tutelage.training.loop import train
-from tutelage.training.precision import model_precision, resolve_precision
+from tutelage.training.precision import resolve_precision
 
 CPU = torch.device("cpu")
 
@@ -85,36 +84,6 @@ def test_a_variable_says_what_auto_means_and_nothing_else(monkeypatch: pytest.Mo
         device.auto_precision(CPU)
 
 
-@pytest.mark.parametrize(("gain", "chosen"), [(0.9, "float32"), (1.04, "float32"), (1.2, "bfloat16")])
-def test_a_small_model_is_tried_in_both(
-    tiny: ModelConfig, monkeypatch: pytest.MonkeyPatch, gain: float, chosen: str
-) -> None:
-    """Its products gain from bfloat16, the rest of its step may lose more; a wide model is nearly all products."""
-    monkeypatch.setattr(device, "bfloat16_works", lambda name: True)
-    monkeypatch.setattr(device, "_bfloat16_gain", lambda name: 2.0)
-    monkeypatch.setattr(precision, "training_gain", lambda shape, device: gain)
-    found, why = model_precision(tiny, "auto", CPU)
-    assert found == chosen and f"{gain:.2g} times" in why
-    wide = tiny.with_(hidden_size=precision.WIDE)
-    assert model_precision(wide, "auto", CPU) == (
-        "bfloat16",
-        "bfloat16 matrix products are 2 times as fast as float32 here",
-    )
-    assert model_precision(tiny, "float32", CPU)[0] == "float32"
-    monkeypatch.setattr(device, "_bfloat16_gain", lambda name: 0.2)
-    monkeypatch.setattr(precision, "training_gain", lambda shape, device: pytest.fail("tried"))
-    assert model_precision(tiny, "auto", CPU)[0] == "float32"
-
-
-def test_trying_a_model_leaves_the_random_numbers_as_they_are(tiny: ModelConfig) -> None:
-    precision.training_gain.cache_clear()
-    before = torch.get_rng_state()
-    gain = precision.training_gain(precision._shape(tiny), "cpu")
-    assert gain > 0 and torch.equal(torch.get_rng_state(), before)
-    # Heads of classes do not count: a life's models share one decision.
-    assert precision._shape(tiny.with_(num_labels=3)) == precision._shape(tiny)
-
-
 def test_a_resumed_run_keeps_its_precision(
     tiny: ModelConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:  # fmt: skip
@@ -137,13 +106,11 @@ def test_a_resumed_run_keeps_its_precision(
     ]
 
 
-def test_what_is_asked_for_is_taken_and_a_damaged_record_is_named(
-    tiny: ModelConfig, tmp_path: Path, log: EventLog
-) -> None:
-    assert resolve_precision("bfloat16", tiny, CPU, tmp_path, log) == "bfloat16" and not list(tmp_path.iterdir())
+def test_what_is_asked_for_is_taken_and_a_damaged_record_is_named(tmp_path: Path, log: EventLog) -> None:
+    assert resolve_precision("bfloat16", CPU, tmp_path, log) == "bfloat16" and not list(tmp_path.iterdir())
     (tmp_path / "precision.json").write_text(json.dumps({"precision": "float16"}))
     with pytest.raises(DamagedError, match="holds no precision"):
-        resolve_precision("auto", tiny, CPU, tmp_path, log)
+        resolve_precision("auto", CPU, tmp_path, log)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "muon"])

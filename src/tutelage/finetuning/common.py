@@ -28,7 +28,7 @@ from tutelage.model.io import MAX_SHARD_BYTES, keep_generation_settings, load_mo
 from tutelage.model.lora import LoraConfig, MergedState, add_lora, is_quantised, lora_layers, lora_starts, shared_copy
 from tutelage.model.nf4 import NF4Weight
 from tutelage.store.artifacts import MANIFEST
-from tutelage.store.device import choose_device, return_large_pieces
+from tutelage.store.device import choose_device, choose_precision, return_large_pieces
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
@@ -36,7 +36,6 @@ from tutelage.tasks import Examples, Task
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.config import TrainingConfig
 from tutelage.training.loop import TrainResult
-from tutelage.training.precision import model_precision, precision_dtype
 
 _PLAIN_HEAD = {"multi_label": False, "ordinal": False, "pooling": "last", "pool_tokens": 0}
 MERGED_SHARD_BYTES = 500_000_000  # of a model in 4 bits: so much of it is in memory in full, as it is written
@@ -78,11 +77,11 @@ def context_of(wanted: int, model: ModelConfig, log: EventLog) -> int:
 
 
 def device_and_autocast(
-    config: TrainingConfig, model: DecoderLM
+    config: TrainingConfig,
 ) -> tuple[torch.device, contextlib.AbstractContextManager[Any]]:
     """Where and in which precision the loop will compute, for what must agree with it."""
     device = choose_device(config.device)
-    dtype = precision_dtype(model_precision(model.config, config.precision, device)[0])
+    dtype = choose_precision(config.precision, device)
     if dtype == torch.float32:
         return device, contextlib.nullcontext()
     return device, torch.autocast(device.type, dtype)

@@ -12,13 +12,12 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.describe import forward_flops, parameters
 from tutelage.model.lora import add_lora, is_quantised, lora_layers
-from tutelage.store.device import available_memory, choose_device, set_threads
+from tutelage.store.device import available_memory, choose_device, choose_precision, set_threads
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.batch import Batch
 from tutelage.training.objective import summed_nll
 from tutelage.training.optim.optimizers import freeze, make_optimizers
-from tutelage.training.precision import model_precision, precision_dtype
 
 SECONDS = 0.5  # that steps are repeated for, after a first one that warms up
 STEP_FLOPS = 2.5e11  # of a step that is only measured: half a second on two CPU cores
@@ -62,7 +61,7 @@ def training_cost(
     config, times = measurable(whole)
     set_threads(settings.threads)
     device = choose_device(settings.device)
-    dtype = precision_dtype(model_precision(config, settings.precision, device)[0])
+    dtype = choose_precision(settings.precision, device)
     model = DecoderLM(config, seed=0)
     if lora:
         add_lora(model, lora, 0)

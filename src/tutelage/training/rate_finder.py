@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.store.device import choose_device, set_threads
+from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.errors import TrainingError
 from tutelage.training.config import TrainingConfig
 from tutelage.training.data.position import DataState, microbatches
@@ -21,7 +21,6 @@ from tutelage.training.figures import figures_of
 from tutelage.training.gradient import step_gradient
 from tutelage.training.objective import Objective
 from tutelage.training.optim.optimizers import freeze, make_optimizers
-from tutelage.training.precision import model_precision, precision_dtype
 
 SMOOTHING = 0.8  # of the loss, from step to step
 # The sweep ends when so much of what was gained is lost again, and at least so much of the first loss: batches differ.
@@ -57,7 +56,7 @@ def find_rate(
     """
     set_threads(config.threads)
     device = choose_device(config.device)
-    dtype = precision_dtype(model_precision(model.config, config.precision, device)[0])
+    dtype = choose_precision(config.precision, device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
     trial = copy.deepcopy(model).to(device).train()
     freeze(trial, config.freeze_blocks)

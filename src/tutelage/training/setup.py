@@ -11,7 +11,7 @@ import torch
 
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import is_quantised
-from tutelage.store.device import choose_device, keep_freed_memory, set_threads
+from tutelage.store.device import choose_device, choose_precision, keep_freed_memory, set_threads
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
 from tutelage.training.checkpoint.fingerprint import fingerprint
@@ -22,7 +22,7 @@ from tutelage.training.float8 import check_float8
 from tutelage.training.objective import Objective
 from tutelage.training.optim.averaging import WeightAverage
 from tutelage.training.optim.optimizers import freeze, make_optimizers
-from tutelage.training.precision import precision_dtype, resolve_precision
+from tutelage.training.precision import resolve_precision
 from tutelage.training.tune import tuned
 
 
@@ -61,11 +61,11 @@ def set_up(
     steps = total_steps(config, len(objective.rows["train"]))
     device = choose_device(config.device)
     set_threads(config.threads, world.local_size)
-    precision = resolve_precision(config.precision, model.config, device, work, log, world)
+    precision = resolve_precision(config.precision, device, work, log, world)
     config = config.model_copy(update={"precision": precision})
     config = tuned(model, objective, config, steps, data_seed, work, world, log)
     set_threads(config.threads, world.local_size)
-    dtype = precision_dtype(precision)
+    dtype = choose_precision(precision, device)
     layout = arrange(config.parallel, world, device)
     _check_microbatch(config, layout)
     freeze(model, config.freeze_blocks)

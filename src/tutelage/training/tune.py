@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from tutelage.model.decoder import DecoderLM
-from tutelage.store.device import choose_device, set_threads
+from tutelage.store.device import choose_device, choose_precision, set_threads
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.training.blocks import prepared
@@ -25,7 +25,6 @@ from tutelage.training.distributed.world import World
 from tutelage.training.gradient import step_gradient
 from tutelage.training.objective import Objective
 from tutelage.training.optim.optimizers import freeze
-from tutelage.training.precision import precision_dtype
 
 CHOICES = ("threads", "accumulation", "compile")
 REPEATS = 2  # timed passes of each setting, after one that is not timed
@@ -122,7 +121,7 @@ def trial(model: DecoderLM, objective: Objective, config: TrainingConfig, data_s
     """Forward and backward passes over the first step's rows, on a copy of the model."""
     threads = set_threads(config.threads)
     device = choose_device(config.device)
-    dtype = precision_dtype(config.precision)
+    dtype = choose_precision(config.precision, device)
     autocast = torch.autocast(device.type, dtype) if dtype != torch.float32 else contextlib.nullcontext()
     copied = copy.deepcopy(model).to(device).train()
     freeze(copied, config.freeze_blocks)

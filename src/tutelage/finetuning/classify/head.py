@@ -24,7 +24,7 @@ from tutelage.training.data.packing import Example
 def states_and_scores(model: DecoderLM, examples: Sequence[Example], training: TrainingConfig) -> tuple[Tensor, Tensor]:
     """States [texts, hidden_size] that the head reads, in the precision of the training, and scores [texts,
     labels] of them."""
-    device, autocast = device_and_autocast(training, model)
+    device, autocast = device_and_autocast(training)
     with autocast:
         states = last_states(model.to(device).eval(), [example.segments[0].tokens for example in examples])
     with torch.inference_mode():

@@ -53,7 +53,7 @@ def reference_logprobs(
 ) -> NDArray[np.float32]:
     """Log-probability of each weighted target under `model`, 0 elsewhere: [rows, length] float32."""
     set_threads(config.threads)
-    device, autocast = device_and_autocast(config, model)
+    device, autocast = device_and_autocast(config)
     model.to(device).eval()
     size = max(1, config.batch_rows // config.accumulation)
     parts = []

@@ -24,7 +24,7 @@ Sums = NDArray[np.float64]  # [examples, 2]: summed over the chosen and over the
 @torch.no_grad()
 def answer_sums(model: DecoderLM, rows: PackedRows, config: TrainingConfig) -> Sums:
     """Log-probability of each answer under `model`; 0 for a side that an example does not have."""
-    device, autocast = device_and_autocast(config, model)
+    device, autocast = device_and_autocast(config)
     model.to(device).eval()
     values = np.zeros(rows.weights.shape, np.float32)
     size, at = max(1, config.batch_rows // config.accumulation), 0

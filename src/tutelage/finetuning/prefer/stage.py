@@ -67,7 +67,7 @@ def prefer(job: Job) -> dict[str, Any]:
     length = row_length(examples + held_examples, context)
     both = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
     mismatched = _mismatched(config, tok, train_rows, heldout, context)
-    training = _decided(config.training, model.config, work, log)
+    training = _decided(config.training, work, log)
     if known.reference:
         # The reference is the model without adapters, so it is asked before they are put on: no second copy.
         weights = weights_identity(instructed) + (f":{config.lora.quantisation}" if config.lora else "")
@@ -75,7 +75,7 @@ def prefer(job: Job) -> dict[str, Any]:
         for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
             add_reference(model, weights, rows, training, work, log, what)
     objective = _objective(config, *both, mismatched, tok.stop_ids)
-    device, autocast = device_and_autocast(training, model)
+    device, autocast = device_and_autocast(training)
     size = max(1, config.training.batch_rows // config.training.accumulation)
     with autocast:
         before = evaluate_objective(model.to(device), objective, "validation", size)
@@ -149,10 +149,10 @@ def _told_apart(figures: dict[str, float], n: int) -> dict[str, str]:
     return {"told_apart": f.few_pairs(share, n, f.PAIRS_UNIT) or f.percent(share)}
 
 
-def _decided(training: TrainingConfig, model: ModelConfig, work: Path, log: EventLog) -> TrainingConfig:
+def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
     """The settings with the precision that `auto` means for this run, so that reference and training share it."""
     device = choose_device(training.device)
-    precision = resolve_precision(training.precision, model, device, work, log, current_world())
+    precision = resolve_precision(training.precision, device, work, log, current_world())
     return training.model_copy(update={"precision": precision})
 
 

@@ -83,7 +83,7 @@ def reward(job: Job) -> dict[str, Any]:
 @torch.no_grad()
 def _scores(model: DecoderLM, rows: PackedRows, heldout: list[Row], config: TrainingConfig) -> list[Row]:
     """{"id", "chosen_reward", "rejected_reward"} of each held-out pair."""
-    device, autocast = device_and_autocast(config, model)
+    device, autocast = device_and_autocast(config)
     model.to(device).eval()
     rewards = np.zeros((len(heldout), 2))
     for batch in ordered_batches(rows, max(1, config.batch_rows // config.accumulation)):
