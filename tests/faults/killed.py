@@ -5,6 +5,7 @@ The training processes are forks of this one, so that one kill costs a fraction 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -48,6 +49,13 @@ def forked(work: Path) -> int:
     return child
 
 
+def writing(work: Path, since: float) -> bool:
+    """Whether a checkpoint was begun since then and is not whole; what an earlier kill has left does not count."""
+    with contextlib.suppress(OSError):  # it becomes whole while it is looked at
+        return any(part.stat().st_mtime >= since for part in (work / "checkpoints").glob(".step-*.tmp"))
+    return False
+
+
 def main(folder: Path, kills: int, seed: int) -> None:
     torch.set_num_threads(1)
     draw = random.Random(seed)
@@ -56,17 +64,22 @@ def main(folder: Path, kills: int, seed: int) -> None:
     work = folder / "killed"
     while killed < kills:
         rounds += 1
+        begun = time.time()
         child = forked(work)
         end = time.monotonic() + draw.uniform(0.02, 0.35)
         while time.monotonic() < end and os.waitpid(child, os.WNOHANG) == (0, 0):
             time.sleep(0.001)
-        if work.with_suffix(".done").exists():  # it was faster: once more from the beginning, with kills left over
+        done = work.with_suffix(".done")
+        if killed % 5 == 4:  # every fifth in the middle of a checkpoint, which is looked for without a pause
+            while not writing(work, begun) and not done.exists() and time.monotonic() < end + 1:
+                pass
+        if done.exists():  # it was faster: once more from the beginning, with kills left over
             work = folder / f"killed-{rounds}"
             continue
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         killed += 1
-        while_writing += any((work / "checkpoints").glob(".step-*.tmp"))
+        while_writing += writing(work, begun)
     os.waitpid(forked(work), 0)
     hashes = {path.name: path.read_text() for path in sorted(folder.glob("*.done"))}
     print(json.dumps({"kills": killed, "while_writing": while_writing, "hashes": hashes}))

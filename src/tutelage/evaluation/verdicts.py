@@ -133,13 +133,14 @@ def _needed(difference: Difference, size: float, confidence: float, least: int, 
     """About how many items would find a true difference of `size` four times in five."""
     if shares:
         return "about 50 to 100"
+    what = "" if difference.clusters is None else " clusters"
     if not difference.deviation:
-        return f"at least {least}"
+        return f"at least {least}{what}"
     count = max(least, items_needed(difference.deviation, size, confidence=confidence))
     if count > _MANY:
-        return f"more than {_MANY:,}"
+        return f"more than {_MANY:,}{what}"
     step = 10 ** max(0, math.floor(math.log10(count)) - 1)  # two figures
-    return f"about {math.ceil(count / step) * step:,}"
+    return f"about {math.ceil(count / step) * step:,}{what}"
 
 
 def _items(difference: Difference) -> str:
