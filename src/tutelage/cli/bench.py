@@ -92,7 +92,8 @@ def evaluate(
         raise ConfigError("a recipe and benchmarks do not go together", hint="leave --recipe and --set out")
     from rich.console import Console
 
-    from tutelage.cli.scores import Meter, show_scores
+    from tutelage.cli.meter import Meter
+    from tutelage.cli.scores import show_scores
     from tutelage.evaluation.bench.bench import check_contamination, run_benchmarks
     from tutelage.evaluation.bench.cache import AnswerCache, default_path
     from tutelage.evaluation.bench.folder import check_place, write_result

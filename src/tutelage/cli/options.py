@@ -107,20 +107,21 @@ def find_adapter(source: Path, root: Path = RUNS) -> Path:
 
 def notes() -> EventLog:
     """A log whose notes and warnings go to standard error, and to a terminal how far things are."""
+    from rich.console import Console
+
+    from tutelage.cli.meter import Meter
     from tutelage.store.events import EventLog
+
+    meter = Meter(Console(stderr=True), quiet=not sys.stderr.isatty())
 
     def say(event: dict[str, Any]) -> None:
         if event["event"] in ("note", "warning"):
+            meter.clear()
             print(event["message"], file=sys.stderr)
-        elif event["event"] == "progress" and sys.stderr.isatty():
-            done, total = event["done"], event["total"]
-            ended = "\n" if done >= total else ""
-            print(
-                f"\r{event['what']}: {done:,.0f} of {total:,.0f} {event['unit']}",
-                end=ended,
-                file=sys.stderr,
-                flush=True,
-            )
+        elif event["event"] == "progress":
+            meter(event["what"], event["done"], event["total"], event["unit"])
+            if event["done"] >= event["total"]:
+                meter.clear()
 
     return EventLog(None, (say,))
 

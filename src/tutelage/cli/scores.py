@@ -1,59 +1,20 @@
-"""What `tutelage evaluate --task` prints: how far it is, then scores with what they are worth. Presentation only."""
+"""What `tutelage evaluate --task` prints: scores with what they are worth. Presentation only."""
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
+from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from tutelage.store.format import plural
-
-_EVERY = 5.0  # seconds between plain lines
 _MARKS = {
     "above": "[green]✓[/]",
     "shortcut": "[yellow]![/]",
     "not above chance": "[red]✗[/]",
     "too few items": "[yellow]?[/]",
 }
-
-
-class Meter:
-    """Requests done, as one line that is drawn anew on a terminal, or a plain line now and then."""
-
-    def __init__(self, console: Console, quiet: bool = False) -> None:
-        self.console, self.quiet = console, quiet
-        self.task, self.began, self.last, self.first = "", 0.0, 0.0, 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self.console.is_terminal and not self.quiet and self.task:
-            self.console.file.write("\r\x1b[K")
-
-    def __call__(self, task: str, done: int, total: int) -> None:
-        now = time.monotonic()
-        if task != self.task:
-            self.task, self.began, self.last, self.first = task, now, 0.0, done
-        if self.quiet or (not self.console.is_terminal and now - self.last < _EVERY and done < total):
-            return
-        self.last, spent = now, now - self.began
-        left = (
-            f", {spent / (done - self.first) * (total - done):.0f} s left" if done > self.first and done < total else ""
-        )
-        line = f"{task}: {done:,} of {plural(total, 'request')}{left}"
-        if self.console.is_terminal:
-            self.console.file.write(f"\r\x1b[K{line}")
-            self.console.file.flush()
-        else:
-            print(line, file=self.console.file)
 
 
 def show_scores(console: Console, summary: dict[str, Any], place: Path) -> None:
