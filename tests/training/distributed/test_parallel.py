@@ -68,7 +68,7 @@ Result = tuple[dict[str, Any], dict[str, Tensor]]
 def trained(folder: Path, processes: int, runs: list[dict[str, Any]]) -> dict[str, Result]:
     """Curve and weights of each run by name; every process must end with the same weights."""
     ends = finish(start(folder, processes, runs))
-    assert all(code == 0 for code, _ in ends), ends
+    assert all(code == 0 for code, _ in ends), "\n".join(f"exit {code}: {said}" for code, said in ends)
     results = {}
     for run in runs:
         out = folder / run["name"]

@@ -133,8 +133,10 @@ def _end_with_the_launcher() -> None:
 
 
 def leave_world() -> None:
-    """Close the group, so that the process ends without complaint."""
+    """Close the group once all are here: who closes while another still receives makes that one abort."""
     global _world
     if _world is not None:
+        with contextlib.suppress(RuntimeError):  # another process is gone: nobody is left to wait for
+            dist.barrier()
         dist.destroy_process_group()
         _world = None
