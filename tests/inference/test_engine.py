@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor
 
 from tutelage.inference import engine
-from tutelage.inference.engine import Output, Token, decode, generate_ids
+from tutelage.inference.engine import Answer, Engine, Output, Token, decode, generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling, row_generators, sample
 from tutelage.model.decoder import DecoderLM
@@ -40,12 +41,11 @@ def uncached(model: DecoderLM, prompt: list[int], sampling: Sampling, stop_ids: 
     [Sampling(max_tokens=12), SAMPLED, Sampling(max_tokens=12, temperature=0.7, repetition_penalty=1.3, top_k=20)],
     ids=["greedy", "sampled", "penalised"],
 )
-@pytest.mark.parametrize("chunk", [512, 4])
+@pytest.mark.parametrize("piece", [512, 32])
 def test_cached_and_batched_equals_reading_everything_anew(
-    model: DecoderLM, sampling: Sampling, chunk: int, monkeypatch: pytest.MonkeyPatch
+    model: DecoderLM, sampling: Sampling, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "PREFILL_CHUNK", chunk)
-    monkeypatch.setattr(engine, "CACHE_STEP", 3)
+    monkeypatch.setattr(engine, "READ_AT_ONCE", piece)
     outputs = generate_ids(model, PROMPTS, sampling, stop_ids=[40, 41])
     expected = [uncached(model, prompt, sampling, {40, 41}, row) for row, prompt in enumerate(PROMPTS)]
     assert [output.ids for output in outputs] == expected
@@ -116,8 +116,13 @@ def test_no_prompts_no_outputs(model: DecoderLM) -> None:
 
 def test_rows_that_ended_are_not_computed(model: DecoderLM, monkeypatch: pytest.MonkeyPatch) -> None:
     rows: list[int] = []
-    step = engine._step
-    monkeypatch.setattr(engine, "_step", lambda *args: rows.append(len(args[2])) or step(*args))
+    say = Engine._say
+
+    def counted(self: Engine, asked: list[Answer], logits: Tensor) -> list[Token]:
+        rows.append(len(asked))
+        return say(self, asked, logits)
+
+    monkeypatch.setattr(Engine, "_say", counted)
     made: dict[int, int] = {}
 
     def on_token(token: Token) -> bool:
@@ -126,7 +131,7 @@ def test_rows_that_ended_are_not_computed(model: DecoderLM, monkeypatch: pytest.
 
     outputs = generate_ids(model, [[5], [6], [7]], Sampling(max_tokens=10), [], on_token)
     assert [(len(output.ids), output.stop_reason) for output in outputs] == [(1, "stop"), (2, "stop"), (3, "stop")]
-    assert rows == [2, 1]
+    assert rows == [1, 1, 1, 3, 1]  # each after its prompt, all (a token is seen after its step), the last
 
 
 def test_rows_ended_before_their_batch_are_never_read(model: DecoderLM) -> None:

@@ -11,7 +11,7 @@ from tutelage.model import blockwise
 from tutelage.model.config import ModelConfig
 from tutelage.model.mask import AttentionMask
 from tutelage.model.norms import rms_norm
-from tutelage.model.rope import inverse_frequencies, rotary, rotate
+from tutelage.model.rope import inverse_frequencies, rotary_of, rotate
 
 Shape = tuple[int, int, int, int, int]
 SHAPES: list[Shape] = [(3, 4, 2, 300, 16), (2, 3, 3, 129, 8), (5, 4, 1, 64, 8), (1, 2, 2, 700, 4)]  # B, H, H_kv, T, D
@@ -108,6 +108,6 @@ def test_gradients_written_by_hand() -> None:
     assert torch.autograd.gradcheck(lambda x, weight: rms_norm(x, weight, 1e-3), (x, weight))
     torch.testing.assert_close(rms_norm(x, weight, 1e-3), F.rms_norm(x, (8,), weight, 1e-3), rtol=1e-12, atol=1e-12)
     config = ModelConfig(hidden_size=8, num_heads=1, num_kv_heads=1)
-    turns = rotary(torch.arange(5).expand(2, -1), *inverse_frequencies(config))
+    turns = rotary_of(torch.arange(5).expand(2, -1), *inverse_frequencies(config))
     for interleaved in (False, True):
         assert torch.autograd.gradcheck(lambda x, i=interleaved: rotate(x, *turns, interleaved=i), (x,))

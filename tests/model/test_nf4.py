@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy.stats import norm
 from tests.family_configs import fields
 
-from tutelage.model import nf4
+from tutelage.model import room
 from tutelage.model.adaptable import expert_stacks, is_quantised, projections, quantisation_of, quantise_model
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
@@ -113,7 +113,7 @@ def test_product_and_gradient_are_those_of_the_dense_matrix(double: bool) -> Non
 
 
 def test_the_room_that_generating_made_serves_training_too() -> None:
-    nf4._THREAD.__dict__.pop("rooms", None)
+    room._THREAD.__dict__.pop("rooms", None)
     packed = Packed(torch.Size((24, 40)), quantise(random(24, 40)))
     x = random(3, 40, seed=2)
     with torch.inference_mode():

@@ -1,7 +1,8 @@
-"""The engine: batched prefill and decoding with a key-value cache, ids in and ids out."""
+"""The engine: sequences that are decoded together, each with its own sampling; ids in and ids out."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -11,15 +12,18 @@ import torch
 from torch import Tensor
 
 from tutelage.inference.sampling import Sampling, row_generators, sample
-from tutelage.model.cache import KVCache
+from tutelage.inference.slots import STEP, Slots
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.lean import LeanDecoder, is_plain
+from tutelage.model.pack import is_packed
 from tutelage.store.errors import InputError
 
 StopReason = Literal["stop", "length"]
 
-TOKEN_BUDGET = 32768  # positions of all caches of a batch together: bounds the memory, not the results
-PREFILL_CHUNK = 512  # tokens of a prompt read at once: bounds the attention mask
-CACHE_STEP = 64  # positions by which a cache grows: short answers do not pay for long ones
+TOKEN_BUDGET = 32768  # positions of all sequences together: bounds the memory, not the results
+MOST_ROWS = 256  # sequences decoded together
+READ_AT_ONCE = 512  # tokens of a prompt read between two steps of those that answer, for a model of 300M parameters
+_LEAST_READ = 32
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,207 @@ class Output:
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop_reason: StopReason = "length"
+
+
+@dataclass(eq=False)
+class Answer:
+    """One answer in the making. `row`: what its tokens are called by; `length`: tokens so far, prompt included."""
+
+    row: int
+    sampling: Sampling
+    generator: torch.Generator
+    length: int
+    limit: int
+    ids: list[int] = field(default_factory=list)
+    ended: bool = False
+
+
+@dataclass(eq=False)
+class _Asked:
+    """A prompt and the sequences that answer it; it is read once for all of them."""
+
+    prompt: Sequence[int]
+    answers: list[Answer]
+    salt: str
+    place: int = -1  # row of the cache
+    done: int = 0  # tokens that are read
+
+
+class Engine:
+    """A scheduler over sequences: prompts are read piece by piece between the steps of those that answer already.
+
+    What a sequence says depends on its prompt, its sampling and its seed, and not on what else is there: every row is
+    computed alike in any company (bit for bit where the products of the processor are so, which those in 4 and 8 bits
+    and in bfloat16 are), and pieces of a prompt end at the same places always.
+    """
+
+    def __init__(
+        self,
+        model: DecoderLM,
+        stop_ids: Sequence[int],
+        most_rows: int = MOST_ROWS,
+        token_budget: int = TOKEN_BUDGET,
+        keep: int = 0,
+    ) -> None:
+        """keep: so many prompts that were read stay, for others that begin alike (and have the same salt)."""
+        self.model, self.stop_ids, self.token_budget, self.keep = model, frozenset(stop_ids), token_budget, keep
+        self.most_rows = most_rows
+        self.context = model.config.max_position_embeddings
+        weight = model.embed_tokens.weight
+        # Products of fewer than four float32 rows on a CPU are summed in another order than those of more.
+        self._multiple = 4 if weight.device.type == "cpu" and not is_packed(model) and weight.dtype.itemsize == 4 else 1
+        self._lean = LeanDecoder(model) if is_plain(model) else None
+        self._slots = Slots(model, self._multiple - 1)
+        self._piece = _piece(model)
+        self._waiting: deque[_Asked] = deque()
+        self._reading: _Asked | None = None
+        self._answering: list[Answer] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self._waiting or self._reading or self._answering)
+
+    def add(self, prompt: Sequence[int], sampling: Sequence[tuple[int, Sampling, int]], salt: str = "") -> list[Answer]:
+        """Ask for answers to one prompt: for each (the row its tokens are called by, sampling, its number in the call,
+        which with the seed decides what is drawn). Raises InputError for a prompt that is empty or leaves no room.
+        """
+        check_prompt(prompt, self.context, self.model.config.vocab_size)
+        made = [
+            Answer(
+                row, settings, row_generators(settings.seed, [number])[0], len(prompt),
+                min(len(prompt) + settings.max_tokens, self.context),
+            )
+            for row, settings, number in sampling
+        ]  # fmt: skip
+        at_once = self._fitting(max(one.limit for one in made))
+        for begin in range(0, len(made), at_once):
+            self._waiting.append(_Asked(prompt, made[begin : begin + at_once], salt))
+        return made
+
+    def step(self) -> list[Token]:
+        """Read pieces of waiting prompts, as many tokens as are read at once, and let all that answer say one token."""
+        with _untracked(self.model):
+            self._sweep()
+            made: list[Token] = []
+            left = self._piece
+            while left > 0 and (asked := self._next()) is not None:
+                left -= self._read(asked)
+                if asked.done == len(asked.prompt):
+                    made += self._begin(asked)
+            return made + self._advance()
+
+    def cancel(self, sequence: Answer) -> None:
+        """No more tokens of it. What it held is free at the next step."""
+        sequence.ended = True
+
+    def close(self) -> None:
+        """Forget everything and give the memory back."""
+        self._waiting.clear()
+        self._reading, self._answering = None, []
+        self._slots = Slots(self.model, self._multiple - 1)
+
+    def _fitting(self, length: int) -> int:
+        """How many sequences of that length may be there together."""
+        return max(1, min(self.most_rows, self.token_budget // length))
+
+    def _sweep(self) -> None:
+        """Take out what was cancelled."""
+        for asked in [*self._waiting, *([self._reading] if self._reading else [])]:
+            asked.answers = [one for one in asked.answers if not one.ended]
+        self._waiting = deque(asked for asked in self._waiting if asked.answers)
+        if self._reading is not None and not self._reading.answers:
+            self._reading = None
+            self._slots.stop_reading()
+        for one in [one for one in self._answering if one.ended]:
+            self._leave(one)
+        if not self.busy:
+            self._slots.forget(self.keep)
+
+    def _next(self) -> _Asked | None:
+        """The prompt whose next piece is to be read, if there is one and there is room for its answers."""
+        if self._reading is None and self._waiting:
+            asked = self._waiting[0]
+            longest = max(one.limit for one in [*self._answering, *asked.answers])
+            fitting = self._fitting(longest)
+            if self._answering and len(self._answering) + len(asked.answers) > fitting:
+                return None
+            self._slots.forget(min(self.keep, max(0, fitting - len(self._answering) - len(asked.answers))))
+            rows = len(self._answering) + len(asked.answers) + self._multiple + self.keep
+            asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows)
+            self._reading = self._waiting.popleft()
+        return self._reading
+
+    def _read(self, asked: _Asked) -> int:
+        """One piece of a prompt; returns how many tokens that were."""
+        device, start = self._slots.cache.device, asked.done
+        end = min(len(asked.prompt), (start // self._piece + 1) * self._piece)
+        # All that a piece may ever look at, wherever it begins, so that the kernels sum alike.
+        seen = min(-(-end // self._piece) * self._piece, -(-self.context // STEP) * STEP)
+        self._slots.reserve(seen)
+        view = self._slots.cache.view(asked.place, 1, seen, start)
+        tokens = torch.tensor([asked.prompt[start:end]], device=device)
+        positions = torch.arange(start, end, device=device)[None]
+        self._last = self.model.hidden(tokens, positions, cache=view)[:, -1]
+        asked.done = end
+        return end - start
+
+    def _begin(self, asked: _Asked) -> list[Token]:
+        """The prompt is read: its answers say their first token."""
+        self._slots.start(asked.prompt, asked.salt, len(asked.answers))
+        self._reading = None
+        self._answering += asked.answers
+        logits = self.model.logits(self._padded(self._last)).cpu()[:1]
+        return self._say(asked.answers, logits.expand(len(asked.answers), -1))
+
+    def _advance(self) -> list[Token]:
+        """One token of each that answers."""
+        rows = self._answering
+        if not rows:
+            return []
+        count, device = len(rows), self._slots.cache.device
+        padded = -(-count // self._multiple) * self._multiple
+        last = [one.length - 1 for one in rows]  # where the token that was said last goes
+        seen = -(-(max(last) + 1) // STEP) * STEP
+        self._slots.reserve(seen)
+        view = self._slots.cache.view(0, padded, seen, last[0] if padded == 1 else None)
+        tokens = torch.tensor([*(one.ids[-1] for one in rows), *[0] * (padded - count)], device=device)[:, None]
+        positions = torch.tensor([*last, *[0] * (padded - count)], device=device)[:, None]
+        if self._lean is not None:
+            hidden = self._lean.hidden(tokens, positions, view)
+        else:
+            hidden = self.model.hidden(tokens, positions, cache=view)[:, -1]
+        return self._say(list(rows), self.model.logits(hidden).cpu()[:count])
+
+    def _say(self, rows: list[Answer], logits: Tensor) -> list[Token]:
+        """Choose the next token of each row from its logits [rows, V]; those that have ended go."""
+        chosen = _choose(rows, logits)
+        logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
+        made = []
+        for one, token_id, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
+            one.ids.append(token_id)
+            one.length += 1
+            reason: StopReason | None = None
+            if token_id in self.stop_ids:
+                reason = "stop"
+            elif one.length >= one.limit:
+                reason = "length"
+            one.ended = reason is not None
+            made.append(Token(one.row, token_id, logprob, reason))
+        for one in rows:
+            if one.ended:
+                self._leave(one)
+        return made
+
+    def _leave(self, one: Answer) -> None:
+        """A row that answers has ended; the last one takes its place."""
+        place, last = self._answering.index(one), self._answering[-1]
+        self._slots.finish(place, last.length)
+        self._answering[place] = last
+        self._answering.pop()
+
+    def _padded(self, hidden: Tensor) -> Tensor:
+        missing = -len(hidden) % self._multiple
+        return torch.cat([hidden, hidden.new_zeros(missing, hidden.shape[1])]) if missing else hidden
 
 
 def generate_ids(
@@ -74,131 +279,75 @@ def decode(
     stop_ids: Sequence[int],
     ended: set[int] | None = None,
     token_budget: int = TOKEN_BUDGET,
+    engine: Engine | None = None,
 ) -> Iterator[Token]:
-    """Tokens of all rows as they are made, step by step; a row that ends leaves its batch.
+    """Tokens of all rows as they are made, step by step; a row that ends makes room for another.
 
     The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
     a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
-    `ended` to end it early. Raises InputError for a prompt that is empty or leaves no room in the context.
+    `ended` to end it early. `engine`: one that is kept from call to call, with the prompts it keeps; it must be idle.
+    Raises InputError for a prompt that is empty or leaves no room in the context.
     """
-    context = model.config.max_position_embeddings
-    for row, prompt in enumerate(prompts):
-        _check_prompt(row, prompt, context, model.config.vocab_size)
+    engine = engine or Engine(model, stop_ids, token_budget=token_budget)
     ended = set() if ended is None else ended
-    # Longest first: those that are read together are alike, and a lack of memory shows at once.
-    order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
-    while order:
-        needed = min(len(prompts[order[0]]) + sampling.max_tokens, context)
-        count = max(1, token_budget // needed)
-        rows, order = [row for row in order[:count] if row not in ended], order[count:]
-        if rows:
-            yield from _decode_batch(model, prompts, rows, sampling, frozenset(stop_ids), ended)
+    for row, prompt in enumerate(prompts):
+        check_prompt(prompt, engine.context, model.config.vocab_size, f"prompt {row}")
+    # Longest first: a lack of memory shows at once. Equal prompts are read once.
+    asked: dict[tuple[int, ...], list[int]] = {}
+    for row in sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row)):
+        asked.setdefault(tuple(prompts[row]), []).append(row)
+    made = {
+        one.row: one
+        for ids, rows in asked.items()
+        for one in engine.add(ids, [(row, sampling, row) for row in rows])
+    }  # fmt: skip
+    try:
+        while True:
+            for row in ended:
+                engine.cancel(made[row])
+            if not engine.busy:
+                return
+            for token in engine.step():
+                if token.row not in ended:
+                    yield token
+    finally:
+        for one in made.values():
+            engine.cancel(one)
 
 
-def _decode_batch(
-    model: DecoderLM,
-    prompts: Sequence[Sequence[int]],
-    rows: list[int],
-    sampling: Sampling,
-    stop_ids: frozenset[int],
-    ended: set[int],
-) -> Iterator[Token]:
-    context = model.config.max_position_embeddings
-    generators = row_generators(sampling.seed, rows)
-    lengths = [len(prompts[row]) for row in rows]  # tokens of each row that stand in the cache or are about to
-    limits = [min(length + sampling.max_tokens, context) for length in lengths]
-    seen = _seen([prompts[row] for row in rows], model.config.vocab_size) if sampling.repetition_penalty != 1 else None
-    cache, logits = _prefill(model, [prompts[row] for row in rows])
-    while True:
-        chosen = sample(logits, sampling, generators, seen)
-        logprobs = (logits[torch.arange(len(rows)), chosen] - logits.logsumexp(-1)).tolist()
-        going = []
-        for index, row in enumerate(rows):
-            token_id = int(chosen[index])
-            lengths[index] += 1
-            reason: StopReason | None = None
-            if token_id in stop_ids:
-                reason = "stop"
-            elif lengths[index] >= limits[index]:
-                reason = "length"
-            yield Token(row, token_id, logprobs[index], reason)
-            if reason is None and row not in ended:
-                going.append(index)
-        if not going:
-            return
-        if seen is not None:
-            seen[torch.arange(len(rows)), chosen] = True
-        if len(going) < len(rows):
-            rows, generators = [rows[i] for i in going], [generators[i] for i in going]
-            lengths, limits = [lengths[i] for i in going], [limits[i] for i in going]
-            chosen = chosen[going]
-            seen = seen[going] if seen is not None else None
-            _keep_rows(model, cache, going)
-        logits = _step(model, cache, chosen, [length - 1 for length in lengths])
+def check_prompt(prompt: Sequence[int], context: int, vocab_size: int, what: str = "the prompt") -> None:
+    """Raise InputError for a prompt that is empty, leaves no room for an answer, or has ids that there are not."""
+    if not prompt:
+        raise InputError(f"{what} has no tokens", hint="begin with the end-of-text token")
+    if len(prompt) >= context:
+        raise InputError(
+            f"{what} has {len(prompt)} tokens, but the context of the model holds {context}, "
+            "of which one at least must be left for the answer",
+            hint="shorten the prompt",
+        )
+    if not 0 <= min(prompt) <= max(prompt) < vocab_size:
+        raise InputError(f"{what} has ids outside 0 to {vocab_size - 1}", hint="is it the model's tokenizer?")
+
+
+def _piece(model: DecoderLM) -> int:
+    """How many tokens of a prompt are read at once: fewer by a larger model, so that those who answer go on."""
+    piece = READ_AT_ONCE
+    while piece > _LEAST_READ and piece * model.num_parameters() > READ_AT_ONCE * 300e6:
+        piece //= 2
+    return piece
+
+
+def _choose(rows: Sequence[Answer], logits: Tensor) -> Tensor:
+    """Next ids [rows], those with equal settings together."""
+    chosen = torch.empty(len(rows), dtype=torch.int64)
+    alike: dict[Sampling, list[int]] = {}
+    for at, one in enumerate(rows):
+        alike.setdefault(one.sampling, []).append(at)
+    for sampling, group in alike.items():
+        chosen[group] = sample(logits[group], sampling, [rows[at].generator for at in group])
+    return chosen
 
 
 def _untracked(model: DecoderLM) -> AbstractContextManager[Any]:
     """Inference mode; but the buffers of a sharded model serve its training too, which that mode would not let them."""
     return torch.inference_mode() if type(model.embed_tokens.weight) is torch.nn.Parameter else torch.no_grad()
-
-
-def _prefill(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, Tensor]:
-    """Read the prompts, padded on the right. Returns the cache and the logits [rows, V] after each, on the CPU."""
-    with _untracked(model):
-        return _read(model, prompts)
-
-
-def _read(model: DecoderLM, prompts: list[Sequence[int]]) -> tuple[KVCache, Tensor]:
-    weight = model.embed_tokens.weight
-    longest = max(map(len, prompts))
-    tokens = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    for index, prompt in enumerate(prompts):
-        tokens[index, : len(prompt)] = torch.tensor(prompt)
-    tokens = tokens.to(weight.device)
-    positions = torch.arange(longest, device=weight.device).expand_as(tokens)
-    last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=weight.device)
-    documents = (positions <= last[:, None]).long()  # 0 is padding
-    cache = KVCache.empty(model.config, len(prompts), longest, weight.dtype, weight.device)
-    final = torch.empty(len(prompts), model.config.hidden_size, dtype=weight.dtype, device=weight.device)
-    for start in range(0, longest, PREFILL_CHUNK):
-        piece = slice(start, start + PREFILL_CHUNK)
-        hidden = model.hidden(tokens[:, piece], positions[:, piece], documents[:, piece], cache)
-        here = ((last >= start) & (last < start + PREFILL_CHUNK)).nonzero().squeeze(-1)
-        final[here] = hidden[here, last[here] - start]
-    return cache, model.logits(final).cpu()
-
-
-def _step(model: DecoderLM, cache: KVCache, chosen: Tensor, positions: list[int]) -> Tensor:
-    """Read one token per row at its position; logits [rows, V] on the CPU."""
-    with _untracked(model):
-        if max(positions) >= cache.length:
-            more = min(CACHE_STEP, model.config.max_position_embeddings - cache.length)
-            cache.grow(more)
-        device = cache.device
-        at = torch.tensor(positions, device=device)[:, None]
-        return model.logits(model.hidden(chosen.to(device)[:, None], at, cache=cache)[:, -1]).cpu()
-
-
-def _keep_rows(model: DecoderLM, cache: KVCache, rows: list[int]) -> None:
-    with _untracked(model):
-        cache.select(torch.tensor(rows, device=cache.device))
-
-
-def _seen(prompts: list[Sequence[int]], vocab_size: int) -> Tensor:
-    seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
-    for index, prompt in enumerate(prompts):
-        seen[index, torch.tensor(prompt)] = True
-    return seen
-
-
-def _check_prompt(row: int, prompt: Sequence[int], context: int, vocab_size: int) -> None:
-    if not prompt:
-        raise InputError(f"prompt {row} has no tokens", hint="begin with the end-of-text token")
-    if len(prompt) >= context:
-        raise InputError(
-            f"prompt {row} has {len(prompt)} tokens, but the context of the model holds {context}, "
-            "of which one at least must be left for the answer",
-            hint="shorten the prompt",
-        )
-    if not 0 <= min(prompt) <= max(prompt) < vocab_size:
-        raise InputError(f"prompt {row} has ids outside 0 to {vocab_size - 1}", hint="is it the model's tokenizer?")

@@ -11,7 +11,7 @@ from tutelage.model.autocast import cast_once
 from tutelage.model.config import ModelConfig
 from tutelage.model.mask import alibi_slopes
 from tutelage.model.norms import make_norm
-from tutelage.model.rope import rotate
+from tutelage.model.rope import rotate, rotate_widely
 from tutelage.model.step import Step
 
 
@@ -35,10 +35,22 @@ class Attention(nn.Module):
             self.k_norm = make_norm(config, dim if per_head else keys)
         if config.attention_sinks:
             self.sinks = nn.Parameter(torch.zeros(config.num_heads))
+        self.qkv_proj: nn.Module | None = None  # in place of the three, where a model is only used (`model.weights`)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         config = self.config
         x = cast_once(x)
+        queries, keys, values = self._projected(x, step) if self.qkv_proj is None else self._joined(x, step)
+        if step.cache is not None:
+            keys, values = step.cache.write(self.layer, step.positions, keys=keys, values=values)
+        out = self._attend(queries, keys, values, step).transpose(1, 2).flatten(2)
+        if config.attention_gate:
+            out = out * self.g_proj(x).sigmoid()  # Qiu et al. 2025: no sink is needed, and a head can say nothing
+        return self.o_proj(out)
+
+    def _projected(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries [B, H, T, D], keys and values [B, H_kv, T, D]."""
+        config = self.config
         queries, keys, values = self.q_proj(x), self.k_proj(x), self.v_proj(x)
         if config.qk_norm == "layer":
             queries, keys = self.q_norm(queries), self.k_norm(keys)
@@ -51,12 +63,33 @@ class Attention(nn.Module):
             assert rotary is not None
             queries = rotate(queries, *rotary, interleaved=config.rope_interleaved)
             keys = rotate(keys, *rotary, interleaved=config.rope_interleaved)
-        if step.cache is not None:
-            keys, values = step.cache.write(self.layer, step.positions, keys=keys, values=values)
-        out = self._attend(queries, keys, values, step).transpose(1, 2).flatten(2)
-        if config.attention_gate:
-            out = out * self.g_proj(x).sigmoid()  # Qiu et al. 2025: no sink is needed, and a head can say nothing
-        return self.o_proj(out)
+        return queries, keys, values
+
+    def _joined(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
+        """The same by one product, of a model that is only used; queries and keys turn together."""
+        config = self.config
+        assert self.qkv_proj is not None
+        both, values = [config.num_heads, config.num_kv_heads], config.num_kv_heads
+        made = self.qkv_proj(x)
+        if config.qk_norm == "layer":
+            dim = config.dim_per_head
+            queries, keys, others = made.split([both[0] * dim, both[1] * dim, values * dim], dim=-1)
+            made = torch.cat([self.q_norm(queries), self.k_norm(keys), others], dim=-1)
+        heads = self._heads(made)  # [B, T, H + 2 H_kv, D]
+        if config.qk_norm == "head":
+            queries, keys, others = heads.split([*both, values], dim=2)
+            heads = torch.cat([self.q_norm(queries), self.k_norm(keys), others], dim=2)
+        together, others = heads.transpose(1, 2).split([sum(both), values], dim=1)
+        if self.has_rope and config.rope_interleaved:
+            rotary = step.local_rotary if self.window and config.rope_local_theta else step.rotary
+            assert rotary is not None
+            together = rotate(together, *rotary, interleaved=True)
+        elif self.has_rope:
+            wide = step.wide_local_rotary if self.window and config.rope_local_theta else step.wide_rotary
+            assert wide is not None
+            together = rotate_widely(together, *wide)
+        queries, keys = together.float().split(both, dim=1)
+        return queries, keys, others.to(queries.dtype)
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.config.dim_per_head))
@@ -65,6 +98,8 @@ class Attention(nn.Module):
         config = self.config
         scale = config.attention_scale or config.dim_per_head**-0.5
         special = config.positions == "alibi" or config.attention_sinks
+        if queries.shape[2] == 1 and not special and not config.attention_softcap and values.device.type == "cpu":
+            return attend_from_one(queries, keys, values, step.mask.added(self.window, values.dtype), scale)
         if not special and flex.is_for(queries, step.mask.cached, step.documents):
             blocks = step.mask.blocks(self.window)
             return flex.attend_in_blocks(queries, keys, values, blocks, scale, config.attention_softcap)
@@ -87,6 +122,23 @@ class Attention(nn.Module):
             queries, keys, values, attn_mask=allowed, is_causal=allowed is None, scale=scale,
             enable_gqa=config.num_heads != config.num_kv_heads,
         )  # fmt: skip
+
+
+def attend_from_one(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float) -> Tensor:
+    """Attention of one query per head, as a decoding step has it; on a CPU faster than the fused kernel.
+
+    queries [B, H, 1, D], keys and values [B, H_kv, S, D], added [B, 1, 1, S]: 0 where a key is seen, else -inf. A row's
+    result depends neither on B nor on how far S reaches past what the row sees, if S is a multiple of 16.
+    """
+    batch, shared, length, dim = keys.shape
+    grouped = queries.reshape(batch * shared, -1, dim)
+    if batch > 1:
+        added = added.expand(batch, shared, 1, length).flatten(0, 1)
+    else:
+        added = added[0]
+    scores = torch.baddbmm(added, grouped, keys.reshape(batch * shared, length, dim).mT, alpha=scale)
+    out = torch.bmm(scores.softmax(-1), values.reshape(batch * shared, length, dim))
+    return out.view(batch, -1, 1, dim)
 
 
 def attend_plainly(

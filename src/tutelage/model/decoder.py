@@ -17,7 +17,7 @@ from tutelage.model.feedforward import FeedForward
 from tutelage.model.latent import MultiHeadLatentAttention
 from tutelage.model.mask import AttentionMask
 from tutelage.model.norms import make_norm
-from tutelage.model.rope import inverse_frequencies, rotary
+from tutelage.model.rope import inverse_frequencies, rotary_of, widened
 from tutelage.model.step import Step
 from tutelage.store import device as _  # noqa: F401  (makes the first call of MKL's vector mathematics)
 
@@ -89,6 +89,7 @@ class DecoderLM(nn.Module):
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.num_labels:
             self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
+        self.packed_head: nn.Module | None = None  # for the head's products, where a model is only used
         if seed is not None:
             self.initialise(seed)
 
@@ -135,13 +136,18 @@ class DecoderLM(nn.Module):
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         x = self.embed(tokens, positions)
+        rotary = self._rotary(positions, local=False) if config.positions == "rope" else None
+        local = self._rotary(positions, local=True) if rotary is not None and config.rope_local_theta else None
+        wide = self.packed_head is not None
         step = Step(
             positions,
             documents,
             AttentionMask(positions, documents, None if cache is None else cache.length, branches),
-            self._rotary(positions, local=False) if config.positions == "rope" else None,
-            self._rotary(positions, local=True) if config.positions == "rope" and config.rope_local_theta else None,
+            rotary,
+            local,
             cache,
+            widened(*rotary) if wide and rotary is not None else None,
+            widened(*local) if wide and local is not None else None,
         )
         for block in self.layers:
             x = block(x, step)
@@ -151,6 +157,8 @@ class DecoderLM(nn.Module):
         """What the first block reads, [B, T, hidden_size], of tokens and positions [B, T]."""
         config = self.config
         x = self.embed_tokens(tokens)
+        if self.packed_head is not None:
+            x = x.float()  # products are made in bfloat16, all else in float32
         if config.embedding_scale != 1:
             # In the precision of the weights, as those were trained.
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
@@ -161,7 +169,7 @@ class DecoderLM(nn.Module):
 
     def _rotary(self, positions: Tensor, local: bool) -> tuple[Tensor, Tensor]:
         frequencies, factor = inverse_frequencies(self.config, local)
-        return rotary(positions, frequencies.to(positions.device), factor)
+        return rotary_of(positions, frequencies.to(positions.device), factor)
 
     @property
     def head_weight(self) -> Tensor:
@@ -170,7 +178,8 @@ class DecoderLM(nn.Module):
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Next-token logits [..., vocab_size], float32, of hidden states [..., hidden_size]."""
-        logits = F.linear(hidden, self.head_weight).float()
+        head = self.packed_head
+        logits = F.linear(hidden, self.head_weight).float() if head is None else head(hidden).float()
         if self.config.logit_divisor != 1:
             logits = logits / self.config.logit_divisor
         if self.config.logit_softcap:
@@ -195,6 +204,11 @@ class DecoderLM(nn.Module):
         for module in self.modules():
             if isinstance(module, MixtureOfExperts):
                 module.end_of_step(taken)
+
+    @property
+    def activations(self) -> torch.dtype:
+        """Dtype of hidden states, and of what a cache remembers of them."""
+        return self.embed_tokens.weight.dtype if self.packed_head is None else torch.float32
 
     def num_parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())

@@ -45,8 +45,9 @@ class GatedDeltaNet(nn.Module):
             mixed = F.silu(convolve(mixed, self.conv, None, documents))
         else:
             before = state["recent"].to(mixed.dtype)
-            state["recent"] = _last(torch.cat([before, mixed.mT], dim=-1), before.shape[-1], valid).float()
+            recent = _last(torch.cat([before, mixed.mT], dim=-1), before.shape[-1], valid)
             mixed = F.silu(convolve(mixed, self.conv, before, None))
+            state["recent"].copy_(recent)
         keys = delta.num_key_heads * delta.key_head_dim
         queries, keyed, values = mixed.split([keys, keys, mixed.shape[-1] - 2 * keys], dim=-1)
         rate = self.b_proj(x).float().sigmoid()  # [B, T, H]
@@ -64,7 +65,7 @@ class GatedDeltaNet(nn.Module):
             None if state is None else state["memory"],
         )
         if state is not None:
-            state["memory"] = memory
+            state["memory"].copy_(memory)
         gate = self.z_proj(x).unflatten(-1, (delta.num_value_heads, -1))
         out = self.norm(out.transpose(1, 2).to(x.dtype)) * F.silu(gate.float()).to(x.dtype)
         return self.o_proj(out.flatten(2))

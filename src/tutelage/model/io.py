@@ -176,12 +176,14 @@ def build_model(
     where: str,
     dtype: torch.dtype = torch.float32,
     quantisation: Quantisation = "none",
+    elsewhere: Callable[[str, str], bool] | None = None,
 ) -> DecoderLM:
     """A decoder with the weights that `read` gives by their Hugging Face names, in evaluation mode.
 
     present: names there are; shape: of one of them, asked before anything is read. One weight is read at a time, so
     that no more than the model and one weight is ever held; with `quantisation` the model's matrices are in 4 bits from
-    the beginning. Raises DamagedError if names or shapes do not fit.
+    the beginning. elsewhere: of a weight that is only renamed, by our name and theirs, whether the caller has it from
+    elsewhere: it is not read then and stays on the meta device. Raises DamagedError if names or shapes do not fit.
     """
     family = FAMILIES[config.family]
     with torch.device("meta"):
@@ -218,6 +220,9 @@ def build_model(
         keys = [found[name] for name in weight.theirs]
         if None in keys:
             state |= {name: torch.zeros(shapes[name], dtype=dtype) for name in weight.ours}
+            continue
+        if elsewhere is not None and weight.only_renamed and elsewhere(weight.ours[0], str(keys[0])):
+            state[weight.ours[0]] = torch.empty(shapes[weight.ours[0]], device="meta")
             continue
         parts = weight.unpack([read(key) for key in keys if key is not None])
         for ours, part in zip(weight.ours, parts, strict=True):

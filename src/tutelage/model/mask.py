@@ -30,6 +30,7 @@ class AttentionMask:
         self._made: dict[int | None, Tensor | None] = {}
         self._blocks: dict[int | None, BlockMask] = {}
         self._visible: dict[tuple[int | None, torch.dtype], Visible] = {}
+        self._added: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def allowed(self, window: int | None = None) -> Tensor | None:
         """Boolean mask [B or 1, 1, T, S], True where attention may go; None means plain causal."""
@@ -57,6 +58,13 @@ class AttentionMask:
         if (window, dtype) not in self._visible:
             self._visible[window, dtype] = Visible.of(self.explicit(window), dtype)
         return self._visible[window, dtype]
+
+    def added(self, window: int | None, dtype: torch.dtype) -> Tensor:
+        """`allowed` as what is added to scores, [B or 1, 1, T, S]: 0, or -inf where attention may not go."""
+        if (window, dtype) not in self._added:
+            mask = self.explicit(window)
+            self._added[window, dtype] = mask.new_zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf)
+        return self._added[window, dtype]
 
     def distances(self) -> Tensor:
         """How many positions a key lies behind a query, [B, 1, T, S] float32 (negative where it lies ahead)."""

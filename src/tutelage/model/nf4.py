@@ -7,7 +7,6 @@ those of bitsandbytes.
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -18,6 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.model.lora_config import Quantisation
+from tutelage.model.room import room
 
 CODE = (
     -1.0, -0.6961928009986877, -0.5250730514526367, -0.39491748809814453, -0.28444138169288635, -0.18477343022823334,
@@ -27,8 +27,6 @@ CODE = (
 BLOCK = 64  # weights that share a scale
 GROUP = 256  # scales that share one, with double quantisation
 _CHUNK = 1 << 17  # weights worked on at once on the CPU, so that the pieces stay in its cache; a multiple of BLOCK
-
-_THREAD = threading.local()
 
 
 def quantise(weight: Tensor, double: bool = False) -> dict[str, Tensor]:
@@ -113,18 +111,11 @@ class Packed:
         return dequantise(self.parts, self.shape, dtype)
 
     def passing(self, dtype: torch.dtype) -> Tensor:
-        """The same, good until this thread asks for another: on the CPU all take turns in one piece of memory.
-
-        New memory for each would lie between what is kept, and its gaps would cost more than the weights.
-        """
+        """The same, good until this thread asks for another: on the CPU all take turns in one piece of memory."""
         codes = self.parts["codes"]
         if codes.device.type != "cpu":
             return self.dense(dtype)
-        rooms: dict[torch.dtype, Tensor] = _THREAD.__dict__.setdefault("rooms", {})
-        if dtype not in rooms or len(rooms[dtype]) < 2 * len(codes):
-            with torch.inference_mode(False):  # else what comes after generating could not write into it
-                rooms[dtype] = torch.empty(2 * len(codes), dtype=dtype)
-        return dequantise(self.parts, self.shape, dtype, rooms[dtype])
+        return dequantise(self.parts, self.shape, dtype, room(2 * len(codes), dtype))
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """x W^T + bias; the weight is dequantised here, and again for the gradient of x, and kept by neither."""

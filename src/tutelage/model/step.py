@@ -14,7 +14,8 @@ Rotary = tuple[Tensor, Tensor]
 
 @dataclass(frozen=True)
 class Step:
-    """positions [B, T]; documents [B, T] or None; rotary: cosines and sines, of all layers and of local ones."""
+    """positions [B, T]; documents [B, T] or None; rotary: cosines and sines, of all layers and of local ones; the wide
+    ones are those of a model that is only used (`rope.widened`)."""
 
     positions: Tensor
     documents: Tensor | None
@@ -22,3 +23,5 @@ class Step:
     rotary: Rotary | None
     local_rotary: Rotary | None
     cache: KVCache | None
+    wide_rotary: Rotary | None = None
+    wide_local_rotary: Rotary | None = None

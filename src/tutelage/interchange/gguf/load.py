@@ -13,6 +13,8 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.hf_config import from_hf_config
 from tutelage.model.io import build_model
 from tutelage.model.lora_config import Quantisation
+from tutelage.model.pack import Packing, pack
+from tutelage.model.packed import Blocks
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 
@@ -21,9 +23,11 @@ def read_gguf(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     quantisation: Quantisation = "none",
+    packing: Packing | None = None,
 ) -> tuple[DecoderLM, Tokenizer]:
     """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised
-    (and with `quantisation` stored in NF4 at once).
+    (and with `quantisation` stored in NF4 at once). `packing`: for use only; with `int4` what the file has in 4 bits
+    is taken as it is.
 
     Raises InputError for what is not supported, DamagedError for a broken file.
     """
@@ -34,5 +38,16 @@ def read_gguf(
     # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
     stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
     config = config.with_(eos_token_id=stops)
-    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype, quantisation)
+    blocks: dict[str, Blocks] = {}
+
+    def in_blocks(ours: str, theirs: str) -> bool:
+        stored = weights.blocks(theirs) if ours.startswith("layers.") and len(weights.shape(theirs)) == 2 else None
+        if stored is not None:
+            blocks[ours] = stored
+        return stored is not None
+
+    elsewhere = in_blocks if packing == "int4" else None
+    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype, quantisation, elsewhere)
+    if packing is not None:
+        return pack(model, packing, blocks), tokenizer
     return model.to(device), tokenizer

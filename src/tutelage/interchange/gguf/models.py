@@ -16,6 +16,8 @@ from tutelage.store.errors import DamagedError, InputError
 if TYPE_CHECKING:
     import torch
 
+    from tutelage.model.packed import Blocks
+
 _CLASSES = {
     "llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3",
     "gemma": "Gemma", "gemma2": "Gemma2", "gemma3": "Gemma3",
@@ -65,6 +67,16 @@ class GGUFWeights(Mapping[str, "torch.Tensor"]):
     def __getitem__(self, name: str) -> torch.Tensor:
         weight = self._weights[name]
         return to_hf(weight, self._file.tensor(weight.gguf))
+
+    def blocks(self, name: str) -> Blocks | None:
+        """A matrix in 4 bits as the file has it, rows in Hugging Face's order; None if it is stored otherwise."""
+        import torch
+
+        weight = self._weights[name]
+        stored = self._file.blocks(weight.gguf) if weight.change in ("none", "rope") else None
+        if stored is None or weight.change == "none":
+            return stored
+        return stored.rows(to_hf(weight, torch.arange(stored.shape[0])))
 
     def shape(self, name: str) -> tuple[int, ...]:
         return tuple(self._weights[name].shape)

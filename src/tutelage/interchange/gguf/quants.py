@@ -79,6 +79,20 @@ def _half(blocks: Bytes, at: int) -> Floats:
     return np.ascontiguousarray(blocks[:, at : at + 2]).view(np.float16).astype(np.float32)
 
 
+def four_bits(raw: Bytes, kind: Kind) -> tuple[Bytes, Floats, Floats] | None:
+    """Codes [blocks, 32] from 0 to 15, scale and offset [blocks] of what is stored in Q4_0 or Q4_1, so that a number is
+    code * scale + offset; None for another kind."""
+    if kind not in (Q4_0, Q4_1):
+        return None
+    blocks = raw.reshape(-1, kind.size)
+    packed = blocks[:, kind.size - 16 :]
+    codes = np.concatenate([packed & 15, packed >> 4], axis=1)
+    scale = _half(blocks, 0)[:, 0]
+    with np.errstate(all="ignore"):  # scales of a damaged file may be infinite
+        offset = -8 * scale if kind == Q4_0 else _half(blocks, 2)[:, 0]
+    return codes, scale, offset
+
+
 # Reading: blocks [n, size] uint8 -> out [n, block] float32.
 
 

@@ -17,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tutelage.interchange.gguf.quants import KIND_BY_CODE, UNSUPPORTED_CODES, Kind, dequantize
+from tutelage.interchange.gguf.quants import KIND_BY_CODE, UNSUPPORTED_CODES, Bytes, Kind, dequantize, four_bits
 from tutelage.interchange.gguf.split import whole
 from tutelage.store.errors import DamagedError, InputError
 
 if TYPE_CHECKING:
     import torch
+
+    from tutelage.model.packed import Blocks
 
 MAGIC = b"GGUF"
 VERSIONS = (2, 3)
@@ -112,11 +114,30 @@ class GGUFFile:
         """One tensor, dequantised to float32 (a copy). Raises DamagedError if the file has none of that name."""
         import torch
 
+        info, raw = self._raw(name)
+        return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
+
+    def blocks(self, name: str) -> Blocks | None:
+        """A matrix as it is stored, if that is in 4 bits (Q4_0, Q4_1); else None. Raises as `tensor`."""
+        import torch
+
+        from tutelage.model.packed import Blocks
+
+        info, raw = self._raw(name)
+        stored = four_bits(raw, info.kind) if len(info.shape) == 2 else None
+        if stored is None:
+            return None
+        codes, scale, offset = map(torch.from_numpy, stored)
+        rows = info.shape[0]
+        pairs = codes.view(rows, -1, 2)
+        return Blocks(pairs[..., 0] | pairs[..., 1] << 4, scale.view(rows, -1), offset.view(rows, -1))
+
+    def _raw(self, name: str) -> tuple[TensorInfo, Bytes]:
         info = self.tensors.get(name)
         if info is None:
             raise DamagedError(f"{self.path}: tensor {name!r} is missing")
-        raw = np.frombuffer(self._elsewhere.get(name, self)._data, dtype=np.uint8, count=info.size, offset=info.offset)
-        return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
+        data = self._elsewhere.get(name, self)._data
+        return info, np.frombuffer(data, dtype=np.uint8, count=info.size, offset=info.offset)
 
 
 class _Cursor:

@@ -1,0 +1,146 @@
+"""The rows of one cache, and whose they are: sequences that answer, a prompt that is read, prompts that are kept."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from tutelage.model.cache import KVCache
+from tutelage.model.decoder import DecoderLM
+
+STEP = 64  # positions by which a cache grows, and to which what a step looks at is rounded
+REREAD = 32  # tokens of a prompt that are read in any case: so few at a time are multiplied by other kernels
+
+
+@dataclass
+class Kept:
+    """A prompt whose keys and values are still in row `row`. `salt`: only who gives the same may use them."""
+
+    row: int
+    ids: Sequence[int]
+    salt: str
+    used: int
+
+
+class Slots:
+    """Rows 0 to `answering - 1` are decoded together; the `spare` rows after them may be written over by a step.
+
+    A prompt is read in a row at the other end, which keeps it for others as long as nobody needs the row.
+    """
+
+    def __init__(self, model: DecoderLM, spare: int) -> None:
+        self._model, self._spare, self._clock = model, spare, 0
+        self._cache: KVCache | None = None
+        self._reading: int | None = None
+        self.kept: list[Kept] = []
+        self.width = self.answering = 0
+        # A state of the whole text cannot be cut back to its beginning.
+        self.can_share = model.config.delta is None
+
+    @property
+    def cache(self) -> KVCache:
+        assert self._cache is not None
+        return self._cache
+
+    def reserve(self, length: int) -> None:
+        """Room for so many positions in every row."""
+        have = 0 if self._cache is None else self._cache.length
+        if length <= have:
+            return
+        whole = -(-self._model.config.max_position_embeddings // STEP) * STEP
+        wanted = min(max(-(-length // STEP) * STEP, have + have // 2 // STEP * STEP), whole)
+        if self._cache is None:
+            weight = self._model.embed_tokens.weight
+            self._cache = KVCache.empty(self._model.config, 0, wanted, self._model.activations, weight.device)
+        else:
+            self._cache.grow(wanted - have)
+
+    def read(self, ids: Sequence[int], salt: str, most: int) -> tuple[int, int]:
+        """The row in which a prompt is to be read, and how many of its tokens are there already, of a kept prompt.
+
+        Of `most` rows in all the prompt that was kept longest without use gives way. One prompt is read at a time.
+        """
+        assert self._reading is None
+        self.reserve(len(ids))
+        lowest = self.answering + self._spare
+        free = [row for row in self._free() if row >= lowest]
+        if not free and (self.width < most or not any(one.row >= lowest for one in self.kept)):
+            self._widen(max(1, min(self.width, most - self.width), lowest + 1 - self.width))
+            free = [row for row in self._free() if row >= lowest]
+        if not free:
+            oldest = min((one for one in self.kept if one.row >= lowest), key=lambda one: one.used)
+            self.kept.remove(oldest)
+            free = [oldest.row]
+        row = self._reading = max(free)
+        self.cache.clear_states(row)
+        return row, self._share(ids, salt, row)
+
+    def start(self, ids: Sequence[int], salt: str, count: int) -> None:
+        """The prompt is read: `count` more rows answer it. Its own row keeps it for others if there is room."""
+        assert self._reading is not None
+        source, self._reading = self._reading, None
+        self._widen(self.answering + count + self._spare - self.width)
+        for target in range(self.answering, self.answering + count):
+            self.kept = [one for one in self.kept if one.row != target]
+            if target != source:
+                self.cache.copy_row(source, target, len(ids))
+        self.answering += count
+        if self.can_share and source >= self.answering:
+            self._clock += 1
+            self.kept = [one for one in self.kept if not _begins(ids, one, salt)]
+            self.kept.append(Kept(source, ids, salt, self._clock))
+
+    def stop_reading(self) -> None:
+        """Nobody wants the answer any more."""
+        self._reading = None
+
+    def finish(self, row: int, length: int) -> None:
+        """A row that answers is done; the last of those answering, of so many tokens, takes its place."""
+        last = self.answering - 1
+        if row != last:
+            self.cache.copy_row(last, row, length)
+        self.answering -= 1
+
+    def forget(self, count: int) -> None:
+        """Keep no more than `count` prompts, those that were used last; without rows in use give the memory back."""
+        self.kept = sorted(self.kept, key=lambda one: -one.used)[: max(0, count)]
+        if not self.kept and not self.answering and self._reading is None:
+            self._cache, self.width = None, 0
+
+    def _share(self, ids: Sequence[int], salt: str, row: int) -> int:
+        best, common = None, 0
+        for one in self.kept:
+            alike = _common(ids, one.ids) if one.salt == salt else 0
+            if alike > common:
+                best, common = one, alike
+        common = min(common, len(ids) - REREAD) // REREAD * REREAD
+        if best is None or common <= 0:
+            return 0
+        self._clock += 1
+        best.used = self._clock
+        self.cache.copy_row(best.row, row, common)
+        return common
+
+    def _free(self) -> list[int]:
+        kept = {one.row for one in self.kept}
+        return [row for row in range(self.answering, self.width) if row not in kept]
+
+    def _widen(self, more: int) -> None:
+        if more > 0:
+            self.cache.widen(more)
+            self.width += more
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """How many ids at the beginning are equal."""
+    count = 0
+    for left, right in zip(one, other, strict=False):
+        if left != right:
+            break
+        count += 1
+    return count
+
+
+def _begins(ids: Sequence[int], kept: Kept, salt: str) -> bool:
+    """Whether what is kept is no more than the beginning of `ids`."""
+    return kept.salt == salt and len(kept.ids) <= len(ids) and _common(ids, kept.ids) == len(kept.ids)

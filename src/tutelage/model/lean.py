@@ -1,0 +1,125 @@
+"""One token per row by a packed decoder, written flat: where a layer takes microseconds, its calls are what counts.
+
+It computes what `DecoderLM.hidden` does, call for call, for the plain kind of decoder that most families are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from tutelage.model.attention import Attention
+from tutelage.model.cache import KVCache
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.feedforward import FeedForward, gate
+from tutelage.model.mask import AttentionMask
+from tutelage.model.norms import RMSNorm, rms_norm_only
+from tutelage.model.rope import inverse_frequencies
+
+Product = Callable[[Tensor], Tensor]
+
+
+class _Layer(NamedTuple):
+    attention_norm: Tensor
+    qkv: Product
+    out: Product
+    mlp_norm: Tensor
+    gate_up: Product
+    down: Product
+    window: int | None
+    has_rope: bool
+
+
+class LeanDecoder:
+    """The decoding step of a packed decoder. Raises ValueError for a decoder that is not plain (`is_plain`)."""
+
+    def __init__(self, model: DecoderLM) -> None:
+        if not is_plain(model):
+            raise ValueError("this decoder has parts that the flat step does not know")
+        config = model.config
+        self.model, self.config = model, config
+        self.eps = torch.tensor(config.norm_eps)
+        self.frequencies, self.factor = inverse_frequencies(config)
+        self.scale = config.attention_scale or config.dim_per_head**-0.5
+        self.norm: Any = model.norm
+        self.layers = [_layer(block) for block in model.layers]
+
+    def hidden(self, tokens: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        """Hidden states [rows, hidden_size] after the final norm, of one token [rows, 1] a row at its position."""
+        config, eps = self.config, self.eps
+        rows, shared, dim = len(tokens), config.num_kv_heads, config.dim_per_head
+        turned, groups, length = config.num_heads + shared, config.num_heads // shared, cache.length
+        mask = AttentionMask(positions, None, length)
+        angles = positions.float() * self.frequencies  # [rows, dim / 2]
+        cosines, sines = (angles.cos() * self.factor)[:, None], (angles.sin() * self.factor)[:, None]
+        cosines, sines = torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)  # [rows, 1, dim]
+        where = None if cache.start is not None else positions[:, None, :, None].expand(rows, shared, 1, dim)
+        x = self.model.embed(tokens, positions)[:, 0]
+        added: dict[int | None, Tensor] = {}
+        for at, layer in enumerate(self.layers):
+            heads = layer.qkv(rms_norm_only(x, layer.attention_norm, eps)).view(rows, -1, dim)
+            both = heads[:, :turned].float()
+            if layer.has_rope:
+                swapped = both.view(rows, turned, 2, -1).flip(2).view(rows, turned, dim)
+                both = torch.addcmul(both * cosines, swapped, sines)
+            stored = cache.grown[at]
+            keys, values = stored["keys"], stored["values"]
+            if where is None:
+                keys[:, :, cache.start] = both[:, config.num_heads :]
+                values[:, :, cache.start] = heads[:, turned:]
+            else:
+                keys.scatter_(2, where, both[:, config.num_heads :, None])
+                values.scatter_(2, where, heads[:, turned:, None].float())
+            if layer.window not in added:
+                added[layer.window] = _per_head(mask.added(layer.window, torch.float32), shared)
+            queries = both[:, : config.num_heads].reshape(rows * shared, groups, dim)
+            keys, values = keys.reshape(rows * shared, length, dim), values.reshape(rows * shared, length, dim)
+            weights = torch.baddbmm(added[layer.window], queries, keys.mT, alpha=self.scale).softmax(-1)
+            x = x + layer.out(torch.bmm(weights, values).view(rows, -1))
+            halves = layer.gate_up(rms_norm_only(x, layer.mlp_norm, eps)).chunk(2, dim=-1)
+            x = x + layer.down(gate(config.activation, *halves))
+        return rms_norm_only(x, self.norm.weight, eps)
+
+
+def _layer(block: Any) -> _Layer:
+    attention, mlp = block.attention, block.mlp
+    return _Layer(
+        block.attention_norm.weight, attention.qkv_proj.few, attention.o_proj.few,
+        block.mlp_norm.weight, mlp.gate_up_proj.few, mlp.down_proj.few, attention.window, attention.has_rope,
+    )  # fmt: skip
+
+
+def is_plain(model: DecoderLM) -> bool:
+    """Whether the flat step knows all parts of a decoder: packed, grouped queries, RMSNorm before, a gated MLP."""
+    config = model.config
+    blocks: list[Any] = list(model.layers)
+    return (
+        model.packed_head is not None
+        and model.embed_tokens.weight.device.type == "cpu"
+        and config.norm_place == "pre"
+        and not config.parallel_residual
+        and config.residual_multiplier == 1
+        and config.positions == "rope"
+        and config.rotary_dim == config.dim_per_head
+        and not config.rope_interleaved
+        and not config.rope_local_theta
+        and config.qk_norm == "none"
+        and not (config.attention_gate or config.attention_sinks or config.attention_softcap)
+        and all(type(norm) is RMSNorm for norm in (model.norm, blocks[0].attention_norm))
+        and all(
+            type(block.attention) is Attention and type(block.mlp) is FeedForward
+            and hasattr(block.attention.qkv_proj, "few") and hasattr(block.attention.o_proj, "few")
+            and hasattr(block.mlp.gate_up_proj, "few") and hasattr(block.mlp.down_proj, "few")
+            for block in blocks
+        )
+    )  # fmt: skip
+
+
+def _per_head(added: Tensor, heads: int) -> Tensor:
+    """[B, 1, 1, S] as [B heads, 1, S], or [1, 1, S] where B is 1."""
+    return added[0] if len(added) == 1 else added.expand(-1, heads, -1, -1).flatten(0, 1)
+
+
