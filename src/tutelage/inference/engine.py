@@ -10,7 +10,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tutelage.inference.sampling import Sampling, row_generators, sample
+from tutelage.inference.choice import Chooser, TokenTable, choose
+from tutelage.inference.sampling import Sampling
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import InputError
@@ -24,12 +25,13 @@ CACHE_STEP = 64  # positions by which a cache grows: short answers do not pay fo
 
 @dataclass(frozen=True)
 class Token:
-    """One generated token of one row. `stop_reason` is set on the row's last."""
+    """One generated token of one row. `stop_reason` is set on the row's last; `top`: see `Sampling.top_logprobs`."""
 
     row: int
     id: int
     logprob: float
     stop_reason: StopReason | None
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @dataclass
@@ -74,17 +76,20 @@ def decode(
     stop_ids: Sequence[int],
     ended: set[int] | None = None,
     token_budget: int = TOKEN_BUDGET,
+    table: TokenTable | None = None,
 ) -> Iterator[Token]:
     """Tokens of all rows as they are made, step by step; a row that ends leaves its batch.
 
     The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
     a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
-    `ended` to end it early. Raises InputError for a prompt that is empty or leaves no room in the context.
+    `ended` to end it early. `table`: what choosing knows of the tokens; one with a tokenizer is needed for constraints.
+    Raises InputError for a prompt that is empty or leaves no room in the context.
     """
     context = model.config.max_position_embeddings
     for row, prompt in enumerate(prompts):
         _check_prompt(row, prompt, context, model.config.vocab_size)
     ended = set() if ended is None else ended
+    table = TokenTable(model.config.vocab_size, stop_ids) if table is None else table
     # Longest first: those that are read together are alike, and a lack of memory shows at once.
     order = sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row))
     while order:
@@ -92,7 +97,8 @@ def decode(
         count = max(1, token_budget // needed)
         rows, order = [row for row in order[:count] if row not in ended], order[count:]
         if rows:
-            yield from _decode_batch(model, prompts, rows, sampling, frozenset(stop_ids), ended)
+            stops = frozenset((*stop_ids, *sampling.stop_ids))
+            yield from _decode_batch(model, prompts, rows, sampling, stops, ended, table)
 
 
 def _decode_batch(
@@ -102,39 +108,36 @@ def _decode_batch(
     sampling: Sampling,
     stop_ids: frozenset[int],
     ended: set[int],
+    table: TokenTable,
 ) -> Iterator[Token]:
     context = model.config.max_position_embeddings
-    generators = row_generators(sampling.seed, rows)
+    choosers = [Chooser(sampling, prompts[row], table, row) for row in rows]
     lengths = [len(prompts[row]) for row in rows]  # tokens of each row that stand in the cache or are about to
     limits = [min(length + sampling.max_tokens, context) for length in lengths]
-    seen = _seen([prompts[row] for row in rows], model.config.vocab_size) if sampling.repetition_penalty != 1 else None
     cache, logits = _prefill(model, [prompts[row] for row in rows])
     while True:
-        chosen = sample(logits, sampling, generators, seen)
-        logprobs = (logits[torch.arange(len(rows)), chosen] - logits.logsumexp(-1)).tolist()
+        chosen = choose(logits, choosers)
         going = []
         for index, row in enumerate(rows):
-            token_id = int(chosen[index])
+            token_id = chosen[index].id
             lengths[index] += 1
             reason: StopReason | None = None
             if token_id in stop_ids:
                 reason = "stop"
             elif lengths[index] >= limits[index]:
                 reason = "length"
-            yield Token(row, token_id, logprobs[index], reason)
+            yield Token(row, token_id, chosen[index].logprob, reason, chosen[index].top)
             if reason is None and row not in ended:
                 going.append(index)
         if not going:
             return
-        if seen is not None:
-            seen[torch.arange(len(rows)), chosen] = True
         if len(going) < len(rows):
-            rows, generators = [rows[i] for i in going], [generators[i] for i in going]
+            rows, choosers = [rows[i] for i in going], [choosers[i] for i in going]
             lengths, limits = [lengths[i] for i in going], [limits[i] for i in going]
-            chosen = chosen[going]
-            seen = seen[going] if seen is not None else None
+            chosen = [chosen[i] for i in going]
             _keep_rows(model, cache, going)
-        logits = _step(model, cache, chosen, [length - 1 for length in lengths])
+        ids = torch.tensor([one.id for one in chosen])
+        logits = _step(model, cache, ids, [length - 1 for length in lengths])
 
 
 def _untracked(model: DecoderLM) -> AbstractContextManager[Any]:
@@ -182,13 +185,6 @@ def _step(model: DecoderLM, cache: KVCache, chosen: Tensor, positions: list[int]
 def _keep_rows(model: DecoderLM, cache: KVCache, rows: list[int]) -> None:
     with _untracked(model):
         cache.select(torch.tensor(rows, device=cache.device))
-
-
-def _seen(prompts: list[Sequence[int]], vocab_size: int) -> Tensor:
-    seen = torch.zeros(len(prompts), vocab_size, dtype=torch.bool)
-    for index, prompt in enumerate(prompts):
-        seen[index, torch.tensor(prompt)] = True
-    return seen
 
 
 def _check_prompt(row: int, prompt: Sequence[int], context: int, vocab_size: int) -> None:

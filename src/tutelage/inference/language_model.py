@@ -9,6 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tutelage.inference.choice import TokenTable
 from tutelage.inference.engine import StopReason, decode
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
@@ -47,12 +48,14 @@ class Generation:
 
     `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
     string, "length" after max_tokens or where the context was full.
+    `top`: for each token the likeliest ones (id, log-probability), where `Sampling.top_logprobs` asks for them.
     """
 
     text: str
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop_reason: StopReason = "length"
+    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Piece:
     logprob: float
     stop_reason: StopReason | None
     complete: bool
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class LanguageModel:
@@ -86,6 +90,7 @@ class LanguageModel:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.adapters: dict[str, LanguageModel] = {}  # by name: models of the same weights, with an adapter each
         self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
+        self.table = TokenTable(model.config.vocab_size, self.stop_ids, tokenizer)
 
     def with_adapter(self, name: str) -> LanguageModel:
         """This model with one of its adapters, which costs nothing. Raises ConfigError naming those there are."""
@@ -187,12 +192,15 @@ class LanguageModel:
         ids: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
         reasons: list[StopReason] = ["length" for _ in rows]
+        tops: list[list[tuple[tuple[int, float], ...]]] = [[] for _ in rows]
         for piece in self.stream(rows, sampling):
             texts[piece.row].append(piece.text)
             ids[piece.row].append(piece.id)
             logprobs[piece.row].append(piece.logprob)
+            if sampling.top_logprobs:
+                tops[piece.row].append(piece.top)
             reasons[piece.row] = piece.stop_reason or "length"
-        made = zip(texts, ids, logprobs, reasons, strict=True)
+        made = zip(texts, ids, logprobs, reasons, tops, strict=True)
         return [Generation("".join(text), *rest) for text, *rest in made]  # type: ignore[arg-type]
 
     def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
@@ -200,15 +208,16 @@ class LanguageModel:
         self.require_text()
         streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
         ended: set[int] = set()
-        for token in decode(self.model, prompts, sampling, self.stop_ids, ended):
+        for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table):
             text, reason = streams[token.row], token.stop_reason
-            piece = "" if token.id in self.stop_ids else text.feed(token.id)
+            ending = token.id in self.stop_ids or token.id in sampling.stop_ids
+            piece = "" if ending else text.feed(token.id)
             if reason is not None:
                 piece += text.close()
             if text.stopped:
                 reason = "stop"
                 ended.add(token.row)
-            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds)
+            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds, token.top)
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, tools: Tools | None = None) -> Generation:
         """The assistant's answer to a conversation. `tools`: what it may call, as chat templates read it; a call is
