@@ -265,7 +265,7 @@ def test_logits_that_are_not_finite_are_named(bad: float, temperature: float) ->
 
 
 def test_a_row_without_any_token_is_named() -> None:
-    with pytest.raises(InputError, match="row 0 .*nothing but -inf"):
+    with pytest.raises(InputError, match=r"row 0 .*nothing but -inf"):
         choose(torch.full((1, 8), -math.inf), begun(Sampling(), [0]))
 
 
@@ -275,7 +275,7 @@ def test_a_row_without_any_token_is_named() -> None:
     [
         ({"repetition_penalty": 1e-38}, "repetition_penalty=1e-38: they overflow"),
         ({"presence_penalty": -1e39}, "presence_penalty=-1e\\+39: they overflow"),
-        ({"logit_bias": {i: -math.inf for i in range(8)}}, "logit_bias: every token is ruled out"),
+        ({"logit_bias": dict.fromkeys(range(8), -math.inf)}, "logit_bias: every token is ruled out"),
     ],
 )
 def test_settings_that_spoil_the_logits_are_named(temperature: float, settings: dict[str, Any], named: str) -> None:

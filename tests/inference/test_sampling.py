@@ -57,7 +57,8 @@ def test_equal_settings_are_equal_and_hashable() -> None:
     ("kind", "text", "named"),
     [
         ("json_schema", "{", "no JSON"), ("json_schema", "[]", "must be an object"), ("regex", " ", "empty"),
-        ("choices", "[]", "one at least"), ("choices", '[""]', "non-empty"), ("grammar", "x" * (LONGEST + 1), "at most"),
+        ("choices", "[]", "one at least"), ("choices", '[""]', "non-empty"),
+        ("grammar", "x" * (LONGEST + 1), "at most"),
     ],
 )  # fmt: skip
 def test_what_is_no_constraint_is_named(kind: str, text: str, named: str) -> None:

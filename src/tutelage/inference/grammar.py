@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -17,7 +18,7 @@ from tutelage.tokenizer.vocabulary import Vocabulary
 _KEPT = 32  # compiled constraints: a server is asked for the same few again and again
 _PROBE = 'Name: {"a_b": [1.5, "c d"]}\n'
 # Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space.
-_WHITE_SPACE = r"[ \n\t]{0,40}"
+_WHITE_SPACE = r"[ \n\t]{0,20}"
 
 
 class Grammar:
@@ -50,7 +51,7 @@ class Grammar:
         matcher = self._llguidance.LLMatcher(self._table, _grammar_text(self._llguidance, constraint), log_level=0)
         named = constraint.kind.replace("_", " ")
         if matcher.is_error():
-            reason = str(matcher.get_error()).split("<state>")[0].strip()
+            reason = _reason(matcher)
             raise ConfigError(
                 f"this {named} cannot be expressed as a grammar: {reason}",
                 hint="leave that part out and check it afterwards",
@@ -107,7 +108,7 @@ class GrammarState:
         return bool(self._matcher.is_accepting())
 
     def _failed(self, otherwise: str = "") -> InputError:
-        reason = otherwise or str(self._matcher.get_error()).split("<state>")[0].strip()
+        reason = otherwise or _reason(self._matcher)
         return InputError(f"the constraint could not be followed: {reason}", hint="make it simpler")
 
 
@@ -123,8 +124,31 @@ class _ForLlguidance:
         for index in self.special_token_ids:  # a name that no text of a grammar can spell
             self.tokens[index] = b"\xff" + f"[{index}]".encode()
 
-    def __call__(self, text: str) -> list[int]:
-        return self._tokenizer.encode(text if isinstance(text, str) else bytes(text).decode())
+    def __call__(self, text: str | bytes) -> list[int]:
+        """Ids of text that can only be continued in one way, as a text of the model's own would have them."""
+        wanted = text.encode() if isinstance(text, str) else bytes(text)
+        ids = self._tokenizer.encode_inside(wanted.decode(errors="replace"))
+        # A tokenizer may normalise the text or put a space before it; then the longest tokens that spell it.
+        return ids if b"".join(self.tokens[index] for index in ids) == wanted else self._longest(wanted)
+
+    def _longest(self, wanted: bytes) -> list[int]:
+        ids, at = [], 0
+        while at < len(wanted):
+            length = next((n for n in range(self._most, 0, -1) if wanted[at : at + n] in self._by_bytes), 0)
+            if not length:
+                raise ValueError(f"no token spells {wanted[at:]!r}")
+            ids.append(self._by_bytes[wanted[at : at + length]])
+            at += min(length, len(wanted) - at)
+        return ids
+
+    @cached_property
+    def _by_bytes(self) -> dict[bytes, int]:
+        special = set(self.special_token_ids)
+        return {token: index for index, token in reversed(list(enumerate(self.tokens))) if index not in special}
+
+    @cached_property
+    def _most(self) -> int:
+        return max(map(len, self._by_bytes))
 
 
 def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
@@ -136,3 +160,8 @@ def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
     if constraint.kind == "choices":
         return "start: " + " | ".join(json.dumps(text) for text in json.loads(constraint.text))
     return str(make.grammar_from_lark(constraint.text))
+
+
+def _reason(matcher: Any) -> str:
+    """What llguidance says, without its state and stack that follow in tags."""
+    return re.split(r"\s*<(?:state|backtrace|grammar)>", str(matcher.get_error()))[0].strip()
