@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from torch import Tensor
 
 from tutelage.inference.choice import TokenTable
 from tutelage.inference.engine import StopReason, decode
+from tutelage.inference.many import Majority, best_of, self_consistency
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
+from tutelage.inference.search import Beam, Contrastive, search_ids
 from tutelage.inference.source import find_model
 from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
@@ -31,6 +33,7 @@ from tutelage.tokenizer.translation import translation_of
 
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
+DRAWN = Sampling(temperature=1.0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Generation:
     `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
     string, "length" after max_tokens or where the context was full.
     `top`: for each token the likeliest ones (id, log-probability), where `Sampling.top_logprobs` asks for them.
+    `score`: what a search ranked it by.
     """
 
     text: str
@@ -56,6 +60,7 @@ class Generation:
     logprobs: list[float] = field(default_factory=list)
     stop_reason: StopReason = "length"
     top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -218,6 +223,45 @@ class LanguageModel:
                 reason = "stop"
                 ended.add(token.row)
             yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds, token.top)
+
+    def search(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]], how: Beam | Contrastive
+    ) -> list[list[Generation]]:
+        """Continue each prompt by searching, not by drawing: for each the continuations found, the best first.
+
+        `how`: `Beam(...)` (diverse, too) or `Contrastive(...)`. Raises InputError for a prompt that fills the context.
+        """
+        self.require_text()
+        _check_texts(prompts)
+        found: list[list[Generation]] = []
+        for prompt in prompts:
+            ids = self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt)
+            made = search_ids(self.model, ids, how, self.stop_ids)
+            found.append(
+                [
+                    Generation(self._text_of(one.ids), one.ids, one.logprobs, one.stop_reason, score=one.score)
+                    for one in made
+                ]
+            )
+        return found
+
+    def _text_of(self, ids: Sequence[int]) -> str:
+        text = TextStream(self.tokenizer.decode)
+        return "".join(text.feed(index) for index in ids if index not in self.stop_ids) + text.close()
+
+    def best_of(self, prompt: str | Sequence[int], n: int, sampling: Sampling = DRAWN) -> list[Generation]:
+        """`n` answers to a prompt, the best first, by the mean log-probability of their tokens."""
+        return best_of(self.generate, prompt, n, sampling)
+
+    def self_consistency(
+        self,
+        prompt: str | Sequence[int],
+        n: int,
+        extract: Callable[[str], Hashable | None],
+        sampling: Sampling = DRAWN,
+    ) -> Majority:
+        """What most of `n` answers to a prompt say, and their share; `extract` finds it in a text, None: nowhere."""
+        return self_consistency(self.generate, prompt, n, extract, sampling)
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, tools: Tools | None = None) -> Generation:
         """The assistant's answer to a conversation. `tools`: what it may call, as chat templates read it; a call is
