@@ -88,7 +88,8 @@ def test_enough_beams_find_the_likeliest_of_all(lm: LanguageModel) -> None:
     with torch.no_grad():
         pairs = small.model(torch.tensor([[5, index] for index in range(259)]))[:, -1].log_softmax(-1)
     total = first[:, None] + pairs
-    assert best.ids == list(divmod(int(total.argmax()), 259)) and best.score == pytest.approx(float(total.max()), abs=1e-4)
+    assert best.ids == list(divmod(int(total.argmax()), 259))
+    assert best.score == pytest.approx(float(total.max()), abs=1e-4)
     assert sum(best.logprobs) == pytest.approx(best.score, abs=1e-4)
 
 
