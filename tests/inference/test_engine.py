@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from tutelage.inference import engine
+from tutelage.inference.choice import Chooser, TokenTable, choose
 from tutelage.inference.engine import Answer, Engine, Output, Token, decode, generate_ids
 from tutelage.inference.language_model import LanguageModel
-from tutelage.inference.sampling import Sampling, row_generators, sample
+from tutelage.inference.sampling import Sampling
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import InputError
 
@@ -24,13 +25,11 @@ def model(lm: LanguageModel) -> DecoderLM:
 
 def uncached(model: DecoderLM, prompt: list[int], sampling: Sampling, stop_ids: set[int], row: int = 0) -> list[int]:
     """The definition: read everything anew for each token."""
-    ids, generators = list(prompt), row_generators(sampling.seed, [row])
+    ids, chooser = list(prompt), Chooser(sampling, prompt, TokenTable(model.config.vocab_size), row)
     for _ in range(sampling.max_tokens):
         with torch.no_grad():
             logits = model(torch.tensor([ids]))[:, -1]
-        seen = torch.zeros(1, logits.shape[-1], dtype=torch.bool)
-        seen[0, ids] = True
-        ids.append(int(sample(logits, sampling, generators, seen)))
+        ids.append(choose(logits, [chooser])[0].id)
         if ids[-1] in stop_ids:
             break
     return ids[len(prompt) :]

@@ -15,6 +15,7 @@ from tutelage.cli import (
     classify,
     compare,
     finetune,
+    generate,
     inspect,
     judge,
     life,
@@ -51,6 +52,7 @@ stages.register(app)
 bench.register(app)
 finetune.register(app)
 use.register(app)
+generate.register(app)
 classify.register(app)
 architecture.register(app)
 compare.register(app)

@@ -35,7 +35,7 @@ def quality(
     ] = None,
     strategies: Annotated[
         str | None,
-        typer.Option(help="Ways to decode, e.g. `greedy,temperature=0.7,top_p=0.9+temperature=0.8`; default: six."),
+        typer.Option(help="Ways to decode, e.g. `greedy,top_p=0.9+temperature=0.8,beam=4`; default: six."),
     ] = None,
     chat: Annotated[bool, typer.Option("--chat", help="Ask in chat instead of continuing plain text.")] = False,
     references: Annotated[
@@ -108,17 +108,17 @@ def _written(
     out: Path | None,
 ) -> tuple[dict[str, list[str]], list[str] | None]:  # fmt: skip
     """Texts by every way to decode, and the references, if there are any, cut to their length."""
-    from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, sampling_of, write_texts
+    from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, way_of, write_texts
     from tutelage.store.jsonl import write_json_lines
 
     ways = [one.strip() for one in strategies.split(",")] if strategies else list(STANDARD)
-    settings = {way: sampling_of(way, max_tokens, seed) for way in ways}
+    settings = {way: way_of(way, max_tokens, seed) for way in ways}
     asked, references = read_openings(prompts, limit)
     lm = open_model(model)
     lm.require_text()
     found = {}
-    for way, sampling in settings.items():
-        found[way] = write_texts(lm, way, asked, sampling, chat, notes())
+    for way, how in settings.items():
+        found[way] = write_texts(lm, way, asked, how, chat, notes())
         if out is not None:
             rows = [
                 {"prompt": prompt, "answer": text, "model": way} for prompt, text in zip(asked, found[way], strict=True)

@@ -1,4 +1,4 @@
-"""Verbs that use a model: chat, generate, translate, serve, export, import."""
+"""Verbs that use a model: chat, translate, serve, export, import."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text,
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (chat, generate, translate, serve, export):
+    for verb in (chat, translate, serve, export):
         app.command()(verb)
     app.command(name="import")(import_)
 
@@ -92,37 +92,6 @@ def chat(
         print_json({"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)})
     else:
         print(answer.text)
-
-
-def generate(
-    prompt: Annotated[str, typer.Argument(help="Text to continue; '-' reads standard input.")],
-    model: Source = None,
-    temperature: Temperature = 0.8,
-    top_p: TopP = 0.95,
-    max_tokens: MaxTokens = 100,
-    seed: Seed = 0,
-    base: Annotated[
-        bool,
-        typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the one that is talked to."),
-    ] = True,
-    adapter: Adapter = None,
-    out: Out = RUNS,
-    as_json: Json = False,
-) -> None:
-    """Continue a text.
-
-    Example: `tutelage generate "Return the number of" --temperature 0.7`
-    """
-    from tutelage.inference.sampling import Sampling
-
-    text = sys.stdin.read() if prompt == "-" else prompt
-    lm = open_model(model, out, "base" if base else None, adapter)
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    (made,) = lm.generate([text], sampling)
-    if as_json:
-        print_json({"text": made.text, "stop_reason": made.stop_reason, "tokens": len(made.ids)})
-    else:
-        print(text + made.text)
 
 
 def translate(

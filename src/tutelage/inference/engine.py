@@ -11,7 +11,8 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tutelage.inference.sampling import Sampling, row_generators, sample
+from tutelage.inference.choice import Chooser, Chosen, TokenTable, choose
+from tutelage.inference.sampling import Sampling
 from tutelage.inference.slots import STEP, Slots
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
@@ -28,12 +29,21 @@ _LEAST_READ = 32
 
 @dataclass(frozen=True)
 class Token:
-    """One generated token of one row. `stop_reason` is set on the row's last."""
+    """One generated token of one row. `stop_reason` is set on the row's last; `top`: see `Sampling.top_logprobs`."""
 
     row: int
     id: int
     logprob: float
     stop_reason: StopReason | None
+    top: tuple[tuple[int, float], ...] = ()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A row that ended for a fault of its own: there is no token to choose."""
+
+    row: int
+    error: InputError
 
 
 @dataclass
@@ -50,11 +60,11 @@ class Answer:
     """One answer in the making. `row`: what its tokens are called by; `length`: tokens so far, prompt included."""
 
     row: int
-    sampling: Sampling
-    generator: torch.Generator
+    chooser: Chooser
+    stop_ids: frozenset[int]
     length: int
     limit: int
-    ids: list[int] = field(default_factory=list)
+    last: int = 0  # the token that was said last
     ended: bool = False
 
 
@@ -84,10 +94,12 @@ class Engine:
         most_rows: int = MOST_ROWS,
         token_budget: int = TOKEN_BUDGET,
         keep: int = 0,
+        table: TokenTable | None = None,
     ) -> None:
-        """keep: so many prompts that were read stay, for others that begin alike (and have the same salt)."""
+        """keep: so many prompts that were read stay, for others that begin alike (and have the same salt). table: what
+        choosing knows of the tokens; one with a tokenizer is needed for constraints."""
         self.model, self.stop_ids, self.token_budget, self.keep = model, frozenset(stop_ids), token_budget, keep
-        self.most_rows = most_rows
+        self.most_rows, self.table = most_rows, table or TokenTable(model.config.vocab_size, stop_ids)
         self.context = model.config.max_position_embeddings
         weight = model.embed_tokens.weight
         # Products of fewer than four float32 rows on a CPU are summed in another order than those of more.
@@ -105,13 +117,14 @@ class Engine:
 
     def add(self, prompt: Sequence[int], sampling: Sequence[tuple[int, Sampling, int]], salt: str = "") -> list[Answer]:
         """Ask for answers to one prompt: for each (the row its tokens are called by, sampling, its number in the call,
-        which with the seed decides what is drawn). Raises InputError for a prompt that is empty or leaves no room.
+        which with the seed decides what is drawn). Raises InputError for a prompt that is empty or leaves no room,
+        ConfigError for settings that this vocabulary does not allow.
         """
         check_prompt(prompt, self.context, self.model.config.vocab_size)
         made = [
             Answer(
-                row, settings, row_generators(settings.seed, [number])[0], len(prompt),
-                min(len(prompt) + settings.max_tokens, self.context),
+                row, Chooser(settings, prompt, self.table, number), self.stop_ids.union(settings.stop_ids),
+                len(prompt), min(len(prompt) + settings.max_tokens, self.context),
             )
             for row, settings, number in sampling
         ]  # fmt: skip
@@ -120,11 +133,11 @@ class Engine:
             self._waiting.append(_Asked(prompt, made[begin : begin + at_once], salt))
         return made
 
-    def step(self) -> list[Token]:
+    def step(self) -> list[Token | Failure]:
         """Read pieces of waiting prompts, as many tokens as are read at once, and let all that answer say one token."""
-        with _untracked(self.model):
+        with untracked(self.model):
             self._sweep()
-            made: list[Token] = []
+            made: list[Token | Failure] = []
             left = self._piece
             while left > 0 and (asked := self._next()) is not None:
                 left -= self._read(asked)
@@ -187,7 +200,7 @@ class Engine:
         asked.done = end
         return end - start
 
-    def _begin(self, asked: _Asked) -> list[Token]:
+    def _begin(self, asked: _Asked) -> list[Token | Failure]:
         """The prompt is read: its answers say their first token."""
         self._slots.start(asked.prompt, asked.salt, len(asked.answers))
         self._reading = None
@@ -195,7 +208,7 @@ class Engine:
         logits = self.model.logits(self._padded(self._last)).cpu()[:1]
         return self._say(asked.answers, logits.expand(len(asked.answers), -1))
 
-    def _advance(self) -> list[Token]:
+    def _advance(self) -> list[Token | Failure]:
         """One token of each that answers."""
         rows = self._answering
         if not rows:
@@ -206,7 +219,7 @@ class Engine:
         seen = -(-(max(last) + 1) // STEP) * STEP
         self._slots.reserve(seen)
         view = self._slots.cache.view(0, padded, seen, last[0] if padded == 1 else None)
-        tokens = torch.tensor([*(one.ids[-1] for one in rows), *[0] * (padded - count)], device=device)[:, None]
+        tokens = torch.tensor([*(one.last for one in rows), *[0] * (padded - count)], device=device)[:, None]
         positions = torch.tensor([*last, *[0] * (padded - count)], device=device)[:, None]
         if self._lean is not None:
             hidden = self._lean.hidden(tokens, positions, view)
@@ -214,21 +227,23 @@ class Engine:
             hidden = self.model.hidden(tokens, positions, cache=view)[:, -1]
         return self._say(list(rows), self.model.logits(hidden).cpu()[:count])
 
-    def _say(self, rows: list[Answer], logits: Tensor) -> list[Token]:
+    def _say(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
         """Choose the next token of each row from its logits [rows, V]; those that have ended go."""
-        chosen = _choose(rows, logits)
-        logprobs = (logits.gather(1, chosen[:, None])[:, 0] - logits.logsumexp(-1)).tolist()
-        made = []
-        for one, token_id, logprob in zip(rows, chosen.tolist(), logprobs, strict=True):
-            one.ids.append(token_id)
+        made: list[Token | Failure] = []
+        for one, chosen in zip(rows, _choose(rows, logits), strict=True):
+            if isinstance(chosen, InputError):
+                one.ended = True
+                made.append(Failure(one.row, chosen))
+                continue
+            one.last = chosen.id
             one.length += 1
             reason: StopReason | None = None
-            if token_id in self.stop_ids:
+            if chosen.id in one.stop_ids:
                 reason = "stop"
             elif one.length >= one.limit:
                 reason = "length"
             one.ended = reason is not None
-            made.append(Token(one.row, token_id, logprob, reason))
+            made.append(Token(one.row, chosen.id, chosen.logprob, reason, chosen.top))
         for one in rows:
             if one.ended:
                 self._leave(one)
@@ -279,16 +294,17 @@ def decode(
     stop_ids: Sequence[int],
     ended: set[int] | None = None,
     token_budget: int = TOKEN_BUDGET,
+    table: TokenTable | None = None,
     engine: Engine | None = None,
 ) -> Iterator[Token]:
     """Tokens of all rows as they are made, step by step; a row that ends makes room for another.
 
     The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
     a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
-    `ended` to end it early. `engine`: one that is kept from call to call, with the prompts it keeps; it must be idle.
-    Raises InputError for a prompt that is empty or leaves no room in the context.
+    `ended` to end it early. `table`: as of `Engine`. `engine`: one that is kept from call to call, with the prompts it
+    keeps; it must be idle. Raises InputError for a prompt that is empty or leaves no room in the context.
     """
-    engine = engine or Engine(model, stop_ids, token_budget=token_budget)
+    engine = engine or Engine(model, stop_ids, token_budget=token_budget, table=table)
     ended = set() if ended is None else ended
     for row, prompt in enumerate(prompts):
         check_prompt(prompt, engine.context, model.config.vocab_size, f"prompt {row}")
@@ -308,6 +324,8 @@ def decode(
             if not engine.busy:
                 return
             for token in engine.step():
+                if isinstance(token, Failure):
+                    raise token.error
                 if token.row not in ended:
                     yield token
     finally:
@@ -337,17 +355,16 @@ def _piece(model: DecoderLM) -> int:
     return piece
 
 
-def _choose(rows: Sequence[Answer], logits: Tensor) -> Tensor:
-    """Next ids [rows], those with equal settings together."""
-    chosen = torch.empty(len(rows), dtype=torch.int64)
-    alike: dict[Sampling, list[int]] = {}
-    for at, one in enumerate(rows):
-        alike.setdefault(one.sampling, []).append(at)
-    for sampling, group in alike.items():
-        chosen[group] = sample(logits[group], sampling, [rows[at].generator for at in group])
-    return chosen
+def _choose(rows: Sequence[Answer], logits: Tensor) -> list[Chosen | InputError]:
+    """What each row says next. Logits that are not finite end their own row only."""
+    try:
+        return list(choose(logits, [one.chooser for one in rows]))
+    except InputError as error:
+        if len(rows) == 1:
+            return [error]
+    return [made for at, one in enumerate(rows) for made in _choose([one], logits[at : at + 1])]
 
 
-def _untracked(model: DecoderLM) -> AbstractContextManager[Any]:
+def untracked(model: DecoderLM) -> AbstractContextManager[Any]:
     """Inference mode; but the buffers of a sharded model serve its training too, which that mode would not let them."""
     return torch.inference_mode() if type(model.embed_tokens.weight) is torch.nn.Parameter else torch.no_grad()

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from tutelage.inference.choice import TokenTable
 from tutelage.inference.engine import StopReason, decode
+from tutelage.inference.many import Majority, best_of, self_consistency
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
+from tutelage.inference.search import Beam, Contrastive, search_ids
 from tutelage.inference.source import find_model
 from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
@@ -30,6 +33,7 @@ from tutelage.tokenizer.translation import translation_of
 
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
+DRAWN = Sampling(temperature=1.0)
 
 
 @dataclass(frozen=True)
@@ -47,12 +51,16 @@ class Generation:
 
     `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
     string, "length" after max_tokens or where the context was full.
+    `top`: for each token the likeliest ones (id, log-probability), where `Sampling.top_logprobs` asks for them.
+    `score`: what a search ranked it by.
     """
 
     text: str
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
     stop_reason: StopReason = "length"
+    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
+    score: float | None = None
 
 
 @dataclass(frozen=True)
@@ -68,6 +76,7 @@ class Piece:
     logprob: float
     stop_reason: StopReason | None
     complete: bool
+    top: tuple[tuple[int, float], ...] = ()
 
 
 class LanguageModel:
@@ -86,6 +95,7 @@ class LanguageModel:
         self.model, self.tokenizer = model.eval(), tokenizer
         self.adapters: dict[str, LanguageModel] = {}  # by name: models of the same weights, with an adapter each
         self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
+        self.table = TokenTable(model.config.vocab_size, self.stop_ids, tokenizer)
 
     def with_adapter(self, name: str) -> LanguageModel:
         """This model with one of its adapters, which costs nothing. Raises ConfigError naming those there are."""
@@ -187,12 +197,15 @@ class LanguageModel:
         ids: list[list[int]] = [[] for _ in rows]
         logprobs: list[list[float]] = [[] for _ in rows]
         reasons: list[StopReason] = ["length" for _ in rows]
+        tops: list[list[tuple[tuple[int, float], ...]]] = [[] for _ in rows]
         for piece in self.stream(rows, sampling):
             texts[piece.row].append(piece.text)
             ids[piece.row].append(piece.id)
             logprobs[piece.row].append(piece.logprob)
+            if sampling.top_logprobs:
+                tops[piece.row].append(piece.top)
             reasons[piece.row] = piece.stop_reason or "length"
-        made = zip(texts, ids, logprobs, reasons, strict=True)
+        made = zip(texts, ids, logprobs, reasons, tops, strict=True)
         return [Generation("".join(text), *rest) for text, *rest in made]  # type: ignore[arg-type]
 
     def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
@@ -200,15 +213,55 @@ class LanguageModel:
         self.require_text()
         streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
         ended: set[int] = set()
-        for token in decode(self.model, prompts, sampling, self.stop_ids, ended):
+        for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table):
             text, reason = streams[token.row], token.stop_reason
-            piece = "" if token.id in self.stop_ids else text.feed(token.id)
+            ending = token.id in self.stop_ids or token.id in sampling.stop_ids
+            piece = "" if ending else text.feed(token.id)
             if reason is not None:
                 piece += text.close()
             if text.stopped:
                 reason = "stop"
                 ended.add(token.row)
-            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds)
+            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds, token.top)
+
+    def search(
+        self, prompts: Sequence[str] | Sequence[Sequence[int]], how: Beam | Contrastive
+    ) -> list[list[Generation]]:
+        """Continue each prompt by searching, not by drawing: for each the continuations found, the best first.
+
+        `how`: `Beam(...)` (diverse, too) or `Contrastive(...)`. Raises InputError for a prompt that fills the context.
+        """
+        self.require_text()
+        _check_texts(prompts)
+        found: list[list[Generation]] = []
+        for prompt in prompts:
+            ids = self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt)
+            made = search_ids(self.model, ids, how, self.stop_ids)
+            found.append(
+                [
+                    Generation(self._text_of(one.ids), one.ids, one.logprobs, one.stop_reason, score=one.score)
+                    for one in made
+                ]
+            )
+        return found
+
+    def _text_of(self, ids: Sequence[int]) -> str:
+        text = TextStream(self.tokenizer.decode)
+        return "".join(text.feed(index) for index in ids if index not in self.stop_ids) + text.close()
+
+    def best_of(self, prompt: str | Sequence[int], n: int, sampling: Sampling = DRAWN) -> list[Generation]:
+        """`n` answers to a prompt, the best first, by the mean log-probability of their tokens."""
+        return best_of(self.generate, prompt, n, sampling)
+
+    def self_consistency(
+        self,
+        prompt: str | Sequence[int],
+        n: int,
+        extract: Callable[[str], Hashable | None],
+        sampling: Sampling = DRAWN,
+    ) -> Majority:
+        """What most of `n` answers to a prompt say, and their share; `extract` finds it in a text, None: nowhere."""
+        return self_consistency(self.generate, prompt, n, extract, sampling)
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, tools: Tools | None = None) -> Generation:
         """The assistant's answer to a conversation. `tools`: what it may call, as chat templates read it; a call is

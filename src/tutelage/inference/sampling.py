@@ -1,26 +1,39 @@
-"""Sampling: how the next token is chosen from logits. Pure functions on [rows, vocab_size]."""
+"""How to generate: the settings of one sequence, validated."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
+from tutelage.inference.constraint import Constraint
 from tutelage.store.errors import ConfigError
+
+BREAKERS = ("\n", ":", '"', "*")
+"""Text at which DRY takes a repetition to begin anew; that of llama.cpp."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to generate. Raises ConfigError for a value that makes no sense.
+    """How to generate. Raises ConfigError for a value, or values together, that make no sense.
 
-    max_tokens: at most so many new tokens. temperature 0 is greedy: the most likely token, and the filters and
-    the seed play no part. top_k 0, top_p 1 and min_p 0 leave every token in. repetition_penalty above 1 makes
-    tokens of the prompt and the answer less likely (it works with greedy too). stop: strings at which the
-    answer ends, themselves not part of it. seed: row i of a call draws from (seed, i) alone.
+    Length: at most `max_tokens` new tokens, and no stop token before `min_tokens`; with `ignore_eos` never one.
+    `stop`: strings at which the answer ends, themselves not part of it; `stop_ids`: ids that end it besides the
+    model's own. `seed`: row i of a call draws from (seed, i) alone.
+
+    What changes the logits, in this order (see `samplers.py` for formulas and sources): `logit_bias` (id -> number
+    added, -inf bans), `repetition_penalty` (above 1: tokens of the prompt and the answer become less likely),
+    `presence_penalty` and `frequency_penalty` (subtracted for a token of the answer, once or for each time it is
+    there), DRY (`dry_multiplier` 0 is off), the stop tokens where they may not come yet, `constraint`, and
+    `no_repeat_ngram` (no n-gram of this length twice; 0 is off).
+
+    Then the choice: `temperature` 0 is greedy, the most likely token is taken and the seed plays no part. Else the
+    token is drawn after `top_n_sigma` (0 is off), the temperature, `top_k` (0), `top_p` (1), `min_p` (0), `typical_p`
+    (1), and XTC (`xtc_probability` 0); the order is that of transformers, with what only llama.cpp has where it has
+    it. Mirostat 2 (`mirostat_tau`, bits of surprise a token; 0 is off) takes the place of all these filters.
+
+    `top_logprobs`: for each token, report so many of the likeliest. All log-probabilities are the model's own.
     """
 
     max_tokens: int = 128
@@ -31,110 +44,125 @@ class Sampling:
     repetition_penalty: float = 1.0
     stop: tuple[str, ...] = ()
     seed: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    no_repeat_ngram: int = 0
+    typical_p: float = 1.0
+    top_n_sigma: float = 0.0
+    dry_multiplier: float = 0.0
+    dry_base: float = 1.75
+    dry_allowed_length: int = 2
+    dry_breakers: tuple[str, ...] = BREAKERS
+    xtc_probability: float = 0.0
+    xtc_threshold: float = 0.1
+    mirostat_tau: float = 0.0
+    mirostat_eta: float = 0.1
+    logit_bias: tuple[tuple[int, float], ...] | Mapping[int, float] = ()
+    stop_ids: tuple[int, ...] = ()
+    min_tokens: int = 0
+    ignore_eos: bool = False
+    top_logprobs: int = 0
+    constraint: Constraint | None = None
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if field.name == "stop":
-                continue
-            kinds = (int, float) if field.type == "float" else (int,)
-            if isinstance(value, bool) or not isinstance(value, kinds):
-                raise ConfigError(f"sampling.{field.name} must be a number ({field.type}), got {value!r}")
-        _check("max_tokens", self.max_tokens, self.max_tokens >= 1, "at least 1")
-        _check("temperature", self.temperature, 0 <= self.temperature < math.inf, "0 (greedy) or above, and finite")
-        _check("top_k", self.top_k, self.top_k >= 0, "0 (off) or above")
-        _check("top_p", self.top_p, 0 < self.top_p <= 1, "above 0 and at most 1 (off)")
-        _check("min_p", self.min_p, 0 <= self.min_p <= 1, "from 0 (off) to 1")
-        _check(
-            "repetition_penalty", self.repetition_penalty, 0 < self.repetition_penalty < math.inf,
-            "above 0 and finite; 1 is off",
-        )  # fmt: skip
-        _check("seed", self.seed, 0 <= self.seed < 2**63, "from 0 to 2^63 - 1")
-        # One string is a tuple of letters, which nobody means.
-        if isinstance(self.stop, str) or not all(isinstance(text, str) and text for text in self.stop):
-            raise ConfigError(f"sampling.stop must be a tuple of non-empty strings, got {self.stop!r}")
-        object.__setattr__(self, "stop", tuple(self.stop))
+            if field.type in ("int", "float"):
+                value = getattr(self, field.name)
+                kinds = (int, float) if field.type == "float" else (int,)
+                if isinstance(value, bool) or not isinstance(value, kinds):
+                    raise ConfigError(f"sampling.{field.name} must be a number ({field.type}), got {value!r}")
+        for name, good, what in self._ranges():
+            if not good:
+                raise ConfigError(f"sampling.{name} must be {what}, got {getattr(self, name)!r}")
+        for name in ("stop", "dry_breakers"):
+            object.__setattr__(self, name, _strings(name, getattr(self, name)))
+        object.__setattr__(self, "logit_bias", _biases(self.logit_bias))
+        object.__setattr__(self, "stop_ids", _ids(self.stop_ids))
+        if not isinstance(self.ignore_eos, bool):
+            raise ConfigError(f"sampling.ignore_eos must be True or False, got {self.ignore_eos!r}")
+        if self.constraint is not None and not isinstance(self.constraint, Constraint):
+            raise ConfigError(f"sampling.constraint must be a Constraint, got {type(self.constraint).__name__}")
+        self._check_together()
+
+    @property
+    def biases(self) -> tuple[tuple[int, float], ...]:
+        """`logit_bias` as pairs of id and bias, in the order of the ids."""
+        return tuple(self.logit_bias.items() if isinstance(self.logit_bias, Mapping) else self.logit_bias)
+
+    def _ranges(self) -> list[tuple[str, bool, str]]:
+        def finite(value: float) -> bool:
+            return math.isfinite(value)
+
+        penalty = "above 0 and finite; 1 is off"
+        return [
+            ("max_tokens", self.max_tokens >= 1, "at least 1"),
+            ("temperature", 0 <= self.temperature < math.inf, "0 (greedy) or above, and finite"),
+            ("top_k", self.top_k >= 0, "0 (off) or above"),
+            ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
+            ("min_p", 0 <= self.min_p <= 1, "from 0 (off) to 1"),
+            ("repetition_penalty", 0 < self.repetition_penalty < math.inf, penalty),
+            ("seed", 0 <= self.seed < 2**63, "from 0 to 2^63 - 1"),
+            ("presence_penalty", finite(self.presence_penalty), "finite; 0 is off"),
+            ("frequency_penalty", finite(self.frequency_penalty), "finite; 0 is off"),
+            ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or above"),
+            ("typical_p", 0 < self.typical_p <= 1, "above 0 and at most 1 (off)"),
+            ("top_n_sigma", 0 <= self.top_n_sigma < math.inf, "0 (off) or above, and finite"),
+            ("dry_multiplier", 0 <= self.dry_multiplier < math.inf, "0 (off) or above, and finite"),
+            ("dry_base", 1 <= self.dry_base < math.inf, "at least 1 and finite"),
+            ("dry_allowed_length", self.dry_allowed_length >= 1, "at least 1"),
+            ("xtc_probability", 0 <= self.xtc_probability <= 1, "from 0 (off) to 1"),
+            ("xtc_threshold", 0 < self.xtc_threshold <= 1, "above 0 and at most 1; above 0.5 it does nothing"),
+            ("mirostat_tau", 0 <= self.mirostat_tau < math.inf, "0 (off) or above, and finite"),
+            ("mirostat_eta", 0 < self.mirostat_eta <= 1, "above 0 and at most 1"),
+            ("min_tokens", 0 <= self.min_tokens <= self.max_tokens, "from 0 to max_tokens"),
+            ("top_logprobs", self.top_logprobs >= 0, "0 (off) or above"),
+        ]
+
+    def _check_together(self) -> None:
+        # Filters that keep the likeliest token change nothing about a greedy choice; these may remove it.
+        filters = [name for name, off in _FILTERS.items() if getattr(self, name) != off]
+        removing = [*filters, *(["mirostat_tau"] if self.mirostat_tau else [])]
+        removing = [name for name in removing if name in ("typical_p", "xtc_probability", "mirostat_tau")]
+        if self.temperature == 0 and removing:
+            raise ConfigError(
+                f"sampling.{removing[0]} has no meaning for temperature 0, which takes the likeliest token",
+                hint="set a temperature above 0, e.g. 1",
+            )
+        if self.mirostat_tau and filters:
+            raise ConfigError(f"sampling.{filters[0]} and sampling.mirostat_tau exclude each other: mirostat filters")
+        if self.constraint is not None and (self.ignore_eos or self.min_tokens):
+            name = "ignore_eos" if self.ignore_eos else "min_tokens"
+            raise ConfigError(f"sampling.{name} and sampling.constraint exclude each other: the constraint says where "
+                              "the answer ends")  # fmt: skip
 
 
-def apply_repetition_penalty(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Positive logits of `seen` [rows, V] bool tokens divided by the penalty, negative ones multiplied.
-
-    CTRL (Keskar et al. 2019, section 4.1), with the usual care for the sign.
-    """
-    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+_FILTERS = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": 1, "top_n_sigma": 0, "xtc_probability": 0}
 
 
-def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
-    """Logits divided by a temperature above 0. Shifted to a maximum of 0 first, so that nothing overflows."""
-    return (logits - logits.amax(-1, keepdim=True)) / temperature
+def _strings(name: str, given: Any) -> tuple[str, ...]:
+    # One string is a tuple of letters, which nobody means.
+    if isinstance(given, str) or not all(isinstance(text, str) and text for text in given):
+        raise ConfigError(f"sampling.{name} must be a tuple of non-empty strings, got {given!r}")
+    return tuple(given)
 
 
-def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """-inf for all but the k highest; those equal to the k-th stay. k 0 or beyond V leaves all."""
-    if not 0 < k < logits.shape[-1]:
-        return logits
-    least = logits.topk(k, dim=-1).values[..., -1:]
-    return logits.masked_fill(logits < least, -math.inf)
+def _ids(given: Iterable[Any]) -> tuple[int, ...]:
+    ids = tuple(given)
+    if not all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in ids):
+        raise ConfigError(f"sampling.stop_ids must be a tuple of token ids, got {given!r}")
+    return tuple(sorted(set(ids)))
 
 
-def keep_top_p(logits: Tensor, p: float) -> Tensor:
-    """-inf outside the nucleus: the fewest most likely tokens whose probabilities sum to at least p.
-
-    Holtzman et al. 2020, section 3.1. The most likely token always stays.
-    """
-    if p >= 1:
-        return logits
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities  # mass of the tokens that are likelier
-    outside = (before >= p).scatter(-1, order, before >= p)
-    outside.scatter_(-1, order[..., :1], False)
-    return logits.masked_fill(outside, -math.inf)
-
-
-def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """-inf for tokens less likely than p times the most likely one. Nguyen et al. 2024."""
-    if p <= 0:
-        return logits
-    least = logits.amax(-1, keepdim=True) + math.log(p)
-    return logits.masked_fill(logits < least, -math.inf)
-
-
-def filter_logits(logits: Tensor, sampling: Sampling) -> Tensor:
-    """Temperature, top-k, top-p, min-p, in this order (that of transformers)."""
-    logits = apply_temperature(logits, sampling.temperature)
-    logits = keep_top_k(logits, sampling.top_k)
-    logits = keep_top_p(logits, sampling.top_p)
-    return keep_min_p(logits, sampling.min_p)
-
-
-def row_generators(seed: int, rows: Sequence[int]) -> list[torch.Generator]:
-    """One CPU generator per row number, seeded from (seed, row) and nothing else."""
-    states = [np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)[0] for row in rows]
-    return [torch.Generator().manual_seed(int(state >> np.uint64(1))) for state in states]
-
-
-def sample(
-    logits: Tensor, sampling: Sampling, generators: Sequence[torch.Generator], seen: Tensor | None = None
-) -> Tensor:
-    """The next id of each row: [rows] int64 on the CPU, from logits [rows, V].
-
-    Drawn by inverting the cumulative distribution in float64 with one uniform number per row from that row's
-    generator, so that a row's draws depend on nothing but its generator and its own logits. `seen` [rows, V]
-    bool is needed for the repetition penalty.
-    """
-    logits = logits.cpu()
-    if sampling.repetition_penalty != 1.0 and seen is not None:
-        logits = apply_repetition_penalty(logits, seen, sampling.repetition_penalty)
-    if sampling.temperature == 0:
-        return logits.argmax(-1)
-    mass = filter_logits(logits.double(), sampling).softmax(-1).cumsum(-1)
-    drawn = torch.cat([torch.rand(1, dtype=torch.float64, generator=generator) for generator in generators])
-    # 1 - u lies in (0, 1]: the first index whose mass reaches it has a probability above 0, and one always does.
-    wanted = (1 - drawn)[:, None] * mass[:, -1:]
-    return torch.searchsorted(mass, wanted).squeeze(-1)
-
-
-def _check(name: str, value: float, good: bool, what: str) -> None:
-    if not good:
-        raise ConfigError(f"sampling.{name} must be {what}, got {value!r}")
+def _biases(given: Any) -> tuple[tuple[int, float], ...]:
+    """Pairs in the order of the ids; the last bias given for an id counts."""
+    try:
+        pairs = dict(given.items() if isinstance(given, Mapping) else given)
+        whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in pairs)
+        biases = {one: float(bias) for one, bias in pairs.items()}
+    except (TypeError, ValueError):
+        whole, biases = False, {}
+    if not whole or any(math.isnan(bias) or bias == math.inf for bias in biases.values()):
+        raise ConfigError(
+            f"sampling.logit_bias must be a mapping of token ids to finite numbers (or -inf, a ban), got {given!r}"
+        )
+    return tuple(sorted(biases.items()))

@@ -11,8 +11,9 @@ import pytest
 from tutelage.evaluation.quality.divergence import between, closeness, closeness_of, ngram_features
 from tutelage.evaluation.quality.measures import block_size, blocks, distinct, entropy, self_bleu
 from tutelage.evaluation.quality.report import REFERENCES, coherence
-from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, sampling_of
+from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, sampling_of, way_of
 from tutelage.evaluation.quality.surprise import surprises
+from tutelage.inference.search import Beam, Contrastive
 from tutelage.store.errors import ConfigError, InputError
 
 
@@ -128,6 +129,10 @@ def test_ways_to_decode_are_read() -> None:
     for wrong in ("beam=4", "top_p", "top_p=high"):
         with pytest.raises(ConfigError, match="no way to decode"):
             sampling_of(wrong, 8, 0)
+    assert way_of("beam=4", 8, 0) == Beam(4, 8) and way_of("contrastive=0.5", 8, 0) == Contrastive(4, 0.5, 8)
+    assert way_of("top_k=40", 8, 0) == sampling_of("top_k=40", 8, 0)
+    with pytest.raises(ConfigError, match="stand alone"):
+        way_of("beam=4+top_k=2", 8, 0)
 
 
 def test_openings_and_references(tmp_path: Path) -> None:

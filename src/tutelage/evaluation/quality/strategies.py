@@ -12,36 +12,72 @@ from tutelage.store.jsonl import read_rows
 from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import LanguageModel
+    from tutelage.inference.language_model import Generation, LanguageModel
     from tutelage.inference.sampling import Sampling
+    from tutelage.inference.search import Beam, Contrastive
 
 STANDARD = ("greedy", "temperature=0.7", "temperature=1", "top_p=0.9", "top_k=40", "min_p=0.1")
 _OPENING, _LEAST = 12, 16  # words of an opening; of a text that is long enough to have one
 _BATCH = 25
-_KEYS = ("temperature", "top_k", "top_p", "min_p", "repetition_penalty")
+_KEYS = (
+    "temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "repetition_penalty", "presence_penalty",
+    "frequency_penalty", "no_repeat_ngram", "dry_multiplier", "xtc_probability", "mirostat_tau",
+)  # fmt: skip
+_WHOLE = ("top_k", "no_repeat_ngram", "beam")
+_GREEDY_TOO = {name for name in _KEYS if "penalty" in name} | {"no_repeat_ngram", "dry_multiplier"}
+
+
+def way_of(named: str, max_tokens: int, seed: int) -> Sampling | Beam | Contrastive:
+    """`greedy`, settings of `Sampling` joined by `+` (`top_p=0.9+temperature=0.8`; a temperature that is not given is
+    1), `beam=WIDTH`, or `contrastive=ALPHA` (both alone; contrastive of the 4 likeliest).
+
+    Raises ConfigError for what is no way to decode.
+    """
+    from tutelage.inference.search import Beam, Contrastive
+
+    settings = _settings(named)
+    if "beam" in settings and len(settings) == 1:
+        return Beam(settings["beam"], max_tokens)
+    if "contrastive" in settings and len(settings) == 1:
+        return Contrastive(alpha=settings["contrastive"], max_tokens=max_tokens)
+    return sampling_of(named, max_tokens, seed)
 
 
 def sampling_of(named: str, max_tokens: int, seed: int) -> Sampling:
-    """`greedy`, or settings joined by `+` (`top_p=0.9+temperature=0.8`); a temperature that is not given is 1.
-
-    Raises ConfigError for what is no setting.
-    """
+    """`way_of` where it is no search."""
     from tutelage.inference.sampling import Sampling
 
+    settings = _settings(named)
+    if settings.keys() & {"beam", "contrastive"}:
+        raise ConfigError(f"{named!r} is no way to decode", hint="beam and contrastive are searches, and stand alone")
+    if settings.keys() - _GREEDY_TOO:
+        settings.setdefault("temperature", 1.0)
+    return Sampling(max_tokens=max_tokens, seed=seed, **settings)
+
+
+def _settings(named: str) -> dict[str, Any]:
     settings: dict[str, Any] = {}
     for part in () if named == "greedy" else named.split("+"):
         key, _, value = part.partition("=")
         try:
-            if key not in _KEYS:
+            if key not in (*_KEYS, "beam", "contrastive"):
                 raise ValueError(key)
-            settings[key] = int(value) if key == "top_k" else float(value)
+            settings[key] = int(value) if key in _WHOLE else float(value)
         except ValueError:
             raise ConfigError(
-                f"{named!r} is no way to decode", hint=f"greedy, or {', '.join(_KEYS)} as KEY=VALUE joined by +"
+                f"{named!r} is no way to decode",
+                hint=f"greedy, beam=WIDTH, contrastive=ALPHA, or {', '.join(_KEYS)} as KEY=VALUE joined by +",
             ) from None
-    if settings and set(settings) != {"repetition_penalty"}:
-        settings.setdefault("temperature", 1.0)
-    return Sampling(max_tokens=max_tokens, seed=seed, **settings)
+    return settings
+
+
+def written(lm: LanguageModel, prompt: str, way: Sampling | Beam | Contrastive, n: int) -> list[Generation]:
+    """Texts after one prompt: `n` drawn ones, or the one that greedy decoding or a search gives."""
+    from tutelage.inference.sampling import Sampling
+
+    if isinstance(way, Sampling):
+        return lm.generate([prompt] * (n if way.temperature else 1), way)
+    return lm.search([prompt], way)[0][:1]
 
 
 def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
@@ -69,15 +105,18 @@ def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
 
 
 def write_texts(
-    lm: LanguageModel, named: str, prompts: Sequence[str], sampling: Sampling, chat: bool, log: EventLog
+    lm: LanguageModel, named: str, prompts: Sequence[str], way: Sampling | Beam | Contrastive, chat: bool, log: EventLog
 ) -> list[str]:
     """What the model writes after each prompt, in chat or as plain text."""
+    from tutelage.inference.sampling import Sampling
+
     texts: list[str] = []
     for part in batches(log, named, prompts, _BATCH, "texts"):
-        if chat:
-            made = lm.chat_batch([[{"role": "user", "content": one}] for one in part], sampling)
+        asked = [lm.chat_ids([{"role": "user", "content": one}]) if chat else lm.prompt_ids(one) for one in part]
+        if isinstance(way, Sampling):
+            made = lm.generate(asked, way)
         else:
-            made = lm.generate(list(part), sampling)
+            made = [found[0] for found in lm.search(asked, way)]
         texts += [one.text.strip() for one in made]
     return texts
 

@@ -1,0 +1,32 @@
+"""Measures of what single ways to decode made of one prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from tutelage.evaluation.endings import loop_of
+from tutelage.evaluation.metrics import repetition
+from tutelage.evaluation.quality.measures import DISTINCT, LOOPS, PERPLEXITY, REPETITION, bits, blocks, distinct
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import Generation
+
+SHOWN = ("greedy", "temperature=0.8", "top_p=0.9", "min_p=0.1", "beam=4", "contrastive=0.6")
+
+
+def measured(made: Sequence[Generation], size: int) -> dict[str, float | None]:
+    """Means over the texts of one way, by the names of the measures; None where there is nothing to measure.
+
+    size: words of the blocks that `distinct-2` is counted in, the same for all that are compared.
+    """
+    texts = [one.text for one in made]
+    found = [distinct(block) for block in blocks(texts, size)]
+    length = sum(len(text.encode("utf-8")) for text in texts)
+    likely = sum(bits([sum(one.logprobs) for one in made]))
+    return {
+        REPETITION.name: sum(repetition(text, 4) for text in texts) / len(texts),
+        LOOPS.name: sum(loop_of(text) is not None for text in texts) / len(texts),
+        DISTINCT.name: sum(found) / len(found) if found else None,
+        PERPLEXITY.name: likely / length if length else None,
+    }

@@ -1,0 +1,65 @@
+"""What an answer must look like: a JSON schema, a regular expression, a grammar, or one of some texts.
+
+`Constraint` is the wish, part of `Sampling`; `grammar.py` makes the mask of allowed tokens from it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from tutelage.store.errors import ConfigError
+
+LONGEST = 200_000
+"""Characters of a constraint: what is longer would be compiled for seconds, or is no schema at all."""
+
+ConstraintKind = Literal["json_schema", "regex", "grammar", "choices"]
+
+
+@dataclass(frozen=True)
+class Constraint:
+    """What an answer must look like; made by one of the class methods. Raises ConfigError for what cannot be one.
+
+    text: the JSON text of a schema, a regular expression (whole answer; Rust's syntax), a grammar in Lark's notation
+    with a rule `start`, or the JSON text of a list of the texts allowed.
+    """
+
+    kind: ConstraintKind
+    text: str
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.text, str) or not self.text.strip():
+            raise ConfigError(f"the {self.kind} of a constraint is empty")
+        if len(self.text) > LONGEST:
+            raise ConfigError(f"the {self.kind} has {len(self.text)} characters, at most {LONGEST} are allowed")
+        if self.kind in ("json_schema", "choices"):
+            try:
+                data = json.loads(self.text)
+            except (ValueError, RecursionError) as error:
+                raise ConfigError(f"the {self.kind} is no JSON: {error}") from None
+            if self.kind == "json_schema" and not isinstance(data, dict | bool):
+                raise ConfigError(f"a JSON schema must be an object, got {type(data).__name__}")
+            if self.kind == "choices" and not (data and all(isinstance(one, str) and one for one in data)):
+                raise ConfigError("the choices must be a list of non-empty texts, one at least")
+
+    @classmethod
+    def json_schema(cls, schema: Mapping[str, Any] | bool | str) -> Constraint:
+        """A JSON text that the schema (an object, or its text) accepts."""
+        return cls("json_schema", schema if isinstance(schema, str) else json.dumps(schema))
+
+    @classmethod
+    def regex(cls, pattern: str) -> Constraint:
+        """A text that the pattern matches as a whole."""
+        return cls("regex", pattern)
+
+    @classmethod
+    def grammar(cls, lark: str) -> Constraint:
+        """A text that the rule `start` of a grammar in Lark's notation derives."""
+        return cls("grammar", lark)
+
+    @classmethod
+    def choices(cls, texts: Sequence[str]) -> Constraint:
+        """One of the texts."""
+        return cls("choices", json.dumps(list(texts)))
