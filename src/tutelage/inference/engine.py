@@ -203,6 +203,7 @@ class Engine:
     def _begin(self, asked: _Asked) -> list[Token | Failure]:
         """The prompt is read: its answers say their first token."""
         self._slots.start(asked.prompt, asked.salt, len(asked.answers))
+        self._slots.forget(self.keep)
         self._reading = None
         self._answering += asked.answers
         logits = self.model.logits(self._padded(self._last)).cpu()[:1]

@@ -22,6 +22,7 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, refuse_other_config, save_model, superseded
 from tutelage.model.lora_config import Quantisation
+from tutelage.model.pack import is_packed
 from tutelage.store.device import Precision, choose_device, choose_precision
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import replaced_files
@@ -402,6 +403,8 @@ class LanguageModel:
         A model that lies there already is replaced whole, its tokenizer included; nothing else is touched. Raises
         InputError where `config.json` is another program's.
         """
+        if is_packed(self.model):
+            raise ConfigError("weights that are packed for use cannot be saved", hint="load them as float32")
         directory = Path(directory)
         refuse_other_config(directory)
         with replaced_files(directory, lambda: superseded(directory) | superseded_tokenizer(directory)) as out:

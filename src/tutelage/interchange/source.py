@@ -20,6 +20,7 @@ import torch
 
 from tutelage.interchange.gguf.load import read_gguf
 from tutelage.interchange.gguf.models import config_to_hf
+from tutelage.interchange.gguf.quants import Q4_0, Q4_1
 from tutelage.interchange.gguf.reader import GGUFFile
 from tutelage.interchange.gguf.split import parts
 from tutelage.model.config import ModelConfig
@@ -28,6 +29,7 @@ from tutelage.model.families import FamilyConfig
 from tutelage.model.hf_config import from_hf_config, load_config
 from tutelage.model.io import keep_generation_settings, load_model
 from tutelage.model.lora_config import Quantisation
+from tutelage.model.pack import Packing, pack
 from tutelage.store.errors import ConfigError, DamagedError, InputError, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import finish_save, new_file
@@ -97,12 +99,22 @@ def open_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype = torch.float32,
     quantisation: Quantisation = "none",
+    packing: Packing | None = None,
 ) -> tuple[DecoderLM, Tokenizer]:
-    """A model from elsewhere and its tokenizer. Raises InputError for what cannot be used, DamagedError if broken."""
+    """A model from elsewhere and its tokenizer. `packing`: for use only (`model.pack`).
+
+    Raises InputError for what cannot be used, DamagedError if broken.
+    """
     path = locate(source, log)
-    if path.is_dir():
-        return load_model(path, device, dtype, quantisation), Tokenizer.load(path)
-    return read_gguf(path, device, dtype, quantisation)
+    if not path.is_dir():
+        return read_gguf(path, device, dtype, quantisation, packing)
+    model = load_model(path, device, dtype, quantisation)
+    return pack(model, packing) if packing else model, Tokenizer.load(path)
+
+
+def stored_in_four_bits(path: Path) -> bool:
+    """Whether a file is GGUF with matrices in 4 bits, which can be used as they are."""
+    return path.is_file() and any(info.kind in (Q4_0, Q4_1) for info in GGUFFile.open(path).tensors.values())
 
 
 def read_config(source: str, log: EventLog) -> ModelConfig:

@@ -88,8 +88,8 @@ class Attention(nn.Module):
             wide = step.wide_local_rotary if self.window and config.rope_local_theta else step.wide_rotary
             assert wide is not None
             together = rotate_widely(together, *wide)
-        queries, keys = together.float().split(both, dim=1)
-        return queries, keys, others.to(queries.dtype)
+        queries, keys = together.split(both, dim=1)
+        return queries, keys, others
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (-1, self.config.dim_per_head))

@@ -90,6 +90,7 @@ class DecoderLM(nn.Module):
         if config.num_labels:
             self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
         self.packed_head: nn.Module | None = None  # for the head's products, where a model is only used
+        self.packed_parameters = 0  # what such a model had before
         if seed is not None:
             self.initialise(seed)
 
@@ -211,4 +212,4 @@ class DecoderLM(nn.Module):
         return self.embed_tokens.weight.dtype if self.packed_head is None else torch.float32
 
     def num_parameters(self) -> int:
-        return sum(parameter.numel() for parameter in self.parameters())
+        return self.packed_parameters or sum(parameter.numel() for parameter in self.parameters())

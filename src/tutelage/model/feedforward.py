@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from tutelage.model.autocast import cast_once
 from tutelage.model.config import ModelConfig
+from tutelage.model.packed import Product
 
 
 def _gelu_tanh(x: Tensor) -> Tensor:
@@ -47,11 +48,11 @@ class FeedForward(nn.Module):
             self.gate_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias)
         self.up_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias)
         self.down_proj = nn.Linear(size, config.hidden_size, bias=config.mlp_bias)
-        self.gate_up_proj: nn.Module | None = None  # in place of the two, where a model is only used (`model.weights`)
+        self.gate_up_proj: Product | None = None  # in place of the two, where a model is only used (`model.weights`)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate_up_proj is not None:
-            return self.down_proj(gate(self.activation, *self.gate_up_proj(x).chunk(2, dim=-1)))
+            return self.down_proj(gate(self.activation, *self.gate_up_proj.product(x).chunk(2, dim=-1)))
         if self.gated:
             x = cast_once(x)
             return self.down_proj(gate(self.activation, self.gate_proj(x), self.up_proj(x)))

@@ -25,6 +25,7 @@ Product = Callable[[Tensor], Tensor]
 class _Layer(NamedTuple):
     attention_norm: Tensor
     qkv: Product
+    head_norms: Tensor | None  # of each head of queries and keys, [H + H_kv, dim]
     out: Product
     mlp_norm: Tensor
     gate_up: Product
@@ -62,6 +63,8 @@ class LeanDecoder:
         for at, layer in enumerate(self.layers):
             heads = layer.qkv(rms_norm_only(x, layer.attention_norm, eps)).view(rows, -1, dim)
             both = heads[:, :turned].float()
+            if layer.head_norms is not None:
+                both = rms_norm_only(both, layer.head_norms, eps)
             if layer.has_rope:
                 swapped = both.view(rows, turned, 2, -1).flip(2).view(rows, turned, dim)
                 both = torch.addcmul(both * cosines, swapped, sines)
@@ -85,9 +88,12 @@ class LeanDecoder:
 
 
 def _layer(block: Any) -> _Layer:
-    attention, mlp = block.attention, block.mlp
+    attention, mlp, norms = block.attention, block.mlp, None
+    if attention.config.qk_norm == "head":
+        each = ((attention.q_norm, attention.config.num_heads), (attention.k_norm, attention.config.num_kv_heads))
+        norms = torch.cat([norm.weight.expand(heads, -1) for norm, heads in each])
     return _Layer(
-        block.attention_norm.weight, attention.qkv_proj.few, attention.o_proj.few,
+        block.attention_norm.weight, attention.qkv_proj.few, norms, attention.o_proj.few,
         block.mlp_norm.weight, mlp.gate_up_proj.few, mlp.down_proj.few, attention.window, attention.has_rope,
     )  # fmt: skip
 
@@ -106,7 +112,7 @@ def is_plain(model: DecoderLM) -> bool:
         and config.rotary_dim == config.dim_per_head
         and not config.rope_interleaved
         and not config.rope_local_theta
-        and config.qk_norm == "none"
+        and config.qk_norm in ("none", "head")
         and not (config.attention_gate or config.attention_sinks or config.attention_softcap)
         and all(type(norm) is RMSNorm for norm in (model.norm, blocks[0].attention_norm))
         and all(

@@ -12,7 +12,7 @@ from tutelage.model.adaptable import projections, replace
 from tutelage.model.attention import Attention
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.feedforward import FeedForward
-from tutelage.model.packed import Blocks, ByteLinear, HalfLinear, PackedLinear, packs
+from tutelage.model.packed import Blocks, ByteLinear, HalfLinear, PackedLinear, Product, packs
 
 Packing = Literal["bfloat16", "int8", "int4"]
 _USED_BY_HAND = ("kv_up", "shared_gate")  # read by their modules as matrices, or too small to matter
@@ -30,6 +30,7 @@ def pack(model: DecoderLM, kind: Packing, blocks: Mapping[str, Blocks] | None = 
     parameters may be on the meta device.
     """
     given = blocks or {}
+    count = model.num_parameters()
     head = _matrix(model.head_weight, given, "embed_tokens" if model.config.tie_word_embeddings else "lm_head")
     for path, module in list(model.named_modules()):
         if isinstance(module, Attention):
@@ -43,6 +44,7 @@ def pack(model: DecoderLM, kind: Packing, blocks: Mapping[str, Blocks] | None = 
     for name, parameter in list(model.named_parameters()):
         if name != "embed_tokens.weight" and not parameter.is_meta:
             parameter.data = parameter.float()
+    model.packed_parameters = count
     model.packed_head = HalfLinear(head) if kind == "bfloat16" else ByteLinear(head)
     table = _matrix(model.embed_tokens.weight, given, "embed_tokens")
     model.embed_tokens.weight = nn.Parameter(table.bfloat16(), requires_grad=False)
@@ -63,7 +65,7 @@ def _matrix(weight: Tensor, given: Mapping[str, Blocks], path: str) -> Tensor:
 
 def _joined(
     holder: nn.Module, path: str, names: Sequence[str], kind: Packing, given: Mapping[str, Blocks]
-) -> nn.Module | None:
+) -> Product | None:
     """One layer in place of several that read the same; None where they stand for themselves (adapters, say)."""
     layers = [getattr(holder, name) for name in names]
     if not all(type(layer) is nn.Linear for layer in layers):
@@ -75,7 +77,7 @@ def _joined(
     return _layer(parts, kind)
 
 
-def _layer(parts: Sequence[Part], kind: Packing) -> nn.Module:
+def _layer(parts: Sequence[Part], kind: Packing) -> Product:
     """The rows of all parts as one layer, in as few bits as asked for and possible."""
     weights = [weight for weight, _ in parts]
     rows = sum(weight.shape[0] for weight in weights)
@@ -85,7 +87,7 @@ def _layer(parts: Sequence[Part], kind: Packing) -> nn.Module:
     if kind == "int4" and packs(rows, columns):
         return PackedLinear(Blocks.joined([w if isinstance(w, Blocks) else Blocks.of(w) for w in weights]), bias)
     dense = torch.cat([weight.dense() if isinstance(weight, Blocks) else weight for weight in weights])
-    make: Callable[[Tensor, Tensor | None], nn.Module] = HalfLinear if kind == "bfloat16" else ByteLinear
+    make: Callable[[Tensor, Tensor | None], Product] = HalfLinear if kind == "bfloat16" else ByteLinear
     return make(dense, bias)
 
 

@@ -81,7 +81,25 @@ class Blocks:
         return out
 
 
-class PackedLinear(nn.Module):
+class Product(nn.Module):
+    """x W^T + bias. `product` gives it as it is made, of x [.., rows, in], `few` of few rows [rows, in]."""
+
+    in_features: int
+    out_features: int
+    bias: Tensor | None
+
+    def product(self, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """In float32."""
+        return self.product(x).float()
+
+    def extra_repr(self) -> str:
+        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
+
+
+class PackedLinear(Product):
     """x W^T + bias with W in 4 bits, x and the product in bfloat16, the bias in float32.
 
     Few tokens of each text (decoding) are multiplied by the packed weights; many (a prompt) by the matrix made dense
@@ -102,7 +120,7 @@ class PackedLinear(nn.Module):
         # Plain attributes: a buffer is looked up ten times as slowly, a hundred times for every token.
         self.packed, self.scales, self.bias = packed, scales, _bias(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         if x.shape[-2] < MANY:
             return self.few(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
         out = F.linear(x.bfloat16(), self.blocks.passing())
@@ -117,11 +135,8 @@ class PackedLinear(nn.Module):
         """The matrix, float32."""
         return self.blocks.dense()
 
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
-
-class ByteLinear(nn.Module):
+class ByteLinear(Product):
     """x W^T + bias with a row of W as 8-bit integers and one scale; float32 in and out.
 
     x is two 8-bit integers a number, coarse and fine, so that products are exact sums of integers and what is lost is
@@ -141,7 +156,7 @@ class ByteLinear(nn.Module):
         self._codes = codes[:0] if self._exact else codes
         self._packed = _prepacked(codes, scale) if self._exact else None
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, self.in_features)
         return self.few(flat).view(*x.shape[:-1], self.out_features)
 
@@ -167,11 +182,8 @@ class ByteLinear(nn.Module):
             return self._codes.float() * self.scale.float()[:, None]
         return torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()[:, :-2]  # type: ignore[no-any-return]
 
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
-
-class HalfLinear(nn.Module):
+class HalfLinear(Product):
     """x W^T + bias with W, x and the product in bfloat16, the bias in float32."""
 
     def __init__(self, weight: Tensor, bias: Tensor | None = None) -> None:
@@ -179,18 +191,15 @@ class HalfLinear(nn.Module):
         self.out_features, self.in_features = weight.shape
         self.weight, self.bias = weight.detach().bfloat16(), _bias(bias)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def product(self, x: Tensor) -> Tensor:
         out = F.linear(x.bfloat16(), self.weight)
         return out if self.bias is None else out + self.bias
 
-    few = forward
+    few = product
 
     def dense(self) -> Tensor:
         """The matrix, float32."""
         return self.weight.float()
-
-    def extra_repr(self) -> str:
-        return f"{self.in_features}, {self.out_features}, bias={self.bias is not None}"
 
 
 def _prepacked(codes: Tensor, scale: Tensor) -> Any:
