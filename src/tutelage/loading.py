@@ -63,13 +63,12 @@ def _load_for_use(source: str, device: torch.device, weights: Weights, log: Even
         raise ConfigError(f"weights in {weights} are for a CPU", hint="on a GPU use bfloat16")
     foreign = is_foreign(source)
     if weights == "auto":
-        dense: Weights = "float32" if device.type == "cpu" else "bfloat16"
         in_blocks = foreign and not adapted and kernels_are_fast(device) and stored_in_four_bits(locate(source, log))
-        weights = "int4" if in_blocks else dense
+        weights = "int4" if in_blocks else "float32" if device.type == "cpu" else "bfloat16"
     elif weights in ("int8", "int4") and not kernels_are_fast(device):
-        log.warning(f"weights in {weights}: this processor has no fast kernels for them, float32 is faster here")
+        log.warn(f"weights in {weights}: this processor has no fast kernels for them, float32 is faster here")
     if weights == "float32" or device.type != "cpu":
-        return load(source, str(device), weights)  # type: ignore[arg-type]
+        return load(source, str(device), "float32" if weights == "float32" else "bfloat16", log)
     if adapted:
         raise ConfigError(f"adapters cannot be put on weights in {weights}", hint="leave the weights as they are")
     if foreign:

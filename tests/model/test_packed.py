@@ -119,15 +119,16 @@ def test_the_flat_step_is_the_decoders_own(kind: Packing, more: dict[str, Any]) 
     for cache in caches:
         model.hidden(text[:, :34], torch.arange(34).expand(3, -1), None, cache)
     lean = LeanDecoder(model)
+
+    def both(ids: Tensor, places: Tensor, of: list[KVCache]) -> None:
+        expected = model.hidden(ids, places, None, of[0])[:, 0]
+        # Not closer: a sum that rounds the other way becomes a step of bfloat16.
+        torch.testing.assert_close(lean.hidden(ids, places, of[1]), expected, rtol=1e-2, atol=1e-2)
+
     for step in range(6):
         places = (starts + step)[:, None]
-        expected = model.hidden(text.gather(1, places), places, None, caches[0])[:, 0]
-        torch.testing.assert_close(lean.hidden(text.gather(1, places), places, caches[1]), expected)
-    one, start = caches[1].view(1, 1, 64, 26), 26
-    alone = lean.hidden(text[1:2, start : start + 1], torch.tensor([[start]]), one)
-    torch.testing.assert_close(
-        alone, model.hidden(text[1:2, start : start + 1], torch.tensor([[start]]), None, caches[0].view(1, 1, 64))[:, 0]
-    )
+        both(text.gather(1, places), places, caches)
+    both(text[1:2, 26:27], torch.tensor([[26]]), [cache.view(1, 1, 64, 26) for cache in caches])
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,6 @@
 """One token per row by a packed decoder, written flat: where a layer takes microseconds, its calls are what counts.
 
-It computes what `DecoderLM.hidden` does, call for call, for the plain kind of decoder that most families are.
+It computes what `DecoderLM.hidden` does, but for rounding, for the plain kind of decoder that most families are.
 """
 
 from __future__ import annotations

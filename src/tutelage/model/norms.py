@@ -41,15 +41,15 @@ class OffsetRMSNorm(nn.Module):
 def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
     """x / sqrt(mean(x^2) + eps) * weight over the last dimension (Zhang and Sennrich 2019), in one dtype."""
     if x.device.type == "cpu" and not isinstance(x, DTensor):
-        if not torch.is_grad_enabled() and x.dtype == torch.float32:
-            return rms_norm_only(x, weight, torch.tensor(eps))
+        if not torch.is_grad_enabled():
+            return (x * x.square().mean(-1, keepdim=True).add_(eps).rsqrt_()).mul_(weight)
         out: Tensor = _RMSNorm.apply(x, weight, eps)  # type: ignore[no-untyped-call]
         return out
     return F.rms_norm(x, weight.shape, weight, eps)
 
 
 def rms_norm_only(x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
-    """`rms_norm` without a gradient, in the fewest calls: a token that is decoded asks for it twice a layer."""
+    """`rms_norm` in the fewest calls, equal but for rounding: a token that is decoded asks for it twice a layer."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return (x * torch.addcmul(eps, length, length, value=1 / x.shape[-1]).rsqrt_()).mul_(weight)
 
