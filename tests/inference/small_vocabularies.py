@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 from functools import cache
 
-from conftest import byte_tokenizer
+from tests.conftest import byte_tokenizer
+
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
