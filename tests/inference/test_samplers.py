@@ -86,16 +86,14 @@ def test_mirostat_leaves_out_what_surprises_more() -> None:
 
 
 def test_repetition_penalty_lowers_seen_tokens_whatever_their_sign() -> None:
-    logits = torch.tensor([[2.0, -2.0, 1.0]])
-    seen = torch.tensor([[True, True, False]])
-    assert apply_repetition_penalty(logits, seen, 2.0).tolist() == [[1.0, -4.0, 1.0]]
+    assert apply_repetition_penalty(torch.tensor([2.0, -2.0, 0.0]), 2.0).tolist() == [1.0, -4.0, 0.0]
 
 
 def test_bias_and_counts_are_added_and_subtracted() -> None:
     logits = torch.zeros(2, 3)
     biased = apply_logit_bias(logits, torch.tensor([0, 2]), torch.tensor([1.5, -math.inf]))
     assert biased.tolist() == [[1.5, 0.0, -math.inf]] * 2 and not logits.any()
-    counts = torch.tensor([[0.0, 1.0, 3.0], [0.0, 0.0, 0.0]])
+    counts = torch.tensor([[0, 1, 3], [0, 0, 0]])
     assert apply_count_penalties(logits, counts, 0.5, 0.25).tolist() == [[0, -0.75, -1.25], [0, 0, 0]]
 
 
@@ -186,7 +184,10 @@ def test_the_same_as_transformers(size: int) -> None:
         (theirs.TopPLogitsWarper(0.8), keep_top_p(logits, 0.8)),
         (theirs.MinPLogitsWarper(0.07), keep_min_p(logits, 0.07)),
         (theirs.TypicalLogitsWarper(0.6), keep_typical(logits, 0.6)),
-        (theirs.RepetitionPenaltyLogitsProcessor(1.3), apply_repetition_penalty(logits, seen, 1.3)),
+        (
+            theirs.RepetitionPenaltyLogitsProcessor(1.3),
+            torch.where(seen, apply_repetition_penalty(logits, 1.3), logits),
+        ),
     ]
     for processor, ours in pairs:
         expected = processor(past, logits.clone()).softmax(-1)
@@ -196,6 +197,19 @@ def test_the_same_as_transformers(size: int) -> None:
         for row in range(16):
             banned = repeated_ngram_ids(past[row].numpy(), n).tolist()
             assert banned == (expected[row] == -math.inf).nonzero().flatten().tolist()
+
+
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=40), st.sampled_from([0.07, 0.33, 0.61, 0.93, 0.999]))
+def test_a_nucleus_beyond_what_is_sorted_first_is_the_same(values: list[int], p: float) -> None:
+    """With many ties, of which the lower ids come first."""
+    logits = torch.tensor([values, values[::-1], [0] * len(values)], dtype=torch.float64) * 1.1
+    whole = [keep(logits, p) for keep in (keep_top_p, keep_typical)]
+    for first in (1, 2, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(samplers, "SORTED_FIRST", first)
+            assert [keep(logits, p).tolist() for keep in (keep_top_p, keep_typical)] == [one.tolist() for one in whole]
+    for row, made in zip(logits.tolist(), whole[0].tolist(), strict=True):
+        assert made == pytest.approx([x + max(row) for x in naive.filtered(row, Sampling(temperature=1.0, top_p=p))])
 
 
 def test_drawing_inverts_the_distribution() -> None:
