@@ -217,6 +217,12 @@ def test_the_prompt_counts_for_repetition_but_not_for_presence() -> None:
     assert [choose(logits, [chooser])[0].id for _ in range(3)] == [1, 2, 1]
 
 
+def test_a_long_answer_is_remembered_whole() -> None:
+    chooser = Chooser(Sampling(no_repeat_ngram=1), [7], TokenTable(300))
+    ids = [choose(torch.zeros(1, 300), [chooser])[0].id for _ in range(299)]
+    assert sorted([7, *ids]) == list(range(300)) and chooser.history.tolist() == [7, *ids]
+
+
 def test_a_repetition_stays_where_nothing_else_is_left() -> None:
     chooser = Chooser(Sampling(no_repeat_ngram=1), [0, 1], TokenTable(2))
     assert choose(torch.tensor([[0.0, 1.0]]), [chooser])[0].id == 1

@@ -22,6 +22,8 @@ from tutelage.tokenizer.vocabulary import Vocabulary
 
 TOGETHER = 2**18  # numbers of logits: what is larger leaves the processor's cache between one step and the next
 
+_KEPT = 32  # sets of breakers that tokens are known of
+
 
 class Chosen(NamedTuple):
     """A token, its log-probability by the model itself, and the likeliest ones with theirs, if they were asked for."""
@@ -63,6 +65,8 @@ class TokenTable:
             for number, text in enumerate(texts):
                 if text not in BREAKERS and not found[number].any():
                     raise ConfigError(f"sampling.dry_breakers: no token contains {text!r}", hint="give shorter ones")
+            if len(self._breakers) == _KEPT:
+                self._breakers.clear()
             self._breakers[texts] = np.logical_or.reduce(found, axis=0)
         return self._breakers[texts]
 
@@ -172,7 +176,7 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> list[Chosen]:
 
 def _choose_alike(logits: Tensor, rows: Sequence[Chooser], numbers: Sequence[int]) -> Tensor:
     sampling = rows[0].sampling
-    logits = _process(logits, rows)
+    logits = processed(logits, rows)
     require_finite_settings(logits, sampling, numbers)
     if sampling.temperature == 0:
         return logits.argmax(-1)
@@ -190,8 +194,9 @@ def _choose_alike(logits: Tensor, rows: Sequence[Chooser], numbers: Sequence[int
     return chosen
 
 
-def _process(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
-    """Bias, penalties and bans, in the order that `Sampling` says; logits are not changed in place."""
+def processed(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
+    """Logits [rows, V] after bias, penalties and bans, in the order that `Sampling` says, of sequences whose settings
+    are alike; what is given is not changed in place."""
     sampling = rows[0].sampling
     if sampling.biases:
         biased, biases = zip(*sampling.biases, strict=True)
