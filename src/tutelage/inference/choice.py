@@ -14,7 +14,7 @@ from torch import Tensor
 
 from tutelage.inference import samplers
 from tutelage.inference.constraint import Constraint
-from tutelage.inference.finite import require_finite, require_finite_settings
+from tutelage.inference.finite import own_logprobs, require_finite_settings
 from tutelage.inference.grammar import Grammar, GrammarState
 from tutelage.inference.sampling import BREAKERS, Sampling
 from tutelage.store.errors import ConfigError
@@ -153,7 +153,7 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> list[Chosen]:
     past alone, bit for bit. Raises InputError naming the row whose logits are not finite, before or after its settings
     were applied.
     """
-    norms = require_finite(logits)
+    own = own_logprobs(logits)
     if all(row.alike == "" for row in rows):  # greedy, as it comes: nothing for a row alone
         chosen = logits.argmax(-1)
     else:
@@ -161,16 +161,16 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> list[Chosen]:
         most = max(1, TOGETHER // logits.shape[-1])
         groups = _groups([row.alike for row in rows])
         for members in [group[at : at + most] for group in groups for at in range(0, len(group), most)]:
-            own = logits if len(members) == len(rows) else logits[members]
-            chosen[members] = _choose_alike(own, [rows[member] for member in members], members)
+            theirs = logits if len(members) == len(rows) else logits[members]
+            chosen[members] = _choose_alike(theirs, [rows[member] for member in members], members)
     ids: list[int] = chosen.tolist()
     for row, token in zip(rows, ids, strict=True):
         if row.remembers:
             row.take(token)
-    logprobs = (logits[torch.arange(len(rows)), chosen] - norms).tolist()
+    logprobs = own[torch.arange(len(rows)), chosen].tolist()
     if not any(row.sampling.top_logprobs for row in rows):
         return [Chosen(token, logprob) for token, logprob in zip(ids, logprobs, strict=True)]
-    tops = _top_logprobs(logits, norms, [row.sampling.top_logprobs for row in rows])
+    tops = _top_logprobs(own, [row.sampling.top_logprobs for row in rows])
     return [Chosen(*one) for one in zip(ids, logprobs, tops, strict=True)]
 
 
@@ -266,15 +266,14 @@ def _groups(keys: Sequence[str]) -> list[list[int]]:
     return list(found.values())
 
 
-def _top_logprobs(logits: Tensor, norms: Tensor, wanted: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
+def _top_logprobs(own: Tensor, wanted: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
     """For each row its `wanted` likeliest tokens; those of equal k are found together, so that ties fall alike."""
     tops: list[tuple[tuple[int, float], ...]] = [()] * len(wanted)
     for members in _groups([str(k) for k in wanted]):
-        k = min(wanted[members[0]], logits.shape[-1])
+        k = min(wanted[members[0]], own.shape[-1])
         if not k:
             continue
-        found = logits[members].topk(k, dim=-1)
-        values = (found.values - norms[members][:, None]).tolist()
-        for member, ids, logprobs in zip(members, found.indices.tolist(), values, strict=True):
+        found = own[members].topk(k, dim=-1)
+        for member, ids, logprobs in zip(members, found.indices.tolist(), found.values.tolist(), strict=True):
             tops[member] = tuple(zip(ids, logprobs, strict=True))
     return tops

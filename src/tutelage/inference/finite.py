@@ -14,16 +14,18 @@ if TYPE_CHECKING:
     from tutelage.inference.sampling import Sampling
 
 
-def require_finite(logits: Tensor, of: str = "") -> Tensor:
-    """Log of the sum of the exponentials [rows] of logits [rows, V]. -inf is allowed for some tokens of a row.
+def own_logprobs(logits: Tensor) -> Tensor:
+    """The model's log-probabilities [rows, V] by logits [rows, V]; -inf is allowed for some tokens of a row.
 
-    Raises InputError naming `of`, or the first row of which no probabilities can be made.
+    By `log_softmax`: the last bit of what `logsumexp` gives of a row depends on the rows beside it. Raises InputError
+    naming the first row of which no probabilities can be made.
     """
-    norms = logits.logsumexp(-1)
-    if not bool(norms.isfinite().all()):
-        at = int((~norms.isfinite()).nonzero()[0])
-        raise not_finite(f"the logits of {of or f'row {at}'}", logits[at])
-    return norms
+    logprobs = logits.log_softmax(-1)
+    bad = logprobs[:, 0].isnan()  # NaN and inf make the whole row NaN
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise not_finite(f"the logits of row {at}", logits[at])
+    return logprobs
 
 
 def not_finite(what: str, values: Tensor) -> InputError:

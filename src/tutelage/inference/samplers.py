@@ -149,8 +149,9 @@ def keep_typical(logits: Tensor, p: float) -> Tensor:
         return logits
     logprobs = logits.log_softmax(-1)
     surprise = -logprobs
-    entropy = (logprobs.exp() * surprise).nan_to_num(0.0).sum(-1, keepdim=True)  # 0 * inf is 0 here
-    return _keep_mass(logits, -(surprise - entropy).abs(), logprobs.exp(), p)
+    probabilities = logits.softmax(-1)
+    entropy = (probabilities * surprise).nan_to_num(0.0).sum(-1, keepdim=True)  # 0 * inf is 0 here
+    return _keep_mass(logits, -(surprise - entropy).abs(), probabilities, p)
 
 
 def drop_top_choices(logits: Tensor, threshold: float) -> Tensor:

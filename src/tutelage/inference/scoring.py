@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from tutelage.inference.finite import not_finite, require_finite
+from tutelage.inference.finite import not_finite
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.pooling import pooled
 
@@ -124,6 +124,9 @@ def _score(model: DecoderLM, hidden: Tensor, targets: Tensor) -> tuple[Tensor, T
     step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for start in range(0, len(targets), step):
         logits, wanted = model.logits(hidden[start : start + step]), targets[start : start + step]
-        logprobs.append(logits.gather(-1, wanted[:, None]).squeeze(-1) - require_finite(logits, "a scored token"))
+        norms = logits.logsumexp(-1)
+        if not bool(norms.isfinite().all()):
+            raise not_finite("the logits of a scored token", logits[~norms.isfinite()])
+        logprobs.append(logits.gather(-1, wanted[:, None]).squeeze(-1) - norms)
         greedy.append(logits.argmax(-1) == wanted)
     return torch.cat(logprobs).cpu(), torch.cat(greedy).cpu()
