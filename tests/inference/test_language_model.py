@@ -13,7 +13,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from conftest import random_model
 from tutelage.inference import language_model, scoring
 from tutelage.inference.language_model import LanguageModel, Score, load
 from tutelage.inference.sampling import Sampling
@@ -334,13 +333,13 @@ def test_the_likeliest_tokens_are_reported_on_request(lm: LanguageModel) -> None
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_weights_that_give_no_finite_logits_are_named_wherever_they_are_used(bad: float, tokenizer: Tokenizer) -> None:
-    config = FamilyConfig.parse({**random_model(tokenizer).config.plain(), "num_labels": 2, "labels": ["a", "b"]})
-    broken, classifier = random_model(tokenizer), DecoderLM(config, seed=1)
+def test_weights_that_give_no_finite_logits_are_named_wherever_they_are_used(lm: LanguageModel, bad: float) -> None:
+    config = FamilyConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["a", "b"]})
+    broken, classifier = DecoderLM(lm.config, seed=1), DecoderLM(config, seed=1)
     with torch.no_grad():
         broken.norm.weight[3] = bad
         classifier.norm.weight[3] = bad
-    lm = LanguageModel(broken, tokenizer)
+    tokenizer, lm = lm.tokenizer, LanguageModel(broken, lm.tokenizer)
     uses: list[Callable[[], object]] = [
         lambda: lm.generate(["a"]), lambda: lm.score([("a", "b")]), lambda: lm.rolling(["abc"]),
         lambda: lm.search(["a"], Beam(2)), lambda: lm.search(["a"], Contrastive()),
