@@ -6,8 +6,10 @@ import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tutelage.inference.constraint import Constraint
     from tutelage.inference.language_model import LanguageModel
     from tutelage.inference.sampling import Sampling
+    from tutelage.inference.search import Beam, Contrastive
     from tutelage.loading import load
     from tutelage.tokenizer.messages import Message
 
@@ -22,12 +24,15 @@ os.environ.setdefault("GOMP_SPINCOUNT", "3000")
 os.environ.setdefault("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "64")
 
 __version__ = "0.1.0"
-__all__ = ["LanguageModel", "Message", "Sampling", "load"]
+__all__ = ["Beam", "Constraint", "Contrastive", "LanguageModel", "Message", "Sampling", "load"]
 
 _HOMES = {
     "LanguageModel": "tutelage.inference.language_model",
     "load": "tutelage.loading",
     "Sampling": "tutelage.inference.sampling",
+    "Constraint": "tutelage.inference.constraint",
+    "Beam": "tutelage.inference.search",
+    "Contrastive": "tutelage.inference.search",
     "Message": "tutelage.tokenizer.messages",
 }
 

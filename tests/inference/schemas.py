@@ -9,7 +9,7 @@ Schema = dict[str, Any]
 LEVELS = 5
 _NAMES = ("name", "age", "tags", "id", "größe", "a b", "x", "value", "next", "ok")
 _PATTERNS = ("^[a-z]{2,5}$", "^\\d{3}-\\d{2}$", "^(red|green|blue)$", "^[A-Z][a-z]*$", "[0-9]", "^a+b?$")
-_FORMATS = ("date", "time", "date-time", "uuid", "ipv4")
+_FORMATS = ("date", "time", "date-time", "uuid", "ipv4", "ipv6", "email")
 
 
 def draw_schema(seed: int) -> Schema:
@@ -76,6 +76,8 @@ def _object(random: Random, level: int, depth: int) -> Schema:
     schema["required"] = random.sample(names, random.randint(0, len(names)))
     schema["additionalProperties"] = random.choice((False, {"type": "integer", "minimum": 0, "maximum": 9}))
     if random.random() < 0.2:
+        schema["minProperties"] = len(schema["required"])
+    if random.random() < 0.2:
         schema["patternProperties"] = {"^p_": {"type": "boolean"}}
     return schema
 
@@ -96,7 +98,17 @@ def _either(random: Random, level: int, depth: int) -> Schema:
 
 def _several(random: Random, level: int, depth: int) -> Schema:
     """Of several types, by name or by joining schemas."""
-    if random.random() < 0.5:
+    chance = random.random()
+    if chance < 0.3:  # told apart by a constant
+        kinds = ("circle", "square", "none")
+        return {
+            "oneOf": [
+                {"type": "object", "properties": {"kind": {"const": kind}, "x": _any(random, level, depth)},
+                 "required": ["kind"], "additionalProperties": False}
+                for kind in kinds
+            ]
+        }  # fmt: skip
+    if chance < 0.6:
         return {"type": random.sample(["null", "boolean", "integer", "string"], 2)}
     return {
         "allOf": [

@@ -6,8 +6,6 @@ import json
 from collections.abc import Callable
 from functools import cache
 
-from tests.conftest import byte_tokenizer
-
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
@@ -21,10 +19,12 @@ _TEXTS = [
     '{"value": [1, 2, {"id": "3-4", "x": false}], "a b": "red"}\n',
 ] * 20
 
+_SIZES = {"bpe": 420, "unigram": 320, "wordpiece": 320, "byte": 259}
+
 
 @cache
 def _trained(method: str) -> Tokenizer:
-    config = TokenizerConfig.parse({"method": method, "vocab_size": 420 if method == "bpe" else 320})
+    config = TokenizerConfig.parse({"method": method, "vocab_size": _SIZES[method]})
     return train(config, _TEXTS, EventLog())
 
 
@@ -67,7 +67,7 @@ def _sentencepiece() -> Tokenizer:
 
 
 VOCABULARIES: dict[str, Callable[[], Tokenizer]] = {
-    "bytes": byte_tokenizer,
+    "bytes": lambda: _trained("byte"),
     "byte-level BPE": lambda: _trained("bpe"),
     "SentencePiece": _sentencepiece,
     "unigram": lambda: _trained("unigram"),

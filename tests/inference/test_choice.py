@@ -135,8 +135,8 @@ MIXED = [
 
 
 def test_a_sequence_depends_on_its_own_logits_and_past_alone() -> None:
-    """Bit for bit, with batch mates that come, go and change places."""
-    size, steps = 500, 12
+    """Bit for bit, with batch mates that come, go and change places; rows that do not end at a vector's."""
+    size, steps = 5003, 12
     table = TokenTable(size, stop_ids=[1])
     generator = torch.Generator().manual_seed(3)
     logits = torch.randn(len(MIXED), steps, size, generator=generator).round(decimals=1) * 2
@@ -215,6 +215,12 @@ def test_the_prompt_counts_for_repetition_but_not_for_presence() -> None:
         assert choose(logits, [Chooser(sampling, [1], TABLE)])[0].id == expected
     chooser = Chooser(Sampling(presence_penalty=0.2), [5], TABLE)
     assert [choose(logits, [chooser])[0].id for _ in range(3)] == [1, 2, 1]
+
+
+def test_a_long_answer_is_remembered_whole() -> None:
+    chooser = Chooser(Sampling(no_repeat_ngram=1), [7], TokenTable(300))
+    ids = [choose(torch.zeros(1, 300), [chooser])[0].id for _ in range(299)]
+    assert sorted([7, *ids]) == list(range(300)) and chooser.history.tolist() == [7, *ids]
 
 
 def test_a_repetition_stays_where_nothing_else_is_left() -> None:

@@ -67,10 +67,12 @@ def test_five_hundred_schemas_on_every_kind_of_vocabulary(writer: LanguageModel,
     require_valid(writer, seed)
 
 
-@pytest.mark.parametrize("pattern", ["[a-c]{3,6}x?", "(yes|no), .{2,4}[.!]", "\\d{4}-\\d\\d", "ü+é?", '"[^"]*"'])
+@pytest.mark.parametrize(
+    "pattern", ["[a-c]{3,6}x?", "(yes|no), .{2,4}[.!]", r"\d{4}-[\d.]\d", "ü+é?", '"[^"]*"', r"\\d\D\W"]
+)
 def test_the_pattern_matches_the_whole_answer(writer: LanguageModel, pattern: str) -> None:
     for answer in answers(writer, Constraint.regex(pattern), 8, max_tokens=300):
-        assert answer.stop_reason == "stop" and re.fullmatch(pattern, answer.text), answer.text
+        assert answer.stop_reason == "stop" and re.fullmatch(pattern, answer.text, re.ASCII), answer.text
 
 
 def test_choices_and_grammars(writer: LanguageModel) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -15,8 +16,10 @@ from torch import Tensor
 from tutelage.inference import language_model, scoring
 from tutelage.inference.language_model import LanguageModel, Score, load
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.search import Beam, Contrastive
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.store.artifacts import ArtifactStore
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.tokenizer.messages import Message
@@ -308,3 +311,40 @@ def test_batches_hold_every_text_once_within_their_size_and_with_little_padding(
         assert len(batch) == 1 or len(batch) * longest <= size
         alike = all(4 * lengths[index] >= 3 * longest for index in batch)
         assert alike or (len(batch) - 1) * longest < scoring.FAST_TOKENS
+
+
+# -- what is reported, and where an answer ends
+
+
+def test_stop_ids_of_the_settings_end_an_answer_without_being_text(lm: LanguageModel) -> None:
+    free = lm.generate(["ab"], Sampling(max_tokens=12))[0]
+    stop = free.ids[5]
+    first = free.ids.index(stop)
+    ended = lm.generate(["ab"], Sampling(max_tokens=12, stop_ids=(stop,)))[0]
+    assert ended.ids == free.ids[: first + 1] and ended.stop_reason == "stop"
+    assert ended.text == lm.tokenizer.decode(free.ids[:first])
+
+
+def test_the_likeliest_tokens_are_reported_on_request(lm: LanguageModel) -> None:
+    made = lm.generate(["ab"], Sampling(max_tokens=4, top_logprobs=3))[0]
+    assert [top[0][0] for top in made.top] == made.ids and {len(top) for top in made.top} == {3}
+    assert [top[0][1] for top in made.top] == made.logprobs
+    assert lm.generate(["ab"], Sampling(max_tokens=4))[0].top == []
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_weights_that_give_no_finite_logits_are_named_wherever_they_are_used(lm: LanguageModel, bad: float) -> None:
+    config = FamilyConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["a", "b"]})
+    broken, classifier = DecoderLM(lm.config, seed=1), DecoderLM(config, seed=1)
+    with torch.no_grad():
+        broken.norm.weight[3] = bad
+        classifier.norm.weight[3] = bad
+    tokenizer, lm = lm.tokenizer, LanguageModel(broken, lm.tokenizer)
+    uses: list[Callable[[], object]] = [
+        lambda: lm.generate(["a"]), lambda: lm.score([("a", "b")]), lambda: lm.rolling(["abc"]),
+        lambda: lm.search(["a"], Beam(2)), lambda: lm.search(["a"], Contrastive()),
+        lambda: LanguageModel(classifier, tokenizer).classify(["a"]),
+    ]  # fmt: skip
+    for use in uses:
+        with pytest.raises(InputError, match=r"are not finite: the model gives .*float32"):
+            use()

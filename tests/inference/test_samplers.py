@@ -13,6 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tutelage.inference import samplers
+from tutelage.inference.choice import Chooser, TokenTable, processed
 from tutelage.inference.samplers import (
     apply_count_penalties,
     apply_logit_bias,
@@ -86,16 +87,14 @@ def test_mirostat_leaves_out_what_surprises_more() -> None:
 
 
 def test_repetition_penalty_lowers_seen_tokens_whatever_their_sign() -> None:
-    logits = torch.tensor([[2.0, -2.0, 1.0]])
-    seen = torch.tensor([[True, True, False]])
-    assert apply_repetition_penalty(logits, seen, 2.0).tolist() == [[1.0, -4.0, 1.0]]
+    assert apply_repetition_penalty(torch.tensor([2.0, -2.0, 0.0]), 2.0).tolist() == [1.0, -4.0, 0.0]
 
 
 def test_bias_and_counts_are_added_and_subtracted() -> None:
     logits = torch.zeros(2, 3)
     biased = apply_logit_bias(logits, torch.tensor([0, 2]), torch.tensor([1.5, -math.inf]))
     assert biased.tolist() == [[1.5, 0.0, -math.inf]] * 2 and not logits.any()
-    counts = torch.tensor([[0.0, 1.0, 3.0], [0.0, 0.0, 0.0]])
+    counts = torch.tensor([[0, 1, 3], [0, 0, 0]])
     assert apply_count_penalties(logits, counts, 0.5, 0.25).tolist() == [[0, -0.75, -1.25], [0, 0, 0]]
 
 
@@ -186,7 +185,10 @@ def test_the_same_as_transformers(size: int) -> None:
         (theirs.TopPLogitsWarper(0.8), keep_top_p(logits, 0.8)),
         (theirs.MinPLogitsWarper(0.07), keep_min_p(logits, 0.07)),
         (theirs.TypicalLogitsWarper(0.6), keep_typical(logits, 0.6)),
-        (theirs.RepetitionPenaltyLogitsProcessor(1.3), apply_repetition_penalty(logits, seen, 1.3)),
+        (
+            theirs.RepetitionPenaltyLogitsProcessor(1.3),
+            torch.where(seen, apply_repetition_penalty(logits, 1.3), logits),
+        ),
     ]
     for processor, ours in pairs:
         expected = processor(past, logits.clone()).softmax(-1)
@@ -196,6 +198,68 @@ def test_the_same_as_transformers(size: int) -> None:
         for row in range(16):
             banned = repeated_ngram_ids(past[row].numpy(), n).tolist()
             assert banned == (expected[row] == -math.inf).nonzero().flatten().tolist()
+
+
+@given(st.lists(st.integers(-3, 3), min_size=2, max_size=40), st.sampled_from([0.07, 0.33, 0.61, 0.93, 0.999]))
+def test_a_nucleus_beyond_what_is_sorted_first_is_the_same(values: list[int], p: float) -> None:
+    """With many ties, of which the lower ids come first."""
+    logits = torch.tensor([values, values[::-1], [0] * len(values)], dtype=torch.float64) * 1.1
+    whole = [keep(logits, p) for keep in (keep_top_p, keep_typical)]
+    for first in (1, 2, 5):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(samplers, "SORTED_FIRST", first)
+            assert [keep(logits, p).tolist() for keep in (keep_top_p, keep_typical)] == [one.tolist() for one in whole]
+    for row, made in zip(logits.tolist(), whole[0].tolist(), strict=True):
+        assert made == pytest.approx([x + max(row) for x in naive.filtered(row, Sampling(temperature=1.0, top_p=p))])
+
+
+TENTHS, FIFTHS, FALLING = [0.1, 0.2, 0.3, 0.4], [0.2] * 5, [0.4, 0.3, 0.2, 0.1]
+
+
+@pytest.mark.parametrize(
+    ("before", "way", "past", "after"),
+    [
+        (TENTHS, {"top_k": 3}, [], [0, 0.22222, 0.33333, 0.44444]),
+        (TENTHS, {"top_p": 0.7}, [], [0, 0, 0.428571, 0.571429]),
+        (TENTHS, {"top_p": 0.8}, [], [0, 0.22222, 0.33333, 0.44444]),
+        (TENTHS, {"min_p": 0.24}, [], TENTHS),
+        (TENTHS, {"min_p": 0.26}, [], [0, 2 / 9, 3 / 9, 4 / 9]),
+        (TENTHS, {"min_p": 0.74}, [], [0, 0, 3 / 7, 4 / 7]),
+        (TENTHS, {"min_p": 0.76}, [], [0, 0, 0, 1]),
+        (TENTHS, {"top_n_sigma": 1.0}, [], [0, 0, 0.428571, 0.571429]),
+        (TENTHS, {"top_n_sigma": 3.0}, [], TENTHS),
+        ([0.97, 0.01, 0.01, 0.01], {"typical_p": 0.5}, [], [1, 0, 0, 0]),
+        ([0.4, 0.2, 0.2, 0.2], {"typical_p": 0.5}, [], [0, 1 / 3, 1 / 3, 1 / 3]),
+        (FALLING, {"xtc_probability": 1.0, "xtc_threshold": 0.09}, [], [0, 0, 0, 1]),
+        (FALLING, {"xtc_probability": 1.0, "xtc_threshold": 0.19}, [], [0, 0, 2 / 3, 1 / 3]),
+        (FALLING, {"xtc_probability": 1.0, "xtc_threshold": 0.29}, [], [0, 1 / 2, 1 / 3, 1 / 6]),
+        (FALLING, {"xtc_probability": 1.0, "xtc_threshold": 0.39}, [], FALLING),
+        (FIFTHS, {"repetition_penalty": 50.0}, [0, 1, 2, 0, 0], [0, 0, 0, 0.5, 0.5]),
+        (FIFTHS, {"presence_penalty": 5.0, "frequency_penalty": 5.0}, [0], [0.000011, *[0.249997] * 4]),
+        (FIFTHS, {"presence_penalty": 5.0, "frequency_penalty": 5.0}, [0, 1, 2, 0, 0],
+         [0, 0.000023, 0.000023, 0.499977, 0.499977]),
+        ([0.25] * 4, {"dry_multiplier": 1.0, "dry_base": 1.1}, [0, 1], [0.25] * 4),
+        ([0.25] * 4, {"dry_multiplier": 1.0, "dry_base": 1.1}, [0, 1, 2, 0, 1],
+         [0.296923, 0.296923, 0.109232, 0.296923]),
+        (FIFTHS, {"dry_multiplier": 2.0, "dry_base": 1.1}, [0, 1, 2, 0, 1],
+         [0.241818, 0.241818, 0.032727, 0.241818, 0.241818]),
+        (FIFTHS, {"dry_multiplier": 1.0, "dry_base": 1.1, "dry_allowed_length": 4}, [0, 1, 2, 3, 4, 0, 1], FIFTHS),
+    ],
+    ids=str,
+)  # fmt: skip
+def test_the_figures_that_llama_cpp_expects_of_itself(
+    before: list[float], way: dict[str, Any], past: list[int], after: list[float]
+) -> None:
+    """Inputs and results of its tests/test-sampling.cpp."""
+    sampling = Sampling(temperature=1.0, dry_breakers=(), **way)
+    chooser = Chooser(sampling, [], TokenTable(len(before)))
+    for token in past:
+        chooser.take(token)
+    logits = processed(torch.tensor([before]).log(), [chooser]).double()
+    logits = filter_logits(logits, sampling)
+    if sampling.xtc_probability:
+        logits = drop_top_choices(logits, sampling.xtc_threshold)
+    assert logits.softmax(-1)[0].tolist() == pytest.approx(after, abs=1e-5)
 
 
 def test_drawing_inverts_the_distribution() -> None:

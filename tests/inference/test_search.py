@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 import torch
 
+from family_configs import CONFIGS, SIZES
 from tutelage.inference.language_model import Generation, LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.search import Beam, Contrastive, search_ids
 from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.store.errors import ConfigError, InputError
 
 PROMPTS = [[5], [0, 7, 9, 30, 31, 32], [100] * 20]
@@ -171,6 +173,17 @@ def test_contrastive_search_follows_its_definition(
     assert found.ids == naive_contrastive(lm.model, prompt, how, set(range(150, 160)))
     own = [float(logprobs_of(lm.model, prompt + found.ids[:at])[token]) for at, token in enumerate(found.ids)]
     assert found.logprobs == pytest.approx(own, abs=1e-4)
+
+
+@pytest.mark.parametrize("family", CONFIGS)
+def test_every_family_is_searched_by_its_cache(family: str) -> None:
+    """States and latents of a cache follow their beams: the log-probabilities are those of reading everything anew."""
+    for extra in CONFIGS[family]:
+        model = DecoderLM(FamilyConfig.parse({"family": family, **SIZES, **extra}), seed=2).eval()
+        for how in (Beam(3, 6), Contrastive(3, 0.5, 6)):
+            found = search_ids(model, [5, 6, 7, 8, 9], how, [])[-1]
+            own = [float(logprobs_of(model, [5, 6, 7, 8, 9, *found.ids[:at]])[one]) for at, one in enumerate(found.ids)]
+            assert found.logprobs == pytest.approx(own, abs=1e-3)
 
 
 # -- for callers

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import NamedTuple
@@ -14,11 +14,15 @@ from torch import Tensor
 
 from tutelage.inference import samplers
 from tutelage.inference.constraint import Constraint
-from tutelage.inference.finite import require_finite, require_finite_settings
+from tutelage.inference.finite import own_logprobs, require_finite_settings
 from tutelage.inference.grammar import Grammar, GrammarState
 from tutelage.inference.sampling import BREAKERS, Sampling
 from tutelage.store.errors import ConfigError
 from tutelage.tokenizer.vocabulary import Vocabulary
+
+TOGETHER = 2**18  # numbers of logits: what is larger leaves the processor's cache between one step and the next
+
+_KEPT = 32  # sets of breakers that tokens are known of
 
 
 class Chosen(NamedTuple):
@@ -61,6 +65,8 @@ class TokenTable:
             for number, text in enumerate(texts):
                 if text not in BREAKERS and not found[number].any():
                     raise ConfigError(f"sampling.dry_breakers: no token contains {text!r}", hint="give shorter ones")
+            if len(self._breakers) == _KEPT:
+                self._breakers.clear()
             self._breakers[texts] = np.logical_or.reduce(found, axis=0)
         return self._breakers[texts]
 
@@ -92,13 +98,16 @@ class Chooser:
         self.generator = samplers.row_generator(sampling.seed, row) if sampling.temperature else None
         self.made, self.mu = 0, 2 * sampling.mirostat_tau
         self.grammar = table.grammar(sampling)
-        self.seen = self.counts = self.breakers = self._history = None
+        # What no setting needs is not kept.
+        self.seen: dict[int, int] | None = None
+        self.counts: dict[int, int] | None = None
+        self.breakers: NDArray[np.bool_] | None = None
+        self._history: NDArray[np.int64] | None = None
         self._length = len(prompt)
         if sampling.repetition_penalty != 1:
-            self.seen = torch.zeros(size, dtype=torch.bool)
-            self.seen[torch.as_tensor(prompt, dtype=torch.int64)] = True
+            self.seen = dict.fromkeys(prompt, 0)
         if sampling.presence_penalty or sampling.frequency_penalty:
-            self.counts = torch.zeros(size)
+            self.counts = {}
         if sampling.dry_multiplier:
             self.breakers = table.breakers(sampling.dry_breakers)
         if sampling.dry_multiplier or sampling.no_repeat_ngram:
@@ -118,9 +127,9 @@ class Chooser:
         """Remember a token of the answer. `choose` does it; by hand only for tokens that are given."""
         self.made += 1
         if self.seen is not None:
-            self.seen[token] = True
+            self.seen[token] = 0
         if self.counts is not None:
-            self.counts[token] += 1
+            self.counts[token] = self.counts.get(token, 0) + 1
         if self._history is not None:
             if self._length == len(self._history):
                 self._history = np.concatenate([self._history, np.zeros_like(self._history)])
@@ -144,28 +153,30 @@ def choose(logits: Tensor, rows: Sequence[Chooser]) -> list[Chosen]:
     past alone, bit for bit. Raises InputError naming the row whose logits are not finite, before or after its settings
     were applied.
     """
-    norms = require_finite(logits)
+    own = own_logprobs(logits)
     if all(row.alike == "" for row in rows):  # greedy, as it comes: nothing for a row alone
         chosen = logits.argmax(-1)
     else:
         chosen = torch.empty(len(rows), dtype=torch.int64)
-        for members in _groups([row.alike for row in rows]):
-            own = logits if len(members) == len(rows) else logits[members]
-            chosen[members] = _choose_alike(own, [rows[member] for member in members], members)
+        most = max(1, TOGETHER // logits.shape[-1])
+        groups = _groups([row.alike for row in rows])
+        for members in [group[at : at + most] for group in groups for at in range(0, len(group), most)]:
+            theirs = logits if len(members) == len(rows) else logits[members]
+            chosen[members] = _choose_alike(theirs, [rows[member] for member in members], members)
     ids: list[int] = chosen.tolist()
     for row, token in zip(rows, ids, strict=True):
         if row.remembers:
             row.take(token)
-    logprobs = (logits[torch.arange(len(rows)), chosen] - norms).tolist()
+    logprobs = own[torch.arange(len(rows)), chosen].tolist()
     if not any(row.sampling.top_logprobs for row in rows):
         return [Chosen(token, logprob) for token, logprob in zip(ids, logprobs, strict=True)]
-    tops = _top_logprobs(logits, norms, [row.sampling.top_logprobs for row in rows])
+    tops = _top_logprobs(own, [row.sampling.top_logprobs for row in rows])
     return [Chosen(*one) for one in zip(ids, logprobs, tops, strict=True)]
 
 
 def _choose_alike(logits: Tensor, rows: Sequence[Chooser], numbers: Sequence[int]) -> Tensor:
     sampling = rows[0].sampling
-    logits = _process(logits, rows)
+    logits = processed(logits, rows)
     require_finite_settings(logits, sampling, numbers)
     if sampling.temperature == 0:
         return logits.argmax(-1)
@@ -183,24 +194,29 @@ def _choose_alike(logits: Tensor, rows: Sequence[Chooser], numbers: Sequence[int
     return chosen
 
 
-def _process(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
-    """Bias, penalties and bans, in the order that `Sampling` says; logits are not changed in place."""
+def processed(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
+    """Logits [rows, V] after bias, penalties and bans, in the order that `Sampling` says, of sequences whose settings
+    are alike; what is given is not changed in place."""
     sampling = rows[0].sampling
     if sampling.biases:
-        ids, biases = zip(*sampling.biases, strict=True)
-        logits = samplers.apply_logit_bias(logits, torch.tensor(ids), torch.tensor(biases))
+        biased, biases = zip(*sampling.biases, strict=True)
+        logits = samplers.apply_logit_bias(logits, torch.tensor(biased), torch.tensor(biases))
     if sampling.repetition_penalty != 1:
-        seen = torch.stack([row.seen for row in rows if row.seen is not None])
-        logits = samplers.apply_repetition_penalty(logits, seen, sampling.repetition_penalty)
+        logits = logits.clone()
+        for index, row in enumerate(rows):
+            ids = _tensor(row.seen or ())
+            logits[index, ids] = samplers.apply_repetition_penalty(logits[index, ids], sampling.repetition_penalty)
     if sampling.presence_penalty or sampling.frequency_penalty:
-        counts = torch.stack([row.counts for row in rows if row.counts is not None])
-        logits = samplers.apply_count_penalties(logits, counts, sampling.presence_penalty, sampling.frequency_penalty)
+        logits, how = logits.clone(), (sampling.presence_penalty, sampling.frequency_penalty)
+        for index, row in enumerate(rows):
+            ids, counts = _tensor(row.counts or ()), _tensor((row.counts or {}).values())
+            logits[index, ids] = samplers.apply_count_penalties(logits[index, ids], counts, *how)
     if sampling.dry_multiplier:
         logits = logits.clone()
         for index, row in enumerate(rows):
             assert row.breakers is not None
-            how = (sampling.dry_multiplier, sampling.dry_base, sampling.dry_allowed_length)
-            dry, penalties = samplers.dry_penalties(row.history, row.breakers, *how)
+            reach = (sampling.dry_base, sampling.dry_allowed_length)
+            dry, penalties = samplers.dry_penalties(row.history, row.breakers, sampling.dry_multiplier, *reach)
             logits[index, torch.from_numpy(dry)] -= torch.from_numpy(penalties).to(logits.dtype)
     if sampling.constraint is not None:
         allowed = np.stack([row.grammar.allowed() for row in rows if row.grammar is not None])
@@ -218,6 +234,10 @@ def _process(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
             if left.amax() > -torch.inf:
                 logits[index] = left
     return logits
+
+
+def _tensor(numbers: Collection[int]) -> Tensor:
+    return torch.from_numpy(np.fromiter(numbers, np.int64, len(numbers)))
 
 
 def _uniform(rows: Sequence[Chooser]) -> Tensor:
@@ -246,15 +266,14 @@ def _groups(keys: Sequence[str]) -> list[list[int]]:
     return list(found.values())
 
 
-def _top_logprobs(logits: Tensor, norms: Tensor, wanted: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
+def _top_logprobs(own: Tensor, wanted: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
     """For each row its `wanted` likeliest tokens; those of equal k are found together, so that ties fall alike."""
     tops: list[tuple[tuple[int, float], ...]] = [()] * len(wanted)
     for members in _groups([str(k) for k in wanted]):
-        k = min(wanted[members[0]], logits.shape[-1])
+        k = min(wanted[members[0]], own.shape[-1])
         if not k:
             continue
-        found = logits[members].topk(k, dim=-1)
-        values = (found.values - norms[members][:, None]).tolist()
-        for member, ids, logprobs in zip(members, found.indices.tolist(), values, strict=True):
+        found = own[members].topk(k, dim=-1)
+        for member, ids, logprobs in zip(members, found.indices.tolist(), found.values.tolist(), strict=True):
             tops[member] = tuple(zip(ids, logprobs, strict=True))
     return tops

@@ -51,7 +51,7 @@ class Constraint:
 
     @classmethod
     def regex(cls, pattern: str) -> Constraint:
-        """A text that the pattern matches as a whole."""
+        """A text that the pattern matches as a whole; `\\d` and `\\w` are ASCII, as in patterns of JSON schemas."""
         return cls("regex", pattern)
 
     @classmethod

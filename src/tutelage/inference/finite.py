@@ -14,22 +14,28 @@ if TYPE_CHECKING:
     from tutelage.inference.sampling import Sampling
 
 
-def require_finite(logits: Tensor) -> Tensor:
-    """Log of the sum of the exponentials [...] of logits [..., V]. -inf is allowed for some tokens of a row.
+def own_logprobs(logits: Tensor) -> Tensor:
+    """The model's log-probabilities [rows, V] by logits [rows, V]; -inf is allowed for some tokens of a row.
 
-    Raises InputError naming the first row of which no probabilities can be made.
+    By `log_softmax`: the last bit of what `logsumexp` gives of a row depends on the rows beside it. Raises InputError
+    naming the first row of which no probabilities can be made.
     """
-    norms = logits.logsumexp(-1)
-    if not bool(norms.isfinite().all()):
-        at = int((~norms.flatten().isfinite()).nonzero()[0])
-        row = logits.flatten(0, -2)[at]
-        kind = "NaN" if row.isnan().any() else "inf" if (row == torch.inf).any() else "nothing but -inf"
-        raise InputError(
-            f"the logits of row {at} are not finite: the model gives {kind}",
-            hint="its weights are damaged or too large for their precision: load it with dtype float32, or take an "
-            "earlier checkpoint",
-        )
-    return norms
+    logprobs = logits.log_softmax(-1)
+    bad = logprobs[:, 0].isnan()  # NaN and inf make the whole row NaN
+    if bool(bad.any()):
+        at = int(bad.nonzero()[0])
+        raise not_finite(f"the logits of row {at}", logits[at])
+    return logprobs
+
+
+def not_finite(what: str, values: Tensor) -> InputError:
+    """The error that says what is not finite and what to do."""
+    kind = "NaN" if values.isnan().any() else "inf" if (values == torch.inf).any() else "nothing but -inf"
+    return InputError(
+        f"{what} are not finite: the model gives {kind}",
+        hint="its weights are damaged or too large for their precision: load it with dtype float32, or take an earlier "
+        "checkpoint",
+    )
 
 
 def require_finite_settings(logits: Tensor, sampling: Sampling, numbers: Sequence[int]) -> None:

@@ -20,6 +20,10 @@ _PROBE = 'Name: {"a_b": [1.5, "c d"]}\n'
 # Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space.
 _WHITE_SPACE = r"[ \n\t]{0,20}"
 
+# Else \d may be written in digits of any script. Patterns of JSON schemas are ASCII by llguidance itself.
+_ASCII_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+_ASCII = {"d": "[0-9]", "D": "[^0-9]", "w": "[0-9A-Za-z_]", "W": "[^0-9A-Za-z_]"}
+
 
 class Grammar:
     """Compiles constraints for one vocabulary. Raises ConfigError where llguidance is missing, or the text of a token
@@ -156,10 +160,14 @@ def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
     if constraint.kind == "json_schema":
         return str(make.grammar_from_json_schema(constraint.text, overrides={"whitespace_pattern": _WHITE_SPACE}))
     if constraint.kind == "regex":
-        return str(make.grammar_from_regex(constraint.text))
+        return str(make.grammar_from_regex(_ASCII_ESCAPE.sub(_in_ascii, constraint.text)))
     if constraint.kind == "choices":
         return "start: " + " | ".join(json.dumps(text) for text in json.loads(constraint.text))
     return str(make.grammar_from_lark(constraint.text))
+
+
+def _in_ascii(escape: re.Match[str]) -> str:
+    return _ASCII.get(escape[1], escape[0])
 
 
 def _reason(matcher: Any) -> str:

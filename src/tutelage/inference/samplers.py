@@ -17,6 +17,9 @@ Ids = NDArray[np.int64]
 LONGEST_MATCH = 256
 """Tokens of a repetition that DRY looks back over: the penalty of a longer one is that of this length."""
 
+SORTED_FIRST = 512
+"""Tokens among which a nucleus is looked for first."""
+
 # -- penalties
 
 
@@ -25,19 +28,17 @@ def apply_logit_bias(logits: Tensor, ids: Tensor, biases: Tensor) -> Tensor:
     return logits.index_add(-1, ids, biases.to(logits.dtype).expand(len(logits), -1))
 
 
-def apply_repetition_penalty(logits: Tensor, seen: Tensor, penalty: float) -> Tensor:
-    """Positive logits of `seen` [rows, V] bool tokens divided by the penalty, negative ones multiplied.
+def apply_repetition_penalty(logits: Tensor, penalty: float) -> Tensor:
+    """Logits of tokens that were there: positive ones divided by the penalty, negative ones multiplied.
 
     CTRL (Keskar et al. 2019, section 4.1), with the usual care for the sign.
     """
-    return torch.where(seen, torch.where(logits > 0, logits / penalty, logits * penalty), logits)
+    return torch.where(logits > 0, logits / penalty, logits * penalty)
 
 
 def apply_count_penalties(logits: Tensor, counts: Tensor, presence: float, frequency: float) -> Tensor:
-    """Logits less `presence` where a token was generated at all, and less `frequency` for each time.
-
-    counts [rows, V]: how often each token stands in the answer (the prompt does not count). OpenAI's API reference,
-    "frequency and presence penalties"; vLLM.
+    """Logits of tokens that stand `counts` times in the answer (the prompt does not count), less `presence` where that
+    is above 0, and less `frequency` for each time. OpenAI's API reference, "frequency and presence penalties"; vLLM.
     """
     return logits - counts * frequency - (counts > 0) * presence
 
@@ -128,12 +129,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """
     if p >= 1:
         return logits
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    probabilities = ordered.softmax(-1)
-    before = probabilities.cumsum(-1) - probabilities  # mass of the tokens that are likelier
-    outside = (before >= p).scatter(-1, order, before >= p)
-    outside.scatter_(-1, order[..., :1], False)
-    return logits.masked_fill(outside, -math.inf)
+    return _keep_mass(logits, logits, logits.softmax(-1), p)
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
@@ -153,13 +149,9 @@ def keep_typical(logits: Tensor, p: float) -> Tensor:
         return logits
     logprobs = logits.log_softmax(-1)
     surprise = -logprobs
-    entropy = (logprobs.exp() * surprise).nan_to_num(0.0).sum(-1, keepdim=True)  # 0 * inf is 0 here
-    order = (surprise - entropy).abs().sort(dim=-1, stable=True).indices
-    probabilities = logprobs.exp().gather(-1, order)
-    before = probabilities.cumsum(-1) - probabilities
-    outside = (before >= p).scatter(-1, order, before >= p)
-    outside.scatter_(-1, order[..., :1], False)
-    return logits.masked_fill(outside, -math.inf)
+    probabilities = logits.softmax(-1)
+    entropy = (probabilities * surprise).nan_to_num(0.0).sum(-1, keepdim=True)  # 0 * inf is 0 here
+    return _keep_mass(logits, -(surprise - entropy).abs(), probabilities, p)
 
 
 def drop_top_choices(logits: Tensor, threshold: float) -> Tensor:
@@ -168,11 +160,10 @@ def drop_top_choices(logits: Tensor, threshold: float) -> Tensor:
     XTC, "exclude top choices" (p-e-w 2024, text-generation-webui pull request 6335; llama.cpp). Of equally likely ones
     the highest id stays.
     """
-    ordered, order = logits.sort(dim=-1, descending=True, stable=True)
-    likely = ordered.softmax(-1) >= threshold
-    likely[..., :-1] &= likely[..., 1:].clone()  # all but the last of them
-    likely[..., -1] = False
-    return logits.masked_fill(likely.scatter(-1, order, likely), -math.inf)
+    likely = logits.softmax(-1) >= threshold
+    least = logits.masked_fill(~likely, math.inf).amin(-1, keepdim=True)
+    last = logits.shape[-1] - 1 - (likely & (logits == least)).flip(-1).byte().argmax(-1, keepdim=True)
+    return logits.masked_fill(likely.scatter(-1, last, False), -math.inf)
 
 
 def keep_below_surprise(logits: Tensor, most: Tensor) -> Tensor:
@@ -184,6 +175,36 @@ def keep_below_surprise(logits: Tensor, most: Tensor) -> Tensor:
     outside = bits > most.to(bits.dtype)[:, None]
     outside.scatter_(-1, logits.argmax(-1, keepdim=True), False)
     return logits.masked_fill(outside, -math.inf)
+
+
+def _keep_mass(logits: Tensor, key: Tensor, probabilities: Tensor, p: float) -> Tensor:
+    """-inf outside the fewest tokens of the highest keys whose probabilities sum to at least p; of equal keys the lower
+    ids come first. All [rows, V]. One token always stays."""
+    return logits.masked_fill(~_fewest(key, probabilities, p, SORTED_FIRST), -math.inf)
+
+
+def _fewest(key: Tensor, probabilities: Tensor, p: float, first: int) -> Tensor:
+    """Which tokens [rows, V] these are. Most often they are few, and sorting the whole vocabulary would cost more than
+    all else together: only rows whose `first` do not suffice are sorted further."""
+    first = min(first, key.shape[-1])
+    values, ids = key.topk(first, dim=-1)
+    mass = probabilities.gather(-1, ids).cumsum(-1)
+    kept = _best(key, values, mass, p)
+    more = mass[:, -1] < p
+    if first < key.shape[-1] and bool(more.any()):
+        kept[more] = _fewest(key[more], probabilities[more], p, 16 * first)
+    return kept
+
+
+def _best(key: Tensor, values: Tensor, mass: Tensor, p: float) -> Tensor:
+    """Which tokens [rows, V] are among the first of the sorted `values` [rows, k], up to where `mass` reaches p."""
+    count = ((mass < p).sum(-1, keepdim=True) + 1).clamp(max=values.shape[-1])
+    least = values.gather(-1, count - 1)
+    left = count - (values > least).sum(-1, keepdim=True)  # of those equal to the last, so many
+    equal = key == least
+    if bool((equal.sum(-1, keepdim=True) > left).any()):
+        equal &= equal.cumsum(-1) <= left
+    return (key > least) | equal
 
 
 def filter_logits(logits: Tensor, sampling: Sampling) -> Tensor:

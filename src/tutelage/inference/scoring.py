@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from tutelage.inference.finite import not_finite
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.pooling import pooled
 
@@ -29,7 +30,7 @@ def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[T
     """For each window (logprobs [count] float32, greedy [count] bool), on the CPU.
 
     greedy: whether the token is the most likely one. The last id of a window is only predicted, not read, so a
-    window may be one id longer than the context.
+    window may be one id longer than the context. Raises InputError where the model's logits are not finite.
     """
     results: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0, dtype=torch.bool))] * len(windows)
     device = model.embed_tokens.weight.device
@@ -70,6 +71,8 @@ def _of_each(model: DecoderLM, sequences: Sequence[Sequence[int]], of: Callable[
         length = torch.tensor([len(ids) for ids in members], device=device)
         row = torch.arange(len(members), device=device)
         scores = of(pooled(hidden, row, length - 1, length, model.config)).cpu()
+        if not bool(scores.isfinite().all()):
+            raise not_finite("the scores of a text", scores)
         for index, score in zip(batch, scores, strict=True):
             results[index] = score
     return results
@@ -121,6 +124,9 @@ def _score(model: DecoderLM, hidden: Tensor, targets: Tensor) -> tuple[Tensor, T
     step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     for start in range(0, len(targets), step):
         logits, wanted = model.logits(hidden[start : start + step]), targets[start : start + step]
-        logprobs.append(logits.gather(-1, wanted[:, None]).squeeze(-1) - logits.logsumexp(-1))
+        norms = logits.logsumexp(-1)
+        if not bool(norms.isfinite().all()):
+            raise not_finite("the logits of a scored token", logits[~norms.isfinite()])
+        logprobs.append(logits.gather(-1, wanted[:, None]).squeeze(-1) - norms)
         greedy.append(logits.argmax(-1) == wanted)
     return torch.cat(logprobs).cpu(), torch.cat(greedy).cpu()

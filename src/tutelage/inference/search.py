@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tutelage.inference.engine import READ_AT_ONCE, StopReason, check_prompt, untracked
-from tutelage.inference.finite import require_finite
+from tutelage.inference.finite import own_logprobs
 from tutelage.inference.samplers import repeated_ngram_ids
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
@@ -117,8 +117,7 @@ class _Rows:
 
     def _take(self, hidden: Tensor) -> None:
         self.hidden = hidden
-        logits = self._model.logits(hidden).cpu()
-        self.logprobs = logits - require_finite(logits)[:, None]
+        self.logprobs = own_logprobs(self._model.logits(hidden).cpu())
 
     def keep(self, parents: Sequence[int]) -> None:
         """Go on with these rows, in this order; one may come several times."""

@@ -6,13 +6,18 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tutelage.evaluation.endings import loop_of
-from tutelage.evaluation.metrics import repetition
+from tutelage.evaluation.metrics import repetition, words
 from tutelage.evaluation.quality.measures import DISTINCT, LOOPS, PERPLEXITY, REPETITION, bits, blocks, distinct
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import Generation
 
 SHOWN = ("greedy", "temperature=0.8", "top_p=0.9", "min_p=0.1", "beam=4", "contrastive=0.6")
+
+
+def common_size(parties: Sequence[Sequence[Generation]]) -> int:
+    """Words of one block, of which every way has one: what the one that wrote least wrote in all."""
+    return max(1, min(sum(len(words(one.text)) for one in made) for made in parties))
 
 
 def measured(made: Sequence[Generation], size: int) -> dict[str, float | None]:
