@@ -18,12 +18,14 @@ try:
     from fastapi import FastAPI, Request
     from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as error:
     raise ConfigError(f"the server needs {error.name}", hint="pip install 'tutelage[serve]'") from None
 
 from tutelage.inference.language_model import LanguageModel, Piece
 from tutelage.serving import protocol
 from tutelage.serving.answers import answer_events, whole_answer
+from tutelage.serving.connections import guarded
 from tutelage.serving.gate import Gate, is_loopback
 from tutelage.serving.page import PAGE_HEADERS, page
 from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
@@ -54,6 +56,7 @@ def make_app(
     app.add_middleware(Gate, key=api_key)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failure)
     lms = {model_name: lm, **{f"{model_name}:{name}": one for name, one in lm.adapters.items()}}
     for one in lms.values():
@@ -154,10 +157,13 @@ def run_server(
         raise ConfigError(f"cannot serve on {host}:{port}: {error}", hint="choose another --port or --host") from None
     shown = f"[{host}]" if ":" in host else host
     print(f"{model_name} is served at http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends)", file=sys.stderr)
-    # What is beyond the line of waiting requests is turned away before it costs anything.
-    connections = 64 + (limits or Limits()).waiting
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, limit_concurrency=connections, timeout_graceful_shutdown=3
+        app,
+        http=guarded(limits or Limits()),
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,
     )
     try:
         uvicorn.Server(config).run(sockets=[listener])
@@ -211,7 +217,11 @@ async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body, error.status)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return JSONResponse(ApiError(499, "the client closed the connection").body, 499)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -25,7 +25,10 @@ class Limits:
     """What one request, and all together, may ask of the server. Sizes in bytes or characters, times in seconds."""
 
     body_bytes: int = 1 << 20
+    head_seconds: float = 10.0
     body_seconds: float = 10.0
+    read_seconds: float = 60.0
+    connections: int = 64
     messages: int = 256
     max_tokens: int = 4096
     choices: int = 8
@@ -40,9 +43,11 @@ class ApiError(Exception):
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "overloaded_error"}
         kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.status = status
+        # Who is turned away for want of room is told when to come again.
+        self.headers = {"Retry-After": "1"} if status in (429, 503) else {}
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
