@@ -19,7 +19,9 @@ from tutelage.cli import (
     judge,
     life,
     quality,
+    serve,
     stages,
+    talk,
     use,
 )
 from tutelage.store.errors import TutelageError, nearest
@@ -50,7 +52,9 @@ life.register(app)
 stages.register(app)
 bench.register(app)
 finetune.register(app)
+talk.register(app)
 use.register(app)
+serve.register(app)
 classify.register(app)
 architecture.register(app)
 compare.register(app)
