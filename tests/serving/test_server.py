@@ -382,12 +382,15 @@ def routes(app: Any) -> list[tuple[str, str]]:
     return [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
 
 
-def test_every_route_but_health_wants_the_key(lm: LanguageModel) -> None:
-    server = client(lm, api_key="right")
+def test_every_route_but_health_wants_the_key(lm: LanguageModel, classifier: LanguageModel) -> None:
+    server = client(lm, api_key="right", classifiers={"spam": classifier})
     known = routes(server.app)
-    assert {path for _, path in known} == {"/", "/health", "/v1/models", "/v1/models/{name}", CHAT, TEXT}
+    assert {path for _, path in known} == {
+        "/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}", CHAT, TEXT,
+        "/v1/tokenize", "/v1/detokenize", "/v1/apply-template", "/v1/embeddings", "/v1/decisions",
+    }  # fmt: skip
     assert len(known) == len(server.app.routes)  # type: ignore[attr-defined]
-    for method, path in [*known, ("GET", "/openapi.json"), ("GET", "/none"), ("OPTIONS", CHAT)]:
+    for method, path in [*known, ("GET", "/docs"), ("GET", "/none"), ("OPTIONS", CHAT)]:
         for given in (None, "Bearer wrong", "right", "Bearer é", "Bearer", "Bearer right x"):
             headers = {} if given is None else {"authorization": given.encode()}
             response = server.request(method, path, headers=headers)

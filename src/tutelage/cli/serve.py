@@ -36,6 +36,14 @@ def serve(
             "`--adapter sql=my-adapter`.",
         ),
     ] = None,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="A classifier beside the model, asked at /v1/decisions; repeatable, e.g. "
+            "`--classifier spam=runs/sms-classify`.",
+        ),
+    ] = None,
     max_tokens: Annotated[
         int,
         typer.Option(
@@ -99,11 +107,12 @@ def serve(
     lm = open_model(name or model, out)
     for called, directory in map(_named, adapter or []):
         lm.adapters[called] = adapted(lm, find_adapter(directory, out))
-    run_server(lm, host=host, port=port, api_key=api_key, limits=limits)
+    classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
+    run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers)
 
 
 def _named(given: str) -> tuple[str, Path]:
     name, equals, directory = given.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", name):
-        raise ConfigError(f"--adapter {given}: a name and a folder are wanted", hint="e.g. --adapter sql=my-adapter")
+        raise ConfigError(f"{given!r}: a name and a folder are wanted", hint="e.g. sql=my-adapter")
     return name, Path(directory)

@@ -33,6 +33,7 @@ class Limits:
     read_seconds: float = 60.0
     connections: int = 64
     messages: int = 256
+    texts: int = 256
     max_tokens: int = 4096
     choices: int = 8
     stop_strings: int = 4
