@@ -226,7 +226,7 @@ def test_chats_are_kept_found_and_deleted(page: Browser) -> None:
     assert page.js("$('chats').children.length") == 1 and page.js("Object.keys(localStorage).length") == 1
 
 
-def test_a_damaged_or_hostile_chat_is_not_taken_over(page: Browser) -> None:
+def test_a_damaged_or_hostile_chat_does_no_harm(page: Browser) -> None:
     for text in (
         "{",
         "[]",
@@ -234,6 +234,25 @@ def test_a_damaged_or_hostile_chat_is_not_taken_over(page: Browser) -> None:
         '{"nodes": [{"id": 1, "parent": 2, "role": "user", "content": "x"}]}',
     ):
         assert not page.js(f"readChat({json.dumps(text)})?.nodes.length")
+
+    assert page.js("readChat({ messages: [{ role: 'user', content: 'x' }] }).id.length") > 5
+    assert page.js("readChat({ nodes: [{ parent: null, role: 'user', content: 'x' }] }).nodes.length") == 0
+    node = {"id": "abc", "parent": None, "role": "user", "content": "x", "speed": {}, "stop": [], "vote": "up"}
+    more = {"id": "def", "parent": "abc", "role": "assistant", "content": "y", "tokens": "9", "stop": "s"}
+    hostile = {"id": "../x", "title": {}, "nodes": [node, more, more], "pick": {"root": "zzz", "__proto__": "abc"}}
+    page.js(f"importFile(new File([{json.dumps(json.dumps(hostile))}], 'a.json'))")
+    page.wait("chats.size === 1")
+    assert shown(page) == ["x", "y"] and page.js("/^[a-z0-9]+$/.test(chat.id)")
+
+
+def test_a_browser_that_keeps_nothing_still_shows_the_page(page: Browser) -> None:
+    blocked = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked') } })"
+    number = page.call("Page.addScriptToEvaluateOnNewDocument", source=blocked)["identifier"]
+    page.call("Page.reload")
+    page.wait("typeof served !== 'undefined' && served.length > 0 && $('model').value !== ''")
+    page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=number)
+    ask(page, "one")
+    assert shown(page) == ["one", "hello"] and page.js("$('chats').children.length") == 1
 
 
 @pytest.mark.parametrize("ending", ["json", "md"])
@@ -264,6 +283,29 @@ def test_tokens_show_what_they_were_chosen_from(page: Browser) -> None:
     assert page.js("document.querySelectorAll('.tokens button').length") == 5
     page.js("document.querySelector('.tokens button').click()")
     assert "60.65 %" in page.js("document.querySelector('.choices').innerText")
+    page.js("""[...tokensOf.values()][0][1].top_logprobs = [
+      { token: "A\\n", logprob: Math.log(0.7) }, { token: "B", logprob: Math.log(0.2) }]; 1""")
+    press(page, "Tokens")
+    press(page, "Tokens")
+    page.js("document.querySelectorAll('.tokens button')[1].click()")
+    lines = page.js("document.querySelector('.choices').innerText").split()
+    assert lines[:4] == ["A\\n", "70.00", "%", "B"] and "60.65" in lines
+
+
+def test_a_vote_by_keyboard_keeps_the_focus(page: Browser) -> None:
+    ask(page, "one")
+    page.js("document.querySelector('[title^=Good]').focus()")
+    page.press("Enter")
+    assert page.js("document.activeElement.className") == "plain on"
+    assert page.js("chat.nodes[1].vote") == 1
+
+
+def test_a_long_chat_is_drawn_quickly(page: Browser) -> None:
+    page.js("""chat.nodes = chain(Array.from({ length: 1000 }, (_, at) => (
+      { role: at % 2 ? "assistant" : "user", content: "Some **words** of a message.\\n\\n- a\\n- b" }))); draw()""")
+    page.js("globalThis.begun = performance.now(); for (let at = 0; at < 5; at++) draw(); 1")
+    assert page.js("(performance.now() - begun) / 5") < 1000
+    assert len(shown(page)) == 1000
 
 
 def test_two_models_side_by_side_and_votes_become_preference_pairs(

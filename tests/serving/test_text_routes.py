@@ -17,7 +17,7 @@ from tutelage.serving.protocol import Limits
 from tutelage.store.errors import ConfigError
 
 MESSAGES = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "why <|im_end|>?"}]
-LIMITS = Limits(messages=3, texts=4)
+LIMITS = Limits(messages=3, texts=4, input_tokens=300)
 
 
 def client(lm: LanguageModel, **options: Any) -> TestClient:
@@ -151,6 +151,7 @@ def test_decisions_are_there_with_a_classifier_only(server: TestClient, lm: Lang
         ("embeddings", {"input": ""}, "input"), ("embeddings", {"input": []}, "input"),
         ("embeddings", {"input": ["a", ""]}, "input"), ("embeddings", {"input": [[]]}, "input"),
         ("embeddings", {"input": ["a"] * 5}, "input"), ("embeddings", {"input": "x" * 500}, "input"),
+        ("embeddings", {"input": ["x" * 90] * 4}, "input"),
         ("embeddings", {"input": [10**6]}, "input"), ("embeddings", {"input": "a", "dimensions": 7}, "dimensions"),
         ("embeddings", {"input": "a", "encoding_format": "int8"}, "encoding_format"),
     ],

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -12,7 +14,13 @@ from tutelage.serving.protocol import ApiError
 from tutelage.store.errors import ConfigError, InputError
 
 T = TypeVar("T")
+Going = Callable[[], bool]
+LOOK_UP = 0.1  # seconds between two looks at whether the client is still there
 logger = logging.getLogger(__name__)
+
+
+async def _never() -> bool:
+    return False
 
 
 class Desk:
@@ -21,22 +29,29 @@ class Desk:
     def __init__(self, waiting: int, seconds: float) -> None:
         """waiting: how many may stand in line behind the one that is served; seconds: how long one may take."""
         self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="desk")
-        self._room, self._seconds = waiting + 1, seconds
+        self._places = threading.BoundedSemaphore(waiting + 1)
+        self._seconds = seconds
 
-    async def do(self, work: Callable[[], T]) -> T:
-        """What `work` returns. Raises ApiError: 429 where the line is full, 504 past the time, 400 for what the work
-        calls wrong, 500 for all else, of which nothing goes out."""
-        if self._room <= 0:
+    async def do(self, work: Callable[[Going], T], gone: Callable[[], Awaitable[bool]] = _never) -> T:
+        """What `work` returns. It is given a function that says whether its result is still wanted.
+
+        Raises ApiError: 429 where the line is full, 504 past the time, 499 once `gone()`, 400 for what the work calls
+        wrong, 500 for all else, of which nothing goes out.
+        """
+        if not self._places.acquire(blocking=False):
             raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full")
-        self._room -= 1
-        loop = asyncio.get_running_loop()
-        future = self._pool.submit(work)
+        stop, end = threading.Event(), time.monotonic() + self._seconds
+        future = self._pool.submit(work, lambda: not stop.is_set())
         # The place is free when the work has ended, not when its client has.
-        future.add_done_callback(lambda _: loop.is_closed() or loop.call_soon_threadsafe(self._leave))
+        future.add_done_callback(lambda _: self._places.release())
+        waited = asyncio.wrap_future(future)
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(future), self._seconds)
-        except TimeoutError:
-            raise ApiError(504, "the work took too long", code="deadline_exceeded") from None
+            while not (await asyncio.wait({waited}, timeout=LOOK_UP))[0]:
+                if time.monotonic() >= end:
+                    raise ApiError(504, "the work took too long", code="deadline_exceeded")
+                if await gone():
+                    raise ApiError(499, "the client closed the connection")
+            return waited.result()
         except (InputError, ConfigError) as error:
             raise ApiError(400, str(error)) from None
         except ApiError:
@@ -44,9 +59,9 @@ class Desk:
         except Exception:
             logger.exception("work with a model failed")
             raise ApiError(500, "the server failed to do this") from None
+        finally:
+            stop.set()
+            waited.cancel()
 
     def close(self) -> None:
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _leave(self) -> None:
-        self._room += 1

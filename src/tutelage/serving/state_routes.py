@@ -28,7 +28,7 @@ def add_state_routes(app: FastAPI, lms: Mapping[str, LanguageModel], metrics: Me
         for name, lm in lms.items():
             if time.monotonic() - made_at[name] >= FRESH:
                 try:
-                    await desk.do(lambda lm=lm: _one_token(lm))  # type: ignore[misc]
+                    await desk.do(lambda _, lm=lm: _one_token(lm))  # type: ignore[misc]
                 except ApiError as error:
                     raise ApiError(503, f"model {name!r} makes no token: {error}", code="not_ready") from None
                 made_at[name] = time.monotonic()

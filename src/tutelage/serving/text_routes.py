@@ -12,7 +12,7 @@ from tutelage.inference.embedding import mean_states
 from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import metrics
 from tutelage.serving.body import read_body
-from tutelage.serving.desk import Desk
+from tutelage.serving.desk import Desk, Going
 from tutelage.serving.protocol import ApiError, ChatMessage, Limits, at_most, read, served_model
 from tutelage.serving.text_protocol import (
     ChoiceQuestion,
@@ -36,27 +36,29 @@ def add_text_routes(
     async def tokenize(request: Request) -> dict[str, Any]:
         wanted = read(TokenizeRequest, await read_body(request, limits))
         lm = lms[served_model(wanted.model, lms)]
-        return await desk.do(lambda: _tokenized(lm, wanted, limits))
+        return await desk.do(lambda _: _tokenized(lm, wanted, limits), request.is_disconnected)
 
     @app.post("/v1/detokenize")
     async def detokenize(request: Request) -> dict[str, Any]:
         wanted = read(DetokenizeRequest, await read_body(request, limits))
         lm = lms[served_model(wanted.model, lms)]
         _check_ids("tokens", wanted.tokens, lm)
-        return await desk.do(lambda: {"prompt": lm.tokenizer.decode(wanted.tokens, skip_special=False)})
+        return await desk.do(
+            lambda _: {"prompt": lm.tokenizer.decode(wanted.tokens, skip_special=False)}, request.is_disconnected
+        )
 
     @app.post("/v1/apply-template")
     async def apply_template(request: Request) -> dict[str, Any]:
         wanted = read(TemplateRequest, await read_body(request, limits))
         lm = lms[served_model(wanted.model, lms)]
-        return await desk.do(lambda: _templated(lm, wanted, limits))
+        return await desk.do(lambda _: _templated(lm, wanted, limits), request.is_disconnected)
 
     @app.post("/v1/embeddings")
     async def embeddings(request: Request) -> dict[str, Any]:
         wanted = read(EmbeddingRequest, await read_body(request, limits))
         lm = lms[served_model(wanted.model, lms)]
         wanted.check(limits)
-        return await desk.do(lambda: _embedded(lm, wanted))
+        return await desk.do(lambda going: _embedded(lm, wanted, limits, going), request.is_disconnected)
 
     if classifiers:
 
@@ -64,7 +66,7 @@ def add_text_routes(
         async def decisions(request: Request) -> dict[str, Any]:
             wanted = read(DecisionRequest, await read_body(request, limits))
             lm = classifiers[served_model(wanted.model, classifiers)]
-            return await desk.do(lambda: _decided(lm, wanted))
+            return await desk.do(lambda _: _decided(lm, wanted), request.is_disconnected)
 
 
 def _plain(messages: list[ChatMessage], limits: Limits) -> list[dict[str, str]]:
@@ -96,7 +98,7 @@ def _templated(lm: LanguageModel, wanted: TemplateRequest, limits: Limits) -> di
     return {"prompt": rendered_text(lm.tokenizer, template, turns, texts, wanted.add_generation_prompt)}
 
 
-def _embedded(lm: LanguageModel, wanted: EmbeddingRequest) -> dict[str, Any]:
+def _embedded(lm: LanguageModel, wanted: EmbeddingRequest, limits: Limits, going: Going) -> dict[str, Any]:
     size = lm.config.hidden_size
     if wanted.dimensions not in (None, size):
         raise ApiError(400, f"dimensions: an embedding of this model has {size}, no other number", "dimensions")
@@ -113,7 +115,8 @@ def _embedded(lm: LanguageModel, wanted: EmbeddingRequest) -> dict[str, Any]:
             raise ApiError(400, f"input: text {number} has no tokens", "input")
         rows.append(ids)
         total += len(ids)
-    vectors = mean_states(lm.model, rows).numpy().astype("<f4")
+    at_most("input", total, limits.input_tokens, "tokens in all")
+    vectors = mean_states(lm.model, rows, going=going).numpy().astype("<f4")
     metrics.count_tokens(total, 0)
     packed = wanted.encoding_format == "base64"
     shown = [base64.b64encode(one.tobytes()).decode() if packed else one.tolist() for one in vectors]

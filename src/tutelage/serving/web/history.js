@@ -1,5 +1,5 @@
 // Chats: each a tree of messages, in which editing and regenerating make branches; kept in this browser only.
-// chat: {id, title, time, system, nodes: [{id, parent, role, content, model, stop, tokens, seconds, vote, pair}], pick}
+// chat: {id, title, time, system, nodes: [{id, parent, role, content, model, stop, used, speed, vote, pair}], pick}
 const PREFIX = "tutelage.chat.";
 let chats = new Map(), chat = null, tokensOf = new Map();
 
@@ -7,12 +7,14 @@ const newId = () => Math.random().toString(36).slice(2, 10) + Date.now().toStrin
 const newChat = () => ({ id: newId(), title: "", time: Date.now(), system: "", nodes: [], pick: {} });
 
 function loadChats() {
-  for (const key of Object.keys(localStorage)) {
+  for (const key of Object.keys(store)) {
     if (!key.startsWith(PREFIX)) continue;
-    const found = readChat(localStorage.getItem(key));
+    const found = readChat(store.getItem(key));
     if (found) chats.set(found.id, found);
   }
 }
+
+const isId = (value) => typeof value === "string" && /^[a-z0-9]{3,40}$/.test(value);
 
 // A chat from JSON, or null: only what is of the right kind is taken over.
 function readChat(text) {
@@ -20,12 +22,19 @@ function readChat(text) {
     const data = typeof text === "string" ? JSON.parse(text) : text, ids = new Set(), nodes = [];
     const given = data.nodes ?? chain(data.messages.filter((one) => one.role !== "system"));
     for (const one of given) {
-      if (!["user", "assistant"].includes(one.role) || typeof one.content !== "string" || !(one.parent === null || ids.has(one.parent))) continue;
+      if (!["user", "assistant"].includes(one.role) || typeof one.content !== "string" || !isId(one.id) || ids.has(one.id)) continue;
+      if (one.parent !== null && !ids.has(one.parent)) continue;
       ids.add(one.id);
-      nodes.push(one);
+      const node = { id: one.id, parent: one.parent, role: one.role, content: one.content };
+      for (const name of ["model", "stop", "pair"]) if (typeof one[name] === "string") node[name] = one[name];
+      for (const name of ["tokens", "used", "pieces", "speed", "vote"]) if (typeof one[name] === "number") node[name] = one[name];
+      if (one.failed === true) node.failed = true;
+      nodes.push(node);
     }
+    const pick = {};
+    for (const [from, to] of Object.entries(data.pick ?? {})) if ((from === "root" || ids.has(from)) && ids.has(to)) pick[from] = to;
     const system = data.system ?? data.messages?.find((one) => one.role === "system")?.content ?? "";
-    return { ...newChat(), ...(data.nodes ? { id: String(data.id), time: Number(data.time) || 0, pick: data.pick ?? {} } : {}), title: String(data.title ?? ""), system: String(system), nodes };
+    return { ...newChat(), ...(isId(data.id) ? { id: data.id, time: Number(data.time) || 0, pick } : {}), title: String(data.title ?? ""), system: String(system), nodes };
   } catch { return null; }
 }
 
@@ -40,13 +49,13 @@ function save(one = chat) {
   one.time = Date.now();
   one.title ||= one.nodes[0].content.trim().replace(/\s+/g, " ").slice(0, 60);
   chats.set(one.id, one);
-  try { localStorage.setItem(PREFIX + one.id, JSON.stringify(one)); }
+  try { store.setItem(PREFIX + one.id, JSON.stringify(one)); }
   catch { toast("The browser's store is full: this chat is not kept. Export it, or delete others."); }
 }
 
 function remove(one) {
   chats.delete(one.id);
-  localStorage.removeItem(PREFIX + one.id);
+  store.removeItem(PREFIX + one.id);
 }
 
 const children = (parent, of = chat) => of.nodes.filter((one) => one.parent === parent);

@@ -102,7 +102,7 @@ function settings() {
       const value = kind === "checkbox" ? input.checked || undefined : kind === "number" ? (input.value === "" ? undefined : Number(input.value)) : input.value || undefined;
       if (kind === "number" && !input.checkValidity()) { input.reportValidity(); return; }
       if (value === undefined) delete sampling[name]; else sampling[name] = value;
-      localStorage.setItem("tutelage.sampling", JSON.stringify(sampling));
+      store.setItem("tutelage.sampling", JSON.stringify(sampling));
     });
     const shown = { stop: "stop (one | another)", logprobs: "Keep the tokens' probabilities, to be seen with “Tokens”" }[name] ?? name.replaceAll("_", " ");
     if (kind === "checkbox") label.append(input, shown); else label.append(shown, input);
@@ -113,7 +113,7 @@ function settings() {
 async function begin() {
   loadChats();
   fit();
-  try { sampling = JSON.parse(localStorage.getItem("tutelage.sampling")) ?? {}; } catch { sampling = {}; }
+  try { sampling = JSON.parse(store.getItem("tutelage.sampling")) ?? {}; } catch { sampling = {}; }
   open([...chats.values()].sort((a, b) => b.time - a.time)[0] ?? newChat());
   try { await hello(); } catch (error) { note(`The server cannot be reached: ${error.message}`, false, button("Try again", "", () => location.reload())); return; }
   const option = (value, shown) => Object.assign(element("option", "", shown), { value });
@@ -148,7 +148,7 @@ $("search").addEventListener("input", drawChats);
 $("new").addEventListener("click", () => open(newChat()));
 $("model").addEventListener("change", () => draw());
 $("opensettings").addEventListener("click", () => { settings(); $("settings").showModal(); });
-$("defaults").addEventListener("click", () => { sampling = {}; localStorage.removeItem("tutelage.sampling"); settings(); });
+$("defaults").addEventListener("click", () => { sampling = {}; store.removeItem("tutelage.sampling"); settings(); });
 $("system").addEventListener("input", () => { chat.system = $("system").value; save(); });
 $("openside").addEventListener("click", () => $("side").classList.add("open"));
 $("closeside").addEventListener("click", () => $("side").classList.remove("open"));

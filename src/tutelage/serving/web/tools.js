@@ -2,6 +2,15 @@
 // Small things that all parts use. Text always goes in as text: nothing here or elsewhere parses markup.
 const $ = (id) => document.getElementById(id);
 
+// What this browser keeps; where it keeps nothing (storage is blocked), as long as the page is open.
+const store = (() => {
+  try { localStorage.getItem(""); return localStorage; } catch {
+    const kept = {};
+    const methods = { getItem: (key) => kept[key] ?? null, setItem: (key, value) => { kept[key] = value; }, removeItem: (key) => { delete kept[key]; } };
+    return new Proxy(kept, { get: (_, name) => methods[name] });
+  }
+})();
+
 function element(kind, className, text) {
   const node = document.createElement(kind);
   if (className) node.className = className;

@@ -22,13 +22,17 @@ function draw() {
     box.append(element("h1", "", "Good to see you."), element("p", "", "Ask something, or give the model a start."));
     rows.push(box);
   }
+  // Who works by keyboard stays where they were.
+  const held = log.contains(document.activeElement) ? document.activeElement : null, at = held?.closest("article")?.dataset.id;
   log.replaceChildren(...rows);
+  if (at) [...log.querySelectorAll(`article[data-id="${at}"] button`)].find((one) => one.textContent === held.textContent)?.focus();
   meter(shown);
   drawChats();
 }
 
 function article(node, on, paired, kept) {
   const box = element("article", node.role === "user" ? "user" : "model" + (on && paired ? " on" : ""));
+  box.dataset.id = node.id;
   const live = running.get(node.id), old = drawn.get(node.id);
   if (live) {
     box.classList.add("live");
