@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from served import classifier_of
 
 from tutelage.inference.language_model import GREEDY, LanguageModel, Piece
 from tutelage.inference.sampling import Sampling
@@ -31,3 +32,8 @@ class Slow(LanguageModel):
 def slow(lm: LanguageModel) -> Slow:
     Slow.made = 0
     return Slow(lm.model, lm.tokenizer)
+
+
+@pytest.fixture
+def classifier(lm: LanguageModel) -> LanguageModel:
+    return classifier_of(lm)

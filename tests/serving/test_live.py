@@ -2,39 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import socket
-import threading
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import httpx
 import pytest
-import uvicorn
+from served import serving
 
 from tutelage.inference.language_model import LanguageModel
-from tutelage.serving.app import make_app, run_server
+from tutelage.serving.app import run_server
 from tutelage.serving.protocol import Limits
 from tutelage.store.errors import ConfigError
-
-
-@contextlib.contextmanager
-def serving(lm: LanguageModel, limits: Limits) -> Iterator[int]:
-    """The port of a server that runs in a thread."""
-    listener = socket.create_server(("127.0.0.1", 0))
-    config = uvicorn.Config(make_app(lm, limits=limits), log_level="error", timeout_graceful_shutdown=1)
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    try:
-        yield listener.getsockname()[1]
-    finally:
-        server.should_exit = True
-        thread.join(10)
-        listener.close()
-        assert not thread.is_alive()
 
 
 def body(stream: bool) -> bytes:

@@ -184,8 +184,12 @@ def test_every_sampling_field_acts(server: TestClient) -> None:
         ({"frequency_penalty": 0.5}, "frequency_penalty"),
         ({"presence_penalty": 1}, "presence_penalty"),
         ({"response_format": {"type": "json_object"}}, "response_format"),
-        ({"tools": []}, "tools"),
-        ({"tool_choice": "auto"}, "tool_choice"),
+        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
+        ({"tool_choice": "required"}, "tool_choice"),
+        ({"store": True}, "store"),
+        ({"service_tier": "priority"}, "service_tier"),
+        ({"max_token": 3}, "max_token"),
+        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
         ({"top_logprobs": 3}, "top_logprobs"),
         ({"logit_bias": {"5": 1}}, "logit_bias"),
         ({"stream_options": {"include_usage": True, "other": 1}, "stream": True}, "stream_options.other"),
@@ -197,6 +201,35 @@ def test_a_field_that_is_not_honoured_is_refused_by_name(server: TestClient, fie
     error = response.json()["error"]
     assert response.status_code == 400
     assert error["type"] == "invalid_request_error" and error["param"] == param and param in error["message"]
+
+
+OFFICIAL = {"refusal": None, "annotations": [], "audio": None, "function_call": None, "tool_calls": None}
+NOTHING = {
+    "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "logit_bias": {}, "frequency_penalty": 0,
+    "presence_penalty": 0.0, "user": "ann", "metadata": {"k": "v"}, "store": False, "service_tier": "auto", "n": None,
+    "response_format": {"type": "text"}, "top_p": None, "stop": None, "stream_options": None, "modalities": None,
+    "verbosity": None, "web_search_options": None,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fields", [{name: value} for name, value in NOTHING.items()], ids=str)
+def test_what_asks_for_nothing_changes_nothing(server: TestClient, fields: Any) -> None:
+    given, plain = (server.post(CHAT, json=ask(**more)) for more in (fields, {}))
+    assert given.status_code == 200, given.text
+    assert given.json()["choices"] == plain.json()["choices"]
+
+
+def test_an_answer_may_be_sent_back_as_it_came(server: TestClient) -> None:
+    message = server.post(CHAT, json=ask()).json()["choices"][0]["message"]
+    told = [{"role": "user", "content": "a"}, message, {"role": "user", "content": "b"}]
+    as_client = [told[0], {**message, **OFFICIAL}, told[2]]
+    made = [server.post(CHAT, json=ask(messages=said)) for said in (told, as_client)]
+    assert [one.status_code for one in made] == [200, 200] and made[0].json()["choices"] == made[1].json()["choices"]
+
+
+@pytest.mark.parametrize(("name", "value"), [("store", 0), ("frequency_penalty", False), ("user", 5), ("echo", True)])
+def test_a_value_of_another_type_is_not_neutral(server: TestClient, name: str, value: Any) -> None:
+    assert server.post(CHAT, json=ask(**{name: value})).json()["error"]["param"] == name
 
 
 def test_a_misspelt_field_gets_the_nearest_name(server: TestClient) -> None:
@@ -303,8 +336,9 @@ def test_a_deadline_in_the_middle_of_a_stream_is_said_and_nothing_claims_to_be_d
 def test_beyond_the_waiting_line_is_429_and_the_place_comes_back(slow: Any, lm: LanguageModel) -> None:
     server = client(slow, limits=Limits(seconds=0.6, waiting=1))
     with server, ThreadPoolExecutor(6) as pool:
-        codes = sorted(pool.map(lambda _: server.post(CHAT, json=ask()).status_code, range(6)))
-        assert codes == [429] * 4 + [504] * 2
+        answers = sorted(pool.map(lambda _: server.post(CHAT, json=ask()), range(6)), key=lambda one: one.status_code)
+        assert [one.status_code for one in answers] == [429] * 4 + [504] * 2
+        assert all(int(one.headers["retry-after"]) >= 1 for one in answers[:4])
         assert server.post(CHAT, json=ask()).status_code == 504
 
 
@@ -348,12 +382,15 @@ def routes(app: Any) -> list[tuple[str, str]]:
     return [(method, route.path) for route in app.routes if isinstance(route, APIRoute) for method in route.methods]
 
 
-def test_every_route_but_health_wants_the_key(lm: LanguageModel) -> None:
-    server = client(lm, api_key="right")
+def test_every_route_but_health_wants_the_key(lm: LanguageModel, classifier: LanguageModel) -> None:
+    server = client(lm, api_key="right", classifiers={"spam": classifier})
     known = routes(server.app)
-    assert {path for _, path in known} == {"/", "/health", "/v1/models", "/v1/models/{name}", CHAT, TEXT}
+    assert {path for _, path in known} == {
+        "/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}", CHAT, TEXT,
+        "/v1/tokenize", "/v1/detokenize", "/v1/apply-template", "/v1/embeddings", "/v1/decisions",
+    }  # fmt: skip
     assert len(known) == len(server.app.routes)  # type: ignore[attr-defined]
-    for method, path in [*known, ("GET", "/openapi.json"), ("GET", "/none"), ("OPTIONS", CHAT)]:
+    for method, path in [*known, ("GET", "/docs"), ("GET", "/none"), ("OPTIONS", CHAT)]:
         for given in (None, "Bearer wrong", "right", "Bearer é", "Bearer", "Bearer right x"):
             headers = {} if given is None else {"authorization": given.encode()}
             response = server.request(method, path, headers=headers)

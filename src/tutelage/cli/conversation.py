@@ -1,69 +1,250 @@
-"""The interactive conversation of `tutelage chat`."""
+"""The interactive conversation of `tutelage chat`: what was said, the commands, and what becomes of an answer."""
 
 from __future__ import annotations
 
-import unicodedata
-from dataclasses import replace
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
 
+from tutelage.cli import transcript
+from tutelage.cli.terminal import Read, harmless, reader
 from tutelage.inference.sampling import Sampling
-from tutelage.store.errors import ConfigError, InputError
+from tutelage.inference.text import TextStream
+from tutelage.store.errors import InputError, TutelageError, nearest
 from tutelage.tokenizer.messages import Message
 
-HELP = "/reset forgets the conversation · /temperature X · /exit ends (or Ctrl-D) · Ctrl-C stops an answer"
+COMMANDS = {
+    "help": "show this",
+    "continue": "go on with an answer that was cut or stopped",
+    "retry": "answer the last question again, with another seed",
+    "undo": "take back the last question and its answer",
+    "reset": "forget the conversation; the system prompt stays",
+    "system TEXT": "set the system prompt; `-` removes it, without TEXT it is shown",
+    "temperature X": "0 is greedy; the same as /set temperature X",
+    "set NAME VALUE": "set any sampling value, e.g. /set top_p 0.9; without one they are shown",
+    "save FILE": "write the conversation to a new file.json or file.md",
+    "load FILE": "go on with a conversation that was saved as JSON",
+    "exit": "end; Ctrl-D does too",
+}
+KEYS = "Ctrl-C stops an answer · Alt+Enter breaks the line"
 
 
-def converse(lm: Any, sampling: Sampling, opening: list[Message]) -> None:
-    """Read lines, stream answers, until end of input."""
+def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | None = None) -> None:
+    """Read questions and commands, stream answers, until the end of the input."""
     console = Console()
-    console.print(f"[dim]{lm.model.num_parameters():,} parameters · {HELP}[/]", highlight=False)
-    messages = list(opening)
+    console.print(f"[dim]{lm.model.num_parameters():,} parameters · /help · {KEYS}[/]", highlight=False)
+    read, talk = read or reader(console), Conversation(lm, sampling, opening, console)
     while True:
         try:
-            line = console.input("[bold cyan]you[/] › ").strip()
-        except (EOFError, KeyboardInterrupt):
+            line = read().strip()
+        except EOFError:
             console.print()
             return
-        if not line:
+        except KeyboardInterrupt:
+            talk.note("/exit or Ctrl-D ends; the conversation is still there")
             continue
+        if line in ("/exit", "/quit"):
+            return
         if line.startswith("/"):
-            command, _, value = line[1:].partition(" ")
-            if command in ("exit", "quit"):
-                return
-            if command == "reset":
-                messages = list(opening)
-            elif command == "temperature":
-                try:
-                    sampling = replace(sampling, temperature=float(value))
-                except (ValueError, ConfigError):
-                    console.print("[yellow]give a number, e.g. /temperature 0.7[/]")
-            else:
-                console.print(f"[dim]{HELP}[/]", highlight=False)
-            continue
-        turn = _answer(console, lm, sampling, [*messages, Message("user", line)])
-        messages = [*messages, *turn] if turn else list(opening)
+            talk.command(line[1:])
+        elif line:
+            talk.ask(line)
 
 
-def _answer(console: Console, lm: Any, sampling: Sampling, messages: list[Message]) -> list[Message]:
-    """Stream the answer to the last message; both as the turn to remember, or nothing if there was no room for them."""
-    console.print("[bold green]model[/] › ", end="")
-    text = ""
-    try:
-        for piece in lm.chat_stream(messages, sampling):
-            text += piece
-            console.out(harmless(piece), end="", highlight=False)
-        console.print()
-    except KeyboardInterrupt:
-        console.print(" [dim](stopped)[/]")
-    except InputError as error:
-        console.print(f"[yellow]{escape(str(error))}[/] · the conversation starts anew")
-        return []
-    return [messages[-1], Message("assistant", text)]
+@dataclass
+class Conversation:
+    """What was said so far, and how it goes on. Nothing that was said is ever dropped but by a command."""
 
+    lm: Any
+    sampling: Sampling
+    opening: list[Message]
+    console: Console
+    messages: list[Message] = field(init=False)
+    _kept: str | None = None  # a question that could not be answered, for /retry
+    _ids: list[int] = field(default_factory=list)  # of the last answer, for /continue
+    _reason: str | None = None
+    _tries: int = 0
+    _saved: set[str] = field(default_factory=set)
 
-def harmless(text: str) -> str:
-    """Without control characters: what a model says must not command the terminal."""
-    return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")
+    def __post_init__(self) -> None:
+        self.messages = list(self.opening)
+
+    # -- answers
+
+    def ask(self, question: str, seed: int = 0) -> None:
+        """Answer, and remember both. A question for which there is no room changes nothing and is kept for /retry."""
+        asked = [*self.messages, Message("user", question)]
+        try:
+            prompt = self.lm.chat_ids(asked)
+        except InputError as error:
+            self._kept = question
+            self.warn(str(error))
+            return
+        if len(prompt) >= self.lm.context:
+            self._kept = question
+            self.warn(
+                f"the context is full: with this question the conversation has {len(prompt)} tokens, the model reads "
+                f"{self.lm.context} with the answer. Nothing was forgotten: /undo takes the last exchange back, /reset "
+                "all of them; /retry then asks this again"
+            )
+            return
+        self._kept, self._ids, self._reason, self._tries = None, [], None, seed
+        self.console.print("[bold green]model[/] › ", end="")
+        text = self._stream(prompt, replace(self.sampling, seed=self.sampling.seed + seed))
+        self.messages = [*asked, Message("assistant", text)]
+
+    def _stream(self, prompt: Sequence[int], sampling: Sampling) -> str:
+        """Show the answer as it is made, after what `_ids` holds of it already; return the whole of it."""
+        stream = TextStream(self.lm.tokenizer.decode, sampling.stop)
+        pieces = [stream.feed(one) for one in self._ids]
+        tokens, begin, first = 0, time.monotonic(), 0.0
+        self._reason = "stopped"
+        try:
+            with closing(self.lm.stream([[*prompt, *self._ids]], sampling)) as made:
+                for piece in made:
+                    tokens += 1
+                    first = first or time.monotonic()
+                    if piece.id not in self.lm.stop_ids:
+                        self._ids.append(piece.id)
+                        pieces.append(stream.feed(piece.id))
+                        self._show(pieces[-1])
+                    if piece.stop_reason is not None:
+                        self._reason = piece.stop_reason
+        except KeyboardInterrupt:
+            pass
+        except TutelageError as error:
+            self._reason = "failed"
+            self.warn(str(error))
+        pieces.append(stream.close())
+        self._show(pieces[-1])
+        self.console.print()
+        used, end = len(prompt) + len(self._ids), time.monotonic()
+        rate = (tokens - 1) / (end - first) if tokens > 1 and end > first else tokens / max(end - begin, 1e-9)
+        self.note(
+            f"{tokens} tokens · {rate:.1f} tokens/s · {self._why(used)} · context {used} of {self.lm.context} "
+            f"({used / self.lm.context:.0%})"
+        )
+        return "".join(pieces)
+
+    def _why(self, used: int) -> str:
+        if self._reason == "length" and used >= self.lm.context:
+            return "cut, the context is full: /undo or /reset makes room"
+        most = self.sampling.max_tokens
+        cut = f"cut at {most} tokens: /continue goes on, /set max_tokens N or --max-tokens N allows more"
+        stopped = "stopped by you: /continue goes on"
+        return {"length": cut, "stopped": stopped, "stop": "ended by itself"}.get(self._reason or "", "failed")
+
+    def _show(self, text: str) -> None:
+        self.console.out(harmless(text), end="", highlight=False)
+
+    # -- commands
+
+    def command(self, line: str) -> None:
+        name, _, value = line.partition(" ")
+        known = {usage.split()[0] for usage in COMMANDS}
+        if name not in known:
+            self.warn(f"there is no /{name}: {nearest(name, known)}; /help shows all")
+            return
+        try:
+            getattr(self, f"_{name}")(value.strip())
+        except TutelageError as error:
+            self.warn(f"{error.message}{f': {error.hint}' if error.hint else ''}")
+
+    def _help(self, _: str) -> None:
+        for usage, text in COMMANDS.items():
+            self.note(f"/{usage:<16} {text}")
+        self.note(KEYS)
+
+    def _exit(self, _: str) -> None:
+        self.note("/exit stands alone")
+
+    def _reset(self, _: str) -> None:
+        self.messages, self._ids, self._reason = list(self.opening), [], None
+        self.note("forgotten; the conversation starts anew")
+
+    def _undo(self, _: str) -> None:
+        if self._last_exchange() is None:
+            self.note("there is nothing to take back")
+            return
+        question = self.messages[-2].content
+        self.messages, self._ids, self._reason = self.messages[:-2], [], None
+        shown = question if len(question) <= 60 else question[:60] + " …"
+        self.note(f"taken back: {shown!r}; {sum(one.role == 'user' for one in self.messages)} exchanges are left")
+
+    def _retry(self, _: str) -> None:
+        if self._kept is not None:
+            self.ask(self._kept)
+            return
+        question = self._last_exchange()
+        if question is None:
+            self.note("there is no question to answer again")
+            return
+        if self.sampling.temperature == 0:
+            self.note("greedy gives the same answer again; /temperature 0.7 gives others")
+        self.messages = self.messages[:-2]
+        self.ask(question, self._tries + 1)
+
+    def _continue(self, _: str) -> None:
+        question = self._last_exchange()
+        if question is None or self._reason not in ("length", "stopped"):
+            self.note("there is no answer that was cut or stopped")
+            return
+        prompt = self.lm.chat_ids(self.messages[:-1])
+        if (used := len(prompt) + len(self._ids)) >= self.lm.context:
+            self.warn(f"the context is full ({used} of {self.lm.context} tokens): /undo or /reset makes room")
+            return
+        self.console.print("[bold green]model[/] › … ", end="")
+        text = self._stream(prompt, replace(self.sampling, seed=self.sampling.seed + self._tries))
+        self.messages = [*self.messages[:-1], Message("assistant", text)]
+
+    def _last_exchange(self) -> str | None:
+        if len(self.messages) < 2 or [one.role for one in self.messages[-2:]] != ["user", "assistant"]:
+            return None
+        return self.messages[-2].content
+
+    def _system(self, text: str) -> None:
+        if not text:
+            said = next((one.content for one in self.messages if one.role == "system"), None)
+            self.note("there is no system prompt" if said is None else f"system prompt: {said}")
+            return
+        self.opening = [] if text == "-" else [Message("system", text)]
+        self.messages = [*self.opening, *(one for one in self.messages if one.role != "system")]
+        self.note("the system prompt is set" if self.opening else "the system prompt is removed")
+
+    def _temperature(self, value: str) -> None:
+        if not value:
+            raise InputError("a number is wanted", hint="e.g. /temperature 0.7")
+        self._set(f"temperature {value}")
+
+    def _set(self, line: str) -> None:
+        if not line:
+            for name, value in vars(self.sampling).items():
+                self.note(f"{name:<20} {value!r}")
+            return
+        name, _, value = line.partition(" ")
+        self.sampling = transcript.with_value(self.sampling, name, value.strip())
+        self.note(f"{name} is {getattr(self.sampling, name)!r}")
+
+    def _save(self, file: str) -> None:
+        transcript.save(file, self.messages, self.sampling, self._saved)
+        self._saved.add(file)
+        self.note(f"saved to {file}")
+
+    def _load(self, file: str) -> None:
+        self.messages = transcript.load(file)
+        self.opening = [one for one in self.messages[:1] if one.role == "system"]
+        self._ids, self._reason, self._kept = [], None, None
+        self.note(f"{len(self.messages)} messages; the last: {self.messages[-1].content[:60]!r}")
+
+    # -- words
+
+    def note(self, text: str) -> None:
+        self.console.print(f"[dim]{escape(harmless(text))}[/]", highlight=False)
+
+    def warn(self, text: str) -> None:
+        self.console.print(f"[yellow]{escape(harmless(text))}[/]", highlight=False)

@@ -20,7 +20,9 @@ from tutelage.cli import (
     judge,
     life,
     quality,
+    serve,
     stages,
+    talk,
     use,
 )
 from tutelage.store.errors import TutelageError, nearest
@@ -51,8 +53,10 @@ life.register(app)
 stages.register(app)
 bench.register(app)
 finetune.register(app)
+talk.register(app)
 use.register(app)
 generate.register(app)
+serve.register(app)
 classify.register(app)
 architecture.register(app)
 compare.register(app)

@@ -1,8 +1,7 @@
-"""Verbs that use a model: chat, translate, serve, export, import."""
+"""Verbs that use a model: translate, export, import."""
 
 from __future__ import annotations
 
-import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +15,6 @@ from tutelage.cli.options import (
     Json,
     Out,
     Source,
-    find_adapter,
     find_model,
     notes,
     open_model,
@@ -39,59 +37,9 @@ Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text,
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (chat, translate, serve, export):
+    for verb in (translate, export):
         app.command()(verb)
     app.command(name="import")(import_)
-
-
-def chat(
-    name: Annotated[
-        str | None, typer.Argument(metavar="[MODEL]", help="The model, as with --model; e.g. `smollm2`.")
-    ] = None,
-    model: Source = None,
-    message: Annotated[
-        str | None,
-        typer.Option(
-            "--message",
-            help='Say this, print the answer and end, e.g. `--message "What does close(self) do?"`; '
-            "default: a conversation.",
-        ),
-    ] = None,
-    system: Annotated[
-        str | None, typer.Option(help='System prompt, e.g. `--system "Answer in one line."`; default: none.')
-    ] = None,
-    temperature: Temperature = 0.0,
-    top_p: TopP = 1.0,
-    max_tokens: MaxTokens = 128,
-    seed: Seed = 0,
-    adapter: Adapter = None,
-    out: Out = RUNS,
-    as_json: Json = False,
-) -> None:
-    """Talk to a model in the terminal; answers stream as they are made.
-
-    The quickstart's model writes docstrings: try "Write a one-line docstring for `read_rows(path, limit=10)`."
-
-    `tutelage chat smollm2` fetches a model of 135M parameters (98 MB, once) and talks to that.
-
-    Example: `tutelage chat --message "What does close(self) do? Answer in one line."`
-    """
-    from tutelage.cli.conversation import converse
-    from tutelage.inference.sampling import Sampling
-    from tutelage.tokenizer.messages import Message
-
-    lm = open_model(name or model, out, adapter=adapter)
-    lm.require_text()
-    sampling = Sampling(max_tokens=max_tokens, temperature=temperature, top_p=top_p, seed=seed)
-    opening = [Message("system", system)] if system else []
-    if message is None:
-        converse(lm, sampling, opening)
-        return
-    answer = lm.chat([*opening, Message("user", message)], sampling)
-    if as_json:
-        print_json({"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)})
-    else:
-        print(answer.text)
 
 
 def translate(
@@ -122,43 +70,6 @@ def translate(
         print_json({"text": text, "translation": answer.text, "stop_reason": answer.stop_reason}) if as_json else print(
             answer.text
         )
-
-
-def serve(
-    model: Source = None,
-    host: Annotated[
-        str, typer.Option(help="Address, e.g. `--host 0.0.0.0`; any but a loopback one needs --api-key.")
-    ] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
-    api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
-    adapter: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME=DIR",
-            help="An adapter beside the model, asked for as `tutelage:NAME`; repeatable, e.g. "
-            "`--adapter sql=my-adapter`.",
-        ),
-    ] = None,
-    out: Out = RUNS,
-) -> None:
-    """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
-
-    Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000
-    """
-    from tutelage.loading import adapted
-    from tutelage.serving.app import run_server
-
-    lm = open_model(model, out)
-    for name, directory in map(_named, adapter or []):
-        lm.adapters[name] = adapted(lm, find_adapter(directory, out))
-    run_server(lm, host=host, port=port, api_key=api_key)
-
-
-def _named(given: str) -> tuple[str, Path]:
-    name, equals, directory = given.partition("=")
-    if not equals or not re.fullmatch(r"[\w.-]+", name):
-        raise ConfigError(f"--adapter {given}: a name and a folder are wanted", hint="e.g. --adapter sql=my-adapter")
-    return name, Path(directory)
 
 
 Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]

@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.inference.engine import StopReason
 from tutelage.inference.language_model import LanguageModel, Piece
-from tutelage.serving import protocol
+from tutelage.serving import metrics, protocol
 from tutelage.serving.protocol import ApiError
 
 
@@ -19,6 +19,7 @@ async def whole_answer(
     rows = [Row(lm, logprobs) for _ in range(choices)]
     async with aclosing(items):
         prompt_tokens = await anext(items)
+        metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
             rows[piece.row].add(piece)
     made = [protocol.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
@@ -39,6 +40,7 @@ async def answer_events(
     rows = [Row(lm, logprobs) for _ in range(wanted.choices)]
     if wanted.wants_usage:
         head = {**head, "usage": None}
+    metrics.count_tokens(prompt_tokens, 0)
     try:
         async with aclosing(items):
             if chat:
@@ -80,6 +82,7 @@ class Row:
         """Take one piece; return the log-probabilities of the tokens whose text is now known to be given out."""
         self.text += piece.text
         self.tokens += 1
+        metrics.count_tokens(0, 1)
         self.reason = piece.stop_reason
         if self.entries is None:
             return None

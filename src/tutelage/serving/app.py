@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
@@ -18,50 +17,68 @@ try:
     from fastapi import FastAPI, Request
     from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
     from starlette.exceptions import HTTPException
+    from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as error:
     raise ConfigError(f"the server needs {error.name}", hint="pip install 'tutelage[serve]'") from None
 
 from tutelage.inference.language_model import LanguageModel, Piece
 from tutelage.serving import protocol
 from tutelage.serving.answers import answer_events, whole_answer
+from tutelage.serving.body import read_body
+from tutelage.serving.connections import guarded
+from tutelage.serving.desk import Desk
 from tutelage.serving.gate import Gate, is_loopback
+from tutelage.serving.metrics import Measured, Metrics
 from tutelage.serving.page import PAGE_HEADERS, page
 from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
+from tutelage.serving.state_routes import add_state_routes
+from tutelage.serving.text_routes import add_text_routes
 from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
 
 logger = logging.getLogger(__name__)
 
 
 def make_app(
-    lm: LanguageModel, model_name: str = "tutelage", api_key: str | None = None, limits: Limits | None = None
+    lm: LanguageModel,
+    model_name: str = "tutelage",
+    api_key: str | None = None,
+    limits: Limits | None = None,
+    classifiers: Mapping[str, LanguageModel] | None = None,
 ) -> FastAPI:
-    """The application: /health, /v1/models, /v1/chat/completions, /v1/completions and the page at /.
+    """The application: chat, completions and what `text_routes` and `state_routes` add, and the page at /.
 
-    Adapters of `lm` are models of their own, `model_name:adapter`. With `api_key` every route but /health wants it;
-    without, only a loopback Host is answered. Requests are answered one after another. Raises ConfigError for an empty
-    key, or a classifier.
+    Adapters of `lm` are models of their own, `model_name:adapter`; `classifiers`, by name, answer /v1/decisions. With
+    `api_key` every route but /health wants it; without, only a loopback Host is answered. Requests are answered one
+    after another. Raises ConfigError for an empty key, or a classifier for a language model and the other way round.
     """
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
     limits, worker, started = limits or Limits(), Worker((limits or Limits()).waiting), int(time.time())
+    desk, metrics = Desk(limits.waiting, limits.seconds), Metrics()
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
         yield
         worker.close()
+        desk.close()
 
     app = FastAPI(title="tutelage", docs_url=None, redoc_url=None, openapi_url=None, lifespan=lifespan)
     app.add_middleware(Gate, key=api_key)
+    app.add_middleware(Measured, metrics=metrics)
     app.add_exception_handler(ApiError, _api_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(ClientDisconnect, _gone)
     app.add_exception_handler(Exception, _failure)
     lms = {model_name: lm, **{f"{model_name}:{name}": one for name, one in lm.adapters.items()}}
     for one in lms.values():
         one.require_text()
+    judges = _classifiers(classifiers or {}, lms)
     served = {
         name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
         for name, one in lms.items()
     }
+    add_text_routes(app, lms, judges, limits, desk)
+    add_state_routes(app, lms, metrics, desk)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -81,14 +98,14 @@ def make_app(
 
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
-        wanted = protocol.parse(ChatRequest, await _body(request, limits), served, limits)
+        wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
         messages = [message.plain() for message in wanted.messages]
         most = wanted.max_completion_tokens or wanted.max_tokens
         return await answer(request, wanted, lambda one: one.chat_ids(messages), most, bool(wanted.logprobs), chat=True)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
-        wanted = protocol.parse(CompletionRequest, await _body(request, limits), served, limits)
+        wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
         prompt = wanted.prompt
         return await answer(request, wanted, lambda one: one.prompt_ids(prompt), wanted.max_tokens, False, chat=False)
 
@@ -140,13 +157,14 @@ def run_server(
     api_key: str | None = None,
     model_name: str = "tutelage",
     limits: Limits | None = None,
+    classifiers: Mapping[str, LanguageModel] | None = None,
 ) -> None:
     """Serve until interrupted. Raises ConfigError for an address beyond loopback without a key, or one in use."""
     if api_key is None and not is_loopback(host):
         raise ConfigError(
             f"serving on {host} without a key would let anyone in", hint="give an API key, or serve on 127.0.0.1"
         )
-    app = make_app(lm, model_name, api_key, limits)
+    app = make_app(lm, model_name, api_key, limits, classifiers)
     try:
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
         listener = socket.create_server((host, port), family=family, backlog=128)
@@ -154,10 +172,13 @@ def run_server(
         raise ConfigError(f"cannot serve on {host}:{port}: {error}", hint="choose another --port or --host") from None
     shown = f"[{host}]" if ":" in host else host
     print(f"{model_name} is served at http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends)", file=sys.stderr)
-    # What is beyond the line of waiting requests is turned away before it costs anything.
-    connections = 64 + (limits or Limits()).waiting
     config = uvicorn.Config(
-        app, log_level="warning", server_header=False, limit_concurrency=connections, timeout_graceful_shutdown=3
+        app,
+        http=guarded(limits or Limits()),
+        ws="none",
+        log_level="warning",
+        server_header=False,
+        timeout_graceful_shutdown=3,
     )
     try:
         uvicorn.Server(config).run(sockets=[listener])
@@ -167,25 +188,15 @@ def run_server(
         listener.close()
 
 
-async def _body(request: Request, limits: Limits) -> bytes:
-    """The body of a JSON request, no longer than allowed. The declared length is not believed but checked first."""
-    # A page elsewhere can make a browser send anything but JSON without asking (CORS).
-    if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
-        raise ApiError(415, "the Content-Type must be application/json")
-    too_long = ApiError(413, f"the body may have {limits.body_bytes} bytes at most")
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:
-        raise too_long
-    body = bytearray()
-    try:
-        async with asyncio.timeout(limits.body_seconds):
-            async for part in request.stream():
-                body += part
-                if len(body) > limits.body_bytes:
-                    raise too_long
-    except TimeoutError:
-        raise ApiError(408, f"the body did not arrive within {limits.body_seconds:g} seconds") from None
-    return bytes(body)
+def _classifiers(
+    classifiers: Mapping[str, LanguageModel], lms: Mapping[str, LanguageModel]
+) -> Mapping[str, LanguageModel]:
+    for name, one in classifiers.items():
+        if name in lms:
+            raise ConfigError(f"two models are named {name!r}", hint="give the classifier another name")
+        if one.is_reward_model or not one.config.num_labels:
+            raise ConfigError(f"{name!r} is no classifier", hint="`tutelage finetune classify FILE` makes one")
+    return classifiers
 
 
 async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
@@ -211,7 +222,11 @@ async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
 
 async def _api_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ApiError)
-    return JSONResponse(error.body, error.status)
+    return JSONResponse(error.body, error.status, error.headers)
+
+
+async def _gone(request: Request, error: Exception) -> Response:
+    return JSONResponse(ApiError(499, "the client closed the connection").body, 499)
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

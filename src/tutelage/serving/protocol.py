@@ -1,6 +1,7 @@
 """The shapes of the OpenAI-style API: requests, answers, streamed events, errors. Plain data, no web framework.
 
-A request may hold the fields below and no others: a field that would be ignored is refused by name.
+A request may hold the fields below and those that ask for nothing (`serving.neutral`), and no others: a field that
+would be ignored is refused by name.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ import secrets
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
+from pydantic_core import CoreSchema, from_json
 
 from tutelage.inference.sampling import Sampling
+from tutelage.serving import neutral
 from tutelage.store.errors import nearest
 
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -25,8 +28,13 @@ class Limits:
     """What one request, and all together, may ask of the server. Sizes in bytes or characters, times in seconds."""
 
     body_bytes: int = 1 << 20
+    head_seconds: float = 10.0
     body_seconds: float = 10.0
+    read_seconds: float = 60.0
+    connections: int = 64
     messages: int = 256
+    texts: int = 256
+    input_tokens: int = 1 << 16
     max_tokens: int = 4096
     choices: int = 8
     stop_strings: int = 4
@@ -40,22 +48,40 @@ class ApiError(Exception):
 
     def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
         super().__init__(message)
-        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error"}
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "overloaded_error"}
         kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
         self.status = status
+        # Who is turned away for want of room is told when to come again.
+        self.headers = {"Retry-After": "1"} if status in (429, 503) else {}
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
+    """A part of a request: no other fields, no other types, but for what is neutral."""
+
     model_config = ConfigDict(extra="forbid", strict=True)
+    asks_nothing: ClassVar[neutral.Table] = {}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_neutral(cls, given: Any) -> Any:
+        return neutral.without_neutral(given, cls.model_fields, cls.asks_nothing)
+
+    @classmethod
+    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
+        made = handler.resolve_ref_schema(handler(core))
+        made["properties"] = {**made.get("properties", {}), **neutral.described(cls.asks_nothing, cls.model_fields)}
+        return made
 
 
-class TextPart(_Strict):
+class TextPart(Strict):
     type: Literal["text"]
     text: str
 
 
-class ChatMessage(_Strict):
+class ChatMessage(Strict):
+    asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
+
     role: Literal["system", "user", "assistant"]
     content: str | list[TextPart]
 
@@ -65,12 +91,16 @@ class ChatMessage(_Strict):
         return {"role": self.role, "content": text}
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
+    asks_nothing: ClassVar[neutral.Table] = neutral.STREAM_OPTIONS
+
     include_usage: bool = False
 
 
-class Request(_Strict):
+class Request(Strict):
     """What chat and plain completions have in common. `top_k`, `min_p`, `repetition_penalty` are additions of ours."""
+
+    asks_nothing: ClassVar[neutral.Table] = neutral.REQUEST
 
     model: str
     max_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -138,6 +168,7 @@ class CompletionRequest(Request):
     prompt: str
 
 
+S = TypeVar("S", bound=Strict)
 R = TypeVar("R", bound=Request)
 
 
@@ -152,29 +183,36 @@ def served_model(name: str, served: Collection[str]) -> str:
 
 def parse(kind: type[R], body: bytes, served: Collection[str], limits: Limits) -> R:
     """Validate a body. Raises ApiError 400 naming the first field at fault, 404 for a model that is not served."""
-    try:
-        request = kind.model_validate_json(body)
-    except ValidationError as error:
-        raise _as_api_error(error, kind) from None
+    request = read(kind, body)
     served_model(request.model, served)
     if isinstance(request, ChatRequest):
-        _at_most("messages", len(request.messages), limits.messages, "messages")
-        _at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
-    _at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")
-    _at_most("n", request.choices, limits.choices, "choices")
-    _at_most("stop", len(request.stops), limits.stop_strings, "stop strings")
+        at_most("messages", len(request.messages), limits.messages, "messages")
+        at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
+    at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")
+    at_most("n", request.choices, limits.choices, "choices")
+    at_most("stop", len(request.stops), limits.stop_strings, "stop strings")
     if any(not text for text in request.stops):
         raise ApiError(400, "stop: a stop string must not be empty", "stop")
-    _at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
+    at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
     return request
 
 
-def _at_most(name: str, value: int, limit: int, what: str) -> None:
+def read(kind: type[S], body: bytes) -> S:
+    """A body as what it should be. Raises ApiError 400 naming the first field at fault."""
+    try:
+        return kind.model_validate(from_json(body, allow_inf_nan=False))
+    except ValidationError as error:
+        raise _as_api_error(error, kind) from None
+    except ValueError as error:
+        raise ApiError(400, f"the body is not JSON: {error}") from None
+
+
+def at_most(name: str, value: int, limit: int, what: str) -> None:
     if value > limit:
         raise ApiError(400, f"{name}: {value} {what} asked for, this server allows {limit}", name)
 
 
-def _as_api_error(error: ValidationError, kind: type[Request]) -> ApiError:
+def _as_api_error(error: ValidationError, kind: type[Strict]) -> ApiError:
     # An unknown field first: it is most often what makes the rest wrong.
     found = error.errors(include_url=False, include_input=False, include_context=False)
     first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])

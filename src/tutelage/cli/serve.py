@@ -1,0 +1,118 @@
+"""`tutelage serve`: a model behind an HTTP API and a web page."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from tutelage.cli.options import RUNS, Out, Source, find_adapter, open_model
+from tutelage.store.errors import ConfigError
+
+LIMITS = "Limits"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(serve)
+
+
+def serve(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="The model, as with --model; e.g. `smollm2`.")
+    ] = None,
+    model: Source = None,
+    host: Annotated[
+        str, typer.Option(help="Address, e.g. `--host 0.0.0.0`; any but a loopback one needs --api-key.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
+    api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
+    adapter: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=DIR",
+            help="An adapter beside the model, asked for as `tutelage:NAME`; repeatable, e.g. "
+            "`--adapter sql=my-adapter`.",
+        ),
+    ] = None,
+    classifier: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=MODEL",
+            help="A classifier beside the model, asked at /v1/decisions; repeatable, e.g. "
+            "`--classifier spam=runs/sms-classify`.",
+        ),
+    ] = None,
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Longest answer a request may ask for, e.g. `--max-tokens 512`.", rich_help_panel=LIMITS
+        ),
+    ] = 4096,
+    max_choices: Annotated[
+        int, typer.Option(min=1, help="Answers to one prompt (`n`), e.g. `--max-choices 1`.", rich_help_panel=LIMITS)
+    ] = 8,
+    max_body: Annotated[
+        int, typer.Option(min=1, help="Bytes of a request, e.g. `--max-body 65536`.", rich_help_panel=LIMITS)
+    ] = 1 << 20,
+    queue: Annotated[
+        int,
+        typer.Option(
+            min=0, help="Requests that may wait; one more gets a 429, e.g. `--queue 4`.", rich_help_panel=LIMITS
+        ),
+    ] = 16,
+    connections: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Requests under way in all, streams included; one more gets a 503, e.g. `--connections 16`.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 64,
+    timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1, help="Seconds for an answer, waiting included, e.g. `--timeout 60`.", rich_help_panel=LIMITS
+        ),
+    ] = 300.0,
+    body_timeout: Annotated[
+        float,
+        typer.Option(
+            min=0.1,
+            help="Seconds within which a request must have come whole, e.g. `--body-timeout 5`.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 10.0,
+    out: Out = RUNS,
+) -> None:
+    """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
+
+    Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000; or `tutelage serve smollm2`
+    """
+    from tutelage.loading import adapted
+    from tutelage.serving.app import run_server
+    from tutelage.serving.protocol import Limits
+
+    limits = Limits(
+        body_bytes=max_body,
+        head_seconds=body_timeout,
+        body_seconds=body_timeout,
+        max_tokens=max_tokens,
+        choices=max_choices,
+        waiting=queue,
+        connections=connections,
+        seconds=timeout,
+    )
+    lm = open_model(name or model, out)
+    for called, directory in map(_named, adapter or []):
+        lm.adapters[called] = adapted(lm, find_adapter(directory, out))
+    classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
+    run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers)
+
+
+def _named(given: str) -> tuple[str, Path]:
+    name, equals, directory = given.partition("=")
+    if not equals or not re.fullmatch(r"[\w.-]+", name):
+        raise ConfigError(f"{given!r}: a name and a folder are wanted", hint="e.g. sql=my-adapter")
+    return name, Path(directory)

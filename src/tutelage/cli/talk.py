@@ -1,0 +1,73 @@
+"""`tutelage chat`: a conversation in the terminal, or one question."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, open_model, print_json
+from tutelage.cli.use import Seed, Temperature, TopP
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(chat)
+
+
+def chat(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[MODEL]", help="The model, as with --model; e.g. `smollm2`.")
+    ] = None,
+    model: Source = None,
+    message: Annotated[
+        str | None,
+        typer.Option(
+            "--message",
+            help='Say this, print the answer and end, e.g. `--message "What does close(self) do?"`; '
+            "default: a conversation.",
+        ),
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(help='System prompt, e.g. `--system "Answer in one line."`; default: none.')
+    ] = None,
+    temperature: Temperature = 0.0,
+    top_p: TopP = 1.0,
+    max_tokens: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Longest answer in tokens, e.g. `--max-tokens 400`; default: as long as the context allows."
+        ),
+    ] = None,
+    seed: Seed = 0,
+    adapter: Adapter = None,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Talk to a model in the terminal; answers stream as they are made. /help in it says what else can be done.
+
+    The quickstart's model writes docstrings: try "Write a one-line docstring for `read_rows(path, limit=10)`."
+
+    `tutelage chat smollm2` fetches a model of 135M parameters (98 MB, once) and talks to that.
+
+    Example: `tutelage chat --message "What does close(self) do? Answer in one line."`
+    """
+    from tutelage.cli.conversation import converse
+    from tutelage.inference.sampling import Sampling
+    from tutelage.tokenizer.messages import Message
+
+    lm = open_model(name or model, out, adapter=adapter)
+    lm.require_text()
+    sampling = Sampling(max_tokens=max_tokens or lm.context, temperature=temperature, top_p=top_p, seed=seed)
+    opening = [Message("system", system)] if system else []
+    if message is None:
+        converse(lm, sampling, opening)
+        return
+    answer = lm.chat([*opening, Message("user", message)], sampling)
+    if as_json:
+        print_json({"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)})
+        return
+    print(answer.text)
+    if answer.stop_reason == "length":
+        why = "the context of the model is full" if len(answer.ids) != max_tokens else "a larger --max-tokens goes on"
+        print(f"the answer was cut after {len(answer.ids)} tokens: {why}", file=sys.stderr)

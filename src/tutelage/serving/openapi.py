@@ -1,0 +1,108 @@
+"""The description of the API (OpenAPI 3.1), made from the request models themselves: it cannot say anything else."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.routing import APIRoute
+from pydantic.json_schema import models_json_schema
+
+from tutelage.serving.protocol import ChatRequest, CompletionRequest, Strict
+from tutelage.serving.text_protocol import (
+    DecisionRequest,
+    DetokenizeRequest,
+    EmbeddingRequest,
+    TemplateRequest,
+    TokenizeRequest,
+)
+
+BODIES: dict[str, type[Strict]] = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/tokenize": TokenizeRequest,
+    "/v1/detokenize": DetokenizeRequest,
+    "/v1/apply-template": TemplateRequest,
+    "/v1/embeddings": EmbeddingRequest,
+    "/v1/decisions": DecisionRequest,
+}
+WORDS = {
+    "/health": "Whether the process answers. Open to all.",
+    "/ready": "Whether the model makes a token.",
+    "/metrics": "Counters in Prometheus' text format.",
+    "/openapi.json": "This document.",
+    "/": "The chat page.",
+    "/v1/models": "What is served.",
+    "/v1/models/{name}": "One of what is served.",
+}
+KINDS = {"/metrics": "text/plain", "/": "text/html"}
+STREAMED = frozenset({"/v1/chat/completions", "/v1/completions"})
+# Statuses of errors: those of every request, and those of one with a body.
+ALWAYS = (400, 401, 403, 404, 405, 408, 500, 503)
+WITH_BODY = (413, 415, 429, 499, 504)
+
+
+def document(app: FastAPI) -> dict[str, Any]:
+    """The document of all routes of the application. A route that has no words here is an error of ours: KeyError."""
+    routes = [route for route in app.routes if isinstance(route, APIRoute)]
+    kinds = sorted({BODIES[route.path] for route in routes if route.path in BODIES}, key=lambda kind: kind.__name__)
+    _, schemas = models_json_schema(
+        [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
+    )
+    paths: dict[str, Any] = {}
+    for route in routes:
+        for method in sorted(route.methods or ()):
+            paths.setdefault(route.path, {})[method.lower()] = _operation(route.path, method)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "tutelage", "version": version("tutelage")},
+        "paths": paths,
+        "security": [{"key": []}],
+        "components": {
+            "schemas": {**schemas["$defs"], "Error": _ERROR},
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        },
+    }
+
+
+def _operation(path: str, method: str) -> dict[str, Any]:
+    body = BODIES.get(path) if method == "POST" else None
+    content: dict[str, Any] = {KINDS.get(path, "application/json"): {}}
+    if path in STREAMED:
+        content["text/event-stream"] = {}
+    failed = {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}}
+    statuses = ALWAYS + (WITH_BODY if body else ())
+    made: dict[str, Any] = {
+        "summary": (body.__doc__ or "").split("\n\n")[0].replace("\n    ", " ") if body else WORDS[path],
+        "responses": {
+            "200": {"description": "Done.", "content": content},
+            **{str(status): {"description": "Refused or failed.", "content": failed} for status in statuses},
+        },
+    }
+    if path == "/health":
+        made["security"] = []
+    if "{name}" in path:
+        made["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+    if body:
+        schema = {"$ref": f"#/components/schemas/{body.__name__}"}
+        made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}
+    return made
+
+
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["message", "type", "param", "code"],
+            "properties": {
+                "message": {"type": "string"},
+                "type": {"type": "string"},
+                "param": {"type": ["string", "null"]},
+                "code": {"type": ["string", "null"]},
+            },
+        }
+    },
+}

@@ -1,0 +1,167 @@
+// What the user does.
+const prompt = $("prompt"), send = $("send"), running = new Map(); // node id -> {abort, body}
+const SAMPLING = [
+  ["temperature", "number", 0, 2, 0.1], ["top_p", "number", 0.01, 1, 0.01], ["top_k", "number", 0, 100000, 1], ["min_p", "number", 0, 1, 0.01],
+  ["repetition_penalty", "number", 0.1, 10, 0.05], ["frequency_penalty", "number", -2, 2, 0.1], ["presence_penalty", "number", -2, 2, 0.1],
+  ["max_tokens", "number", 1, 1000000, 1], ["seed", "number", 0, 2 ** 53, 1], ["stop", "text"], ["logprobs", "checkbox"],
+];
+let sampling = {};
+
+function busy() {
+  send.textContent = running.size ? "Stop" : "Send";
+  fit();
+}
+
+function fit() {
+  prompt.style.height = "auto";
+  prompt.style.height = `${prompt.scrollHeight}px`;
+  send.disabled = !running.size && !prompt.value.trim();
+}
+
+function stop() {
+  for (const one of running.values()) one.abort.abort();
+}
+
+function wanted() {
+  const fields = Object.fromEntries(Object.entries(sampling).filter(([name]) => !accepts || accepts.has(name)));
+  if (fields.stop) fields.stop = fields.stop.split("|").filter(Boolean);
+  if (fields.logprobs && accepts?.has("top_logprobs")) fields.top_logprobs = 5;
+  return fields;
+}
+
+// A new question after `parent`. Where no answer comes of it, it goes back to where it was written.
+async function ask(question, parent) {
+  if (running.size) return;
+  const here = chat, node = add(parent, "user", question);
+  const failed = await answer(node, $("beside").value ? [$("model").value, $("beside").value] : [$("model").value], here);
+  if (children(node.id, here).length) return;
+  drop(node, here);
+  if (here.nodes.length) save(here); else { remove(here); }
+  if (here === chat) {
+    if (!prompt.value) prompt.value = question;
+    draw();
+    fit();
+    if (failed?.code === "context_length_exceeded") note(`The context is full: ${failed.message}. Your question is back in the box; go on from an earlier message (Edit), or in a new chat.`, false, button("New chat with it", "", () => { open(newChat()); fit(); }));
+    else if (failed) note(`${failed.message} Your question is back in the box.`, false);
+    else note("Stopped before the first token. Your question is back in the box.", true);
+  }
+}
+
+async function again(node) {
+  if (running.size) return;
+  const here = chat, model = served.some((one) => one.id === node.model) ? node.model : $("model").value;
+  const failed = await answer(nodeOf(node.parent), [model], here);
+  if (failed && here === chat) note(failed.message, false);
+}
+
+// One answer by each of the models, side by side if there are two. An answer of which nothing came is dropped.
+async function answer(question, models, here) {
+  const pair = models.length > 1 ? newId() : undefined, messages = messagesUntil(question, here), before = here.pick[question.id];
+  const nodes = models.map((model) => add(question.id, "assistant", "", { model, pair }, here));
+  here.pick[question.id] = nodes[0].id;
+  const work = nodes.map(async (node) => {
+    const abort = new AbortController(), body = element("div", "text"), live = new LiveText(body);
+    running.set(node.id, { abort, body });
+    const failed = await produce(node, messages, wanted(), abort.signal, (piece) => live.feed(piece));
+    clearTimeout(live.timer);
+    running.delete(node.id);
+    if (!node.content && (failed || abort.signal.aborted)) {
+      drop(node, here);
+      if (children(question.id, here).some((one) => one.id === before)) here.pick[question.id] = before;
+    }
+    if (here === chat) { const view = log.parentElement, end = view.scrollHeight - view.scrollTop - view.clientHeight < 120; draw(); if (end) follow(true); }
+    busy();
+    return failed;
+  });
+  busy();
+  draw();
+  follow(true);
+  const failures = await Promise.all(work);
+  save(here);
+  drawChats();
+  return failures.find(Boolean) ?? null;
+}
+
+function open(one) {
+  stop();
+  chat = one;
+  $("system").value = chat.system;
+  $("side").classList.remove("open");
+  draw();
+  follow(true);
+  if (matchMedia("(min-width: 801px)").matches) prompt.focus();
+}
+
+function settings() {
+  $("sampling").replaceChildren(...SAMPLING.filter(([name]) => !accepts || accepts.has(name)).map(([name, kind, low, high, step]) => {
+    const label = element("label", kind === "checkbox" ? "check" : "field"), input = element("input");
+    Object.assign(input, { type: kind, name });
+    if (kind === "number") Object.assign(input, { min: low, max: high, step: "any", placeholder: "default" });
+    if (kind === "checkbox") input.checked = Boolean(sampling[name]); else input.value = sampling[name] ?? "";
+    input.addEventListener("change", () => {
+      const value = kind === "checkbox" ? input.checked || undefined : kind === "number" ? (input.value === "" ? undefined : Number(input.value)) : input.value || undefined;
+      if (kind === "number" && !input.checkValidity()) { input.reportValidity(); return; }
+      if (value === undefined) delete sampling[name]; else sampling[name] = value;
+      store.setItem("tutelage.sampling", JSON.stringify(sampling));
+    });
+    const shown = { stop: "stop (one | another)", logprobs: "Keep the tokens' probabilities, to be seen with “Tokens”" }[name] ?? name.replaceAll("_", " ");
+    if (kind === "checkbox") label.append(input, shown); else label.append(shown, input);
+    return label;
+  }));
+}
+
+async function begin() {
+  loadChats();
+  fit();
+  try { sampling = JSON.parse(store.getItem("tutelage.sampling")) ?? {}; } catch { sampling = {}; }
+  open([...chats.values()].sort((a, b) => b.time - a.time)[0] ?? newChat());
+  try { await hello(); } catch (error) { note(`The server cannot be reached: ${error.message}`, false, button("Try again", "", () => location.reload())); return; }
+  const option = (value, shown) => Object.assign(element("option", "", shown), { value });
+  $("model").replaceChildren(...served.map((one) => option(one.id, one.id)));
+  $("beside").replaceChildren(option("", "alone"), ...served.map((one) => option(one.id, `beside ${one.id}`)));
+  settings();
+  draw();
+}
+
+document.querySelector("footer form").addEventListener("submit", (event) => {
+  event.preventDefault();
+  if (running.size) { stop(); return; }
+  const text = prompt.value.trim();
+  if (!text) return;
+  if (!$("model").value) { toast("The server has not answered yet; your text stays here."); return; }
+  prompt.value = "";
+  ask(text, branch().at(-1)?.id ?? null);
+});
+prompt.addEventListener("keydown", (event) => {
+  if (event.key === "Enter" && !event.shiftKey && !event.isComposing) {
+    event.preventDefault();
+    if (!running.size) event.target.form.requestSubmit();
+  }
+  if (event.key === "ArrowUp" && !prompt.value && !running.size) {
+    event.preventDefault();
+    [...log.querySelectorAll("article.user button[title^=Edit]")].at(-1)?.click();
+  }
+});
+document.addEventListener("keydown", (event) => { if (event.key === "Escape" && !$("settings").open) stop(); });
+prompt.addEventListener("input", fit);
+$("search").addEventListener("input", drawChats);
+$("new").addEventListener("click", () => open(newChat()));
+$("model").addEventListener("change", () => draw());
+$("opensettings").addEventListener("click", () => { settings(); $("settings").showModal(); });
+$("defaults").addEventListener("click", () => { sampling = {}; store.removeItem("tutelage.sampling"); settings(); });
+$("system").addEventListener("input", () => { chat.system = $("system").value; save(); });
+$("openside").addEventListener("click", () => $("side").classList.add("open"));
+$("closeside").addEventListener("click", () => $("side").classList.remove("open"));
+document.querySelector("main").addEventListener("click", () => { $("side").classList.remove("open"); $("export").open = false; });
+const named = (ending) => `${(chat.title || "chat").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}.${ending}`;
+$("asjson").addEventListener("click", () => download(named("json"), JSON.stringify(chat, null, 2), "application/json"));
+$("asmarkdown").addEventListener("click", () => download(named("md"), asMarkdown(chat), "text/markdown"));
+$("exportall").addEventListener("click", () => download("chats.json", JSON.stringify([...chats.values()]), "application/json"));
+$("pairs").addEventListener("click", () => {
+  const lines = [...chats.values()].flatMap(preferencePairs);
+  if (lines.length) download("pairs.jsonl", lines.join("\n") + "\n", "application/jsonl");
+  else toast("There is no pair yet: vote one answer to a question up (▲) and another to the same question down (▼).");
+});
+$("import").addEventListener("click", () => $("file").click());
+$("file").addEventListener("change", () => { for (const file of $("file").files) importFile(file); $("file").value = ""; });
+begin();

@@ -1,0 +1,49 @@
+"""`tutelage serve`: the model may be named as with chat, and every limit is an option that acts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.cli.main import main
+from tutelage.inference.language_model import LanguageModel
+from tutelage.serving.protocol import Limits
+
+
+@pytest.fixture
+def given(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """What `run_server` is called with."""
+    found: dict[str, Any] = {}
+    monkeypatch.setattr("tutelage.serving.app.run_server", lambda lm, **options: found.update(options, lm=lm))
+    return found
+
+
+def serve(*arguments: str) -> Any:
+    with pytest.raises(SystemExit) as ended:
+        main(["serve", *arguments])
+    return ended.value.code
+
+
+def test_the_model_may_be_named_without_an_option(lm: LanguageModel, tmp_path: Path, given: dict[str, Any]) -> None:
+    lm.save(tmp_path)
+    assert serve(str(tmp_path)) == 0 and given["lm"].context == lm.context
+    assert given["limits"] == Limits()
+
+
+def test_every_limit_is_an_option(lm: LanguageModel, tmp_path: Path, given: dict[str, Any]) -> None:
+    lm.save(tmp_path)
+    options = {
+        "max-tokens": 11, "max-choices": 2, "max-body": 999, "queue": 0, "connections": 3, "timeout": 7,
+        "body-timeout": 4,
+    }  # fmt: skip
+    assert serve("-m", str(tmp_path), *(f"--{name}={value}" for name, value in options.items())) == 0
+    limits = given["limits"]
+    assert (limits.max_tokens, limits.choices, limits.body_bytes, limits.waiting) == (11, 2, 999, 0)
+    assert (limits.connections, limits.seconds, limits.body_seconds, limits.head_seconds) == (3, 7, 4, 4)
+
+
+@pytest.mark.parametrize("option", ["--max-tokens=0", "--queue=-1", "--connections=0", "--timeout=0", "--max-body=x"])
+def test_a_limit_that_makes_no_sense_is_refused(option: str, given: dict[str, Any]) -> None:
+    assert serve(option) == 2 and not given

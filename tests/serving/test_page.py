@@ -1,0 +1,326 @@
+"""The chat page in a real browser: what is shown, what is kept, what goes wrong and is said truly."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from browser import CHROMIUM, Browser
+from served import serving
+
+from tutelage.finetuning.data.preferences import read_preferences
+from tutelage.inference.language_model import GREEDY, LanguageModel, Piece
+from tutelage.inference.sampling import Sampling
+from tutelage.serving.protocol import Limits
+from tutelage.store.events import EventLog
+
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
+
+
+class Scripted(LanguageModel):
+    """Says what it is told to, a character a token; can wait before each and fail in the middle."""
+
+    said = "hello"
+    pause = 0.0
+    before = 0.0
+    breaks_after: int | None = None
+    told: list[str]
+
+    def chat_ids(self, messages: Any, tools: Any = None) -> list[int]:
+        self.told = [one["content"] for one in messages]
+        return super().chat_ids(messages, tools)
+
+    def stream(self, prompts: Any, sampling: Sampling = GREEDY) -> Iterator[Piece]:
+        time.sleep(self.before)
+        for number, letter in enumerate(self.said):
+            if number == self.breaks_after:
+                raise RuntimeError("secret")
+            last = number == len(self.said) - 1
+            yield Piece(0, letter, self.tokenizer.encode("x")[0], -0.5, "stop" if last else None, True)
+            time.sleep(self.pause)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    made = Browser()
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.fixture
+def model(lm: LanguageModel) -> Scripted:
+    made = Scripted(lm.model, lm.tokenizer)
+    made.adapters["other"] = Scripted(lm.model, lm.tokenizer)
+    return made
+
+
+@pytest.fixture
+def page(browser: Browser, model: Scripted) -> Iterator[Browser]:
+    with serving(model, Limits(seconds=20)) as port:
+        browser.show(1200)
+        browser.said.clear()
+        browser.open(f"http://127.0.0.1:{port}/")
+        yield browser
+        assert not [line for line in browser.said if "status of" not in line], browser.said
+        browser.call("Page.navigate", url="about:blank")
+
+
+def ask(page: Browser, text: str, wait: bool = True) -> None:
+    before = page.js(
+        "document.querySelectorAll('.note').forEach((one) => one.remove()); prompt.focus(); chat.nodes.length"
+    )
+    page.type(text)
+    page.press("Enter")
+    page.wait(f"chat.nodes.length > {before} || document.querySelector('.note')")
+    if wait:
+        page.wait("running.size === 0")
+
+
+def shown(page: Browser) -> list[str]:
+    return page.js("[...document.querySelectorAll('article .text')].map((one) => one.innerText)")
+
+
+def press(page: Browser, text: str) -> None:
+    page.js(f"[...document.querySelectorAll('button')].filter((one) => one.textContent === {text!r}).at(-1).click()")
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("width", [375, 1200])
+def test_all_is_on_the_screen(page: Browser, width: int, dark: bool) -> None:
+    page.show(width, dark=dark)
+    ask(page, "w" * 300)
+    assert page.js("document.documentElement.scrollWidth <= innerWidth")
+    for part in ("send", "prompt", "opensettings", "model", "beside", "export"):
+        left, right, bottom = page.js(
+            f"(({{left, right, bottom}}) => [left, right, bottom])($('{part}').getBoundingClientRect())"
+        )
+        assert 0 <= left < right <= width and bottom <= 800, part
+
+
+def test_an_answer_with_its_figures(page: Browser) -> None:
+    ask(page, "why?")
+    assert shown(page) == ["why?", "hello"]
+    assert "5 tokens · " in page.js("log.innerText") and "ended by itself" in page.js("log.innerText")
+    assert "tokens" in page.js("$('meter').innerText")
+
+
+def test_markdown_is_rendered_and_markup_stays_text(page: Browser, model: Scripted) -> None:
+    model.said = (
+        "# T\n\n**b** `c` <img src=x onerror=alert(1)> [l](javascript:alert(1)) [m](https://a.example)\n\n"
+        "- one\n  - two\n\n"
+        "```py\n<b>x</b>\n```\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n$x^2 \\le \\frac{1}{2}$\n\n1. a\n2. b"
+    )
+    ask(page, "why?")
+    found = page.js(
+        "[...document.querySelector('article.model .text').querySelectorAll('*')].map((one) => one.tagName)"
+    )
+    assert {"H1", "STRONG", "CODE", "UL", "LI", "PRE", "TABLE", "OL", "A"} <= set(found)
+    assert "IMG" not in found and found.count("A") == 1 and found.count("B") == 0
+    text = shown(page)[1]
+    assert "<img src=x onerror=alert(1)>" in text and "<b>x</b>" in text and "x² ≤ 1/2" in text
+    # What was rendered while it came is what is rendered at once.
+    assert page.js(
+        "(() => { const a = element('div'); markdown(branch()[1].content, a); return a.innerHTML })()"
+    ) == page.js("(() => { drawn.clear(); draw(); return document.querySelector('article.model .text').innerHTML })()")
+
+
+def test_a_long_answer_costs_a_multiple_of_its_length_and_not_of_its_square(page: Browser) -> None:
+    page.js("""
+      globalThis.cost = async (count, block) => {
+        const box = element("div"), live = new LiveText(box);
+        log.append(box);
+        for (let at = 0; at < count; at++) { live.feed(block); live.draw(); }
+        live.end();
+        return [live.rendered / (count * block.length), box.innerHTML === (() => {
+          const whole = element("div"); markdown(block.repeat(count), whole); return whole.innerHTML })()];
+      }; 1""")
+    for block in ("A paragraph of text.\n\n", "para\n\n```js\nx\n```\n\n# h\n\n"):
+        few, many = page.js(f"cost(50, {json.dumps(block)})"), page.js(f"cost(800, {json.dumps(block)})")
+        assert few[1] and many[1]
+        assert many[0] < 1.5 * few[0] < 12
+
+
+@pytest.mark.parametrize("by_key", [True, False])
+def test_stopped_before_the_first_token_leaves_no_empty_turn(page: Browser, model: Scripted, by_key: bool) -> None:
+    model.before = 1.0
+    ask(page, "first", wait=False)
+    if by_key:
+        page.press("Escape")
+    else:
+        page.js("send.click()")
+    page.wait("running.size === 0")
+    assert page.js("chat.nodes.length") == 0 and page.js("prompt.value") == "first"
+    assert "Stopped before the first token" in page.js("log.innerText")
+    model.before = 0.0
+    page.js("send.click()")
+    page.wait("running.size === 0 && chat.nodes.length === 2")
+    assert model.told == ["first"]
+
+
+def test_stopped_in_the_middle_keeps_what_there_is_and_says_who_did_it(page: Browser, model: Scripted) -> None:
+    model.said, model.pause = "x" * 400, 0.02
+    ask(page, "why?", wait=False)
+    page.wait("document.querySelector('article.live .text')?.innerText.length > 3")
+    page.press("Escape")
+    page.wait("running.size === 0")
+    assert "stopped by you" in page.js("log.innerText") and 3 < len(shown(page)[1]) < 400
+
+
+def test_a_failure_is_not_called_a_stop(page: Browser, model: Scripted) -> None:
+    model.breaks_after = 3
+    ask(page, "why?")
+    said = page.js("log.innerText")
+    assert "broken off: the server failed" in said and "stopped by you" not in said and shown(page) == ["why?", "hel"]
+    model.breaks_after = 0
+    ask(page, "again?")
+    assert "the server failed" in page.js("log.innerText") and page.js("prompt.value") == "again?"
+    assert page.js("chat.nodes.length") == 2
+
+
+def test_a_full_context_loses_neither_question_nor_history(page: Browser, model: Scripted) -> None:
+    ask(page, "one")
+    ask(page, "y" * model.context)
+    said = page.js("log.innerText")
+    assert "The context is full" in said and f"holds {model.context}" in said
+    assert page.js("prompt.value.length") == model.context and shown(page) == ["one", "hello"]
+    press(page, "New chat with it")
+    assert page.js("chat.nodes.length") == 0 and page.js("prompt.value.length") == model.context
+    assert page.js("chats.size") == 1
+
+
+def test_editing_and_answering_again_make_branches(page: Browser, model: Scripted) -> None:
+    ask(page, "one")
+    model.said = "second"
+    press(page, "Again")
+    page.wait("chat.nodes.length === 3 && running.size === 0")
+    assert shown(page) == ["one", "second"] and "2/2" in page.js("log.innerText")
+    press(page, "‹")
+    assert shown(page) == ["one", "hello"]
+    page.js("prompt.focus()")
+    page.press("ArrowUp")
+    page.js("document.querySelector('.edit textarea').value = 'two'; document.querySelector('.edit textarea').focus()")
+    page.press("Enter")
+    page.wait("chat.nodes.length === 5 && running.size === 0")
+    assert shown(page) == ["two", "second"] and model.told == ["two"]
+    press(page, "‹")
+    assert shown(page) == ["one", "hello"]
+
+
+def test_chats_are_kept_found_and_deleted(page: Browser) -> None:
+    ask(page, "about cats")
+    page.js("$('new').click()")
+    ask(page, "about dogs")
+    page.call("Page.reload")
+    page.wait("typeof served !== 'undefined' && served.length > 0 && $('model').value !== ''")
+    assert shown(page) == ["about dogs", "hello"] and page.js("$('chats').children.length") == 2
+    page.js("$('search').value = 'CATS'; $('search').dispatchEvent(new Event('input'))")
+    assert page.js("$('chats').innerText").startswith("about cats")
+    page.js("globalThis.confirm = () => true; $('chats').querySelector('[title^=Delete]').click()")
+    page.js("$('search').value = ''; drawChats()")
+    assert page.js("$('chats').children.length") == 1 and page.js("Object.keys(localStorage).length") == 1
+
+
+def test_a_damaged_or_hostile_chat_does_no_harm(page: Browser) -> None:
+    for text in (
+        "{",
+        "[]",
+        '{"nodes": [{"role": "system"}]}',
+        '{"nodes": [{"id": 1, "parent": 2, "role": "user", "content": "x"}]}',
+    ):
+        assert not page.js(f"readChat({json.dumps(text)})?.nodes.length")
+
+    assert page.js("readChat({ messages: [{ role: 'user', content: 'x' }] }).id.length") > 5
+    assert page.js("readChat({ nodes: [{ parent: null, role: 'user', content: 'x' }] }).nodes.length") == 0
+    node = {"id": "abc", "parent": None, "role": "user", "content": "x", "speed": {}, "stop": [], "vote": "up"}
+    more = {"id": "def", "parent": "abc", "role": "assistant", "content": "y", "tokens": "9", "stop": "s"}
+    hostile = {"id": "../x", "title": {}, "nodes": [node, more, more], "pick": {"root": "zzz", "__proto__": "abc"}}
+    page.js(f"importFile(new File([{json.dumps(json.dumps(hostile))}], 'a.json'))")
+    page.wait("chats.size === 1")
+    assert shown(page) == ["x", "y"] and page.js("/^[a-z0-9]+$/.test(chat.id)")
+
+
+def test_a_browser_that_keeps_nothing_still_shows_the_page(page: Browser) -> None:
+    blocked = "Object.defineProperty(window, 'localStorage', { get() { throw new Error('blocked') } })"
+    number = page.call("Page.addScriptToEvaluateOnNewDocument", source=blocked)["identifier"]
+    page.call("Page.reload")
+    page.wait("typeof served !== 'undefined' && served.length > 0 && $('model').value !== ''")
+    page.call("Page.removeScriptToEvaluateOnNewDocument", identifier=number)
+    ask(page, "one")
+    assert shown(page) == ["one", "hello"] and page.js("$('chats').children.length") == 1
+
+
+@pytest.mark.parametrize("ending", ["json", "md"])
+def test_what_is_exported_can_be_imported(page: Browser, ending: str) -> None:
+    page.js("$('system').value = 'be brief'; $('system').dispatchEvent(new Event('input'))")
+    ask(page, "## one\n\ntext")
+    made = page.js("asMarkdown(chat)" if ending == "md" else "JSON.stringify(chat)")
+    page.js(f"importFile(new File([{json.dumps(made)}], 'a.{ending}'))")
+    page.wait("chats.size === 2")
+    assert shown(page) == ["## one\n\ntext", "hello"] and page.js("chat.system") == "be brief"
+
+
+def test_the_system_prompt_and_the_sampling_are_sent(page: Browser, model: Scripted) -> None:
+    page.js("$('opensettings').click()")
+    page.js("$('system').value = 'rhyme'; $('system').dispatchEvent(new Event('input'))")
+    page.js("globalThis.one = document.querySelector('[name=temperature]'); one.value = 0.3")
+    page.js("one.dispatchEvent(new Event('change'))")
+    page.js("$('settings').close()")
+    assert page.js("wanted()") == {"temperature": 0.3}
+    ask(page, "one")
+    assert model.told == ["rhyme", "one"]
+
+
+def test_tokens_show_what_they_were_chosen_from(page: Browser) -> None:
+    page.js("sampling = { logprobs: true }")
+    ask(page, "one")
+    press(page, "Tokens")
+    assert page.js("document.querySelectorAll('.tokens button').length") == 5
+    page.js("document.querySelector('.tokens button').click()")
+    assert "60.65 %" in page.js("document.querySelector('.choices').innerText")
+    page.js("""[...tokensOf.values()][0][1].top_logprobs = [
+      { token: "A\\n", logprob: Math.log(0.7) }, { token: "B", logprob: Math.log(0.2) }]; 1""")
+    press(page, "Tokens")
+    press(page, "Tokens")
+    page.js("document.querySelectorAll('.tokens button')[1].click()")
+    lines = page.js("document.querySelector('.choices').innerText").split()
+    assert lines[:4] == ["A\\n", "70.00", "%", "B"] and "60.65" in lines
+
+
+def test_a_vote_by_keyboard_keeps_the_focus(page: Browser) -> None:
+    ask(page, "one")
+    page.js("document.querySelector('[title^=Good]').focus()")
+    page.press("Enter")
+    assert page.js("document.activeElement.className") == "plain on"
+    assert page.js("chat.nodes[1].vote") == 1
+
+
+def test_a_long_chat_is_drawn_quickly(page: Browser) -> None:
+    page.js("""chat.nodes = chain(Array.from({ length: 1000 }, (_, at) => (
+      { role: at % 2 ? "assistant" : "user", content: "Some **words** of a message.\\n\\n- a\\n- b" }))); draw()""")
+    page.js("globalThis.begun = performance.now(); for (let at = 0; at < 5; at++) draw(); 1")
+    assert page.js("(performance.now() - begun) / 5") < 1000
+    assert len(shown(page)) == 1000
+
+
+def test_two_models_side_by_side_and_votes_become_preference_pairs(
+    page: Browser, model: Scripted, tmp_path: Path
+) -> None:
+    model.adapters["other"].said = "another answer"  # type: ignore[attr-defined]
+    page.js("$('beside').value = 'tutelage:other'")
+    ask(page, "which?")
+    assert shown(page) == ["which?", "hello", "another answer"]
+    page.js("document.querySelectorAll('[title^=Bad]')[0].click()")
+    page.js("document.querySelectorAll('[title^=Good]')[1].click()")
+    press(page, "Go on from this")
+    assert page.js("branch().at(-1).content") == "another answer"
+    lines = page.js("[...chats.values()].flatMap(preferencePairs)")
+    file = tmp_path / "pairs.jsonl"
+    file.write_text("\n".join(lines) + "\n")
+    rows, _ = read_preferences(file, EventLog())
+    assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [("which?", "another answer", "hello")]
