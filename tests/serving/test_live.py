@@ -39,7 +39,7 @@ def wait_until(true: Any, seconds: float = 5.0) -> None:
 
 @pytest.mark.parametrize("stream", [True, False])
 def test_who_goes_away_stops_the_work_and_frees_the_place(slow: Any, stream: bool) -> None:
-    with serving(slow, Limits(waiting=0, seconds=60)) as port:
+    with serving(slow, Limits(waiting=0, together=1, seconds=60)) as port:
         client = opened(port, body(stream))
         wait_until(lambda: slow.made >= 3)
         busy = httpx.post(
@@ -59,7 +59,7 @@ def test_who_goes_away_stops_the_work_and_frees_the_place(slow: Any, stream: boo
 
 
 def test_a_request_that_waits_and_goes_away_is_never_begun(slow: Any) -> None:
-    with serving(slow, Limits(waiting=3, seconds=60)) as port:
+    with serving(slow, Limits(waiting=3, together=1, seconds=60)) as port:
         first = opened(port, body(True))
         wait_until(lambda: slow.made >= 1)
         second = opened(port, body(True))

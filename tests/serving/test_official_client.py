@@ -155,7 +155,7 @@ def test_asynchronous_streams_at_once_do_not_mix(client: openai.OpenAI, url: str
 
 def test_a_client_that_is_turned_away_comes_again(slow: Any) -> None:
     slow.stop_ids = ()
-    with serving(slow, Limits(waiting=0, seconds=1.0)) as port:
+    with serving(slow, Limits(waiting=0, together=1, seconds=1.0)) as port:
         url = f"http://127.0.0.1:{port}/v1"
         with openai.OpenAI(base_url=url, api_key="any", max_retries=3) as made:
             first = made.chat.completions.create(**CHAT, stream=True)

@@ -334,7 +334,7 @@ def test_a_deadline_in_the_middle_of_a_stream_is_said_and_nothing_claims_to_be_d
 
 
 def test_beyond_the_waiting_line_is_429_and_the_place_comes_back(slow: Any, lm: LanguageModel) -> None:
-    server = client(slow, limits=Limits(seconds=0.6, waiting=1))
+    server = client(slow, limits=Limits(seconds=0.6, waiting=1, together=1))
     with server, ThreadPoolExecutor(6) as pool:
         answers = sorted(pool.map(lambda _: server.post(CHAT, json=ask()), range(6)), key=lambda one: one.status_code)
         assert [one.status_code for one in answers] == [429] * 4 + [504] * 2

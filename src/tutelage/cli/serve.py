@@ -62,6 +62,10 @@ def serve(
             min=0, help="Requests that may wait; one more gets a 429, e.g. `--queue 4`.", rich_help_panel=LIMITS
         ),
     ] = 16,
+    together: Annotated[
+        int,
+        typer.Option(min=1, help="Answers made at the same time, e.g. `--together 16`.", rich_help_panel=LIMITS),
+    ] = 8,
     connections: Annotated[
         int,
         typer.Option(
@@ -101,6 +105,7 @@ def serve(
         max_tokens=max_tokens,
         choices=max_choices,
         waiting=queue,
+        together=together,
         connections=connections,
         seconds=timeout,
     )

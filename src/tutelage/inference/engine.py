@@ -115,19 +115,24 @@ class Engine:
     def busy(self) -> bool:
         return bool(self._waiting or self._reading or self._answering)
 
-    def add(self, prompt: Sequence[int], sampling: Sequence[tuple[int, Sampling, int]], salt: str = "") -> list[Answer]:
+    def chooser(self, prompt: Sequence[int], sampling: Sampling, number: int) -> Chooser:
+        """How one answer chooses its tokens; to be made beforehand where a constraint may take a while to compile."""
+        return Chooser(sampling, prompt, self.table, number)
+
+    def add(
+        self, prompt: Sequence[int], asked: Sequence[tuple[int, Sampling | Chooser, int]], salt: str = ""
+    ) -> list[Answer]:
         """Ask for answers to one prompt: for each (the row its tokens are called by, sampling, its number in the call,
         which with the seed decides what is drawn). Raises InputError for a prompt that is empty or leaves no room,
         ConfigError for settings that this vocabulary does not allow.
         """
         check_prompt(prompt, self.context, self.model.config.vocab_size)
-        made = [
-            Answer(
-                row, Chooser(settings, prompt, self.table, number), self.stop_ids.union(settings.stop_ids),
-                len(prompt), min(len(prompt) + settings.max_tokens, self.context),
-            )
-            for row, settings, number in sampling
-        ]  # fmt: skip
+        made = []
+        for row, settings, number in asked:
+            chooser = self.chooser(prompt, settings, number) if isinstance(settings, Sampling) else settings
+            stop_ids = self.stop_ids.union(chooser.sampling.stop_ids)
+            limit = min(len(prompt) + chooser.sampling.max_tokens, self.context)
+            made.append(Answer(row, chooser, stop_ids, len(prompt), limit))
         at_once = self._fitting(max(one.limit for one in made))
         for begin in range(0, len(made), at_once):
             self._waiting.append(_Asked(prompt, made[begin : begin + at_once], salt))

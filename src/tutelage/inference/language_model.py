@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from tutelage.inference.choice import TokenTable
-from tutelage.inference.engine import StopReason, decode
+from tutelage.inference.engine import Engine, StopReason, Token, decode
 from tutelage.inference.many import Majority, best_of, self_consistency
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
@@ -78,6 +78,24 @@ class Piece:
     stop_reason: StopReason | None
     complete: bool
     top: tuple[tuple[int, float], ...] = ()
+
+
+class Pieces:
+    """The pieces of text of several answers to come, from their tokens."""
+
+    def __init__(self, lm: LanguageModel, sampling: Sampling, rows: int) -> None:
+        self._stop_ids = {*lm.stop_ids, *sampling.stop_ids}
+        self._texts = [TextStream(lm.tokenizer.decode, sampling.stop) for _ in range(rows)]
+
+    def take(self, row: int, token: Token) -> Piece:
+        """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
+        text, reason = self._texts[row], token.stop_reason
+        piece = "" if token.id in self._stop_ids else text.feed(token.id)
+        if reason is not None:
+            piece += text.close()
+        if text.stopped:
+            reason = "stop"
+        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top)
 
 
 class LanguageModel:
@@ -209,21 +227,25 @@ class LanguageModel:
         made = zip(texts, ids, logprobs, reasons, tops, strict=True)
         return [Generation("".join(text), *rest) for text, *rest in made]  # type: ignore[arg-type]
 
-    def stream(self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY) -> Iterator[Piece]:
-        """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early."""
+    def stream(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, engine: Engine | None = None
+    ) -> Iterator[Piece]:
+        """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early.
+
+        engine: one that is kept from call to call (`engine()`).
+        """
         self.require_text()
-        streams = [TextStream(self.tokenizer.decode, sampling.stop) for _ in prompts]
-        ended: set[int] = set()
-        for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table):
-            text, reason = streams[token.row], token.stop_reason
-            ending = token.id in self.stop_ids or token.id in sampling.stop_ids
-            piece = "" if ending else text.feed(token.id)
-            if reason is not None:
-                piece += text.close()
-            if text.stopped:
-                reason = "stop"
+        pieces, ended = Pieces(self, sampling, len(prompts)), set[int]()
+        for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table, engine=engine):
+            piece = pieces.take(token.row, token)
+            if piece.stop_reason is not None:
                 ended.add(token.row)
-            yield Piece(token.row, piece, token.id, token.logprob, reason, not text.holds, token.top)
+            yield piece
+
+    def engine(self, keep: int = 1) -> Engine:
+        """An engine to be kept from call to call of `stream`: what it read it need not read again, where a prompt begins
+        as one of the last `keep` did. For one thread."""
+        return Engine(self.model, self.stop_ids, keep=keep, table=self.table)
 
     def search(
         self, prompts: Sequence[str] | Sequence[Sequence[int]], how: Beam | Contrastive

@@ -113,3 +113,9 @@ def cache_shapes(config: ModelConfig, layer: int) -> tuple[dict[str, tuple[int, 
         return {"latent": (1, config.latent.kv_rank), "rotated": (1, config.latent.rope_head_dim)}, {}
     shape = (config.num_kv_heads, config.dim_per_head)
     return {"keys": shape, "values": shape}, {}
+
+
+def bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
+    """What every further token of a text takes in all layers together."""
+    shapes = [shape for layer in range(config.num_layers) for shape in cache_shapes(config, layer)[0].values()]
+    return max(1, sum(heads * dim for heads, dim in shapes) * dtype.itemsize)

@@ -74,6 +74,7 @@ class Row:
 
     def __init__(self, lm: LanguageModel, logprobs: bool) -> None:
         self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
+        self._tops: list[tuple[tuple[int, float], ...]] = []
         self.text, self.tokens = "", 0
         self.reason: StopReason | None = None
         self.entries: list[dict[str, Any]] | None = [] if logprobs else None
@@ -89,6 +90,7 @@ class Row:
         if piece.id not in self._lm.stop_ids:
             self._ids.append(piece.id)
             self._logprobs.append(piece.logprob)
+            self._tops.append(piece.top)
         if not piece.complete and piece.stop_reason is None:
             return []
         until = len(self._ids)
@@ -104,6 +106,11 @@ class Row:
         return self._lm.tokenizer.decode(self._ids[:count])
 
     def _entry(self, at: int) -> dict[str, Any]:
-        shown = self._lm.tokenizer.decode([self._ids[at]], skip_special=False)
-        spelled = list(self._lm.tokenizer.token_bytes(self._ids[at]))
-        return {"token": shown, "logprob": self._logprobs[at], "bytes": spelled, "top_logprobs": []}
+        alternatives = [self._token(*one) for one in self._tops[at]]
+        return {**self._token(self._ids[at], self._logprobs[at]), "top_logprobs": alternatives}
+
+    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
+        shown = self._lm.tokenizer.decode([token_id], skip_special=False)
+        # JSON knows no infinity: OpenAI's figure for what cannot come.
+        spelled = list(self._lm.tokenizer.token_bytes(token_id))
+        return {"token": shown, "logprob": max(logprob, -9999.0), "bytes": spelled}

@@ -6,8 +6,9 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 from tutelage.store.errors import ConfigError, InputError
@@ -21,7 +22,7 @@ try:
 except ModuleNotFoundError as error:
     raise ConfigError(f"the server needs {error.name}", hint="pip install 'tutelage[serve]'") from None
 
-from tutelage.inference.language_model import LanguageModel, Piece
+from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import protocol
 from tutelage.serving.answers import answer_events, whole_answer
 from tutelage.serving.body import read_body
@@ -48,12 +49,13 @@ def make_app(
     """The application: chat, completions and what `text_routes` and `state_routes` add, and the page at /.
 
     Adapters of `lm` are models of their own, `model_name:adapter`; `classifiers`, by name, answer /v1/decisions. With
-    `api_key` every route but /health wants it; without, only a loopback Host is answered. Requests are answered one
-    after another. Raises ConfigError for an empty key, or a classifier for a language model and the other way round.
+    `api_key` every route but /health wants it; without, only a loopback Host is answered. Up to `limits.together`
+    answers are made at once. Raises ConfigError for an empty key, or a classifier for a language model and the other
+    way round.
     """
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
-    limits, worker, started = limits or Limits(), Worker((limits or Limits()).waiting), int(time.time())
+    limits, started = limits or Limits(), int(time.time())
     desk, metrics = Desk(limits.waiting, limits.seconds), Metrics()
 
     @asynccontextmanager
@@ -72,6 +74,7 @@ def make_app(
     lms = {model_name: lm, **{f"{model_name}:{name}": one for name, one in lm.adapters.items()}}
     for one in lms.values():
         one.require_text()
+    worker = Worker(lms, limits.waiting, limits.together)
     judges = _classifiers(classifiers or {}, lms)
     served = {
         name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
@@ -117,10 +120,15 @@ def make_app(
         logprobs: bool,
         chat: bool,
     ) -> Response:
-        sampling, lm = wanted.sampling(most or limits.max_tokens), lms[wanted.model]
+        lm = lms[wanted.model]
+        try:
+            sampling = wanted.sampling(most or limits.max_tokens)
+        except ConfigError as error:
+            raise ApiError(400, str(error).removeprefix("sampling.")) from None
+        if isinstance(wanted, ChatRequest) and wanted.top_logprobs:
+            sampling = replace(sampling, top_logprobs=wanted.top_logprobs)
 
-        def work() -> Iterator[int | Piece]:
-            """First the number of prompt tokens, then the answers."""
+        def prompt() -> list[int]:
             ids = read(lm)
             if len(ids) >= lm.context:
                 raise ApiError(
@@ -130,10 +138,11 @@ def make_app(
                     "messages" if chat else "prompt",
                     "context_length_exceeded",
                 )
-            yield len(ids)
-            yield from lm.stream([ids] * wanted.choices, sampling)
+            return ids
 
-        items = _translated(worker.run(work, limits.seconds, request.is_disconnected))
+        items = _translated(
+            worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, request.is_disconnected)
+        )
         head = protocol.answer_head(chat, bool(wanted.stream), wanted.model)
         if not wanted.stream:
             return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))

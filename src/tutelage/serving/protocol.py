@@ -9,17 +9,19 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
 from pydantic_core import CoreSchema, from_json
 
+from tutelage.inference.constraint import Constraint
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import neutral
 from tutelage.store.errors import nearest
 
+Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
@@ -40,6 +42,7 @@ class Limits:
     stop_strings: int = 4
     stop_chars: int = 128
     waiting: int = 16
+    together: int = 8
     seconds: float = 300.0
 
 
@@ -97,8 +100,31 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
+class JsonSchema(Strict):
+    asks_nothing: ClassVar[neutral.Table] = {"description": (str,), "strict": (True, False)}
+
+    name: str
+    schema_: Annotated[dict[str, Any] | bool, Field(alias="schema")]
+
+
+class ResponseFormat(Strict):
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+
+    @model_validator(mode="after")
+    def _schema_where_wanted(self) -> Self:
+        if (self.type == "json_schema") != (self.json_schema is not None):
+            raise ValueError("type json_schema and the field json_schema go together")
+        return self
+
+    def constraint(self) -> Constraint | None:
+        if self.type == "text":
+            return None
+        return Constraint.json_schema({"type": "object"} if self.json_schema is None else self.json_schema.schema_)
+
+
 class Request(Strict):
-    """What chat and plain completions have in common. `top_k`, `min_p`, `repetition_penalty` are additions of ours."""
+    """What chat and plain completions have in common. Fields that OpenAI has not are those of `Sampling`."""
 
     asks_nothing: ClassVar[neutral.Table] = neutral.REQUEST
 
@@ -114,6 +140,23 @@ class Request(Strict):
     n: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    response_format: ResponseFormat | None = None
+    regex: Annotated[str, Field(min_length=1)] | None = None
+    grammar: Annotated[str, Field(min_length=1)] | None = None
+    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
+    top_n_sigma: Annotated[float, Field(ge=0, le=100)] | None = None
+    no_repeat_ngram: Annotated[int, Field(ge=0, le=64)] | None = None
+    dry_multiplier: Annotated[float, Field(ge=0, le=100)] | None = None
+    xtc_probability: Unit | None = None
+    xtc_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
+    mirostat_tau: Annotated[float, Field(ge=0, le=100)] | None = None
+    mirostat_eta: Annotated[float, Field(gt=0, le=1)] | None = None
+    min_tokens: Annotated[int, Field(ge=0)] | None = None
+    ignore_eos: bool | None = None
+    stop_ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> Self:
@@ -145,7 +188,23 @@ class Request(Strict):
             repetition_penalty=self.repetition_penalty or 1.0,
             stop=self.stops,
             seed=secrets.randbits(62) if self.seed is None else self.seed,
+            presence_penalty=self.presence_penalty or 0.0,
+            frequency_penalty=self.frequency_penalty or 0.0,
+            logit_bias=_biases(self.logit_bias or {}),
+            constraint=self._constraint(),
+            **{name: value for name in _OWN if (value := getattr(self, name)) is not None},
         )
+
+    def _constraint(self) -> Constraint | None:
+        given = [name for name in ("response_format", "regex", "grammar") if getattr(self, name)]
+        wanted = self.response_format.constraint() if self.response_format else None
+        if self.response_format and wanted is None:
+            given.remove("response_format")
+        if len(given) > 1:
+            raise ApiError(400, f"give either {given[0]} or {given[1]}", given[1])
+        if self.regex:
+            return Constraint.regex(self.regex)
+        return Constraint.grammar(self.grammar) if self.grammar else wanted
 
 
 class ChatRequest(Request):
@@ -154,9 +213,12 @@ class ChatRequest(Request):
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError("top_logprobs is only allowed with logprobs: true")
         if self.max_tokens is not None and self.max_completion_tokens is not None:
             raise ValueError("give either max_tokens or max_completion_tokens")
         return self
@@ -166,6 +228,19 @@ class CompletionRequest(Request):
     """POST /v1/completions: the text is continued as it is."""
 
     prompt: str
+
+
+_OWN = (
+    "typical_p", "top_n_sigma", "no_repeat_ngram", "dry_multiplier", "xtc_probability", "xtc_threshold",
+    "mirostat_tau", "mirostat_eta", "min_tokens", "ignore_eos", "stop_ids",
+)  # fmt: skip
+
+
+def _biases(given: Mapping[str, float]) -> dict[int, float]:
+    for name in given:
+        if not name.isdecimal() or len(name) > 9:
+            raise ApiError(400, f"logit_bias: {name[:40]!r} is no token id", "logit_bias")
+    return {int(name): bias for name, bias in given.items()}
 
 
 S = TypeVar("S", bound=Strict)

@@ -1,15 +1,26 @@
-"""One thread that generates, one request at a time; the others wait in a short line."""
+"""One thread that decodes for everyone: requests come and go between two steps of the engine."""
 
 from __future__ import annotations
 
 import asyncio
+import itertools
+import os
+import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+from tutelage.inference.choice import Chooser
+from tutelage.inference.engine import Answer, Engine, Failure
+from tutelage.inference.language_model import LanguageModel, Piece, Pieces
+from tutelage.inference.sampling import Sampling
+from tutelage.model.cache import bytes_per_token
+
 LOOK_UP = 0.1  # seconds between two looks at whether the client is still there
+KEPT = 8  # prompts that stay in memory for others that begin alike
+_SHARE = 4  # of the machine's memory one part in so many may be keys and values
 
 
 class BusyError(Exception):
@@ -25,36 +36,54 @@ class ClientGoneError(Exception):
 
 
 class Worker:
-    """Runs iterators on its thread and hands their items to the event loop.
+    """Decodes the requests of all clients together and hands the pieces of each to the event loop.
 
-    An item is made only for a client that is still there: when the consumer ends, for whatever reason, the
-    iterator is closed after the item it is working on, or never begun. A failure ends its request alone.
+    Up to `together` answers are made at once by each model, `waiting` requests more may stand in line. Nothing is made
+    for a client that has gone: its request leaves before the next step, also while its prompt is being read. A failure
+    ends its own request; one of the engine itself ends those it was decoding.
     """
 
-    def __init__(self, waiting: int) -> None:
-        """waiting: how many requests may stand in line behind the one that runs."""
-        self._pool = ThreadPoolExecutor(max_workers=1, thread_name_prefix="generate")
-        self._places = threading.BoundedSemaphore(waiting + 1)
-        self._closing = threading.Event()
+    def __init__(self, lms: Mapping[str, LanguageModel], waiting: int, together: int) -> None:
+        self._lms = lms
+        self._engines = {
+            name: Engine(lm.model, lm.stop_ids, together, _budget(lm, together), KEPT, lm.table)
+            for name, lm in lms.items()
+        }
+        self._places = threading.BoundedSemaphore(waiting + together)
+        self._numbers = itertools.count()
+        self._rows: dict[int, tuple[_Job, int]] = {}
+        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        # To render a conversation or compile a schema may take a while: those that are answered do not wait for it.
+        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
+        self._thread = threading.Thread(target=self._work, name="generate", daemon=True)
+        self._thread.start()
 
     async def run(
-        self, make: Callable[[], Iterator[Any]], seconds: float, gone: Callable[[], Awaitable[bool]]
-    ) -> AsyncIterator[Any]:
-        """Items of `make()` as they are made. Close it (aclosing) to stop the work.
+        self,
+        name: str,
+        read: Callable[[], Sequence[int]],
+        sampling: Sampling,
+        choices: int,
+        seconds: float,
+        gone: Callable[[], Awaitable[bool]],
+        salt: str = "",
+    ) -> AsyncIterator[int | Piece]:
+        """First the number of prompt tokens, then the pieces of all choices as they are made. Close it (aclosing) to
+        stop the work.
 
-        Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, or what the iterator raises.
+        read: makes the ids of the prompt. salt: what others with the same may share is what was read, nothing else.
+        Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, or what went wrong.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError
-        loop, queue, stop = asyncio.get_running_loop(), asyncio.Queue[Any](), threading.Event()
-        end = time.monotonic() + seconds
+        loop, items, end = asyncio.get_running_loop(), asyncio.Queue[Any](), time.monotonic() + seconds
 
         def put(item: Any) -> None:
-            loop.call_soon_threadsafe(queue.put_nowait, item)
+            if not loop.is_closed():
+                loop.call_soon_threadsafe(items.put_nowait, item)
 
-        future = self._pool.submit(self._work, make, stop, end, put)
-        # The place is free when the work has ended, not when its client has.
-        future.add_done_callback(lambda _: self._places.release())
+        job = _Job(name, sampling, choices, salt, put, Pieces(self._lms[name], sampling, choices))
+        self._reader.submit(self._read, job, read)
         next_look = 0.0
         try:
             while True:
@@ -66,7 +95,7 @@ class Worker:
                         raise ClientGoneError
                     next_look = now + LOOK_UP
                 try:
-                    item = await asyncio.wait_for(queue.get(), min(LOOK_UP, end - now))
+                    item = await asyncio.wait_for(items.get(), min(LOOK_UP, end - now))
                 except TimeoutError:
                     continue
                 if isinstance(item, _End):
@@ -75,35 +104,115 @@ class Worker:
                     return
                 yield item
         finally:
-            stop.set()
-            future.cancel()
+            job.unwanted = True
+            self._inbox.put(lambda: self._end(job, None))
 
     def close(self) -> None:
         """End what runs and forget what waits."""
-        self._closing.set()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._inbox.put(None)
+        self._reader.shutdown(wait=False, cancel_futures=True)
 
-    def _work(
-        self, make: Callable[[], Iterator[Any]], stop: threading.Event, end: float, put: Callable[[Any], None]
-    ) -> None:
+    def _read(self, job: _Job, read: Callable[[], Sequence[int]]) -> None:
         error: Exception | None = None
+        if not job.unwanted:
+            try:
+                job.prompt = read()
+                engine = self._engines[job.name]
+                job.choosers = [engine.chooser(job.prompt, job.sampling, number) for number in range(job.choices)]
+                job.put(len(job.prompt))
+            except Exception as raised:  # whatever it is, it is the request's and not the thread's
+                error = raised
+        if error is not None or job.unwanted:
+            self._inbox.put(lambda: self._end(job, error))
+        else:
+            self._inbox.put(lambda: self._begin(job))
+
+    # -- what follows runs on the thread that decodes
+
+    def _work(self) -> None:
+        while True:
+            try:
+                command = self._inbox.get(block=not any(engine.busy for engine in self._engines.values()))
+            except queue.Empty:
+                for name, engine in self._engines.items():
+                    if engine.busy:
+                        self._step(name, engine)
+                continue
+            if command is None:
+                for job in {id(job): job for job, _ in self._rows.values()}.values():
+                    self._end(job, ClientGoneError())
+                return
+            command()
+
+    def _begin(self, job: _Job) -> None:
+        if job.unwanted:
+            self._end(job, None)
+            return
+        rows = [next(self._numbers) for _ in range(job.choices)]
         try:
-            items = make()
-            while not stop.is_set():
-                if self._closing.is_set():
-                    raise ClientGoneError
-                if time.monotonic() >= end:
-                    raise DeadlineError
-                try:
-                    item = next(items)
-                except StopIteration:
-                    break
-                put(item)
-        except Exception as raised:  # whatever it is, it is the request's and not the thread's
-            error = raised
-        put(_End(error))
+            asked = [(row, job.choosers[number], number) for number, row in enumerate(rows)]
+            job.answers = self._engines[job.name].add(job.prompt, asked, job.salt)
+        except Exception as error:
+            self._end(job, error)
+            return
+        self._rows |= {row: (job, number) for number, row in enumerate(rows)}
+
+    def _step(self, name: str, engine: Engine) -> None:
+        try:
+            made = engine.step()
+        except Exception as error:
+            engine.close()
+            for job in {id(job): job for job, _ in self._rows.values() if job.name == name}.values():
+                self._end(job, error)
+            return
+        for token in made:
+            if token.row not in self._rows:
+                continue
+            job, number = self._rows[token.row]
+            if isinstance(token, Failure):
+                self._end(job, token.error)
+                continue
+            piece = job.pieces.take(number, token)
+            job.put(piece)
+            if piece.stop_reason is not None:
+                del self._rows[token.row]
+                engine.cancel(job.answers[number])
+                job.left -= 1
+                if not job.left:
+                    self._end(job, None)
+
+    def _end(self, job: _Job, error: Exception | None) -> None:
+        """Everything of a request leaves; its place is free when the work has ended, not when its client has."""
+        if job.ended:
+            return
+        job.ended = True
+        for answer in job.answers:
+            self._engines[job.name].cancel(answer)
+            self._rows.pop(answer.row, None)
+        job.put(_End(error))
+        self._places.release()
+
+
+class _Job:
+    """A request on its way through the worker."""
+
+    def __init__(
+        self, name: str, sampling: Sampling, choices: int, salt: str, put: Callable[[Any], None], pieces: Pieces
+    ) -> None:
+        self.name, self.sampling, self.choices, self.salt = name, sampling, choices, salt
+        self.put, self.pieces, self.left = put, pieces, choices
+        self.prompt: Sequence[int] = ()
+        self.choosers: list[Chooser] = []
+        self.answers: list[Answer] = []
+        self.unwanted = self.ended = False
 
 
 class _End:
     def __init__(self, error: Exception | None) -> None:
         self.error = error
+
+
+def _budget(lm: LanguageModel, together: int) -> int:
+    """Positions of all answers together that the memory of this machine allows."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // _SHARE
+    return max(lm.context, min(together * lm.context, memory // bytes_per_token(lm.config, lm.model.activations)))
