@@ -129,11 +129,15 @@ def test_columns_beyond_the_tokenizer_are_never_chosen() -> None:
         (Constraint.json_schema({"type": "integer", "minimum": 5, "maximum": 2}), "minimum .5. is greater than max"),
         (Constraint.json_schema({"$ref": "http://example.com/x"}), "example.com"),
         (Constraint.json_schema({"type": "string", "format": "shoe-size"}), "Unknown format: shoe-size"),
+        (Constraint.json_schema({"$ref": "#"}), "no answer fulfils this json schema"),
+        (Constraint.json_schema('{"items":' * 200 + "{}" + "}" * 200), "recursion limit"),
+        (Constraint.regex("(" * 5000 + "a" + ")" * 5000), "regex cannot be expressed"),
         (Constraint.regex("(?=a)b"), "look-around"),
         (Constraint.regex("(a"), "regex"),
+        (Constraint.grammar("start: " + "(" * 5000 + '"a"' + ")" * 5000), "too deeply nested"),
         (Constraint.grammar("begin: A"), "grammar cannot be expressed"),
     ],
-    ids=str,
+    ids=lambda value: str(value)[:60],
 )
 def test_what_cannot_be_expressed_is_named(lm: LanguageModel, constraint: Constraint, named: str) -> None:
     with pytest.raises(ConfigError, match=named):

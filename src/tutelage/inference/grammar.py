@@ -16,6 +16,7 @@ from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.vocabulary import Vocabulary
 
 _KEPT = 32  # compiled constraints: a server is asked for the same few again and again
+_LONGEST_REASON = 500  # characters: some errors quote the whole pattern
 _PROBE = 'Name: {"a_b": [1.5, "c d"]}\n'
 # Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space.
 _WHITE_SPACE = r"[ \n\t]{0,20}"
@@ -52,15 +53,19 @@ class Grammar:
         return GrammarState(compiled.deep_copy(), self._vocab_size)
 
     def _compile(self, constraint: Constraint) -> Any:
-        matcher = self._llguidance.LLMatcher(self._table, _grammar_text(self._llguidance, constraint), log_level=0)
         named = constraint.kind.replace("_", " ")
+        try:
+            text = _grammar_text(self._llguidance, constraint)
+        except ValueError as error:
+            raise _inexpressible(named, str(error)) from None
+        matcher = self._llguidance.LLMatcher(self._table, text, log_level=0)
         if matcher.is_error():
-            reason = _reason(matcher)
-            raise ConfigError(
-                f"this {named} cannot be expressed as a grammar: {reason}",
-                hint="leave that part out and check it afterwards",
-            )
-        if not GrammarState(matcher.deep_copy(), self._vocab_size).allowed().any():
+            raise _inexpressible(named, _reason(matcher))
+        try:
+            begins = GrammarState(matcher.deep_copy(), self._vocab_size).allowed().any()
+        except InputError as error:
+            raise ConfigError(f"no answer fulfils this {named}: {error.message}") from None
+        if not begins:
             raise ConfigError(f"no token of this vocabulary can begin an answer to the {named}")
         return matcher
 
@@ -168,6 +173,13 @@ def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
 
 def _in_ascii(escape: re.Match[str]) -> str:
     return _ASCII.get(escape[1], escape[0])
+
+
+def _inexpressible(named: str, reason: str) -> ConfigError:
+    return ConfigError(
+        f"this {named} cannot be expressed as a grammar: {reason[:_LONGEST_REASON]}",
+        hint="leave that part out and check it afterwards",
+    )
 
 
 def _reason(matcher: Any) -> str:
