@@ -9,6 +9,8 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
+from tutelage.model.families import FamilyConfig
 from tutelage.serving.protocol import Limits
 
 
@@ -42,6 +44,16 @@ def test_every_limit_is_an_option(lm: LanguageModel, tmp_path: Path, given: dict
     limits = given["limits"]
     assert (limits.max_tokens, limits.choices, limits.body_bytes, limits.waiting) == (11, 2, 999, 0)
     assert (limits.connections, limits.seconds, limits.body_seconds, limits.head_seconds) == (3, 7, 4, 4)
+
+
+def test_a_classifier_goes_beside_the_model(lm: LanguageModel, tmp_path: Path, given: dict[str, Any]) -> None:
+    lm.save(tmp_path / "lm")
+    config = FamilyConfig.parse({**lm.config.plain(), "num_labels": 2, "labels": ["ham", "spam"]})
+    LanguageModel(DecoderLM(config, seed=1), lm.tokenizer).save(tmp_path / "judge")
+    assert serve(str(tmp_path / "lm"), "--classifier", f"spam={tmp_path / 'judge'}") == 0
+    assert given["classifiers"]["spam"].config.labels == ("ham", "spam")
+    given.clear()
+    assert serve(str(tmp_path / "lm"), "--classifier", "spam") == 2 and not given
 
 
 @pytest.mark.parametrize("option", ["--max-tokens=0", "--queue=-1", "--connections=0", "--timeout=0", "--max-body=x"])

@@ -223,7 +223,34 @@ def test_chats_are_kept_found_and_deleted(page: Browser) -> None:
     assert page.js("$('chats').innerText").startswith("about cats")
     page.js("globalThis.confirm = () => true; $('chats').querySelector('[title^=Delete]').click()")
     page.js("$('search').value = ''; drawChats()")
-    assert page.js("$('chats').children.length") == 1 and page.js("Object.keys(localStorage).length") == 1
+    assert (
+        page.js("$('chats').children.length") == 1
+        and page.js("Object.keys(localStorage).filter((key) => key.startsWith(PREFIX)).length") == 1
+    )
+
+
+def reload(page: Browser) -> None:
+    page.call("Page.reload")
+    page.wait("typeof served !== 'undefined' && served.length > 0 && $('model').value !== ''")
+
+
+def test_closing_the_page_loses_nothing(page: Browser, model: Scripted) -> None:
+    page.js("prompt.focus()")
+    page.type("half a question")
+    reload(page)
+    assert page.js("prompt.value") == "half a question"
+    page.js("prompt.value = ''")
+    model.before = 1.0
+    ask(page, "first", wait=False)
+    reload(page)
+    assert page.js("prompt.value") == "first" and page.js("chat.nodes.length") == 0
+    page.js("prompt.value = ''")
+    model.before, model.pause, model.said = 0.0, 0.05, "x" * 100
+    ask(page, "second", wait=False)
+    page.wait("branch().at(-1)?.content.length > 3")
+    reload(page)
+    assert shown(page)[0] == "second" and shown(page)[1].startswith("xxx")
+    assert "broken off: the page was closed" in page.js("log.innerText")
 
 
 def test_a_damaged_or_hostile_chat_does_no_harm(page: Browser) -> None:

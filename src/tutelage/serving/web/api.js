@@ -1,5 +1,5 @@
 // The server: what it serves, what it accepts, and answers as they are made.
-let served = [], accepts = null;
+let served = [], accepts = null, leaving = false;
 
 async function complain(response) {
   let message = `The server answered ${response.status}.`, code = null;
@@ -63,7 +63,7 @@ async function produce(node, messages, sampling, signal, onPiece) {
   // Without the server's count, after a stop: as many tokens as pieces have come, about.
   node.speed = ((node.tokens ?? node.pieces ?? 0) - (first ? 1 : 0)) / Math.max(seconds, 1e-3);
   if (tokens.length) tokensOf.set(node.id, tokens);
-  if (failed) node.stop = signal.aborted ? "stopped by you" : `broken off: ${failed.message}`;
+  if (failed) node.stop = signal.aborted ? "stopped by you" : `broken off: ${leaving ? "the page was closed" : failed.message}`;
   else if (finish === "length") node.stop = model && node.used >= model.max_model_len ? "cut: the context is full" : `cut at the limit of ${node.tokens} tokens`;
   else node.stop = finish === "stop" ? "ended by itself" : finish;
   node.failed = Boolean(failed) && !signal.aborted;

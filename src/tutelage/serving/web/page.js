@@ -112,9 +112,10 @@ function settings() {
 
 async function begin() {
   loadChats();
-  fit();
+  prompt.value = store.getItem("tutelage.draft") ?? "";
   try { sampling = JSON.parse(store.getItem("tutelage.sampling")) ?? {}; } catch { sampling = {}; }
   open([...chats.values()].sort((a, b) => b.time - a.time)[0] ?? newChat());
+  fit();
   try { await hello(); } catch (error) { note(`The server cannot be reached: ${error.message}`, false, button("Try again", "", () => location.reload())); return; }
   const option = (value, shown) => Object.assign(element("option", "", shown), { value });
   $("model").replaceChildren(...served.map((one) => option(one.id, one.id)));
@@ -164,4 +165,19 @@ $("pairs").addEventListener("click", () => {
 });
 $("import").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { for (const file of $("file").files) importFile(file); $("file").value = ""; });
+// Nothing is lost with the page: neither what is being written nor an answer that is under way.
+addEventListener("pageshow", () => { leaving = false; });
+addEventListener("pagehide", () => {
+  leaving = true;
+  let draft = prompt.value;
+  for (const id of running.keys()) {
+    const node = nodeOf(id), question = node && nodeOf(node.parent);
+    if (!node) continue;
+    if (node.content) { Object.assign(node, { stop: "broken off: the page was closed", failed: true }); continue; }
+    drop(node);
+    if (!children(question.id).length) { draft ||= question.content; drop(question); }
+  }
+  if (running.size) save();
+  try { store.setItem("tutelage.draft", draft); } catch { /* the store is full */ }
+});
 begin();
