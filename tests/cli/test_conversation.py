@@ -36,7 +36,10 @@ class FakeModel:
         self.asked = [message.content for message in messages]
         return [ord(letter) for message in messages for letter in message.content]
 
-    def stream(self, prompts: list[list[int]], sampling: Sampling) -> Iterator[Piece]:
+    def engine(self) -> None:
+        return None
+
+    def stream(self, prompts: list[list[int]], sampling: Sampling, engine: None = None) -> Iterator[Piece]:
         self.given.append((self.asked, sampling))
         self.prompt = self.decode(prompts[0])
         room = min(sampling.max_tokens, self.context - len(prompts[0]))

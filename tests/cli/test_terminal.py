@@ -23,7 +23,7 @@ from tutelage.cli.conversation import converse
 from tutelage.inference.sampling import Sampling
 
 class Echo(FakeModel):
-    def stream(self, prompts, sampling):
+    def stream(self, prompts, sampling, engine=None):
         self.answers = iter(["slow " * 200 if self.asked[-1] == "slow" else "heard " + repr(self.asked)])
         for piece in super().stream(prompts, sampling):
             yield piece

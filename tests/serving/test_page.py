@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import time
 from collections.abc import Iterator
@@ -11,37 +12,66 @@ from typing import Any
 import pytest
 from browser import CHROMIUM, Browser
 from served import serving
+from torch import Tensor
 
 from tutelage.finetuning.data.preferences import read_preferences
-from tutelage.inference.language_model import GREEDY, LanguageModel, Piece
-from tutelage.inference.sampling import Sampling
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
 from tutelage.serving.protocol import Limits
 from tutelage.store.events import EventLog
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
 
 
-class Scripted(LanguageModel):
-    """Says what it is told to, a character a token; can wait before each and fail in the middle."""
+class ScriptedDecoder(DecoderLM):
+    """Says what it is told to, whatever it reads; can wait before each token and fail in the middle."""
 
-    said = "hello"
+    ids: list[int]
     pause = 0.0
     before = 0.0
     breaks_after: int | None = None
+    at = 0
+
+    def hidden(self, tokens: Tensor, positions: Tensor | None = None, *args: Any, **more: Any) -> Tensor:
+        begins = positions is not None and positions[0, 0] == 0
+        self.at = 0 if begins else self.at + 1
+        time.sleep(self.before if begins else self.pause)
+        if self.at == self.breaks_after:
+            raise RuntimeError("secret")
+        return super().hidden(tokens, positions, *args, **more)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        made = super().logits(hidden)
+        made[..., self.ids[min(self.at, len(self.ids) - 1)]] += 1000
+        return made
+
+
+class Scripted(LanguageModel):
+    """A model with a script, a character a token."""
+
+    model: ScriptedDecoder
     told: list[str]
+
+    @property
+    def said(self) -> str:
+        return self.tokenizer.decode(self.model.ids)
+
+    @said.setter
+    def said(self, text: str) -> None:
+        self.model.ids = [*self.tokenizer.encode(text), self.stop_ids[0]]
 
     def chat_ids(self, messages: Any, tools: Any = None) -> list[int]:
         self.told = [one["content"] for one in messages]
         return super().chat_ids(messages, tools)
 
-    def stream(self, prompts: Any, sampling: Sampling = GREEDY) -> Iterator[Piece]:
-        time.sleep(self.before)
-        for number, letter in enumerate(self.said):
-            if number == self.breaks_after:
-                raise RuntimeError("secret")
-            last = number == len(self.said) - 1
-            yield Piece(0, letter, self.tokenizer.encode("x")[0], -0.5, "stop" if last else None, True)
-            time.sleep(self.pause)
+
+def scripted(lm: LanguageModel) -> Scripted:
+    model = copy.copy(lm.model)
+    model.__class__ = ScriptedDecoder
+    model.config = lm.config.with_(max_position_embeddings=2048)
+    made = Scripted(model, lm.tokenizer)  # type: ignore[arg-type]
+    made.said = "hello"
+    return made
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +85,8 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def model(lm: LanguageModel) -> Scripted:
-    made = Scripted(lm.model, lm.tokenizer)
-    made.adapters["other"] = Scripted(lm.model, lm.tokenizer)
+    made = scripted(lm)
+    made.adapters["other"] = scripted(lm)
     return made
 
 
@@ -106,7 +136,7 @@ def test_all_is_on_the_screen(page: Browser, width: int, dark: bool) -> None:
 def test_an_answer_with_its_figures(page: Browser) -> None:
     ask(page, "why?")
     assert shown(page) == ["why?", "hello"]
-    assert "5 tokens · " in page.js("log.innerText") and "ended by itself" in page.js("log.innerText")
+    assert "6 tokens · " in page.js("log.innerText") and "ended by itself" in page.js("log.innerText")
     assert "tokens" in page.js("$('meter').innerText")
 
 
@@ -148,7 +178,7 @@ def test_a_long_answer_costs_a_multiple_of_its_length_and_not_of_its_square(page
 
 @pytest.mark.parametrize("by_key", [True, False])
 def test_stopped_before_the_first_token_leaves_no_empty_turn(page: Browser, model: Scripted, by_key: bool) -> None:
-    model.before = 1.0
+    model.model.before = 1.0
     ask(page, "first", wait=False)
     if by_key:
         page.press("Escape")
@@ -157,14 +187,14 @@ def test_stopped_before_the_first_token_leaves_no_empty_turn(page: Browser, mode
     page.wait("running.size === 0")
     assert page.js("chat.nodes.length") == 0 and page.js("prompt.value") == "first"
     assert "Stopped before the first token" in page.js("log.innerText")
-    model.before = 0.0
+    model.model.before = 0.0
     page.js("send.click()")
     page.wait("running.size === 0 && chat.nodes.length === 2")
     assert model.told == ["first"]
 
 
 def test_stopped_in_the_middle_keeps_what_there_is_and_says_who_did_it(page: Browser, model: Scripted) -> None:
-    model.said, model.pause = "x" * 400, 0.02
+    model.said, model.model.pause = "x" * 400, 0.02
     ask(page, "why?", wait=False)
     page.wait("document.querySelector('article.live .text')?.innerText.length > 3")
     page.press("Escape")
@@ -173,11 +203,11 @@ def test_stopped_in_the_middle_keeps_what_there_is_and_says_who_did_it(page: Bro
 
 
 def test_a_failure_is_not_called_a_stop(page: Browser, model: Scripted) -> None:
-    model.breaks_after = 3
+    model.model.breaks_after = 3
     ask(page, "why?")
     said = page.js("log.innerText")
     assert "broken off: the server failed" in said and "stopped by you" not in said and shown(page) == ["why?", "hel"]
-    model.breaks_after = 0
+    model.model.breaks_after = 0
     ask(page, "again?")
     assert "the server failed" in page.js("log.innerText") and page.js("prompt.value") == "again?"
     assert page.js("chat.nodes.length") == 2
@@ -240,7 +270,7 @@ def test_closing_the_page_loses_nothing(page: Browser, model: Scripted) -> None:
     reload(page)
     assert page.js("prompt.value") == "half a question"
     page.js("prompt.value = ''")
-    model.before = 1.0
+    model.model.before = 1.0
     ask(page, "first", wait=False)
     reload(page)
     assert page.js("prompt.value") == "first" and page.js("chat.nodes.length") == 0
@@ -309,14 +339,14 @@ def test_tokens_show_what_they_were_chosen_from(page: Browser) -> None:
     press(page, "Tokens")
     assert page.js("document.querySelectorAll('.tokens button').length") == 5
     page.js("document.querySelector('.tokens button').click()")
-    assert "60.65 %" in page.js("document.querySelector('.choices').innerText")
+    assert "100.00 %" in page.js("document.querySelector('.choices').innerText")
     page.js("""[...tokensOf.values()][0][1].top_logprobs = [
       { token: "A\\n", logprob: Math.log(0.7) }, { token: "B", logprob: Math.log(0.2) }]; 1""")
     press(page, "Tokens")
     press(page, "Tokens")
     page.js("document.querySelectorAll('.tokens button')[1].click()")
     lines = page.js("document.querySelector('.choices').innerText").split()
-    assert lines[:4] == ["A\\n", "70.00", "%", "B"] and "60.65" in lines
+    assert lines[:4] == ["A\\n", "70.00", "%", "B"] and "100.00" in lines
 
 
 def test_a_vote_by_keyboard_keeps_the_focus(page: Browser) -> None:

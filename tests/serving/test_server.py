@@ -6,6 +6,7 @@ import base64
 import importlib
 import json
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -181,17 +182,18 @@ def test_every_sampling_field_acts(server: TestClient) -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"frequency_penalty": 0.5}, "frequency_penalty"),
-        ({"presence_penalty": 1}, "presence_penalty"),
-        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"frequency_penalty": 3}, "frequency_penalty"),
+        ({"presence_penalty": -3}, "presence_penalty"),
+        ({"response_format": {"type": "xml"}}, "response_format.type"),
+        ({"regex": "a+", "grammar": "start: /a/"}, "grammar"),
         ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"tool_choice": "required"}, "tool_choice"),
         ({"store": True}, "store"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"max_token": 3}, "max_token"),
         ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
-        ({"top_logprobs": 3}, "top_logprobs"),
-        ({"logit_bias": {"5": 1}}, "logit_bias"),
+        ({"logprobs": True, "top_logprobs": 30}, "top_logprobs"),
+        ({"logit_bias": {"x": 1}}, "logit_bias"),
         ({"stream_options": {"include_usage": True, "other": 1}, "stream": True}, "stream_options.other"),
         ({"messages": [{"role": "user", "content": "x", "name": "bob"}]}, "messages.0.name"),
     ],
@@ -322,13 +324,13 @@ def test_only_json_is_taken(server: TestClient) -> None:
 
 
 def test_the_deadline_ends_an_answer(slow: Any) -> None:
-    response = client(slow, limits=Limits(seconds=0.3)).post(CHAT, json=ask())
+    response = client(slow, limits=Limits(seconds=0.3)).post(CHAT, json=ask(max_tokens=900))
     assert (response.status_code, response.json()["error"]["code"]) == (504, "deadline_exceeded")
     assert 1 <= slow.made < 40
 
 
 def test_a_deadline_in_the_middle_of_a_stream_is_said_and_nothing_claims_to_be_done(slow: Any) -> None:
-    response = client(slow, limits=Limits(seconds=0.3)).post(CHAT, json=ask(stream=True))
+    response = client(slow, limits=Limits(seconds=0.3)).post(CHAT, json=ask(stream=True, max_tokens=900))
     assert response.status_code == 200 and "[DONE]" not in response.text
     assert json.loads(response.text.strip().split("\n\n")[-1][6:])["error"]["code"] == "deadline_exceeded"
 
@@ -336,10 +338,12 @@ def test_a_deadline_in_the_middle_of_a_stream_is_said_and_nothing_claims_to_be_d
 def test_beyond_the_waiting_line_is_429_and_the_place_comes_back(slow: Any, lm: LanguageModel) -> None:
     server = client(slow, limits=Limits(seconds=0.6, waiting=1, together=1))
     with server, ThreadPoolExecutor(6) as pool:
-        answers = sorted(pool.map(lambda _: server.post(CHAT, json=ask()), range(6)), key=lambda one: one.status_code)
+        made = pool.map(lambda _: server.post(CHAT, json=ask(max_tokens=900)), range(6))
+        answers = sorted(made, key=lambda one: one.status_code)
         assert [one.status_code for one in answers] == [429] * 4 + [504] * 2
         assert all(int(one.headers["retry-after"]) >= 1 for one in answers[:4])
-        assert server.post(CHAT, json=ask()).status_code == 504
+        time.sleep(0.2)  # the work ends with the step it is at
+        assert server.post(CHAT, json=ask(max_tokens=900)).status_code == 504
 
 
 # -- failures
@@ -354,7 +358,7 @@ def test_a_failure_ends_one_request_and_tells_nothing(slow: Any, stream: bool, c
     assert "secret" not in response.text and "/" not in response.text
     assert "secret" in caplog.text
     slow.fail = False
-    assert server.post(CHAT, json=ask()).status_code == 504  # that is: the thread still generates
+    assert server.post(CHAT, json=ask(max_tokens=900)).status_code == 504  # that is: the thread still generates
 
 
 def test_unknown_routes_and_methods_answer_in_the_same_shape(server: TestClient) -> None:

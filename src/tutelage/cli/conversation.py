@@ -73,6 +73,7 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self.messages = list(self.opening)
+        self._engine = self.lm.engine()  # what was said so far need not be read again
 
     # -- answers
 
@@ -105,7 +106,7 @@ class Conversation:
         tokens, begin, first = 0, time.monotonic(), 0.0
         self._reason = "stopped"
         try:
-            with closing(self.lm.stream([[*prompt, *self._ids]], sampling)) as made:
+            with closing(self.lm.stream([[*prompt, *self._ids]], sampling, self._engine)) as made:
                 for piece in made:
                     tokens += 1
                     first = first or time.monotonic()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, open_model, print_json
+from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ def generate(
         typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the one that is talked to."),
     ] = True,
     adapter: Adapter = None,
+    weights: WeightsOption = "auto",
     out: Out = RUNS,
     max_tokens: Annotated[int, _option("Longest answer in tokens, e.g. `--max-tokens 40`; default 100.", LENGTH)] = 100,
     min_tokens: Annotated[int | None, _option("No stop token before so many, e.g. `--min-tokens 20`.", LENGTH)] = None,
@@ -171,7 +172,7 @@ def generate(
         if n > 1 and how.temperature == 0:
             raise ConfigError("--n and temperature 0 exclude each other: the texts would all be the same")
     text = sys.stdin.read() if prompt == "-" else prompt
-    lm = open_model(model, out, "base" if base else None, adapter)
+    lm = open_model(model, out, "base" if base else None, adapter, weights=weights)
     if how is None:
         from tutelage.cli.side_by_side import show
 

@@ -6,7 +6,7 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -15,6 +15,7 @@ from tutelage.store.events import plain
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
+    from tutelage.loading import Weights
     from tutelage.store.events import EventLog
 
 Sets = Annotated[
@@ -70,14 +71,28 @@ Adapter = Annotated[
         "`--adapter my-adapter`, `--adapter runs/answers-instruct`."
     ),
 ]
+WeightsOption = Annotated[
+    str,
+    typer.Option(
+        "--weights",
+        help="How weights are held: float32, bfloat16, int8 or int4, from exact to fast; auto takes a .gguf file in "
+        "4 bits as it is, and else float32; e.g. `--weights int8`.",
+    ),
+]
 RUNS = Path("runs")
 
 
 def open_model(
-    source: str | None, root: Path = RUNS, wanted: str | None = None, adapter: Path | None = None, fold: bool = True
+    source: str | None,
+    root: Path = RUNS,
+    wanted: str | None = None,
+    adapter: Path | None = None,
+    fold: bool = True,
+    weights: str | None = None,
 ) -> LanguageModel:
     """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter, folded in by
-    `fold` unless it learned beside a base in 4 bits, which then is in them again."""
+    `fold` unless it learned beside a base in 4 bits, which then is in them again. `weights`: of a model that is only
+    used, as of `tutelage.load`."""
     from tutelage.interchange.peft import Sidecar
     from tutelage.interchange.source import is_foreign
     from tutelage.loading import adapted, load
@@ -86,9 +101,11 @@ def open_model(
     adapter = find_adapter(adapter, root) if adapter is not None else None
     stored = Sidecar.read(adapter).quantisation if adapter is not None else "none"
     place = source if source and is_foreign(source) else find_model(source, root, wanted)
-    lm = load(place, log=notes(), quantisation=stored)
     if adapter is None:
-        return lm
+        return load(place, log=notes(), weights=cast("Weights | None", weights))
+    if weights not in (None, "auto", "float32"):
+        raise ConfigError(f"--weights {weights} and --adapter exclude each other", hint="fold it in: `tutelage export`")
+    lm = load(place, log=notes(), quantisation=stored)
     lm = adapted(lm, adapter)
     if fold and stored == "none":
         merge_lora(lm.model)

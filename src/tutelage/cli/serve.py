@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Out, Source, find_adapter, open_model
+from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, open_model
 from tutelage.store.errors import ConfigError
 
 LIMITS = "Limits"
@@ -28,6 +28,7 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
+    weights: WeightsOption = "auto",
     adapter: Annotated[
         list[str] | None,
         typer.Option(
@@ -109,7 +110,7 @@ def serve(
         connections=connections,
         seconds=timeout,
     )
-    lm = open_model(name or model, out)
+    lm = open_model(name or model, out, weights="float32" if adapter and weights == "auto" else weights)
     for called, directory in map(_named, adapter or []):
         lm.adapters[called] = adapted(lm, find_adapter(directory, out))
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, open_model, print_json
+from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
 from tutelage.cli.use import Seed, Temperature, TopP
 
 
@@ -41,6 +41,7 @@ def chat(
     ] = None,
     seed: Seed = 0,
     adapter: Adapter = None,
+    weights: WeightsOption = "auto",
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +57,7 @@ def chat(
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import Message
 
-    lm = open_model(name or model, out, adapter=adapter)
+    lm = open_model(name or model, out, adapter=adapter, weights=weights)
     lm.require_text()
     sampling = Sampling(max_tokens=max_tokens or lm.context, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []

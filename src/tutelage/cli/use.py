@@ -15,6 +15,7 @@ from tutelage.cli.options import (
     Json,
     Out,
     Source,
+    WeightsOption,
     find_model,
     notes,
     open_model,
@@ -51,6 +52,7 @@ def translate(
         str | None, typer.Option(help="The language, of a model that learned both directions, e.g. `--to German`.")
     ] = None,
     max_tokens: MaxTokens = 128,
+    weights: WeightsOption = "auto",
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +65,7 @@ def translate(
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
         raise InputError("there is no text to translate: standard input is empty")
-    made = open_model(model, out).translate(lines, to, Sampling(max_tokens=max_tokens))
+    made = open_model(model, out, weights=weights).translate(lines, to, Sampling(max_tokens=max_tokens))
     for text, answer in zip(lines, made, strict=True):
         if answer.stop_reason != "stop":
             print(f"the translation was cut at {max_tokens} tokens: {text[:60]!r}", file=sys.stderr)

@@ -243,8 +243,8 @@ class LanguageModel:
             yield piece
 
     def engine(self, keep: int = 1) -> Engine:
-        """An engine to be kept from call to call of `stream`: what it read it need not read again, where a prompt begins
-        as one of the last `keep` did. For one thread."""
+        """An engine to be kept from call to call of `stream`: it need not read again what one of `keep` prompts
+        began with. For one thread."""
         return Engine(self.model, self.stop_ids, keep=keep, table=self.table)
 
     def search(
