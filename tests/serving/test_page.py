@@ -369,7 +369,8 @@ def test_no_text_takes_long_to_render(page: Browser) -> None:
 def test_what_is_rendered_as_it_comes_is_what_is_rendered_at_once(page: Browser) -> None:
     parts = [
         "a b\n", "\n", "\n\n", "- x\n", "  - y\n", "1. z\n", "```js\n", "```\n", "$$\n", "# h\n", "> q\n", "**b** ",
-        "`c` ", "| a | b |\n|---|---|\n| 1 | 2 |\n", "  indented\n", "---\n", "\\[x\n", "\\]\n", "text $x$ ", "<b>&amp;</b> ",
+        "`c` ", "| a | b |\n|---|---|\n| 1 | 2 |\n", "  indented\n", "---\n", "\\[x\n", "\\]\n", "text $x$ ",
+        "<b>&amp;</b> ",
     ]  # fmt: skip
     chance = random.Random(1)
     texts = ["".join(chance.choices(parts, k=chance.randrange(1, 15))) for _ in range(400)]
