@@ -13,6 +13,7 @@ import pytest
 from browser import CHROMIUM, Browser
 from served import serving
 
+from tutelage.cli import transcript
 from tutelage.finetuning.data.preferences import read_preferences
 from tutelage.inference.language_model import GREEDY, LanguageModel, Piece
 from tutelage.inference.sampling import Sampling
@@ -284,10 +285,14 @@ def test_a_browser_that_keeps_nothing_still_shows_the_page(page: Browser) -> Non
 
 
 @pytest.mark.parametrize("ending", ["json", "md"])
-def test_what_is_exported_can_be_imported(page: Browser, ending: str) -> None:
+def test_what_is_exported_can_be_imported(page: Browser, ending: str, tmp_path: Path) -> None:
     page.js("$('system').value = 'be brief'; $('system').dispatchEvent(new Event('input'))")
     ask(page, "## one\n\ntext")
-    made = page.js("asMarkdown(chat)" if ending == "md" else "JSON.stringify(chat)")
+    made = page.js("asMarkdown(chat)" if ending == "md" else "asJson(chat)")
+    if ending == "json":
+        (tmp_path / "chat.json").write_text(made)
+        messages, _ = transcript.load(str(tmp_path / "chat.json"), GREEDY)
+        assert [one.content for one in messages] == ["be brief", "## one\n\ntext", "hello"]
     page.js(f"importFile(new File([{json.dumps(made)}], 'a.{ending}'))")
     page.wait("chats.size === 2")
     assert shown(page) == ["## one\n\ntext", "hello"] and page.js("chat.system") == "be brief"
