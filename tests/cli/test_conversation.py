@@ -186,6 +186,11 @@ def test_a_conversation_is_saved_and_gone_on_with(
     messages = json.loads(Path("a.json").read_text())["messages"]
     assert [one["content"] for one in messages] == ["be brief", "one", "x", "two", "y"]
     assert "## user\n\none\n\n## assistant\n\nx" in Path("a.md").read_text()
+    lm = talk(["/set top_p 0.5", '/set stop ["q"]', "/save b.json"])
+    assert "holds no" not in capsys.readouterr().out
+    lm = talk(["one", "/set top_p 0.5", '/set stop ["q"]', "/save c.json"], ["x"])
+    lm = talk(["/load c.json", "two"], ["y"])
+    assert (lm.given[0][1].top_p, lm.given[0][1].stop) == (0.5, ("q",))
     lm = talk(["/load a.json", "three", "/save a.json"], ["z"])
     assert lm.given[0][0] == ["be brief", "one", "x", "two", "y", "three"]
     assert "is there already" in capsys.readouterr().out  # another conversation's file is not written over

@@ -115,3 +115,13 @@ def test_ctrl_c_stops_an_answer_and_at_the_prompt_loses_nothing(terminal: Termin
     terminal.type("\x04")
     terminal.wait("ended well")
     assert terminal.process.wait(10) == 0
+
+
+def test_where_nobody_sits_ctrl_c_ends() -> None:
+    command = [sys.executable, "-c", PROGRAM, str(Path(__file__).parent)]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    assert process.stdout is not None
+    process.stdout.readline()
+    time.sleep(0.3)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(10) != 0

@@ -79,7 +79,7 @@ class Browser:
 
     def wait(self, condition: str, seconds: float = 20.0) -> None:
         end = time.monotonic() + seconds
-        while not self.js(condition):
+        while not self.js(f"!!({condition})"):
             assert time.monotonic() < end, (
                 f"{condition} did not happen; the page: {self.js('document.body.innerText')!r}"
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import random
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +15,7 @@ from browser import CHROMIUM, Browser
 from served import serving
 from torch import Tensor
 
+from tutelage.cli import transcript
 from tutelage.finetuning.data.preferences import read_preferences
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
@@ -313,10 +315,14 @@ def test_a_browser_that_keeps_nothing_still_shows_the_page(page: Browser) -> Non
 
 
 @pytest.mark.parametrize("ending", ["json", "md"])
-def test_what_is_exported_can_be_imported(page: Browser, ending: str) -> None:
+def test_what_is_exported_can_be_imported(page: Browser, ending: str, tmp_path: Path) -> None:
     page.js("$('system').value = 'be brief'; $('system').dispatchEvent(new Event('input'))")
     ask(page, "## one\n\ntext")
-    made = page.js("asMarkdown(chat)" if ending == "md" else "JSON.stringify(chat)")
+    made = page.js("asMarkdown(chat)" if ending == "md" else "asJson(chat)")
+    if ending == "json":
+        (tmp_path / "chat.json").write_text(made)
+        messages, _ = transcript.load(str(tmp_path / "chat.json"), GREEDY)
+        assert [one.content for one in messages] == ["be brief", "## one\n\ntext", "hello"]
     page.js(f"importFile(new File([{json.dumps(made)}], 'a.{ending}'))")
     page.wait("chats.size === 2")
     assert shown(page) == ["## one\n\ntext", "hello"] and page.js("chat.system") == "be brief"
@@ -381,3 +387,38 @@ def test_two_models_side_by_side_and_votes_become_preference_pairs(
     file.write_text("\n".join(lines) + "\n")
     rows, _ = read_preferences(file, EventLog())
     assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [("which?", "another answer", "hello")]
+
+
+def test_no_text_takes_long_to_render(page: Browser) -> None:
+    signs = [
+        "*", "**", "_", "`", "``a", "$", "$a", "[", "[a](", "](", "<https:", "~~a", "\\(", "\\(a\\", "**a", "*a ", "> ",
+        "- ", "  - a\n", "|a|\n", "```\n", "$$\n", "\\[\n", "a_b", "1. ", "a  \n", "\\frac{", "x^{", "> - ", "[a](b(c",
+    ]  # fmt: skip
+    page.js("""globalThis.longest = (texts) => Math.max(...texts.map((text) => {
+      const begin = performance.now(); markdown(text, element("div")); return performance.now() - begin; })); 1""")
+    for sign in signs:
+        long = sign * (20_000 // len(sign))
+        assert page.js(f"longest({json.dumps([long, f'x {long} x'])})") < 2000, sign
+
+
+def test_what_is_rendered_as_it_comes_is_what_is_rendered_at_once(page: Browser) -> None:
+    parts = [
+        "a b\n", "\n", "\n\n", "- x\n", "  - y\n", "1. z\n", "```js\n", "```\n", "$$\n", "# h\n", "> q\n", "**b** ",
+        "`c` ", "| a | b |\n|---|---|\n| 1 | 2 |\n", "  indented\n", "---\n", "\\[x\n", "\\]\n", "text $x$ ",
+        "<b>&amp;</b> ",
+    ]  # fmt: skip
+    chance = random.Random(1)
+    texts = ["".join(chance.choices(parts, k=chance.randrange(1, 15))) for _ in range(400)]
+    known = "P UL OL LI CODE PRE DIV SPAN BUTTON H1 H2 H3 H4 BLOCKQUOTE TABLE TR TH TD STRONG EM S A BR HR"
+    wrong = page.js(f"""(() => {{
+      const known = new Set({json.dumps(known)}.split(" "));
+      return {json.dumps(texts)}.filter((text) => {{
+        const coming = element("div"), whole = element("div"), live = new LiveText(coming);
+        for (let at = 0; at < text.length; at += 3) {{ live.tail += text.slice(at, at + 3); live.draw(); }}
+        live.end();
+        markdown(text, whole);
+        const kinds = [...whole.querySelectorAll("*")].map((one) => one.tagName);
+        return coming.innerHTML !== whole.innerHTML || kinds.some((one) => !known.has(one));
+      }});
+    }})()""")
+    assert wrong == []

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from tutelage.cli import transcript
-from tutelage.cli.terminal import Read, harmless, reader
+from tutelage.cli.terminal import Read, harmless, interactive, reader
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.text import TextStream
 from tutelage.store.errors import InputError, TutelageError, nearest
@@ -28,7 +28,7 @@ COMMANDS = {
     "temperature X": "0 is greedy; the same as /set temperature X",
     "set NAME VALUE": "set any sampling value, e.g. /set top_p 0.9; without one they are shown",
     "save FILE": "write the conversation to a new file.json or file.md",
-    "load FILE": "go on with a conversation that was saved as JSON",
+    "load FILE": "go on with a conversation saved as JSON, sampled as it was",
     "exit": "end; Ctrl-D does too",
 }
 KEYS = "Ctrl-C stops an answer · Alt+Enter breaks the line"
@@ -38,6 +38,7 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | N
     """Read questions and commands, stream answers, until the end of the input."""
     console = Console()
     console.print(f"[dim]{lm.model.num_parameters():,} parameters · /help · {KEYS}[/]", highlight=False)
+    goes_on = read is not None or interactive()
     read, talk = read or reader(console), Conversation(lm, sampling, opening, console)
     while True:
         try:
@@ -46,6 +47,8 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | N
             console.print()
             return
         except KeyboardInterrupt:
+            if not goes_on:
+                raise
             talk.note("/exit or Ctrl-D ends; the conversation is still there")
             continue
         if line in ("/exit", "/quit"):
@@ -237,10 +240,11 @@ class Conversation:
         self.note(f"saved to {file}")
 
     def _load(self, file: str) -> None:
-        self.messages = transcript.load(file)
+        self.messages, self.sampling = transcript.load(file, self.sampling)
         self.opening = [one for one in self.messages[:1] if one.role == "system"]
         self._ids, self._reason, self._kept = [], None, None
-        self.note(f"{len(self.messages)} messages; the last: {self.messages[-1].content[:60]!r}")
+        last = self.messages[-1].content[:60]
+        self.note(f"{len(self.messages)} messages, and how they were sampled; the last: {last!r}")
 
     # -- words
 

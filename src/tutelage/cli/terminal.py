@@ -11,10 +11,15 @@ from rich.console import Console
 Read = Callable[[], str]
 
 
+def interactive() -> bool:
+    """Whether somebody sits at a terminal: only then is a line edited, and does Ctrl-C at the prompt end nothing."""
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def reader(console: Console) -> Read:
     """What reads one question. In a terminal: with arrows, history, and a paste of several lines as one question;
     else a line of standard input. Raises EOFError at the end, KeyboardInterrupt at Ctrl-C."""
-    if sys.stdin.isatty() and sys.stdout.isatty():
+    if interactive():
         return _edited()
     return lambda: console.input("[bold cyan]you[/] › ")
 

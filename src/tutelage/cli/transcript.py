@@ -36,8 +36,9 @@ def save(file: str, messages: Sequence[Message], sampling: Sampling, own: Collec
         raise InputError(f"{file} cannot be written: {error.strerror}") from None
 
 
-def load(file: str) -> list[Message]:
-    """The messages of a conversation saved as JSON (a list of them alone will do). Raises InputError."""
+def load(file: str, sampling: Sampling) -> tuple[list[Message], Sampling]:
+    """The messages of a conversation saved as JSON (a list of them alone will do), and how it was sampled: what the
+    file does not say stays. Raises InputError, ConfigError for a sampling value that makes no sense."""
     path = Path(file).expanduser()
     if path.suffix == ".md":
         raise InputError("Markdown is for reading", hint="load the conversation from a .json file")
@@ -50,7 +51,12 @@ def load(file: str) -> list[Message]:
     messages = messages_from_plain(data.get("messages") if isinstance(data, dict) else data)
     if not messages:
         raise InputError(f"{file} holds no messages")
-    return messages
+    values = data.get("sampling", {}) if isinstance(data, dict) else {}
+    if not isinstance(values, dict):
+        raise InputError(f"{file}: sampling is not a mapping of names to values")
+    for name, value in values.items():
+        sampling = with_value(sampling, name, json.dumps(value))
+    return messages, sampling
 
 
 def with_value(sampling: Sampling, name: str, value: str) -> Sampling:

@@ -94,6 +94,11 @@ function messagesUntil(last, of) {
   return of.system ? [{ role: "system", content: of.system }, ...told] : told;
 }
 
+// All branches, and the messages of the one that is shown, which `tutelage chat` can load.
+function asJson(of) {
+  return JSON.stringify({ ...of, messages: messagesUntil(branch(of).at(-1), of) }, null, 2);
+}
+
 function asMarkdown(of) {
   const parts = of.system ? [`## system\n\n${of.system}`] : [];
   return [...parts, ...branch(of).map((one) => `## ${one.role}\n\n${one.content}`)].join("\n\n") + "\n";

@@ -11,7 +11,7 @@ const MATHS = {
   tan: "tan", max: "max", min: "min", lim: "lim", deg: "°", circ: "∘", sim: "∼", propto: "∝", ell: "ℓ",
 };
 const RAISED = { 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹", n: "ⁿ", i: "ⁱ", "+": "⁺", "-": "⁻", T: "ᵀ" };
-const LOWERED = { 0: "₀", 1: "₁", 2: "₂", 3: "₃", 4: "₄", 5: "₅", 6: "₆", 7: "₇", 8: "₈", 9: "₉", i: "ᵢ", j: "ⱼ", n: "ₙ", t: "ₜ", k: "ₖ" };
+const LOWERED = { 0: "₀", 1: "₁", 2: "₂", 3: "₃", 4: "₄", 5: "₅", 6: "₆", 7: "₇", 8: "₈", 9: "₉", i: "ᵢ", j: "ⱼ", n: "ₙ", t: "ₜ", k: "ₖ", m: "ₘ", x: "ₓ", "=": "₌", "+": "₊", "-": "₋" };
 
 function maths(source) {
   let text = source.trim();
@@ -31,36 +31,84 @@ function maths(source) {
 }
 const bracketed = (text) => (/^[\p{L}\p{N}\\]*$/u.test(text.trim()) ? text.trim() : `(${text.trim()})`);
 
-const INLINE = new RegExp([
-  "(`+)(?<code>[\\s\\S]*?[^`])\\1(?!`)", "\\\\\\((?<m1>[\\s\\S]+?)\\\\\\)", "\\$(?<m2>[^\\s$](?:[^$\\n]*[^\\s$\\\\])?)\\$(?!\\d)",
-  "\\*\\*(?<b1>(?=\\S)[\\s\\S]*?\\S)\\*\\*(?!\\*)", "__(?<b2>(?=\\S)[\\s\\S]*?\\S)__(?!\\w)", "~~(?<s>(?=\\S)[\\s\\S]*?\\S)~~",
-  "\\*(?<i1>(?=[^\\s*])[^*]*[^\\s*])\\*", "(?<!\\w)_(?<i2>(?=[^\\s_])[^_]*[^\\s_])_(?!\\w)",
-  "\\[(?<label>[^\\[\\]]*)\\]\\((?<url>[^()\\s]*(?:\\([^()\\s]*\\)[^()\\s]*)*)(?:\\s+\"[^\"]*\")?\\)", "<(?<auto>https?:[^\\s<>]+)>",
-  "\\\\(?<esc>[!-/:-@\\[-`{-~])", "(?<br> {2,}\\n|\\\\\\n)",
-].join("|"), "g");
+// Where one of these stands something may begin. What does is decided by looking a bounded way ahead, so that no text,
+// however made, takes more than a multiple of its length.
+const BEGINS = /[`\\$*_~[<\n]/g;
+const LINK = /\[([^[\]]{0,500})\]\(([^()\s]{0,1000}(?:\([^()\s]{0,200}\)[^()\s]{0,200})?)(?:\s{1,9}"[^"]{0,200}")?\)/y;
+const AUTO = /<(https?:[^\s<>]{1,1000})>/y, WORD = /[\p{L}\p{N}]/u, AHEAD = 8;
+
+const at = (pattern, text, place) => { pattern.lastIndex = place; return pattern.exec(text); };
+
+// Runs of backticks by their length, each with its places: what is searched for the end of a code span.
+function backticks(text) {
+  const runs = new Map();
+  for (const { 0: run, index } of text.matchAll(/`+/g)) {
+    if (!runs.has(run.length)) runs.set(run.length, []);
+    runs.get(run.length).push(index);
+  }
+  return runs;
+}
+
+// The span that begins at a place, or null: [its end, what it shows].
+function span(text, from, runs, gone, depth) {
+  const sign = text[from], close = (mark, begin, good) => {
+    if (gone.has(mark)) return -1;
+    let found = begin;
+    for (let tries = 0; tries < AHEAD; tries++, found++) {
+      found = text.indexOf(mark, found);
+      if (found < 0) { if (!tries) gone.add(mark); return -1; }
+      if (good(found)) return found;
+    }
+    return -1;
+  };
+  const nested = (kind, begin, end) => { const node = element(kind); inline(text.slice(begin, end), node, depth + 1); return node; };
+  if (sign === "`") {
+    const size = at(/`+/y, text, from)[0].length, places = runs.get(size);
+    while (places.length && places[0] <= from) places.shift();
+    if (!places.length) return [from + size, "`".repeat(size)];
+    return [places[0] + size, element("code", "", text.slice(from + size, places[0]).replace(/^ (.+) $/s, "$1"))];
+  }
+  if (sign === "\\") {
+    if (text[from + 1] === "(") {
+      const end = close("\\)", from + 2, (place) => place > from + 2);
+      if (end > 0) return [end + 2, element("code", "maths", maths(text.slice(from + 2, end)))];
+    }
+    if (text[from + 1] === "\n") return [from + 2, element("br")];
+    return /[!-/:-@[-`{-~]/.test(text[from + 1] ?? "") ? [from + 2, text[from + 1]] : null;
+  }
+  if (sign === "\n") return text.slice(from - 2, from) === "  " ? [from + 1, element("br")] : null;
+  if (sign === "$") {
+    if (/[\s$]/.test(text[from + 1] ?? " ")) return null;
+    const end = close("$", from + 2, (place) => !/[\s\\]/.test(text[place - 1]) && !/\d/.test(text[place + 1] ?? ""));
+    if (end < 0 || text.slice(from, end).includes("\n")) return null;
+    return [end + 1, element("code", "maths", maths(text.slice(from + 1, end)))];
+  }
+  if (sign === "[" || sign === "<") {
+    const found = at(sign === "[" ? LINK : AUTO, text, from), url = found?.[2] ?? found?.[1];
+    if (!found || (sign === "[" && found[2] === undefined) || !/^(https?:|mailto:)/i.test(url)) return null;
+    const link = element("a");
+    link.href = url; link.target = "_blank"; link.rel = "noopener noreferrer";
+    inline(sign === "[" ? found[1] : url, link, AHEAD);
+    return [from + found[0].length, link];
+  }
+  const twice = text[from + 1] === sign, mark = twice ? sign + sign : sign;
+  if (sign === "~" && !twice) return null;
+  const begin = from + mark.length, inWord = (place) => WORD.test(text[place] ?? " ");
+  if (/\s/.test(text[begin] ?? " ") || text[begin] === sign || (sign === "_" && inWord(from - 1))) return null;
+  const end = close(mark, begin + 1, (place) => !/\s/.test(text[place - 1]) && text[place + mark.length] !== sign && (twice || text[place - 1] !== sign) && !(sign === "_" && inWord(place + mark.length)));
+  return end < 0 ? null : [end + mark.length, nested(sign === "~" ? "s" : twice ? "strong" : "em", begin, end)];
+}
 
 function inline(text, into, depth = 0) {
-  let end = 0;
-  for (const found of depth < 8 ? text.matchAll(INLINE) : []) {
-    if (found.index < end) continue;
-    into.append(text.slice(end, found.index));
-    end = found.index + found[0].length;
-    const g = found.groups;
-    const nested = (kind, inner) => { const node = element(kind); inline(inner, node, depth + 1); into.append(node); };
-    if (g.code !== undefined) into.append(element("code", "", g.code.replace(/^ (.+) $/s, "$1")));
-    else if (g.m1 ?? g.m2) into.append(element("code", "maths", maths(g.m1 ?? g.m2)));
-    else if (g.b1 ?? g.b2) nested("strong", g.b1 ?? g.b2);
-    else if (g.s) nested("s", g.s);
-    else if (g.i1 ?? g.i2) nested("em", g.i1 ?? g.i2);
-    else if (g.url !== undefined || g.auto) {
-      const url = g.url ?? g.auto;
-      if (!/^(https?:|mailto:)/i.test(url)) { into.append(found[0]); continue; }
-      const link = element("a");
-      link.href = url; link.target = "_blank"; link.rel = "noopener noreferrer";
-      inline(g.label ?? url, link, 8);
-      into.append(link);
-    } else if (g.br) into.append(element("br"));
-    else into.append(g.esc);
+  const runs = backticks(text), gone = new Set();
+  let end = 0, place = 0;
+  while (depth < AHEAD) {
+    const next = at(BEGINS, text, place);
+    if (!next) break;
+    const found = span(text, next.index, runs, gone, depth);
+    if (!found) { place = next.index + 1; continue; }
+    into.append(text.slice(end, next.index), found[1]);
+    end = place = found[0];
   }
   into.append(text.slice(end));
 }
@@ -75,10 +123,23 @@ function codeBlock(language, text) {
   return box;
 }
 
+const CLOSES = { "$$": "$$", "\\[": "\\]" };
+
+// The line where the maths that begins in a line ends; -1 if nowhere. open: marks of which that is known.
+function mathsEnd(lines, at, mark, open) {
+  if (open.has(mark)) return -1;
+  const close = CLOSES[mark];
+  if (lines[at].indexOf(close, lines[at].indexOf(mark) + 2) >= 0) return at;
+  for (let line = at + 1; line < lines.length; line++) if (lines[line].includes(close)) return line;
+  open.add(mark);
+  return -1;
+}
+
 // Blocks of Markdown, appended to a node. Depth bounds how far quotes and lists may nest.
 function markdown(text, into, depth = 0) {
   const lines = text.split("\n");
-  let at = 0, words = [];
+  const open = new Set();
+  let at = 0, words = [], until = -1;
   const flush = () => {
     if (words.length) { const node = element("p"); inline(words.join("\n"), node); into.append(node); words = []; }
   };
@@ -92,16 +153,14 @@ function markdown(text, into, depth = 0) {
       for (at++; at < lines.length && !(lines[at].trim().startsWith(fence[1]) && /^\s*[`~]+\s*$/.test(lines[at])); at++) inner.push(lines[at]);
       at++;
       into.append(codeBlock(fence[2].trim(), inner.join("\n")));
-    } else if (begin) {
+    } else if (begin && (until = mathsEnd(lines, at, begin[1], open)) >= 0) {
       flush();
-      const close = begin[1] === "$$" ? "$$" : "\\]", inner = [];
-      let rest = line.trim().slice(2);
-      while (!rest.includes(close) && at + 1 < lines.length) { inner.push(rest); rest = lines[++at]; }
-      inner.push(rest.split(close)[0]);
-      const after = rest.includes(close) ? rest.slice(rest.indexOf(close) + 2) : "";
-      into.append(element("div", "maths", maths(inner.join("\n"))));
+      const close = CLOSES[begin[1]], last = lines[until].indexOf(close, until === at ? begin[0].length : 0);
+      const inner = until === at ? lines[at].slice(begin[0].length, last) : [lines[at].slice(begin[0].length), ...lines.slice(at + 1, until), lines[until].slice(0, last)].join("\n");
+      into.append(element("div", "maths", maths(inner)));
+      const after = lines[until].slice(last + close.length);
       if (after.trim()) words.push(after);
-      at++;
+      at = until + 1;
     } else if (head) {
       flush();
       const node = element("h" + Math.min(4, head[1].length)); inline(head[2], node); into.append(node); at++;
@@ -187,14 +246,15 @@ class LiveText {
 
 // Where the last block begins that may still change: after a blank line outside code, before no list, quote or indent.
 function finishedUntil(text) {
-  let cut = 0, at = 0, fence = "", maths = false, blank = false;
+  let cut = 0, at = 0, fence = "", maths = "", blank = false;
   for (const line of text.split("\n")) {
     const found = FENCE.exec(line);
     if (!fence && !maths && blank && line.trim() && !/^\s|^>|^[-*+]\s|^\d{1,9}[.)]/.test(line)) cut = at;
-    if (found && !fence) fence = found[1];
-    else if (fence && line.trim().startsWith(fence) && /^\s*[`~]+\s*$/.test(line)) fence = "";
-    else if (!fence && /^\s*(\$\$|\\\[)/.test(line) && !maths) maths = !/(\$\$|\\\]).*$/.test(line.trim().slice(2));
-    else if (maths && /\$\$|\\\]/.test(line)) maths = false;
+    const begin = /^\s*(\$\$|\\\[)/.exec(line);
+    if (maths) { if (line.includes(maths)) maths = ""; }
+    else if (fence) { if (line.trim().startsWith(fence) && /^\s*[`~]+\s*$/.test(line)) fence = ""; }
+    else if (found) fence = found[1];
+    else if (begin && !line.slice(begin[0].length).includes(CLOSES[begin[1]])) maths = CLOSES[begin[1]];
     blank = !line.trim();
     at += line.length + 1;
   }

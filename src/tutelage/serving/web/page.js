@@ -155,7 +155,7 @@ $("openside").addEventListener("click", () => $("side").classList.add("open"));
 $("closeside").addEventListener("click", () => $("side").classList.remove("open"));
 document.querySelector("main").addEventListener("click", () => { $("side").classList.remove("open"); $("export").open = false; });
 const named = (ending) => `${(chat.title || "chat").replace(/[^\p{L}\p{N}]+/gu, "-").slice(0, 40)}.${ending}`;
-$("asjson").addEventListener("click", () => download(named("json"), JSON.stringify(chat, null, 2), "application/json"));
+$("asjson").addEventListener("click", () => download(named("json"), asJson(chat), "application/json"));
 $("asmarkdown").addEventListener("click", () => download(named("md"), asMarkdown(chat), "text/markdown"));
 $("exportall").addEventListener("click", () => download("chats.json", JSON.stringify([...chats.values()]), "application/json"));
 $("pairs").addEventListener("click", () => {
