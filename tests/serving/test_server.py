@@ -176,6 +176,58 @@ def test_every_sampling_field_acts(server: TestClient) -> None:
     assert text(top_k=1) == text(temperature=0)
 
 
+# -- settings of the choice
+
+
+def test_an_answer_is_of_the_form_that_is_asked_for(server: TestClient) -> None:
+    for seed in range(5):
+        asked = ask(regex="(yes|no)", temperature=1, seed=seed)
+        assert server.post(CHAT, json=asked).json()["choices"][0]["message"]["content"] in ("yes", "no")
+    numbers = {"a": {"enum": [1, 22]}}
+    schema = {"type": "object", "properties": numbers, "required": ["a"], "additionalProperties": False}
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    answer = server.post(CHAT, json=ask(response_format=wanted, max_tokens=40))
+    assert answer.status_code == 200, answer.text
+    made = answer.json()["choices"][0]
+    assert made["finish_reason"] == "stop" and json.loads(made["message"]["content"])["a"] in (1, 22)
+    made = server.post(CHAT, json=ask(response_format={"type": "json_object"}, max_tokens=3)).json()["choices"][0]
+    assert made["message"]["content"].startswith("{") and made["finish_reason"] == "length"
+    impossible = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"type": "array", "uniqueItems": True}}}
+    refused = server.post(CHAT, json=ask(response_format=impossible))
+    assert refused.status_code == 400 and "uniqueItems" in refused.json()["error"]["message"]
+
+
+def test_biases_and_penalties_act(server: TestClient, lm: LanguageModel) -> None:
+    letter = lm.tokenizer.encode("q")[0]
+    made = server.post(CHAT, json=ask(logit_bias={str(letter): 100})).json()["choices"][0]
+    assert made["message"]["content"] == "q" * 12
+    fields = {"logit_bias": {str(letter): 20}, "frequency_penalty": 2.0}
+    made = server.post(CHAT, json=ask(max_tokens=40, **fields)).json()["choices"][0]
+    assert 5 < made["message"]["content"].count("q") < 40
+    refused = server.post(CHAT, json=ask(logit_bias={"99999": 1}))
+    assert refused.status_code == 400 and "logit_bias" in refused.json()["error"]["message"]
+
+
+def test_the_likeliest_tokens_are_told_beside_each(server: TestClient) -> None:
+    entries = server.post(CHAT, json=ask(logprobs=True, top_logprobs=3)).json()["choices"][0]["logprobs"]["content"]
+    for entry in entries:
+        found = [one["logprob"] for one in entry["top_logprobs"]]
+        assert len(found) == 3 and found == sorted(found, reverse=True) and found[0] == entry["logprob"]
+
+
+def test_logits_that_a_setting_makes_infinite_are_a_400_that_names_it(server: TestClient) -> None:
+    refused = server.post(CHAT, json=ask(repetition_penalty=1e-38, temperature=1))
+    assert refused.status_code == 400 and "repetition_penalty" in refused.json()["error"]["message"]
+
+
+def test_many_at_once_get_what_they_get_one_by_one(server: TestClient) -> None:
+    asked = [ask("x" * at, temperature=1, seed=at, max_tokens=6 + at, n=1 + at % 3) for at in range(12)]
+    alone = [server.post(CHAT, json=one).json()["choices"] for one in asked]
+    with ThreadPoolExecutor(12) as pool:
+        together = [one.json()["choices"] for one in pool.map(lambda one: server.post(CHAT, json=one), asked)]
+    assert together == alone
+
+
 # -- truthfulness: what is not honoured is refused
 
 
