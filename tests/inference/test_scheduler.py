@@ -185,6 +185,21 @@ def test_memory_is_bounded_and_given_back(monkeypatch: pytest.MonkeyPatch) -> No
     assert idle._slots._cache is None
 
 
+def test_a_long_text_after_many_short_ones_does_not_make_all_rows_long() -> None:
+    config = FamilyConfig.parse({**SIZES, "max_position_embeddings": 2048})
+    model = DecoderLM(config, seed=1).eval()
+    engine = Engine(model, [], token_budget=2400, keep=8)
+    for row in range(12):
+        engine.add([5, row], [(row, SAMPLED, 0)])
+    drain(engine)
+    assert engine._slots.width > 8 and engine._slots.cache.length == 512
+    prompt = [at * at % 96 for at in range(1000)]
+    engine.add(prompt, [(0, SAMPLED, 0)])
+    said = drain(engine)[0]
+    assert engine._slots.width * engine._slots.cache.length < 3 * 2400
+    assert said == run(Engine(model, []), [(prompt, SAMPLED, 0)])[0]
+
+
 def test_rows_are_views_of_one_memory() -> None:
     config = FamilyConfig.parse(SIZES)
     cache = KVCache.empty(config, 3, 64, torch.float32, torch.device("cpu"))

@@ -185,8 +185,11 @@ class Engine:
             fitting = self._fitting(longest)
             if self._answering and len(self._answering) + len(asked.answers) > fitting:
                 return None
-            self._slots.forget(min(self.keep, max(0, fitting - len(self._answering) - len(asked.answers))))
-            rows = len(self._answering) + len(asked.answers) + self._multiple + self.keep
+            taken = len(self._answering) + len(asked.answers)
+            kept = min(self.keep, max(0, fitting - taken))
+            self._slots.forget(kept)
+            rows = taken + self._multiple + kept
+            self._slots.trim(rows, longest)
             asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows)
             self._reading = self._waiting.popleft()
         return self._reading

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
+
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 
@@ -54,6 +56,19 @@ class Slots:
             self._cache = KVCache.empty(self._model.config, 0, wanted, self._model.activations, weight.device)
         else:
             self._cache.grow(wanted - have)
+
+    def trim(self, rows: int, length: int) -> None:
+        """Before a longer text comes, which makes every row longer: leave no more than `rows` rows."""
+        if self._cache is None or self.width <= rows or length <= self._cache.length:
+            return
+        assert self._reading is None
+        ends = [one.row for one in self.kept]
+        free = self._free()[: rows - self.answering - len(ends)]
+        order = [*range(self.answering), *free, *ends]
+        self._cache.select(torch.tensor(order, device=self._cache.device))
+        self.width = len(order)
+        for one in self.kept:
+            one.row = order.index(one.row)
 
     def read(self, ids: Sequence[int], salt: str, most: int) -> tuple[int, int]:
         """The row in which a prompt is to be read, and how many of its tokens are there already, of a kept prompt.
