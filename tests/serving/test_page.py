@@ -321,7 +321,7 @@ def test_what_is_exported_can_be_imported(page: Browser, ending: str, tmp_path: 
     made = page.js("asMarkdown(chat)" if ending == "md" else "asJson(chat)")
     if ending == "json":
         (tmp_path / "chat.json").write_text(made)
-        messages, _ = transcript.load(str(tmp_path / "chat.json"), GREEDY)
+        messages, _ = transcript.load(str(tmp_path / "chat.json"), transcript.Sampling())
         assert [one.content for one in messages] == ["be brief", "## one\n\ntext", "hello"]
     page.js(f"importFile(new File([{json.dumps(made)}], 'a.{ending}'))")
     page.wait("chats.size === 2")
