@@ -17,7 +17,7 @@ from torch import Tensor
 
 from tutelage.cli import transcript
 from tutelage.finetuning.data.preferences import read_preferences
-from tutelage.inference.language_model import GREEDY, LanguageModel
+from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.serving.protocol import Limits
 from tutelage.store.events import EventLog
