@@ -12,6 +12,7 @@ from tutelage.serving import state_routes
 from tutelage.serving.app import make_app
 from tutelage.serving.openapi import BODIES
 from tutelage.serving.protocol import Limits
+from tutelage.serving.worker import Worker
 
 CHAT = "/v1/chat/completions"
 
@@ -23,8 +24,8 @@ def client(lm: LanguageModel, **options: Any) -> TestClient:
 
 def test_ready_makes_a_token_and_believes_it_for_a_moment(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
     made = []
-    generate = LanguageModel.generate
-    monkeypatch.setattr(LanguageModel, "generate", lambda *given: made.append(1) or generate(*given))
+    one_token = Worker.one_token
+    monkeypatch.setattr(Worker, "one_token", lambda *given: made.append(1) or one_token(*given))
     server = client(lm)
     for _ in range(3):
         assert server.get("/ready").json() == {"status": "ready", "models": ["tiny"]}

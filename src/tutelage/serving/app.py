@@ -81,7 +81,7 @@ def make_app(
         for name, one in lms.items()
     }
     add_text_routes(app, lms, judges, limits, desk)
-    add_state_routes(app, lms, metrics, desk)
+    add_state_routes(app, [*lms], metrics, worker.one_token)
 
     @app.get("/health")
     async def health() -> dict[str, str]:

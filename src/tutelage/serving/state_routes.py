@@ -2,37 +2,41 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Sequence
 from functools import cache
 from typing import Any
 
 from fastapi import FastAPI
 from fastapi.responses import Response
 
-from tutelage.inference.language_model import LanguageModel
-from tutelage.inference.sampling import Sampling
-from tutelage.serving.desk import Desk
 from tutelage.serving.metrics import Metrics
 from tutelage.serving.openapi import document
 from tutelage.serving.protocol import ApiError
 
+logger = logging.getLogger(__name__)
+PATIENCE = 10.0  # seconds in which a token must be made
 FRESH = 1.0  # seconds for which it is believed that a model which made a token still makes one
 
 
-def add_state_routes(app: FastAPI, lms: Mapping[str, LanguageModel], metrics: Metrics, desk: Desk) -> None:
-    made_at = dict.fromkeys(lms, -FRESH)
+def add_state_routes(
+    app: FastAPI, names: Sequence[str], metrics: Metrics, one_token: Callable[[str, float], Awaitable[None]]
+) -> None:
+    """`one_token`: returns if a model has made a token within so many seconds, else raises."""
+    made_at = dict.fromkeys(names, -FRESH)
 
     @app.get("/ready")
     async def ready() -> dict[str, Any]:
-        for name, lm in lms.items():
+        for name in names:
             if time.monotonic() - made_at[name] >= FRESH:
                 try:
-                    await desk.do(lambda _, lm=lm: _one_token(lm))  # type: ignore[misc]
-                except ApiError as error:
-                    raise ApiError(503, f"model {name!r} makes no token: {error}", code="not_ready") from None
+                    await one_token(name, PATIENCE)
+                except Exception as error:
+                    logger.warning("model %r made no token: %r", name, error)
+                    raise ApiError(503, f"model {name!r} makes no token", code="not_ready") from None
                 made_at[name] = time.monotonic()
-        return {"status": "ready", "models": [*lms]}
+        return {"status": "ready", "models": [*names]}
 
     @app.get("/metrics")
     async def counters() -> Response:
@@ -44,8 +48,3 @@ def add_state_routes(app: FastAPI, lms: Mapping[str, LanguageModel], metrics: Me
     async def description() -> dict[str, Any]:
         return described()
 
-
-def _one_token(lm: LanguageModel) -> None:
-    made = lm.generate([[lm.tokenizer.start_id]], Sampling(max_tokens=1))
-    if len(made[0].ids) != 1:
-        raise RuntimeError("no token came")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
+import logging
 import os
 import queue
 import threading
@@ -18,6 +20,7 @@ from tutelage.inference.language_model import LanguageModel, Piece, Pieces
 from tutelage.inference.sampling import Sampling
 from tutelage.model.cache import bytes_per_token
 
+logger = logging.getLogger(__name__)
 LOOK_UP = 0.1  # seconds between two looks at whether the client is still there
 KEPT = 8  # prompts that stay in memory for others that begin alike
 _SHARE = 4  # of the machine's memory one part in so many may be keys and values
@@ -58,6 +61,16 @@ class Worker:
         self._thread = threading.Thread(target=self._work, name="generate", daemon=True)
         self._thread.start()
 
+    async def one_token(self, name: str, seconds: float) -> None:
+        """Return if the thread makes a token by this model in time. Raises as `run`."""
+
+        async def never() -> bool:
+            return False
+
+        start = [self._lms[name].tokenizer.start_id]
+        async for _ in self.run(name, lambda: start, Sampling(max_tokens=1), 1, seconds, never):
+            pass
+
     async def run(
         self,
         name: str,
@@ -79,7 +92,7 @@ class Worker:
         loop, items, end = asyncio.get_running_loop(), asyncio.Queue[Any](), time.monotonic() + seconds
 
         def put(item: Any) -> None:
-            if not loop.is_closed():
+            with contextlib.suppress(RuntimeError):  # the server has ended: nobody listens
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
         job = _Job(name, sampling, choices, salt, put, Pieces(self._lms[name], sampling, choices))
@@ -142,7 +155,10 @@ class Worker:
                 for job in {id(job): job for job, _ in self._rows.values()}.values():
                     self._end(job, ClientGoneError())
                 return
-            command()
+            try:
+                command()
+            except Exception:  # one request's; this thread is everyone's
+                logger.exception("a request could not be taken or left")
 
     def _begin(self, job: _Job) -> None:
         if job.unwanted:
