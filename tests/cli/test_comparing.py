@@ -134,4 +134,4 @@ def test_a_model_writes_in_several_ways_and_judges_them(
     assert "the states of model" in found["closeness"]["note"]
     assert all(row["value"] > 1 for row in found["bits per byte"]["rows"])
     assert call("quality") == 2
-    assert call("quality", "-m", "model", "--prompts", "texts.jsonl", "--strategies", "beam=4") == 2
+    assert call("quality", "-m", "model", "--prompts", "texts.jsonl", "--strategies", "anneal=4") == 2

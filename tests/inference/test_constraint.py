@@ -11,7 +11,7 @@ import schemas
 import torch
 from small_vocabularies import VOCABULARIES, WORDPIECE, random_lm
 
-from tutelage.inference.choice import Chooser, choose
+from tutelage.inference.choosing import Chooser, choose
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.language_model import Generation, LanguageModel
 from tutelage.inference.sampling import Sampling
@@ -150,7 +150,7 @@ def test_a_constraint_too_large_to_follow_is_named(lm: LanguageModel) -> None:
 
 
 def test_vocabularies_that_cannot_be_constrained_are_named(lm: LanguageModel) -> None:
-    from tutelage.inference.choice import TokenTable
+    from tutelage.inference.choosing import TokenTable
 
     sampling = Sampling(constraint=Constraint.regex("a"))
     with pytest.raises(ConfigError, match="tokens, joined, are the text"):
@@ -170,7 +170,7 @@ def test_a_token_that_is_not_allowed_is_named(lm: LanguageModel) -> None:
 def test_without_llguidance_the_command_to_install_it_is_said(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from tutelage.inference.choice import TokenTable
+    from tutelage.inference.choosing import TokenTable
 
     monkeypatch.setitem(__import__("sys").modules, "llguidance", None)
     fresh = TokenTable(lm.config.vocab_size, lm.stop_ids, lm.tokenizer)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from tutelage.inference import engine
-from tutelage.inference.choice import Chooser, TokenTable, choose
+from tutelage.inference.choosing import Chooser, TokenTable, choose
 from tutelage.inference.engine import Answer, Engine, Output, Token, decode, generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling

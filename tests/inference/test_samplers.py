@@ -13,7 +13,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from tutelage.inference import samplers
-from tutelage.inference.choice import Chooser, TokenTable, processed
+from tutelage.inference.choosing import Chooser, TokenTable, processed
 from tutelage.inference.samplers import (
     apply_count_penalties,
     apply_logit_bias,

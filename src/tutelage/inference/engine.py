@@ -11,7 +11,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from tutelage.inference.choice import Chooser, Chosen, TokenTable, choose
+from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.slots import STEP, Slots
 from tutelage.model.decoder import DecoderLM

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from tutelage.inference.choice import TokenTable
+from tutelage.inference.choosing import TokenTable
 from tutelage.inference.engine import Engine, StopReason, Token, decode
 from tutelage.inference.many import Majority, best_of, self_consistency
 from tutelage.inference.rewards import Ranked, reward_ids

@@ -14,7 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from tutelage.inference.choice import Chooser
+from tutelage.inference.choosing import Chooser
 from tutelage.inference.engine import Answer, Engine, Failure
 from tutelage.inference.language_model import LanguageModel, Piece, Pieces
 from tutelage.inference.sampling import Sampling

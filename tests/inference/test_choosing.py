@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from tutelage.inference.choice import Chooser, Chosen, TokenTable, choose
+from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.engine import generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
