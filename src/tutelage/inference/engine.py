@@ -14,6 +14,7 @@ from torch import Tensor
 from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.slots import STEP, Slots
+from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.model.pack import is_packed
@@ -110,6 +111,7 @@ class Engine:
         self._waiting: deque[_Asked] = deque()
         self._reading: _Asked | None = None
         self._answering: list[Answer] = []
+        self._last_view: tuple[int, int, Any, KVCache] | None = None
 
     @property
     def busy(self) -> bool:
@@ -227,7 +229,8 @@ class Engine:
         last = [one.length - 1 for one in rows]  # where the token that was said last goes
         seen = -(-(max(last) + 1) // STEP) * STEP
         self._slots.reserve(seen)
-        view = self._slots.cache.view(0, padded, seen, last[0] if padded == 1 else None)
+        view = self._view(padded, seen)
+        view.start = last[0] if padded == 1 else None
         tokens = torch.tensor([*(one.last for one in rows), *[0] * (padded - count)], device=device)[:, None]
         positions = torch.tensor([*last, *[0] * (padded - count)], device=device)[:, None]
         if self._lean is not None:
@@ -235,6 +238,13 @@ class Engine:
         else:
             hidden = self.model.hidden(tokens, positions, cache=view)[:, -1]
         return self._say(list(rows), self.model.logits(hidden).cpu()[:count])
+
+    def _view(self, rows: int, seen: int) -> KVCache:
+        """The first rows of the cache and so many positions; the same object as long as nothing of it has changed."""
+        grown = self._slots.cache.grown
+        if self._last_view is None or self._last_view[:2] != (rows, seen) or self._last_view[2] is not grown:
+            self._last_view = (rows, seen, grown, self._slots.cache.view(0, rows, seen))
+        return self._last_view[3]
 
     def _say(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
         """Choose the next token of each row from its logits [rows, V]; those that have ended go."""

@@ -46,45 +46,59 @@ class LeanDecoder:
         self.frequencies, self.factor = inverse_frequencies(config)
         self.scale = config.attention_scale or config.dim_per_head**-0.5
         self.norm: Any = model.norm
+        self._seen: KVCache | None = None
+        self._kept: list[tuple[Tensor, Tensor, Tensor, Tensor]] = []
         self.layers = [_layer(block) for block in model.layers]
 
     def hidden(self, tokens: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
         """Hidden states [rows, hidden_size] after the final norm, of one token [rows, 1] a row at its position."""
         config, eps = self.config, self.eps
         rows, shared, dim = len(tokens), config.num_kv_heads, config.dim_per_head
-        turned, groups, length = config.num_heads + shared, config.num_heads // shared, cache.length
-        mask = AttentionMask(positions, None, length)
+        turned, groups = config.num_heads + shared, config.num_heads // shared
+        mask = AttentionMask(positions, None, cache.length)
         angles = positions.float() * self.frequencies  # [rows, dim / 2]
         cosines, sines = (angles.cos() * self.factor)[:, None], (angles.sin() * self.factor)[:, None]
         cosines, sines = torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)  # [rows, 1, dim]
-        where = None if cache.start is not None else positions[:, None, :, None].expand(rows, shared, 1, dim)
+        start = cache.start
+        where = None if start is not None else positions[:, None, :, None].expand(rows, shared, 1, dim)
         x = self.model.embed(tokens, positions)[:, 0]
         added: dict[int | None, Tensor] = {}
-        for at, layer in enumerate(self.layers):
+        sizes, parts = [turned, shared], [config.num_heads, shared]
+        for layer, (keys, values, keys_by_head, values_by_head) in zip(self.layers, self._views(cache), strict=True):
             heads = layer.qkv(rms_norm_only(x, layer.attention_norm, eps)).view(rows, -1, dim)
-            both = heads[:, :turned].float()
+            both, new_values = heads.split(sizes, 1)
+            both = both.float()
             if layer.head_norms is not None:
                 both = rms_norm_only(both, layer.head_norms, eps)
             if layer.has_rope:
                 swapped = both.view(rows, turned, 2, -1).flip(2).view(rows, turned, dim)
                 both = torch.addcmul(both * cosines, swapped, sines)
-            stored = cache.grown[at]
-            keys, values = stored["keys"], stored["values"]
-            if where is None:
-                keys[:, :, cache.start] = both[:, config.num_heads :]
-                values[:, :, cache.start] = heads[:, turned:]
+            queries, new_keys = both.split(parts, 1)
+            if start is not None:
+                keys.select(2, start).copy_(new_keys)
+                values.select(2, start).copy_(new_values)
             else:
-                keys.scatter_(2, where, both[:, config.num_heads :, None])
-                values.scatter_(2, where, heads[:, turned:, None].float())
+                assert where is not None
+                keys.scatter_(2, where, new_keys[:, :, None])
+                values.scatter_(2, where, new_values[:, :, None].float())
             if layer.window not in added:
                 added[layer.window] = _per_head(mask.added(layer.window, torch.float32), shared)
-            queries = both[:, : config.num_heads].reshape(rows * shared, groups, dim)
-            keys, values = keys.reshape(rows * shared, length, dim), values.reshape(rows * shared, length, dim)
-            weights = torch.baddbmm(added[layer.window], queries, keys.mT, alpha=self.scale).softmax(-1)
-            x = x + layer.out(torch.bmm(weights, values).view(rows, -1))
+            queries = queries.reshape(rows * shared, groups, dim)
+            weights = torch.baddbmm(added[layer.window], queries, keys_by_head, alpha=self.scale).softmax(-1)
+            x = x + layer.out(torch.bmm(weights, values_by_head).view(rows, -1))
             halves = layer.gate_up(rms_norm_only(x, layer.mlp_norm, eps)).chunk(2, dim=-1)
             x = x + layer.down(gate(config.activation, *halves))
         return rms_norm_only(x, self.norm.weight, eps)
+
+    def _views(self, cache: KVCache) -> list[tuple[Tensor, Tensor, Tensor, Tensor]]:
+        """Of each layer keys and values [rows, heads, length, dim], and the same by heads for products: keys
+        [rows heads, dim, length], values [rows heads, length, dim]. Kept while the same view of a cache comes again."""
+        if self._seen is not cache:
+            self._seen, self._kept = cache, []
+            for layer in cache.grown:
+                keys, values = layer["keys"], layer["values"]
+                self._kept.append((keys, values, keys.flatten(0, 1).mT, values.flatten(0, 1)))
+        return self._kept
 
 
 def _layer(block: Any) -> _Layer:
