@@ -14,6 +14,8 @@ from tutelage.model.norms import make_norm
 from tutelage.model.rope import rotate, rotate_widely
 from tutelage.model.step import Step
 
+IN_ORDER = 128  # queries of a prompt that attend together on a CPU
+
 
 class Attention(nn.Module):
     """Multi-head attention; `num_kv_heads` between 1 (MQA) and num_heads (MHA) shares keys among queries (GQA)."""
@@ -98,8 +100,12 @@ class Attention(nn.Module):
         config = self.config
         scale = config.attention_scale or config.dim_per_head**-0.5
         special = config.positions == "alibi" or config.attention_sinks
-        if queries.shape[2] == 1 and not special and not config.attention_softcap and values.device.type == "cpu":
-            return attend_from_one(queries, keys, values, step.mask.added(self.window, values.dtype), scale)
+        if not special and not config.attention_softcap and values.device.type == "cpu":
+            if queries.shape[2] == 1:
+                return attend_from_one(queries, keys, values, step.mask.added(self.window, values.dtype), scale)
+            if step.cache is not None and step.cache.start is not None:
+                added = step.mask.added(self.window, values.dtype)
+                return attend_in_order(queries, keys, values, added, scale, step.cache.start)
         if not special and flex.is_for(queries, step.mask.cached, step.documents):
             blocks = step.mask.blocks(self.window)
             return flex.attend_in_blocks(queries, keys, values, blocks, scale, config.attention_softcap)
@@ -139,6 +145,27 @@ def attend_from_one(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor
     scores = torch.baddbmm(added, grouped, keys.reshape(batch * shared, length, dim).mT, alpha=scale)
     out = torch.bmm(scores.softmax(-1), values.reshape(batch * shared, length, dim))
     return out.view(batch, -1, 1, dim)
+
+
+def attend_in_order(
+    queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float, start: int
+) -> Tensor:
+    """Attention of T neighbours from position `start` on, as a piece of a prompt has it, on a CPU.
+
+    queries [B, H, T, D], keys and values [B, H_kv, S, D], added [B or 1, 1, T, S]. Block by block up to the last key
+    that a block may see; blocks begin at the same positions wherever T does, so that the kernel sums alike.
+    """
+    out, end = [], start + queries.shape[2]
+    for at in range(start // IN_ORDER * IN_ORDER, end, IN_ORDER):
+        block = slice(max(at, start) - start, min(at + IN_ORDER, end) - start)
+        seen = slice(0, at + IN_ORDER)
+        out.append(
+            F.scaled_dot_product_attention(
+                queries[:, :, block], keys[:, :, seen], values[:, :, seen], attn_mask=added[:, :, block, seen],
+                scale=scale, enable_gqa=queries.shape[1] != keys.shape[1],
+            )
+        )  # fmt: skip
+    return out[0] if len(out) == 1 else torch.cat(out, dim=2)
 
 
 def attend_plainly(
