@@ -53,7 +53,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SAMPLED = StageSpec(
     kind="sampled",
-    version=2,
+    version=3,
     title="The model’s own text",
     config=SamplingConfig,
     run=late("tutelage.finetuning.further.sampled:make_samples"),

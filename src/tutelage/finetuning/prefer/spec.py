@@ -24,7 +24,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 PAIRS = StageSpec(
     kind="pairs",
-    version=3,
+    version=4,
     title="Preference pairs",
     config=PairsConfig,
     run=late("tutelage.finetuning.prefer.pairs:make_pairs"),
