@@ -80,6 +80,49 @@ def test_a_plain_completion_whole_and_streamed(client: openai.OpenAI, lm: Langua
     )
 
 
+def test_a_response_whole_and_streamed(client: openai.OpenAI, lm: LanguageModel) -> None:
+    fields: Any = {"model": "tutelage", "input": "why?", "instructions": "be brief", "max_output_tokens": 9}
+    fields["temperature"] = 0
+    made = client.responses.create(**fields)
+    turns = [{"role": "system", "content": "be brief"}, {"role": "user", "content": "why?"}]
+    expected = lm.chat(turns, Sampling(max_tokens=9))
+    assert made.output_text == expected.text
+    assert made.usage is not None and made.usage.output_tokens == len(expected.ids)
+    assert (made.status == "incomplete") == (expected.stop_reason == "length")
+    events = list(client.responses.create(**fields, stream=True))
+    assert [event.sequence_number for event in events] == list(range(len(events)))
+    assert events[0].type == "response.created" and events[-1].type == f"response.{made.status}"
+    deltas = [event.delta for event in events if event.type == "response.output_text.delta"]
+    assert "".join(deltas) == made.output_text == events[-1].response.output_text
+    with client.responses.stream(**fields) as stream:
+        assert stream.get_final_response().output_text == made.output_text
+
+
+def test_a_response_is_sent_back_and_goes_on(client: openai.OpenAI, lm: LanguageModel) -> None:
+    first = client.responses.create(model="tutelage", input="why?", temperature=0, max_output_tokens=5)
+    turns: Any = [{"role": "user", "content": "why?"}, *[item.model_dump() for item in first.output],
+                  {"role": "user", "content": [{"type": "input_text", "text": "and?"}]}]  # fmt: skip
+    second = client.responses.create(model="tutelage", input=turns, temperature=0, max_output_tokens=5)
+    plain = [{"role": "user", "content": "why?"}, {"role": "assistant", "content": first.output_text},
+             {"role": "user", "content": "and?"}]  # fmt: skip
+    assert second.output_text == lm.chat(plain, Sampling(max_tokens=5)).text
+
+
+def test_a_response_of_a_form_and_what_is_refused(client: openai.OpenAI) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False}
+    form: Any = {"format": {"type": "json_schema", "name": "x", "schema": schema, "strict": True}}
+    made = client.responses.create(model="tutelage", input="why?", text=form, max_output_tokens=30)
+    assert made.output_text.split() in (["{}"], ["{", "}"]) or made.status == "incomplete"
+    for fields, name in (
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"max_output_tokens": 10**6}, "max_output_tokens"), ({"input": []}, "input"),
+        ({"truncation": "auto"}, "truncation"), ({"tools": [{"type": "x"}]}, "tools"),
+    ):  # fmt: skip
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.responses.create(**{"model": "tutelage", "input": "why?", **fields})
+        assert name in str(refused.value.param or refused.value.message)
+
+
 def test_models(client: openai.OpenAI) -> None:
     assert [one.id for one in client.models.list()] == ["tutelage"]
     assert client.models.retrieve("tutelage").owned_by == "tutelage"

@@ -6,17 +6,16 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping
-from contextlib import aclosing, asynccontextmanager
-from dataclasses import replace
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
-from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.errors import ConfigError
 
 try:
     import uvicorn
     from fastapi import FastAPI, Request
-    from fastapi.responses import HTMLResponse, JSONResponse, Response, StreamingResponse
+    from fastapi.responses import HTMLResponse, JSONResponse, Response
     from starlette.exceptions import HTTPException
     from starlette.requests import ClientDisconnect
 except ModuleNotFoundError as error:
@@ -24,17 +23,16 @@ except ModuleNotFoundError as error:
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import protocol
-from tutelage.serving.answers import answer_events, whole_answer
-from tutelage.serving.body import read_body
+from tutelage.serving.answer_routes import add_answer_routes
 from tutelage.serving.connections import guarded
 from tutelage.serving.desk import Desk
 from tutelage.serving.gate import Gate, is_loopback
 from tutelage.serving.metrics import Measured, Metrics
 from tutelage.serving.page import PAGE_HEADERS, page
-from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
+from tutelage.serving.protocol import ApiError, Limits
 from tutelage.serving.state_routes import add_state_routes
 from tutelage.serving.text_routes import add_text_routes
-from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
+from tutelage.serving.worker import Worker
 
 logger = logging.getLogger(__name__)
 
@@ -80,6 +78,7 @@ def make_app(
         name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
         for name, one in lms.items()
     }
+    add_answer_routes(app, lms, served, limits, worker)
     add_text_routes(app, lms, judges, limits, desk)
     add_state_routes(app, [*lms], metrics, worker.one_token)
 
@@ -98,63 +97,6 @@ def make_app(
     @app.get("/", response_class=HTMLResponse)
     async def chat_page() -> Response:
         return HTMLResponse(page(), headers=PAGE_HEADERS)
-
-    @app.post("/v1/chat/completions")
-    async def chat(request: Request) -> Response:
-        wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
-        messages = [message.plain() for message in wanted.messages]
-        most = wanted.max_completion_tokens or wanted.max_tokens
-        return await answer(request, wanted, lambda one: one.chat_ids(messages), most, bool(wanted.logprobs), chat=True)
-
-    @app.post("/v1/completions")
-    async def complete(request: Request) -> Response:
-        wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
-        prompt = wanted.prompt
-        return await answer(request, wanted, lambda one: one.prompt_ids(prompt), wanted.max_tokens, False, chat=False)
-
-    async def answer(
-        request: Request,
-        wanted: protocol.Request,
-        read: Callable[[LanguageModel], list[int]],
-        most: int | None,
-        logprobs: bool,
-        chat: bool,
-    ) -> Response:
-        lm = lms[wanted.model]
-        try:
-            sampling = wanted.sampling(most or limits.max_tokens)
-        except ConfigError as error:
-            raise ApiError(400, str(error).removeprefix("sampling.")) from None
-        if isinstance(wanted, ChatRequest) and wanted.top_logprobs:
-            sampling = replace(sampling, top_logprobs=wanted.top_logprobs)
-
-        def prompt() -> list[int]:
-            ids = read(lm)
-            if len(ids) >= lm.context:
-                raise ApiError(
-                    400,
-                    f"the prompt has {len(ids)} tokens, but the context of the model holds {lm.context}, of which "
-                    "one at least must be left for the answer; nothing is cut off silently",
-                    "messages" if chat else "prompt",
-                    "context_length_exceeded",
-                )
-            return ids
-
-        items = _translated(
-            worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, request.is_disconnected)
-        )
-        head = protocol.answer_head(chat, bool(wanted.stream), wanted.model)
-        if not wanted.stream:
-            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
-        # Errors of the prompt and of the first step must come before the status line has said 200.
-        try:
-            prompt_tokens, first = await anext(items), await anext(items)
-        except BaseException:
-            await items.aclose()
-            raise
-        events = answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat)
-        headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
-        return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
     return app
 
@@ -206,27 +148,6 @@ def _classifiers(
         if one.is_reward_model or not one.config.num_labels:
             raise ConfigError(f"{name!r} is no classifier", hint="`tutelage finetune classify FILE` makes one")
     return classifiers
-
-
-async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The same items; errors become those of the API, and no text of an unexpected one goes out."""
-    try:
-        async with aclosing(items) as source:  # type: ignore[type-var]
-            async for item in source:
-                yield item
-    except BusyError:
-        raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full") from None
-    except DeadlineError:
-        raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
-    except ClientGoneError:
-        raise ApiError(499, "the client closed the connection") from None
-    except (InputError, ConfigError) as error:
-        raise ApiError(400, str(error)) from None
-    except ApiError:
-        raise
-    except Exception:
-        logger.exception("generation failed")
-        raise ApiError(500, "the server failed to make an answer") from None
 
 
 async def _api_error(request: Request, error: Exception) -> Response:

@@ -10,6 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from tutelage.serving.protocol import ChatRequest, CompletionRequest, Strict
+from tutelage.serving.responses import ResponsesRequest
 from tutelage.serving.text_protocol import (
     DecisionRequest,
     DetokenizeRequest,
@@ -21,6 +22,7 @@ from tutelage.serving.text_protocol import (
 BODIES: dict[str, type[Strict]] = {
     "/v1/chat/completions": ChatRequest,
     "/v1/completions": CompletionRequest,
+    "/v1/responses": ResponsesRequest,
     "/v1/tokenize": TokenizeRequest,
     "/v1/detokenize": DetokenizeRequest,
     "/v1/apply-template": TemplateRequest,
@@ -37,7 +39,7 @@ WORDS = {
     "/v1/models/{name}": "One of what is served.",
 }
 KINDS = {"/metrics": "text/plain", "/": "text/html"}
-STREAMED = frozenset({"/v1/chat/completions", "/v1/completions"})
+STREAMED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 # Statuses of errors: those of every request, and those of one with a body.
 ALWAYS = (400, 401, 403, 404, 405, 408, 500, 503)
 WITH_BODY = (413, 415, 429, 499, 504)

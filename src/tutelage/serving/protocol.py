@@ -259,6 +259,12 @@ def served_model(name: str, served: Collection[str]) -> str:
 def parse(kind: type[R], body: bytes, served: Collection[str], limits: Limits) -> R:
     """Validate a body. Raises ApiError 400 naming the first field at fault, 404 for a model that is not served."""
     request = read(kind, body)
+    check(request, served, limits)
+    return request
+
+
+def check(request: Request, served: Collection[str], limits: Limits) -> None:
+    """What depends on the server: raises ApiError as `parse`."""
     served_model(request.model, served)
     if isinstance(request, ChatRequest):
         at_most("messages", len(request.messages), limits.messages, "messages")
@@ -269,7 +275,6 @@ def parse(kind: type[R], body: bytes, served: Collection[str], limits: Limits) -
     if any(not text for text in request.stops):
         raise ApiError(400, "stop: a stop string must not be empty", "stop")
     at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
-    return request
 
 
 def read(kind: type[S], body: bytes) -> S:

@@ -1,0 +1,131 @@
+"""The routes that answer with text: chat and plain completions, and responses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response, StreamingResponse
+
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.sampling import Sampling
+from tutelage.serving import protocol
+from tutelage.serving.answers import answer_events, whole_answer
+from tutelage.serving.body import read_body
+from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
+from tutelage.serving.responses import ResponsesRequest, response_events, whole_response
+from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
+from tutelage.store.errors import ConfigError, InputError
+
+logger = logging.getLogger(__name__)
+
+Read = Callable[[LanguageModel], list[int]]
+
+
+def add_answer_routes(
+    app: FastAPI, lms: Mapping[str, LanguageModel], served: Collection[str], limits: Limits, worker: Worker
+) -> None:
+    @app.post("/v1/chat/completions")
+    async def chat(request: Request) -> Response:
+        wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
+        messages = [message.plain() for message in wanted.messages]
+        most = wanted.max_completion_tokens or wanted.max_tokens
+        sampling = replace(_sampling(wanted, most), top_logprobs=wanted.top_logprobs or 0)
+        items = pieces(request, wanted.model, lambda one: one.chat_ids(messages), sampling, wanted.choices, "messages")
+        return await answer(wanted, items, bool(wanted.logprobs), chat=True)
+
+    @app.post("/v1/completions")
+    async def complete(request: Request) -> Response:
+        wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
+        sampling, prompt = _sampling(wanted, wanted.max_tokens), wanted.prompt
+        items = pieces(request, wanted.model, lambda one: one.prompt_ids(prompt), sampling, wanted.choices, "prompt")
+        return await answer(wanted, items, False, chat=False)
+
+    @app.post("/v1/responses")
+    async def respond(request: Request) -> Response:
+        wanted = protocol.read(ResponsesRequest, await read_body(request, limits))
+        asked = wanted.as_chat()
+        protocol.check(asked, served, limits)
+        protocol.at_most("max_output_tokens", wanted.max_output_tokens or 0, limits.max_tokens, "tokens")
+        messages = [message.plain() for message in asked.messages]
+        sampling = _sampling(asked, wanted.max_output_tokens)
+        items = pieces(request, wanted.model, lambda one: one.chat_ids(messages), sampling, 1, "input")
+        lm = lms[wanted.model]
+        if not wanted.stream:
+            return JSONResponse(await whole_response(lm, items, wanted, sampling))
+        prompt_tokens, first = await _begun(items)
+        return _streamed(response_events(lm, items, first, prompt_tokens, wanted, sampling))
+
+    def _sampling(wanted: protocol.Request, most: int | None) -> Sampling:
+        try:
+            return wanted.sampling(most or limits.max_tokens)
+        except ConfigError as error:
+            raise ApiError(400, str(error).removeprefix("sampling.")) from None
+
+    def pieces(
+        request: Request, name: str, read: Read, sampling: Sampling, choices: int, field: str
+    ) -> AsyncGenerator[Any, None]:
+        """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompt came from."""
+        lm = lms[name]
+
+        def prompt() -> list[int]:
+            ids = read(lm)
+            if len(ids) >= lm.context:
+                raise ApiError(
+                    400,
+                    f"the prompt has {len(ids)} tokens, but the context of the model holds {lm.context}, of which "
+                    "one at least must be left for the answer; nothing is cut off silently",
+                    field,
+                    "context_length_exceeded",
+                )
+            return ids
+
+        return _translated(worker.run(name, prompt, sampling, choices, limits.seconds, request.is_disconnected))
+
+    async def answer(
+        wanted: protocol.Request, items: AsyncGenerator[Any, None], logprobs: bool, chat: bool
+    ) -> Response:
+        lm, head = lms[wanted.model], protocol.answer_head(chat, bool(wanted.stream), wanted.model)
+        if not wanted.stream:
+            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
+        prompt_tokens, first = await _begun(items)
+        return _streamed(answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat))
+
+
+async def _begun(items: AsyncGenerator[Any, None]) -> tuple[int, Any]:
+    """The number of prompt tokens and the first piece: errors of both must come before the status line has said 200."""
+    try:
+        return await anext(items), await anext(items)
+    except BaseException:
+        await items.aclose()
+        raise
+
+
+def _streamed(events: AsyncIterator[bytes]) -> Response:
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(events, media_type="text/event-stream", headers=headers)
+
+
+async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
+    """The same items; errors become those of the API, and no text of an unexpected one goes out."""
+    try:
+        async with aclosing(items) as source:  # type: ignore[type-var]
+            async for item in source:
+                yield item
+    except BusyError:
+        raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full") from None
+    except DeadlineError:
+        raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
+    except ClientGoneError:
+        raise ApiError(499, "the client closed the connection") from None
+    except (InputError, ConfigError) as error:
+        raise ApiError(400, str(error)) from None
+    except ApiError:
+        raise
+    except Exception:
+        logger.exception("generation failed")
+        raise ApiError(500, "the server failed to make an answer") from None
