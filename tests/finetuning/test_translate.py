@@ -7,12 +7,14 @@ import json
 import pytest
 from tests.finetuning.conftest import job, quick
 
+from tutelage.cli.main import main
 from tutelage.finetuning.data.translations import as_questions, read_translations
 from tutelage.finetuning.translate.config import TranslateConfig
 from tutelage.finetuning.translate.spec import SPEC
 from tutelage.finetuning.translate.stage import preflight, translate
-from tutelage.inference.language_model import load
+from tutelage.inference.language_model import LanguageModel, load
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.search import Beam
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -144,3 +146,25 @@ def test_wrong_settings_are_said(tmp_path, tok, shape):
     found = preflight(TranslateConfig(data=data, training=quick(1)), tok, shape, EventLog(), 1)
     assert any("Translate:\n" in text for text, _ in found["sample"][0]["runs"])
     assert set(SPEC.files(TranslateConfig(data=data, target_file="b.de"))) == {"data", "target_file"}
+
+
+def test_beams_translate_too_and_a_file_is_put_together_again(tmp_path, base, capsys):
+    lm = load(base)
+    lm = LanguageModel(lm.model, with_translation(lm.tokenizer, Translation("{text}", "English", "German")))
+    one = lm.translate(["3 dogs run."], sampling=Beam(1, 6))[0]
+    assert one.ids == lm.translate(["3 dogs run."], sampling=Sampling(max_tokens=6))[0].ids
+    assert lm.translate(["3 dogs run."], sampling=Beam(3, 6))[0].score is not None
+    lm.save(tmp_path / "model")
+    (tmp_path / "a.txt").write_text("One dog. Two dogs.\n\nThree.\n")
+    given = ["--file", str(tmp_path / "a.txt"), "-m", str(tmp_path / "model"), "--max-tokens", "3", "--json"]
+    with pytest.raises(SystemExit) as ended:
+        main(["translate", *given])
+    assert ended.value.code == 0
+    told = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [one["text"] for one in told] == ["One dog. Two dogs.", "", "Three."] and told[1]["translation"] == ""
+    first = lm.translate(["One dog.", "Two dogs."], sampling=Sampling(max_tokens=3))
+    assert told[0]["translation"] == " ".join(one.text.strip() for one in first)
+    for wrong in (["x", "--file", "a.txt"], [], ["x", "--length-penalty", "2"]):
+        with pytest.raises(SystemExit) as ended:
+            main(["translate", *wrong])
+        assert ended.value.code == 2

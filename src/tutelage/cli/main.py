@@ -23,6 +23,7 @@ from tutelage.cli import (
     serve,
     stages,
     talk,
+    translate,
     use,
 )
 from tutelage.store.errors import TutelageError, nearest
@@ -54,6 +55,7 @@ stages.register(app)
 bench.register(app)
 finetune.register(app)
 talk.register(app)
+translate.register(app)
 use.register(app)
 generate.register(app)
 serve.register(app)

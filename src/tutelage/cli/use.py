@@ -1,8 +1,7 @@
-"""Verbs that use a model: translate, export, import."""
+"""Verbs that bring a model in or out: export, import."""
 
 from __future__ import annotations
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -15,13 +14,12 @@ from tutelage.cli.options import (
     Json,
     Out,
     Source,
-    WeightsOption,
     find_model,
     notes,
     open_model,
     print_json,
 )
-from tutelage.store.errors import ConfigError, InputError, nearest
+from tutelage.store.errors import ConfigError, nearest
 from tutelage.store.events import EventLog
 
 if TYPE_CHECKING:
@@ -38,40 +36,8 @@ Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text,
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (translate, export):
-        app.command()(verb)
+    app.command()(export)
     app.command(name="import")(import_)
-
-
-def translate(
-    texts: Annotated[
-        list[str], typer.Argument(metavar="TEXT...", help="Texts; '-' reads one a line from standard input.")
-    ],
-    model: Source = None,
-    to: Annotated[
-        str | None, typer.Option(help="The language, of a model that learned both directions, e.g. `--to German`.")
-    ] = None,
-    max_tokens: MaxTokens = 128,
-    weights: WeightsOption = "auto",
-    out: Out = RUNS,
-    as_json: Json = False,
-) -> None:
-    """Translate texts by a model that `tutelage finetune translate` made, asked as it was trained.
-
-    Example: `tutelage translate "A dog runs over the grass." -m runs/pairs-translate`
-    """
-    from tutelage.inference.sampling import Sampling
-
-    lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
-    if not lines:
-        raise InputError("there is no text to translate: standard input is empty")
-    made = open_model(model, out, weights=weights).translate(lines, to, Sampling(max_tokens=max_tokens))
-    for text, answer in zip(lines, made, strict=True):
-        if answer.stop_reason != "stop":
-            print(f"the translation was cut at {max_tokens} tokens: {text[:60]!r}", file=sys.stderr)
-        print_json({"text": text, "translation": answer.text, "stop_reason": answer.stop_reason}) if as_json else print(
-            answer.text
-        )
 
 
 Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]

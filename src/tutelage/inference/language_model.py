@@ -315,9 +315,9 @@ class LanguageModel:
         return render_chat(self.tokenizer, turns, add_generation_prompt=True, tools=tools).ids
 
     def translate(
-        self, texts: Sequence[str], target: str | None = None, sampling: Sampling = GREEDY
+        self, texts: Sequence[str], target: str | None = None, sampling: Sampling | Beam = GREEDY
     ) -> list[Generation]:
-        """The translation of each text, asked for as in training.
+        """The translation of each text, asked for as in training; with `Beam` the best that the search finds.
 
         target: the language, of a model that learned both directions. Raises ConfigError for a model that was not
         taught to translate, or not into this language.
@@ -330,7 +330,10 @@ class LanguageModel:
                 "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
             )
         backwards = how.backwards(target)
-        return self.chat_batch([[Message("user", how.ask(text, backwards))] for text in texts], sampling)
+        asked = [[Message("user", how.ask(text, backwards))] for text in texts]
+        if isinstance(sampling, Beam):
+            return [found[0] for found in self.search([self.chat_ids(one) for one in asked], sampling)]
+        return self.chat_batch(asked, sampling)
 
     def score_chat(
         self,
