@@ -48,6 +48,14 @@ def export(
     model: Source = None,
     kind: Kind = "f16",
     adapter: Adapter = None,
+    program: Annotated[
+        str | None,
+        typer.Option(
+            "--for",
+            help="Print how it is then served by vllm, sglang, llama.cpp or transformers: exact commands, and what "
+            "memory a load needs; e.g. `--for vllm`.",
+        ),
+    ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -56,7 +64,7 @@ def export(
 
     Example: `tutelage export my-model` or `tutelage export my-model.gguf --kind q8_0`
     """
-    _export(model, target, kind, out, as_json, adapter)
+    _export(model, target, kind, out, as_json, adapter, program)
 
 
 def import_(
@@ -71,11 +79,22 @@ def import_(
     _export(source, target, "f16", RUNS, as_json)
 
 
-def _export(source: str | None, target: Path, kind: str, out: Path, as_json: bool, adapter: Path | None = None) -> None:
+def _export(
+    source: str | None,
+    target: Path,
+    kind: str,
+    out: Path,
+    as_json: bool,
+    adapter: Path | None = None,
+    program: str | None = None,
+) -> None:
     from tutelage.interchange.export import export_gguf, export_model, fold_in
     from tutelage.interchange.gguf.writer import KINDS
+    from tutelage.interchange.programs import check_program, plan_lines, serving_plan
     from tutelage.interchange.source import is_foreign, locate
 
+    if program is not None:
+        check_program(program, target)
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
     path = source if source and is_foreign(source) else str(find_model(source, out))
@@ -87,5 +106,11 @@ def _export(source: str | None, target: Path, kind: str, out: Path, as_json: boo
         result = export_gguf(lm.model, lm.tokenizer, target, log, cast("KindName", kind), "", found, altered)
     else:
         result = export_model(lm.model, lm.tokenizer, target, log, found, altered)
+    if merged is not None:
+        result["merged"] = asdict(merged)
+    if program is not None:
+        result["serving"] = serving_plan(program, target, lm.config, lm.model.num_parameters())
     if as_json:
-        print_json(result if merged is None else {**result, "merged": asdict(merged)})
+        print_json(result)
+    elif program is not None:
+        print("\n".join(plan_lines(result["serving"], lm.context)))

@@ -1,0 +1,86 @@
+"""How an exported model is served by other programs: the exact commands, and what memory a load needs."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import torch
+
+from tutelage.model.cache import bytes_per_token
+from tutelage.model.config import ModelConfig
+from tutelage.store.errors import ConfigError, nearest
+
+Program = Literal["vllm", "sglang", "llama.cpp", "transformers"]
+PROGRAMS: tuple[str, ...] = get_args(Program)
+
+_CARDS = (24, 80)  # GB of two usual GPUs
+_USABLE = 0.9  # of which the programs take so much
+_SLOTS = 8  # answers at once by llama.cpp
+
+
+def check_program(program: str, target: Path) -> None:
+    """Raise ConfigError for a program that is not known, or that does not read what is to be written."""
+    if program not in PROGRAMS:
+        raise ConfigError(f"--for {program!r} is not known", hint=nearest(program, PROGRAMS))
+    if (program == "llama.cpp") != (target.suffix == ".gguf"):
+        kind = "a .gguf file" if program == "llama.cpp" else "a directory"
+        raise ConfigError(f"{program} reads {kind}, not {target}", hint=f"e.g. {_example(program)}")
+
+
+def serving_plan(program: str, target: Path, config: ModelConfig, parameters: int) -> dict[str, Any]:
+    """`commands` to install, start and ask, and `memory`: bytes of the weights (two a parameter) and of the keys and
+    values of a token, and how many texts of the whole context fit beside the weights on GPUs of 24 and 80 GB."""
+    path, context = shlex.quote(str(target.resolve())), config.max_position_embeddings
+    name = shlex.quote(target.stem)
+    here = "--host 127.0.0.1 --port 8000"
+    start, install = {
+        "vllm": (
+            f"vllm serve {path} --served-model-name {name} --max-model-len {context} --dtype bfloat16 {here} "
+            '--api-key "$KEY"',
+            "pip install vllm",
+        ),
+        "sglang": (
+            f"python -m sglang.launch_server --model-path {path} --served-model-name {name} "
+            f'--context-length {context} --dtype bfloat16 {here} --api-key "$KEY"',
+            "pip install 'sglang[all]'",
+        ),
+        "llama.cpp": (
+            f'llama-server -m {path} -c {_SLOTS * context} -np {_SLOTS} --jinja {here} --api-key "$KEY"',
+            "see github.com/ggml-org/llama.cpp, or a package of your system",
+        ),
+        "transformers": (f"transformers serve {path} {here}", "pip install 'transformers[serving]'"),
+    }[program]
+    body = f'{{"model": "{target.stem}", "messages": [{{"role": "user", "content": "Hello"}}]}}'
+    key = "" if program == "transformers" else ' -H "Authorization: Bearer $KEY"'
+    address = "http://127.0.0.1:8000/v1/chat/completions"
+    ask = f"curl {address} -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"
+    weights, token = 2 * parameters, bytes_per_token(config, torch.bfloat16)
+    fitting = {
+        f"{gb} GB": max(0, int((gb * 1e9 * _USABLE - weights) / (token * context))) for gb in _CARDS
+    }
+    return {
+        "program": program, "commands": {"install": install, "start": start, "ask": ask},
+        "memory": {"weights": weights, "per_token": token, "whole_contexts_beside_the_weights": fitting},
+    }  # fmt: skip
+
+
+def plan_lines(plan: dict[str, Any], context: int) -> list[str]:
+    """The plan as it is read."""
+    commands, memory = plan["commands"], plan["memory"]
+    fitting = ", ".join(f"{count} on {card}" for card, count in memory["whole_contexts_beside_the_weights"].items())
+    return [
+        f"# to install {plan['program']}",
+        commands["install"],
+        "# to serve, to this machine only; with KEY set to a secret of yours",
+        commands["start"],
+        "# to ask",
+        commands["ask"],
+        f"# memory in bfloat16: weights {memory['weights'] / 1e9:.2f} GB, {memory['per_token'] / 1024:.0f} KiB a "
+        f"token; texts of {context:,} tokens beside the weights: {fitting}",
+    ]
+
+
+def _example(program: str) -> str:
+    return f"tutelage export my-model{'.gguf' if program == 'llama.cpp' else ''} --for {program}"
