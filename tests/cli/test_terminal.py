@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 
 PROGRAM = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # who is started in the background ignores it
 sys.path.insert(0, sys.argv[1])
 from test_conversation import FakeModel
 from tutelage.cli.conversation import converse
