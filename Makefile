@@ -12,7 +12,7 @@ quickstart: .venv/.base
 	$(BIN)/tutelage quickstart
 
 test: .venv/.dev
-	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 check: lint types floors
 

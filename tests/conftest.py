@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from pathlib import Path
 
 import pytest
 
@@ -98,3 +99,16 @@ def tokenizer() -> Tokenizer:
 def lm(tokenizer: Tokenizer) -> LanguageModel:
     """A few thousand random weights on the byte tokenizer: every text can be read and written."""
     return LanguageModel(random_model(tokenizer), tokenizer)
+
+
+# Files of few and long tests: begun last they would run alone at the end, while the other processes wait.
+LONG = ("faults/", "e2e/", "training/distributed/", "recipe/", "report/", "cli/test_life", "finetuning/reinforce/",
+        "serving/test_crowd", "serving/test_page", "guidance/", "cli/")  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        path = item.path.relative_to(Path(__file__).parent).as_posix()
+        return next((at for at, name in enumerate(LONG) if path.startswith(name)), len(LONG))
+
+    items.sort(key=place)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tutelage.cli.conversation import COMMANDS, converse
-from tutelage.inference.language_model import Piece
+from tutelage.inference.pieces import Piece
 from tutelage.inference.sampling import Sampling
 from tutelage.tokenizer.messages import Message
 

@@ -8,9 +8,10 @@ from torch import Tensor
 
 from tutelage.inference import engine
 from tutelage.inference.choosing import Chooser, TokenTable, choose
-from tutelage.inference.engine import Answer, Engine, Output, Token, decode, generate_ids
+from tutelage.inference.engine import Engine, decode, generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import Answer, Output, Token
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import InputError
 

@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 
 from tutelage.inference import engine as engines
-from tutelage.inference.engine import Answer, Engine, Failure, Token, decode
+from tutelage.inference.engine import Engine, decode
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import Answer, Failure, Token
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig

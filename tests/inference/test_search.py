@@ -165,9 +165,7 @@ def naive_contrastive(model: DecoderLM, prompt: list[int], how: Contrastive, sto
 
 @pytest.mark.parametrize("prompt", PROMPTS, ids=len)
 @pytest.mark.parametrize(("k", "alpha"), [(4, 0.6), (8, 0.3), (3, 1.0), (1, 0.6), (5, 0.0)])
-def test_contrastive_search_follows_its_definition(
-    lm: LanguageModel, prompt: list[int], k: int, alpha: float
-) -> None:
+def test_contrastive_search_follows_its_definition(lm: LanguageModel, prompt: list[int], k: int, alpha: float) -> None:
     how = Contrastive(k, alpha, 12)
     (found,) = search_ids(lm.model, prompt, how, range(150, 160))
     assert found.ids == naive_contrastive(lm.model, prompt, how, set(range(150, 160)))

@@ -78,8 +78,9 @@ def generate(
     ] = None,
     logit_bias: Annotated[
         list[str] | None,
-        _option("Add to a token's logit (-inf bans it); repeatable, e.g. `--logit-bias 42=-5`.", DRAWING,
-                metavar="ID=BIAS"),
+        _option(
+            "Add to a token's logit (-inf bans it); repeatable, e.g. `--logit-bias 42=-5`.", DRAWING, metavar="ID=BIAS"
+        ),
     ] = None,
     seed: Annotated[int | None, _option("Same seed, same text, e.g. `--seed 7`; default 0.", DRAWING)] = None,
     repetition_penalty: Annotated[

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import Answer, Asked, Failure, Output, StopReason, Token
 from tutelage.inference.slots import STEP, Slots
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
@@ -20,64 +20,10 @@ from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.model.pack import is_packed
 from tutelage.store.errors import InputError
 
-StopReason = Literal["stop", "length"]
-
 TOKEN_BUDGET = 32768  # positions of all sequences together: bounds the memory, not the results
 MOST_ROWS = 256  # sequences decoded together
 READ_AT_ONCE = 512  # tokens of a prompt read between two steps of those that answer, for a model of 300M parameters
 _LEAST_READ = 32
-
-
-@dataclass(frozen=True)
-class Token:
-    """One generated token of one row. `stop_reason` is set on the row's last; `top`: see `Sampling.top_logprobs`."""
-
-    row: int
-    id: int
-    logprob: float
-    stop_reason: StopReason | None
-    top: tuple[tuple[int, float], ...] = ()
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A row that ended for a fault of its own: there is no token to choose."""
-
-    row: int
-    error: InputError
-
-
-@dataclass
-class Output:
-    """What was generated for one prompt: the ids (a stop id that ended it included), a log-probability each."""
-
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    stop_reason: StopReason = "length"
-
-
-@dataclass(eq=False)
-class Answer:
-    """One answer in the making. `row`: what its tokens are called by; `length`: tokens so far, prompt included."""
-
-    row: int
-    chooser: Chooser
-    stop_ids: frozenset[int]
-    length: int
-    limit: int
-    last: int = 0  # the token that was said last
-    ended: bool = False
-
-
-@dataclass(eq=False)
-class _Asked:
-    """A prompt and the sequences that answer it; it is read once for all of them."""
-
-    prompt: Sequence[int]
-    answers: list[Answer]
-    salt: str
-    place: int = -1  # row of the cache
-    done: int = 0  # tokens that are read
 
 
 class Engine:
@@ -108,8 +54,8 @@ class Engine:
         self._lean = LeanDecoder(model) if is_plain(model) else None
         self._slots = Slots(model, self._multiple - 1)
         self._piece = _piece(model)
-        self._waiting: deque[_Asked] = deque()
-        self._reading: _Asked | None = None
+        self._waiting: deque[Asked] = deque()
+        self._reading: Asked | None = None
         self._answering: list[Answer] = []
         self._last_view: tuple[int, int, Any, KVCache] | None = None
 
@@ -137,7 +83,7 @@ class Engine:
             made.append(Answer(row, chooser, stop_ids, len(prompt), limit))
         at_once = self._fitting(max(one.limit for one in made))
         for begin in range(0, len(made), at_once):
-            self._waiting.append(_Asked(prompt, made[begin : begin + at_once], salt))
+            self._waiting.append(Asked(prompt, made[begin : begin + at_once], salt))
         return made
 
     def step(self) -> list[Token | Failure]:
@@ -179,7 +125,7 @@ class Engine:
         if not self.busy:
             self._slots.forget(self.keep)
 
-    def _next(self) -> _Asked | None:
+    def _next(self) -> Asked | None:
         """The prompt whose next piece is to be read, if there is one and there is room for its answers."""
         if self._reading is None and self._waiting:
             asked = self._waiting[0]
@@ -196,7 +142,7 @@ class Engine:
             self._reading = self._waiting.popleft()
         return self._reading
 
-    def _read(self, asked: _Asked) -> int:
+    def _read(self, asked: Asked) -> int:
         """One piece of a prompt; returns how many tokens that were."""
         device, start = self._slots.cache.device, asked.done
         end = min(len(asked.prompt), (start // self._piece + 1) * self._piece)
@@ -210,7 +156,7 @@ class Engine:
         asked.done = end
         return end - start
 
-    def _begin(self, asked: _Asked) -> list[Token | Failure]:
+    def _begin(self, asked: Asked) -> list[Token | Failure]:
         """The prompt is read: its answers say their first token."""
         self._slots.start(asked.prompt, asked.salt, len(asked.answers))
         self._slots.forget(self.keep)

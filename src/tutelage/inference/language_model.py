@@ -10,12 +10,14 @@ import torch
 from torch import Tensor
 
 from tutelage.inference.choosing import TokenTable
-from tutelage.inference.engine import Engine, StopReason, Token, decode
+from tutelage.inference.engine import Engine, decode
 from tutelage.inference.many import Majority, best_of, self_consistency
+from tutelage.inference.pieces import Piece, Pieces
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
 from tutelage.inference.search import Beam, Contrastive, search_ids
+from tutelage.inference.sequences import StopReason
 from tutelage.inference.source import find_model
 from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
@@ -62,40 +64,6 @@ class Generation:
     stop_reason: StopReason = "length"
     top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
     score: float | None = None
-
-
-@dataclass(frozen=True)
-class Piece:
-    """One token of row `row` and the text that became certain with it. The row's last has a stop reason.
-
-    `complete`: no text of the tokens so far is being held back.
-    """
-
-    row: int
-    text: str
-    id: int
-    logprob: float
-    stop_reason: StopReason | None
-    complete: bool
-    top: tuple[tuple[int, float], ...] = ()
-
-
-class Pieces:
-    """The pieces of text of several answers to come, from their tokens."""
-
-    def __init__(self, lm: LanguageModel, sampling: Sampling, rows: int) -> None:
-        self._stop_ids = {*lm.stop_ids, *sampling.stop_ids}
-        self._texts = [TextStream(lm.tokenizer.decode, sampling.stop) for _ in range(rows)]
-
-    def take(self, row: int, token: Token) -> Piece:
-        """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
-        text, reason = self._texts[row], token.stop_reason
-        piece = "" if token.id in self._stop_ids else text.feed(token.id)
-        if reason is not None:
-            piece += text.close()
-        if text.stopped:
-            reason = "stop"
-        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top)
 
 
 class LanguageModel:
@@ -235,7 +203,7 @@ class LanguageModel:
         engine: one that is kept from call to call (`engine()`).
         """
         self.require_text()
-        pieces, ended = Pieces(self, sampling, len(prompts)), set[int]()
+        pieces, ended = Pieces(self.tokenizer.decode, self.stop_ids, sampling, len(prompts)), set[int]()
         for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table, engine=engine):
             piece = pieces.take(token.row, token)
             if piece.stop_reason is not None:

@@ -13,9 +13,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.inference.engine import READ_AT_ONCE, StopReason, check_prompt, untracked
+from tutelage.inference.engine import READ_AT_ONCE, check_prompt, untracked
 from tutelage.inference.finite import own_logprobs
 from tutelage.inference.samplers import repeated_ngram_ids
+from tutelage.inference.sequences import StopReason
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError

@@ -57,9 +57,7 @@ def serving_plan(program: str, target: Path, config: ModelConfig, parameters: in
     address = "http://127.0.0.1:8000/v1/chat/completions"
     ask = f"curl {address} -H 'Content-Type: application/json'{key} -d {shlex.quote(body)}"
     weights, token = 2 * parameters, bytes_per_token(config, torch.bfloat16)
-    fitting = {
-        f"{gb} GB": max(0, int((gb * 1e9 * _USABLE - weights) / (token * context))) for gb in _CARDS
-    }
+    fitting = {f"{gb} GB": max(0, int((gb * 1e9 * _USABLE - weights) / (token * context))) for gb in _CARDS}
     return {
         "program": program, "commands": {"install": install, "start": start, "ask": ask},
         "memory": {"weights": weights, "per_token": token, "whole_contexts_beside_the_weights": fitting},

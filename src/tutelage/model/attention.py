@@ -147,9 +147,7 @@ def attend_from_one(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor
     return out.view(batch, -1, 1, dim)
 
 
-def attend_in_order(
-    queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float, start: int
-) -> Tensor:
+def attend_in_order(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float, start: int) -> Tensor:
     """Attention of T neighbours from position `start` on, as a piece of a prompt has it, on a CPU.
 
     queries [B, H, T, D], keys and values [B, H_kv, S, D], added [B or 1, 1, T, S]. Block by block up to the last key

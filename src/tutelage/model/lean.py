@@ -141,5 +141,3 @@ def is_plain(model: DecoderLM) -> bool:
 def _per_head(added: Tensor, heads: int) -> Tensor:
     """[B, 1, 1, S] as [B heads, 1, S], or [1, 1, S] where B is 1."""
     return added[0] if len(added) == 1 else added.expand(-1, heads, -1, -1).flatten(0, 1)
-
-

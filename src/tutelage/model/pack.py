@@ -89,5 +89,3 @@ def _layer(parts: Sequence[Part], kind: Packing) -> Product:
     dense = torch.cat([weight.dense() if isinstance(weight, Blocks) else weight for weight in weights])
     make: Callable[[Tensor, Tensor | None], Product] = HalfLinear if kind == "bfloat16" else ByteLinear
     return make(dense, bias)
-
-

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
-from tutelage.serving import protocol
+from tutelage.serving import protocol, shapes
 from tutelage.serving.answers import answer_events, whole_answer
 from tutelage.serving.body import read_body
 from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
@@ -89,7 +89,7 @@ def add_answer_routes(
     async def answer(
         wanted: protocol.Request, items: AsyncGenerator[Any, None], logprobs: bool, chat: bool
     ) -> Response:
-        lm, head = lms[wanted.model], protocol.answer_head(chat, bool(wanted.stream), wanted.model)
+        lm, head = lms[wanted.model], shapes.answer_head(chat, bool(wanted.stream), wanted.model)
         if not wanted.stream:
             return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
         prompt_tokens, first = await _begun(items)

@@ -6,9 +6,10 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import aclosing
 from typing import Any
 
-from tutelage.inference.engine import StopReason
-from tutelage.inference.language_model import LanguageModel, Piece
-from tutelage.serving import metrics, protocol
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.pieces import Piece
+from tutelage.inference.sequences import StopReason
+from tutelage.serving import metrics, protocol, shapes
 from tutelage.serving.protocol import ApiError
 
 
@@ -22,8 +23,8 @@ async def whole_answer(
         metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
             rows[piece.row].add(piece)
-    made = [protocol.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
-    return {**head, "choices": made, "usage": protocol.usage(prompt_tokens, sum(row.tokens for row in rows))}
+    made = [shapes.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
+    return {**head, "choices": made, "usage": shapes.usage(prompt_tokens, sum(row.tokens for row in rows))}
 
 
 async def answer_events(
@@ -45,22 +46,22 @@ async def answer_events(
         async with aclosing(items):
             if chat:
                 for index in range(wanted.choices):
-                    yield protocol.event({**head, "choices": [protocol.delta(chat, index, "", first=True)]})
+                    yield shapes.event({**head, "choices": [shapes.delta(chat, index, "", first=True)]})
             async for piece in _chain(first, items):
                 row = rows[piece.row]
                 entries = row.add(piece)
                 if piece.text or entries:
-                    step = protocol.delta(chat, piece.row, piece.text, None, entries)
-                    yield protocol.event({**head, "choices": [step]})
+                    step = shapes.delta(chat, piece.row, piece.text, None, entries)
+                    yield shapes.event({**head, "choices": [step]})
                 if piece.stop_reason is not None:
-                    step = protocol.delta(chat, piece.row, None, piece.stop_reason)
-                    yield protocol.event({**head, "choices": [step]})
+                    step = shapes.delta(chat, piece.row, None, piece.stop_reason)
+                    yield shapes.event({**head, "choices": [step]})
         if wanted.wants_usage:
-            total = protocol.usage(prompt_tokens, sum(row.tokens for row in rows))
-            yield protocol.event({**head, "choices": [], "usage": total})
-        yield protocol.event("[DONE]")
+            total = shapes.usage(prompt_tokens, sum(row.tokens for row in rows))
+            yield shapes.event({**head, "choices": [], "usage": total})
+        yield shapes.event("[DONE]")
     except ApiError as error:
-        yield protocol.event(error.body)
+        yield shapes.event(error.body)
 
 
 async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:

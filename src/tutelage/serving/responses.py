@@ -11,7 +11,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from tutelage.inference.language_model import LanguageModel, Piece
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.pieces import Piece
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import metrics, neutral
 from tutelage.serving.answers import Row

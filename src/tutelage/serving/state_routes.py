@@ -47,4 +47,3 @@ def add_state_routes(
     @app.get("/openapi.json")
     async def description() -> dict[str, Any]:
         return described()
-

@@ -15,9 +15,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tutelage.inference.choosing import Chooser
-from tutelage.inference.engine import Answer, Engine, Failure
-from tutelage.inference.language_model import LanguageModel, Piece, Pieces
+from tutelage.inference.engine import Engine
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.pieces import Piece, Pieces
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import Answer, Failure
 from tutelage.model.cache import bytes_per_token
 
 logger = logging.getLogger(__name__)
@@ -95,7 +97,8 @@ class Worker:
             with contextlib.suppress(RuntimeError):  # the server has ended: nobody listens
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
-        job = _Job(name, sampling, choices, salt, put, Pieces(self._lms[name], sampling, choices))
+        lm = self._lms[name]
+        job = _Job(name, sampling, choices, salt, put, Pieces(lm.tokenizer.decode, lm.stop_ids, sampling, choices))
         self._reader.submit(self._read, job, read)
         next_look = 0.0
         try:

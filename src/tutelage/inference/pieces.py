@@ -1,0 +1,47 @@
+"""From tokens to pieces of text, for several answers at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import StopReason, Token
+from tutelage.inference.text import TextStream
+
+
+@dataclass(frozen=True)
+class Piece:
+    """One token of row `row` and the text that became certain with it. The row's last has a stop reason.
+
+    `complete`: no text of the tokens so far is being held back.
+    """
+
+    row: int
+    text: str
+    id: int
+    logprob: float
+    stop_reason: StopReason | None
+    complete: bool
+    top: tuple[tuple[int, float], ...] = ()
+
+
+class Pieces:
+    """The pieces of text of several answers to come, from their tokens."""
+
+    def __init__(
+        self, decode: Callable[[list[int]], str], stop_ids: Sequence[int], sampling: Sampling, rows: int
+    ) -> None:
+        """decode: ids to text. stop_ids: those that end an answer of this model."""
+        self._stop_ids = {*stop_ids, *sampling.stop_ids}
+        self._texts = [TextStream(decode, sampling.stop) for _ in range(rows)]
+
+    def take(self, row: int, token: Token) -> Piece:
+        """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
+        text, reason = self._texts[row], token.stop_reason
+        piece = "" if token.id in self._stop_ids else text.feed(token.id)
+        if reason is not None:
+            piece += text.close()
+        if text.stopped:
+            reason = "stop"
+        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top)
