@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
-from tutelage.cli.use import Seed, Temperature, TopP
+
+Temperature = Annotated[
+    float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained, e.g. `-t 0.7`.")
+]
+TopP = Annotated[
+    float, typer.Option(help="Sample from the smallest set of tokens with this probability, e.g. `--top-p 0.9`.")
+]
+Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text, e.g. `--seed 7`.")]
 
 
 def register(app: typer.Typer) -> None:

@@ -25,15 +25,6 @@ from tutelage.store.events import EventLog
 if TYPE_CHECKING:
     from tutelage.interchange.gguf.writer import KindName
 
-Temperature = Annotated[
-    float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained, e.g. `-t 0.7`.")
-]
-TopP = Annotated[
-    float, typer.Option(help="Sample from the smallest set of tokens with this probability, e.g. `--top-p 0.9`.")
-]
-MaxTokens = Annotated[int, typer.Option(help="Longest answer in tokens, e.g. `--max-tokens 40`.")]
-Seed = Annotated[int, typer.Option(help="Seed of sampling: same seed, same text, e.g. `--seed 7`.")]
-
 
 def register(app: typer.Typer) -> None:
     app.command()(export)

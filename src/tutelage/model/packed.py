@@ -7,6 +7,7 @@ does not depend on what else is generated at the time.
 from __future__ import annotations
 
 import warnings
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -81,15 +82,20 @@ class Blocks:
         return out
 
 
-class Product(nn.Module):
-    """x W^T + bias. `product` gives it as it is made, of x [.., rows, in], `few` of few rows [rows, in]."""
+class Product(nn.Module, ABC):
+    """x W^T + bias, with x [.., rows, in_features] and the result [.., rows, out_features]."""
 
     in_features: int
     out_features: int
     bias: Tensor | None
 
+    @abstractmethod
     def product(self, x: Tensor) -> Tensor:
-        raise NotImplementedError
+        """In the dtype in which it is made, bfloat16 or float32."""
+
+    @abstractmethod
+    def few(self, x: Tensor) -> Tensor:
+        """`product` of few rows [rows, in_features]."""
 
     def forward(self, x: Tensor) -> Tensor:
         """In float32."""
@@ -192,10 +198,11 @@ class HalfLinear(Product):
         self.weight, self.bias = weight.detach().bfloat16(), _bias(bias)
 
     def product(self, x: Tensor) -> Tensor:
+        return self.few(x)
+
+    def few(self, x: Tensor) -> Tensor:
         out = F.linear(x.bfloat16(), self.weight)
         return out if self.bias is None else out + self.bias
-
-    few = product
 
     def dense(self) -> Tensor:
         """The matrix, float32."""

@@ -173,7 +173,7 @@ class _Made:
 
     def response(self, row: Row, prompt_tokens: int) -> dict[str, Any]:
         status = "incomplete" if row.reason == "length" else "completed"
-        usage = {  # what was kept of earlier prompts is not told: it is no cheaper here
+        usage = {  # how much of the prompt was kept from earlier ones is not counted
             "input_tokens": prompt_tokens, "input_tokens_details": {"cached_tokens": 0},
             "output_tokens": row.tokens, "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": prompt_tokens + row.tokens,
