@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.cli.main import main
 from tutelage.corpus.python_docs import python_files, read_python_file
 from tutelage.store.events import read_events
 
@@ -30,6 +32,15 @@ def tutelage(*arguments: str, check: bool = True) -> subprocess.CompletedProcess
     if check:
         assert done.returncode == 0, done.stdout + done.stderr
     return done
+
+
+def in_here(capsys: pytest.CaptureFixture[str], *arguments: str) -> str:
+    """The same in this process, which need not be started; what it prints."""
+    with pytest.raises(SystemExit) as ended:
+        main(list(arguments))
+    captured = capsys.readouterr()
+    assert ended.value.code == 0, captured.out + captured.err
+    return captured.out
 
 
 @pytest.fixture(scope="module")
@@ -180,22 +191,24 @@ def test_run_again_it_comes_from_the_cache_and_a_changed_key_runs_what_depends_o
     assert [stage["stage"] for stage in planned["stages"] if stage["status"] == "run"] == ["prefer", "evaluate"]
 
 
-def test_the_model_is_used_every_way(straight: Path, tmp_path: Path) -> None:
+def test_the_model_is_used_every_way(straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = ["--out", str(straight)]
     answer = json.loads(tutelage("chat", "--message", "What does close(self) do?", "--json", *out).stdout)
     assert answer["tokens"] > 0 and answer["stop_reason"] in ("stop", "length")
-    assert tutelage("generate", "Return the", "--max-tokens", "5", *out).stdout.startswith("Return the")
-    labels = json.loads(tutelage("classify", "Send a request to the server.", "--json", *out).stdout)
+    assert in_here(capsys, "generate", "Return the", "--max-tokens", "5", *out).startswith("Return the")
+    labels = json.loads(in_here(capsys, "classify", "Send a request to the server.", "--json", *out))
     assert sum(labels["probabilities"].values()) == pytest.approx(1.0, abs=1e-4)
-    lineage = json.loads(tutelage("lineage", "--json", *out).stdout)
+    lineage = json.loads(in_here(capsys, "lineage", "--json", *out))
     assert lineage["stage"] == "evaluate" and "source" in json.dumps(lineage)
-    exported = json.loads(tutelage("export", str(tmp_path / "m"), "--json", *out).stdout)
+    exported = json.loads(in_here(capsys, "export", str(tmp_path / "m"), "--json", *out))
     assert exported["parity"]["passed"] in (True, None)
     assert (tmp_path / "m" / "model.safetensors").exists() and (tmp_path / "m" / "chat_template.jinja").exists()
 
 
 @pytest.mark.parity
-def test_transformers_loads_the_export_with_equal_logits(straight: Path, tmp_path: Path) -> None:
+def test_transformers_loads_the_export_with_equal_logits(
+    straight: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("transformers", reason="parity needs the dev extra")
     for stage in ("base", "classify", "instruct", "prefer"):
         model = (
@@ -203,7 +216,7 @@ def test_transformers_loads_the_export_with_equal_logits(straight: Path, tmp_pat
             / "miniature"
             / next(entry["artifact"] for entry in record(straight)["stages"] if entry["stage"] == stage)
         )
-        exported = json.loads(tutelage("export", str(tmp_path / stage), "--model", str(model), "--json").stdout)
+        exported = json.loads(in_here(capsys, "export", str(tmp_path / stage), "--model", str(model), "--json"))
         assert exported["parity"]["passed"] is True and exported["parity"]["max_difference"] < 1e-4
 
 
@@ -237,14 +250,15 @@ def test_wrong_usage_is_one_clear_line(command: list[str], code: int, says: str,
         ("bad.jsonl", b'{"text": 1}\n{"text": \n', "bad.jsonl:1"),
     ],
 )
-def test_unusable_text_fails_before_anything_is_written(name: str, content: bytes, says: str, tmp_path: Path) -> None:
-    import re
-
+def test_unusable_text_fails_before_anything_is_written(
+    name: str, content: bytes, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / name).write_bytes(content)
-    done = tutelage("corpus", "--source", str(tmp_path / name), "--out", str(tmp_path / "runs"), check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    assert re.search(says, done.stderr), done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(SystemExit) as ended:
+        main(["corpus", "--source", str(tmp_path / name), "--out", str(tmp_path / "runs")])
+    told = capsys.readouterr().err
+    assert ended.value.code == 1, told
+    assert re.search(says, told) and "Traceback" not in told, told
     assert not list((tmp_path / "runs" / "artifacts").iterdir())
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tutelage.cli.main import main
 from tutelage.store.events import read_events
 
 RECIPE = Path(__file__).parents[2] / "recipes" / "miniature.yaml"
@@ -121,11 +122,18 @@ def test_more_processes_than_rows_are_refused_before_the_work(texts: Path, tmp_p
     assert refused.returncode == 2 and "cannot be shared by 2 processes" in refused.stderr, refused.stderr
 
 
-def test_a_learning_rate_is_found_and_nothing_trained(texts: Path, tmp_path: Path) -> None:
-    found = done(command(texts, tmp_path, "--find-rate", "--json"))
-    assert found.returncode == 0, found.stderr
-    data = json.loads(found.stdout)
+def test_a_learning_rate_is_found_and_nothing_trained(
+    texts: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def found(*more: str) -> str:
+        with pytest.raises(SystemExit) as ended:
+            main(command(texts, tmp_path, "--find-rate", *more)[3:])
+        captured = capsys.readouterr()
+        assert ended.value.code == 0, captured.err
+        return captured.out
+
+    data = json.loads(found("--json"))
     assert 1e-4 < data["suggested"] < 1 and len(data["rates"]) == len(data["losses"])
-    shown = done(command(texts, tmp_path, "--find-rate"))
-    assert "Use it:" in shown.stdout and f"learning_rate={data['suggested']:g}" in shown.stdout
+    shown = found()
+    assert "Use it:" in shown and f"learning_rate={data['suggested']:g}" in shown
     assert not list((tmp_path / "artifacts").glob("pretrain-*"))

@@ -46,13 +46,13 @@ def test_a_save_by_the_api_over_a_sharded_directory(lm: LanguageModel, tmp_path:
     assert (tmp_path / "notes.md").read_text() == "mine"
 
 
-@pytest.mark.parametrize(("first", "second"), [(4000, 4000), (4000, 10**9), (10**9, 10**9)])
+@pytest.mark.parametrize(("first", "second"), [(20_000, 20_000), (20_000, 10**9), (10**9, 10**9)])
 def test_a_killed_save_leaves_one_model_whole(first: int, second: int, tiny: ModelConfig, tmp_path: Path) -> None:
     """Of two models of different depth: before, weights of both came back together, or a config without its weights."""
     seen = set()
     for moment in range(200):
         save_model(marked(tiny, 1.0), tmp_path / str(moment), first)
-        other = FamilyConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 4000)})
+        other = FamilyConfig.parse({**tiny.plain(), "num_layers": tiny.num_layers + (second > 20_000)})
         status = in_killed_process(
             moment, lambda moment=moment, other=other: save_model(marked(other, 7.0), tmp_path / str(moment), second)
         )

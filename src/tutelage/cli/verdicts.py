@@ -7,10 +7,14 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 
 from tutelage.recipe.run import Run
+
+
+SQUEEZED = 1.1  # a table somewhat too wide for the terminal still reads well with a few cells in two lines
 
 
 def glance(console: Console, run: Run) -> None:
@@ -32,7 +36,19 @@ def _panel(console: Console, block: dict[str, Any], title: str, remarks: bool = 
         cells = [cell if isinstance(cell, dict) else {"text": cell} for cell in row]
         below = [f"\n[dim]{escape(cell['sub'])}[/]" if remarks and cell.get("sub") else "" for cell in cells]
         table.add_row(*(escape(cell["text"]) + more for cell, more in zip(cells, below, strict=True)))
-    console.print(Panel(table, title=title, title_align="left", expand=False, border_style="dim"))
+    wide = Measurement.get(console, console.options.update(max_width=1000), table).maximum <= SQUEEZED * console.width
+    body = table if wide else "\n".join(_record(block["columns"], row) for row in block["rows"])
+    console.print(Panel(body, title=title, title_align="left", expand=False, border_style="dim"))
+
+
+def _record(columns: Sequence[str], row: Sequence[Any]) -> str:
+    """A row in lines of its own, for a terminal too narrow for the table: its name, below it what stands where."""
+    texts = [cell["text"] if isinstance(cell, dict) else cell for cell in row]
+    told = [
+        f"[dim]{escape(name)}[/] {escape(text)}" for name, text in zip(columns[1:], texts[1:], strict=True)
+        if text not in ("", "–")
+    ]  # fmt: skip
+    return f"[bold]{escape(texts[0])}[/]\n  {' · '.join(told)}"
 
 
 LEARNED = {"learned": "[bold green]✓[/]", "got worse": "[bold red]✗[/]"}

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor
 
 BLOCK = 128  # queries of a block
 CHUNK = 1 << 20  # scores made at once, of as many rows as fit: 2 MiB in bfloat16
@@ -24,7 +23,7 @@ def is_for(values: Tensor, cached: int | None) -> bool:
 
     With and without gradient alike, so that a policy and its reference see the same numbers.
     """
-    if values.device.type != "cpu" or cached is not None or isinstance(values, DTensor):
+    if values.device.type != "cpu" or cached is not None or type(values) is not Tensor:  # a DTensor, say
         return False
     return values.shape[-2] > (1 if values.dtype == torch.bfloat16 else BLOCK)
 
@@ -44,7 +43,6 @@ class Visible:
         return cls(bias, torch.stack(seen, 1).tolist())
 
 
-@torch.compiler.disable  # type: ignore[untyped-decorator]  # its loops would only be unrolled
 def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
     """Attention of queries [B, H, T, D] to keys [B, H_kv, T, D] and values [B, H_kv, T, D_v]: [B, H, T, D_v].
 
@@ -54,6 +52,13 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scal
     kind = values.dtype
     out: Tensor = _Blockwise.apply(queries.to(kind), keys.to(kind), values, visible, scale)  # type: ignore[no-untyped-call]
     return out
+
+
+def compile_around() -> None:
+    """From now on torch.compile leaves `attend` as it is: its loops would only be unrolled. Not said where it is
+    defined, because the compiler takes a second to import."""
+    global attend
+    attend = torch.compiler.disable(attend)
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import torch
 from torch.utils.checkpoint import checkpoint
 
+from tutelage.model import blockwise
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora_layers import cast_frozen
 from tutelage.training.config import TrainingConfig
@@ -22,6 +23,8 @@ def prepared(model: DecoderLM, config: TrainingConfig) -> Iterator[None]:
     more work for a fraction of the memory (Chen et al. 2016, section 4). compile: every block becomes fused kernels.
     In bfloat16 the frozen matrices beside adapters are cast once.
     """
+    if config.compile:
+        blockwise.compile_around()
     for block in model.layers:
         if config.activation_checkpointing:
             block.forward = functools.partial(checkpoint, block.forward, use_reentrant=False)

@@ -85,7 +85,6 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "sharded-microbatches": (2, {"accumulation": 2}),
     "tensor": (2, {"parallel": {"tensor": 2}}),
     "muon-sharded": (2, {"optimizer": "muon"}),
-    "lion-sharded": (2, {"optimizer": "lion", "learning_rate": 5e-4}),
     "schedule_free-sharded": (2, {"optimizer": "schedule_free", "schedule": "constant"}),
     "checkpointed-sharded": (2, {"activation_checkpointing": True, "layers_every": 2}),
     "pipeline": (2, {"parallel": {"pipeline": 2}, "accumulation": 4, "layers_every": 2}),
@@ -93,7 +92,6 @@ ARRANGEMENTS: dict[str, tuple[int, dict[str, Any]]] = {
     "pipeline-of-muon": (2, {"parallel": {"pipeline": 2}, "accumulation": 2, "optimizer": "muon", "average": "none"}),
     "pipeline-and-sharded": (4, {"parallel": {"pipeline": 2}, "accumulation": 2}),
     "pipeline-and-tensor": (4, {"parallel": {"pipeline": 2, "tensor": 2}, "accumulation": 4}),
-    "tensor-and-sharded": (4, {"parallel": {"tensor": 2}}),
     "muon-tensor-and-sharded": (4, {"optimizer": "muon", "parallel": {"tensor": 2}}),
 }
 
@@ -117,7 +115,6 @@ MATRIX = {"name": "matrix", "objective": "matrix"}  # no model: SOAP on one matr
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Result]:
     """One process, by optimizer."""
     runs: list[dict[str, Any]] = [{"name": name, "training": {"optimizer": name}} for name in ("adamw", "muon")]
-    runs.append({"name": "lion", "training": {"optimizer": "lion", "learning_rate": 5e-4}})
     runs.append({"name": "schedule_free", "training": {"optimizer": "schedule_free", "schedule": "constant"}})
     runs += [MATRIX, *({"name": name, **run} for name, run in KINDS.items())]
     return trained(tmp_path_factory.mktemp("alone"), 1, runs)

@@ -115,6 +115,7 @@ def chain() -> NextToken:
     return NextToken({"train": pack_documents(documents, 0, 64)}, torch.ones(64, dtype=torch.int64), 0)
 
 
+@pytest.mark.slow
 def test_the_best_rate_of_a_narrow_model_is_that_of_a_wide_one(tmp_path: Path) -> None:
     """Loss over the last steps of short runs, on a grid of factors of 2."""
     rates = [2.0**power * 1e-3 for power in range(5)]

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, TypeAlias
 
 from tutelage.model.config import ModelConfig
-from tutelage.model.decoder import DecoderLM
 
-Tensors = Sequence[Tensor]
+if TYPE_CHECKING:  # a recipe is read, and a wrong one refused, without waiting for torch
+    import torch
+    from torch import Tensor
+
+Tensors: TypeAlias = "Sequence[Tensor]"
 Names = Sequence[tuple[str, str]]
 
 
@@ -33,6 +34,10 @@ class Weight:
 @lru_cache(maxsize=64)
 def parameter_shapes(config: ModelConfig) -> dict[str, torch.Size]:
     """Name and shape of everything that a `DecoderLM` of this config saves, without making it."""
+    import torch
+
+    from tutelage.model.decoder import DecoderLM
+
     with torch.device("meta"):
         return {name: value.shape for name, value in DecoderLM(config, seed=None).state_dict().items()}
 
@@ -55,6 +60,8 @@ def fused(config: ModelConfig, ours: Sequence[str], theirs: str, transpose: bool
     sizes = [parameter_shapes(config)[name][0] for name in ours]
 
     def pack(parts: Tensors) -> Tensors:
+        import torch
+
         whole = torch.cat(list(parts))
         return [whole.mT if transpose else whole]
 
@@ -69,6 +76,8 @@ def fused_by_group(config: ModelConfig, ours: Sequence[str], theirs: str, groups
     sizes = [parameter_shapes(config)[name][0] // groups for name in ours]
 
     def pack(parts: Tensors) -> Tensors:
+        import torch
+
         return [torch.cat([part.unflatten(0, (groups, -1)) for part in parts], dim=1).flatten(0, 1)]
 
     def unpack(parts: Tensors) -> Tensors:
@@ -81,6 +90,8 @@ def alternating(ours: Sequence[str], theirs: str, transpose: bool = False) -> We
     """Two of ours, row by row in turn along dimension 1 (GPT-OSS's gate and up); `transpose`: then turned."""
 
     def pack(parts: Tensors) -> Tensors:
+        import torch
+
         whole = torch.stack(list(parts), dim=2).flatten(1, 2)
         return [whole.mT if transpose else whole]
 
@@ -93,7 +104,13 @@ def alternating(ours: Sequence[str], theirs: str, transpose: bool = False) -> We
 
 def stacked(ours: str, theirs: Iterable[str]) -> Weight:
     """One of ours is many of theirs, stacked (experts)."""
-    return Weight((ours,), tuple(theirs), lambda x: x[0].unbind(0), lambda x: [torch.stack(list(x))])
+
+    def unpack(parts: Tensors) -> Tensors:
+        import torch
+
+        return [torch.stack(list(parts))]
+
+    return Weight((ours,), tuple(theirs), lambda x: x[0].unbind(0), unpack)
 
 
 def renamed(config: ModelConfig, names: Names, done: Iterable[Weight] = ()) -> Iterator[Weight]:
