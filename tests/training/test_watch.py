@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,10 @@ def objective(spoilt: bool) -> Spoilt:
     return made
 
 
-def run(
-    work: Path, deaths: int = -1, spoilt: bool = True, **changes: Any
-) -> tuple[TrainResult, torch.Tensor, list[dict[str, Any]]]:
+Trained = tuple[TrainResult, torch.Tensor, list[dict[str, Any]]]
+
+
+def run(work: Path, deaths: int = -1, spoilt: bool = True, **changes: Any) -> Trained:
     shape = FamilyConfig(vocab_size=64, hidden_size=32, intermediate_size=48, num_layers=1, num_heads=4, num_kv_heads=2,
                         max_position_embeddings=64, tie_word_embeddings=False)  # fmt: skip
     config = TrainingConfig.parse(
@@ -110,8 +112,20 @@ def run(
     return result, torch.cat([value.flatten() for value in model.state_dict().values()]), heard
 
 
-def test_a_spoilt_run_rolls_back_skips_the_rows_and_says_which(tmp_path: Path) -> None:
-    result, _, heard = run(tmp_path)
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """A spoilt run that nothing else disturbs."""
+    return run(tmp_path_factory.mktemp("straight"))
+
+
+@pytest.fixture(scope="module")
+def calm(tmp_path_factory: pytest.TempPathFactory) -> Trained:
+    """The same run with nothing to spoil it."""
+    return run(tmp_path_factory.mktemp("calm"), spoilt=False)
+
+
+def test_a_spoilt_run_rolls_back_skips_the_rows_and_says_which(straight: Trained, calm: Trained) -> None:
+    result, _, heard = straight
     (rollback,) = result.rollbacks
     assert rollback["to"] % 10 == 0 and 5 <= rollback["from"] - rollback["to"] < 20
     skipped = [event for event in heard if "the update is skipped" in str(event.get("message"))]
@@ -125,26 +139,27 @@ def test_a_spoilt_run_rolls_back_skips_the_rows_and_says_which(tmp_path: Path) -
     assert 130 in {row for event in skipped for row in event["rows"]}  # the row that did it
     assert any("rolled back to step" in str(event.get("message")) for event in heard)
     assert result.final["loss"] < 3.0 < math.log(64)
-    calm = run(tmp_path / "calm", spoilt=False)[0]
-    assert not calm.rollbacks and result.final["loss"] == pytest.approx(calm.final["loss"], abs=0.4)
+    assert not calm[0].rollbacks and result.final["loss"] == pytest.approx(calm[0].final["loss"], abs=0.4)
 
 
 @pytest.mark.parametrize("seconds", [0, 1e9])
 @pytest.mark.parametrize("at", ["before", "in the trouble", "after"])
-def test_a_run_killed_around_a_rollback_ends_bit_for_bit_the_same(at: str, seconds: float, tmp_path: Path) -> None:
-    straight, weights, _ = run(tmp_path / "straight")
-    back = straight.rollbacks[0]
+def test_a_run_killed_around_a_rollback_ends_bit_for_bit_the_same(
+    at: str, seconds: float, straight: Trained, tmp_path: Path
+) -> None:
+    undisturbed, weights, _ = straight
+    back = undisturbed.rollbacks[0]
     calls = {"before": back["from"] - 8, "in the trouble": back["from"] - 1, "after": back["from"] + 9}[at]
     with pytest.raises(RuntimeError, match="killed"):
         run(tmp_path / "killed", deaths=calls, checkpoint_seconds=seconds)
     result, own, _ = run(tmp_path / "killed", checkpoint_seconds=seconds)
-    assert torch.equal(own, weights) and result.curve == straight.curve and result.rollbacks == straight.rollbacks
+    assert torch.equal(own, weights) and result.curve == undisturbed.curve and result.rollbacks == undisturbed.rollbacks
 
 
 def test_steps_that_are_not_finite_between_spikes_belong_to_the_same_trouble(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:  # fmt: skip
-    back, original = run(tmp_path / "spikes")[0].rollbacks[0], Spoilt.loss
+    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back, original = straight[0].rollbacks[0], Spoilt.loss
 
     def loss(self: Spoilt, model: DecoderLM, batch: Batch) -> Loss:
         found = original(self, model, batch)
@@ -156,11 +171,16 @@ def test_steps_that_are_not_finite_between_spikes_belong_to_the_same_trouble(
     assert other["to"] == back["to"] and other["from"] == back["from"] + 4
 
 
-def test_a_damaged_checkpoint_to_roll_back_to_is_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    back = run(tmp_path / "straight")[0].rollbacks[0]
+def test_a_damaged_checkpoint_to_roll_back_to_is_skipped(
+    straight: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    back = straight[0].rollbacks[0]
 
     def describe(self: Spoilt, numbers: Any) -> str:  # asked for the first bad step
-        (tmp_path / f"work/checkpoints/step-{back['to']:08d}/state.json").write_text("{}")
+        state = tmp_path / f"work/checkpoints/step-{back['to']:08d}/state.json"
+        while not state.exists():  # it is written beside the training
+            time.sleep(0.01)
+        state.write_text("{}")
         return ""
 
     monkeypatch.setattr(Spoilt, "describe", describe)
@@ -176,8 +196,8 @@ def test_a_run_that_spoils_itself_again_and_again_ends_with_advice(tmp_path: Pat
 
 
 @pytest.mark.parametrize("average", ["ema", "tail"])
-def test_averaged_weights_are_what_a_run_ends_with(average: str, tmp_path: Path) -> None:
-    plain, last, _ = run(tmp_path / "plain", spoilt=False)
+def test_averaged_weights_are_what_a_run_ends_with(average: str, calm: Trained, tmp_path: Path) -> None:
+    plain, last, _ = calm
     result, mean, _ = run(tmp_path / "mean", spoilt=False, average=average, average_decay=0.9)
     assert [point["loss"] for point in result.curve if "loss" in point] == [
         point["loss"] for point in plain.curve if "loss" in point]  # fmt: skip

@@ -13,7 +13,6 @@ from rich.table import Table
 
 from tutelage.recipe.run import Run
 
-
 SQUEEZED = 1.1  # a table somewhat too wide for the terminal still reads well with a few cells in two lines
 
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
-import importlib.util
-import pkgutil
 from collections.abc import Iterator
+from pathlib import Path
 
 from tutelage.store.stage import StageSpec
 
@@ -26,17 +25,14 @@ def every_spec() -> list[StageSpec]:
 
 def _folders() -> tuple[str, ...]:
     """Packages of the house, two floors deep, that have a `spec.py`."""
-    return tuple(name for name in _packages() if importlib.util.find_spec(f"{name}.spec"))
+    return tuple(name for parent in (_ROOT, *_below(_ROOT, "__init__.py")) for name in _below(parent, "spec.py"))
 
 
-def _packages() -> Iterator[str]:
-    for room in pkgutil.iter_modules(importlib.import_module(_ROOT).__path__):
-        if room.ispkg:
-            name = f"{_ROOT}.{room.name}"
-            yield name
-            for inner in pkgutil.iter_modules(importlib.import_module(name).__path__):
-                if inner.ispkg:
-                    yield f"{name}.{inner.name}"
+def _below(parent: str, file: str) -> Iterator[str]:
+    """The packages in a package that hold a file of this name, by their files: importing is thirty times as slow."""
+    for place in importlib.import_module(parent).__path__:
+        for found in sorted(Path(place).glob(f"*/{file}")):
+            yield f"{parent}.{found.parent.name}"
 
 
 @functools.cache
