@@ -8,23 +8,26 @@ import json
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.hub import read_hub
 from tutelage.corpus.passages import cut, is_lines
-from tutelage.corpus.readers import input_files, other_files, read_file
+from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.sources import files_identity, input_files, other_files
 from tutelage.store.errors import ConfigError, InputError
 
 TEXT = "Un été à la plage, “très” chaud.\nEncore."
 
 
-def read(path: Path, label: str | None = None) -> Reading:
-    return read_file(InputFile(path, path.name, label), "text", "label")
+def read(path: Path, label: str | None = None, **settings: Any) -> Reading:
+    return read_file(InputFile(path, path.name, label), CorpusConfig(source=str(path), **settings))
 
 
 def test_text_and_markdown(tmp_path: Path) -> None:
@@ -174,7 +177,7 @@ def test_csv_without_the_column_names_those_it_has(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body,stars\nGood.,5\n", encoding="utf-8")
     (place,) = read(tmp_path / "a.csv").malformed
     assert place.why == "no column 'text'; it has: body, stars; name one in corpus.text_field"
-    assert read_file(InputFile(tmp_path / "a.csv", "a.csv", None), "body", "stars").documents[0].label == "5"
+    assert read(tmp_path / "a.csv", text_field="body", label_field="stars").documents[0].label == "5"
 
 
 def test_an_open_quote_costs_its_own_row(tmp_path: Path) -> None:
@@ -247,15 +250,16 @@ def test_other_and_damaged_xml_is_named(tmp_path: Path) -> None:
     assert len(reading.documents) == 1 and "not XML" in reading.malformed[0].why
 
 
-def test_one_sentence_a_line_gives_runs_of_lines_or_one_each(tmp_path: Path) -> None:
+def test_one_sentence_a_line_gives_a_document_each_or_one_file_in_pieces(tmp_path: Path) -> None:
     lines = [f"This is sentence number {number} of the file." for number in range(1000)]
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    documents = read(path).documents
+    (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    each = read(tmp_path / "a.txt")
+    assert [one.text for one in each.documents] == lines and each.boundaries == [("a.txt", "line", 1000, 1000)]
+    assert all(one.whole is None for one in each.documents)
+    documents = read(tmp_path / "a.txt", boundary="file").documents
     assert len(documents) > 15 and all(len(one.text) <= 2000 and one.kind == "lines" for one in documents)
     assert "\n".join(one.text for one in documents) == "\n".join(lines)
-    each = read_file(InputFile(path, "a.txt", None), "text", "label", lines="each").documents
-    assert [one.text for one in each] == lines
+    assert len({one.whole for one in documents}) == 1 and documents[0].whole
 
 
 def test_wrapped_paragraphs_are_not_taken_for_lines() -> None:
@@ -282,7 +286,28 @@ def test_folder_is_walked_in_order_and_labels_by_first_folder(tmp_path: Path) ->
     assert [(file.name, file.label) for file in files] == [
         ("b.txt", None), ("ham/y.html", "ham"), ("spam/deep/x.md", "spam"),
     ]  # fmt: skip
-    assert other_files(str(tmp_path)) == {".exe": 1}
+    assert other_files(str(tmp_path)) == {"files of unknown kind (.exe)": 1, "hidden files and folders": 1}
+
+
+def test_links_are_followed_and_what_is_not_read_is_counted(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "b.txt").write_text("Behind a link.", encoding="utf-8")
+    (root / "a.txt").write_text("Here.", encoding="utf-8")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "circle").symlink_to(root)
+    (root / "dangling.txt").symlink_to(tmp_path / "nothing")
+    assert [(file.name, file.label) for file in input_files(str(root))] == [("a.txt", None), ("linked/b.txt", "linked")]
+    assert other_files(str(root)) == {"links to a folder that they lie in": 1, "broken links and special files": 1}
+
+
+def test_a_file_that_cannot_be_opened_costs_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Here.", encoding="utf-8")
+    here = files_identity([InputFile(tmp_path / "a.txt", "a.txt", None)])
+    gone = InputFile(tmp_path / "gone.txt", "gone.txt", None)
+    assert "cannot be read" in read_file(gone, CorpusConfig()).malformed[0].why
+    assert files_identity([InputFile(tmp_path / "a.txt", "a.txt", None), gone]) != here
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
@@ -293,7 +318,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
         input_files(str(tmp_path))
     (tmp_path / "train.en").write_text("A line of text.")
     (file,) = input_files(str(tmp_path / "train.en"))
-    assert read_file(file, "text", "label").documents[0].text == "A line of text."
+    assert read_file(file, CorpusConfig()).documents[0].text == "A line of text."
 
 
 def test_hub_without_the_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

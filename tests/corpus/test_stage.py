@@ -259,15 +259,23 @@ def test_code_is_a_corpus_without_prose(tmp_path: Path) -> None:
     assert card["kinds"] == {"code": 6} and card["heldout"]["documents"] == 1
 
 
-@pytest.mark.parametrize("count", [2, 5, 25])
+def write_texts(folder: Path, texts: list[str]) -> Path:
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number:02}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def paragraph(chance: random.Random, sentences: int) -> str:
+    return " ".join(sentence(chance) for _ in range(sentences))
+
+
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_small_corpus_that_repeats_itself_holds_one_out_and_says_so(tmp_path: Path, count: int) -> None:
     chance = random.Random(4)
-    shared = " ".join(sentence(chance) for _ in range(4))
-    (tmp_path / "in").mkdir()
-    for number in range(count):
-        own = " ".join(sentence(chance) for _ in range(8))
-        (tmp_path / "in" / f"{number:02}.txt").write_text(f"{own}\n\n{shared}", encoding="utf-8")
-    card, messages = told(tmp_path / "out", tmp_path / "in")
+    shared = paragraph(chance, 4)
+    folder = write_texts(tmp_path / "in", [f"{paragraph(chance, 8)}\n\n{shared}" for _ in range(count)])
+    card, messages = told(tmp_path / "out", folder)
     assert (card["heldout"]["documents"], card["train"]["documents"]) == (1, count - 1)
     assert any("stands in training text too" in message for message in messages)
     assert any(f"1 of {count} documents held out" in message for message in messages)
@@ -275,17 +283,54 @@ def test_a_small_corpus_that_repeats_itself_holds_one_out_and_says_so(tmp_path: 
 
 def test_another_clean_document_is_held_out_before_a_leaking_one(tmp_path: Path) -> None:
     chance = random.Random(4)
-    shared = " ".join(sentence(chance) for _ in range(6))
-    clean = "Nobody else wrote about glaciers melting quietly under a thousand winter moons."
-    (tmp_path / "in").mkdir()
-    for number in range(20):
-        own = " ".join(sentence(chance) for _ in range(8))
-        text = clean if number == 7 else f"{own}\n\n{shared}"
-        (tmp_path / "in" / f"{number:02}.txt").write_text(text, encoding="utf-8")
-    for seed in (1, 2, 3):
-        card, _ = told(tmp_path / str(seed), tmp_path / "in", seed=seed)
-        (held,) = read_documents(tmp_path / str(seed) / "heldout.parquet")
-        assert held.text == clean and card["documents"] == 20
+    clean = "Nobody else wrote about glaciers melting quietly under a thousand winter moons, as he did."
+    texts = []
+    for _ in range(10):  # each text shares much with one other
+        shared = paragraph(chance, 8)
+        texts += [f"{paragraph(chance, 6)}\n\n{shared}", f"{shared}\n\n{paragraph(chance, 6)}"]
+    texts[7] = clean  # so that the sixth shares with none either
+    folder = write_texts(tmp_path / "in", texts)
+    drawn_again = 0
+    for seed in (1, 2, 3, 4):
+        card, messages = told(tmp_path / str(seed), folder, seed=seed)
+        held = read_documents(tmp_path / str(seed) / "heldout.parquet")
+        assert {one.text for one in held} <= {clean, texts[6]} and held and card["documents"] == 20
+        drawn_again += any("chosen first stand in training text" in one for one in messages)
+    assert drawn_again >= 3
+
+
+@pytest.mark.parametrize("drop", [True, False])
+@pytest.mark.parametrize("count", [16, 60])
+def test_a_footer_in_every_file_does_not_take_the_held_out_side(tmp_path: Path, count: int, drop: bool) -> None:
+    chance = random.Random(6)
+    footer = "Printed by the Example Press. All rights are reserved by its owner. Ask us for more of it today."
+    own = (" ".join(str(chance.randrange(10**9)) for _ in range(40)) for _ in range(count))
+    folder = write_texts(tmp_path / "in", [f"{text}\n\n{footer}" for text in own])
+    card, messages = told(tmp_path / "out", folder, heldout=0.2, drop_banners=drop, prose=False)
+    assert card["documents"] == count and 0.1 * count <= card["heldout"]["documents"] <= 0.35 * count
+    texts = [one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")]
+    assert sum(footer in text for text in texts) == (1 if drop else count)
+    shared = [step["pieces"]["shared"]["count"] for step in card["steps"] if step["name"] == "shared paragraphs"]
+    assert shared == ([count - 1] if drop else [])
+    assert any("corpus.drop_banners=false" in message for message in messages) == drop
+
+
+def test_equal_files_fail_here_and_say_why(tmp_path: Path) -> None:
+    folder = write_texts(tmp_path / "in", ["The same sentence stands in every one of these files."] * 20)
+    with pytest.raises(InputError, match=r"one document is left of 20.*Taken out were 19 as exact duplicate"):
+        build(tmp_path / "out", source=str(folder))
+
+
+def test_where_everything_stands_in_other_texts_the_stage_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    parts = [paragraph(chance, 6) for _ in range(4)]
+    texts = ["\n\n".join([parts[k % 4], parts[(k + 1) % 4]]) for k in range(4)]  # each half stands in another
+    folder = write_texts(tmp_path / "in", texts)
+    with pytest.raises(InputError, match=r"no document can be held out: at least .* stands in others too") as error:
+        told(tmp_path / "out", folder)
+    assert error.value.hint and "corpus.max_overlap" in error.value.hint
+    card, _ = told(tmp_path / "all", folder, max_overlap=1.0)
+    assert (card["train"]["documents"], card["heldout"]["documents"]) == (3, 1)
 
 
 def test_only_the_split_depends_on_the_seed(source: Path, tmp_path: Path) -> None:
@@ -325,16 +370,21 @@ def test_the_limit_takes_by_id_not_by_place(source: Path, tmp_path: Path) -> Non
     assert max(some) < whole[120]  # the smallest ids (hashes), of about 430
 
 
-def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
+def test_lines_are_documents_or_pieces_of_one_and_that_is_said(tmp_path: Path) -> None:
     chance = random.Random(8)
     lines = [sentence(chance) for _ in range(600)]
     (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
-    card, _ = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9)
+    card, messages = told(tmp_path / "lines", tmp_path / "a.txt", max_overlap=0.9)
+    assert card["boundaries"] == {"line": {"files": 1, "documents": 600, "pieces": 600}}
+    assert card["heldout"]["documents"] >= 1 and card["steps"][0]["documents_out"] == 600
+    assert any(message.startswith("a.txt: each line is a document (guessed; 600") for message in messages)
+    assert "600 documents in 600 pieces" in (tmp_path / "lines" / "card.md").read_text(encoding="utf-8")
+    card, messages = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9, boundary="file")
     assert card["documents"] > 10 and card["heldout"]["documents"] >= 1
+    assert any("each file is one document (1 in all, cut into" in message for message in messages)
     text = read_documents(tmp_path / "runs" / "train.parquet")[0].text
     assert set(text.split("\n")) <= set(lines)
-    each, _ = told(tmp_path / "each", tmp_path / "a.txt", max_overlap=0.9, lines="each")
-    assert each["steps"][0]["documents_out"] == 600
+    assert any("held-out text is the end of 'a'" in message for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +392,8 @@ def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
     [
         {"heldout": 0}, {"heldout": 1}, {"min_words": 0}, {"near_duplicate_threshold": 0}, {"source": " "},
         {"source": "hf:"}, {"packages": "all"}, {"text_field": ""}, {"max_documents": -1}, {"sourc": "python"},
+        {"boundary": "page"}, {"boundary": "line", "marker": "%"},
+        {"max_characters": -1}, {"skip_rules": ["unfinishd"]},
     ],
 )  # fmt: skip
 def test_wrong_settings(settings: dict[str, Any]) -> None:

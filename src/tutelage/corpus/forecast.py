@@ -79,7 +79,7 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
     if config.source == "python":
         size = _python_bytes(config.packages, config.exclude_tests)
         return size, size * TEXT_SHARE["python"], DOCUMENT_BYTES["python"]
-    from tutelage.corpus.readers import input_files
+    from tutelage.corpus.sources import input_files
 
     size = text = documents = 0.0
     try:
