@@ -404,3 +404,87 @@ def test_wrong_settings(settings: dict[str, Any]) -> None:
 def test_missing_path_is_a_wrong_value(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no file or folder"):
         build(tmp_path / "out", source=str(tmp_path / "none"))
+
+
+def rows_file(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def test_each_rule_that_takes_much_is_said_with_its_share_an_example_and_its_key(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    texts = [f"{paragraph(chance, 3)}\n\nHeavy is the head of number {number}" for number in range(40)]
+    _, messages = told(tmp_path / "out", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0)
+    (said,) = [one for one in messages if "'unfinished'" in one]
+    assert "took 13% of the text, for example 'Heavy is the head of number " in said
+    assert "corpus.skip_rules=[unfinished] keeps such text, corpus.prose=false keeps all text as it is" in said
+    card, messages = told(
+        tmp_path / "kept", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0, skip_rules=["unfinished"]
+    )
+    assert not any("'unfinished'" in one for one in messages)
+    assert card["bytes"] == card["steps"][0]["bytes_in"]
+
+
+def test_documents_that_a_step_takes_in_numbers_are_said(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    texts = [paragraph(chance, 4) for _ in range(30)]
+    _, messages = told(
+        tmp_path / "out", rows_file(tmp_path / "a.jsonl", [*texts, *texts, *["Deprecated."] * 20]), max_overlap=1.0
+    )
+    assert any("30 of 60 documents (50%) were taken out as 'exact duplicate'" in one for one in messages)
+    assert any("20 of 80 documents (25%)" in one and "corpus.skip_rules=[short] keeps" in one for one in messages)
+    _, messages = told(tmp_path / "few", tmp_path / "a.jsonl", max_overlap=1.0, prose=False)
+    assert any("20 of 80 documents (25%)" in one and "corpus.min_words sets the limit" in one for one in messages)
+
+
+def test_total_loss_is_one_error_with_rule_share_example_and_key(tmp_path: Path) -> None:
+    rows_file(tmp_path / "a.jsonl", [f"heavy is the head of number {number}" for number in range(20)])
+    with pytest.raises(InputError) as error:
+        build(tmp_path / "out", source=str(tmp_path / "a.jsonl"))
+    assert "100% went as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(
+        error.value
+    )
+    assert error.value.hint == "corpus.skip_rules=[unfinished] or corpus.prose=false keeps them"
+
+
+def test_a_corpus_that_is_half_japanese_loses_neither_half(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    letters = "".join(map(chr, (*range(0x3041, 0x3094), *range(0x6700, 0x6800))))
+    japanese = ["".join(chance.choice(letters) for _ in range(60)) + "。" for _ in range(40)]
+    texts = [*japanese, *(paragraph(chance, 3) for _ in range(40))]
+    card, messages = told(tmp_path / "out", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0)
+    assert card["documents"] == 80
+    kept = {one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")}
+    assert set(japanese) <= kept
+    assert any("40 of 80 documents (47% of the text) are not in English" in one for one in messages)
+    card, _ = told(tmp_path / "off", rows_file(tmp_path / "a.jsonl", japanese), prose=False)
+    assert card["documents"] == 40
+
+
+def test_the_pieces_of_a_book_lie_on_one_side_and_are_as_long_as_is_set(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    folder = write_texts(tmp_path / "in", ["\n\n".join(paragraph(chance, 4) for _ in range(60)) for _ in range(12)])
+    for length, least in ((2000, 60), (5000, 24)):
+        out = tmp_path / str(length)
+        card, messages = told(out, folder, max_overlap=1.0, max_characters=length)
+        sides = [read_documents(out / f"{side}.parquet") for side in ("train", "heldout")]
+        assert {one.source for one in sides[0]}.isdisjoint({one.source for one in sides[1]})
+        assert card["documents"] >= least and all(len(one.text) <= length for side in sides for one in side)
+        assert any(f"pieces of about {length:,} characters; corpus.max_characters sets it" in one for one in messages)
+    card, _ = told(tmp_path / "whole", folder, max_overlap=1.0, max_characters=0)
+    assert card["documents"] == 12
+
+
+def test_markers_and_licences_are_not_in_the_text(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    stories = "\n<|endoftext|>\n".join(paragraph(chance, 5) for _ in range(30))
+    book = f"The Project Gutenberg EBook\n\n*** START OF THIS PROJECT GUTENBERG EBOOK A ***\n{stories}"
+    (tmp_path / "a.txt").write_text(
+        f"{book}\n*** END OF THIS PROJECT GUTENBERG EBOOK A ***\nLicence.", encoding="utf-8"
+    )
+    card, messages = told(tmp_path / "out", tmp_path / "a.txt", max_overlap=1.0)
+    assert card["documents"] == 30 and card["boundaries"]["marker"]["documents"] == 30
+    texts = [one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")]
+    assert not any("<" in text or "Gutenberg" in text.title() for text in texts)
+    assert card["skipped"]["characters of Project Gutenberg headers and licences"] > 100
+    assert any("characters of Project Gutenberg" in one for one in messages)

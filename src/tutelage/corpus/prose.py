@@ -69,7 +69,7 @@ _LETTER, _CAPITAL = re.compile("[a-zA-Z]"), re.compile("[A-Z]")
 _CAPITALS = 0.002  # of the letters; sentences alone give one in a hundred
 _FEWEST_LETTERS = 100
 _WIDTH = 60  # columns: prose is wrapped at more, unless the text itself shows less
-_FEWEST_WRAPPED = 5  # lines that show it
+_FEWEST_WRAPPED, _FULL_LINES = 5, 0.9  # lines that show it, and how many of them are full
 
 
 @dataclass(slots=True)
@@ -137,10 +137,16 @@ def _breaks_off(line: str, following: str, width: int = _WIDTH) -> bool:
 
 
 def _wrapped_at(lines: list[str]) -> int:
-    """Column at which a text is surely wrapped: how long the lines are that go on in lower case, but at most 60."""
-    lengths = sorted(
-        len(line.rstrip()) for line, following in pairwise(lines) if line.strip() and following.lstrip()[:1].islower()
-    )
+    """Column at which a text is surely wrapped, at most 60: its longest line, where hardly a line would have had room
+    for the next word; else how long the lines are that go on in lower case."""
+    pairs = [(len(line.rstrip()), next_) for line, next_ in pairwise(lines) if line.strip() and next_.strip()]
+    if len(pairs) < _FEWEST_WRAPPED:
+        return _WIDTH
+    longest = max(length for length, _ in pairs)
+    full = sum(length + 1 + len(following.split(None, 1)[0]) > longest for length, following in pairs)
+    if full >= _FULL_LINES * len(pairs):
+        return min(_WIDTH, longest)
+    lengths = sorted(length for length, following in pairs if following.lstrip()[:1].islower())
     return min(_WIDTH, lengths[len(lengths) * 4 // 5]) if len(lengths) >= _FEWEST_WRAPPED else _WIDTH
 
 

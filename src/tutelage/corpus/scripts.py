@@ -19,7 +19,7 @@ _RUN = re.compile(f"[{_HAN}]+|[{_THAI}]+")
 _MARKED = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u1cff\u1dc0-\u1dff\ua802-\uabff]")
 _LETTERS = re.compile(r"[^\W\d_]")
 _LATIN = re.compile("[a-zA-Z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff5a]")
-_ASCII_WORD = re.compile("[a-z]+")
+_WORD = re.compile(r"[^\W\d_]+")
 # The commonest words of English.
 COMMON = word_set("""
     the be to of and a in that have it for not on with he as you do at this but his by from they we say
@@ -28,6 +28,7 @@ COMMON = word_set("""
     are was were has had been don didn doesn isn wasn won couldn wouldn m ll ve re d s t may must should
     each other only such using used given whether between because does where while
 """)
+_CONTRACTED = word_set("m ll ve re d s t")  # of COMMON; alone they are words of other languages
 # Common in English and rare in other languages that are written in Latin letters.
 _ENGLISH = word_set("""
     the and of to that is was for it with this be are which by from at his her not you they have had were their been
@@ -89,12 +90,12 @@ def is_foreign(text: str) -> bool:
     if is_other_script(text):
         return True
     letters = len(_LETTERS.findall(text)) if not text.isascii() else sum(map(str.isalpha, text))
-    words = _ASCII_WORD.findall(text.lower())
+    words = _WORD.findall(text.lower())
     count = max(1, sum(map(_has_letter, text.split())))
     if letters < _SHORTEST or letters < _LETTER_SHARE * sum(not char.isspace() for char in text):
         return False
     if letters < _SHORT:
-        if sum(word in COMMON for word in words) >= _COMMON_SHARE * count:
+        if sum(word in COMMON and word not in _CONTRACTED for word in words) >= _COMMON_SHARE * count:
             return False
     else:
         share = sum(word in _ENGLISH for word in words) / count

@@ -74,24 +74,30 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
     if config.source == "python":
         return
     for step in steps:
+        said = set()
         for rule, record in sorted(step.pieces.items(), key=lambda pair: -pair[1]["bytes"]):
             share = record["bytes"] / max(1, step.bytes_in)
             if share >= LARGE_SHARE:
-                example = shorten(" ".join(record["examples"][0].split()), _EXAMPLE) if record["examples"] else ""
+                said.add(rule)
+                example = _short(record["examples"][0] if record["examples"] else "")
                 log.warn(
                     f"the rule {rule!r} ({record['what']}) took {share:.0%} of the text, for example {example!r}; "
                     f"{_key_of(step, rule)}"
                 )
         for reason, count in step.removed.items():
             share = count / max(1, step.documents_in)
-            if share >= LARGE_COUNT and reason not in step.pieces and reason != "over the limit":
+            if share >= LARGE_COUNT and reason not in said and reason != "over the limit":
                 example = next((one["text"] for one in step.examples if one["reason"] == reason), "")
-                key = f"; {_KEYS[reason]} sets the limit" if reason in _KEYS else ""
-                shown = shorten(" ".join(example.split()), _EXAMPLE)
+                key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else ""
+                key = _key_of(step, reason) if reason in step.pieces else key
                 log.warn(
                     f"{count:,} of {step.documents_in:,} documents ({share:.0%}) were taken out as {reason!r}, for "
-                    f"example {shown!r}{key}"
+                    f"example {_short(example)!r}{'; ' if key else ''}{key}"
                 )
+
+
+def _short(example: str) -> str:
+    return shorten(" ".join(example.split()), _EXAMPLE)
 
 
 def _key_of(step: Step, rule: str) -> str:
