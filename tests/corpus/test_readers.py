@@ -68,6 +68,28 @@ def test_html_without_main_content_falls_back_to_all_text(tmp_path: Path) -> Non
     assert read(tmp_path / "a.htm").documents[0].text == "Just five words of text."
 
 
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ('<meta charset="iso-8859-2">', "iso-8859-2", "Zażółć gęślą jaźń, łódź."),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">', "cp1251", "Старая река."),
+        ('<meta charset="iso-8859-1">', "cp1252", "A “quoted” word – here."),
+        ('<meta charset="gb2312">', "gb18030", "人人生而自由"),
+        ('<meta charset="utf-8">', "cp1252", "Un café là."),  # it says what it is not
+        ('<meta charset="windows-1252">', "utf-8", "Zażółć gęślą jaźń."),
+        ('<meta charset="nonsense">', "utf-8", "Zażółć."),
+    ],
+)
+def test_a_page_is_read_in_the_encoding_that_it_declares(
+    tmp_path: Path, declared: str, encoding: str, text: str
+) -> None:
+    page = f"<html><head>{declared}</head><body><p>{text}</p></body></html>"
+    (tmp_path / "a.html").write_bytes(page.encode(encoding))
+    reading = read(tmp_path / "a.html")
+    assert reading.documents[0].text == text
+    assert len(reading.decoded) == (encoding != "utf-8")
+
+
 ROWS = [
     {"text": "First text.", "label": "x", "name": "f", "signature": "f(a)", "summary": "Do it.", "more": 1},
     {"text": "Second text.", "label": 3},
@@ -100,6 +122,11 @@ def test_malformed_lines_are_named_and_cost_only_themselves(tmp_path: Path) -> N
     whys = [place.why for place in reading.malformed]
     assert whys[0].startswith("not JSON") and whys[1] == "not a JSON object" and "no 'text'" in whys[2]
     assert "not a string" in whys[3] and "not UTF-8" in whys[4]
+
+
+def test_end_of_text_markers_do_not_enter_the_text_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "One.<|endoftext|>"}\n{"text": "[INST] a < b"}\n', encoding="utf-8")
+    assert [document.text for document in read(tmp_path / "a.jsonl").documents] == ["One.", "[INST] a < b"]
 
 
 def test_lone_surrogates_are_named_by_line(tmp_path: Path) -> None:
