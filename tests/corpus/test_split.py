@@ -99,3 +99,14 @@ def test_among_all_documents_the_own_text_does_not_count() -> None:
     shares = overlaps([*documents[:5], twin], [*documents, twin], own=True)
     assert [share > 0.9 for share in shares] == [False, False, False, True, False, True]
     assert max(shares[:3]) == 0.0
+
+
+def test_functions_that_differ_in_an_operator_are_no_copies_of_each_other() -> None:
+    signs = ["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]
+    functions = [
+        Document(f"{n}", f"def combine(left, right):\n    return left {sign} right", "s")
+        for n, sign in enumerate(signs)
+    ]
+    assert max(overlaps(functions[:3], functions[3:])) <= 0.5
+    found = clean_split(functions, 0.05, 1, max_overlap=0.5)
+    assert (len(found.train), len(found.heldout), found.gone) == (9, 1, [])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from tutelage.corpus.passages import ENDS, is_lines
-from tutelage.corpus.scripts import units_of
+from tutelage.corpus.scripts import count_text_words, units_of
 
 BOUNDARIES = {
     "file": "each file is one document",
@@ -39,6 +39,10 @@ _MOST = 3000  # units that are compared, and characters of each
 # paragraphs one running text.
 _RELATED_LINES, _RELATED_PARAGRAPHS = 2.0, 1.5
 _MANY = 100  # paragraphs
+_TINY, _TINY_LINES = (
+    4,
+    0.25,
+)  # words of a line that is hardly a text (a title, a name), and how many of the lines may be so
 _COMMON = 0.05  # share of the units that have a word, above which it says nothing of what they are about
 
 
@@ -73,7 +77,8 @@ def guess(text: str, marker: str = "", plain: bool = True) -> str:
         return "file"
     if is_lines(text):
         lines = [line for line in text.split("\n") if line.strip()]
-        return "line" if relatedness(lines) < _RELATED_LINES else "file"
+        tiny = sum(count_text_words(line) < _TINY for line in lines)
+        return "line" if tiny < _TINY_LINES * len(lines) and relatedness(lines) < _RELATED_LINES else "file"
     paragraphs = [part for part in _BLANK.split(text) if part.strip()]
     apart = len(paragraphs) >= _MANY and relatedness(paragraphs) < _RELATED_PARAGRAPHS
     return "blank_line" if apart else "file"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -31,9 +31,10 @@ _RECALL = 0.98  # wanted probability that a pair exactly at the threshold become
 # pair falls between them.
 _PASSES = ((2, 0, 48), (5, 32, 2**62))  # (words in a gram, shortest text, longest text)
 _SIGNS_TELL = 48  # words of a text up to which a sign more or less makes another text
-_SIGN = re.compile(
-    r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-、。，；：！？「」『』（）।\u0300-\u036f\u0590-\u1cff]|(?<=\s)-(?=\s)"""
-)
+# What is neither word, space, mark nor punctuation of sentences; a hyphen is a sign only between spaces.
+_SIGNS = r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-、。，；：！？「」『』（）।\u0300-\u036f\u0590-\u1cff]"""
+_SIGN_ALONE, _SIGN = re.compile(_SIGNS), re.compile(rf"{_SIGNS}|(?<=\s)-(?=\s)")
+_WORD_OR_SIGN = re.compile(rf"{_SIGN.pattern}|\w+(?:['’.-]\w+)*")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 CHUNK_WORDS = 200_000  # n-grams are made for so many words at a time: 8 bytes a word, a dozen times over
 _SETS_KEPT = 4096  # gram sets of documents that candidates were lately compared with
@@ -55,12 +56,22 @@ class WordHashes:
         return np.diff(self.starts)
 
 
-def hash_words(texts: Iterable[str]) -> WordHashes:
+def words_and_signs(text: str) -> list[str]:
+    """`units_of` a text, with the signs between them that are no punctuation (operators, emoji)."""
+    units = units_of(text)
+    if not (_SIGN_ALONE.search(text) or " - " in text):
+        return units
+    found = _WORD_OR_SIGN.findall(text.lower())
+    signs = sum(_SIGN.fullmatch(one) is not None for one in found)
+    return found if len(found) - signs == len(units) else [*units, *_signs(text)]
+
+
+def hash_words(texts: Iterable[str], units: Callable[[str], list[str]] = units_of) -> WordHashes:
     """Number the words of each text (see `units_of`); the hash of a word is the same on every machine."""
     vocabulary: dict[str, int] = {}
     ids, starts = array("I"), array("q", [0])
     for text in texts:
-        ids.extend([vocabulary.setdefault(word, len(vocabulary)) for word in units_of(text)])
+        ids.extend([vocabulary.setdefault(word, len(vocabulary)) for word in units(text)])
         starts.append(len(ids))
     table = np.array([_hash(word) for word in vocabulary] or [0], dtype=np.uint64)
     return WordHashes(np.frombuffer(ids, np.uint32), table, np.frombuffer(starts, np.int64))

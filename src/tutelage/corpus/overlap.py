@@ -1,4 +1,4 @@
-"""How much of some documents stands in others: by word 8-grams and by whole sentences."""
+"""How much of some documents stands in others: by 8-grams of words and signs, and by whole sentences."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tutelage.corpus.dedup import I64, chunks, grams, hash_words
+from tutelage.corpus.dedup import I64, chunks, grams, hash_words, words_and_signs
 from tutelage.corpus.document import Document
-from tutelage.corpus.scripts import units_of
 from tutelage.corpus.sentences import split_sentences
 
 _GRAM = 8
@@ -29,7 +28,7 @@ def overlaps(documents: Sequence[Document], others: Sequence[Document], own: boo
     counted, unless it is more than 70 % of the document. `own`: the documents are among the others; their own text
     does not count. Only `documents` are held in memory; the others are gone through in batches.
     """
-    hashes = hash_words(document.text for document in documents)
+    hashes = hash_words((document.text for document in documents), words_and_signs)
     values, owners = grams(hashes, _GRAM)
     wanted, places = np.unique(values, return_inverse=True)
     sentences: dict[str, int] = {}
@@ -54,7 +53,7 @@ def overlaps(documents: Sequence[Document], others: Sequence[Document], own: boo
         ]
         if met:
             sentence_texts.meet(*np.array(met, np.int64).T)
-        hashed = hash_words(document.text for document in batch)
+        hashed = hash_words((document.text for document in batch), words_and_signs)
         for begin, end in chunks(hashed):
             found, texts = grams(hashed, _GRAM, begin, end)
             at = np.searchsorted(wanted, found)
@@ -106,6 +105,6 @@ def _sentences(text: str) -> list[tuple[str, int]]:
     counted = []
     for paragraph in text.split("\n"):
         for sentence in split_sentences(paragraph):
-            words = units_of(sentence)
+            words = words_and_signs(sentence)
             counted.append((" ".join(words), len(words)))
     return counted

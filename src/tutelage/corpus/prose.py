@@ -64,6 +64,7 @@ _LATEX = re.compile(r"\\[a-zA-Z]{2,}|\$[^$]+\$")
 _ANNOUNCED = re.compile(r"(?::|\b(?:as follows|the following|(?:shown|given|described|listed|see|examples?) below)\.)$")
 _END = re.compile(r"""[.!?…]["'”’)\]»]*$""")
 _SYMBOL = re.compile(r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d""")
+_UNREADABLE = re.compile(r"""[^\w "'“”‘’]|[\d_¹²³¼½¾]""")  # all but letters, spaces and quotes
 _LATIN = re.compile("[a-z]+")
 _LETTER, _CAPITAL = re.compile("[a-zA-Z]"), re.compile("[A-Z]")
 _CAPITALS = 0.002  # of the letters; sentences alone give one in a hundred
@@ -322,7 +323,7 @@ def _faults(sentence: str) -> Iterator[str]:
     if not first[:1].isalnum():
         yield "symbols"
     symbols = sum(_SYMBOL.search(word.rstrip(".,;:!?)")) is not None for word in words)
-    readable = sum(char.isalpha() or char in " \"'“”‘’" for char in sentence)
+    readable = len(sentence) - len(_UNREADABLE.findall(sentence))
     if symbols > 0.2 * len(words) or readable < 0.8 * len(sentence) or _LATEX.search(sentence):
         yield "symbols"
     if len(words) > 4 and sentence.count(",") > 0.6 * len(words):

@@ -18,6 +18,7 @@ _RUN = re.compile(f"[{_HAN}]+|[{_THAI}]+")
 # From here on scripts have vowel signs and other marks that belong to a word, though no letters.
 _MARKED = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u1cff\u1dc0-\u1dff\ua802-\uabff]")
 _LETTERS = re.compile(r"[^\W\d_]")
+_BEYOND_LATIN = re.compile("[\u0370-\u1cff\u2c00-\ud7ff\uf900-\ufdff\ufe70-\uff20\uff5b-\U0003ffff]")
 _LATIN = re.compile("[a-zA-Z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff5a]")
 _WORD = re.compile(r"[^\W\d_]+")
 # The commonest words of English.
@@ -41,7 +42,8 @@ _FOREIGN_SHARE = 0.04  # below it a long text is not English, whatever the detec
 _COMMON_SHARE = 0.12  # of `COMMON` in short texts; other languages may have more there ("a", "do", "me")
 _SHORTEST = 24  # letters from which on a text shows what language it is not
 _SHORT = 300  # letters up to which the few words of `_ENGLISH` may be missing in English
-_SEEN = 4000  # characters of a text that are looked at
+_SEEN = 4000  # characters of a text that are looked at ...
+_HEAD, _SURELY = 600, 0.2  # ... and of those looked at first; of their words that many are `_ENGLISH` in English only
 
 
 def units_of(text: str) -> list[str]:
@@ -75,7 +77,7 @@ def count_text_words(text: str) -> int:
 
 def is_other_script(text: str) -> bool:
     """Whether most letters of a text are not Latin ones."""
-    if text.isascii():
+    if text.isascii() or not _BEYOND_LATIN.search(text):
         return False
     letters = len(_LETTERS.findall(text))
     return letters > 0 and len(_LATIN.findall(text)) < 0.5 * letters
@@ -86,6 +88,8 @@ def is_foreign(text: str) -> bool:
 
     Not what is no running language at all (tables, code, numbers), nor what has fewer than 24 letters in Latin script.
     """
+    if (head := text[:_HEAD].lower().split()) and sum(word in _ENGLISH for word in head) >= _SURELY * len(head):
+        return False
     text = text[:_SEEN]
     if is_other_script(text):
         return True

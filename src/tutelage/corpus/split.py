@@ -14,7 +14,7 @@ from tutelage.store.hashing import sha256_text
 _MOST_GIVEN = 0.2  # of a corpus, that one text may take to the held-out side; a longer one is torn instead
 _TRIED = 64  # texts, at least, that are looked at when a side has to be drawn again
 _TRIED_SHARES = 6  # ... or so many times the text that is wanted
-_HOPELESS = 0.5  # of the best document that stands in others: then nothing is worth being held out
+_HOPELESS = 0.9  # of the best document that stands in others: then nothing is worth being held out
 
 
 @dataclass(slots=True)

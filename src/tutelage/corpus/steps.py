@@ -92,7 +92,7 @@ def to_prose(
     if foreign:
         share = foreign_bytes / max(1, step.bytes_in)
         log.note(
-            f"{foreign:,} of {len(documents):,} documents ({share:.0%} of the text) are not "
+            f"{foreign:,} of {len(documents):,} documents ({share:.1%} of the text) are not "
             "in English: they stay as they are, because the rules of the prose step are for English"
         )
     return kept

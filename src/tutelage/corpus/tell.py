@@ -11,7 +11,8 @@ from tutelage.corpus.rows import Reading
 from tutelage.store.events import EventLog
 
 LARGE_SHARE = 0.05  # of the text, that one rule takes: worth a line
-LARGE_COUNT = 0.1  # of the documents
+LARGE_COUNT, FEWEST = 0.1, 5  # of the documents, as a share and as a number
+_TOLD = ("over the limit", "source code")  # where it happens
 _EXAMPLE = 80  # characters
 _SHOWN = 5
 
@@ -86,7 +87,7 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
                 )
         for reason, count in step.removed.items():
             share = count / max(1, step.documents_in)
-            if share >= LARGE_COUNT and reason not in said and reason != "over the limit":
+            if share >= LARGE_COUNT and count >= FEWEST and reason not in said and reason not in _TOLD:
                 example = next((one["text"] for one in step.examples if one["reason"] == reason), "")
                 key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else ""
                 key = _key_of(step, reason) if reason in step.pieces else key
