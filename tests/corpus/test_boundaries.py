@@ -103,6 +103,7 @@ def test_paragraphs_are_documents_only_where_they_are_many_and_unrelated() -> No
     assert documents_of("\n\n".join(separate), "auto") == ("blank_line", separate)
     assert guess("\n\n".join(running)) == "file"
     assert guess("\n\n".join(separate[:50])) == "file"
+    assert guess("\n\n".join(["The same paragraph stands here again."] * 300)) == "file"
     assert documents_of("\n\n".join(running), "blank_line")[1] == running
 
 

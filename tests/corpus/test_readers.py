@@ -63,6 +63,23 @@ def test_html_main_content_and_title(tmp_path: Path) -> None:
     assert document.name == "A & B" and "long story" in document.text and "<p>" not in document.text
 
 
+@pytest.mark.parametrize(
+    "wrap", ["<div>{}</div>", "<form>{}<input type=submit></form>", "<table><tr><td>{}</td></tr></table>"]
+)
+def test_html_in_div_form_or_table_without_menu_and_comments(tmp_path: Path, wrap: str) -> None:
+    text = " ".join(f"<div>Sentence {n} of the story tells of a river and of its boats.</div>" for n in range(12))
+    menu = "<nav><a href=/a>Home of all</a> <a href=/b>About us here</a></nav><div class=menu><a href=/c>More</a></div>"
+    comments = "<div id=comments class=comments><div class=comment>Reader: I did not like it.</div></div>"
+    page = f"<html><body>{menu}{wrap.format(text)}{comments}<footer>Copyright.</footer></body></html>"
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    found = read(tmp_path / "a.html").documents[0].text
+    assert found.count("Sentence") == 12
+    assert not any(word in found for word in ("Home", "About", "More", "Reader", "Copyright"))
+    forum = "".join(f"<div class=comment>Reader {n} says that the river is wide.</div>" for n in range(30))
+    (tmp_path / "b.html").write_text(f"<div>Topic: rivers.</div><div class=comments>{forum}</div>", encoding="utf-8")
+    assert read(tmp_path / "b.html").documents[0].text.count("says") == 30
+
+
 def test_html_without_main_content_falls_back_to_all_text(tmp_path: Path) -> None:
     (tmp_path / "a.htm").write_text("<div>Just five words of text.</div>", encoding="utf-8")
     assert read(tmp_path / "a.htm").documents[0].text == "Just five words of text."

@@ -39,6 +39,7 @@ _MOST = 3000  # units that are compared, and characters of each
 # paragraphs one running text.
 _RELATED_LINES, _RELATED_PARAGRAPHS = 2.0, 1.5
 _MANY = 100  # paragraphs
+_TELLS = 0.2  # less relatedness is that of texts that share no words at all, or all of them
 _TINY, _TINY_LINES = (
     4,
     0.25,
@@ -80,7 +81,7 @@ def guess(text: str, marker: str = "", plain: bool = True) -> str:
         tiny = sum(count_text_words(line) < _TINY for line in lines)
         return "line" if tiny < _TINY_LINES * len(lines) and relatedness(lines) < _RELATED_LINES else "file"
     paragraphs = [part for part in _BLANK.split(text) if part.strip()]
-    apart = len(paragraphs) >= _MANY and relatedness(paragraphs) < _RELATED_PARAGRAPHS
+    apart = len(paragraphs) >= _MANY and _TELLS < relatedness(paragraphs) < _RELATED_PARAGRAPHS
     return "blank_line" if apart else "file"
 
 

@@ -150,12 +150,16 @@ def _opened(file: InputFile, opened: Opened, longest: int) -> Iterator[Document]
 
 
 def _page(file: InputFile, page: str, longest: int) -> list[Document]:
-    """The main content of an HTML page, or its whole text where the extraction finds none."""
+    """The main content of an HTML page, without menus; without comments too, unless they are most of it (a forum).
+    Its whole text where the extraction finds none."""
     from resiliparse.extract.html2text import extract_plain_text  # late: slow to import
 
     title = _TITLE.search(page)
     name = extract_plain_text(title[1]).strip() if title else ""
-    text = extract_plain_text(page, main_content=True, alt_texts=False)
+    text = extract_plain_text(page, main_content=True, comments=False, alt_texts=False)
+    discussed = extract_plain_text(page, main_content=True, comments=True, alt_texts=False)
+    if 2 * len(text) < len(discussed):
+        text = discussed
     if len(text.split()) < 5:
         text = extract_plain_text(page, alt_texts=False)
     whole = clean_text(text)
