@@ -28,8 +28,49 @@ def documents(texts: list[str]) -> list[Document]:
     return [Document(f"{number:016x}", text, "s", f"n{number}") for number, text in enumerate(texts)]
 
 
-def test_exact_clusters_ignore_case_and_punctuation() -> None:
-    assert exact_clusters(["One, two.", "one two", "two one", "ONE  two!"]).tolist() == [0, 0, 2, 0]
+def test_exact_duplicates_are_equal_but_for_white_space() -> None:
+    texts = ["One, two.", "One,\n two. ", "One two", "one, two.", "two. One,", "One,  two."]
+    assert exact_clusters(texts).tolist() == [0, 0, 2, 3, 4, 0]
+
+
+OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]
+
+
+@pytest.mark.parametrize(
+    "texts",
+    [
+        [f"def combine(left, right):\n    return left {sign} right" for sign in OPERATORS],
+        [f"I bought this telephone last week and this is how I feel about it now {face}" for face in "😀😡😢👍👎🎉"],
+        ["वह कल घर की ओर गया था", "वह कल घर के ओर गया था", "वह कल घर को ओर गया था", "वह कल घर का ओर गया था"],
+    ],
+)
+def test_an_operator_an_emoji_a_vowel_sign_makes_another_document(texts: list[str]) -> None:
+    own = list(range(len(texts)))
+    assert exact_clusters(texts).tolist() == near_clusters(texts, 0.7).tolist() == own
+
+
+def unspaced(chance: random.Random, letters: str, count: int) -> str:
+    return "".join(chance.choice(letters) for _ in range(count))
+
+
+@pytest.mark.parametrize(
+    "letters",
+    [
+        "".join(map(chr, range(0x4E00, 0x4E00 + 900))),
+        "".join(map(chr, (*range(0x3041, 0x3094), *range(0x6700, 0x6800)))),
+        "".join(map(chr, range(0x0E01, 0x0E2F))) + "\u0e34\u0e48\u0e30",
+    ],
+    ids=["Chinese", "Japanese", "Thai"],
+)
+def test_scripts_without_spaces_keep_their_documents_and_find_near_ones(letters: str) -> None:
+    chance = random.Random(5)
+    originals = [unspaced(chance, letters, chance.randint(20, 400)) for _ in range(60)]
+    edited = [text[:10] + chance.choice(letters) + text[11:] + "。" for text in originals]
+    clusters = near_clusters(originals + edited, 0.6).tolist()
+    assert clusters[:60] == list(range(60))  # Jaccard 0 between different ones
+    # One letter of n changes 8 (Thai 12) of n - 7 (n - 11) pieces in a row of five; short texts may fall below 0.6.
+    long = [index for index in range(60) if len(originals[index]) > 120]
+    assert len(long) > 30 and all(clusters[index + 60] == index for index in long)
 
 
 def test_recall_on_edited_copies_and_precision_on_others() -> None:
@@ -127,18 +168,18 @@ def test_grams_do_not_cross_texts() -> None:
 
 def test_split_is_by_id_alone() -> None:
     many = documents([f"text {number}" for number in range(4000)])
-    train, heldout = split(many, 0.05, seed=1)
-    assert len(train) + len(heldout) == 4000 and 140 < len(heldout) < 260
-    fewer_train, fewer_heldout = split(many[:2000], 0.05, seed=1)
-    assert {one.id for one in fewer_heldout} <= {one.id for one in heldout}
-    assert {one.id for one in fewer_train} <= {one.id for one in train}
-    assert split(many, 0.05, seed=2)[1] != heldout
+    sides = split(many, 0.05, seed=1)
+    assert len(sides.train) + len(sides.heldout) == 4000 and 140 < len(sides.heldout) < 260
+    fewer = split(many[:2000], 0.05, seed=1)
+    assert {one.id for one in fewer.heldout} <= {one.id for one in sides.heldout}
+    assert {one.id for one in fewer.train} <= {one.id for one in sides.train}
+    assert split(many, 0.05, seed=2).heldout != sides.heldout
 
 
 def test_a_small_corpus_holds_out_one() -> None:
-    train, heldout = split(documents(["a", "b", "c"]), 0.001, seed=1)
-    assert len(heldout) == 1 and len(train) == 2
-    assert split(documents(["a"]), 0.001, seed=1)[1] == []
+    sides = split(documents(["a", "b", "c"]), 0.001, seed=1)
+    assert len(sides.heldout) == 1 and len(sides.train) == 2
+    assert split(documents(["a"]), 0.001, seed=1).heldout == []
 
 
 def test_leaks_are_found_by_grams_and_by_sentences() -> None:
@@ -160,4 +201,4 @@ def test_leaks_are_found_by_grams_and_by_sentences() -> None:
 def test_of_duplicates_the_one_that_knows_most_and_then_the_longest_stays() -> None:
     plain, longer = Document("1", "short", "s"), Document("2", "much longer", "s")
     labelled, signed = Document("4", "a", "s", label="x"), Document("3", "a", "s", signature="f()")
-    assert by_preference([plain, longer, labelled, signed]) == [signed, labelled, longer, plain]
+    assert by_preference([plain, longer, labelled, signed]) == [3, 2, 1, 0]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 import unicodedata
 
 import pytest
@@ -131,3 +132,45 @@ def test_first_sentence() -> None:
     assert first_sentence("Return the sum\nof `x`. And more.\n\nLater.") == "Return the sum of x."
     assert first_sentence("Return the sum\nThe rest is told here.") == "Return the sum"
     assert first_sentence("f(x) -> y") is None and first_sentence(">>> f(1) is True here") is None
+
+
+VERSE = "First Citizen:\nBefore we proceed any further, hear\nOur words of the old and of the new river\n\nAll:\nSpeak."
+
+
+def test_a_rule_that_is_not_applied_leaves_what_it_would_take() -> None:
+    assert reduce_to_prose(VERSE).pieces["unfinished"] > 0
+    kept = reduce_to_prose(VERSE, frozenset({"unfinished", "short", "introduction"}))
+    assert kept.text.split() == VERSE.split() and not kept.pieces
+    code = f"{SENTENCE}\n\n```python\nx = 1\n    y = 2\n```\n\n- A list of things: of which\n\n{SENTENCE}"
+    with_code = reduce_to_prose(code, frozenset({"code"}))
+    assert "```python\nx = 1\n    y = 2\n```" in with_code.text and with_code.pieces == {"unfinished": 1}
+    several = "of x_y and a_b = {} and c[d], the e_f."  # a fragment, and full of symbols
+    assert reduce_to_prose(several, frozenset({"fragment"})).pieces == {"symbols": 1}
+
+
+@pytest.mark.parametrize("width", [40, 45, 50, 58, 70])
+def test_narrowly_wrapped_lines_are_joined_not_dropped(width: int) -> None:
+    names = "Elizabeth Bennet, Fitzwilliam Darcy, Catherine Bourgh"
+    sentence = f"In the end it was said by all of the party that {names} and the others had been seen in Derbyshire."
+    text = "\n\n".join([textwrap.fill(" ".join([sentence] * 3), width)] * 3)
+    prose = reduce_to_prose(text)
+    assert prose.text.split() == text.split() and not prose.pieces
+
+
+def test_a_title_above_narrow_lines_is_still_not_joined_to_them() -> None:
+    body = textwrap.fill(" ".join([SENTENCE] * 6), 40)
+    prose = reduce_to_prose(f"Add values\n{body}")
+    assert prose.text == " ".join([SENTENCE] * 6) and prose.pieces == {"unfinished": 1}
+
+
+def test_a_text_in_small_letters_is_not_lost_as_fragments() -> None:
+    text = " ".join([SENTENCE.lower()] * 4)
+    assert reduce_to_prose(text).text == text
+    assert reduce_to_prose(f"{SENTENCE} {text}").pieces == {}  # in one sentence with a capital
+    assert reduce_to_prose(f"{SENTENCE}\n\n{SENTENCE.lower()}\n\n{SENTENCE}").pieces == {"fragment": 1}
+
+
+def test_paragraphs_in_another_script_stay_among_english_ones() -> None:
+    text = f"{SENTENCE}\n\nすべての人間は、生まれながらにして自由である\n\nВсе люди рождаются свободными\n\n{SENTENCE}"
+    prose = reduce_to_prose(text)
+    assert prose.text == text and not prose.pieces

@@ -8,23 +8,26 @@ import json
 import sys
 import types
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.hub import read_hub
 from tutelage.corpus.passages import cut, is_lines
-from tutelage.corpus.readers import input_files, other_files, read_file
+from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.sources import files_identity, input_files, other_files
 from tutelage.store.errors import ConfigError, InputError
 
 TEXT = "Un été à la plage, “très” chaud.\nEncore."
 
 
-def read(path: Path, label: str | None = None) -> Reading:
-    return read_file(InputFile(path, path.name, label), "text", "label")
+def read(path: Path, label: str | None = None, **settings: Any) -> Reading:
+    return read_file(InputFile(path, path.name, label), CorpusConfig(source=str(path), **settings))
 
 
 def test_text_and_markdown(tmp_path: Path) -> None:
@@ -60,9 +63,48 @@ def test_html_main_content_and_title(tmp_path: Path) -> None:
     assert document.name == "A & B" and "long story" in document.text and "<p>" not in document.text
 
 
+@pytest.mark.parametrize(
+    "wrap", ["<div>{}</div>", "<form>{}<input type=submit></form>", "<table><tr><td>{}</td></tr></table>"]
+)
+def test_html_in_div_form_or_table_without_menu_and_comments(tmp_path: Path, wrap: str) -> None:
+    text = " ".join(f"<div>Sentence {n} of the story tells of a river and of its boats.</div>" for n in range(12))
+    menu = "<nav><a href=/a>Home of all</a> <a href=/b>About us here</a></nav><div class=menu><a href=/c>More</a></div>"
+    comments = "<div id=comments class=comments><div class=comment>Reader: I did not like it.</div></div>"
+    page = f"<html><body>{menu}{wrap.format(text)}{comments}<footer>Copyright.</footer></body></html>"
+    (tmp_path / "a.html").write_text(page, encoding="utf-8")
+    found = read(tmp_path / "a.html").documents[0].text
+    assert found.count("Sentence") == 12
+    assert not any(word in found for word in ("Home", "About", "More", "Reader", "Copyright"))
+    forum = "".join(f"<div class=comment>Reader {n} says that the river is wide.</div>" for n in range(30))
+    (tmp_path / "b.html").write_text(f"<div>Topic: rivers.</div><div class=comments>{forum}</div>", encoding="utf-8")
+    assert read(tmp_path / "b.html").documents[0].text.count("says") == 30
+
+
 def test_html_without_main_content_falls_back_to_all_text(tmp_path: Path) -> None:
     (tmp_path / "a.htm").write_text("<div>Just five words of text.</div>", encoding="utf-8")
     assert read(tmp_path / "a.htm").documents[0].text == "Just five words of text."
+
+
+@pytest.mark.parametrize(
+    ("declared", "encoding", "text"),
+    [
+        ('<meta charset="iso-8859-2">', "iso-8859-2", "Zażółć gęślą jaźń, łódź."),
+        ('<meta http-equiv="Content-Type" content="text/html; charset=windows-1251">', "cp1251", "Старая река."),
+        ('<meta charset="iso-8859-1">', "cp1252", "A “quoted” word – here."),
+        ('<meta charset="gb2312">', "gb18030", "人人生而自由"),
+        ('<meta charset="utf-8">', "cp1252", "Un café là."),  # it says what it is not
+        ('<meta charset="windows-1252">', "utf-8", "Zażółć gęślą jaźń."),
+        ('<meta charset="nonsense">', "utf-8", "Zażółć."),
+    ],
+)
+def test_a_page_is_read_in_the_encoding_that_it_declares(
+    tmp_path: Path, declared: str, encoding: str, text: str
+) -> None:
+    page = f"<html><head>{declared}</head><body><p>{text}</p></body></html>"
+    (tmp_path / "a.html").write_bytes(page.encode(encoding))
+    reading = read(tmp_path / "a.html")
+    assert reading.documents[0].text == text
+    assert len(reading.decoded) == (encoding != "utf-8")
 
 
 ROWS = [
@@ -97,6 +139,11 @@ def test_malformed_lines_are_named_and_cost_only_themselves(tmp_path: Path) -> N
     whys = [place.why for place in reading.malformed]
     assert whys[0].startswith("not JSON") and whys[1] == "not a JSON object" and "no 'text'" in whys[2]
     assert "not a string" in whys[3] and "not UTF-8" in whys[4]
+
+
+def test_end_of_text_markers_do_not_enter_the_text_of_rows(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "One.<|endoftext|>"}\n{"text": "[INST] a < b"}\n', encoding="utf-8")
+    assert [document.text for document in read(tmp_path / "a.jsonl").documents] == ["One.", "[INST] a < b"]
 
 
 def test_lone_surrogates_are_named_by_line(tmp_path: Path) -> None:
@@ -174,7 +221,7 @@ def test_csv_without_the_column_names_those_it_has(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("body,stars\nGood.,5\n", encoding="utf-8")
     (place,) = read(tmp_path / "a.csv").malformed
     assert place.why == "no column 'text'; it has: body, stars; name one in corpus.text_field"
-    assert read_file(InputFile(tmp_path / "a.csv", "a.csv", None), "body", "stars").documents[0].label == "5"
+    assert read(tmp_path / "a.csv", text_field="body", label_field="stars").documents[0].label == "5"
 
 
 def test_an_open_quote_costs_its_own_row(tmp_path: Path) -> None:
@@ -247,15 +294,16 @@ def test_other_and_damaged_xml_is_named(tmp_path: Path) -> None:
     assert len(reading.documents) == 1 and "not XML" in reading.malformed[0].why
 
 
-def test_one_sentence_a_line_gives_runs_of_lines_or_one_each(tmp_path: Path) -> None:
+def test_one_sentence_a_line_gives_a_document_each_or_one_file_in_pieces(tmp_path: Path) -> None:
     lines = [f"This is sentence number {number} of the file." for number in range(1000)]
-    path = tmp_path / "a.txt"
-    path.write_text("\n".join(lines), encoding="utf-8")
-    documents = read(path).documents
+    (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
+    each = read(tmp_path / "a.txt")
+    assert [one.text for one in each.documents] == lines and each.boundaries == [("a.txt", "line", 1000, 1000)]
+    assert all(one.whole is None for one in each.documents)
+    documents = read(tmp_path / "a.txt", boundary="file").documents
     assert len(documents) > 15 and all(len(one.text) <= 2000 and one.kind == "lines" for one in documents)
     assert "\n".join(one.text for one in documents) == "\n".join(lines)
-    each = read_file(InputFile(path, "a.txt", None), "text", "label", lines="each").documents
-    assert [one.text for one in each] == lines
+    assert len({one.whole for one in documents}) == 1 and documents[0].whole
 
 
 def test_wrapped_paragraphs_are_not_taken_for_lines() -> None:
@@ -282,7 +330,28 @@ def test_folder_is_walked_in_order_and_labels_by_first_folder(tmp_path: Path) ->
     assert [(file.name, file.label) for file in files] == [
         ("b.txt", None), ("ham/y.html", "ham"), ("spam/deep/x.md", "spam"),
     ]  # fmt: skip
-    assert other_files(str(tmp_path)) == {".exe": 1}
+    assert other_files(str(tmp_path)) == {"files of unknown kind (.exe)": 1, "hidden files and folders": 1}
+
+
+def test_links_are_followed_and_what_is_not_read_is_counted(tmp_path: Path) -> None:
+    root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
+    root.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "b.txt").write_text("Behind a link.", encoding="utf-8")
+    (root / "a.txt").write_text("Here.", encoding="utf-8")
+    (root / "linked").symlink_to(elsewhere)
+    (root / "circle").symlink_to(root)
+    (root / "dangling.txt").symlink_to(tmp_path / "nothing")
+    assert [(file.name, file.label) for file in input_files(str(root))] == [("a.txt", None), ("linked/b.txt", "linked")]
+    assert other_files(str(root)) == {"links to a folder that they lie in": 1, "broken links and special files": 1}
+
+
+def test_a_file_that_cannot_be_opened_costs_only_itself(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("Here.", encoding="utf-8")
+    here = files_identity([InputFile(tmp_path / "a.txt", "a.txt", None)])
+    gone = InputFile(tmp_path / "gone.txt", "gone.txt", None)
+    assert "cannot be read" in read_file(gone, CorpusConfig()).malformed[0].why
+    assert files_identity([InputFile(tmp_path / "a.txt", "a.txt", None), gone]) != here
 
 
 def test_wrong_sources(tmp_path: Path) -> None:
@@ -293,7 +362,7 @@ def test_wrong_sources(tmp_path: Path) -> None:
         input_files(str(tmp_path))
     (tmp_path / "train.en").write_text("A line of text.")
     (file,) = input_files(str(tmp_path / "train.en"))
-    assert read_file(file, "text", "label").documents[0].text == "A line of text."
+    assert read_file(file, CorpusConfig()).documents[0].text == "A line of text."
 
 
 def test_hub_without_the_package_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:

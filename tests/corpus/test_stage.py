@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -259,15 +260,23 @@ def test_code_is_a_corpus_without_prose(tmp_path: Path) -> None:
     assert card["kinds"] == {"code": 6} and card["heldout"]["documents"] == 1
 
 
-@pytest.mark.parametrize("count", [2, 5, 25])
+def write_texts(folder: Path, texts: list[str]) -> Path:
+    folder.mkdir()
+    for number, text in enumerate(texts):
+        (folder / f"{number:02}.txt").write_text(text, encoding="utf-8")
+    return folder
+
+
+def paragraph(chance: random.Random, sentences: int) -> str:
+    return " ".join(sentence(chance) for _ in range(sentences))
+
+
+@pytest.mark.parametrize("count", [2, 4])
 def test_a_small_corpus_that_repeats_itself_holds_one_out_and_says_so(tmp_path: Path, count: int) -> None:
     chance = random.Random(4)
-    shared = " ".join(sentence(chance) for _ in range(4))
-    (tmp_path / "in").mkdir()
-    for number in range(count):
-        own = " ".join(sentence(chance) for _ in range(8))
-        (tmp_path / "in" / f"{number:02}.txt").write_text(f"{own}\n\n{shared}", encoding="utf-8")
-    card, messages = told(tmp_path / "out", tmp_path / "in")
+    shared = paragraph(chance, 4)
+    folder = write_texts(tmp_path / "in", [f"{paragraph(chance, 8)}\n\n{shared}" for _ in range(count)])
+    card, messages = told(tmp_path / "out", folder)
     assert (card["heldout"]["documents"], card["train"]["documents"]) == (1, count - 1)
     assert any("stands in training text too" in message for message in messages)
     assert any(f"1 of {count} documents held out" in message for message in messages)
@@ -275,17 +284,54 @@ def test_a_small_corpus_that_repeats_itself_holds_one_out_and_says_so(tmp_path: 
 
 def test_another_clean_document_is_held_out_before_a_leaking_one(tmp_path: Path) -> None:
     chance = random.Random(4)
-    shared = " ".join(sentence(chance) for _ in range(6))
-    clean = "Nobody else wrote about glaciers melting quietly under a thousand winter moons."
-    (tmp_path / "in").mkdir()
-    for number in range(20):
-        own = " ".join(sentence(chance) for _ in range(8))
-        text = clean if number == 7 else f"{own}\n\n{shared}"
-        (tmp_path / "in" / f"{number:02}.txt").write_text(text, encoding="utf-8")
-    for seed in (1, 2, 3):
-        card, _ = told(tmp_path / str(seed), tmp_path / "in", seed=seed)
-        (held,) = read_documents(tmp_path / str(seed) / "heldout.parquet")
-        assert held.text == clean and card["documents"] == 20
+    clean = "Nobody else wrote about glaciers melting quietly under a thousand winter moons, as he did."
+    texts = []
+    for _ in range(10):  # each text shares much with one other
+        shared = paragraph(chance, 8)
+        texts += [f"{paragraph(chance, 6)}\n\n{shared}", f"{shared}\n\n{paragraph(chance, 6)}"]
+    texts[7] = clean  # so that the sixth shares with none either
+    folder = write_texts(tmp_path / "in", texts)
+    drawn_again = 0
+    for seed in (1, 2, 3, 4):
+        card, messages = told(tmp_path / str(seed), folder, seed=seed)
+        held = read_documents(tmp_path / str(seed) / "heldout.parquet")
+        assert {one.text for one in held} <= {clean, texts[6]} and held and card["documents"] == 20
+        drawn_again += any("chosen first stand in training text" in one for one in messages)
+    assert drawn_again >= 3
+
+
+@pytest.mark.parametrize("drop", [True, False])
+@pytest.mark.parametrize("count", [16, 60])
+def test_a_footer_in_every_file_does_not_take_the_held_out_side(tmp_path: Path, count: int, drop: bool) -> None:
+    chance = random.Random(6)
+    footer = "Printed by the Example Press. All rights are reserved by its owner. Ask us for more of it today."
+    own = (" ".join(str(chance.randrange(10**9)) for _ in range(40)) for _ in range(count))
+    folder = write_texts(tmp_path / "in", [f"{text}\n\n{footer}" for text in own])
+    card, messages = told(tmp_path / "out", folder, heldout=0.2, drop_banners=drop, prose=False)
+    assert card["documents"] == count and 0.1 * count <= card["heldout"]["documents"] <= 0.35 * count
+    texts = [one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")]
+    assert sum(footer in text for text in texts) == (1 if drop else count)
+    shared = [step["pieces"]["shared"]["count"] for step in card["steps"] if step["name"] == "shared paragraphs"]
+    assert shared == ([count - 1] if drop else [])
+    assert any("corpus.drop_banners=false" in message for message in messages) == drop
+
+
+def test_equal_files_fail_here_and_say_why(tmp_path: Path) -> None:
+    folder = write_texts(tmp_path / "in", ["The same sentence stands in every one of these files."] * 20)
+    with pytest.raises(InputError, match=r"one document is left of 20.*Taken out were 19 as exact duplicate"):
+        build(tmp_path / "out", source=str(folder))
+
+
+def test_where_everything_stands_in_other_texts_the_stage_fails_and_says_what_to_do(tmp_path: Path) -> None:
+    chance = random.Random(2)
+    parts = [paragraph(chance, 6) for _ in range(4)]
+    texts = ["\n\n".join([parts[k % 4], parts[(k + 1) % 4]]) for k in range(4)]  # each half stands in another
+    folder = write_texts(tmp_path / "in", texts)
+    with pytest.raises(InputError, match=r"no document can be held out: at least .* stands in others too") as error:
+        told(tmp_path / "out", folder)
+    assert error.value.hint and "corpus.max_overlap" in error.value.hint
+    card, _ = told(tmp_path / "all", folder, max_overlap=1.0)
+    assert (card["train"]["documents"], card["heldout"]["documents"]) == (3, 1)
 
 
 def test_only_the_split_depends_on_the_seed(source: Path, tmp_path: Path) -> None:
@@ -325,16 +371,21 @@ def test_the_limit_takes_by_id_not_by_place(source: Path, tmp_path: Path) -> Non
     assert max(some) < whole[120]  # the smallest ids (hashes), of about 430
 
 
-def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
+def test_lines_are_documents_or_pieces_of_one_and_that_is_said(tmp_path: Path) -> None:
     chance = random.Random(8)
     lines = [sentence(chance) for _ in range(600)]
     (tmp_path / "a.txt").write_text("\n".join(lines), encoding="utf-8")
-    card, _ = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9)
+    card, messages = told(tmp_path / "lines", tmp_path / "a.txt", max_overlap=0.9)
+    assert card["boundaries"] == {"line": {"files": 1, "documents": 600, "pieces": 600}}
+    assert card["heldout"]["documents"] >= 1 and card["steps"][0]["documents_out"] == 600
+    assert any(message.startswith("a.txt: each line is a document (guessed; 600") for message in messages)
+    assert "600 documents in 600 pieces" in (tmp_path / "lines" / "card.md").read_text(encoding="utf-8")
+    card, messages = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9, boundary="file")
     assert card["documents"] > 10 and card["heldout"]["documents"] >= 1
+    assert any("each file is one document (1 in all, cut into" in message for message in messages)
     text = read_documents(tmp_path / "runs" / "train.parquet")[0].text
     assert set(text.split("\n")) <= set(lines)
-    each, _ = told(tmp_path / "each", tmp_path / "a.txt", max_overlap=0.9, lines="each")
-    assert each["steps"][0]["documents_out"] == 600
+    assert any("held-out text is the end of 'a'" in message for message in messages)
 
 
 @pytest.mark.parametrize(
@@ -342,6 +393,8 @@ def test_one_sentence_a_line_is_a_corpus(tmp_path: Path) -> None:
     [
         {"heldout": 0}, {"heldout": 1}, {"min_words": 0}, {"near_duplicate_threshold": 0}, {"source": " "},
         {"source": "hf:"}, {"packages": "all"}, {"text_field": ""}, {"max_documents": -1}, {"sourc": "python"},
+        {"boundary": "page"}, {"boundary": "line", "marker": "%"},
+        {"max_characters": -1}, {"skip_rules": ["unfinishd"]},
     ],
 )  # fmt: skip
 def test_wrong_settings(settings: dict[str, Any]) -> None:
@@ -352,3 +405,87 @@ def test_wrong_settings(settings: dict[str, Any]) -> None:
 def test_missing_path_is_a_wrong_value(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no file or folder"):
         build(tmp_path / "out", source=str(tmp_path / "none"))
+
+
+def rows_file(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    return path
+
+
+def test_each_rule_that_takes_much_is_said_with_its_share_an_example_and_its_key(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    texts = [f"{paragraph(chance, 3)}\n\nHeavy is the head of number {number}" for number in range(40)]
+    _, messages = told(tmp_path / "out", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0)
+    (said,) = [one for one in messages if "'unfinished'" in one]
+    assert "took 13% of the text, for example 'Heavy is the head of number " in said
+    assert "corpus.skip_rules=[unfinished] keeps such text, corpus.prose=false keeps all text as it is" in said
+    card, messages = told(
+        tmp_path / "kept", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0, skip_rules=["unfinished"]
+    )
+    assert not any("'unfinished'" in one for one in messages)
+    assert card["bytes"] == card["steps"][0]["bytes_in"]
+
+
+def test_documents_that_a_step_takes_in_numbers_are_said(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    texts = [paragraph(chance, 4) for _ in range(30)]
+    _, messages = told(
+        tmp_path / "out", rows_file(tmp_path / "a.jsonl", [*texts, *texts, *["Deprecated."] * 20]), max_overlap=1.0
+    )
+    assert any("30 of 60 documents (50%) were taken out as 'exact duplicate'" in one for one in messages)
+    assert any("20 of 80 documents (25%)" in one and "corpus.skip_rules=[short] keeps" in one for one in messages)
+    _, messages = told(tmp_path / "few", tmp_path / "a.jsonl", max_overlap=1.0, prose=False)
+    assert any("20 of 80 documents (25%)" in one and "corpus.min_words sets the limit" in one for one in messages)
+
+
+def test_total_loss_is_one_error_with_rule_share_example_and_key(tmp_path: Path) -> None:
+    rows_file(tmp_path / "a.jsonl", [f"heavy is the head of number {number}" for number in range(20)])
+    with pytest.raises(InputError) as error:
+        build(tmp_path / "out", source=str(tmp_path / "a.jsonl"))
+    assert "100% went as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(
+        error.value
+    )
+    assert error.value.hint == "corpus.skip_rules=[unfinished] or corpus.prose=false keeps them"
+
+
+def test_a_corpus_that_is_half_japanese_loses_neither_half(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    letters = "".join(map(chr, (*range(0x3041, 0x3094), *range(0x6700, 0x6800))))
+    japanese = ["".join(chance.choice(letters) for _ in range(60)) + "。" for _ in range(40)]
+    texts = [*japanese, *(paragraph(chance, 3) for _ in range(40))]
+    card, messages = told(tmp_path / "out", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0)
+    assert card["documents"] == 80
+    kept = {one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")}
+    assert set(japanese) <= kept
+    assert any(re.match(r"40 of 80 documents \(4\d\.\d% of the text\) are not in English", one) for one in messages)
+    card, _ = told(tmp_path / "off", rows_file(tmp_path / "a.jsonl", japanese), prose=False)
+    assert card["documents"] == 40
+
+
+def test_the_pieces_of_a_book_lie_on_one_side_and_are_as_long_as_is_set(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    folder = write_texts(tmp_path / "in", ["\n\n".join(paragraph(chance, 4) for _ in range(60)) for _ in range(12)])
+    for length, least in ((2000, 60), (5000, 24)):
+        out = tmp_path / str(length)
+        card, messages = told(out, folder, max_overlap=1.0, max_characters=length)
+        sides = [read_documents(out / f"{side}.parquet") for side in ("train", "heldout")]
+        assert {one.source for one in sides[0]}.isdisjoint({one.source for one in sides[1]})
+        assert card["documents"] >= least and all(len(one.text) <= length for side in sides for one in side)
+        assert any(f"pieces of about {length:,} characters; corpus.max_characters sets it" in one for one in messages)
+    card, _ = told(tmp_path / "whole", folder, max_overlap=1.0, max_characters=0)
+    assert card["documents"] == 12
+
+
+def test_markers_and_licences_are_not_in_the_text(tmp_path: Path) -> None:
+    chance = random.Random(1)
+    stories = "\n<|endoftext|>\n".join(paragraph(chance, 5) for _ in range(30))
+    book = f"The Project Gutenberg EBook\n\n*** START OF THIS PROJECT GUTENBERG EBOOK A ***\n{stories}"
+    (tmp_path / "a.txt").write_text(
+        f"{book}\n*** END OF THIS PROJECT GUTENBERG EBOOK A ***\nLicence.", encoding="utf-8"
+    )
+    card, messages = told(tmp_path / "out", tmp_path / "a.txt", max_overlap=1.0)
+    assert card["documents"] == 30 and card["boundaries"]["marker"]["documents"] == 30
+    texts = [one.text for side in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{side}.parquet")]
+    assert not any("<" in text or "Gutenberg" in text.title() for text in texts)
+    assert card["skipped"]["characters of Project Gutenberg headers and licences"] > 100
+    assert any("characters of Project Gutenberg" in one for one in messages)

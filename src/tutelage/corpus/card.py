@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tutelage.corpus.boundaries import BOUNDARIES
 from tutelage.corpus.document import Document, count_bytes, count_words
 from tutelage.corpus.rows import Reading
 
@@ -112,8 +113,19 @@ def make_card(
         "decoded": [{"file": file, "how": how} for file, how in reading.decoded[:_MALFORMED_SHOWN]],
         "decoded_count": len(reading.decoded),
         "skipped": dict(sorted(reading.skipped.items())),
+        "boundaries": _boundaries(reading),
         "ignored_fields": dict(sorted(reading.ignored.items())),
     }
+
+
+def _boundaries(reading: Reading) -> dict[str, dict[str, int]]:
+    """How many text files were read by which boundary, their documents, and the pieces these were cut into."""
+    totals: dict[str, dict[str, int]] = {}
+    for _, boundary, documents, pieces in sorted(reading.boundaries, key=lambda one: one[1]):
+        record = totals.setdefault(boundary, {"files": 0, "documents": 0, "pieces": 0})
+        for key, more in (("files", 1), ("documents", documents), ("pieces", pieces)):
+            record[key] += more
+    return totals
 
 
 def _side(documents: list[Document]) -> dict[str, int]:
@@ -143,6 +155,9 @@ def render_card(card: dict[str, Any]) -> str:
     for side in ("train", "heldout"):
         record = card[side]
         lines.append(f"| {side} | {record['documents']:,} | {record['bytes']:,} | {record['words']:,} |")
+    for boundary, found in card["boundaries"].items():
+        said = f"{found['documents']:,} documents in {found['pieces']:,} pieces"
+        lines += ["", f"{found['files']:,} text files read as {boundary!r} ({BOUNDARIES[boundary]}): {said}."]
     lines += [
         "",
         "## What went, step by step",

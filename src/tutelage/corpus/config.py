@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from tutelage.store.config import Config
+from tutelage.store.errors import nearest
 
 
 class CorpusConfig(Config):
@@ -24,10 +25,20 @@ class CorpusConfig(Config):
     """Whose docstrings belong to `python`: the packages Tutelage itself requires, or all installed."""
     text_field: str = Field(default="text", min_length=1)
     label_field: str = Field(default="label", min_length=1)
-    lines: Literal["join", "each"] = "join"
-    """What a text file with one sentence a line gives: documents of a run of lines, or (`each`) of one line."""
+    boundary: Literal["auto", "file", "blank_line", "line", "heading", "marker"] = "auto"
+    """What ends a document in a text file; `auto` guesses it of each file and says what it took."""
+    marker: str = ""
+    """The text that ends a document, where it is none of the known ones (`<|endoftext|>`, `</s>`, a form feed ...)."""
+    max_characters: int = Field(default=2000, ge=0)
+    """Longer documents of files (not of rows) are cut into pieces of about so many characters, where a paragraph or
+    a sentence ends; 0 cuts none. A model learns no context beyond it: a token is about four characters."""
+    drop_banners: bool = True
+    """Take out paragraphs that many documents share (headers, footers, licences)."""
     prose: bool = True
-    """Keep sentences of English prose only; set to false for code, verse, or another language."""
+    """Reduce English documents to sentences of prose; those in other languages stay as they are. Set to false for
+    code, verse, or lists."""
+    skip_rules: tuple[str, ...] = ()
+    """Rules of the prose step that are not applied (`corpus/prose.py` names them)."""
     min_words: int = Field(default=5, ge=1)
     heldout: float = Field(default=0.05, gt=0.0, lt=1.0)
     """Share of the documents that is never trained on."""
@@ -50,6 +61,23 @@ class CorpusConfig(Config):
         if value.startswith("hf:") and not value.split(":")[1]:
             raise ValueError("hf: needs the name of a dataset, as in hf:roneneldan/TinyStories:train")
         return value
+
+    @field_validator("skip_rules")
+    @classmethod
+    def _rules_are_known(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        if names:
+            from tutelage.corpus.prose import RULES  # late: a config is light to import
+
+            for name in names:
+                if name not in RULES:
+                    raise ValueError(f"there is no rule {name!r}; {nearest(name, list(RULES))}")
+        return tuple(sorted(set(names)))
+
+    @model_validator(mode="after")
+    def _marker_is_used(self) -> CorpusConfig:
+        if self.marker and self.boundary not in ("auto", "marker"):
+            raise ValueError(f"marker is given, but boundary is {self.boundary!r}; set it to 'marker'")
+        return self
 
     @field_validator("text_field", "label_field")
     @classmethod

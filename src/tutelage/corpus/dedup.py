@@ -1,4 +1,4 @@
-"""Duplicates: exact ones by a hash of the words, near ones by MinHash and locality-sensitive hashing.
+"""Duplicates: exact ones are equal but for white space, near ones are found by MinHash and locality-sensitive hashing.
 
 MinHash: Broder 1997. Banding: Leskovec, Rajaraman, Ullman, Mining of Massive Datasets, section 3.4. Every
 candidate is verified with the true Jaccard similarity to the document that is kept, so the hashing can only miss
@@ -8,8 +8,9 @@ a duplicate, never invent one, and a chain of documents, each like the one befor
 from __future__ import annotations
 
 import hashlib
+import re
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -17,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.corpus.document import Document
-from tutelage.corpus.sentences import words_of
+from tutelage.corpus.scripts import units_of
 
 U64 = NDArray[np.uint64]
 U32 = NDArray[np.uint32]
@@ -29,6 +30,11 @@ _RECALL = 0.98  # wanted probability that a pair exactly at the threshold become
 # grams. Each pass compares texts of its own range of lengths (in words); the ranges overlap, so that no
 # pair falls between them.
 _PASSES = ((2, 0, 48), (5, 32, 2**62))  # (words in a gram, shortest text, longest text)
+_SIGNS_TELL = 48  # words of a text up to which a sign more or less makes another text
+# What is neither word, space, mark nor punctuation of sentences; a hyphen is a sign only between spaces.
+_SIGNS = r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-、。，；：！？「」『』（）।\u0300-\u036f\u0590-\u1cff]"""
+_SIGN_ALONE, _SIGN = re.compile(_SIGNS), re.compile(rf"{_SIGNS}|(?<=\s)-(?=\s)")
+_WORD_OR_SIGN = re.compile(rf"{_SIGN.pattern}|\w+(?:['’.-]\w+)*")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 CHUNK_WORDS = 200_000  # n-grams are made for so many words at a time: 8 bytes a word, a dozen times over
 _SETS_KEPT = 4096  # gram sets of documents that candidates were lately compared with
@@ -50,12 +56,22 @@ class WordHashes:
         return np.diff(self.starts)
 
 
-def hash_words(texts: Iterable[str]) -> WordHashes:
-    """Number the lower-cased words of each text; the hash of a word is the same on every machine."""
+def words_and_signs(text: str) -> list[str]:
+    """`units_of` a text, with the signs between them that are no punctuation (operators, emoji)."""
+    units = units_of(text)
+    if not (_SIGN_ALONE.search(text) or " - " in text):
+        return units
+    found = _WORD_OR_SIGN.findall(text.lower())
+    signs = sum(_SIGN.fullmatch(one) is not None for one in found)
+    return found if len(found) - signs == len(units) else [*units, *_signs(text)]
+
+
+def hash_words(texts: Iterable[str], units: Callable[[str], list[str]] = units_of) -> WordHashes:
+    """Number the words of each text (see `units_of`); the hash of a word is the same on every machine."""
     vocabulary: dict[str, int] = {}
     ids, starts = array("I"), array("q", [0])
     for text in texts:
-        ids.extend([vocabulary.setdefault(word, len(vocabulary)) for word in words_of(text)])
+        ids.extend([vocabulary.setdefault(word, len(vocabulary)) for word in units(text)])
         starts.append(len(ids))
     table = np.array([_hash(word) for word in vocabulary] or [0], dtype=np.uint64)
     return WordHashes(np.frombuffer(ids, np.uint32), table, np.frombuffer(starts, np.int64))
@@ -99,9 +115,12 @@ def _scramble(value: U64) -> U64:
 
 
 def exact_clusters(texts: Iterable[str]) -> I64:
-    """For each text the index of the first text with the same words, in the same order."""
+    """For each text the index of the first text that is the same but for white space.
+
+    Case, punctuation, operators and emoji tell texts apart: `a + b` and `a - b` are two.
+    """
     first: dict[bytes, int] = {}
-    keys = (hashlib.blake2b(" ".join(words_of(text)).encode("utf-8"), digest_size=16).digest() for text in texts)
+    keys = (hashlib.blake2b(" ".join(text.split()).encode("utf-8"), digest_size=16).digest() for text in texts)
     return np.array([first.setdefault(key, index) for index, key in enumerate(keys)], dtype=np.int64)
 
 
@@ -110,10 +129,11 @@ def near_clusters(texts: Sequence[str], threshold: float) -> I64:
 
     Greedy, in the order of the texts: a text whose Jaccard similarity to a kept one is at least `threshold` goes
     to the first such one; every other text is kept. So each removed text is like the one kept for it, and no two
-    kept ones are alike (as far as the hashing finds them).
+    kept ones are alike (as far as the hashing finds them). Short texts (up to 48 words) with other operators, emoji or
+    like signs are not alike, whatever their words.
     """
     hashes = hash_words(texts)
-    passes = [_Pass.make(hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
+    passes = [_Pass.make(texts, hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
     kept_for = np.arange(len(texts))
     for index in range(len(texts)):
         found = [one.first_similar(index, threshold) for one in passes]
@@ -130,7 +150,7 @@ def linked_clusters(texts: Sequence[str], threshold: float) -> I64:
     So no two texts of different clusters are near-duplicates (as far as the hashing finds them).
     """
     hashes = hash_words(texts)
-    passes = [_Pass.make(hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
+    passes = [_Pass.make(texts, hashes, size, shortest, longest, threshold) for size, shortest, longest in _PASSES]
     first = list(range(len(texts)))
 
     def root(index: int) -> int:
@@ -152,13 +172,16 @@ def linked_clusters(texts: Sequence[str], threshold: float) -> I64:
 class _Pass:
     """Texts of one range of lengths: band keys that occur more than once, and which kept texts have them."""
 
-    def __init__(self, hashes: WordHashes, size: int, shared: dict[int, list[int]]) -> None:
+    def __init__(self, texts: Sequence[str], hashes: WordHashes, size: int, shared: dict[int, list[int]]) -> None:
+        self._texts, self._lengths = texts, hashes.lengths
         self._shared = shared  # text -> keys of its bands that another text has too
         self._buckets: dict[int, list[int]] = {}  # key of a band -> kept texts
         self._set = lru_cache(maxsize=_SETS_KEPT)(lambda index: np.unique(grams(hashes, size, index, index + 1)[0]))
 
     @classmethod
-    def make(cls, hashes: WordHashes, size: int, shortest: int, longest: int, threshold: float) -> _Pass:
+    def make(
+        cls, texts: Sequence[str], hashes: WordHashes, size: int, shortest: int, longest: int, threshold: float
+    ) -> _Pass:
         lengths = hashes.lengths
         chosen = (lengths >= max(size, shortest)) & (lengths <= longest)
         order = np.flatnonzero(chosen)
@@ -180,7 +203,7 @@ class _Pass:
             twice[:-1] |= equal
             for place in by_key[twice].tolist():
                 shared.setdefault(int(order[place]), []).append(int(band[place]))
-        return cls(hashes, size, shared)
+        return cls(texts, hashes, size, shared)
 
     def first_similar(self, index: int, threshold: float) -> int | None:
         """The first kept text that is a near-duplicate of text `index`."""
@@ -191,11 +214,19 @@ class _Pass:
         return sorted({kept for key in self._shared.get(index, ()) for kept in self._buckets.get(key, ())})
 
     def alike(self, one: int, other: int, threshold: float) -> bool:
-        return _jaccard(self._set(one), self._set(other)) >= threshold
+        if _jaccard(self._set(one), self._set(other)) < threshold:
+            return False
+        long = min(self._lengths[one], self._lengths[other]) > _SIGNS_TELL
+        return bool(long) or _signs(self._texts[one]) == _signs(self._texts[other])
 
     def keep(self, index: int) -> None:
         for key in self._shared.get(index, ()):
             self._buckets.setdefault(key, []).append(index)
+
+
+def _signs(text: str) -> list[str]:
+    """Signs that are neither letters nor punctuation of sentences: operators, emoji, currencies."""
+    return sorted(_SIGN.findall(text))
 
 
 def _gram_sets(hashes: WordHashes, size: int, begin: int, end: int, members: I64) -> list[U64]:
@@ -246,6 +277,12 @@ def _jaccard(left: U64, right: U64) -> float:
     return common / (len(left) + len(right) - common)
 
 
-def by_preference(documents: list[Document]) -> list[Document]:
-    """Order in which one of a cluster is kept: what knows most about itself, then the longest, then by id."""
-    return sorted(documents, key=lambda one: (one.signature is None, one.label is None, -len(one.text), one.id))
+def by_preference(documents: Sequence[Document]) -> list[int]:
+    """Places of documents in the order in which one of a cluster is kept: what knows most about itself, then the
+    longest, then by id."""
+
+    def key(index: int) -> tuple[bool, bool, int, str]:
+        one = documents[index]
+        return one.signature is None, one.label is None, -len(one.text), one.id
+
+    return sorted(range(len(documents)), key=key)

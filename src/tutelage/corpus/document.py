@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 from tutelage.store.hashing import sha256_text
 from tutelage.store.jsonl import Malformed as Malformed  # the one class of places that could not be read
 
-COLUMNS = ("id", "text", "source", "name", "kind", "signature", "summary", "label")
+COLUMNS = ("id", "text", "source", "name", "kind", "signature", "summary", "label", "whole")
 SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
 _ROW_GROUP = 1000
-_REPEATED = ["source", "kind", "label"]  # columns worth a dictionary; one of texts would hold them twice
+_REPEATED = ["source", "kind", "label", "whole"]  # columns worth a dictionary; one of texts would hold them twice
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,7 @@ class Document:
     """One text with what is known about it; the fields are the columns of the Parquet files.
 
     `id` names the document as it was read (source, name and cleaned text, before reduction to prose), so
-    that it stays the same through every step.
+    that it stays the same through every step. `whole` names the longer text that it is a piece of, if it is one.
     """
 
     id: str
@@ -34,6 +34,12 @@ class Document:
     signature: str | None = None
     summary: str | None = None
     label: str | None = None
+    whole: str | None = None
+
+    @property
+    def group(self) -> str:
+        """What may not be torn apart by the split: the text that this is a piece of, or the document itself."""
+        return self.whole or self.id
 
     def with_text(self, text: str) -> Document:
         return replace(self, text=text)

@@ -5,25 +5,33 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from functools import cache
+from pathlib import Path
 from typing import Any
 
+from tutelage.corpus.boundaries import documents_of
 from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.sources import PLAIN, TABLES, input_files, is_dump
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Forecast, Machine
 
 # Seconds of one CPU, at a `slowness` of 1. MB are 10^6 bytes. Reading, prose and measures are shared by all CPUs.
-READ_SECONDS = {"python": 0.17, "own": 0.08}  # for each MB of source
+START_SECONDS = 0.5
+READ_SECONDS = {"python": 0.17, "own": 0.22}  # for each MB of source
 PROSE_SECONDS = 0.5  # for each MB of text
-MEASURE_SECONDS = 1.8  # for each MB of text: how much is copied at each level of selection
+MEASURE_SECONDS = 0.18  # for each MB of text, all levels together: how much is copied at each level of selection
+MEASURED_BYTES = 6.3e6  # of a level at most
 MEASURED_LEVELS = 5  # of selection: so many CPUs measure at once, no more
 SELECT_SECONDS = 0.4  # for each MB of text, on one CPU: duplicates, split, leaks
-TEXT_SHARE = {"python": 0.11, ".html": 0.3, ".htm": 0.3}  # text in a file's bytes
-EXPANSION = {".gz": 3.0, ".zst": 3.5, ".parquet": 2.5}
+DOCUMENT_SECONDS = 70e-6  # for each document, on one CPU
+TEXT_SHARE = {"python": 0.11, ".html": 0.3, ".htm": 0.3, ".pdf": 0.1, ".docx": 0.2, ".epub": 1.0}  # of a file's bytes
+WIKI_SHARE = 0.45  # of a dump that is unpacked; the rest is markup
+EXPANSION = {".gz": 3.0, ".zst": 3.5, ".bz2": 4.0, ".xz": 4.5, ".parquet": 2.5}
 PROSE_SHARE = {"python": 0.62, "own": 0.8}  # of the text that is left when only prose stays
 DOCUMENT_BYTES = {"python": 208.0, "own": 1200.0}  # of a document, where nothing tells
 DESCRIBED = 0.8  # documents of `python` that describe a function with its signature
+_LOOKED_AT = 1 << 18  # bytes of a file from which the size of its documents is told
 PACKAGES = 12  # labels of `python`
-MEMORY = 16.0  # bytes for each byte of text
+MEMORY = 5.0  # bytes for each byte of text
 
 
 def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -37,17 +45,20 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
     if config.max_documents and documents > config.max_documents:
         kept, documents = kept * config.max_documents / documents, config.max_documents
     cpus = len(os.sched_getaffinity(0))
-    seconds = 1.0 + text / 1e6 * SELECT_SECONDS + source / 1e6 * READ_SECONDS[kind] / cpus
+    read = source if kind == "python" else max(source, text)
+    seconds = START_SECONDS + text / 1e6 * SELECT_SECONDS + read / 1e6 * READ_SECONDS[kind] / cpus
+    if kind == "own":
+        seconds += text / document * DOCUMENT_SECONDS
     if config.prose:
         seconds += text / 1e6 * PROSE_SECONDS / cpus
     if config.measure_selection:
-        seconds += text / 1e6 * MEASURE_SECONDS / min(cpus, MEASURED_LEVELS)
+        seconds += min(text, MEASURED_BYTES) / 1e6 * MEASURE_SECONDS / min(cpus, MEASURED_LEVELS)
     facts = figures(
         {
             "bytes": kept,
             "documents": documents,
             "train_documents": documents * (1 - config.heldout),
-            "heldout_documents": documents * config.heldout,
+            "heldout_documents": max(1.0, documents * config.heldout),  # one is always held out
             "labels": PACKAGES if kind == "python" else 0,
             "described": documents * DESCRIBED if kind == "python" else 0,
         }
@@ -79,8 +90,6 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
     if config.source == "python":
         size = _python_bytes(config.packages, config.exclude_tests)
         return size, size * TEXT_SHARE["python"], DOCUMENT_BYTES["python"]
-    from tutelage.corpus.readers import input_files
-
     size = text = documents = 0.0
     try:
         files = input_files(config.source)
@@ -91,8 +100,9 @@ def _sizes(config: CorpusConfig) -> tuple[float, float, float]:
         size += on_disk
         held = on_disk * next((times for ending, times in EXPANSION.items() if name.endswith(ending)), 1.0)
         held *= next((share for ending, share in TEXT_SHARE.items() if name.endswith(ending)), 1.0)
+        held *= WIKI_SHARE if is_dump(name) else 1.0
         text += held
-        documents += max(1.0, held / (_line_bytes(file.path) if name.endswith(".jsonl") else DOCUMENT_BYTES["own"]))
+        documents += max(1.0, held / _document_bytes(file.path, name, config))
     return size, text, text / max(1.0, documents)
 
 
@@ -104,8 +114,20 @@ def _python_bytes(packages: str, exclude_tests: bool) -> float:
     return float(sum(file.path.stat().st_size for file in python_files(packages, exclude_tests)))
 
 
-def _line_bytes(path: Any) -> float:
-    """Mean length of a line, from the first 256 kB."""
-    with path.open("rb") as file:
-        begin = file.read(1 << 18)
-    return len(begin) / max(1, begin.count(b"\n"))
+def _document_bytes(path: Path, name: str, config: CorpusConfig) -> float:
+    """Mean size of a document of a file, from its first 256 kB where it is text or lines."""
+    if not name.endswith((*PLAIN, ".jsonl", ".ndjson", *TABLES)):
+        return DOCUMENT_BYTES["own"]
+    try:
+        with path.open("rb") as file:
+            begin = file.read(_LOOKED_AT)
+    except OSError:
+        return DOCUMENT_BYTES["own"]
+    if not name.endswith(PLAIN):
+        return max(1.0, len(begin) / max(1, begin.count(b"\n")))
+    text = begin.decode("utf-8", "replace")
+    _, found = documents_of(text, config.boundary, config.marker)
+    if len(found) <= 1 and len(begin) == _LOOKED_AT:
+        return 0.8 * config.max_characters or path.stat().st_size
+    mean = len(begin) / max(1, len(found))
+    return max(1.0, min(mean, 0.8 * config.max_characters) if config.max_characters else mean)

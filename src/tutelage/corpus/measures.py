@@ -65,8 +65,8 @@ class Sample:
 
 def take_sample(level: str, documents: list[Document], share: float, seed: int) -> Sample:
     """Sample both sides of the split by id, so that levels of different size are measured alike."""
-    train, heldout = split(sorted(documents, key=lambda document: document.id), share, seed)
-    return Sample(level, len(documents), _joined(train, _TRAIN_BYTES), _joined(heldout, _HELDOUT_BYTES))
+    sides = split(documents, share, seed)
+    return Sample(level, len(documents), _joined(sides.train, _TRAIN_BYTES), _joined(sides.heldout, _HELDOUT_BYTES))
 
 
 def copying(sample: Sample) -> dict[str, Any]:
@@ -92,7 +92,7 @@ def copying(sample: Sample) -> dict[str, Any]:
 
 def _joined(documents: list[Document], limit: int) -> bytes:
     parts, size = [], 0
-    for document in documents:
+    for document in sorted(documents, key=lambda document: document.id):
         parts.append(document.text.encode("utf-8"))
         size += len(parts[-1]) + 2
         if size >= limit:

@@ -6,25 +6,27 @@ from collections.abc import Iterable
 
 from tutelage.corpus.sentences import split_sentences
 
-LONGEST_PART = 2000  # characters of one document cut from a longer text file
-_FEWEST_LINES = 50
-_LINES_A_PARAGRAPH = 40  # more, on average: the lines, not the paragraphs, are the units
-_ENDS = (".", "!", "?", "…", '"', "'", "”", "’", ")", "。", "！", "？", "।", "؟")
+LONGEST_PART = 2000  # characters of one document cut from a longer text file, where nothing else is set
+_FEWEST_LINES = 20
+_LINES_A_GAP = 40  # fewer lines for each blank one: the paragraphs, not the lines, are the units
+ENDS = (".", "!", "?", "…", '"', "'", "”", "’", ")", "。", "！", "？", "।", "؟")
 
 
 def cut(text: str, longest: int = LONGEST_PART) -> list[str]:
     """Cut a text at blank lines into parts of at most `longest` characters: a book gives many documents.
 
     A paragraph of up to twice that is never cut; a longer one is cut where a line ends with a sentence, else where
-    a sentence ends, else where a line ends.
+    a sentence ends, else where a line ends. `longest` 0 leaves the text whole.
     """
+    if not longest:
+        return [text] if text.strip() else []
     units = [piece for paragraph in text.split("\n\n") for piece in _pieces(paragraph, longest)]
     return _grouped(units, "\n\n", longest)
 
 
 def cut_lines(text: str, longest: int = LONGEST_PART) -> list[str]:
-    """Runs of whole lines of at most `longest` characters."""
-    return _grouped((line for line in text.split("\n") if line.strip()), "\n", longest)
+    """Runs of whole lines of at most `longest` characters (0: of any length)."""
+    return _grouped((line for line in text.split("\n") if line.strip()), "\n", longest or len(text))
 
 
 def is_lines(text: str) -> bool:
@@ -33,10 +35,10 @@ def is_lines(text: str) -> bool:
     That is so where there are many lines and few blank ones, and most lines begin or end as sentences do.
     """
     lines = [line.strip() for line in text.split("\n") if line.strip()]
-    if len(lines) < _FEWEST_LINES or len(lines) < _LINES_A_PARAGRAPH * (text.count("\n\n") + 1):
+    if len(lines) < _FEWEST_LINES or len(lines) < _LINES_A_GAP * text.strip().count("\n\n"):
         return False
     begins = sum(not line[0].islower() for line in lines)
-    ends = sum(line.endswith(_ENDS) for line in lines)
+    ends = sum(line.endswith(ENDS) for line in lines)
     return max(begins, ends) >= 0.6 * len(lines)
 
 
@@ -65,7 +67,7 @@ def _pieces(paragraph: str, longest: int) -> list[str]:
         for run in _grouped(sentences, " ", longest):
             current.append(run)
             size += len(run) + 1
-            if size >= 2 * longest or (size >= longest // 2 and run.rstrip().endswith(_ENDS)):
+            if size >= 2 * longest or (size >= longest // 2 and run.rstrip().endswith(ENDS)):
                 pieces.append("\n".join(current))
                 current, size = [], 0
     return [*pieces, "\n".join(current)] if current else pieces

@@ -9,8 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 
+from tutelage.corpus.markup import strip_markup
+from tutelage.corpus.scripts import COMMON, is_other_script
 from tutelage.corpus.sentences import split_sentences, word_set
 
 RULES = {
@@ -55,41 +59,29 @@ _TABLE = re.compile(r"\s*(\+[-=+]{3,}|\|.*\||[=-]{2,}(\s+[=-]{2,})+)\s*$")
 _HEADING = re.compile(r"#{1,6}\s")
 _ITEM = re.compile(r"\s*([-*+•◦‣]|\(?(\d{1,3}|[a-zA-Z]|[ivx]{1,4})[.)])\s+(?=\S)")
 
-_ROLE = re.compile(r":[\w:+-]+:`([^`]+)`")
-_TITLED = re.compile(r"^(.*?)\s*<[^<>]*>$")
-_LITERAL = re.compile(r"``(.+?)``")
-_QUOTED = re.compile(r"`([^`]+)`_{0,2}")
-_APOSTROPHED = re.compile(r"(?::[\w:+-]+:)?`([^`'\s]+)'")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)\s]*\)")
-_STRONG = re.compile(r"(?<![\w*])\*\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*\*(?![\w*])")
-_EMPHASIS = re.compile(r"(?<![\w*])\*(?=[^\s*])([^*]+?)(?<=[^\s*])\*(?![\w*])")
-_UNDERSCORED = re.compile(r"(?<!\w)_(?=[^\s_])([^_]+?)(?<=[^\s_])_(?!\w)")
-_EPYTEXT = re.compile(r"\b[LCBIMU]\{([^{}]*)\}")
-# With the preposition before it: "the model in [1]_ includes" is to read "the model includes".
-_FOOTNOTE = re.compile(r"(?:\s+(?:in|from|see|by|of|on|and|to|e\.g\.)|,)?\s*\[[#\w*-]{1,12}\]_")
-_BRACKETED = re.compile(r"\[`([^`\]]+)`\](?!\()")
-_TAG = re.compile(r"</?(?:a|b|i|em|p|br|code|tt|pre|strong|span|div|sub|sup)\b[^<>]*>")
-
 _URL = re.compile(r"<?(?:https?|ftp)://\S+|www\.\S+")
 _LATEX = re.compile(r"\\[a-zA-Z]{2,}|\$[^$]+\$")
 _ANNOUNCED = re.compile(r"(?::|\b(?:as follows|the following|(?:shown|given|described|listed|see|examples?) below)\.)$")
 _END = re.compile(r"""[.!?…]["'”’)\]»]*$""")
 _SYMBOL = re.compile(r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d""")
+_UNREADABLE = re.compile(r"""[^\w "'“”‘’]|[\d_¹²³¼½¾]""")  # all but letters, spaces and quotes
 _LATIN = re.compile("[a-z]+")
-_COMMON = word_set("""
-    the be to of and a in that have it for not on with he as you do at this but his by from they we say
-    her she or an will my one all would there their what so up out if about who get which go me when make
-    can like no just him know take into your some them than then its over also use how our these any is
-    are was were has had been don didn doesn isn wasn won couldn wouldn m ll ve re d s t may must should
-    each other only such using used given whether between because does where while
-""")
+_LETTER, _CAPITAL = re.compile("[a-zA-Z]"), re.compile("[A-Z]")
+_CAPITALS = 0.002  # of the letters; sentences alone give one in a hundred
+_FEWEST_LETTERS = 100
+_WIDTH = 60  # columns: prose is wrapped at more, unless the text itself shows less
+_FEWEST_WRAPPED, _FULL_LINES = 5, 0.9  # lines that show it, and how many of them are full
 
 
 @dataclass(slots=True)
 class Prose:
-    """The prose of a text; per rule how many pieces and UTF-8 bytes went, and the first piece."""
+    """The prose of a text; per rule how many pieces and UTF-8 bytes went, and the first piece.
+
+    `foreign`: the text is in another language than English and was left as it is.
+    """
 
     text: str
+    foreign: bool = False
     pieces: Counter[str] = field(default_factory=Counter)
     bytes: Counter[str] = field(default_factory=Counter)
     examples: dict[str, str] = field(default_factory=dict)
@@ -100,10 +92,18 @@ class Prose:
         self.bytes[rule] += len(text.encode("utf-8"))
 
 
-def reduce_to_prose(text: str) -> Prose:
-    """Keep the sentences of a text, one paragraph a line, paragraphs a blank line apart."""
+def reduce_to_prose(text: str, without: frozenset[str] = frozenset()) -> Prose:
+    """Keep the sentences of an English text, one paragraph a line, paragraphs a blank line apart.
+
+    `without`: rules that are not applied; what the layout rules among them would take stays as it stands.
+    """
     prose = Prose("")
-    paragraphs = [_keep_sentences(paragraph, prose) for paragraph in _paragraphs(text, prose)]
+    if _is_lower_cased(text):  # then a small letter says nothing of a sentence
+        without |= {"fragment"}
+    paragraphs = [
+        paragraph if verbatim else _keep_sentences(paragraph, prose, without)
+        for paragraph, verbatim in _paragraphs(text, prose, without)
+    ]
     prose.text = "\n\n".join(paragraph for paragraph in paragraphs if paragraph)
     return prose
 
@@ -124,63 +124,57 @@ def first_sentence(text: str) -> str | None:
     return sentence
 
 
-def strip_markup(text: str) -> str:
-    """Take inline reStructuredText and Markdown marks off one line: ``x`` and :func:`x` become x."""
-    if "`" in text:
-        text = _BRACKETED.sub(r"`\1`", text)
-        text = _ROLE.sub(lambda match: _target(match[1]), text)
-        text = _LITERAL.sub(r"\1", text)
-        text = _QUOTED.sub(lambda match: _target(match[1]), text)
-        text = _APOSTROPHED.sub(r"\1", text)
-    if "*" in text:
-        text = _EMPHASIS.sub(r"\1", _STRONG.sub(r"\1", text))
-        text = text.replace("\\*", "*")
-    if "[" in text:
-        text = _LINK.sub(r"\1", _FOOTNOTE.sub("", text))
-    if "{" in text:
-        text = _EPYTEXT.sub(r"\1", text)
-    if "_" in text:
-        text = _UNDERSCORED.sub(r"\1", text)
-    if "<" in text:
-        text = _TAG.sub("", text)
-    return " ".join(text.split())
+def _is_lower_cased(text: str) -> bool:
+    letters = len(_LETTER.findall(text))
+    return letters >= _FEWEST_LETTERS and len(_CAPITAL.findall(text)) < _CAPITALS * letters
 
 
-def _target(inside: str) -> str:
-    """What a reader sees of a reference: its title, or the last part of a `~shortened.name`."""
-    titled = _TITLED.match(inside)
-    if titled and titled[1]:
-        return titled[1]
-    if inside.startswith("~"):
-        return inside.rsplit(".", 1)[-1].lstrip("~")
-    return inside.lstrip("!")
-
-
-def _breaks_off(line: str, following: str) -> bool:
+def _breaks_off(line: str, following: str, width: int = _WIDTH) -> bool:
     """Whether a line ended by intent: no sentence end, yet the next word would have fitted on it."""
     words = following.split()
     if not words or not words[0][0].isupper() or line.rstrip().endswith((".", "!", "?", ",", ";", ":", "-")):
         return False
-    return len(line.rstrip()) + 1 + len(words[0]) < 60
+    return len(line.rstrip()) + 1 + len(words[0]) < width
 
 
-def _paragraphs(text: str, prose: Prose) -> list[str]:
-    """Cut a text into paragraphs of one line each, leaving out what its layout shows to be no prose."""
+def _wrapped_at(lines: list[str]) -> int:
+    """Column at which a text is surely wrapped, at most 60: its longest line, where hardly a line would have had room
+    for the next word; else how long the lines are that go on in lower case."""
+    pairs = [(len(line.rstrip()), next_) for line, next_ in pairwise(lines) if line.strip() and next_.strip()]
+    if len(pairs) < _FEWEST_WRAPPED:
+        return _WIDTH
+    longest = max(length for length, _ in pairs)
+    full = sum(length + 1 + len(following.split(None, 1)[0]) > longest for length, following in pairs)
+    if full >= _FULL_LINES * len(pairs):
+        return min(_WIDTH, longest)
+    lengths = sorted(length for length, following in pairs if following.lstrip()[:1].islower())
+    return min(_WIDTH, lengths[len(lengths) * 4 // 5]) if len(lengths) >= _FEWEST_WRAPPED else _WIDTH
+
+
+def _paragraphs(text: str, prose: Prose, without: frozenset[str]) -> list[tuple[str, bool]]:
+    """Cut a text into paragraphs of one line each, leaving out what its layout shows to be no prose.
+
+    True with those that stay as they stand, because the rule that would take them is not applied.
+    """
     lines = text.split("\n")
-    found: list[str] = []
+    width = _wrapped_at(lines)
+    found: list[tuple[str, bool]] = []
     current: list[str] = []
     indent = 0  # of the first line of the current paragraph
     index = 0
 
     def flush() -> None:
         if current:
-            found.append(" ".join(current))
+            found.append((" ".join(current), False))
             current.clear()
 
     def skip(rule: str, begin: int, end: int) -> int:
         flush()
-        if removed := "\n".join(lines[begin:end]).strip():
-            prose.remove(rule, removed)
+        if removed := "\n".join(lines[begin:end]).strip("\n").rstrip():
+            if rule in without:
+                found.append((removed, True))
+            else:
+                prose.remove(rule, removed.lstrip())
         return end
 
     while index < len(lines):
@@ -225,9 +219,9 @@ def _paragraphs(text: str, prose: Prose) -> list[str]:
                 index = skip(rule, index, _deeper(lines, index + 1, depth))
         else:
             item = _ITEM.match(line)
-            if item or (current and (depth < indent or _breaks_off(lines[index - 1], line))):
+            if item or (current and (depth < indent or _breaks_off(lines[index - 1], line, width))):
                 flush()
-            elif len(current) == 1 and depth >= indent + 2 and _is_term(current[0]):
+            elif len(current) == 1 and depth >= indent + 2 and _is_term(current[0]) and "term" not in without:
                 prose.remove("term", current.pop())  # a definition list: the term goes, its text stays
             if not current:
                 indent = item.end() if item else depth
@@ -290,45 +284,47 @@ def _next_heading(lines: list[str], index: int, depth: int) -> int:
     return len(lines)
 
 
-def _keep_sentences(paragraph: str, prose: Prose) -> str:
+def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> str:
     plain = strip_markup(paragraph)
+    if is_other_script(plain):  # the rules are for English
+        return plain
     words = plain.split()
     if len(words) >= 6:
-        common = sum(word in _COMMON for word in _LATIN.findall(plain.lower()))
-        if common < 0.12 * len(words):
-            prose.remove("list" if plain.count(",") > 0.4 * len(words) else "not_english", paragraph)
+        common = sum(word in COMMON for word in _LATIN.findall(plain.lower()))
+        rule = "list" if plain.count(",") > 0.4 * len(words) else "not_english"
+        if common < 0.12 * len(words) and rule not in without:
+            prose.remove(rule, paragraph)
             return ""
     kept = []
     for sentence in split_sentences(plain):
-        if rule := _fault(sentence):
+        if rule := next((rule for rule in _faults(sentence) if rule not in without), ""):
             prose.remove(rule, sentence)
         else:
             kept.append(sentence)
-    if kept and max(len(sentence.split()) for sentence in kept) < 3:
+    if kept and max(len(sentence.split()) for sentence in kept) < 3 and "short" not in without:
         # A short sentence may stand among others ("Fah!"), not alone ("Deprecated.").
         prose.remove("short", " ".join(kept))
         return ""
     return " ".join(kept)
 
 
-def _fault(sentence: str) -> str | None:
-    """The rule that a sentence breaks, or None."""
+def _faults(sentence: str) -> Iterator[str]:
+    """The rules that a sentence breaks, in the order in which they are looked at."""
     words = sentence.split()
     if _URL.search(sentence):
-        return "url"
+        yield "url"
     if _ANNOUNCED.search(sentence):
-        return "introduction"
+        yield "introduction"
     if not _END.search(sentence):
-        return "unfinished"
+        yield "unfinished"
     first = sentence.lstrip("\"'“‘([«—-– ")
     if first[:1].islower():
-        return "fragment"
+        yield "fragment"
     if not first[:1].isalnum():
-        return "symbols"
+        yield "symbols"
     symbols = sum(_SYMBOL.search(word.rstrip(".,;:!?)")) is not None for word in words)
-    readable = sum(char.isalpha() or char in " \"'“”‘’" for char in sentence)
+    readable = len(sentence) - len(_UNREADABLE.findall(sentence))
     if symbols > 0.2 * len(words) or readable < 0.8 * len(sentence) or _LATEX.search(sentence):
-        return "symbols"
+        yield "symbols"
     if len(words) > 4 and sentence.count(",") > 0.6 * len(words):
-        return "list"
-    return None
+        yield "list"

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tutelage.corpus.boundaries import without_markers
 from tutelage.corpus.clean import clean_text
 from tutelage.corpus.document import Document, Malformed, document_id
 
@@ -31,6 +32,7 @@ class Reading:
 
     `malformed`: places that could not be read. `ignored`: keys of rows that were not used, with counts. `decoded`:
     (file, remark) of each text that was not clean UTF-8. `skipped`: what was left out on purpose, with counts.
+    `boundaries`: (file, boundary, documents, pieces that they were cut into) of each text file.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -38,6 +40,7 @@ class Reading:
     ignored: dict[str, int] = field(default_factory=dict)
     decoded: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
+    boundaries: list[tuple[str, str, int, int]] = field(default_factory=list)
 
     def skip(self, what: str, count: int = 1) -> None:
         self.skipped[what] = self.skipped.get(what, 0) + count
@@ -46,15 +49,18 @@ class Reading:
         self.documents += other.documents
         self.malformed += other.malformed
         self.decoded += other.decoded
+        self.boundaries += other.boundaries
         for key, count in other.ignored.items():
             self.ignored[key] = self.ignored.get(key, 0) + count
         for what, count in other.skipped.items():
             self.skip(what, count)
 
 
-def make_document(file: InputFile, text: str, name: str | None, kind: str = "text") -> Document:
+def make_document(
+    file: InputFile, text: str, name: str | None, kind: str = "text", whole: str | None = None
+) -> Document:
     """A document of a text that is already clean (see `clean_text`)."""
-    return Document(document_id(file.name, name, text), text, file.name, name, kind, label=file.label)
+    return Document(document_id(file.name, name, text), text, file.name, name, kind, label=file.label, whole=whole)
 
 
 def take_row(file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str) -> None:
@@ -69,7 +75,7 @@ def take_row(file: InputFile, number: int, row: Any, reading: Reading, text_fiel
     for key in row:
         if key not in (text_field, label_field, "id", *_KNOWN):
             reading.ignored[key] = reading.ignored.get(key, 0) + 1
-    text = clean_text(row[text_field])
+    text = clean_text("\n\n".join(without_markers(row[text_field])))
     known = {key: _string(row.get(key)) for key in _KNOWN}
     source = known["source"] or file.name
     label = _string(row.get(label_field)) or file.label

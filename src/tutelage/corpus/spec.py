@@ -23,7 +23,7 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=3,
+    version=4,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

@@ -5,9 +5,10 @@ The rules, in this order:
 1. a byte order mark (UTF-8, UTF-16, UTF-32) says it;
 2. NUL bytes in every second or fourth place are UTF-16 or UTF-32 without a mark; any others are binary content;
 3. more than one control character in ten is binary content;
-4. what decodes strictly as UTF-8 is UTF-8;
-5. UTF-8 with more whole multi-byte characters than faults is damaged UTF-8: each fault becomes U+FFFD and is counted;
-6. everything else is a one-byte or East Asian encoding, which only its letter frequencies can tell: the detector of
+4. what decodes strictly as UTF-8 is UTF-8, whatever it declares;
+5. what declares an encoding (a page's `charset`) and decodes strictly as such is in that encoding;
+6. UTF-8 with more whole multi-byte characters than faults is damaged UTF-8: each fault becomes U+FFFD and is counted;
+7. everything else is a one-byte or East Asian encoding, which only its letter frequencies can tell: the detector of
    resiliparse (uchardet) decides where there is enough to count, and Windows-1252 is taken where there is not.
 
 The same bytes give the same answer on every machine.
@@ -40,6 +41,10 @@ _CONTROL_SHARE = 0.1
 _MULTIBYTE = re.compile(rb"[\xc2-\xdf][\x80-\xbf]|[\xe0-\xef][\x80-\xbf]{2}|[\xf0-\xf4][\x80-\xbf]{3}")
 _ASCII_LETTERS = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _HIGH_BYTES = bytes(range(128, 256))
+_WEB = {  # what these names mean on web pages: https://encoding.spec.whatwg.org/#names-and-labels
+    "iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "iso-8859-9": "cp1254",
+    "gb2312": "gb18030", "gbk": "gb18030", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "shift_jis": "cp932",
+}  # fmt: skip
 _FEW_HIGH_BYTES = 32  # fewer tell no Latin-script encoding from another ...
 _FEW_FOREIGN_BYTES = 8  # ... and other scripts, where most letters are high bytes, need a word or two
 _LATIN_SHARE = 0.35  # of letters that are high bytes; European languages in Latin script stay below it
@@ -115,8 +120,9 @@ def read_text(path: Path) -> DecodedText:
     return decode_text(read_bytes(path), path.name)
 
 
-def decode_text(data: bytes, name: str) -> DecodedText:
-    """Decode the content of a file by the rules above; `name` is for the error message."""
+def decode_text(data: bytes, name: str, declared: str | None = None) -> DecodedText:
+    """Decode the content of a file by the rules above; `name` is for the error message, `declared` the encoding that
+    the content itself names."""
     encoding = sniff(data[:_SNIFFED], name)
     if encoding is not None:
         body = data
@@ -129,6 +135,8 @@ def decode_text(data: bytes, name: str) -> DecodedText:
         return DecodedText(_newlines(data.decode("utf-8")), "ascii" if data.isascii() else "utf-8")
     except UnicodeDecodeError:
         pass
+    if declared and (text := _as_declared(data, declared)) is not None:
+        return DecodedText(_newlines(text), _WEB.get(declared.lower(), declared.lower()))
     whole = len(_MULTIBYTE.findall(data))
     text = data.decode("utf-8", "replace")
     faults = text.count("\ufffd") - data.count("\ufffd".encode())
@@ -137,6 +145,13 @@ def decode_text(data: bytes, name: str) -> DecodedText:
     guess = _guess(data)
     text = data.decode(guess, "replace")
     return DecodedText(_newlines(text), guess, guessed=True, replaced=text.count("\ufffd"))
+
+
+def _as_declared(data: bytes, declared: str) -> str | None:
+    try:
+        return data.decode(_WEB.get(declared.lower(), declared))
+    except (UnicodeDecodeError, LookupError):
+        return None
 
 
 def _decoded(body: bytes, encoding: str, name: str) -> DecodedText:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from tutelage.corpus.readers import input_files
+from tutelage.corpus.sources import input_files
 from tutelage.finetuning.common import (
     adapt,
     context_of,

@@ -1,0 +1,111 @@
+"""The files of a source: which there are, which can be read, and what else lies beside them."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+
+from tutelage.corpus.rows import InputFile
+from tutelage.store.errors import ConfigError, InputError
+from tutelage.store.hashing import sha256_files, sha256_text
+from tutelage.store.text import without_compression
+
+TEXTS = (".txt", ".text", ".md", ".markdown", ".rst", ".tex", ".org", ".adoc")
+PLAIN = (".txt", ".text")  # of these, without markup; so is what has no known suffix
+CODE = (
+    ".py", ".pyi", ".js", ".mjs", ".jsx", ".ts", ".tsx", ".c", ".h", ".cc", ".cpp", ".hpp", ".cs", ".java", ".kt",
+    ".scala", ".go", ".rs", ".rb", ".php", ".pl", ".lua", ".swift", ".jl", ".hs", ".sh", ".bash", ".sql", ".r",
+)  # fmt: skip
+PAGES = (".html", ".htm", ".xhtml")
+TABLES = (".csv", ".tsv")
+OFFICE = (".pdf", ".docx", ".eml", ".epub")
+SUFFIXES = (*TEXTS, *PAGES, *TABLES, ".json", ".jsonl", ".ndjson", ".parquet", ".xml", ".ipynb", *OFFICE, *CODE)
+_DUMP = re.compile(r"\.xml(-p\d+p\d+[\w-]*)?$")  # the parts of a Wikipedia dump are named so
+_HINT = f"known: {' '.join(SUFFIXES)}, each also as .gz, .bz2, .xz or .zst"
+
+
+def input_files(source: str) -> list[InputFile]:
+    """Files of a folder (sorted; the name of a first-level folder labels what is in it) or the single file.
+
+    Symbolic links are followed. A single file of no known kind is read as plain text. Raises ConfigError where nothing
+    is there, InputError for a folder without a readable file.
+    """
+    root = Path(source).expanduser()
+    if root.is_file():
+        return [InputFile(root, root.name, None)]
+    if not root.is_dir():
+        raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
+    files = [
+        InputFile(path, "/".join(parts), parts[0] if len(parts) > 1 else None)
+        for path, parts in _walk(root, Counter())
+        if _known(path.name)
+    ]
+    if not files:
+        others = other_files(source)
+        named = f"; it has {', '.join(f'{count:,} {what}' for what, count in others.items())}" if others else ""
+        raise InputError(f"{source} holds no file that can be read{named}", hint=_HINT)
+    return sorted(files, key=lambda file: file.name)
+
+
+def other_files(source: str) -> dict[str, int]:
+    """What a folder holds that is not read, by kind, with counts."""
+    root = Path(source).expanduser()
+    others: Counter[str] = Counter()
+    for path, _ in _walk(root, others) if root.is_dir() else ():
+        if not _known(path.name):
+            others[f"files of unknown kind ({path.suffix.lower() or 'no suffix'})"] += 1
+    return dict(sorted(others.items(), key=lambda pair: (-pair[1], pair[0])))
+
+
+def files_identity(files: list[InputFile]) -> str:
+    """Hash of names and contents; a file that cannot be opened counts by its name."""
+    readable, closed = [], []
+    for file in files:
+        try:
+            file.path.open("rb").close()
+            readable.append((file.name, file.path))
+        except OSError:
+            closed.append(file.name)
+    identity = sha256_files(readable)
+    return sha256_text("\0".join([identity, *closed])) if closed else identity
+
+
+def is_dump(name: str) -> bool:
+    return _DUMP.search(without_compression(name)) is not None
+
+
+def _known(name: str) -> bool:
+    return without_compression(name).endswith(SUFFIXES) or is_dump(name)
+
+
+def _walk(root: Path, others: Counter[str]) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    """Files below a folder, links followed; what is no file, hidden or a circle is counted in `others`."""
+    above = {root.resolve()}
+    yield from _folder(root, (), above, others)
+
+
+def _folder(
+    folder: Path, parts: tuple[str, ...], above: set[Path], others: Counter[str]
+) -> Iterator[tuple[Path, tuple[str, ...]]]:
+    try:
+        entries = sorted(os.scandir(folder), key=lambda entry: entry.name)
+    except OSError:
+        others["folders that cannot be opened"] += 1
+        return
+    for entry in entries:
+        path, inner = folder / entry.name, (*parts, entry.name)
+        if entry.name.startswith("."):
+            others["hidden files and folders"] += 1
+        elif entry.is_dir():
+            real = path.resolve()
+            if real in above:
+                others["links to a folder that they lie in"] += 1
+            else:
+                yield from _folder(path, inner, above | {real}, others)
+        elif entry.is_file():
+            yield path, inner
+        else:
+            others["broken links and special files"] += 1
