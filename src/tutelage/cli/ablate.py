@@ -149,8 +149,8 @@ def show(console: Console, found: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("arm", "seeds", "bits/byte", "difference", "p", "verdict", "per second", "per parameter"):
-        words = name in ("arm", "verdict") or name.startswith("per ")
+    for name in ("arm", "seeds", "bits/byte", "difference", "p", "verdict"):
+        words = name in ("arm", "verdict")
         table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for arm in found["arms"]:
         table.add_row(*_cells(arm))
@@ -163,20 +163,24 @@ def show(console: Console, found: dict[str, Any]) -> None:
     said = f"{found['units']} {found['unit']}, {found['heldout_bytes']:,} bytes held out. {found['covers']}"
     console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
     for arm in found["arms"]:
-        for cost, one in (arm.get("per") or {}).items():
-            if one["outcome"] == "open":
-                console.print(f"{arm['arm']}, per {cost}: {one['why']}.", highlight=False, markup=False, soft_wrap=True)
+        if arm.get("per"):
+            said = "; ".join(_per(cost, one) for cost, one in arm["per"].items())
+            console.print(f"{arm['arm']}: {said}", highlight=False, markup=False, soft_wrap=True)
     console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
 
 
 def _cells(arm: dict[str, Any]) -> list[str]:
     value = "" if arm["bits_per_byte"] is None else f"{arm['bits_per_byte']:.4f}"
     if arm.get("difference") is None:
-        return [arm["arm"], str(arm["seeds"]), value, "", "", arm["outcome"], "", ""]
+        return [arm["arm"], str(arm["seeds"]), value, "", "", arm["outcome"]]
     bounds = "" if arm["low"] is None else f" [{arm['low']:+.4f}, {arm['high']:+.4f}]"
     p = f"{arm['p_adjusted']:.3f}" if arm["p_adjusted"] >= 0.001 else "< 0.001"
-    per = [f"{arm['per'][cost]['outcome']} ({arm['per'][cost]['ratio']:.2f}x)" for cost in ("second", "parameter")]
-    return [arm["arm"], str(arm["seeds"]), value, f"{arm['difference']:+.4f}{bounds}", p, arm["outcome"], *per]
+    return [arm["arm"], str(arm["seeds"]), value, f"{arm['difference']:+.4f}{bounds}", p, arm["outcome"]]
+
+
+def _per(cost: str, one: dict[str, Any]) -> str:
+    why = f", {one['why']}" if one["outcome"] == "open" else ""
+    return f"per {cost} {one['outcome']} ({one['ratio']:.2f}x{why})"
 
 
 def _self_test(out: Path, name: str, effect: float, seeds: int, as_json: bool) -> None:

@@ -20,6 +20,7 @@ from tutelage.cli import (
     inspect,
     judge,
     life,
+    mcp,
     quality,
     serve,
     stages,
@@ -67,6 +68,7 @@ ablate.register(app)
 judge.register(app)
 quality.register(app)
 inspect.register(app)
+mcp.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
