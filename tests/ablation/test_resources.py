@@ -11,7 +11,7 @@ import pytest
 from tutelage.ablation.judge import Outcome, Paired
 from tutelage.ablation.resources import Cost, doubling, per_cost
 
-FIRST = Cost(100, 1000, 5000, 10.0, 9.8, 10.2, 0.05)
+FIRST = Cost(100, 1000, 5000, 10.0, 10.2, 0.05)
 
 
 def verdict(outcome: Outcome, difference: float = 0.0, reach: float = 0.01) -> Paired:
@@ -33,20 +33,23 @@ def verdict(outcome: Outcome, difference: float = 0.0, reach: float = 0.01) -> P
 )
 def test_quality_and_cost_in_one_direction(outcome: Outcome, seconds: float, expected: str) -> None:
     size = {"better": -0.03, "worse": 0.03}.get(outcome, 0.0)
-    arm = replace(FIRST, seconds=seconds, fastest=seconds - 0.2, slowest=seconds + 0.2)
+    arm = replace(FIRST, seconds=seconds)
     assert per_cost(verdict(outcome, size), arm, FIRST, "second").outcome == expected
 
 
 def test_a_trade_is_decided_only_beyond_what_more_training_could_bring() -> None:
     """Twice as slow: the first could train twice as long, which brings 0.05 at most."""
-    slow = replace(FIRST, seconds=20.0, fastest=19.0, slowest=21.0)
+    slow = replace(FIRST, seconds=20.0)
     assert per_cost(verdict("better", -0.09), slow, FIRST, "second").outcome == "better"
     assert per_cost(verdict("better", -0.03), slow, FIRST, "second").outcome == "open"
-    fast = replace(FIRST, seconds=5.0, fastest=4.9, slowest=5.1)
+    fast = replace(FIRST, seconds=5.0)
     assert per_cost(verdict("worse", 0.09), fast, FIRST, "second").outcome == "worse"
     assert per_cost(verdict("worse", 0.03), fast, FIRST, "second").outcome == "open"
     unknown = replace(FIRST, doubling=None)
     assert per_cost(verdict("better", -0.09), slow, unknown, "second").outcome == "open"
+    assert (
+        per_cost(verdict("better", -0.03), slow, FIRST, "second", "seconds").outcome == "better"
+    )  # as they were given
     large = replace(FIRST, parameters=10_000)
     assert per_cost(verdict("better", -0.09), large, FIRST, "parameter").outcome == "open"
 

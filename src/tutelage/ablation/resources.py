@@ -15,7 +15,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from statistics import median
 from typing import Any, Literal
 
 from tutelage.ablation.judge import Paired
@@ -24,11 +23,13 @@ from tutelage.store.artifacts import Artifact
 
 Per = Literal["better", "worse", "not distinguishable", "cheaper", "dearer", "open", "too few seeds"]
 EQUAL = 0.01  # steps, tokens, parameters: up to so much they are the same
+STEADY = 0.05  # the same of seconds
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the runs of an arm cost. seconds: of training, the median; their range over the runs says how steady.
+    """What the runs of an arm cost. seconds: of training, of the fastest run: whatever else the machine did made others
+    slower, never faster. slowest: how busy it was.
 
     doubling: bits per byte that the last doubling of the steps brought, at most; None: too few validations.
     """
@@ -37,7 +38,6 @@ class Cost:
     tokens: int
     parameters: int
     seconds: float
-    fastest: float
     slowest: float
     doubling: float | None
 
@@ -61,8 +61,8 @@ def cost_of(models: Sequence[Artifact]) -> Cost:
     doublings = [found for model in models if (found := doubling(model.path / "curve.jsonl")) is not None]
     parameters = metrics.get("parameters") or 0
     return Cost(
-        int(metrics["steps"]), int(metrics["tokens_seen"]), int(parameters), median(seconds), min(seconds),
-        max(seconds), max(doublings) if doublings else None,
+        int(metrics["steps"]), int(metrics["tokens_seen"]), int(parameters), min(seconds), max(seconds),
+        max(doublings) if doublings else None,
     )  # fmt: skip
 
 
@@ -82,9 +82,13 @@ def doubling(curve: Path) -> float | None:
     return max(0.0, float(bits - last)) / math.log2(last_step / step)
 
 
-def per_cost(paired: Paired, arm: Cost, first: Cost, which: Literal["step", "token", "second", "parameter"]) -> PerCost:
-    """The verdict on the arm for each unit of one cost."""
+Which = Literal["step", "token", "second", "parameter"]
+
+
+def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = "steps") -> PerCost:
+    """The verdict on the arm for each unit of one cost. `match`: what the arms were given the same of."""
     ratio, same = _ratio(arm, first, which)
+    same = same or match == f"{which}s"
     outcome = paired.outcome
     if outcome in ("failed", "too few seeds", "too few items"):
         return PerCost("worse" if outcome == "failed" else "too few seeds", ratio)
@@ -119,9 +123,8 @@ def _exchange(paired: Paired, arm: Cost, first: Cost, ratio: float, which: str) 
 def _ratio(arm: Cost, first: Cost, which: str) -> tuple[float, bool]:
     """Cost of the arm over that of the first, and whether it counts as the same."""
     if which == "second":
-        overlap = arm.fastest <= first.slowest and first.fastest <= arm.slowest
         ratio = arm.seconds / max(first.seconds, 1e-9)
-        return ratio, overlap or abs(ratio - 1) <= EQUAL
+        return ratio, abs(ratio - 1) <= STEADY
     ours, theirs = {"step": (arm.steps, first.steps), "token": (arm.tokens, first.tokens),
                     "parameter": (arm.parameters, first.parameters)}[which]  # fmt: skip
     ratio = ours / theirs if theirs else 1.0

@@ -7,11 +7,12 @@ from typing import Any
 
 from tutelage.ablation.bench import Findings, Trial
 from tutelage.ablation.judge import CONFIDENCE, Noise, deviation_range, seeds_needed
-from tutelage.ablation.resources import per_cost
+from tutelage.ablation.resources import Which, per_cost
 
 FOUND, NOTHING, TOO_FEW = 0, 3, 4
-COSTS = ("step", "token", "second", "parameter")
+COSTS: tuple[Which, ...] = ("step", "token", "second", "parameter")
 FORMAT = 1
+BUSY = 1.5
 
 
 def plain(found: Findings) -> dict[str, Any]:
@@ -40,6 +41,7 @@ def plain(found: Findings) -> dict[str, Any]:
         "arms": arms,
         "tried": found.tried,
         "stages_run": found.started,
+        "busy": _busy(found),
         "overall": overall(arms, found.tried, question.effect),
         "covers": COVERS.format(unit=found.items.units),
         "code": code,
@@ -98,6 +100,12 @@ def overall(arms: list[dict[str, Any]], tried: int, effect: float) -> str:
     return " ".join(arm["verdict"] for arm in others) + corrected
 
 
+def _busy(found: Findings) -> str:
+    """Said where runs of one arm took very different times; empty where they did not."""
+    worst = max((cost.slowest / max(cost.seconds, 1e-9) for cost in found.costs.values()), default=1.0)
+    return "" if worst < BUSY else f"runs of one arm differ in time by a factor of {worst:.1f}: the machine was busy"
+
+
 def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
     name = trial.arm.name
     scores, cost = found.scores.get(name), found.costs.get(name)
@@ -125,7 +133,7 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         few = f"{name}: one seed says nothing of noise; two at the least, three to begin with."
         return {**about, "outcome": "too few seeds", "verdict": few, "per": {}}
     assert cost is not None
-    per = {one: per_cost(paired, cost, found.costs[first.arm.name], one) for one in COSTS}  # type: ignore[arg-type]
+    per = {one: per_cost(paired, cost, found.costs[first.arm.name], one, found.question.match) for one in COSTS}
     base = float(found.scores[first.arm.name].of(paired.seeds).per_byte.mean())
     return {
         **about,

@@ -166,6 +166,8 @@ def show(console: Console, found: dict[str, Any]) -> None:
         if arm.get("per"):
             said = "; ".join(_per(cost, one) for cost, one in arm["per"].items())
             console.print(f"{arm['arm']}: {said}", highlight=False, markup=False, soft_wrap=True)
+    if found["busy"]:
+        console.print(f"warning: {found['busy']}; verdicts per second are uncertain", style="yellow", highlight=False)
     console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
 
 
