@@ -47,9 +47,7 @@ def test_a_trade_is_decided_only_beyond_what_more_training_could_bring() -> None
     assert per_cost(verdict("worse", 0.03), fast, FIRST, "second").outcome == "open"
     unknown = replace(FIRST, doubling=None)
     assert per_cost(verdict("better", -0.09), slow, unknown, "second").outcome == "open"
-    assert (
-        per_cost(verdict("better", -0.03), slow, FIRST, "second", "seconds").outcome == "better"
-    )
+    assert per_cost(verdict("better", -0.03), slow, FIRST, "second", "seconds").outcome == "better"
     large = replace(FIRST, parameters=10_000)
     assert per_cost(verdict("better", -0.09), large, FIRST, "parameter").outcome == "open"
 
