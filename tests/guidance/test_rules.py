@@ -22,6 +22,7 @@ from tutelage.store.errors import ConfigError
 RECIPES = Path(__file__).parents[2] / "recipes"
 PLACE = tempfile.TemporaryDirectory()  # as long as the tests run
 PAIRS = Path(PLACE.name) / "pairs.jsonl"
+PAIRS.write_text("".join(f'{{"prompt": "Q{i}", "chosen": "yes", "rejected": "no"}}\n' for i in range(9)))
 MARKED = Path(PLACE.name) / "marked.jsonl"
 MARKED.write_text(
     "".join(f'{{"prompt": "### Instruction: {i} and {i}", "response": "It is {2 * i}.</s>"}}\n' for i in range(9))
@@ -30,9 +31,10 @@ TEXTS = Path(PLACE.name) / "texts"
 TEXTS.mkdir()
 ROWS = TEXTS / "rows.jsonl"
 ROWS.write_text(
-    "".join(f'{{"prompt": "What is {i} and {i}?", "response": "It is {2 * i}, as one can count."}}\n' for i in range(90))
+    "".join(
+        f'{{"prompt": "What is {i} and {i}?", "response": "It is {2 * i}, as one can count."}}\n' for i in range(90)
+    )
 )
-PAIRS.write_text("".join(f'{{"prompt": "Q{i}", "chosen": "yes", "rejected": "no"}}\n' for i in range(9)))
 
 
 class Fixed(Idle):

@@ -11,6 +11,7 @@ import typer
 
 from tutelage.cli import (
     ablate,
+    advise,
     architecture,
     bench,
     classify,
@@ -68,6 +69,7 @@ ablate.register(app)
 judge.register(app)
 quality.register(app)
 inspect.register(app)
+advise.register(app)
 mcp.register(app)
 
 
