@@ -80,6 +80,11 @@ def test_one_seed_or_much_noise_is_too_little() -> None:
     assert noisy.outcome == "too few seeds" and noisy.detectable > 0.01
 
 
+def test_only_seeds_that_both_have_are_compared() -> None:
+    first, arm = runs(1.0, 0.002), runs(0.9, 0.002, draw=1)
+    assert paired(arm, first.of(2), 3, 0.01) == paired(arm.of(2), first.of(2), 3, 0.01)
+
+
 def test_below_ten_items_there_is_no_verdict() -> None:
     first = Scores(np.ones((3, 9)), np.ones(9))
     assert paired(Scores(np.full((3, 9), 0.5), np.ones(9)), first, 3, 0.01).outcome == "too few items"

@@ -151,8 +151,9 @@ def paired(arm: Scores, first: Scores, planned: int, effect: float, tried: int =
 
     effect: the smallest difference that matters, in bits per byte. tried: for how many comparisons p will be corrected.
     """
+    both = min(len(arm.bits), len(first.bits))
     found = looks(arm, first, planned)
-    last = spread(arm, first)
+    last = spread(arm.of(both), first.of(both))
     if not found:
         return Paired(last.value, None, None, 1.0, last.seeds, math.inf, "too few seeds")
     half = last.half_width((1 - CONFIDENCE) * found[-1].share)
