@@ -1,9 +1,9 @@
-"""What is written beside the ledger: `ablation.json` and `ablation.html`; and what a self-test reads of them."""
+"""What is written beside the ledger: `ablation.json`, `ablation.html`, and `noise.json` for the self-test."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ from tutelage.ablation.selftest import Known
 from tutelage.store.errors import DamagedError
 from tutelage.store.files import write_atomic, write_json
 
-RESULT, PAGE = "ablation.json", "ablation.html"
+RESULT, PAGE, NOISE = "ablation.json", "ablation.html", "noise.json"
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def write_findings(found: Findings) -> Written:
     if found.noise:
         sizes = tuple(float(size) for size in found.scores[data["first"]].bytes)
         known = Known.of(found.noise, sizes)
-        data["noise"] |= {"document": known.document, "sizes": list(sizes)}
+        write_json(found.folder / NOISE, asdict(known))
     write_json(found.folder / RESULT, data)
     write_atomic(found.folder / PAGE, render(data))
     return Written(data, found.folder / PAGE)
@@ -39,14 +39,12 @@ def write_findings(found: Findings) -> Written:
 
 def known_noise(root: Path, name: str) -> Known | None:
     """The noise that the last trial of a question measured; None where there is none yet."""
-    path = root / FOLDER / name / RESULT
+    path = root / FOLDER / name / NOISE
     if not path.is_file():
         return None
     try:
-        noise = json.loads(path.read_text(encoding="utf-8"))["noise"]
-        if noise is None:
-            return None
-        return Known(noise["deviation"] / noise["mean"], noise["document"], tuple(noise["sizes"]))
+        noise = json.loads(path.read_text(encoding="utf-8"))
+        return Known(float(noise["seed"]), float(noise["document"]), tuple(map(float, noise["sizes"])))
     except (ValueError, KeyError, TypeError):
         raise DamagedError(
             f"{path} is damaged", hint="ask the question again; what is finished is not run twice"
