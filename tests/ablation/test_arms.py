@@ -6,7 +6,16 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.ablation.arms import OWN, arms_of, parse_vary, refuse_varied_length, target_of, with_length, with_seed
+from tutelage.ablation.arms import (
+    OWN,
+    arms_of,
+    parse_vary,
+    refuse_varied_length,
+    target_of,
+    varied_keys,
+    with_length,
+    with_seed,
+)
 from tutelage.recipe.config import load_recipe
 from tutelage.store.errors import ConfigError
 
@@ -34,6 +43,22 @@ def test_one_value_stands_against_the_recipe_as_it_is() -> None:
     own, changed = arms_of(None, ["model.num_layers=3"], ["model.num_layers=2"])
     assert own.name == OWN and own.sets == () and own.recipe.model.num_layers == 3
     assert changed.recipe.model.num_layers == 2
+
+
+def test_a_value_in_braces_changes_several_keys_and_leaves_the_others() -> None:
+    arms = arms_of(
+        None, ["pretrain.training.warmup_steps=7"],
+        ["pretrain.training={optimizer: muon, learning_rate: 6e-3},{optimizer: adamw, learning_rate: 3e-3}"],
+    )  # fmt: skip
+    assert [arm.name for arm in arms] == [
+        "optimizer=muon, learning_rate=6e-3", "optimizer=adamw, learning_rate=3e-3"
+    ]  # fmt: skip
+    training = arms[1].recipe.pretrain.training  # type: ignore[union-attr]
+    assert (training.optimizer, training.learning_rate, training.warmup_steps) == ("adamw", 3e-3, 7)
+    assert varied_keys(arms) == ["pretrain.training.optimizer", RATE]
+    several = arms_of(None, [], ["pretrain.training={steps: 5},{steps: 6}"])
+    with pytest.raises(ConfigError, match="holds equal"):
+        refuse_varied_length("base", varied_keys(several), "steps")
 
 
 def test_arms_of_one_name_are_told_apart() -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import copy
 import itertools
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import yaml
 
 from tutelage.finetuning import method
 from tutelage.recipe.config import BASE, QUICKSTART, Recipe, override, read_yaml
@@ -141,11 +144,32 @@ def with_seed(recipe: Recipe, number: int) -> Recipe:
 
 def _arm(data: dict[str, Any], pairs: Sequence[tuple[str, str]]) -> Arm:
     mine = copy.deepcopy(data)
-    sets = tuple(f"{key}={value}" for key, value in pairs)
+    several = [one for key, value in pairs for one in _keys(key, value)]
+    sets = tuple(f"{key}={value}" for key, value in several)
     for item in sets:
         override(mine, item)
-    short = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in pairs]
+    short = [f"{key.rsplit('.', 1)[-1]}={value}" for key, value in several]
     return Arm(", ".join(short) or OWN, sets, Recipe.parse(mine))
+
+
+def _keys(key: str, value: str) -> list[tuple[str, str]]:
+    """A value in braces changes the keys that it names, and leaves those beside them."""
+    try:
+        parsed = yaml.safe_load(value)
+    except yaml.YAMLError:
+        return [(key, value)]  # `override` says what is wrong
+    if not isinstance(parsed, dict) or not parsed:
+        return [(key, value)]
+    return [one for name, inner in parsed.items() for one in _keys(f"{key}.{name}", _spelled(inner))]
+
+
+def _spelled(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def varied_keys(arms: Sequence[Arm]) -> list[str]:
+    """Every key that an arm changes."""
+    return list(dict.fromkeys(item.partition("=")[0] for arm in arms for item in arm.sets))
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:

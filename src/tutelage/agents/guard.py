@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.store.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tutelage.recipe.config import Recipe
 
 MOST_ENTRIES = 200_000  # of a folder that is looked through for links that lead outside
 
@@ -51,14 +54,17 @@ class Guard:
         return self.path(given, what)
 
     def recipe(self, path: str | None, sets: Sequence[str]) -> None:
+        """A recipe file in the root, and all that the recipe reaches. Raises ConfigError naming the key."""
+        from tutelage.recipe.config import load_recipe
+
+        self.reaches(load_recipe(Path(self.path(path, "recipe")) if path is not None else None, sets))
+
+    def reaches(self, recipe: Recipe) -> None:
         """Every text of the recipe that names something which exists must lie inside the root; none is on the network.
 
         Raises ConfigError naming the key. A recipe holds no code, so that this is all it can reach.
         """
-        from tutelage.recipe.config import load_recipe
-
-        whole = load_recipe(Path(self.path(path, "recipe")) if path is not None else None, sets)
-        for key, value in _texts(whole.plain()):
+        for key, value in _texts(recipe.plain()):
             if value.startswith(("http://", "https://")):
                 raise ConfigError(f"{key}: {value} is on the network")
             if value.startswith("hf:") and not self.network:

@@ -222,11 +222,11 @@ def writing_tools(guard: Guard, jobs: Jobs) -> list[Tool]:
         """
 
         def arguments() -> list[str]:
-            from tutelage.ablation.arms import parse_vary
+            from tutelage.ablation.arms import arms_of
 
-            for axis in map(parse_vary, vary):
-                for value in axis.values:  # every value is looked at as the recipe that it makes
-                    guard.recipe(recipe, [*(set or []), f"{axis.key}={value}"])
+            file = Path(guard.path(recipe, "recipe")) if recipe is not None else None
+            for arm in arms_of(file, set or [], vary):
+                guard.reaches(arm.recipe)
             name = [f"--question={question}"] if question else []
             return ["ablate", *(f"--vary={one}" for one in vary), f"--seeds={seeds}", f"--match={match}", *name,
                     *_out(guard, runs), *_recipe(guard, recipe, set)]  # fmt: skip

@@ -30,7 +30,8 @@ def ablate(
             "--vary",
             metavar="KEY=A,B,C",
             help="A recipe key and its values; the first is what the others are compared with. One value stands "
-            "against the recipe as it is; several `--vary` make a grid. "
+            "against the recipe as it is; several `--vary` make a grid; a value in "
+            "braces changes several keys. "
             "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
         ),
     ] = None,
@@ -79,7 +80,7 @@ def ablate(
 
     Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`
     """
-    from tutelage.ablation.arms import MATCHES, arms_of, parse_vary, refuse_varied_length, target_of
+    from tutelage.ablation.arms import MATCHES, arms_of, refuse_varied_length, target_of, varied_keys
     from tutelage.ablation.bench import Question
     from tutelage.recipe.config import load_recipe
 
@@ -93,7 +94,7 @@ def ablate(
         _self_test(out, name, effect / 100, seeds, as_json)
         return
     arms = arms_of(recipe, sets or [], vary or [])
-    keys = [parse_vary(one).key for one in vary or []]
+    keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)
     refuse_varied_length(target, keys, match)  # type: ignore[arg-type]
     _ask(Question(name, tuple(arms), target, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
