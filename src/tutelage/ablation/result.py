@@ -160,9 +160,10 @@ def _sentence(name: str, first: str, trial: Trial, base: float, effect: float) -
     p = f"p = {paired.p_adjusted:.3f}" if paired.p_adjusted >= 0.001 else "p < 0.001"
     seeds = f"{paired.seeds} seed{'s' if paired.seeds > 1 else ''}"
     if paired.outcome in ("better", "worse"):
-        return (
-            f"{name} is {paired.outcome} than {first} by {size:.4f} bits per byte, {share:.1f} %{bounds}, {p}, {seeds}."
-        )
+        sure = max(abs(paired.low or 0.0), abs(paired.high or 0.0)) < effect
+        small = f"; surely less than the {100 * effect / base:.2g} % that matters" if sure else ""
+        by = f"by {size:.4f} bits per byte, {share:.2g} %{bounds}"
+        return f"{name} is {paired.outcome} than {first} {by}, {p}, {seeds}{small}."
     said = f"{paired.difference:+.4f} bits per byte{bounds}, {p}, {seeds}"
     if paired.outcome == "not distinguishable":
         same = paired.difference == 0 and paired.low == 0 == paired.high
