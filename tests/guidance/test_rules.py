@@ -23,6 +23,18 @@ RECIPES = Path(__file__).parents[2] / "recipes"
 PLACE = tempfile.TemporaryDirectory()  # as long as the tests run
 PAIRS = Path(PLACE.name) / "pairs.jsonl"
 PAIRS.write_text("".join(f'{{"prompt": "Q{i}", "chosen": "yes", "rejected": "no"}}\n' for i in range(9)))
+MARKED = Path(PLACE.name) / "marked.jsonl"
+MARKED.write_text(
+    "".join(f'{{"prompt": "### Instruction: {i} and {i}", "response": "It is {2 * i}.</s>"}}\n' for i in range(9))
+)
+TEXTS = Path(PLACE.name) / "texts"
+TEXTS.mkdir()
+ROWS = TEXTS / "rows.jsonl"
+ROWS.write_text(
+    "".join(
+        f'{{"prompt": "What is {i} and {i}?", "response": "It is {2 * i}, as one can count."}}\n' for i in range(90)
+    )
+)
 
 
 class Fixed(Idle):
@@ -68,13 +80,14 @@ def test_every_fact_that_a_rule_wants_is_given_by_some_spec() -> None:
         nodes = life(recipe)
         outlook = look_ahead(nodes, {node.name for node in nodes}, {}, Fixed())
         for node in nodes:
-            facts = facts_of(node, outlook)
+            facts = facts_of(node, outlook, nodes)
             for rule in node.spec.rules():
                 lacking = {name for name in rule.wants if name not in facts}
                 missing[rule.id] = missing.get(rule.id, lacking) & lacking
     assert len(missing) >= 24 and not {rule: names for rule, names in missing.items() if names}
 
 
+ADAPTED = "finetune.adapted={method: instruct, task: docstrings, lora: {rank: 16}, training: {optimizer: adamw}}"
 SOLVE = ["finetune.solve.method=reinforce", "finetune.solve.from=instruct", "finetune.solve.task=sorting"]
 FIRES: list[tuple[str, Sequence[str]]] = [
     ("tokens-per-parameter", ["pretrain.training.steps=100"]),
@@ -134,6 +147,20 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("further-epochs", ["finetune.further={method: further, training: {epochs: 20}}"]),
     ("further-learning-rate", ["finetune.further={method: further, training: {learning_rate: 0.05}}"]),
     ("judged-balance", ["finetune.prefer.loss=kto", "finetune.prefer.desirable_weight=5"]),
+    ("vocabulary-text", ["tokenizer.vocab_size=60000"]),
+    ("bootstrap", ["evaluate.bootstrap=100"]),
+    ("heldout-text", ["evaluate.heldout_documents=40"]),
+    ("lora-targets", [ADAPTED.replace("rank: 16", "rank: 16, targets: [q_proj, v_proj]")]),
+    ("lora-batch", [ADAPTED.replace("optimizer: adamw", "optimizer: adamw, batch_rows: 128")]),
+    ("lora-alpha", [ADAPTED.replace("rank: 16", "rank: 16, alpha: 256")]),
+    ("finetune-warmup", ["finetune.prefer.training.warmup_steps=5000"]),
+    (
+        "large-model-rate",
+        ["model.hidden_size=1024", "model.intermediate_size=4096", "model.num_layers=16"],
+    ),
+    ("stop-as-text", [f"finetune.chat={{method: instruct, data: {MARKED}}}"]),
+    ("template-as-text", [f"finetune.chat={{method: instruct, data: {MARKED}}}"]),
+    ("test-in-corpus", [f"corpus.source={TEXTS}", f"finetune.chat={{method: instruct, data: {ROWS}}}"]),
     ("reward-epochs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}, training: {{epochs: 7}}}}"]),
     ("reward-pairs", [f"finetune.judge={{method: reward, from: base, data: {PAIRS}}}"]),
 ]
@@ -157,7 +184,7 @@ def test_it_goes_by_the_facts_it_names_and_is_silent_without_any_of_them(rule: s
     fired = 0
     for node in nodes:
         for one in node.spec.rules():
-            facts = facts_of(node, outlook)
+            facts = facts_of(node, outlook, nodes)
             if one.id != rule or (finding := one.check(facts)) is None:
                 continue
             fired += 1

@@ -1,4 +1,4 @@
-"""Verbs that look at what there is: report, lineage, advise, doctor, version."""
+"""Verbs that look at what there is: report, lineage, doctor, version."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, Sets, find_run, print_json
+from tutelage.cli.options import RUNS, Json, Out, find_run, print_json
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (report, lineage, advise, doctor, version):
+    for verb in (report, lineage, doctor, version):
         app.command()(verb)
 
 
@@ -55,52 +55,6 @@ def lineage(
         print_json(found.plain())
     else:
         show.lineage(Console(), found)
-
-
-def advise(
-    recipe: Annotated[Path | None, typer.Argument(help="Recipe file (YAML); default: the quickstart's.")] = None,
-    sets: Sets = None,
-    every: Annotated[bool, typer.Option("--rules", help="List all rules of thumb with their sources instead.")] = False,
-    out: Out = RUNS,
-    as_json: Json = False,
-) -> None:
-    """Ask the rules of thumb about a recipe: what is unusual, by which source, and the `--set` that changes it.
-
-    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5`
-    """
-    from dataclasses import asdict
-
-    from rich.console import Console
-
-    from tutelage.cli import show
-    from tutelage.guidance.rules import every_rule
-    from tutelage.recipe.config import load_recipe
-
-    if every:
-        rules = [{"stage": kind, "rule": rule.id, "says": rule.says, "source": rule.source}
-                 for kind, rule in every_rule()]  # fmt: skip
-        print_json(rules) if as_json else _rules(Console(), rules)
-        return
-    from tutelage.cli.life import advice_on
-
-    found = advice_on(load_recipe(recipe, sets or []), out)
-    if as_json:
-        print_json([asdict(item) for item in found])
-        return
-    show.advice(Console(), found, least="note")
-    if not found:
-        print("No rule of thumb has anything to say.")
-
-
-def _rules(console: Console, rules: list[dict[str, str]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("stage", "rule", "says", "source"):
-        table.add_column(column, overflow="fold")
-    for rule in rules:
-        table.add_row(*rule.values())
-    console.print(table)
 
 
 def doctor(out: Out = RUNS, as_json: Json = False) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -161,7 +162,8 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahe
     runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
     busy = load()  # before anything is measured, which is load itself
-    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine(root), busy)
+    kept = None if os.environ.get("TUTELAGE_READ_ONLY") else root  # where what is timed is kept for the next time
+    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine(kept), busy)
     return Ahead(planned, outlook, advise(nodes, outlook))
 
 

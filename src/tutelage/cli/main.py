@@ -10,6 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from tutelage.cli import (
+    ablate,
+    advise,
     architecture,
     bench,
     classify,
@@ -19,6 +21,7 @@ from tutelage.cli import (
     inspect,
     judge,
     life,
+    mcp,
     quality,
     serve,
     stages,
@@ -62,14 +65,17 @@ serve.register(app)
 classify.register(app)
 architecture.register(app)
 compare.register(app)
+ablate.register(app)
 judge.register(app)
 quality.register(app)
 inspect.register(app)
+advise.register(app)
+mcp.register(app)
 
 
 def main(arguments: list[str] | None = None) -> None:
     """Entry point. Exit codes: 0 done, 1 failed at run time, 2 wrong key, value or usage, 130/143 interrupted;
-    of `compare` 3 for a regression and 4 for too few items, too."""
+    of `compare` 3 for a regression and 4 for too few items, of `ablate` 3 for nothing better, 4 for too few seeds."""
     arguments, debug = _without_debug(sys.argv[1:] if arguments is None else arguments)
     try:
         code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)

@@ -7,6 +7,7 @@ import math
 from tutelage.store.stage import Facts, Finding, Rule
 
 ENOUGH = 300  # held-out documents
+COPIED = 0.05  # of an own file's rows
 LARGEST_SHARE = 0.2  # nobody gives away more of the text than this
 
 
@@ -25,7 +26,32 @@ def heldout(f: Facts) -> Finding | None:
     return "warning", f"{said}; hold out {ENOUGH} or more", f"--set {f['key']}.heldout={wanted:g}"
 
 
+def test_set(f: Facts) -> Finding | None:
+    """The user's rows, some of which are held out, must not be read before."""
+    from pathlib import Path
+
+    from tutelage.corpus.contained import contained
+
+    for key, file in f["life.files"].items():
+        found, looked = contained(f["source"], Path(file).expanduser())
+        if found and found >= COPIED * looked:
+            return (
+                "error",
+                f"{found} of {looked} sampled rows of {key} ({file}) stand in the corpus ({f['source']}): what is held "
+                "out of them has been trained on, and every figure on it is too good; keep them out of the corpus",
+                "",
+            )
+    return None
+
+
 RULES = (
+    Rule(
+        "test-in-corpus",
+        "Less than 1 in 20 rows that are evaluated on stand in the text that is trained on",
+        "Brown et al. 2020 (GPT-3), appendix C; Dodge et al. 2021",
+        ("source", "life.files"),
+        test_set,
+    ),
     Rule(
         "heldout",
         "At least 300 held-out documents",

@@ -7,6 +7,8 @@ import math
 from tutelage.store.stage import Facts, Finding, Rule
 
 ENOUGH = 100
+DRAWS = 1000  # of the bootstrap
+DOCUMENTS = 300
 
 
 def prompts(f: Facts) -> Finding | None:
@@ -20,6 +22,25 @@ def prompts(f: Facts) -> Finding | None:
     )
 
 
+def draws(f: Facts) -> Finding | None:
+    count = f["evaluate.bootstrap"]
+    if count >= DRAWS:
+        return None
+    said = f"intervals from {count} draws: their ends are themselves known to a tenth of their length or worse"
+    return "note", said, f"--set {f['key']}.bootstrap={DRAWS}"
+
+
+def documents(f: Facts) -> Finding | None:
+    count = f["evaluate.heldout_documents"]
+    if count >= DOCUMENTS or f["baselines.heldout_bytes"] <= 0:
+        return None
+    return (
+        "note",
+        f"bits per byte of {count} documents at most; with {DOCUMENTS} and more their interval is half as wide",
+        f"--set {f['key']}.heldout_documents={DOCUMENTS}",
+    )
+
+
 RULES = (
     Rule(
         "prompts",
@@ -27,6 +48,20 @@ RULES = (
         "Wilson interval of a share: ±10 points at n = 100",
         ("key", "evaluate.prompts", "result.prompt_sets"),
         prompts,
+    ),
+    Rule(
+        "bootstrap",
+        "At least 1,000 draws for an interval",
+        "Efron & Tibshirani 1993: 1,000 and more for the ends of an interval",
+        ("key", "evaluate.bootstrap"),
+        draws,
+    ),
+    Rule(
+        "heldout-text",
+        "Bits per byte of at least 300 documents",
+        "standard error of a mean: it halves with four times as many",
+        ("key", "evaluate.heldout_documents", "baselines.heldout_bytes"),
+        documents,
     ),
 )
 

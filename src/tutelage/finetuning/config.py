@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,6 +11,15 @@ from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
 
 SHORTEST = 16  # tokens
+# Keys of other programs, and what is done about it here. Each is a fault that this system cannot have.
+_STOP = "the stop token of every learned answer is learned, always"
+_TEMPLATE = "the model's own chat template is used in training and when it is served, so that the two cannot differ"
+_PADDING = "rows are packed without padding, and nothing is read at a padding token"
+ELSEWHERE = {
+    "train_on_eos": _STOP, "train_on_eot": _STOP, "append_eos": _STOP, "add_eos_token": _STOP,
+    "chat_template": _TEMPLATE, "template": _TEMPLATE, "prompt_template": _TEMPLATE,
+    "pad_token": _PADDING, "pad_token_id": _PADDING, "padding_side": _PADDING, "pad_to_max_length": _PADDING,
+}  # fmt: skip
 
 
 class FinetuneConfig(Config):
@@ -24,6 +33,14 @@ class FinetuneConfig(Config):
     """
 
     learns: ClassVar[Literal["labels", "answers"]] = "answers"  # the kind of task it can use
+
+    @model_validator(mode="before")
+    @classmethod
+    def _says_what_is_done_otherwise(cls, given: Any) -> Any:
+        for name, why in ELSEWHERE.items():
+            if isinstance(given, dict) and name in given and name not in cls.model_fields:
+                raise ValueError(f"there is no {name!r}: {why}")
+        return given
 
     data: str | None = None
     columns: dict[str, str] = Field(default_factory=dict)

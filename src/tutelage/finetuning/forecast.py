@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.finetuning.context import LARGE, STEP, shortest_context
 from tutelage.finetuning.data.folder import total_bytes
+from tutelage.finetuning.data.marks import marks_of
 from tutelage.store.errors import TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
@@ -72,6 +73,8 @@ def training_forecast(
     step_tokens = training.batch_rows * context
     tokens = float(training.steps * step_tokens) if training.steps else training.epochs * rows * row_tokens
     facts = {
+        "steps": training.steps or max(1, round(tokens / step_tokens)),
+        **marks_of(config.data),
         **{name: model[name] for name in ("model", "parameters", "bytes_per_token")},
         "rows": round(rows),
         "heldout_rows": round(heldout_rows),

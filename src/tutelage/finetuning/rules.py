@@ -40,6 +40,131 @@ def rate_rule(identity: str, share: float, wanted: float, says: str, source: str
     return Rule(identity, says, source, wants, find)
 
 
+MLP = ("gate", "up", "down", "fc", "mlp", "dense_h", "dense_4h", "w1", "w2", "w3")  # in names of projections
+LARGEST_LORA_BATCH = 32  # rows
+SCALES = (0.5, 4.0)  # alpha / rank
+
+
+def _adapter_targets(f: Facts) -> Finding | None:
+    targets = f["lora.targets"]
+    if targets == "all" or any(part in name for name in targets for part in MLP):
+        return None
+    return (
+        "warning",
+        f"adapters on {len(targets)} kinds of matrices ({', '.join(targets)}), none of them of the MLP, where most of "
+        "a model is: attention alone learns less at the same number of parameters",
+        f"--set {f['key']}.lora.targets=all",
+    )
+
+
+def _adapter_batch(f: Facts) -> Finding | None:
+    rows, wanted = f["training.batch_rows"], LARGEST_LORA_BATCH
+    if rows <= wanted or wanted % f["training.accumulation"]:
+        return None
+    return (
+        "note",
+        f"adapters with {rows} rows in a step: they lose more by large batches than all the weights do",
+        f"--set {f['key']}.training.batch_rows={wanted}",
+    )
+
+
+def _adapter_scale(f: Facts) -> Finding | None:
+    scale = f["lora.alpha"] / f["lora.rank"]
+    if f["lora.rslora"] or f["lora.init"] == "pissa" or SCALES[0] <= scale <= SCALES[1]:
+        return None
+    return (
+        "note",
+        f"alpha {f['lora.alpha']:g} at rank {f['lora.rank']} scales the adapters by {scale:.3g}; 1 to 2 is usual",
+        f"--set {f['key']}.lora.alpha={2 * f['lora.rank']}",
+    )
+
+
+ADAPTER_RULES = (
+    Rule("lora-targets", "Adapters on all linear layers, those of the MLP above all",
+         "Dettmers et al. 2023, section 4; Schulman et al. 2025 (LoRA Without Regret)", ("key", "lora.targets"),
+         _adapter_targets),
+    Rule("lora-batch", "At most 32 rows in a step of adapters", "Schulman et al. 2025 (LoRA Without Regret)",
+         ("key", "lora.rank", "training.batch_rows", "training.accumulation"), _adapter_batch),
+    Rule("lora-alpha", "alpha 1 to 2 times the rank", "Hu et al. 2021, section 4.1; Raschka 2024: twice",
+         ("key", "lora.rank", "lora.alpha", "lora.rslora", "lora.init"), _adapter_scale),
+)  # fmt: skip
+
+
+def _long_warmup(f: Facts) -> Finding | None:
+    warmup, steps = f["training.warmup_steps"], f["result.steps"]
+    wanted = max(1, steps // 20)
+    if warmup <= 0.3 * steps or wanted >= warmup:
+        return None
+    said = f"warm-up takes {warmup} of about {steps:,} steps"
+    fix = f"--set {f['key']}.training.warmup_steps={wanted}"
+    if warmup >= steps:
+        return "warning", f"{said}: the learning rate never reaches its peak", fix
+    return "note", f"{said}; 3 % is usual", fix
+
+
+WARMUP_RULE = Rule(
+    "finetune-warmup", "Warm-up about 3 % of the steps, and never all of them", "Tulu 3, Olmo 3, SmolLM3: 3 %",
+    ("key", "training.warmup_steps", "result.steps"), _long_warmup,
+)  # fmt: skip
+
+LARGE_MODEL, LARGE_MODEL_RATE = 50e6, 2e-4  # parameters; learning rate of all the weights
+
+
+def _large_model_rate(f: Facts) -> Finding | None:
+    rate, parameters = f["training.learning_rate"], f["result.parameters"]
+    if f["result.lora"] or parameters < LARGE_MODEL or rate <= LARGE_MODEL_RATE:
+        return None
+    return (
+        "warning",
+        f"learning rate {rate:g} for all {parameters:,} weights of a pretrained model; 5e-5 and less is usual, and "
+        "more overwrites what it knows",
+        f"--set {f['key']}.training.learning_rate=5.0e-05",
+    )
+
+
+LARGE_MODEL_RULE = Rule(
+    "large-model-rate", "All weights of 50M or more at 2e-4 at the most",
+    "Raschka 2024: 5e-5 (124M); SmolLM3: 2e-5 (3B); Tulu 3: 5e-6 (8B)",
+    ("key", "training.learning_rate", "result.parameters", "result.lora"), _large_model_rate,
+)  # fmt: skip
+
+MARKED = 0.05  # of the rows, from which markup in them is no accident
+
+
+def _stop_as_text(f: Facts) -> Finding | None:
+    share = f["result.stop_as_text"]
+    if share < MARKED:
+        return None
+    return (
+        "error",
+        f"{share:.0%} of the rows hold an end-of-text mark written out ({f['result.stop_mark']}): text never becomes a "
+        "control token, so that the model learns to write the mark as letters, not to stop by it; take it out of the "
+        "rows, the stop token is added and learned without it",
+        "",
+    )
+
+
+def _template_as_text(f: Facts) -> Finding | None:
+    share = f["result.template_as_text"]
+    if share < MARKED:
+        return None
+    return (
+        "error",
+        f"{share:.0%} of the rows hold the marks of a chat template written out ({f['result.template_mark']}): the "
+        "model's own template is put around them, and when it is served nobody writes those marks; give plain messages",
+        "",
+    )
+
+
+MARKUP_RULES = (
+    Rule("stop-as-text", "No end-of-text marks inside rows: less than 5 % of them",
+         "TRL#1623, open-r1#492, marin#4760: models that never stop", ("result.stop_as_text", "result.stop_mark"),
+         _stop_as_text),
+    Rule("template-as-text", "No marks of a chat template inside messages: less than 5 % of rows",
+         "ollama#6823, unsloth#976: good in training, garbage when served",
+         ("result.template_as_text", "result.template_mark"), _template_as_text),
+)  # fmt: skip
+
 LARGE_SHARE = 0.4  # of the memory that is free
 
 

@@ -29,7 +29,7 @@ def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
     """All advice on the stages of a life, errors first."""
     found = []
     for node in nodes:
-        facts = facts_of(node, outlook)
+        facts = facts_of(node, outlook, nodes)
         for rule in node.spec.rules():
             if (finding := rule.check(facts)) is not None:
                 found.append(Advice(finding[0], rule.id, node.name, finding[1], finding[2], rule.source))
@@ -41,9 +41,15 @@ def every_rule() -> list[tuple[str, Rule]]:
     return [(spec.kind, rule) for spec in every_spec() for rule in spec.rules()]
 
 
-def facts_of(node: NodeLike, outlook: Outlook) -> Facts:
-    """What rules may ask about a stage: its settings, its place in the recipe, its inputs by role, its result."""
+def facts_of(node: NodeLike, outlook: Outlook, nodes: Sequence[NodeLike] = ()) -> Facts:
+    """What rules may ask about a stage: its settings, its place in the recipe, its inputs by role, its result.
+
+    Of the whole life `life.files`: the user's own files by the key that names them.
+    """
     facts: dict[str, Any] = {"key": node.key, **flat(node.config.plain())}
+    facts["life.files"] = {
+        f"{one.key}.{name}": path for one in nodes for name, path in one.spec.files(one.config).items()
+    }
     for role, name in node.inputs.items():
         facts |= {f"{role}.{key}": value for key, value in outlook.facts.get(name, {}).items()}
     facts |= {f"result.{key}": value for key, value in outlook.facts.get(node.name, {}).items()}

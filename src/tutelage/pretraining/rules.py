@@ -60,7 +60,7 @@ def many_tokens(f: Facts) -> Finding | None:
 def repeated_data(f: Facts) -> Finding | None:
     passes = f["result.tokens"] / f["result.train_tokens"]
     steps = max(1, int(FREE_PASSES * f["result.train_tokens"] / f["result.step_tokens"]))
-    if passes <= FREE_PASSES * ROOM or steps >= f["result.steps"]:
+    if passes <= FREE_PASSES * ROOM or steps + 1 >= f["result.steps"]:  # one step more or less is rounding
         return None
     level: Level = "warning" if passes > USELESS_PASSES else "note"
     return (

@@ -23,7 +23,7 @@ from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, nearest
 from tutelage.tokenizer.config import TokenizerConfig
 
-RESERVED = ("artifacts", "work", "latest")  # names the store itself uses beside the run folders
+RESERVED = ("artifacts", "work", "latest", "ablations")  # names the store itself uses beside the run folders
 BASE = "base"
 PARTS_OF_A_LIFE = (BASE, "source", "corpus", "tokenizer", "baselines", "evaluate", "text")  # no step may be called so
 

@@ -24,6 +24,7 @@ from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
 from tutelage.store.files import write_atomic, write_json
+from tutelage.store.hashing import sha256_text
 from tutelage.store.stage import Job
 
 STOPPED, RESUME = "stopped; finished stages are kept", "run the same command again to resume"
@@ -53,6 +54,7 @@ def run_recipe(
     targets: tuple[str, ...] = (),
     forecast: dict[str, float] | None = None,
     advice: tuple[str, ...] = (),
+    folder: Path | None = None,
 ) -> Run:
     """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
 
@@ -61,16 +63,19 @@ def run_recipe(
     made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
     failure is written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or
     another process is running this recipe here. Of several processes the first calls this, the others `follow_recipe`.
+    `folder`: of a run that belongs to something larger; it lies there instead, and is not the latest run.
     """
-    path = root / recipe.name
-    busy = f"another process is running the recipe {recipe.name} in {root}"
+    path = root / recipe.name if folder is None else folder
+    busy = f"another process is running the recipe {recipe.name} in {path.parent}"
+    lock = recipe.name if folder is None else sha256_text(str(folder.resolve()))[:12]
     with contextlib.ExitStack() as held:
         try:
             path.mkdir(parents=True, exist_ok=True)
-            held.enter_context(exclusive(root / "work" / f"run-{recipe.name}.lock", busy))
+            held.enter_context(exclusive(root / "work" / f"run-{lock}.lock", busy))
             remove_leftovers(root)
             write_atomic(path / "recipe.yaml", yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
-            write_atomic(root / "latest", recipe.name + "\n")
+            if folder is None:
+                write_atomic(root / "latest", recipe.name + "\n")
             _end_last_line(path / "events.jsonl")
         except OSError as error:
             raise TutelageError(

@@ -31,4 +31,5 @@ SPEC = StageSpec(
     sentence=late("tutelage.tokenizer.report:sentence"),
     forecast=late("tutelage.tokenizer.forecast:forecast"),
     result_facts=late("tutelage.tokenizer.forecast:figures"),
+    rules=late("tutelage.tokenizer.rules:rules"),
 )

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from tutelage.finetuning.config import FinetuneConfig
 from tutelage.model.config import Pooling, check_pooling
+from tutelage.store.errors import nearest
 from tutelage.training.config import TrainingConfig
 
 DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers that a frozen head chooses from; the middle ones often say most
@@ -21,6 +22,16 @@ class HeadConfig(FinetuneConfig):
 
     pooling: Pooling | None = None
     pool_tokens: int = Field(0, ge=0)
+
+    @field_validator("pooling", mode="before")
+    @classmethod
+    def _reads_no_padding(cls, given: Any) -> Any:
+        if isinstance(given, str) and given not in get_args(Pooling):
+            raise ValueError(
+                f"there is no pooling {given!r}: {nearest(given, get_args(Pooling))}. `last` is the last real token of "
+                "a text; padding is never read"
+            )
+        return given
 
     @model_validator(mode="after")
     def _pooling_is_whole(self) -> Self:

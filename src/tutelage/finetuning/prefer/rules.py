@@ -3,7 +3,15 @@
 from __future__ import annotations
 
 from tutelage.finetuning.prefer.defaults import KNOWN
-from tutelage.finetuning.rules import epochs_rule, few_rows_rule, quantisation_rule, rate_rule
+from tutelage.finetuning.rules import (
+    ADAPTER_RULES,
+    MARKUP_RULES,
+    WARMUP_RULE,
+    epochs_rule,
+    few_rows_rule,
+    quantisation_rule,
+    rate_rule,
+)
 from tutelage.store.stage import Facts, Finding, Rule
 
 BALANCED = (0.995, 1.34)  # 1 to 4/3, whatever is rounded
@@ -49,6 +57,7 @@ def drift(f: Facts) -> Finding | None:
 
 
 RULES = (
+    *MARKUP_RULES,
     rate_rule("preference-learning-rate", 0.2, 0.1, "At most a fifth of the instruction rate, about a tenth",
               "Tulu 3: 5e-7 after 5e-6; SmolLM3"),
     Rule("beta", "beta as is usual with the loss: 0.01 to 0.5 (DPO), 1 to 10 (length-normalised), 2 to 10 (SimPO)",
@@ -60,6 +69,8 @@ RULES = (
     Rule("drift", "Watch the length of the answers", "Park et al. 2024; Raschka 2024, chapter 7",
          ("key", "drift_prompts"), drift),
     quantisation_rule(),
+    *ADAPTER_RULES,
+    WARMUP_RULE,
     few_rows_rule("preference-pairs", 200, "few to learn a preference from and to measure it by",
                   "Zhou et al. 2023, by analogy"),
 )  # fmt: skip

@@ -1,0 +1,136 @@
+"""What the arms are measured on: text that every arm held out, and the bits that a model needs for each item."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tutelage.corpus.document import read_documents
+from tutelage.evaluation.clusters import usable
+from tutelage.evaluation.config import EvaluateConfig
+from tutelage.evaluation.language import rolling
+from tutelage.evaluation.likelihood import HeldoutRows, score_rows
+from tutelage.evaluation.paired import Clusters
+from tutelage.store.artifacts import Artifact, ArtifactStore, identity_of
+from tutelage.store.errors import InputError
+from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
+from tutelage.store.hashing import sha256_json
+from tutelage.store.jsonl import read_rows
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+
+KIND, VERSION = "bits", 1
+_TEXTS = ("new text",)
+
+
+@dataclass(frozen=True)
+class Items:
+    """Held-out items in a fixed order. `kind`: `text`, or `answers` of a finetuning step.
+
+    left_out: of the first arm's items, how many another arm did not hold out; cut: how many more there were than asked.
+    """
+
+    kind: str
+    rows: tuple[dict[str, Any], ...]
+    sources: tuple[str, ...]
+    sizes: tuple[int, ...]
+    left_out: int = 0
+    cut: int = 0
+
+    @property
+    def clusters(self) -> Clusters:
+        """The packages, where there are ten of them or more."""
+        return usable(self.sources)
+
+    @property
+    def units(self) -> str:
+        return "packages" if self.clusters is not None else {"text": "documents"}.get(self.kind, self.kind)
+
+    @property
+    def identity(self) -> str:
+        return sha256_json([self.kind, list(self.rows)])
+
+
+def corpus_items(corpora: Sequence[Path], most: int) -> Items:
+    """Documents that every one of these corpora held out, at most `most`. Raises InputError where there are none."""
+    sides = [read_documents(path / "heldout.parquet") for path in dict.fromkeys(corpora)]
+    common = set.intersection(*({document.text for document in side} for side in sides))
+    # By id, which is a hash: the first `most` are a random sample.
+    mine = sorted({one.text: one for one in sides[0]}.values(), key=lambda one: one.id)
+    shared = [document for document in mine if document.text in common]
+    kept = shared[:most]
+    if not kept:
+        raise InputError(
+            "the arms hold out no document in common, so they cannot be compared",
+            hint="vary the selection of text, not how it is split",
+        )
+    rows = tuple({"text": one.text} for one in kept)
+    sizes = tuple(len(one.text.encode("utf-8")) for one in kept)
+    return Items(
+        "text", rows, tuple(one.source for one in kept), sizes, len(mine) - len(shared), len(shared) - len(kept)
+    )
+
+
+def step_items(models: Sequence[Path], heldout: str, most: int) -> Items:
+    """Rows that every arm's model of a finetuning step held out: its new texts, or its answers."""
+    sides = [_rows(path, heldout) for path in dict.fromkeys(models)]
+    common = set.intersection(*(set(side) for side in sides))
+    shared = [row for key, row in sorted(sides[0].items()) if key in common]
+    kept = shared[:most]
+    if not kept:
+        raise InputError("the arms hold out no row in common, so they cannot be compared")
+    kind = "text" if heldout == "texts" else "answers"
+    sources = tuple(str(row.get("source") or "") for row in kept)
+    left_out, cut = len(sides[0]) - len(shared), len(shared) - len(kept)
+    return Items(kind, tuple(kept), sources, tuple(_size(row) for row in kept), left_out, cut)
+
+
+def measured(items: Items, model: Artifact, store: ArtifactStore, config: EvaluateConfig, log: EventLog) -> list[float]:
+    """Bits that the model needs for each item, from the cache or measured now."""
+    settings, inputs = {"items": items.identity}, {"model": model.identity}
+    found = store.find(KIND, identity_of(KIND, VERSION, settings, inputs))
+
+    def fill(out: Path, work: Path) -> dict[str, Any]:
+        from tutelage.inference.language_model import load
+
+        bits = _bits(load(model.path), items, config, log)
+        write_json(out / "bits.json", bits)
+        return {"bits_per_byte": sum(bits) / sum(items.sizes)}
+
+    if found is None:
+        found = store.write(KIND, VERSION, settings, inputs, fill)
+    return [float(value) for value in json.loads((found.path / "bits.json").read_text(encoding="utf-8"))]
+
+
+def _bits(lm: LanguageModel, items: Items, config: EvaluateConfig, log: EventLog) -> list[float]:
+    if items.kind == "text":
+        nats = rolling(lm, "held-out text", [row["text"] for row in items.rows], config.batch, log)
+    else:
+        held = HeldoutRows("step", "answers", ("step",), list(items.rows))
+        nats = list(score_rows(lm, "step", held, config, log).logprobs)
+    return [-float(value) / math.log(2) for value in nats]
+
+
+def _rows(model: Path, heldout: str) -> dict[str, dict[str, Any]]:
+    """The held-out rows of a model directory by what they say."""
+    rows = read_rows(model / "data" / "heldout.jsonl")
+    if heldout == "texts":
+        rows = [row for row in rows if row.get("set") in _TEXTS]
+    return {sha256_json({key: value for key, value in row.items() if key != "id"}): row for row in rows}
+
+
+def _size(row: dict[str, Any]) -> int:
+    """UTF-8 bytes of a text, or of the answers of a row."""
+    if "text" in row:
+        return max(1, len(str(row["text"]).encode("utf-8")))
+    turns = row.get("messages")
+    answers = (
+        [str(turn["content"]) for turn in turns if turn["role"] == "assistant"] if turns else [str(row["response"])]
+    )
+    return max(1, len("".join(answers).encode("utf-8")))

@@ -1,0 +1,206 @@
+"""`tutelage ablate`: change one thing, and know whether it helped."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, Sets, print_json
+from tutelage.store.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tutelage.ablation.selftest import Known
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(ablate)
+
+
+def ablate(
+    recipe: Annotated[
+        Path | None, typer.Argument(help="Recipe file (YAML), e.g. recipes/miniature.yaml; default: the quickstart's.")
+    ] = None,
+    vary: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--vary",
+            metavar="KEY=A,B,C",
+            help="A recipe key and its values; the first is what the others are compared with. One value stands "
+            "against the recipe as it is; several `--vary` make a grid; a value in "
+            "braces changes several keys. "
+            "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
+        ),
+    ] = None,
+    sets: Sets = None,
+    seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each arm, at most.")] = 3,
+    match: Annotated[
+        str, typer.Option(help="What all arms get the same of: `steps`, `tokens` or `seconds` of training.")
+    ] = "steps",
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--of",
+            help="Whose model is measured: `base`, or a step of finetuning; default: what the varied keys belong to.",
+        ),
+    ] = None,
+    effect: Annotated[
+        float, typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of bits per byte.")
+    ] = 1.0,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            "--question",
+            help="Name of the question, whose ledger counts every try; default: the recipe's name. "
+            "E.g. `--question data`",
+        ),
+    ] = None,
+    self_test: Annotated[
+        bool,
+        typer.Option(
+            "--self-test",
+            help="Run nothing: simulate equal arms and planted effects with the noise that this question has shown, or "
+            "with that of the documentation.",
+        ),
+    ] = False,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Run the recipe with one thing changed, under several seeds, and say whether it is better: or only noise.
+
+    Arms share documents, split and order of the data; only the training seed differs. The noise floor comes first. It
+    stops early where the question is settled, without erring more often for that, and every try on a question is
+    counted. Killed and run again, nothing that is finished is run twice.
+
+    Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is and there are
+    too few seeds or documents to say so of all, 1 failed, 2 wrong use.
+
+    Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`
+    """
+    from tutelage.ablation.arms import MATCHES, arms_of, refuse_varied_length, target_of, varied_keys
+    from tutelage.ablation.bench import Question
+    from tutelage.recipe.config import load_recipe
+
+    if match not in MATCHES:
+        raise ConfigError(f"--match {match} is unknown", hint=nearest(match, MATCHES))
+    whole = load_recipe(recipe, sets or [])
+    name = question or whole.name
+    if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
+        raise ConfigError(f"--question {name!r} is no name for a folder", hint="letters, digits, -, _ and .")
+    if self_test:
+        _self_test(out, name, effect / 100, seeds, as_json)
+        return
+    arms = arms_of(recipe, sets or [], vary or [])
+    keys = varied_keys(arms)
+    target = target_of(keys, arms[0].recipe, of)
+    refuse_varied_length(target, keys, match)  # type: ignore[arg-type]
+    _ask(Question(name, tuple(arms), target, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
+
+
+def _ask(question: Any, out: Path, as_json: bool) -> None:
+    from rich.console import Console
+
+    from tutelage.ablation.bench import ask
+    from tutelage.ablation.judge import Noise
+    from tutelage.ablation.result import noise_lines
+    from tutelage.ablation.write import write_findings
+    from tutelage.cli.meter import Meter
+
+    console = Console(stderr=as_json)
+    meter = Meter(console, quiet=not console.is_terminal)
+    warned: set[str] = set()
+
+    def say(line: str, style: str = "") -> None:
+        meter.clear()
+        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+
+    def listen(event: dict[str, Any]) -> None:
+        if event["event"] == "step" and event.get("total"):
+            meter(f"{event.get('stage', '')}: training", event["step"], event["total"], "steps")
+        elif event["event"] == "progress":
+            meter(event["what"], event["done"], event["total"], event["unit"])
+        elif event["event"] == "warning" and event["message"] not in warned:
+            warned.add(event["message"])
+            say(f"warning: {event['message']}", "yellow")
+
+    def on_noise(noise: Noise, effect: float, tried: int) -> None:
+        for line in noise_lines(noise, effect, tried):
+            say(line, "bold")
+
+    say(
+        f"{len(question.arms)} arms, up to {question.seeds} seeds each, equal {question.match}; measured: the model of "
+        f"{question.target}."
+    )
+    found = ask(question, out, say, on_noise, (listen,))
+    meter.clear()
+    written = write_findings(found)
+    if as_json:
+        print_json({**written.plain, "page": str(written.page), "folder": str(found.folder)})
+    else:
+        show(console, written.plain)
+        console.print(f"{written.page}", highlight=False, soft_wrap=True)
+    raise typer.Exit(written.plain["code"])
+
+
+def show(console: Console, found: dict[str, Any]) -> None:
+    """The noise floor again with all seeds, the table, what the intervals cover, and the verdict last."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
+    for name in ("arm", "seeds", "bits/byte", "difference", "p", "verdict"):
+        words = name in ("arm", "verdict")
+        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+    for arm in found["arms"]:
+        table.add_row(*_cells(arm))
+    console.print()
+    console.print(table, highlight=False, markup=False)
+    if found["items_left_out"]:
+        console.print(
+            f"left out: {found['items_left_out']} held-out items that not every arm holds out", highlight=False
+        )
+    said = f"{found['units']} {found['unit']}, {found['heldout_bytes']:,} bytes held out. {found['covers']}"
+    console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
+    for arm in found["arms"]:
+        if arm.get("per"):
+            said = "; ".join(_per(cost, one) for cost, one in arm["per"].items())
+            console.print(f"{arm['arm']}: {said}", highlight=False, markup=False, soft_wrap=True)
+    if found["busy"]:
+        console.print(f"warning: {found['busy']}; verdicts per second are uncertain", style="yellow", highlight=False)
+    console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
+
+
+def _cells(arm: dict[str, Any]) -> list[str]:
+    value = "" if arm["bits_per_byte"] is None else f"{arm['bits_per_byte']:.4f}"
+    if arm.get("difference") is None:
+        return [arm["arm"], str(arm["seeds"]), value, "", "", arm["outcome"]]
+    bounds = "" if arm["low"] is None else f" [{arm['low']:+.4f}, {arm['high']:+.4f}]"
+    p = f"{arm['p_adjusted']:.3f}" if arm["p_adjusted"] >= 0.001 else "< 0.001"
+    return [arm["arm"], str(arm["seeds"]), value, f"{arm['difference']:+.4f}{bounds}", p, arm["outcome"]]
+
+
+def _per(cost: str, one: dict[str, Any]) -> str:
+    why = f", {one['why']}" if one["outcome"] == "open" else ""
+    return f"per {cost} {one['outcome']} ({one['ratio']:.2f}x{why})"
+
+
+def _self_test(out: Path, name: str, effect: float, seeds: int, as_json: bool) -> None:
+    from tutelage.ablation.selftest import self_test
+    from tutelage.ablation.write import known_noise
+
+    known: Known | None = known_noise(out, name)
+    if not as_json:
+        where = f"the noise that {name} has shown" if known else "the noise of the documentation's example"
+        print(f"Simulated runs of known truth with {where}, through the functions that judge real ones.")
+    checks = []
+    for check in self_test(known, effect, max(2, seeds)):
+        checks.append(check)
+        if not as_json:
+            print(f"{'ok  ' if check.passed else 'FAIL'} {check.text}", flush=True)
+    passed = all(check.passed for check in checks)
+    if as_json:
+        print_json({"passed": passed, "measured_noise": known is not None, "checks": [one.plain() for one in checks]})
+    if not passed:
+        raise typer.Exit(1)

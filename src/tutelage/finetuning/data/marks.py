@@ -1,0 +1,54 @@
+"""Marks of templates that stand in a user's rows as text, where they are letters and no control tokens."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from tutelage.finetuning.data.folder import data_files
+from tutelage.store.text import UNREADABLE, open_compressed
+
+READ = 1 << 21  # bytes of each file that are looked at
+STOP = re.compile(r"</s>|<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<eos>|<end_of_turn>|<\|end\|>|<\|eos\|>")
+TEMPLATE = re.compile(
+    r"### ?(?:Instruction|Input|Response|Human|Assistant)\b|\[/?INST\]|<\|im_start\|>|<\|start_header_id\|>|"
+    r"<start_of_turn>|<\|(?:user|assistant|system)\|>|<<SYS>>"
+)
+LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # text files; others are not looked at
+
+
+def marks_of(data: str | None) -> dict[str, Any]:
+    """Share of the lines in which an end mark, or a mark of a template, is written out, and the most frequent ones.
+
+    Of a file of rows the lines are about its rows. Zeros without a file, or for one that is not text.
+    """
+    found: dict[str, Any] = {"stop_as_text": 0.0, "stop_mark": "", "template_as_text": 0.0, "template_mark": ""}
+    lines = [line for path in _files(data) for line in _lines(path)]
+    for name, pattern in (("stop", STOP), ("template", TEMPLATE)) if lines else ():
+        met = [pattern.search(line) for line in lines]
+        counted = Counter(one.group() for one in met if one)
+        found[f"{name}_as_text"] = sum(counted.values()) / len(lines)
+        found[f"{name}_mark"] = counted.most_common(1)[0][0] if counted else ""
+    return found
+
+
+def _files(data: str | None) -> list[Path]:
+    path = Path(data).expanduser() if data else None
+    if path is None or not path.exists():
+        return []
+    return [one.path for one in data_files(path)] if path.is_dir() else [path]
+
+
+def _lines(path: Path) -> list[str]:
+    """Whole lines of the beginning; of one that holds everything in one line, its objects."""
+    if not any(path.name.lower().removesuffix(end).endswith(LINES) for end in (".gz", ".zst", ".bz2", ".xz", "")):
+        return []
+    try:
+        with open_compressed(path) as file:
+            text = file.read(READ).decode("utf-8", "replace")
+    except UNREADABLE:
+        return []  # said with its reason when the file is read
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines if len(lines) > 3 else text.split("},")

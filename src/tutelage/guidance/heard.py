@@ -1,0 +1,21 @@
+"""What was warned of while a run trained, as advice."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tutelage.guidance.rules import Advice
+from tutelage.store.events import read_events
+
+
+def heard(events: Path) -> list[Advice]:
+    """Warnings of the last time that a run was started, each once. Those of the rules before it are asked anew."""
+    found: dict[tuple[str, str], Advice] = {}
+    for event in read_events(events) if events.is_file() else ():
+        if event["event"] == "run_start":
+            found.clear()
+        elif event["event"] == "warning" and event.get("stage"):
+            rule = str(event.get("rule", "said while it ran"))
+            key = (event["stage"], rule if event.get("rule") else event["message"])
+            found.setdefault(key, Advice("warning", rule, event["stage"], event["message"], "", "this run"))
+    return list(found.values())

@@ -1,0 +1,80 @@
+"""What is said of an ablation, and the exit code."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tutelage.ablation.arms import Arm
+from tutelage.ablation.bench import Findings, Question, Trial
+from tutelage.ablation.judge import Scores, noise_of, paired
+from tutelage.ablation.measure import Items
+from tutelage.ablation.page import render
+from tutelage.ablation.resources import Cost
+from tutelage.ablation.result import exit_code, noise_lines, plain
+from tutelage.recipe.config import load_recipe
+
+SIZES = np.full(40, 300.0)
+
+
+def findings(*shifts: float, seeds: int = 3) -> Findings:
+    """Arms that differ from the first by these bits per byte, with a noise of 0.001."""
+    chance, recipe = np.random.default_rng(3), load_recipe(None)
+    rates = [1 + shift + chance.normal(0, 1e-3, (seeds, 40)) for shift in (0.0, *shifts)]
+    scores = [Scores(rate * SIZES, SIZES) for rate in rates]
+    trials = [Trial(Arm(f"arm <{at}>", (f"seed={at}",), recipe), bits=[[1.0]] * seeds) for at in range(len(scores))]
+    for trial, one in zip(trials[1:], scores[1:], strict=True):
+        trial.paired = paired(one, scores[0], seeds, 0.01)
+    cost = Cost(10, 100, 1000, 1.0, 1.1, 0.1)
+    items = Items("text", ({"text": "x"},) * 40, ("",) * 40, (300,) * 40)
+    names = [trial.arm.name for trial in trials]
+    question = Question("q", tuple(trial.arm for trial in trials), seeds=seeds)
+    noise = noise_of(scores[0]) if seeds > 1 else None
+    return Findings(
+        question, items, noise, tuple(trials), dict(zip(names, scores, strict=True)), dict.fromkeys(names, cost),
+        len(shifts), 0, Path(),
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "code"),
+    [
+        (["better", "too few seeds"], 0),
+        (["worse", "not distinguishable"], 3),
+        (["failed"], 3),
+        (["worse", "too few seeds"], 4),
+        (["too few items"], 4),
+    ],
+)
+def test_the_exit_code_says_keep_drop_or_ask_for_more(outcomes: list[str], code: int) -> None:
+    assert exit_code(outcomes) == code
+
+
+def test_each_arm_has_a_sentence_with_its_numbers_and_the_better_ones_come_first() -> None:
+    found = plain(findings(0.05, -0.05, 0.0))
+    assert [arm["outcome"] for arm in found["arms"]] == ["first", "worse", "better", "not distinguishable"]
+    assert found["overall"].index("arm <2> is better than arm <0> by 0.0") < found["overall"].index("arm <1> is worse")
+    assert "a difference of 1 % would have shown" in found["overall"] and "corrected for 3 tries" in found["overall"]
+    assert found["code"] == 0 and found["arms"][2]["difference_percent"] == pytest.approx(-5, abs=0.2)
+
+
+def test_a_sure_difference_that_does_not_matter_is_said_to_be_one() -> None:
+    (_, arm) = plain(findings(-0.003))["arms"]
+    assert arm["outcome"] == "better" and "surely less than the 1 % that matters" in arm["verdict"]
+    assert "surely less" not in plain(findings(-0.03))["arms"][1]["verdict"]
+
+
+def test_the_noise_is_told_with_its_own_uncertainty() -> None:
+    noise = findings(0.0).noise
+    assert noise is not None
+    first, second = noise_lines(noise, 0.01, 4)
+    assert "under 3 seeds gives" in first and "says nothing below" in first
+    assert "corrected for 4 tries" in second and "as sure as 3 runs can be" in second
+
+
+def test_the_page_escapes_names_and_draws_every_arm() -> None:
+    page = render(plain(findings(0.05, -0.05)))
+    assert "arm &lt;1&gt;" in page and "arm <1>" not in page
+    assert page.count('class="forest') == 2 and page.count('class="dots"') == 3 and "<script" not in page
