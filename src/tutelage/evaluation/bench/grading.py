@@ -8,16 +8,28 @@ from collections.abc import Mapping, Sequence
 from tutelage.evaluation.bench.instructions import kept
 from tutelage.evaluation.bench.items import Item
 from tutelage.evaluation.bench.task import BenchTask, Extraction
+from tutelage.evaluation.metrics import chrf, rouge_l
 
 NOTHING = "[invalid]"  # what stands for an answer that was not found
 
 
 def grades(task: BenchTask, item: Item, text: str) -> dict[str, float]:
-    """Each metric of a generated answer, 0 or 1: one for each extraction of the task (`exact` where it has none)."""
+    """Each metric of a generated answer, 0 to 1: one for each extraction of the task (`exact` where it has none)."""
     if task.rule == "instructions":
         return kept(item.row, text)
+    if task.rule == "likeness":
+        return likeness(text, item.targets)
     found = found_answers(task.extract, text)
     return {name: float(matches(answer, item.targets, task.ignore)) for name, answer in found.items()}
+
+
+def likeness(text: str, targets: Sequence[str]) -> dict[str, float]:
+    """chrF and ROUGE-L of a text, 0 to 1, each to the target to which it is likest."""
+    text = text.strip()
+    return {
+        "chrf": max(chrf([text] * len(targets), list(targets)), default=0.0) / 100,
+        "rouge_l": max((rouge_l(text, target) for target in targets), default=0.0) / 100,
+    }
 
 
 def found_answers(extract: Mapping[str, Extraction], text: str) -> dict[str, str]:

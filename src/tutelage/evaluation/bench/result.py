@@ -25,7 +25,14 @@ from tutelage.evaluation.bench.metrics import (
     words_in,
 )
 from tutelage.evaluation.bench.run import Asked
-from tutelage.evaluation.bench.shortcuts import Baseline, Worth, answer_only, option_baselines, worth
+from tutelage.evaluation.bench.shortcuts import (
+    Baseline,
+    Worth,
+    answer_only,
+    option_baselines,
+    trivial_answers,
+    worth,
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,7 @@ def _figured(
         by = task.metric if task.metric.startswith("acc") and task.metric != "acc_pmi" else "acc"
         alone = answer_only(choices, by, blind)
         baselines += [alone] if alone is not None else []
+    baselines += trivial_answers(task, items)
     return TaskResult(
         prepared, scored, figures, baselines, _worth(prepared, primary, figures[task.metric], baselines),
         _groups(prepared, primary), notes, choices, generations,
@@ -133,7 +141,7 @@ def _worth(prepared: Prepared, primary: PerItem, shown: Figure, baselines: list[
         return Worth("figure", f"{side} the fair value of {100 * task.ideal:g} %")
     if task.metric == "mass" or not is_share(task.metric):
         return Worth("figure", "")
-    if task.kind != "choice" and not task.chance:
+    if task.kind != "choice" and not task.chance and not baselines:
         return Worth("figure", "")
     clusters = [item.cluster for item in prepared.items] if task.cluster else None
     return worth(primary, baselines, task.chance, clusters)

@@ -9,7 +9,11 @@ from typing import Literal
 
 import numpy as np
 
+from tutelage.evaluation.bench.grading import grades
+from tutelage.evaluation.bench.items import Item
 from tutelage.evaluation.bench.metrics import Choices, Floats, PerItem, choice_scores
+from tutelage.evaluation.bench.task import BenchTask
+from tutelage.evaluation.bench.templates import value_of
 from tutelage.evaluation.statistics import Difference, paired_difference
 from tutelage.evaluation.verdicts import MIN_ITEMS, spoken_p
 
@@ -63,6 +67,16 @@ def answer_only(items: Sequence[Choices], metric: str, asked: Sequence[int]) -> 
     return Baseline("answer only", float(values.mean()), values, list(asked))
 
 
+def trivial_answers(task: BenchTask, items: Sequence[Item]) -> list[Baseline]:
+    """What a task names as answers that need no model (its source text, its first sentences), by the task's metric."""
+    found = []
+    for name, expression in task.trivial.items():
+        written = [str(value_of(expression, item.row, f"task {task.name}, item {item.id}")) for item in items]
+        values = np.array([grades(task, item, text)[task.metric] for item, text in zip(items, written, strict=True)])
+        found.append(Baseline(name, float(values.mean()), values))
+    return found
+
+
 def worth(
     one: PerItem, baselines: Sequence[Baseline], chance: float | None, clusters: Sequence[str | None] | None = None
 ) -> Worth:
@@ -81,7 +95,8 @@ def worth(
         if not (difference.value > 0 and difference.p < 0.05):
             lost.append((rival, difference))
     if not lost:
-        return Worth("above", f"above chance and above every shortcut (n = {n})")
+        rivals = "chance and above every shortcut" if guess else "every answer that needs no model"
+        return Worth("above", f"above {rivals} (n = {n})")
     rival, difference = lost[0]
     few = f"; n too small to tell: {n} items, 50 to 100 are needed" if n < 50 else ""
     if rival.name == "chance":
@@ -91,7 +106,7 @@ def worth(
     worst, difference = max(lost, key=lambda pair: pair[0].value)
     return Worth(
         "shortcut",
-        f"shortcut: no better than {_SPOKEN[worst.name]} ({100 * worst.value:.1f} % against {shown}, "
+        f"shortcut: no better than {_SPOKEN.get(worst.name, worst.name)} ({100 * worst.value:.1f} % against {shown}, "
         f"{spoken_p(difference)}){few}",
     )
 

@@ -20,6 +20,7 @@ METRICS: dict[str, tuple[str, ...]] = {
     "likelihood": ("acc", "perplexity", "bits_per_byte"),
     "rolling": ("bits_per_byte", "byte_perplexity", "word_perplexity"),
 }
+LIKENESS_METRICS = ("chrf", "rouge_l")
 INSTRUCTION_METRICS = ("prompt_strict", "share_strict", "prompt_loose", "share_loose")
 
 
@@ -99,6 +100,8 @@ class BenchTask(Config):
     value hang together (a passage), which widens intervals. chance: share right by guessing, where it is not the
     mean of 1 / choices. ideal: the value a fair model has, where more is not better.
     harness: names of metrics in lm-evaluation-harness where they differ.
+    rule: how a written answer is graded: `exact`; `likeness` to the nearest of the targets (chrF and ROUGE-L, 0 to 1);
+    `instructions` (IFEval). trivial: answers that need no model, graded alike and shown beside it, by their name.
     """
 
     name: str
@@ -119,7 +122,8 @@ class BenchTask(Config):
     text: str | None = None
     overlap: bool = True
     targets: str | None = None
-    rule: Literal["exact", "instructions"] = "exact"
+    rule: Literal["exact", "instructions", "likeness"] = "exact"
+    trivial: dict[str, str] = Field(default_factory=dict)
     until: tuple[str, ...] = ()
     max_tokens: int = Field(256, ge=1)
     chat: bool = False
@@ -151,8 +155,17 @@ class BenchTask(Config):
             templates.check(value, expression=True)
         return value
 
+    @field_validator("trivial")
+    @classmethod
+    def _are_expressions(cls, value: dict[str, str]) -> dict[str, str]:
+        for expression in value.values():
+            templates.check(expression, expression=True)
+        return value
+
     @model_validator(mode="after")
     def _complete(self) -> Self:
+        if self.trivial and self.rule != "likeness":
+            raise ValueError("trivial answers are graded by `rule: likeness`")
         needed = {
             "choice": ("gold",),
             "likelihood": ("context", "continuation"),
@@ -164,7 +177,7 @@ class BenchTask(Config):
             missing.append("either choices or contexts")
         if self.kind == "choice" and self.contexts is not None and self.continuation is None:
             missing.append("continuation")
-        if self.kind == "generate" and self.rule == "exact" and self.targets is None:
+        if self.kind == "generate" and self.rule != "instructions" and self.targets is None:
             missing.append("targets")
         if missing:
             raise ValueError(f"a task of kind {self.kind} needs {', '.join(missing)}")
@@ -177,6 +190,8 @@ class BenchTask(Config):
     @property
     def metrics(self) -> tuple[str, ...]:
         """Metrics that may count. `acc_pmi` is none: it is there only where all choices were asked alone, too."""
+        if self.kind == "generate" and self.rule == "likeness":
+            return LIKENESS_METRICS
         if self.kind == "generate":
             return INSTRUCTION_METRICS if self.rule == "instructions" else tuple(self.extract) or ("exact",)
         return METRICS[self.kind]
@@ -184,7 +199,7 @@ class BenchTask(Config):
     @property
     def identity(self) -> dict[str, Any]:
         """All that decides what is asked and how it is counted; not what is said about it."""
-        said = {"title", "licence", "source", "published", "cautions", "data", "harness"}
+        said = {"title", "licence", "source", "published", "cautions", "data", "harness", "trivial"}
         return {key: value for key, value in self.plain().items() if key not in said}
 
 
