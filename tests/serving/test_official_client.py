@@ -47,10 +47,10 @@ def test_a_conversation_goes_round_with_the_clients_own_messages(client: openai.
 
 
 def test_a_stream_and_its_usage(client: openai.OpenAI) -> None:
-    whole = client.chat.completions.create(**CHAT, logprobs=True)
+    whole = client.chat.completions.create(**CHAT, logprobs=True, extra_body={"cache_salt": "whole"})
     text, tokens, usage = "", [], None
     for chunk in client.chat.completions.create(
-        **CHAT, logprobs=True, stream=True, stream_options={"include_usage": True}
+        **CHAT, logprobs=True, stream=True, stream_options={"include_usage": True}, extra_body={"cache_salt": "stream"}
     ):
         usage = chunk.usage or usage
         for choice in chunk.choices:

@@ -72,7 +72,39 @@ def test_a_chat_answer_has_the_official_shape(server: TestClient, lm: LanguageMo
         "prompt_tokens": prompt,
         "completion_tokens": len(expected.ids),
         "total_tokens": prompt + len(expected.ids),
+        "prompt_tokens_details": {"cached_tokens": 0},
     }
+
+
+def test_what_was_read_before_is_counted_and_shared_only_by_those_of_one_salt(server: TestClient) -> None:
+    def cached(**fields: Any) -> int:
+        usage = server.post(CHAT, json=ask("a question of sixty letters, " * 2, max_tokens=2, **fields)).json()["usage"]
+        return int(usage["prompt_tokens_details"]["cached_tokens"])
+
+    assert cached(cache_salt="mine") == 0 < cached(cache_salt="mine")
+    assert cached(cache_salt="theirs") == 0 and cached() == 0
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_logprobs_of_a_plain_completion_have_their_own_shape(
+    server: TestClient, lm: LanguageModel, stream: bool
+) -> None:
+    fields = {"model": "tiny", "prompt": "abc", "temperature": 0, "max_tokens": 9, "logprobs": 2, "stream": stream}
+    response = server.post(TEXT, json=fields)
+    steps = events(response) if stream else [response.json()]
+    found: dict[str, list[Any]] = {}
+    for step in steps:
+        for name, values in (step["choices"][0]["logprobs"] or {}).items():
+            found.setdefault(name, []).extend(values)
+    made = lm.generate(["abc"], Sampling(max_tokens=9))[0]
+    kept = [(i, p) for i, p in zip(made.ids, made.logprobs, strict=True) if i not in lm.stop_ids]
+    assert found["token_logprobs"] == pytest.approx([p for _, p in kept])
+    assert found["text_offset"] == [len(lm.tokenizer.decode(made.ids[:at])) for at in range(len(kept))]
+    assert all(token in tops for token, tops in zip(found["tokens"], found["top_logprobs"], strict=True))
+    assert "logprobs" in server.post(TEXT, json={**fields, "logprobs": 6}).json()["error"]["message"]
+    assert (
+        server.post(TEXT, json={**fields, "stream": False, "logprobs": False}).json()["choices"][0]["logprobs"] is None
+    )
 
 
 def test_adapters_are_models_of_their_own(lm: LanguageModel) -> None:
@@ -113,8 +145,9 @@ def test_a_plain_completion_continues_the_text(server: TestClient, lm: LanguageM
 @pytest.mark.parametrize("seed", range(3))
 def test_a_stream_says_what_the_whole_answer_says(server: TestClient, seed: int) -> None:
     fields = {"seed": seed, "temperature": 1.2, "logprobs": True, "n": 2, "max_tokens": 30, "stop": ["e", "ab"]}
-    whole = server.post(CHAT, json=ask(**fields)).json()
-    steps = events(server.post(CHAT, json=ask(**fields, stream=True, stream_options={"include_usage": True})))
+    whole = server.post(CHAT, json=ask(**fields, cache_salt="whole")).json()
+    options = {"stream": True, "stream_options": {"include_usage": True}, "cache_salt": "stream"}
+    steps = events(server.post(CHAT, json=ask(**fields, **options)))
     assert {step["object"] for step in steps} == {"chat.completion.chunk"} and len({step["id"] for step in steps}) == 1
     *body, last = steps
     assert last["choices"] == [] and last["usage"] == whole["usage"]

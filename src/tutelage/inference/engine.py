@@ -139,6 +139,8 @@ class Engine:
             rows = taken + self._multiple + kept
             self._slots.trim(rows, longest)
             asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows)
+            for one in asked.answers:
+                one.kept = asked.done
             self._reading = self._waiting.popleft()
         return self._reading
 

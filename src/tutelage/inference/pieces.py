@@ -14,7 +14,7 @@ from tutelage.inference.text import TextStream
 class Piece:
     """One token of row `row` and the text that became certain with it. The row's last has a stop reason.
 
-    `complete`: no text of the tokens so far is being held back.
+    `complete`: no text of the tokens so far is being held back. `kept`: see `Answer`.
     """
 
     row: int
@@ -24,6 +24,7 @@ class Piece:
     stop_reason: StopReason | None
     complete: bool
     top: tuple[tuple[int, float], ...] = ()
+    kept: int = 0
 
 
 class Pieces:
@@ -36,7 +37,7 @@ class Pieces:
         self._stop_ids = {*stop_ids, *sampling.stop_ids}
         self._texts = [TextStream(decode, sampling.stop) for _ in range(rows)]
 
-    def take(self, row: int, token: Token) -> Piece:
+    def take(self, row: int, token: Token, kept: int = 0) -> Piece:
         """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
         text, reason = self._texts[row], token.stop_reason
         piece = "" if token.id in self._stop_ids else text.feed(token.id)
@@ -44,4 +45,4 @@ class Pieces:
             piece += text.close()
         if text.stopped:
             reason = "stop"
-        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top)
+        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top, kept)

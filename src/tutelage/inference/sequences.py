@@ -50,6 +50,7 @@ class Answer:
     length: int
     limit: int
     last: int = 0  # the token that was said last
+    kept: int = 0  # tokens of its prompt that had been read for an earlier one
     ended: bool = False
 
 

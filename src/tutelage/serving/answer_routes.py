@@ -35,15 +35,15 @@ def add_answer_routes(
         messages = [message.plain() for message in wanted.messages]
         most = wanted.max_completion_tokens or wanted.max_tokens
         sampling = replace(_sampling(wanted, most), top_logprobs=wanted.top_logprobs or 0)
-        items = pieces(request, wanted.model, lambda one: one.chat_ids(messages), sampling, wanted.choices, "messages")
+        items = pieces(request, wanted, lambda one: one.chat_ids(messages), sampling, "messages")
         return await answer(wanted, items, bool(wanted.logprobs), chat=True)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
         wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
-        sampling, prompt = _sampling(wanted, wanted.max_tokens), wanted.prompt
-        items = pieces(request, wanted.model, lambda one: one.prompt_ids(prompt), sampling, wanted.choices, "prompt")
-        return await answer(wanted, items, False, chat=False)
+        sampling = replace(_sampling(wanted, wanted.max_tokens), top_logprobs=wanted.logprobs or 0)
+        items = pieces(request, wanted, lambda one: one.prompt_ids(wanted.prompt), sampling, "prompt")
+        return await answer(wanted, items, wanted.logprobs is not None and wanted.logprobs is not False, chat=False)
 
     @app.post("/v1/responses")
     async def respond(request: Request) -> Response:
@@ -53,7 +53,7 @@ def add_answer_routes(
         protocol.at_most("max_output_tokens", wanted.max_output_tokens or 0, limits.max_tokens, "tokens")
         messages = [message.plain() for message in asked.messages]
         sampling = _sampling(asked, wanted.max_output_tokens)
-        items = pieces(request, wanted.model, lambda one: one.chat_ids(messages), sampling, 1, "input")
+        items = pieces(request, asked, lambda one: one.chat_ids(messages), sampling, "input")
         lm = lms[wanted.model]
         if not wanted.stream:
             return JSONResponse(await whole_response(lm, items, wanted, sampling))
@@ -67,10 +67,10 @@ def add_answer_routes(
             raise ApiError(400, str(error).removeprefix("sampling.")) from None
 
     def pieces(
-        request: Request, name: str, read: Read, sampling: Sampling, choices: int, field: str
+        request: Request, wanted: protocol.Request, read: Read, sampling: Sampling, field: str
     ) -> AsyncGenerator[Any, None]:
         """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompt came from."""
-        lm = lms[name]
+        lm = lms[wanted.model]
 
         def prompt() -> list[int]:
             ids = read(lm)
@@ -84,7 +84,8 @@ def add_answer_routes(
                 )
             return ids
 
-        return _translated(worker.run(name, prompt, sampling, choices, limits.seconds, request.is_disconnected))
+        gone, salt = request.is_disconnected, wanted.cache_salt or ""
+        return _translated(worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, gone, salt))
 
     async def answer(
         wanted: protocol.Request, items: AsyncGenerator[Any, None], logprobs: bool, chat: bool

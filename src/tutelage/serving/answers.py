@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 
@@ -24,7 +24,7 @@ async def whole_answer(
         async for piece in items:
             rows[piece.row].add(piece)
     made = [shapes.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
-    return {**head, "choices": made, "usage": shapes.usage(prompt_tokens, sum(row.tokens for row in rows))}
+    return {**head, "choices": made, "usage": _usage(prompt_tokens, rows)}
 
 
 async def answer_events(
@@ -57,11 +57,14 @@ async def answer_events(
                     step = shapes.delta(chat, piece.row, None, piece.stop_reason)
                     yield shapes.event({**head, "choices": [step]})
         if wanted.wants_usage:
-            total = shapes.usage(prompt_tokens, sum(row.tokens for row in rows))
-            yield shapes.event({**head, "choices": [], "usage": total})
+            yield shapes.event({**head, "choices": [], "usage": _usage(prompt_tokens, rows)})
         yield shapes.event("[DONE]")
     except ApiError as error:
         yield shapes.event(error.body)
+
+
+def _usage(prompt_tokens: int, rows: Sequence[Row]) -> dict[str, Any]:
+    return shapes.usage(prompt_tokens, sum(row.tokens for row in rows), max(row.kept for row in rows))
 
 
 async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
@@ -76,7 +79,7 @@ class Row:
     def __init__(self, lm: LanguageModel, logprobs: bool) -> None:
         self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
         self._tops: list[tuple[tuple[int, float], ...]] = []
-        self.text, self.tokens = "", 0
+        self.text, self.tokens, self.kept = "", 0, 0
         self.reason: StopReason | None = None
         self.entries: list[dict[str, Any]] | None = [] if logprobs else None
 
@@ -84,6 +87,7 @@ class Row:
         """Take one piece; return the log-probabilities of the tokens whose text is now known to be given out."""
         self.text += piece.text
         self.tokens += 1
+        self.kept = piece.kept
         metrics.count_tokens(0, 1)
         self.reason = piece.stop_reason
         if self.entries is None:
@@ -108,7 +112,8 @@ class Row:
 
     def _entry(self, at: int) -> dict[str, Any]:
         alternatives = [self._token(*one) for one in self._tops[at]]
-        return {**self._token(self._ids[at], self._logprobs[at]), "top_logprobs": alternatives}
+        start = len(self._decoded(at))
+        return {**self._token(self._ids[at], self._logprobs[at]), "top_logprobs": alternatives, "text_offset": start}
 
     def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
         shown = self._lm.tokenizer.decode([token_id], skip_special=False)

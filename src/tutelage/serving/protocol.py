@@ -155,6 +155,9 @@ class Request(Strict):
     min_tokens: Annotated[int, Field(ge=0)] | None = None
     ignore_eos: bool | None = None
     stop_ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None
+    cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = (
+        None  # what was read is shared with no other
+    )
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> Self:
@@ -223,9 +226,10 @@ class ChatRequest(Request):
 
 
 class CompletionRequest(Request):
-    """POST /v1/completions: the text is continued as it is."""
+    """POST /v1/completions: the text is continued as it is. logprobs: with so many alternatives for each token."""
 
     prompt: str
+    logprobs: Annotated[int, Field(ge=0, le=5)] | Literal[False] | None = None
 
 
 _OWN = (

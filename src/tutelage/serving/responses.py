@@ -173,8 +173,8 @@ class _Made:
 
     def response(self, row: Row, prompt_tokens: int) -> dict[str, Any]:
         status = "incomplete" if row.reason == "length" else "completed"
-        usage = {  # how much of the prompt was kept from earlier ones is not counted
-            "input_tokens": prompt_tokens, "input_tokens_details": {"cached_tokens": 0},
+        usage = {
+            "input_tokens": prompt_tokens, "input_tokens_details": {"cached_tokens": row.kept},
             "output_tokens": row.tokens, "output_tokens_details": {"reasoning_tokens": 0},
             "total_tokens": prompt_tokens + row.tokens,
         }  # fmt: skip

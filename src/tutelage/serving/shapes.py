@@ -25,7 +25,7 @@ def choice(
     content: dict[str, Any] = (
         {"message": {"role": "assistant", "content": text, "refusal": None}} if chat else {"text": text}
     )
-    return {"index": index, **content, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
+    return {"index": index, **content, "logprobs": _logprobs(chat, logprobs), "finish_reason": finish_reason}
 
 
 def delta(
@@ -43,14 +43,16 @@ def delta(
         content = {"delta": role | ({} if text is None else {"content": text})}
     else:
         content = {"text": text or ""}
-    return {"index": index, **content, "logprobs": _logprobs(logprobs), "finish_reason": finish_reason}
+    return {"index": index, **content, "logprobs": _logprobs(chat, logprobs), "finish_reason": finish_reason}
 
 
-def usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
+def usage(prompt_tokens: int, completion_tokens: int, kept: int) -> dict[str, Any]:
+    """kept: tokens of the prompt that had been read for an earlier one."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,
         "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": kept},
     }
 
 
@@ -60,5 +62,19 @@ def event(data: dict[str, Any] | str) -> bytes:
     return f"data: {text}\n\n".encode("ascii")
 
 
-def _logprobs(entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
-    return None if entries is None else {"content": entries, "refusal": None}
+def _logprobs(chat: bool, entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
+    """Of a chat a list of tokens, of a plain completion lists beside each other: `text_offset` counts characters."""
+    if entries is None:
+        return None
+    if chat:
+        return {"content": [{key: one[key] for key in one if key != "text_offset"} for one in entries], "refusal": None}
+    tops = [
+        {one["token"]: one["logprob"], **{top["token"]: top["logprob"] for top in one["top_logprobs"]}}
+        for one in entries
+    ]
+    return {
+        "tokens": [one["token"] for one in entries],
+        "token_logprobs": [one["logprob"] for one in entries],
+        "top_logprobs": tops,
+        "text_offset": [one["text_offset"] for one in entries],
+    }

@@ -191,7 +191,7 @@ class Worker:
             if isinstance(token, Failure):
                 self._end(job, token.error)
                 continue
-            piece = job.pieces.take(number, token)
+            piece = job.pieces.take(number, token, job.answers[number].kept)
             job.put(piece)
             if piece.stop_reason is not None:
                 del self._rows[token.row]
