@@ -66,7 +66,7 @@ def _pdf(data: bytes) -> Opened:
         text += _HYPHENATED.sub("", page)
     if pages and not text.strip():
         raise InputError(f"its {len(pages)} pages hold no text (scanned images?)")
-    title = str((reader.metadata or {}).get("/Title") or "").strip()
+    title = (reader.metadata.title or "").strip() if reader.metadata else ""
     return Opened(text, title or None, tuple(starts))
 
 
