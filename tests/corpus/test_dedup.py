@@ -178,6 +178,8 @@ def test_candidates_that_are_none_are_counted_and_stay() -> None:
     found = near_duplicates(originals + near + far, 0.7)
     gone = int((found.kept_for != np.arange(350)).sum())
     assert found.alike == gone and 30 < gone < 60
+    functions = near_duplicates([f"def combine(left, right):\n    return left {sign} right" for sign in OPERATORS], 0.7)
+    assert functions.compared > 0 == functions.alike
     assert found.compared - found.alike > 5  # the hashing lets some of the far ones through, the true similarity none
 
 

@@ -137,6 +137,8 @@ def test_selection_measures_each_level(source: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(level["primed_bits_per_byte"] < level["alone_bits_per_byte"] for level in levels)
     assert levels[0]["primed_bits_per_byte"] < levels[-1]["primed_bits_per_byte"]
+    shares = [level["heldout_bytes"] / (level["heldout_bytes"] + level["train_bytes"]) for level in levels]
+    assert all(0.1 < share < 0.3 for share in shares)
     build(tmp_path / "off", source=str(source), measure_selection=False)
     assert json.loads((tmp_path / "off" / "card.json").read_text(encoding="utf-8"))["selection"] == []
 
