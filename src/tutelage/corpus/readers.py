@@ -107,7 +107,8 @@ def _pieces(file: InputFile, whole: str, parts: list[str], title: str, kind: str
     if len(parts) <= 1:
         return [make_document(file, clean_text("".join(parts)), title, kind)]
     key = document_id(file.name, title, whole)
-    return [make_document(file, clean_text(part), f"{title} ({n})", kind, key) for n, part in enumerate(parts, 1)]
+    trimmed = (part.strip("\n").rstrip() for part in parts)  # of a clean text, pieces are clean
+    return [make_document(file, part, f"{title} ({n})", kind, key) for n, part in enumerate(trimmed, 1)]
 
 
 def _read_text(file: InputFile, text: str, reading: Reading, config: CorpusConfig, plain: bool) -> None:
