@@ -54,6 +54,8 @@ def test_few_copies_short_paragraphs_and_the_pieces_of_one_text_are_left_alone()
     for given in (few, short, rare):
         assert without_banners(given).documents == given
     assert without_banners(pieces[:8]).documents == pieces[:8]  # one book and three texts: four
+    among = [*pieces[:8], *documents([f"Other text {n} stands alone." for n in range(9)])]
+    assert without_banners(among).documents == among
     assert without_banners(pieces).pieces.total() == 8
 
 

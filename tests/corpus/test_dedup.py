@@ -9,7 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.dedup import banding, by_preference, exact_clusters, grams, hash_words, minhash, near_clusters
+from tutelage.corpus.dedup import (
+    banding,
+    by_preference,
+    exact_clusters,
+    grams,
+    hash_words,
+    minhash,
+    near_clusters,
+    near_duplicates,
+    recall_curve,
+)
 from tutelage.corpus.document import Document
 from tutelage.corpus.split import leaked, split
 
@@ -158,6 +168,30 @@ def test_banding_finds_pairs_at_the_threshold(threshold: float) -> None:
     bands, rows = banding(threshold)
     assert bands * rows <= 128
     assert 1 - (1 - threshold**rows) ** bands >= 0.98
+
+
+def test_candidates_that_are_none_are_counted_and_stay() -> None:
+    chance = random.Random(4)
+    originals = [make_text(chance, 100) for _ in range(200)]
+    near = [edit(text, chance, 0.02) for text in originals[:50]]  # about 0.8
+    far = [edit(text, chance, 0.12) for text in originals[50:150]]  # about 0.3
+    found = near_duplicates(originals + near + far, 0.7)
+    gone = int((found.kept_for != np.arange(350)).sum())
+    assert found.alike == gone and 30 < gone < 60
+    functions = near_duplicates([f"def combine(left, right):\n    return left {sign} right" for sign in OPERATORS], 0.7)
+    assert functions.compared > 0 == functions.alike
+    assert found.compared - found.alike > 5  # the hashing lets some of the far ones through, the true similarity none
+
+
+def test_the_recall_curve_is_what_the_hashing_does() -> None:
+    curve = recall_curve(0.7)
+    assert list(curve) == [0.3, 0.5, 0.7, 0.8, 0.9] and curve[0.7] >= 0.98 and curve[0.3] < 0.5
+    bands, rows = banding(0.7)
+    values = np.random.Generator(np.random.PCG64(1)).integers(0, 2**63, (200, 120), dtype=np.uint64)
+    pairs = [half for base in values for half in (base[:90], base[30:])]  # 60 of 120 in common: Jaccard 0.5
+    signatures = minhash(pairs)
+    same = (signatures[:, ::2] == signatures[:, 1::2])[: bands * rows].reshape(bands, rows, 200)
+    assert abs(float(same.all(axis=1).any(axis=0).mean()) - curve[0.5]) < 0.12
 
 
 def test_grams_do_not_cross_texts() -> None:

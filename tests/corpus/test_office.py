@@ -126,6 +126,13 @@ def test_mail_gives_its_text_without_attachments(tmp_path: Path, kind: str) -> N
     assert (found.name, found.text) == ("Größe", "The river is wide.")
 
 
+def test_an_empty_mail_is_an_empty_document(tmp_path: Path) -> None:
+    message = EmailMessage()
+    message.set_content("\n")
+    (tmp_path / "a.eml").write_bytes(bytes(message))
+    assert [one.text for one in read(tmp_path / "a.eml").documents] == [""]
+
+
 def epub(chapters: dict[str, str], order: list[str], more: dict[str, str] | None = None) -> bytes:
     data = io.BytesIO()
     items = "".join(f'<item id="{name}" href="text/{name}.xhtml"/>' for name in chapters)

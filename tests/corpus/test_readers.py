@@ -333,6 +333,12 @@ def test_folder_is_walked_in_order_and_labels_by_first_folder(tmp_path: Path) ->
     assert other_files(str(tmp_path)) == {"files of unknown kind (.exe)": 1, "hidden files and folders": 1}
 
 
+@pytest.mark.parametrize("name", ["a.txt", "a.html", "a.py", "a.md"])
+def test_files_without_text_are_counted(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text("<p> </p>" if name == "a.html" else " \n", encoding="utf-8")
+    assert [one.text for one in read(tmp_path / name).documents] == [""]
+
+
 def test_links_are_followed_and_what_is_not_read_is_counted(tmp_path: Path) -> None:
     root, elsewhere = tmp_path / "root", tmp_path / "elsewhere"
     root.mkdir()

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tutelage.corpus import overlap
 from tutelage.corpus.document import Document
 from tutelage.corpus.overlap import overlaps
 from tutelage.corpus.split import clean_split, split
@@ -84,7 +85,9 @@ def test_phrases_that_many_texts_share_are_no_leaks_unless_there_is_little_else(
     assert overlaps([Document("t", tail, "s")], documents) == [1.0]
 
 
-def test_copies_in_the_pieces_of_one_text_are_not_common_to_many() -> None:
+@pytest.mark.parametrize("batch", [500, 4])
+def test_copies_in_the_pieces_of_one_text_are_not_common_to_many(batch: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(overlap, "_BATCH", batch)  # a text goes over several
     chance = random.Random(2)
     refrain = "And the old river carried the boat of the sailor down to the wide sea again."
     pieces = [Document(f"p{n}", f"{one.text} {refrain}", "s", whole="book") for n, one in enumerate(texts(chance, 30))]

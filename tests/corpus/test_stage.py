@@ -16,10 +16,12 @@ from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import near_clusters
 from tutelage.corpus.document import COLUMNS, read_documents
 from tutelage.corpus.python_docs import PythonFile
+from tutelage.corpus.report import section
 from tutelage.corpus.split import leaked
 from tutelage.corpus.stage import build_corpus, source_identity
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
+from tutelage.store.view import View
 
 NOUNS = [
     "river",
@@ -137,6 +139,8 @@ def test_selection_measures_each_level(source: Path, tmp_path: Path) -> None:
     ]  # fmt: skip
     assert all(level["primed_bits_per_byte"] < level["alone_bits_per_byte"] for level in levels)
     assert levels[0]["primed_bits_per_byte"] < levels[-1]["primed_bits_per_byte"]
+    shares = [level["heldout_bytes"] / (level["heldout_bytes"] + level["train_bytes"]) for level in levels]
+    assert all(0.1 < share < 0.3 for share in shares)
     build(tmp_path / "off", source=str(source), measure_selection=False)
     assert json.loads((tmp_path / "off" / "card.json").read_text(encoding="utf-8"))["selection"] == []
 
@@ -489,3 +493,12 @@ def test_markers_and_licences_are_not_in_the_text(tmp_path: Path) -> None:
     assert not any("<" in text or "Gutenberg" in text.title() for text in texts)
     assert card["skipped"]["characters of Project Gutenberg headers and licences"] > 100
     assert any("characters of Project Gutenberg" in one for one in messages)
+
+
+def test_the_report_says_where_documents_end(tmp_path: Path) -> None:
+    chance = random.Random(8)
+    (tmp_path / "a.txt").write_text("\n".join(sentence(chance) for _ in range(60)), encoding="utf-8")
+    told(tmp_path / "out", tmp_path / "a.txt", max_overlap=1.0)
+    assert "1 text file: each line is a document (60, in 60 pieces)." in json.dumps(
+        section(View("corpus", directory=tmp_path / "out"))
+    )

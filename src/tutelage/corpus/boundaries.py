@@ -87,8 +87,6 @@ def guess(text: str, marker: str = "", plain: bool = True) -> str:
 
 def without_markers(text: str) -> list[str]:
     """A text cut at end-of-text markers, which go."""
-    if not _HINT_OF_MARKER.search(text):
-        return [text]
     return [part for part in _at_markers(text, "") if part.strip()] or [""]
 
 
@@ -118,6 +116,8 @@ def _shared(words: Sequence[set[str]], offsets: Sequence[int]) -> float:
 def _at_markers(text: str, marker: str) -> list[str]:
     if marker:
         return text.split(marker)
+    if not _HINT_OF_MARKER.search(text):
+        return [text]
     if "\f" in text and _are_ends(text):
         text = text.replace("\f", "<|endoftext|>")
     if "</s>" in text or "<s>" in text:

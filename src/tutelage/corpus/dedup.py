@@ -124,7 +124,22 @@ def exact_clusters(texts: Iterable[str]) -> I64:
     return np.array([first.setdefault(key, index) for index, key in enumerate(keys)], dtype=np.int64)
 
 
+@dataclass(frozen=True, slots=True)
+class NearDuplicates:
+    """`kept_for`: for each text the index of the one that is kept in its place. `compared`: candidates of the hashing
+    whose true similarity was looked up; `alike`: those that are duplicates."""
+
+    kept_for: I64
+    compared: int
+    alike: int
+
+
 def near_clusters(texts: Sequence[str], threshold: float) -> I64:
+    """The clusters of `near_duplicates`."""
+    return near_duplicates(texts, threshold).kept_for
+
+
+def near_duplicates(texts: Sequence[str], threshold: float) -> NearDuplicates:
     """For each text the index of the text that is kept in its place: itself, or an earlier near-duplicate.
 
     Greedy, in the order of the texts: a text whose Jaccard similarity to a kept one is at least `threshold` goes
@@ -141,7 +156,8 @@ def near_clusters(texts: Sequence[str], threshold: float) -> I64:
         if kept_for[index] == index:
             for one in passes:
                 one.keep(index)
-    return kept_for
+    compared, alike = sum(one.compared for one in passes), sum(one.found for one in passes)
+    return NearDuplicates(kept_for, compared, alike)
 
 
 def linked_clusters(texts: Sequence[str], threshold: float) -> I64:
@@ -174,6 +190,7 @@ class _Pass:
 
     def __init__(self, texts: Sequence[str], hashes: WordHashes, size: int, shared: dict[int, list[int]]) -> None:
         self._texts, self._lengths = texts, hashes.lengths
+        self.compared = self.found = 0
         self._shared = shared  # text -> keys of its bands that another text has too
         self._buckets: dict[int, list[int]] = {}  # key of a band -> kept texts
         self._set = lru_cache(maxsize=_SETS_KEPT)(lambda index: np.unique(grams(hashes, size, index, index + 1)[0]))
@@ -214,10 +231,13 @@ class _Pass:
         return sorted({kept for key in self._shared.get(index, ()) for kept in self._buckets.get(key, ())})
 
     def alike(self, one: int, other: int, threshold: float) -> bool:
+        self.compared += 1
         if _jaccard(self._set(one), self._set(other)) < threshold:
             return False
         long = min(self._lengths[one], self._lengths[other]) > _SIGNS_TELL
-        return bool(long) or _signs(self._texts[one]) == _signs(self._texts[other])
+        same = bool(long) or _signs(self._texts[one]) == _signs(self._texts[other])
+        self.found += same
+        return same
 
     def keep(self, index: int) -> None:
         for key in self._shared.get(index, ()):
@@ -268,6 +288,13 @@ def banding(threshold: float) -> tuple[int, int]:
         if 1 - (1 - threshold**rows) ** bands >= _RECALL:
             return bands, rows
     return PERMUTATIONS, 1
+
+
+def recall_curve(threshold: float) -> dict[float, float]:
+    """Jaccard similarity -> probability that the hashing makes a pair of it a candidate, 1 - (1 - s^rows)^bands."""
+    bands, rows = banding(threshold)
+    points = sorted({0.3, 0.5, 0.7, 0.8, 0.9, round(threshold, 2)})
+    return {point: 1 - (1 - point**rows) ** bands for point in points}
 
 
 def _jaccard(left: U64, right: U64) -> float:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import posixpath
 import re
 import zipfile
@@ -54,6 +55,7 @@ def open_office(data: bytes, suffix: str, name: str) -> Opened:
 def _pdf(data: bytes) -> Opened:
     from pypdf import PdfReader
 
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it logs of damaged files is said with the file's name
     reader = PdfReader(io.BytesIO(data))
     if reader.is_encrypted and not reader.decrypt(""):
         raise InputError("is encrypted")
@@ -66,7 +68,7 @@ def _pdf(data: bytes) -> Opened:
         text += _HYPHENATED.sub("", page)
     if pages and not text.strip():
         raise InputError(f"its {len(pages)} pages hold no text (scanned images?)")
-    title = str(reader.metadata.get("/Title") or "").strip() if reader.metadata else ""
+    title = (reader.metadata.title or "").strip() if reader.metadata else ""
     return Opened(text, title or None, tuple(starts))
 
 

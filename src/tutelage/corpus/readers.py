@@ -103,11 +103,12 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
 
 
 def _pieces(file: InputFile, whole: str, parts: list[str], title: str, kind: str = "text") -> list[Document]:
-    """The pieces of one text as documents that know that they belong together."""
-    if len(parts) == 1:
-        return [make_document(file, clean_text(parts[0]), title, kind)]
+    """The pieces of one text as documents that know that they belong together; an empty one, to be counted, of none."""
+    if len(parts) <= 1:
+        return [make_document(file, clean_text("".join(parts)), title, kind)]
     key = document_id(file.name, title, whole)
-    return [make_document(file, clean_text(part), f"{title} ({n})", kind, key) for n, part in enumerate(parts, 1)]
+    trimmed = (part.strip("\n").rstrip() for part in parts)  # of a clean text, pieces are clean
+    return [make_document(file, part, f"{title} ({n})", kind, key) for n, part in enumerate(trimmed, 1)]
 
 
 def _read_text(file: InputFile, text: str, reading: Reading, config: CorpusConfig, plain: bool) -> None:
@@ -124,7 +125,7 @@ def _read_text(file: InputFile, text: str, reading: Reading, config: CorpusConfi
             documents += _pieces(file, whole, cut_lines(whole, config.max_characters), title, "lines")
         elif whole:
             documents += _pieces(file, whole, cut(whole, config.max_characters), title)
-    reading.documents += documents or _pieces(file, "", [""], file.title)
+    reading.documents += documents or _pieces(file, "", [], file.title)
     reading.boundaries.append((file.name, boundary, len(texts), len(documents)))
 
 
@@ -137,7 +138,7 @@ def _heading(text: str) -> str | None:
 def _opened(file: InputFile, opened: Opened, longest: int) -> Iterator[Document]:
     """A document of another program; pieces of one with pages say which they stand on."""
     title = opened.title or file.title
-    parts = cut(opened.text, longest)
+    parts = cut(opened.text, longest) or [""]
     place = 0
     for piece, part in zip(_pieces(file, opened.text, parts, title), parts, strict=True):
         if opened.pages:

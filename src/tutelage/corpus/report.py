@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.corpus.boundaries import BOUNDARIES
 from tutelage.store import format as f
 from tutelage.store.blocks import (
     Block,
@@ -81,6 +82,10 @@ def _kept(card: Record, steps: list[Record]) -> str:
             f"{f.number(heldout.get('documents'))} documents are held out, and no near-copy of them is left in the "
             "training part."
         )
+    for boundary, record in as_dict(card.get("boundaries")).items():
+        found = as_dict(record)
+        said = f"{f.plural(int(found.get('files') or 0), 'text file')}: {BOUNDARIES.get(str(boundary), str(boundary))}"
+        parts.append(f"{said} ({f.number(found.get('documents'))}, in {f.number(found.get('pieces'))} pieces).")
     return " ".join(parts)
 
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 
 from tutelage.corpus.card import Step, make_card, render_card
 from tutelage.corpus.config import CorpusConfig
-from tutelage.corpus.dedup import exact_clusters, near_clusters
 from tutelage.corpus.document import Document, write_documents
 from tutelage.corpus.hub import hub_identity, read_hub
 from tutelage.corpus.measures import Sample, copying, diversity, take_sample
@@ -25,8 +24,9 @@ from tutelage.corpus.steps import (
     refuse_nothing,
     sides,
     to_prose,
-    without_duplicates,
     without_empty,
+    without_exact_duplicates,
+    without_near_duplicates,
     without_shared_paragraphs,
     without_short,
 )
@@ -84,14 +84,13 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
         lap("prose")
 
         log.progress("duplicates and leaks", 0, 4, "steps")
-        documents = without_duplicates(documents, "exact", exact_clusters, steps)
+        documents = without_exact_duplicates(documents, steps)
         reached("exact-deduplicated", documents)
         log.progress("duplicates and leaks", 1, 4, "steps")
         if config.drop_banners:
             documents = without_shared_paragraphs(documents, config.min_words, steps)
         log.progress("duplicates and leaks", 2, 4, "steps")
-        near = partial(near_clusters, threshold=config.near_duplicate_threshold)
-        documents = without_duplicates(documents, "near", near, steps)
+        documents = without_near_duplicates(documents, config.near_duplicate_threshold, steps, log)
         reached("near-deduplicated", documents)
         lap("duplicates")
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from typing import Any
 
 from tutelage.corpus.boilerplate import without_banners
 from tutelage.corpus.card import EXAMPLES, Removal, Step, make_step, shorten
 from tutelage.corpus.config import CorpusConfig
-from tutelage.corpus.dedup import by_preference
+from tutelage.corpus.dedup import by_preference, exact_clusters, near_duplicates, recall_curve
 from tutelage.corpus.document import Document, count_bytes
 from tutelage.corpus.prose import RULES, Prose, reduce_to_prose
 from tutelage.corpus.rows import Reading
@@ -150,12 +149,37 @@ def refuse_nothing(documents: list[Document], steps: list[Step]) -> None:
     )
 
 
-def without_duplicates(
-    documents: list[Document], kind: str, clusters_of: Callable[[list[str]], Any], steps: list[Step]
+def without_exact_duplicates(documents: list[Document], steps: list[Step]) -> list[Document]:
+    order = by_preference(documents)
+    clusters = exact_clusters(documents[index].text for index in order)
+    what = "Of documents that are the same but for white space one stays."
+    return _without_duplicates(documents, "exact", what, order, clusters.tolist(), steps)
+
+
+def without_near_duplicates(
+    documents: list[Document], threshold: float, steps: list[Step], log: EventLog
+) -> list[Document]:
+    """Also says how likely pairs of which similarity are found, and how many candidates were none."""
+    order = by_preference(documents)
+    found = near_duplicates([documents[index].text for index in order], threshold)
+    curve = ", ".join(f"{chance:.1%} at {similarity:g}" for similarity, chance in recall_curve(threshold).items())
+    said = (
+        f"{found.compared:,} candidates were compared in full, {found.alike:,} of them are near duplicates, "
+        f"{found.compared - found.alike:,} are not and stay; of pairs the search finds, by their Jaccard similarity, "
+        f"{curve}"
+    )
+    if found.compared:
+        log.note(f"near duplicates (similarity {threshold:g} and more): {said}")
+    what = (
+        f"Of documents whose sets of word n-grams have a Jaccard similarity of {threshold:g} or more one stays. {said}."
+    )
+    return _without_duplicates(documents, "near", what, order, found.kept_for.tolist(), steps)
+
+
+def _without_duplicates(
+    documents: list[Document], kind: str, what: str, order: list[int], clusters: list[int], steps: list[Step]
 ) -> list[Document]:
     """Keep the preferred document of each cluster, in the order given. The order of input files plays no part."""
-    order = by_preference(documents)
-    clusters = clusters_of([documents[index].text for index in order]).tolist()
     kept_for = {index: order[cluster] for index, cluster in zip(order, clusters, strict=True)}
     kept = [document for index, document in enumerate(documents) if kept_for[index] == index]
     gone = [
@@ -163,10 +187,6 @@ def without_duplicates(
         for index, document in enumerate(documents)
         if kept_for[index] != index
     ]
-    what = {
-        "exact": "Of documents that are the same but for white space one stays.",
-        "near": "Of documents whose sets of word n-grams are alike one stays.",
-    }[kind]
     steps.append(make_step(f"{kind} duplicates", what, documents, kept, gone))
     return kept
 
