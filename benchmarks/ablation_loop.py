@@ -21,8 +21,9 @@ import yaml
 from common import finish
 
 from tutelage.ablation.arms import Arm, arms_of
-from tutelage.ablation.bench import Question, ask
+from tutelage.ablation.bench import FOLDER, Question, ask
 from tutelage.ablation.judge import Scores, paired, scores_of
+from tutelage.ablation.ledger import NAME
 from tutelage.ablation.measure import Items, corpus_items, measured
 from tutelage.ablation.runs import Runner
 from tutelage.evaluation.config import EvaluateConfig
@@ -88,6 +89,7 @@ def greedy(loop: Loop, proposals: Sequence[str], same_seed: bool) -> list[tuple[
 
 def by_verdict(loop: Loop, proposals: Sequence[str]) -> list[tuple[list[str], str]]:
     """What the bench says is better, three seeds at most, the ledger counting every try."""
+    (loop.out / FOLDER / "loop" / NAME).unlink(missing_ok=True)  # of an agent that was here before
     now: list[str] = []
     kept = []
     for change in proposals:
