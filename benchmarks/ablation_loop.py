@@ -3,7 +3,9 @@
     python benchmarks/ablation_loop.py [--proposals 12] [--out runs/benchmarks/loop]
 
 The same proposals in the same order, from the same recipe (a tiny decoder on the documentation of this Python). Greedy:
-one run of each, kept if its held-out bits per byte are lower. Verdict: kept if the bench, with its ledger, says better.
+one run of each, kept if its held-out bits per byte are lower; either under one seed for all (which only a deterministic
+program can do), or each run under a seed of its own, as where runs cannot be repeated. Verdict: kept if the bench, with
+its ledger, says better.
 Then every change that was kept is run again with and without, under fresh seeds that decided nothing. A win *survives*
 if it is better there at 5 %, and is *reversed* if it is worse in the mean. Everything is cached.
 """
@@ -19,8 +21,9 @@ import yaml
 from common import finish
 
 from tutelage.ablation.arms import Arm, arms_of
-from tutelage.ablation.bench import Question, ask
+from tutelage.ablation.bench import FOLDER, Question, ask
 from tutelage.ablation.judge import Scores, paired, scores_of
+from tutelage.ablation.ledger import NAME
 from tutelage.ablation.measure import Items, corpus_items, measured
 from tutelage.ablation.runs import Runner
 from tutelage.evaluation.config import EvaluateConfig
@@ -71,12 +74,12 @@ class Loop:
         return scores_of(runs, self.items.sizes, self.items.clusters)
 
 
-def greedy(loop: Loop, proposals: Sequence[str]) -> list[tuple[list[str], str]]:
+def greedy(loop: Loop, proposals: Sequence[str], same_seed: bool) -> list[tuple[list[str], str]]:
     """What one run of each would keep: (recipe before, change)."""
     now: list[str] = []
     kept, best = [], float(loop.bits([], [0]).per_byte[0])
-    for change in proposals:
-        found = float(loop.bits([*now, change], [0]).per_byte[0])
+    for number, change in enumerate(proposals):
+        found = float(loop.bits([*now, change], [0 if same_seed else 11 + number]).per_byte[0])
         print(f"  greedy   {change:<44} {found:.4f} {'kept' if found < best else ''}", flush=True)
         if found < best:
             kept.append((list(now), change))
@@ -86,6 +89,7 @@ def greedy(loop: Loop, proposals: Sequence[str]) -> list[tuple[list[str], str]]:
 
 def by_verdict(loop: Loop, proposals: Sequence[str]) -> list[tuple[list[str], str]]:
     """What the bench says is better, three seeds at most, the ledger counting every try."""
+    (loop.out / FOLDER / "loop" / NAME).unlink(missing_ok=True)  # of an agent that was here before
     now: list[str] = []
     kept = []
     for change in proposals:
@@ -129,8 +133,9 @@ def main() -> None:
     chosen = parser.parse_args()
     loop, proposals = Loop(chosen.out), PROPOSALS[: chosen.proposals]
     found = {
-        "greedy": confirmed(loop, greedy(loop, proposals)),
+        "greedy, one seed": confirmed(loop, greedy(loop, proposals, True)),
         "verdict": confirmed(loop, by_verdict(loop, proposals)),
+        "greedy, a seed for each run": confirmed(loop, greedy(loop, proposals, False)),
     }
     finish("ablation_loop", {"proposals": len(proposals), "fresh_seeds": FRESH_SEEDS, **found})
 
