@@ -8,7 +8,6 @@ a duplicate, never invent one, and a chain of documents, each like the one befor
 from __future__ import annotations
 
 import hashlib
-import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.corpus.document import Document
-from tutelage.corpus.scripts import units_of
+from tutelage.corpus.scripts import signs_of, units_of
 
 U64 = NDArray[np.uint64]
 U32 = NDArray[np.uint32]
@@ -31,10 +30,6 @@ _RECALL = 0.98  # wanted probability that a pair exactly at the threshold become
 # pair falls between them.
 _PASSES = ((2, 0, 48), (5, 32, 2**62))  # (words in a gram, shortest text, longest text)
 _SIGNS_TELL = 48  # words of a text up to which a sign more or less makes another text
-# What is neither word, space, mark nor punctuation of sentences; a hyphen is a sign only between spaces.
-_SIGNS = r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-、。，；：！？「」『』（）।\u0300-\u036f\u0590-\u1cff]"""
-_SIGN_ALONE, _SIGN = re.compile(_SIGNS), re.compile(rf"{_SIGNS}|(?<=\s)-(?=\s)")
-_WORD_OR_SIGN = re.compile(rf"{_SIGN.pattern}|\w+(?:['’.-]\w+)*")
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 CHUNK_WORDS = 200_000  # n-grams are made for so many words at a time: 8 bytes a word, a dozen times over
 _SETS_KEPT = 4096  # gram sets of documents that candidates were lately compared with
@@ -54,16 +49,6 @@ class WordHashes:
     @property
     def lengths(self) -> I64:
         return np.diff(self.starts)
-
-
-def words_and_signs(text: str) -> list[str]:
-    """`units_of` a text, with the signs between them that are no punctuation (operators, emoji)."""
-    units = units_of(text)
-    if not (_SIGN_ALONE.search(text) or " - " in text):
-        return units
-    found = _WORD_OR_SIGN.findall(text.lower())
-    signs = sum(_SIGN.fullmatch(one) is not None for one in found)
-    return found if len(found) - signs == len(units) else [*units, *_signs(text)]
 
 
 def hash_words(texts: Iterable[str], units: Callable[[str], list[str]] = units_of) -> WordHashes:
@@ -235,18 +220,13 @@ class _Pass:
         if _jaccard(self._set(one), self._set(other)) < threshold:
             return False
         long = min(self._lengths[one], self._lengths[other]) > _SIGNS_TELL
-        same = bool(long) or _signs(self._texts[one]) == _signs(self._texts[other])
+        same = bool(long) or signs_of(self._texts[one]) == signs_of(self._texts[other])
         self.found += same
         return same
 
     def keep(self, index: int) -> None:
         for key in self._shared.get(index, ()):
             self._buckets.setdefault(key, []).append(index)
-
-
-def _signs(text: str) -> list[str]:
-    """Signs that are neither letters nor punctuation of sentences: operators, emoji, currencies."""
-    return sorted(_SIGN.findall(text))
 
 
 def _gram_sets(hashes: WordHashes, size: int, begin: int, end: int, members: I64) -> list[U64]:

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from tutelage.corpus.dedup import I64, chunks, grams, hash_words, words_and_signs
+from tutelage.corpus.dedup import I64, chunks, grams, hash_words
 from tutelage.corpus.document import Document
+from tutelage.corpus.scripts import words_and_signs
 from tutelage.corpus.sentences import split_sentences
 
 _GRAM = 8

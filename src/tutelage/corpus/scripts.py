@@ -17,6 +17,10 @@ _ANY_UNSPACED = re.compile(f"[{_HAN}{_THAI}]")
 _RUN = re.compile(f"[{_HAN}]+|[{_THAI}]+")
 # From here on scripts have vowel signs and other marks that belong to a word, though no letters.
 _MARKED = re.compile("[\u0300-\u036f\u0483-\u0489\u0591-\u1cff\u1dc0-\u1dff\ua802-\uabff]")
+# What is neither word, space, mark nor punctuation of sentences; a hyphen is a sign only between spaces.
+_SIGNS = r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-、。，；：！？「」『』（）।\u0300-\u036f\u0590-\u1cff]"""
+_SIGN_ALONE, _SIGN = re.compile(_SIGNS), re.compile(rf"{_SIGNS}|(?<=\s)-(?=\s)")
+_WORD_OR_SIGN = re.compile(rf"{_SIGN.pattern}|\w+(?:['’.-]\w+)*")
 _LETTERS = re.compile(r"[^\W\d_]")
 _BEYOND_LATIN = re.compile("[\u0370-\u1cff\u2c00-\ud7ff\uf900-\ufdff\ufe70-\uff20\uff5b-\U0003ffff]")
 _LATIN = re.compile("[a-zA-Z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff5a]")
@@ -61,6 +65,21 @@ def units_of(text: str) -> list[str]:
             place = run.end()
         units += [word[place:]] if place < len(word) else []
     return units
+
+
+def words_and_signs(text: str) -> list[str]:
+    """`units_of` a text, with the signs between them that are no punctuation (operators, emoji)."""
+    units = units_of(text)
+    if not (_SIGN_ALONE.search(text) or " - " in text):
+        return units
+    found = _WORD_OR_SIGN.findall(text.lower())
+    signs = sum(_SIGN.fullmatch(one) is not None for one in found)
+    return found if len(found) - signs == len(units) else [*units, *signs_of(text)]
+
+
+def signs_of(text: str) -> list[str]:
+    """Signs that are neither letters nor punctuation of sentences: operators, emoji, currencies."""
+    return sorted(_SIGN.findall(text))
 
 
 def count_text_words(text: str) -> int:
