@@ -76,6 +76,16 @@ def texts(chance: random.Random, count: int, tail: str = "") -> list[Document]:
     return [Document(f"{number:04}", f"{body}. {tail}".strip(), "s") for number, body in enumerate(bodies)]
 
 
+def test_a_single_text_whose_end_repeats_gives_other_pieces_away_and_keeps_some() -> None:
+    """Before, all of it was held out and nothing was left to train on."""
+    own = [" ".join(f"word{number}{at}" for at in range(60)) + "." for number in range(8)]
+    documents = [Document(f"d{at}", text, "a", "a", whole="a") for at, text in enumerate([*own, own[0], own[0]])]
+    sides = clean_split(documents, 0.1, 1, max_overlap=0.1)
+    assert sides.train and sides.heldout
+    assert len(sides.train) + len(sides.heldout) == len(documents)
+    assert sides.heldout[0].text != own[0] and "others are held out" in sides.said[0]
+
+
 def test_phrases_that_many_texts_share_are_no_leaks_unless_there_is_little_else() -> None:
     chance = random.Random(1)
     tail = "This is the sentence that ends each of them and says nothing of its own."

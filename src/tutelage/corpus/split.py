@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from tutelage.corpus.document import Document
 from tutelage.corpus.overlap import overlaps
@@ -131,7 +131,9 @@ def clean_split(documents: Sequence[Document], share: float, seed: int, max_over
         )
     if kept and 2 * _size(kept) >= _size(sides.heldout):
         return CleanSides(sides.train, kept, gone, said)
-    drawn, best = _drawn_again(documents, share, seed, max_overlap)
+    # Of a single text pieces are drawn, which then count as texts of their own.
+    apart = documents if len({one.group for one in documents}) > 1 else [replace(one, whole=None) for one in documents]
+    drawn, best = _drawn_again(apart, share, seed, max_overlap)
     if best > max_overlap and kept:  # what is left of the first draw is little, but clean
         return CleanSides(sides.train, kept, gone, said)
     if best > max(_HOPELESS, max_overlap):
@@ -140,8 +142,8 @@ def clean_split(documents: Sequence[Document], share: float, seed: int, max_over
             hint="lower corpus.near_duplicate_threshold to take out such copies, raise corpus.max_overlap to accept "
             "them, or give more text",
         )
-    held = [document for document in documents if document.group in drawn]
-    train = [document for document in documents if document.group not in drawn]
+    held = [document for document, one in zip(documents, apart, strict=True) if one.group in drawn]
+    train = [document for document, one in zip(documents, apart, strict=True) if one.group not in drawn]
     first = f"{len(gone):,} of the {len(sides.heldout):,} held-out documents chosen first stand in training text"
     if best > max_overlap:
         said = [
