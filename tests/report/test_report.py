@@ -292,7 +292,7 @@ def test_nothing_is_loaded_and_nothing_runs(run: Path) -> None:
 
 @pytest.mark.parametrize(
     "hostile",
-    ["</pre></style><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7 * 7 }}{% raw %}",
+    ["</pre></style><script>alert(1)</script>", '"><img src=x onerror=alert(1)>', "{{ 7919 * 7919 }}{% raw %}",
      "</title><svg onload=x>"],
 )  # fmt: skip
 def test_hostile_text_of_models_and_data_is_only_shown(run: Path, hostile: str) -> None:
@@ -312,7 +312,7 @@ def test_hostile_text_of_models_and_data_is_only_shown(run: Path, hostile: str) 
     assert "script" not in parsed.tags and "img" not in parsed.tags
     assert not [name for name, _ in parsed.attributes if name.startswith("on")]
     assert hostile in parsed.text
-    assert "49" not in re.split(r"All \d+ figures", section(html, "evaluate"))[0]
+    assert str(7919 * 7919) not in html
 
 
 def test_an_interrupted_run_says_where_it_stopped_and_shows_the_curve_so_far(run: Path) -> None:

@@ -62,7 +62,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     each step learned. Raises InputError for a directory that is not what it should be.
     """
     started = time.monotonic()
-    whole: Evaluation = job.config
+    asked: Evaluation = job.config  # a step that was skipped (no labels in the text, say) left nothing to measure
+    whole = asked.model_copy(update={"subjects": tuple(one for one in asked.subjects if one.name in job.inputs)})
     config, log, seed = whole.evaluate, job.log, job.data_seed
     models = {subject.name: job.inputs[subject.name] for subject in whole.subjects}
     parents = {subject.name: subject.parent for subject in whole.subjects}

@@ -12,6 +12,7 @@ from tutelage.store.stage import Headline, Part, StageSpec, Way
 
 LARGE = 30e6  # parameters: from here on the learning rate is lower
 ROW_TOKENS = 500  # of a document of 2,000 characters
+CHARACTERS = 4  # of a token, about: pieces of text are long enough to fill a row
 PASSES = 3  # over what was sampled
 MOST_SAMPLED = 100_000  # tokens: more would take longer to sample than it is worth
 
@@ -34,7 +35,10 @@ def _parts(config: FurtherConfig) -> tuple[Part, ...]:
 
 
 def corpus_of(source: str, config: FurtherConfig) -> CorpusConfig:
-    return CorpusConfig(source=source, prose=config.prose, heldout=config.heldout, measure_selection=False)
+    length = max(CorpusConfig().max_characters, CHARACTERS * (config.context_length or 0))
+    return CorpusConfig(
+        source=source, prose=config.prose, heldout=config.heldout, measure_selection=False, max_characters=length
+    )
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Way]:
