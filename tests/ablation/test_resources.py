@@ -33,16 +33,16 @@ def verdict(outcome: Outcome, difference: float = 0.0, reach: float = 0.01) -> P
 )
 def test_quality_and_cost_in_one_direction(outcome: Outcome, seconds: float, expected: str) -> None:
     size = {"better": -0.03, "worse": 0.03}.get(outcome, 0.0)
-    arm = replace(FIRST, seconds=seconds)
+    arm = replace(FIRST, seconds=seconds, slowest=1.02 * seconds)
     assert per_cost(verdict(outcome, size), arm, FIRST, "second").outcome == expected
 
 
 def test_a_trade_is_decided_only_beyond_what_more_training_could_bring() -> None:
     """Twice as slow: the first could train twice as long, which brings 0.05 at most."""
-    slow = replace(FIRST, seconds=20.0)
+    slow = replace(FIRST, seconds=20.0, slowest=20.4)
     assert per_cost(verdict("better", -0.09), slow, FIRST, "second").outcome == "better"
     assert per_cost(verdict("better", -0.03), slow, FIRST, "second").outcome == "open"
-    fast = replace(FIRST, seconds=5.0)
+    fast = replace(FIRST, seconds=5.0, slowest=5.1)
     assert per_cost(verdict("worse", 0.09), fast, FIRST, "second").outcome == "worse"
     assert per_cost(verdict("worse", 0.03), fast, FIRST, "second").outcome == "open"
     unknown = replace(FIRST, doubling=None)
@@ -50,6 +50,13 @@ def test_a_trade_is_decided_only_beyond_what_more_training_could_bring() -> None
     assert per_cost(verdict("better", -0.03), slow, FIRST, "second", "seconds").outcome == "better"
     large = replace(FIRST, parameters=10_000)
     assert per_cost(verdict("better", -0.09), large, FIRST, "parameter").outcome == "open"
+
+
+def test_on_a_busy_machine_nothing_is_said_of_seconds() -> None:
+    busy = replace(FIRST, seconds=14.0, slowest=24.0)
+    for outcome in ("better", "worse", "not distinguishable"):
+        assert per_cost(verdict(outcome, 0.03), busy, FIRST, "second").outcome == "open"  # type: ignore[arg-type]
+    assert per_cost(verdict("worse", 0.03), busy, FIRST, "step").outcome == "worse"
 
 
 def test_the_last_doubling_is_read_from_the_validations(tmp_path: Path) -> None:

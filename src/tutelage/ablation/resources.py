@@ -94,6 +94,9 @@ def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = 
         return PerCost("worse" if outcome == "failed" else "too few seeds", ratio)
     if same:
         return PerCost(outcome, ratio)  # type: ignore[arg-type]
+    unsteady = max(one.slowest / max(one.seconds, 1e-9) for one in (arm, first))
+    if which == "second" and 1 / unsteady <= ratio <= unsteady:
+        return PerCost("open", ratio, f"the runs of one arm differ as much in time, up to {unsteady:.2f} times")
     if outcome == "not distinguishable":
         return PerCost(
             "cheaper" if ratio < 1 else "dearer", ratio, "as good for less" if ratio < 1 else "no better for more"
