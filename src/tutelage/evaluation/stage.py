@@ -62,8 +62,9 @@ def evaluate(job: Job) -> dict[str, Any]:
     each step learned. Raises InputError for a directory that is not what it should be.
     """
     started = time.monotonic()
-    asked: Evaluation = job.config  # a step that was skipped (no labels in the text, say) left nothing to measure
-    whole = asked.model_copy(update={"subjects": tuple(one for one in asked.subjects if one.name in job.inputs)})
+    whole: Evaluation = job.config
+    # A step that was skipped (no labels in the text, say) left nothing to measure.
+    whole = whole.model_copy(update={"subjects": tuple(one for one in whole.subjects if one.name in job.inputs)})
     config, log, seed = whole.evaluate, job.log, job.data_seed
     models = {subject.name: job.inputs[subject.name] for subject in whole.subjects}
     parents = {subject.name: subject.parent for subject in whole.subjects}
