@@ -67,7 +67,8 @@ class Ledger:
 
     def adjusted(self, p: Mapping[str, float]) -> dict[str, float]:
         """Holm's p-values of these tries among all that the ledger holds (Holm 1979); one without a result counts."""
-        everyone = {**{key: float(entry.get("p") or 1.0) for key, entry in self.tries.items()}, **p}
+        known = {key: entry["p"] for key, entry in self.tries.items() if entry.get("p") is not None}
+        everyone = {**dict.fromkeys(self.tries, 1.0), **known, **p}
         return dict(zip(everyone, holm(list(everyone.values())), strict=True))
 
 
