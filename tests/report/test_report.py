@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import tutelage.report
 from miniature_life import ALL_STEPS, miniature, write_documented
 from tutelage.recipe.run import run_recipe
 from tutelage.report.collect import collect, remarks
@@ -420,3 +421,23 @@ def test_a_new_run_of_a_stage_does_not_show_the_curve_of_the_old_one(run: Path) 
     now = [line for line in path.read_text().splitlines() if '"stage_end"' not in line]
     path.write_text("\n".join([json.dumps(old), json.dumps(ended), *now]) + "\n")
     assert max(row["step"] for row in collect(run).stages["base"].curve) == 4
+
+
+def test_every_text_colour_stands_out_from_the_paper() -> None:
+    """A contrast of 4.5 (WCAG 2.2, 1.4.3), in the light, in the dark and on paper."""
+    css = (Path(tutelage.report.__file__).parent / "report.css").read_text(encoding="utf-8")
+
+    def light(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)] if len(colour) == 7 else [
+            int(digit * 2, 16) / 255 for digit in colour[1:]]  # fmt: skip
+        linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    schemes = [
+        dict(re.findall(r"--(\w+): (#[0-9a-f]{3,6})", block)) for block in re.findall(r":root \{.*?\}", css, re.S)
+    ]
+    assert len(schemes) == 3
+    for scheme in schemes:
+        for name in ("ink", "soft", "faint", "accent"):
+            low, high = sorted((light(scheme[name]), light(scheme["paper"])))
+            assert (high + 0.05) / (low + 0.05) >= 4.5, (name, scheme)
