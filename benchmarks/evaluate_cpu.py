@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-TOLERANCE = {"float32": 2e-3, "bfloat16": 3.0}  # of a sum of log-probabilities
+TOLERANCE = {"float32": 2e-3, "bfloat16": 3.0}  # of a sum of log-probabilities down to -100, beyond that in proportion
 
 
 def main() -> None:
@@ -87,7 +87,7 @@ def main() -> None:
     print(
         f"{len(pairs)} scores: largest difference {gap.max():.2e} nats, mean {gap.mean():.2e}; greedy differs: {other}"
     )
-    if gap.max() > TOLERANCE[args.dtype]:
+    if (gap > TOLERANCE[args.dtype] * np.maximum(1, -theirs / 100)).any():
         raise SystemExit("the two do not compute the same; their speeds say nothing")
     agreement = metrics(prepared, theirs, {result.prepared.task.name: result.figures for result in last["ours"]})
     print(agreement)
