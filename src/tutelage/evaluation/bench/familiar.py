@@ -72,7 +72,7 @@ def unseen_texts(model: Any, path: Path) -> list[str]:
 
 
 def familiarity(model: Any, items: Sequence[Item], unseen: Sequence[str]) -> dict[str, Any]:
-    """How often an item is more familiar than a text of `unseen`: auc, its interval, how many of each, how many too short.
+    """How often an item is more familiar than one of `unseen`: area, interval, how many of each, how many too short.
 
     An item is read as it is asked, with its right answer. The area and its interval are None for fewer than 20 texts
     on a side.
@@ -98,8 +98,8 @@ def sentence(found: dict[str, Any]) -> str:
     said = "more familiar than" if low > 0.5 else "less familiar than" if high < 0.5 else "not told apart from"
     return (
         f"Min-K%: items are {said} the unseen texts: an item is the more familiar one in {found['auc']:.0%} of pairs "
-        f"[{low:.0%}, {high:.0%}] (50% if neither was read; {found['items']:,} items, {found['unseen']:,} texts). A hint, "
-        "no proof: texts of another kind differ too"
+        f"[{low:.0%}, {high:.0%}] (50% if neither was read; {found['items']:,} items, {found['unseen']:,} texts). A "
+        "hint, no proof: texts of another kind differ too"
     )
 
 
