@@ -3,8 +3,9 @@
     python benchmarks/step_profile.py [--steps 5] [--optimizer adamw]
 
 Qwen3's block as `tutelage pretrain` trains it (6 layers, 4,096 tokens of vocabulary, own head, 16 rows of 256 tokens,
-Muon for the matrices of the blocks unless said otherwise), on random tokens in documents of 64. Milliseconds of a step that the profiler
-counts for each operator itself, threads' waiting included, largest first; the whole step is measured without it.
+Muon for the matrices of the blocks unless said otherwise), on random tokens in documents of 64. Milliseconds of a step
+that the profiler counts for each operator itself, threads' waiting included, largest first; the whole step is measured
+without it.
 """
 
 from __future__ import annotations
