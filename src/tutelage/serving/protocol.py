@@ -11,13 +11,16 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, from_json
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import neutral
+from tutelage.serving.strict import Strict
+from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool, ToolCall
 from tutelage.store.errors import nearest
+from tutelage.tokenizer.messages import Message
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
 Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -57,24 +60,6 @@ class ApiError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
-class Strict(BaseModel):
-    """A part of a request: no other fields, no other types, but for what is neutral."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    asks_nothing: ClassVar[neutral.Table] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral(cls, given: Any) -> Any:
-        return neutral.without_neutral(given, cls.model_fields, cls.asks_nothing)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler.resolve_ref_schema(handler(core))
-        made["properties"] = {**made.get("properties", {}), **neutral.described(cls.asks_nothing, cls.model_fields)}
-        return made
-
-
 class TextPart(Strict):
     type: Literal["text"]
     text: str
@@ -83,13 +68,27 @@ class TextPart(Strict):
 class ChatMessage(Strict):
     asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
 
-    role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart]
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MOST)] | None = None
+    tool_call_id: str | None = None
 
-    def plain(self) -> dict[str, str]:
-        parts = self.content
+    @model_validator(mode="after")
+    def _parts_of_its_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("tool_calls are an assistant's")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("role tool and tool_call_id go together")
+        return self
+
+    def message(self) -> Message:
+        parts = self.content or ""
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        return {"role": self.role, "content": text}
+        return Message(
+            self.role, text, tuple(call.plain() for call in self.tool_calls or ()), tool_call_id=self.tool_call_id or ""
+        )
 
 
 class StreamOptions(Strict):
@@ -215,6 +214,32 @@ class ChatRequest(Request):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST)] | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+
+    @model_validator(mode="after")
+    def _tools_go_together(self) -> Self:
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise ValueError("tools: two have the same name")
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
+        if (self.tool_choice == "required" and not names) or (named is not None and named not in names):
+            raise ValueError("tool_choice asks for a tool that is not among the tools")
+        formed = self.response_format is not None and self.response_format.type != "text"
+        if self.callable and (formed or self.regex or self.grammar):
+            raise ValueError("tools that may be called, and a form for the answer, exclude each other")
+        calls: set[str] = set()
+        for message in self.messages:
+            calls |= {call.id for call in message.tool_calls or ()}
+            if message.tool_call_id is not None and message.tool_call_id not in calls:
+                raise ValueError(f"tool_call_id {message.tool_call_id[:40]!r} is that of no call before it")
+        return self
+
+    @property
+    def callable(self) -> list[Tool]:
+        """What the answer may call."""
+        return [] if self.tool_choice == "none" else self.tools or []
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:

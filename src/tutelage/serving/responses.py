@@ -22,9 +22,9 @@ from tutelage.serving.protocol import (
     ChatRequest,
     JsonSchema,
     ResponseFormat,
-    Strict,
     TextPart,
 )
+from tutelage.serving.strict import Strict
 
 
 class InputPart(Strict):
