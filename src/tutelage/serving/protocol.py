@@ -218,28 +218,28 @@ class ChatRequest(Request):
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
 
-    @model_validator(mode="after")
-    def _tools_go_together(self) -> Self:
-        names = [tool.function.name for tool in self.tools or ()]
-        if len(set(names)) < len(names):
-            raise ValueError("tools: two have the same name")
-        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
-        if (self.tool_choice == "required" and not names) or (named is not None and named not in names):
-            raise ValueError("tool_choice asks for a tool that is not among the tools")
-        formed = self.response_format is not None and self.response_format.type != "text"
-        if self.callable and (formed or self.regex or self.grammar):
-            raise ValueError("tools that may be called, and a form for the answer, exclude each other")
-        calls: set[str] = set()
-        for message in self.messages:
-            calls |= {call.id for call in message.tool_calls or ()}
-            if message.tool_call_id is not None and message.tool_call_id not in calls:
-                raise ValueError(f"tool_call_id {message.tool_call_id[:40]!r} is that of no call before it")
-        return self
-
     @property
     def callable(self) -> list[Tool]:
         """What the answer may call."""
         return [] if self.tool_choice == "none" else self.tools or []
+
+    def check_tools(self) -> None:
+        """Raise ApiError where tools, calls and results do not go together."""
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise ApiError(400, "tools: two have the same name", "tools")
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
+        if (self.tool_choice == "required" and not names) or (named is not None and named not in names):
+            raise ApiError(400, "tool_choice asks for a tool that is not among the tools", "tool_choice")
+        formed = self.response_format is not None and self.response_format.type != "text"
+        if self.callable and (formed or self.regex or self.grammar):
+            raise ApiError(400, "tools that may be called and a form for the answer exclude each other", "tools")
+        calls: set[str] = set()
+        for at, message in enumerate(self.messages):
+            calls |= {call.id for call in message.tool_calls or ()}
+            if message.tool_call_id is not None and message.tool_call_id not in calls:
+                where = f"messages.{at}.tool_call_id"
+                raise ApiError(400, f"{where}: no call before it has this id", where)
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -294,6 +294,7 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
     """What depends on the server: raises ApiError as `parse`."""
     served_model(request.model, served)
     if isinstance(request, ChatRequest):
+        request.check_tools()
         at_most("messages", len(request.messages), limits.messages, "messages")
         at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
     at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")

@@ -1,6 +1,6 @@
 // Maths in TeX's notation to MathML: the common part of it. Nodes are made of known kinds only and hold text; a command
 // that is not known stays as it was written.
-const MATHML = "http://www.w3.org/1998/Math/MathML", LONGEST_MATHS = 4000, DEEPEST = 40;
+const MATHML = $("math").namespaceURI, LONGEST_MATHS = 4000, DEEPEST = 40;
 
 // Letters and signs by their names: identifiers, operators and relations, signs that have limits.
 const pairs = (text) => Object.fromEntries(text.trim().split(/\s+/).map((one) => one.split(":")));
