@@ -15,7 +15,7 @@ from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Answer, Asked, Failure, Output, StopReason, Token
 from tutelage.inference.slots import STEP, Slots
-from tutelage.inference.speculation import MOST_IN_ALL, Speculation, cannot
+from tutelage.inference.speculation import ROWS, Speculation, cannot
 from tutelage.model.cache import KVCache, Sharing
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
@@ -204,8 +204,8 @@ class Engine:
         return self._say(rows, self.model.logits(hidden).cpu()[:count], drafts)
 
     def _drafts(self, rows: list[Answer]) -> list[list[int]]:
-        """What may come next of each row; all together no more than is read at nearly no cost."""
-        most = MOST_IN_ALL // len(rows)
+        """What may come next of each row; all together no more than it pays to read at once."""
+        most = max(0, ROWS.get(self._slots.cache.device.type, 0) - len(rows)) // len(rows)
         return [
             [] if one.drafting is None else one.drafting.draft(min(most, one.limit - one.length - 1)) for one in rows
         ]

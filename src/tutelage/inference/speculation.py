@@ -18,9 +18,12 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.store.errors import ConfigError
 
-MOST = 10  # tokens drafted at once for one answer
-MOST_IN_ALL = 16  # for all that answer together: what is read more than that no longer costs next to nothing
-_FIRST = 4
+MOST = 7  # tokens drafted at once for one answer: with the token before them eight, two blocks of the CPU's kernels
+ROWS = {
+    "cpu": 8,
+    "cuda": 64,
+}  # read in one step, drafts included: from there on a row costs what a step of its own does
+_FIRST, _LONGEST_PAUSE = 3, 15
 _LONGEST, _SHORTEST = 4, 2  # tokens of the end of a text that are looked for in what stands before it
 _READ_AT_ONCE = 512
 _GROWTH = 256  # positions by which the cache of a draft model grows
@@ -69,10 +72,12 @@ class Speculation:
 
 
 class Drafting:
-    """The drafts of one answer: the more of them were right, the more come next."""
+    """The drafts of one answer: the more of them were right, the more come next; after one that was all wrong none come
+    for a while, and for longer the more such there are in a row."""
 
     def __init__(self, whole: Speculation, source: Source) -> None:
         self._whole, self._source, self._reach = whole, source, _FIRST
+        self._rest = self._pause = 0  # steps without drafts: still to come, and after the last failure
 
     def take(self, token: int) -> None:
         """The answer goes on with this token."""
@@ -81,13 +86,17 @@ class Drafting:
     def draft(self, most: int) -> list[int]:
         """Tokens that may follow, at most so many."""
         most = min(most, self._reach)
-        return self._source.draft(most) if most > 0 else []
+        if most <= 0 or self._rest:
+            self._rest = max(0, self._rest - 1)
+            return []
+        return self._source.draft(most)
 
     def judged(self, drafted: int, agreed: int) -> None:
         """So many of them were what the model said."""
         self._whole.drafted += drafted
         self._whole.accepted += agreed
-        self._reach = min(MOST, max(self._reach, 2 * drafted)) if agreed == drafted else agreed + 1
+        self._reach = min(MOST, max(self._reach, 2 * drafted + 1)) if agreed == drafted else agreed + 1
+        self._rest = self._pause = 0 if agreed else min(_LONGEST_PAUSE, 2 * self._pause + 1)
 
 
 def cannot(config: ModelConfig) -> str | None:
