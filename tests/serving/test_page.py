@@ -173,7 +173,7 @@ MATHS = {
     "f'": "<msup><mi>f</mi><mo>′</mo></msup>",
     "\\mathbb{R}^n": "<msup><mi>ℝ</mi><mi>n</mi></msup>",
     "\\mathbf{w}x": "<mi>𝐰</mi><mi>x</mi>",
-    "\\text{if } a": "<mtext>if </mtext><mi>a</mi>",
+    "\\text{if } a": "<mtext>if&nbsp;</mtext><mi>a</mi>",
     "\\unknown{<b>}": "<mtext>\\unknown</mtext><mrow><mo>&lt;</mo><mi>b</mi><mo>&gt;</mo></mrow>",
     "a}": "<mi>a</mi><mtext>}</mtext>",
     "\\frac": "<mfrac><mrow></mrow><mrow></mrow></mfrac>",

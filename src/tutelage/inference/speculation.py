@@ -19,10 +19,8 @@ from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.store.errors import ConfigError
 
 MOST = 7  # tokens drafted at once for one answer: with the token before them eight, two blocks of the CPU's kernels
-ROWS = {
-    "cpu": 8,
-    "cuda": 64,
-}  # read in one step, drafts included: from there on a row costs what a step of its own does
+# Tokens read in one step, drafts included: from there on each costs what a step of its own does.
+ROWS = {"cpu": 8, "cuda": 64}
 _FIRST, _LONGEST_PAUSE = 3, 15
 _LONGEST, _SHORTEST = 4, 2  # tokens of the end of a text that are looked for in what stands before it
 _READ_AT_ONCE = 512

@@ -160,7 +160,7 @@ class Formula {
     if (/^[dtc]?frac$/.test(name)) return mathNode("mfrac", [this.argument(), this.argument()]);
     if (/^[dt]?binom$/.test(name)) return this.fenced("(", [mathNode("mfrac", [this.argument(), this.argument()], { linethickness: "0" })], ")");
     if (name === "sqrt") return this.root();
-    if (/^(text|mbox|textrm|textnormal|textit|textsf|texttt)$/.test(name)) return mathNode("mtext", this.raw());
+    if (/^(text|mbox|textrm|textnormal|textit|textsf|texttt)$/.test(name)) return mathNode("mtext", this.raw().replace(/^ +| +$/g, "\u00a0"));
     if (name === "textbf") return mathNode("mtext", lettersIn(this.raw(), ALPHABETS.mathbf));
     if (/^(mathrm|operatorname\*?|mathit)$/.test(name)) return mathNode("mi", this.raw(), { mathvariant: "normal" });
     if (name === "overset" || name === "stackrel") { const over = this.argument(); return mathNode("mover", [this.argument(), over]); }
