@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
 from tutelage.inference.constraint import Constraint
@@ -65,7 +65,24 @@ class TextPart(Strict):
     text: str
 
 
+def _of_role(*roles: str, **properties: Any) -> dict[str, Any]:
+    """A JSON schema of messages by these roles; what is not null is required."""
+    required = [name for name, schema in properties.items() if schema != _NOT]
+    return {"required": required, "properties": {"role": {"enum": list(roles)}, **properties}}
+
+
+_NOT, _SOME = {"type": "null"}, {"type": ["string", "array"]}
+_ROLES = [
+    _of_role("system", "user", content=_SOME, tool_calls=_NOT, tool_call_id=_NOT),
+    _of_role("assistant", content=_SOME, tool_call_id=_NOT),
+    _of_role("assistant", tool_calls={"type": "array", "minItems": 1}, tool_call_id=_NOT),
+    _of_role("tool", content=_SOME, tool_calls=_NOT, tool_call_id={"type": "string"}),
+]
+"""What a message holds by its role: what `ChatMessage` checks."""
+
+
 class ChatMessage(Strict):
+    model_config = ConfigDict(json_schema_extra={"anyOf": _ROLES})  # type: ignore[dict-item]
     asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
 
     role: Literal["system", "user", "assistant", "tool"]
