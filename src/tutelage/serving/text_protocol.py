@@ -7,7 +7,8 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tutelage.serving import neutral
-from tutelage.serving.protocol import ApiError, ChatMessage, Limits, at_most
+from tutelage.serving.messages import ChatMessage
+from tutelage.serving.protocol import ApiError, Limits, at_most
 from tutelage.serving.strict import Strict
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
