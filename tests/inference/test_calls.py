@@ -148,3 +148,17 @@ def test_arguments_are_objects() -> None:
     for text in ("", "[1]", '"{}"', "{", "null"):
         with pytest.raises(InputError, match="arguments of a tool call"):
             arguments_of(text)
+
+
+def test_white_space_in_arguments_has_an_end(tokenizer: Tokenizer) -> None:
+    tok = dressed(tokenizer, "llama")
+    constraint = calls_constraint(call_form(tok), tok, TOOLS, "required", one=True)
+    state = TokenTable(tok.vocab_size, tok.stop_ids, tok).grammar(Sampling(constraint=constraint))
+    assert state is not None
+    for token in tok.encode('{"name": "weather", "parameters": {'):
+        state.take(token)
+    (space,) = tok.encode(" ")
+    for _ in range(20):
+        assert state.allowed()[space]
+        state.take(space)
+    assert not state.allowed()[space]
