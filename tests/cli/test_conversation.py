@@ -36,6 +36,8 @@ class FakeModel:
         self.asked = [message.content for message in messages]
         return [ord(letter) for message in messages for letter in message.content]
 
+    speculation = None
+
     def engine(self) -> None:
         return None
 

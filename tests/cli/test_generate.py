@@ -146,3 +146,31 @@ def test_help_groups_the_options(capsys: pytest.CaptureFixture[str], model: str)
     assert code == 0
     for title in ("How tokens are drawn", "Against repetition", "What it must look like", "Searching, not drawing"):
         assert title in out
+
+
+def test_speculation_changes_the_time_and_nothing_else(model: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for options in (("--temperature", "0"), ("-t", "0.9", "--seed", "4", "--logprobs", "1")):
+        plain = rows(capsys, model, *options)
+        for how in (("--speculate", "lookup"), ("--draft", model)):
+            made = rows(capsys, model, *options, *how)
+            counts = made.pop("drafts")
+            assert made == plain and 0 <= counts["accepted"] <= counts["drafted"]
+            assert how[0] == "--speculate" or counts["drafted"] > 0
+    code, _, err = run(capsys, model, "--speculate", "lookup")
+    assert code == 0 and "drafted tokens were right" in err
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "--speculate none",
+        "--speculate lookup --draft x",
+        "--speculate lookup --beams 2",
+        "--speculate lookup --compare",
+    ],
+)
+def test_speculation_that_makes_no_sense_is_refused(
+    model: str, options: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, _, err = run(capsys, model, *options.split())
+    assert code == 2 and ("exclude" in err or "not known" in err)

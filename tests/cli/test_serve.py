@@ -59,3 +59,17 @@ def test_a_classifier_goes_beside_the_model(lm: LanguageModel, tmp_path: Path, g
 @pytest.mark.parametrize("option", ["--max-tokens=0", "--queue=-1", "--connections=0", "--timeout=0", "--max-body=x"])
 def test_a_limit_that_makes_no_sense_is_refused(option: str, given: dict[str, Any]) -> None:
     assert serve(option) == 2 and not given
+
+
+def test_a_model_that_cannot_go_back_is_served_without_drafts_and_it_is_said(
+    lm: LanguageModel, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm.save(tmp_path / "lm")
+    assert serve(str(tmp_path / "lm"), "--speculate", "lookup") == 0 and given["lm"].speculation is not None
+    config = {
+        **lm.config.model_dump(), "family": "custom", "layer_types": ("delta", "full"), "num_kv_heads": 4,
+        "delta": {"num_key_heads": 2, "num_value_heads": 2, "key_head_dim": 8, "value_head_dim": 8, "conv_kernel": 4},
+    }  # fmt: skip
+    LanguageModel(DecoderLM(FamilyConfig.parse(config), seed=1), lm.tokenizer).save(tmp_path / "delta")
+    assert serve(str(tmp_path / "delta"), "--speculate", "lookup") == 0 and given["lm"].speculation is None
+    assert "no speculation with this model" in capsys.readouterr().err

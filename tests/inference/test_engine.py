@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
-from torch import Tensor
 
 from tutelage.inference import engine
 from tutelage.inference.choosing import Chooser, TokenTable, choose
@@ -118,9 +119,9 @@ def test_rows_that_ended_are_not_computed(model: DecoderLM, monkeypatch: pytest.
     rows: list[int] = []
     say = Engine._say
 
-    def counted(self: Engine, asked: list[Answer], logits: Tensor) -> list[Token]:
+    def counted(self: Engine, asked: list[Answer], *more: Any) -> list[Token]:
         rows.append(len(asked))
-        return say(self, asked, logits)
+        return say(self, asked, *more)
 
     monkeypatch.setattr(Engine, "_say", counted)
     made: dict[int, int] = {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -221,10 +222,10 @@ def test_a_row_is_computed_alike_in_any_company() -> None:
     say = Engine._say
 
     class Watched(Engine):
-        def _say(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
+        def _say(self, rows: list[Answer], logits: Tensor, drafts: Any = None) -> list[Token | Failure]:
             for one, each in zip(rows, logits, strict=True):
                 seen.setdefault(one.row, []).append(each.clone())
-            return say(self, rows, logits)
+            return say(self, rows, logits, drafts)
 
     texts = prompts(6, 4)
     run(Watched(model, []), [(text, SAMPLED, at) for at, text in enumerate(texts)])

@@ -149,7 +149,10 @@ def test_decisions(client: openai.OpenAI) -> None:
 def test_errors_are_the_clients_own(client: openai.OpenAI, url: str) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         client.chat.completions.create(**CHAT, tool_choice="required")
-    assert caught.value.param == "tool_choice" and caught.value.code == "unsupported_field"
+    assert caught.value.param == "tool_choice"
+    with pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(**CHAT, store=True)
+    assert caught.value.param == "store" and caught.value.code == "unsupported_field"
     with openai.OpenAI(base_url=url, api_key="wrong") as other, pytest.raises(openai.AuthenticationError):
         other.models.list()
 

@@ -16,6 +16,8 @@ from served import serving
 from torch import Tensor
 
 from tutelage.cli import transcript
+from tutelage.evaluation.bench.items import prepare
+from tutelage.evaluation.bench.own import own_task
 from tutelage.finetuning.data.preferences import read_preferences
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
@@ -63,7 +65,7 @@ class Scripted(LanguageModel):
         self.model.ids = [*self.tokenizer.encode(text), self.stop_ids[0]]
 
     def chat_ids(self, messages: Any, tools: Any = None) -> list[int]:
-        self.told = [one["content"] for one in messages]
+        self.told = [one.content for one in messages]
         return super().chat_ids(messages, tools)
 
 
@@ -155,11 +157,66 @@ def test_markdown_is_rendered_and_markup_stays_text(page: Browser, model: Script
     assert {"H1", "STRONG", "CODE", "UL", "LI", "PRE", "TABLE", "OL", "A"} <= set(found)
     assert "IMG" not in found and found.count("A") == 1 and found.count("B") == 0
     text = shown(page)[1]
-    assert "<img src=x onerror=alert(1)>" in text and "<b>x</b>" in text and "x² ≤ 1/2" in text
+    assert "<img src=x onerror=alert(1)>" in text and "<b>x</b>" in text
+    assert page.js("document.querySelector('article.model math annotation').textContent") == "x^2 \\le \\frac{1}{2}"
     # What was rendered while it came is what is rendered at once.
     assert page.js(
         "(() => { const a = element('div'); markdown(branch()[1].content, a); return a.innerHTML })()"
     ) == page.js("(() => { drawn.clear(); draw(); return document.querySelector('article.model .text').innerHTML })()")
+
+
+MATHS = {
+    "x^2_i": "<msubsup><mi>x</mi><mi>i</mi><mn>2</mn></msubsup>",
+    "\\frac{1}{n}": "<mfrac><mn>1</mn><mi>n</mi></mfrac>",
+    "\\sqrt[3]{2}": "<mroot><mn>2</mn><mrow><mn>3</mn></mrow></mroot>",
+    "\\alpha \\le 1.5": '<mi>α</mi><mo stretchy="false">≤</mo><mn>1.5</mn>',
+    "f'": "<msup><mi>f</mi><mo>′</mo></msup>",
+    "\\mathbb{R}^n": "<msup><mi>ℝ</mi><mi>n</mi></msup>",
+    "\\mathbf{w}x": "<mi>𝐰</mi><mi>x</mi>",
+    "\\text{if } a": "<mtext>if&nbsp;</mtext><mi>a</mi>",
+    "\\unknown{<b>}": "<mtext>\\unknown</mtext><mrow><mo>&lt;</mo><mi>b</mi><mo>&gt;</mo></mrow>",
+    "a}": "<mi>a</mi><mtext>}</mtext>",
+    "\\frac": "<mfrac><mrow></mrow><mrow></mrow></mfrac>",
+    "x^": "<msup><mi>x</mi><mrow></mrow></msup>",
+}
+
+
+MATHML = {
+    "math", "semantics", "annotation", "mrow", "mi", "mn", "mo", "mtext", "mspace", "msup", "msub", "msubsup", "munder",
+    "mover", "munderover", "mfrac", "msqrt", "mroot", "mtable", "mtr", "mtd",
+}  # fmt: skip
+
+
+def test_maths_is_typeset(page: Browser) -> None:
+    page.js("""globalThis.shownMaths = (text, block) =>
+      maths(text, block).querySelector("semantics").firstChild.innerHTML; 1""")
+    for source, expected in MATHS.items():
+        assert page.js(f"shownMaths({json.dumps(source)}, false)") == expected, source
+
+    def shown_as(source: str, block: bool) -> str:
+        return page.js(f"shownMaths({json.dumps(source)}, {json.dumps(block)})")
+
+    limits = shown_as("\\sum_{i=1}^n i", True)
+    assert limits.startswith("<munderover><mo") and "∑" in limits
+    matrix = shown_as("\\begin{pmatrix}1&2\\\\3&4\\end{pmatrix}", True)
+    assert matrix.count("<mtr>") == 2 and matrix.count("<mtd>") == 4 and matrix.count('fence="true"') == 2
+    fenced = shown_as("\\left(\\frac{a}{b}\\right]", False)
+    assert ">(</mo>" in fenced and ">]</mo>" in fenced and "right" not in fenced
+
+
+def test_maths_is_nodes_of_known_kinds_whatever_is_written(page: Browser) -> None:
+    parts = [
+        "\\frac", "\\sqrt", "{", "}", "^", "_", "[", "]", "&", "\\\\", "\\left", "\\right", "(", ".", "'", "x", "12",
+        "\\begin{matrix}", "\\end{matrix}", "\\begin{zzz}", "\\mathbf", "\\text", "\\hat", "\\sum", "\\limits", "<img>",
+        "\\not", "\\", "é", "😀", " ", "\\sin", "\\pmod", "\\operatorname*", "\\overbrace",
+    ]  # fmt: skip
+    chance = random.Random(2)
+    texts = ["".join(chance.choices(parts, k=chance.randrange(1, 25))) for _ in range(1500)]
+    kinds = page.js(f"""[...new Set({json.dumps(texts)}.flatMap((text) =>
+      [false, true].flatMap((block) => [...maths(text, block).querySelectorAll("*")].map((one) => one.tagName))))]""")
+    assert set(kinds) <= MATHML
+    deep = json.dumps("{" * 3000 + "x" + "}" * 900)
+    assert page.js(f"maths({deep}).querySelectorAll('*').length") < 9000
 
 
 def test_a_long_answer_costs_a_multiple_of_its_length_and_not_of_its_square(page: Browser) -> None:
@@ -387,18 +444,25 @@ def test_two_models_side_by_side_and_votes_become_preference_pairs(
     file.write_text("\n".join(lines) + "\n")
     rows, _ = read_preferences(file, EventLog())
     assert [(row["prompt"], row["chosen"], row["rejected"]) for row in rows] == [("which?", "another answer", "hello")]
+    cases = tmp_path / "cases.jsonl"
+    cases.write_text("\n".join(page.js(f"evaluationCases({json.dumps(lines * 2)})")) + "\n")
+    items = prepare(own_task(cases), []).items
+    for item, gold in zip(items, (0, 1), strict=True):
+        assert [one.context for one in item.pairs] == ["which?", "which?"] and item.gold == (gold,)
+        assert item.shown[gold] == "another answer" and set(item.shown) == {"another answer", "hello"}
 
 
 def test_no_text_takes_long_to_render(page: Browser) -> None:
     signs = [
         "*", "**", "_", "`", "``a", "$", "$a", "[", "[a](", "](", "<https:", "~~a", "\\(", "\\(a\\", "**a", "*a ", "> ",
         "- ", "  - a\n", "|a|\n", "```\n", "$$\n", "\\[\n", "a_b", "1. ", "a  \n", "\\frac{", "x^{", "> - ", "[a](b(c",
+        "\\left(", "{", "\\begin{matrix}", "&", "\\sqrt[", "'", "a_b^", "\\hat",
     ]  # fmt: skip
     page.js("""globalThis.longest = (texts) => Math.max(...texts.map((text) => {
       const begin = performance.now(); markdown(text, element("div")); return performance.now() - begin; })); 1""")
     for sign in signs:
         long = sign * (20_000 // len(sign))
-        assert page.js(f"longest({json.dumps([long, f'x {long} x'])})") < 2000, sign
+        assert page.js(f"longest({json.dumps([long, f'x {long} x', f'$${long[:3900]}$$'])})") < 2000, sign
 
 
 def test_what_is_rendered_as_it_comes_is_what_is_rendered_at_once(page: Browser) -> None:
@@ -411,7 +475,7 @@ def test_what_is_rendered_as_it_comes_is_what_is_rendered_at_once(page: Browser)
     texts = ["".join(chance.choices(parts, k=chance.randrange(1, 15))) for _ in range(400)]
     known = "P UL OL LI CODE PRE DIV SPAN BUTTON H1 H2 H3 H4 BLOCKQUOTE TABLE TR TH TD STRONG EM S A BR HR"
     wrong = page.js(f"""(() => {{
-      const known = new Set({json.dumps(known)}.split(" "));
+      const known = new Set({json.dumps([*known.split(), *MATHML])});
       return {json.dumps(texts)}.filter((text) => {{
         const coming = element("div"), whole = element("div"), live = new LiveText(coming);
         for (let at = 0; at < text.length; at += 3) {{ live.tail += text.slice(at, at + 3); live.draw(); }}

@@ -17,6 +17,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.serving.app import make_app
 from tutelage.serving.openapi import BODIES, WORDS
 from tutelage.serving.protocol import Limits
+from tutelage.tokenizer.translation import Translation, with_translation
 
 KEY = {"Authorization": "Bearer key"}
 CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance, response_schema_conformance]
@@ -27,7 +28,8 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @pytest.mark.parametrize("path", [*BODIES, *WORDS])
 def test_no_request_makes_the_server_fail(path: str, mode: schemathesis.GenerationMode, lm: LanguageModel) -> None:
     limits = Limits(max_tokens=4, seconds=20)
-    app = make_app(lm, "tiny", api_key="key", limits=limits, classifiers={"spam": classifier_of(lm)})
+    taught = LanguageModel(lm.model, with_translation(lm.tokenizer, Translation("{text}")))
+    app = make_app(taught, "tiny", api_key="key", limits=limits, classifiers={"spam": classifier_of(lm)})
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
     method = "POST" if path in BODIES else "GET"
     strategy = schema[path][method].as_strategy(generation_mode=mode)

@@ -276,7 +276,7 @@ def test_many_at_once_get_what_they_get_one_by_one(server: TestClient) -> None:
         ({"store": True}, "store"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"max_token": 3}, "max_token"),
-        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls"),
+        ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id"),
         ({"logprobs": True, "top_logprobs": 30}, "top_logprobs"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
         ({"stream_options": {"include_usage": True, "other": 1}, "stream": True}, "stream_options.other"),
@@ -476,7 +476,8 @@ def test_every_route_but_health_wants_the_key(lm: LanguageModel, classifier: Lan
     known = routes(server.app)
     assert {path for _, path in known} == {
         "/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}", CHAT, TEXT,
-        "/v1/responses", "/v1/tokenize", "/v1/detokenize", "/v1/apply-template", "/v1/embeddings", "/v1/decisions",
+        "/v1/responses", "/v1/tokenize", "/v1/detokenize", "/v1/apply-template", "/v1/embeddings", "/v1/translate",
+        "/v1/decisions",
     }  # fmt: skip
     assert len(known) == len(server.app.routes)  # type: ignore[attr-defined]
     for method, path in [*known, ("GET", "/docs"), ("GET", "/none"), ("OPTIONS", CHAT)]:

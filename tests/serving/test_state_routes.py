@@ -84,7 +84,7 @@ def test_the_document_describes_every_route(lm: LanguageModel, classifier: Langu
     assert set(made["paths"]) == routes and set(BODIES) <= routes
     schema = made["components"]["schemas"]["ChatRequest"]
     assert schema["additionalProperties"] is False and "temperature" in schema["properties"]
-    assert schema["properties"]["tools"]["description"].startswith("Asks for nothing")
+    assert schema["properties"]["functions"]["description"].startswith("Asks for nothing")
     assert "/v1/decisions" not in client(lm).get("/openapi.json").json()["paths"]
 
 

@@ -107,6 +107,7 @@ class Conversation:
         stream = TextStream(self.lm.tokenizer.decode, sampling.stop)
         pieces = [stream.feed(one) for one in self._ids]
         tokens, begin, first = 0, time.monotonic(), 0.0
+        before = self._drafts()
         self._reason = "stopped"
         try:
             with closing(self.lm.stream([[*prompt, *self._ids]], sampling, self._engine)) as made:
@@ -129,11 +130,18 @@ class Conversation:
         self.console.print()
         used, end = len(prompt) + len(self._ids), time.monotonic()
         rate = (tokens - 1) / (end - first) if tokens > 1 and end > first else tokens / max(end - begin, 1e-9)
+        drafted, accepted = (now - then for now, then in zip(self._drafts(), before, strict=True))
+        drafts = f"{accepted} of {drafted} drafts right · " if drafted else ""
         self.note(
-            f"{tokens} tokens · {rate:.1f} tokens/s · {self._why(used)} · context {used} of {self.lm.context} "
+            f"{tokens} tokens · {rate:.1f} tokens/s · {drafts}{self._why(used)} · context {used} of {self.lm.context} "
             f"({used / self.lm.context:.0%})"
         )
         return "".join(pieces)
+
+    def _drafts(self) -> tuple[int, int]:
+        """Drafted tokens so far, and those that were right."""
+        found = self.lm.speculation
+        return (0, 0) if found is None else (found.drafted, found.accepted)
 
     def _why(self, used: int) -> str:
         if self._reason == "length" and used >= self.lm.context:

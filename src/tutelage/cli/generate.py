@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
+from tutelage.cli.speculating import Draft, Speculate, drafts, drafts_line, set_up
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -40,6 +41,8 @@ def generate(
     ] = True,
     adapter: Adapter = None,
     weights: WeightsOption = "auto",
+    speculate: Speculate = None,
+    draft: Draft = None,
     out: Out = RUNS,
     max_tokens: Annotated[int, _option("Longest answer in tokens, e.g. `--max-tokens 40`; default 100.", LENGTH)] = 100,
     min_tokens: Annotated[int | None, _option("No stop token before so many, e.g. `--min-tokens 20`.", LENGTH)] = None,
@@ -161,12 +164,17 @@ def generate(
     drawing, form, search = (
         {name: value for name, value in group.items() if value is not None} for group in (drawing, form, search)
     )
+    drafting = {name: value for name, value in (("speculate", speculate), ("draft", draft)) if value is not None}
     if compare:
-        _refuse("--compare", {**drawing, **form, **search, **({} if logprobs is None else {"logprobs": logprobs})})
+        _refuse(
+            "--compare",
+            {**drafting, **drawing, **form, **search, **({} if logprobs is None else {"logprobs": logprobs})},
+        )
     elif strategies is not None:
         raise ConfigError("--strategies goes with --compare")
     how: Sampling | Beam | Contrastive | None = None
     if search:
+        _refuse(_named(next(iter(search))), drafting)
         how = _search(search, drawing | ({} if seed is None else {"seed": seed}), form, max_tokens, n, logprobs)
     elif not compare:
         how = _sampling(drawing, form, max_tokens, seed or 0, logprobs)
@@ -174,6 +182,7 @@ def generate(
             raise ConfigError("--n and temperature 0 exclude each other: the texts would all be the same")
     text = sys.stdin.read() if prompt == "-" else prompt
     lm = open_model(model, out, "base" if base else None, adapter, weights=weights)
+    set_up(lm, speculate, draft, out, weights)
     if how is None:
         from tutelage.cli.side_by_side import show
 
@@ -182,7 +191,7 @@ def generate(
     made = _made(lm, text, how, n)
     if as_json:
         rows = [_row(lm, one, logprobs) for one in made]
-        print_json(rows[0] if n == 1 else {"generations": rows})
+        print_json((rows[0] if n == 1 else {"generations": rows}) | drafts(lm))
         return
     for number, one in enumerate(made):
         if n > 1:
@@ -192,6 +201,8 @@ def generate(
             print(f"it was cut at {max_tokens} tokens, before its form was complete", file=sys.stderr)
         if logprobs is not None:
             _print_logprobs(lm, one)
+    if drafting and lm.speculation is not None:
+        print(drafts_line(lm), file=sys.stderr)
 
 
 def _made(lm: LanguageModel, text: str, how: Sampling | Beam | Contrastive, n: int) -> list[Generation]:

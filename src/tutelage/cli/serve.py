@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, open_model
+from tutelage.cli.speculating import Draft, Speculate, set_up
 from tutelage.store.errors import ConfigError
 
 LIMITS = "Limits"
@@ -29,6 +31,8 @@ def serve(
     port: Annotated[int, typer.Option(help="Port, e.g. `--port 8080`.")] = 8000,
     api_key: Annotated[str | None, typer.Option(envvar="TUTELAGE_API_KEY", help="Key that clients must send.")] = None,
     weights: WeightsOption = "auto",
+    speculate: Speculate = None,
+    draft: Draft = None,
     adapter: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,6 +49,14 @@ def serve(
             "`--classifier spam=runs/sms-classify`.",
         ),
     ] = None,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1,
+            help="Processes that share the address, each with the model, its share of the processors and the limits "
+            "below, e.g. `--workers 4`.",
+        ),
+    ] = 1,
     max_tokens: Annotated[
         int,
         typer.Option(
@@ -96,9 +108,16 @@ def serve(
     Example: `tutelage serve --port 8000`, then open http://127.0.0.1:8000; or `tutelage serve smollm2`
     """
     from tutelage.loading import adapted
-    from tutelage.serving.app import run_server
+    from tutelage.serving.app import address, listening, run_server
     from tutelage.serving.protocol import Limits
+    from tutelage.serving.workers import Place, run_workers
 
+    place = Place.own()
+    if workers > 1 and place is None:
+        with listening(host, port, api_key) as listener:
+            served = f"tutelage is served at {address(listener)} by {workers} processes (Ctrl-C ends)"
+            run_workers([sys.executable, "-m", "tutelage", *sys.argv[1:]], workers, listener, served)
+        return
     limits = Limits(
         body_bytes=max_body,
         head_seconds=body_timeout,
@@ -113,8 +132,9 @@ def serve(
     lm = open_model(name or model, out, weights="float32" if adapter and weights == "auto" else weights)
     for called, directory in map(_named, adapter or []):
         lm.adapters[called] = adapted(lm, find_adapter(directory, out))
+    set_up(lm, speculate, draft, out, weights)
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
-    run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers)
+    run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers, place=place)
 
 
 def _named(given: str) -> tuple[str, Path]:

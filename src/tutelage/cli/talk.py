@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
+from tutelage.cli.speculating import Draft, Speculate, drafts, set_up
 
 Temperature = Annotated[
     float, typer.Option("--temperature", "-t", help="0 is greedy; 1 samples as trained, e.g. `-t 0.7`.")
@@ -49,6 +50,8 @@ def chat(
     seed: Seed = 0,
     adapter: Adapter = None,
     weights: WeightsOption = "auto",
+    speculate: Speculate = None,
+    draft: Draft = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -66,6 +69,7 @@ def chat(
 
     lm = open_model(name or model, out, adapter=adapter, weights=weights)
     lm.require_text()
+    set_up(lm, speculate, draft, out, weights)
     sampling = Sampling(max_tokens=max_tokens or lm.context, temperature=temperature, top_p=top_p, seed=seed)
     opening = [Message("system", system)] if system else []
     if message is None:
@@ -73,7 +77,8 @@ def chat(
         return
     answer = lm.chat([*opening, Message("user", message)], sampling)
     if as_json:
-        print_json({"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)})
+        shown = {"text": answer.text, "stop_reason": answer.stop_reason, "tokens": len(answer.ids)}
+        print_json(shown | drafts(lm))
         return
     print(answer.text)
     if answer.stop_reason == "length":

@@ -15,6 +15,9 @@ from tutelage.store.errors import ConfigError
 LONGEST = 200_000
 """Characters of a constraint: what is longer would be compiled for seconds, or is no schema at all."""
 
+WHITE_SPACE = r"[ \n\t]{0,20}"
+"""Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space."""
+
 ConstraintKind = Literal["json_schema", "regex", "grammar", "choices"]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
@@ -14,11 +15,12 @@ from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Answer, Asked, Failure, Output, StopReason, Token
 from tutelage.inference.slots import STEP, Slots
-from tutelage.model.cache import KVCache
+from tutelage.inference.speculation import ROWS, Speculation, cannot
+from tutelage.model.cache import KVCache, Sharing
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.model.pack import is_packed
-from tutelage.store.errors import InputError
+from tutelage.store.errors import ConfigError, InputError
 
 TOKEN_BUDGET = 32768  # positions of all sequences together: bounds the memory, not the results
 MOST_ROWS = 256  # sequences decoded together
@@ -42,9 +44,14 @@ class Engine:
         token_budget: int = TOKEN_BUDGET,
         keep: int = 0,
         table: TokenTable | None = None,
+        speculation: Speculation | None = None,
     ) -> None:
         """keep: so many prompts that were read stay, for others that begin alike (and have the same salt). table: what
-        choosing knows of the tokens; one with a tokenizer is needed for constraints."""
+        choosing knows of the tokens; one with a tokenizer is needed for constraints. speculation: where drafts come
+        from, which change the time and nothing else; raises ConfigError for a model that cannot go back (`cannot`)."""
+        if speculation is not None and (reason := cannot(model.config)) is not None:
+            raise ConfigError(f"no speculation with this model: {reason}", hint="leave it out")
+        self.speculation = speculation
         self.model, self.stop_ids, self.token_budget, self.keep = model, frozenset(stop_ids), token_budget, keep
         self.most_rows, self.table = most_rows, table or TokenTable(model.config.vocab_size, stop_ids)
         self.context = model.config.max_position_embeddings
@@ -80,14 +87,16 @@ class Engine:
             chooser = self.chooser(prompt, settings, number) if isinstance(settings, Sampling) else settings
             stop_ids = self.stop_ids.union(chooser.sampling.stop_ids)
             limit = min(len(prompt) + chooser.sampling.max_tokens, self.context)
-            made.append(Answer(row, chooser, stop_ids, len(prompt), limit))
+            drafting = None if self.speculation is None else self.speculation.of(prompt)
+            made.append(Answer(row, chooser, stop_ids, len(prompt), limit, drafting=drafting))
         at_once = self._fitting(max(one.limit for one in made))
         for begin in range(0, len(made), at_once):
             self._waiting.append(Asked(prompt, made[begin : begin + at_once], salt))
         return made
 
     def step(self) -> list[Token | Failure]:
-        """Read pieces of waiting prompts, as many tokens as are read at once, and let all that answer say one token."""
+        """Read pieces of waiting prompts, as many tokens as are read at once, and let all that answer say one token, or
+        several where drafts were right."""
         with untracked(self.model):
             self._sweep()
             made: list[Token | Failure] = []
@@ -168,24 +177,38 @@ class Engine:
         return self._say(asked.answers, logits.expand(len(asked.answers), -1))
 
     def _advance(self) -> list[Token | Failure]:
-        """One token of each that answers."""
-        rows = self._answering
+        """One token of each that answers, and of each draft that was right one more."""
+        rows = list(self._answering)
         if not rows:
             return []
-        count, device = len(rows), self._slots.cache.device
-        padded = -(-count // self._multiple) * self._multiple
+        device, drafts = self._slots.cache.device, self._drafts(rows)
         last = [one.length - 1 for one in rows]  # where the token that was said last goes
-        seen = -(-(max(last) + 1) // STEP) * STEP
+        tokens = [token for one, draft in zip(rows, drafts, strict=True) for token in (one.last, *draft)]
+        places = [at + step for at, draft in zip(last, drafts, strict=True) for step in range(len(draft) + 1)]
+        count, padding = len(tokens), -len(tokens) % self._multiple
+        seen = -(-(max(places) + 1) // STEP) * STEP
         self._slots.reserve(seen)
-        view = self._view(padded, seen)
-        view.start = last[0] if padded == 1 else None
-        tokens = torch.tensor([*(one.last for one in rows), *[0] * (padded - count)], device=device)[:, None]
-        positions = torch.tensor([*last, *[0] * (padded - count)], device=device)[:, None]
+        if count == len(rows):
+            view = self._view(count + padding, seen)
+            view.start, view.sharing = last[0] if count + padding == 1 else None, None
+        else:  # a draft is a row of its own beside the token before it, in the same row of the cache
+            counts = [len(draft) + 1 for draft in drafts] + [padding] * (padding > 0)
+            view = self._view(len(counts), seen)
+            view.start, view.sharing = None, Sharing.of(counts, device)
+        ids = torch.tensor([*tokens, *[0] * padding], device=device)[:, None]
+        positions = torch.tensor([*places, *[0] * padding], device=device)[:, None]
         if self._lean is not None:
-            hidden = self._lean.hidden(tokens, positions, view)
+            hidden = self._lean.hidden(ids, positions, view)
         else:
-            hidden = self.model.hidden(tokens, positions, cache=view)[:, -1]
-        return self._say(list(rows), self.model.logits(hidden).cpu()[:count])
+            hidden = self.model.hidden(ids, positions, cache=view)[:, -1]
+        return self._say(rows, self.model.logits(hidden).cpu()[:count], drafts)
+
+    def _drafts(self, rows: list[Answer]) -> list[list[int]]:
+        """What may come next of each row; all together no more than it pays to read at once."""
+        most = max(0, ROWS.get(self._slots.cache.device.type, 0) - len(rows)) // len(rows)
+        return [
+            [] if one.drafting is None else one.drafting.draft(min(most, one.limit - one.length - 1)) for one in rows
+        ]
 
     def _view(self, rows: int, seen: int) -> KVCache:
         """The first rows of the cache and so many positions; the same object as long as nothing of it has changed."""
@@ -194,8 +217,35 @@ class Engine:
             self._last_view = (rows, seen, grown, self._slots.cache.view(0, rows, seen))
         return self._last_view[3]
 
-    def _say(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
-        """Choose the next token of each row from its logits [rows, V]; those that have ended go."""
+    def _say(
+        self, rows: list[Answer], logits: Tensor, drafts: Sequence[Sequence[int]] | None = None
+    ) -> list[Token | Failure]:
+        """Choose the next token of each row from its logits [rows, V]; those that have ended go.
+
+        drafts: of each row what was read beyond its last token, with logits of its own: while the choice is the draft,
+        the next choice can be made at once.
+        """
+        drafts = drafts or [()] * len(rows)
+        first = [0, *itertools.accumulate(len(draft) + 1 for draft in drafts)]  # row of the logits
+        made: list[Token | Failure] = []
+        agreed = [0] * len(rows)
+        going, step = list(range(len(rows))), 0
+        while going:
+            theirs = logits if len(going) == len(logits) else logits[[first[at] + step for at in going]]
+            made += self._say_one([rows[at] for at in going], theirs)
+            going = [at for at in going if rows[at].last in drafts[at][step : step + 1] and not rows[at].ended]
+            step += 1
+            for at in going:
+                agreed[at] = step
+        for one, draft, right in zip(rows, drafts, agreed, strict=True):
+            if one.drafting is not None and draft:
+                one.drafting.judged(len(draft), right)
+            if one.ended:
+                self._leave(one)
+        return made
+
+    def _say_one(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
+        """One token of each row, by its logits [rows, V]."""
         made: list[Token | Failure] = []
         for one, chosen in zip(rows, _choose(rows, logits), strict=True):
             if isinstance(chosen, InputError):
@@ -204,6 +254,8 @@ class Engine:
                 continue
             one.last = chosen.id
             one.length += 1
+            if one.drafting is not None:
+                one.drafting.take(chosen.id)
             reason: StopReason | None = None
             if chosen.id in one.stop_ids:
                 reason = "stop"
@@ -211,9 +263,6 @@ class Engine:
                 reason = "length"
             one.ended = reason is not None
             made.append(Token(one.row, chosen.id, chosen.logprob, reason, chosen.top))
-        for one in rows:
-            if one.ended:
-                self._leave(one)
         return made
 
     def _leave(self, one: Answer) -> None:
@@ -263,15 +312,16 @@ def decode(
     token_budget: int = TOKEN_BUDGET,
     table: TokenTable | None = None,
     engine: Engine | None = None,
+    speculation: Speculation | None = None,
 ) -> Iterator[Token]:
     """Tokens of all rows as they are made, step by step; a row that ends makes room for another.
 
     The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
     a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
-    `ended` to end it early. `table`: as of `Engine`. `engine`: one that is kept from call to call, with the prompts it
-    keeps; it must be idle. Raises InputError for a prompt that is empty or leaves no room in the context.
+    `ended` to end it early. `table`, `speculation`: as of `Engine`. `engine`: one that is kept from call to call, with
+    the prompts it keeps; it must be idle. Raises InputError for a prompt that is empty or fills the context.
     """
-    engine = engine or Engine(model, stop_ids, token_budget=token_budget, table=table)
+    engine = engine or Engine(model, stop_ids, token_budget=token_budget, table=table, speculation=speculation)
     ended = set() if ended is None else ended
     for row, prompt in enumerate(prompts):
         check_prompt(prompt, engine.context, model.config.vocab_size, f"prompt {row}")

@@ -11,15 +11,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.inference.constraint import Constraint
+from tutelage.inference.constraint import WHITE_SPACE, Constraint
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.vocabulary import Vocabulary
 
 _KEPT = 32  # compiled constraints: a server is asked for the same few again and again
 _LONGEST_REASON = 500  # characters: some errors quote the whole pattern
 _PROBE = 'Name: {"a_b": [1.5, "c d"]}\n'
-# Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space.
-_WHITE_SPACE = r"[ \n\t]{0,20}"
 
 # Else \d may be written in digits of any script. Patterns of JSON schemas are ASCII by llguidance itself.
 _ASCII_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -163,7 +161,7 @@ class _ForLlguidance:
 def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
     make = llguidance.LLMatcher
     if constraint.kind == "json_schema":
-        return str(make.grammar_from_json_schema(constraint.text, overrides={"whitespace_pattern": _WHITE_SPACE}))
+        return str(make.grammar_from_json_schema(constraint.text, overrides={"whitespace_pattern": WHITE_SPACE}))
     if constraint.kind == "regex":
         return str(make.grammar_from_regex(_ASCII_ESCAPE.sub(_in_ascii, constraint.text)))
     if constraint.kind == "choices":

@@ -19,6 +19,7 @@ from tutelage.inference.scoring import Window, last_scores, rolling_windows, tar
 from tutelage.inference.search import Beam, Contrastive, search_ids
 from tutelage.inference.sequences import StopReason
 from tutelage.inference.source import find_model
+from tutelage.inference.speculation import Speculation, cannot
 from tutelage.inference.text import TextStream
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -83,12 +84,28 @@ class LanguageModel:
         self.adapters: dict[str, LanguageModel] = {}  # by name: models of the same weights, with an adapter each
         self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
         self.table = TokenTable(model.config.vocab_size, self.stop_ids, tokenizer)
+        self.speculation: Speculation | None = None  # see `speculate`
 
     def with_adapter(self, name: str) -> LanguageModel:
         """This model with one of its adapters, which costs nothing. Raises ConfigError naming those there are."""
         if name not in self.adapters:
             raise ConfigError(f"the model has no adapter {name!r}", hint=nearest(name, self.adapters))
         return self.adapters[name]
+
+    def speculate(self, draft: LanguageModel | None = None) -> Speculation:
+        """From now on draft tokens and keep those that the model would have said: by looking them up in prompt and
+        answer so far, or by a smaller model. What is generated stays the same; what is returned counts the drafts.
+
+        Raises ConfigError for a model with delta layers, or a draft model of another vocabulary.
+        """
+        if (reason := cannot(self.config)) is not None:
+            raise ConfigError(f"no speculation with this model: {reason}", hint="leave it out")
+        if draft is not None and not draft.tokenizer.same_tokens(self.tokenizer):
+            raise ConfigError("the draft model has another vocabulary", hint="take a smaller model of the same family")
+        self.speculation = (
+            Speculation.lookup() if draft is None else Speculation.by(draft.model, self.tokenizer.vocab_size)
+        )
+        return self.speculation
 
     @property
     def config(self) -> ModelConfig:
@@ -204,7 +221,8 @@ class LanguageModel:
         """
         self.require_text()
         pieces, ended = Pieces(self.tokenizer.decode, self.stop_ids, sampling, len(prompts)), set[int]()
-        for token in decode(self.model, prompts, sampling, self.stop_ids, ended, table=self.table, engine=engine):
+        asked = (self.model, prompts, sampling, self.stop_ids, ended)
+        for token in decode(*asked, table=self.table, engine=engine, speculation=self.speculation):
             piece = pieces.take(token.row, token)
             if piece.stop_reason is not None:
                 ended.add(token.row)
@@ -213,7 +231,7 @@ class LanguageModel:
     def engine(self, keep: int = 1) -> Engine:
         """An engine to be kept from call to call of `stream`: it need not read again what one of `keep` prompts
         began with. For one thread."""
-        return Engine(self.model, self.stop_ids, keep=keep, table=self.table)
+        return Engine(self.model, self.stop_ids, keep=keep, table=self.table, speculation=self.speculation)
 
     def search(
         self, prompts: Sequence[str] | Sequence[Sequence[int]], how: Beam | Contrastive
@@ -287,6 +305,16 @@ class LanguageModel:
     ) -> list[Generation]:
         """The translation of each text, asked for as in training; with `Beam` the best that the search finds.
 
+        Arguments and errors: as of `translation_prompts`.
+        """
+        prompts = self.translation_prompts(texts, target)
+        if isinstance(sampling, Beam):
+            return [found[0] for found in self.search(prompts, sampling)]
+        return self.generate(prompts, sampling)
+
+    def translation_prompts(self, texts: Sequence[str], target: str | None = None) -> list[list[int]]:
+        """Ids that ask for the translation of each text.
+
         target: the language, of a model that learned both directions. Raises ConfigError for a model that was not
         taught to translate, or not into this language.
         """
@@ -298,10 +326,7 @@ class LanguageModel:
                 "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
             )
         backwards = how.backwards(target)
-        asked = [[Message("user", how.ask(text, backwards))] for text in texts]
-        if isinstance(sampling, Beam):
-            return [found[0] for found in self.search([self.chat_ids(one) for one in asked], sampling)]
-        return self.chat_batch(asked, sampling)
+        return [self.chat_ids([Message("user", how.ask(text, backwards))]) for text in texts]
 
     def score_chat(
         self,

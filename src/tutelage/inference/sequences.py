@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tutelage.inference.choosing import Chooser
+from tutelage.inference.speculation import Drafting
 from tutelage.store.errors import InputError
 
 StopReason = Literal["stop", "length"]
@@ -52,6 +53,7 @@ class Answer:
     last: int = 0  # the token that was said last
     kept: int = 0  # tokens of its prompt that had been read for an earlier one
     ended: bool = False
+    drafting: Drafting | None = None
 
 
 @dataclass(eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -12,6 +13,34 @@ from torch import Tensor
 from tutelage.model.config import ModelConfig
 
 
+@dataclass(frozen=True)
+class Sharing:
+    """Rows of a batch that read and write the same row of a cache: neighbouring tokens of one text, each a row of the
+    batch of its own, so that it is computed as if decoded alone (those behind it are past its position).
+
+    rows [N]: the cache row of each. runs: (first row of the batch, how many, first cache row, how many); there are as
+    many of both, which then belong together one by one, or one cache row for all.
+    """
+
+    rows: Tensor
+    runs: tuple[tuple[int, int, int, int], ...]
+
+    @classmethod
+    def of(cls, counts: Sequence[int], device: torch.device) -> Self:
+        """`counts[i]` rows of the batch for cache row i, one after the other."""
+        runs: list[tuple[int, int, int, int]] = []
+        first = 0
+        for row, count in enumerate(counts):
+            before = runs[-1] if runs else None
+            if count == 1 and before is not None and before[1] == before[3]:
+                runs[-1] = (before[0], before[1] + 1, before[2], before[3] + 1)
+            else:
+                runs.append((first, count, row, 1))
+            first += count
+        rows = torch.repeat_interleave(torch.arange(len(counts)), torch.tensor(counts))
+        return cls(rows.to(device), tuple(runs))
+
+
 @dataclass
 class KVCache:
     """For every layer: tensors by name [rows, heads, length, dim] that grow, and states [rows, ...] that do not.
@@ -19,13 +48,14 @@ class KVCache:
     A write goes to the index `position` of its row and a query sees the indices up to its own position.
     Rows of unequal length need nothing else: what right padding wrote past a row's end is overwritten by the
     decode step that reaches that position, before anything can attend to it. A state has no positions, so for it
-    padding must be marked (`documents` 0).
+    padding must be marked (`documents` 0), and rows of a batch cannot share one.
     """
 
     grown: list[dict[str, Tensor]]
     states: list[dict[str, Tensor]]
     length: int
     start: int | None = None
+    sharing: Sharing | None = None
 
     @classmethod
     def empty(cls, config: ModelConfig, rows: int, length: int, dtype: torch.dtype, device: torch.device) -> Self:
@@ -46,15 +76,20 @@ class KVCache:
         return next(iter({**self.grown[0], **self.states[0]}.values())).device
 
     def write(self, layer: int, positions: Tensor, **given: Tensor) -> tuple[Tensor, ...]:
-        """Store tensors [B, H, T, D] at `positions` [B, T]; returns the layer's whole tensors, in the order given."""
-        stored = self.grown[layer]
+        """Store tensors [B, H, T, D] at `positions` [B, T].
+
+        Returns the layer's whole tensors, in the order given, with a row for each of the batch.
+        """
+        stored, sharing = self.grown[layer], self.sharing
         for name, value in given.items():
             store = stored[name]
-            if self.start is not None:  # a copy is twice as fast as a scatter
+            if sharing is not None:
+                store[sharing.rows, :, positions[:, 0]] = value[:, :, 0].to(store.dtype)
+            elif self.start is not None:  # a copy is twice as fast as a scatter
                 store.narrow(2, self.start, value.shape[2]).copy_(value)
             else:
                 store.scatter_(2, positions[:, None, :, None].expand_as(value), value.to(store.dtype))
-        return tuple(stored[name] for name in given)
+        return tuple(stored[name] if sharing is None else stored[name][sharing.rows] for name in given)
 
     def view(self, first: int, rows: int, length: int, start: int | None = None) -> KVCache:
         """`rows` rows from the `first` on and their first `length` positions, in the same memory: a write to the one is

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from tutelage.model.attention import Attention
-from tutelage.model.cache import KVCache
+from tutelage.model.cache import KVCache, Sharing
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.feedforward import FeedForward, gate
 from tutelage.model.mask import AttentionMask
@@ -51,7 +51,10 @@ class LeanDecoder:
         self.layers = [_layer(block) for block in model.layers]
 
     def hidden(self, tokens: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        """Hidden states [rows, hidden_size] after the final norm, of one token [rows, 1] a row at its position."""
+        """Hidden states [rows, hidden_size] after the final norm, of one token [rows, 1] a row at its position.
+
+        Rows may share rows of the cache (`KVCache.sharing`).
+        """
         config, eps = self.config, self.eps
         rows, shared, dim = len(tokens), config.num_kv_heads, config.dim_per_head
         turned, groups = config.num_heads + shared, config.num_heads // shared
@@ -59,8 +62,8 @@ class LeanDecoder:
         angles = positions.float() * self.frequencies  # [rows, dim / 2]
         cosines, sines = (angles.cos() * self.factor)[:, None], (angles.sin() * self.factor)[:, None]
         cosines, sines = torch.cat([cosines, cosines], dim=-1), torch.cat([-sines, sines], dim=-1)  # [rows, 1, dim]
-        start = cache.start
-        where = None if start is not None else positions[:, None, :, None].expand(rows, shared, 1, dim)
+        start, sharing, places = cache.start, cache.sharing, positions[:, 0]
+        owners = torch.arange(rows) if sharing is None else sharing.rows
         x = self.model.embed(tokens, positions)[:, 0]
         added: dict[int | None, Tensor] = {}
         sizes, parts = [turned, shared], [config.num_heads, shared]
@@ -78,14 +81,17 @@ class LeanDecoder:
                 keys.select(2, start).copy_(new_keys)
                 values.select(2, start).copy_(new_values)
             else:
-                assert where is not None
-                keys.scatter_(2, where, new_keys[:, :, None])
-                values.scatter_(2, where, new_values[:, :, None].float())
+                keys[owners, :, places] = new_keys
+                values[owners, :, places] = new_values.float()
             if layer.window not in added:
                 added[layer.window] = _per_head(mask.added(layer.window, torch.float32), shared)
             queries = queries.reshape(rows * shared, groups, dim)
-            weights = torch.baddbmm(added[layer.window], queries, keys_by_head, alpha=self.scale).softmax(-1)
-            x = x + layer.out(torch.bmm(weights, values_by_head).view(rows, -1))
+            if sharing is None:
+                weights = torch.baddbmm(added[layer.window], queries, keys_by_head, alpha=self.scale).softmax(-1)
+                mixed = torch.bmm(weights, values_by_head)
+            else:
+                mixed = attend_sharing(queries, keys_by_head, values_by_head, added[layer.window], self.scale, sharing)
+            x = x + layer.out(mixed.view(rows, -1))
             halves = layer.gate_up(rms_norm_only(x, layer.mlp_norm, eps)).chunk(2, dim=-1)
             x = x + layer.down(gate(config.activation, *halves))
         return rms_norm_only(x, self.norm.weight, eps)
@@ -99,6 +105,29 @@ class LeanDecoder:
                 keys, values = layer["keys"], layer["values"]
                 self._kept.append((keys, values, keys.flatten(0, 1).mT, values.flatten(0, 1)))
         return self._kept
+
+
+def attend_sharing(
+    queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float, sharing: Sharing
+) -> Tensor:
+    """Attention of one query per head and row of the batch where several rows read the same row of a cache.
+
+    queries [rows heads, groups, dim], keys [cached heads, dim, length], values [cached heads, length, dim], added
+    [rows heads, 1, length]. Each product is of the shape that it has without sharing, so that its result is the same to
+    the bit; what is shared is not copied.
+    """
+    heads, out = len(queries) // len(sharing.rows), queries.new_empty(queries.shape)
+    for first, count, row, rows in sharing.runs:
+        if count == rows:
+            own, cached = slice(first * heads, (first + count) * heads), slice(row * heads, (row + rows) * heads)
+            weights = torch.baddbmm(added[own], queries[own], keys[cached], alpha=scale).softmax(-1)
+            out[own] = torch.bmm(weights, values[cached])
+            continue
+        for head in range(row * heads, (row + 1) * heads):  # fewer than there are rows, mostly
+            own = slice(first * heads + head - row * heads, (first + count) * heads, heads)
+            weights = torch.baddbmm(added[own], queries[own], keys[head].expand(count, -1, -1), alpha=scale)
+            out[own] = torch.bmm(weights.softmax(-1), values[head].expand(count, -1, -1))
+    return out
 
 
 def _layer(block: Any) -> _Layer:

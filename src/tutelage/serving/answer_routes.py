@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
@@ -11,15 +12,18 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, Response, StreamingResponse
 
+from tutelage.inference.constraint import Constraint
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import protocol, shapes
-from tutelage.serving.answers import answer_events, whole_answer
+from tutelage.serving.answers import Callables, answer_events, whole_answer
 from tutelage.serving.body import read_body
 from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
 from tutelage.serving.responses import ResponsesRequest, response_events, whole_response
+from tutelage.serving.tool_protocol import constraint_of
 from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
 from tutelage.store.errors import ConfigError, InputError
+from tutelage.tokenizer.call_form import CallForm, call_form
 
 logger = logging.getLogger(__name__)
 
@@ -32,11 +36,16 @@ def add_answer_routes(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
-        messages = [message.plain() for message in wanted.messages]
+        messages = [message.message() for message in wanted.messages]
         most = wanted.max_completion_tokens or wanted.max_tokens
         sampling = replace(_sampling(wanted, most), top_logprobs=wanted.top_logprobs or 0)
-        items = pieces(request, wanted, lambda one: one.chat_ids(messages), sampling, "messages")
-        return await answer(wanted, items, bool(wanted.logprobs), chat=True)
+        tools = await callable_of(wanted)
+        defined = [tool.plain() for tool in wanted.callable] or None
+        if tools is not None:
+            sampling = replace(sampling, constraint=tool_constraint(wanted, tools))
+        shown = () if tools is None else tools.form.control
+        items = pieces(request, wanted, lambda one: one.chat_ids(messages, defined), sampling, "messages", shown)
+        return await answer(wanted, items, bool(wanted.logprobs), chat=True, tools=tools)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
@@ -51,7 +60,7 @@ def add_answer_routes(
         asked = wanted.as_chat()
         protocol.check(asked, served, limits)
         protocol.at_most("max_output_tokens", wanted.max_output_tokens or 0, limits.max_tokens, "tokens")
-        messages = [message.plain() for message in asked.messages]
+        messages = [message.message() for message in asked.messages]
         sampling = _sampling(asked, wanted.max_output_tokens)
         items = pieces(request, asked, lambda one: one.chat_ids(messages), sampling, "input")
         lm = lms[wanted.model]
@@ -66,8 +75,34 @@ def add_answer_routes(
         except ConfigError as error:
             raise ApiError(400, str(error).removeprefix("sampling.")) from None
 
+    forms: dict[str, CallForm] = {}
+
+    async def callable_of(wanted: ChatRequest) -> Callables | None:
+        """What the answer may call. Raises ApiError for a model whose template knows no tools."""
+        if not wanted.callable:
+            return None
+        name = wanted.model
+        if name not in forms:
+            try:
+                forms[name] = await asyncio.to_thread(call_form, lms[name].tokenizer)
+            except InputError as error:
+                raise ApiError(400, f"tools: {error}", "tools") from None
+        return Callables([tool.function.name for tool in wanted.callable], forms[name])
+
+    def tool_constraint(wanted: ChatRequest, tools: Callables) -> Constraint | None:
+        tok = lms[wanted.model].tokenizer
+        try:
+            return constraint_of(wanted.callable, wanted.tool_choice, wanted.parallel_tool_calls, tools.form, tok)
+        except ConfigError as error:
+            raise ApiError(400, f"tools: {error}", "tools") from None
+
     def pieces(
-        request: Request, wanted: protocol.Request, read: Read, sampling: Sampling, field: str
+        request: Request,
+        wanted: protocol.Request,
+        read: Read,
+        sampling: Sampling,
+        field: str,
+        shown: Collection[int] = (),
     ) -> AsyncGenerator[Any, None]:
         """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompt came from."""
         lm = lms[wanted.model]
@@ -85,16 +120,21 @@ def add_answer_routes(
             return ids
 
         gone, salt = request.is_disconnected, wanted.cache_salt or ""
-        return _translated(worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, gone, salt))
+        run = worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, gone, salt, shown)
+        return _translated(run, "tools" if isinstance(wanted, ChatRequest) and wanted.callable else None)
 
     async def answer(
-        wanted: protocol.Request, items: AsyncGenerator[Any, None], logprobs: bool, chat: bool
+        wanted: protocol.Request,
+        items: AsyncGenerator[Any, None],
+        logprobs: bool,
+        chat: bool,
+        tools: Callables | None = None,
     ) -> Response:
         lm, head = lms[wanted.model], shapes.answer_head(chat, bool(wanted.stream), wanted.model)
         if not wanted.stream:
-            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat))
+            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat, tools))
         prompt_tokens, first = await _begun(items)
-        return _streamed(answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat))
+        return _streamed(answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat, tools))
 
 
 async def _begun(items: AsyncGenerator[Any, None]) -> tuple[int, Any]:
@@ -111,8 +151,9 @@ def _streamed(events: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
-async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
-    """The same items; errors become those of the API, and no text of an unexpected one goes out."""
+async def _translated(items: AsyncIterator[Any], form: str | None) -> AsyncGenerator[Any, None]:
+    """The same items; errors become those of the API, and no text of an unexpected one goes out. form: the field that
+    says what the answer must look like, where it is not a setting of its own."""
     try:
         async with aclosing(items) as source:  # type: ignore[type-var]
             async for item in source:
@@ -123,7 +164,9 @@ async def _translated(items: AsyncIterator[Any]) -> AsyncGenerator[Any, None]:
         raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
     except ClientGoneError:
         raise ApiError(499, "the client closed the connection") from None
-    except (InputError, ConfigError) as error:
+    except ConfigError as error:
+        raise ApiError(400, f"{form}: {error}" if form else str(error), form) from None
+    except InputError as error:
         raise ApiError(400, str(error)) from None
     except ApiError:
         raise

@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
-from typing import Any
+from typing import Any, NamedTuple
 
+from tutelage.inference.calls import CallReader, CallStep
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece
 from tutelage.inference.sequences import StopReason
 from tutelage.serving import metrics, protocol, shapes
 from tutelage.serving.protocol import ApiError
+from tutelage.tokenizer.call_form import CallForm
+
+
+class Callables(NamedTuple):
+    """What an answer may call: the names, and how the model writes a call."""
+
+    names: Sequence[str]
+    form: CallForm
 
 
 async def whole_answer(
-    lm: LanguageModel, items: AsyncGenerator[Any, None], head: dict[str, Any], choices: int, logprobs: bool, chat: bool
+    lm: LanguageModel,
+    items: AsyncGenerator[Any, None],
+    head: dict[str, Any],
+    choices: int,
+    logprobs: bool,
+    chat: bool,
+    tools: Callables | None = None,
 ) -> dict[str, Any]:
     """The body of an answer that is not streamed. items: the number of prompt tokens, then the pieces."""
-    rows = [Row(lm, logprobs) for _ in range(choices)]
+    rows = [Row(lm, logprobs, tools) for _ in range(choices)]
     async with aclosing(items):
         prompt_tokens = await anext(items)
         metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
             rows[piece.row].add(piece)
-    made = [shapes.choice(chat, i, row.text, row.reason or "length", row.entries) for i, row in enumerate(rows)]
+    made = [
+        shapes.choice(chat, index, row.said, row.finish_reason, row.entries, row.calls)
+        for index, row in enumerate(rows)
+    ]
     return {**head, "choices": made, "usage": _usage(prompt_tokens, rows)}
 
 
@@ -36,9 +55,10 @@ async def answer_events(
     wanted: protocol.Request,
     logprobs: bool,
     chat: bool,
+    tools: Callables | None = None,
 ) -> AsyncIterator[bytes]:
     """Server-sent events of an answer; an error in the middle is sent as one, and then no [DONE]."""
-    rows = [Row(lm, logprobs) for _ in range(wanted.choices)]
+    rows = [Row(lm, logprobs, tools) for _ in range(wanted.choices)]
     if wanted.wants_usage:
         head = {**head, "usage": None}
     metrics.count_tokens(prompt_tokens, 0)
@@ -50,12 +70,15 @@ async def answer_events(
             async for piece in _chain(first, items):
                 row = rows[piece.row]
                 entries = row.add(piece)
-                if piece.text or entries:
-                    step = shapes.delta(chat, piece.row, piece.text, None, entries)
-                    yield shapes.event({**head, "choices": [step]})
+                steps = row.steps or ([""] if entries else [])
+                for step in steps:
+                    text, call = (step, None) if isinstance(step, str) else (None, step)
+                    made = shapes.delta(chat, piece.row, text, None, entries, call=call)
+                    entries = entries and []
+                    yield shapes.event({**head, "choices": [made]})
                 if piece.stop_reason is not None:
-                    step = shapes.delta(chat, piece.row, None, piece.stop_reason)
-                    yield shapes.event({**head, "choices": [step]})
+                    made = shapes.delta(chat, piece.row, None, row.finish_reason)
+                    yield shapes.event({**head, "choices": [made]})
         if wanted.wants_usage:
             yield shapes.event({**head, "choices": [], "usage": _usage(prompt_tokens, rows)})
         yield shapes.event("[DONE]")
@@ -74,14 +97,24 @@ async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piec
 
 
 class Row:
-    """What has been made of one answer: its text, its tokens, and the log-probabilities if these are wanted."""
+    """What has been made of one answer: its text, its tokens, and the log-probabilities if these are wanted.
 
-    def __init__(self, lm: LanguageModel, logprobs: bool) -> None:
+    said: the text without the calls of tools in it, `calls`; steps: what the last piece added to both.
+    """
+
+    def __init__(self, lm: LanguageModel, logprobs: bool, tools: Callables | None = None) -> None:
         self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
         self._tops: list[tuple[tuple[int, float], ...]] = []
         self.text, self.tokens, self.kept = "", 0, 0
         self.reason: StopReason | None = None
         self.entries: list[dict[str, Any]] | None = [] if logprobs else None
+        self._reader = None if tools is None else CallReader(tools.form, tools.names)
+        self.said, self.calls, self.steps = "", list[dict[str, Any]](), list[str | dict[str, Any]]()
+
+    @property
+    def finish_reason(self) -> str:
+        """Why it ended, in the words of the API."""
+        return "tool_calls" if self.calls and self.reason == "stop" else self.reason or "length"
 
     def add(self, piece: Piece) -> list[dict[str, Any]] | None:
         """Take one piece; return the log-probabilities of the tokens whose text is now known to be given out."""
@@ -90,6 +123,7 @@ class Row:
         self.kept = piece.kept
         metrics.count_tokens(0, 1)
         self.reason = piece.stop_reason
+        self.steps = [self._step(one) for one in self._read(piece)]
         if self.entries is None:
             return None
         if piece.id not in self._lm.stop_ids:
@@ -106,6 +140,25 @@ class Row:
         self._given = max(self._given, until)
         self.entries += new
         return new
+
+    def _read(self, piece: Piece) -> list[str | CallStep]:
+        if self._reader is None:
+            return [piece.text] if piece.text else []
+        read = self._reader.feed(piece.text)
+        return read if piece.stop_reason is None else [*read, *self._reader.close()]
+
+    def _step(self, one: str | CallStep) -> str | dict[str, Any]:
+        """A piece of text, or of a call in the shape of a stream."""
+        if isinstance(one, str):
+            self.said += one
+            return one
+        if one.name is None:
+            self.calls[one.index]["function"]["arguments"] += one.arguments
+            return {"index": one.index, "function": {"arguments": one.arguments}}
+        # Nine letters and digits: some templates take no other ids.
+        called = {"id": secrets.token_hex(5)[:9], "type": "function"}
+        self.calls.append({**called, "function": {"name": one.name, "arguments": ""}})
+        return {"index": one.index, **called, "function": {"name": one.name, "arguments": ""}}
 
     def _decoded(self, count: int) -> str:
         return self._lm.tokenizer.decode(self._ids[:count])

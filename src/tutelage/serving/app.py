@@ -33,8 +33,10 @@ from tutelage.serving.protocol import ApiError, Limits
 from tutelage.serving.state_routes import add_state_routes
 from tutelage.serving.text_routes import add_text_routes
 from tutelage.serving.worker import Worker
+from tutelage.serving.workers import Place
 
 logger = logging.getLogger(__name__)
+BACKLOG = 128  # connections that the system keeps until they are accepted
 
 
 def make_app(
@@ -43,13 +45,14 @@ def make_app(
     api_key: str | None = None,
     limits: Limits | None = None,
     classifiers: Mapping[str, LanguageModel] | None = None,
+    place: Place | None = None,
 ) -> FastAPI:
     """The application: chat, completions and what `text_routes` and `state_routes` add, and the page at /.
 
     Adapters of `lm` are models of their own, `model_name:adapter`; `classifiers`, by name, answer /v1/decisions. With
     `api_key` every route but /health wants it; without, only a loopback Host is answered. Up to `limits.together`
-    answers are made at once. Raises ConfigError for an empty key, or a classifier for a language model and the other
-    way round.
+    answers are made at once. place: of a process that is one of several. Raises ConfigError for an empty key, or a
+    classifier for a language model and the other way round.
     """
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
@@ -80,7 +83,9 @@ def make_app(
     }
     add_answer_routes(app, lms, served, limits, worker)
     add_text_routes(app, lms, judges, limits, desk)
-    add_state_routes(app, [*lms], metrics, worker.one_token)
+    add_state_routes(app, lms, metrics, worker.one_token, place)
+    if place is not None:
+        place.save(metrics)
 
     @app.get("/health")
     async def health() -> dict[str, str]:
@@ -109,20 +114,20 @@ def run_server(
     model_name: str = "tutelage",
     limits: Limits | None = None,
     classifiers: Mapping[str, LanguageModel] | None = None,
+    place: Place | None = None,
 ) -> None:
-    """Serve until interrupted. Raises ConfigError for an address beyond loopback without a key, or one in use."""
-    if api_key is None and not is_loopback(host):
-        raise ConfigError(
-            f"serving on {host} without a key would let anyone in", hint="give an API key, or serve on 127.0.0.1"
-        )
-    app = make_app(lm, model_name, api_key, limits, classifiers)
-    try:
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        listener = socket.create_server((host, port), family=family, backlog=128)
-    except (OSError, OverflowError) as error:
-        raise ConfigError(f"cannot serve on {host}:{port}: {error}", hint="choose another --port or --host") from None
-    shown = f"[{host}]" if ":" in host else host
-    print(f"{model_name} is served at http://{shown}:{listener.getsockname()[1]} (Ctrl-C ends)", file=sys.stderr)
+    """Serve until interrupted. Raises ConfigError for an address beyond loopback without a key, or one in use.
+
+    place: of a process that is one of several (`run_workers`): it accepts from the socket that they share.
+    """
+    if place is None:
+        listener = listening(host, port, api_key)
+        said = f"{model_name} is served at {address(listener)} (Ctrl-C ends)"
+    else:
+        listener, said = socket.socket(fileno=place.listener), ""
+    app = make_app(lm, model_name, api_key, limits, classifiers, place)
+    if said:
+        print(said, file=sys.stderr)
     config = uvicorn.Config(
         app,
         http=guarded(limits or Limits()),
@@ -130,13 +135,54 @@ def run_server(
         log_level="warning",
         server_header=False,
         timeout_graceful_shutdown=3,
+        backlog=BACKLOG if place is None else 1,
     )
     try:
-        uvicorn.Server(config).run(sockets=[listener])
+        _Server(config, place).run(sockets=[listener])
     except KeyboardInterrupt:
         return
     finally:
         listener.close()
+
+
+def listening(host: str, port: int, api_key: str | None) -> socket.socket:
+    """A socket that listens there. Raises ConfigError for an address beyond loopback without a key, or one in use."""
+    if api_key is None and not is_loopback(host):
+        raise ConfigError(
+            f"serving on {host} without a key would let anyone in", hint="give an API key, or serve on 127.0.0.1"
+        )
+    try:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        return socket.create_server((host, port), family=family, backlog=BACKLOG)
+    except (OSError, OverflowError) as error:
+        raise ConfigError(f"cannot serve on {host}:{port}: {error}", hint="choose another --port or --host") from None
+
+
+def address(listener: socket.socket) -> str:
+    """The URL of a listening socket."""
+    host, port = listener.getsockname()[:2]
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which as one of several workers says when it serves, and ends when the first process is gone."""
+
+    def __init__(self, config: uvicorn.Config, place: Place | None) -> None:
+        super().__init__(config)
+        self._place = place
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self._place is None:
+            return
+        for one in sockets or []:
+            # asyncio accepts up to its backlog at once: with one at a time, those who are idle get the next.
+            one.listen(BACKLOG)
+        self._place.when_alone(self._end)
+        self._place.serving()
+
+    def _end(self) -> None:
+        self.should_exit = True
 
 
 def _classifiers(

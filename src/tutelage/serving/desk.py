@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import TypeVar
 
 from tutelage.serving.protocol import ApiError
@@ -41,7 +42,8 @@ class Desk:
         if not self._places.acquire(blocking=False):
             raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full")
         stop, end = threading.Event(), time.monotonic() + self._seconds
-        future = self._pool.submit(work, lambda: not stop.is_set())
+        # With the context of the request, by which its tokens are counted.
+        future = self._pool.submit(copy_context().run, work, lambda: not stop.is_set())
         # The place is free when the work has ended, not when its client has.
         future.add_done_callback(lambda _: self._places.release())
         waited = asyncio.wrap_future(future)

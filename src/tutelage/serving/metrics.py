@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import Counter
+from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import TYPE_CHECKING
 
@@ -13,11 +14,15 @@ if TYPE_CHECKING:
 
 _current: ContextVar[Metrics | None] = ContextVar("metrics", default=None)
 
+Snapshot = dict[str, dict[str, float]]
+"""Name -> labels -> value."""
+
 HELP = {
     "tutelage_requests_total": ("counter", "Requests by route and status."),
     "tutelage_request_seconds_total": ("counter", "Seconds spent on requests, by route, until the end of the answer."),
     "tutelage_tokens_total": ("counter", "Tokens read (prompt) and made (completion)."),
     "tutelage_requests_in_flight": ("gauge", "Requests under way."),
+    "tutelage_drafts_total": ("counter", "Tokens drafted by speculation, and those of them that were right."),
 }
 
 
@@ -33,14 +38,32 @@ class Metrics:
         with self._lock:
             self._counts[name][labels] += value  # type: ignore[assignment]
 
+    def set(self, name: str, labels: str, value: float) -> None:
+        """What is counted elsewhere."""
+        with self._lock:
+            self._counts[name][labels] = value  # type: ignore[assignment]
+
+    def snapshot(self) -> Snapshot:
+        """What was counted so far."""
+        with self._lock:
+            return {name: dict(counts) for name, counts in self._counts.items()}
+
     def text(self) -> str:
         """In the text format 0.0.4."""
-        lines = []
-        with self._lock:
-            for name, (kind, words) in HELP.items():
-                lines += [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
-                lines += [f"{name}{labels} {value}" for labels, value in sorted(self._counts[name].items())]
-        return "\n".join(lines) + "\n"
+        return exposition({"": self.snapshot()})
+
+
+def exposition(workers: Mapping[str, Snapshot]) -> str:
+    """Counters of several workers (of one without a name: "") in Prometheus' text format 0.0.4, each with the label
+    `worker`."""
+    lines = []
+    for name, (kind, words) in HELP.items():
+        lines += [f"# HELP {name} {words}", f"# TYPE {name} {kind}"]
+        for worker, counted in workers.items():
+            for labels, value in sorted(counted.get(name, {}).items()):
+                more = ",".join(part for part in (labels.strip("{}"), f'worker="{worker}"' if worker else "") if part)
+                lines.append(f"{name}{f'{{{more}}}' if more else ''} {value}")
+    return "\n".join(lines) + "\n"
 
 
 def count_tokens(prompt: int, completion: int) -> None:

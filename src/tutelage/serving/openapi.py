@@ -9,14 +9,16 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from tutelage.serving.protocol import ChatRequest, CompletionRequest, Strict
+from tutelage.serving.protocol import ChatRequest, CompletionRequest
 from tutelage.serving.responses import ResponsesRequest
+from tutelage.serving.strict import Strict
 from tutelage.serving.text_protocol import (
     DecisionRequest,
     DetokenizeRequest,
     EmbeddingRequest,
     TemplateRequest,
     TokenizeRequest,
+    TranslationRequest,
 )
 
 BODIES: dict[str, type[Strict]] = {
@@ -27,6 +29,7 @@ BODIES: dict[str, type[Strict]] = {
     "/v1/detokenize": DetokenizeRequest,
     "/v1/apply-template": TemplateRequest,
     "/v1/embeddings": EmbeddingRequest,
+    "/v1/translate": TranslationRequest,
     "/v1/decisions": DecisionRequest,
 }
 WORDS = {

@@ -11,12 +11,15 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, GetJsonSchemaHandler, ValidationError, model_validator
-from pydantic_core import CoreSchema, from_json
+from pydantic import Field, ValidationError, model_validator
+from pydantic_core import from_json
 
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import neutral
+from tutelage.serving.messages import ChatMessage
+from tutelage.serving.strict import Strict
+from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
 from tutelage.store.errors import nearest
 
 Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
@@ -55,41 +58,6 @@ class ApiError(Exception):
         # Who is turned away for want of room is told when to come again.
         self.headers = {"Retry-After": "1"} if status in (429, 503) else {}
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
-class Strict(BaseModel):
-    """A part of a request: no other fields, no other types, but for what is neutral."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    asks_nothing: ClassVar[neutral.Table] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _without_neutral(cls, given: Any) -> Any:
-        return neutral.without_neutral(given, cls.model_fields, cls.asks_nothing)
-
-    @classmethod
-    def __get_pydantic_json_schema__(cls, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        made = handler.resolve_ref_schema(handler(core))
-        made["properties"] = {**made.get("properties", {}), **neutral.described(cls.asks_nothing, cls.model_fields)}
-        return made
-
-
-class TextPart(Strict):
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(Strict):
-    asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
-
-    role: Literal["system", "user", "assistant"]
-    content: str | list[TextPart]
-
-    def plain(self) -> dict[str, str]:
-        parts = self.content
-        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
-        return {"role": self.role, "content": text}
 
 
 class StreamOptions(Strict):
@@ -215,6 +183,32 @@ class ChatRequest(Request):
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    tools: Annotated[list[Tool], Field(max_length=MOST)] | None = None
+    tool_choice: Choice | None = None
+    parallel_tool_calls: bool | None = None
+
+    @property
+    def callable(self) -> list[Tool]:
+        """What the answer may call."""
+        return [] if self.tool_choice == "none" else self.tools or []
+
+    def check_tools(self) -> None:
+        """Raise ApiError where tools, calls and results do not go together."""
+        names = [tool.function.name for tool in self.tools or ()]
+        if len(set(names)) < len(names):
+            raise ApiError(400, "tools: two have the same name", "tools")
+        named = self.tool_choice.function.name if isinstance(self.tool_choice, NamedChoice) else None
+        if (self.tool_choice == "required" and not names) or (named is not None and named not in names):
+            raise ApiError(400, "tool_choice asks for a tool that is not among the tools", "tool_choice")
+        formed = self.response_format is not None and self.response_format.type != "text"
+        if self.callable and (formed or self.regex or self.grammar):
+            raise ApiError(400, "tools that may be called and a form for the answer exclude each other", "tools")
+        calls: set[str] = set()
+        for at, message in enumerate(self.messages):
+            calls |= {call.id for call in message.tool_calls or ()}
+            if message.tool_call_id is not None and message.tool_call_id not in calls:
+                where = f"messages.{at}.tool_call_id"
+                raise ApiError(400, f"{where}: no call before it has this id", where)
 
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
@@ -269,6 +263,7 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
     """What depends on the server: raises ApiError as `parse`."""
     served_model(request.model, served)
     if isinstance(request, ChatRequest):
+        request.check_tools()
         at_most("messages", len(request.messages), limits.messages, "messages")
         at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
     at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")

@@ -16,15 +16,9 @@ from tutelage.inference.pieces import Piece
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import metrics, neutral
 from tutelage.serving.answers import Row
-from tutelage.serving.protocol import (
-    ApiError,
-    ChatMessage,
-    ChatRequest,
-    JsonSchema,
-    ResponseFormat,
-    Strict,
-    TextPart,
-)
+from tutelage.serving.messages import ChatMessage, TextPart
+from tutelage.serving.protocol import ApiError, ChatRequest, JsonSchema, ResponseFormat
+from tutelage.serving.strict import Strict
 
 
 class InputPart(Strict):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 
@@ -19,12 +20,18 @@ def answer_head(chat: bool, streamed: bool, model_name: str) -> dict[str, Any]:
 
 
 def choice(
-    chat: bool, index: int, text: str, finish_reason: str, logprobs: list[dict[str, Any]] | None
+    chat: bool,
+    index: int,
+    text: str,
+    finish_reason: str,
+    logprobs: list[dict[str, Any]] | None,
+    calls: Sequence[Mapping[str, Any]] = (),
 ) -> dict[str, Any]:
-    """One whole answer."""
-    content: dict[str, Any] = (
-        {"message": {"role": "assistant", "content": text, "refusal": None}} if chat else {"text": text}
-    )
+    """One whole answer. calls: the tools it calls; with some and no text the content is null."""
+    content: dict[str, Any] = {"text": text}
+    if chat:
+        message: dict[str, Any] = {"role": "assistant", "content": text, "refusal": None}
+        content = {"message": message | ({"content": text or None, "tool_calls": list(calls)} if calls else {})}
     return {"index": index, **content, "logprobs": _logprobs(chat, logprobs), "finish_reason": finish_reason}
 
 
@@ -35,12 +42,14 @@ def delta(
     finish_reason: str | None = None,
     logprobs: list[dict[str, Any]] | None = None,
     first: bool = False,
+    call: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """One step of a streamed answer. text None: nothing but the reason of the end."""
+    """One step of a streamed answer. text None: no text; call: a piece of a call."""
     content: dict[str, Any]
     if chat:
         role = {"role": "assistant"} if first else {}
-        content = {"delta": role | ({} if text is None else {"content": text})}
+        called = {} if call is None else {"tool_calls": [call]}
+        content = {"delta": role | ({} if text is None else {"content": text}) | called}
     else:
         content = {"text": text or ""}
     return {"index": index, **content, "logprobs": _logprobs(chat, logprobs), "finish_reason": finish_reason}

@@ -7,7 +7,9 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from tutelage.serving import neutral
-from tutelage.serving.protocol import ApiError, ChatMessage, Limits, Strict, at_most
+from tutelage.serving.messages import ChatMessage
+from tutelage.serving.protocol import ApiError, Limits, at_most
+from tutelage.serving.strict import Strict
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Messages = Annotated[list[ChatMessage], Field(min_length=1)]
@@ -69,6 +71,37 @@ class EmbeddingRequest(Strict):
         at_most("input", len(self.texts), limits.texts, "texts")
         if not self.texts or any(not text for text in self.texts):
             raise ApiError(400, "input: there is nothing to embed", "input")
+
+
+class TranslationRequest(Strict):
+    """POST /v1/translate: texts, or with `split` documents whose lines are translated sentence by sentence."""
+
+    asks_nothing: ClassVar[neutral.Table] = {"user": (str,)}
+
+    model: str
+    input: Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]],
+                                                           Field(min_length=1)]  # fmt: skip
+    target: str | None = Field(None, description="The language, of a model that learned both directions.")
+    split: bool = False
+    beams: Annotated[int, Field(ge=1)] | None = Field(None, description="Of the search; 1 takes the likeliest token.")
+    length_penalty: Annotated[float, Field(ge=-10, le=10)] | None = Field(None, description="Of beams, above 1 longer "
+                                                                                            "ones gain.")  # fmt: skip
+    max_tokens: Annotated[int, Field(ge=1)] | None = Field(None, description="Of a text or sentence; 128 by default.")
+
+    @model_validator(mode="after")
+    def _penalty_of_beams(self) -> Self:
+        if self.length_penalty is not None and (self.beams or 1) == 1:
+            raise ValueError("length_penalty goes with beams")
+        return self
+
+    @property
+    def texts(self) -> list[str]:
+        return [self.input] if isinstance(self.input, str) else self.input
+
+    def check(self, limits: Limits) -> None:
+        at_most("input", len(self.texts), limits.texts, "texts")
+        at_most("beams", self.beams or 1, limits.choices, "beams")
+        at_most("max_tokens", self.max_tokens or 0, limits.max_tokens, "tokens")
 
 
 class ChoiceOption(Strict):

@@ -1,4 +1,4 @@
-"""The routes about text that is not generated: /v1/tokenize, /detokenize, /apply-template, /embeddings, /decisions."""
+"""The routes beside those that converse: /v1/tokenize, /detokenize, /apply-template, /embeddings and so on."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import metrics
 from tutelage.serving.body import read_body
 from tutelage.serving.desk import Desk, Going
-from tutelage.serving.protocol import ApiError, ChatMessage, Limits, at_most, read, served_model
+from tutelage.serving.messages import ChatMessage
+from tutelage.serving.protocol import ApiError, Limits, at_most, read, served_model
 from tutelage.serving.text_protocol import (
     ChoiceQuestion,
     DecisionRequest,
@@ -22,9 +23,11 @@ from tutelage.serving.text_protocol import (
     PredicateQuestion,
     TemplateRequest,
     TokenizeRequest,
+    TranslationRequest,
 )
+from tutelage.serving.translating import translated
 from tutelage.tokenizer.chat import render_chat, rendered_text
-from tutelage.tokenizer.messages import messages_from_plain
+from tutelage.tokenizer.messages import Message
 
 
 def add_text_routes(
@@ -60,6 +63,13 @@ def add_text_routes(
         wanted.check(limits)
         return await desk.do(lambda going: _embedded(lm, wanted, limits, going), request.is_disconnected)
 
+    @app.post("/v1/translate")
+    async def translate(request: Request) -> dict[str, Any]:
+        wanted = read(TranslationRequest, await read_body(request, limits))
+        lm = lms[served_model(wanted.model, lms)]
+        wanted.check(limits)
+        return await desk.do(lambda going: translated(lm, wanted, limits, going), request.is_disconnected)
+
     if classifiers:
 
         @app.post("/v1/decisions")
@@ -69,9 +79,9 @@ def add_text_routes(
             return await desk.do(lambda _: _decided(lm, wanted), request.is_disconnected)
 
 
-def _plain(messages: list[ChatMessage], limits: Limits) -> list[dict[str, str]]:
+def _turns(messages: list[ChatMessage], limits: Limits) -> list[Message]:
     at_most("messages", len(messages), limits.messages, "messages")
-    return [message.plain() for message in messages]
+    return [message.message() for message in messages]
 
 
 def _check_ids(name: str, ids: list[int], lm: LanguageModel) -> None:
@@ -81,7 +91,7 @@ def _check_ids(name: str, ids: list[int], lm: LanguageModel) -> None:
 
 def _tokenized(lm: LanguageModel, wanted: TokenizeRequest, limits: Limits) -> dict[str, Any]:
     if wanted.messages is not None:
-        ids = lm.chat_ids(_plain(wanted.messages, limits))
+        ids = lm.chat_ids(_turns(wanted.messages, limits))
     else:
         text = wanted.prompt or ""
         ids = lm.prompt_ids(text) if wanted.add_special_tokens else lm.tokenizer.encode(text)
@@ -90,7 +100,7 @@ def _tokenized(lm: LanguageModel, wanted: TokenizeRequest, limits: Limits) -> di
 
 
 def _templated(lm: LanguageModel, wanted: TemplateRequest, limits: Limits) -> dict[str, Any]:
-    turns = messages_from_plain(_plain(wanted.messages, limits))
+    turns = _turns(wanted.messages, limits)
     render_chat(lm.tokenizer, turns, wanted.add_generation_prompt)  # what chat refuses is refused here too
     template = lm.tokenizer.chat_template
     assert template is not None

@@ -10,8 +10,9 @@ import os
 import queue
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
 from tutelage.inference.choosing import Chooser
@@ -51,7 +52,7 @@ class Worker:
     def __init__(self, lms: Mapping[str, LanguageModel], waiting: int, together: int) -> None:
         self._lms = lms
         self._engines = {
-            name: Engine(lm.model, lm.stop_ids, together, _budget(lm, together), KEPT, lm.table)
+            name: Engine(lm.model, lm.stop_ids, together, _budget(lm, together), KEPT, lm.table, lm.speculation)
             for name, lm in lms.items()
         }
         self._places = threading.BoundedSemaphore(waiting + together)
@@ -82,11 +83,13 @@ class Worker:
         seconds: float,
         gone: Callable[[], Awaitable[bool]],
         salt: str = "",
+        shown: Collection[int] = (),
     ) -> AsyncIterator[int | Piece]:
         """First the number of prompt tokens, then the pieces of all choices as they are made. Close it (aclosing) to
         stop the work.
 
         read: makes the ids of the prompt. salt: what others with the same may share is what was read, nothing else.
+        shown: control tokens whose names are to be part of the text.
         Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, or what went wrong.
         """
         if not self._places.acquire(blocking=False):
@@ -98,7 +101,8 @@ class Worker:
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
         lm = self._lms[name]
-        job = _Job(name, sampling, choices, salt, put, Pieces(lm.tokenizer.decode, lm.stop_ids, sampling, choices))
+        decode = lm.tokenizer.decode if not shown else partial(lm.tokenizer.decode_showing, frozenset(shown))
+        job = _Job(name, sampling, choices, salt, put, Pieces(decode, lm.stop_ids, sampling, choices))
         self._reader.submit(self._read, job, read)
         next_look = 0.0
         try:

@@ -8,7 +8,7 @@ question would end the question. So two instances are held: `_control` for the t
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -137,6 +137,10 @@ class Vocabulary:
         """Text of ids. Bytes that are no UTF-8 (a character cut in two) appear as U+FFFD."""
         return self._control.decode(list(ids), skip_special_tokens=skip_special)
 
+    def decode_showing(self, shown: Collection[int], ids: Sequence[int]) -> str:
+        """`decode`, with the names of the control tokens in `shown`."""
+        return self.decode([one for one in ids if one in shown or one not in self.control_ids], skip_special=False)
+
     def token_to_id(self, token: str) -> int | None:
         return self._control.token_to_id(token)
 
@@ -156,6 +160,10 @@ class Vocabulary:
         if not 0 <= index < self.vocab_size:
             raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
         return self._bytes.get(index, b"")  # published vocabularies have gaps
+
+    def same_tokens(self, other: Vocabulary) -> bool:
+        """Whether every id stands for the same text in both."""
+        return self.vocab_size == other.vocab_size and self._bytes == other._bytes
 
     @property
     def begin_ids(self) -> list[int]:

@@ -122,6 +122,16 @@ function preferencePairs(of) {
   return lines;
 }
 
+// Evaluation cases, a line each: the same pairs as a question with two choices, as `tutelage evaluate --data` reads them.
+// The better one stands first and second by turns.
+function evaluationCases(lines) {
+  return lines.map((line, at) => {
+    const { messages, chosen, rejected } = JSON.parse(line), alone = messages.length === 1;
+    const prompt = alone ? messages[0].content : messages.map((one) => `${one.role}: ${one.content}\n\n`).join("") + "assistant:";
+    return JSON.stringify({ prompt, choices: at % 2 ? [rejected, chosen] : [chosen, rejected], answer: at % 2 });
+  });
+}
+
 async function importFile(file) {
   const text = await file.text();
   let found = [];

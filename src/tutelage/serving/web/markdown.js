@@ -1,36 +1,5 @@
-// Markdown to nodes: the common part of it, tables, code and simple maths. Only createElement and textContent, so that
+// Markdown to nodes: the common part of it, tables, code and maths. Only createElement and textContent, so that
 // whatever a model says stays text; links go to http(s) and mailto only.
-const MATHS = {
-  alpha: "α", beta: "β", gamma: "γ", delta: "δ", epsilon: "ε", varepsilon: "ε", zeta: "ζ", eta: "η", theta: "θ", kappa: "κ",
-  lambda: "λ", mu: "μ", nu: "ν", xi: "ξ", pi: "π", rho: "ρ", sigma: "σ", tau: "τ", phi: "φ", varphi: "φ", chi: "χ", psi: "ψ",
-  omega: "ω", Gamma: "Γ", Delta: "Δ", Theta: "Θ", Lambda: "Λ", Pi: "Π", Sigma: "Σ", Phi: "Φ", Psi: "Ψ", Omega: "Ω",
-  times: "×", cdot: "·", div: "÷", pm: "±", le: "≤", leq: "≤", ge: "≥", geq: "≥", ne: "≠", neq: "≠", approx: "≈", equiv: "≡",
-  in: "∈", notin: "∉", subset: "⊂", cup: "∪", cap: "∩", infty: "∞", sum: "∑", prod: "∏", int: "∫", partial: "∂", nabla: "∇",
-  to: "→", rightarrow: "→", Rightarrow: "⇒", implies: "⇒", iff: "⇔", forall: "∀", exists: "∃", ldots: "…", dots: "…", cdots: "⋯",
-  quad: "  ", left: "", right: "", displaystyle: "", sqrt: "√", log: "log", ln: "ln", exp: "exp", sin: "sin", cos: "cos",
-  tan: "tan", max: "max", min: "min", lim: "lim", deg: "°", circ: "∘", sim: "∼", propto: "∝", ell: "ℓ",
-};
-const RAISED = { 0: "⁰", 1: "¹", 2: "²", 3: "³", 4: "⁴", 5: "⁵", 6: "⁶", 7: "⁷", 8: "⁸", 9: "⁹", n: "ⁿ", i: "ⁱ", "+": "⁺", "-": "⁻", T: "ᵀ" };
-const LOWERED = { 0: "₀", 1: "₁", 2: "₂", 3: "₃", 4: "₄", 5: "₅", 6: "₆", 7: "₇", 8: "₈", 9: "₉", i: "ᵢ", j: "ⱼ", n: "ₙ", t: "ₜ", k: "ₖ", m: "ₘ", x: "ₓ", "=": "₌", "+": "₊", "-": "₋" };
-
-function maths(source) {
-  let text = source.trim();
-  const group = "\\{([^{}]*)\\}";
-  for (let depth = 0; depth < 4; depth++) {
-    text = text.replace(new RegExp("\\\\(?:text|mathrm|mathbf|operatorname|mathcal)" + group, "g"), "$1")
-      .replace(new RegExp("\\\\[dt]?frac" + group + group, "g"), (_, a, b) => `${bracketed(a)}/${bracketed(b)}`)
-      .replace(new RegExp("\\\\sqrt" + group, "g"), (_, a) => "√" + bracketed(a));
-  }
-  text = text.replace(/\\([A-Za-z]+)/g, (all, name) => (name in MATHS ? MATHS[name] : all)).replace(/\\[,;! ]/g, " ").replace(/\\\\/g, "\n");
-  const moved = (table, mark) => (all, braced, single) => {
-    const inner = braced ?? single;
-    return [...inner].every((letter) => letter in table) ? [...inner].map((letter) => table[letter]).join("") : mark + (braced === undefined ? single : bracketed(braced));
-  };
-  text = text.replace(/\^(?:\{([^{}]*)\}|(\S))/g, moved(RAISED, "^")).replace(/_(?:\{([^{}]*)\}|(\S))/g, moved(LOWERED, "_"));
-  return text.replace(/[{}]/g, "");
-}
-const bracketed = (text) => (/^[\p{L}\p{N}\\]*$/u.test(text.trim()) ? text.trim() : `(${text.trim()})`);
-
 // Where one of these stands something may begin. What does is decided by looking a bounded way ahead, so that no text,
 // however made, takes more than a multiple of its length.
 const BEGINS = /[`\\$*_~[<\n]/g;
@@ -71,7 +40,7 @@ function span(text, from, runs, gone, depth) {
   if (sign === "\\") {
     if (text[from + 1] === "(") {
       const end = close("\\)", from + 2, (place) => place > from + 2);
-      if (end > 0) return [end + 2, element("code", "maths", maths(text.slice(from + 2, end)))];
+      if (end > 0) return [end + 2, maths(text.slice(from + 2, end))];
     }
     if (text[from + 1] === "\n") return [from + 2, element("br")];
     return /[!-/:-@[-`{-~]/.test(text[from + 1] ?? "") ? [from + 2, text[from + 1]] : null;
@@ -81,7 +50,7 @@ function span(text, from, runs, gone, depth) {
     if (/[\s$]/.test(text[from + 1] ?? " ")) return null;
     const end = close("$", from + 2, (place) => !/[\s\\]/.test(text[place - 1]) && !/\d/.test(text[place + 1] ?? ""));
     if (end < 0 || text.slice(from, end).includes("\n")) return null;
-    return [end + 1, element("code", "maths", maths(text.slice(from + 1, end)))];
+    return [end + 1, maths(text.slice(from + 1, end))];
   }
   if (sign === "[" || sign === "<") {
     const found = at(sign === "[" ? LINK : AUTO, text, from), url = found?.[2] ?? found?.[1];
@@ -157,7 +126,7 @@ function markdown(text, into, depth = 0) {
       flush();
       const close = CLOSES[begin[1]], last = lines[until].indexOf(close, until === at ? begin[0].length : 0);
       const inner = until === at ? lines[at].slice(begin[0].length, last) : [lines[at].slice(begin[0].length), ...lines.slice(at + 1, until), lines[until].slice(0, last)].join("\n");
-      into.append(element("div", "maths", maths(inner)));
+      into.append(maths(inner, true));
       const after = lines[until].slice(last + close.length);
       if (after.trim()) words.push(after);
       at = until + 1;

@@ -158,11 +158,13 @@ const named = (ending) => `${(chat.title || "chat").replace(/[^\p{L}\p{N}]+/gu, 
 $("asjson").addEventListener("click", () => download(named("json"), asJson(chat), "application/json"));
 $("asmarkdown").addEventListener("click", () => download(named("md"), asMarkdown(chat), "text/markdown"));
 $("exportall").addEventListener("click", () => download("chats.json", JSON.stringify([...chats.values()]), "application/json"));
-$("pairs").addEventListener("click", () => {
+const votes = (name, made) => {
   const lines = [...chats.values()].flatMap(preferencePairs);
-  if (lines.length) download("pairs.jsonl", lines.join("\n") + "\n", "application/jsonl");
+  if (lines.length) download(name, made(lines).join("\n") + "\n", "application/jsonl");
   else toast("There is no pair yet: vote one answer to a question up (▲) and another to the same question down (▼).");
-});
+};
+$("pairs").addEventListener("click", () => votes("pairs.jsonl", (lines) => lines));
+$("cases").addEventListener("click", () => votes("cases.jsonl", evaluationCases));
 $("import").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { for (const file of $("file").files) importFile(file); $("file").value = ""; });
 // Nothing is lost with the page: neither what is being written nor an answer that is under way.

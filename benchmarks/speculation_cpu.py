@@ -1,0 +1,89 @@
+"""Speculation: the same answers with and without, by prompt lookup or a draft model, and what it saves.
+
+    python benchmarks/speculation_cpu.py --rounds 3
+    python benchmarks/speculation_cpu.py --draft MODEL
+
+Asked are a word-for-word copy of a text, an edit of it, a summary, and a story that repeats nothing. First the answers
+are compared token by token; then both sides alternate in one process. Seconds are those of the clock from
+the first token on; beside them stand the processor's, which other work on the machine does not stretch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from pathlib import Path
+from typing import Any
+
+TASKS = {
+    "copy": "Copy this text word for word:\n\n{text}",
+    "edit": "Write this text again, with every full stop made an exclamation mark:\n\n{text}",
+    "summary": "Summarise this text in a few sentences, with its own words:\n\n{text}",
+    "story": "Tell me a story about a lighthouse.",
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", default="smollm2")
+    parser.add_argument("--weights", default="auto")
+    parser.add_argument("--draft", help="a smaller model; default: prompt lookup")
+    parser.add_argument(
+        "--text", type=Path, default=Path("README.md"), help="whose first 1,500 characters are asked about"
+    )
+    parser.add_argument("--tokens", type=int, default=200)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--together", type=int, default=1, help="answers at once")
+    args = parser.parse_args()
+
+    import tutelage  # isort: skip  (its settings of the libraries come before torch)
+    import common
+
+    from tutelage.inference.sampling import Sampling
+
+    lm = tutelage.load(args.model, weights=args.weights)
+    draft = tutelage.load(args.draft, weights=args.weights) if args.draft else None
+    text = " ".join(args.text.read_text(encoding="utf-8").split())[:1500]
+    found: dict[str, Any] = {}
+    for name, asked in TASKS.items():
+        prompt = lm.chat_ids([{"role": "user", "content": asked.format(text=text)}])
+        for temperature in (0.0, 0.7):
+            how = Sampling(max_tokens=args.tokens, temperature=temperature, seed=1)
+
+            def timed(speculates: bool, prompt: list[int] = prompt, how: Sampling = how) -> dict[str, Any]:
+                counts = lm.speculate(draft) if speculates else None
+                lm.speculation = counts
+                made: list[list[int]] = [[] for _ in range(args.together)]
+                clock = processor = 0.0
+                for piece in lm.stream([prompt] * args.together, how):
+                    made[piece.row].append(piece.id)
+                    if not clock:  # the prompt is read: what follows is what speculation is about
+                        clock, processor = time.perf_counter(), time.process_time()
+                return {
+                    "seconds": time.perf_counter() - clock, "cpu": time.process_time() - processor, "ids": made,
+                    "counts": counts,
+                }  # fmt: skip
+
+            plain, fast = timed(False), timed(True)
+            if plain["ids"] != fast["ids"]:
+                raise SystemExit(f"{name} at temperature {temperature}: another answer with speculation")
+            rounds = [(timed(False), timed(True)) for _ in range(args.rounds)]
+            count, drafts = sum(map(len, fast["ids"])), fast["counts"]
+            ratios = {
+                what: [round(one[what] / other[what], 2) for one, other in rounds] for what in ("seconds", "cpu")
+            }  # fmt: skip
+            found[f"{name} {temperature:g}"] = row = {
+                "tokens": count, "drafted": drafts.drafted, "accepted": drafts.accepted,
+                "share": round(drafts.accepted / max(1, drafts.drafted), 2),
+                "of_tokens": round(drafts.accepted / count, 2),
+                "plain_tokens_per_second": round(count / statistics.median(one["seconds"] for one, _ in rounds), 1),
+                "tokens_per_second": round(count / statistics.median(one["seconds"] for _, one in rounds), 1),
+                "times_as_fast": common.summary(ratios["seconds"]), "times_less_cpu": common.summary(ratios["cpu"]),
+            }  # fmt: skip
+            print(f"{name} {temperature:g}", row, flush=True)
+    common.finish("speculation_cpu", found)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""The options of speculation, for the verbs that generate: faster, and never another answer."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tutelage.cli.options import open_model
+from tutelage.store.errors import ConfigError, nearest
+
+if TYPE_CHECKING:
+    from tutelage.inference.language_model import LanguageModel
+
+HOW = ("lookup",)
+Speculate = Annotated[
+    str | None,
+    typer.Option(
+        "--speculate",
+        help="Draft tokens by `lookup` of the last ones in the text so far: the same answer, sooner where it repeats "
+        "its prompt (edits, summaries, code).",
+    ),
+]
+Draft = Annotated[
+    str | None,
+    typer.Option(
+        "--draft",
+        metavar="MODEL",
+        help="Draft tokens by a smaller model of the same vocabulary: the same answer, sooner; named as with --model.",
+    ),
+]
+
+
+def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Path, weights: str) -> None:
+    """Let a model draft, and those with its adapters. One that cannot goes without, and it is said."""
+    from tutelage.inference.speculation import cannot
+
+    if speculate is not None and speculate not in HOW:
+        raise ConfigError(f"--speculate {speculate!r} is not known", hint=nearest(speculate, HOW))
+    if speculate is not None and draft is not None:
+        raise ConfigError("--speculate and --draft exclude each other: drafts come from one place")
+    if speculate is None and draft is None:
+        return
+    if (reason := cannot(lm.config)) is not None:
+        print(f"no speculation with this model: {reason}", file=sys.stderr)
+        return
+    small = None if draft is None else open_model(draft, out, weights=weights)
+    for one in (lm, *lm.adapters.values()):
+        one.speculate(small)
+
+
+def drafts(lm: LanguageModel) -> dict[str, Any]:
+    """What became of the drafts so far, to be shown as JSON; nothing without speculation."""
+    found = lm.speculation
+    return {} if found is None else {"drafts": {"drafted": found.drafted, "accepted": found.accepted}}
+
+
+def drafts_line(lm: LanguageModel) -> str:
+    """The same in words; empty without speculation."""
+    found = lm.speculation
+    return "" if found is None else f"{found.accepted} of {found.drafted} drafted tokens were right"

@@ -1,0 +1,60 @@
+"""Messages of a chat request: what each role may hold. Plain data."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import ConfigDict, Field, model_validator
+
+from tutelage.serving import neutral
+from tutelage.serving.strict import Strict
+from tutelage.serving.tool_protocol import MOST, ToolCall
+from tutelage.tokenizer.messages import Message
+
+
+class TextPart(Strict):
+    type: Literal["text"]
+    text: str
+
+
+def _of_role(*roles: str, **properties: Any) -> dict[str, Any]:
+    """A JSON schema of messages by these roles; what is not null is required."""
+    required = [name for name, schema in properties.items() if schema != _NOT]
+    return {"required": required, "properties": {"role": {"enum": list(roles)}, **properties}}
+
+
+_NOT, _SOME = {"type": "null"}, {"type": ["string", "array"]}
+_ROLES = [
+    _of_role("system", "user", content=_SOME, tool_calls=_NOT, tool_call_id=_NOT),
+    _of_role("assistant", content=_SOME, tool_call_id=_NOT),
+    _of_role("assistant", tool_calls={"type": "array", "minItems": 1}, tool_call_id=_NOT),
+    _of_role("tool", content=_SOME, tool_calls=_NOT, tool_call_id={"type": "string"}),
+]
+"""What a message holds by its role: what `ChatMessage` checks."""
+
+
+class ChatMessage(Strict):
+    model_config = ConfigDict(json_schema_extra={"anyOf": _ROLES})  # type: ignore[dict-item]
+    asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+    tool_calls: Annotated[list[ToolCall], Field(max_length=MOST)] | None = None
+    tool_call_id: str | None = None
+
+    @model_validator(mode="after")
+    def _parts_of_its_role(self) -> Self:
+        if self.tool_calls and self.role != "assistant":
+            raise ValueError("tool_calls are an assistant's")
+        if self.content is None and not self.tool_calls:
+            raise ValueError("content is missing")
+        if (self.tool_call_id is not None) != (self.role == "tool"):
+            raise ValueError("role tool and tool_call_id go together")
+        return self
+
+    def message(self) -> Message:
+        parts = self.content or ""
+        text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        return Message(
+            self.role, text, tuple(call.plain() for call in self.tool_calls or ()), tool_call_id=self.tool_call_id or ""
+        )
