@@ -59,6 +59,19 @@ class Outlook:
         return {name: round(one.seconds, 1) for name, one in self.forecasts.items() if one.seconds is not None}
 
     @property
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What a run keeps to compare with what comes: `seconds` and figures of its metrics as [low, middle, high],
+        `memory` in bytes of the process."""
+        return {
+            name: {
+                **({"seconds": [one.low, one.seconds, one.high]} if one.seconds is not None else {}),
+                **({"memory": one.memory} if one.memory else {}),
+                "metrics": {path: list(told) for path, told in one.expected.items()},
+            }
+            for name, one in self.forecasts.items()
+        }
+
+    @property
     def total(self) -> tuple[float, float]:
         """Seconds of all that can be told, at the least and at the most."""
         return together(list(self.forecasts.values()))
