@@ -11,6 +11,7 @@ from tutelage.ablation.bench import FOLDER
 from tutelage.ablation.runs import Runner, seconds_of
 from tutelage.model.config import ModelConfig
 from tutelage.model.describe import forward_flops, multiplied_parameters, parameters
+from tutelage.model.hf_config import load_config
 from tutelage.pretraining.scaling import Point, effective_data
 from tutelage.pretraining.sizing import learning_rate, model_of
 from tutelage.recipe.config import BASE, Recipe, override
@@ -20,7 +21,7 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.events import Listener
 
 FEWEST_RUNS, FEWEST_WIDTHS = 4, 2
-LENGTHS = (0.25, 0.5, 1.0)  # of the recipe's steps
+USUAL_VOCABULARY = 4096  # where the text decides it; only the ratio of two learning rates hangs on it
 
 
 @dataclass(frozen=True)
@@ -110,7 +111,7 @@ def _rung(recipe: Recipe, width: int, length: float) -> Rung:
     assert recipe.pretrain is not None
     training, data = recipe.pretrain.training, recipe.plain()
     steps = max(1, round(length * training.steps))
-    vocabulary = recipe.model.vocab_size or recipe.tokenizer.vocab_size
+    vocabulary = recipe.model.vocab_size or recipe.tokenizer.vocab_size or USUAL_VOCABULARY
     shape = {**model_of(width, vocabulary), "tie_word_embeddings": recipe.model.tie_word_embeddings}
     own, theirs = _size(recipe.model, vocabulary), _size(recipe.model.with_(**shape, head_dim=0), vocabulary)
     rate = training.learning_rate * learning_rate(theirs) / learning_rate(own)
@@ -134,7 +135,7 @@ def _size(model: ModelConfig, vocabulary: int) -> int:
 def _climbed(rung: Rung, model: Artifact) -> Climbed:
     recipe, metrics = rung.arm.recipe, model.metrics
     assert recipe.pretrain is not None
-    shape = recipe.model.with_(vocab_size=recipe.model.vocab_size or recipe.tokenizer.vocab_size)
+    shape = load_config(model.path)
     tokens = int(metrics["tokens_seen"])
     return Climbed(
         width=rung.width,

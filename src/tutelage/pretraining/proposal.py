@@ -22,12 +22,13 @@ from tutelage.pretraining.sizing import WIDTHS, embedding_rate, model_of
 from tutelage.store.device import available_memory
 from tutelage.store.errors import ConfigError
 from tutelage.store.stage import Facts, Machine
-from tutelage.tokenizer.forecast import bytes_per_token
+from tutelage.tokenizer.config import TokenizerConfig
+from tutelage.tokenizer.forecast import forecast as tokenizer_forecast
 
-VOCABULARIES = tuple(1 << power for power in range(9, 16))  # 512 to 32,768
+VOCABULARIES = tuple(1 << power for power in range(9, 14))  # 512 to 8,192; larger ones were not tried
 OCCURRENCES = 100  # of a token in the text, in the mean (Gowda & May 2020)
-EMBEDDINGS, JUDGED_FROM = 0.4, 1e6  # largest share of the parameters, of models of this size and more
-SMALL_EMBEDDINGS = 0.8  # of smaller ones: 4,096 tokens at a width of 64 were measured to pay (docs/ablation.md)
+EMBEDDINGS, LARGE = 0.4, 10e6  # largest share of the parameters in embeddings, of models of this size and more
+SMALL_EMBEDDINGS = 0.75  # of smaller ones, where many tokens were measured to pay (docs/ablation.md)
 SHORTEST, LONGEST = 128, 1024  # context
 FEWEST_TOKENS = 1.0  # for each parameter; a model that sees fewer has hardly begun
 UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not hang on it
@@ -42,6 +43,7 @@ class Candidate:
     model: ModelConfig
     keys: dict[str, Any]
     vocab_size: int
+    bytes_per_token: float
     seconds_per_token: float
     tokens: float
     passes: float
@@ -81,12 +83,12 @@ def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Can
     in a row are worse than the best."""
     room, best, worse = MEMORY_SHARE * available_memory(), math.inf, 0
     for width in WIDTHS:
-        vocabulary = vocabulary_of(width, corpus["train_bytes"])
+        vocabulary, token_bytes = vocabulary_of(width, corpus["train_bytes"], machine)
         keys = model_of(width, vocabulary)
-        context = context_of(corpus["document_bytes"] / bytes_per_token(vocabulary))
+        context = context_of(corpus["document_bytes"] / token_bytes)
         model = FamilyConfig(**{**keys, "vocab_size": vocabulary, "max_position_embeddings": context})
         parameters = float(sizes(model)["parameters"])
-        train_tokens = corpus["train_bytes"] / bytes_per_token(vocabulary) + corpus["train_documents"]
+        train_tokens = corpus["train_bytes"] / token_bytes + corpus["train_documents"]
         readable = FREE_PASSES * train_tokens
         settings = PretrainConfig().training.model_copy(
             update={"embedding_rate": embedding_rate(model.tie_word_embeddings)}
@@ -104,20 +106,23 @@ def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Can
             sizes(model)["block_parameters"], vocabulary, corpus["train_bytes"], passes * corpus["train_bytes"],
             corpus.get("ppmd_bits", UNKNOWN_TEXT), corpus.get("text", ""),
         )  # fmt: skip
-        yield Candidate(width, model, keys, vocabulary, rate, tokens, passes, bits)
+        yield Candidate(width, model, keys, vocabulary, token_bytes, rate, tokens, passes, bits)
         worse = 0 if bits.middle < best else worse + 1
         best = min(best, bits.middle)
         if worse == 2:
             return
 
 
-def vocabulary_of(width: int, train_bytes: float) -> int:
-    """The largest power of two whose tokens occur a hundred times in the mean and whose embeddings leave the blocks
-    enough."""
-    fitting = [
-        size for size in VOCABULARIES if occurrences(size, train_bytes) >= OCCURRENCES and _leaves_blocks(width, size)
-    ]
-    return max(fitting, default=VOCABULARIES[0])
+def vocabulary_of(width: int, train_bytes: float, machine: Machine) -> tuple[int, float]:
+    """(size, bytes of text that a token stands for): the largest power of two whose tokens stand a hundred times in the
+    text in the mean, and whose embeddings leave the blocks enough."""
+    told = {
+        size: tokenizer_forecast(TokenizerConfig(vocab_size=size), {}, machine).facts["bytes_per_token"]
+        for size in VOCABULARIES
+    }
+    fitting = [size for size in told if train_bytes / told[size] / size >= OCCURRENCES and _leaves_blocks(width, size)]
+    size = max(fitting, default=VOCABULARIES[0])
+    return size, told[size]
 
 
 def context_of(document_tokens: float) -> int:
@@ -125,12 +130,8 @@ def context_of(document_tokens: float) -> int:
     return min(LONGEST, max(SHORTEST, 2 ** math.ceil(math.log2(max(1.0, document_tokens)))))
 
 
-def occurrences(vocabulary: int, train_bytes: float) -> float:
-    return train_bytes / bytes_per_token(vocabulary) / vocabulary
-
-
 def _leaves_blocks(width: int, vocabulary: int) -> bool:
     parts = sizes(ModelConfig(**model_of(width, vocabulary), vocab_size=vocabulary))
     embeddings = parts["embedding_parameters"] + parts["head_parameters"]
-    most = EMBEDDINGS if parts["parameters"] >= JUDGED_FROM else SMALL_EMBEDDINGS
+    most = EMBEDDINGS if parts["parameters"] >= LARGE else SMALL_EMBEDDINGS
     return bool(embeddings <= most * parts["parameters"])

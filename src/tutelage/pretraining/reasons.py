@@ -13,12 +13,10 @@ from tutelage.pretraining.proposal import (
     SMALL_EMBEDDINGS,
     Candidate,
     Proposal,
-    occurrences,
 )
 from tutelage.pretraining.rules import COMPUTE_OPTIMAL, FREE_PASSES
 from tutelage.pretraining.sizing import WIDTHS, batch_tokens, embedding_rate, learning_rate, warmup_steps
 from tutelage.store.stage import Facts
-from tutelage.tokenizer.forecast import bytes_per_token
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
@@ -51,7 +49,7 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
     if "ppmd_bits" not in corpus:
         said.append("how hard the text is cannot be told before it is read: bits per byte are those of a middling one")
     known = reference()
-    read = taken.tokens * bytes_per_token(taken.vocab_size)
+    read = taken.tokens * taken.bytes_per_token
     if read > BEYOND * known.largest_bytes or sizes(taken.model)["block_parameters"] > BEYOND * known.largest_blocks:
         said.append(
             f"the expected bits per byte rest on {known.runs} small runs, the largest of "
@@ -69,12 +67,12 @@ def text_ends(taken: Candidate) -> bool:
 
 
 def _vocabulary(taken: Candidate, corpus: Facts) -> Choice:
-    times = occurrences(taken.vocab_size, corpus["train_bytes"])
+    times = corpus["train_bytes"] / taken.bytes_per_token / taken.vocab_size
     return Choice(
         "tokenizer.vocab_size",
         taken.vocab_size,
         f"a token stands {times:,.0f} times in the text in the mean, at least {OCCURRENCES} (Gowda & May 2020); "
-        f"embeddings take at most {EMBEDDINGS:.0%} of a model of 1M and more, {SMALL_EMBEDDINGS:.0%} of a smaller one",
+        f"embeddings take at most {SMALL_EMBEDDINGS:.0%} of a model below 10M, {EMBEDDINGS:.0%} of a larger one",
     )
 
 
@@ -99,7 +97,7 @@ def _training(taken: Candidate, corpus: Facts) -> list[Choice]:
     context, tied = taken.model.max_position_embeddings, taken.model.tie_word_embeddings
     rows = max(1, round(batch_tokens(taken.tokens) / context))
     steps = max(1, round(taken.tokens / (rows * context)))
-    document = corpus["document_bytes"] / bytes_per_token(taken.vocab_size)
+    document = corpus["document_bytes"] / taken.bytes_per_token
     limit = "four passes over the text, beyond which it teaches little (Muennighoff et al. 2023)"
     length = (
         f"{taken.tokens / 1e6:.2f}M tokens: {taken.passes:.1f} passes over the text, "
