@@ -102,7 +102,7 @@ FIRES: list[tuple[str, Sequence[str]]] = [
     ("weight-decay", ["pretrain.training.weight_decay=2"]),
     ("grad-clip", ["pretrain.training.grad_clip=9"]),
     ("embedding-share", ["tokenizer.vocab_size=30000"]),
-    ("vocabulary", ["tokenizer.vocab_size=4200", "model.tie_word_embeddings=true"]),
+    ("vocabulary", ["tokenizer.vocab_size=8192", "model.tie_word_embeddings=true", "model.hidden_size=512"]),
     ("tying", ["model.hidden_size=640", "model.num_layers=8", "model.tie_word_embeddings=false"]),
     ("aspect", ["model.num_layers=40", "model.hidden_size=64"]),
     ("grouped-queries", ["model.num_heads=8", "model.num_kv_heads=8"]),

@@ -134,7 +134,7 @@ def test_unigram_finds_the_words_and_keeps_the_alphabet() -> None:
 
 def test_small_text_gives_fewer_tokens_and_says_so() -> None:
     events: list[dict[str, object]] = []
-    tok = train(TokenizerConfig(), ["hello hello"], EventLog(listeners=(events.append,)))
+    tok = train(TokenizerConfig(vocab_size=2048), ["hello hello"], EventLog(listeners=(events.append,)))
     assert tok.vocab_size < 2048
     assert any(event["event"] == "warning" and "2048 were asked" in str(event["message"]) for event in events)
 
@@ -143,7 +143,7 @@ def test_small_text_gives_fewer_tokens_and_says_so() -> None:
 @pytest.mark.parametrize("texts", [[], [""]])
 def test_no_text_is_an_error(method: str, texts: list[str]) -> None:
     with pytest.raises(InputError, match="no text"):
-        train(TokenizerConfig.parse({"method": method}), texts, EventLog())
+        train(TokenizerConfig.parse({"method": method}).sized(1000), texts, EventLog())
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_no_text_is_an_error(method: str, texts: list[str]) -> None:
     [
         ({"method": "byte", "vocab_size": 258}, "at least 259"),
         ({"method": "bpe", "vocab_size": 100}, "at least 260"),
-        ({"method": "unigram", "vocab_size": 0}, "greater than or equal"),
+        ({"method": "unigram", "vocab_size": -1}, "greater than or equal"),
         ({"method": "char", "split": "gpt2"}, "split"),
         ({"method": "bqe"}, "bqe"),
         ({"vocabsize": 512}, "vocab_size"),
@@ -161,6 +161,19 @@ def test_no_text_is_an_error(method: str, texts: list[str]) -> None:
 def test_contradictory_configs_are_refused(data: dict[str, object], said: str) -> None:
     with pytest.raises(ConfigError, match=said):
         TokenizerConfig.parse(data)
+
+
+@pytest.mark.parametrize(("megabytes", "size"), [(0.01, 512), (0.3, 1024), (1.1, 2048), (6.8, 8192), (1000, 8192)])
+def test_the_text_decides_how_large_a_vocabulary_it_can_teach(megabytes: float, size: int) -> None:
+    config = TokenizerConfig().sized(1e6 * megabytes)
+    assert config.vocab_size == size and config.sized(1) == config
+    assert TokenizerConfig(vocab_size=300).sized(1e6 * megabytes).vocab_size == 300
+    assert TokenizerConfig(method="byte").sized(1e6 * megabytes).vocab_size == 259
+
+
+def test_a_vocabulary_whose_size_is_still_to_be_chosen_is_not_trained() -> None:
+    with pytest.raises(ConfigError, match="the text decides"):
+        train(TokenizerConfig(), ["hello"], EventLog())
 
 
 @pytest.mark.parametrize("method", SIZES)

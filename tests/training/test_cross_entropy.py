@@ -10,10 +10,10 @@ from tutelage.training import cross_entropy
 from tutelage.training.cross_entropy import linear_cross_entropy
 
 
-@pytest.mark.parametrize("chunk", [1, 50, 333, 1 << 20])
-def test_values_and_gradients_equal_the_plain_loss(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cross_entropy, "CHUNK_ELEMENTS", chunk)
-    monkeypatch.setattr(cross_entropy, "CHUNK_ROWS", 1)
+@pytest.mark.parametrize(("rows", "kept"), [(1, 1), (2, 200), (9, 1), (9, 1 << 20), (256, 1)])
+def test_values_and_gradients_equal_the_plain_loss(rows: int, kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cross_entropy, "ROWS", rows)
+    monkeypatch.setattr(cross_entropy, "SLOPE_ELEMENTS", kept)
     generator = torch.Generator().manual_seed(0)
     hidden = torch.randn(23, 8, generator=generator, requires_grad=True)
     weight = torch.randn(37, 8, generator=generator, requires_grad=True)
@@ -48,8 +48,8 @@ def test_no_gradient_is_made_where_none_is_wanted() -> None:
 
 def test_a_bfloat16_head_gets_a_gradient_that_many_chunks_do_not_spoil(monkeypatch: pytest.MonkeyPatch) -> None:
     """The sum over chunks is float32: in bfloat16 small parts would be lost beside a large sum."""
-    monkeypatch.setattr(cross_entropy, "CHUNK_ELEMENTS", 1)
-    monkeypatch.setattr(cross_entropy, "CHUNK_ROWS", 2)
+    monkeypatch.setattr(cross_entropy, "ROWS", 2)
+    monkeypatch.setattr(cross_entropy, "SLOPE_ELEMENTS", 1)
     generator = torch.Generator().manual_seed(0)
     hidden = (torch.randn(2000, 8, generator=generator) + 2).bfloat16()
     weight = (torch.randn(5, 8, generator=generator) * 0.1).bfloat16().requires_grad_()

@@ -23,7 +23,7 @@ class PretrainConfig(Config):
     weight: float = Field(1.0, gt=0)  # of the recipe's corpus, beside those of the mixture
     mixture: tuple[MixtureSource, ...] = ()
     training: TrainingConfig = TrainingConfig(
-        steps=2000,
+        steps=1500,
         batch_rows=6,
         optimizer="muon",
         learning_rate=6e-3,

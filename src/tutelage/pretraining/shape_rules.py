@@ -10,33 +10,37 @@ from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Finding, Rule
 
 SMALL, MEDIUM = 1e6, 50e6  # parameters; smaller models only show that everything works
+MOST_OF_SMALL, MOST_OF_MEDIUM = 0.75, 0.4  # of the parameters, in embeddings; below and from HEAD_PAYS parameters on
 LONGEST_ADVISED = 2048  # tokens of context
 
 
 def embedding_share(f: Facts) -> Finding | None:
-    share = (f["result.embedding_parameters"] + f["result.head_parameters"]) / f["result.parameters"]
-    fix = smaller_vocabulary(f)
-    if not SMALL <= f["result.parameters"] < MEDIUM or share <= 0.4 or not fix:
+    total = f["result.parameters"]
+    share = (f["result.embedding_parameters"] + f["result.head_parameters"]) / total
+    most = MOST_OF_SMALL if total < HEAD_PAYS else MOST_OF_MEDIUM
+    fix = smaller_vocabulary(f, most / (1 - most))
+    if not SMALL <= total < MEDIUM or share <= most or not fix:
         return None
     return (
         "warning",
-        f"{share:.0%} of the parameters are embeddings, more than 40 %: too little is left for the blocks",
+        f"{share:.0%} of the parameters are embeddings, more than {most:.0%}: too little is left for the blocks",
         fix,
     )
 
 
 def vocabulary(f: Facts) -> Finding | None:
     share = f["result.embedding_parameters"] / f["result.parameters"]
-    fix = smaller_vocabulary(f)
-    if f["result.parameters"] < SMALL or share <= 1 / 3 or not fix or embedding_share(f) is not None:
+    fix = smaller_vocabulary(f, 1 / 3)
+    if f["result.parameters"] < HEAD_PAYS or share <= 1 / 3 or not fix or embedding_share(f) is not None:
         return None
     return "note", f"vocabulary times width is {share:.0%} of the parameters, more than a third", fix
 
 
-def smaller_vocabulary(f: Facts) -> str:
-    """The power of two with which the embedding is at most a third of the blocks; empty if that is no smaller."""
-    width = f["result.embedding_parameters"] / f["result.vocab_size"]
-    wanted = max(512, int(2 ** math.floor(math.log2(max(512.0, f["result.block_parameters"] / 3 / width)))))
+def smaller_vocabulary(f: Facts, most: float) -> str:
+    """The power of two with which the embeddings are at most `most` times the blocks; empty if that is no smaller."""
+    embeddings = f["result.embedding_parameters"] + f["result.head_parameters"]
+    each = embeddings / f["result.vocab_size"]
+    wanted = max(512, int(2 ** math.floor(math.log2(max(512.0, most * f["result.block_parameters"] / each)))))
     if wanted >= f["result.vocab_size"]:
         return ""
     free = f" --set {_MODEL}.vocab_size=0" if f["model.vocab_size"] else ""
@@ -137,14 +141,14 @@ _SIZES = (
 RULES = (
     Rule(
         "embedding-share",
-        "Embeddings below 40 % of a model of 1M to 50M",
-        "Kaplan et al. 2020, nanochat: count what multiplies",
+        "Embeddings below 75 % of a model of 1M to 10M, below 40 % of one of 10M to 50M",
+        "Kaplan et al. 2020, nanochat: count what multiplies; below 10M our own measurement (docs/pretraining.md)",
         _SIZES,
         embedding_share,
     ),
     Rule(
         "vocabulary",
-        "Vocabulary times width below a third of the parameters",
+        "Vocabulary times width below a third of the parameters, from 10M on",
         "minimind: 6,400 tokens for 64M parameters",
         _SIZES,
         vocabulary,

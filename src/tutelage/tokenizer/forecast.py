@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.store.stage import Facts, Forecast, Machine
-from tutelage.tokenizer.config import TokenizerConfig
+from tutelage.tokenizer.config import TokenizerConfig, bytes_per_token
 
 # Seconds for each MB that is trained on, at a `slowness` of 1.
 TRAIN_SECONDS = {"bpe": 0.2, "unigram": 1.5}
@@ -17,6 +17,7 @@ SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
 
 def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
     corpus = inputs.get("corpus", {})
+    config = config.sized(corpus.get("train_bytes", math.inf))
     facts = {
         "vocab_size": -(-config.vocab_size // SPECIAL_TOKENS) * SPECIAL_TOKENS if config.splits else config.vocab_size,
         "bytes_per_token": bytes_per_token(config.vocab_size) if config.splits else 1.0,
@@ -28,11 +29,6 @@ def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Mach
     seconds = 0.3 + TRAIN_SECONDS.get(config.method, 0.05) * sample + MEASURE_SECONDS * held
     memory = machine.process_memory() + 30 * sample * 1e6
     return Forecast.about(seconds * machine.slowness(), 0.5, 2.0, memory, facts)
-
-
-def bytes_per_token(vocab_size: int) -> float:
-    """Of English text: 2.5 at 768 tokens and 4.5 from 50,000 on (measured)."""
-    return min(4.5, max(1.0, 2.5 + 0.48 * math.log(max(1, vocab_size) / 768)))
 
 
 def figures(metrics: Mapping[str, Any]) -> Facts:

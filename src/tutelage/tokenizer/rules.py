@@ -5,22 +5,20 @@ from __future__ import annotations
 import math
 
 from tutelage.store.stage import Facts, Finding, Rule
-
-SEEN = 100  # times that a token should stand in the training text, in the mean
-SMALLEST = 512
+from tutelage.tokenizer.config import OCCURRENCES, SMALLEST_CHOSEN
 
 
 def vocabulary_text(f: Facts) -> Finding | None:
     tokens, vocabulary = f["corpus.train_bytes"] / f["result.bytes_per_token"], f["result.vocab_size"]
-    if f["method"] in ("byte", "char") or tokens >= SEEN * vocabulary:
+    if f["method"] in ("byte", "char") or tokens >= OCCURRENCES * vocabulary:
         return None
-    wanted = max(SMALLEST, int(2 ** math.floor(math.log2(max(2.0, tokens / SEEN)))))
+    wanted = max(SMALLEST_CHOSEN, int(2 ** math.floor(math.log2(max(2.0, tokens / OCCURRENCES)))))
     if wanted >= f["vocab_size"]:
         return None
     return (
         "warning",
         f"{vocabulary:,} tokens for a text of {tokens:,.0f}: each is met {tokens / vocabulary:.0f} times in the mean, "
-        f"and below {SEEN} a token is hardly learned",
+        f"and below {OCCURRENCES} a token is hardly learned",
         f"--set {f['key']}.vocab_size={wanted}",
     )
 

@@ -30,6 +30,7 @@ def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: Event
     `sample_megabytes` is sampled by document; so is the held-out text. Raises InputError without text.
     """
     chosen, sampled = sample(corpus / "train.parquet", config.sample_megabytes, seed)
+    config = config.sized(sampled["of_bytes"])
     begin = time.perf_counter()
     made = train(config, texts(corpus / "train.parquet", chosen), log, sampled["bytes"])
     train_seconds = time.perf_counter() - begin

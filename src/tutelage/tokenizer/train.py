@@ -10,7 +10,7 @@ from typing import Any
 from tokenizers import AddedToken, Regex, decoders, models, pre_tokenizers, trainers
 from tokenizers import Tokenizer as Library
 
-from tutelage.store.errors import InputError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import SPECIAL_TOKENS, Split, TokenizerConfig
 from tutelage.tokenizer.template import CHATML
@@ -39,10 +39,13 @@ _ALPHABET = list(byte_characters().values())
 
 
 def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_bytes: int = 0) -> Tokenizer:
-    """Train on texts; equal texts in equal order give byte-identical files. Raises InputError without text.
+    """Train on texts; equal texts in equal order give byte-identical files.
 
+    Raises InputError without text, ConfigError for a vocabulary whose size is still to be chosen (`config.sized`).
     `total_bytes` of the texts, where known, serves the progress only.
     """
+    if not config.vocab_size and config.method != "byte":
+        raise ConfigError("vocab_size is 0: the text decides", hint="pass config.sized(BYTES OF THE TEXT)")
     watched = _watched(texts, total_bytes, log)
     if config.method == "byte":
         library = _byte_level(models.BPE(vocab=_numbered(_ALPHABET), merges=[]), None)

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from tutelage.model.autocast import cast_once
 
-CHUNK_ELEMENTS = 1 << 20  # logits of one chunk: 4 MiB of float32 stay in cache
-CHUNK_ROWS = 256  # but never fewer positions: with 20 the products of a 50k vocabulary take twice the time
-GPU_CHUNK_ELEMENTS = 1 << 27  # 512 MiB: small products leave a GPU idle
+ROWS = 256  # positions whose logits exist at once: with fewer the products are slow, more leave the cache
+SLOPE_ELEMENTS = 1 << 23  # gradients of logits that wait for one product with the hidden states: 16 MiB of bfloat16
+GPU_ELEMENTS = 1 << 27  # logits at once on a GPU, 512 MiB: small products leave it idle
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
@@ -25,37 +25,42 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def forward(
         ctx: Any, hidden: Tensor, weight: Tensor, targets: Tensor, softcap: float, shares: Tensor | None
     ) -> tuple[Tensor, Tensor]:
-        rows = max(CHUNK_ROWS, (GPU_CHUNK_ELEMENTS if hidden.is_cuda else CHUNK_ELEMENTS) // weight.shape[0])
         kinds = hidden.dtype, weight.dtype
         hidden, weight = cast_once(hidden), cast_once(weight)
-        in_place = hidden.dtype == weight.dtype == torch.float32  # added up within the product
-        nll = torch.empty(len(targets), dtype=torch.float32, device=hidden.device)
+        count, vocabulary = len(targets), weight.shape[0]
+        rows, group = chunk_sizes(count, vocabulary, hidden.is_cuda)
+        if not any(ctx.needs_input_grad):
+            group = rows
+        nll = torch.empty(count, dtype=torch.float32, device=hidden.device)
         grad_hidden = torch.empty_like(hidden) if ctx.needs_input_grad[0] else None
-        # A sum over many chunks.
-        grad_weight = torch.zeros_like(weight, dtype=torch.float32) if ctx.needs_input_grad[1] else None
-        for at in range(0, len(targets), rows):
-            part, target = hidden[at : at + rows], targets[at : at + rows, None]
-            logits = (part @ weight.mT).float()  # [rows, V]
-            if softcap:
-                logits = softcap * torch.tanh(logits / softcap)
-            slack = 1 - (logits / softcap).square() if softcap else None  # slope of the softcap
-            top = logits.amax(1, keepdim=True)
-            chosen = logits.gather(1, target)
-            probabilities = logits.softmax(1)
-            # log(sum(exp(logits - top))) is -log of the largest probability, which never underflows.
-            nll[at : at + rows] = (top - probabilities.amax(1, keepdim=True).log() - chosen).squeeze(1)
-            if grad_hidden is not None or grad_weight is not None:
-                slope = probabilities.scatter_add_(1, target, torch.full_like(chosen, -1.0))
+        grad_weight: Tensor | None = None
+        slopes = hidden.new_empty(group, vocabulary)
+        scratch = slopes if slopes.dtype == torch.float32 else slopes.new_empty(rows, vocabulary, dtype=torch.float32)
+        for start in range(0, count, group):
+            end = min(start + group, count)
+            for at in range(start, end, rows):
+                chunk = slice(at, min(at + rows, end))
+                slope = slopes[chunk.start - start : chunk.stop - start]
+                logits = slope if scratch is slopes else scratch[: len(slope)]
+                nll[chunk], slack = _into_probabilities(logits, hidden[chunk], weight, targets[chunk, None], softcap)
+                if not any(ctx.needs_input_grad):
+                    continue
+                logits.scatter_add_(1, targets[chunk, None], logits.new_full((len(logits), 1), -1.0))
                 if slack is not None:
-                    slope *= slack
+                    logits *= slack
                 if shares is not None:
-                    slope *= shares[at : at + rows, None]
-                slope = slope.to(part.dtype)
+                    logits *= shares[chunk, None]
+                if slope is not logits:
+                    slope.copy_(logits)
                 if grad_hidden is not None:
-                    grad_hidden[at : at + rows] = slope @ weight
-                if grad_weight is not None and in_place:
-                    grad_weight.addmm_(slope.mT, part)
-                elif grad_weight is not None:
+                    grad_hidden[chunk] = slope @ weight
+            if ctx.needs_input_grad[1]:
+                slope, part = slopes[: end - start], hidden[start:end]
+                if grad_weight is None:
+                    grad_weight = (slope.mT @ part).float()  # a sum of many groups
+                elif slope.dtype == torch.float32:
+                    grad_weight.addmm_(slope.mT, part)  # added up within the product
+                else:
                     grad_weight += slope.mT @ part
         ctx.save_for_backward(
             None if grad_hidden is None else grad_hidden.to(kinds[0]),
@@ -68,6 +73,38 @@ class _LinearCrossEntropy(torch.autograd.Function):
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
         of_hidden, of_weight = (None if made is None else made * grads[0] for made in ctx.saved_tensors)
         return of_hidden, of_weight, None, None, None
+
+
+def chunk_sizes(count: int, vocabulary: int, on_gpu: bool) -> tuple[int, int]:
+    """(positions of a chunk, whose logits are made at once; positions of a group, whose gradients are kept).
+
+    Of `count` positions with `vocabulary` logits each.
+    """
+    rows = max(1, min(count, max(ROWS, GPU_ELEMENTS // vocabulary if on_gpu else 0)))
+    chunks = 1 if on_gpu else max(1, SLOPE_ELEMENTS // (rows * vocabulary))
+    return rows, max(1, min(count, rows * chunks))
+
+
+def _into_probabilities(
+    logits: Tensor, hidden: Tensor, weight: Tensor, target: Tensor, softcap: float
+) -> tuple[Tensor, Tensor | None]:
+    """Write the probabilities of a chunk into `logits` [n, V], float32.
+
+    Returns the negative log-likelihoods [n] of target [n, 1], and the slope of the softcap [n, V] where there is one.
+    """
+    if hidden.dtype == logits.dtype:
+        torch.mm(hidden, weight.mT, out=logits)
+    else:
+        logits.copy_(hidden @ weight.mT)
+    slack = None
+    if softcap:
+        torch.tanh(logits.div_(softcap), out=logits)
+        slack = 1 - logits.square()
+        logits *= softcap
+    top, chosen = logits.amax(1, keepdim=True), logits.gather(1, target)
+    torch.softmax(logits, 1, out=logits)
+    # log(sum(exp(logits - top))) is -log of the largest probability, which never underflows.
+    return (top - logits.amax(1, keepdim=True).log() - chosen).squeeze(1), slack
 
 
 def linear_cross_entropy(

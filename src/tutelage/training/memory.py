@@ -5,7 +5,7 @@ from __future__ import annotations
 from tutelage.model.blockwise import BLOCK, KEPT_LENGTH
 from tutelage.model.config import ModelConfig
 from tutelage.model.describe import parameters
-from tutelage.training.cross_entropy import CHUNK_ELEMENTS, CHUNK_ROWS
+from tutelage.training.cross_entropy import chunk_sizes
 
 # Values that an optimizer keeps for each weight: of the matrices inside the blocks, and of the rest.
 STATE = {"adamw": (2, 2), "muon": (1, 2), "lion": (1, 1), "soap": (2, 2), "schedule_free": (2, 2)}
@@ -31,9 +31,10 @@ def training_bytes(
     block = activation_values(config) + probability_values(config, context)
     kept = config.num_layers * (config.hidden_size if activation_checkpointing else block)
     activations = tokens * (kept + (block if activation_checkpointing else 0) + 2 * config.hidden_size)
-    # The loss is made chunk by chunk (training/cross_entropy.py): logits of one chunk, gradient of hidden and head.
-    chunk = max(CHUNK_ELEMENTS, CHUNK_ROWS * config.vocab_size)
-    logits = 3 * chunk + tokens * config.hidden_size + config.vocab_size * config.hidden_size
+    # The loss is made chunk by chunk (training/cross_entropy.py): logits of a chunk, their gradients of a group, and
+    # the gradients of hidden states and head.
+    chunk, group = chunk_sizes(tokens, config.vocab_size, on_gpu=False)
+    logits = (chunk + group) * config.vocab_size + (tokens + config.vocab_size) * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
 
 
