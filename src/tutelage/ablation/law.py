@@ -10,10 +10,12 @@ from typing import Any
 import numpy as np
 
 from tutelage.ablation.ladder import Climbed, Ladder
+from tutelage.pretraining.rules import FREE_PASSES
 from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, fit, predict
 
 LEVEL = 0.9
 TIMES = (600.0, 3600.0, 8 * 3600.0)  # seconds: ten minutes, an hour, a night
+LARGEST = 16.0  # times the ladder's largest model; nothing beyond is looked at
 BEYOND = 4.0  # times the ladder's largest model or data; further is extrapolation, and said to be
 FORMAT = 1
 DRAWS = 50
@@ -51,14 +53,15 @@ class Check:
 
 @dataclass(frozen=True)
 class Best:
-    """The size that is expected to be best after so many seconds of training here. `beyond`: further than the
-    ladder."""
+    """The size that is expected to be best after so many seconds of training here. `beyond`: further than the ladder.
+    `text_ends`: four passes over the text take no longer than that."""
 
     seconds: float
     parameters: float
     tokens: float
     bits: Predicted
     beyond: bool
+    text_ends: bool
 
 
 @dataclass(frozen=True)
@@ -95,20 +98,21 @@ def frontier(runs: Sequence[Climbed]) -> list[Climbed]:
 
 def best_for(seconds: float, joint: Fitted, runs: Sequence[Climbed]) -> Best:
     """The size with the lowest expected loss, where a token takes the longer the more parameters there are: by a power
-    law through the runs' own speeds. Repeated text counts less."""
+    law through the runs' own speeds. Text counts less when it is repeated and is read four times at most, and a model
+    sees a token for each of its parameters or more."""
     unique = runs[0].tokens / runs[0].passes
     slope, offset = np.polyfit(
         np.log([run.parameters for run in runs]), np.log([run.seconds / run.tokens for run in runs]), 1
     )
-    largest = max(run.parameters for run in runs)
-    sizes = np.geomspace(min(run.parameters for run in runs) / 2, 64 * largest, _SIZES)
-    tokens = seconds / np.exp(offset + slope * np.log(sizes))
+    largest, most = max(run.parameters for run in runs), FREE_PASSES * unique
+    sizes = np.geomspace(min(run.parameters for run in runs) / 2, LARGEST * largest, _SIZES)
+    tokens = np.minimum(seconds / np.exp(offset + slope * np.log(sizes)), most)
     losses = [joint.law.loss(size, effective_data(unique, seen)) for size, seen in zip(sizes, tokens, strict=True)]
-    at = int(np.argmin(losses))
+    at = int(np.argmin(np.where(tokens >= sizes, losses, np.inf)))  # the smallest, where no size sees enough
     size, seen = float(sizes[at]), float(tokens[at])
     fresh = effective_data(unique, seen)
     beyond = size > BEYOND * largest or fresh > BEYOND * max(run.fresh for run in runs)
-    return Best(seconds, size, seen, joint.predict(size, fresh), beyond)
+    return Best(seconds, size, seen, joint.predict(size, fresh), beyond, seen >= most)
 
 
 def optimal_share(law: Law) -> float:
@@ -159,6 +163,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
         )
     for one in best:
         far = "; further than the ladder was climbed" if one["beyond"] else ""
+        far += "; the text ends before the time" if one["text_ends"] else ""
         bits = one["bits"]
         lines.append(
             f"{_time(one['seconds'])} here: {one['parameters'] / 1e6:.2f}M multiplied parameters, "

@@ -18,17 +18,13 @@ from tutelage.pretraining.expected import expected_bits
 from tutelage.pretraining.forecast import BESIDE_STEPS, sizes
 from tutelage.pretraining.rules import FREE_PASSES
 from tutelage.pretraining.scaling import Predicted
-from tutelage.pretraining.sizing import WIDTHS, embedding_rate, model_of
+from tutelage.pretraining.shape_rules import MOST_OF_MEDIUM, MOST_OF_SMALL
+from tutelage.pretraining.sizing import HEAD_PAYS, WIDTHS, embedding_rate, model_of
 from tutelage.store.device import available_memory
 from tutelage.store.errors import ConfigError
 from tutelage.store.stage import Facts, Machine
-from tutelage.tokenizer.config import TokenizerConfig
-from tutelage.tokenizer.forecast import forecast as tokenizer_forecast
+from tutelage.tokenizer.config import SMALLEST_CHOSEN, TokenizerConfig, bytes_per_token
 
-VOCABULARIES = tuple(1 << power for power in range(9, 14))  # 512 to 8,192; larger ones were not tried
-OCCURRENCES = 100  # of a token in the text, in the mean (Gowda & May 2020)
-EMBEDDINGS, LARGE = 0.4, 10e6  # largest share of the parameters in embeddings, of models of this size and more
-SMALL_EMBEDDINGS = 0.75  # of smaller ones, where many tokens were measured to pay (docs/ablation.md)
 SHORTEST, LONGEST = 128, 1024  # context
 FEWEST_TOKENS = 1.0  # for each parameter; a model that sees fewer has hardly begun
 UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not hang on it
@@ -83,7 +79,8 @@ def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Can
     in a row are worse than the best."""
     room, best, worse = MEMORY_SHARE * available_memory(), math.inf, 0
     for width in WIDTHS:
-        vocabulary, token_bytes = vocabulary_of(width, corpus["train_bytes"], machine)
+        vocabulary = vocabulary_of(width, corpus["train_bytes"])
+        token_bytes = bytes_per_token(vocabulary)
         keys = model_of(width, vocabulary)
         context = context_of(corpus["document_bytes"] / token_bytes)
         model = FamilyConfig(**{**keys, "vocab_size": vocabulary, "max_position_embeddings": context})
@@ -113,16 +110,12 @@ def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Can
             return
 
 
-def vocabulary_of(width: int, train_bytes: float, machine: Machine) -> tuple[int, float]:
-    """(size, bytes of text that a token stands for): the largest power of two whose tokens stand a hundred times in the
-    text in the mean, and whose embeddings leave the blocks enough."""
-    told = {
-        size: tokenizer_forecast(TokenizerConfig(vocab_size=size), {}, machine).facts["bytes_per_token"]
-        for size in VOCABULARIES
-    }
-    fitting = [size for size in told if train_bytes / told[size] / size >= OCCURRENCES and _leaves_blocks(width, size)]
-    size = max(fitting, default=VOCABULARIES[0])
-    return size, told[size]
+def vocabulary_of(width: int, train_bytes: float) -> int:
+    """What the text can teach (`TokenizerConfig.sized`), halved until the embeddings leave the blocks enough."""
+    size = TokenizerConfig().sized(train_bytes).vocab_size
+    while size > SMALLEST_CHOSEN and not _leaves_blocks(width, size):
+        size //= 2
+    return size
 
 
 def context_of(document_tokens: float) -> int:
@@ -133,5 +126,5 @@ def context_of(document_tokens: float) -> int:
 def _leaves_blocks(width: int, vocabulary: int) -> bool:
     parts = sizes(ModelConfig(**model_of(width, vocabulary), vocab_size=vocabulary))
     embeddings = parts["embedding_parameters"] + parts["head_parameters"]
-    most = EMBEDDINGS if parts["parameters"] >= LARGE else SMALL_EMBEDDINGS
+    most = MOST_OF_MEDIUM if parts["parameters"] >= HEAD_PAYS else MOST_OF_SMALL
     return bool(embeddings <= most * parts["parameters"])

@@ -7,16 +7,12 @@ from typing import Any
 
 from tutelage.pretraining.expected import reference
 from tutelage.pretraining.forecast import BESIDE_STEPS, sizes
-from tutelage.pretraining.proposal import (
-    EMBEDDINGS,
-    OCCURRENCES,
-    SMALL_EMBEDDINGS,
-    Candidate,
-    Proposal,
-)
+from tutelage.pretraining.proposal import Candidate, Proposal
 from tutelage.pretraining.rules import COMPUTE_OPTIMAL, FREE_PASSES
+from tutelage.pretraining.shape_rules import MOST_OF_MEDIUM, MOST_OF_SMALL
 from tutelage.pretraining.sizing import WIDTHS, batch_tokens, embedding_rate, learning_rate, warmup_steps
 from tutelage.store.stage import Facts
+from tutelage.tokenizer.config import LARGEST_CHOSEN, OCCURRENCES
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
@@ -71,8 +67,9 @@ def _vocabulary(taken: Candidate, corpus: Facts) -> Choice:
     return Choice(
         "tokenizer.vocab_size",
         taken.vocab_size,
-        f"a token stands {times:,.0f} times in the text in the mean, at least {OCCURRENCES} (Gowda & May 2020); "
-        f"embeddings take at most {SMALL_EMBEDDINGS:.0%} of a model below 10M, {EMBEDDINGS:.0%} of a larger one",
+        f"a token stands {times:,.0f} times in the text in the mean, at least {OCCURRENCES} (Gowda & May 2020), "
+        f"{LARGEST_CHOSEN:,} at most; embeddings take up to {MOST_OF_SMALL:.0%} of a model below 10M, "
+        f"{MOST_OF_MEDIUM:.0%} of a larger one ({_DEFAULT})",
     )
 
 

@@ -59,4 +59,4 @@ def batch_tokens(tokens: float) -> float:
 
 def warmup_steps(parameters: float, step_tokens: float, steps: int) -> int:
     """About a token for each parameter (OLMo ladder), at least 30 steps and at most a tenth of the run."""
-    return max(1, min(round(LONGEST_WARMUP * steps), max(WARMUP, round(parameters / step_tokens))))
+    return max(1, min(int(LONGEST_WARMUP * steps), max(WARMUP, round(parameters / step_tokens))))
