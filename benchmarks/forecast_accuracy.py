@@ -23,15 +23,17 @@ from typing import Any
 from common import finish
 
 TIME, MEMORY, HELD = 0.20, 0.15, 4  # the aims: largest median error of time, of memory, and of five how many in range
-CORPUS = {"measure_selection": False}
+CORPUS, EVALUATED = {"measure_selection": False}, {"prompts": 40, "bootstrap": 200}
 RECIPES: tuple[dict[str, Any], ...] = (
-    {"pretrain": {"training": {"steps": 500}}},
+    {"tokenizer": {"vocab_size": 2048}, "pretrain": {"training": {"steps": 500}}, "evaluate": EVALUATED},
     {"tokenizer": {"vocab_size": 1024}, "model": {"width": 64},
      "pretrain": {"context_length": 128, "training": {"steps": 900, "batch_rows": 16}}},
     {"tokenizer": {"vocab_size": 4096}, "model": {"width": 96},
      "pretrain": {"training": {"steps": 500, "batch_rows": 8}}},
-    {"model": {"width": 192}, "pretrain": {"training": {"steps": 250, "learning_rate": 4.5e-3}}},
-    {"model": {"width": 64}, "pretrain": {"training": {"steps": 400}},
+    {"tokenizer": {"vocab_size": 2048}, "model": {"width": 192},
+     "pretrain": {"training": {"steps": 250, "learning_rate": 4.5e-3}}},
+    {"tokenizer": {"vocab_size": 8192}, "model": {"width": 64}, "pretrain": {"training": {"steps": 400}},
+     "evaluate": EVALUATED,
      "finetune": {"classify": {"method": "classify", "task": "labels", "min_per_label": 40, "min_heldout": 5,
                                "max_per_label": 100},
                   "instruct": {"method": "instruct", "task": "docstrings", "max_rows": 1500}}},
@@ -47,8 +49,8 @@ def data_of(number: int, source: str, scale: float) -> dict[str, Any]:
     vocabulary = data.get("tokenizer", {}).get("vocab_size", 2048)
     training = data["pretrain"]["training"]
     training["steps"] = max(20, round(scale * training["steps"]))
-    return {**data, "name": f"forecast-{number}", "corpus": {**CORPUS, "source": source},
-            "model": model_of(width, vocabulary), "evaluate": {"prompts": 40, "bootstrap": 200}}  # fmt: skip
+    return {"evaluate": None, **data, "name": f"forecast-{number}", "corpus": {**CORPUS, "source": source},
+            "model": model_of(width, vocabulary)}  # fmt: skip
 
 
 def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str, Any]]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from tutelage.corpus.forecast import figures
 from tutelage.corpus.sample import ppmd_bits
 from tutelage.model.config import ModelConfig
 from tutelage.model.describe import parameters
+from tutelage.pretraining.expected import LAW, fitted
 from tutelage.pretraining.sizing import batch_tokens, embedding_rate, learning_rate, model_of, warmup_steps
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.run import run_recipe
@@ -93,11 +95,13 @@ def main() -> None:
 
 
 def add(path: Path, runs: list[dict[str, Any]]) -> None:
-    """Put runs into the file; of two with the same text and settings the later stays."""
+    """Put runs into the file, and their law beside it; of two with the same text and settings the later stays."""
     keys = ("text", "width", "vocab_size", "steps")
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else []
     by_key = {tuple(run[key] for key in keys): run for run in [*kept, *runs]}
-    write_json(path, sorted(by_key.values(), key=lambda run: tuple(run[key] for key in keys)))
+    every = sorted(by_key.values(), key=lambda run: tuple(run[key] for key in keys))
+    write_json(path, every)
+    write_json(path.with_name(LAW), asdict(fitted(every)))
 
 
 if __name__ == "__main__":

@@ -33,7 +33,7 @@ def test_items_are_those_that_every_arm_held_out(tmp_path: Path) -> None:
     assert (items.kind, items.measure, items.units) == ("labels", "bits per text", "texts")
     assert len(items.rows) == 3 and items.sizes == (1, 1, 1) and (items.left_out, items.cut) == (2, 1)
     pairs = step_items([held_out(tmp_path / "pairs", PAIRS)], "pairs", 9)
-    assert (pairs.measure, pairs.units, pairs.sizes) == ("wrong pairs", "pairs", (1,) * 4)
+    assert (pairs.measure, pairs.units, pairs.sizes) == ("errors per pair", "pairs", (1,) * 4)
 
 
 class Classifier:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tutelage.pretraining.config import PretrainConfig
-from tutelage.pretraining.expected import by_the_defaults, expected_bits, reference, reference_runs
+from tutelage.pretraining.expected import by_the_defaults, expected_bits, fitted, reference, reference_runs
 
 DEFAULT = PretrainConfig().training
 
@@ -19,6 +19,15 @@ def test_the_runs_that_it_rests_on_lie_in_their_ranges() -> None:
         held.append(told.holds(run["bits_per_byte"]))
     assert len(held) >= 12 and sum(held) >= 0.9 * len(held)
     assert len(reference().offsets) >= 4 and 0.005 < reference().law.scatter < 0.05
+
+
+def test_the_law_in_the_package_is_that_of_its_runs() -> None:
+    """Whoever adds runs fits again."""
+    runs = reference_runs()
+    again, kept = fitted(runs), reference()
+    assert kept.runs == len(runs) and kept.offsets == pytest.approx(again.offsets, abs=1e-3)
+    assert kept.between == pytest.approx(again.between, rel=1e-2)
+    assert kept.law.loss(1e6, 2048, 4e6) == pytest.approx(again.law.loss(1e6, 2048, 4e6), rel=1e-3)
 
 
 def test_larger_models_more_text_and_easier_text_need_fewer_bits() -> None:

@@ -39,7 +39,7 @@ KINDS = {
     "labels": "labels",
     "pairs": "pairs",
 }  # of items, by what a step holds out
-MEASURES = {"text": "bits per byte", "answers": "bits per byte", "labels": "bits per text", "pairs": "wrong pairs"}
+MEASURES = {"text": "bits per byte", "answers": "bits per byte", "labels": "bits per text", "pairs": "errors per pair"}
 LEAST_CHANCE = 1e-9  # of the right label; a classifier that is sure and wrong loses 30 bits, not all of them
 
 

@@ -24,7 +24,7 @@ from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective
 from tutelage.pretraining.sizing import learning_rate
 from tutelage.training.config import TrainingConfig
 
-FILE = "reference_runs.json"
+RUNS, LAW = "reference_runs.json", "reference_law.json"
 LEVEL = 0.9  # of the range
 DRAWS, ROUNDS = 40, 4
 SIMILAR_RATE = 2.0  # times more or less than `sizing.learning_rate`
@@ -47,8 +47,19 @@ class Reference:
 
 @cache
 def reference() -> Reference:
-    """Fitted once for a process, from the runs in the package."""
-    runs = reference_runs()
+    """The fit in the package, so that no forecast has to make it."""
+    told = json.loads(_read(LAW))
+    law, *drawn = [_law(one) for one in (told.pop("law"), *told.pop("drawn"))]
+    return Reference(law, tuple(drawn), **told)
+
+
+def reference_runs() -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(_read(RUNS))
+    return runs
+
+
+def fitted(runs: Sequence[dict[str, Any]]) -> Reference:
+    """The law of these runs, as `benchmarks/reference_runs.py` writes it into the package."""
     texts = {text: [_point(run) for run in runs if run["text"] == text] for text in {run["text"]: 0 for run in runs}}
     offsets, even = _aligned(texts)
     law = fit(even)
@@ -56,12 +67,6 @@ def reference() -> Reference:
     return Reference(
         law, tuple(draws(law, even, DRAWS)), offsets, _between(texts), max(blocks), max(seen), len(runs)
     )  # fmt: skip
-
-
-def reference_runs() -> list[dict[str, Any]]:
-    text = resources.files("tutelage.pretraining").joinpath(FILE).read_text(encoding="utf-8")
-    runs: list[dict[str, Any]] = json.loads(text)
-    return runs
 
 
 def expected_bits(
@@ -86,6 +91,14 @@ def by_the_defaults(training: TrainingConfig, parameters: float) -> bool:
         and training.schedule != "constant"
         and training.final_fraction <= 0.1
     )
+
+
+def _read(name: str) -> str:
+    return resources.files("tutelage.pretraining").joinpath(name).read_text(encoding="utf-8")
+
+
+def _law(told: dict[str, Any]) -> Law:
+    return Law(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
 
 
 def _point(run: dict[str, Any]) -> Point:

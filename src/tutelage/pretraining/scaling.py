@@ -20,9 +20,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
-from scipy.stats import norm as normal
-from scipy.stats import t as student_t
 
 EXPONENT, EXPONENT_WIDTH = 0.3, 0.15
 FLOOR_SHARE, FLOOR_WIDTH = 0.5, 0.5  # of the lowest loss; width in log
@@ -129,6 +126,8 @@ def _centre(points: Sequence[Point]) -> Array:
 
 def _fitted(points: Sequence[Point], losses: Array, centre: Array, scatter: float, near: Law | None) -> Law:
     """Least squares of log loss over (log floor, exponents, log factors), by Huber, with the prior as residuals."""
+    from scipy.optimize import least_squares  # late: predictions need no fit, and scipy much memory
+
     sizes = np.log([point.sizes for point in points])
     scales = sizes.mean(axis=0)
     terms = sizes.shape[1]
@@ -160,6 +159,9 @@ def _scatter(law: Law, points: Sequence[Point]) -> float:
     """Standard deviation of log loss around the law, with the numbers that were fitted counted as spent, and enlarged
     as Student's t is against the normal: so few runs say little of their own scatter. An outlier counts as three of
     the others' scatters."""
+    from scipy.stats import norm as normal
+    from scipy.stats import t as student_t
+
     residuals = np.abs([math.log(point.loss / law.loss(*point.sizes)) for point in points])
     typical = 1.4826 * float(np.median(residuals))
     clipped = np.minimum(residuals, max(OUTLIER * typical, LEAST_SCATTER))
