@@ -20,7 +20,7 @@ from functools import cache
 from importlib import resources
 from typing import Any
 
-from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, fit, predict
+from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, enlarged, fit, predict
 from tutelage.pretraining.sizing import learning_rate
 from tutelage.training.config import TrainingConfig
 
@@ -124,9 +124,10 @@ def _moved(texts: Mapping[str, Sequence[Point]], offsets: Mapping[str, float]) -
 
 
 def _between(texts: Mapping[str, Sequence[Point]]) -> float:
-    """Root mean square, over texts, of how far the law of all other texts is off for each."""
+    """Root mean square, over texts, of how far the law of all other texts is off for each; enlarged, for they are
+    few."""
     off = [_off(fit([one for other in texts if other != text for one in texts[other]]), texts[text]) for text in texts]
-    return math.sqrt(sum(one**2 for one in off) / len(off))
+    return enlarged(len(off) - 1) * math.sqrt(sum(one**2 for one in off) / len(off))
 
 
 def _off(law: Law, points: Sequence[Point]) -> float:

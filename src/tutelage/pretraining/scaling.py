@@ -118,6 +118,13 @@ def predict(
     return Predicted(middle, min(float(low), middle), max(float(high), middle))
 
 
+def enlarged(freedom: float) -> float:
+    """How much wider Student's t is than the normal at 90 %: what few numbers do not say of their own scatter."""
+    from scipy.stats import norm, t
+
+    return float(t.ppf(0.95, freedom) / norm.ppf(0.95))
+
+
 def _centre(points: Sequence[Point]) -> Array:
     """Middle of the prior: log of the floor, then the exponents."""
     floor = math.log(FLOOR_SHARE * min(point.loss for point in points))
@@ -159,12 +166,8 @@ def _scatter(law: Law, points: Sequence[Point]) -> float:
     """Standard deviation of log loss around the law, with the numbers that were fitted counted as spent, and enlarged
     as Student's t is against the normal: so few runs say little of their own scatter. An outlier counts as three of
     the others' scatters."""
-    from scipy.stats import norm as normal
-    from scipy.stats import t as student_t
-
     residuals = np.abs([math.log(point.loss / law.loss(*point.sizes)) for point in points])
     typical = 1.4826 * float(np.median(residuals))
     clipped = np.minimum(residuals, max(OUTLIER * typical, LEAST_SCATTER))
     freedom = max(2.0, len(points) - (1 + 2 * len(law.exponents)))
-    enlarged = float(student_t.ppf(0.95, freedom) / normal.ppf(0.95))
-    return max(LEAST_SCATTER, enlarged * math.sqrt(float((clipped**2).sum()) / freedom))
+    return max(LEAST_SCATTER, enlarged(freedom) * math.sqrt(float((clipped**2).sum()) / freedom))
