@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,21 +38,25 @@ def propose(
     if write is not None and write.exists():
         raise ConfigError(f"{write} is there already", hint="name a new file")
 
-    def recipe_of(data: dict[str, Any]) -> Recipe:
+    def given(data: dict[str, Any]) -> dict[str, Any]:
+        """The data with what `--set` says."""
+        data = copy.deepcopy(data)
         for item in sets:
             override(data, item)
-        return Recipe.parse(data)
+        return data
 
     def outlook_of(data: dict[str, Any]) -> Outlook:
-        return look_ahead(recipe_of(data), out).outlook
+        return look_ahead(Recipe.parse(given(data)), out).outlook
 
     made = plan_for(goal, hours, corpus, str(rows) if rows else None, this_machine(out), outlook_of)
-    ahead = look_ahead(recipe_of(made.data), out)
-    text = commented(made.data, {choice.key: choice.reason for choice in made.choices})
+    recipe = given(made.data)
+    ahead = look_ahead(Recipe.parse(recipe), out)
+    own = {item.partition("=")[0] for item in sets}
+    text = commented(recipe, {one.key: one.reason for one in made.choices if one.key not in own})
     if write is not None:
         write.write_text(text, encoding="utf-8")
     if as_json:
-        print_json({**plain(made), "plan": ahead.plain(), "written": str(write) if write else None})
+        print_json({**plain(made), "recipe": recipe, "plan": ahead.plain(), "written": str(write) if write else None})
         return
     show(Console(), made, ahead, text, write)
 
@@ -59,7 +64,6 @@ def propose(
 def plain(made: Plan) -> dict[str, Any]:
     taken = made.proposal.taken
     return {
-        "recipe": made.data,
         "choices": [{"key": one.key, "value": one.value, "reason": one.reason} for one in made.choices],
         "remarks": list(made.remarks),
         "looked_at": [

@@ -98,7 +98,8 @@ def _read(name: str) -> str:
 
 
 def _law(told: dict[str, Any]) -> Law:
-    return Law(**{key: tuple(value) if isinstance(value, list) else value for key, value in told.items()})
+    lists = {key: tuple(told[key]) for key in ("scales", "factors", "exponents")}
+    return Law(told["floor"], **lists, scatter=told["scatter"])
 
 
 def _point(run: dict[str, Any]) -> Point:
