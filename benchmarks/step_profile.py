@@ -1,10 +1,11 @@
 """Where the time of a training step goes, by operator: models 128, 256 and 512 wide, in float32 and in bfloat16.
 
-    python benchmarks/step_profile.py [--steps 5]
+    python benchmarks/step_profile.py [--steps 5] [--optimizer adamw]
 
 Qwen3's block as `tutelage pretrain` trains it (6 layers, 4,096 tokens of vocabulary, own head, 16 rows of 256 tokens,
-Muon for the matrices of the blocks), on random tokens in documents of 64. Milliseconds of a step that the profiler
-counts for each operator itself, threads' waiting included, largest first; the whole step is measured without it.
+Muon for the matrices of the blocks unless said otherwise), on random tokens in documents of 64. Milliseconds of a step
+that the profiler counts for each operator itself, threads' waiting included, largest first; the whole step is measured
+without it.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ NAMES = {
 class Step:
     """A model, a batch and the optimizers, ready to take steps."""
 
-    def __init__(self, width: int, precision: torch.dtype) -> None:
+    def __init__(self, width: int, precision: torch.dtype, optimizer: str = "muon") -> None:
         self.config = ModelConfig(
             vocab_size=VOCABULARY, hidden_size=width, num_layers=LAYERS, num_heads=width // 32,
             num_kv_heads=width // 64, intermediate_size=width * 11 // 4, max_position_embeddings=LENGTH,
@@ -55,7 +56,7 @@ class Step:
         tokens = torch.randint(0, VOCABULARY, (ROWS, LENGTH), generator=torch.Generator().manual_seed(0))
         place = torch.arange(LENGTH).expand(ROWS, LENGTH)
         self.batch = Batch(tokens, place % DOCUMENT, place // DOCUMENT + 1, tokens, torch.ones(ROWS, LENGTH))
-        self.optimizers = make_optimizers(self.model, TrainingConfig(optimizer="muon"), precision)
+        self.optimizers = make_optimizers(self.model, TrainingConfig.parse({"optimizer": optimizer}), precision)
 
     def take(self) -> None:
         with torch.autocast("cpu", self.precision, enabled=self.precision != torch.float32):
@@ -86,6 +87,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--widths", type=int, nargs="+", default=[128, 256, 512])
+    parser.add_argument("--optimizer", default="muon", choices=["muon", "adamw"])
     options = parser.parse_args()
     set_threads(0)
     keep_freed_memory()
@@ -93,7 +95,7 @@ def main() -> None:
     result: dict[str, Any] = {}
     for width in options.widths:
         for precision in (torch.float32, torch.bfloat16):
-            step, name = Step(width, precision), f"{width} {str(precision).removeprefix('torch.')}"
+            step, name = Step(width, precision, options.optimizer), f"{width} {str(precision).removeprefix('torch.')}"
             whole, spent = measured(step, options.steps)
             flops = 3 * forward_flops(step.config, LENGTH) * ROWS * LENGTH
             share = flops / (whole / 1000) / gemm_rate(precision)
@@ -111,7 +113,7 @@ def main() -> None:
         print(f"| {name} | " + " | ".join(f"{spent.get(name, 0.0):.1f}" for spent in columns.values()) + " |")
     rest = [sum(spent.values()) - sum(spent.get(name, 0.0) for name in shown) for spent in columns.values()]
     print("| the rest | " + " | ".join(f"{value:.1f}" for value in rest) + " |")
-    finish("step_profile", {"steps": result, "operators": columns})
+    finish("step_profile", {"optimizer": options.optimizer, "steps": result, "operators": columns})
 
 
 if __name__ == "__main__":

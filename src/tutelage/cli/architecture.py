@@ -93,7 +93,7 @@ def read_config(source: str | None, root: Path) -> ModelConfig:
         return read_foreign(source, notes())
     if source and source.endswith((".yaml", ".yml")):
         recipe = load_recipe(Path(source))
-        return with_vocabulary(recipe.model, recipe.tokenizer.vocab_size)
+        return with_vocabulary(recipe.model, recipe.tokenizer.sized().vocab_size)
     return load_config(find_model(source, root))
 
 

@@ -63,6 +63,10 @@ def evaluate(
         Path | None,
         typer.Option(help="What the model was trained on (a run, a folder, a file): do items stand in it?"),
     ] = None,
+    unseen: Annotated[
+        Path | None,
+        typer.Option(help="Texts of the same kind that the model cannot have read: are items more familiar (Min-K%)?"),
+    ] = None,
     recipe: RecipeFile = None,
     sets: Sets = None,
     out: Annotated[
@@ -94,8 +98,9 @@ def evaluate(
 
     from tutelage.cli.meter import Meter
     from tutelage.cli.scores import show_scores
-    from tutelage.evaluation.bench.bench import check_contamination, run_benchmarks
+    from tutelage.evaluation.bench.bench import check_contamination, check_familiarity, run_benchmarks
     from tutelage.evaluation.bench.cache import AnswerCache, default_path
+    from tutelage.evaluation.bench.familiar import unseen_texts
     from tutelage.evaluation.bench.folder import check_place, write_result
     from tutelage.evaluation.bench.selftest import require_right
     from tutelage.training.distributed.world import join_world, leave_world
@@ -107,6 +112,7 @@ def evaluate(
     if out is not None:
         check_place(out)
     model = open_measured(source, dtype, prefix, served)
+    others = None if unseen is None else unseen_texts(model, unseen)
     cache = AnswerCache(default_path() if cached else None)
     if test:
         require_right(model, cache)
@@ -115,6 +121,7 @@ def evaluate(
         results = run_benchmarks(model, prepared, cache, meter, blind, world)
     if world.first:
         results = results if read is None else check_contamination(results, read)
+        results = results if others is None else check_familiarity(results, model, others)
         summary = write_result(place, model, results, {"left_out": missing} if missing else None)
         print_json({**summary, "folder": str(place)}) if as_json else show_scores(Console(), summary, place)
     leave_world()

@@ -139,7 +139,7 @@ def plan(
 
         if wanted.pretrain is None:
             raise ConfigError("this recipe pretrains nothing: its base comes from elsewhere")
-        shape = with_vocabulary(wanted.model, wanted.tokenizer.vocab_size)
+        shape = with_vocabulary(wanted.model, wanted.tokenizer.sized().vocab_size)
         many = plan_cluster(shape, gpus, wanted.pretrain.context_length, tokens)
         print_json(many) if as_json else show.cluster(Console(), many)
         return

@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from tutelage.evaluation.bench.familiar import sentence
+
 _MARKS = {
     "above": "[green]✓[/]",
     "shortcut": "[yellow]![/]",
@@ -57,6 +59,8 @@ def _say(console: Console, name: str, task: dict[str, Any]) -> None:
     console.print(f"{mark} {escape(name)}: {escape(verdict['text'] or task['title'])}", highlight=False, soft_wrap=True)
     if found := task.get("contamination"):
         console.print(f"  {escape(_contaminated(task, found))}", highlight=False, soft_wrap=True)
+    if found := task.get("familiarity"):
+        console.print(f"  {escape(sentence(found))}", highlight=False, soft_wrap=True)
     for note in task["notes"]:
         console.print(f"  [yellow]note[/] {escape(note)}", highlight=False, soft_wrap=True)
     for one in task["published"]:

@@ -57,7 +57,7 @@ class TokenizerConfig(Config):
             raise ValueError(f"split is for bpe and unigram; leave it out with method {self.method}")
         return self
 
-    def sized(self, text_bytes: float) -> TokenizerConfig:
+    def sized(self, text_bytes: float = math.inf) -> TokenizerConfig:
         """With the vocabulary that a training text of so many bytes can teach, where `vocab_size` is 0.
 
         Gowda & May (2020) ask for 100 occurrences of nearly every token; for the upper bound see docs/pretraining.md.

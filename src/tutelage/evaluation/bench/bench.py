@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage.evaluation.bench.cache import AnswerCache
 from tutelage.evaluation.bench.contamination import documents_of, overlap, texts_of
+from tutelage.evaluation.bench.familiar import familiarity
 from tutelage.evaluation.bench.items import Prepared, prepare
 from tutelage.evaluation.bench.protocol import Measured, Request
 from tutelage.evaluation.bench.result import TaskResult, measure, with_contamination
@@ -76,6 +77,11 @@ def check_contamination(results: Sequence[TaskResult], corpus: Path) -> list[Tas
     texts = {(one.prepared.task.name, item.id): texts_of(item.row) for one in results for item in one.prepared.items}
     found = overlap(texts, documents_of(corpus))
     return [with_contamination(one, found) for one in results]
+
+
+def check_familiarity(results: Sequence[TaskResult], model: Measured, unseen: Sequence[str]) -> list[TaskResult]:
+    """The same results, each with whether its items are more familiar to the model than texts it cannot have read."""
+    return [replace(one, familiarity=familiarity(model, one.prepared.items, unseen)) for one in results]
 
 
 def _blind(prepared: Prepared) -> list[int]:

@@ -107,6 +107,7 @@ def _task(result: TaskResult) -> dict[str, Any]:
         "cautions": list(task.cautions),
         "notes": result.notes,
         **({"contamination": result.contamination} if result.contamination else {}),
+        **({"familiarity": result.familiarity} if result.familiarity else {}),
     }
 
 

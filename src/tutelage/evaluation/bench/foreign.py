@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from tutelage.evaluation.bench.encoding import Encoded, Rules
 from tutelage.evaluation.bench.ours import summed, weights_sha256
@@ -62,9 +63,22 @@ class TransformersModel:
         scored = iter(self._scored([Encoded(*window) for each in windows for window in each]))
         return [summed([next(scored) for _ in each]) for each in windows]
 
-    @torch.inference_mode()
+    def token_logprobs(self, texts: Sequence[str]) -> list[list[float]]:
+        """Of each token of a text, given all before it that the context holds."""
+        windows = [self.rules.windows(text, overlap=True) for text in texts]
+        told = iter(self._logprobs([Encoded(*window) for each in windows for window in each]))
+        return [[value for _ in each for value in next(told)[0].tolist()] for each in windows]
+
     def _scored(self, encoded: Sequence[Encoded]) -> list[Likelihood]:
-        results = [Likelihood(0.0, 0, True)] * len(encoded)
+        return [
+            Likelihood(float(logprobs.double().sum()), len(one.continuation), greedy, one.cut)
+            for one, (logprobs, greedy) in zip(encoded, self._logprobs(encoded), strict=True)
+        ]
+
+    @torch.inference_mode()
+    def _logprobs(self, encoded: Sequence[Encoded]) -> list[tuple[Tensor, bool]]:
+        """Of each continuation the log-probabilities of its tokens, and whether each is the likeliest one."""
+        results = [(torch.empty(0), True)] * len(encoded)
         rows = [[*one.context, *one.continuation[:-1]] for one in encoded]
         for batch in length_batches([len(row) for row in rows], BATCH_TOKENS):
             tokens = padded([rows[index] for index in batch]).to(self.model.device)
@@ -77,8 +91,7 @@ class TransformersModel:
                 mine = logits[row, end - len(one.continuation) : end].float()
                 wanted = torch.tensor(one.continuation, device=tokens.device)
                 logprobs = mine.gather(-1, wanted[:, None]).squeeze(-1) - mine.logsumexp(-1)
-                greedy = bool((mine.argmax(-1) == wanted).all())
-                results[index] = Likelihood(float(logprobs.double().sum()), len(wanted), greedy, one.cut)
+                results[index] = logprobs, bool((mine.argmax(-1) == wanted).all())
         return results
 
     @torch.inference_mode()

@@ -13,6 +13,7 @@ from tutelage.evaluation.bench.prefixes import Joined, joined
 from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Written
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.scoring import Window, target_logprobs
 from tutelage.store.errors import InputError
 from tutelage.store.hashing import sha256_text
 from tutelage.tokenizer.chat import render_chat
@@ -69,6 +70,13 @@ class OurModel:
         windows = [self.rules.windows(one.text, one.overlap) for one in texts]
         scored = iter(self.score_encoded([Encoded(*window) for each in windows for window in each]))
         return [summed([next(scored) for _ in each]) for each in windows]
+
+    def token_logprobs(self, texts: Sequence[str]) -> list[list[float]]:
+        """Of each token of a text, given all before it that the context holds."""
+        windows = [self.rules.windows(text, overlap=True) for text in texts]
+        asked = [Window([*before, *after], len(after)) for each in windows for before, after in each]
+        found = iter(target_logprobs(self.lm.model, asked))
+        return [[value for _ in each for value in next(found)[0].tolist()] for each in windows]
 
     def generate(self, prompts: Sequence[Ask]) -> list[Written]:
         results = [Written("", False)] * len(prompts)

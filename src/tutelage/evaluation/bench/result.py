@@ -49,6 +49,7 @@ class TaskResult:
     choices: list[Choices] = field(default_factory=list)
     generations: list[dict[str, Any]] = field(default_factory=list)
     contamination: dict[str, Any] | None = None
+    familiarity: dict[str, Any] | None = None
 
 
 def measure(prepared: Prepared, asked: Asked, blind: Sequence[int]) -> TaskResult:
