@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 from tutelage.report.collect import Run
@@ -53,3 +54,14 @@ def test_what_was_not_forecast_or_did_not_come_is_left_out() -> None:
 def test_a_forecast_without_a_width_has_no_range() -> None:
     (one,) = told(run_of(stage("base", {"seconds": [8.0, 8.0, 8.0]})))
     assert one.held is None and one.low is None
+
+
+def test_the_time_of_a_resumed_stage_is_not_that_of_the_whole() -> None:
+    begin, cut = {"event": "stage_start"}, {"event": "stage_end", "status": "interrupted"}
+    end, cached = {"event": "stage_end", "status": "ran"}, {"event": "stage_end", "status": "cached"}
+    view = stage("base", {"seconds": [6.0, 8.0, 12.0], "memory": 1.0}, peak_memory_mb=1)
+    assert [one.what for one in told(run_of(replace(view, events=[begin, cut, begin, end, begin, cached])))] == [
+        "memory"
+    ]
+    for whole in ([begin, end], [begin, cut, begin, end, begin, end, begin, cached]):
+        assert [one.what for one in told(run_of(replace(view, events=whole)))] == ["time", "memory"]

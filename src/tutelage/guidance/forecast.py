@@ -115,6 +115,14 @@ def look_ahead(
             memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
             held = max(held, CARRIED * memory)
             outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
+    return _with_what_is_held(outlook, machine.process_memory())
+
+
+def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
+    """No stage takes less than what the process holds by now, the measuring of rates included."""
+    for name, one in outlook.forecasts.items():
+        if one.memory:
+            outlook.forecasts[name] = replace(one, memory=max(one.memory, held))
     return outlook
 
 

@@ -66,11 +66,23 @@ def summary(found: Sequence[Told]) -> str:
 
 
 def _of_stage(stage: View) -> list[Told]:
-    facts = {"seconds": stage.seconds, "memory": peak_memory(stage)}
+    facts = {"seconds": None if resumed(stage) else stage.seconds, "memory": peak_memory(stage)}
     found = [_told(stage, what, stage.forecast.get(what), fact) for what, fact in facts.items()]
     for path, expected in as_dict(stage.forecast.get("metrics")).items():
         found.append(_told(stage, NAMES.get(path, f.words(path)), expected, _at(stage.metrics, path)))
     return [one for one in found if one is not None]
+
+
+def resumed(stage: View) -> bool:
+    """Whether the stage was begun more than once before it ended: its time is then that of the last part alone."""
+    starts, more = 0, False
+    for event in stage.events:
+        if event.get("event") == "stage_start":
+            starts += 1
+        elif event.get("event") == "stage_end" and event.get("status") in ("ran", "cached"):
+            more = starts > 1 if event["status"] == "ran" else more
+            starts = 0
+    return more
 
 
 def _told(stage: View, what: str, expected: Any, fact: Any) -> Told | None:
