@@ -92,8 +92,10 @@ def test_a_goal_takes_its_method_and_its_rows(text: Path, tmp_path: Path) -> Non
 
 def test_goals_without_rows_unknown_goals_and_unknown_sources_are_refused(text: Path) -> None:
     assert {"base", "chat", "classify", "prefer"} <= set(goals())
-    with pytest.raises(ConfigError, match="holds no answers"):
+    with pytest.raises(ConfigError, match="holds no docstrings"):
         plan(text, 0.1, "chat")
+    with pytest.raises(ConfigError, match="translate learns from rows"):
+        plan(text, 0.1, "translate")
     with pytest.raises(ConfigError, match="--goal chatt is unknown") as told:
         plan(text, 0.1, "chatt")
     assert "chat" in told.value.hint

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from tutelage.finetuning import method, method_names
+from tutelage.finetuning import method_names
 from tutelage.guidance.forecast import Outlook
 from tutelage.pretraining.proposal import Proposal
 from tutelage.pretraining.proposal import propose as propose_pretraining
@@ -20,11 +20,12 @@ from tutelage.store.stage import Machine
 
 BASE = "base"  # the stage that pretrains, and the goal of nothing more
 OTHER_NAMES = {"chat": "instruct"}  # of goals
-TASKS = {"answers": "docstrings", "labels": "labels"}  # what a corpus may hold of itself, by what a method learns
+TASKS = {"instruct": "docstrings", "prefer": "docstrings", "classify": "labels"}  # what a corpus may hold of itself
+HOLDS = {"docstrings": "described", "labels": "labels"}  # the fact of a corpus that says so
 AIM = 0.85  # of the hours: what the forecast's middle fills, so that a slower hour still fits
 LEAST_SHARE = 0.3  # of the hours that pretraining gets, however long the rest takes
 HELD_OUT, MOST_HELD_OUT = 300, 0.2  # documents that are wanted, and the largest share
-ROUNDS, CLOSE = 3, 0.03  # the length is corrected so often, until the forecast is so close to what it should fill
+ROUNDS, CLOSE = 4, 0.03  # the length is corrected so often, until the forecast is so close to what it should fill
 
 
 @dataclass(frozen=True)
@@ -64,36 +65,42 @@ def plan_for(
     ConfigError for a goal that is unknown or lacks rows, a source whose size cannot be told, and too little time.
     """
     begun = skeleton(goal, source, rows)
+    first = outlook_of(begun)
+    fixed = (*_about_steps(begun), *_held_out(first.facts.get("corpus", {})))
+    begun = with_choices(begun, fixed)
     outlook = outlook_of(begun)
     corpus = outlook.facts.get("corpus", {})
-    fixed = (*_about_steps(begun), *_held_out(corpus))
-    if _held_out(corpus):
-        begun = with_choices(begun, _held_out(corpus))
-        outlook = outlook_of(begun)
-        corpus = outlook.facts["corpus"]
     if not corpus.get("train_bytes"):
         raise ConfigError(
             f"how much text {source} holds cannot be told before it is read", hint="name a file or a folder"
         )
     _refuse_missing_rows(goal, rows, corpus, source)
-    fills = AIM * hours * 3600
+    proposal, outlook = _filling(AIM * hours * 3600, begun, outlook, corpus, machine, outlook_of)
+    chosen = choices_of(proposal, corpus)
+    remarks = (*remarks_on(proposal, corpus), *_about_time(outlook, hours))
+    return Plan(with_choices(begun, chosen), (*fixed, *chosen), remarks, proposal, outlook)
+
+
+def _filling(
+    fills: float,
+    begun: dict[str, Any],
+    outlook: Outlook,
+    corpus: Mapping[str, Any],
+    machine: Machine,
+    outlook_of: Callable[[dict[str, Any]], Outlook],
+) -> tuple[Proposal, Outlook]:
+    """The pretraining with which the whole life takes `fills` seconds, and the forecast of that life. What the rest
+    takes hangs on the model, so the length is corrected until it fits, or until the text ends before the time."""
     beside = sum(seconds for name, seconds in outlook.seconds.items() if name != BASE)
     wanted = max(fills - beside, LEAST_SHARE * fills)
-    proposal = propose_pretraining(corpus, wanted, machine)
-    data = with_choices(begun, choices_of(proposal, corpus))
     for _ in range(ROUNDS):
-        outlook = outlook_of(data)
+        proposal = propose_pretraining(corpus, wanted, machine)  # every rate is measured once
+        outlook = outlook_of(with_choices(begun, choices_of(proposal, corpus)))
         whole = sum(outlook.seconds.values())
-        over = whole / fills
-        if abs(over - 1) <= CLOSE or (text_ends(proposal.taken) and over < 1):
+        if abs(whole / fills - 1) <= CLOSE or (text_ends(proposal.taken) and whole < fills):
             break
-        wanted = max(wanted * 0.25, wanted - (whole - fills))
-        proposal = propose_pretraining(corpus, wanted, machine)  # rates are known by now: nothing is measured twice
-        data = with_choices(begun, choices_of(proposal, corpus))
-    else:
-        outlook = outlook_of(data)
-    remarks = [*remarks_on(proposal, corpus), *_about_time(outlook, hours)]
-    return Plan(data, (*fixed, *choices_of(proposal, corpus)), tuple(remarks), proposal, outlook)
+        wanted = max(wanted / 4, wanted + fills - whole)
+    return proposal, outlook
 
 
 def skeleton(goal: str, source: str, rows: str | None) -> dict[str, Any]:
@@ -121,19 +128,21 @@ def with_choices(data: Mapping[str, Any], choices: tuple[Choice, ...]) -> dict[s
 
 
 def _rows(kind: str, rows: str | None) -> dict[str, Any]:
+    """Where the method's rows come from. Raises ConfigError for a method whose rows no corpus holds."""
     if rows is not None:
         return {"data": rows}
-    learns = getattr(method(kind).config, "learns", "answers")
-    return {"task": TASKS[learns]}
+    if kind not in TASKS:
+        raise ConfigError(f"a model for {kind} learns from rows", hint="--data FILE")
+    return {"task": TASKS[kind]}
 
 
 def _refuse_missing_rows(goal: str, rows: str | None, corpus: Mapping[str, Any], source: str) -> None:
     """Without a file the corpus itself must hold what is learned: labels of its documents, or what they describe."""
     if goal == BASE or rows is not None:
         return
-    learns = getattr(method(OTHER_NAMES.get(goal, goal)).config, "learns", "answers")
-    if not corpus.get({"labels": "labels", "answers": "described"}[learns]):
-        raise ConfigError(f"{source} holds no {learns} that a model for {goal} could learn from", hint="--data FILE")
+    task = TASKS[OTHER_NAMES.get(goal, goal)]
+    if not corpus.get(HOLDS[task]):
+        raise ConfigError(f"{source} holds no {task} that a model for {goal} could learn from", hint="--data FILE")
 
 
 def _about_steps(data: Mapping[str, Any]) -> tuple[Choice, ...]:
