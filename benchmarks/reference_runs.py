@@ -53,7 +53,7 @@ def recipe_of(source: str, width: int, steps: int, vocabulary: int, threads: int
 
 def measured(source: str, width: int, steps: int, vocabulary: int, out: Path, threads: int) -> dict[str, Any]:
     recipe = recipe_of(source, width, steps, vocabulary, threads)
-    name = Path(source).name
+    name = Path(source).stem
     run = run_recipe(recipe, out, targets=("base",), folder=out / f"{name}-{width}-{steps}-{vocabulary}")
     corpus, made = figures(run.stage("corpus")["metrics"]), run.stage("base")["metrics"]
     parts = parameters(ModelConfig(**model_of(width, vocabulary), vocab_size=vocabulary))

@@ -25,7 +25,7 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.stage import Facts, Machine
 from tutelage.tokenizer.config import SMALLEST_CHOSEN, TokenizerConfig, bytes_per_token
 
-SHORTEST, LONGEST = 128, 1024  # context
+SHORTEST, LONGEST = 256, 1024  # context; the default and what is finetuned later need the former
 FEWEST_TOKENS = 1.0  # for each parameter; a model that sees fewer has hardly begun
 UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not hang on it
 MEMORY_SHARE = 0.6  # of the free memory

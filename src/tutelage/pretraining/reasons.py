@@ -16,6 +16,7 @@ from tutelage.tokenizer.config import LARGEST_CHOSEN, OCCURRENCES
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
+SHORT_OF = 0.9  # of the time; nearer to its end it is not the text that is short
 _DEFAULT = "docs/pretraining.md"
 
 
@@ -36,11 +37,11 @@ def choices(proposal: Proposal, corpus: Facts) -> tuple[Choice, ...]:
 def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
     """Where the proposal ends at something else than the time, and how far it can be believed."""
     taken, said = proposal.taken, list[str]()
-    if text_ends(taken):
-        needed = taken.tokens * taken.seconds_per_token * BESIDE_STEPS / 3600
+    needed = taken.tokens * taken.seconds_per_token * BESIDE_STEPS
+    if text_ends(taken) and needed < SHORT_OF * proposal.seconds:
         said.append(
-            f"the text ends before the time: {FREE_PASSES} passes take {needed:.2g} h; more text would help more than "
-            "more hours"
+            f"the text ends before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, and no "
+            "larger one is expected to do better on so little text; more text would help more than more hours"
         )
     if "ppmd_bits" not in corpus:
         said.append("how hard the text is cannot be told before it is read: bits per byte are those of a middling one")
@@ -114,4 +115,7 @@ def _training(taken: Candidate, corpus: Facts) -> list[Choice]:
         ("validate_every", max(1, steps // VALIDATIONS), f"{VALIDATIONS} looks at the held-out text"),
     ]  # fmt: skip
     training = [Choice(f"pretrain.training.{key}", value, reason) for key, value, reason in found]
-    return [Choice("pretrain.context_length", context, f"a document has {document:,.0f} tokens in the mean"), *training]
+    return [
+        Choice("pretrain.context_length", context, f"256 at least; a document has {document:,.0f} tokens in the mean"),
+        *training,
+    ]

@@ -26,7 +26,6 @@ class Stage:
     name: str
     status: str = "waiting"
     seconds: float | None = None
-    began: float | None = None
     forecast: float | None = None  # seconds
 
 
@@ -59,7 +58,6 @@ class Live:
     curve: Curve = field(default_factory=Curve)
     curve_of: str = ""
     warnings: list[str] = field(default_factory=list)
-    notes: int = 0
     gaps: list[float] = field(default_factory=list)  # seconds between events
 
     def condition(self, now: float) -> str:
@@ -197,7 +195,7 @@ def _run_end(live: Live, event: Record) -> None:
 def _stage_start(live: Live, event: Record) -> None:
     live.stage, live.what, live.done, live.total, live.figures = str(event.get("stage") or ""), "", 0.0, 0.0, {}
     live.stages.setdefault(live.stage, Stage(live.stage))
-    live.stages[live.stage].status, live.stages[live.stage].began = "running", as_float(event.get("time"))
+    live.stages[live.stage].status = "running"
 
 
 def _stage_end(live: Live, event: Record) -> None:
@@ -251,10 +249,6 @@ def _warning(live: Live, event: Record) -> None:
         live.warnings.append(message)
 
 
-def _note(live: Live, event: Record) -> None:
-    live.notes += 1
-
-
 def _forecast(live: Live, event: Record) -> None:
     if (megabytes := as_float(event.get("memory_mb"))) is not None:
         live.memory = megabytes * 2**20
@@ -268,6 +262,6 @@ def _seconds(told: Any) -> float | None:
 
 _HANDLERS = {
     "run_end": _run_end, "stage_start": _stage_start, "stage_end": _stage_end,
-    "progress": _progress, "step": _step, "validation": _validation, "warning": _warning, "note": _note,
+    "progress": _progress, "step": _step, "validation": _validation, "warning": _warning,
     "forecast": _forecast,
 }  # fmt: skip
