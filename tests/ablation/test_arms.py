@@ -16,7 +16,7 @@ from tutelage.ablation.arms import (
     with_length,
     with_seed,
 )
-from tutelage.recipe.config import load_recipe
+from tutelage.recipe.config import Recipe, load_recipe
 from tutelage.store.errors import ConfigError
 
 RATE = "pretrain.training.learning_rate"
@@ -89,8 +89,11 @@ def test_the_model_that_is_measured_is_the_one_that_the_keys_belong_to() -> None
     assert target_of(["finetune.instruct.training.learning_rate"], recipe, None) == "instruct"
     assert target_of([RATE, "finetune.instruct.max_rows"], recipe, None) == "base"
     assert target_of([RATE], recipe, "instruct") == "instruct"
-    with pytest.raises(ConfigError, match="no held-out text"):
-        target_of(["finetune.classify.training.steps"], recipe, None)
+    for step in ("classify", "prefer"):
+        assert target_of([f"finetune.{step}.training.learning_rate"], recipe, None) == step
+    tags = Recipe.parse({"finetune": {"tags": {"method": "multilabel", "data": "rows.csv"}}})
+    with pytest.raises(ConfigError, match="holds out nothing"):
+        target_of(["finetune.tags.training.steps"], tags, None)
     with pytest.raises(ConfigError, match="no step 'instruc'"):
         target_of([RATE], recipe, "instruc")
     with pytest.raises(ConfigError, match="holds equal"):

@@ -96,7 +96,7 @@ def test_the_noise_comes_first_and_the_page_stands_alone(recipe: Path, store: Pa
     page = (store / "ablations" / "tiny" / "ablation.html").read_text()
     assert "<script" not in page and "http" not in page.replace("http-equiv", "")
     assert "learning_rate=1e-4 is worse than" in page and 'class="forest worse"' in page
-    assert json.loads((store / "ablations" / "tiny" / "ablation.json").read_text())["format"] == 1
+    assert json.loads((store / "ablations" / "tiny" / "ablation.json").read_text())["format"] == 2
     assert not (store / "latest").exists()  # `tutelage chat` is not to talk to an arm
 
 
@@ -191,7 +191,7 @@ def test_a_step_of_finetuning_is_measured_on_its_own_held_out_answers(
         "--out", store, "--seeds", 2, "--question", "chat",
     )  # fmt: skip
     assert found["of"] == "chat" and found["unit"] == "answers" and found["arms"][1]["outcome"] != "better"
-    assert found["arms"][0]["bits_per_byte"] < found["arms"][1]["bits_per_byte"], code
+    assert found["arms"][0]["mean"] < found["arms"][1]["mean"], code
 
 
 def test_the_self_test_takes_the_noise_that_was_measured(recipe: Path, store: Path, capsys: Capture) -> None:

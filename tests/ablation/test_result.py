@@ -9,6 +9,7 @@ import pytest
 
 from tutelage.ablation.arms import Arm
 from tutelage.ablation.bench import Findings, Question, Trial
+from tutelage.ablation.grid import cells, grid
 from tutelage.ablation.judge import Scores, noise_of, paired
 from tutelage.ablation.measure import Items
 from tutelage.ablation.page import render
@@ -69,7 +70,7 @@ def test_a_sure_difference_that_does_not_matter_is_said_to_be_one() -> None:
 def test_the_noise_is_told_with_its_own_uncertainty() -> None:
     noise = findings(0.0).noise
     assert noise is not None
-    first, second = noise_lines(noise, 0.01, 4)
+    first, second = noise_lines(noise, 0.01, 4, "bits per byte")
     assert "under 3 seeds gives" in first and "says nothing below" in first
     assert "corrected for 4 tries" in second and "as sure as 3 runs can be" in second
 
@@ -78,3 +79,13 @@ def test_the_page_escapes_names_and_draws_every_arm() -> None:
     page = render(plain(findings(0.05, -0.05)))
     assert "arm &lt;1&gt;" in page and "arm <1>" not in page
     assert page.count('class="forest') == 2 and page.count('class="dots"') == 3 and "<script" not in page
+
+
+def test_two_varied_keys_stand_in_a_table_down_and_across() -> None:
+    arms = [{"sets": [f"a.b={one}", f"c={other}"], "mean": 1.0, "outcome": "first"} for one in "xy" for other in "123"]
+    found = grid(arms)
+    assert found is not None and found["down"] == "a.b" and found["across_values"] == ["1", "2", "3"]
+    assert found["arms"] == [[0, 1, 2], [3, 4, 5]]
+    assert cells({"arms": arms, "grid": found}) == [["1.0000 first"] * 3] * 2
+    assert grid(arms[:5]) is None and grid(arms[:3]) is None  # not every combination, and only one value down
+    assert grid([{"sets": ["a=1"]}, {"sets": ["a=2"]}]) is None

@@ -60,7 +60,7 @@ STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat",
          "generate", "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise",
-         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp"]  # fmt: skip
+         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp", "watch", "trace"]  # fmt: skip
 
 
 @pytest.mark.parametrize(

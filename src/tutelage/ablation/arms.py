@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import yaml
 
+from tutelage.ablation.measure import KINDS
 from tutelage.finetuning import method
 from tutelage.recipe.config import BASE, QUICKSTART, Recipe, override, read_yaml
 from tutelage.store.errors import ConfigError, nearest
@@ -80,7 +81,7 @@ def arms_of(path: Path | None, sets: Sequence[str], varied: Sequence[str]) -> li
 
 def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     """The stage whose model is measured: `asked`, else the finetuning step that all varied keys belong to, else the
-    base. Raises ConfigError where no bits per byte can be measured of it."""
+    base. Raises ConfigError where nothing can be measured of it item by item."""
     steps = {key.split(".")[1] for key in varied if key.startswith("finetune.") and key.count(".") > 1}
     only = len(steps) == 1 and all(key.startswith("finetune.") for key in varied)
     target = asked or (next(iter(steps)) if only else BASE)
@@ -93,10 +94,10 @@ def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     if target not in recipe.finetune:
         raise ConfigError(f"this recipe has no step {target!r}", hint=nearest(target, [BASE, *recipe.finetune]))
     spec = method(recipe.finetune[target].method)
-    if spec.heldout not in ("answers", "texts"):
+    if spec.heldout not in KINDS or (spec.heldout == "pairs" and spec.makes == "reward model"):
         raise ConfigError(
-            f"step {target} ({spec.kind}) has no held-out text whose bits could be counted",
-            hint="ablate the base, or a step of instruct, further or translate; for classifiers run each and `compare`",
+            f"step {target} ({spec.kind}) holds out nothing that arms could be compared on item by item",
+            hint="ablate the base, or a step of classify, prefer, instruct, further or translate",
         )
     return target
 

@@ -74,7 +74,7 @@ def ask(
     question: Question,
     root: Path,
     tell: Callable[[str], None] = lambda line: None,
-    on_noise: Callable[[Noise, float, int], None] = lambda noise, effect, tried: None,
+    on_noise: Callable[[Noise, float, int, str], None] = lambda noise, effect, tried, measure: None,
     listeners: tuple[Listener, ...] = (),
 ) -> Findings:
     """Run what the question needs and is not in the cache, one run after another, and judge it.
@@ -104,7 +104,7 @@ class _Bench:
     ledger: Ledger
     store: ArtifactStore
     tell: Callable[[str], None]
-    on_noise: Callable[[Noise, float, int], None]
+    on_noise: Callable[[Noise, float, int, str], None]
     listeners: tuple[Listener, ...]
     items: Items | None = None
 
@@ -116,7 +116,8 @@ class _Bench:
         if first.failed:
             raise TrainingError(f"the first arm ({first.arm.name}) cannot be trained: {first.failed}")
         if self.question.seeds > 1:
-            self.on_noise(noise_of(self.scores(first)), self.question.effect, self.ledger.count)
+            noise = noise_of(self.scores(first))
+            self.on_noise(noise, self.question.effect, self.ledger.count, self.held_out().measure)
         for trial in others:
             for seed in range(min(2, self.question.seeds)):
                 self.run(trial, seed)
@@ -156,7 +157,7 @@ class _Bench:
         trial.models.append(model)
         trial.bits.append(bits)
         how = "" if self.runner.started > before else " (cached)"
-        self.tell(f"{trial.arm.name}, seed {seed + 1}: {sum(bits) / sum(items.sizes):.4f} bits per byte{how}")
+        self.tell(f"{trial.arm.name}, seed {seed + 1}: {sum(bits) / sum(items.sizes):.4f} {items.measure}{how}")
 
     def held_out(self) -> Items:
         """Made before the first measurement, from every arm, and the same ever after."""

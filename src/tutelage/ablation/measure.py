@@ -1,4 +1,9 @@
-"""What the arms are measured on: text that every arm held out, and the bits that a model needs for each item."""
+"""What the arms are measured on: items that every arm held out, and what a model loses on each of them.
+
+Text and answers by their bits, over bytes. Labelled texts by the bits of the right label: the log loss counts how
+sure a classifier was, so that small differences show. Preference pairs by whether the rejected answer is likelier per
+token than the chosen one: no scale of rewards enters, which a varied `beta` would stretch.
+"""
 
 from __future__ import annotations
 
@@ -21,17 +26,27 @@ from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.store.hashing import sha256_json
 from tutelage.store.jsonl import read_rows
+from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 KIND, VERSION = "bits", 1
 _TEXTS = ("new text",)
+KINDS = {
+    "texts": "text",
+    "answers": "answers",
+    "labels": "labels",
+    "pairs": "pairs",
+}  # of items, by what a step holds out
+MEASURES = {"text": "bits per byte", "answers": "bits per byte", "labels": "bits per text", "pairs": "errors per pair"}
+LEAST_CHANCE = 1e-9  # of the right label; a classifier that is sure and wrong loses 30 bits, not all of them
 
 
 @dataclass(frozen=True)
 class Items:
-    """Held-out items in a fixed order. `kind`: `text`, or `answers` of a finetuning step.
+    """Held-out items in a fixed order. `kind`: `text`, or `answers`, `labels` or `pairs` of a finetuning step. `sizes`:
+    bytes where bits are counted for each of them, else 1.
 
     left_out: of the first arm's items, how many another arm did not hold out; cut: how many more there were than asked.
     """
@@ -50,7 +65,15 @@ class Items:
 
     @property
     def units(self) -> str:
-        return "packages" if self.clusters is not None else {"text": "documents"}.get(self.kind, self.kind)
+        return (
+            "packages"
+            if self.clusters is not None
+            else {"text": "documents", "labels": "texts"}.get(self.kind, self.kind)
+        )
+
+    @property
+    def measure(self) -> str:
+        return MEASURES[self.kind]
 
     @property
     def identity(self) -> str:
@@ -78,21 +101,22 @@ def corpus_items(corpora: Sequence[Path], most: int) -> Items:
 
 
 def step_items(models: Sequence[Path], heldout: str, most: int) -> Items:
-    """Rows that every arm's model of a finetuning step held out: its new texts, or its answers."""
+    """Rows that every arm's model of a finetuning step held out: `heldout` says of what kind."""
     sides = [_rows(path, heldout) for path in dict.fromkeys(models)]
     common = set.intersection(*(set(side) for side in sides))
     shared = [row for key, row in sorted(sides[0].items()) if key in common]
     kept = shared[:most]
     if not kept:
         raise InputError("the arms hold out no row in common, so they cannot be compared")
-    kind = "text" if heldout == "texts" else "answers"
+    kind = KINDS[heldout]
     sources = tuple(str(row.get("source") or "") for row in kept)
     left_out, cut = len(sides[0]) - len(shared), len(shared) - len(kept)
-    return Items(kind, tuple(kept), sources, tuple(_size(row) for row in kept), left_out, cut)
+    sizes = tuple(1 if kind in ("labels", "pairs") else _size(row) for row in kept)
+    return Items(kind, tuple(kept), sources, sizes, left_out, cut)
 
 
 def measured(items: Items, model: Artifact, store: ArtifactStore, config: EvaluateConfig, log: EventLog) -> list[float]:
-    """Bits that the model needs for each item, from the cache or measured now."""
+    """What the model loses on each item, from the cache or measured now."""
     settings, inputs = {"items": items.identity}, {"model": model.identity}
     found = store.find(KIND, identity_of(KIND, VERSION, settings, inputs))
 
@@ -101,7 +125,7 @@ def measured(items: Items, model: Artifact, store: ArtifactStore, config: Evalua
 
         bits = _bits(load(model.path), items, config, log)
         write_json(out / "bits.json", bits)
-        return {"bits_per_byte": sum(bits) / sum(items.sizes)}
+        return {items.measure.replace(" ", "_"): sum(bits) / sum(items.sizes)}
 
     if found is None:
         found = store.write(KIND, VERSION, settings, inputs, fill)
@@ -109,12 +133,30 @@ def measured(items: Items, model: Artifact, store: ArtifactStore, config: Evalua
 
 
 def _bits(lm: LanguageModel, items: Items, config: EvaluateConfig, log: EventLog) -> list[float]:
+    if items.kind == "labels":
+        return _label_bits(lm, items, config, log)
+    if items.kind == "pairs":
+        held = HeldoutRows("step", "pairs", ("step",), list(items.rows))
+        margin = score_rows(lm, "step", held, config, log).margin
+        return [1.0 if value < 0 else 0.5 if value == 0 else 0.0 for value in margin]
     if items.kind == "text":
         nats = rolling(lm, "held-out text", [row["text"] for row in items.rows], config.batch, log)
     else:
         held = HeldoutRows("step", "answers", ("step",), list(items.rows))
         nats = list(score_rows(lm, "step", held, config, log).logprobs)
     return [-float(value) / math.log(2) for value in nats]
+
+
+def _label_bits(lm: LanguageModel, items: Items, config: EvaluateConfig, log: EventLog) -> list[float]:
+    """Bits of the right label of each text."""
+    found: list[float] = []
+    for part in batches(log, "held-out labels", list(items.rows), config.batch, "texts"):
+        chances = lm.classify([str(row["text"]) for row in part])
+        found += [
+            -math.log2(max(LEAST_CHANCE, told.get(str(row["label"]), 0.0)))
+            for row, told in zip(part, chances, strict=True)
+        ]
+    return found
 
 
 def _rows(model: Path, heldout: str) -> dict[str, dict[str, Any]]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+from tutelage.ablation.grid import cells
+
 MARKS = {"better": "better", "worse": "worse", "failed": "worse"}
 
 
@@ -17,7 +19,10 @@ def render(found: dict[str, Any]) -> str:
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
     return environment.get_template("page.html.jinja").render(
-        found=found, arms=[_shown(arm, found) for arm in found["arms"]], noise=_noise(found)
+        found=found,
+        arms=[_shown(arm, found) for arm in found["arms"]],
+        noise=_noise(found),
+        cells=cells(found) if found["grid"] else [],
     )
 
 
@@ -32,7 +37,7 @@ def _shown(arm: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "mark": MARKS.get(arm["outcome"], "open"),
         "svg": _markup(forest(arm, found)),
         "dots": _markup(dots(arm["values"], found)),
-        "value": "" if arm["bits_per_byte"] is None else f"{arm['bits_per_byte']:.4f}",
+        "value": "" if arm["mean"] is None else f"{arm['mean']:.4f}",
         "change": ""
         if arm.get("difference") is None
         else f"{arm['difference']:+.4f} ({arm['difference_percent']:+.1f} %)",
@@ -79,7 +84,9 @@ def forest(arm: dict[str, Any], found: dict[str, Any]) -> str:
         return zero + max(-1.0, min(1.0, value / reach)) * (zero - 8)
 
     low, high, middle, line = at(arm["low"]), at(arm["high"]), at(arm["difference"]), _HEIGHT / 2
-    label = f"{arm['arm']}: {arm['difference']:+.4f}, interval {arm['low']:+.4f} to {arm['high']:+.4f} bits per byte"
+    label = (
+        f"{arm['arm']}: {arm['difference']:+.4f}, interval {arm['low']:+.4f} to {arm['high']:+.4f} {found['measure']}"
+    )
     return (
         f'<svg class="forest {MARKS.get(arm["outcome"], "open")}" viewBox="0 0 {_WIDTH:.0f} {_HEIGHT:.0f}" role="img" '
         f'aria-label="{_escape(label)}" preserveAspectRatio="none"><title>{_escape(label)}</title>'

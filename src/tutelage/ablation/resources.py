@@ -61,7 +61,7 @@ def cost_of(models: Sequence[Artifact]) -> Cost:
     doublings = [found for model in models if (found := doubling(model.path / "curve.jsonl")) is not None]
     parameters = metrics.get("parameters") or 0
     return Cost(
-        int(metrics["steps"]), int(metrics["tokens_seen"]), int(parameters), min(seconds), max(seconds),
+        int(metrics.get("steps", 0)), int(metrics.get("tokens_seen", 0)), int(parameters), min(seconds), max(seconds),
         max(doublings) if doublings else None,
     )  # fmt: skip
 

@@ -6,27 +6,30 @@ import math
 from typing import Any
 
 from tutelage.ablation.bench import Findings, Trial
+from tutelage.ablation.grid import grid
 from tutelage.ablation.judge import CONFIDENCE, Noise, deviation_range, seeds_needed
 from tutelage.ablation.resources import Which, per_cost
 
 FOUND, NOTHING, TOO_FEW = 0, 3, 4
 COSTS: tuple[Which, ...] = ("step", "token", "second", "parameter")
-FORMAT = 1
+FORMAT = 2
 BUSY = 1.5
 
 
 def plain(found: Findings) -> dict[str, Any]:
-    """Everything, JSON-ready. Differences are arm minus first, in bits per byte: below zero is better."""
+    """Everything, JSON-ready. Differences are arm minus first, in the unit of `measure`: below zero is better."""
     question, first = found.question, found.trials[0]
     base = found.scores[first.arm.name]
     effect = question.effect * float(base.per_byte.mean())
     arms = [_arm(trial, found, effect) for trial in found.trials]
+    varied = grid(arms)
     code = exit_code([arm["outcome"] for arm in arms[1:]])
     return {
         "format": FORMAT,
         "question": question.name,
         "of": question.target,
         "match": question.match,
+        "measure": found.items.measure,
         "first": first.arm.name,
         "seeds_planned": question.seeds,
         "effect": question.effect,
@@ -34,11 +37,12 @@ def plain(found: Findings) -> dict[str, Any]:
         "items": len(found.items.rows),
         "units": base.bits.shape[1],
         "unit": found.items.units,
-        "heldout_bytes": sum(found.items.sizes),
+        "heldout_bytes": sum(found.items.sizes) if found.items.measure == "bits per byte" else None,
         "items_left_out": found.items.left_out,
         "items_cut": found.items.cut,
         "noise": noise_plain(found.noise, question.effect, found.tried) if found.noise else None,
         "arms": arms,
+        "grid": varied,
         "tried": found.tried,
         "stages_run": found.started,
         "busy": _busy(found),
@@ -69,14 +73,14 @@ def noise_plain(noise: Noise, effect: float, tried: int) -> dict[str, Any]:
     }
 
 
-def noise_lines(noise: Noise, effect: float, tried: int) -> list[str]:
+def noise_lines(noise: Noise, effect: float, tried: int, measure: str) -> list[str]:
     """The noise floor in two sentences."""
     said = noise_plain(noise, effect, tried)
     values = " ".join(f"{value:.4f}" for value in noise.values)
     least, most = said["seeds_needed_range"]
     corrected = f", corrected for {tried} tries" if tried > 1 else ""
     return [
-        f"Noise floor: the first arm under {len(noise.values)} seeds gives {values} bits per byte: standard deviation "
+        f"Noise floor: the first arm under {len(noise.values)} seeds gives {values} {measure}: standard deviation "
         f"{noise.deviation:.4f} ({100 * noise.deviation / noise.mean:.2f} %). A single run against a single run says "
         f"nothing below {noise.single:.3f} ({100 * noise.single / noise.mean:.1f} %).",
         f"An effect of {100 * effect:g} % needs {_seeds(said['seeds_needed'])} for each arm to be found four times in "
@@ -115,7 +119,7 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         "sets": list(trial.arm.sets),
         "seeds": len(values),
         "values": [round(value, 6) for value in values],
-        "bits_per_byte": sum(values) / len(values) if values else None,
+        "mean": sum(values) / len(values) if values else None,
         "cost": cost.plain() if cost else None,
     }
     first = found.trials[0]
@@ -146,11 +150,11 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         "p_adjusted": paired.p_adjusted,
         "detectable": paired.detectable if math.isfinite(paired.detectable) else None,
         "per": {one: {"outcome": said.outcome, "ratio": said.ratio, "why": said.why} for one, said in per.items()},
-        "verdict": _sentence(name, first.arm.name, trial, base, effect),
+        "verdict": _sentence(name, first.arm.name, trial, base, effect, found.items.measure),
     }
 
 
-def _sentence(name: str, first: str, trial: Trial, base: float, effect: float) -> str:
+def _sentence(name: str, first: str, trial: Trial, base: float, effect: float, measure: str) -> str:
     paired = trial.paired
     assert paired is not None
     size, share = abs(paired.difference), 100 * abs(paired.difference) / base
@@ -162,9 +166,9 @@ def _sentence(name: str, first: str, trial: Trial, base: float, effect: float) -
     if paired.outcome in ("better", "worse"):
         sure = max(abs(paired.low or 0.0), abs(paired.high or 0.0)) < effect
         small = f"; surely less than the {100 * effect / base:.2g} % that matters" if sure else ""
-        by = f"by {size:.4f} bits per byte, {share:.2g} %{bounds}"
+        by = f"by {size:.4f} {measure}, {share:.2g} %{bounds}"
         return f"{name} is {paired.outcome} than {first} {by}, {p}, {seeds}{small}."
-    said = f"{paired.difference:+.4f} bits per byte{bounds}, {p}, {seeds}"
+    said = f"{paired.difference:+.4f} {measure}{bounds}, {p}, {seeds}"
     if paired.outcome == "not distinguishable":
         same = paired.difference == 0 and paired.low == 0 == paired.high
         why = "bit for bit the same" if same else f"a difference of {100 * effect / base:.2g} % would have shown"

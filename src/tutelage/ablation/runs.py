@@ -58,7 +58,10 @@ def matched(arms: list[Arm], runner: Runner, match: Match, tell: Callable[[str],
     """
     first = arms[0]
     target, settings = runner.target, training_of(first.recipe, runner.target)
-    steps = settings.steps or int(runner.model(first, 0).metrics["steps"])
+    steps = settings.steps or int(runner.model(first, 0).metrics.get("steps", 0))
+    if not steps:
+        raise ConfigError(f"the first arm takes no steps of training, so {match} cannot be matched",
+                          hint="let the arm that is trained come first, or compare the two runs")  # fmt: skip
     if match == "steps":
         return [first, *(_longer(arm, target, steps) for arm in arms[1:])]
     if match == "tokens":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +49,8 @@ def ablate(
         ),
     ] = None,
     effect: Annotated[
-        float, typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of bits per byte.")
+        float,
+        typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of what is measured."),
     ] = 1.0,
     question: Annotated[
         str | None,
@@ -58,6 +60,18 @@ def ablate(
             "E.g. `--question data`",
         ),
     ] = None,
+    ladder: Annotated[
+        str | None,
+        typer.Option(
+            "--ladder",
+            metavar="WIDTHS",
+            help="Instead train fresh models of these widths, each for several lengths, and fit how loss falls with "
+            "parameters, tokens and compute; e.g. `--ladder 48,64,96,128`.",
+        ),
+    ] = None,
+    lengths: Annotated[
+        str, typer.Option(help="With --ladder: the lengths, as shares of the recipe's steps.")
+    ] = "0.25,0.5,1",
     self_test: Annotated[
         bool,
         typer.Option(
@@ -93,6 +107,14 @@ def ablate(
     if self_test:
         _self_test(out, name, effect / 100, seeds, as_json)
         return
+    if ladder is not None:
+        from tutelage.cli.ladder import ladder as climb
+
+        if vary or of:
+            raise ConfigError("--ladder varies the size alone", hint="leave out --vary and --of")
+        console, say, listen = _voices(as_json)
+        climb(whole, name, ladder, lengths, out, as_json, console, say, listen)
+        return
     arms = arms_of(recipe, sets or [], vary or [])
     keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)
@@ -100,13 +122,10 @@ def ablate(
     _ask(Question(name, tuple(arms), target, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
 
 
-def _ask(question: Any, out: Path, as_json: bool) -> None:
+def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[str, Any]], None]]:
+    """Where results go, how a line is said beside the meter, and what listens to the runs' events."""
     from rich.console import Console
 
-    from tutelage.ablation.bench import ask
-    from tutelage.ablation.judge import Noise
-    from tutelage.ablation.result import noise_lines
-    from tutelage.ablation.write import write_findings
     from tutelage.cli.meter import Meter
 
     console = Console(stderr=as_json)
@@ -126,8 +145,19 @@ def _ask(question: Any, out: Path, as_json: bool) -> None:
             warned.add(event["message"])
             say(f"warning: {event['message']}", "yellow")
 
-    def on_noise(noise: Noise, effect: float, tried: int) -> None:
-        for line in noise_lines(noise, effect, tried):
+    return console, say, listen
+
+
+def _ask(question: Any, out: Path, as_json: bool) -> None:
+    from tutelage.ablation.bench import ask
+    from tutelage.ablation.judge import Noise
+    from tutelage.ablation.result import noise_lines
+    from tutelage.ablation.write import write_findings
+
+    console, say, listen = _voices(as_json)
+
+    def on_noise(noise: Noise, effect: float, tried: int, measure: str) -> None:
+        for line in noise_lines(noise, effect, tried, measure):
             say(line, "bold")
 
     say(
@@ -135,7 +165,7 @@ def _ask(question: Any, out: Path, as_json: bool) -> None:
         f"{question.target}."
     )
     found = ask(question, out, say, on_noise, (listen,))
-    meter.clear()
+    say("")
     written = write_findings(found)
     if as_json:
         print_json({**written.plain, "page": str(written.page), "folder": str(found.folder)})
@@ -150,18 +180,21 @@ def show(console: Console, found: dict[str, Any]) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("arm", "seeds", "bits/byte", "difference", "p", "verdict"):
+    for name in ("arm", "seeds", found["measure"], "difference", "p", "verdict"):
         words = name in ("arm", "verdict")
         table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
     for arm in found["arms"]:
         table.add_row(*_cells(arm))
     console.print()
     console.print(table, highlight=False, markup=False)
+    if found["grid"]:
+        _show_grid(console, found)
     if found["items_left_out"]:
         console.print(
             f"left out: {found['items_left_out']} held-out items that not every arm holds out", highlight=False
         )
-    said = f"{found['units']} {found['unit']}, {found['heldout_bytes']:,} bytes held out. {found['covers']}"
+    size = f", {found['heldout_bytes']:,} bytes" if found["heldout_bytes"] else ""
+    said = f"{found['units']} {found['unit']}{size} held out. {found['covers']}"
     console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
     for arm in found["arms"]:
         if arm.get("per"):
@@ -172,8 +205,25 @@ def show(console: Console, found: dict[str, Any]) -> None:
     console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
 
 
+def _show_grid(console: Console, found: dict[str, Any]) -> None:
+    """Two varied keys, one down and one across."""
+    from rich.table import Table
+
+    from tutelage.ablation.grid import cells
+
+    grid = found["grid"]
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column(f"{grid['down']} \\ {grid['across']}", overflow="fold")
+    for value in grid["across_values"]:
+        table.add_column(value, no_wrap=True)
+    for value, row in zip(grid["down_values"], cells(found), strict=True):
+        table.add_row(value, *row)
+    console.print()
+    console.print(table, highlight=False, markup=False)
+
+
 def _cells(arm: dict[str, Any]) -> list[str]:
-    value = "" if arm["bits_per_byte"] is None else f"{arm['bits_per_byte']:.4f}"
+    value = "" if arm["mean"] is None else f"{arm['mean']:.4f}"
     if arm.get("difference") is None:
         return [arm["arm"], str(arm["seeds"]), value, "", "", arm["outcome"]]
     bounds = "" if arm["low"] is None else f" [{arm['low']:+.4f}, {arm['high']:+.4f}]"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutelage.cli.options import RUNS, Json, Out, find_run, print_json
+from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,16 +21,23 @@ def register(app: typer.Typer) -> None:
 
 def report(
     run: Annotated[Path | None, typer.Argument(help="Run folder, e.g. runs/quickstart; default: the last run.")] = None,
+    compare: Annotated[
+        tuple[Path, Path] | None,
+        typer.Option("--compare", help="Instead one page on two runs, e.g. `--compare runs/before runs/after`."),
+    ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run again: one HTML file that needs no network.
+    """Write the report of a run again, or a page that compares two: one HTML file that needs no network.
 
-    Example: `tutelage report runs/quickstart`
+    Example: `tutelage report runs/quickstart`, `tutelage report --compare runs/before runs/after`
     """
+    from tutelage.report.against import write_comparison
     from tutelage.report.write import write_report
 
-    path = write_report(find_run(run, out))
+    if compare is not None and run is not None:
+        raise ConfigError("--compare names both runs", hint="tutelage report --compare BEFORE AFTER")
+    path = write_comparison(*(find_run(one, out) for one in compare)) if compare else write_report(find_run(run, out))
     if as_json:
         print_json({"report": str(path)})
     else:

@@ -15,6 +15,7 @@ from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from tutelage.guidance.forecast import Outlook
+    from tutelage.guidance.machine import ThisMachine
     from tutelage.guidance.rules import Advice
     from tutelage.recipe.config import Recipe
     from tutelage.recipe.plan import Planned
@@ -87,18 +88,50 @@ def plan(
     tokens: Annotated[
         float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 for each parameter.")
     ] = 0.0,
+    hours: Annotated[
+        float | None,
+        typer.Option(
+            min=0.01, help="Instead propose a recipe that takes so many hours on this machine, e.g. `--hours 8`."
+        ),
+    ] = None,
+    goal: Annotated[
+        str, typer.Option(help="With --hours: what the model is for: `base`, `chat`, or a method of finetuning.")
+    ] = "base",
+    corpus: Annotated[
+        str,
+        typer.Option(help="With --hours: the text, e.g. `--corpus my_texts/`; default: the documentation of Python."),
+    ] = "python",
+    data: Annotated[
+        Path | None,
+        typer.Option(help="With --hours: the rows that the goal is learned from, e.g. `--data chats.jsonl`."),
+    ] = None,
+    write: Annotated[
+        Path | None, typer.Option(help="With --hours: a new file for the recipe, e.g. `--write night.yaml`.")
+    ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
     """Show what a recipe would do: cached stages, stages to run, their forecast, and advice. Runs nothing.
 
-    Example: `tutelage plan --set model.num_layers=8`
+    With --hours it proposes a recipe for a text, a goal and a time: sizes, length, batch and rate from this machine's
+    speed and from small runs, each with its reason.
+
+    Example: `tutelage plan --set model.num_layers=8`, `tutelage plan --hours 8 --corpus my_texts/ --goal base`
     """  # fmt: skip
     from rich.console import Console
 
     from tutelage.cli import show
     from tutelage.recipe.config import load_recipe
 
+    if hours is not None:
+        from tutelage.cli.propose import propose
+
+        if recipe is not None or gpus:
+            raise ConfigError("--hours proposes a recipe of its own", hint="leave out the recipe and --gpus")
+        propose(goal, hours, corpus, data, sets or [], write, out, as_json)
+        return
+    if goal != "base" or corpus != "python" or data or write:
+        raise ConfigError("--goal, --corpus, --data and --write belong to --hours", hint="e.g. --hours 1")
     wanted = load_recipe(recipe, sets or [])
     if gpus:
         from tutelage.guidance.cluster import plan_cluster
@@ -134,10 +167,14 @@ class Ahead:
             one = self.outlook.forecasts.get(name)
             return round(one.memory) if one and one.memory else None
 
+        def metrics_of(name: str) -> dict[str, list[float]]:
+            one = self.outlook.forecasts.get(name)
+            return {path: list(told) for path, told in one.expected.items()} if one else {}
+
         stages = [
             {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
              "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
-             "forecast_memory_bytes": memory_of(state.stage)}
+             "forecast_memory_bytes": memory_of(state.stage), "forecast_metrics": metrics_of(state.stage)}
             for state in self.planned
         ]  # fmt: skip
         return {
@@ -152,7 +189,7 @@ class Ahead:
 def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahead:
     """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
     from tutelage.guidance import forecast
-    from tutelage.guidance.machine import ThisMachine, load
+    from tutelage.guidance.machine import load
     from tutelage.guidance.rules import advise
     from tutelage.recipe.plan import plan
     from tutelage.store.artifacts import ArtifactStore
@@ -162,9 +199,15 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahe
     runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
     busy = load()  # before anything is measured, which is load itself
-    kept = None if os.environ.get("TUTELAGE_READ_ONLY") else root  # where what is timed is kept for the next time
-    outlook = forecast.look_ahead(nodes, runs, made, ThisMachine(kept), busy)
+    outlook = forecast.look_ahead(nodes, runs, made, this_machine(root), busy)
     return Ahead(planned, outlook, advise(nodes, outlook))
+
+
+def this_machine(root: Path) -> ThisMachine:
+    """This machine; what is timed is kept below `root` for the next time, where that may be written to."""
+    from tutelage.guidance.machine import ThisMachine
+
+    return ThisMachine(None if os.environ.get("TUTELAGE_READ_ONLY") else root)
 
 
 def advice_on(recipe: Recipe, root: Path) -> list[Advice]:
@@ -230,7 +273,7 @@ def raise_model(
     show.announce(console, ahead.outlook)
     with Progress(console, [state.stage for state in ahead.planned], ahead.outlook.forecasts) as progress:
         try:
-            finished = run_recipe(recipe, root, (progress, *boards), targets, ahead.outlook.seconds, advice)
+            finished = run_recipe(recipe, root, (progress, *boards), targets, ahead.outlook.kept, advice)
         except BaseException:
             if not targets and (root / recipe.name / "run.json").exists():
                 with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said

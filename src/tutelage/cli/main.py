@@ -26,8 +26,10 @@ from tutelage.cli import (
     serve,
     stages,
     talk,
+    trace,
     translate,
     use,
+    watch,
 )
 from tutelage.store.errors import TutelageError, nearest
 
@@ -70,6 +72,8 @@ judge.register(app)
 quality.register(app)
 inspect.register(app)
 advise.register(app)
+watch.register(app)
+trace.register(app)
 mcp.register(app)
 
 

@@ -246,5 +246,10 @@ def find_run(source: Path | None, root: Path = RUNS) -> Path:
     return path
 
 
+def find_log(source: Path | None, root: Path = RUNS) -> Path:
+    """The run folder whose events are meant, of a run that may have been killed before it wrote anything else."""
+    return source or _last_run(root)
+
+
 def print_json(data: Any) -> None:
     print(json.dumps(plain(data), ensure_ascii=False, allow_nan=False))

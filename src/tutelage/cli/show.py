@@ -75,7 +75,20 @@ def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlo
         announce(console, outlook)
     else:
         console.print("Everything is in the cache.")
+    expected(console, outlook)
     advice(console, items, least="note")
+
+
+def expected(console: Console, outlook: Outlook) -> None:
+    """The bits per byte that are expected of each model, where they can be told."""
+    for name, one in outlook.forecasts.items():
+        if told := one.expected.get("heldout_bits_per_byte"):
+            low, middle, high = told
+            console.print(
+                f"Expected of {name}: {middle:.2f} bits per byte of held-out text ({low:.2f} to {high:.2f}).",
+                highlight=False,
+                soft_wrap=True,
+            )
 
 
 def announce(console: Console, outlook: Outlook) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from tutelage.corpus.boundaries import documents_of
 from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.sample import ppmd_bits
 from tutelage.corpus.sources import PLAIN, TABLES, input_files, is_dump
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Forecast, Machine
@@ -63,6 +64,8 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
             "described": documents * DESCRIBED if kind == "python" else 0,
         }
     )
+    if bits := ppmd_bits(config):
+        facts = {**facts, "ppmd_bits": bits, "text": kind if kind == "python" else ""}
     memory = machine.process_memory() + MEMORY * text
     return Forecast.about(seconds * machine.slowness(), memory=memory, facts={"source_bytes": source, **facts})
 

@@ -59,6 +59,19 @@ class Outlook:
         return {name: round(one.seconds, 1) for name, one in self.forecasts.items() if one.seconds is not None}
 
     @property
+    def kept(self) -> dict[str, dict[str, Any]]:
+        """What a run keeps to compare with what comes: `seconds` and figures of its metrics as [low, middle, high],
+        `memory` in bytes of the process."""
+        return {
+            name: {
+                **({"seconds": [one.low, one.seconds, one.high]} if one.seconds is not None else {}),
+                **({"memory": one.memory} if one.memory else {}),
+                "metrics": {path: list(told) for path, told in one.expected.items()},
+            }
+            for name, one in self.forecasts.items()
+        }
+
+    @property
     def total(self) -> tuple[float, float]:
         """Seconds of all that can be told, at the least and at the most."""
         return together(list(self.forecasts.values()))
@@ -102,6 +115,14 @@ def look_ahead(
             memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
             held = max(held, CARRIED * memory)
             outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
+    return _with_what_is_held(outlook, machine.process_memory())
+
+
+def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
+    """No stage takes less than what the process holds by now, the measuring of rates included."""
+    for name, one in outlook.forecasts.items():
+        if one.memory:
+            outlook.forecasts[name] = replace(one, memory=max(one.memory, held))
     return outlook
 
 

@@ -165,8 +165,8 @@ def _here() -> str:
     return canonical_json([named, len(os.sched_getaffinity(0)), os.environ.get(PRECISION_VARIABLE, "")])
 
 
-@cache
 def _process_memory() -> float:
+    """What this process holds now: rates that were measured leave their kernels and buffers in it."""
     import tutelage.training.loop  # noqa: F401  what a training process has loaded
     from tutelage.store.device import memory_mb
 

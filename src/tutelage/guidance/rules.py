@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from tutelage.guidance.forecast import NodeLike, Outlook
 from tutelage.store.kinds import every_spec
+from tutelage.store.plain import flat
 from tutelage.store.stage import Facts, Level, Rule
 
 _ORDER = ("error", "warning", "note")
@@ -54,14 +55,3 @@ def facts_of(node: NodeLike, outlook: Outlook, nodes: Sequence[NodeLike] = ()) -
         facts |= {f"{role}.{key}": value for key, value in outlook.facts.get(name, {}).items()}
     facts |= {f"result.{key}": value for key, value in outlook.facts.get(node.name, {}).items()}
     return facts
-
-
-def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of nested plain data; a null section stays as its own key."""
-    out: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            out.update(flat(value, f"{prefix}{key}."))
-        else:
-            out[f"{prefix}{key}"] = value
-    return out

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from tutelage.model.config import ModelConfig
 from tutelage.store.errors import TutelageError
-from tutelage.store.stage import Facts, Forecast, Machine
+from tutelage.store.stage import Facts, Forecast, Machine, Range
 
 ENCODING_SECONDS = 0.16  # for each MB of text, at a `slowness` of 1
 OVERHEAD = 1.5  # s: loading, packing, saving
 BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
 KERNELS = 1.5e8  # bytes of compiled kernels and buffers
+LESS, MORE = 0.6, 1.5  # how far off the time may be
 FORWARD_SHARE = 0.4  # of a training step's time that a validation takes for each token
 
 
@@ -50,7 +52,26 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
     memory = machine.process_memory() + KERNELS + 3 * corpus["bytes"]
     memory += machine.training_memory(model, pretrain.context_length, training)
-    return Forecast.about(trained + fixed, 0.6, 1.5, memory, facts)
+    told = Forecast.about(trained + fixed, LESS, MORE, memory, facts)
+    return replace(told, expected=expected_figures(config, corpus, facts, rate))
+
+
+def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> dict[str, Range]:
+    """What the metrics of the run will say: its speed, and bits per byte where runs of our own tell them."""
+    told: dict[str, Range] = {}
+    if rate:
+        told["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))
+    alone = config.model is not None and not config.pretrain.mixture
+    if alone and "ppmd_bits" in corpus:
+        from tutelage.pretraining.expected import by_the_defaults, expected_bits
+
+        if by_the_defaults(config.pretrain.training, facts["parameters"]):
+            unique = corpus["train_bytes"]
+            seen = unique * facts["tokens"] / facts["train_tokens"]
+            blocks, vocabulary = facts["block_parameters"], facts["vocab_size"]
+            bits = expected_bits(blocks, vocabulary, unique, seen, corpus["ppmd_bits"], corpus.get("text", ""))
+            told["heldout_bits_per_byte"] = (bits.low, bits.middle, bits.high)
+    return told
 
 
 def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:

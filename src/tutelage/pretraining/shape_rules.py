@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from tutelage.pretraining.sizing import HEAD_PAYS
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Finding, Rule
 
-HEAD_PAYS = 10e6  # parameters; below it an output head of its own was measured to pay (docs/pretraining.md)
 SMALL, MEDIUM = 1e6, 50e6  # parameters; smaller models only show that everything works
 MOST_OF_SMALL, MOST_OF_MEDIUM = 0.75, 0.4  # of the parameters, in embeddings; below and from HEAD_PAYS parameters on
 LONGEST_ADVISED = 2048  # tokens of context

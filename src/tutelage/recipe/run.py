@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -52,18 +53,19 @@ def run_recipe(
     root: Path,
     listeners: tuple[Listener, ...] = (),
     targets: tuple[str, ...] = (),
-    forecast: dict[str, float] | None = None,
+    forecast: Mapping[str, Any] | None = None,
     advice: tuple[str, ...] = (),
     folder: Path | None = None,
 ) -> Run:
     """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
 
-    The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come
-    from the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and
-    made again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the
-    failure is written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or
-    another process is running this recipe here. Of several processes the first calls this, the others `follow_recipe`.
-    `folder`: of a run that belongs to something larger; it lies there instead, and is not the latest run.
+    The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come from
+    the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and made
+    again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the failure is
+    written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or another process
+    is running this recipe here. Of several processes the first calls this, the others `follow_recipe`. `forecast`: of
+    each stage (`guidance.forecast.Outlook.kept`), to be compared with what comes. `folder`: of a run that belongs to
+    something larger; it lies there instead, and is not the latest run.
     """
     path = root / recipe.name if folder is None else folder
     busy = f"another process is running the recipe {recipe.name} in {path.parent}"
@@ -81,13 +83,14 @@ def run_recipe(
             raise TutelageError(
                 f"cannot write to {root}: {error.strerror}", hint="choose another folder with --out"
             ) from None
+        earlier = _read_record(path / "run.json")
         record = {
             "recipe": recipe.name,
             "status": "running",
             "seed": recipe.seed,
             "data_seed": recipe.data_seed,
             "stages": [_pending(node) for node in _shown(recipe, targets)],
-            "forecast": forecast or {},
+            "forecast": dict(forecast or {}),
             "chat_model": None,
             "started": round(time.time(), 3),
             "ended": None,
@@ -102,7 +105,7 @@ def run_recipe(
             for message in advice:
                 log.warn(message)
             with _sigterm_interrupts():
-                _run_stages(recipe, targets, ArtifactStore(root), run, log)
+                _run_stages(recipe, targets, ArtifactStore(root), run, log, earlier)
             order(None)
             status = "done"
         except (KeyboardInterrupt, Interrupted) as error:
@@ -158,7 +161,14 @@ def _pending(node: Node) -> dict[str, Any]:
     return {"stage": node.name, "kind": node.spec.kind, "makes": node.spec.makes, "status": "pending"}
 
 
-def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, run: Run, log: EventLog) -> None:
+def _run_stages(
+    recipe: Recipe,
+    targets: tuple[str, ...],
+    store: ArtifactStore,
+    run: Run,
+    log: EventLog,
+    earlier: Mapping[str, Any],
+) -> None:
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}
     nodes = life(recipe, targets)
@@ -184,7 +194,25 @@ def _run_stages(recipe: Recipe, targets: tuple[str, ...], store: ArtifactStore, 
             record |= _there_already(recipe, node, store, run, known, done)
         run.record["stages"][number] = record
         run.record["chat_model"] = _chat_model(run.record["stages"])
+        _keep_forecast(run, record, earlier)
         run.save()
+
+
+def _keep_forecast(run: Run, record: dict[str, Any], earlier: Mapping[str, Any]) -> None:
+    """Of a stage that an earlier run of this folder made, what was forecast then still stands beside what came."""
+    name, identity = record["stage"], record.get("identity")
+    same = any(one.get("stage") == name and one.get("identity") == identity for one in earlier.get("stages", ()))
+    if record["status"] == "cached" and same and name in earlier.get("forecast", {}):
+        run.record["forecast"].setdefault(name, earlier["forecast"][name])
+
+
+def _read_record(path: Path) -> dict[str, Any]:
+    """An earlier run.json of the folder; empty where there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def _audit(nodes: Sequence[Node]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.report.collect import Run, remarks
+from tutelage.report.foretold import foretold, peak_memory
+from tutelage.report.foretold import seconds as forecast_seconds
 from tutelage.report.story import STATUS_WORDS, when
 from tutelage.store import format as f
 from tutelage.store.blocks import (
@@ -21,30 +23,30 @@ from tutelage.store.blocks import (
     table,
     value_text,
 )
-from tutelage.store.plain import as_dict, as_float
+from tutelage.store.plain import as_dict
 from tutelage.store.view import View
 
 
 def cost(run: Run) -> list[Block | None]:
-    stages = [stage for stage in run.stages.values() if stage.seconds is not None or stage.forecast is not None]
+    stages = [stage for stage in run.stages.values() if stage.seconds is not None or forecast_seconds(stage)]
     if not stages:
         return []
     bars, rows = [], list[list[Cell]]()
     for stage in stages:
-        took, expected = stage.seconds, stage.forecast
+        took, expected = stage.seconds, forecast_seconds(stage)
         ran = stage.status == "ran"
         note = "" if ran else "when it was made" if stage.status == "cached" else stage.status
-        bars.append(bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=as_float(expected)))
-        ratio = f"{took / expected:.2f} ×" if took and expected else f.NONE
+        bars.append(bar(stage.title, took or 0.0, role="accent" if ran else "ink", note=note, ghost=expected))
         state = STATUS_WORDS.get(stage.status, stage.status)
         memory, disk = f.size(peak_memory(stage)), f.size(stored(stage))
-        rows.append([stage.title, state, f.duration(expected), f.duration(took), ratio, memory, disk])
-    columns = ["Stage", "Status", "Forecast#", "Took#", "Fact / forecast#", "Peak memory#", "On disk#"]
+        rows.append([stage.title, state, f.duration(took), memory, disk])
+    columns = ["Stage", "Status", "Took#", "Peak memory#", "On disk#"]
     caption = (
         "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
     )
     chart = bar_chart(bars, title="Time by stage", unit="outline: forecast", show="duration", caption=caption)
-    return [chart, table(columns, rows), *_speed(run)]
+    beside = foretold(run)
+    return [chart, table(columns, rows), heading("Forecast and fact") if beside else None, *beside, *_speed(run)]
 
 
 def _speed(run: Run) -> list[Block | None]:
@@ -73,11 +75,6 @@ def _speed(run: Run) -> list[Block | None]:
 
 def as_bytes(megabytes: Any) -> float | None:
     return float(megabytes) * 2**20 if f.is_number(megabytes) else None
-
-
-def peak_memory(stage: View) -> float | None:
-    """Bytes that the process held at most while the stage ran."""
-    return as_bytes(stage.metrics.get("peak_memory_mb"))
 
 
 def stored(stage: View) -> int | None:

@@ -140,7 +140,7 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
         status = "interrupted"
     metrics = row.get("metrics") or manifest.get("metrics")
     curve = read_lines(directory / "curve.jsonl") if directory is not None else []
-    seconds, expected = row.get("seconds"), forecast.get(name)
+    seconds = row.get("seconds")
     return View(
         name=name,
         kind=kind,
@@ -149,13 +149,20 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
         status=status,
         identity=str(row.get("identity") or manifest.get("identity") or ""),
         seconds=seconds if isinstance(seconds, (int, float)) else None,
-        forecast=expected if isinstance(expected, (int, float)) else None,
+        forecast=_forecast(forecast.get(name)),
         why=str(row.get("why") or ""),
         metrics=as_dict(metrics),
         manifest=manifest,
         directory=directory,
         curve=curve or _curve_of_events(name, events),
     )
+
+
+def _forecast(told: Any) -> Record:
+    """Of a run that was made when only seconds were kept, these."""
+    if isinstance(told, (int, float)):
+        return {"seconds": [told, told, told]}
+    return as_dict(told)
 
 
 def _title(name: str, kind: str, steps: set[str]) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 from tutelage.report import account, plots
 from tutelage.report.collect import Run, collect
 from tutelage.report.draw import drawn
+from tutelage.report.page import environment
 from tutelage.report.story import glance, headline, lead, stages, status_sentence, verdicts
 from tutelage.store.blocks import Block, facts, notice
 from tutelage.store.files import write_atomic
@@ -32,13 +33,7 @@ def write_report(run: Path) -> Path:
 
 def render(run: Run) -> str:
     """The report as HTML text."""
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("tutelage.report", "."), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    return environment.get_template("report.html.jinja").render(view(run))
+    return str(environment().get_template("report.html.jinja").render(view(run)))
 
 
 def view(run: Run) -> dict[str, Any]:

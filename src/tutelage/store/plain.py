@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from tutelage.store import format as f
@@ -31,4 +32,15 @@ def flatten(tree: Record, prefix: str = "") -> list[tuple[str, str]]:
             out += flatten(value, name)
         elif not isinstance(value, list) and value is not None:
             out.append((name[:1].upper() + name[1:], value_text(value, str(key))))
+    return out
+
+
+def flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested plain data; a null section stays as its own key."""
+    out: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            out.update(flat(value, f"{prefix}{key}."))
+        else:
+            out[f"{prefix}{key}"] = value
     return out

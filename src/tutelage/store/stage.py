@@ -19,6 +19,7 @@ from tutelage.store.view import View
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
 Makes = Literal["data", "language model", "chat model", "classifier", "reward model", "figures"]
+Range = tuple[float, float, float]  # what is expected between the ends of its range: low, middle, high
 Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems", "texts"]
 
 
@@ -40,7 +41,8 @@ class Job:
 class Forecast:
     """Seconds and peak bytes of a stage, with a range, and what will be known of its result (rows, tokens, ...).
 
-    `seconds` None: it cannot be told before an earlier stage is done.
+    `seconds` None: it cannot be told before an earlier stage is done. `expected`: what its metrics will say, by their
+    path ("heldout_bits_per_byte", "timing.tokens_per_second"), where that can be told.
     """
 
     seconds: float | None = None
@@ -48,6 +50,7 @@ class Forecast:
     high: float = 0.0
     memory: float = 0.0
     facts: Facts = field(default_factory=dict)
+    expected: Mapping[str, Range] = field(default_factory=dict)
 
     @classmethod
     def about(

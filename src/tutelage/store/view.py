@@ -141,6 +141,7 @@ def _outcome(row: Record) -> Outcome:
 class View:
     """One stage of a run.
 
+    forecast: made before it ran: `seconds` and the figures in `metrics` as [low, middle, high], `memory` in bytes.
     status: ran, cached, skipped, failed, interrupted or pending. inputs: by role. events: of the latest run of the
     stage. curve: its logged steps, also of an unfinished stage. parent: the model it was finetuned from; base: the
     first model of that line.
@@ -153,7 +154,7 @@ class View:
     status: str = "pending"
     identity: str = ""
     seconds: float | None = None
-    forecast: float | None = None
+    forecast: Record = field(default_factory=dict)
     why: str = ""
     metrics: Record = field(default_factory=dict)
     manifest: Record = field(default_factory=dict)

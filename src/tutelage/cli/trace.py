@@ -1,0 +1,115 @@
+"""`tutelage trace`: which spans of a text stand verbatim in what the model was trained on."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, Source, find_model, notes, print_json
+from tutelage.store.errors import ConfigError, InputError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from tutelage.pretraining.trace import Span
+    from tutelage.recipe.lineage import Ancestor
+
+COLOURS = ("black on yellow", "black on cyan", "black on green", "black on magenta")
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(trace)
+
+
+def trace(
+    text: Annotated[str | None, typer.Argument(help="The text to look up; `-` reads it from standard input.")] = None,
+    model: Source = None,
+    generate: Annotated[
+        str | None,
+        typer.Option(
+            "--generate", metavar="PROMPT", help="Instead continue this prompt and look up what the model wrote."
+        ),
+    ] = None,
+    least: Annotated[int, typer.Option(min=1, help="Words of the shortest span that counts.")] = 6,
+    max_tokens: Annotated[int, typer.Option(min=1, help="With --generate: tokens at most.")] = 128,
+    temperature: Annotated[float, typer.Option(min=0, help="With --generate: 0 takes the likeliest token.")] = 0.7,
+    seed: Annotated[int, typer.Option(help="With --generate.")] = 1,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Show which spans of a text, or of a generation, stand word by word in the model's training text, and in which
+    documents. The corpus is sorted once (a suffix array in `work/`), then every look-up takes a moment.
+
+    Example: `tutelage trace "Return the number of items in the container." -m runs/quickstart`
+    """
+    from tutelage.pretraining.trace import covered, open_index
+    from tutelage.pretraining.trace import trace as traced
+    from tutelage.recipe.lineage import lineage
+    from tutelage.tokenizer.tokenizer import Tokenizer
+
+    if (text is None) == (generate is None):
+        raise ConfigError("give a text, or --generate PROMPT", hint='e.g. tutelage trace "Return the number of"')
+    place = find_model(model, out)
+    corpora = corpora_of(lineage(place))
+    if not corpora:
+        raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
+    tokenizer = Tokenizer.load(place)
+    if generate is not None:
+        text = written(place, generate, max_tokens, temperature, seed)
+    elif text == "-":
+        text = sys.stdin.read()
+    assert text is not None
+    indices = [open_index(corpus, tokenizer, corpus.parent.parent / "work", notes()) for corpus in corpora]
+    spans = traced(text, indices, tokenizer, least)
+    share = covered(spans) / max(1, len(text))
+    if as_json:
+        print_json({"text": text, "least_words": least, "share": share, "corpora": [str(one) for one in corpora],
+                    "spans": [asdict(span) for span in spans]})  # fmt: skip
+        return
+    from rich.console import Console
+
+    show(Console(), text, spans, share, least)
+
+
+def corpora_of(ancestor: Ancestor) -> list[Path]:
+    """The corpora among the ancestors of a model, each once."""
+    mine = [ancestor.artifact.path] if ancestor.artifact and ancestor.stage == "corpus" else []
+    return list(dict.fromkeys([*mine, *(path for one in ancestor.inputs for path in corpora_of(one))]))
+
+
+def written(place: Path, prompt: str, max_tokens: int, temperature: float, seed: int) -> str:
+    """What the model makes of the prompt, without the prompt."""
+    from tutelage.inference.language_model import load
+    from tutelage.inference.sampling import Sampling
+
+    return load(place).generate([prompt], Sampling(max_tokens=max_tokens, temperature=temperature, seed=seed))[0].text
+
+
+def show(console: Console, text: str, spans: list[Span], share: float, least: int) -> None:
+    """The text with the spans in colour, then each span with its documents."""
+    from rich.text import Text
+
+    drawn = Text(text)
+    for number, span in enumerate(spans):
+        drawn.stylize(COLOURS[number % len(COLOURS)], span.begin, span.end)
+    console.print(drawn)
+    console.print()
+    for number, span in enumerate(spans):
+        times = "once" if span.count == 1 else f"{span.count} times"
+        head = Text.assemble(
+            (f" {number + 1} ", COLOURS[number % len(COLOURS)]), f" {span.words} words, {times}: {span.text}"
+        )
+        console.print(head, soft_wrap=True)
+        for one in span.documents:
+            around = f"…{one.before}[{span.text}]{one.after}…" if one.before or one.after else "the whole document"
+            where = " ".join(filter(None, (one.source, one.name)))
+            console.print(Text.assemble(f"    {where}: ", (" ".join(around.split()), "dim")), soft_wrap=True)
+    said = f"No span of {least} words or more stands in the corpus."
+    if spans:
+        longest = max(span.words for span in spans)
+        said = f"{share:.0%} of the text stands in the corpus in spans of {least} words or more, of {longest} at most."
+    console.print(said, style="bold", highlight=False)

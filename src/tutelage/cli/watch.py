@@ -1,0 +1,112 @@
+"""`tutelage watch`: a run while it goes on, in the terminal or as a page."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from tutelage.cli.options import RUNS, Json, Out, find_log, print_json
+
+if TYPE_CHECKING:
+    from tutelage.report.live import Live
+
+INTERVAL = 1.0  # seconds between two looks
+BARS = "▁▂▃▄▅▆▇█"
+
+
+def register(app: typer.Typer) -> None:
+    app.command()(watch)
+
+
+def watch(
+    run: Annotated[Path | None, typer.Argument(help="Run folder; default: the last run.")] = None,
+    page: Annotated[
+        bool, typer.Option("--page", help="Also keep RUN/watch.html up to date, which a browser loads anew by itself.")
+    ] = False,
+    once: Annotated[bool, typer.Option("--once", help="Look once and end, also at a run that goes on.")] = False,
+    out: Out = RUNS,
+    as_json: Json = False,
+) -> None:
+    """Watch a run: loss, speed, time left, memory, warnings. Reads its event log alone, so it can be started and ended
+    at any time, beside a run in another terminal. Says which runs are finished, failed, interrupted or dead.
+
+    Example: `tutelage watch runs/quickstart --page`
+    """
+    from rich.console import Console
+    from rich.live import Live as Screen
+
+    from tutelage.report.live import Live, advanced, conclusion, open_log, plain
+    from tutelage.report.watch import NAME, live_page
+    from tutelage.store.files import write_atomic
+
+    folder = find_log(run, out)
+    log, state, console = open_log(folder), Live(), Console()
+
+    def look() -> Live:
+        nonlocal state
+        state = advanced(state, log.new())
+        if page:
+            write_atomic(folder / NAME, live_page(state, time.time()))
+        return state
+
+    look()
+    if page and not as_json:
+        console.print(str(folder / NAME), highlight=False, soft_wrap=True)
+    if as_json:
+        print_json({**plain(state, time.time()), "damaged_lines": log.damaged})
+        return
+    if once or not console.is_terminal or state.condition(time.time()) != "running":
+        console.print(drawn(state, time.time()))
+        return
+    with Screen(drawn(state, time.time()), console=console, refresh_per_second=4) as screen:
+        while state.condition(time.time()) in ("running", "silent"):
+            time.sleep(INTERVAL)
+            screen.update(drawn(look(), time.time()))
+    console.print(conclusion(state, time.time()), highlight=False)
+
+
+def drawn(live: Live, now: float) -> Any:
+    """The state as a terminal shows it."""
+    from rich.console import Group
+    from rich.markup import escape
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    from tutelage.cli.show import MARKS, seconds
+    from tutelage.report.live import conclusion, smoothed
+
+    lines: list[Any] = [Text(live.name, style="bold"), Text(conclusion(live, now), style="dim")]
+    stages = Table.grid(padding=(0, 2))
+    for one in live.stages.values():
+        mark = {"running": "[cyan]▸[/]", "waiting": "[dim]·[/]"}.get(one.status, MARKS.get(one.status, "•"))
+        took = seconds(one.seconds) if one.seconds is not None else ""
+        ahead = (
+            f"[dim]forecast {seconds(one.forecast)}[/]" if one.forecast and one.status in ("waiting", "running") else ""
+        )
+        stages.add_row(mark, escape(one.name), "" if one.status == "waiting" else one.status, took, ahead)
+    lines.append(stages)
+    if live.what:
+        bar = ProgressBar(total=live.total or None, completed=live.done, width=40)
+        left = live.seconds_left()
+        rest = f", {seconds(left)} left" if left is not None else ""
+        lines += [bar, Text(f"{live.what} {live.done:,.0f} of {live.total:,.0f} {live.unit}{rest}")]
+    if len(live.curve.losses) > 1:
+        lines.append(Text(f"loss {sparkline(smoothed(live.curve.losses, 50))} {live.curve.losses[-1][1]:.3f}"))
+    if live.curve.validations:
+        lines.append(Text(f"held out {live.curve.validations[-1][1]:.3f} at step {live.curve.validations[-1][0]:,.0f}"))
+    if live.figures.get("tokens_per_second"):
+        memory = f", memory {live.memory / 2**30:.2f} GiB" if live.memory else ""
+        lines.append(Text(f"{live.figures['tokens_per_second']:,} tokens/s{memory}"))
+    lines += [Text(f"warning: {message}", style="yellow") for message in live.warnings]
+    return Group(*lines)
+
+
+def sparkline(values: list[float]) -> str:
+    """The values as bars of eight heights, the lowest and the highest of them as the ends."""
+    low, high = min(values), max(values)
+    wide = (high - low) or 1.0
+    return "".join(BARS[round((value - low) / wide * (len(BARS) - 1))] for value in values)

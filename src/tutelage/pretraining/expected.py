@@ -1,0 +1,136 @@
+"""Bits per byte that a fresh model is going to reach, before it is trained: from small runs of our own.
+
+The runs are in `reference_runs.json` (`benchmarks/reference_runs.py` makes them, by the default settings): several
+widths, lengths, vocabularies and kinds of English text. Their bits per byte, divided by what PPMd needs for a sample
+of the same text (`corpus.sample`), are fitted as a law of the parameters inside the blocks, the bytes of text that
+are read (repeated text counts less: Muennighoff et al. 2023) and the size of the vocabulary.
+
+The range covers the scatter of the runs around the law, what they leave open of it, and, of a text that is not one of
+theirs, how far the law of all other texts was off for each in turn. It does not cover other optimizers or rates far
+from the default's: of those nothing is said.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, enlarged, fit, predict
+from tutelage.pretraining.sizing import learning_rate
+from tutelage.training.config import TrainingConfig
+
+RUNS, LAW = "reference_runs.json", "reference_law.json"
+LEVEL = 0.9  # of the range
+DRAWS, ROUNDS = 40, 4
+SIMILAR_RATE = 2.0  # times more or less than `sizing.learning_rate`
+
+
+@dataclass(frozen=True)
+class Reference:
+    """The law of the reference runs. offsets: of log loss, how far each of their texts lies from it; between: how far
+    a text lies that is not among them. largest_blocks, largest_bytes: parameters inside the blocks, and effective
+    bytes, of the largest runs."""
+
+    law: Law
+    drawn: tuple[Law, ...]
+    offsets: dict[str, float]
+    between: float
+    largest_blocks: float
+    largest_bytes: float
+    runs: int
+
+
+@cache
+def reference() -> Reference:
+    """The fit in the package, so that no forecast has to make it."""
+    told = json.loads(_read(LAW))
+    law, *drawn = [_law(one) for one in (told.pop("law"), *told.pop("drawn"))]
+    return Reference(law, tuple(drawn), **told)
+
+
+def reference_runs() -> list[dict[str, Any]]:
+    runs: list[dict[str, Any]] = json.loads(_read(RUNS))
+    return runs
+
+
+def fitted(runs: Sequence[dict[str, Any]]) -> Reference:
+    """The law of these runs, as `benchmarks/reference_runs.py` writes it into the package."""
+    texts = {text: [_point(run) for run in runs if run["text"] == text] for text in {run["text"]: 0 for run in runs}}
+    offsets, even = _aligned(texts)
+    law = fit(even)
+    blocks, _, seen = zip(*(point.sizes for point in even), strict=True)
+    return Reference(
+        law, tuple(draws(law, even, DRAWS)), offsets, _between(texts), max(blocks), max(seen), len(runs)
+    )  # fmt: skip
+
+
+def expected_bits(
+    blocks: float, vocabulary: int, unique: float, seen: float, ppmd_bits: float, text: str = ""
+) -> Predicted:
+    """Held-out bits per byte of a model with so many parameters inside its blocks that reads `seen` bytes of a text
+    of `unique` bytes, with the ends of a range of 90 %. ppmd_bits: of the text, by `corpus.sample`. text: its name
+    where it is one of the reference runs' own, of which more is known."""
+    known = reference()
+    beside = 0.0 if text in known.offsets else known.between
+    told = predict(known.law, known.drawn, (blocks, vocabulary, effective_data(unique, seen)), LEVEL, beside)
+    scale = ppmd_bits * math.exp(known.offsets.get(text, 0.0))
+    return Predicted(told.middle * scale, told.low * scale, told.high * scale)
+
+
+def by_the_defaults(training: TrainingConfig, parameters: float) -> bool:
+    """Whether a run is trained much as the reference runs were, so that they say something of it."""
+    ratio = training.learning_rate / learning_rate(parameters)
+    return (
+        training.optimizer == "muon"
+        and 1 / SIMILAR_RATE <= ratio <= SIMILAR_RATE
+        and training.schedule != "constant"
+        and training.final_fraction <= 0.1
+    )
+
+
+def _read(name: str) -> str:
+    return resources.files("tutelage.pretraining").joinpath(name).read_text(encoding="utf-8")
+
+
+def _law(told: dict[str, Any]) -> Law:
+    lists = {key: tuple(told[key]) for key in ("scales", "factors", "exponents")}
+    return Law(told["floor"], **lists, scatter=told["scatter"])
+
+
+def _point(run: dict[str, Any]) -> Point:
+    seen = effective_data(run["train_bytes"], run["passes"] * run["train_bytes"])
+    return Point(
+        (float(run["block_parameters"]), float(run["vocab_size"]), seen), run["bits_per_byte"] / run["ppmd_bits"]
+    )
+
+
+def _aligned(texts: Mapping[str, Sequence[Point]]) -> tuple[dict[str, float], list[Point]]:
+    """How far each text lies from the common law, the mean being nought; and all runs with that taken out."""
+    offsets = dict.fromkeys(texts, 0.0)
+    for _ in range(ROUNDS):
+        law = fit(_moved(texts, offsets))
+        found = {text: _off(law, points) for text, points in texts.items()}
+        mean = sum(found.values()) / len(found)
+        offsets = {text: off - mean for text, off in found.items()}
+    return offsets, _moved(texts, offsets)
+
+
+def _moved(texts: Mapping[str, Sequence[Point]], offsets: Mapping[str, float]) -> list[Point]:
+    return [Point(one.sizes, one.loss * math.exp(-offsets[text])) for text, points in texts.items() for one in points]
+
+
+def _between(texts: Mapping[str, Sequence[Point]]) -> float:
+    """Root mean square, over texts, of how far the law of all other texts is off for each; enlarged, for they are
+    few."""
+    off = [_off(fit([one for other in texts if other != text for one in texts[other]]), texts[text]) for text in texts]
+    return enlarged(len(off) - 1) * math.sqrt(sum(one**2 for one in off) / len(off))
+
+
+def _off(law: Law, points: Sequence[Point]) -> float:
+    """Mean log ratio of these losses to a law."""
+    return sum(math.log(point.loss / law.loss(*point.sizes)) for point in points) / len(points)
