@@ -3,7 +3,7 @@
     python benchmarks/corpus_cpu.py SOURCE --peer PYTHON [--megabytes 10] [--rounds 3]
 
 SOURCE is a folder or file of text, as for `tutelage corpus`. PYTHON is a Python that has datatrove (it is not among our
-dependencies: `python -m venv peer && peer/bin/pip install datatrove spacy orjson xxhash`). Both sides work in one
+dependencies: `python -m venv peer && peer/bin/pip install datatrove spacy orjson tokenizers "xxhash<4"`). Both sides work in one
 process on the same documents, in turn. First it is checked what they decide: the rules of FineWeb (Gopher repetition
 and quality, C4, FineWeb) of each document, and the near duplicates that are planted among them: exact copies, copies of
 which 2 % of the words are changed, and other documents.
@@ -113,7 +113,7 @@ class Peer:
         print(what, documents, out, file=self._process.stdin, flush=True)
         answer = self._process.stdout.readline()
         if not answer:
-            sys.exit(f"the peer ended with {self._process.wait()}: does its Python have datatrove, spacy, orjson, xxhash?")
+            sys.exit(f"the peer ended with {self._process.wait()}: does its Python have what --help names?")
         return json.loads(answer)["cpu_seconds"], json.loads(out.read_text(encoding="utf-8"))
 
 

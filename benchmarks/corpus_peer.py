@@ -1,4 +1,4 @@
-"""The peer of corpus_cpu.py: datatrove's filters and MinHash, in a Python of their own (datatrove, spacy, orjson, xxhash).
+"""The peer of corpus_cpu.py: datatrove's filters and MinHash, in a Python of their own (see corpus_cpu.py).
 
 Reads commands from standard input, `rules DOCUMENTS OUT` or `minhash DOCUMENTS OUT`, and answers each with one line of
 JSON: CPU seconds. DOCUMENTS are JSON lines with `text`; OUT gets what the peer decided of each.

@@ -94,10 +94,10 @@ class _Looked:
 
 
 def _looked_at(documents: Shelf) -> _Looked:
-    split = Splitter(_words_of)
+    split = _splitter()
     parts, begin = [], 0
     for _, batch in documents.batches():
-        words = split.words(batch.column("text"), sentences=True)
+        words = split.words(batch.column("text"))
         values, owners = grams(words, _GRAM)
         hashes, texts, lengths = sentence_hashes(words)
         parts.append((values, owners + begin, hashes, texts + begin, lengths))
@@ -164,7 +164,7 @@ def _opened(saved: Saved) -> Wanted:
 
 @lru_cache(maxsize=1)
 def _splitter() -> Splitter:
-    return Splitter(_words_of)
+    return Splitter(_words_of, sentences=True)
 
 
 @dataclass(slots=True)
@@ -193,7 +193,7 @@ def _met(view: View, wanted: Sequence[Wanted | Saved]) -> tuple[int, list[tuple[
     numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1
     begin = 0
     for _, batch in view.batches():
-        words = split.words(batch.column("text"), sentences=True)
+        words = split.words(batch.column("text"))
         number = numbers[begin : begin + len(batch)]
         for (hashes, texts), searched, found in (
             (grams(words, _GRAM), gram_wanted, gram_texts),

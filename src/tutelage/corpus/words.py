@@ -56,10 +56,12 @@ class Words:
 
 class Splitter:
     """Cuts texts into words by `split`, a function of one chunk of text without white space, and remembers chunks.
-    `feature`: a number that is wanted of each word."""
+    `feature`: a number that is wanted of each word. `sentences`: also find where sentences begin."""
 
-    def __init__(self, split: Callable[[str], Sequence[str]], feature: Callable[[str], int] | None = None) -> None:
-        self._split, self._feature = split, feature
+    def __init__(
+        self, split: Callable[[str], Sequence[str]], feature: Callable[[str], int] | None = None, sentences: bool = False
+    ) -> None:
+        self._split, self._feature, self._sentences = split, feature, sentences
         self._clear()
 
     def _clear(self) -> None:
@@ -68,9 +70,9 @@ class Splitter:
         self._features, self._sizes = array("q"), array("q")
         self._ends, self._begins = array("b"), array("b")
 
-    def words(self, texts: pa.Array, sentences: bool = False) -> Words:
-        """Words of each text, and with `sentences` where sentences begin."""
-        if sentences:
+    def words(self, texts: pa.Array) -> Words:
+        """Words of each text."""
+        if self._sentences:
             texts = pc.replace_substring(texts, "\n", f" {_LINE} ")
         cut = pc.utf8_split_whitespace(texts)
         offsets = cut.offsets.to_numpy()
@@ -88,10 +90,10 @@ class Splitter:
         sizes = np.array(self._sizes, np.int64)[chunks]
         return Words(
             table[places], before[offsets], total_of((sizes > 0).astype(np.int64), offsets), largest_of(sizes, offsets),
-            features[places] if len(features) else features, self._sentences(chunks, before, offsets) if sentences else None,
+            features[places] if len(features) else features, self._begin(chunks, before, offsets) if self._sentences else None,
         )  # fmt: skip
 
-    def _sentences(self, chunks: I64, before: I64, offsets: I64) -> I64:
+    def _begin(self, chunks: I64, before: I64, offsets: I64) -> I64:
         """First words of sentences: after a line break, at a text's begin, and where one chunk ends a sentence and the
         next can begin one."""
         ends, begins = np.array(self._ends, np.int8)[chunks], np.array(self._begins, np.int8)[chunks]
@@ -110,8 +112,9 @@ class Splitter:
             self._features.extend(map(self._feature, words))
         self._sizes.append(len(chunk) if chunk != _LINE else 0)
         self._starts.append(len(self._hashes))
-        self._ends.append(ends_sentence(chunk))
-        self._begins.append(begins_sentence(chunk))
+        if self._sentences:
+            self._ends.append(ends_sentence(chunk))
+            self._begins.append(begins_sentence(chunk))
         return number
 
 
