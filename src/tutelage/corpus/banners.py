@@ -16,7 +16,7 @@ from tutelage.corpus.document import Document
 from tutelage.corpus.overlap import Mapped
 from tutelage.corpus.scripts import count_text_words
 from tutelage.corpus.shelf import Shelf, View
-from tutelage.corpus.words import U64, hash_word
+from tutelage.corpus.words import U64, hash_text
 
 _SHORTEST_BANNER = 40  # characters; shorter paragraphs ("Yes.") are common without being banners
 _FEWEST, _SHARE = 5, 0.02  # documents that share a paragraph, at least, and as a share of all
@@ -36,7 +36,7 @@ class Banners:
         met = set()
         for paragraph in document.text.split("\n\n"):
             text = _plain(paragraph)
-            key = hash_word(text) if len(text) >= _SHORTEST_BANNER else 0
+            key = hash_text(text) if len(text) >= _SHORTEST_BANNER else 0
             if key not in self.first or (self.first[key] == row and key not in met):
                 met.add(key)
                 kept.append(paragraph)
@@ -75,7 +75,7 @@ def _keys(view: View) -> U64:
     found = array("Q")
     for _, batch in view.batches():
         for text in batch.column("text").to_pylist():
-            found.extend({hash_word(one) for one in _paragraphs(text)})
+            found.extend({hash_text(one) for one in _paragraphs(text)})
     return np.frombuffer(found, np.uint64)
 
 
@@ -87,7 +87,7 @@ def _holders(view: View, common: frozenset[int]) -> dict[int, tuple[int, int]]:
     for rows, batch in view.batches():
         for row, text in zip(rows.tolist(), batch.column("text").to_pylist(), strict=True):
             group = next(ranks)  # the pieces of one text follow each other
-            for key in {hash_word(one) for one in _paragraphs(text)} & common:
+            for key in {hash_text(one) for one in _paragraphs(text)} & common:
                 times, first = held.get(key, (0, row))
                 held[key] = times + (last.get(key) != group), first
                 last[key] = group

@@ -17,7 +17,7 @@ from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import Document
 from tutelage.corpus.scripts import count_text_words
 from tutelage.corpus.shelf import Shelf, View
-from tutelage.corpus.words import I64, U64, hash_word
+from tutelage.corpus.words import I64, U64, hash_text
 from tutelage.corpus.workshop import Workshop
 
 Pieces = Literal["paragraphs", "lines"]
@@ -60,7 +60,7 @@ def _cut(text: str, pieces: Pieces) -> Iterator[tuple[str, int]]:
     """(piece, its hash or 0 where it is too short to count)."""
     for piece in text.split(_BREAK[pieces]):
         plain = " ".join(piece.split())
-        yield piece, hash_word(plain) if len(plain) >= _SHORTEST else 0
+        yield piece, hash_text(plain) if len(plain) >= _SHORTEST else 0
 
 
 @dataclass(frozen=True, slots=True)

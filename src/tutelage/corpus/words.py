@@ -10,6 +10,7 @@ import hashlib
 from array import array
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
@@ -24,6 +25,7 @@ Bool = NDArray[np.bool_]
 
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _KEPT = 400_000  # different chunks that are remembered: about 60 MB
+_WORDS_KEPT = 1 << 16  # different words whose hash is remembered
 _BATCH = 1 << 22  # characters of texts that are cut together
 _LINE = "\x00"  # stands for a line break among chunks; no clean text has it
 
@@ -118,9 +120,12 @@ class Splitter:
         return number
 
 
-def hash_word(word: str) -> int:
+def hash_text(text: str) -> int:
     """64 bits, the same on every machine."""
-    return int.from_bytes(hashlib.blake2b(word.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "replace"), digest_size=8).digest(), "little")
+
+
+hash_word = lru_cache(maxsize=_WORDS_KEPT)(hash_text)
 
 
 def text_batches(texts: Sequence[str]) -> Iterator[pa.Array]:

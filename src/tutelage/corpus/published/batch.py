@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from tutelage.corpus.published.english import fineweb_words
 from tutelage.corpus.words import Bool, I64, U64, Splitter, Words, scramble, total_of
 
+_WORDS_KEPT = 1 << 16  # different words whose features are remembered
 Splitting = Literal["fineweb", "paper"]
 # Features of a word, in one number.
 _LENGTH = (1 << 24) - 1
@@ -103,11 +105,14 @@ def _chunk(chunk: str) -> Sequence[str]:
     return (chunk,) if chunk else ()
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
 def feature_of(word: str) -> int:
-    number = min(len(word), _LENGTH) | _STOP_BITS.get(word, 0)
+    if word.isalpha():
+        return min(len(word), _LENGTH) | ALPHA | _STOP_BITS.get(word, 0)
+    number = min(len(word), _LENGTH)
     if any(map(str.isalpha, word)):
-        number |= ALPHA
-    elif all(char in _SYMBOLS or unicodedata.category(char) == "Cc" for char in word):
+        return number | ALPHA
+    if all(char in _SYMBOLS or unicodedata.category(char) == "Cc" for char in word):
         number |= SYMBOL
     if len(word) == 1 and word in TERMINALS:
         number |= SENTENCE_END

@@ -58,8 +58,13 @@ _WHOLE = """
 
 def fineweb_words(chunk: str) -> list[str]:
     """Words of a chunk of text without white space."""
-    if chunk.isascii() and chunk.isalpha() and chunk not in _special():
-        return [chunk]
+    special = _special()
+    if chunk.isascii() and chunk not in special:  # the commonest kinds, without the rules
+        word = chunk[:-1]
+        if chunk.isalpha():
+            return [chunk]
+        if word.isalpha() and word not in special and (chunk[-1] in ",;:!?" or (chunk[-1] == "." and word[-1].islower())):
+            return [word, chunk[-1]]
     before: list[str] = []
     after: list[str] = []
     chunk = _without_affixes(chunk, before, after)
@@ -119,6 +124,9 @@ def _special() -> dict[str, tuple[str, ...]]:
 
     def add(*parts: str) -> None:
         words["".join(parts)] = parts
+        if "'" in "".join(parts):  # and with the curly apostrophe
+            curly = tuple(part.replace("'", "’") for part in parts)
+            words["".join(curly)] = curly
 
     for heads, endings in _JOINED:
         for head in heads.split():
