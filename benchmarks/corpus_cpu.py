@@ -3,10 +3,10 @@
     python benchmarks/corpus_cpu.py SOURCE --peer PYTHON [--megabytes 10] [--rounds 3]
 
 SOURCE is a folder or file of text, as for `tutelage corpus`. PYTHON is a Python that has datatrove (it is not among our
-dependencies: `python -m venv peer && peer/bin/pip install datatrove spacy orjson tokenizers "xxhash<4"`). Both sides work in one
-process on the same documents, in turn. First it is checked what they decide: the rules of FineWeb (Gopher repetition
-and quality, C4, FineWeb) of each document, and the near duplicates that are planted among them: exact copies, copies of
-which 2 % of the words are changed, and other documents.
+dependencies: `python -m venv peer && peer/bin/pip install datatrove spacy orjson tokenizers "xxhash<4"`). Both work in
+one process on the same documents, in turn. First it is checked what they decide: the rules of FineWeb (Gopher
+repetition and quality, C4, FineWeb) of each document, and the near duplicates that are planted among them: exact
+copies, copies of which 2 % of the words are changed, and other documents.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ class Peer:
 def agreement(ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
     """How many documents both decide alike, and the others by what each side says."""
     kept = [(one.get("removed") is None, other.get("removed") is None) for one, other in zip(ours, theirs, strict=True)]
-    same_text = sum(one.get("text") == other.get("text") for one, other in zip(ours, theirs, strict=True) if "text" in one)
+    left = [(one["text"], other.get("text")) for one, other in zip(ours, theirs, strict=True) if "text" in one]
     differ = Counter(
         f"ours: {one.get('removed')}, theirs: {other.get('removed')}"
         for one, other, (mine, peers) in zip(ours, theirs, kept, strict=True)
@@ -129,7 +129,7 @@ def agreement(ours: list[Any], theirs: list[Any]) -> dict[str, Any]:
     return {
         "documents": len(kept), "kept": sum(mine for mine, _ in kept),
         "share": sum(mine == peers for mine, peers in kept) / len(kept), "differences": dict(differ.most_common()),
-        "kept_with_the_same_text": same_text,
+        "kept_with_the_same_text": sum(mine == peers for mine, peers in left),
     }  # fmt: skip
 
 
@@ -155,16 +155,17 @@ def main() -> None:
     given = parser.parse_args()
     texts = documents_of(given.source, round(given.megabytes * 1e6))
     with_copies, chosen = planted(texts)
-    size = {"rules": sum(len(one.encode()) for one in texts) / 1e6, "minhash": sum(len(one.encode()) for one in with_copies) / 1e6}
+    given_texts = {"rules": texts, "minhash": with_copies}
+    size = {name: sum(len(one.encode()) for one in rows) / 1e6 for name, rows in given_texts.items()}
     print(f"{len(texts):,} documents, {size['rules']:.1f} MB; {len(chosen):,} of them planted twice", flush=True)
     peer = Peer(given.peer) if given.peer else None
     result: dict[str, Any] = {"megabytes": size, "documents": len(texts), "planted": len(chosen)}
     with tempfile.TemporaryDirectory() as folder:
         files = {}
-        for name, rows in (("rules", texts), ("minhash", with_copies)):
+        for name, rows in given_texts.items():
             files[name] = Path(folder) / f"{name}.jsonl"
             files[name].write_text("".join(json.dumps({"text": one}) + "\n" for one in rows), encoding="utf-8")
-        seconds, decided = our_rules(texts)
+        decided = our_rules(texts)[1]
         kept_for = our_minhash(with_copies)[1]
         result["recall"] = {"tutelage": recall([kept == at for at, kept in enumerate(kept_for)], chosen)}
         if peer:
@@ -173,7 +174,7 @@ def main() -> None:
         print(json.dumps({key: result[key] for key in ("agreement", "recall") if key in result}, indent=1), flush=True)
         for name in ("rules", "minhash"):
             ours = our_rules if name == "rules" else our_minhash
-            rows = texts if name == "rules" else with_copies
+            rows = given_texts[name]
             runs = {f"tutelage {name}": lambda ours=ours, rows=rows, name=name: size[name] / ours(rows)[0]}
             if peer:
                 runs[f"datatrove {name}"] = lambda name=name: size[name] / peer.ask(name, files[name])[0]

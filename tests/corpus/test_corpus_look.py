@@ -17,7 +17,20 @@ from tutelage.corpus.stage import build_corpus
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 
-WORDS = "river mountain harbour engine garden letter window teacher forest island boat road".split()
+WORDS = [
+    "river",
+    "mountain",
+    "harbour",
+    "engine",
+    "garden",
+    "letter",
+    "window",
+    "teacher",
+    "forest",
+    "island",
+    "boat",
+    "road",
+]
 
 
 def texts(count: int) -> list[str]:

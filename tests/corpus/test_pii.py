@@ -83,7 +83,11 @@ def corpus(tmp_path: Path, texts: list[str], **settings: Any) -> tuple[dict[str,
 
 OWN = ["The first of the letters came by post.", "The second one lay in the garden for a year.",
        "Nobody has read the third one until now.", "The fourth was written by the old teacher."]  # fmt: skip
-WITH = [*OWN, "Ask jo@example.com or kim@example.com about the fifth one.", "The sixth one rang +44 20 7946 0958 twice."]
+WITH = [
+    *OWN,
+    "Ask jo@example.com or kim@example.com about the fifth one.",
+    "The sixth one rang +44 20 7946 0958 twice.",
+]
 
 
 def test_redaction_is_counted_by_kind_and_the_card_does_not_show_what_went(tmp_path: Path) -> None:

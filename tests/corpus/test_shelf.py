@@ -16,8 +16,9 @@ from tutelage.corpus.write import write_side
 def documents(count: int) -> list[Document]:
     return [
         Document(
-            f"{(number * 7919) % 10007:016x}", f"Text {number} à ☃.", "s", f"n{number}", "code" if number % 5 == 0 else "text",
-            "f()" if number % 3 == 0 else None, None, "x" if number % 2 else None, f"book{number // 10}" if number < 30 else None,
+            f"{(number * 7919) % 10007:016x}", f"Text {number} à ☃.", "s", f"n{number}",
+            "code" if number % 5 == 0 else "text", "f()" if number % 3 == 0 else None, None,
+            "x" if number % 2 else None, f"book{number // 10}" if number < 30 else None,
         )
         for number in range(count)
     ]  # fmt: skip

@@ -63,7 +63,9 @@ def test_a_book_lies_on_one_side_and_about_the_share_is_held_out(seed: int) -> N
 def test_two_books_of_which_none_is_short_lose_the_end_of_the_longest() -> None:
     documents = [*book("long", 60), *book("short", 40)]
     found = split(documents, 0.05, seed=1)
-    assert found.torn == shelf.rank("long", 1) and [one.id for one in found.heldout] == [f"long-{n}" for n in range(55, 60)]
+    assert found.torn == shelf.rank("long", 1) and [one.id for one in found.heldout] == [
+        f"long-{n}" for n in range(55, 60)
+    ]
     assert [one.id for one in found.train] == [one.id for one in documents if one not in found.heldout]
     said = clean_split([*prose_book("long", 40), *prose_book("other", 30)], 0.1, 1, 0.1).said
     assert "the held-out text is the end of 'long'" in said[0]

@@ -73,7 +73,9 @@ def inspect(
         rows = look.removals(folder)
         print_json({"corpus": str(folder), "removed": rows}) if as_json else _removals(Console(), rows)
         return
-    found = look.removed(folder, rule, count) if rule is not None else look.kept(folder, side or "train", count, containing)
+    found = (
+        look.removed(folder, rule, count) if rule is not None else look.kept(folder, side or "train", count, containing)
+    )
     print_json(found) if as_json else _documents(Console(), found)
 
 
@@ -111,7 +113,13 @@ def _removals(console: Console, rows: list[dict[str, Any]]) -> None:
     from rich.table import Table
 
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for name, side in (("step", "left"), ("rule", "left"), ("documents", "right"), ("pieces", "right"), ("bytes", "right")):
+    for name, side in (
+        ("step", "left"),
+        ("rule", "left"),
+        ("documents", "right"),
+        ("pieces", "right"),
+        ("bytes", "right"),
+    ):
         table.add_column(name, justify="right" if side == "right" else "left")
     for row in rows:
         counts = [f"{row[what]:,}" if row[what] else "" for what in ("documents", "pieces", "bytes")]
@@ -151,6 +159,6 @@ def _compared(console: Console, found: dict[str, Any]) -> None:
     console.print(table)
     moved = found["heldout_in_one_trained_on_in_the_other"]
     console.print(
-        f"{found['same']:,} documents are the same, {found['changed']:,} have another text. Held out in A and trained on "
-        f"in B: {moved[0]:,}; held out in B and trained on in A: {moved[1]:,}.", highlight=False, soft_wrap=True,
+        f"{found['same']:,} documents are the same, {found['changed']:,} have another text. Held out in A and trained "
+        f"on in B: {moved[0]:,}; held out in B and trained on in A: {moved[1]:,}.", highlight=False, soft_wrap=True,
     )  # fmt: skip

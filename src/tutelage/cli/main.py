@@ -132,6 +132,6 @@ def _hint(error: Any, arguments: list[str]) -> str:
         return f"hint: {nearest(error.option_name, names)}"
     if "No such command" in error.format_message():
         verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
-        verbs += [group.name or (group.typer_instance.info.name or "") for group in app.registered_groups]
+        verbs += [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
         return f"hint: {nearest(next((word for word in arguments if not word.startswith('-')), ''), verbs)}"
     return f"hint: {context.command_path} --help" if context else ""

@@ -84,7 +84,6 @@ class Tally:
         for rule, shown in other.shown.items():
             self.shown[rule] = _different([*self.shown.get(rule, []), *shown])
 
-
     def plain_pieces(self, rules: Mapping[str, str]) -> dict[str, dict[str, Any]]:
         """The account of parts of documents that went, by rule; `rules` says what each takes."""
         return {

@@ -75,7 +75,9 @@ def croissant(card: dict[str, Any], folder: Path) -> dict[str, Any]:
         "size": f"{card['bytes']} bytes",
         "distribution": [_file(folder / f"{side}.parquet") for side in ("train", "heldout")],
         "recordSet": [_records(side, card[side]["documents"]) for side in ("train", "heldout")],
-        "prov:wasDerivedFrom": {"@type": "prov:Entity", "name": card["source"], "description": f"{card['files']:,} files"},
+        "prov:wasDerivedFrom": {
+            "@type": "prov:Entity", "name": card["source"], "description": f"{card['files']:,} files",
+        },
         "prov:wasGeneratedBy": [_activity(number, step) for number, step in enumerate(steps, 1)],
         "rai:dataPreprocessingProtocol": [f"{step['name']}: {step['what']}" for step in steps],
     }  # fmt: skip
@@ -84,7 +86,8 @@ def croissant(card: dict[str, Any], folder: Path) -> dict[str, Any]:
 def _file(path: Path) -> dict[str, Any]:
     return {
         "@type": "cr:FileObject", "@id": path.name, "name": path.name, "contentUrl": path.name,
-        "contentSize": f"{path.stat().st_size} B", "encodingFormat": "application/x-parquet", "sha256": sha256_file(path),
+        "contentSize": f"{path.stat().st_size} B", "encodingFormat": "application/x-parquet",
+        "sha256": sha256_file(path),
     }  # fmt: skip
 
 

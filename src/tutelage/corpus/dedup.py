@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Protocol
@@ -239,25 +239,23 @@ class _InMemory:
 
 def _passes(texts: Sequence[str], threshold: float) -> list[Pass]:
     by, split = banding(threshold), splitter()
-    lengths: list[I64] = []
-    keys: list[list[tuple[I64, U64]]] = [[] for _ in PASSES]
+    lengths: list[I64] = [np.zeros(0, np.int64)]
+    keys: list[list[tuple[I64, U64]]] = [[(np.zeros(0, np.int64), np.zeros((by.bands, 0), np.uint64))] for _ in PASSES]
     for begin, words in _words_of(texts, split):
         lengths.append(words.lengths)
         for which in range(len(PASSES)):
             chosen, found = keys_of(words, which, by)
             keys[which].append((chosen + begin, found))
-    all_lengths = np.concatenate([np.zeros(0, np.int64), *lengths])
+    sets = [_InMemory(texts, np.concatenate(lengths)) for _ in PASSES]
     passes = []
-    for one in keys:
-        chosen = np.concatenate([np.zeros(0, np.int64), *(texts_of for texts_of, _ in one)])
-        found = np.concatenate([np.zeros((by.bands, 0), np.uint64), *(part for _, part in one)], axis=1)
-        passes.append(Pass(shared_bands(iter(found), chosen), _InMemory(texts, all_lengths)))
+    for found_keys, mine in zip(keys, sets, strict=True):
+        bands = np.concatenate([part for _, part in found_keys], axis=1)
+        passes.append(Pass(shared_bands(iter(bands), np.concatenate([at for at, _ in found_keys])), mine))
     for begin, words in _words_of(texts, split) if any(len(one.groups.texts) for one in passes) else ():
         for which, one in enumerate(passes):
             wanted = one.groups.members
             wanted = wanted[(wanted >= begin) & (wanted < begin + len(words.lengths))]
-            assert isinstance(one.sets, _InMemory)
-            one.sets.found |= zip(wanted.tolist(), sets_of(words, which, wanted - begin), strict=True)
+            sets[which].found.update(zip(wanted.tolist(), sets_of(words, which, wanted - begin), strict=True))
     return passes
 
 

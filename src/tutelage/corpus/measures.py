@@ -71,9 +71,7 @@ class Sample:
 def take_sample(level: str, documents: Shelf, share: float) -> Sample:
     """Sample both sides of the split by id, so that levels of different size are measured alike."""
     sides = split(documents, share)
-    return Sample(
-        level, len(documents), _joined(sides.train, _TRAIN_BYTES), _joined(sides.heldout, _HELDOUT_BYTES)
-    )
+    return Sample(level, len(documents), _joined(sides.train, _TRAIN_BYTES), _joined(sides.heldout, _HELDOUT_BYTES))
 
 
 def copying(sample: Sample) -> dict[str, Any]:

@@ -77,7 +77,9 @@ def _write_keys(view: View, folder: Path, by: Banding) -> list[_Keys]:
 def _band(files: Sequence[_Keys], band: int) -> U64:
     """The keys of one band of all documents."""
     parts = [
-        np.fromfile(one.path, np.uint64, len(one.rows), offset=8 * band * len(one.rows)) for one in files if len(one.rows)
+        np.fromfile(one.path, np.uint64, len(one.rows), offset=8 * band * len(one.rows))
+        for one in files
+        if len(one.rows)
     ]
     return np.concatenate([np.zeros(0, np.uint64), *parts])
 

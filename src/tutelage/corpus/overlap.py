@@ -52,12 +52,12 @@ def _blocks(documents: Shelf) -> Iterator[tuple[int, int]]:
     return ((begin, end) for begin, end in pairwise(edges) if end > begin)
 
 
-def _overlaps(
-    documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: Path | None
-) -> NDArray[np.float64]:
+def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: Path | None) -> NDArray[np.float64]:
     looked = _looked_at(documents)
     things = (Wanted.of(looked.grams), Wanted.of(looked.sentences))
-    look = partial(_met, wanted=tuple(one.saved(work, name) for one, name in zip(things, ("grams", "sentences"), strict=True)))
+    look = partial(
+        _met, wanted=tuple(one.saved(work, name) for one, name in zip(things, ("grams", "sentences"), strict=True))
+    )
     groups, counts = 0, [np.zeros(len(one.values), np.int64) for one in things]
     for texts, met in mapped(look, others.views()):
         groups += texts
@@ -107,8 +107,8 @@ def _looked_at(documents: Shelf) -> _Looked:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Hashes that are looked for, sorted, and a filter that 15 of 16 others do not pass: a table of bits, by the highest
-    bits of a hash."""
+    """Hashes that are looked for, sorted, and a filter that 15 of 16 others do not pass: a table of bits, by the
+    highest bits of a hash."""
 
     values: U64
     filter: NDArray[np.uint8]

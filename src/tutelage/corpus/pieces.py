@@ -65,7 +65,7 @@ def _cut(text: str, pieces: Pieces) -> Iterator[tuple[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class _WithoutCopies:
-    """`place`: a file with the hashes of pieces that occur more than once, sorted, and the row that each is first in."""
+    """`place`: a file with the sorted hashes of pieces that occur more than once and the row that each is first in."""
 
     place: Path
     pieces: Pieces

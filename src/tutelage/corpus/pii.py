@@ -76,7 +76,9 @@ _PATTERNS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool], re.Pattern[s
     ),
     (
         "email",
-        re.compile(r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"),
+        re.compile(
+            r"(?<![\w.+%-])[A-Za-z0-9][\w.+%-]{0,63}@(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?\.)+[A-Za-z]{2,24}\b"
+        ),
         _always,
         re.compile("@"),
     ),

@@ -61,17 +61,22 @@ def without_blocked(documents: Shelf, config: CorpusConfig, steps: list[Step], s
     kept, tally = shop.rewritten(documents, "blocklist", _WithoutBlocked(blocked))
     what = f"Documents that have one of {len(blocked):,} words or phrases of the blocklist, whatever their case, go."
     step = make_step("blocklist", what, documents, kept, tally)
-    step.pieces = tally.plain_pieces({word: "documents that have it" for word in sorted(tally.pieces)})
+    step.pieces = tally.plain_pieces(dict.fromkeys(sorted(tally.pieces), "documents that have it"))
     steps.append(step)
     return kept
 
 
-def read_blocklist(place: str) -> tuple[str, ...]:
-    """Words and phrases, one a line; lines that begin with # are remarks. Raises ConfigError, InputError."""
+def blocklist_file(place: str) -> Path:
+    """Raises ConfigError where there is none."""
     path = Path(place).expanduser()
     if not path.is_file():
         raise ConfigError(f"there is no file {place}", hint="corpus.blocklist names a file of words, one a line")
-    lines = (" ".join(line.split()) for line in path.read_text(encoding="utf-8").splitlines())
+    return path
+
+
+def read_blocklist(place: str) -> tuple[str, ...]:
+    """Words and phrases, one a line; lines that begin with # are remarks. Raises ConfigError, InputError."""
+    lines = (" ".join(line.split()) for line in blocklist_file(place).read_text(encoding="utf-8").splitlines())
     words = tuple(sorted({line.lower() for line in lines if line and not line.startswith("#")}))
     if not words:
         raise InputError(f"{place} holds no word")

@@ -1,7 +1,7 @@
 """Documents on disk between the steps of selection, read a batch at a time; in memory are a few bytes of each.
 
-A shelf is a row of parts (Arrow files), the facts of their documents (numpy arrays) and which documents are kept. A step
-that takes documents out gives a shelf of the same parts with fewer rows; one that changes texts writes new parts.
+A shelf is a row of parts (Arrow files), the facts of their documents (numpy arrays) and which documents are kept. A
+step that takes documents out gives a shelf of the same parts with fewer rows; one that changes texts writes new parts.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _OPTIONS = pa.ipc.IpcWriteOptions(compression="lz4")
 class Facts:
     """What the steps look at without the texts, an entry a document: about 35 bytes.
 
-    `ranks`: place of the text that a document belongs to in the split, a hash of the data seed; it also names that text.
+    `ranks`: place in the split of the text that a document belongs to, a hash of the data seed; it names that text.
     `flags`: SIGNED (has a signature), LABELLED, CODE.
     """
 
@@ -96,8 +96,8 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A part and the rows of it that are kept (ascending); `first`: the row of the shelf that its first row is; `ranks`:
-    of the documents that are kept."""
+    """A part and the rows of it that are kept (ascending). `first`: the row of the shelf that its first row is.
+    `ranks`: of the documents that are kept."""
 
     part: Part
     rows: I64

@@ -17,13 +17,19 @@ def _run(job: Job) -> dict[str, Any]:
 
 def _identity(config: CorpusConfig) -> dict[str, str]:
     from tutelage.corpus.stage import source_identity
+    from tutelage.store.hashing import sha256_file
 
-    return {"source": source_identity(config)}
+    found = {"source": source_identity(config)}
+    if config.blocklist:
+        from tutelage.corpus.private import blocklist_file
+
+        found["blocklist"] = sha256_file(blocklist_file(config.blocklist))
+    return found
 
 
 SPEC = StageSpec(
     kind="corpus",
-    version=4,
+    version=5,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

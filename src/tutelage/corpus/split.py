@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from tutelage.corpus.document import Document
 from tutelage.corpus.overlap import Mapped, overlaps
-from tutelage.corpus.shelf import Bool, I64, Shelf
+from tutelage.corpus.shelf import I64, Bool, Shelf
 from tutelage.store.errors import InputError
 
 _MOST_GIVEN = 0.2  # of a corpus, that one text may take to the held-out side; a longer one is torn instead

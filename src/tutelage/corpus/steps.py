@@ -141,8 +141,8 @@ def refuse_nothing(documents: Shelf, steps: list[Step]) -> None:
     share = last.removed[most] / last.documents_in
     example = next((one["text"] for one in last.examples if one["reason"] == most), "")
     keys = {
-        "languages": "another corpus.languages", "rules": "another corpus.rules", "blocklist": "another corpus.blocklist",
-        "personal data": "corpus.pii=redact",
+        "languages": "another corpus.languages", "rules": "another corpus.rules",
+        "blocklist": "another corpus.blocklist", "personal data": "corpus.pii=redact",
     }  # fmt: skip
     kept_by = keys.get(last.name, "a smaller corpus.min_words")
     if most in RULES:
@@ -172,8 +172,8 @@ def without_near_duplicates(documents: Shelf, config: CorpusConfig, steps: list[
     curve = ", ".join(f"{chance:.1%} at {similarity:g}" for similarity, chance in recall_curve(threshold, by).items())
     said = (
         f"{found.compared:,} candidates were compared in full, {found.alike:,} of them are near duplicates, "
-        f"{found.compared - found.alike:,} are not and stay; of pairs the search ({by.bands} bands of {by.rows}) finds, "
-        f"by their Jaccard similarity, {curve}"
+        f"{found.compared - found.alike:,} are not and stay; of pairs the search ({by.bands} bands of {by.rows}) "
+        f"finds, by their Jaccard similarity, {curve}"
     )
     if found.compared:
         shop.log.note(f"near duplicates (similarity {threshold:g} and more): {said}")
@@ -189,9 +189,7 @@ def _banding(config: CorpusConfig) -> Banding:
     return banding(config.near_duplicate_threshold)
 
 
-def _without_duplicates(
-    documents: Shelf, kind: str, what: str, order: I64, kept_for: I64, steps: list[Step]
-) -> Shelf:
+def _without_duplicates(documents: Shelf, kind: str, what: str, order: I64, kept_for: I64, steps: list[Step]) -> Shelf:
     """Keep the preferred document of each cluster. The order of input files plays no part. `kept_for`: for each place
     of the order the place of the document that is kept."""
     stays = kept_for == np.arange(len(order))
@@ -216,9 +214,7 @@ def without_shared_paragraphs(documents: Shelf, min_words: int, steps: list[Step
     return kept
 
 
-def sides(
-    documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Workshop
-) -> tuple[Shelf, Shelf]:
+def sides(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Workshop) -> tuple[Shelf, Shelf]:
     """(train, held-out), neither empty, and without what stands on both sides. Raises InputError; see `clean_split`."""
     if len(documents) < 2:
         removed = {reason: count for step in steps for reason, count in step.removed.items()}
@@ -237,7 +233,9 @@ def sides(
         "on one side."
     )
     both = documents.only(np.concatenate([found.train.rows, found.heldout.rows]))
-    steps.append(make_step("leaks", what, documents, both, tally_rows(documents, "stands in training text", found.gone)))
+    steps.append(
+        make_step("leaks", what, documents, both, tally_rows(documents, "stands in training text", found.gone))
+    )
     held, count = len(found.heldout), len(both)
     if held < _FEW_HELDOUT:
         shop.log.note(

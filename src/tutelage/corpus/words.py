@@ -61,7 +61,10 @@ class Splitter:
     `feature`: a number that is wanted of each word. `sentences`: also find where sentences begin."""
 
     def __init__(
-        self, split: Callable[[str], Sequence[str]], feature: Callable[[str], int] | None = None, sentences: bool = False
+        self,
+        split: Callable[[str], Sequence[str]],
+        feature: Callable[[str], int] | None = None,
+        sentences: bool = False,
     ) -> None:
         self._split, self._feature, self._sentences = split, feature, sentences
         self._clear()
@@ -91,9 +94,13 @@ class Splitter:
         places = np.repeat(first[chunks] - before[:-1], counts) + np.arange(before[-1])
         sizes = np.array(self._sizes, np.int64)[chunks]
         return Words(
-            table[places], before[offsets], total_of((sizes > 0).astype(np.int64), offsets), largest_of(sizes, offsets),
-            features[places] if len(features) else features, self._begin(chunks, before, offsets) if self._sentences else None,
-        )  # fmt: skip
+            table[places],
+            before[offsets],
+            total_of((sizes > 0).astype(np.int64), offsets),
+            largest_of(sizes, offsets),
+            features[places] if len(features) else features,
+            self._begin(chunks, before, offsets) if self._sentences else None,
+        )
 
     def _begin(self, chunks: I64, before: I64, offsets: I64) -> I64:
         """First words of sentences: after a line break, at a text's begin, and where one chunk ends a sentence and the

@@ -89,9 +89,7 @@ def _rewrite(view: View, folder: Path, name: str, seed: int, change: Change) -> 
     return writer.close(), tally
 
 
-def _rewrite_batches(
-    view: View, folder: Path, name: str, seed: int, change: BatchChange
-) -> tuple[list[Part], Tally]:
+def _rewrite_batches(view: View, folder: Path, name: str, seed: int, change: BatchChange) -> tuple[list[Part], Tally]:
     writer, tally = ShelfWriter(folder / f"{name}-{view.first}", seed), Tally()
     for _, batch in view.batches():
         writer.add_batch(change(batch, tally))

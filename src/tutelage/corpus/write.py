@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from tutelage.corpus.card import Side
 from tutelage.corpus.document import ROW_GROUP, SCHEMA, Document, parquet_writer, table_of
@@ -41,7 +40,9 @@ def _buckets(documents: Shelf, folder: Path) -> Iterator[list[Document]]:
         yield sorted(documents.documents(), key=lambda one: one.id)
         return
     paths = [folder / f"bucket-{number}.arrow" for number in range(count)]
-    writers = [pa.ipc.new_stream(str(path), SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) for path in paths]
+    writers = [
+        pa.ipc.new_stream(str(path), SCHEMA, options=pa.ipc.IpcWriteOptions(compression="lz4")) for path in paths
+    ]
     begin = 0
     for _, batch in documents.batches():
         mine = bucket[begin : begin + len(batch)]

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 
 from tutelage.corpus.published.batch import Batch, Cutter, Lines, flags_of, sentences_of
 from tutelage.corpus.published.gopher import Verdicts
-from tutelage.corpus.words import Bool, I64, total_of
+from tutelage.corpus.words import I64, Bool, total_of
 
 FEWEST_SENTENCES, FEWEST_WORDS, LONGEST_WORD = 5, 3, 1000
 _ENDS = (".", "?", "!", '"', "'")

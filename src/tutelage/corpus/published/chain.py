@@ -1,4 +1,4 @@
-"""Published rules in the order of FineWeb, over batches of texts: what each text breaks first, and what is left of it."""
+"""Published rules in the order of FineWeb, over batches: what each text breaks first, and what is left of it."""
 
 from __future__ import annotations
 

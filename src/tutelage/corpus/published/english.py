@@ -45,14 +45,15 @@ _NOT_JOINED = "ill its hell shell shed were well whore"  # words of their own
 _CUT = "can|not gon|na got|ta let|'s c'm|on how|'d|'y"
 _CUT_AS_IT_STANDS = "y'|all y|all"
 _WHOLE = """
-    'd 's 'S ‘s ‘S 're 'em 'll 'nuff 'cause 'Cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout and/or w/o ma'am Ma'am o'clock
-    O'clock doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin' lovin' Lovin' havin'
-    Havin' ' '' \\") C++ \\n \\t — <space> Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec. Del. Feb. Fla. Ga. Ia.
-    Id. Ill. Ind. Jan. Jul. Jun. Kan. Kans. Ky. La. Mar. Mass. Mich. Minn. Miss. N.C. N.D. N.H. N.J. N.M. N.Y. Neb. Nebr.
-    Nev. Nov. Oct. Okla. Ore. Pa. S.C. Sep. Sept. Tenn. Va. Wash. Wis. a.m. p.m. Adm. Bros. co. Co. Corp. D.C. Dr. e.g. E.g.
-    E.G. Gen. Gov. i.e. I.e. I.E. Inc. Jr. Ltd. Md. Messrs. Mo. Mont. Mr. Mrs. Ms. Ph.D. Prof. Rep. Rev. Sen. St. vs. v.s.
-    ä. ö. ü. :) :-) :)) :-)) (: (-: =) (= :] :-] [: [-: :} :-} 8) 8-) ;) ;-) (; (-; :( :-( :(( ): )-: =( :') :'( :/ :-/ =/
-    :| :-| :P :-P :p :-p :O :-O :o :-o :0 :* :3 :> :-> :X :x :D :-D ;D =D xD XD <3 </3 ^_^ -_- o_o O_O >.< @_@ 0.0 0.o o.0
+    'd 's 'S ‘s ‘S 're 'em 'll 'nuff 'cause 'Cause 'cos 'Cos 'coz 'Coz 'cuz 'Cuz 'bout and/or w/o ma'am Ma'am
+    o'clock O'clock doin' Doin' goin' Goin' nothin' Nothin' nuthin' Nuthin' ol' Ol' somethin' Somethin' lovin'
+    Lovin' havin' Havin' ' '' \\") C++ \\n \\t — <space> Mt. Ak. Ala. Apr. Ariz. Ark. Aug. Calif. Colo. Conn. Dec.
+    Del. Feb. Fla. Ga. Ia. Id. Ill. Ind. Jan. Jul. Jun. Kan. Kans. Ky. La. Mar. Mass. Mich. Minn. Miss. N.C. N.D.
+    N.H. N.J. N.M. N.Y. Neb. Nebr. Nev. Nov. Oct. Okla. Ore. Pa. S.C. Sep. Sept. Tenn. Va. Wash. Wis. a.m. p.m. Adm.
+    Bros. co. Co. Corp. D.C. Dr. e.g. E.g. E.G. Gen. Gov. i.e. I.e. I.E. Inc. Jr. Ltd. Md. Messrs. Mo. Mont. Mr.
+    Mrs. Ms. Ph.D. Prof. Rep. Rev. Sen. St. vs. v.s. ä. ö. ü. :) :-) :)) :-)) (: (-: =) (= :] :-] [: [-: :} :-} 8)
+    8-) ;) ;-) (; (-; :( :-( :(( ): )-: =( :') :'( :/ :-/ =/ :| :-| :P :-P :p :-p :O :-O :o :-o :0 :* :3 :> :-> :X
+    :x :D :-D ;D =D xD XD <3 </3 ^_^ -_- o_o O_O >.< @_@ 0.0 0.o o.0
 """
 
 
@@ -63,7 +64,11 @@ def fineweb_words(chunk: str) -> list[str]:
         word = chunk[:-1]
         if chunk.isalpha():
             return [chunk]
-        if word.isalpha() and word not in special and (chunk[-1] in ",;:!?" or (chunk[-1] == "." and word[-1].islower())):
+        if (
+            word.isalpha()
+            and word not in special
+            and (chunk[-1] in ",;:!?" or (chunk[-1] == "." and word[-1].islower()))
+        ):
             return [word, chunk[-1]]
     before: list[str] = []
     after: list[str] = []

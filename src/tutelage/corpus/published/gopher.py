@@ -18,7 +18,7 @@ from tutelage.corpus.published.batch import (
     share,
     string_keys,
 )
-from tutelage.corpus.words import Bool, I64, U64, scramble, total_of
+from tutelage.corpus.words import I64, U64, Bool, scramble, total_of
 
 WORDS, WORD_LENGTH, SYMBOLS_A_WORD = (50, 100_000), (3, 10), 0.1
 BULLETS, ELLIPSES, ALPHABETIC, FEWEST_STOPS = 0.9, 0.3, 0.8, 2

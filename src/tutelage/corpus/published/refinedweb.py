@@ -11,7 +11,8 @@ from tutelage.corpus.published.gopher import Verdicts
 from tutelage.corpus.words import total_of
 
 UPPERCASE, FEWEST_WORDS, SHORT, CLEANED = 0.5, 2, 10, 0.05
-_COUNTER = r"(?i)^\W*\d+([.,]\d+)?[km]?\s+(likes?|shares?|comments?|retweets?|reposts?|quotes?|bookmarks?|upvotes?|downvotes?|downloads?|views?|followers?)\W*$"
+_COUNTED = "like|share|comment|retweet|repost|quote|bookmark|upvote|downvote|download|view|follower"
+_COUNTER = rf"(?i)^\W*\d+([.,]\d+)?[km]?\s+({_COUNTED})s?\W*$"
 _NAVIGATION = r"(?i)^sign[- ]in|read more\W*$|items? in cart"
 
 
