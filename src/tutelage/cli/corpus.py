@@ -14,7 +14,7 @@ from tutelage.store.errors import InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-corpus = typer.Typer(name="corpus", help="Documents in, selected documents out; look at a corpus, compare two.")
+corpus = typer.Typer(name="corpus")
 Source = Annotated[
     str | None,
     typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),
