@@ -20,6 +20,8 @@ _RECALL = 0.98  # wanted probability that a pair exactly at the threshold become
 _ROUND = np.uint64(0x9E3779B97F4A7C15)
 _LOW, _SHIFT = np.uint64(0xFFFFFFFF), np.uint64(32)
 _EMPTY = np.uint64(2**64 - 1)
+# Rounds after which sets that are done are left out: looking costs as much as a few rounds.
+_LOOKED_AT = frozenset([0, 1, 2, 3, 5, 7, 11, 15, 23, 31, 47, 63, 95, 127, 191, 255, 383, 511, 1023])
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ def minhash(values: U64, owners: I64, sets: int, size: int = PERMUTATIONS) -> U6
     """
     signatures = np.full((sets, size), _EMPTY)
     flat = signatures.reshape(-1)
+    sets_left = np.unique(owners)
     for number in range(2 * size):
         hashes = scramble(scramble(values + np.uint64((number + 1) * int(_ROUND) % 2**64)))
         ranked = (np.uint64(number) << _SHIFT) | (hashes & _LOW)
@@ -67,10 +70,14 @@ def minhash(values: U64, owners: I64, sets: int, size: int = PERMUTATIONS) -> U6
         else:
             place = np.full(len(values), number - size, np.uint64)
         np.minimum.at(flat, owners * size + place.astype(np.int64), ranked)
-        unfinished = (signatures == _EMPTY).any(axis=1)[owners]
-        values, owners = values[unfinished], owners[unfinished]
-        if not len(values):
-            break
+        if number in _LOOKED_AT:
+            unfinished = (signatures[sets_left] == _EMPTY).any(axis=1)
+            sets_left = sets_left[unfinished]
+            left = np.zeros(sets, bool)
+            left[sets_left] = True
+            values, owners = values[left[owners]], owners[left[owners]]
+            if not len(values):
+                break
     return signatures
 
 
