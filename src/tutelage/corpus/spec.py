@@ -12,7 +12,7 @@ from tutelage.store.stage import Job, StageSpec
 def _run(job: Job) -> dict[str, Any]:
     from tutelage.corpus.stage import build_corpus
 
-    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed)
+    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed, work=job.work / "parts")
 
 
 def _identity(config: CorpusConfig) -> dict[str, str]:

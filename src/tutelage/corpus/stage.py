@@ -54,14 +54,16 @@ _FILES_TOGETHER, _BYTES_TOGETHER = 32, 8_000_000  # read by one worker at a time
 Readers = Callable[[Callable[[Document], None]], Reading]
 
 
-def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0) -> dict[str, Any]:
-    """Fill `out` with train.parquet, heldout.parquet, card.json, card.md, croissant.json and
-    removed.jsonl; returns the main figures.
+def build_corpus(
+    config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0, work: Path | None = None
+) -> dict[str, Any]:
+    """Fill `out` with train.parquet, heldout.parquet, card.json, card.md, croissant.json and removed.jsonl; returns the
+    main figures.
 
     `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
-    `workers` (0: one per processor). Beside `out` documents lie on disk while it runs, about one and a half times the
-    text. Raises ConfigError for a source that is not there, InputError for one that holds no usable text, too few
-    documents, or mostly source code where prose is asked for.
+    `workers` (0: one per processor). In `work` (default: a folder beside `out`) the documents lie while it runs. Raises
+    ConfigError for a source that is not there, InputError for one that holds no usable text, too few documents, or
+    mostly source code where prose is asked for.
     """
     begin = time.perf_counter()
     timing: dict[str, float] = {}
@@ -76,7 +78,7 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
         if config.measure_selection:
             levels.append(take_sample(level, documents, config.heldout))
 
-    with pool(workers) as processes, _folder(out) as folder:
+    with pool(workers) as processes, _folder(work or out.with_name(f"{out.name}.parts")) as folder:
         shop = Workshop(folder, seed, log, processes)
         reading, empty, documents, files = _read(config, shop)
         tell_reading(reading, config, log)
@@ -169,9 +171,8 @@ def source_identity(config: CorpusConfig) -> str:
 
 
 @contextmanager
-def _folder(out: Path) -> Iterator[Path]:
-    """A folder beside the result, for documents between the steps."""
-    folder = out.with_name(f"{out.name}.parts")
+def _folder(folder: Path) -> Iterator[Path]:
+    """A folder for documents between the steps, empty at first, gone afterwards."""
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
     try:
