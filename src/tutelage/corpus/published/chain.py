@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.corpus.published.batch import Batch, Cutter, Lines, sentences_of
+from tutelage.corpus.published.batch import Batch, Cutter, Lines, count_lines, sentences_of
 from tutelage.corpus.published.c4 import c4, joined
 from tutelage.corpus.published.fineweb import fineweb
 from tutelage.corpus.published.gopher import Verdicts, quality, repetition
@@ -64,7 +64,7 @@ def judge(texts: pa.Array, sets: Collection[str], cutter: Cutter) -> Judged:
         return Judged(list(verdicts), broken, texts, 0, 0)
     left = joined(lines)
     stays = broken < 0
-    gone = (np.diff(batch.line_starts) - np.diff(lines.starts))[stays]
+    gone = (count_lines(batch.words.chunks > 0, batch.line_starts) - np.diff(lines.starts))[stays]
     size = np.array([len(text) for text in left.to_pylist()], np.int64)
     return Judged(list(verdicts), broken, left, int(gone.sum()), int((batch.chars - size)[stays].sum()))
 
