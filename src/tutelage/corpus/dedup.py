@@ -48,11 +48,6 @@ def first_of_each(keys: NDArray[np.void]) -> I64:
     return first
 
 
-def exact_clusters(texts: Iterable[str]) -> I64:
-    """For each text the index of the first text that is the same but for white space."""
-    return first_of_each(exact_keys(texts))
-
-
 @dataclass(frozen=True, slots=True)
 class NearDuplicates:
     """`kept_for`: for each text the index of the one that is kept in its place. `compared`: candidates of the hashing

@@ -6,7 +6,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from tutelage.corpus.published.batch import TERMINALS, Batch, Lines, count_lines, flags_of, repeated, share, string_keys
+from tutelage.corpus.published.batch import TERMINALS, Lines, count_lines, flags_of, repeated, share, string_keys
 from tutelage.corpus.published.gopher import Verdicts
 from tutelage.corpus.words import total_of
 
@@ -30,8 +30,3 @@ def fineweb(lines: Lines) -> Verdicts:
         "fineweb: repeated lines": share(total_of(chars * again, starts), total_of(chars, starts)) > REPEATED_CHARS,
         "fineweb: lists": share(np.maximum(np.diff(starts) - 1, 0), words) > NEWLINES_A_WORD,
     }
-
-
-def lines_of(batch: Batch, sentences: np.ndarray) -> Lines:
-    """The lines of a batch as they are."""
-    return Lines(batch.lines, batch.line_starts, batch.words.lengths, sentences)
