@@ -30,7 +30,7 @@ slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
 benchmarks: .venv/.dev
-	@for script in benchmarks/[!c]*.py; do echo "$(BIN)/python $$script --help"; done
+	@for script in $(filter-out benchmarks/common.py benchmarks/corpus_peer.py,$(wildcard benchmarks/*.py)); do echo "$(BIN)/python $$script --help"; done
 
 clean:
 	rm -rf .venv build dist

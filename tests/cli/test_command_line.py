@@ -249,6 +249,7 @@ def test_every_option_says_what_it_means() -> None:
     command = typer.main.get_command(app)
     assert sorted(command.commands) == sorted(VERBS)  # type: ignore[attr-defined]
     verbs = dict(command.commands)  # type: ignore[attr-defined]
+    verbs |= {f"corpus {name}": verb for name, verb in verbs["corpus"].commands.items()}
     verbs |= verbs.pop("model").commands
     for name, verb in verbs.items():
         assert name == "version" or "Example: `tutelage" in (verb.help or ""), name

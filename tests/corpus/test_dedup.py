@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tutelage.corpus.dedup import (
-    banding,
-    by_preference,
-    exact_clusters,
-    grams,
-    hash_words,
-    minhash,
-    near_clusters,
-    near_duplicates,
-    recall_curve,
-)
+from tutelage.corpus.dedup import exact_keys, first_of_each, near_clusters, near_duplicates
 from tutelage.corpus.document import Document
+from tutelage.corpus.minhash import Banding, banding, minhash, recall_curve, shared_bands
+from tutelage.corpus.near import near_duplicates_of, preferred
+from tutelage.corpus.scripts import units_of
+from tutelage.corpus.shelf import Shelf
 from tutelage.corpus.split import leaked, split
+from tutelage.corpus.words import Splitter, grams, text_batches
+from tutelage.corpus.workshop import Workshop
+from tutelage.store.events import EventLog
 
 WORDS = [f"word{number}" for number in range(3000)]
 
@@ -40,7 +38,7 @@ def documents(texts: list[str]) -> list[Document]:
 
 def test_exact_duplicates_are_equal_but_for_white_space() -> None:
     texts = ["One, two.", "One,\n two. ", "One two", "one, two.", "two. One,", "One,  two."]
-    assert exact_clusters(texts).tolist() == [0, 0, 2, 3, 4, 0]
+    assert first_of_each(exact_keys(texts)).tolist() == [0, 0, 2, 3, 4, 0]
 
 
 OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]
@@ -56,7 +54,7 @@ OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "&", "|", "^"]
 )
 def test_an_operator_an_emoji_a_vowel_sign_makes_another_document(texts: list[str]) -> None:
     own = list(range(len(texts)))
-    assert exact_clusters(texts).tolist() == near_clusters(texts, 0.7).tolist() == own
+    assert first_of_each(exact_keys(texts)).tolist() == near_clusters(texts, 0.7).tolist() == own
 
 
 def unspaced(chance: random.Random, letters: str, count: int) -> str:
@@ -156,18 +154,24 @@ def test_clusters_are_well_formed(texts: list[str], threshold: float) -> None:
     assert all(cluster <= index and clusters[cluster] == cluster for index, cluster in enumerate(clusters))
 
 
-def test_minhash_estimates_jaccard() -> None:
-    left, right = np.arange(1000, dtype=np.uint64), np.arange(500, 1500, dtype=np.uint64)
-    spread = np.uint64(0x9E3779B97F4A7C15)
-    signatures = minhash([left * spread, right * spread], 1024)
-    assert abs(float((signatures[:, 0] == signatures[:, 1]).mean()) - 1 / 3) < 0.05
+def signatures(sets: list[np.ndarray], size: int = 128) -> np.ndarray:
+    owners = np.repeat(np.arange(len(sets)), [len(one) for one in sets])
+    return minhash(np.concatenate(sets).astype(np.uint64), owners, len(sets), size)
+
+
+@pytest.mark.parametrize(("common", "each"), [(500, 1000), (20, 40), (3, 4), (1, 1), (0, 30)])
+def test_minhash_estimates_jaccard_of_sets_of_any_size(common: int, each: int) -> None:
+    values = np.random.Generator(np.random.PCG64(1)).integers(0, 2**63, (60, 2 * each - common))
+    found = signatures([half for row in values for half in (row[:each], row[each - common :])], 256)
+    agree = float((found[::2] == found[1::2]).mean())
+    assert abs(agree - common / (2 * each - common)) < 0.05
+    assert (found != 2**64 - 1).all()  # no place is left empty, however small a set is
 
 
 @pytest.mark.parametrize("threshold", [0.1, 0.3, 0.5, 0.7, 0.9, 1.0])
 def test_banding_finds_pairs_at_the_threshold(threshold: float) -> None:
-    bands, rows = banding(threshold)
-    assert bands * rows <= 128
-    assert 1 - (1 - threshold**rows) ** bands >= 0.98
+    by = banding(threshold)
+    assert by.bands * by.rows <= 128 and by.recall(threshold) >= 0.98
 
 
 def test_candidates_that_are_none_are_counted_and_stay() -> None:
@@ -186,34 +190,58 @@ def test_candidates_that_are_none_are_counted_and_stay() -> None:
 def test_the_recall_curve_is_what_the_hashing_does() -> None:
     curve = recall_curve(0.7)
     assert list(curve) == [0.3, 0.5, 0.7, 0.8, 0.9] and curve[0.7] >= 0.98 and curve[0.3] < 0.5
-    bands, rows = banding(0.7)
+    by = banding(0.7)
+    assert recall_curve(0.7, Banding(14, 8))[0.8] == pytest.approx(0.9236, abs=1e-4)  # that of FineWeb
     values = np.random.Generator(np.random.PCG64(1)).integers(0, 2**63, (200, 120), dtype=np.uint64)
     pairs = [half for base in values for half in (base[:90], base[30:])]  # 60 of 120 in common: Jaccard 0.5
-    signatures = minhash(pairs)
-    same = (signatures[:, ::2] == signatures[:, 1::2])[: bands * rows].reshape(bands, rows, 200)
-    assert abs(float(same.all(axis=1).any(axis=0).mean()) - curve[0.5]) < 0.12
+    found = signatures(pairs)[:, : by.bands * by.rows]
+    same = (found[::2] == found[1::2]).reshape(200, by.bands, by.rows)
+    assert abs(float(same.all(axis=2).any(axis=1).mean()) - curve[0.5]) < 0.12
+
+
+def test_texts_that_share_bands_are_groups_and_the_same_group_is_one() -> None:
+    bands = [np.array([7, 8, 7, 9, 8], np.uint64), np.array([1, 2, 1, 2, 3], np.uint64)]
+    found = shared_bands(iter(bands), np.arange(10, 15))
+    members = [sorted(found.texts[found.groups == group].tolist()) for group in range(found.groups.max() + 1)]
+    assert sorted(members) == [[10, 12], [11, 13], [11, 14]]
+    assert shared_bands(iter([np.zeros(0, np.uint64)]), np.zeros(0, np.int64)).texts.tolist() == []
+
+
+@pytest.mark.parametrize("by", [banding(0.7), Banding(14, 8)])
+def test_on_disk_the_clusters_are_those_in_memory(tmp_path: Path, by: Banding) -> None:
+    chance = random.Random(6)
+    originals = [make_text(chance, chance.choice([12, 40, 200])) for _ in range(80)]
+    given = documents(originals + [edit(text, chance, 0.03) for text in originals] + originals[:9])
+    shelf = Shelf.of(given)
+    found = near_duplicates_of(shelf, 0.7, by, Workshop(tmp_path, 0, EventLog()))
+    order = preferred(shelf.kept)
+    if by == banding(0.7):
+        assert found.kept_for.tolist() == near_clusters([given[index].text for index in order], 0.7).tolist()
+    assert int((found.kept_for != np.arange(len(given))).sum()) > 40 and not list(tmp_path.iterdir())
 
 
 def test_grams_do_not_cross_texts() -> None:
-    values, owners = grams(hash_words(["a b c", "d", "c d e f"]), 3)
+    (batch,) = text_batches(["a b c", "d", "c d e f"])
+    values, owners = grams(Splitter(units_of).words(batch), 3)
     assert owners.tolist() == [0, 2, 2] and len(set(values.tolist())) == 3
-    assert grams(hash_words([]), 3)[0].tolist() == []
+    (one,) = text_batches(["a"])
+    assert grams(Splitter(units_of).words(one), 3)[0].tolist() == []
 
 
 def test_split_is_by_id_alone() -> None:
     many = documents([f"text {number}" for number in range(4000)])
-    sides = split(many, 0.05, seed=1)
+    sides = split(Shelf.of(many, 1), 0.05)
     assert len(sides.train) + len(sides.heldout) == 4000 and 140 < len(sides.heldout) < 260
-    fewer = split(many[:2000], 0.05, seed=1)
-    assert {one.id for one in fewer.heldout} <= {one.id for one in sides.heldout}
-    assert {one.id for one in fewer.train} <= {one.id for one in sides.train}
-    assert split(many, 0.05, seed=2).heldout != sides.heldout
+    fewer = split(Shelf.of(many[:2000], 1), 0.05)
+    assert set(fewer.heldout.kept.ids) <= set(sides.heldout.kept.ids)
+    assert set(fewer.train.kept.ids) <= set(sides.train.kept.ids)
+    assert split(Shelf.of(many, 2), 0.05).heldout.rows.tolist() != sides.heldout.rows.tolist()
 
 
 def test_a_small_corpus_holds_out_one() -> None:
-    sides = split(documents(["a", "b", "c"]), 0.001, seed=1)
+    sides = split(Shelf.of(documents(["a", "b", "c"]), 1), 0.001)
     assert len(sides.heldout) == 1 and len(sides.train) == 2
-    assert split(documents(["a"]), 0.001, seed=1).heldout == []
+    assert len(split(Shelf.of(documents(["a"]), 1), 0.001).heldout) == 0
 
 
 def test_leaks_are_found_by_grams_and_by_sentences() -> None:
@@ -235,4 +263,4 @@ def test_leaks_are_found_by_grams_and_by_sentences() -> None:
 def test_of_duplicates_the_one_that_knows_most_and_then_the_longest_stays() -> None:
     plain, longer = Document("1", "short", "s"), Document("2", "much longer", "s")
     labelled, signed = Document("4", "a", "s", label="x"), Document("3", "a", "s", signature="f()")
-    assert by_preference([plain, longer, labelled, signed]) == [3, 2, 1, 0]
+    assert preferred(Shelf.of([plain, longer, labelled, signed]).kept).tolist() == [3, 2, 1, 0]

@@ -502,3 +502,36 @@ def test_the_report_says_where_documents_end(tmp_path: Path) -> None:
     assert "1 text file: each line is a document (60, in 60 pieces)." in json.dumps(
         section(View("corpus", directory=tmp_path / "out"))
     )
+
+
+def test_paragraphs_and_lines_stay_once_if_that_is_asked_for(tmp_path: Path) -> None:
+    chance = random.Random(3)
+    shared = [sentence(chance) for _ in range(3)]
+    texts = [f"{paragraph(chance, 3)}\n\n{shared[number % 3]}\n{sentence(chance)}\n\nYes." for number in range(9)]
+    source = rows_file(tmp_path / "a.jsonl", [*texts, f"{shared[0]}\n{shared[1]}"])
+    for pieces, kept in (("lines", [1, 1, 1]), ("paragraphs", [4, 4, 3]), ("keep", [4, 4, 3])):
+        out = tmp_path / pieces
+        told(out, source, max_overlap=1.0, prose=False, drop_banners=False, duplicate_pieces=pieces)
+        found = "\n".join(one.text for s in ("train", "heldout") for one in read_documents(out / f"{s}.parquet"))
+        assert [found.count(one) for one in shared] == kept
+        assert found.count("Yes.") == 9  # too short to count
+    steps = json.loads((tmp_path / "lines" / "card.json").read_text(encoding="utf-8"))["steps"]
+    step = next(step for step in steps if step["name"] == "duplicate lines")
+    assert step["removed"] == {"only duplicate lines": 1} and step["pieces"]["copied"]["count"] == 8
+
+
+def test_a_corpus_of_several_parts_is_the_same_as_of_one(source: Path, tmp_path: Path, monkeypatch: Any) -> None:
+    settings = {"pii": "redact", "rules": ["c4"], "duplicate_pieces": "lines", "measure_selection": False}
+    build(tmp_path / "one", source=str(source), **settings)
+    monkeypatch.setattr("tutelage.corpus.shelf._PART_CHARACTERS", 20_000)
+    monkeypatch.setattr("tutelage.corpus.shelf._BATCH_CHARACTERS", 5000)
+    for workers in (1, 2):
+        build(tmp_path / str(workers), workers=workers, source=str(source), **settings)
+        for name in FILES:
+            assert (tmp_path / "one" / name).read_bytes() == (tmp_path / str(workers) / name).read_bytes(), name
+
+
+def test_wrong_banding_is_named(tmp_path: Path) -> None:
+    for bands, rows in ((14, 0), (0, 8), (128, 128)):
+        with pytest.raises(ConfigError, match=r"near_duplicate_bands|hashes a document"):
+            CorpusConfig.parse({"near_duplicate_bands": bands, "near_duplicate_rows": rows})

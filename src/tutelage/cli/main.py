@@ -16,6 +16,7 @@ from tutelage.cli import (
     bench,
     classify,
     compare,
+    corpus,
     finetune,
     generate,
     inspect,
@@ -56,6 +57,7 @@ def options(
 
 
 life.register(app)
+corpus.register(app)
 stages.register(app)
 bench.register(app)
 finetune.register(app)
@@ -134,5 +136,6 @@ def _hint(error: Any, arguments: list[str]) -> str:
         return f"hint: {nearest(error.option_name, names)}"
     if "No such command" in error.format_message():
         verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+        verbs += [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
         return f"hint: {nearest(next((word for word in arguments if not word.startswith('-')), ''), verbs)}"
     return f"hint: {context.command_path} --help" if context else ""

@@ -1,4 +1,4 @@
-"""One verb per stage: corpus, tokenizer, pretrain."""
+"""One verb per stage: tokenizer, pretrain."""
 
 from __future__ import annotations
 
@@ -11,27 +11,8 @@ from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (corpus, tokenizer, pretrain):
+    for verb in (tokenizer, pretrain):
         app.command()(verb)
-
-
-Corpus = Annotated[
-    str | None,
-    typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),
-]
-
-
-def corpus(
-    source: Corpus = None, recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False
-) -> None:
-    """Documents in, selected documents out: clean, reduce to prose, deduplicate, split; with a data card.
-
-    Example: `tutelage corpus --source my_texts/`
-    """
-    from tutelage.recipe.config import setting
-
-    given = [] if source is None else [setting("corpus.source", source)]
-    run_stage("corpus", recipe, given + (sets or []), out, as_json)
 
 
 def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:

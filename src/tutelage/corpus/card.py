@@ -3,26 +3,22 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from itertools import zip_longest
 from typing import Any
 
+import numpy as np
+
 from tutelage.corpus.boundaries import BOUNDARIES
-from tutelage.corpus.document import Document, count_bytes, count_words
+from tutelage.corpus.document import Document
 from tutelage.corpus.rows import Reading
+from tutelage.corpus.shelf import I64, Shelf
 
-EXAMPLES = 5
-_SHOWN = 300  # characters of a text in an example
+EXAMPLES = 5  # on the card; of each reason
+KEPT = 40  # to be looked at; of each reason
+_SHOWN, _KEPT_CHARACTERS = 300, 2000  # characters of a text on the card, and of one that is kept to be looked at
 _MALFORMED_SHOWN = 100
-
-
-@dataclass(frozen=True, slots=True)
-class Removal:
-    """A document that a step took out, why, and for a duplicate the document that was kept instead."""
-
-    document: Document
-    reason: str
-    kept: Document | None = None
 
 
 @dataclass(slots=True)
@@ -39,52 +35,151 @@ class Step:
     examples: list[dict[str, Any]]
     pieces: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Parts of documents that went (prose step): rule -> what, count, bytes, examples."""
+    shown: list[dict[str, Any]] = field(default_factory=list)
+    """More examples, at greater length, that are not on the card."""
 
     def plain(self) -> dict[str, Any]:
         record = asdict(self)
+        del record["shown"]
         if not self.pieces:
             del record["pieces"]
         return record
 
 
-def make_step(name: str, what: str, before: list[Document], after: list[Document], removals: Iterable[Removal]) -> Step:
-    """Account of a step; `removals` must explain every document of `before` that is not in `after`."""
-    removals = sorted(removals, key=lambda removal: (removal.reason, removal.document.id))
-    removed = Counter(removal.reason for removal in removals)
-    assert len(before) - removed.total() == len(after), f"step {name} does not add up"
-    shown: Counter[str] = Counter()
-    examples = []
-    for removal in removals:
-        shown[removal.reason] += 1
-        if shown[removal.reason] <= EXAMPLES:
-            examples.append(_example(removal))
-    return Step(
-        name, what, len(before), len(after), count_bytes(before), count_bytes(after),
-        dict(sorted(removed.items())), examples,
-    )  # fmt: skip
+@dataclass(slots=True)
+class Tally:
+    """What a step takes out: of each reason how many documents, and the first ones by id; of parts of documents (by
+    rule) also how many bytes. Tallies of parts of a corpus add up to that of the whole."""
+
+    removed: Counter[str] = field(default_factory=Counter)
+    examples: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
+    pieces: Counter[str] = field(default_factory=Counter)
+    bytes: Counter[str] = field(default_factory=Counter)
+    shown: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
+    counts: Counter[str] = field(default_factory=Counter)
+    """Whatever else a step counts."""
+
+    def remove(self, document: Document, reason: str, kept: Document | None = None) -> None:
+        self.removed[reason] += 1
+        examples = self.examples.setdefault(reason, [])
+        if len(examples) < KEPT or document.id < examples[-1][0]:
+            self.examples[reason] = _first([*examples, (document.id, _example(document, reason, kept))])
+
+    def piece(self, rule: str, count: int, size: int, example: str, id_: str) -> None:
+        """`count` pieces of a document that went, of `size` bytes in all."""
+        self.pieces[rule] += count
+        self.bytes[rule] += size
+        shown = self.shown.setdefault(rule, [])
+        if len(shown) < EXAMPLES or (id_, example) < shown[-1]:
+            self.shown[rule] = _different([*shown, (id_, example)])
+
+    def add(self, other: Tally) -> None:
+        for mine, theirs in (
+            (self.removed, other.removed), (self.pieces, other.pieces), (self.bytes, other.bytes),
+            (self.counts, other.counts),
+        ):  # fmt: skip
+            mine.update(theirs)
+        for reason, examples in other.examples.items():
+            self.examples[reason] = _first([*self.examples.get(reason, []), *examples])
+        for rule, shown in other.shown.items():
+            self.shown[rule] = _different([*self.shown.get(rule, []), *shown])
+
+    def plain_pieces(self, rules: Mapping[str, str]) -> dict[str, dict[str, Any]]:
+        """The account of parts of documents that went, by rule; `rules` says what each takes."""
+        return {
+            rule: {
+                "what": what,
+                "count": self.pieces[rule],
+                "bytes": self.bytes[rule],
+                "examples": [piece for _, piece in self.shown.get(rule, [])],
+            }
+            for rule, what in rules.items()
+        }
 
 
-def _example(removal: Removal) -> dict[str, Any]:
-    record = {
-        "reason": removal.reason,
-        "id": removal.document.id,
-        "name": removal.document.name,
-        "text": shorten(removal.document.text),
-    }
-    if removal.kept is not None:
-        record |= {"kept_name": removal.kept.name, "kept_text": shorten(removal.kept.text)}
+def _first(examples: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[str, Any]]]:
+    return sorted(examples, key=lambda one: one[0])[:KEPT]
+
+
+def _different(shown: list[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The first by id, each text once."""
+    first: dict[str, tuple[str, str]] = {}
+    for one in sorted(shown):
+        first.setdefault(one[1], one)
+    return list(first.values())[:EXAMPLES]
+
+
+def tally_rows(before: Shelf, reason: str, gone: I64, kept: I64 | None = None) -> Tally:
+    """The tally of documents that go, given by their rows; `kept`: the row of the document that is kept for each."""
+    tally = Tally()
+    if len(gone):
+        first = np.argsort(before.facts.ids[gone], kind="stable")[:KEPT]
+        instead = before.fetch(kept[first]) if kept is not None else []
+        for document, other in zip_longest(before.fetch(gone[first]), instead):
+            tally.remove(document, reason, other)
+        tally.removed[reason] = len(gone)
+    return tally
+
+
+def make_step(name: str, what: str, before: Shelf, after: Shelf, tally: Tally, read: int | None = None) -> Step:
+    """Account of a step; the tally must explain every document of `before` that is not in `after`. `read`: documents
+    that came in, where empty ones were among them."""
+    came = len(before) if read is None else read
+    assert came - tally.removed.total() == len(after), f"step {name} does not add up"
+    removed = dict(sorted(tally.removed.items()))
+    examples = [_on_card(example) for reason in removed for _, example in tally.examples[reason][:EXAMPLES]]
+    shown = [example for reason in removed for _, example in tally.examples[reason]]
+    return Step(name, what, came, len(after), before.size, after.size, removed, examples, shown=shown)
+
+
+def _example(document: Document, reason: str, kept: Document | None) -> dict[str, Any]:
+    text = shorten(document.text, _KEPT_CHARACTERS)
+    record = {"reason": reason, "id": document.id, "name": document.name, "text": text}
+    if kept is not None:
+        record |= {"kept_id": kept.id, "kept_name": kept.name, "kept_text": shorten(kept.text, _KEPT_CHARACTERS)}
     return record
+
+
+def _on_card(example: dict[str, Any]) -> dict[str, Any]:
+    return {key: shorten(value) if key in ("text", "kept_text") else value for key, value in example.items()}
 
 
 def shorten(text: str, longest: int = _SHOWN) -> str:
     return text if len(text) <= longest else text[: longest - 1].rstrip() + "…"
 
 
+@dataclass(slots=True)
+class Side:
+    """What is counted of a side while it is written."""
+
+    documents: int = 0
+    bytes: int = 0
+    words: int = 0
+    described: int = 0
+    labels: Counter[str] = field(default_factory=Counter)
+    sources: Counter[str] = field(default_factory=Counter)
+    kinds: Counter[str] = field(default_factory=Counter)
+
+    def count(self, documents: Iterable[Document]) -> None:
+        for one in documents:
+            self.documents += 1
+            self.bytes += len(one.text.encode("utf-8"))
+            self.words += len(one.text.split())
+            self.described += bool(one.signature and one.summary)
+            self.sources[one.source] += 1
+            self.kinds[one.kind] += 1
+            if one.label:
+                self.labels[one.label] += 1
+
+    def plain(self) -> dict[str, int]:
+        return {"documents": self.documents, "bytes": self.bytes, "words": self.words}
+
+
 def make_card(
     source: str,
     seed: int,
-    train: list[Document],
-    heldout: list[Document],
+    train: Side,
+    heldout: Side,
     steps: list[Step],
     diversity: dict[str, Any],
     selection: list[dict[str, Any]],
@@ -92,20 +187,19 @@ def make_card(
     files: int,
 ) -> dict[str, Any]:
     """The card as plain data; see docs/corpus.md for its keys."""
-    chosen = train + heldout
     return {
         "source": source,
         "seed": seed,
         "files": files,
-        "documents": len(chosen),
-        "bytes": count_bytes(chosen),
-        "train": _side(train),
-        "heldout": _side(heldout),
+        "documents": train.documents + heldout.documents,
+        "bytes": train.bytes + heldout.bytes,
+        "train": train.plain(),
+        "heldout": heldout.plain(),
         "steps": [step.plain() for step in steps],
-        "labels": _counts(document.label for document in chosen if document.label),
-        "sources": _counts(document.source for document in chosen),
-        "kinds": _counts(document.kind for document in chosen),
-        "described": sum(bool(document.signature and document.summary) for document in chosen),
+        "labels": _counts(train.labels + heldout.labels),
+        "sources": _counts(train.sources + heldout.sources),
+        "kinds": _counts(train.kinds + heldout.kinds),
+        "described": train.described + heldout.described,
         "diversity": diversity,
         "selection": selection,
         "malformed": [asdict(place) for place in reading.malformed[:_MALFORMED_SHOWN]],
@@ -128,17 +222,9 @@ def _boundaries(reading: Reading) -> dict[str, dict[str, int]]:
     return totals
 
 
-def _side(documents: list[Document]) -> dict[str, int]:
-    return {
-        "documents": len(documents),
-        "bytes": count_bytes(documents),
-        "words": count_words(documents),
-    }
-
-
-def _counts(values: Iterable[str]) -> dict[str, int]:
+def _counts(counts: Counter[str]) -> dict[str, int]:
     """Counts, largest first, equal ones by name."""
-    return dict(sorted(Counter(values).items(), key=lambda pair: (-pair[1], pair[0])))
+    return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
 def render_card(card: dict[str, Any]) -> str:

@@ -34,6 +34,21 @@ class CorpusConfig(Config):
     a sentence ends; 0 cuts none. A model learns no context beyond it: a token is about four characters."""
     drop_banners: bool = True
     """Take out paragraphs that many documents share (headers, footers, licences)."""
+    rules: tuple[Literal["gopher_repetition", "gopher_quality", "c4", "c4_lines", "fineweb", "refinedweb"], ...] = ()
+    """Published rules for web text, with the papers' thresholds; they judge English documents only. FineWeb's are
+    [gopher_repetition, gopher_quality, c4, fineweb]; set `prose` to false with them."""
+    rule_words: Literal["fineweb", "paper"] = "fineweb"
+    """How these rules count words: `fineweb` sets punctuation and contractions apart, `paper` takes what stands between
+    white space."""
+    languages: tuple[str, ...] = ()
+    """Keep documents in these languages only, e.g. [en, de] (ISO 639-1 codes); none: all."""
+    blocklist: str = ""
+    """A file of words and phrases, one a line; documents that have one go."""
+    pii: Literal["keep", "redact", "drop"] = "keep"
+    """What becomes of personal data: it stays, is replaced by its kind in brackets, or its document goes."""
+    pii_kinds: tuple[Literal["email", "ip", "phone", "card", "key"], ...] = ("email", "ip", "phone", "card", "key")
+    duplicate_pieces: Literal["keep", "paragraphs", "lines"] = "keep"
+    """Of paragraphs, or of lines, that stand in several places, keep only the first."""
     prose: bool = True
     """Reduce English documents to sentences of prose; those in other languages stay as they are. Set to false for
     code, verse, or lists."""
@@ -44,6 +59,10 @@ class CorpusConfig(Config):
     """Share of the documents that is never trained on."""
     near_duplicate_threshold: float = Field(default=0.7, ge=0.1, le=1.0)
     """Documents whose sets of word n-grams have at least this Jaccard similarity count as one."""
+    near_duplicate_bands: int = Field(default=0, ge=0, le=128)
+    near_duplicate_rows: int = Field(default=0, ge=0, le=128)
+    """Banding of the search for near duplicates (its recall at a similarity s is 1 - (1 - s^rows)^bands); 0 takes the
+    most selective one that finds 98 of 100 pairs at the threshold. FineWeb has 14 bands of 8 rows."""
     max_overlap: float = Field(default=0.1, ge=0.0, le=1.0)
     """A held-out document goes if a larger share of it (word 8-grams, or whole sentences) stands in training ones."""
     max_documents: int = Field(default=0, ge=0)
@@ -74,10 +93,29 @@ class CorpusConfig(Config):
         return tuple(sorted(set(names)))
 
     @model_validator(mode="after")
+    def _banding_is_whole(self) -> CorpusConfig:
+        bands, rows = self.near_duplicate_bands, self.near_duplicate_rows
+        if bool(bands) != bool(rows):
+            raise ValueError("near_duplicate_bands and near_duplicate_rows belong together: set both, or neither")
+        if bands * rows > 1024:
+            raise ValueError(f"{bands} bands of {rows} rows are {bands * rows:,} hashes a document; 1,024 are the most")
+        return self
+
+    @model_validator(mode="after")
     def _marker_is_used(self) -> CorpusConfig:
         if self.marker and self.boundary not in ("auto", "marker"):
             raise ValueError(f"marker is given, but boundary is {self.boundary!r}; set it to 'marker'")
         return self
+
+    @field_validator("languages")
+    @classmethod
+    def _languages_are_codes(cls, codes: tuple[str, ...]) -> tuple[str, ...]:
+        from tutelage.corpus.language import LANGUAGES  # late: a config is light to import
+
+        for code in codes:
+            if code not in LANGUAGES:
+                raise ValueError(f"there is no language {code!r}; {nearest(code, sorted(LANGUAGES))}")
+        return tuple(sorted(set(codes)))
 
     @field_validator("text_field", "label_field")
     @classmethod

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from tutelage.store.jsonl import Malformed as Malformed  # the one class of plac
 
 COLUMNS = ("id", "text", "source", "name", "kind", "signature", "summary", "label", "whole")
 SCHEMA = pa.schema([(column, pa.string()) for column in COLUMNS])
-_ROW_GROUP = 1000
+ROW_GROUP = 1000
 _REPEATED = ["source", "kind", "label", "whole"]  # columns worth a dictionary; one of texts would hold them twice
 
 
@@ -50,22 +50,22 @@ def document_id(source: str, name: str | None, text: str) -> str:
     return sha256_text(f"{source}\0{name or ''}\0{text}")[:16]
 
 
-def count_bytes(documents: Iterable[Document]) -> int:
-    return sum(len(document.text.encode("utf-8")) for document in documents)
+def table_of(documents: Sequence[Document]) -> pa.Table:
+    columns = [pa.array([getattr(one, column) for one in documents], pa.string()) for column in COLUMNS]
+    return pa.table(columns, schema=SCHEMA)
 
 
-def count_words(documents: Iterable[Document]) -> int:
-    return sum(len(document.text.split()) for document in documents)
+def parquet_writer(path: Path) -> pq.ParquetWriter:
+    """Writes tables of documents, each a row group."""
+    return pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_REPEATED)
 
 
-def write_documents(path: Path, documents: list[Document]) -> None:
+def write_documents(path: Path, documents: Sequence[Document]) -> None:
     """Write documents, sorted by id, as Parquet with string columns."""
     order = sorted(documents, key=lambda document: document.id)
-    with pq.ParquetWriter(path, SCHEMA, compression="zstd", use_dictionary=_REPEATED) as file:
-        for begin in range(0, max(len(order), 1), _ROW_GROUP):  # in groups: a table of all would be a second copy
-            batch = order[begin : begin + _ROW_GROUP]
-            columns = [pa.array([getattr(one, column) for one in batch], pa.string()) for column in COLUMNS]
-            file.write_table(pa.table(columns, schema=SCHEMA))
+    with parquet_writer(path) as file:
+        for begin in range(0, max(len(order), 1), ROW_GROUP):  # in groups: a table of all would be a second copy
+            file.write_table(table_of(order[begin : begin + ROW_GROUP]))
 
 
 def read_documents(path: Path) -> list[Document]:

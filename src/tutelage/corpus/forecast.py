@@ -18,12 +18,12 @@ from tutelage.store.stage import Facts, Forecast, Machine
 # Seconds of one CPU, at a `slowness` of 1. MB are 10^6 bytes. Reading, prose and measures are shared by all CPUs.
 START_SECONDS = 0.5
 READ_SECONDS = {"python": 0.17, "own": 0.22}  # for each MB of source
-PROSE_SECONDS = 0.5  # for each MB of text
+PROSE_SECONDS = 0.43  # for each MB of text
 MEASURE_SECONDS = 0.18  # for each MB of text, all levels together: how much is copied at each level of selection
 MEASURED_BYTES = 6.3e6  # of a level at most
 MEASURED_LEVELS = 5  # of selection: so many CPUs measure at once, no more
-SELECT_SECONDS = 0.4  # for each MB of text, on one CPU: duplicates, split, leaks
-DOCUMENT_SECONDS = 70e-6  # for each document, on one CPU
+SELECT_SECONDS = 0.2  # for each MB of text, on one CPU: duplicates, split, leaks
+DOCUMENT_SECONDS = 20e-6  # for each document, on one CPU
 TEXT_SHARE = {"python": 0.11, ".html": 0.3, ".htm": 0.3, ".pdf": 0.1, ".docx": 0.2, ".epub": 1.0}  # of a file's bytes
 WIKI_SHARE = 0.45  # of a dump that is unpacked; the rest is markup
 EXPANSION = {".gz": 3.0, ".zst": 3.5, ".bz2": 4.0, ".xz": 4.5, ".parquet": 2.5}
@@ -32,7 +32,10 @@ DOCUMENT_BYTES = {"python": 208.0, "own": 1200.0}  # of a document, where nothin
 DESCRIBED = 0.8  # documents of `python` that describe a function with its signature
 _LOOKED_AT = 1 << 18  # bytes of a file from which the size of its documents is told
 PACKAGES = 12  # labels of `python`
-MEMORY = 5.0  # bytes for each byte of text
+MEMORY = 0.1e9  # bytes, whatever the text: words that are remembered, batches, samples
+DOCUMENT_MEMORY = 120.0  # bytes of a document
+WHOLE_MEMORY = 3.0  # bytes for each byte of the largest file that is read as a whole
+BY_ROW = (".jsonl", ".ndjson", ".parquet")
 
 
 def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -66,7 +69,7 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
     )
     if bits := ppmd_bits(config):
         facts = {**facts, "ppmd_bits": bits, "text": kind if kind == "python" else ""}
-    memory = machine.process_memory() + MEMORY * text
+    memory = machine.process_memory() + MEMORY + DOCUMENT_MEMORY * text / document + WHOLE_MEMORY * _largest(config)
     return Forecast.about(seconds * machine.slowness(), memory=memory, facts={"source_bytes": source, **facts})
 
 
@@ -84,6 +87,16 @@ def figures(metrics: Mapping[str, Any]) -> Facts:
         "labels": metrics.get("labels", 0),
         "described": round(metrics.get("described", 0)),
     }
+
+
+def _largest(config: CorpusConfig) -> float:
+    """Bytes of the largest file that is in memory as a whole while it is read."""
+    if config.source == "python" or config.source.startswith("hf:"):
+        return 0.0
+    found = [(file.name.lower(), file.path.stat().st_size) for file in input_files(config.source)]
+    return max(
+        (size for name, size in found if not any(kind in name for kind in BY_ROW) and not is_dump(name)), default=0
+    )
 
 
 def _sizes(config: CorpusConfig) -> tuple[float, float, float]:

@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from tutelage.corpus.document import Document
 from tutelage.corpus.rows import InputFile, Reading, take_row
 from tutelage.store.errors import ConfigError
 from tutelage.store.text import reason
 
 
-def read_hub(source: str, text_field: str, label_field: str) -> Reading:
-    """Documents of a Hugging Face dataset `hf:NAME[:SPLIT]` (default split: train). Raises ConfigError."""
+def read_hub(
+    source: str, text_field: str, label_field: str, write: Callable[[Document], None] | None = None
+) -> Reading:
+    """Documents of a Hugging Face dataset `hf:NAME[:SPLIT]` (default split: train); `write` takes them as they are
+    read. Raises ConfigError."""
     rows, name = _hub_dataset(source)
     if text_field not in rows.column_names:
         raise ConfigError(f"{source} has no column {text_field!r}", hint=f"columns: {', '.join(rows.column_names)}")
     names = getattr(rows.features.get(label_field), "names", None)  # class labels are stored as numbers
-    reading = Reading()
+    reading = Reading(write=write)
     file = InputFile(Path(name), name, None)
     for number, row in enumerate(_named_labels(rows, label_field, names), 1):
         take_row(file, number, row, reading, text_field, label_field)

@@ -9,18 +9,20 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
+import numpy as np
 import zstandard
 
-from tutelage.corpus.document import Document
 from tutelage.corpus.sentences import words_of
+from tutelage.corpus.shelf import Shelf
 from tutelage.corpus.split import split
 
 SAMPLE_WORDS = 20_000  # the measures fall with the size of the text, so the sample is of a fixed size
+_LOOKED_UP = 500  # documents at a time
 _TRAIN_BYTES = 6_000_000
 _HELDOUT_BYTES = 300_000
 
 
-def diversity(documents: list[Document]) -> dict[str, Any]:
+def diversity(documents: Shelf) -> dict[str, Any]:
     """Variety of the first 20,000 words (documents by id, which is a random order).
 
     `type_token_ratio`: distinct words per word; `distinct_2`: distinct pairs of words per pair;
@@ -29,9 +31,12 @@ def diversity(documents: list[Document]) -> dict[str, Any]:
     """
     words: list[str] = []
     texts: list[str] = []
-    for document in sorted(documents, key=lambda document: document.id):
-        words += words_of(document.text)
-        texts.append(document.text)
+    order = documents.rows[np.argsort(documents.kept.ids, kind="stable")]
+    for begin in range(0, len(order), _LOOKED_UP):
+        for document in documents.fetch(order[begin : begin + _LOOKED_UP]):
+            if len(words) < SAMPLE_WORDS:
+                words += words_of(document.text)
+                texts.append(document.text)
         if len(words) >= SAMPLE_WORDS:
             break
     words = words[:SAMPLE_WORDS]
@@ -63,9 +68,9 @@ class Sample:
     heldout: bytes
 
 
-def take_sample(level: str, documents: list[Document], share: float, seed: int) -> Sample:
+def take_sample(level: str, documents: Shelf, share: float) -> Sample:
     """Sample both sides of the split by id, so that levels of different size are measured alike."""
-    sides = split(documents, share, seed)
+    sides = split(documents, share)
     return Sample(level, len(documents), _joined(sides.train, _TRAIN_BYTES), _joined(sides.heldout, _HELDOUT_BYTES))
 
 
@@ -90,11 +95,9 @@ def copying(sample: Sample) -> dict[str, Any]:
     }
 
 
-def _joined(documents: list[Document], limit: int) -> bytes:
-    parts, size = [], 0
-    for document in sorted(documents, key=lambda document: document.id):
-        parts.append(document.text.encode("utf-8"))
-        size += len(parts[-1]) + 2
-        if size >= limit:
-            break
+def _joined(documents: Shelf, limit: int) -> bytes:
+    facts = documents.kept
+    order = np.argsort(facts.ids, kind="stable")
+    enough = int(np.searchsorted(np.cumsum(facts.bytes[order] + 2, dtype=np.int64), limit)) + 1
+    parts = (document.text.encode("utf-8") for document in documents.fetch(documents.rows[order[:enough]]))
     return b"\n\n".join(parts)[:limit]

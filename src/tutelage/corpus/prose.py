@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from tutelage.corpus.markup import strip_markup
@@ -70,6 +71,7 @@ _LETTER, _CAPITAL = re.compile("[a-zA-Z]"), re.compile("[A-Z]")
 _CAPITALS = 0.002  # of the letters; sentences alone give one in a hundred
 _FEWEST_LETTERS = 100
 _WIDTH = 60  # columns: prose is wrapped at more, unless the text itself shows less
+_WORDS_KEPT = 1 << 16  # different words whose kind is remembered
 _FEWEST_WRAPPED, _FULL_LINES = 5, 0.9  # lines that show it, and how many of them are full
 
 
@@ -180,23 +182,25 @@ def _paragraphs(text: str, prose: Prose, without: frozenset[str]) -> list[tuple[
     while index < len(lines):
         line = lines[index]
         following = lines[index + 1] if index + 1 < len(lines) else ""
-        depth = len(line) - len(line.lstrip())
-        if not line.strip():
+        bare = line.lstrip()
+        depth = len(line) - len(bare)
+        begins = bare[:1].isalnum() and not bare.startswith("In [")  # then nothing but its words tells what it is
+        if not bare:
             flush()
             index += 1
-        elif fence := _FENCE.match(line):
+        elif not begins and (fence := _FENCE.match(line)):
             index = skip("code", index, _closing(lines, index + 1, fence[1]))
-        elif _DOCTEST.match(line):
+        elif not begins and _DOCTEST.match(line):
             index = skip("code", index, _until_blank(lines, index))
-        elif _TABLE.match(line):
+        elif not begins and _TABLE.match(line):
             index = skip("table", index, _until_blank(lines, index))
-        elif _UNDERLINE.match(line) or _HEADING.match(line):
+        elif not begins and (_UNDERLINE.match(line) or _HEADING.match(line)):
             index = skip("heading", index, index + 1)
         elif not current and _UNDERLINE.match(following) and len(following.strip()) + 3 >= len(line.strip()):
             rule = _section_rule(line)
             end = _next_heading(lines, index + 2, depth) if rule else index + 2
             index = skip(rule or "heading", index, end)
-        elif (directive := _DIRECTIVE.match(line)) and line.strip() != "...":
+        elif not begins and (directive := _DIRECTIVE.match(line)) and line.strip() != "...":
             if directive[1] in _NOTES:
                 flush()
                 if directive[2]:
@@ -205,7 +209,7 @@ def _paragraphs(text: str, prose: Prose, without: frozenset[str]) -> list[tuple[
                 index += 1
             else:
                 index = skip("directive", index, _deeper(lines, index + 1, depth))
-        elif _FIELD.match(line):
+        elif not begins and _FIELD.match(line):
             index = skip("parameters", index, _deeper(lines, index + 1, depth))
         elif (section := _SECTION.match(line)) and _known(section[1]):
             if section[1].lower() in _NOTES:
@@ -290,7 +294,7 @@ def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> st
         return plain
     words = plain.split()
     if len(words) >= 6:
-        common = sum(word in COMMON for word in _LATIN.findall(plain.lower()))
+        common = sum(map(_common_words, words))
         rule = "list" if plain.count(",") > 0.4 * len(words) else "not_english"
         if common < 0.12 * len(words) and rule not in without:
             prose.remove(rule, paragraph)
@@ -308,6 +312,17 @@ def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> st
     return " ".join(kept)
 
 
+@lru_cache(maxsize=_WORDS_KEPT)
+def _common_words(word: str) -> int:
+    """Common words of English in a piece of text without white space."""
+    return sum(part in COMMON for part in _LATIN.findall(word.lower()))
+
+
+@lru_cache(maxsize=_WORDS_KEPT)
+def _is_symbolic(word: str) -> bool:
+    return _SYMBOL.search(word.rstrip(".,;:!?)")) is not None
+
+
 def _faults(sentence: str) -> Iterator[str]:
     """The rules that a sentence breaks, in the order in which they are looked at."""
     words = sentence.split()
@@ -322,7 +337,7 @@ def _faults(sentence: str) -> Iterator[str]:
         yield "fragment"
     if not first[:1].isalnum():
         yield "symbols"
-    symbols = sum(_SYMBOL.search(word.rstrip(".,;:!?)")) is not None for word in words)
+    symbols = sum(map(_is_symbolic, words))
     readable = len(sentence) - len(_UNREADABLE.findall(sentence))
     if symbols > 0.2 * len(words) or readable < 0.8 * len(sentence) or _LATEX.search(sentence):
         yield "symbols"

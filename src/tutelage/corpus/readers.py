@@ -33,10 +33,11 @@ _CHARSET = re.compile(
 )
 
 
-def read_file(file: InputFile, config: CorpusConfig) -> Reading:
-    """Documents of one file. What cannot be read is listed in the result, never raised."""
+def read_file(file: InputFile, config: CorpusConfig, write: Callable[[Document], None] | None = None) -> Reading:
+    """Documents of one file; `write` takes them as they are read. What cannot be read is listed in the result, never
+    raised."""
     name = without_compression(file.path.name)
-    reading = Reading()
+    reading = Reading(write=write)
 
     def take(number: int, row: Any) -> None:
         if isinstance(row, Malformed):
@@ -53,7 +54,7 @@ def read_file(file: InputFile, config: CorpusConfig) -> Reading:
             _read_wiki(file, reading, config.max_characters)
         elif name.endswith(OFFICE):
             opened = open_office(read_bytes(file.path), name[name.rindex(".") :], file.path.name)
-            reading.documents += _opened(file, opened, config.max_characters)
+            reading.give(_opened(file, opened, config.max_characters))
         else:
             _read_decoded(file, name, reading, take, config)
     except InputError as error:
@@ -62,6 +63,7 @@ def read_file(file: InputFile, config: CorpusConfig) -> Reading:
         reading.malformed.append(Malformed(file.name, 0, f"{why} ({error.hint})" if _is_missing(error) else why))
     except (*UNREADABLE, pa.ArrowException) as error:
         reading.malformed.append(Malformed(file.name, 0, f"cannot be read: {reason(error)}"))
+    reading.write = None
     return reading
 
 
@@ -83,7 +85,7 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
         reading.decoded.append((file.name, decoded.remark))
     text, longest = decoded.text, config.max_characters
     if name.endswith(PAGES):
-        reading.documents += _page(file, text, longest)
+        reading.give(_page(file, text, longest))
     elif name.endswith(TABLES):
         columns = table_columns(text, name.endswith(".tsv"))
         if text.strip() and config.text_field not in columns:
@@ -94,10 +96,10 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
     elif name.endswith(".json"):
         _read_json(file, text, reading, take)
     elif name.endswith(".ipynb"):
-        reading.documents += _notebook(file, text, longest)
+        reading.give(_notebook(file, text, longest))
     elif name.endswith(CODE):
         whole = clean_text(text)
-        reading.documents += _pieces(file, whole, cut(whole, longest), file.name, "code")
+        reading.give(_pieces(file, whole, cut(whole, longest), file.name, "code"))
     else:
         _read_text(file, text, reading, config, plain=name.endswith(PLAIN) or not name.endswith(TEXTS))
 
@@ -117,16 +119,20 @@ def _read_text(file: InputFile, text: str, reading: Reading, config: CorpusConfi
     if licence:
         reading.skip("characters of Project Gutenberg headers and licences", licence)
     boundary, texts = documents_of(text, config.boundary, config.marker, plain)
-    documents: list[Document] = []
+    count = 0
     for number, one in enumerate(texts, 1):
         whole = clean_text(one)
         title = _heading(whole) or (file.title if len(texts) == 1 else f"{file.title} ({number})")
+        pieces: list[Document] = []
         if boundary == "file" and is_lines(whole):
-            documents += _pieces(file, whole, cut_lines(whole, config.max_characters), title, "lines")
+            pieces = _pieces(file, whole, cut_lines(whole, config.max_characters), title, "lines")
         elif whole:
-            documents += _pieces(file, whole, cut(whole, config.max_characters), title)
-    reading.documents += documents or _pieces(file, "", [], file.title)
-    reading.boundaries.append((file.name, boundary, len(texts), len(documents)))
+            pieces = _pieces(file, whole, cut(whole, config.max_characters), title)
+        reading.give(pieces)
+        count += len(pieces)
+    if not count:
+        reading.give(_pieces(file, "", [], file.title))
+    reading.boundaries.append((file.name, boundary, len(texts), count))
 
 
 def _heading(text: str) -> str | None:
@@ -195,7 +201,7 @@ def _read_json(file: InputFile, text: str, reading: Reading, take: Take) -> None
         raise InputError(f"{file.path.name} is neither a JSON array of rows nor an object")
     for number, row in enumerate(data, 1):
         if isinstance(row, str):
-            reading.documents.append(make_document(file, clean_text(row), None))
+            reading.give([make_document(file, clean_text(row), None)])
         else:
             take(number, row)
 
@@ -211,7 +217,7 @@ def _read_parquet(file: InputFile, reading: Reading, text_field: str, take: Take
         if text_field not in table.schema_arrow.names:
             reading.malformed.append(no_column(file, text_field, table.schema_arrow.names))
             return
-        for batch in table.iter_batches(batch_size=1024):
+        for batch in table.iter_batches(batch_size=256):
             for row in batch.to_pylist():
                 number += 1
                 take(number, row)
@@ -226,7 +232,7 @@ def _read_wiki(file: InputFile, reading: Reading, longest: int) -> None:
                     reading.skip(f"wiki {reason_out}")
                 else:
                     whole = clean_text(plain_text(wikitext))
-                    reading.documents += _pieces(file, whole, cut(whole, longest), title)
+                    reading.give(_pieces(file, whole, cut(whole, longest), title))
     except NotWiki as error:
         why = f"XML with the root {error}: only MediaWiki dumps are read; convert it to text or JSON lines"
         reading.malformed.append(Malformed(file.name, 0, why))

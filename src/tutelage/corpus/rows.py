@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,7 +33,8 @@ class Reading:
 
     `malformed`: places that could not be read. `ignored`: keys of rows that were not used, with counts. `decoded`:
     (file, remark) of each text that was not clean UTF-8. `skipped`: what was left out on purpose, with counts.
-    `boundaries`: (file, boundary, documents, pieces that they were cut into) of each text file.
+    `boundaries`: (file, boundary, documents, pieces that they were cut into) of each text file. `write`: takes the
+    documents as they are read, so that they need not all be in memory; then `documents` stays empty.
     """
 
     documents: list[Document] = field(default_factory=list)
@@ -41,12 +43,20 @@ class Reading:
     decoded: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
     boundaries: list[tuple[str, str, int, int]] = field(default_factory=list)
+    write: Callable[[Document], None] | None = None
+
+    def give(self, documents: Iterable[Document]) -> None:
+        if self.write is None:
+            self.documents += documents
+        else:
+            for document in documents:
+                self.write(document)
 
     def skip(self, what: str, count: int = 1) -> None:
         self.skipped[what] = self.skipped.get(what, 0) + count
 
     def add(self, other: Reading) -> None:
-        self.documents += other.documents
+        self.give(other.documents)
         self.malformed += other.malformed
         self.decoded += other.decoded
         self.boundaries += other.boundaries
@@ -79,12 +89,12 @@ def take_row(file: InputFile, number: int, row: Any, reading: Reading, text_fiel
     known = {key: _string(row.get(key)) for key in _KNOWN}
     source = known["source"] or file.name
     label = _string(row.get(label_field)) or file.label
-    reading.documents.append(
+    reading.give([
         Document(
             document_id(source, known["name"], text), text, source, known["name"], known["kind"] or "text",
             known["signature"], known["summary"], label,
         )
-    )  # fmt: skip
+    ])  # fmt: skip
 
 
 def no_column(file: InputFile, text_field: str, columns: list[str]) -> Malformed:

@@ -17,6 +17,8 @@ _ABBREVIATIONS = word_set("""
     ms dr prof st jr sr inc ltd co dept ref refs ver incl sgt capt col gen rev hon messrs mme viz
 """)
 _INITIAL = re.compile(r"(?:[A-Z]\.)*[A-Z]")
+_ENDING = re.compile(r"""[.!?]+["'”’)\]]*$""")
+_BEGINNING = re.compile(r"""["'“‘(\[]*[A-Z0-9_]""")
 
 
 def split_sentences(text: str) -> list[str]:
@@ -30,6 +32,17 @@ def split_sentences(text: str) -> list[str]:
     if rest := text[begin:].strip():
         sentences.append(rest)
     return sentences
+
+
+def ends_sentence(chunk: str) -> bool:
+    """Whether a chunk of text without white space ends a sentence, if one can begin behind it: as `split_sentences`."""
+    end = _ENDING.search(chunk)
+    return end is not None and not (chunk[end.start()] == "." and _is_abbreviation(chunk[: end.start()]))
+
+
+def begins_sentence(chunk: str) -> bool:
+    """Whether a sentence can begin with a chunk of text."""
+    return _BEGINNING.match(chunk) is not None
 
 
 def _is_abbreviation(before: str) -> bool:

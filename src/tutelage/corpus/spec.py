@@ -12,18 +12,24 @@ from tutelage.store.stage import Job, StageSpec
 def _run(job: Job) -> dict[str, Any]:
     from tutelage.corpus.stage import build_corpus
 
-    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed)
+    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed, work=job.work / "parts")
 
 
 def _identity(config: CorpusConfig) -> dict[str, str]:
     from tutelage.corpus.stage import source_identity
+    from tutelage.store.hashing import sha256_file
 
-    return {"source": source_identity(config)}
+    found = {"source": source_identity(config)}
+    if config.blocklist:
+        from tutelage.corpus.private import blocklist_file
+
+        found["blocklist"] = sha256_file(blocklist_file(config.blocklist))
+    return found
 
 
 SPEC = StageSpec(
     kind="corpus",
-    version=4,
+    version=5,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.corpus.document import Document
-from tutelage.corpus.overlap import overlaps
+from tutelage.corpus.overlap import Mapped, overlaps
+from tutelage.corpus.shelf import I64, Bool, Shelf
 from tutelage.store.errors import InputError
-from tutelage.store.hashing import sha256_text
 
 _MOST_GIVEN = 0.2  # of a corpus, that one text may take to the held-out side; a longer one is torn instead
 _TRIED = 64  # texts, at least, that are looked at when a side has to be drawn again
@@ -19,11 +22,11 @@ _HOPELESS = 0.9  # of the best document that stands in others: then nothing is w
 
 @dataclass(slots=True)
 class Sides:
-    """Both sides of a corpus. `torn`: the group (see `Document.group`) that lies on both, because it is too long."""
+    """Both sides of a corpus. `torn`: the rank (see `Facts.ranks`) of the text that lies on both, as it is too long."""
 
-    train: list[Document]
-    heldout: list[Document]
-    torn: str | None = None
+    train: Shelf
+    heldout: Shelf
+    torn: int | None = None
 
 
 @dataclass(slots=True)
@@ -31,18 +34,13 @@ class CleanSides:
     """Both sides without leaks: `gone` are held-out documents that stood in training text; `said` what a user must
     know of how the sides came about."""
 
-    train: list[Document]
-    heldout: list[Document]
-    gone: list[Document] = field(default_factory=list)
+    train: Shelf
+    heldout: Shelf
+    gone: I64 = field(default_factory=lambda: np.zeros(0, np.int64))
     said: list[str] = field(default_factory=list)
 
 
-def rank(group: str, seed: int) -> float:
-    """Place of a text in the split, 0 to 1: a hash of the data seed and its id, whatever the others are."""
-    return int(sha256_text(f"{seed}:{group}")[:16], 16) / 2**64
-
-
-def split(documents: Sequence[Document], share: float, seed: int) -> Sides:
+def split(documents: Shelf, share: float) -> Sides:
     """(train, held-out) in the order given; the pieces of one text lie on one side.
 
     Each text goes by its rank alone, so that adding texts moves none. Where that gives less than half or more than
@@ -50,91 +48,96 @@ def split(documents: Sequence[Document], share: float, seed: int) -> Sides:
     none fits, the first that is not more than a fifth of the corpus; where there is no such text, the end of the
     longest. At least one document is held out where there are two or more, and at least one is trained on.
     """
-    sizes: dict[str, int] = defaultdict(int)
-    pieces: dict[str, int] = defaultdict(int)
-    for document in documents:
-        sizes[document.group] += len(document.text)
-        pieces[document.group] += 1
-    ranks = {group: rank(group, seed) for group in sizes}
-    total, target = sum(sizes.values()), share * sum(sizes.values())
-    chosen = {group for group in sizes if ranks[group] < share}
-    if not 0.5 * target <= sum(sizes[group] for group in chosen) <= 2 * target:
-        chosen = _fitting(sorted(sizes, key=ranks.__getitem__), sizes, target, total)
-        longest = max(sizes, key=lambda group: (pieces[group] > 1, sizes[group]), default="")
-        if not chosen and pieces[longest] > 1:
-            return _torn(documents, longest, target)
-        if not chosen and len(documents) > 1:
-            chosen = {min(sizes, key=ranks.__getitem__)}
-    if len(chosen) == len(sizes):
-        chosen -= {max(sizes, key=ranks.__getitem__)} if len(sizes) > 1 else chosen
-    return Sides(
-        [document for document in documents if document.group not in chosen],
-        [document for document in documents if document.group in chosen],
-    )
+    facts = documents.kept
+    ranks, group, sizes, pieces = _texts(facts.ranks, facts.chars)
+    total, target = int(sizes.sum()), share * int(sizes.sum())
+    chosen = ranks / 2.0**64 < share
+    if not 0.5 * target <= sizes[chosen].sum() <= 2 * target:
+        chosen = _fitting(sizes, target, total)
+        longest = int(np.lexsort((sizes, pieces > 1))[-1]) if len(sizes) else -1
+        if not chosen.any() and len(sizes) and pieces[longest] > 1:
+            held = _end_of(np.flatnonzero(group == longest), facts.chars, target)
+            return _sides(documents, held, int(ranks[longest]))
+        if not chosen.any() and len(documents) > 1:
+            chosen[0] = True
+    if len(chosen) and chosen.all():
+        chosen[-1] = False
+    return _sides(documents, np.flatnonzero(chosen[group]))
 
 
-def _fitting(order: list[str], sizes: dict[str, int], target: float, total: int) -> set[str]:
+def _sides(documents: Shelf, held: I64, torn: int | None = None) -> Sides:
+    """`held`: places among the documents."""
+    out = np.zeros(len(documents), bool)
+    out[held] = True
+    return Sides(documents.only(documents.rows[~out]), documents.only(documents.rows[out]), torn)
+
+
+def _texts(ranks: NDArray[np.uint64], sizes: NDArray[np.int32]) -> tuple[NDArray[np.uint64], I64, I64, I64]:
+    """(different texts by rank, text of each document, characters of each text, pieces of each text)."""
+    texts, group = np.unique(ranks, return_inverse=True)
+    size = np.bincount(group, sizes, len(texts)).astype(np.int64)
+    return texts, group, size, np.bincount(group, minlength=len(texts))
+
+
+def _fitting(sizes: I64, target: float, total: int) -> Bool:
     """Texts in order, as many as fit into one and a half times the target; else the first that is short enough."""
-    chosen: set[str] = set()
+    chosen = np.zeros(len(sizes), bool)
     held = 0
-    for group in order:
+    for text, size in enumerate(sizes.tolist()):
         if held >= target:
             break
-        if held + sizes[group] <= 1.5 * target:
-            chosen.add(group)
-            held += sizes[group]
-    short = [group for group in order if sizes[group] <= _MOST_GIVEN * total]
-    return chosen or set(short[:1])
+        if held + size <= 1.5 * target:
+            chosen[text] = True
+            held += size
+    if not chosen.any():
+        chosen[np.flatnonzero(sizes <= _MOST_GIVEN * total)[:1]] = True
+    return chosen
 
 
-def _torn(documents: Sequence[Document], group: str, target: float) -> Sides:
-    """The last pieces of one text are held out, as many as make the target, at least one and not all."""
-    places = [index for index, document in enumerate(documents) if document.group == group]
-    chosen: set[int] = set()
-    size = 0
-    for index in reversed(places[1:]):
-        if chosen and size + len(documents[index].text) > 1.5 * target:
+def _end_of(places: I64, sizes: NDArray[np.int32], target: float) -> I64:
+    """The last pieces of one text, as many as make the target, at least one and not all."""
+    chosen: list[int] = []
+    held = 0
+    for place in reversed(places[1:].tolist()):
+        if chosen and held + int(sizes[place]) > 1.5 * target:
             break
-        chosen.add(index)
-        size += len(documents[index].text)
-        if size >= target:
+        chosen.append(place)
+        held += int(sizes[place])
+        if held >= target:
             break
-    return Sides(
-        [document for index, document in enumerate(documents) if index not in chosen],
-        [documents[index] for index in sorted(chosen)],
-        torn=group,
-    )
+    return np.array(chosen, np.int64)
 
 
 def leaked(train: Sequence[Document], heldout: Sequence[Document]) -> list[float]:
     """For each held-out document the share of it that stands in training documents, 0 to 1; see `overlaps`."""
-    return overlaps(heldout, train)
+    found: list[float] = overlaps(Shelf.of(heldout), Shelf.of(train)).tolist()
+    return found
 
 
-def clean_split(documents: Sequence[Document], share: float, seed: int, max_overlap: float) -> CleanSides:
+def clean_split(
+    documents: Shelf, share: float, max_overlap: float, mapped: Mapped = map, work: Path | None = None
+) -> CleanSides:
     """Both sides, neither empty, and no held-out document of which more than `max_overlap` stands in training text.
 
     Where leaks take more than half of the held-out side, another is drawn: in the order of their rank, texts that share
     little with all others. Raises InputError where the documents are too few, or share too much for any of them to
     be held out.
     """
-    sides = split(documents, share, seed)
-    shares = leaked(sides.train, sides.heldout)
-    kept = [document for document, found in zip(sides.heldout, shares, strict=True) if found <= max_overlap]
-    gone = [document for document, found in zip(sides.heldout, shares, strict=True) if found > max_overlap]
+    sides = split(documents, share)
+    clean = overlaps(sides.heldout, sides.train, mapped=mapped, work=work) <= max_overlap
+    kept, gone = sides.heldout.only(sides.heldout.rows[clean]), sides.heldout.rows[~clean]
     said = []
-    if sides.torn:
-        name = (sides.heldout[0].name or sides.heldout[0].source).rsplit(" (", 1)[0]
+    if sides.torn is not None:
+        (first,) = documents.fetch(sides.heldout.rows[:1])
+        name = (first.name or first.source).rsplit(" (", 1)[0]
         said.append(
             f"the held-out text is the end of {name!r}, which is also trained on: the source has no text that is short "
             "enough to be held out whole. Figures on it tell less than those on another text would"
         )
-    if kept and 2 * _size(kept) >= _size(sides.heldout):
+    if len(kept) and 2 * _characters(kept) >= _characters(sides.heldout):
         return CleanSides(sides.train, kept, gone, said)
-    # Of a single text pieces are drawn, which then count as texts of their own.
-    apart = documents if len({one.group for one in documents}) > 1 else [replace(one, whole=None) for one in documents]
-    drawn, best = _drawn_again(apart, share, seed, max_overlap)
-    if best > max_overlap and kept:  # what is left of the first draw is little, but clean
+    drawn, best = _drawn_again(documents, share, max_overlap, mapped, work)
+    if best > max_overlap and len(kept):  # what is left of the first draw is little, but clean
         return CleanSides(sides.train, kept, gone, said)
     if best > max(_HOPELESS, max_overlap):
         raise InputError(
@@ -142,55 +145,57 @@ def clean_split(documents: Sequence[Document], share: float, seed: int, max_over
             hint="lower corpus.near_duplicate_threshold to take out such copies, raise corpus.max_overlap to accept "
             "them, or give more text",
         )
-    held = [document for document, one in zip(documents, apart, strict=True) if one.group in drawn]
-    train = [document for document, one in zip(documents, apart, strict=True) if one.group not in drawn]
-    first = f"{len(gone):,} of the {len(sides.heldout):,} held-out documents chosen first stand in training text"
+    found = _sides(documents, drawn)
+    first_draw = f"{len(gone):,} of the {len(sides.heldout):,} held-out documents chosen first stand in training text"
     if best > max_overlap:
         said = [
-            f"{first}; one other text is held out, of which {best:.0%} stands in training text too: the corpus repeats "
-            "itself everywhere. Figures on held-out text will measure memory"
+            f"{first_draw}; one other text is held out, of which {best:.0%} stands in training text too: the corpus "
+            "repeats itself everywhere. Figures on held-out text will measure memory"
         ]
     else:
-        said = [f"{first}; {len(held):,} others are held out"]
-    return CleanSides(train, held, [], said)
+        said = [f"{first_draw}; {len(found.heldout):,} others are held out"]
+    return CleanSides(found.train, found.heldout, said=said)
 
 
-def _drawn_again(documents: Sequence[Document], share: float, seed: int, max_overlap: float) -> tuple[set[str], float]:
-    """(texts to hold out, overlap of the worst of them): those that share little with all others, up to the share; or
-    the one that shares least, with more than `max_overlap`."""
-    sizes: dict[str, int] = defaultdict(int)
-    for document in documents:
-        sizes[document.group] += len(document.text)
-    total = sum(sizes.values())
-    order = sorted(sizes, key=lambda group: rank(group, seed))
-    short = [group for group in order if sizes[group] <= _MOST_GIVEN * total] or order
-    tried: list[str] = []
+def _drawn_again(
+    documents: Shelf, share: float, max_overlap: float, mapped: Mapped, work: Path | None
+) -> tuple[I64, float]:
+    """(places of the documents to hold out, overlap of the worst text of them): texts that share little with all
+    others, up to the share; or the one that shares least, with more than `max_overlap`. Of a single text pieces are
+    drawn, which then count as texts of their own."""
+    facts = documents.kept
+    ranks = facts.ranks
+    if len(np.unique(ranks)) == 1:
+        documents = documents.apart()
+        ranks = documents.kept.ranks
+    _, group, sizes, _ = _texts(ranks, facts.chars)
+    total = int(sizes.sum())
+    short = np.flatnonzero(sizes <= _MOST_GIVEN * total)
+    tried: list[int] = []
     size = 0
-    for group in short:
+    for text in short.tolist() or range(len(sizes)):
         if len(tried) >= _TRIED and size > _TRIED_SHARES * share * total:
             break
-        tried.append(group)
-        size += sizes[group]
-    among = set(tried)
-    candidates = [document for document in documents if document.group in among]
-    copied: dict[str, float] = defaultdict(float)
-    for document, found in zip(candidates, overlaps(candidates, documents, own=True), strict=True):
-        copied[document.group] += found * len(document.text) / sizes[document.group]
-    clean = [group for group in tried if copied[group] <= max_overlap]
+        tried.append(text)
+        size += int(sizes[text])
+    candidates = np.flatnonzero(np.isin(group, tried))
+    found = overlaps(documents.only(documents.rows[candidates]), documents, own=True, mapped=mapped, work=work)
+    copied = np.bincount(group[candidates], found * facts.chars[candidates], len(sizes)) / np.maximum(sizes, 1)
+    clean = [text for text in tried if copied[text] <= max_overlap]
     if not clean:
-        least = min(tried, key=lambda group: (copied[group], rank(group, seed)))
-        return {least}, copied[least]
-    chosen: set[str] = set()
+        least = min(tried, key=lambda text: (copied[text], text))
+        return np.flatnonzero(group == least), float(copied[least])
+    chosen: list[int] = []
     held = 0
-    for group in clean:
-        if chosen and held + sizes[group] > 1.5 * share * total:
+    for text in clean:
+        if chosen and held + sizes[text] > 1.5 * share * total:
             continue
-        chosen.add(group)
-        held += sizes[group]
+        chosen.append(text)
+        held += int(sizes[text])
         if held >= share * total or len(chosen) == len(sizes) - 1:
             break
-    return chosen, max(copied[group] for group in chosen)
+    return np.flatnonzero(np.isin(group, chosen)), float(copied[chosen].max())
 
 
-def _size(documents: Sequence[Document]) -> int:
-    return sum(len(document.text) for document in documents)
+def _characters(documents: Shelf) -> int:
+    return int(documents.kept.chars.sum(dtype=np.int64))

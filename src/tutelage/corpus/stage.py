@@ -1,53 +1,69 @@
-"""The corpus stage: read, clean, reduce to prose, deduplicate, split, take out leaks, write, account."""
+"""The corpus stage: read, clean, reduce to prose, deduplicate, split, take out leaks, write, account.
+
+Documents lie on disk between the steps (see `shelf.py`), beside the result; in memory are a few bytes of each.
+"""
 
 from __future__ import annotations
 
+import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from tutelage.corpus.card import Step, make_card, render_card
+import numpy as np
+
+from tutelage.corpus.card import Side, Step, Tally, make_card, render_card
 from tutelage.corpus.config import CorpusConfig
-from tutelage.corpus.document import Document, write_documents
+from tutelage.corpus.croissant import croissant
+from tutelage.corpus.document import Document
 from tutelage.corpus.hub import hub_identity, read_hub
+from tutelage.corpus.look import REMOVED
 from tutelage.corpus.measures import Sample, copying, diversity, take_sample
-from tutelage.corpus.parallel import ordered_map, pool
+from tutelage.corpus.parallel import pool
+from tutelage.corpus.pieces import without_duplicate_pieces
+from tutelage.corpus.private import in_languages, without_blocked, without_pii
+from tutelage.corpus.published.step import by_published_rules
 from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
 from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.shelf import I64, Part, Shelf, ShelfWriter
 from tutelage.corpus.sources import files_identity, input_files, other_files
 from tutelage.corpus.steps import (
+    account_of_reading,
     limited,
     refuse_nothing,
     sides,
     to_prose,
-    without_empty,
     without_exact_duplicates,
     without_near_duplicates,
     without_shared_paragraphs,
     without_short,
 )
 from tutelage.corpus.tell import tell_losses, tell_reading
+from tutelage.corpus.workshop import Workshop
+from tutelage.corpus.write import write_side
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_files
+from tutelage.store.jsonl import write_json_lines
 
-_FILES_A_CHUNK = 32
-_DOCUMENTS_A_CHUNK = 1000
-Pool = ProcessPoolExecutor | None
-Item = TypeVar("Item")
-Result = TypeVar("Result")
+_FILES_TOGETHER, _BYTES_TOGETHER = 32, 8_000_000  # read by one worker at a time
+Readers = Callable[[Callable[[Document], None]], Reading]
 
 
-def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0) -> dict[str, Any]:
-    """Fill `out` with train.parquet, heldout.parquet, card.json and card.md; returns the main figures.
+def build_corpus(
+    config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0, work: Path | None = None
+) -> dict[str, Any]:
+    """Fill `out` with train.parquet, heldout.parquet, card.json, card.md, croissant.json and removed.jsonl; returns the
+    main figures.
 
     `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
-    `workers` (0: one per processor). Raises ConfigError for a source that is not there, InputError for one that
-    holds no usable text, too few documents, or mostly source code where prose is asked for.
+    `workers` (0: one per processor). In `work` (default: a folder beside `out`) the documents lie while it runs. Raises
+    ConfigError for a source that is not there, InputError for one that holds no usable text, too few documents, or
+    mostly source code where prose is asked for.
     """
     begin = time.perf_counter()
     timing: dict[str, float] = {}
@@ -58,61 +74,77 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
     steps: list[Step] = []
     levels: list[Sample] = []
 
-    def reached(level: str, documents: list[Document]) -> None:
+    def reached(level: str, documents: Shelf) -> None:
         if config.measure_selection:
-            levels.append(take_sample(level, documents, config.heldout, seed))
+            levels.append(take_sample(level, documents, config.heldout))
 
-    with pool(workers) as processes:
-        reading, files = _read(config, log, processes)
+    with pool(workers) as processes, _folder(work or out.with_name(f"{out.name}.parts")) as folder:
+        shop = Workshop(folder, seed, log, processes)
+        reading, empty, documents, files = _read(config, shop)
         tell_reading(reading, config, log)
-        documents = without_empty(reading, steps, config)
-        reading.documents = []  # every step frees the texts of the one before
+        account_of_reading(documents, reading, empty, steps, config.source)
         if config.max_documents:
             documents = limited(documents, config.max_documents, steps)
         reached("raw", documents)
         lap("read")
 
+        if config.languages:
+            documents = shop.replaced(documents, in_languages(documents, config, steps, shop))
+            refuse_nothing(documents, steps)
+        if config.rules:
+            documents = shop.replaced(documents, by_published_rules(documents, config, steps, shop))
+            refuse_nothing(documents, steps)
         if config.prose:
-            mapped = partial(
-                _mapped, size=_DOCUMENTS_A_CHUNK, what="prose", unit="documents", log=log, processes=processes
-            )
-            documents = to_prose(documents, config, steps, log, mapped)
+            documents = shop.replaced(documents, to_prose(documents, config, steps, shop))
             reached("prose", documents)
         else:
-            documents = without_short(documents, config.min_words, steps)
+            documents = without_short(documents, config.min_words, steps, shop)
         refuse_nothing(documents, steps)
+        if config.blocklist:
+            documents = shop.replaced(documents, without_blocked(documents, config, steps, shop))
+            refuse_nothing(documents, steps)
+        if config.pii != "keep":
+            documents = shop.replaced(documents, without_pii(documents, config, steps, shop))
+            refuse_nothing(documents, steps)
         lap("prose")
 
         log.progress("duplicates and leaks", 0, 4, "steps")
-        documents = without_exact_duplicates(documents, steps)
+        documents = without_exact_duplicates(documents, steps, shop)
         reached("exact-deduplicated", documents)
         log.progress("duplicates and leaks", 1, 4, "steps")
         if config.drop_banners:
-            documents = without_shared_paragraphs(documents, config.min_words, steps)
+            documents = shop.replaced(documents, without_shared_paragraphs(documents, config.min_words, steps, shop))
+        if config.duplicate_pieces != "keep":
+            documents = shop.replaced(documents, without_duplicate_pieces(documents, config, steps, shop))
+            refuse_nothing(documents, steps)
         log.progress("duplicates and leaks", 2, 4, "steps")
-        documents = without_near_duplicates(documents, config.near_duplicate_threshold, steps, log)
+        documents = without_near_duplicates(documents, config, steps, shop)
         reached("near-deduplicated", documents)
         lap("duplicates")
 
         log.progress("duplicates and leaks", 3, 4, "steps")
-        train, heldout = sides(documents, config, seed, steps, log)
+        train, heldout = sides(documents, config, steps, shop)
         log.progress("duplicates and leaks", 4, 4, "steps")
         lap("split")
         tell_losses(steps, config, log)
 
-        reached("selected", train + heldout)
-        selection = list(_mapped(_copying, levels, 1, "measure selection", "levels", log, processes))
+        reached("selected", documents.only(_union(train, heldout)))
+        selection = list(shop.told("measure selection", "levels", copying, levels, [1] * len(levels)))
+        variety = diversity(train)
         lap("measures")
 
+        out.mkdir(parents=True, exist_ok=True)
+        written = {name: Side() for name in ("train", "heldout")}
+        for (name, side), shelf in zip(written.items(), (train, heldout), strict=True):
+            write_side(out / f"{name}.parquet", shelf, side, folder)
     source = config.source if config.source == "python" or config.source.startswith("hf:") else ""
     card = make_card(
-        source or Path(config.source).name, seed, train, heldout, steps, diversity(train), selection,
+        source or Path(config.source).name, seed, written["train"], written["heldout"], steps, variety, selection,
         reading, files,
     )  # fmt: skip
-    out.mkdir(parents=True, exist_ok=True)
-    write_documents(out / "train.parquet", train)
-    write_documents(out / "heldout.parquet", heldout)
     write_json(out / "card.json", card)
+    write_json(out / "croissant.json", croissant(card, out))
+    write_json_lines(out / REMOVED, ({"step": step.name, **one} for step in steps for one in step.shown))
     write_atomic(out / "card.md", render_card(card))
     lap("write")
     return {
@@ -138,61 +170,100 @@ def source_identity(config: CorpusConfig) -> str:
     return files_identity(input_files(config.source))
 
 
-def _read(config: CorpusConfig, log: EventLog, processes: Pool) -> tuple[Reading, int]:
-    """Everything that the source holds, in the order of its files, and the number of files."""
+@contextmanager
+def _folder(folder: Path) -> Iterator[Path]:
+    """A folder for documents between the steps, empty at first, gone afterwards."""
+    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
+    folder.mkdir(parents=True)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _union(train: Shelf, heldout: Shelf) -> I64:
+    return np.concatenate([train.rows, heldout.rows])
+
+
+def _read(config: CorpusConfig, shop: Workshop) -> tuple[Reading, Tally, Shelf, int]:
+    """(what else than documents was read, empty documents, documents in the order of their files, number of files)."""
+    sources: list[Readers]
+    sizes = [1]
     if config.source.startswith("hf:"):
-        return read_hub(config.source, config.text_field, config.label_field), 1
-    parts: Iterable[Reading]
-    if config.source == "python":
+        sources = [partial(_read_hub, config=config)]
+    elif config.source == "python":
         python = python_files(config.packages, config.exclude_tests)
-        count = len(python)
-        parts = _mapped(_read_python, python, _FILES_A_CHUNK, "read", "files", log, processes)
+        chunks = [python[begin : begin + _FILES_TOGETHER] for begin in range(0, len(python), _FILES_TOGETHER)]
+        sources, sizes = [partial(_read_python, files=chunk) for chunk in chunks], list(map(len, chunks))
     else:
-        files = input_files(config.source)
-        count = len(files)
-        read = partial(_read_files, config=config)
-        parts = _mapped(read, files, 1, "read", "files", log, processes)
-    whole = Reading()
-    for part in parts:
-        whole.add(part)
-    for what, number in other_files(config.source).items() if config.source != "python" else ():
+        groups = _groups(input_files(config.source))
+        sources, sizes = [partial(_read_files, files=group, config=config) for group in groups], list(map(len, groups))
+    whole, empty, parts = Reading(), Tally(), []
+    tasks = list(enumerate(sources))
+    for reading, tally, made in shop.told("read", "files", partial(_read_parts, shop.folder, shop.seed), tasks, sizes):
+        whole.add(reading)
+        empty.add(tally)
+        parts += made
+    for what, number in other_files(config.source).items() if not _is_named(config.source) else ():
         whole.skip(what, number)
-    return whole, count
+    return whole, empty, Shelf.of(parts, shop.seed), sum(sizes)
 
 
-def _read_python(files: Sequence[PythonFile]) -> Reading:
+def _is_named(source: str) -> bool:
+    """Whether a source is no place on this machine."""
+    return source == "python" or source.startswith("hf:")
+
+
+def _groups(files: Sequence[InputFile]) -> list[list[InputFile]]:
+    """Files that are read together: small ones up to 8 MB; groups do not depend on the workers."""
+    groups: list[list[InputFile]] = []
+    size = 0
+    for file in files:
+        more = _size(file.path)
+        if not groups or size + more > _BYTES_TOGETHER or len(groups[-1]) >= _FILES_TOGETHER:
+            groups.append([])
+            size = 0
+        groups[-1].append(file)
+        size += more
+    return groups
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:  # said when it is read
+        return 0
+
+
+def _read_parts(folder: Path, seed: int, task: tuple[int, Readers]) -> tuple[Reading, Tally, list[Part]]:
+    number, read = task
+    writer, empty = ShelfWriter(folder / f"read-{number}", seed), Tally()
+
+    def write(document: Document) -> None:
+        if document.text:
+            writer.add(document)
+        else:
+            empty.remove(document, "empty")
+
+    return read(write), empty, writer.close()
+
+
+def _read_hub(write: Callable[[Document], None], config: CorpusConfig) -> Reading:
+    return read_hub(config.source, config.text_field, config.label_field, write)
+
+
+def _read_python(write: Callable[[Document], None], files: Sequence[PythonFile]) -> Reading:
     reading = Reading()
     for file in files:
         documents, malformed = read_python_file(file)
-        reading.documents += documents
+        for document in documents:
+            write(document)
         reading.malformed += malformed
     return reading
 
 
-def _read_files(files: Sequence[InputFile], config: CorpusConfig) -> Reading:
-    (file,) = files
-    return read_file(file, config)
-
-
-def _mapped(
-    function: Callable[[Sequence[Item]], Result],
-    items: Sequence[Item],
-    size: int,
-    what: str,
-    unit: str,
-    log: EventLog,
-    processes: Pool,
-) -> Iterable[Result]:
-    """`function` of chunks of `size` items, in order, with progress. Chunks do not depend on the workers."""
-    chunks = [items[begin : begin + size] for begin in range(0, len(items), size)]
-    told = time.monotonic()
-    for number, result in enumerate(ordered_map(processes, function, chunks), 1):
-        yield result
-        if time.monotonic() - told > 0.3 or number == len(chunks):
-            told = time.monotonic()
-            log.progress(what, min(number * size, len(items)), len(items), unit)
-
-
-def _copying(samples: Sequence[Sample]) -> dict[str, Any]:
-    (sample,) = samples
-    return copying(sample)
+def _read_files(write: Callable[[Document], None], files: Sequence[InputFile], config: CorpusConfig) -> Reading:
+    whole = Reading()
+    for file in files:
+        whole.add(read_file(file, config, write))
+    return whole

@@ -24,6 +24,16 @@ _KEYS = {
     "stands in training text": "corpus.max_overlap",
 }
 
+_STEP_KEYS = {
+    "languages": "corpus.languages chooses others",
+    "rules": "corpus.rules without its set keeps them",
+    "blocklist": "corpus.blocklist names the words",
+    "personal data": "corpus.pii=keep keeps it",
+    "shared paragraphs": "corpus.drop_banners=false keeps them",
+    "duplicate paragraphs": "corpus.duplicate_pieces=keep keeps them",
+    "duplicate lines": "corpus.duplicate_pieces=keep keeps them",
+}
+
 
 def tell_reading(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
     """Say what was not read, what was read otherwise than as UTF-8, and where documents end."""
@@ -89,7 +99,7 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
             share = count / max(1, step.documents_in)
             if share >= LARGE_COUNT and count >= FEWEST and reason not in said and reason not in _TOLD:
                 example = next((one["text"] for one in step.examples if one["reason"] == reason), "")
-                key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else ""
+                key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else _STEP_KEYS.get(step.name, "")
                 key = _key_of(step, reason) if reason in step.pieces else key
                 log.warn(
                     f"{count:,} of {step.documents_in:,} documents ({share:.0%}) were taken out as {reason!r}, for "
@@ -102,6 +112,6 @@ def _short(example: str) -> str:
 
 
 def _key_of(step: Step, rule: str) -> str:
-    if step.name != "prose":
-        return "corpus.drop_banners=false keeps them"
-    return f"corpus.skip_rules=[{rule}] keeps such text, corpus.prose=false keeps all text as it is"
+    if step.name == "prose":
+        return f"corpus.skip_rules=[{rule}] keeps such text, corpus.prose=false keeps all text as it is"
+    return _STEP_KEYS[step.name]

@@ -1,0 +1,180 @@
+"""Published rules decide as datatrove does: by frozen decisions, and live where datatrove is."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.document import read_documents
+from tutelage.corpus.published.batch import Cutter, Splitting, distinct, repeated, sentences_of
+from tutelage.corpus.published.chain import FINEWEB, Judged, judge
+from tutelage.corpus.published.english import fineweb_words
+from tutelage.corpus.stage import build_corpus
+from tutelage.store.errors import ConfigError
+from tutelage.store.events import EventLog
+
+# Decisions of datatrove 0.10.1 and words of spaCy 3.8 (blank English), texts from books in the public domain.
+GOLDEN = json.loads(Path(__file__).with_name("fineweb_golden.json").read_text(encoding="utf-8"))
+OURS = {
+    "dup_para_frac": "gopher: repeated paragraphs",
+    "dup_para_char_frac": "gopher: characters of repeated paragraphs",
+    "dup_line_frac": "gopher: repeated lines",
+    "dup_line_char_frac": "gopher: characters of repeated lines",
+    **{f"top_{n}_gram": f"gopher: commonest {n}-gram" for n in (2, 3, 4)},
+    **{f"duplicated_{n}_n_grams": f"gopher: repeated {n}-grams" for n in range(5, 11)},
+    "gopher_short_doc": "gopher: too few words",
+    "gopher_long_doc": "gopher: too many words",
+    "gopher_below_avg_threshold": "gopher: short words",
+    "gopher_above_avg_threshold": "gopher: long words",
+    "gopher_too_many_hashes": "gopher: hashes",
+    "gopher_too_many_ellipsis": "gopher: ellipses",
+    "gopher_too_many_bullets": "gopher: bullets",
+    "gopher_too_many_end_ellipsis": "gopher: lines end in ellipses",
+    "gopher_below_alpha_threshold": "gopher: few letters",
+    "gopher_enough_stop_words": "gopher: few stop words",
+    "lorem_ipsum": "c4: lorem ipsum",
+    "curly_bracket": "c4: curly bracket",
+    "too_few_sentences": "c4: too few sentences",
+    "line_punct_ratio": "fineweb: lines end in no mark",
+    "short_line_ratio": "fineweb: short lines",
+    "char_dup_ratio": "fineweb: repeated lines",
+    "list_ratio": "fineweb: lists",
+}
+
+
+def judged(texts: list[str], sets: tuple[str, ...] = FINEWEB, splitting: Splitting = "fineweb") -> Judged:
+    return judge(pa.array(texts, pa.string()), sets, Cutter(splitting))
+
+
+def reasons(texts: list[str], sets: tuple[str, ...] = FINEWEB, splitting: Splitting = "fineweb") -> list[str | None]:
+    found = judged(texts, sets, splitting)
+    return [found.rules[rule] if rule >= 0 else None for rule in found.broken.tolist()]
+
+
+def test_each_frozen_decision_is_ours_with_its_reason_and_the_text_that_is_left() -> None:
+    rows = GOLDEN["texts"]
+    found = judged([row["text"] for row in rows])
+    for row, rule, left in zip(rows, found.broken.tolist(), found.texts.to_pylist(), strict=True):
+        assert (found.rules[rule] if rule >= 0 else None) == OURS.get(row["removed"]), row["name"]
+        if row["removed"] is None:
+            assert left == (row["left"] or row["text"]), row["name"]
+    assert len({row["removed"] for row in rows}) > 18  # most rules have their say
+
+
+def test_each_text_is_judged_by_itself() -> None:
+    texts = [row["text"] for row in GOLDEN["texts"]]
+    assert reasons(texts) == [reasons([text])[0] for text in texts]
+
+
+def test_words_are_those_of_spacy() -> None:
+    assert {chunk: fineweb_words(chunk) for chunk in GOLDEN["words"]} == GOLDEN["words"]
+
+
+@pytest.mark.parametrize("splitting", ["fineweb", "paper"])
+def test_words_never_lose_or_add_a_character(splitting: Splitting) -> None:
+    chance = random.Random(1)
+    for _ in range(3000):
+        chunk = "".join(chance.choice("aZé.,'’\"(-)$5€…:/_日n't") for _ in range(chance.randint(1, 9)))
+        assert "".join(fineweb_words(chunk)) == chunk
+
+
+PROSE = next(row["text"] for row in GOLDEN["texts"] if row["removed"] is None and "\n" not in row["text"])
+
+
+def test_the_paper_counts_what_stands_between_spaces() -> None:
+    text = " ".join(f"{word} ( , ) - '" for word in PROSE.split()[:60])
+    assert reasons([text], ("gopher_quality",)) == ["gopher: few letters"]
+    assert Cutter("paper").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [3]
+    assert Cutter("fineweb").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [8]
+
+
+def test_with_the_paper_lines_of_c4_must_end_in_a_mark() -> None:
+    lines = [f"{sentence}." for sentence in PROSE.split(". ")[:8]]
+    text = "\n".join([*lines, "A heading without a mark at its end", "And so it goes on and on ..."])
+    assert judged([text], ("c4",)).texts.to_pylist() == [text]
+    assert judged([text], ("c4_lines",)).texts.to_pylist() == ["\n".join(lines)]
+
+
+def test_refinedweb_takes_navigation_counters_and_shouting_and_pages_that_are_full_of_them() -> None:
+    prose = [f"{sentence}." for sentence in (PROSE + " " + PROSE).split(". ") if len(sentence.split()) > 6]
+    noise = ["SUBSCRIBE NOW AND SAVE", "12 likes", "1.5k views", "2024", "Home", "Sign in to comment", "Items in cart"]
+    long = "\n".join([*prose, *noise[:2], *prose])
+    assert judged([long], ("refinedweb",)).texts.to_pylist() == ["\n".join([*prose, *prose])]
+    assert reasons(["\n".join([*prose[:3], *noise])], ("refinedweb",)) == ["refinedweb: lines cleaned away"]
+
+
+def test_sentences_are_counted_by_line() -> None:
+    lines = ["One. Two! Three?", "No end", "", 'Mr. Smith came. "He left." said', "... and so (on).", "Wait!!! Now."]
+    counts = sentences_of(Cutter().batch(pa.array(["\n".join(lines)])).words)
+    assert counts.tolist() == [3, 1, 0, 3, 1, 2]
+
+
+def test_repeated_things_are_found_within_their_text() -> None:
+    keys = np.array([5, 6, 5, 5, 7, 6], np.uint64) << np.uint64(40)
+    owners = np.array([0, 0, 0, 1, 1, 1])
+    assert repeated(keys, owners).tolist() == [False, False, True, False, False, False]
+    first, counts, texts = distinct(keys, owners)
+    assert sorted(zip(first.tolist(), counts.tolist(), texts.tolist(), strict=True)) == [
+        (0, 2, 0), (1, 1, 0), (3, 1, 1), (4, 1, 1), (5, 1, 1),
+    ]  # fmt: skip
+
+
+def corpus(tmp_path: Path, texts: list[str], **settings: Any) -> tuple[dict[str, Any], list[str], list[str]]:
+    source = tmp_path / "rows.jsonl"
+    source.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts), encoding="utf-8")
+    events: list[dict[str, Any]] = []
+    config = CorpusConfig.parse(
+        {"source": str(source), "prose": False, "max_overlap": 1.0, "measure_selection": False, **settings}
+    )
+    build_corpus(config, tmp_path / "out", EventLog(listeners=(events.append,)), 1, 1)
+    card = json.loads((tmp_path / "out" / "card.json").read_text(encoding="utf-8"))
+    kept = [one.text for s in ("train", "heldout") for one in read_documents(tmp_path / "out" / f"{s}.parquet")]
+    return card, kept, [event["message"] for event in events if event["event"] == "note"]
+
+
+def test_the_step_counts_each_rule_and_leaves_other_languages_alone(tmp_path: Path) -> None:
+    texts = list(dict.fromkeys(row["text"] for row in GOLDEN["texts"]))
+    card, kept, notes = corpus(tmp_path, texts, rules=list(FINEWEB), near_duplicate_threshold=1.0, drop_banners=False)
+    step = next(step for step in card["steps"] if step["name"] == "rules")
+    assert step["documents_in"] - sum(step["removed"].values()) == step["documents_out"]
+    assert {"gopher: hashes", "c4: lorem ipsum", "fineweb: repeated lines"} <= set(step["removed"])
+    assert step["pieces"]["c4 and refinedweb: lines"]["count"] >= 2
+    assert not any("JavaScript" in text for text in kept)
+    for language in ("German", "Japanese"):
+        assert next(row["text"] for row in GOLDEN["texts"] if row["name"] == language) in kept
+    assert any("not in English: they stay as they are" in note for note in notes)
+
+
+def test_an_unknown_rule_is_named_before_anything_runs() -> None:
+    with pytest.raises(ConfigError, match="gopher"):
+        CorpusConfig.parse({"rules": ["gofer"]})
+
+
+@pytest.mark.slow
+@pytest.mark.parity
+def test_datatrove_decides_the_same_of_the_documentation_of_python() -> None:
+    filters = pytest.importorskip("datatrove.pipeline.filters")
+    data = pytest.importorskip("datatrove.data")
+    pytest.importorskip("spacy")
+    import sys
+
+    texts = [
+        module.__doc__ for module in list(sys.modules.values()) if len(getattr(module, "__doc__", None) or "") > 200
+    ]
+    chain = [
+        filters.GopherRepetitionFilter(), filters.GopherQualityFilter(),
+        filters.C4QualityFilter(filter_no_terminal_punct=False), filters.FineWebQualityFilter(),
+    ]  # fmt: skip
+    theirs = [
+        all(one.filter(document) is True for one in chain)
+        for document in (data.Document(t, str(n)) for n, t in enumerate(texts))
+    ]
+    ours = [reason is None for reason in reasons(texts)]
+    assert np.mean([a == b for a, b in zip(ours, theirs, strict=True)]) >= 0.999
