@@ -1,0 +1,251 @@
+"""The documentation says what is so: every command can be typed, every setting exists, every link leads somewhere."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+import yaml
+
+from documented import PAGES, ROOT, Command, Piece, anchors, commands, fenced, links, mentioned, spans
+from tutelage.ablation.arms import parse_vary
+from tutelage.cli.main import UsageError, app, main
+from tutelage.evaluation.bench.task import read_task
+from tutelage.finetuning import method_names
+from tutelage.recipe.config import Recipe, load_recipe
+from tutelage.store.errors import ConfigError
+
+VERBS = frozenset(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+PLACEHOLDER = re.compile(r"[A-Z]+|a\.b(\.c)?")  # of a key: `--set a.b=value`, `--vary KEY=A,B`
+NUMBER = re.compile(r"(^|=)[A-Z]$")  # stands for one: `--hours H`
+OF_OTHERS = {"--help", "--log_samples", "--max-restarts", "--requeue"}  # everyone's; lm_eval's, torchrun's, sbatch's
+QUICK = ("tasks", "advise", "model", "version")  # verbs that are run as they are written
+PATHS = re.compile(r"(?<![\w/.-])(?:recipes|benchmarks|tests|docs|skills)/[\w./-]+\.\w+")
+
+
+def of_every_page(test: Callable[..., None]) -> Callable[..., None]:
+    """A page at a time: a failure lists all that is wrong in it."""
+    return pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))(test)
+
+
+# The command line, whose verbs only note what they were given.
+
+
+@cache
+def command_line(whole: bool) -> tuple[Any, list[tuple[str, dict[str, Any]]]]:
+    """The real parser with verbs that only note their name and parameters; what must be given may be left out unless
+    the command is a `whole` one."""
+    group, noted = typer.main.get_command(app), list[tuple[str, dict[str, Any]]]()
+    pending: list[tuple[str, Any]] = [("", group)]
+    while pending:
+        name, command = pending.pop()
+        command.callback = lambda *_, _name=name, **given: noted.append((_name, given))
+        for parameter in command.params:
+            parameter.required = parameter.required and whole
+        command.invoke_without_command = getattr(command, "invoke_without_command", False) or not whole
+        pending += getattr(command, "commands", {}).items()
+    return group, noted
+
+
+def parsed(arguments: tuple[str, ...], whole: bool) -> tuple[str, dict[str, Any]]:
+    """The verb and what it would be given. Raises UsageError, as typing it would."""
+    group, noted = command_line(whole)
+    noted.clear()
+    words = ["plan" if word == "VERB" else NUMBER.sub(r"\g<1>4096", word) for word in arguments if word != "--help"]
+    group(words or ["version"], prog_name="tutelage", standalone_mode=False)
+    return noted[-1]
+
+
+def wrong(command: Command) -> str | None:
+    """Why a command cannot be typed, if so."""
+    try:
+        verb, given = parsed(command.arguments, command.whole and "--help" not in command.arguments)
+        step = given["method"] if verb == "finetune" and given.get("data") else None
+        settings = list(given.get("sets") or ())
+        for varied in map(parse_vary, given.get("vary") or ()):
+            settings += [f"{varied.key}={value}" for value in varied.values]
+        for item in settings:
+            check_setting(item, [step] if step in method_names() else method_names())
+    except (UsageError, ConfigError) as error:
+        named = not command.whole and getattr(error, "option_name", None) == command.arguments[-1]
+        return None if named and "requires an argument" in str(error) else f"{command}: {error}"
+    return None
+
+
+def check_setting(item: str, methods: Any) -> None:
+    """Raises ConfigError unless a recipe, or a step by one of the methods, takes this `key=value`."""
+    key = item.partition("=")[0]
+    first, *more = key.split(".")
+    if PLACEHOLDER.fullmatch(key):
+        return
+    if first in Recipe.model_fields and not (first == "finetune" and len(more) > 1):
+        load_recipe(None, [item])
+        return
+    step, item = (more[0], item) if first == "finetune" else ("step", f"finetune.step.{item}")
+    refused: list[ConfigError] = []
+    for name in [step] if step in method_names() else methods:
+        try:
+            load_recipe(None, [f"finetune.{step}={{method: {name}, from: base, data: rows.jsonl}}", item])
+            return
+        except ConfigError as error:
+            refused.append(error)
+    raise refused[-1]
+
+
+@of_every_page
+def test_commands_can_be_typed(page: Path) -> None:
+    found = [text for command in commands(page, VERBS) if (text := wrong(command))]
+    assert not found, "\n".join(found)
+
+
+def test_commands_are_found_and_faults_in_them(tmp_path: Path) -> None:
+    """The tests of this file can fail."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        "`tutelage plan --hour 8`, `run a b c`, `tutelage chat|generat -m X`, `--set a.b=c`, `tutelage evaluate ...`\n\n"
+        "```\nA=1 tutelage serve --port x && tutelage plan | tutelage trace\n"
+        "tutelage ablate r.yaml --vary pretrain.training.optimiser=muon,adamw\n```\n"
+    )
+    every = commands(page, VERBS)
+    assert len(every) == 9
+    faults = [bool(wrong(command.__class__(Piece(ROOT / "x.md", 1, ""), command.arguments, command.whole)))
+              for command in every]  # fmt: skip
+    assert faults == [True, False, False, True, True, True, False, True, False]
+
+
+@of_every_page
+def test_options_exist(page: Path) -> None:
+    """Options that a sentence names, whichever verb they belong to; those of scripts in `scripts_exist`."""
+    found = []
+    for piece in spans(page):
+        words = piece.text.split()
+        if re.match(r"--\w", words[0]) and words[0].split("=")[0] not in known_options() | OF_OTHERS:
+            found.append(f"{piece}: {words[0]} is an option of no verb")
+        if words[0] == "--set" and words[1:] and (text := wrong(Command(piece, ("plan", *mentioned_words(piece)), whole=False))):
+            found.append(text)
+    assert not found, "\n".join(found)
+
+
+def mentioned_words(piece: Piece) -> tuple[str, ...]:
+    return mentioned(f"tutelage {piece.text}", VERBS)[0]
+
+
+@cache
+def known_options() -> set[str]:
+    found, pending = set[str](), [typer.main.get_command(app)]
+    while pending:
+        command: Any = pending.pop()
+        found |= {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        pending += getattr(command, "commands", {}).values()
+    return found
+
+
+def helped(command: Any, name: str = "tutelage") -> Iterator[tuple[str, str]]:
+    """The help texts of a command, its options and its commands."""
+    yield name, command.help or ""
+    yield from ((f"{name} {parameter.name}", getattr(parameter, "help", "") or "") for parameter in command.params)
+    for verb, inner in getattr(command, "commands", {}).items():
+        yield from helped(inner, f"{name} {verb}")
+
+
+def test_examples_in_help_can_be_typed() -> None:
+    found, examples = [], 0
+    for where, text in helped(typer.main.get_command(app)):
+        for lead, code in re.findall(r"(Example: )?`([^`]+)`", text):
+            examples += bool(lead)
+            for words in mentioned(code, VERBS):
+                if problem := wrong(Command(Piece(ROOT, 0, code), words, whole=bool(lead))):
+                    found.append(f"{where} --help: {problem}")
+    assert examples > 25 and not found, "\n".join(found)
+
+
+@pytest.mark.parametrize("verb", sorted(VERBS))
+def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([verb, "--help"])
+    assert ended.value.code == 0 and "Usage: tutelage" in capsys.readouterr().out
+
+
+def quick_commands() -> list[tuple[str, ...]]:
+    """Documented commands of quick verbs, all of whose files are here; any model is the one that a recipe describes."""
+    found = dict[tuple[str, ...], None]()
+    for command in (command for page in PAGES for command in commands(page, VERBS)):
+        words = command.arguments
+        if words[:1] == ("model",):
+            words = (*words[:2], *(re.sub(r"^(smollm2|runs/.*|[A-Z]+)$", "recipes/miniature.yaml", w) for w in words[2:]))
+        here = all((ROOT / word).is_file() for word in words if re.search(r"[./]", word))
+        if words[:1] and words[0] in QUICK and words[1:] != ("describe",) and here:
+            if not wrong(Command(command.piece, words, whole=True)):
+                found[words] = None
+    return list(found)
+
+
+@pytest.mark.parametrize("words", quick_commands(), ids=" ".join)
+def test_quick_commands_run(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as ended:
+        main(list(words))
+    assert ended.value.code == 0
+
+
+# What else a page names.
+
+
+@of_every_page
+def test_recipes_and_tasks_are_valid(page: Path, tmp_path: Path) -> None:
+    for block in fenced(page):
+        if block.language == "yaml":
+            data = yaml.safe_load(block.text)
+            if set(data) <= set(Recipe.model_fields):
+                Recipe.parse(data, where=str(block))
+            else:
+                (tmp_path / "task.yaml").write_text(block.text)
+                read_task(tmp_path / "task.yaml")
+
+
+@of_every_page
+def test_links_lead_somewhere(page: Path) -> None:
+    found = []
+    for link in links(page):
+        path, _, anchor = link.text.partition("#")
+        target = (page.parent / path).resolve() if path else page
+        if not target.exists():
+            found.append(f"{link}: {link.text} does not exist")
+        elif anchor and anchor not in anchors(target):
+            found.append(f"{link}: {target.name} has no heading #{anchor}; it has {', '.join(sorted(anchors(target)))}")
+    assert not found, "\n".join(found)
+
+
+@of_every_page
+def test_files_and_scripts_exist(page: Path) -> None:
+    """Files of the repository, scripts and their options, targets of make, extras of the package."""
+    texts = [*fenced(page), *spans(page)]
+    found = [f"{one}: {path}" for one in texts for path in PATHS.findall(one.text) if not (ROOT / path).exists()]
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    project = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    for one in texts:
+        for line in one.text.splitlines():
+            if target := re.match(r"make ([a-z]+)", line):
+                found += [] if f"\n{target[1]}:" in makefile else [f"{one}: make has no target {target[1]}"]
+            if extra := re.search(r"tutelage\[([a-z]+)\]", line):
+                found += [] if f"\n{extra[1]} = [" in project else [f"{one}: there is no extra {extra[1]}"]
+            if script := re.match(r"(?:python )?(?:benchmarks/)?(\w+\.py)((?: .*)?)$", line):
+                found += script_faults(one, script[1], script[2])
+    assert not found, "\n".join(found)
+
+
+def script_faults(piece: Piece, name: str, rest: str) -> list[str]:
+    places = [path for path in ROOT.rglob(name) if ".venv" not in path.parts]
+    if not places:
+        return [f"{piece}: there is no script {name}"]
+    if not (path := ROOT / "benchmarks" / name).is_file():
+        return []
+    known = path.read_text(encoding="utf-8") + (ROOT / "benchmarks" / "common.py").read_text(encoding="utf-8")
+    return [f"{piece}: {name} has no {word}" for word in re.findall(r"--[\w-]+", rest) if f'"{word}"' not in known]
