@@ -7,6 +7,7 @@ import ast
 import builtins
 import importlib
 import inspect
+import re
 import typing
 from pathlib import Path
 from typing import Any
@@ -108,7 +109,8 @@ class Names:
 
 def is_field(of: type, name: str) -> bool:
     """Whether instances have it though the class has not."""
-    return any(name in inspect.get_annotations(base) for base in of.__mro__) or f"self.{name}" in inspect.getsource(of)
+    stated = any(name in inspect.get_annotations(base) for base in of.__mro__)
+    return stated or re.search(rf"\bself\.{name}\b", inspect.getsource(of)) is not None
 
 
 def returned_by(function: Any) -> Any:
