@@ -108,8 +108,8 @@ def test_commands_are_found_and_faults_in_them(tmp_path: Path) -> None:
     """The tests of this file can fail."""
     page = tmp_path / "page.md"
     page.write_text(
-        "`tutelage plan --hour 8`, `run a b c`, `tutelage chat|generat -m X`, `--set a.b=c`, `tutelage evaluate ...`\n\n"
-        "```\nA=1 tutelage serve --port x && tutelage plan | tutelage trace\n"
+        "`tutelage plan --hour 8`, `run a b c`, `tutelage chat|generat -m X`, `--set a.b=c`, `tutelage evaluate ...`\n"
+        "\n```\nA=1 tutelage serve --port x && tutelage plan | tutelage trace\n"
         "tutelage ablate r.yaml --vary pretrain.training.optimiser=muon,adamw\n```\n"
     )
     every = commands(page, VERBS)
@@ -127,7 +127,11 @@ def test_options_exist(page: Path) -> None:
         words = piece.text.split()
         if re.match(r"--\w", words[0]) and words[0].split("=")[0] not in known_options() | OF_OTHERS:
             found.append(f"{piece}: {words[0]} is an option of no verb")
-        if words[0] == "--set" and words[1:] and (text := wrong(Command(piece, ("plan", *mentioned_words(piece)), whole=False))):
+        if (
+            words[0] == "--set"
+            and words[1:]
+            and (text := wrong(Command(piece, ("plan", *mentioned_words(piece)), whole=False)))
+        ):
             found.append(text)
     assert not found, "\n".join(found)
 
@@ -146,23 +150,25 @@ def known_options() -> set[str]:
     return found
 
 
-def helped(command: Any, name: str = "tutelage") -> Iterator[tuple[str, str]]:
-    """The help texts of a command, its options and its commands."""
-    yield name, command.help or ""
-    yield from ((f"{name} {parameter.name}", getattr(parameter, "help", "") or "") for parameter in command.params)
-    for verb, inner in getattr(command, "commands", {}).items():
-        yield from helped(inner, f"{name} {verb}")
+def helped(command: Any, verb: str = "") -> Iterator[tuple[str, str]]:
+    """The help texts of a command, its options and its commands, each with the verb it belongs to."""
+    yield verb, command.help or ""
+    yield from ((verb, getattr(parameter, "help", "") or "") for parameter in command.params)
+    for name, inner in getattr(command, "commands", {}).items():
+        yield from helped(inner, f"{verb} {name}".strip())
 
 
 def test_examples_in_help_can_be_typed() -> None:
-    found, examples = [], 0
-    for where, text in helped(typer.main.get_command(app)):
-        for lead, code in re.findall(r"(Example: )?`([^`]+)`", text):
-            examples += bool(lead)
-            for words in mentioned(code, VERBS):
-                if problem := wrong(Command(Piece(ROOT, 0, code), words, whole=bool(lead))):
-                    found.append(f"{where} --help: {problem}")
-    assert examples > 25 and not found, "\n".join(found)
+    """Whole commands behind `Example:`, options of the verb itself behind `e.g.`, and what else is named."""
+    found, examples, options = [], 0, 0
+    for verb, text in helped(typer.main.get_command(app)):
+        for lead, code in re.findall(r"(Example: |[Ee]\.g\. )?`([^`]+)`", text):
+            of_verb = bool(lead) and code.startswith("-")
+            examples, options = examples + (lead == "Example: "), options + of_verb
+            for words in mentioned(f"tutelage {verb} {code}" if of_verb else code, VERBS):
+                if problem := wrong(Command(Piece(ROOT, 0, code), words, whole=lead == "Example: ")):
+                    found.append(f"tutelage {verb} --help: {problem}")
+    assert examples > 25 and options > 60 and not found, "\n".join(found)
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -178,11 +184,14 @@ def quick_commands() -> list[tuple[str, ...]]:
     for command in (command for page in PAGES for command in commands(page, VERBS)):
         words = command.arguments
         if words[:1] == ("model",):
-            words = (*words[:2], *(re.sub(r"^(smollm2|runs/.*|[A-Z]+)$", "recipes/miniature.yaml", w) for w in words[2:]))
+            words = (
+                *words[:2],
+                *(re.sub(r"^(smollm2|runs/.*|[A-Z]+)$", "recipes/miniature.yaml", w) for w in words[2:]),
+            )
         here = all((ROOT / word).is_file() for word in words if re.search(r"[./]", word))
-        if words[:1] and words[0] in QUICK and words[1:] != ("describe",) and here:
-            if not wrong(Command(command.piece, words, whole=True)):
-                found[words] = None
+        quick = here and words[:1] and words[0] in QUICK and words[1:] != ("describe",)
+        if quick and not wrong(Command(command.piece, words, whole=True)):
+            found[words] = None
     return list(found)
 
 
@@ -221,6 +230,14 @@ def test_links_lead_somewhere(page: Path) -> None:
         elif anchor and anchor not in anchors(target):
             found.append(f"{link}: {target.name} has no heading #{anchor}; it has {', '.join(sorted(anchors(target)))}")
     assert not found, "\n".join(found)
+
+
+def test_the_site_has_the_pages_it_names() -> None:
+    """`make docs` says which pages it does not name."""
+    named = re.findall(r": ([\w-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    placed = (ROOT / "docs" / "site.py").read_text(encoding="utf-8")
+    assert len(named) > 20 and len(set(named)) == len(named)
+    assert [page for page in named if not (ROOT / "docs" / page).is_file() and f'"{page}"' not in placed] == []
 
 
 @of_every_page

@@ -19,9 +19,9 @@ from conftest import random_model
 from documented import PAGES, ROOT, Piece, fenced
 from miniature_life import miniature, write_texts
 from tutelage.inference.language_model import LanguageModel
+from tutelage.interchange.peft import save_adapter
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import LoraConfig, add_lora
-from tutelage.interchange.peft import save_adapter
 from tutelage.recipe.run import run_recipe
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -128,6 +128,13 @@ def test_imports_names_and_signatures(page: str) -> None:
     for block in blocks(ROOT / page):
         names.read(block)
     assert not names.wrong, "\n".join(names.wrong)
+
+
+def test_the_reference_is_of_what_exists_and_is_explained() -> None:
+    named = re.findall(r"^::: (\S+)\.(\w+)$", (ROOT / "docs" / "reference.md").read_text("utf-8"), flags=re.MULTILINE)
+    assert {f"tutelage.{name}" for name in tutelage.__all__} <= {".".join(place) for place in named}
+    for module, name in named:
+        assert inspect.getdoc(getattr(importlib.import_module(module), name)), f"{module}.{name} has no docstring"
 
 
 def test_wrong_python_is_found() -> None:
