@@ -9,9 +9,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
+
+import tutelage
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("skills/**/*.md")])
@@ -56,6 +59,17 @@ def fenced(page: Path) -> list[Piece]:
         for token in tokens(page)
         if token.type == "fence" and token.map
     ]
+
+
+def python(page: Path) -> list[Piece]:
+    return [block for block in fenced(page) if block.language == "python"]
+
+
+def run_blocks(page: Path, given: dict[str, Any]) -> None:
+    """Run a page's Python, one block after another, in one namespace; lines of a traceback are those of the page."""
+    namespace = {"tutelage": tutelage, **given}
+    for block in python(page):
+        exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), namespace)
 
 
 def inline(page: Path, kind: str) -> Iterator[tuple[int, Token]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
@@ -13,89 +12,19 @@ import pytest
 import typer
 import yaml
 
+from command_line import VERBS, wrong
 from documented import PAGES, ROOT, Command, Piece, anchors, commands, fenced, links, mentioned, spans
-from tutelage.ablation.arms import parse_vary
-from tutelage.cli.main import UsageError, app, main
+from tutelage.cli.main import app
 from tutelage.evaluation.bench.task import read_task
-from tutelage.finetuning import method_names
-from tutelage.recipe.config import Recipe, load_recipe
-from tutelage.store.errors import ConfigError
+from tutelage.recipe.config import Recipe
 
-VERBS = frozenset(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
-PLACEHOLDER = re.compile(r"[A-Z]+|a\.b(\.c)?")  # of a key: `--set a.b=value`, `--vary KEY=A,B`
-NUMBER = re.compile(r"(^|=)[A-Z]$")  # stands for one: `--hours H`
 OF_OTHERS = {"--help", "--log_samples", "--max-restarts", "--requeue"}  # everyone's; lm_eval's, torchrun's, sbatch's
-QUICK = ("tasks", "advise", "model", "version")  # verbs that are run as they are written
 PATHS = re.compile(r"(?<![\w/.-])(?:recipes|benchmarks|tests|docs|skills)/[\w./-]+\.\w+")
 
 
 def of_every_page(test: Callable[..., None]) -> Callable[..., None]:
     """A page at a time: a failure lists all that is wrong in it."""
     return pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))(test)
-
-
-# The command line, whose verbs only note what they were given.
-
-
-@cache
-def command_line(whole: bool) -> tuple[Any, list[tuple[str, dict[str, Any]]]]:
-    """The real parser with verbs that only note their name and parameters; what must be given may be left out unless
-    the command is a `whole` one."""
-    group, noted = typer.main.get_command(app), list[tuple[str, dict[str, Any]]]()
-    pending: list[tuple[str, Any]] = [("", group)]
-    while pending:
-        name, command = pending.pop()
-        command.callback = lambda *_, _name=name, **given: noted.append((_name, given))
-        for parameter in command.params:
-            parameter.required = parameter.required and whole
-        command.invoke_without_command = getattr(command, "invoke_without_command", False) or not whole
-        pending += getattr(command, "commands", {}).items()
-    return group, noted
-
-
-def parsed(arguments: tuple[str, ...], whole: bool) -> tuple[str, dict[str, Any]]:
-    """The verb and what it would be given. Raises UsageError, as typing it would."""
-    group, noted = command_line(whole)
-    noted.clear()
-    words = ["plan" if word == "VERB" else NUMBER.sub(r"\g<1>4096", word) for word in arguments if word != "--help"]
-    group(words or ["version"], prog_name="tutelage", standalone_mode=False)
-    return noted[-1]
-
-
-def wrong(command: Command) -> str | None:
-    """Why a command cannot be typed, if so."""
-    try:
-        verb, given = parsed(command.arguments, command.whole and "--help" not in command.arguments)
-        step = given["method"] if verb == "finetune" and given.get("data") else None
-        settings = list(given.get("sets") or ())
-        for varied in map(parse_vary, given.get("vary") or ()):
-            settings += [f"{varied.key}={value}" for value in varied.values]
-        for item in settings:
-            check_setting(item, [step] if step in method_names() else method_names())
-    except (UsageError, ConfigError) as error:
-        named = not command.whole and getattr(error, "option_name", None) == command.arguments[-1]
-        return None if named and "requires an argument" in str(error) else f"{command}: {error}"
-    return None
-
-
-def check_setting(item: str, methods: Any) -> None:
-    """Raises ConfigError unless a recipe, or a step by one of the methods, takes this `key=value`."""
-    key = item.partition("=")[0]
-    first, *more = key.split(".")
-    if PLACEHOLDER.fullmatch(key):
-        return
-    if first in Recipe.model_fields and not (first == "finetune" and len(more) > 1):
-        load_recipe(None, [item])
-        return
-    step, item = (more[0], item) if first == "finetune" else ("step", f"finetune.step.{item}")
-    refused: list[ConfigError] = []
-    for name in [step] if step in method_names() else methods:
-        try:
-            load_recipe(None, [f"finetune.{step}={{method: {name}, from: base, data: rows.jsonl}}", item])
-            return
-        except ConfigError as error:
-            refused.append(error)
-    raise refused[-1]
 
 
 @of_every_page
@@ -169,39 +98,6 @@ def test_examples_in_help_can_be_typed() -> None:
                 if problem := wrong(Command(Piece(ROOT, 0, code), words, whole=lead == "Example: ")):
                     found.append(f"tutelage {verb} --help: {problem}")
     assert examples > 25 and options > 60 and not found, "\n".join(found)
-
-
-@pytest.mark.parametrize("verb", sorted(VERBS))
-def test_every_verb_explains_itself(verb: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as ended:
-        main([verb, "--help"])
-    assert ended.value.code == 0 and "Usage: tutelage" in capsys.readouterr().out
-
-
-def quick_commands() -> list[tuple[str, ...]]:
-    """Documented commands of quick verbs, all of whose files are here; any model is the one that a recipe describes."""
-    found = dict[tuple[str, ...], None]()
-    for command in (command for page in PAGES for command in commands(page, VERBS)):
-        words = command.arguments
-        if words[:1] == ("model",):
-            words = (
-                *words[:2],
-                *(re.sub(r"^(smollm2|runs/.*|[A-Z]+)$", "recipes/miniature.yaml", w) for w in words[2:]),
-            )
-        here = all((ROOT / word).is_file() for word in words if re.search(r"[./]", word))
-        quick = here and words[:1] and words[0] in QUICK and words[1:] != ("describe",)
-        if quick and not wrong(Command(command.piece, words, whole=True)):
-            found[words] = None
-    return list(found)
-
-
-@pytest.mark.parametrize("words", quick_commands(), ids=" ".join)
-def test_quick_commands_run(words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    shutil.copytree(ROOT / "recipes", tmp_path / "recipes")
-    monkeypatch.chdir(tmp_path)
-    with pytest.raises(SystemExit) as ended:
-        main(list(words))
-    assert ended.value.code == 0
 
 
 # What else a page names.

@@ -1,5 +1,4 @@
-"""Python in the documentation is run on tiny models, or on a tiny life; all of it is checked by imports, names and
-signatures, also where it cannot be run."""
+"""Python in the documentation: imports, names and signatures hold, and it is run on tiny models."""
 
 from __future__ import annotations
 
@@ -16,27 +15,19 @@ import pytest
 
 import tutelage
 from conftest import random_model
-from documented import PAGES, ROOT, Piece, fenced
-from miniature_life import miniature, write_texts
+from documented import PAGES, ROOT, Piece, python, run_blocks
 from tutelage.inference.language_model import LanguageModel
 from tutelage.interchange.peft import save_adapter
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import LoraConfig, add_lora
-from tutelage.recipe.run import run_recipe
-from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.translation import Translation, with_translation
 
 MESSAGES = [{"role": "user", "content": "Name a fruit."}, {"role": "assistant", "content": "An apple."}]
 ON_TINY_MODELS = ("README.md", "docs/adapters.md", "docs/generation.md", "docs/preferences.md")
-ON_A_LIFE = ("README.md", "docs/corpus.md", "docs/evaluation.md", "docs/guidance.md", "docs/report.md")
 
 
-def blocks(page: Path) -> list[Piece]:
-    return [block for block in fenced(page) if block.language == "python"]
-
-
-WITH_PYTHON = [str(page.relative_to(ROOT)) for page in PAGES if blocks(page)]
+WITH_PYTHON = [str(page.relative_to(ROOT)) for page in PAGES if python(page)]
 
 
 # Without running it.
@@ -125,7 +116,7 @@ def returned_by(function: Any) -> Any:
 @pytest.mark.parametrize("page", WITH_PYTHON)
 def test_imports_names_and_signatures(page: str) -> None:
     names = Names()
-    for block in blocks(ROOT / page):
+    for block in python(ROOT / page):
         names.read(block)
     assert not names.wrong, "\n".join(names.wrong)
 
@@ -152,13 +143,6 @@ def test_wrong_python_is_found() -> None:
 # Running it.
 
 
-def run(page: str, given: dict[str, Any]) -> None:
-    """The blocks of a page, one after another, in one namespace."""
-    namespace = {"tutelage": tutelage, **given}
-    for block in blocks(ROOT / page):
-        exec(compile("\n" * (block.line - 1) + block.text, page, "exec"), namespace)
-
-
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
     """A folder with the models that pages name: tiny ones, of random weights."""
@@ -180,24 +164,4 @@ def models(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pa
 @pytest.mark.parametrize("page", ON_TINY_MODELS)
 def test_on_tiny_models(page: str, models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(models)
-    run(page, {"messages": MESSAGES[:1] if "adapters" in page else MESSAGES})
-
-
-@pytest.fixture(scope="module")
-def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    """A folder with the run that pages name, and what they call the parts of a life."""
-    place = tmp_path_factory.mktemp("life")
-    recipe = miniature(write_texts(place / "my_texts"), {}, name="quickstart")
-    finished = run_recipe(recipe, place / "runs")
-    made = {stage["stage"]: (finished.path / stage["artifact"]).resolve() for stage in finished.record["stages"]}
-    out = place / "measured"
-    out.mkdir()
-    return {"place": place, "recipe": recipe, "root": place / "runs", "corpus": made["corpus"], "out": out,
-            "tokenizer": made["tokenizer"], "log": EventLog(), "seed": 1}  # fmt: skip
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("page", ON_A_LIFE)
-def test_on_a_life(page: str, life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(life["place"])
-    run(page, life)
+    run_blocks(ROOT / page, {"messages": MESSAGES[:1] if "adapters" in page else MESSAGES})
