@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import shlex
 from collections.abc import Iterator
@@ -32,7 +33,7 @@ class Piece:
     language: str | None = None
 
     def __str__(self) -> str:
-        return f"{self.page.relative_to(ROOT)}:{self.line}"
+        return f"{os.path.relpath(self.page, ROOT)}:{self.line}"
 
 
 @dataclass(frozen=True)
@@ -107,7 +108,7 @@ def commands(page: Path, verbs: frozenset[str]) -> list[Command]:
     found = []
     for block in fenced(page):
         if block.language in ("", "sh", "bash", "console"):
-            for number, line in enumerate(block.text.splitlines()):
+            for number, line in enumerate(block.text.replace("\\\n", " ").splitlines()):
                 piece = Piece(page, block.line + number, line)
                 found += [Command(piece, words, whole=True) for words in typed(line)]
     return found + [
@@ -121,8 +122,12 @@ def typed(line: str) -> list[tuple[str, ...]]:
         return []
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
     lexer.whitespace_split = True
+    try:
+        every = list(lexer)
+    except ValueError:  # a lone quotation mark: output of a program, or a command that is wrong
+        return [(line,)] if re.match(r"(\$ )?tutelage ", line) else []
     found = []
-    for is_operator, group in itertools.groupby(lexer, lambda word: set(word) <= set("|&;<>()")):
+    for is_operator, group in itertools.groupby(every, lambda word: set(word) <= set("|&;<>()")):
         words = list(itertools.dropwhile(lambda word: _ASSIGNMENT.fullmatch(word) or word == "$", group))
         if not is_operator and words and words[0] == "tutelage":
             found.append(tuple(words[1:]))

@@ -43,30 +43,22 @@ def test_commands_are_found_and_faults_in_them(tmp_path: Path) -> None:
     )
     every = commands(page, VERBS)
     assert len(every) == 9
-    faults = [bool(wrong(command.__class__(Piece(ROOT / "x.md", 1, ""), command.arguments, command.whole)))
-              for command in every]  # fmt: skip
-    assert faults == [True, False, False, True, True, True, False, True, False]
+    assert [bool(wrong(command)) for command in every] == [True, False, False, True, True, True, False, True, False]
 
 
 @of_every_page
 def test_options_exist(page: Path) -> None:
-    """Options that a sentence names, whichever verb they belong to; those of scripts in `scripts_exist`."""
-    found = []
+    """Options that a sentence names, whichever verb they belong to, and settings behind `--set`."""
+    found = list[str | None]()
     for piece in spans(page):
-        words = piece.text.split()
-        if re.match(r"--\w", words[0]) and words[0].split("=")[0] not in known_options() | OF_OTHERS:
-            found.append(f"{piece}: {words[0]} is an option of no verb")
-        if (
-            words[0] == "--set"
-            and words[1:]
-            and (text := wrong(Command(piece, ("plan", *mentioned_words(piece)), whole=False)))
-        ):
-            found.append(text)
-    assert not found, "\n".join(found)
-
-
-def mentioned_words(piece: Piece) -> tuple[str, ...]:
-    return mentioned(f"tutelage {piece.text}", VERBS)[0]
+        name, *rest = piece.text.split() or [""]
+        if re.match(r"--\w", name) and name.split("=")[0] not in known_options() | OF_OTHERS:
+            found.append(f"{piece}: {name} is an option of no verb")
+        if name == "--set" and rest:
+            found += [
+                wrong(Command(piece, words, whole=False)) for words in mentioned(f"tutelage plan {piece.text}", VERBS)
+            ]
+    assert not any(found), "\n".join(filter(None, found))
 
 
 @cache
