@@ -8,13 +8,13 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_tokenizers import SIZES, corpus_texts
+from small_tokenizers import LOSSY, SIZES, corpus_texts
 
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.tokenizer.config import SPECIAL_TOKENS
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-LOSSLESS = ("bpe", "unigram", "byte", "char")
+LOSSLESS = tuple(method for method in SIZES if method not in LOSSY)
 anything = st.text(st.characters(exclude_categories=["Cs"]))
 hostile = st.lists(
     st.one_of(anything, st.sampled_from([*SPECIAL_TOKENS, "<|im", "_end|>", "<unk>", "<0x41>", " <|im_end|> "]))
@@ -50,6 +50,29 @@ def test_wordpiece_is_lossy_as_stated(trained: dict[str, Tokenizer]) -> None:
     assert tok.decode(tok.encode("the list of files")) == "the list of files"
     assert tok.decode(tok.encode("the  list")) == "the list"
     assert tok.encode("☃") == [tok.token_to_id("<unk>")]
+
+
+def test_word_knows_whole_words_only(trained: dict[str, Tokenizer]) -> None:
+    tok = trained["word"]
+    unknown = tok.token_to_id("<unk>")
+    assert tok.decode(tok.encode("the list  of\nfiles")) == "the list of files"
+    assert tok.encode("the lists") == [tok.token_to_id("the"), unknown]
+
+
+def test_bpe_with_fallback_merges_characters_and_spells_rare_ones(trained: dict[str, Tokenizer]) -> None:
+    tok = trained["bpe_fallback"]
+    assert len(tok.encode("学習")) < 6
+    assert [tok.token_bytes(index) for index in tok.encode("☃")] == [b"\xe2", b"\x98", b"\x83"]
+    assert len(tok.encode(" directory")) < 5
+
+
+def test_superbpe_crosses_words_and_needs_fewer_tokens(trained: dict[str, Tokenizer]) -> None:
+    tok, plain = trained["superbpe"], trained["bpe"]
+    crossing = [index for index in range(259, tok.vocab_size) if b" " in tok.token_bytes(index)[1:]]
+    assert crossing and not any(b" " in plain.token_bytes(index)[1:] for index in range(259, plain.vocab_size))
+    texts = corpus_texts(100)
+    assert sum(map(len, tok.encode_batch(texts))) < sum(map(len, plain.encode_batch(texts)))
+    assert all(tok.token_bytes(index).strip().count(b" ") < 4 for index in crossing)
 
 
 def test_byte_ids_are_bytes(trained: dict[str, Tokenizer]) -> None:

@@ -16,6 +16,7 @@ from tutelage.cli import (
     bench,
     classify,
     compare,
+    data,
     finetune,
     generate,
     inspect,
@@ -26,6 +27,7 @@ from tutelage.cli import (
     serve,
     stages,
     talk,
+    tokenizer,
     translate,
     use,
 )
@@ -55,8 +57,10 @@ def options(
 
 life.register(app)
 stages.register(app)
+tokenizer.register(app)
 bench.register(app)
 finetune.register(app)
+data.register(app)
 talk.register(app)
 translate.register(app)
 use.register(app)
@@ -130,5 +134,6 @@ def _hint(error: Any, arguments: list[str]) -> str:
         return f"hint: {nearest(error.option_name, names)}"
     if "No such command" in error.format_message():
         verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
+        verbs += [group.name for group in app.registered_groups if group.name]
         return f"hint: {nearest(next((word for word in arguments if not word.startswith('-')), ''), verbs)}"
     return f"hint: {context.command_path} --help" if context else ""

@@ -1,4 +1,4 @@
-"""One verb per stage: corpus, tokenizer, pretrain."""
+"""One verb per stage: corpus, pretrain; that of the tokenizer has more to it (`cli/tokenizer.py`)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (corpus, tokenizer, pretrain):
+    for verb in (corpus, pretrain):
         app.command()(verb)
 
 
@@ -32,14 +32,6 @@ def corpus(
 
     given = [] if source is None else [setting("corpus.source", source)]
     run_stage("corpus", recipe, given + (sets or []), out, as_json)
-
-
-def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
-    """Train a tokenizer on the corpus and measure it.
-
-    Example: `tutelage tokenizer --set tokenizer.method=unigram --set tokenizer.vocab_size=8192`
-    """
-    run_stage("tokenizer", recipe, sets, out, as_json)
 
 
 def pretrain(

@@ -18,7 +18,11 @@ def _run(job: Job) -> dict[str, Any]:
 def _identity(config: CorpusConfig) -> dict[str, str]:
     from tutelage.corpus.stage import source_identity
 
-    return {"source": source_identity(config)}
+    if config.select is None:
+        return {"source": source_identity(config)}
+    from tutelage.corpus.selection.evidence import evidence_identity
+
+    return {"source": source_identity(config), **evidence_identity(config.select)}
 
 
 SPEC = StageSpec(

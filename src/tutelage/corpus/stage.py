@@ -18,6 +18,8 @@ from tutelage.corpus.parallel import ordered_map, pool
 from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
 from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.selection.card import markdown_of_measures
+from tutelage.corpus.selection.variety import variety
 from tutelage.corpus.sources import files_identity, input_files, other_files
 from tutelage.corpus.steps import (
     limited,
@@ -94,6 +96,14 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
         reached("near-deduplicated", documents)
         lap("duplicates")
 
+        chosen: dict[str, Any] = {}
+        if config.select:
+            from tutelage.corpus.selection.step import select_documents  # late: scikit-learn is slow to import
+
+            documents, chosen = select_documents(documents, config, steps, log)
+            reached("selected by measure", documents)
+            lap("selection")
+
         log.progress("duplicates and leaks", 3, 4, "steps")
         train, heldout = sides(documents, config, seed, steps, log)
         log.progress("duplicates and leaks", 4, 4, "steps")
@@ -109,11 +119,15 @@ def build_corpus(config: CorpusConfig, out: Path, log: EventLog, seed: int, work
         source or Path(config.source).name, seed, train, heldout, steps, diversity(train), selection,
         reading, files,
     )  # fmt: skip
+    if config.measure_selection:
+        card["variety"] = variety([document.text for document in train])
+    if chosen:
+        card["select"] = chosen
     out.mkdir(parents=True, exist_ok=True)
     write_documents(out / "train.parquet", train)
     write_documents(out / "heldout.parquet", heldout)
     write_json(out / "card.json", card)
-    write_atomic(out / "card.md", render_card(card))
+    write_atomic(out / "card.md", render_card(card) + markdown_of_measures(card))
     lap("write")
     return {
         "documents": card["documents"],

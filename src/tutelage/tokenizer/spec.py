@@ -17,6 +17,10 @@ def _run(job: Job) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def _files(config: TokenizerConfig) -> dict[str, str]:
+    return {"source": config.source} if config.source else {}
+
+
 SPEC = StageSpec(
     kind="tokenizer",
     version=2,
@@ -26,6 +30,7 @@ SPEC = StageSpec(
     makes="data",
     needs=lambda config: ("corpus",),
     seeds=("data",),
+    files=_files,
     headline=("vocab_size", "bytes_per_token"),
     section=late("tutelage.tokenizer.report:section"),
     sentence=late("tutelage.tokenizer.report:sentence"),
