@@ -16,6 +16,7 @@ text are paired by seed and passage and judged by the statistics of `tutelage ab
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import random
 import time
@@ -40,6 +41,7 @@ from tutelage.inference.language_model import load
 from tutelage.pretraining.spec import Pretraining
 from tutelage.pretraining.stage import pretrain
 from tutelage.store.events import EventLog
+from tutelage.store.files import write_json
 from tutelage.store.jsonl import write_json_lines
 from tutelage.store.stage import Job
 from tutelage.tokenizer.config import TokenizerConfig
@@ -171,12 +173,15 @@ def recovered(kept: Sequence[Document], planted: Planted) -> dict[str, float]:
 
 
 def bits(train: list[Document], heldout: list[Document], tok: Path, out: Path, steps: int, seed: int) -> list[float]:
-    """Bits for each held-out passage of a small model trained on `train`."""
-    corpus = out / "corpus"
+    """Bits for each held-out passage of a small model trained on `train`; from `out` where they are there already."""
+    corpus, done = out / "corpus", out / f"bits-{steps}.json"
+    if done.is_file():
+        found: list[float] = json.loads(done.read_text())
+        return found
     corpus.mkdir(parents=True, exist_ok=True)
     write_documents(corpus / "train.parquet", train)
     write_documents(corpus / "heldout.parquet", heldout)
-    training = {"steps": steps, "batch_rows": 16, "warmup_steps": 20, "threads": 2, "log_every": 100,
+    training = {"steps": steps, "batch_rows": 16, "warmup_steps": 20, "threads": 1, "log_every": 100,
                 "validate_every": 0, "layers_every": 0, "checkpoint_seconds": 1000}  # fmt: skip
     config = Pretraining.parse({"model": MODEL, "pretrain": {"context_length": 128, "training": training}})
     for path in (out / "model", out / "work"):
@@ -185,7 +190,9 @@ def bits(train: list[Document], heldout: list[Document], tok: Path, out: Path, s
         Job("base", config, {"corpus": corpus, "tokenizer": tok}, out / "model", out / "work", EventLog(), seed, 1)
     )
     nats = rolling(load(out / "model"), "held-out text", [one.text for one in heldout], 16, EventLog())
-    return [-value / math.log(2) for value in nats]
+    found = [-value / math.log(2) for value in nats]
+    write_json(done, found)
+    return found
 
 
 def main() -> None:

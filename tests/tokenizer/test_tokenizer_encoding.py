@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from small_tokenizers import LOSSY, SIZES, corpus_texts
 
 from tutelage.store.errors import DamagedError, InputError
-from tutelage.tokenizer.config import SPECIAL_TOKENS
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.train import train
 
 LOSSLESS = tuple(method for method in SIZES if method not in LOSSY)
 anything = st.text(st.characters(exclude_categories=["Cs"]))
@@ -66,13 +68,15 @@ def test_bpe_with_fallback_merges_characters_and_spells_rare_ones(trained: dict[
     assert len(tok.encode(" directory")) < 5
 
 
-def test_superbpe_crosses_words_and_needs_fewer_tokens(trained: dict[str, Tokenizer]) -> None:
-    tok, plain = trained["superbpe"], trained["bpe"]
-    crossing = [index for index in range(259, tok.vocab_size) if b" " in tok.token_bytes(index)[1:]]
-    assert crossing and not any(b" " in plain.token_bytes(index)[1:] for index in range(259, plain.vocab_size))
-    texts = corpus_texts(100)
-    assert sum(map(len, tok.encode_batch(texts))) < sum(map(len, plain.encode_batch(texts)))
-    assert all(tok.token_bytes(index).strip().count(b" ") < 4 for index in crossing)
+def test_superbpe_crosses_words_and_needs_fewer_tokens() -> None:
+    texts = ["it is one of the best of all, as well as one of the rest: 1 2 3\nby the way\n" * 20]
+    tok = train(TokenizerConfig(method="superbpe", vocab_size=360), texts, EventLog())
+    plain = train(TokenizerConfig(vocab_size=360), texts, EventLog())
+    words = [tok.token_bytes(index).strip() for index in range(259, tok.vocab_size)]
+    assert b"one of the" in words
+    assert all(word.count(b" ") < 4 and b"\n" not in word for word in words)
+    assert len(tok.encode(texts[0])) < 0.7 * len(plain.encode(texts[0]))
+    assert tok.decode(tok.encode("1 2  3\r\nby the\tway")) == "1 2  3\r\nby the\tway"
 
 
 def test_byte_ids_are_bytes(trained: dict[str, Tokenizer]) -> None:

@@ -23,7 +23,7 @@ REST = 5  # texts of the rest for each good one ...
 LEAST_REST = 500  # ... and at least
 CONFIDENCE = 0.95
 _FOLDS = 5
-_STRENGTH = 10.0  # C of the logistic regression
+_STRENGTH = 1.0  # C of the logistic regression
 _ROC_AT = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of the rest
 _BINS = 10
 
@@ -137,15 +137,13 @@ def _unseen_scores(matrix: Any, truth: Any, seed: int) -> Floats:
 
 
 def _fitted(matrix: Any, truth: Any) -> Any:
-    """Each side weighs the same, however many texts it has. Columns that no row has get no weight."""
+    """Each side weighs the same, however many texts it has. By dual coordinate descent: columns are a hundred times the
+    rows, and it is a hundred times as fast as descent in the columns."""
     from sklearn.linear_model import LogisticRegression
 
-    used = np.unique(matrix.indices)
-    model = LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=300).fit(matrix[:, used], truth)
-    weights = np.zeros((1, matrix.shape[1]))
-    weights[:, used] = model.coef_
-    model.coef_, model.n_features_in_ = weights, matrix.shape[1]
-    return model
+    return LogisticRegression(
+        C=_STRENGTH, class_weight="balanced", solver="liblinear", dual=True, tol=1e-3, random_state=0
+    ).fit(matrix, truth)
 
 
 def _platt(scores: Floats, truth: Any) -> tuple[float, float]:

@@ -82,7 +82,7 @@ def _doubled(found: FileRows) -> Said:
 
 
 def _off_topic(found: FileRows) -> Said:
-    return [(OFF_TOPIC, float(one), "") for one in off_topic([row.whole for row in found.rows])]
+    return [(OFF_TOPIC, float(one), "") for one in off_topic([row.text for row in found.rows])]
 
 
 def _labels(found: FileRows, log: EventLog) -> Said:

@@ -60,7 +60,8 @@ def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> FileRows:
             hint=f"tutelage finetune prefer {source.file} --audit looks at pairs",
         )
     kind: Kind = "instruct" if "instruct" in kinds and not set(columns or ()) & {"label"} else "classify"
-    if not kinds and not set(columns or ()) & {"label", "prompt", "response"}:
+    unnamed = len(source.columns) > 1 and all(name.isdigit() for name in source.columns)
+    if not kinds and not unnamed and not set(columns or ()) & {"label", "prompt", "response"}:
         kind = "text"
     rows, dropped = _converted(source, kind, columns)
     if len(rows) < FEWEST:

@@ -22,9 +22,11 @@ _BUCKETS = 1 << 16
 _RARE = 0.5  # count that an n-gram which no other row has stands for
 _PRIOR = 8.0  # usual n-grams beside those of a text, so that short ones do not go to extremes
 _DIMENSIONS = 64
+_TOPICS, _LARGEST_APART = 4, 0.2  # topics of a file; the largest share of one that is left out as a whole
 _FOLDS = 5
 _RIDGE = 1.0
 _RIVALS = 400  # questions that an answer is compared with
+_QUARTILE = 0.6745  # deviations from the median of a normal distribution
 _BINS = 20  # of the places of right answers among all
 Places = NDArray[np.int64]
 
@@ -49,21 +51,33 @@ def doubles(texts: Sequence[str]) -> Doubles:
     return Doubles(like, same != np.arange(len(texts)))
 
 
-def off_topic(texts: Sequence[str]) -> Floats:
-    """Doubt that a text is about what the other rows are about: how surprising its words are, given all other rows.
+def off_topic(texts: Sequence[str], seed: int = 0) -> Floats:
+    """Doubt that a text is about what the other rows are about: how surprising its words are, given all rows but those
+    of its own topic, so that off-topic rows do not vouch for one another.
 
-    The mean over its words and word pairs of minus the logarithm of the share of other rows that have each, compared
-    with the spread of the rows themselves.
+    The mean over its words and word pairs of minus the logarithm of the share of those rows that have each, compared
+    with the spread of the rows themselves. Where the other kind is narrower than the file, its words are no surprise.
     """
     matrix = counts(texts, _BUCKETS)
-    held = np.bincount(matrix.indices, minlength=_BUCKETS)  # rows that have the bucket
-    surprise = -np.log((np.maximum(held - 1, _RARE)) / max(1, len(texts)))
-    size = np.diff(matrix.indptr)
-    present = matrix.copy()
-    present.data = np.ones_like(present.data)
-    total = np.asarray(present @ surprise)
+    matrix.data = np.ones_like(matrix.data)
+    held, size = np.asarray(matrix.sum(axis=0)).ravel(), np.diff(matrix.indptr)
+    total = np.zeros(len(texts))
+    topics = _topics(texts, seed)
+    for topic in np.unique(topics):
+        own = np.flatnonzero(topics == topic)
+        apart = len(own) <= _LARGEST_APART * len(texts)
+        others = held - np.asarray(matrix[own].sum(axis=0)).ravel() if apart else held - 1
+        rows = len(texts) - len(own) if apart else len(texts)
+        total[own] = matrix[own] @ -np.log(np.maximum(others, _RARE) / max(1, rows))
     usual = float(total.sum() / max(1, size.sum()))
     return excess((total + _PRIOR * usual) / (size + _PRIOR))
+
+
+def _topics(texts: Sequence[str], seed: int) -> Places:
+    from sklearn.cluster import KMeans
+
+    found = KMeans(min(_TOPICS, len(texts)), n_init=3, random_state=seed).fit(_points(texts, seed))
+    return np.asarray(found.labels_, np.int64)
 
 
 def wrong_labels(given: Places, unseen: Floats) -> tuple[Floats, Places]:
@@ -93,13 +107,13 @@ def wrong_answers(questions: Sequence[str], answers: Sequence[str], seed: int = 
 
 def excess(values: Floats) -> Floats:
     """1 less the false discovery rate of each value as an outlier above: of rows at least as high, the share beyond
-    what a normal distribution with the median and the spread of the lower half would give."""
+    what a normal distribution would give, with the median and the wider of both quartiles' distances to it."""
     from scipy.special import ndtr
 
     if len(values) < 2:
         return np.zeros(len(values))
-    middle = float(np.median(values))
-    spread = (middle - float(np.quantile(values, 0.1587))) or 1e-9  # one deviation below the middle
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    spread = max(middle - low, high - middle, 1e-9) / _QUARTILE
     expected = len(values) * ndtr(-(values - middle) / spread)
     above = len(values) - np.searchsorted(np.sort(values), values, side="left")
     rate = np.minimum(1, expected / np.maximum(1, above))
@@ -148,7 +162,7 @@ def _points(texts: Sequence[str], seed: int) -> Floats:
     from sklearn.decomposition import TruncatedSVD
 
     matrix = counts(texts, _BUCKETS)
-    rows = unit_rows(matrix, inverse_frequencies(matrix))
+    rows = unit_rows(matrix, inverse_frequencies(matrix))[:, np.unique(matrix.indices)]
     return _unit(TruncatedSVD(max(2, min(_DIMENSIONS, len(texts) - 1)), random_state=seed).fit_transform(rows))
 
 
