@@ -50,11 +50,12 @@ from tutelage.tokenizer.stage import train_tokenizer
 EXAMPLES = 300
 PART = 0.1 / 0.7  # of each kind of planted text, of the good bytes: 10 % of the mix
 PASSAGE = 1500  # characters
+HELD_BYTES = 2e5
 MENU = word_set("home about contact login register cart shop categories newest popular sitemap privacy terms help faq")
 SPAM = word_set(
     "buy cheap click now free offer best price sale discount limited deal win bonus order today shipping the"
 )
-MODEL = {"hidden_size": 96, "intermediate_size": 256, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2,
+MODEL = {"hidden_size": 64, "intermediate_size": 176, "num_layers": 3, "num_heads": 4, "num_kv_heads": 2,
          "max_position_embeddings": 128}  # fmt: skip
 
 
@@ -83,7 +84,7 @@ def plant(good: str, off_topic: str, megabytes: float, chance: random.Random) ->
         *labelled(upto(others, size), "off topic"),
     ]
     chance.shuffle(mix)
-    return Planted(mix, examples, upto(held, 4e5))
+    return Planted(mix, examples, upto(held, HELD_BYTES))
 
 
 def passages(source: str) -> list[Document]:
@@ -181,7 +182,7 @@ def bits(train: list[Document], heldout: list[Document], tok: Path, out: Path, s
     corpus.mkdir(parents=True, exist_ok=True)
     write_documents(corpus / "train.parquet", train)
     write_documents(corpus / "heldout.parquet", heldout)
-    training = {"steps": steps, "batch_rows": 16, "warmup_steps": 20, "threads": 1, "log_every": 100,
+    training = {"steps": steps, "batch_rows": 8, "warmup_steps": 20, "threads": 1, "log_every": 100,
                 "validate_every": 0, "layers_every": 0, "checkpoint_seconds": 1000}  # fmt: skip
     config = Pretraining.parse({"model": MODEL, "pretrain": {"context_length": 128, "training": training}})
     for path in (out / "model", out / "work"):

@@ -93,7 +93,9 @@ def _curve(console: Console, found: dict[str, Any]) -> None:
         bounds = "" if promise["low"] is None else f" [{promise['low']:+.4g}, {promise['high']:+.4g}]"
         table.add_row(f"{promise['rows']:,}", f"{promise['change']:+.4g}{bounds}", "promised change")
     console.print(table, highlight=False, markup=False)
-    console.print(f"{found['text'][:1].upper()}{found['text'][1:]}.", style="bold", highlight=False, markup=False)
+    console.print(
+        f"{found['text'][:1].upper()}{found['text'][1:]}.", style="bold", highlight=False, markup=False, soft_wrap=True
+    )
 
 
 def _doubts(console: Console, found: dict[str, Any], unit: str) -> None:
