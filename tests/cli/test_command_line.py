@@ -60,7 +60,8 @@ STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat",
          "generate", "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise",
-         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp"]  # fmt: skip
+         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp",
+         "data"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -249,7 +250,9 @@ def test_every_option_says_what_it_means() -> None:
     command = typer.main.get_command(app)
     assert sorted(command.commands) == sorted(VERBS)  # type: ignore[attr-defined]
     verbs = dict(command.commands)  # type: ignore[attr-defined]
-    verbs |= verbs.pop("model").commands
+    verbs |= {f"tokenizer {name}": verb for name, verb in verbs["tokenizer"].commands.items()}
+    for group in ("model", "data"):
+        verbs |= {f"{group} {name}": verb for name, verb in verbs.pop(group).commands.items()}
     for name, verb in verbs.items():
         assert name == "version" or "Example: `tutelage" in (verb.help or ""), name
         for parameter in verb.params:

@@ -17,9 +17,7 @@ if TYPE_CHECKING:
     from tutelage.ablation.bench import Question
     from tutelage.tokenizer.tokenizer import Tokenizer
 
-tokenizer = typer.Typer(
-    name="tokenizer", help="Train a tokenizer on the corpus and measure it; compare tokenizers, and look at them."
-)
+tokenizer = typer.Typer(name="tokenizer")
 Corpus = Annotated[
     str | None,
     typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),

@@ -27,7 +27,7 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=4,
+    version=5,
     title="Corpus",
     config=CorpusConfig,
     run=_run,
