@@ -6,7 +6,8 @@ Each is a folder or file of text. Of the good text 300 passages are given as exa
 there are few, its last tenth) are held out, clean, for the measurement. The rest is the good part of the mix (70 % of
 its bytes); to it come junk (menus, advertisements, and good passages with their words shuffled), copies of good
 passages with one word in fifty changed, and passages of the other folder, 10 % each. The pipeline gets the mix and the
-examples, and is not told how much of it is junk; its budget (`--keep`) is stated.
+examples, and is not told how much of it is junk; its budget (`--keep`) is stated. Texts keep their form
+(`prose: false`), since the held-out text has it too.
 
 Trained are the same model, for the same steps, on the selection, on the raw mix, and on a random choice from the mix of
 the size of the selection, under each seed; all with the tokenizer of the raw mix. Bits per byte of the clean held-out
@@ -150,7 +151,8 @@ def select(planted: Planted, keep: float, out: Path) -> tuple[list[Document], di
     write_json_lines(out / "mix.jsonl", rows)
     write_json_lines(out / "good.jsonl", ({"text": text} for text in planted.examples))
     config = CorpusConfig(
-        source=str(out / "mix.jsonl"), heldout=0.01, measure_selection=False,
+        source=str(out / "mix.jsonl"),
+        prose=False, heldout=0.01, measure_selection=False,
         select=SelectConfig(good=str(out / "good.jsonl"), keep=keep, diversity=0.1),
     )  # fmt: skip
     begin = time.process_time()

@@ -215,7 +215,9 @@ def _coloured(console: Console, shown: list[tuple[str, list[tuple[str, str]]]], 
 
     for name, tokens in shown:
         per = size / max(1, len(tokens))
-        console.print(f"{name}: {len(tokens):,} tokens, {per:.2f} bytes for each", style="bold", highlight=False)
+        console.print(
+            f"{name}: {len(tokens):,} tokens, {per:.2f} bytes for each", style="bold", highlight=False, soft_wrap=True
+        )
         if console.is_terminal and not console.no_color:
             console.print(Text.assemble(*((piece, f"black on {colour}") for piece, colour in tokens)))
         else:
