@@ -21,7 +21,7 @@ ALIKE = 0.8  # Jaccard similarity of word pairs (of five words in long texts) fr
 _BUCKETS = 1 << 16
 _RARE = 0.5  # count that an n-gram which no other row has stands for
 _PRIOR = 8.0  # usual n-grams beside those of a text, so that short ones do not go to extremes
-_DIMENSIONS, _TOPIC_DIMENSIONS = 64, 32
+_DIMENSIONS = 64
 _TOPICS, _LARGEST_APART = 4, 0.2  # topics of a file; the largest share of one that is left out as a whole
 _FOLDS = 5
 _RIDGE = 1.0
@@ -76,7 +76,7 @@ def off_topic(texts: Sequence[str], seed: int = 0) -> Floats:
 def _topics(texts: Sequence[str], seed: int) -> Places:
     from sklearn.cluster import KMeans
 
-    points = _points(texts, seed, _TOPIC_DIMENSIONS)
+    points = _points(texts, seed)
     found = KMeans(min(_TOPICS, len(texts)), n_init=3, random_state=seed).fit(points)
     return np.asarray(found.labels_, np.int64)
 
@@ -159,12 +159,12 @@ def _expected(
     return own, others
 
 
-def _points(texts: Sequence[str], seed: int, dimensions: int = _DIMENSIONS) -> Floats:
+def _points(texts: Sequence[str], seed: int) -> Floats:
     from sklearn.decomposition import TruncatedSVD
 
     matrix = counts(texts, _BUCKETS)
     rows = unit_rows(matrix, inverse_frequencies(matrix))[:, np.unique(matrix.indices)]
-    return _unit(TruncatedSVD(max(2, min(dimensions, len(texts) - 1)), random_state=seed).fit_transform(rows))
+    return _unit(TruncatedSVD(max(2, min(_DIMENSIONS, len(texts) - 1)), random_state=seed).fit_transform(rows))
 
 
 def _unit(points: Floats) -> Floats:
