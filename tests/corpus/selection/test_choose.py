@@ -50,7 +50,7 @@ def test_two_merits_are_weighed_against_one_another() -> None:
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.integers(0, 10_000), st.floats(0.0, 1.0))
+@given(st.integers(0, 10_000), st.floats(0.0, 1.0, exclude_max=True))
 def test_the_budget_holds_and_the_value_is_near_the_best(seed: int, spread: float) -> None:
     chance = np.random.default_rng(seed)
     quality, topics = chance.random(9), chance.integers(0, 3, 9)
@@ -81,3 +81,9 @@ def test_equal_texts_are_taken_in_order() -> None:
     choice = choose({"quality": np.full(5, 0.5)}, np.zeros(5, np.int64), np.full(5, 1), {"quality": 1.0}, 3)
     assert choice.kept.tolist() == [True, True, True, False, False]
     assert pytest.approx(3) == choice.kept.sum()
+
+
+def test_a_merit_without_weight_is_as_one_that_is_not_known() -> None:
+    given = {"quality": np.array([0.1, 0.9, 0.5])}, np.array([0, 0, 1]), np.full(3, 1)
+    choice = choose(*given, {"quality": 0.0, "diversity": 1.0}, 2)
+    assert choice.kept.tolist() == choose({}, *given[1:], {"diversity": 1.0}, 2).kept.tolist() == [True, False, True]

@@ -74,7 +74,7 @@ def choose(
 
 def _merit(merits: Mapping[str, Floats], weights: Mapping[str, float], count: int) -> Floats:
     """Weighted mean of the merits in force; 1 for every text where there are none."""
-    given = {name: weights[name] for name in merits if name in weights}
+    given = {name: weights[name] for name in merits if weights.get(name)}
     if not given:
         return np.ones(count)
     return np.sum([weight * merits[name] for name, weight in given.items()], axis=0) / sum(given.values())
