@@ -12,8 +12,9 @@ import pytest
 from planted_text import TOPICS, good, junk, off_topic
 
 from tutelage.corpus.config import CorpusConfig
-from tutelage.corpus.document import read_documents
-from tutelage.corpus.selection.evidence import evidence_identity
+from tutelage.corpus.document import Document, read_documents
+from tutelage.corpus.selection.evidence import evidence_identity, imported_scores
+from tutelage.corpus.shelf import Shelf
 from tutelage.corpus.stage import build_corpus
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
@@ -38,13 +39,13 @@ def planted(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def build(root: Path, out: Path, workers: int = 1, **select: Any) -> dict[str, Any]:
+def build(root: Path, out: Path, workers: int = 1, log: EventLog | None = None, **select: Any) -> dict[str, Any]:
     # The sentences are made of few words: near duplicates are looked for among real ones.
     config = CorpusConfig.parse(
         {"source": str(root / "mix"), "prose": False, "near_duplicate_threshold": 1.0, "max_overlap": 1.0,
          "measure_selection": False, "select": {"clusters": 8, **select}}
     )  # fmt: skip
-    build_corpus(config, out, EventLog(), seed=1, workers=workers)
+    build_corpus(config, out, log or EventLog(), seed=1, workers=workers)
     card: dict[str, Any] = json.loads((out / "card.json").read_text(encoding="utf-8"))
     return card
 
@@ -55,13 +56,18 @@ def labels(out: Path) -> list[str | None]:
 
 
 def test_good_text_is_recovered_and_all_else_is_counted(planted: Path, tmp_path: Path) -> None:
-    card = build(planted, tmp_path / "a", good=str(planted / "examples.jsonl"), keep=0.7)
+    events: list[dict[str, Any]] = []
+    log = EventLog(listeners=(events.append,))
+    card = build(planted, tmp_path / "a", log=log, good=str(planted / "examples.jsonl"), keep=0.7)
     found = labels(tmp_path / "a")
     assert found.count("good") / len(found) > 0.97
     assert found.count("good") / 210 > 0.9
     step = next(step for step in card["steps"] if step["name"] == "selection")
     assert sum(step["removed"].values()) == step["documents_in"] - step["documents_out"]
     assert set(step["removed"]) <= {"lower quality", "its topic has enough"}
+    said = [str(event["message"]) for event in events if event["event"] in ("note", "warning")]
+    assert any(f"{len(found)} of 300 documents stay" in line for line in said)
+    assert not any("taken out as" in line for line in said)  # the budget was asked for
     account = card["select"]
     assert account["bytes"] <= account["budget_bytes"]
     assert account["weights"] == {"quality": 0.6667, "diversity": 0.3333}
@@ -69,8 +75,8 @@ def test_good_text_is_recovered_and_all_else_is_counted(planted: Path, tmp_path:
     rows = {row["by"]: row for row in account["trade_off"]}
     assert rows["quality alone"]["quality"] > rows["everything"]["quality"] + 0.1
     assert rows["diversity alone"]["effective_topics"] > rows["quality alone"]["effective_topics"]
-    said = (tmp_path / "a" / "card.md").read_text(encoding="utf-8")
-    assert "## Selection" in said and "on rows not seen" in said
+    page = (tmp_path / "a" / "card.md").read_text(encoding="utf-8")
+    assert "## Selection" in page and "on rows not seen" in page
 
 
 @pytest.mark.slow
@@ -91,20 +97,23 @@ def test_a_target_draws_its_topic(planted: Path, tmp_path: Path) -> None:
 
 
 def test_scores_of_a_table_are_quality(planted: Path, tmp_path: Path) -> None:
-    build(planted, tmp_path / "all", diversity=1.0, keep=1.0)
-    documents = read_documents(tmp_path / "all" / "train.parquet") + read_documents(
-        tmp_path / "all" / "heldout.parquet"
-    )
-    table = {"id": [one.id for one in documents], "score": [float(one.label == "other") for one in documents]}
+    texts = [json.loads(line) for file in (planted / "mix").iterdir() for line in file.read_text().splitlines()]
+    table = {"text": [one["text"] for one in texts], "score": [float(one["label"] == "other") for one in texts]}
     pq.write_table(pa.table(table), tmp_path / "scores.parquet")
     build(planted, tmp_path / "a", scores=str(tmp_path / "scores.parquet"), keep=0.05, diversity=0.0)
     assert set(labels(tmp_path / "a")) == {"other"}
+    documents = Shelf.of([Document(f"{number:016x}", one["text"], "file") for number, one in enumerate(texts)])
+    ids = [f"{number:016x}" for number in range(299)]
+    known = [*map(float, range(298)), float("nan")]
+    pq.write_table(pa.table({"id": ids, "score": known}), tmp_path / "ids.parquet")
+    scores, missing = imported_scores(str(tmp_path / "ids.parquet"), documents)
+    assert missing == 2 and scores.tolist() == [*range(298), 148.5, 148.5]
     pq.write_table(pa.table({"id": ["x"], "score": [1.0]}), tmp_path / "few.parquet")
     with pytest.raises(InputError, match="knows 0 of 300 documents by their id"):
-        build(planted, tmp_path / "b", scores=str(tmp_path / "few.parquet"))
+        imported_scores(str(tmp_path / "few.parquet"), documents)
     pq.write_table(pa.table({"name": ["x"], "mark": [1.0]}), tmp_path / "none.parquet")
     with pytest.raises(InputError, match="has the columns name, mark"):
-        build(planted, tmp_path / "c", scores=str(tmp_path / "none.parquet"))
+        imported_scores(str(tmp_path / "none.parquet"), documents)
 
 
 def test_a_least_probability_goes_before_the_budget(planted: Path, tmp_path: Path) -> None:
@@ -131,7 +140,7 @@ def test_what_cannot_be_is_said_before_anything_runs(planted: Path, tmp_path: Pa
     with pytest.raises(ConfigError, match=r"corpus\.select\.good: there is no file or folder"):
         evidence_identity(config.select)
     with pytest.raises(InputError, match="holds no document"):
-        build(planted, tmp_path / "a", tokens=1)
+        build(planted, tmp_path / "a", target=str(planted / "sea.jsonl"), tokens=1, diversity=0.0)
 
 
 def test_the_evidence_counts_by_content(planted: Path) -> None:

@@ -80,6 +80,11 @@ def select_documents(
     for reason in sorted(set(why.tolist()) - {""}):
         tally.add(tally_rows(documents, reason, documents.rows[why == reason]))
     steps.append(make_step("selection", _what(settings, budget), documents, kept, tally))
+    went = ", ".join(f"{count:,} went as {reason}" for reason, count in sorted(tally.removed.items()))
+    log.note(
+        f"selection: {len(kept):,} of {len(documents):,} documents stay, {kept.size / 1e6:,.2f} of "
+        f"{documents.size / 1e6:,.2f} MB{'; ' if went else ''}{went}"
+    )
     account = {
         **judged.account,
         "weights": {name: round(weight, 4) for name, weight in settings.weights.items()},
