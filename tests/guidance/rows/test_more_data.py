@@ -28,6 +28,7 @@ def test_bits_follow_the_power_law_they_were_made_by() -> None:
     assert four.value == pytest.approx(last * (4**-0.1 - 1))
 
 
+@pytest.mark.slow
 def test_what_is_promised_of_labels_comes_about(tmp_path: Path) -> None:
     """Noise in a fifth of the labels: half of the file promises what the whole file gives."""
     rows, _ = labelled(800, 160, 0, 0)
