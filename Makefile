@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check lint types floors slow benchmarks clean
+.PHONY: quickstart test check lint types floors slow docs benchmarks clean
 
 quickstart: .venv/.base
 	$(BIN)/tutelage quickstart
@@ -29,11 +29,15 @@ floors: .venv/.dev
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
 
+docs: .venv/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+	@echo "Look at it: $(BIN)/mkdocs serve, or open site/index.html"
+
 benchmarks: .venv/.dev
 	@for script in $(filter-out benchmarks/common.py benchmarks/corpus_peer.py,$(wildcard benchmarks/*.py)); do echo "$(BIN)/python $$script --help"; done
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv build dist site
 
 .venv/.base: pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Tutelage needs Python 3.11 or newer: make PYTHON=python3.11 ...")'
@@ -44,4 +48,8 @@ clean:
 
 .venv/.dev: .venv/.base
 	$(PIP) --editable '.[dev]'
+	touch $@
+
+.venv/.docs: .venv/.base
+	$(PIP) --editable '.[docs]'
 	touch $@

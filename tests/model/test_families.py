@@ -14,7 +14,7 @@ from torch import Tensor
 from family_configs import CASES, CONFIGS, fields
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
-from tutelage.model.families import FAMILIES, FamilyConfig
+from tutelage.model.families import FAMILIES, FamilyConfig, differing
 from tutelage.model.io import load_model, save_model
 from tutelage.store.errors import DamagedError, InputError, TutelageError
 
@@ -223,6 +223,15 @@ def test_what_a_family_cannot_be_is_said_before_anything_is_built(given: dict[st
     with pytest.raises(TutelageError) as error:
         FamilyConfig.parse({"vocab_size": 64, **given})
     assert says in f"{error.value.message} {error.value.hint}"
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_section_that_names_a_family_is_that_family(family: str) -> None:
+    """As in a recipe (`model: {family: gemma2}`): what the default's other parts say does not hold for it."""
+    default = FamilyConfig()
+    sizes = {"num_kv_heads": default.num_heads}  # gpt2 and gpt_neox group no queries
+    changed = FamilyConfig.parse(default.completed({"family": family, **sizes}))
+    assert differing(changed, FamilyConfig.parse({"family": family, **sizes})) == []
 
 
 def test_another_family_brings_its_own_parts() -> None:

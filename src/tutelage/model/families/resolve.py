@@ -42,9 +42,10 @@ class FamilyConfig(ModelConfig):
 
     def completed(self, given: dict[str, Any]) -> dict[str, Any]:
         """Another family brings its own parts; only the sizes are kept."""
-        kept = self.plain()
-        if given.get("family", self.family) != self.family:
-            kept = {key: value for key, value in kept.items() if key not in parts_of(self.family)}
+        kept, family = self.plain(), given.get("family", self.family)
+        if family != self.family:
+            parts = {*parts_of(self.family), *(FAMILIES[family].parts if family in FAMILIES else ())}
+            kept = {key: value for key, value in kept.items() if key not in parts}
         return {**kept, **given}
 
 
