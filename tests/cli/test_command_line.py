@@ -60,7 +60,7 @@ STAGES = 9
 CORPUS = ("--corpus", "texts")
 VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetune", "evaluate", "tasks", "chat",
          "generate", "translate", "classify", "serve", "export", "import", "model", "report", "lineage", "advise",
-         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp", "watch", "trace"]  # fmt: skip
+         "doctor", "version", "compare", "ablate", "judge", "quality", "mcp", "watch", "trace", "data"]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -249,8 +249,10 @@ def test_every_option_says_what_it_means() -> None:
     command = typer.main.get_command(app)
     assert sorted(command.commands) == sorted(VERBS)  # type: ignore[attr-defined]
     verbs = dict(command.commands)  # type: ignore[attr-defined]
-    verbs |= {f"corpus {name}": verb for name, verb in verbs["corpus"].commands.items()}
-    verbs |= verbs.pop("model").commands
+    for group in ("corpus", "tokenizer"):
+        verbs |= {f"{group} {name}": verb for name, verb in verbs[group].commands.items()}
+    for group in ("model", "data"):
+        verbs |= {f"{group} {name}": verb for name, verb in verbs.pop(group).commands.items()}
     for name, verb in verbs.items():
         assert name == "version" or "Example: `tutelage" in (verb.help or ""), name
         for parameter in verb.params:

@@ -54,7 +54,17 @@ def corpus_texts(count: int = 300) -> list[str]:
     ]
 
 
-SIZES = {"bpe": 400, "unigram": 384, "wordpiece": 200, "byte": 259, "char": 300}
+SIZES = {
+    "bpe": 400,
+    "unigram": 384,
+    "wordpiece": 200,
+    "byte": 259,
+    "char": 300,
+    "word": 40,
+    "bpe_fallback": 400,
+    "superbpe": 400,
+}
+LOSSY = ("wordpiece", "word")
 
 
 def small(method: str, **more: object) -> Tokenizer:

@@ -8,13 +8,15 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_tokenizers import SIZES, corpus_texts
+from small_tokenizers import LOSSY, SIZES, corpus_texts
 
 from tutelage.store.errors import DamagedError, InputError
-from tutelage.tokenizer.config import SPECIAL_TOKENS
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.train import train
 
-LOSSLESS = ("bpe", "unigram", "byte", "char")
+LOSSLESS = tuple(method for method in SIZES if method not in LOSSY)
 anything = st.text(st.characters(exclude_categories=["Cs"]))
 hostile = st.lists(
     st.one_of(anything, st.sampled_from([*SPECIAL_TOKENS, "<|im", "_end|>", "<unk>", "<0x41>", " <|im_end|> "]))
@@ -50,6 +52,31 @@ def test_wordpiece_is_lossy_as_stated(trained: dict[str, Tokenizer]) -> None:
     assert tok.decode(tok.encode("the list of files")) == "the list of files"
     assert tok.decode(tok.encode("the  list")) == "the list"
     assert tok.encode("☃") == [tok.token_to_id("<unk>")]
+
+
+def test_word_knows_whole_words_only(trained: dict[str, Tokenizer]) -> None:
+    tok = trained["word"]
+    unknown = tok.token_to_id("<unk>")
+    assert tok.decode(tok.encode("the list  of\nfiles")) == "the list of files"
+    assert tok.encode("the lists") == [tok.token_to_id("the"), unknown]
+
+
+def test_bpe_with_fallback_merges_characters_and_spells_rare_ones(trained: dict[str, Tokenizer]) -> None:
+    tok = trained["bpe_fallback"]
+    assert len(tok.encode("学習")) < 6
+    assert [tok.token_bytes(index) for index in tok.encode("☃")] == [b"\xe2", b"\x98", b"\x83"]
+    assert len(tok.encode(" directory")) < 5
+
+
+def test_superbpe_crosses_words_and_needs_fewer_tokens() -> None:
+    texts = ["it is one of the best of all, as well as one of the rest: 1 2 3\nby the way\n" * 20]
+    tok = train(TokenizerConfig(method="superbpe", vocab_size=360), texts, EventLog())
+    plain = train(TokenizerConfig(vocab_size=360), texts, EventLog())
+    words = [tok.token_bytes(index).strip() for index in range(259, tok.vocab_size)]
+    assert b"one of the" in words
+    assert all(word.count(b" ") < 4 and b"\n" not in word for word in words)
+    assert len(tok.encode(texts[0])) < 0.7 * len(plain.encode(texts[0]))
+    assert tok.decode(tok.encode("1 2  3\r\nby the\tway")) == "1 2  3\r\nby the\tway"
 
 
 def test_byte_ids_are_bytes(trained: dict[str, Tokenizer]) -> None:

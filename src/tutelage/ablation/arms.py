@@ -17,8 +17,8 @@ from tutelage.finetuning import method
 from tutelage.recipe.config import BASE, QUICKSTART, Recipe, override, read_yaml
 from tutelage.store.errors import ConfigError, nearest
 
-Match = Literal["steps", "tokens", "seconds"]
-MATCHES: tuple[Match, ...] = ("steps", "tokens", "seconds")
+Match = Literal["steps", "tokens", "seconds", "compute"]
+MATCHES: tuple[Match, ...] = ("steps", "tokens", "seconds", "compute")
 OWN = "as in the recipe"
 MOST_ARMS = 64
 LENGTH_KEYS = ("training.steps", "training.epochs")

@@ -81,12 +81,16 @@ class Items:
 
 
 def corpus_items(corpora: Sequence[Path], most: int) -> Items:
-    """Documents that every one of these corpora held out, at most `most`. Raises InputError where there are none."""
+    """Documents that every one of these corpora held out, at most `most`, as the first has them.
+
+    Documents are the same where they were when they were read (their id): a filter that another arm leaves out may have
+    changed what they say. Raises InputError where there are none.
+    """
     sides = [read_documents(path / "heldout.parquet") for path in dict.fromkeys(corpora)]
-    common = set.intersection(*({document.text for document in side} for side in sides))
+    common = set.intersection(*({document.id for document in side} for side in sides))
     # By id, which is a hash: the first `most` are a random sample.
     mine = sorted({one.text: one for one in sides[0]}.values(), key=lambda one: one.id)
-    shared = [document for document in mine if document.text in common]
+    shared = [document for document in mine if document.id in common]
     kept = shared[:most]
     if not kept:
         raise InputError(

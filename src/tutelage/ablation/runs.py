@@ -9,6 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.ablation.arms import Arm, Match, positions_per_step, training_of, with_length, with_seed
+from tutelage.guidance.costs import with_vocabulary
+from tutelage.model.describe import forward_flops
+from tutelage.recipe.config import BASE
 from tutelage.recipe.run import run_recipe
 from tutelage.store.artifacts import Artifact, open_artifact
 from tutelage.store.errors import ConfigError, InputError
@@ -16,7 +19,7 @@ from tutelage.store.events import Listener
 from tutelage.store.hashing import sha256_json
 
 CALIBRATION = (20, 60)  # steps of the run that measures how fast an arm is: a twentieth of the run, within these
-CORPUS = "corpus"
+CORPUS, TOKENIZER = "corpus", "tokenizer"
 
 
 @dataclass
@@ -33,6 +36,13 @@ class Runner:
     def model(self, arm: Arm, seed: int) -> Artifact:
         """The measured model of an arm under its `seed`-th seed."""
         return self._artifact(with_seed(arm.recipe, seed), self.target, f"{arm.name}-seed{seed}")
+
+    def vocabulary(self, arm: Arm) -> int:
+        """Tokens of an arm's tokenizer."""
+        return int(self.tokenizer(arm).metrics["vocab_size"])
+
+    def tokenizer(self, arm: Arm) -> Artifact:
+        return self._artifact(arm.recipe, TOKENIZER, f"{arm.name}-tokenizer")
 
     def corpus(self, arm: Arm) -> Path:
         return self._artifact(arm.recipe, CORPUS, arm.name).path
@@ -51,10 +61,11 @@ class Runner:
 
 
 def matched(arms: list[Arm], runner: Runner, match: Match, tell: Callable[[str], None]) -> list[Arm]:
-    """The arms with as many steps as make them equal in steps, tokens or seconds of training to the first.
+    """The arms with as many steps as make them equal in steps, tokens, seconds or FLOPs of training to the first.
 
     Seconds are measured on a short run of each arm, whose result is cached, so that a second call comes to the same
-    number of steps. Raises ConfigError where tokens cannot be counted before the run.
+    number of steps. FLOPs are counted, of the base only. Raises ConfigError where tokens or FLOPs cannot be counted
+    before the run.
     """
     first = arms[0]
     target, settings = runner.target, training_of(first.recipe, runner.target)
@@ -71,6 +82,9 @@ def matched(arms: list[Arm], runner: Runner, match: Match, tell: Callable[[str],
                 "the context is chosen from the rows, so tokens cannot be matched", hint="set context_length"
             )
         return [_longer(arm, target, _times(steps, per_step[first.name], per_step[arm.name])) for arm in arms]
+    if match == "compute":
+        flops = {arm.name: _flops_per_step(arm, runner) for arm in arms}
+        return [_longer(arm, target, _times(steps, flops[first.name], flops[arm.name])) for arm in arms]
     short = min(steps, max(CALIBRATION[0], min(CALIBRATION[1], steps // 20)))
     pace = {}
     for arm in arms:
@@ -85,6 +99,15 @@ def seconds_of(model: Artifact) -> float:
     timing, tokens = model.metrics["timing"], model.metrics.get("tokens_seen")
     pace = timing.get("tokens_per_second")
     return float(tokens) / float(pace) if tokens and pace else float(timing["seconds"])
+
+
+def _flops_per_step(arm: Arm, runner: Runner) -> float:
+    """Training FLOPs of a step of the base, its output layer over the vocabulary included."""
+    recipe = arm.recipe
+    if runner.target != BASE or recipe.base is not None or recipe.pretrain is None:
+        raise ConfigError("--match compute is for a base that is raised here", hint="--match seconds")
+    shape = with_vocabulary(recipe.model, runner.vocabulary(arm))
+    return positions_per_step(recipe, BASE) * 3.0 * forward_flops(shape, recipe.pretrain.context_length)
 
 
 def _times(steps: int, ours: float, theirs: float) -> int:

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from tutelage.cli.options import RUNS, Json, Out, Sets, print_json
+from tutelage.cli.options import RUNS, Json, Out, Sets, notes, print_json
 from tutelage.store.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from tutelage.ablation.arms import Arm
+    from tutelage.ablation.bench import Question
     from tutelage.ablation.selftest import Known
 
 
@@ -22,8 +24,13 @@ def register(app: typer.Typer) -> None:
 
 
 def ablate(
-    recipe: Annotated[
-        Path | None, typer.Argument(help="Recipe file (YAML), e.g. recipes/miniature.yaml; default: the quickstart's.")
+    what: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="[data] [RECIPE]",
+            help="Recipe file (YAML), e.g. recipes/miniature.yaml; default: the quickstart's. `data RECIPE`: instead "
+            "of --vary, each filter and source of its corpus is left out in turn.",
+        ),
     ] = None,
     vary: Annotated[
         list[str] | None,
@@ -39,7 +46,10 @@ def ablate(
     sets: Sets = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each arm, at most.")] = 3,
     match: Annotated[
-        str, typer.Option(help="What all arms get the same of: `steps`, `tokens` or `seconds` of training.")
+        str,
+        typer.Option(
+            help="What all arms get the same of: `steps`, `tokens`, `seconds` or `compute` (FLOPs) of training."
+        ),
     ] = "steps",
     of: Annotated[
         str | None,
@@ -80,6 +90,10 @@ def ablate(
             "with that of the documentation.",
         ),
     ] = False,
+    by: Annotated[
+        str,
+        typer.Option(help="Of `data`: what a source is, the `label` of documents (their folder) or their `source`."),
+    ] = "label",
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -92,21 +106,25 @@ def ablate(
     Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is and there are
     too few seeds or documents to say so of all, 1 failed, 2 wrong use.
 
-    Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`
+    Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`, or of
+    its data `tutelage ablate data recipes/miniature.yaml`
     """
     from tutelage.ablation.arms import MATCHES, arms_of, refuse_varied_length, target_of, varied_keys
     from tutelage.ablation.bench import Question
-    from tutelage.recipe.config import load_recipe
+    from tutelage.recipe.config import BASE, load_recipe
 
     if match not in MATCHES:
         raise ConfigError(f"--match {match} is unknown", hint=nearest(match, MATCHES))
+    recipe, of_data = _what(what or [])
     whole = load_recipe(recipe, sets or [])
-    name = question or whole.name
+    name = question or (f"{whole.name}-data" if of_data else whole.name)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
         raise ConfigError(f"--question {name!r} is no name for a folder", hint="letters, digits, -, _ and .")
     if self_test:
         _self_test(out, name, effect / 100, seeds, as_json)
         return
+    if of_data and ladder is not None:
+        raise ConfigError("--ladder varies the size alone", hint="leave out `data`")
     if ladder is not None:
         from tutelage.cli.ladder import ladder as climb
 
@@ -115,11 +133,47 @@ def ablate(
         console, say, listen = _voices(as_json)
         climb(whole, name, ladder, lengths, out, as_json, console, say, listen)
         return
+    if of_data:
+        if vary or of:
+            raise ConfigError("`ablate data` varies the data of the base itself", hint="leave out --vary and --of")
+        arms = _data_arms(recipe, sets or [], by, name, out)
+        run_question(Question(name, tuple(arms), BASE, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
+        return
     arms = arms_of(recipe, sets or [], vary or [])
     keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)
     refuse_varied_length(target, keys, match)  # type: ignore[arg-type]
-    _ask(Question(name, tuple(arms), target, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
+    run_question(Question(name, tuple(arms), target, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
+
+
+def _what(words: list[Path]) -> tuple[Path | None, bool]:
+    """(recipe file, whether its data are in question)."""
+    of_data = bool(words) and words[0] == Path("data") and not words[0].is_file()
+    files = words[1:] if of_data else words
+    if len(files) > 1:
+        raise ConfigError(f"one recipe is wanted, not {len(files)}", hint="tutelage ablate [data] RECIPE")
+    return (files[0] if files else None), of_data
+
+
+def _data_arms(recipe: Path | None, sets: list[str], by: str, name: str, out: Path) -> list[Arm]:
+    """The recipe, and without each filter and each source; its corpus is made for that."""
+    from tutelage.ablation.bench import FOLDER
+    from tutelage.ablation.data import filter_arms, source_arms
+    from tutelage.ablation.runs import Runner
+    from tutelage.recipe.config import BASE
+    from tutelage.store.errors import InputError
+
+    if by not in ("label", "source"):
+        raise ConfigError(f"--by {by} is unknown", hint=nearest(by, ("label", "source")))
+    arms = filter_arms(recipe, sets)
+    try:
+        corpus = Runner(out, out / FOLDER / name, BASE).corpus(arms[0])
+        return [*arms, *source_arms(arms[0], corpus, by)]
+    except InputError as error:
+        if len(arms) < 2:
+            raise
+        notes().note(f"only filters are left out: {error.message}")
+        return arms
 
 
 def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[str, Any]], None]]:
@@ -148,7 +202,8 @@ def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict
     return console, say, listen
 
 
-def _ask(question: Any, out: Path, as_json: bool) -> None:
+def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
+    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON too."""
     from tutelage.ablation.bench import ask
     from tutelage.ablation.judge import Noise
     from tutelage.ablation.result import noise_lines
@@ -168,7 +223,7 @@ def _ask(question: Any, out: Path, as_json: bool) -> None:
     say("")
     written = write_findings(found)
     if as_json:
-        print_json({**written.plain, "page": str(written.page), "folder": str(found.folder)})
+        print_json({**(beside or {}), **written.plain, "page": str(written.page), "folder": str(found.folder)})
     else:
         show(console, written.plain)
         console.print(f"{written.page}", highlight=False, soft_wrap=True)

@@ -88,12 +88,13 @@ def read_config(source: str | None, root: Path) -> ModelConfig:
     from tutelage.interchange.source import read_config as read_foreign
     from tutelage.model.hf_config import load_config
     from tutelage.recipe.config import load_recipe
+    from tutelage.tokenizer.forecast import expected_size
 
     if source and is_foreign(source):
         return read_foreign(source, notes())
     if source and source.endswith((".yaml", ".yml")):
         recipe = load_recipe(Path(source))
-        return with_vocabulary(recipe.model, recipe.tokenizer.sized().vocab_size)
+        return with_vocabulary(recipe.model, expected_size(recipe.tokenizer))
     return load_config(find_model(source, root))
 
 

@@ -136,10 +136,11 @@ def plan(
     if gpus:
         from tutelage.guidance.cluster import plan_cluster
         from tutelage.guidance.costs import with_vocabulary
+        from tutelage.tokenizer.forecast import expected_size
 
         if wanted.pretrain is None:
             raise ConfigError("this recipe pretrains nothing: its base comes from elsewhere")
-        shape = with_vocabulary(wanted.model, wanted.tokenizer.sized().vocab_size)
+        shape = with_vocabulary(wanted.model, expected_size(wanted.tokenizer))
         many = plan_cluster(shape, gpus, wanted.pretrain.context_length, tokens)
         print_json(many) if as_json else show.cluster(Console(), many)
         return

@@ -17,6 +17,7 @@ from tutelage.cli import (
     classify,
     compare,
     corpus,
+    data,
     finetune,
     generate,
     inspect,
@@ -27,6 +28,7 @@ from tutelage.cli import (
     serve,
     stages,
     talk,
+    tokenizer,
     trace,
     translate,
     use,
@@ -59,8 +61,10 @@ def options(
 life.register(app)
 corpus.register(app)
 stages.register(app)
+tokenizer.register(app)
 bench.register(app)
 finetune.register(app)
+data.register(app)
 talk.register(app)
 translate.register(app)
 use.register(app)

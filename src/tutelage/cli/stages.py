@@ -1,4 +1,4 @@
-"""One verb per stage: tokenizer, pretrain."""
+"""One verb per stage: pretrain; the corpus and the tokenizer have files of their own."""
 
 from __future__ import annotations
 
@@ -11,16 +11,7 @@ from tutelage.cli.options import RUNS, Json, Out, Processes, RecipeFile, Sets
 
 
 def register(app: typer.Typer) -> None:
-    for verb in (tokenizer, pretrain):
-        app.command()(verb)
-
-
-def tokenizer(recipe: RecipeFile = None, sets: Sets = None, out: Out = RUNS, as_json: Json = False) -> None:
-    """Train a tokenizer on the corpus and measure it.
-
-    Example: `tutelage tokenizer --set tokenizer.method=unigram --set tokenizer.vocab_size=8192`
-    """
-    run_stage("tokenizer", recipe, sets, out, as_json)
+    app.command()(pretrain)
 
 
 def pretrain(

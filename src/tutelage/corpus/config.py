@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from tutelage.corpus.selection.config import SelectConfig
 from tutelage.store.config import Config
 from tutelage.store.errors import nearest
 
@@ -67,6 +68,8 @@ class CorpusConfig(Config):
     """A held-out document goes if a larger share of it (word 8-grams, or whole sentences) stands in training ones."""
     max_documents: int = Field(default=0, ge=0)
     """Take at most this many documents from the source, chosen by hash; 0 takes all."""
+    select: SelectConfig | None = None
+    """Keep what is best, most relevant and most diverse under a budget; null keeps everything."""
     exclude_tests: bool = True
     """Leave out test modules (`python` source)."""
     measure_selection: bool = True

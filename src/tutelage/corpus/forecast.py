@@ -20,6 +20,8 @@ START_SECONDS = 0.5
 READ_SECONDS = {"python": 0.17, "own": 0.22}  # for each MB of source
 PROSE_SECONDS = 0.43  # for each MB of text
 MEASURE_SECONDS = 0.18  # for each MB of text, all levels together: how much is copied at each level of selection
+JUDGE_SECONDS = 1.2  # for each MB of text, on one CPU: selection by measure ...
+JUDGE_START = 5.0  # ... and what it learns from samples
 MEASURED_BYTES = 6.3e6  # of a level at most
 MEASURED_LEVELS = 5  # of selection: so many CPUs measure at once, no more
 SELECT_SECONDS = 0.2  # for each MB of text, on one CPU: duplicates, split, leaks
@@ -55,6 +57,10 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
         seconds += text / document * DOCUMENT_SECONDS
     if config.prose:
         seconds += text / 1e6 * PROSE_SECONDS / cpus
+    if config.select:
+        seconds += JUDGE_START + kept / 1e6 * JUDGE_SECONDS
+        kept = min(kept * config.select.keep, 4.0 * config.select.tokens or kept)
+        documents = kept / document
     if config.measure_selection:
         seconds += min(text, MEASURED_BYTES) / 1e6 * MEASURE_SECONDS / min(cpus, MEASURED_LEVELS)
     facts = figures(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.corpus.boundaries import BOUNDARIES
+from tutelage.corpus.selection.report import blocks as selection_blocks
 from tutelage.store import format as f
 from tutelage.store.blocks import (
     Block,
@@ -63,6 +64,7 @@ def section(view: View) -> list[Block | None]:
         table(["Step", "Documents in#", "Removed#", "Documents out#", "Size out#"], rows),
         *[_examples(step) for step in steps],
         *_labels(card),
+        *selection_blocks(card),
         *_selection(card),
         _malformed(card),
         _diversity(card),

@@ -179,6 +179,10 @@ class Shelf:
         for _, batch in self.batches():
             yield from documents_of(batch)
 
+    def texts(self) -> Iterator[str]:
+        for _, batch in self.batches():
+            yield from batch.column("text").to_pylist()
+
     def fetch(self, rows: I64) -> list[Document]:
         """Documents by their rows, in the order of the rows given."""
         found: dict[int, Document] = {}

@@ -24,12 +24,16 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
         from tutelage.corpus.private import blocklist_file
 
         found["blocklist"] = sha256_file(blocklist_file(config.blocklist))
+    if config.select:
+        from tutelage.corpus.selection.evidence import evidence_identity
+
+        found |= evidence_identity(config.select)
     return found
 
 
 SPEC = StageSpec(
     kind="corpus",
-    version=5,
+    version=6,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

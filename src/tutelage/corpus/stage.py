@@ -29,6 +29,8 @@ from tutelage.corpus.published.step import by_published_rules
 from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
 from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.selection.card import markdown_of_measures
+from tutelage.corpus.selection.variety import variety_of
 from tutelage.corpus.shelf import I64, Part, Shelf, ShelfWriter
 from tutelage.corpus.sources import files_identity, input_files, other_files
 from tutelage.corpus.steps import (
@@ -122,6 +124,14 @@ def build_corpus(
         reached("near-deduplicated", documents)
         lap("duplicates")
 
+        chosen: dict[str, Any] = {}
+        if config.select:
+            from tutelage.corpus.selection.step import select_documents  # late: scikit-learn is slow to import
+
+            documents, chosen = select_documents(documents, config, steps, log)
+            reached("selected by measure", documents)
+            lap("selection")
+
         log.progress("duplicates and leaks", 3, 4, "steps")
         train, heldout = sides(documents, config, steps, shop)
         log.progress("duplicates and leaks", 4, 4, "steps")
@@ -131,6 +141,7 @@ def build_corpus(
         reached("selected", documents.only(_union(train, heldout)))
         selection = list(shop.told("measure selection", "levels", copying, levels, [1] * len(levels)))
         variety = diversity(train)
+        varied = variety_of(train) if config.measure_selection else {}
         lap("measures")
 
         out.mkdir(parents=True, exist_ok=True)
@@ -142,10 +153,14 @@ def build_corpus(
         source or Path(config.source).name, seed, written["train"], written["heldout"], steps, variety, selection,
         reading, files,
     )  # fmt: skip
+    if varied:
+        card["variety"] = varied
+    if chosen:
+        card["select"] = chosen
     write_json(out / "card.json", card)
     write_json(out / "croissant.json", croissant(card, out))
     write_json_lines(out / REMOVED, ({"step": step.name, **one} for step in steps for one in step.shown))
-    write_atomic(out / "card.md", render_card(card))
+    write_atomic(out / "card.md", render_card(card) + markdown_of_measures(card))
     lap("write")
     return {
         "documents": card["documents"],

@@ -92,7 +92,7 @@ class _ToProse:
         if document.kind == "code":
             tally.remove(document, "source code")
             return None
-        prose = _reduced(document, self.without, self.english)
+        prose = reduced(document, self.without, self.english)
         for rule, count in prose.pieces.items():
             tally.piece(rule, count, prose.bytes[rule], prose.examples[rule], document.id)
         if prose.foreign:
@@ -104,7 +104,8 @@ class _ToProse:
         return None
 
 
-def _reduced(document: Document, without: frozenset[str], english: bool) -> Prose:
+def reduced(document: Document, without: frozenset[str], english: bool) -> Prose:
+    """What the prose step makes of a text. `english`: it is known to be."""
     if not english and is_foreign(document.text):
         return Prose(document.text, foreign=True)
     if document.kind != "lines":

@@ -13,6 +13,7 @@ from tutelage.store.events import EventLog
 LARGE_SHARE = 0.05  # of the text, that one rule takes: worth a line
 LARGE_COUNT, FEWEST = 0.1, 5  # of the documents, as a share and as a number
 _TOLD = ("over the limit", "source code")  # where it happens
+_CHOSEN = "selection"  # under a budget that the user set; told where it happens
 _EXAMPLE = 80  # characters
 _SHOWN = 5
 
@@ -85,6 +86,8 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
     if config.source == "python":
         return
     for step in steps:
+        if step.name == _CHOSEN:
+            continue
         said = set()
         for rule, record in sorted(step.pieces.items(), key=lambda pair: -pair[1]["bytes"]):
             share = record["bytes"] / max(1, step.bytes_in)
@@ -97,7 +100,7 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
                 )
         for reason, count in step.removed.items():
             share = count / max(1, step.documents_in)
-            if share >= LARGE_COUNT and count >= FEWEST and reason not in said and reason not in _TOLD:
+            if share >= LARGE_COUNT and count >= FEWEST and reason not in (*said, *_TOLD):
                 example = next((one["text"] for one in step.examples if one["reason"] == reason), "")
                 key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else _STEP_KEYS.get(step.name, "")
                 key = _key_of(step, reason) if reason in step.pieces else key

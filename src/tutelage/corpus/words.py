@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,7 +26,7 @@ Bool = NDArray[np.bool_]
 _MIX = np.uint64(0x9E3779B97F4A7C15)
 _KEPT = 400_000  # different chunks that are remembered: about 60 MB
 _WORDS_KEPT = 1 << 16  # different words whose hash is remembered
-_BATCH = 1 << 22  # characters of texts that are cut together
+_BATCH, _BATCH_TEXTS = 1 << 22, 1 << 14  # characters of texts that are cut together, and how many texts
 _LINE = "\x00"  # stands for a line break among chunks; no clean text has it
 
 
@@ -135,14 +135,14 @@ def hash_text(text: str) -> int:
 hash_word = lru_cache(maxsize=_WORDS_KEPT)(hash_text)
 
 
-def text_batches(texts: Sequence[str]) -> Iterator[pa.Array]:
-    """Texts in Arrow arrays of about four million characters (a longer one stands alone)."""
+def text_batches(texts: Iterable[str]) -> Iterator[pa.Array]:
+    """Texts in Arrow arrays of about four million characters (a longer one stands alone), at most 16,384 texts."""
     batch: list[str] = []
     size = 0
     for text in texts:
         batch.append(text)
         size += len(text)
-        if size >= _BATCH:
+        if size >= _BATCH or len(batch) == _BATCH_TEXTS:
             yield pa.array(batch, pa.string())
             batch, size = [], 0
     if batch:

@@ -44,16 +44,21 @@ def learning_curve(
 
 
 def doubling_gain(
-    rows: Sequence[int], hits: Sequence[NDArray[np.bool_]], confidence: float, draws: int, seed: int
+    rows: Sequence[int],
+    hits: Sequence[NDArray[np.bool_]],
+    confidence: float,
+    draws: int,
+    seed: int,
+    times: float = 2.0,
 ) -> Interval:
-    """Accuracy in points that twice the rows would add, by a power law of the error (Hestness et al. 2017).
+    """Accuracy in points that `times` the rows would add, by a power law of the error (Hestness et al. 2017).
 
     The interval is of what would be measured on as many texts. It has three sources: the texts (bootstrap), how far the
     points lie from a line (the luck of rows and of training), and the answers that change either way with more rows, as
     many as between the last two points.
     """
     right = np.stack(list(hits)).astype(np.float64)  # [points, texts]
-    value = _gain(rows, right.mean(axis=1), right.shape[1])[0]
+    value = _gain(rows, right.mean(axis=1), right.shape[1], times)[0]
     if right.shape[1] < 10:
         return Interval(value, None, None)
     generator = np.random.default_rng(seed)
@@ -61,25 +66,63 @@ def doubling_gain(
     found = np.empty(draws)
     for draw in range(draws):
         picked = right[:, generator.integers(right.shape[1], size=right.shape[1])].mean(axis=1)
-        gain, spread = _gain(rows, picked, right.shape[1])
+        gain, spread = _gain(rows, picked, right.shape[1], times)
         found[draw] = gain + float(np.hypot(spread, changing)) * generator.standard_normal()
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
 
-def _gain(rows: Sequence[int], accuracy: NDArray[np.float64], texts: int) -> tuple[float, float]:
-    """Points that doubling adds, and their standard error from the points' distance to the line.
+def bits_gain(
+    rows: Sequence[int],
+    bits: NDArray[np.float64],
+    sizes: NDArray[np.float64],
+    confidence: float,
+    draws: int,
+    seed: int,
+    times: float = 2.0,
+) -> Interval:
+    """Bits per byte that `times` the rows would change, by a power law (Hestness et al. 2017); below 0 is a gain.
+
+    bits: [points, texts] that each held-out text takes after training on `rows` of each point; sizes: bytes of the
+    texts. The interval has two sources: the texts (bootstrap), and how far the points lie from a line.
+    """
+    value = _bits_gain(rows, bits.sum(axis=1) / sizes.sum(), times)[0]
+    if bits.shape[1] < 10:
+        return Interval(value, None, None)
+    generator = np.random.default_rng(seed)
+    found = np.empty(draws)
+    for draw in range(draws):
+        picked = generator.integers(bits.shape[1], size=bits.shape[1])
+        gain, spread = _bits_gain(rows, bits[:, picked].sum(axis=1) / sizes[picked].sum(), times)
+        found[draw] = gain + spread * generator.standard_normal()
+    low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _gain(rows: Sequence[int], accuracy: NDArray[np.float64], texts: int, times: float) -> tuple[float, float]:
+    """Points that `times` the rows add, and their standard error from the points' distance to the line.
 
     The error is a * rows^-b, a line of logarithms; half a text keeps a perfect score finite.
     """
     error = (texts * (1 - accuracy) + 0.5) / (texts + 1)
-    x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.log2(error)
+    slope, deviation = _line(rows, error)
+    last, scale = float(error[-1]), times**slope
+    return 100 * last * (1 - scale), float(100 * last * np.log(times) * scale * deviation)
+
+
+def _bits_gain(rows: Sequence[int], bits: NDArray[np.float64], times: float) -> tuple[float, float]:
+    slope, deviation = _line(rows, bits)
+    last, scale = float(bits[-1]), times**slope
+    return last * (scale - 1), float(last * np.log(times) * scale * deviation)
+
+
+def _line(rows: Sequence[int], values: NDArray[np.float64]) -> tuple[float, float]:
+    """Slope of the logarithm of the values over that of the rows, and its standard error."""
+    x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.log2(values)
     centred = x - x.mean()
     slope = float((centred * y).sum() / (centred**2).sum())
     left = y - y.mean() - slope * centred
-    deviation = np.sqrt((left**2).sum() / max(1, len(x) - 2) / (centred**2).sum())
-    last = float(error[-1])
-    return 100 * last * (1 - 2**slope), float(100 * last * np.log(2) * 2**slope * deviation)
+    return slope, float(np.sqrt((left**2).sum() / max(1, len(x) - 2) / (centred**2).sum()))
 
 
 def _rounded(value: float | None) -> float | None:

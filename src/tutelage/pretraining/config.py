@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Literal, Self
+
+from pydantic import Field, field_validator, model_validator
 
 from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
@@ -15,6 +17,27 @@ class MixtureSource(Config):
     weight: float = Field(gt=0)
 
 
+class MixConfig(Config):
+    """How much of each source of the corpus is trained on. Held-out text stays as it is.
+
+    `by`: what a source is: the `label` of documents (the first-level folder of files), or their `source` (the file).
+    `weights`: a name and how often its text is to come against its size alone; 0 leaves it out. `temperature`: above 1
+    small sources come oftener than by their size, at 1 as often. `max_epochs`: no source is gone through oftener.
+    """
+
+    by: Literal["label", "source"] = "label"
+    weights: dict[str, float] = Field(default_factory=dict)
+    temperature: float = Field(1.0, gt=0)
+    max_epochs: float = Field(4.0, gt=0)
+
+    @field_validator("weights")
+    @classmethod
+    def _weights_are_no_debts(cls, weights: dict[str, float]) -> dict[str, float]:
+        if below := [name for name, weight in weights.items() if weight < 0]:
+            raise ValueError(f"the weight of {below[0]!r} is below 0")
+        return weights
+
+
 class PretrainConfig(Config):
     """Next-token training on packed documents."""
 
@@ -22,6 +45,7 @@ class PretrainConfig(Config):
     shard_tokens: int = Field(1 << 26, ge=1)  # tokens of one file of encoded documents
     weight: float = Field(1.0, gt=0)  # of the recipe's corpus, beside those of the mixture
     mixture: tuple[MixtureSource, ...] = ()
+    mix: MixConfig | None = None  # of the sources within the corpus; null: every document once a pass
     training: TrainingConfig = TrainingConfig(
         steps=1500,
         batch_rows=6,
@@ -34,3 +58,9 @@ class PretrainConfig(Config):
         validate_every=200,
         spike_sigma=6.0,
     )
+
+    @model_validator(mode="after")
+    def _one_way_to_mix(self) -> Self:
+        if self.mix and self.mixture:
+            raise ValueError("mix weighs the sources of one corpus, mixture several corpora; give one of them")
+        return self

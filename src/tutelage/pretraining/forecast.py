@@ -61,7 +61,7 @@ def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> d
     told: dict[str, Range] = {}
     if rate:
         told["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))
-    alone = config.model is not None and not config.pretrain.mixture
+    alone = config.model is not None and not (config.pretrain.mixture or config.pretrain.mix)
     if alone and "ppmd_bits" in corpus:
         from tutelage.pretraining.expected import by_the_defaults, expected_bits
 

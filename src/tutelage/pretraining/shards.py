@@ -156,8 +156,8 @@ class ShardRows:
 class Mixture:
     """Rows of several sources by weight, numbered source after source; `training.position` says who comes when."""
 
-    def __init__(self, parts: list[ShardRows], weights: list[float]) -> None:
-        self.parts, self.weights = parts, weights
+    def __init__(self, parts: list[ShardRows], weights: list[float], names: list[str] | None = None) -> None:
+        self.parts, self.weights, self.names = parts, weights, names
         self.firsts = np.cumsum([0, *(len(part) for part in parts)])
 
     def __len__(self) -> int:

@@ -16,7 +16,8 @@ import torch
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
-from tutelage.pretraining.config import PretrainConfig
+from tutelage.pretraining.config import MixConfig, PretrainConfig
+from tutelage.pretraining.mixing import mix_of
 from tutelage.pretraining.objective import NextToken
 from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
 from tutelage.store.device import seed_everything
@@ -99,13 +100,17 @@ def prepare(
         seed_everything(seed)
         decoder = DecoderLM(complete_model_config(model, tok, config.context_length), seed=seed)
         scale_initialisation(decoder, config.training.base_width)
-    own = encoded(corpus, "train", tok, config, work, log)
-    rows: dict[str, Rows] = {"train": own, "validation": encoded(corpus, "validation", tok, config, work, log)}
+    rows: dict[str, Rows] = {"validation": encoded(corpus, "validation", tok, config, work, log)}
+    if config.mix:
+        rows["train"] = mixed(corpus, tok, config, config.mix, work, log)
+    else:
+        own = encoded(corpus, "train", tok, config, work, log)
+        rows["train"] = own
     if config.mixture:
         others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
         rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
-    return tok, decoder, NextToken(rows, token_bytes, own.eos_id, tok.decode)
+    return tok, decoder, NextToken(rows, token_bytes, tok.end_of_text_id, tok.decode)
 
 
 def find_learning_rate(
@@ -121,24 +126,66 @@ def find_learning_rate(
     return find_rate(decoder, objective, config.training, seed, steps=steps, report=report)
 
 
+def mixed(corpus: Path, tok: Tokenizer, config: PretrainConfig, mix: MixConfig, work: Path, log: EventLog) -> Mixture:
+    """The training rows of a corpus, source by source, and how much of each; see `mixing`."""
+    parts = {
+        name: encoded(corpus, "train", tok, config, work, log, (mix.by, name))
+        for name in sources_of(corpus, mix.by)
+        if mix.weights.get(name, 1.0) > 0
+    }
+    unread = {name: 1 for name in sources_of(corpus, mix.by) if name not in parts}
+    sizes = {name: len(part) for name, part in parts.items()}
+    steps, rows = config.training.steps, config.training.batch_rows
+    samples = steps * rows if steps else config.training.epochs * sum(sizes.values())
+    chosen = mix_of(sizes | unread, mix.weights, mix.temperature, mix.max_epochs, samples)
+    if chosen.exceeded:
+        log.warn(
+            f"{samples:,.0f} rows are drawn, more than {mix.max_epochs:g} passes over all sources together: every one "
+            "is repeated equally often; train shorter, or give more text"
+        )
+    elif chosen.capped:
+        log.note(f"held at {mix.max_epochs:g} passes, and the rest given to others: {', '.join(chosen.capped)}")
+    for name, share in chosen.shares.items():
+        log.note(
+            f"{name or 'without a name'}: {share:.1%} of the rows" + (f", {sizes[name]:,} different" if share else "")
+        )
+    return Mixture(list(parts.values()), [chosen.shares[name] for name in parts], list(parts))
+
+
+def sources_of(corpus: Path, by: str) -> list[str]:
+    """Names in a column of the training documents, sorted; documents without one are called by the empty name."""
+    column = pq.read_table(corpus / "train.parquet", columns=[by])[by]
+    return sorted({value or "" for value in column.unique().to_pylist()})
+
+
 def encoded(
-    corpus: Path, split: str, tok: Tokenizer, config: PretrainConfig, work: Path, log: EventLog
-) -> ShardRows:  # fmt: skip
+    corpus: Path,
+    split: str,
+    tok: Tokenizer,
+    config: PretrainConfig,
+    work: Path,
+    log: EventLog,
+    only: tuple[str, str] | None = None,
+) -> ShardRows:
     """Rows of one split of a corpus, from token shards in `work`: made now, or there from before and whole.
 
-    Of several processes the first makes them.
+    `only`: a column and what a document must have in it. Of several processes the first makes them.
     """
     name = {"train": "train", "validation": "heldout"}[split]
     source = corpus / f"{name}.parquet"
     count = count_texts(source)
-    identity = sha256_json([sha256_file(source), tok.definition, config.shard_tokens])
+    identity = sha256_json([sha256_file(source), tok.definition, config.shard_tokens, *(only or ())])
     path = work / f"shards-{identity[:12]}"
     world = current_world()
 
     def documents() -> Iterator[list[int]]:
         done = 0
-        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
-            yield from tok.encode_batch(batch.column("text").to_pylist())
+        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text", *([only[0]] if only else [])]):
+            texts = batch.column("text").to_pylist()
+            if only:
+                there = batch.column(only[0]).to_pylist()
+                texts = [text for text, value in zip(texts, there, strict=True) if (value or "") == only[1]]
+            yield from tok.encode_batch(texts)
             done += batch.num_rows
             log.progress(f"encoding {name} documents", done, count, "documents")
 
@@ -155,9 +202,9 @@ def encoded(
 
 def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log: EventLog) -> dict[str, Any]:
     """How often each source of a mixture was gone through; a warning beyond four times."""
-    if not config.mixture:
+    if not isinstance(rows, Mixture):
         return {}
-    names = ["corpus", *(one.corpus for one in config.mixture)]
+    names = rows.names or ["corpus", *(one.corpus for one in config.mixture)]
     samples = (result.steps + sum(back["from"] - back["to"] for back in result.rollbacks)) * config.training.batch_rows
     passes = dict(zip(names, (round(times, 3) for times in epochs(rows.sources, samples)), strict=True))
     for name, times in passes.items():

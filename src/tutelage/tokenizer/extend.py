@@ -49,7 +49,7 @@ def extend_tokenizer(tok: Tokenizer, texts: Iterable[str], count: int, min_count
     pieces: dict[int, tuple[int, ...]] = {}
     # Some take a whole word that is a token as that token, whatever its merges are (Llama 3).
     whole_words = library.model if data["model"].get("ignore_merges") else None
-    pairs = _Pairs(spelled, list(words.values()))
+    pairs = Pairs(spelled, list(words.values()))
     while len(merges) < count and (pair := pairs.most_frequent(min_count)) is not None:
         name = names[pair[0]] + names[pair[1]]
         made_of = (*pieces.get(pair[0], pair[:1]), *pieces.get(pair[1], pair[1:]))
@@ -94,7 +94,7 @@ def _words(library: Any, texts: Iterable[str]) -> Counter[str]:
     return Counter(dict(sorted(counts.items(), key=lambda item: (-item[1], item[0]))))
 
 
-class _Pairs:
+class Pairs:
     """Neighbours in words that are written as ids, counted; kept up to date while pairs are joined."""
 
     def __init__(self, spelled: Sequence[list[int]], counts: Sequence[int]) -> None:

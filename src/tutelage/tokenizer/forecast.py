@@ -17,18 +17,32 @@ SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
 
 def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
     corpus = inputs.get("corpus", {})
-    config = config.sized(corpus.get("train_bytes", math.inf))
+    size = expected_size(config, corpus.get("train_bytes", math.inf))
+    own = config.splits and not config.source
     facts = {
-        "vocab_size": -(-config.vocab_size // SPECIAL_TOKENS) * SPECIAL_TOKENS if config.splits else config.vocab_size,
-        "bytes_per_token": bytes_per_token(config.vocab_size) if config.splits else 1.0,
+        "vocab_size": -(-size // SPECIAL_TOKENS) * SPECIAL_TOKENS if own else size,
+        "bytes_per_token": bytes_per_token(size) if config.splits else 1.0,
     }
     if "train_bytes" not in corpus:
         return Forecast(facts=facts)
     sample = min(corpus["train_bytes"] / 1e6, config.sample_megabytes)
     held = min(corpus["heldout_bytes"] / 1e6, config.sample_megabytes)
-    seconds = 0.3 + TRAIN_SECONDS.get(config.method, 0.05) * sample + MEASURE_SECONDS * held
+    training = 0.0 if config.source else TRAIN_SECONDS.get(config.method, 0.05) * sample
+    seconds = 0.3 + training + MEASURE_SECONDS * held
     memory = machine.process_memory() + 30 * sample * 1e6
     return Forecast.about(seconds * machine.slowness(), 0.5, 2.0, memory, facts)
+
+
+def expected_size(config: TokenizerConfig, text_bytes: float = math.inf) -> int:
+    """Tokens of the vocabulary: those of one that is taken over, or as many as a text of so many bytes can teach.
+
+    Raises InputError where `source` is no vocabulary.
+    """
+    if not config.source:
+        return config.sized(text_bytes).vocab_size
+    from tutelage.tokenizer.imported import import_vocabulary  # late: a forecast is light to import
+
+    return import_vocabulary(config).vocab_size
 
 
 def figures(metrics: Mapping[str, Any]) -> Facts:

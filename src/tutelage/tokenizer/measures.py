@@ -20,8 +20,8 @@ def measure(
 
     bytes_per_token; tokens_per_word (fertility; words as split by white space); renyi_efficiency with alpha
     2.5 over all ids (Zouhar et al. 2023, "Tokenization and the Noiseless Channel"); unused_share: ids that
-    the texts never use; single_byte_share: tokens that stand for one byte only; round_trip_failures: texts
-    that decoding does not give back.
+    the texts never use; single_byte_share: tokens that stand for one byte only; digits_per_token: of tokens
+    with a digit; round_trip_failures: texts that decoding does not give back.
     """
     counts = np.zeros(tok.vocab_size, dtype=np.int64)
     size = words = failures = 0
@@ -54,6 +54,7 @@ def measure(
         "renyi_efficiency": renyi_efficiency(counts),
         "unused_share": round(float((counts == 0).mean()), 6),
         "single_byte_share": _ratio(int(counts[lengths == 1].sum()), tokens),
+        "digits_per_token": digits_per_token(tok, counts),
         "round_trip_failures": failures,
         "round_trip_examples": failed,
         "vocabulary": _vocabulary(tok, counts, lengths),
@@ -67,6 +68,13 @@ def renyi_efficiency(counts: np.ndarray[Any, Any], alpha: float = 2.5) -> float:
         return 0.0
     share = counts[counts > 0] / counts.sum()
     return round(float(np.log((share**alpha).sum()) / (1 - alpha) / np.log(len(counts))), 6)
+
+
+def digits_per_token(tok: Tokenizer, counts: np.ndarray[Any, Any]) -> float:
+    """Decimal digits in the tokens that have one, in the mean over a text with these counts; 0 without any digit."""
+    digits = np.array([sum(48 <= byte <= 57 for byte in tok.token_bytes(index)) for index in range(len(counts))])
+    digits[list(tok.control_ids)] = 0
+    return _ratio(int((digits * counts).sum()), int(counts[digits > 0].sum()))
 
 
 def pieces(tok: Tokenizer, text: str) -> list[str]:

@@ -17,15 +17,20 @@ def _run(job: Job) -> dict[str, Any]:
     )  # fmt: skip
 
 
+def _files(config: TokenizerConfig) -> dict[str, str]:
+    return {"source": config.source} if config.source else {}
+
+
 SPEC = StageSpec(
     kind="tokenizer",
-    version=2,
+    version=3,
     title="Tokenizer",
     config=TokenizerConfig,
     run=_run,
     makes="data",
     needs=lambda config: ("corpus",),
     seeds=("data",),
+    files=_files,
     headline=("vocab_size", "bytes_per_token"),
     section=late("tutelage.tokenizer.report:section"),
     sentence=late("tutelage.tokenizer.report:sentence"),

@@ -16,6 +16,7 @@ from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.tokenizer.config import TokenizerConfig
+from tutelage.tokenizer.imported import import_vocabulary
 from tutelage.tokenizer.measures import measure, pieces
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import is_lossless, train
@@ -24,32 +25,40 @@ _ROWS = 4096
 
 
 def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: EventLog, seed: int) -> dict[str, Any]:
-    """Train on `corpus/train.parquet`, measure on `heldout.parquet`, fill `out`; returns the main figures.
+    """Train on `corpus/train.parquet` (or take over `config.source`), measure on `heldout.parquet`, fill `out`; returns
+    the main figures.
 
     Writes tokenizer.json, tokenizer_config.json, chat_template.jinja and measures.json. A corpus larger than
     `sample_megabytes` is sampled by document; so is the held-out text. Raises InputError without text.
     """
-    chosen, sampled = sample(corpus / "train.parquet", config.sample_megabytes, seed)
-    config = config.sized(sampled["of_bytes"])
     begin = time.perf_counter()
-    made = train(config, texts(corpus / "train.parquet", chosen), log, sampled["bytes"])
+    if config.source:
+        made = import_vocabulary(config)
+        sampled: dict[str, int] = {}
+    else:
+        chosen, sampled = sample(corpus / "train.parquet", config.sample_megabytes, seed)
+        config = config.sized(sampled["of_bytes"])
+        made = train(config, texts(corpus / "train.parquet", chosen), log, sampled["bytes"])
     train_seconds = time.perf_counter() - begin
     out.mkdir(parents=True, exist_ok=True)
     made.save(out)
 
-    facts = {
-        "method": config.method,
-        "split": config.chosen_split,
-        "lossless": is_lossless(config),
-        "trained_on": sampled,
-    }
+    lossless = is_lossless(config)
+    facts = {"method": config.method, "split": config.chosen_split, "lossless": lossless, "trained_on": sampled}
+    if config.source:
+        facts = {"method": "imported", "source": Path(config.source).name, "trained_on": sampled}
     numbers, timing = measure_tokenizer(made, corpus, out, log, seed, facts, config.sample_megabytes)
-    if numbers["round_trip_failures"] and is_lossless(config):
-        raise InputError(f"{numbers['round_trip_failures']} held-out texts do not survive encoding and decoding")
+    failures = numbers["round_trip_failures"]
+    if config.source:
+        lossless = failures == 0
+        if failures:
+            log.warn(f"{failures} of {numbers['texts']} held-out texts do not come back from this vocabulary unchanged")
+    elif failures and lossless:
+        raise InputError(f"{failures} held-out texts do not survive encoding and decoding")
     figures = ("vocab_size", "bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share")
     return {
         **{key: numbers[key] for key in figures},
-        "lossless": is_lossless(config),
+        "lossless": lossless,
         "timing": {"train_seconds": round(train_seconds, 2), **timing},
     }
 

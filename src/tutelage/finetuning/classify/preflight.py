@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.classify.rows import labels_of, own_rows
@@ -48,25 +50,39 @@ def preflight(
 
 def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | None:
     """Training texts whose label a fit on the other folds finds unlikely (TF-IDF with logistic regression)."""
+    if len(rows) > MOST_ROWS:
+        return None
+    unseen = unseen_probabilities([row["text"] for row in rows], [row["label"] for row in rows], labels)
+    if unseen is None:
+        return None
+    doubtful = suspected(rows, labels, unseen)
+    number = {label: index for index, label in enumerate(labels)}
+    right = float((unseen.argmax(axis=1) == [number[row["label"]] for row in rows]).mean())
+    return {"suspected": len(doubtful), "accuracy": round(right, 4), "most": doubtful[:SHOWN], "most_counted": MOST}
+
+
+def unseen_probabilities(
+    texts: Sequence[str], given: Sequence[str], labels: Sequence[str]
+) -> NDArray[np.float64] | None:
+    """Probability of each label for each text [texts, labels] by a fit on the other folds; None where no fit can be
+    made (a label of a single text, or no text with a word). `given`: the label of each text."""
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
     from sklearn.model_selection import StratifiedKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
 
-    names = [row["label"] for row in rows]
-    folds = min(FOLDS, min(names.count(label) for label in labels))
-    if folds < 2 or len(rows) > MOST_ROWS:
+    counts = Counter(given)
+    folds = min(FOLDS, min(counts[label] for label in labels))
+    if folds < 2:
         return None
     fit = make_pipeline(
         TfidfVectorizer(sublinear_tf=True, ngram_range=(1, 2)), LogisticRegression(C=10.0, max_iter=200)
     )
     number = {label: index for index, label in enumerate(labels)}
-    targets = np.array([number[name] for name in names])
+    targets = np.array([number[name] for name in given])
     split = StratifiedKFold(folds, shuffle=True, random_state=0)
     try:
-        unseen = cross_val_predict(fit, [row["text"] for row in rows], targets, cv=split, method="predict_proba")
+        found = cross_val_predict(fit, list(texts), targets, cv=split, method="predict_proba")
     except ValueError:  # no text holds a word
         return None
-    doubtful = suspected(rows, labels, unseen)
-    right = float((unseen.argmax(axis=1) == targets).mean())
-    return {"suspected": len(doubtful), "accuracy": round(right, 4), "most": doubtful[:SHOWN], "most_counted": MOST}
+    return np.asarray(found, np.float64)

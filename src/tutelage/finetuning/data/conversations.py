@@ -43,11 +43,12 @@ def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | N
     refuse_pairs(source, columns)
     refuse_other(source, columns, "instruct")
     refuse_judged(source, columns, "instruct")
-    rows, found = convert_all(source, _conversation, WANTED, columns)
+    rows, found = convert_all(source, conversation_row, WANTED, columns)
     return rows, account(source, rows, found, log)
 
 
-def _conversation(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+def conversation_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    """(layout, id, row) of a record in any layout of questions and answers."""
     tools = tools_of(fields.take("tools", "functions"))
     _refuse_weightless(fields)
     apart = fields.named("prompt", "instruction", "response")

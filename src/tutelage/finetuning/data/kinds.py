@@ -77,16 +77,22 @@ def refuse_other(source: Source, columns: Mapping[str, str] | None, asked: str) 
     another. Columns that are named by the user are taken at their word."""
     if columns:
         return
-    there = {kind for fields in _fields(source, columns) for kind in _kinds(fields)}
-    other = next((kind for kind in ("prefer", "instruct", "classify") if kind in there), None)
-    if asked in there or other is None:
+    there = kinds_of(source, columns)
+    if asked in there or not there:
         return
+    other = there[0]
     # A file of unpaired judgements, or of answers for 'prefer', has a word of its own.
     if asked == "prefer" and other == "instruct":
         return
     raise InputError(
         f"{source.file} holds {_WHAT[other]}, not {_WHAT[asked]}", hint=f"tutelage finetune {other} {source.file}"
     )
+
+
+def kinds_of(source: Source, columns: Mapping[str, str] | None = None) -> list[str]:
+    """The methods (prefer, instruct, classify) that could use some record of a file by its fields, likeliest first."""
+    there = {kind for fields in _fields(source, columns) for kind in _kinds(fields)}
+    return [kind for kind in ("prefer", "instruct", "classify") if kind in there]
 
 
 _WHAT = {

@@ -44,7 +44,7 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
     check_columns(columns, COLUMNS, source.columns, source.file)
     columns, remarks = find_columns(source, columns or {})
     _refuse_several(source, columns)
-    rows, found = convert_all(source, _labelled, WANTED, columns)
+    rows, found = convert_all(source, labelled_row, WANTED, columns)
     found.notes += remarks
     if columns.get("text_b"):
         found.notes.append(
@@ -107,7 +107,8 @@ def label_text(value: Any) -> str:
     raise ValueError("'label' is empty or not text")
 
 
-def _labelled(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+def labelled_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    """(layout, id, row) of a record whose fields are named text, text_b and label."""
     text = fields.take_text("text")
     if fields.has("text_b"):
         text = f"{text}\n{fields.take_text('text_b')}"

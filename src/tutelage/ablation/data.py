@@ -1,0 +1,101 @@
+"""What does each source, filter and step of the data do? The recipe, against the recipe with each of them left out.
+
+Sources are left out of training alone, so that every arm is measured on the same held-out text. A filter that is left
+out changes what the documents say; they are matched by what they were when they were read, and measured as the first
+arm reads them: the question is what serves the text that the recipe is for.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tutelage.ablation.arms import OWN, Arm
+from tutelage.corpus.config import CorpusConfig
+from tutelage.corpus.document import read_documents
+from tutelage.pretraining.stage import sources_of
+from tutelage.recipe.config import QUICKSTART, Recipe, override, read_yaml
+from tutelage.store.errors import ConfigError, InputError
+
+MOST_SOURCES = 12
+SMALLEST_SOURCE = 0.01  # of the training text: leaving out less than that is not measured
+
+
+def filter_arms(recipe: Path | None, sets: Sequence[str]) -> list[Arm]:
+    """The recipe as it is, and with each step of selection that it takes left out."""
+    data = read_yaml(recipe) if recipe else copy.deepcopy(QUICKSTART)
+    for item in sets:
+        override(data, item)
+    data["finetune"] = {}
+    first = Arm(OWN, (), Recipe.parse(data))
+    return [first, *(_arm(data, f"without {name}", changes) for name, changes in filters(first.recipe.corpus).items())]
+
+
+def filters(corpus: CorpusConfig) -> dict[str, tuple[str, ...]]:
+    """Steps of selection that a corpus takes -> what leaves each out."""
+    found: dict[str, tuple[str, ...]] = {}
+    if corpus.languages:
+        found["languages"] = ("corpus.languages=[]",)
+    if corpus.rules:
+        found["published rules"] = ("corpus.rules=[]",)
+    if corpus.prose:
+        found["prose"] = ("corpus.prose=false",)
+    if corpus.blocklist:
+        found["blocklist"] = ("corpus.blocklist=''",)
+    if corpus.pii != "keep":
+        found["personal data"] = ("corpus.pii=keep",)
+    if corpus.drop_banners:
+        found["shared paragraphs"] = ("corpus.drop_banners=false",)
+    if corpus.duplicate_pieces != "keep":
+        found[f"duplicate {corpus.duplicate_pieces}"] = ("corpus.duplicate_pieces=keep",)
+    if corpus.near_duplicate_threshold < 1:
+        found["near duplicates"] = ("corpus.near_duplicate_threshold=1.0",)
+    if corpus.select is not None:
+        found["selection"] = ("corpus.select=null",)
+        weights = corpus.select.weights
+        for name in weights if len(weights) > 1 else ():
+            found[f"{name} in selection"] = (f"corpus.select.{name}=0",)
+    return found
+
+
+def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
+    """The first arm without each source of its corpus, the largest first; those below 1 % of the text are not tried.
+
+    Raises InputError where the corpus has one source only, ConfigError where several corpora are mixed.
+    """
+    assert first.recipe.pretrain is not None
+    if first.recipe.pretrain.mixture:
+        raise ConfigError(
+            "sources are those of one corpus; this recipe mixes several", hint="leave out pretrain.mixture"
+        )
+    sizes = dict.fromkeys(sources_of(corpus, by), 0)
+    for document in read_documents(corpus / "train.parquet"):
+        sizes[getattr(document, by) or ""] += len(document.text)
+    total = sum(sizes.values())
+    tried = [
+        name for name in sorted(sizes, key=lambda name: (-sizes[name], name)) if sizes[name] >= SMALLEST_SOURCE * total
+    ]
+    if len(tried) < 2:
+        raise InputError(
+            f"the corpus has one {by} only, so no source can be left out",
+            hint="put the files of each source into a folder of its own, or ask --by source",
+        )
+    data = first.recipe.plain()
+    return [_without_source(data, by, name) for name in tried[:MOST_SOURCES]]
+
+
+def _without_source(data: dict[str, Any], by: str, name: str) -> Arm:
+    mine = copy.deepcopy(data)
+    mix = mine["pretrain"].get("mix") or {}
+    mine["pretrain"]["mix"] = {**mix, "by": by, "weights": {**mix.get("weights", {}), name: 0.0}}
+    sets = (f"pretrain.mix.by={by}", f"pretrain.mix.weights.{name}=0")
+    return Arm(f"without {name or 'a name'}", sets, Recipe.parse(mine))
+
+
+def _arm(data: dict[str, Any], name: str, changes: tuple[str, ...]) -> Arm:
+    mine = copy.deepcopy(data)
+    for item in changes:
+        override(mine, item)
+    return Arm(name, changes, Recipe.parse(mine))

@@ -1,0 +1,101 @@
+"""A file of rows with the line of each, exact copies included: what its rows are looked at by."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tutelage.finetuning.data.audit import Findings
+from tutelage.finetuning.data.conversations import conversation_row
+from tutelage.finetuning.data.fields import Fields
+from tutelage.finetuning.data.kinds import kinds_of
+from tutelage.finetuning.data.labelled import LABEL, TEXT, find_columns, labelled_row
+from tutelage.finetuning.data.reading import Converter
+from tutelage.finetuning.data.records import Source, read_records
+from tutelage.finetuning.data.turns import FIELDS
+from tutelage.store.errors import InputError
+
+Kind = Literal["classify", "instruct", "text"]
+FEWEST = 20
+
+
+@dataclass(frozen=True)
+class FileRow:
+    """One row. `text`: what is read, or asked; `answer`: its label or its answer; empty for plain text."""
+
+    line: int
+    text: str
+    answer: str = ""
+
+    @property
+    def whole(self) -> str:
+        return f"{self.text}\n{self.answer}" if self.answer else self.text
+
+
+@dataclass(frozen=True)
+class FileRows:
+    """Rows of a file, and why others could not be read (reason -> number). `unit`: line or row."""
+
+    file: str
+    kind: Kind
+    unit: str
+    rows: tuple[FileRow, ...]
+    dropped: dict[str, int]
+
+
+def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> FileRows:
+    """Labelled texts, questions with answers, or plain texts, by what the columns say.
+
+    Raises InputError where a file is neither, or has less than 20 rows that can be used.
+    """
+    source = read_records(path, {*TEXT, *LABEL, *FIELDS}, columns)
+    kinds = kinds_of(source, columns)
+    if "prefer" in kinds:
+        raise InputError(
+            f"{source.file} holds pairs of answers; rows of labelled texts, of questions with answers, or of texts are "
+            "looked at",
+            hint=f"tutelage finetune prefer {source.file} --audit looks at pairs",
+        )
+    kind: Kind = "instruct" if "instruct" in kinds and not set(columns or ()) & {"label"} else "classify"
+    unnamed = len(source.columns) > 1 and all(name.isdigit() for name in source.columns)
+    if not kinds and not unnamed and not set(columns or ()) & {"label", "prompt", "response"}:
+        kind = "text"
+    rows, dropped = _converted(source, kind, columns)
+    if len(rows) < FEWEST:
+        reasons = "".join(f"; {count} dropped: {reason}" for reason, count in dropped.most_common(2))
+        raise InputError(f"{source.file} has {len(rows)} usable rows; at least {FEWEST} are needed{reasons}")
+    return FileRows(source.file, kind, source.unit, tuple(rows), dict(dropped.most_common()))
+
+
+def _converted(source: Source, kind: Kind, columns: Mapping[str, str] | None) -> tuple[list[FileRow], Counter[str]]:
+    convert: Converter | None = {"classify": labelled_row, "instruct": conversation_row, "text": None}[kind]
+    if kind == "classify":
+        columns, _ = find_columns(source, columns or {})
+    rows: list[FileRow] = []
+    dropped: Counter[str] = Counter()
+    for line, record in source.records:
+        if isinstance(record, str):
+            dropped[record] += 1
+            continue
+        fields = Fields(record, columns)
+        try:
+            if convert is None:
+                rows.append(FileRow(line, fields.take_text(*TEXT)))
+                continue
+            row = convert(fields, Findings())[2]
+        except ValueError as error:
+            dropped[str(error)] += 1
+            continue
+        if kind == "classify":
+            rows.append(FileRow(line, row["text"], row["label"]))
+        else:
+            rows.append(FileRow(line, _asked(row["messages"]), row["response"]))
+    return rows, dropped
+
+
+def _asked(messages: list[dict[str, str]]) -> str:
+    """All turns before the last answer."""
+    return "\n".join(str(turn["content"]) for turn in messages[:-1])

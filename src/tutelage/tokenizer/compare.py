@@ -1,0 +1,72 @@
+"""Tokenizers side by side on the same texts: what they do to each kind of text, and how fast. This ranks none."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from tutelage.tokenizer.measures import measure
+from tutelage.tokenizer.tokenizer import Tokenizer
+
+MOST_DOMAINS = 8
+FEWEST_BYTES = 2000  # of a domain, below which its figure is chance
+_SHOWN = ("bytes_per_token", "tokens_per_word", "renyi_efficiency", "unused_share", "single_byte_share",
+          "digits_per_token", "round_trip_failures", "vocab_size")  # fmt: skip
+_ROUNDS = 3
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A text and the domain (language, label, source) that it is of."""
+
+    text: str
+    domain: str
+
+
+def compare(tokenizers: Mapping[str, Tokenizer], samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
+    """Measures of each tokenizer (see `measure`), its bytes per token in each domain, and how unequal they are.
+
+    `parity`: tokens for a byte in the dearest domain over those in the cheapest (Petrov et al. 2023, who compare
+    translations; domains that say different things differ for other reasons too). Speed: rounds alternate between the
+    tokenizers, the fastest of each counts, in CPU seconds of all threads.
+    """
+    texts = [sample.text for sample in samples]
+    found: dict[str, dict[str, Any]] = {}
+    for name, tok in tokenizers.items():
+        numbers, _ = measure(tok, texts)
+        domains = _by_domain(tok, samples)
+        costs = [1 / value for value in domains.values() if value]
+        found[name] = {
+            **{key: numbers[key] for key in _SHOWN},
+            "domains": domains,
+            "parity": round(max(costs) / min(costs), 4) if len(costs) > 1 else None,
+        }
+    for name, speed in _speeds(tokenizers, texts).items():
+        found[name]["encode_mb_per_cpu_second"] = speed
+    return found
+
+
+def _by_domain(tok: Tokenizer, samples: Sequence[Sample]) -> dict[str, float]:
+    """Bytes per token of the largest domains, by name."""
+    size: defaultdict[str, int] = defaultdict(int)
+    tokens: defaultdict[str, int] = defaultdict(int)
+    for sample, ids in zip(samples, tok.encode_batch([one.text for one in samples]), strict=True):
+        size[sample.domain] += len(sample.text.encode("utf-8"))
+        tokens[sample.domain] += len(ids)
+    largest = sorted(size, key=lambda domain: (-size[domain], domain))[:MOST_DOMAINS]
+    kept = [domain for domain in sorted(largest) if size[domain] >= FEWEST_BYTES]
+    return {domain: round(size[domain] / max(1, tokens[domain]), 4) for domain in kept}
+
+
+def _speeds(tokenizers: Mapping[str, Tokenizer], texts: Sequence[str]) -> dict[str, float]:
+    size = sum(len(text.encode("utf-8")) for text in texts) / 1e6
+    fastest = dict.fromkeys(tokenizers, float("inf"))
+    for _ in range(_ROUNDS):
+        for name, tok in tokenizers.items():
+            begin = time.process_time()
+            tok.encode_batch(texts)
+            fastest[name] = min(fastest[name], time.process_time() - begin)
+    return {name: float(f"{size / seconds:.3g}") if seconds else 0.0 for name, seconds in fastest.items()}

@@ -1,0 +1,75 @@
+"""tiktoken vocabularies: a line for each token, its bytes in base64 and its rank."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from pathlib import Path
+
+from tokenizers import Tokenizer as Library
+from tokenizers import models
+
+from tutelage.store.errors import InputError
+from tutelage.tokenizer.building import SPLITS, byte_level
+from tutelage.tokenizer.config import Split, TokenizerConfig
+from tutelage.tokenizer.vocabulary import byte_characters
+
+_PUBLISHED: dict[int, Split] = {50256: "gpt2", 100256: "cl100k", 199998: "o200k"}
+"""Number of ranks of the published vocabularies -> the split that they were made with."""
+
+
+def read_tiktoken(path: Path, config: TokenizerConfig) -> Library:
+    """Byte-level BPE with the ids of the file. How words are cut does not stand in it: `split` or `pattern` of the
+    config say so, and the size of the published ones does. Raises InputError for lines that are no token, and where
+    nobody says how words are cut."""
+    ranks = _ranks(path)
+    split = config.split or _PUBLISHED.get(len(ranks))
+    pattern = config.pattern or (SPLITS[split] if split else "")
+    if not pattern:
+        raise InputError(
+            f"{path.name} has {len(ranks):,} ranks, and does not say how words are cut",
+            hint="set tokenizer.split, or tokenizer.pattern to the regular expression it was made with",
+        )
+    shown = byte_characters()
+    names = {token: "".join(shown[byte] for byte in token) for token in ranks}
+    vocabulary = {names[token]: rank for token, rank in ranks.items()}
+    model = models.BPE(vocab=vocabulary, merges=_merges(ranks, names), ignore_merges=True)
+    return byte_level(model, pattern, controls=False)
+
+
+def _merges(ranks: dict[bytes, int], names: dict[bytes, str]) -> list[tuple[str, str]]:
+    """What each token was merged from: the two tokens that its bytes come to before it is there."""
+    merges = []
+    for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
+        if len(token) > 1:
+            parts = _parts(token, ranks, rank)
+            if len(parts) == 2:  # others were never reached by merging, only as whole words
+                merges.append((names[parts[0]], names[parts[1]]))
+    return merges
+
+
+def _parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
+    """A token's bytes merged by all ranks below its own."""
+    parts = [bytes([byte]) for byte in token]
+    while len(parts) > 1:
+        ranked = [(ranks.get(parts[at] + parts[at + 1], below), at) for at in range(len(parts) - 1)]
+        rank, at = min(ranked)
+        if rank >= below:
+            break
+        parts[at : at + 2] = [parts[at] + parts[at + 1]]
+    return parts
+
+
+def _ranks(path: Path) -> dict[bytes, int]:
+    ranks: dict[bytes, int] = {}
+    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            token, rank = line.split()
+            ranks[base64.b64decode(token, validate=True)] = int(rank)
+        except (ValueError, binascii.Error):
+            raise InputError(f"{path.name}, line {number}: not a token in base64 and a rank") from None
+    if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
+        raise InputError(f"{path.name} lacks {len(missing)} of the 256 bytes: it cannot write every text")
+    return ranks
