@@ -28,8 +28,8 @@ def ablate(
         list[Path] | None,
         typer.Argument(
             metavar="[data] [RECIPE]",
-            help="Recipe file (YAML), e.g. recipes/miniature.yaml; default: the quickstart's. `data RECIPE`: instead "
-            "of --vary, each filter and source of its corpus is left out in turn.",
+            help="Recipe file (YAML), e.g. recipes/miniature.yaml; default: the quickstart's. `ablate data RECIPE`: "
+            "instead of --vary, each filter and source of its corpus is left out in turn.",
         ),
     ] = None,
     vary: Annotated[
