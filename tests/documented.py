@@ -54,11 +54,11 @@ def tokens(page: Path) -> tuple[Token, ...]:
 
 
 def fenced(page: Path) -> list[Piece]:
-    """Fenced blocks; the line is that of their first line of text."""
+    """Blocks of code, indented ones too; the line is that of their first line of text."""
     return [
-        Piece(page, token.map[0] + 2, token.content, token.info.strip())
+        Piece(page, token.map[0] + (2 if token.type == "fence" else 1), token.content, token.info.strip())
         for token in tokens(page)
-        if token.type == "fence" and token.map
+        if token.type in ("fence", "code_block") and token.map
     ]
 
 
@@ -117,7 +117,7 @@ def commands(page: Path, verbs: frozenset[str]) -> list[Command]:
 
 
 def typed(line: str) -> list[tuple[str, ...]]:
-    """The arguments of each `tutelage` in a line of shell."""
+    """The arguments of each `tutelage` in a line of shell, also behind `python -m` or `torchrun ... -m`."""
     if "tutelage" not in line:
         return []
     lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
@@ -128,9 +128,10 @@ def typed(line: str) -> list[tuple[str, ...]]:
         return [(line,)] if re.match(r"(\$ )?tutelage ", line) else []
     found = []
     for is_operator, group in itertools.groupby(every, lambda word: set(word) <= set("|&;<>()")):
-        words = list(itertools.dropwhile(lambda word: _ASSIGNMENT.fullmatch(word) or word == "$", group))
-        if not is_operator and words and words[0] == "tutelage":
-            found.append(tuple(words[1:]))
+        words = ["-m", *itertools.dropwhile(lambda word: _ASSIGNMENT.fullmatch(word) or word == "$", group)]
+        starts = [at for at, pair in enumerate(itertools.pairwise(words), 2) if pair == ("-m", "tutelage")]
+        if starts and not is_operator:
+            found.append(tuple(words[starts[0] :]))
     return found
 
 
