@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import tutelage
-from conftest import random_model
+from byte_model import random_model
 from documented import PAGES, ROOT, Piece, python, run_blocks
 from tutelage.inference.language_model import LanguageModel
 from tutelage.interchange.peft import save_adapter
