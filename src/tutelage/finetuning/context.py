@@ -110,6 +110,9 @@ def free_memory(training: TrainingConfig) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
+_LONG = 64 * STEP  # a context from which on only activations grow: the logits of a step are made in chunks
+
+
 def _fits(
     needs: Sequence[int], sizes: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float
 ) -> int:
@@ -122,7 +125,7 @@ def _fits(
     def taken(context: int) -> int:
         return training_bytes(model, rows, context, training.optimizer, training.activation_checkpointing)
 
-    each = (taken(2 * STEP) - taken(STEP)) / STEP
+    each = (taken(2 * _LONG) - taken(_LONG)) / _LONG
     room = int(MEMORY_SHARE * memory / each)
     too_large = [need for need, size in zip(needs, sizes, strict=False) if size > room]
     return max(STEP, min([room, *(need - 1 for need in too_large)]) // STEP * STEP)
