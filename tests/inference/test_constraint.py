@@ -13,7 +13,8 @@ from small_vocabularies import VOCABULARIES, WORDPIECE, random_lm
 
 from tutelage.inference.choosing import Chooser, choose
 from tutelage.inference.constraint import Constraint
-from tutelage.inference.language_model import Generation, LanguageModel
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.results import Generation
 from tutelage.inference.sampling import Sampling
 from tutelage.store.errors import ConfigError, InputError
 

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from tutelage.inference import language_model, scoring
-from tutelage.inference.language_model import LanguageModel, Score, load
+from tutelage.inference.language_model import LanguageModel, load
+from tutelage.inference.results import Score
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.search import Beam, Contrastive
 from tutelage.model.config import ModelConfig

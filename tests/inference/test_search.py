@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from family_configs import CONFIGS, SIZES
-from tutelage.inference.language_model import Generation, LanguageModel
+from tutelage.inference.language_model import LanguageModel
+from tutelage.inference.results import Generation
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.search import Beam, Contrastive, search_ids
 from tutelage.model.decoder import DecoderLM

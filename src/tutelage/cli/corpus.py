@@ -8,17 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutelage.cli.life import run_stage
-from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets, find_run, find_stage, print_json
+from tutelage.cli.options import RUNS, Json, Out, OwnText, RecipeFile, Sets, find_run, find_stage, print_json
 from tutelage.store.errors import InputError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 corpus = typer.Typer(name="corpus")
-Source = Annotated[
-    str | None,
-    typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),
-]
 CORPUS = "A run, or the folder of a corpus."
 
 
@@ -31,7 +27,7 @@ def register(app: typer.Typer) -> None:
 
 def make(
     context: typer.Context,
-    source: Source = None,
+    source: OwnText = None,
     recipe: RecipeFile = None,
     sets: Sets = None,
     out: Out = RUNS,

@@ -14,7 +14,8 @@ from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from tutelage.inference.constraint import Constraint
-    from tutelage.inference.language_model import Generation, LanguageModel
+    from tutelage.inference.language_model import LanguageModel
+    from tutelage.inference.results import Generation
     from tutelage.inference.sampling import Sampling
     from tutelage.inference.search import Beam, Contrastive
 

@@ -55,6 +55,12 @@ Track = Annotated[
     str | None,
     typer.Option("--track", help="Also send the figures to `trackio` (on this machine) or `wandb` (its settings)."),
 ]
+OwnText = Annotated[
+    str | None,
+    typer.Option(
+        "--source", help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."
+    ),
+]
 Source = Annotated[
     str | None,
     typer.Option(

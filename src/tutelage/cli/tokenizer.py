@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from tutelage.cli.life import run_stage
-from tutelage.cli.options import RUNS, Json, Out, RecipeFile, Sets, Source, find_model, notes, print_json
+from tutelage.cli.options import RUNS, Json, Out, OwnText, RecipeFile, Sets, Source, find_model, notes, print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -18,10 +18,6 @@ if TYPE_CHECKING:
     from tutelage.tokenizer.tokenizer import Tokenizer
 
 tokenizer = typer.Typer(name="tokenizer")
-Corpus = Annotated[
-    str | None,
-    typer.Option(help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -55,7 +51,7 @@ def compare(
             "vocabulary: a folder, tokenizer.json, SentencePiece .model or .tiktoken file.",
         ),
     ],
-    source: Corpus = None,
+    source: OwnText = None,
     recipe: RecipeFile = None,
     sets: Sets = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each tokenizer, at most.")] = 3,

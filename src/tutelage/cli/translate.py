@@ -12,7 +12,7 @@ from tutelage.cli.options import RUNS, Json, Out, Source, WeightsOption, open_mo
 from tutelage.store.errors import ConfigError, InputError
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import Generation
+    from tutelage.inference.results import Generation
 
 
 def register(app: typer.Typer) -> None:

@@ -52,7 +52,8 @@ def removed(corpus: Path, rule: str, count: int) -> list[dict[str, Any]]:
     card = read_card(corpus)
     names = {row[key] for row in removals(corpus) for key in ("step", "reason")}
     if rule not in names:
-        raise ConfigError(f"no rule {rule!r} took anything out of {corpus}", hint=nearest(rule, sorted(names)))
+        hint = nearest(rule, names) if names else "nothing was taken out of it by any rule"
+        raise ConfigError(f"no rule {rule!r} took anything out of {corpus}", hint=hint)
     rows = [row for row in read_rows(corpus / REMOVED) if rule in (row["step"], row["reason"])]
     pieces = [
         {"step": step["name"], "reason": name, "text": example}

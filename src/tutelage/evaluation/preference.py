@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.corpus.selection.area import share_below
 from tutelage.evaluation.classifiers import tfidf_baseline
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.figures import Comparison, Figure, comparison, figure, row
@@ -143,11 +144,8 @@ def _judged(
 
 def area(values: Floats, good: NDArray[np.bool_]) -> float:
     """Share of (good, bad) couples in which the good one has the higher value, a tie being a half; .5 without any."""
-    above, below = values[good], np.sort(values[~good])
-    if not len(above) or not len(below):
-        return 0.5
-    wins = np.searchsorted(below, above, "left") + np.searchsorted(below, above, "right")
-    return float(wins.sum() / (2 * len(above) * len(below)))
+    above, below = values[good], values[~good]
+    return float(share_below(above, below).mean()) if len(above) and len(below) else 0.5
 
 
 def _ranks(values: Floats) -> Floats:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tutelage.corpus.selection.quality import area
+from tutelage.corpus.selection.area import share_below
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 SELDOM = 3  # times in the training text, below which a token counts as unseen
@@ -112,7 +112,10 @@ def _reference(rows: Floats, norms: Floats, seen: NDArray[np.int64] | None, size
 def _agreement(closeness: Floats, judged: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> float | None:
     """How often an unseen token is nearer than a seen one; None where one kind is missing."""
     truth = unseen[judged]
-    return round(area(closeness[judged], truth).value, 4) if 0 < truth.sum() < len(truth) else None
+    if not 0 < truth.sum() < len(truth):
+        return None
+    values = closeness[judged]
+    return round(float(share_below(values[truth], values[~truth]).mean()), 4)
 
 
 def _counted(tok: Tokenizer, texts: list[str]) -> NDArray[np.int64]:

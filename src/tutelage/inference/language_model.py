@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from tutelage.inference.choosing import TokenTable
+from tutelage.inference.conversations import Messages, asking_ids, learned_window, translation_ids
 from tutelage.inference.engine import Engine, decode
 from tutelage.inference.many import Majority, best_of, self_consistency
-from tutelage.inference.pieces import Piece, Pieces
+from tutelage.inference.pieces import Piece, Pieces, collected
+from tutelage.inference.results import Generation, Score
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
 from tutelage.inference.search import Beam, Contrastive, search_ids
-from tutelage.inference.sequences import StopReason
 from tutelage.inference.source import find_model
 from tutelage.inference.speculation import Speculation, cannot
 from tutelage.inference.text import TextStream
@@ -30,41 +30,11 @@ from tutelage.store.device import Precision, choose_device, choose_precision
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 from tutelage.store.files import replaced_files
 from tutelage.tokenizer.calls import Tools
-from tutelage.tokenizer.chat import learned_weights, render_chat
 from tutelage.tokenizer.messages import Message, messages_from_plain
 from tutelage.tokenizer.tokenizer import Tokenizer, superseded_tokenizer
-from tutelage.tokenizer.translation import translation_of
 
-Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 GREEDY = Sampling()
 DRAWN = Sampling(temperature=1.0)
-
-
-@dataclass(frozen=True)
-class Score:
-    """How likely a continuation is: natural-log probability, over how many tokens, and whether greedy gives it."""
-
-    logprob: float
-    num_tokens: int
-    is_greedy: bool
-
-
-@dataclass(frozen=True)
-class Generation:
-    """An answer. `ids` are all ids that were generated, the stop token included; `logprobs` one for each.
-
-    `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
-    string, "length" after max_tokens or where the context was full.
-    `top`: for each token the likeliest ones (id, log-probability), where `Sampling.top_logprobs` asks for them.
-    `score`: what a search ranked it by.
-    """
-
-    text: str
-    ids: list[int] = field(default_factory=list)
-    logprobs: list[float] = field(default_factory=list)
-    stop_reason: StopReason = "length"
-    top: list[tuple[tuple[int, float], ...]] = field(default_factory=list)
-    score: float | None = None
 
 
 class LanguageModel:
@@ -197,20 +167,7 @@ class LanguageModel:
         self.require_text()
         _check_texts(prompts)
         rows = [self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
-        texts: list[list[str]] = [[] for _ in rows]
-        ids: list[list[int]] = [[] for _ in rows]
-        logprobs: list[list[float]] = [[] for _ in rows]
-        reasons: list[StopReason] = ["length" for _ in rows]
-        tops: list[list[tuple[tuple[int, float], ...]]] = [[] for _ in rows]
-        for piece in self.stream(rows, sampling):
-            texts[piece.row].append(piece.text)
-            ids[piece.row].append(piece.id)
-            logprobs[piece.row].append(piece.logprob)
-            if sampling.top_logprobs:
-                tops[piece.row].append(piece.top)
-            reasons[piece.row] = piece.stop_reason or "length"
-        made = zip(texts, ids, logprobs, reasons, tops, strict=True)
-        return [Generation("".join(text), *rest) for text, *rest in made]  # type: ignore[arg-type]
+        return collected(self.stream(rows, sampling), len(rows), bool(sampling.top_logprobs))
 
     def stream(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, engine: Engine | None = None
@@ -297,8 +254,7 @@ class LanguageModel:
     def chat_ids(self, messages: Messages, tools: Tools | None = None) -> list[int]:
         """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
         self.require_text()
-        turns = messages_from_plain(list(messages))
-        return render_chat(self.tokenizer, turns, add_generation_prompt=True, tools=tools).ids
+        return asking_ids(self.tokenizer, messages, tools)
 
     def translate(
         self, texts: Sequence[str], target: str | None = None, sampling: Sampling | Beam = GREEDY
@@ -320,13 +276,7 @@ class LanguageModel:
         """
         _check_texts(texts)
         self.require_text()
-        how = translation_of(self.tokenizer)
-        if how is None:
-            raise ConfigError(
-                "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
-            )
-        backwards = how.backwards(target)
-        return [self.chat_ids([Message("user", how.ask(text, backwards))]) for text in texts]
+        return translation_ids(self.tokenizer, texts, target)
 
     def score_chat(
         self,
@@ -343,15 +293,13 @@ class LanguageModel:
         self.require_text()
         windows, counted = [], []
         for number, messages in enumerate(conversations):
-            rendered = render_chat(
-                self.tokenizer, messages_from_plain(list(messages)), tools=None if tools is None else tools[number]
-            )
-            weight_at = learned_weights(rendered, None if weights is None else weights[number])
-            learned = [at for at, weight in enumerate(weight_at) if weight > 0]
-            first, end = (learned[0], learned[-1] + 1) if learned else (0, 0)
-            self._check_length(end - 1, f"conversation {number} has")
-            windows.append(Window(rendered.ids[:end], end - first))
-            counted.append(torch.tensor(weight_at[first:end], dtype=torch.float64))
+            window, counts = learned_window(
+                self.tokenizer, messages, None if weights is None else weights[number],
+                None if tools is None else tools[number],
+            )  # fmt: skip
+            self._check_length(len(window.ids) - 1, f"conversation {number} has")
+            windows.append(window)
+            counted.append(counts)
         scored = target_logprobs(self.model, windows)
         return [
             (float((logprobs.double() * weight).sum()), float(weight.sum()))

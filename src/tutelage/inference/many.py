@@ -11,7 +11,7 @@ from tutelage.inference.sampling import Sampling
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import Generation
+    from tutelage.inference.results import Generation
 
 Generate = Callable[[list[Any], Sampling], "list[Generation]"]
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from tutelage.inference.results import Generation
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import StopReason, Token
 from tutelage.inference.text import TextStream
@@ -46,3 +47,21 @@ class Pieces:
         if text.stopped:
             reason = "stop"
         return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top, kept)
+
+
+def collected(pieces: Iterable[Piece], rows: int, with_top: bool) -> list[Generation]:
+    """The whole answer of each row, from pieces in any order of rows. with_top: keep the likeliest tokens of each."""
+    texts: list[list[str]] = [[] for _ in range(rows)]
+    reasons: list[StopReason] = ["length"] * rows
+    made = [Generation("") for _ in range(rows)]
+    for piece in pieces:
+        texts[piece.row].append(piece.text)
+        reasons[piece.row] = piece.stop_reason or "length"
+        made[piece.row].ids.append(piece.id)
+        made[piece.row].logprobs.append(piece.logprob)
+        if with_top:
+            made[piece.row].top.append(piece.top)
+    return [
+        replace(one, text="".join(text), stop_reason=reason)
+        for one, text, reason in zip(made, texts, reasons, strict=True)
+    ]

@@ -7,7 +7,8 @@ import pytest
 from planted_text import TOPICS, good, junk
 from sklearn.metrics import roc_auc_score
 
-from tutelage.corpus.selection.quality import area, roc, train_judge
+from tutelage.corpus.selection.area import area
+from tutelage.corpus.selection.quality import roc, train_judge
 from tutelage.store.errors import InputError
 
 
@@ -57,7 +58,7 @@ def test_the_area_is_that_of_scikit_learn_and_its_interval_covers() -> None:
     covered = 0
     for _ in range(200):
         scores = np.round(chance.normal(size=300) + truth, 1)  # rounded: with ties
-        found = area(scores, truth)
+        found = area(scores[truth], scores[~truth])
         assert found.value == pytest.approx(roc_auc_score(truth, scores))
         covered += found.low <= 0.7602 <= found.high  # P(N(1, 1) > N(0, 1))
     assert 180 <= covered <= 199

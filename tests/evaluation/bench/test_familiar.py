@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tutelage.corpus.selection.area import area
 from tutelage.evaluation.bench.bench import Wanted, check_familiarity, prepare_all, run_benchmarks
-from tutelage.evaluation.bench.familiar import area, min_k, sentence, unseen_texts
+from tutelage.evaluation.bench.familiar import min_k, sentence, unseen_texts
 from tutelage.evaluation.bench.foreign import TransformersModel
 from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.protocol import Roll

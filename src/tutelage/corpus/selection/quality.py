@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
-from tutelage.corpus.selection.features import Floats, counted, counts, ranks, unit_rows
+from tutelage.corpus.selection.area import Area, area
+from tutelage.corpus.selection.features import Floats, counted, counts, unit_rows
 from tutelage.corpus.words import hash_text
 from tutelage.store.errors import InputError
 
@@ -22,20 +22,10 @@ BUCKETS = 1 << 18
 FEWEST, ENOUGH = 50, 200  # good examples: below the first nothing is learned, below the second a warning
 REST = 5  # texts of the rest for each good one ...
 LEAST_REST = 500  # ... and at least
-CONFIDENCE = 0.95
 _FOLDS = 5
 _STRENGTH = 1.0  # C of the logistic regression
 _ROC_AT = (0.01, 0.05, 0.1, 0.2, 0.3, 0.5)  # shares of the rest
 _BINS = 10
-
-
-@dataclass(frozen=True)
-class Area:
-    """Area under the ROC curve with its interval: how often a good example stands above one of the rest."""
-
-    value: float
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -98,27 +88,19 @@ def train_judge(good: Iterable[str], rest: Iterable[str], seed: int) -> tuple[Qu
     model = _fitted(matrix, truth)
     judge = QualityJudge(model.coef_.ravel().astype(np.float64), float(model.intercept_[0]), scale, shift)
     lengths = np.array([*long, *as_long], np.float64)
-    by_length = area(lengths, truth)
+    by_length = area(lengths[truth], lengths[~truth])
     if by_length.value < 0.5:
-        by_length = area(-lengths, truth)
+        by_length = area(-lengths[truth], -lengths[~truth])
     probability = 1 / (1 + np.exp(-(scale * unseen + shift)))
     report = QualityReport(
-        goods, rests, area(unseen, truth), by_length, roc(unseen, truth), _calibration_error(probability, truth)
+        goods,
+        rests,
+        area(unseen[truth], unseen[~truth]),
+        by_length,
+        roc(unseen, truth),
+        _calibration_error(probability, truth),
     )
     return judge, report
-
-
-def area(scores: Floats, truth: np.ndarray[Any, np.dtype[np.bool_]]) -> Area:
-    """AUC by ranks, with DeLong's interval (DeLong et al. 1988, by the ranks of Sun & Xu 2014)."""
-    positive, negative = scores[truth], scores[~truth]
-    m, n = len(positive), len(negative)
-    below = ranks(np.concatenate([positive, negative])) * (m + n) + 0.5  # midranks of all
-    by_positive = (below[:m] - (ranks(positive) * m + 0.5)) / n  # share of negatives below each positive
-    by_negative = 1 - (below[m:] - (ranks(negative) * n + 0.5)) / m
-    value = float(by_positive.mean())
-    error = float(np.sqrt(by_positive.var(ddof=1) / m + by_negative.var(ddof=1) / n))
-    half = NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * error
-    return Area(value, max(0.0, value - half), min(1.0, value + half))
 
 
 def roc(scores: Floats, truth: np.ndarray[Any, np.dtype[np.bool_]]) -> dict[float, float]:

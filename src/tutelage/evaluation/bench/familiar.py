@@ -12,11 +12,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from numpy.typing import ArrayLike
 
+from tutelage.corpus.selection.area import area
 from tutelage.evaluation.bench.contamination import documents_of
 from tutelage.evaluation.bench.items import Item
-from tutelage.evaluation.statistics import Interval
 from tutelage.store.errors import ConfigError, InputError
 
 SHARE = 0.2  # of a text's tokens, the least likely ones (Shi et al. 2024)
@@ -36,20 +35,6 @@ def min_k(logprobs: Sequence[float], share: float = SHARE) -> float:
     """Mean log-probability of the least likely `share` of the tokens, at least one (Shi et al. 2024, equation 2)."""
     count = max(1, math.ceil(share * len(logprobs)))
     return float(np.sort(np.asarray(logprobs))[:count].mean())
-
-
-def area(ours: ArrayLike, theirs: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Probability that one of `ours` lies above one of `theirs`, ties half, with DeLong's interval (1988)."""
-    a, b = np.asarray(ours, dtype=float), np.asarray(theirs, dtype=float)
-    wins = (a[:, None] > b).astype(float) + 0.5 * (a[:, None] == b)
-    value = float(wins.mean())
-    if min(len(a), len(b)) < 2:
-        return Interval(value, None, None)
-    from scipy.stats import norm
-
-    variance = wins.mean(1).var(ddof=1) / len(a) + wins.mean(0).var(ddof=1) / len(b)
-    reach = float(norm.ppf(0.5 + confidence / 2)) * math.sqrt(variance)
-    return Interval(value, max(0.0, value - reach), min(1.0, value + reach))
 
 
 def unseen_texts(model: Any, path: Path) -> list[str]:
@@ -79,10 +64,9 @@ def familiarity(model: Any, items: Sequence[Item], unseen: Sequence[str]) -> dic
     """
     mine, skipped = _scores(model, [_text(item) for item in items])
     others, skipped_others = _scores(model, unseen)
-    enough = min(len(mine), len(others)) >= FEWEST
-    found = area(mine, others) if enough else Interval(math.nan, None, None)
+    found = area(mine, others) if min(len(mine), len(others)) >= FEWEST else None
     return {
-        "auc": found.value if enough else None, "low": found.low, "high": found.high, "share": SHARE,
+        "auc": found and found.value, "low": found and found.low, "high": found and found.high, "share": SHARE,
         "items": len(mine), "unseen": len(others), "too_short": skipped + skipped_others,
     }  # fmt: skip
 

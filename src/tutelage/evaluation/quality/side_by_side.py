@@ -10,7 +10,7 @@ from tutelage.evaluation.metrics import repetition, words
 from tutelage.evaluation.quality.measures import DISTINCT, LOOPS, PERPLEXITY, REPETITION, bits, blocks, distinct
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import Generation
+    from tutelage.inference.results import Generation
 
 SHOWN = ("greedy", "temperature=0.8", "top_p=0.9", "min_p=0.1", "beam=4", "contrastive=0.6")
 

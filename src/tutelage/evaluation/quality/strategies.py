@@ -12,7 +12,8 @@ from tutelage.store.jsonl import read_rows
 from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import Generation, LanguageModel
+    from tutelage.inference.language_model import LanguageModel
+    from tutelage.inference.results import Generation
     from tutelage.inference.sampling import Sampling
     from tutelage.inference.search import Beam, Contrastive
 

@@ -15,7 +15,8 @@ from tutelage.store.events import EventLog
 from tutelage.store.progress import batches
 
 if TYPE_CHECKING:
-    from tutelage.inference.language_model import Generation, LanguageModel
+    from tutelage.inference.language_model import LanguageModel
+    from tutelage.inference.results import Generation
 
 BATCH = 64  # prompts answered between two records of progress
 
