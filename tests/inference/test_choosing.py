@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
-from tutelage.inference.engine import generate_ids
+from tutelage.inference.decoding import generate_ids
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.store.errors import ConfigError, InputError

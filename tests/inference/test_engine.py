@@ -9,7 +9,8 @@ import torch
 
 from tutelage.inference import engine
 from tutelage.inference.choosing import Chooser, TokenTable, choose
-from tutelage.inference.engine import Engine, decode, generate_ids
+from tutelage.inference.decoding import decode, generate_ids
+from tutelage.inference.engine import Engine
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Answer, Output, Token

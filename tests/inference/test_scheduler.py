@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from tutelage.inference import engine as engines
-from tutelage.inference.engine import Engine, decode
+from tutelage.inference.decoding import decode
+from tutelage.inference.engine import Engine
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Answer, Failure, Token
 from tutelage.model.cache import KVCache

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from family_configs import CONFIGS, fields
-from tutelage.inference.engine import generate_ids
+from tutelage.inference.decoding import generate_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig

@@ -107,7 +107,7 @@ def self_test() -> list[Check]:
 def _checked(folder: Path) -> list[Check]:
     import torch
 
-    from tutelage.inference.engine import generate_ids
+    from tutelage.inference.decoding import generate_ids
     from tutelage.inference.sampling import Sampling
     from tutelage.model.config import ModelConfig
     from tutelage.model.decoder import DecoderLM

@@ -131,7 +131,7 @@ def scoring_cost(whole: ModelConfig) -> Cost:
 
 def decoding_cost(whole: ModelConfig) -> Cost:
     """Of a token that is generated, by the engine itself: batches of texts with a cache, float32. Prompts included."""
-    from tutelage.inference.engine import generate_ids
+    from tutelage.inference.decoding import generate_ids
     from tutelage.inference.sampling import Sampling
 
     config, times = measurable(whole)

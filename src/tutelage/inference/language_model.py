@@ -10,7 +10,8 @@ from torch import Tensor
 
 from tutelage.inference.choosing import TokenTable
 from tutelage.inference.conversations import Messages, asking_ids, learned_window, translation_ids
-from tutelage.inference.engine import Engine, decode
+from tutelage.inference.decoding import decode
+from tutelage.inference.engine import Engine
 from tutelage.inference.many import Majority, best_of, self_consistency
 from tutelage.inference.pieces import Piece, Pieces, collected
 from tutelage.inference.results import Generation, Score

@@ -62,16 +62,22 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     grad_weight.addmm_(slope.mT, part)  # added up within the product
                 else:
                     grad_weight += slope.mT @ part
-        ctx.save_for_backward(
+        # Handed over in the backward pass, not copied: as large as the head.
+        ctx.made = [
             None if grad_hidden is None else grad_hidden.to(kinds[0]),
             None if grad_weight is None else grad_weight.to(kinds[1]),
-        )
+        ]
         ctx.mark_non_differentiable(nll)
         return (nll if shares is None else nll * shares).sum(), nll
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
-        of_hidden, of_weight = (None if made is None else made * grads[0] for made in ctx.saved_tensors)
+        if ctx.made is None:
+            raise RuntimeError("the gradient of linear_cross_entropy can be taken once")
+        (of_hidden, of_weight), ctx.made = ctx.made, None
+        for made in (of_hidden, of_weight):
+            if made is not None:
+                made *= grads[0]
         return of_hidden, of_weight, None, None, None
 
 
