@@ -1,0 +1,85 @@
+"""Prompts in, tokens out: a call that has an engine to itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from tutelage.inference.choosing import TokenTable
+from tutelage.inference.engine import TOKEN_BUDGET, Engine, check_prompt
+from tutelage.inference.sampling import Sampling
+from tutelage.inference.sequences import Failure, Output, Token
+from tutelage.inference.speculation import Speculation
+from tutelage.model.decoder import DecoderLM
+
+
+def generate_ids(
+    model: DecoderLM,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    on_token: Callable[[Token], bool] | None = None,
+    token_budget: int = TOKEN_BUDGET,
+) -> list[Output]:
+    """Generate for every prompt; outputs in the order of the prompts. Errors as `decode`.
+
+    `on_token` sees each token as it is made; if it returns True the row ends there, with reason "stop".
+    """
+    outputs = [Output() for _ in prompts]
+    ended: set[int] = set()
+    for token in decode(model, prompts, sampling, stop_ids, ended, token_budget):
+        output = outputs[token.row]
+        output.ids.append(token.id)
+        output.logprobs.append(token.logprob)
+        if token.stop_reason is not None:
+            output.stop_reason = token.stop_reason
+        if on_token is not None and on_token(token):
+            output.stop_reason = "stop"
+            ended.add(token.row)
+    return outputs
+
+
+def decode(
+    model: DecoderLM,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    stop_ids: Sequence[int],
+    ended: set[int] | None = None,
+    token_budget: int = TOKEN_BUDGET,
+    table: TokenTable | None = None,
+    engine: Engine | None = None,
+    speculation: Speculation | None = None,
+) -> Iterator[Token]:
+    """Tokens of all rows as they are made, step by step; a row that ends makes room for another.
+
+    The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
+    a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
+    `ended` to end it early. `table`, `speculation`: as of `Engine`. `engine`: one that is kept from call to call, with
+    the prompts it keeps; it must be idle. Raises InputError for a prompt that is empty or fills the context.
+    """
+    engine = engine or Engine(model, stop_ids, token_budget=token_budget, table=table, speculation=speculation)
+    ended = set() if ended is None else ended
+    for row, prompt in enumerate(prompts):
+        check_prompt(prompt, engine.context, model.config.vocab_size, f"prompt {row}")
+    # Longest first: a lack of memory shows at once. Equal prompts are read once.
+    asked: dict[tuple[int, ...], list[int]] = {}
+    for row in sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row)):
+        asked.setdefault(tuple(prompts[row]), []).append(row)
+    made = {
+        one.row: one
+        for ids, rows in asked.items()
+        for one in engine.add(ids, [(row, sampling, row) for row in rows])
+    }  # fmt: skip
+    try:
+        while True:
+            for row in ended:
+                engine.cancel(made[row])
+            if not engine.busy:
+                return
+            for token in engine.step():
+                if isinstance(token, Failure):
+                    raise token.error
+                if token.row not in ended:
+                    yield token
+    finally:
+        for one in made.values():
+            engine.cancel(one)
