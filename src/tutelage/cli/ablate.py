@@ -43,6 +43,15 @@ def ablate(
             "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
         ),
     ] = None,
+    ask: Annotated[
+        str | None,
+        typer.Option(
+            "--ask",
+            metavar="NAMES",
+            help="Instead of --vary, questions that are written out: `--ask optimizer,norm`, or `all` for a night; "
+            "`--ask list` says what there is.",
+        ),
+    ] = None,
     sets: Sets = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each arm, at most.")] = 3,
     match: Annotated[
@@ -122,6 +131,13 @@ def ablate(
         raise ConfigError(f"--question {name!r} is no name for a folder", hint="letters, digits, -, _ and .")
     if self_test:
         _self_test(out, name, effect / 100, seeds, as_json)
+        return
+    if ask is not None:
+        from tutelage.cli.ask import ask_ready
+
+        if vary or of or ladder is not None or of_data:
+            raise ConfigError("--ask brings its own arms", hint="leave out --vary, --of, --ladder and `data`")
+        ask_ready(ask, recipe, sets or [], name, seeds, effect / 100, out, as_json)
         return
     if of_data and ladder is not None:
         raise ConfigError("--ladder varies the size alone", hint="leave out `data`")
@@ -204,6 +220,14 @@ def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
     """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON too."""
+    found = answered(question, out, as_json)
+    if as_json:
+        print_json({**(beside or {}), **found})
+    raise typer.Exit(found["code"])
+
+
+def answered(question: Question, out: Path, as_json: bool) -> dict[str, Any]:
+    """Ask, and show what comes of it unless it is wanted as JSON. As `result.plain`, with where it was written."""
     from tutelage.ablation.bench import ask
     from tutelage.ablation.judge import Noise
     from tutelage.ablation.result import noise_lines
@@ -222,12 +246,10 @@ def run_question(question: Question, out: Path, as_json: bool, beside: dict[str,
     found = ask(question, out, say, on_noise, (listen,))
     say("")
     written = write_findings(found)
-    if as_json:
-        print_json({**(beside or {}), **written.plain, "page": str(written.page), "folder": str(found.folder)})
-    else:
+    if not as_json:
         show(console, written.plain)
         console.print(f"{written.page}", highlight=False, soft_wrap=True)
-    raise typer.Exit(written.plain["code"])
+    return {**written.plain, "page": str(written.page), "folder": str(found.folder)}
 
 
 def show(console: Console, found: dict[str, Any]) -> None:
