@@ -10,7 +10,7 @@ from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
 from tutelage.serving.protocol import ChatRequest, CompletionRequest
-from tutelage.serving.responses import ResponsesRequest
+from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.strict import Strict
 from tutelage.serving.text_protocol import (
     DecisionRequest,

@@ -17,6 +17,7 @@ from pydantic_core import from_json
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import neutral
+from tutelage.serving.faults import told
 from tutelage.serving.messages import ChatMessage
 from tutelage.serving.strict import Strict
 from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
@@ -277,25 +278,20 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
 def read(kind: type[S], body: bytes) -> S:
     """A body as what it should be. Raises ApiError 400 naming the first field at fault."""
     try:
-        return kind.model_validate(from_json(body, allow_inf_nan=False))
-    except ValidationError as error:
-        raise _as_api_error(error, kind) from None
+        given = from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}") from None
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        path, fault, message = told(error, given)
+    name = ".".join(map(str, path)) or None
+    if fault == "extra_forbidden":
+        hint = f"; {nearest(str(name), kind.model_fields)}" if len(path) == 1 else ""
+        raise ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
+    raise ApiError(400, f"{name}: {message}" if name else message, name)
 
 
 def at_most(name: str, value: int, limit: int, what: str) -> None:
     if value > limit:
         raise ApiError(400, f"{name}: {value} {what} asked for, this server allows {limit}", name)
-
-
-def _as_api_error(error: ValidationError, kind: type[Strict]) -> ApiError:
-    # An unknown field first: it is most often what makes the rest wrong.
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
-    name = ".".join(map(str, first["loc"])) or None
-    if first["type"] == "extra_forbidden":
-        hint = f"; {nearest(str(name), kind.model_fields)}" if len(first["loc"]) == 1 else ""
-        return ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
-    message = first["msg"].removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {message}" if name else message, name)

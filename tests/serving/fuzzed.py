@@ -1,0 +1,52 @@
+"""Schemathesis, the whole of it, on a server with a tiny model: `make fuzz`, or `python tests/serving/fuzzed.py`.
+
+What is said after the command goes on to `schemathesis run`; its report and its last line are what counts.
+"""
+
+from __future__ import annotations
+
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from byte_model import byte_tokenizer, random_model
+from served import classifier_of, serving
+from tool_templates import QWEN
+
+from tutelage.inference.language_model import LanguageModel
+from tutelage.serving.protocol import Limits
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.translation import Translation, with_translation
+
+KEY = "key"
+
+
+def served_model() -> LanguageModel:
+    """Random weights on bytes, with a template that writes tools, and a wording for translations."""
+    plain = byte_tokenizer()
+    model = random_model(plain)
+    model.config = model.config.with_(max_position_embeddings=2048)
+    taught = Tokenizer(plain.definition, plain.settings, QWEN)
+    return LanguageModel(model, with_translation(taught, Translation("{text}")))
+
+
+def main(arguments: list[str]) -> int:
+    torch.set_num_threads(1)
+    logging.disable(logging.WARNING)
+    lm = served_model()
+    # Short answers and room for all of one client's, so that what is measured are the requests.
+    limits = Limits(max_tokens=4, seconds=20, together=4)
+    with serving(lm, limits, model_name="tiny", api_key=KEY, classifiers={"spam": classifier_of(lm)}) as port:
+        url = f"http://127.0.0.1:{port}/openapi.json"
+        program = Path(sys.executable).with_name("schemathesis")
+        fixed = ["--header", f"Authorization: Bearer {KEY}", "--seed", "1"]
+        return subprocess.run([program, "run", url, *fixed, *arguments], check=False).returncode
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
