@@ -18,7 +18,8 @@ from tutelage.inference.sampling import Sampling
 from tutelage.serving import protocol, shapes
 from tutelage.serving.answers import Callables, answer_events, whole_answer
 from tutelage.serving.body import read_body
-from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
+from tutelage.serving.faults import ApiError
+from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.responses import response_events, whole_response
 from tutelage.serving.tool_protocol import constraint_of
@@ -66,7 +67,7 @@ def add_answer_routes(
     ) -> tuple[AsyncGenerator[Any, None], Sampling, Callables | None]:
         """The pieces of an answer to messages, how they are drawn, and what they may call."""
         messages = [message.message() for message in wanted.messages]
-        sampling = replace(_sampling(wanted, most), top_logprobs=wanted.top_logprobs or 0)
+        sampling = _sampling(wanted, most)
         tools = await callable_of(wanted)
         defined = [tool.plain() for tool in wanted.callable] or None
         if tools is not None:

@@ -26,10 +26,12 @@ from tutelage.serving import protocol
 from tutelage.serving.answer_routes import add_answer_routes
 from tutelage.serving.connections import guarded
 from tutelage.serving.desk import Desk
+from tutelage.serving.faults import ApiError
 from tutelage.serving.gate import Gate, is_loopback
 from tutelage.serving.metrics import Measured, Metrics
+from tutelage.serving.openapi import Served
 from tutelage.serving.page import PAGE_HEADERS, page
-from tutelage.serving.protocol import ApiError, Limits
+from tutelage.serving.protocol import Limits
 from tutelage.serving.state_routes import add_state_routes
 from tutelage.serving.text_routes import add_text_routes
 from tutelage.serving.worker import Worker
@@ -83,7 +85,7 @@ def make_app(
     }
     add_answer_routes(app, lms, served, limits, worker)
     add_text_routes(app, lms, judges, limits, desk)
-    add_state_routes(app, lms, metrics, worker.one_token, place)
+    add_state_routes(app, lms, metrics, worker.one_token, Served([*lms], [*judges], limits), place)
     if place is not None:
         place.save(metrics)
 

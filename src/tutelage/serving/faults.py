@@ -1,4 +1,4 @@
-"""Which of the faults that pydantic found in a request is told, and by what name."""
+"""Answers that are errors, and which of the faults that pydantic found in a request is told."""
 
 from __future__ import annotations
 
@@ -7,6 +7,24 @@ from typing import Any
 from pydantic import ValidationError
 
 Path = tuple[int | str, ...]
+
+
+class ApiError(Exception):
+    """An answer that is an error, in the shape that OpenAI clients know.
+
+    code of a 400: "unsupported_field", "invalid_request" for what the schema of the API does not allow, and for what
+    only a rule beyond it does not, "invalid_value" or a name of its own.
+    """
+
+    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
+        super().__init__(message)
+        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "overloaded_error"}
+        code = code or ("invalid_value" if status == 400 else None)
+        kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
+        self.status = status
+        # Who is turned away for want of room is told when to come again.
+        self.headers = {"Retry-After": "1"} if status in (429, 503) else {}
+        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
 def told(error: ValidationError, given: Any) -> tuple[Path, str, str]:
@@ -33,10 +51,9 @@ def _in_request(where: Path, kind: str, given: Any) -> Path:
     """The path without what is not there; a field that is missing is its end."""
     path, at = list[int | str](), given
     for place, part in enumerate(where):
-        if isinstance(at, list) and isinstance(part, int) and part < len(at):
-            at = at[part]
-        elif isinstance(at, dict) and part in at:
-            at = at[part]
+        parts = at if isinstance(at, dict) else dict(enumerate(at)) if isinstance(at, list) else {}
+        if part in parts:
+            at = parts[part]
         elif not (kind == "missing" and place == len(where) - 1):
             continue
         path.append(part)

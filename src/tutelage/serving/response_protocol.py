@@ -8,8 +8,10 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag
 
 from tutelage.serving import neutral
-from tutelage.serving.messages import ChatMessage, TextPart
-from tutelage.serving.protocol import ApiError, ChatRequest, JsonSchema, Limits, ResponseFormat, at_most
+from tutelage.serving.faults import ApiError
+from tutelage.serving.messages import ChatMessage
+from tutelage.serving.protocol import ChatRequest, Limits, at_most
+from tutelage.serving.sampling_protocol import JsonSchema, ResponseFormat
 from tutelage.serving.strict import Strict
 from tutelage.serving.tool_protocol import MOST, CalledFunction, Choice, Function, NamedChoice, NamedFunction, Tool
 from tutelage.serving.tool_protocol import ToolCall as ChatCall

@@ -14,7 +14,7 @@ from tutelage.inference.pieces import Piece
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import metrics
 from tutelage.serving.answers import Callables, Row
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.faults import ApiError
 from tutelage.serving.response_protocol import PlainFormat, ResponsesRequest
 
 

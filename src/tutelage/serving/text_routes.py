@@ -13,8 +13,9 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import metrics
 from tutelage.serving.body import read_body
 from tutelage.serving.desk import Desk, Going
+from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import ApiError, Limits, at_most, read, served_model
+from tutelage.serving.protocol import Limits, at_most, read, served_model
 from tutelage.serving.text_protocol import (
     ChoiceQuestion,
     DecisionRequest,
