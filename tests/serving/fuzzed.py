@@ -1,6 +1,6 @@
-"""Schemathesis, the whole of it, on a server with a tiny model: `make fuzz`, or `python tests/serving/fuzzed.py`.
+"""Schemathesis, the whole of it, on a server with a tiny model: `make fuzz`.
 
-What is said after the command goes on to `schemathesis run`; its report and its last line are what counts. All of its
+Its arguments go on to `schemathesis run`; whose report and its last line are what counts. All of its
 checks run but one, in whose place stands one that is as strict about the schema: what it allows is accepted, or refused
 by a rule that no JSON schema can say (a name that two tools have, a pattern that is none, a prompt that is too long).
 """
@@ -11,15 +11,13 @@ import logging
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import schemathesis
 import torch
-
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1])]
-
-from served import classifier_of, serving
+from served import classifier_of, indexed, serving
 
 from byte_model import byte_tokenizer, random_model
 from tool_templates import QWEN
@@ -54,7 +52,15 @@ def main(arguments: list[str]) -> int:
     lm = served_model()
     # Short answers and room for all of one client's, so that what is measured are the requests.
     limits = Limits(max_tokens=4, seconds=20, together=4)
-    with serving(lm, limits, model_name="tiny", api_key=KEY, classifiers={"spam": classifier_of(lm)}) as port:
+    served: dict[str, Any] = {"model_name": "tiny", "api_key": KEY, "classifiers": {"spam": classifier_of(lm)}}
+    with tempfile.TemporaryDirectory() as folder:
+        index = indexed(Path(folder), ["What a model may have read, word by word."], lm.tokenizer)
+        return fuzz(arguments, lm, limits, **served, traced=[index])
+
+
+def fuzz(arguments: list[str], lm: LanguageModel, limits: Limits, **served: Any) -> int:
+    """The exit status of schemathesis on a server of this model."""
+    with serving(lm, limits, **served) as port:
         url = f"http://127.0.0.1:{port}/openapi.json"
         program = Path(sys.executable).with_name("schemathesis")
         fixed = ["--header", f"Authorization: Bearer {KEY}", "--exclude-checks", "positive_data_acceptance"]

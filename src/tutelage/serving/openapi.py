@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from tutelage.serving.text_protocol import (
     EmbeddingRequest,
     TemplateRequest,
     TokenizeRequest,
+    TraceRequest,
     TranslationRequest,
 )
 
@@ -32,6 +33,7 @@ BODIES: dict[str, type[Strict]] = {
     "/v1/apply-template": TemplateRequest,
     "/v1/embeddings": EmbeddingRequest,
     "/v1/translate": TranslationRequest,
+    "/v1/trace": TraceRequest,
     "/v1/decisions": DecisionRequest,
 }
 WORDS = {
@@ -61,10 +63,10 @@ WITH_BODY = (413, 415, 429, 499, 504)
 
 
 class Served(NamedTuple):
-    """What a server has: names of its models and classifiers, and its limits."""
+    """What a server has: names of its models, classifiers with their labels, and its limits."""
 
     models: Sequence[str]
-    classifiers: Sequence[str]
+    classifiers: Mapping[str, Sequence[str]]
     limits: Limits
 
 
@@ -77,6 +79,10 @@ def document(app: FastAPI, served: Served) -> dict[str, Any]:
     )
     for kind in kinds:
         _narrow(schemas["$defs"][kind.__name__]["properties"], _names(kind, served), served.limits)
+    if served.classifiers:
+        labels = {"enum": list(dict.fromkeys(one for known in served.classifiers.values() for one in known))}
+        schemas["$defs"]["PredicateQuestion"]["properties"]["name"] = labels
+        schemas["$defs"]["ChoiceOption"]["properties"]["value"] = labels
     paths: dict[str, Any] = {}
     for route in routes:
         for method in sorted(route.methods or ()):
@@ -94,7 +100,7 @@ def document(app: FastAPI, served: Served) -> dict[str, Any]:
 
 
 def _names(kind: type[Strict], served: Served) -> Sequence[str]:
-    return served.classifiers if kind is DecisionRequest else served.models
+    return [*served.classifiers] if kind is DecisionRequest else served.models
 
 
 def _narrow(properties: dict[str, Any], names: Sequence[str], limits: Limits) -> None:

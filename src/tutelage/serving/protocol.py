@@ -34,6 +34,7 @@ class Limits:
     messages: int = 256
     texts: int = 256
     input_tokens: int = 1 << 16
+    traced_chars: int = 20_000
     max_tokens: int = 4096
     choices: int = 8
     stop_strings: int = 4

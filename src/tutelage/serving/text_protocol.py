@@ -14,6 +14,7 @@ from tutelage.serving.strict import NULL, Strict, either
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Ids = Annotated[list[TokenId], Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1)]
 Messages = Annotated[list[ChatMessage], Field(min_length=1)]
 
 
@@ -64,7 +65,7 @@ class EmbeddingRequest(Strict):
     asks_nothing: ClassVar[neutral.Table] = {"user": (str,)}
 
     model: str
-    input: Text | Annotated[list[Text] | Ids | list[Ids], Field(min_length=1)]
+    input: Text | Texts | Ids | Annotated[list[Ids], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = Field(None, description="Only the model's own number is taken.")
 
@@ -90,7 +91,7 @@ class TranslationRequest(Strict):
     asks_nothing: ClassVar[neutral.Table] = {"user": (str,)}
 
     model: str
-    input: Text | Annotated[list[Text], Field(min_length=1)]
+    input: Text | Texts
     target: str | None = Field(None, description="The language, of a model that learned both directions.")
     split: bool = False
     beams: Annotated[int, Field(ge=1)] | None = Field(None, description="Of the search; 1 takes the likeliest token.")
@@ -112,6 +113,14 @@ class TranslationRequest(Strict):
         at_most("input", len(self.texts), limits.texts, "texts")
         at_most("beams", self.beams or 1, limits.choices, "beams")
         at_most("max_tokens", self.max_tokens or 0, limits.max_tokens, "tokens")
+
+
+class TraceRequest(Strict):
+    """POST /v1/trace: what of a text stands word by word in the text that the model was trained on, and where."""
+
+    model: str
+    input: str
+    least_words: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Of a span; 6 by default.")
 
 
 class ChoiceOption(Strict):

@@ -140,7 +140,7 @@ def _embedded(lm: LanguageModel, wanted: EmbeddingRequest, limits: Limits, going
 
 
 def _decided(lm: LanguageModel, wanted: DecisionRequest) -> dict[str, Any]:
-    labels = lm.config.labels or tuple(f"LABEL_{at}" for at in range(lm.config.num_labels))
+    labels = labels_of(lm)
     for at, question in enumerate(wanted.questions):
         _check_question(question, labels, lm.config.multi_label, f"questions.{at}")
     (ids,), (probability,) = lm.read([wanted.input]), lm.classify([wanted.input])
@@ -162,6 +162,10 @@ def _decided(lm: LanguageModel, wanted: DecisionRequest) -> dict[str, Any]:
         "total_tokens": len(ids),
     }
     return {"answers": answers, "model": wanted.model, "usage": usage}
+
+
+def labels_of(classifier: LanguageModel) -> tuple[str, ...]:
+    return classifier.config.labels or tuple(f"LABEL_{at}" for at in range(classifier.config.num_labels))
 
 
 def _check_question(

@@ -66,6 +66,7 @@ function acts(node, on, paired, body) {
     row.append(up, down, button("Copy", "Copy the answer", () => copy(node.content)));
     if (idle) row.append(button("Again", "Answer again, as another branch", () => again(node)));
     if (tokensOf.has(node.id)) row.append(button("Tokens", "Tokens with their probabilities", () => showTokens(node, body)));
+    if (traces && node.content.trim()) row.append(button("Trace", "What of this stands word by word in the training text", () => showTrace(node, body)));
     if (paired && !on) row.append(button("Go on from this", "", () => { chat.pick[node.parent] = node.id; save(); draw(); }));
   } else if (idle) row.append(button("Edit", "Edit and ask again, as another branch", () => edit(node, body)));
   const groups = paired ? [] : siblings;
