@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -94,7 +95,8 @@ def test_the_page_marks_spans_and_shows_their_documents(page: Browser) -> None:
     press(page, "Trace")
     page.wait("document.querySelector('.traced')")
     assert marked(page) == ["cat sat on the old red mat", "Return the number of items in the"]
-    assert page.js("document.querySelector('.traced').innerText").startswith(SAID)
+    # Rendered as before, and marked in it.
+    assert page.js("document.querySelector('.traced strong mark').textContent") == "cat sat on the old red mat"
     assert "65 % of this" in page.js("document.querySelector('.traced .hint').textContent")
     page.js("document.querySelectorAll('.traced mark')[1].click()")
     told = page.js("document.querySelector('.where').innerText")
@@ -122,11 +124,12 @@ def test_by_keyboard_alone(page: Browser) -> None:
 @needs_browser
 @pytest.mark.parametrize("dark", [False, True])
 def test_it_fits_on_a_phone(page: Browser, model: Scripted, dark: bool) -> None:
+    model.said = f"It is so: {TEXTS[1]}"
     page.show(390, dark=dark)
     ask(page, "why?")
     press(page, "Trace")
     page.wait("document.querySelector('.traced')")
-    page.js("document.querySelectorAll('.traced mark')[1].click()")
+    page.js("document.querySelector('.traced mark').click()")
     assert page.js("document.documentElement.scrollWidth <= innerWidth")
     # A span runs on over the end of a line: it is no box.
     assert page.js("[...document.querySelectorAll('.traced mark')].some((one) => one.getClientRects().length > 1)")
@@ -142,7 +145,35 @@ def test_a_text_without_a_span_says_so(page: Browser, model: Scripted) -> None:
 
 
 @needs_browser
-def test_spans_that_overlap_are_cut_where_they_begin_and_end(page: Browser) -> None:
+def test_spans_count_characters_and_may_overlap(page: Browser) -> None:
     spans = "[{ begin: 1, end: 5 }, { begin: 3, end: 8 }]"
-    parts = page.js(f"partsOf('😀bcdefghij', {spans}).map((one) => [one.text, one.within])")
-    assert parts == [["😀", []], ["bc", [0]], ["de", [0, 1]], ["fgh", [1]], ["ij", []]]
+    assert page.js(f"withinOf('😀bcdefghij', {spans})") == ["", "", "0", "0", "0,1", "0,1", "1", "1", "1", "", ""]
+
+
+MARKED = {
+    "plain one two three": ["one two"],
+    "a **one** two": ["one", " two"],
+    "- a [one](https://one.two) two\n- b": ["one", " two"],
+    "```one\nx = one two\n```": ["one two"],
+    "$one$ and \\* so one\ntwo `one`": ["one\ntwo"],
+    "| a | b |\n|---|---|\n| one | two |": ["one", "two"],
+    "1. one two\n2. > x": ["one two"],
+    "one *two*": ["one ", "two"],
+}
+
+
+@needs_browser
+def test_what_is_marked_in_a_rendered_text_is_what_the_span_holds(page: Browser) -> None:
+    """The last "one ... two" of each text is the span, whatever stands between."""
+    page.js("""globalThis.marks = (text) => {
+      const found = [...text.matchAll(/one[^a-z]*(\\]\\(.*?\\) )?two/g)].at(-1), body = element("div"), made = [];
+      markdown(text, body);
+      const spans = [{ begin: found.index, end: found.index + found[0].length }];
+      const mark = (_, part) => { made.push(part); return element("mark", "", part); };
+      markUp(body, text, withinOf(text, spans), mark);
+      const plain = element("div");
+      markdown(text, plain);
+      return [made, body.textContent === plain.textContent];
+    }; 1""")
+    for text, parts in MARKED.items():
+        assert page.js(f"marks({json.dumps(text)})") == [parts, True], text

@@ -1,6 +1,7 @@
 // What the user does.
 const prompt = $("prompt"), send = $("send"), running = new Map(); // node id -> {abort, body}
 const COMMON = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed", "stop"]; // the others are folded away
+const DEFAULT = "An empty field is the server’s default.";
 let sampling = {};
 
 function busy() {
@@ -95,6 +96,7 @@ function settings() {
     const number = kind.type === "number" || kind.type === "integer", check = kind.type === "boolean", list = anyOf.some((one) => one.type === "array");
     const label = element("label", check ? "check" : "field"), input = element(name === "grammar" ? "textarea" : "input");
     label.title = description ?? "";
+    label.addEventListener("focusin", () => { $("hint").textContent = description ?? ""; });
     input.name = name;
     if (name !== "grammar") input.type = number ? "number" : check ? "checkbox" : "text";
     if (number) Object.assign(input, { min: kind.minimum ?? kind.exclusiveMinimum ?? "", max: kind.maximum ?? "", step: kind.type === "integer" ? 1 : "any", placeholder: "default" });
@@ -133,7 +135,7 @@ async function begin() {
   try { await hello(); } catch (error) { note(`The server cannot be reached: ${error.message}`, false, button("Try again", "", () => location.reload())); return; }
   const option = (value, shown) => Object.assign(element("option", "", shown), { value });
   $("model").replaceChildren(...served.map((one) => option(one.id, one.id)));
-  $("beside").replaceChildren(option("", "alone"), ...served.map((one) => option(one.id, `beside ${one.id}`)));
+  $("beside").replaceChildren(option("", "alone"), ...served.map((one) => option(one.id, `+ ${one.id.replace(`${served[0].id}:`, "")}`)));
   settings();
   draw();
 }
@@ -162,7 +164,8 @@ prompt.addEventListener("input", fit);
 $("search").addEventListener("input", drawChats);
 $("new").addEventListener("click", () => open(newChat()));
 $("model").addEventListener("change", () => draw());
-$("opensettings").addEventListener("click", () => { settings(); $("settings").showModal(); });
+$("opensettings").addEventListener("click", () => { settings(); $("hint").textContent = DEFAULT; $("settings").showModal(); });
+$("system").addEventListener("focusin", () => { $("hint").textContent = DEFAULT; });
 $("defaults").addEventListener("click", () => { sampling = {}; store.removeItem("tutelage.sampling"); settings(); });
 $("system").addEventListener("input", () => { chat.system = $("system").value; save(); });
 $("openside").addEventListener("click", () => $("side").classList.add("open"));

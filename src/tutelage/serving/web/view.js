@@ -75,7 +75,7 @@ function acts(node, on, paired, body) {
     row.append(button("‹", "Branch before", go(-1)), element("span", "", `${at + 1}/${groups.length}`), button("›", "Next branch", go(1)));
   }
   if (node.stop) {
-    const count = node.tokens ?? node.pieces, speed = count ? `${count} tokens · ${node.speed?.toFixed(1)} tokens/s · ` : "";
+    const count = node.tokens ?? node.pieces, speed = count ? `${count} ${count === 1 ? "token" : "tokens"} · ${node.speed?.toFixed(1)} tokens/s · ` : "";
     row.append(element("span", node.failed ? "failed" : "", speed + node.stop));
   }
   return row;
@@ -104,7 +104,7 @@ function showTokens(node, body) {
   choices.hidden = true;
   body.className = "text tokens";
   body.replaceChildren(...tokensOf.get(node.id).flatMap((token) => {
-    const p = Math.exp(token.logprob), one = button(token.token.replaceAll("\n", "↵"), `${(100 * p).toFixed(1)} %`, () => {
+    const p = Math.exp(token.logprob), one = button(spelled(token).replaceAll("\n", "↵"), `${(100 * p).toFixed(1)} %`, () => {
       body.querySelector("button.on")?.classList.remove("on");
       one.classList.add("on");
       const others = token.top_logprobs?.length ? token.top_logprobs : [token];
@@ -112,13 +112,19 @@ function showTokens(node, body) {
       choices.replaceChildren(...rows.flatMap((other) => {
         const bar = element("i"), share = Math.exp(other.logprob);
         bar.style.width = `${Math.max(1, 100 * share)}%`;
-        return [element(other.token === token.token ? "b" : "span", "", JSON.stringify(other.token).slice(1, -1)), bar, element("span", "", `${(100 * share).toFixed(2)} %`)];
+        return [element(other.token === token.token ? "b" : "span", "", JSON.stringify(spelled(other)).slice(1, -1)), bar, element("span", "", `${(100 * share).toFixed(2)} %`)];
       }));
       choices.hidden = false;
     }, "");
     one.style.borderColor = `hsl(${Math.round(140 * p)} 55% 50%)`;
     return token.token.includes("\n") ? [one, "\n"] : [one];
   }), choices);
+}
+
+// A token; where it is a part of a character only, its bytes.
+function spelled(token) {
+  if (!token.token.includes("\ufffd") || !token.bytes) return token.token;
+  return token.bytes.map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : `‹${byte.toString(16).padStart(2, "0")}›`)).join("");
 }
 
 function meter(shown) {
