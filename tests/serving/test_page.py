@@ -17,6 +17,7 @@ from tutelage.evaluation.bench.items import prepare
 from tutelage.evaluation.bench.own import own_task
 from tutelage.finetuning.data.preferences import read_preferences
 from tutelage.inference.language_model import LanguageModel
+from tutelage.serving.page import page as whole_page
 from tutelage.serving.protocol import Limits
 from tutelage.store.events import EventLog
 
@@ -52,6 +53,10 @@ def test_all_is_on_the_screen(page: Browser, width: int, dark: bool) -> None:
             f"(({{left, right, bottom}}) => [left, right, bottom])($('{part}').getBoundingClientRect())"
         )
         assert 0 <= left < right <= width and bottom <= 800, part
+
+
+def test_it_is_small() -> None:
+    assert len(whole_page().encode()) < 150_000
 
 
 def test_an_answer_with_its_figures(page: Browser) -> None:

@@ -153,6 +153,7 @@ def test_spans_count_characters_and_may_overlap(page: Browser) -> None:
 MARKED = {
     "plain one two three": ["one two"],
     "a **one** two": ["one", " two"],
+    "[x](https://a.one/)**one** two": ["one", " two"],
     "- a [one](https://one.two) two\n- b": ["one", " two"],
     "```one\nx = one two\n```": ["one two"],
     "$one$ and \\* so one\ntwo `one`": ["one\ntwo"],
