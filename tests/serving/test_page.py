@@ -181,6 +181,8 @@ def test_stopped_in_the_middle_keeps_what_there_is_and_says_who_did_it(page: Bro
     page.press("Escape")
     page.wait("running.size === 0")
     assert "stopped by you" in page.js("log.innerText") and 3 < len(shown(page)[1]) < 400
+    # The server has not counted it: the meter says so, and is not at nothing.
+    assert page.js("$('meter').innerText").startswith("over ") and "over 0 " not in page.js("$('meter').innerText")
 
 
 def test_a_failure_is_not_called_a_stop(page: Browser, model: Scripted) -> None:

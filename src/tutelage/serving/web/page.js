@@ -39,7 +39,7 @@ async function ask(question, parent) {
     draw();
     fit();
     if (failed?.code === "context_length_exceeded") note(`The context is full: ${failed.message}. Your question is back in the box; go on from an earlier message (Edit), or in a new chat.`, false, button("New chat with it", "", () => { open(newChat()); fit(); }));
-    else if (failed) note(`${failed.message} Your question is back in the box.`, false);
+    else if (failed) note(`${failed.message.replace(/[^.!?]$/, "$&.")} Your question is back in the box.`, false);
     else note("Stopped before the first token. Your question is back in the box.", true);
   }
 }

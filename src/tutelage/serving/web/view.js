@@ -131,10 +131,11 @@ function meter(shown) {
   const box = $("meter"), last = shown.findLast((one) => one.used), limit = served.find((one) => one.id === (last?.model ?? $("model").value))?.max_model_len;
   box.hidden = !limit;
   if (!limit) return;
-  const used = last?.used ?? 0;
+  // What was stopped or failed is not counted by the server: its pieces are about as many tokens.
+  const after = shown.slice(shown.indexOf(last) + 1), used = (last?.used ?? 0) + after.reduce((sum, one) => sum + (one.pieces ?? 0), 0);
   box.firstChild.firstChild.style.width = `${Math.min(100, (100 * used) / limit)}%`;
   box.classList.toggle("full", used >= 0.9 * limit);
-  box.lastChild.textContent = `${used} of ${limit} tokens`;
+  box.lastChild.textContent = `${after.some((one) => one.pieces) ? "over " : ""}${used} of ${limit} tokens`;
   box.title = "Context used by this branch, at its last answer";
 }
 
