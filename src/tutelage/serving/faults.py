@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import ValidationError
 
 Path = tuple[int | str, ...]
+MOST = 1000  # faults that are looked at: a long list of wrong things has one each
 
 
 class ApiError(Exception):
@@ -34,7 +35,8 @@ def told(error: ValidationError, given: Any) -> tuple[Path, str, str]:
     Of a field of several kinds pydantic finds as many faults as there are kinds, and names the kind in the path: that
     is no part of the request, and left out.
     """
-    found = [(_in_request(fault["loc"], fault["type"], given), fault) for fault in error.errors(include_url=False)]
+    faults = error.errors(include_url=False, include_input=False, include_context=False)
+    found = [(_in_request(fault["loc"], fault["type"], given), fault) for fault in faults[:MOST]]
     first = found[0][0][:1]
 
     def rank(one: tuple[Path, Any]) -> tuple[bool, bool, bool, int, bool]:
@@ -51,9 +53,10 @@ def _in_request(where: Path, kind: str, given: Any) -> Path:
     """The path without what is not there; a field that is missing is its end."""
     path, at = list[int | str](), given
     for place, part in enumerate(where):
-        parts = at if isinstance(at, dict) else dict(enumerate(at)) if isinstance(at, list) else {}
-        if part in parts:
-            at = parts[part]
+        if isinstance(at, dict) and part in at:
+            at = at[part]
+        elif isinstance(at, list) and isinstance(part, int) and part < len(at):
+            at = at[int(part)]
         elif not (kind == "missing" and place == len(where) - 1):
             continue
         path.append(part)
