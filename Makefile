@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check lint types floors slow docs benchmarks clean
+.PHONY: quickstart test check lint types floors slow fuzz docs benchmarks clean
 
 quickstart: .venv/.base
 	$(BIN)/tutelage quickstart
@@ -28,6 +28,11 @@ floors: .venv/.dev
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow
+
+# Every phase and check of schemathesis on the server's own description; four minutes, e.g. FUZZ='--max-examples 100'.
+FUZZ ?= --max-examples 30 --continue-on-failure --seed 1
+fuzz: .venv/.dev
+	PYTHONPATH=tests:tests/serving $(BIN)/python tests/serving/fuzzed.py $(FUZZ)
 
 docs: .venv/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from tutelage.cli.main import main
+from tutelage.corpus.document import Document, write_documents
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.serving.protocol import Limits
+from tutelage.store.artifacts import ArtifactStore
 
 
 @pytest.fixture
@@ -54,6 +56,31 @@ def test_a_classifier_goes_beside_the_model(lm: LanguageModel, tmp_path: Path, g
     assert given["classifiers"]["spam"].config.labels == ("ham", "spam")
     given.clear()
     assert serve(str(tmp_path / "lm"), "--classifier", "spam") == 2 and not given
+
+
+def test_a_text_is_traced_in_that_a_corpus_or_a_model_of_it_names(
+    lm: LanguageModel, tmp_path: Path, given: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm.save(tmp_path / "lm")
+    store = ArtifactStore(tmp_path / "runs")
+
+    def corpus(out: Path, _: Path) -> dict[str, Any]:
+        write_documents(out / "train.parquet", [Document("1", "Count the items of the box one by one.", "box")])
+        return {}
+
+    made = store.write("corpus", 1, {}, {}, corpus)
+    model = store.write("pretrain", 1, {}, {"corpus": made.identity}, lambda out, _: lm.save(out) or {})
+    for source in (made.path, model.path):
+        given.clear()
+        assert serve(str(tmp_path / "lm"), "--trace", str(source), "--out", str(tmp_path / "runs")) == 0
+        (index,) = given["traced"]
+        assert index.corpus == made.path and len(index.tokens) == len("Count the items of the box one by one.") + 1
+    given.clear()
+    assert serve(str(tmp_path / "lm")) == 0 and not given["traced"]
+    given.clear()
+    alone = store.write("pretrain", 1, {"another": 1}, {}, lambda out, _: lm.save(out) or {})
+    assert serve(str(tmp_path / "lm"), "--trace", str(alone.path)) == 1 and not given
+    assert "was trained on is not here" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", ["--max-tokens=0", "--queue=-1", "--connections=0", "--timeout=0", "--max-body=x"])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from browser import Browser
 from served import classifier_of
 from torch import Tensor
 
@@ -64,3 +66,12 @@ def slow(lm: LanguageModel) -> Slow:
 @pytest.fixture
 def classifier(lm: LanguageModel) -> LanguageModel:
     return classifier_of(lm)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    made = Browser()
+    try:
+        yield made
+    finally:
+        made.close()

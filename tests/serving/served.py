@@ -5,17 +5,22 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 import uvicorn
 
+from tutelage.corpus.document import Document, write_documents
 from tutelage.inference.language_model import LanguageModel
 from tutelage.model.decoder import DecoderLM
+from tutelage.pretraining.trace import Index, open_index
 from tutelage.serving.app import make_app
 from tutelage.serving.connections import guarded
 from tutelage.serving.protocol import Limits
+from tutelage.store.events import EventLog
+from tutelage.tokenizer.tokenizer import Tokenizer
 
 
 @contextlib.contextmanager
@@ -39,6 +44,14 @@ def serving(lm: LanguageModel, limits: Limits, **options: Any) -> Iterator[int]:
         thread.join(10)
         listener.close()
         assert not thread.is_alive()
+
+
+def indexed(folder: Path, texts: Sequence[str], tokenizer: Tokenizer) -> Index:
+    """A corpus of these texts, to be traced in."""
+    documents = [Document(f"{at:02}", text, f"source-{at}", f"name-{at}") for at, text in enumerate(texts)]
+    (folder / "corpus").mkdir()
+    write_documents(folder / "corpus" / "train.parquet", documents)
+    return open_index(folder / "corpus", tokenizer, folder / "work", EventLog())
 
 
 def classifier_of(lm: LanguageModel, **more: Any) -> LanguageModel:

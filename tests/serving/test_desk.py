@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tutelage.serving.desk import Desk, Going
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.faults import ApiError
 
 
 def long(going: Going) -> str:

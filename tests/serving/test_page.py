@@ -2,89 +2,26 @@
 
 from __future__ import annotations
 
-import copy
 import json
 import random
-import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser import CHROMIUM, Browser
+from page_model import Scripted, ask, press, scripted, shown
 from served import serving
-from torch import Tensor
 
 from tutelage.cli import transcript
 from tutelage.evaluation.bench.items import prepare
 from tutelage.evaluation.bench.own import own_task
 from tutelage.finetuning.data.preferences import read_preferences
 from tutelage.inference.language_model import LanguageModel
-from tutelage.model.decoder import DecoderLM
+from tutelage.serving.page import page as whole_page
 from tutelage.serving.protocol import Limits
 from tutelage.store.events import EventLog
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium on this machine")
-
-
-class ScriptedDecoder(DecoderLM):
-    """Says what it is told to, whatever it reads; can wait before each token and fail in the middle."""
-
-    ids: list[int]
-    pause = 0.0
-    before = 0.0
-    breaks_after: int | None = None
-    at = 0
-
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None, *args: Any, **more: Any) -> Tensor:
-        begins = positions is not None and positions[0, 0] == 0
-        self.at = 0 if begins else self.at + 1
-        time.sleep(self.before if begins else self.pause)
-        if self.at == self.breaks_after:
-            raise RuntimeError("secret")
-        return super().hidden(tokens, positions, *args, **more)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        made = super().logits(hidden)
-        made[..., self.ids[min(self.at, len(self.ids) - 1)]] += 1000
-        return made
-
-
-class Scripted(LanguageModel):
-    """A model with a script, a character a token."""
-
-    model: ScriptedDecoder
-    told: list[str]
-
-    @property
-    def said(self) -> str:
-        return self.tokenizer.decode(self.model.ids)
-
-    @said.setter
-    def said(self, text: str) -> None:
-        self.model.ids = [*self.tokenizer.encode(text), self.stop_ids[0]]
-
-    def chat_ids(self, messages: Any, tools: Any = None) -> list[int]:
-        self.told = [one.content for one in messages]
-        return super().chat_ids(messages, tools)
-
-
-def scripted(lm: LanguageModel) -> Scripted:
-    model = copy.copy(lm.model)
-    model.__class__ = ScriptedDecoder
-    model.config = lm.config.with_(max_position_embeddings=2048)
-    made = Scripted(model, lm.tokenizer)  # type: ignore[arg-type]
-    made.said = "hello"
-    return made
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    made = Browser()
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 @pytest.fixture
@@ -105,25 +42,6 @@ def page(browser: Browser, model: Scripted) -> Iterator[Browser]:
         browser.call("Page.navigate", url="about:blank")
 
 
-def ask(page: Browser, text: str, wait: bool = True) -> None:
-    before = page.js(
-        "document.querySelectorAll('.note').forEach((one) => one.remove()); prompt.focus(); chat.nodes.length"
-    )
-    page.type(text)
-    page.press("Enter")
-    page.wait(f"chat.nodes.length > {before} || document.querySelector('.note')")
-    if wait:
-        page.wait("running.size === 0")
-
-
-def shown(page: Browser) -> list[str]:
-    return page.js("[...document.querySelectorAll('article .text')].map((one) => one.innerText)")
-
-
-def press(page: Browser, text: str) -> None:
-    page.js(f"[...document.querySelectorAll('button')].filter((one) => one.textContent === {text!r}).at(-1).click()")
-
-
 @pytest.mark.parametrize("dark", [False, True])
 @pytest.mark.parametrize("width", [375, 1200])
 def test_all_is_on_the_screen(page: Browser, width: int, dark: bool) -> None:
@@ -135,6 +53,10 @@ def test_all_is_on_the_screen(page: Browser, width: int, dark: bool) -> None:
             f"(({{left, right, bottom}}) => [left, right, bottom])($('{part}').getBoundingClientRect())"
         )
         assert 0 <= left < right <= width and bottom <= 800, part
+
+
+def test_it_is_small() -> None:
+    assert len(whole_page().encode()) < 150_000
 
 
 def test_an_answer_with_its_figures(page: Browser) -> None:
@@ -259,6 +181,8 @@ def test_stopped_in_the_middle_keeps_what_there_is_and_says_who_did_it(page: Bro
     page.press("Escape")
     page.wait("running.size === 0")
     assert "stopped by you" in page.js("log.innerText") and 3 < len(shown(page)[1]) < 400
+    # The server has not counted it: the meter says so, and is not at nothing.
+    assert page.js("$('meter').innerText").startswith("over ") and "over 0 " not in page.js("$('meter').innerText")
 
 
 def test_a_failure_is_not_called_a_stop(page: Browser, model: Scripted) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -11,7 +14,7 @@ from schemathesis.specs.openapi.checks import (
     response_schema_conformance,
     status_code_conformance,
 )
-from served import classifier_of
+from served import classifier_of, indexed
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.serving.app import make_app
@@ -26,10 +29,13 @@ CHECKS = [not_a_server_error, status_code_conformance, content_type_conformance,
 @pytest.mark.slow
 @pytest.mark.parametrize("mode", list(schemathesis.GenerationMode))
 @pytest.mark.parametrize("path", [*BODIES, *WORDS])
-def test_no_request_makes_the_server_fail(path: str, mode: schemathesis.GenerationMode, lm: LanguageModel) -> None:
+def test_no_request_makes_the_server_fail(
+    path: str, mode: schemathesis.GenerationMode, lm: LanguageModel, tmp_path: Path
+) -> None:
     limits = Limits(max_tokens=4, seconds=20)
     taught = LanguageModel(lm.model, with_translation(lm.tokenizer, Translation("{text}")))
-    app = make_app(taught, "tiny", api_key="key", limits=limits, classifiers={"spam": classifier_of(lm)})
+    more: Any = {"classifiers": {"spam": classifier_of(lm)}, "traced": [indexed(tmp_path, ["a text"], lm.tokenizer)]}
+    app = make_app(taught, "tiny", api_key="key", limits=limits, **more)
     schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers=KEY)
     method = "POST" if path in BODIES else "GET"
     strategy = schema[path][method].as_strategy(generation_mode=mode)

@@ -472,12 +472,12 @@ def routes(app: Any) -> list[tuple[str, str]]:
 
 
 def test_every_route_but_health_wants_the_key(lm: LanguageModel, classifier: LanguageModel) -> None:
-    server = client(lm, api_key="right", classifiers={"spam": classifier})
+    server = client(lm, api_key="right", classifiers={"spam": classifier}, traced=["none that is asked"])
     known = routes(server.app)
     assert {path for _, path in known} == {
         "/", "/health", "/ready", "/metrics", "/openapi.json", "/v1/models", "/v1/models/{name}", CHAT, TEXT,
         "/v1/responses", "/v1/tokenize", "/v1/detokenize", "/v1/apply-template", "/v1/embeddings", "/v1/translate",
-        "/v1/decisions",
+        "/v1/decisions", "/v1/trace",
     }  # fmt: skip
     assert len(known) == len(server.app.routes)  # type: ignore[attr-defined]
     for method, path in [*known, ("GET", "/docs"), ("GET", "/none"), ("OPTIONS", CHAT)]:

@@ -78,7 +78,7 @@ def test_who_is_refused_is_counted_too(lm: LanguageModel) -> None:
 
 
 def test_the_document_describes_every_route(lm: LanguageModel, classifier: LanguageModel) -> None:
-    server = client(lm, classifiers={"spam": classifier})
+    server = client(lm, classifiers={"spam": classifier}, traced=["none that is asked"])
     made = server.get("/openapi.json").json()
     routes = {route.path for route in server.app.routes}  # type: ignore[attr-defined]
     assert set(made["paths"]) == routes and set(BODIES) <= routes
@@ -88,8 +88,24 @@ def test_the_document_describes_every_route(lm: LanguageModel, classifier: Langu
     assert "/v1/decisions" not in client(lm).get("/openapi.json").json()["paths"]
 
 
+def test_the_document_says_what_this_server_has_and_allows(lm: LanguageModel, classifier: LanguageModel) -> None:
+    limits = Limits(max_tokens=7, choices=3, stop_strings=2)
+    server = client(lm, classifiers={"spam": classifier}, limits=limits)
+    schemas = server.get("/openapi.json").json()["components"]["schemas"]
+    chat = schemas["ChatRequest"]["properties"]
+    assert chat["model"] == {"enum": ["tiny"]} and schemas["DecisionRequest"]["properties"]["model"] == {
+        "enum": ["spam"]
+    }
+    assert schemas["PredicateQuestion"]["properties"]["name"] == {"enum": ["ham", "spam"]}
+    assert [chat[name]["anyOf"][0]["maximum"] for name in ("max_tokens", "max_completion_tokens", "n")] == [7, 7, 3]
+    assert [one.get("maxItems") for one in chat["stop"]["anyOf"]] == [None, 2, None]
+    assert chat["messages"]["maxItems"] == limits.messages
+    # Another server says otherwise.
+    assert "spam" not in str(client(lm).get("/openapi.json").json())
+
+
 def test_the_limits_are_those_of_the_application(lm: LanguageModel) -> None:
-    server = client(lm, limits=Limits(body_bytes=10))
+    server = client(lm, limits=Limits(body_bytes=10), traced=["none that is asked"])
     for path in BODIES:
         if path != "/v1/decisions":
             assert server.post(path, json={"model": "tiny"}).status_code == 413, path

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -10,54 +9,17 @@ from typing import Any
 import openai
 import pytest
 from served import serving
-from torch import Tensor
+from tool_caller import CALL, OTHER, TOOLS, to_say, tool, tool_model
 
-from tool_templates import QWEN
 from tutelage.inference.language_model import LanguageModel
-from tutelage.model.decoder import DecoderLM
 from tutelage.serving.protocol import Limits
-from tutelage.tokenizer.tokenizer import Tokenizer
 
 MESSAGES: list[Any] = [{"role": "user", "content": "Warm in Bonn?"}]
 
 
-def tool(name: str, strict: bool | None = None, **properties: Any) -> Any:
-    schema = {"type": "object", "properties": properties, "required": [*properties], "additionalProperties": False}
-    function = {"name": name, "description": f"The {name}.", "parameters": schema}
-    return {"type": "function", "function": function | ({} if strict is None else {"strict": strict})}
-
-
-TOOLS = [tool("weather", city={"enum": ["Bonn", "Ulm"]}), tool("days", count={"type": "integer", "maximum": 99})]
-
-
-class Scripted(DecoderLM):
-    """Says what it is told to, and then ends."""
-
-    script: list[int]
-    start = 0
-    at = 0
-
-    def hidden(self, tokens: Tensor, positions: Tensor | None = None, *args: Any, **more: Any) -> Tensor:
-        assert positions is not None
-        self.at = int(positions[0, -1])
-        if tokens.shape[1] > 1:
-            self.start = self.at
-        return super().hidden(tokens, positions, *args, **more)
-
-    def logits(self, hidden: Tensor) -> Tensor:
-        made = super().logits(hidden)
-        made[..., self.script[min(self.at - self.start, len(self.script) - 1)]] += 1000
-        return made
-
-
 @pytest.fixture(scope="module")
 def model(lm: LanguageModel) -> LanguageModel:
-    tok = Tokenizer(lm.tokenizer.definition, lm.tokenizer.settings, QWEN)
-    made = copy.copy(lm.model)
-    made.config = lm.config.with_(max_position_embeddings=4096)
-    made.__class__ = Scripted
-    made.script = []  # type: ignore[assignment]
-    return LanguageModel(made, tok)
+    return tool_model(lm)
 
 
 @pytest.fixture(scope="module")
@@ -73,8 +35,7 @@ def ask(client: openai.OpenAI, model: Any, monkeypatch: pytest.MonkeyPatch) -> A
     """The answer of a model that wants to say `says`; without it, of one that says what comes to its mind."""
 
     def asked(says: str | None, stream: bool = False, messages: list[Any] = MESSAGES, **fields: Any) -> Any:
-        monkeypatch.setattr(model.model, "__class__", DecoderLM if says is None else Scripted)
-        model.model.script = [*model.tokenizer.encode(says or ""), model.tokenizer.stop_ids[-1]]
+        to_say(model, says, monkeypatch)
         settings: Any = {"model": "tutelage", "messages": messages, "temperature": 0 if says else 1, "seed": 3}
         settings = {"max_tokens": 300, **settings, **fields}
         if not stream:
@@ -85,10 +46,6 @@ def ask(client: openai.OpenAI, model: Any, monkeypatch: pytest.MonkeyPatch) -> A
             return events.get_final_completion()
 
     return asked
-
-
-CALL = '<tool_call>\n{"name": "weather", "arguments": {"city": "Bonn"}}\n</tool_call>'
-OTHER = '\n<tool_call>\n{"name": "days", "arguments": {"count": 3}}\n</tool_call>'
 
 
 @pytest.mark.parametrize("stream", [False, True])

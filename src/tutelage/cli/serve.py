@@ -9,8 +9,9 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, open_model
+from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, find_model, open_model
 from tutelage.cli.speculating import Draft, Speculate, set_up
+from tutelage.cli.trace import corpora_behind, indices_of
 from tutelage.store.errors import ConfigError
 
 LIMITS = "Limits"
@@ -47,6 +48,14 @@ def serve(
             metavar="NAME=MODEL",
             help="A classifier beside the model, asked at /v1/decisions; repeatable, e.g. "
             "`--classifier spam=runs/sms-classify`.",
+        ),
+    ] = None,
+    trace: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SOURCE",
+            help="Show in the chat what of an answer stands word by word in this text: that of a run, of a model that "
+            "was pretrained here, or a corpus; repeatable, e.g. `--trace runs/quickstart`.",
         ),
     ] = None,
     workers: Annotated[
@@ -113,7 +122,10 @@ def serve(
     from tutelage.serving.workers import Place, run_workers
 
     place = Place.own()
+    corpora = [corpus for source in trace or [] for corpus in corpora_behind(find_model(source, out))]
     if workers > 1 and place is None:
+        if corpora:  # made once, before all want it
+            indices_of(corpora, open_model(name or model, out, weights=weights).tokenizer)
         with listening(host, port, api_key) as listener:
             served = f"tutelage is served at {address(listener)} by {workers} processes (Ctrl-C ends)"
             run_workers([sys.executable, "-m", "tutelage", *sys.argv[1:]], workers, listener, served)
@@ -134,7 +146,10 @@ def serve(
         lm.adapters[called] = adapted(lm, find_adapter(directory, out))
     set_up(lm, speculate, draft, out, weights)
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
-    run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers, place=place)
+    traced = indices_of(corpora, lm.tokenizer)
+    run_server(
+        lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers, place=place, traced=traced
+    )
 
 
 def _named(given: str) -> tuple[str, Path]:

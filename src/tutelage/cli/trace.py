@@ -15,8 +15,9 @@ from tutelage.store.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.pretraining.trace import Span
+    from tutelage.pretraining.trace import Index, Span
     from tutelage.recipe.lineage import Ancestor
+    from tutelage.tokenizer.tokenizer import Tokenizer
 
 COLOURS = ("black on yellow", "black on cyan", "black on green", "black on magenta")
 
@@ -46,24 +47,21 @@ def trace(
 
     Example: `tutelage trace "Return the number of items in the container." -m runs/quickstart`
     """
-    from tutelage.pretraining.trace import covered, open_index
+    from tutelage.pretraining.trace import covered
     from tutelage.pretraining.trace import trace as traced
-    from tutelage.recipe.lineage import lineage
     from tutelage.tokenizer.tokenizer import Tokenizer
 
     if (text is None) == (generate is None):
         raise ConfigError("give a text, or --generate PROMPT", hint='e.g. tutelage trace "Return the number of"')
     place = find_model(model, out)
-    corpora = corpora_of(lineage(place))
-    if not corpora:
-        raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
+    corpora = corpora_behind(place)
     tokenizer = Tokenizer.load(place)
     if generate is not None:
         text = written(place, generate, max_tokens, temperature, seed)
     elif text == "-":
         text = sys.stdin.read()
     assert text is not None
-    indices = [open_index(corpus, tokenizer, corpus.parent.parent / "work", notes()) for corpus in corpora]
+    indices = indices_of(corpora, tokenizer)
     spans = traced(text, indices, tokenizer, least)
     share = covered(spans) / max(1, len(text))
     if as_json:
@@ -73,6 +71,23 @@ def trace(
     from rich.console import Console
 
     show(Console(), text, spans, share, least)
+
+
+def corpora_behind(place: Path) -> list[Path]:
+    """The corpora that a model at this place descends from, or the corpus itself. Raises InputError for none."""
+    from tutelage.recipe.lineage import lineage
+
+    corpora = corpora_of(lineage(place))
+    if not corpora:
+        raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
+    return corpora
+
+
+def indices_of(corpora: list[Path], tokenizer: Tokenizer) -> list[Index]:
+    """The index of each corpus, made now where it is not in `work/` beside the artifacts."""
+    from tutelage.pretraining.trace import open_index
+
+    return [open_index(corpus, tokenizer, corpus.parent.parent / "work", notes()) for corpus in corpora]
 
 
 def corpora_of(ancestor: Ancestor) -> list[Path]:

@@ -70,6 +70,7 @@ def with_value(sampling: Sampling, name: str, value: str) -> Sampling:
         given: Any = yaml.safe_load(value)
     except yaml.YAMLError:
         given = value
-    if isinstance(getattr(sampling, name), tuple):
-        given = tuple(given) if isinstance(given, list) else (str(given),)
+    if isinstance(getattr(sampling, name), tuple) and not isinstance(given, dict):
+        several = given if isinstance(given, list) else [given]
+        given = tuple(map(str, several) if name in ("stop", "dry_breakers") else several)
     return replace(sampling, **{name: given})

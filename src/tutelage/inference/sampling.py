@@ -66,7 +66,7 @@ class Sampling:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            if field.type in ("int", "float"):
+            if field.type in _NUMBERS:
                 value = getattr(self, field.name)
                 kinds = (int, float) if field.type == "float" else (int,)
                 if isinstance(value, bool) or not isinstance(value, kinds):
@@ -136,6 +136,12 @@ class Sampling:
                               "the answer ends")  # fmt: skip
 
 
+def numbers() -> dict[str, type]:
+    """The settings that are numbers, each with its kind, int or float."""
+    return {one.name: {"int": int, "float": float}[str(one.type)] for one in fields(Sampling) if one.type in _NUMBERS}
+
+
+_NUMBERS = ("int", "float")
 _FILTERS = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": 1, "top_n_sigma": 0, "xtc_probability": 0}
 
 

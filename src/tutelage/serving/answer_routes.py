@@ -18,8 +18,10 @@ from tutelage.inference.sampling import Sampling
 from tutelage.serving import protocol, shapes
 from tutelage.serving.answers import Callables, answer_events, whole_answer
 from tutelage.serving.body import read_body
-from tutelage.serving.protocol import ApiError, ChatRequest, CompletionRequest, Limits
-from tutelage.serving.responses import ResponsesRequest, response_events, whole_response
+from tutelage.serving.faults import ApiError
+from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
+from tutelage.serving.response_protocol import ResponsesRequest
+from tutelage.serving.responses import response_events, whole_response
 from tutelage.serving.tool_protocol import constraint_of
 from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
 from tutelage.store.errors import ConfigError, InputError
@@ -36,15 +38,8 @@ def add_answer_routes(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
-        messages = [message.message() for message in wanted.messages]
         most = wanted.max_completion_tokens or wanted.max_tokens
-        sampling = replace(_sampling(wanted, most), top_logprobs=wanted.top_logprobs or 0)
-        tools = await callable_of(wanted)
-        defined = [tool.plain() for tool in wanted.callable] or None
-        if tools is not None:
-            sampling = replace(sampling, constraint=tool_constraint(wanted, tools))
-        shown = () if tools is None else tools.form.control
-        items = pieces(request, wanted, lambda one: one.chat_ids(messages, defined), sampling, "messages", shown)
+        items, _, tools = await conversation(request, wanted, most, "messages")
         return await answer(wanted, items, bool(wanted.logprobs), chat=True, tools=tools)
 
     @app.post("/v1/completions")
@@ -57,17 +52,29 @@ def add_answer_routes(
     @app.post("/v1/responses")
     async def respond(request: Request) -> Response:
         wanted = protocol.read(ResponsesRequest, await read_body(request, limits))
+        wanted.check(limits)
         asked = wanted.as_chat()
         protocol.check(asked, served, limits)
-        protocol.at_most("max_output_tokens", wanted.max_output_tokens or 0, limits.max_tokens, "tokens")
-        messages = [message.message() for message in asked.messages]
-        sampling = _sampling(asked, wanted.max_output_tokens)
-        items = pieces(request, asked, lambda one: one.chat_ids(messages), sampling, "input")
+        items, sampling, tools = await conversation(request, asked, wanted.max_output_tokens, "input")
         lm = lms[wanted.model]
         if not wanted.stream:
-            return JSONResponse(await whole_response(lm, items, wanted, sampling))
+            return JSONResponse(await whole_response(lm, items, wanted, sampling, tools))
         prompt_tokens, first = await _begun(items)
-        return _streamed(response_events(lm, items, first, prompt_tokens, wanted, sampling))
+        return _streamed(response_events(lm, items, first, prompt_tokens, wanted, sampling, tools))
+
+    async def conversation(
+        request: Request, wanted: ChatRequest, most: int | None, field: str
+    ) -> tuple[AsyncGenerator[Any, None], Sampling, Callables | None]:
+        """The pieces of an answer to messages, how they are drawn, and what they may call."""
+        messages = [message.message() for message in wanted.messages]
+        sampling = _sampling(wanted, most)
+        tools = await callable_of(wanted)
+        defined = [tool.plain() for tool in wanted.callable] or None
+        if tools is not None:
+            sampling = replace(sampling, constraint=tool_constraint(wanted, tools))
+        shown = () if tools is None else tools.form.control
+        items = pieces(request, wanted, lambda one: one.chat_ids(messages, defined), sampling, field, shown)
+        return items, sampling, tools
 
     def _sampling(wanted: protocol.Request, most: int | None) -> Sampling:
         try:

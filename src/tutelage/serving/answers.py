@@ -12,7 +12,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece
 from tutelage.inference.sequences import StopReason
 from tutelage.serving import metrics, protocol, shapes
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.faults import ApiError
 from tutelage.tokenizer.call_form import CallForm
 
 

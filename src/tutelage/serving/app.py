@@ -6,9 +6,9 @@ import logging
 import socket
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tutelage.store.errors import ConfigError
 
@@ -26,14 +26,19 @@ from tutelage.serving import protocol
 from tutelage.serving.answer_routes import add_answer_routes
 from tutelage.serving.connections import guarded
 from tutelage.serving.desk import Desk
+from tutelage.serving.faults import ApiError
 from tutelage.serving.gate import Gate, is_loopback
 from tutelage.serving.metrics import Measured, Metrics
+from tutelage.serving.openapi import Served
 from tutelage.serving.page import PAGE_HEADERS, page
-from tutelage.serving.protocol import ApiError, Limits
+from tutelage.serving.protocol import Limits
 from tutelage.serving.state_routes import add_state_routes
-from tutelage.serving.text_routes import add_text_routes
+from tutelage.serving.text_routes import add_text_routes, labels_of
 from tutelage.serving.worker import Worker
 from tutelage.serving.workers import Place
+
+if TYPE_CHECKING:
+    from tutelage.pretraining.trace import Index
 
 logger = logging.getLogger(__name__)
 BACKLOG = 128  # connections that the system keeps until they are accepted
@@ -46,13 +51,15 @@ def make_app(
     limits: Limits | None = None,
     classifiers: Mapping[str, LanguageModel] | None = None,
     place: Place | None = None,
+    traced: Sequence[Index] = (),
 ) -> FastAPI:
     """The application: chat, completions and what `text_routes` and `state_routes` add, and the page at /.
 
     Adapters of `lm` are models of their own, `model_name:adapter`; `classifiers`, by name, answer /v1/decisions. With
     `api_key` every route but /health wants it; without, only a loopback Host is answered. Up to `limits.together`
-    answers are made at once. place: of a process that is one of several. Raises ConfigError for an empty key, or a
-    classifier for a language model and the other way round.
+    answers are made at once. place: of a process that is one of several. traced: where /v1/trace looks, indexed by
+    the tokenizer of `lm`. Raises ConfigError for an empty key, or a classifier for a language model and the other way
+    round.
     """
     if api_key is not None and not api_key.strip():
         raise ConfigError("the API key is empty", hint="give a long random one, or none")
@@ -83,7 +90,12 @@ def make_app(
     }
     add_answer_routes(app, lms, served, limits, worker)
     add_text_routes(app, lms, judges, limits, desk)
-    add_state_routes(app, lms, metrics, worker.one_token, place)
+    if traced:
+        from tutelage.serving.tracing import add_trace_route
+
+        add_trace_route(app, lms, traced, limits, desk)
+    described = Served([*lms], {name: labels_of(one) for name, one in judges.items()}, limits)
+    add_state_routes(app, lms, metrics, worker.one_token, described, place)
     if place is not None:
         place.save(metrics)
 
@@ -115,6 +127,7 @@ def run_server(
     limits: Limits | None = None,
     classifiers: Mapping[str, LanguageModel] | None = None,
     place: Place | None = None,
+    traced: Sequence[Index] = (),
 ) -> None:
     """Serve until interrupted. Raises ConfigError for an address beyond loopback without a key, or one in use.
 
@@ -125,7 +138,7 @@ def run_server(
         said = f"{model_name} is served at {address(listener)} (Ctrl-C ends)"
     else:
         listener, said = socket.socket(fileno=place.listener), ""
-    app = make_app(lm, model_name, api_key, limits, classifiers, place)
+    app = make_app(lm, model_name, api_key, limits, classifiers, place, traced)
     if said:
         print(said, file=sys.stderr)
     config = uvicorn.Config(

@@ -6,7 +6,8 @@ import asyncio
 
 from starlette.requests import Request
 
-from tutelage.serving.protocol import ApiError, Limits
+from tutelage.serving.faults import ApiError
+from tutelage.serving.protocol import Limits
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:

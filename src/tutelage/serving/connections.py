@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from tutelage.serving.faults import ApiError
 from tutelage.serving.gate import OPEN
-from tutelage.serving.protocol import ApiError, Limits
+from tutelage.serving.protocol import Limits
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import TypeVar
 
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.faults import ApiError
 from tutelage.store.errors import ConfigError, InputError
 
 T = TypeVar("T")

@@ -8,7 +8,7 @@ import hmac
 import ipaddress
 from typing import TYPE_CHECKING, Any
 
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.faults import ApiError
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

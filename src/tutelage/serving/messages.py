@@ -7,7 +7,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import ConfigDict, Field, model_validator
 
 from tutelage.serving import neutral
-from tutelage.serving.strict import Strict
+from tutelage.serving.strict import NULL, Strict, either
 from tutelage.serving.tool_protocol import MOST, ToolCall
 from tutelage.tokenizer.messages import Message
 
@@ -17,24 +17,18 @@ class TextPart(Strict):
     text: str
 
 
-def _of_role(*roles: str, **properties: Any) -> dict[str, Any]:
-    """A JSON schema of messages by these roles; what is not null is required."""
-    required = [name for name, schema in properties.items() if schema != _NOT]
-    return {"required": required, "properties": {"role": {"enum": list(roles)}, **properties}}
-
-
-_NOT, _SOME = {"type": "null"}, {"type": ["string", "array"]}
-_ROLES = [
-    _of_role("system", "user", content=_SOME, tool_calls=_NOT, tool_call_id=_NOT),
-    _of_role("assistant", content=_SOME, tool_call_id=_NOT),
-    _of_role("assistant", tool_calls={"type": "array", "minItems": 1}, tool_call_id=_NOT),
-    _of_role("tool", content=_SOME, tool_calls=_NOT, tool_call_id={"type": "string"}),
-]
+_SOME: dict[str, Any] = {"type": ["string", "array"]}
+_BY_ROLE = either(
+    {"role": {"enum": ["system", "user"]}, "content": _SOME, "tool_calls?": NULL, "tool_call_id?": NULL},
+    {"role": {"const": "assistant"}, "content": _SOME, "tool_call_id?": NULL},
+    {"role": {"const": "assistant"}, "tool_calls": {"type": "array", "minItems": 1}, "tool_call_id?": NULL},
+    {"role": {"const": "tool"}, "content": _SOME, "tool_calls?": NULL, "tool_call_id": {"type": "string"}},
+)
 """What a message holds by its role: what `ChatMessage` checks."""
 
 
 class ChatMessage(Strict):
-    model_config = ConfigDict(json_schema_extra={"anyOf": _ROLES})  # type: ignore[dict-item]
+    model_config = ConfigDict(json_schema_extra=_BY_ROLE)
     asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
 
     role: Literal["system", "user", "assistant", "tool"]

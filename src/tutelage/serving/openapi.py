@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from tutelage.serving.protocol import ChatRequest, CompletionRequest
-from tutelage.serving.responses import ResponsesRequest
+from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
+from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.strict import Strict
 from tutelage.serving.text_protocol import (
     DecisionRequest,
@@ -18,6 +20,7 @@ from tutelage.serving.text_protocol import (
     EmbeddingRequest,
     TemplateRequest,
     TokenizeRequest,
+    TraceRequest,
     TranslationRequest,
 )
 
@@ -30,6 +33,7 @@ BODIES: dict[str, type[Strict]] = {
     "/v1/apply-template": TemplateRequest,
     "/v1/embeddings": EmbeddingRequest,
     "/v1/translate": TranslationRequest,
+    "/v1/trace": TraceRequest,
     "/v1/decisions": DecisionRequest,
 }
 WORDS = {
@@ -43,22 +47,46 @@ WORDS = {
 }
 KINDS = {"/metrics": "text/plain", "/": "text/html"}
 STREAMED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
+_LIMITED = {
+    "max_tokens": ("maximum", "integer", "max_tokens"),
+    "max_completion_tokens": ("maximum", "integer", "max_tokens"),
+    "max_output_tokens": ("maximum", "integer", "max_tokens"),
+    "n": ("maximum", "integer", "choices"),
+    "beams": ("maximum", "integer", "choices"),
+    "messages": ("maxItems", "array", "messages"),
+    "stop": ("maxItems", "array", "stop_strings"),
+}
+"""Bound of a field: its word in a JSON schema, the type that it bounds, and its name among the limits."""
 # Statuses of errors: those of every request, and those of one with a body.
 ALWAYS = (400, 401, 403, 404, 405, 408, 500, 503)
 WITH_BODY = (413, 415, 429, 499, 504)
 
 
-def document(app: FastAPI) -> dict[str, Any]:
+class Served(NamedTuple):
+    """What a server has: names of its models, classifiers with their labels, and its limits."""
+
+    models: Sequence[str]
+    classifiers: Mapping[str, Sequence[str]]
+    limits: Limits
+
+
+def document(app: FastAPI, served: Served) -> dict[str, Any]:
     """The document of all routes of the application. A route that has no words here is an error of ours: KeyError."""
     routes = [route for route in app.routes if isinstance(route, APIRoute)]
     kinds = sorted({BODIES[route.path] for route in routes if route.path in BODIES}, key=lambda kind: kind.__name__)
     _, schemas = models_json_schema(
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
+    for kind in kinds:
+        _narrow(schemas["$defs"][kind.__name__]["properties"], _names(kind, served), served.limits)
+    if served.classifiers:
+        labels = {"enum": list(dict.fromkeys(one for known in served.classifiers.values() for one in known))}
+        schemas["$defs"]["PredicateQuestion"]["properties"]["name"] = labels
+        schemas["$defs"]["ChoiceOption"]["properties"]["value"] = labels
     paths: dict[str, Any] = {}
     for route in routes:
         for method in sorted(route.methods or ()):
-            paths.setdefault(route.path, {})[method.lower()] = _operation(route.path, method)
+            paths.setdefault(route.path, {})[method.lower()] = _operation(route.path, method, served)
     return {
         "openapi": "3.1.0",
         "info": {"title": "tutelage", "version": version("tutelage")},
@@ -71,7 +99,21 @@ def document(app: FastAPI) -> dict[str, Any]:
     }
 
 
-def _operation(path: str, method: str) -> dict[str, Any]:
+def _names(kind: type[Strict], served: Served) -> Sequence[str]:
+    return [*served.classifiers] if kind is DecisionRequest else served.models
+
+
+def _narrow(properties: dict[str, Any], names: Sequence[str], limits: Limits) -> None:
+    """What these fields may hold at this server: the names of what it serves, and as much as it allows."""
+    properties["model"] = {"enum": [*names]}
+    for name, (bound, kind, limit) in _LIMITED.items():
+        schema = properties.get(name, {})
+        for one in (schema, *schema.get("anyOf", ())):
+            if one.get("type") == kind:
+                one[bound] = min(one.get(bound, math.inf), getattr(limits, limit))
+
+
+def _operation(path: str, method: str, served: Served) -> dict[str, Any]:
     body = BODIES.get(path) if method == "POST" else None
     content: dict[str, Any] = {KINDS.get(path, "application/json"): {}}
     if path in STREAMED:
@@ -88,7 +130,7 @@ def _operation(path: str, method: str) -> dict[str, Any]:
     if path == "/health":
         made["security"] = []
     if "{name}" in path:
-        made["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}]
+        made["parameters"] = [{"name": "name", "in": "path", "required": True, "schema": {"enum": [*served.models]}}]
     if body:
         schema = {"$ref": f"#/components/schemas/{body.__name__}"}
         made["requestBody"] = {"required": True, "content": {"application/json": {"schema": schema}}}

@@ -10,7 +10,7 @@ import hashlib
 from functools import cache
 from pathlib import Path
 
-SCRIPTS = ("tools", "maths", "markdown", "history", "api", "view", "page")
+SCRIPTS = ("tools", "maths", "markdown", "history", "api", "view", "trace", "page")
 
 
 @cache

@@ -6,24 +6,20 @@ would be ignored is refused by name.
 
 from __future__ import annotations
 
-import secrets
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
 
-from tutelage.inference.constraint import Constraint
-from tutelage.inference.sampling import Sampling
 from tutelage.serving import neutral
+from tutelage.serving.faults import ApiError, told
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.strict import Strict
+from tutelage.serving.sampling_protocol import SamplingFields
+from tutelage.serving.strict import NULL, Strict, either
 from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
 from tutelage.store.errors import nearest
-
-Penalty = Annotated[float, Field(ge=-2, le=2, allow_inf_nan=False)]
-Unit = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
 
 
 @dataclass(frozen=True)
@@ -38,6 +34,7 @@ class Limits:
     messages: int = 256
     texts: int = 256
     input_tokens: int = 1 << 16
+    traced_chars: int = 20_000
     max_tokens: int = 4096
     choices: int = 8
     stop_strings: int = 4
@@ -47,82 +44,25 @@ class Limits:
     seconds: float = 300.0
 
 
-class ApiError(Exception):
-    """An answer that is an error, in the shape that OpenAI clients know."""
-
-    def __init__(self, status: int, message: str, param: str | None = None, code: str | None = None) -> None:
-        super().__init__(message)
-        kinds = {401: "authentication_error", 403: "permission_error", 429: "rate_limit_error", 503: "overloaded_error"}
-        kind = kinds.get(status, "invalid_request_error" if status < 500 else "server_error")
-        self.status = status
-        # Who is turned away for want of room is told when to come again.
-        self.headers = {"Retry-After": "1"} if status in (429, 503) else {}
-        self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
-
-
 class StreamOptions(Strict):
     asks_nothing: ClassVar[neutral.Table] = neutral.STREAM_OPTIONS
 
     include_usage: bool = False
 
 
-class JsonSchema(Strict):
-    asks_nothing: ClassVar[neutral.Table] = {"description": (str,), "strict": (True, False)}
-
-    name: str
-    schema_: Annotated[dict[str, Any] | bool, Field(alias="schema")]
+_STREAMED = either({"stream_options?": NULL}, {"stream": {"const": True}})
 
 
-class ResponseFormat(Strict):
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
+class Request(SamplingFields):
+    """What chat and plain completions have in common."""
 
-    @model_validator(mode="after")
-    def _schema_where_wanted(self) -> Self:
-        if (self.type == "json_schema") != (self.json_schema is not None):
-            raise ValueError("type json_schema and the field json_schema go together")
-        return self
-
-    def constraint(self) -> Constraint | None:
-        if self.type == "text":
-            return None
-        return Constraint.json_schema({"type": "object"} if self.json_schema is None else self.json_schema.schema_)
-
-
-class Request(Strict):
-    """What chat and plain completions have in common. Fields that OpenAI has not are those of `Sampling`."""
-
+    model_config = ConfigDict(json_schema_extra={"allOf": [_STREAMED]})
     asks_nothing: ClassVar[neutral.Table] = neutral.REQUEST
 
     model: str
-    max_tokens: Annotated[int, Field(ge=1)] | None = None
-    temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
-    top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
-    top_k: Annotated[int, Field(ge=0)] | None = None
-    min_p: Unit | None = None
-    repetition_penalty: Annotated[float, Field(gt=0, le=10, allow_inf_nan=False)] | None = None
-    stop: str | list[str] | None = None
-    seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     n: Annotated[int, Field(ge=1)] | None = None
     stream: bool | None = None
     stream_options: StreamOptions | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[str, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
-    response_format: ResponseFormat | None = None
-    regex: Annotated[str, Field(min_length=1)] | None = None
-    grammar: Annotated[str, Field(min_length=1)] | None = None
-    typical_p: Annotated[float, Field(gt=0, le=1)] | None = None
-    top_n_sigma: Annotated[float, Field(ge=0, le=100)] | None = None
-    no_repeat_ngram: Annotated[int, Field(ge=0, le=64)] | None = None
-    dry_multiplier: Annotated[float, Field(ge=0, le=100)] | None = None
-    xtc_probability: Unit | None = None
-    xtc_threshold: Annotated[float, Field(gt=0, le=1)] | None = None
-    mirostat_tau: Annotated[float, Field(ge=0, le=100)] | None = None
-    mirostat_eta: Annotated[float, Field(gt=0, le=1)] | None = None
-    min_tokens: Annotated[int, Field(ge=0)] | None = None
-    ignore_eos: bool | None = None
-    stop_ids: Annotated[list[Annotated[int, Field(ge=0)]], Field(max_length=16)] | None = None
     cache_salt: Annotated[str, Field(min_length=1, max_length=256)] | None = (
         None  # what was read is shared with no other
     )
@@ -142,42 +82,19 @@ class Request(Strict):
         """Whether a stream is to end with a usage event."""
         return self.stream_options is not None and self.stream_options.include_usage
 
-    @property
-    def stops(self) -> tuple[str, ...]:
-        return () if self.stop is None else (self.stop,) if isinstance(self.stop, str) else tuple(self.stop)
-
-    def sampling(self, most_tokens: int) -> Sampling:
-        """Missing values are OpenAI's: temperature 1, as many tokens as there may be, a seed by chance."""
-        return Sampling(
-            max_tokens=most_tokens,
-            temperature=1.0 if self.temperature is None else self.temperature,
-            top_k=self.top_k or 0,
-            top_p=1.0 if self.top_p is None else self.top_p,
-            min_p=self.min_p or 0.0,
-            repetition_penalty=self.repetition_penalty or 1.0,
-            stop=self.stops,
-            seed=secrets.randbits(62) if self.seed is None else self.seed,
-            presence_penalty=self.presence_penalty or 0.0,
-            frequency_penalty=self.frequency_penalty or 0.0,
-            logit_bias=_biases(self.logit_bias or {}),
-            constraint=self._constraint(),
-            **{name: value for name in _OWN if (value := getattr(self, name)) is not None},
-        )
-
-    def _constraint(self) -> Constraint | None:
-        given = [name for name in ("response_format", "regex", "grammar") if getattr(self, name)]
-        wanted = self.response_format.constraint() if self.response_format else None
-        if self.response_format and wanted is None:
-            given.remove("response_format")
-        if len(given) > 1:
-            raise ApiError(400, f"give either {given[0]} or {given[1]}", given[1])
-        if self.regex:
-            return Constraint.regex(self.regex)
-        return Constraint.grammar(self.grammar) if self.grammar else wanted
-
 
 class ChatRequest(Request):
     """POST /v1/chat/completions."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "allOf": [
+                _STREAMED,
+                either({"top_logprobs?": {"enum": [0, None]}}, {"logprobs": {"const": True}}),
+                either({"max_tokens?": NULL}, {"max_completion_tokens?": NULL}),
+            ]
+        }
+    )
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
@@ -226,19 +143,6 @@ class CompletionRequest(Request):
     logprobs: Annotated[int, Field(ge=0, le=5)] | Literal[False] | None = None
 
 
-_OWN = (
-    "typical_p", "top_n_sigma", "no_repeat_ngram", "dry_multiplier", "xtc_probability", "xtc_threshold",
-    "mirostat_tau", "mirostat_eta", "min_tokens", "ignore_eos", "stop_ids",
-)  # fmt: skip
-
-
-def _biases(given: Mapping[str, float]) -> dict[int, float]:
-    for name in given:
-        if not name.isdecimal() or len(name) > 9:
-            raise ApiError(400, f"logit_bias: {name[:40]!r} is no token id", "logit_bias")
-    return {int(name): bias for name, bias in given.items()}
-
-
 S = TypeVar("S", bound=Strict)
 R = TypeVar("R", bound=Request)
 
@@ -269,33 +173,36 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
     at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")
     at_most("n", request.choices, limits.choices, "choices")
     at_most("stop", len(request.stops), limits.stop_strings, "stop strings")
-    if any(not text for text in request.stops):
-        raise ApiError(400, "stop: a stop string must not be empty", "stop")
     at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
 
 
 def read(kind: type[S], body: bytes) -> S:
     """A body as what it should be. Raises ApiError 400 naming the first field at fault."""
     try:
-        return kind.model_validate(from_json(body, allow_inf_nan=False))
-    except ValidationError as error:
-        raise _as_api_error(error, kind) from None
+        given = _whole(from_json(body, allow_inf_nan=False))
     except ValueError as error:
-        raise ApiError(400, f"the body is not JSON: {error}") from None
+        raise ApiError(400, f"the body is not JSON: {error}", code="invalid_request") from None
+    try:
+        return kind.model_validate(given)
+    except ValidationError as error:
+        path, fault, message = told(error, given)
+    name = ".".join(map(str, path)) or None
+    if fault == "extra_forbidden":
+        hint = f"; {nearest(str(name), kind.model_fields)}" if len(path) == 1 else ""
+        raise ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
+    code = None if fault == "value_error" else "invalid_request"  # our own rules are for what the schema cannot say
+    raise ApiError(400, f"{name}: {message}" if name else message, name, code)
+
+
+def _whole(value: Any) -> Any:
+    """JSON knows one kind of number: 1.0 is an integer."""
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    return int(value) if isinstance(value, float) and value.is_integer() and abs(value) < 2**53 else value
 
 
 def at_most(name: str, value: int, limit: int, what: str) -> None:
     if value > limit:
         raise ApiError(400, f"{name}: {value} {what} asked for, this server allows {limit}", name)
-
-
-def _as_api_error(error: ValidationError, kind: type[Strict]) -> ApiError:
-    # An unknown field first: it is most often what makes the rest wrong.
-    found = error.errors(include_url=False, include_input=False, include_context=False)
-    first = next((item for item in found if item["type"] == "extra_forbidden"), found[0])
-    name = ".".join(map(str, first["loc"])) or None
-    if first["type"] == "extra_forbidden":
-        hint = f"; {nearest(str(name), kind.model_fields)}" if len(first["loc"]) == 1 else ""
-        return ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
-    message = first["msg"].removeprefix("Value error, ")
-    return ApiError(400, f"{name}: {message}" if name else message, name)

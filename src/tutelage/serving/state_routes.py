@@ -12,9 +12,9 @@ from fastapi import FastAPI
 from fastapi.responses import Response
 
 from tutelage.inference.language_model import LanguageModel
+from tutelage.serving.faults import ApiError
 from tutelage.serving.metrics import Metrics, exposition
-from tutelage.serving.openapi import document
-from tutelage.serving.protocol import ApiError
+from tutelage.serving.openapi import Served, document
 from tutelage.serving.workers import Place
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ def add_state_routes(
     lms: Mapping[str, LanguageModel],
     metrics: Metrics,
     one_token: Callable[[str, float], Awaitable[None]],
+    served: Served,
     place: Place | None = None,
 ) -> None:
     """`one_token`: returns if a model has made a token within so many seconds, else raises. place: of one of several
@@ -55,7 +56,7 @@ def add_state_routes(
         text = metrics.text() if place is None else exposition(place.gathered(metrics))
         return Response(text, media_type="text/plain; version=0.0.4")
 
-    described = cache(lambda: document(app))
+    described = cache(lambda: document(app, served))
 
     @app.get("/openapi.json")
     async def description() -> dict[str, Any]:

@@ -9,6 +9,22 @@ from pydantic_core import CoreSchema
 
 from tutelage.serving import neutral
 
+NULL = {"type": "null"}
+
+
+def either(*cases: dict[str, Any]) -> dict[str, Any]:
+    """A JSON schema of objects of which one of these cases holds: fields and the schema of each, required but for those
+    whose name ends in "?"."""
+    return {
+        "anyOf": [
+            {
+                "required": [name for name in case if not name.endswith("?")],
+                "properties": {name.rstrip("?"): schema for name, schema in case.items()},
+            }
+            for case in cases
+        ]
+    }
+
 
 class Strict(BaseModel):
     """A part of a request: no other fields, no other types, but for what is neutral."""

@@ -4,19 +4,29 @@ from __future__ import annotations
 
 from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from tutelage.serving import neutral
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import ApiError, Limits, at_most
-from tutelage.serving.strict import Strict
+from tutelage.serving.protocol import Limits, at_most
+from tutelage.serving.sampling_protocol import Text
+from tutelage.serving.strict import NULL, Strict, either
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Ids = Annotated[list[TokenId], Field(min_length=1)]
+Texts = Annotated[list[Text], Field(min_length=1)]
 Messages = Annotated[list[ChatMessage], Field(min_length=1)]
 
 
 class TokenizeRequest(Strict):
     """POST /v1/tokenize: the ids of a text (as /v1/completions reads it) or of a conversation (as chat does)."""
+
+    model_config = ConfigDict(
+        json_schema_extra=either(
+            {"prompt": {"type": "string"}, "messages?": NULL},
+            {"messages": {"type": "array"}, "prompt?": NULL, "add_special_tokens?": {"const": True}},
+        )
+    )
 
     model: str
     prompt: str | None = None
@@ -55,7 +65,7 @@ class EmbeddingRequest(Strict):
     asks_nothing: ClassVar[neutral.Table] = {"user": (str,)}
 
     model: str
-    input: str | list[str] | list[TokenId] | list[list[TokenId]]
+    input: Text | Texts | Ids | Annotated[list[Ids], Field(min_length=1)]
     encoding_format: Literal["float", "base64"] | None = None
     dimensions: Annotated[int, Field(ge=1)] | None = Field(None, description="Only the model's own number is taken.")
 
@@ -69,18 +79,19 @@ class EmbeddingRequest(Strict):
 
     def check(self, limits: Limits) -> None:
         at_most("input", len(self.texts), limits.texts, "texts")
-        if not self.texts or any(not text for text in self.texts):
-            raise ApiError(400, "input: there is nothing to embed", "input")
 
 
 class TranslationRequest(Strict):
     """POST /v1/translate: texts, or with `split` documents whose lines are translated sentence by sentence."""
 
+    model_config = ConfigDict(
+        json_schema_extra=either({"length_penalty?": NULL}, {"beams": {"type": "integer", "minimum": 2}})
+    )
+
     asks_nothing: ClassVar[neutral.Table] = {"user": (str,)}
 
     model: str
-    input: Annotated[str, Field(min_length=1)] | Annotated[list[Annotated[str, Field(min_length=1)]],
-                                                           Field(min_length=1)]  # fmt: skip
+    input: Text | Texts
     target: str | None = Field(None, description="The language, of a model that learned both directions.")
     split: bool = False
     beams: Annotated[int, Field(ge=1)] | None = Field(None, description="Of the search; 1 takes the likeliest token.")
@@ -102,6 +113,14 @@ class TranslationRequest(Strict):
         at_most("input", len(self.texts), limits.texts, "texts")
         at_most("beams", self.beams or 1, limits.choices, "beams")
         at_most("max_tokens", self.max_tokens or 0, limits.max_tokens, "tokens")
+
+
+class TraceRequest(Strict):
+    """POST /v1/trace: what of a text stands word by word in the text that the model was trained on, and where."""
+
+    model: str
+    input: str
+    least_words: Annotated[int, Field(ge=1, le=1000)] | None = Field(None, description="Of a span; 6 by default.")
 
 
 class ChoiceOption(Strict):

@@ -13,8 +13,9 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import metrics
 from tutelage.serving.body import read_body
 from tutelage.serving.desk import Desk, Going
+from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import ApiError, Limits, at_most, read, served_model
+from tutelage.serving.protocol import Limits, at_most, read, served_model
 from tutelage.serving.text_protocol import (
     ChoiceQuestion,
     DecisionRequest,
@@ -139,7 +140,7 @@ def _embedded(lm: LanguageModel, wanted: EmbeddingRequest, limits: Limits, going
 
 
 def _decided(lm: LanguageModel, wanted: DecisionRequest) -> dict[str, Any]:
-    labels = lm.config.labels or tuple(f"LABEL_{at}" for at in range(lm.config.num_labels))
+    labels = labels_of(lm)
     for at, question in enumerate(wanted.questions):
         _check_question(question, labels, lm.config.multi_label, f"questions.{at}")
     (ids,), (probability,) = lm.read([wanted.input]), lm.classify([wanted.input])
@@ -161,6 +162,10 @@ def _decided(lm: LanguageModel, wanted: DecisionRequest) -> dict[str, Any]:
         "total_tokens": len(ids),
     }
     return {"answers": answers, "model": wanted.model, "usage": usage}
+
+
+def labels_of(classifier: LanguageModel) -> tuple[str, ...]:
+    return classifier.config.labels or tuple(f"LABEL_{at}" for at in range(classifier.config.num_labels))
 
 
 def _check_question(

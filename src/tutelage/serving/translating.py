@@ -10,7 +10,8 @@ from tutelage.inference.sampling import Sampling
 from tutelage.inference.search import Beam
 from tutelage.serving import metrics
 from tutelage.serving.desk import Going
-from tutelage.serving.protocol import ApiError, Limits, at_most
+from tutelage.serving.faults import ApiError
+from tutelage.serving.protocol import Limits, at_most
 from tutelage.serving.text_protocol import TranslationRequest
 
 TOGETHER = 8  # texts translated between two looks at whether the answer is still wanted

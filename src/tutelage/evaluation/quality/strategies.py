@@ -20,12 +20,9 @@ if TYPE_CHECKING:
 STANDARD = ("greedy", "temperature=0.7", "temperature=1", "top_p=0.9", "top_k=40", "min_p=0.1")
 _OPENING, _LEAST = 12, 16  # words of an opening; of a text that is long enough to have one
 _BATCH = 25
-_KEYS = (
-    "temperature", "top_k", "top_p", "min_p", "typical_p", "top_n_sigma", "repetition_penalty", "presence_penalty",
-    "frequency_penalty", "no_repeat_ngram", "dry_multiplier", "xtc_probability", "mirostat_tau",
-)  # fmt: skip
-_WHOLE = ("top_k", "no_repeat_ngram", "beam")
-_GREEDY_TOO = {name for name in _KEYS if "penalty" in name} | {"no_repeat_ngram", "dry_multiplier"}
+_GREEDY_TOO = ("repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram", "dry_multiplier",
+               "dry_base", "dry_allowed_length")  # fmt: skip
+_NOT_OF_A_WAY = ("max_tokens", "min_tokens", "seed", "top_logprobs")
 
 
 def way_of(named: str, max_tokens: int, seed: int) -> Sampling | Beam | Contrastive:
@@ -51,24 +48,24 @@ def sampling_of(named: str, max_tokens: int, seed: int) -> Sampling:
     settings = _settings(named)
     if settings.keys() & {"beam", "contrastive"}:
         raise ConfigError(f"{named!r} is no way to decode", hint="beam and contrastive are searches, and stand alone")
-    if settings.keys() - _GREEDY_TOO:
+    if settings.keys() - set(_GREEDY_TOO):
         settings.setdefault("temperature", 1.0)
     return Sampling(max_tokens=max_tokens, seed=seed, **settings)
 
 
 def _settings(named: str) -> dict[str, Any]:
+    from tutelage.inference.sampling import numbers
+
+    kinds: dict[str, type] = {name: kind for name, kind in numbers().items() if name not in _NOT_OF_A_WAY}
+    hint = f"greedy, beam=WIDTH, contrastive=ALPHA, or {', '.join(kinds)} as KEY=VALUE joined by +"
+    kinds |= {"beam": int, "contrastive": float}
     settings: dict[str, Any] = {}
     for part in () if named == "greedy" else named.split("+"):
         key, _, value = part.partition("=")
         try:
-            if key not in (*_KEYS, "beam", "contrastive"):
-                raise ValueError(key)
-            settings[key] = int(value) if key in _WHOLE else float(value)
-        except ValueError:
-            raise ConfigError(
-                f"{named!r} is no way to decode",
-                hint=f"greedy, beam=WIDTH, contrastive=ALPHA, or {', '.join(_KEYS)} as KEY=VALUE joined by +",
-            ) from None
+            settings[key] = kinds[key](value)
+        except (KeyError, ValueError):
+            raise ConfigError(f"{named!r} is no way to decode", hint=hint) from None
     return settings
 
 

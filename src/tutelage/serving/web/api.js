@@ -1,5 +1,5 @@
 // The server: what it serves, what it accepts, and answers as they are made.
-let served = [], accepts = null, leaving = false;
+let served = [], accepts = null, settable = {}, traces = false, leaving = false;
 
 async function complain(response) {
   let message = `The server answered ${response.status}.`, code = null;
@@ -12,10 +12,12 @@ async function hello() {
   if (!response.ok) await complain(response);
   const found = (await response.json()).data;
   try {
-    // Which sampling fields act here: a field with a type of its own, not one that may only ask for nothing.
-    const { components } = await (await fetch("openapi.json")).json();
-    accepts = new Set(Object.entries(components.schemas.ChatRequest.properties).filter(([, one]) => !one.description?.startsWith("Asks for nothing")).map(([name]) => name));
-  } catch { accepts = null; }
+    const { components, paths } = await (await fetch("openapi.json")).json(), fields = Object.entries(components.schemas.ChatRequest.properties);
+    // What acts here: a field with a type of its own, not one that may only ask for nothing. Settings are for the panel.
+    accepts = new Set(fields.filter(([, one]) => !one.description?.startsWith("Asks for nothing")).map(([name]) => name));
+    settable = Object.fromEntries(fields.filter(([, one]) => one["x-setting"]));
+    traces = "/v1/trace" in paths;
+  } catch { accepts = null; settable = {}; traces = false; }
   served = found; // last: from here on a question can be sent
 }
 

@@ -1,10 +1,7 @@
 // What the user does.
 const prompt = $("prompt"), send = $("send"), running = new Map(); // node id -> {abort, body}
-const SAMPLING = [
-  ["temperature", "number", 0, 2, 0.1], ["top_p", "number", 0.01, 1, 0.01], ["top_k", "number", 0, 100000, 1], ["min_p", "number", 0, 1, 0.01],
-  ["repetition_penalty", "number", 0.1, 10, 0.05], ["frequency_penalty", "number", -2, 2, 0.1], ["presence_penalty", "number", -2, 2, 0.1],
-  ["max_tokens", "number", 1, 1000000, 1], ["seed", "number", 0, 2 ** 53, 1], ["stop", "text"], ["logprobs", "checkbox"],
-];
+const COMMON = ["temperature", "top_p", "top_k", "min_p", "repetition_penalty", "max_tokens", "seed", "stop"]; // the others are folded away
+const DEFAULT = "An empty field is the server’s default.";
 let sampling = {};
 
 function busy() {
@@ -24,7 +21,7 @@ function stop() {
 
 function wanted() {
   const fields = Object.fromEntries(Object.entries(sampling).filter(([name]) => !accepts || accepts.has(name)));
-  if (fields.stop) fields.stop = fields.stop.split("|").filter(Boolean);
+  for (const [name, one] of Object.entries(settable)) if (typeof fields[name] === "string" && one.anyOf?.some((kind) => kind.type === "array")) fields[name] = fields[name].split("|").filter(Boolean);
   if (fields.logprobs && accepts?.has("top_logprobs")) fields.top_logprobs = 5;
   return fields;
 }
@@ -42,7 +39,7 @@ async function ask(question, parent) {
     draw();
     fit();
     if (failed?.code === "context_length_exceeded") note(`The context is full: ${failed.message}. Your question is back in the box; go on from an earlier message (Edit), or in a new chat.`, false, button("New chat with it", "", () => { open(newChat()); fit(); }));
-    else if (failed) note(`${failed.message} Your question is back in the box.`, false);
+    else if (failed) note(`${failed.message.replace(/[^.!?]$/, "$&.")} Your question is back in the box.`, false);
     else note("Stopped before the first token. Your question is back in the box.", true);
   }
 }
@@ -92,22 +89,41 @@ function open(one) {
   if (matchMedia("(min-width: 801px)").matches) prompt.focus();
 }
 
+// The panel: what the description of the API calls a setting, with its kind, bounds and words.
 function settings() {
-  $("sampling").replaceChildren(...SAMPLING.filter(([name]) => !accepts || accepts.has(name)).map(([name, kind, low, high, step]) => {
-    const label = element("label", kind === "checkbox" ? "check" : "field"), input = element("input");
-    Object.assign(input, { type: kind, name });
-    if (kind === "number") Object.assign(input, { min: low, max: high, step: "any", placeholder: "default" });
-    if (kind === "checkbox") input.checked = Boolean(sampling[name]); else input.value = sampling[name] ?? "";
+  const row = (name) => {
+    const { anyOf = [], description } = settable[name], kind = anyOf.find((one) => one.type !== "null") ?? {};
+    const number = kind.type === "number" || kind.type === "integer", check = kind.type === "boolean", list = anyOf.some((one) => one.type === "array");
+    const label = element("label", check ? "check" : "field"), input = element(name === "grammar" ? "textarea" : "input");
+    label.title = description ?? "";
+    label.addEventListener("focusin", () => { $("hint").textContent = description ?? ""; });
+    input.name = name;
+    if (name !== "grammar") input.type = number ? "number" : check ? "checkbox" : "text";
+    if (number) Object.assign(input, { min: kind.minimum ?? kind.exclusiveMinimum ?? "", max: kind.maximum ?? "", step: kind.type === "integer" ? 1 : "any", placeholder: "default" });
+    if (check) input.checked = Boolean(sampling[name]); else input.value = sampling[name] ?? "";
     input.addEventListener("change", () => {
-      const value = kind === "checkbox" ? input.checked || undefined : kind === "number" ? (input.value === "" ? undefined : Number(input.value)) : input.value || undefined;
-      if (kind === "number" && !input.checkValidity()) { input.reportValidity(); return; }
-      if (value === undefined) delete sampling[name]; else sampling[name] = value;
-      store.setItem("tutelage.sampling", JSON.stringify(sampling));
+      if (number && !input.checkValidity()) { input.reportValidity(); return; }
+      keep(name, check ? input.checked || undefined : input.value === "" ? undefined : number ? Number(input.value) : input.value);
     });
-    const shown = { stop: "stop (one | another)", logprobs: "Keep the tokens' probabilities, to be seen with “Tokens”" }[name] ?? name.replaceAll("_", " ");
-    if (kind === "checkbox") label.append(input, shown); else label.append(shown, input);
+    const shown = name.replaceAll("_", " ") + (list ? " (one | another)" : "");
+    if (check) label.append(input, shown); else label.append(shown, input);
     return label;
-  }));
+  };
+  const names = Object.keys(settable), more = element("details", "more"), rest = element("div", "fields");
+  rest.append(...names.filter((name) => !COMMON.includes(name)).map(row));
+  more.append(element("summary", "", "More settings"), rest);
+  more.open = names.some((name) => !COMMON.includes(name) && name in sampling);
+  const label = element("label", "check"), box = Object.assign(element("input"), { type: "checkbox", name: "logprobs", checked: Boolean(sampling.logprobs) });
+  box.addEventListener("change", () => keep("logprobs", box.checked || undefined));
+  label.append(box, "Keep the tokens’ probabilities, to be seen with “Tokens”");
+  const fields = element("div", "fields");
+  fields.append(...COMMON.filter((name) => name in settable).map(row));
+  $("sampling").replaceChildren(fields, ...(names.length > COMMON.length ? [more] : []), ...(!accepts || accepts.has("logprobs") ? [label] : []));
+}
+
+function keep(name, value) {
+  if (value === undefined) delete sampling[name]; else sampling[name] = value;
+  store.setItem("tutelage.sampling", JSON.stringify(sampling));
 }
 
 async function begin() {
@@ -119,7 +135,7 @@ async function begin() {
   try { await hello(); } catch (error) { note(`The server cannot be reached: ${error.message}`, false, button("Try again", "", () => location.reload())); return; }
   const option = (value, shown) => Object.assign(element("option", "", shown), { value });
   $("model").replaceChildren(...served.map((one) => option(one.id, one.id)));
-  $("beside").replaceChildren(option("", "alone"), ...served.map((one) => option(one.id, `beside ${one.id}`)));
+  $("beside").replaceChildren(option("", "alone"), ...served.map((one) => option(one.id, `+ ${one.id.replace(`${served[0].id}:`, "")}`)));
   settings();
   draw();
 }
@@ -148,7 +164,8 @@ prompt.addEventListener("input", fit);
 $("search").addEventListener("input", drawChats);
 $("new").addEventListener("click", () => open(newChat()));
 $("model").addEventListener("change", () => draw());
-$("opensettings").addEventListener("click", () => { settings(); $("settings").showModal(); });
+$("opensettings").addEventListener("click", () => { settings(); $("hint").textContent = DEFAULT; $("settings").showModal(); });
+$("system").addEventListener("focusin", () => { $("hint").textContent = DEFAULT; });
 $("defaults").addEventListener("click", () => { sampling = {}; store.removeItem("tutelage.sampling"); settings(); });
 $("system").addEventListener("input", () => { chat.system = $("system").value; save(); });
 $("openside").addEventListener("click", () => $("side").classList.add("open"));

@@ -66,6 +66,7 @@ function acts(node, on, paired, body) {
     row.append(up, down, button("Copy", "Copy the answer", () => copy(node.content)));
     if (idle) row.append(button("Again", "Answer again, as another branch", () => again(node)));
     if (tokensOf.has(node.id)) row.append(button("Tokens", "Tokens with their probabilities", () => showTokens(node, body)));
+    if (traces && node.content.trim()) row.append(button("Trace", "What of this stands word by word in the training text", () => showTrace(node, body)));
     if (paired && !on) row.append(button("Go on from this", "", () => { chat.pick[node.parent] = node.id; save(); draw(); }));
   } else if (idle) row.append(button("Edit", "Edit and ask again, as another branch", () => edit(node, body)));
   const groups = paired ? [] : siblings;
@@ -74,7 +75,7 @@ function acts(node, on, paired, body) {
     row.append(button("‹", "Branch before", go(-1)), element("span", "", `${at + 1}/${groups.length}`), button("›", "Next branch", go(1)));
   }
   if (node.stop) {
-    const count = node.tokens ?? node.pieces, speed = count ? `${count} tokens · ${node.speed?.toFixed(1)} tokens/s · ` : "";
+    const count = node.tokens ?? node.pieces, speed = count ? `${count} ${count === 1 ? "token" : "tokens"} · ${node.speed?.toFixed(1)} tokens/s · ` : "";
     row.append(element("span", node.failed ? "failed" : "", speed + node.stop));
   }
   return row;
@@ -103,7 +104,7 @@ function showTokens(node, body) {
   choices.hidden = true;
   body.className = "text tokens";
   body.replaceChildren(...tokensOf.get(node.id).flatMap((token) => {
-    const p = Math.exp(token.logprob), one = button(token.token.replaceAll("\n", "↵"), `${(100 * p).toFixed(1)} %`, () => {
+    const p = Math.exp(token.logprob), one = button(spelled(token).replaceAll("\n", "↵"), `${(100 * p).toFixed(1)} %`, () => {
       body.querySelector("button.on")?.classList.remove("on");
       one.classList.add("on");
       const others = token.top_logprobs?.length ? token.top_logprobs : [token];
@@ -111,7 +112,7 @@ function showTokens(node, body) {
       choices.replaceChildren(...rows.flatMap((other) => {
         const bar = element("i"), share = Math.exp(other.logprob);
         bar.style.width = `${Math.max(1, 100 * share)}%`;
-        return [element(other.token === token.token ? "b" : "span", "", JSON.stringify(other.token).slice(1, -1)), bar, element("span", "", `${(100 * share).toFixed(2)} %`)];
+        return [element(other.token === token.token ? "b" : "span", "", JSON.stringify(spelled(other)).slice(1, -1)), bar, element("span", "", `${(100 * share).toFixed(2)} %`)];
       }));
       choices.hidden = false;
     }, "");
@@ -120,14 +121,21 @@ function showTokens(node, body) {
   }), choices);
 }
 
+// A token; where it is a part of a character only, its bytes.
+function spelled(token) {
+  if (!token.token.includes("\ufffd") || !token.bytes) return token.token;
+  return token.bytes.map((byte) => (byte > 31 && byte < 127 ? String.fromCharCode(byte) : `‹${byte.toString(16).padStart(2, "0")}›`)).join("");
+}
+
 function meter(shown) {
   const box = $("meter"), last = shown.findLast((one) => one.used), limit = served.find((one) => one.id === (last?.model ?? $("model").value))?.max_model_len;
   box.hidden = !limit;
   if (!limit) return;
-  const used = last?.used ?? 0;
+  // What was stopped or failed is not counted by the server: its pieces are about as many tokens.
+  const after = shown.slice(shown.indexOf(last) + 1), used = (last?.used ?? 0) + after.reduce((sum, one) => sum + (one.pieces ?? 0), 0);
   box.firstChild.firstChild.style.width = `${Math.min(100, (100 * used) / limit)}%`;
   box.classList.toggle("full", used >= 0.9 * limit);
-  box.lastChild.textContent = `${used} of ${limit} tokens`;
+  box.lastChild.textContent = `${after.some((one) => one.pieces) ? "over " : ""}${used} of ${limit} tokens`;
   box.title = "Context used by this branch, at its last answer";
 }
 
