@@ -15,7 +15,7 @@ from tutelage.store.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.pretraining.trace import Span
+    from tutelage.pretraining.trace import Span, Use
     from tutelage.recipe.lineage import Ancestor
 
 COLOURS = ("black on yellow", "black on cyan", "black on green", "black on magenta")
@@ -54,8 +54,12 @@ def trace(
     if (text is None) == (generate is None):
         raise ConfigError("give a text, or --generate PROMPT", hint='e.g. tutelage trace "Return the number of"')
     place = find_model(model, out)
-    corpora = corpora_of(lineage(place))
-    if not corpora:
+    ancestor = lineage(place)
+    corpora, log = corpora_of(ancestor), notes()
+    for gone in [path for path in corpora if not (path / "train.parquet").is_file()]:
+        log.warn(f"{gone}, which was mixed in, is not here any more and is not looked through")
+        del corpora[gone]
+    if not corpora or ancestor.artifact is None:
         raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
     tokenizer = Tokenizer.load(place)
     if generate is not None:
@@ -63,7 +67,8 @@ def trace(
     elif text == "-":
         text = sys.stdin.read()
     assert text is not None
-    indices = [open_index(corpus, tokenizer, corpus.parent.parent / "work", notes()) for corpus in corpora]
+    work = ancestor.artifact.path.parent.parent / "work"
+    indices = [open_index(corpus, tokenizer, work, log, uses) for corpus, uses in corpora.items()]
     spans = traced(text, indices, tokenizer, least)
     share = covered(spans) / max(1, len(text))
     if as_json:
@@ -75,10 +80,25 @@ def trace(
     show(Console(), text, spans, share, least)
 
 
-def corpora_of(ancestor: Ancestor) -> list[Path]:
-    """The corpora among the ancestors of a model, each once."""
-    mine = [ancestor.artifact.path] if ancestor.artifact and ancestor.stage == "corpus" else []
-    return list(dict.fromkeys([*mine, *(path for one in ancestor.inputs for path in corpora_of(one))]))
+def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
+    """The corpora that a model or one that it descends from was trained on, and by what stages. One that only a
+    tokenizer learned from is none."""
+    from tutelage.pretraining.trace import Use
+
+    found: dict[Path, list[Use]] = {}
+    config = ancestor.artifact.manifest["config"] if ancestor.artifact else {}
+    pretrain = config.get("pretrain") or {}
+    mix = pretrain.get("mix") or {}
+    weights = mix.get("weights") or {}
+    use = Use(mix.get("by", "label"), frozenset(name for name, weight in weights.items() if not weight))
+    for one in ancestor.inputs:
+        if one.stage == "corpus" and one.artifact and ancestor.stage != "tokenizer":
+            found.setdefault(one.artifact.path, []).append(use)
+        for path, uses in corpora_of(one).items():
+            found.setdefault(path, []).extend(uses)
+    for other in pretrain.get("mixture") or ():
+        found.setdefault(Path(other["corpus"]).expanduser().resolve(), []).append(Use())
+    return found
 
 
 def written(place: Path, prompt: str, max_tokens: int, temperature: float, seed: int) -> str:
