@@ -19,6 +19,7 @@ from tutelage.corpus.card import Side, Step, Tally, make_card, render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.croissant import croissant
 from tutelage.corpus.document import Document
+from tutelage.corpus.finished import clear_unfinished, finish, finished
 from tutelage.corpus.hub import hub_identity, read_hub
 from tutelage.corpus.look import REMOVED
 from tutelage.corpus.measures import Sample, copying, diversity, take_sample
@@ -47,6 +48,7 @@ from tutelage.corpus.steps import (
 from tutelage.corpus.tell import tell_losses, tell_reading
 from tutelage.corpus.workshop import Workshop
 from tutelage.corpus.write import write_side
+from tutelage.store.errors import Interrupted, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_files
@@ -63,9 +65,10 @@ def build_corpus(
     main figures.
 
     `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
-    `workers` (0: one per processor). In `work` (default: a folder beside `out`) the documents lie while it runs. Raises
-    ConfigError for a source that is not there, InputError for one that holds no usable text, too few documents, or
-    mostly source code where prose is asked for.
+    `workers` (0: one per processor). In `work` the documents lie while it runs, and what a killed run has finished
+    there is not done again: its name must stand for config, source and seed. By default it is a folder beside `out`,
+    empty at first. Raises ConfigError for a source that is not there, InputError for one that holds no usable text, too
+    few documents, or mostly source code where prose is asked for.
     """
     begin = time.perf_counter()
     timing: dict[str, float] = {}
@@ -80,7 +83,7 @@ def build_corpus(
         if config.measure_selection:
             levels.append(take_sample(level, documents, config.heldout))
 
-    with pool(workers) as processes, _folder(work or out.with_name(f"{out.name}.parts")) as folder:
+    with pool(workers) as processes, _folder(work, out, log) as folder:
         shop = Workshop(folder, seed, log, processes)
         reading, empty, documents, files = _read(config, shop)
         tell_reading(reading, config, log)
@@ -91,22 +94,22 @@ def build_corpus(
         lap("read")
 
         if config.languages:
-            documents = shop.replaced(documents, in_languages(documents, config, steps, shop))
+            documents = in_languages(documents, config, steps, shop)
             refuse_nothing(documents, steps)
         if config.rules:
-            documents = shop.replaced(documents, by_published_rules(documents, config, steps, shop))
+            documents = by_published_rules(documents, config, steps, shop)
             refuse_nothing(documents, steps)
         if config.prose:
-            documents = shop.replaced(documents, to_prose(documents, config, steps, shop))
+            documents = to_prose(documents, config, steps, shop)
             reached("prose", documents)
         else:
             documents = without_short(documents, config.min_words, steps, shop)
         refuse_nothing(documents, steps)
         if config.blocklist:
-            documents = shop.replaced(documents, without_blocked(documents, config, steps, shop))
+            documents = without_blocked(documents, config, steps, shop)
             refuse_nothing(documents, steps)
         if config.pii != "keep":
-            documents = shop.replaced(documents, without_pii(documents, config, steps, shop))
+            documents = without_pii(documents, config, steps, shop)
             refuse_nothing(documents, steps)
         lap("prose")
 
@@ -115,9 +118,9 @@ def build_corpus(
         reached("exact-deduplicated", documents)
         log.progress("duplicates and leaks", 1, 4, "steps")
         if config.drop_banners:
-            documents = shop.replaced(documents, without_shared_paragraphs(documents, config.min_words, steps, shop))
+            documents = without_shared_paragraphs(documents, config.min_words, steps, shop)
         if config.duplicate_pieces != "keep":
-            documents = shop.replaced(documents, without_duplicate_pieces(documents, config, steps, shop))
+            documents = without_duplicate_pieces(documents, config, steps, shop)
             refuse_nothing(documents, steps)
         log.progress("duplicates and leaks", 2, 4, "steps")
         documents = without_near_duplicates(documents, config, steps, shop)
@@ -186,14 +189,22 @@ def source_identity(config: CorpusConfig) -> str:
 
 
 @contextmanager
-def _folder(folder: Path) -> Iterator[Path]:
-    """A folder for documents between the steps, empty at first, gone afterwards."""
-    shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
-    folder.mkdir(parents=True)
+def _folder(work: Path | None, out: Path, log: EventLog) -> Iterator[Path]:
+    """A folder for documents between the steps. It is gone afterwards, but stays where the run is broken off."""
+    folder = work or out.with_name(f"{out.name}.parts")
+    if work is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True, exist_ok=True)
+    if done := clear_unfinished(folder):
+        log.note(f"going on from a preparation that was broken off: {done:,} parts are finished")
     try:
         yield folder
-    finally:
+    except Interrupted:
+        raise
+    except TutelageError:  # of this config or source, which the next run will not have
         shutil.rmtree(folder, ignore_errors=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _union(train: Shelf, heldout: Shelf) -> I64:
@@ -252,7 +263,11 @@ def _size(path: Path) -> int:
 
 def _read_parts(folder: Path, seed: int, task: tuple[int, Readers]) -> tuple[Reading, Tally, list[Part]]:
     number, read = task
-    writer, empty = ShelfWriter(folder / f"read-{number}", seed), Tally()
+    place = folder / f"read-{number}"
+    if done := finished(place, seed):
+        parts, empty, reading = done
+        return reading, empty, parts
+    writer, empty = ShelfWriter(place, seed), Tally()
 
     def write(document: Document) -> None:
         if document.text:
@@ -260,7 +275,9 @@ def _read_parts(folder: Path, seed: int, task: tuple[int, Readers]) -> tuple[Rea
         else:
             empty.remove(document, "empty")
 
-    return read(write), empty, writer.close()
+    reading, parts = read(write), writer.close()
+    finish(place, parts, empty, reading)
+    return reading, empty, parts
 
 
 def _read_hub(write: Callable[[Document], None], config: CorpusConfig) -> Reading:
