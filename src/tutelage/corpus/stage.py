@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 
+from tutelage.corpus.benchmark_items import markdown_of_benchmarks
 from tutelage.corpus.card import Side, Step, Tally, make_card, render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.croissant import croissant
@@ -40,6 +41,7 @@ from tutelage.corpus.steps import (
     refuse_nothing,
     sides,
     to_prose,
+    without_benchmark_items,
     without_exact_duplicates,
     without_near_duplicates,
     without_shared_paragraphs,
@@ -48,18 +50,25 @@ from tutelage.corpus.steps import (
 from tutelage.corpus.tell import tell_losses, tell_reading
 from tutelage.corpus.workshop import Workshop
 from tutelage.corpus.write import write_side
-from tutelage.store.errors import Interrupted, TutelageError
+from tutelage.store.errors import ConfigError, Interrupted, TutelageError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic, write_json
 from tutelage.store.hashing import sha256_files
 from tutelage.store.jsonl import write_json_lines
 
+CONTAMINATED = "contaminated.jsonl"
 _FILES_TOGETHER, _BYTES_TOGETHER = 32, 8_000_000  # read by one worker at a time
 Readers = Callable[[Callable[[Document], None]], Reading]
 
 
 def build_corpus(
-    config: CorpusConfig, out: Path, log: EventLog, seed: int, workers: int = 0, work: Path | None = None
+    config: CorpusConfig,
+    out: Path,
+    log: EventLog,
+    seed: int,
+    workers: int = 0,
+    work: Path | None = None,
+    items: Path | None = None,
 ) -> dict[str, Any]:
     """Fill `out` with train.parquet, heldout.parquet, card.json, card.md, croissant.json and removed.jsonl; returns the
     main figures.
@@ -67,9 +76,13 @@ def build_corpus(
     `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
     `workers` (0: one per processor). In `work` the documents lie while it runs, and what a killed run has finished
     there is not done again: its name must stand for config, source and seed. By default it is a folder beside `out`,
-    empty at first. Raises ConfigError for a source that is not there, InputError for one that holds no usable text, too
-    few documents, or mostly source code where prose is asked for.
+    empty at first. `items`: the items of the benchmarks that `config.decontaminate` names (`write_items`).
+
+    Raises ConfigError for a source that is not there, InputError for one that holds no usable text, too few documents,
+    or mostly source code where prose is asked for.
     """
+    if config.decontaminate and items is None:
+        raise ConfigError("corpus.decontaminate needs the items of its tasks", hint="`tutelage corpus` fetches them")
     begin = time.perf_counter()
     timing: dict[str, float] = {}
 
@@ -127,6 +140,13 @@ def build_corpus(
         reached("near-deduplicated", documents)
         lap("duplicates")
 
+        contamination: dict[str, Any] = {}
+        found: list[dict[str, Any]] = []
+        if config.decontaminate and items is not None:
+            documents, contamination, found = without_benchmark_items(documents, items, config, steps, shop)
+            refuse_nothing(documents, steps)
+            lap("benchmarks")
+
         chosen: dict[str, Any] = {}
         if config.select:
             from tutelage.corpus.selection.step import select_documents  # late: scikit-learn is slow to import
@@ -160,10 +180,13 @@ def build_corpus(
         card["variety"] = varied
     if chosen:
         card["select"] = chosen
+    if contamination:
+        card["benchmarks"] = contamination
+        write_json_lines(out / CONTAMINATED, found)
     write_json(out / "card.json", card)
     write_json(out / "croissant.json", croissant(card, out))
     write_json_lines(out / REMOVED, ({"step": step.name, **one} for step in steps for one in step.shown))
-    write_atomic(out / "card.md", render_card(card) + markdown_of_measures(card))
+    write_atomic(out / "card.md", render_card(card) + markdown_of_benchmarks(card) + markdown_of_measures(card))
     lap("write")
     return {
         "documents": card["documents"],

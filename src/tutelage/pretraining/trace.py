@@ -112,6 +112,21 @@ def trained_rows(source: Path, uses: Sequence[Use]) -> NDArray[np.int64]:
     return np.flatnonzero(kept)
 
 
+def trained_texts(corpus: Path, uses: Sequence[Use]) -> Iterator[str]:
+    """The documents of a corpus directory that one of the uses or more trained on."""
+    source = corpus / "train.parquet"
+    for texts in _trained_batches(source, trained_rows(source, uses)):
+        yield from texts
+
+
+def _trained_batches(source: Path, rows: NDArray[np.int64]) -> Iterator[list[str]]:
+    begin = 0
+    for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
+        low, high = np.searchsorted(rows, [begin, begin + batch.num_rows])
+        yield batch.column("text").take(rows[low:high] - begin).to_pylist()
+        begin += batch.num_rows
+
+
 def trace(text: str, indices: Sequence[Index], tokenizer: Tokenizer, least_words: int) -> list[Span]:
     """The longest spans of the text that stand in one of the corpora, of `least_words` or more, from left to right.
 
@@ -138,12 +153,11 @@ def _build(
     source: Path, rows: NDArray[np.int64], tokenizer: Tokenizer, place: Path, identity: str, log: EventLog
 ) -> None:
     def encoded() -> Iterator[list[int]]:
-        begin = 0
-        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
-            low, high = np.searchsorted(rows, [begin, begin + batch.num_rows])
-            yield from tokenizer.encode_batch(batch.column("text").take(rows[low:high] - begin).to_pylist())
-            begin += batch.num_rows
-            log.progress("encoding the corpus", int(high), len(rows), "documents")
+        done = 0
+        for texts in _trained_batches(source, rows):
+            yield from tokenizer.encode_batch(texts)
+            done += len(texts)
+            log.progress("encoding the corpus", done, len(rows), "documents")
 
     with new_directory(place) as folder:
         write_shards(encoded(), folder / SHARDS, tokenizer.vocab_size, identity, 1 << 26)
