@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import pyarrow as pa
@@ -51,7 +50,6 @@ def test_clean_and_overlapping_items_are_scored_apart(tmp_path: Path, model: Our
          "choices": "o", "gold": "g"}
     )  # fmt: skip
     (tmp_path / "corpus.txt").write_text(f"3 {LONG}")
-    read = partial(documents_of, tmp_path / "corpus.txt")
     (result,) = check_contamination(
         run_benchmarks(model, prepare_all([Wanted(task)])), documents_of(tmp_path / "corpus.txt")
     )
