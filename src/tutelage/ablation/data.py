@@ -66,6 +66,19 @@ def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
 
     Raises InputError where the corpus has one source only, ConfigError where several corpora are mixed.
     """
+    tried = list(measured_sources(first, corpus, by))
+    if len(tried) < 2:
+        raise InputError(
+            f"the corpus has one {by} only, so no source can be left out",
+            hint="put the files of each source into a folder of its own, or ask --by source",
+        )
+    data = first.recipe.plain()
+    return [_without_source(data, by, name) for name in tried]
+
+
+def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
+    """Bytes of the sources that are measured, the largest first: twelve at most, of 1 % of the text and more. Raises
+    ConfigError where several corpora are mixed."""
     assert first.recipe.pretrain is not None
     if first.recipe.pretrain.mixture:
         raise ConfigError(
@@ -73,16 +86,8 @@ def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
         )
     sizes = source_sizes(corpus, by)
     total = sum(sizes.values())
-    tried = [
-        name for name in sorted(sizes, key=lambda name: (-sizes[name], name)) if sizes[name] >= SMALLEST_SOURCE * total
-    ]
-    if len(tried) < 2:
-        raise InputError(
-            f"the corpus has one {by} only, so no source can be left out",
-            hint="put the files of each source into a folder of its own, or ask --by source",
-        )
-    data = first.recipe.plain()
-    return [_without_source(data, by, name) for name in tried[:MOST_SOURCES]]
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    return {name: sizes[name] for name in names[:MOST_SOURCES] if sizes[name] >= SMALLEST_SOURCE * total}
 
 
 def source_sizes(corpus: Path, by: str) -> dict[str, int]:
