@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tutelage.corpus import shelf, stage, workshop
+from tutelage.corpus import reading, shelf, stage, workshop
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.finished import finish
 from tutelage.corpus.stage import build_corpus
@@ -26,7 +26,7 @@ WORDS = ["river", "mountain", "harbour", "engine", "garden", "letter", "window",
 @pytest.fixture
 def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CorpusConfig:
     """Five files that are read by five tasks, two parts each; two steps rewrite them."""
-    monkeypatch.setattr(stage, "_FILES_TOGETHER", 1)
+    monkeypatch.setattr(reading, "_FILES_TOGETHER", 1)
     monkeypatch.setattr(shelf, "_PART_CHARACTERS", 2000)
     chance = random.Random(3)
     (tmp_path / "source").mkdir()
@@ -57,7 +57,7 @@ def killed_after(config: CorpusConfig, out: Path, work: Path, tasks: int) -> int
             done += 1
             finish(*arguments)
 
-        stage.finish = workshop.finish = finish_or_die  # type: ignore[attr-defined]
+        reading.finish = workshop.finish = finish_or_die  # type: ignore[attr-defined]
         build_corpus(config, out, EventLog(), seed=1, workers=1, work=work)
 
     process = multiprocessing.get_context("fork").Process(target=run)
@@ -75,7 +75,7 @@ def test_a_killed_preparation_goes_on_from_its_finished_parts(
         done.append(task.name)
         finish(task, *rest)
 
-    monkeypatch.setattr(stage, "finish", counted)
+    monkeypatch.setattr(reading, "finish", counted)
     monkeypatch.setattr(workshop, "finish", counted)
     build_corpus(config, tmp_path / "straight", EventLog(), seed=1, workers=1, work=tmp_path / "a")
     every = list(done)

@@ -7,34 +7,31 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tutelage.corpus.benchmark_items import markdown_of_benchmarks
-from tutelage.corpus.card import Side, Step, Tally, make_card, render_card
+from tutelage.corpus.card import Side, Step, make_card, render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.croissant import croissant
-from tutelage.corpus.document import Document
-from tutelage.corpus.finished import clear_unfinished, finish, finished
-from tutelage.corpus.hub import hub_identity, read_hub
+from tutelage.corpus.finished import clear_unfinished
+from tutelage.corpus.hub import hub_identity
 from tutelage.corpus.look import REMOVED
 from tutelage.corpus.measures import Sample, copying, diversity, take_sample
 from tutelage.corpus.parallel import pool
 from tutelage.corpus.pieces import without_duplicate_pieces
 from tutelage.corpus.private import in_languages, without_blocked, without_pii
 from tutelage.corpus.published.step import by_published_rules
-from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
-from tutelage.corpus.readers import read_file
-from tutelage.corpus.rows import InputFile, Reading
+from tutelage.corpus.python_docs import python_files
+from tutelage.corpus.reading import read_source
 from tutelage.corpus.selection.card import markdown_of_measures
 from tutelage.corpus.selection.variety import variety_of
-from tutelage.corpus.shelf import I64, Part, Shelf, ShelfWriter
-from tutelage.corpus.sources import files_identity, input_files, other_files
+from tutelage.corpus.shelf import I64, Shelf
+from tutelage.corpus.sources import files_identity, input_files
 from tutelage.corpus.steps import (
     account_of_reading,
     limited,
@@ -57,8 +54,6 @@ from tutelage.store.hashing import sha256_files
 from tutelage.store.jsonl import write_json_lines
 
 CONTAMINATED = "contaminated.jsonl"
-_FILES_TOGETHER, _BYTES_TOGETHER = 32, 8_000_000  # read by one worker at a time
-Readers = Callable[[Callable[[Document], None]], Reading]
 
 
 def build_corpus(
@@ -98,7 +93,7 @@ def build_corpus(
 
     with pool(workers) as processes, _folder(work, out, log) as folder:
         shop = Workshop(folder, seed, log, processes)
-        reading, empty, documents, files = _read(config, shop)
+        reading, empty, documents, files = read_source(config, shop)
         tell_reading(reading, config, log)
         account_of_reading(documents, reading, empty, steps, config.source)
         if config.max_documents:
@@ -232,93 +227,3 @@ def _folder(work: Path | None, out: Path, log: EventLog) -> Iterator[Path]:
 
 def _union(train: Shelf, heldout: Shelf) -> I64:
     return np.concatenate([train.rows, heldout.rows])
-
-
-def _read(config: CorpusConfig, shop: Workshop) -> tuple[Reading, Tally, Shelf, int]:
-    """(what else than documents was read, empty documents, documents in the order of their files, number of files)."""
-    sources: list[Readers]
-    sizes = [1]
-    if config.source.startswith("hf:"):
-        sources = [partial(_read_hub, config=config)]
-    elif config.source == "python":
-        python = python_files(config.packages, config.exclude_tests)
-        chunks = [python[begin : begin + _FILES_TOGETHER] for begin in range(0, len(python), _FILES_TOGETHER)]
-        sources, sizes = [partial(_read_python, files=chunk) for chunk in chunks], list(map(len, chunks))
-    else:
-        groups = _groups(input_files(config.source))
-        sources, sizes = [partial(_read_files, files=group, config=config) for group in groups], list(map(len, groups))
-    whole, empty, parts = Reading(), Tally(), []
-    tasks = list(enumerate(sources))
-    for reading, tally, made in shop.told("read", "files", partial(_read_parts, shop.folder, shop.seed), tasks, sizes):
-        whole.add(reading)
-        empty.add(tally)
-        parts += made
-    for what, number in other_files(config.source).items() if not _is_named(config.source) else ():
-        whole.skip(what, number)
-    return whole, empty, Shelf.of(parts, shop.seed), sum(sizes)
-
-
-def _is_named(source: str) -> bool:
-    """Whether a source is no place on this machine."""
-    return source == "python" or source.startswith("hf:")
-
-
-def _groups(files: Sequence[InputFile]) -> list[list[InputFile]]:
-    """Files that are read together: small ones up to 8 MB; groups do not depend on the workers."""
-    groups: list[list[InputFile]] = []
-    size = 0
-    for file in files:
-        more = _size(file.path)
-        if not groups or size + more > _BYTES_TOGETHER or len(groups[-1]) >= _FILES_TOGETHER:
-            groups.append([])
-            size = 0
-        groups[-1].append(file)
-        size += more
-    return groups
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:  # said when it is read
-        return 0
-
-
-def _read_parts(folder: Path, seed: int, task: tuple[int, Readers]) -> tuple[Reading, Tally, list[Part]]:
-    number, read = task
-    place = folder / f"read-{number}"
-    if done := finished(place, seed):
-        parts, empty, reading = done
-        return reading, empty, parts
-    writer, empty = ShelfWriter(place, seed), Tally()
-
-    def write(document: Document) -> None:
-        if document.text:
-            writer.add(document)
-        else:
-            empty.remove(document, "empty")
-
-    reading, parts = read(write), writer.close()
-    finish(place, parts, empty, reading)
-    return reading, empty, parts
-
-
-def _read_hub(write: Callable[[Document], None], config: CorpusConfig) -> Reading:
-    return read_hub(config.source, config.text_field, config.label_field, write)
-
-
-def _read_python(write: Callable[[Document], None], files: Sequence[PythonFile]) -> Reading:
-    reading = Reading()
-    for file in files:
-        documents, malformed = read_python_file(file)
-        for document in documents:
-            write(document)
-        reading.malformed += malformed
-    return reading
-
-
-def _read_files(write: Callable[[Document], None], files: Sequence[InputFile], config: CorpusConfig) -> Reading:
-    whole = Reading()
-    for file in files:
-        whole.add(read_file(file, config, write))
-    return whole
