@@ -12,6 +12,9 @@ examples, and is not told how much of it is junk; its budget (`--keep`) is state
 Trained are the same model, for the same steps, on the selection, on the raw mix, and on a random choice from the mix of
 the size of the selection, under each seed; all with the tokenizer of the raw mix. Bits per byte of the clean held-out
 text are paired by seed and passage and judged by the statistics of `tutelage ablate`.
+
+`--forms` also trains on what `prose: true` selects, and measures a model of each kind on the held-out text as it is,
+with its lines joined, and as the prose step makes it: a model does best on text of the form that it was trained on.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ import argparse
 import json
 import math
 import random
+import re
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -37,6 +41,7 @@ from tutelage.corpus.selection.config import SelectConfig
 from tutelage.corpus.sentences import word_set
 from tutelage.corpus.sources import input_files
 from tutelage.corpus.stage import build_corpus
+from tutelage.corpus.steps import reduced
 from tutelage.evaluation.language import rolling
 from tutelage.inference.language_model import load
 from tutelage.pretraining.spec import Pretraining
@@ -148,7 +153,7 @@ def junk(one: Document, chance: random.Random) -> Document:
     return one.with_text(" ".join(chance.sample(one.text.split(), len(one.text.split()))))
 
 
-def select(planted: Planted, keep: float, out: Path) -> tuple[list[Document], dict[str, Any]]:
+def select(planted: Planted, keep: float, out: Path, prose: bool = False) -> tuple[list[Document], dict[str, Any]]:
     """What the corpus stage makes of the mix, and its card's steps."""
     out.mkdir(parents=True, exist_ok=True)
     rows = ({"text": one.text, "name": one.name, "label": one.label} for one in planted.mix)
@@ -156,7 +161,7 @@ def select(planted: Planted, keep: float, out: Path) -> tuple[list[Document], di
     write_json_lines(out / "good.jsonl", ({"text": text} for text in planted.examples))
     config = CorpusConfig(
         source=str(out / "mix.jsonl"),
-        prose=False, heldout=0.01, measure_selection=False,
+        prose=prose, heldout=0.01, measure_selection=False,
         select=SelectConfig(good=str(out / "good.jsonl"), keep=keep, diversity=0.1),
     )  # fmt: skip
     begin = time.process_time()
@@ -202,6 +207,22 @@ def bits(train: list[Document], heldout: list[Document], tok: Path, out: Path, s
     return found
 
 
+def by_form(models: dict[str, Path], heldout: list[Document]) -> dict[str, dict[str, float]]:
+    """Bits per byte of each model on the held-out text in three forms."""
+    forms = {
+        "as it is": [one.text for one in heldout],
+        "lines joined": [re.sub(r"(?<!\n)\n(?!\n)", " ", one.text) for one in heldout],
+        "as the prose step makes it": [reduced(one, frozenset(), english=False).text for one in heldout],
+    }
+    found: dict[str, dict[str, float]] = {form: {} for form in forms}
+    for name, place in models.items():
+        for form, texts in forms.items():
+            some = [text for text in texts if text]
+            nats = sum(rolling(load(place), "held-out text", some, 16, EventLog()))
+            found[form][name] = round(-nats / math.log(2) / sum(len(text.encode("utf-8")) for text in some), 4)
+    return found
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--good", required=True)
@@ -210,6 +231,7 @@ def main() -> None:
     parser.add_argument("--keep", type=float, nargs="+", default=[0.85, 0.7, 0.95])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--steps", type=int, default=400)
+    parser.add_argument("--forms", action="store_true")
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/planted"))
     options = parser.parse_args()
     chance = random.Random(1)
@@ -225,6 +247,8 @@ def main() -> None:
         print(f"keep {keep:g}: {result['recovered'][keep]}", flush=True)
     shuffled = chance.sample(planted.mix, len(planted.mix))
     arms = {"raw mix": planted.mix, "random choice": upto(shuffled, count_bytes(selection)), "selection": selection}
+    first = f"{options.keep[0]:g}"
+    places = {"raw mix": "raw-mix", "random choice": f"random-{first}", "selection": f"selection-{first}"}
     whole = options.out / "raw"
     whole.mkdir(parents=True, exist_ok=True)
     write_documents(whole / "train.parquet", planted.mix)
@@ -235,7 +259,7 @@ def main() -> None:
     for name, documents in arms.items():
         runs = []
         for seed in range(1, options.seeds + 1):
-            place = options.out / f"{name.replace(' ', '-')}-{seed}"
+            place = options.out / places[name] / str(seed)
             runs.append(bits(documents, planted.heldout, options.out / "tokenizer", place, options.steps, seed))
             print(f"{name}, seed {seed}: {sum(runs[-1]) / sum(sizes):.4f} bits per byte", flush=True)
         scores[name] = scores_of(runs, sizes, None)
@@ -246,6 +270,14 @@ def main() -> None:
         said = {"difference": one.difference, "low": one.low, "high": one.high, "p": one.p, "outcome": one.outcome}
         result["selection_against"][name] = said
         print(f"selection against {name}: {said}")
+    if options.forms:
+        kept, _ = select(planted, options.keep[0], options.out / f"prose-{first}", prose=True)
+        result["recovered"]["prose"] = recovered(kept, planted)
+        place = options.out / f"selection-prose-{first}" / "1"
+        bits(kept, planted.heldout, options.out / "tokenizer", place, options.steps, 1)
+        models = {name: options.out / places[name] / "1" / "model" for name in ("raw mix", "selection")}
+        result["forms"] = by_form({**models, "selection, prose": place / "model"}, planted.heldout)
+        print(f"by the form of the held-out text: {result['forms']}", flush=True)
     finish("planted_junk", result)
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.ablation.data import filter_arms, source_arms
+from tutelage.ablation.data import filter_arms, source_arms, source_sizes
 from tutelage.ablation.measure import corpus_items
 from tutelage.ablation.tokenizers import settings_of, tokenizer_question
 from tutelage.corpus.document import Document, write_documents
@@ -51,6 +51,14 @@ def test_each_source_is_left_out_of_training_alone(tmp_path: Path) -> None:
     assert arms[0].recipe.corpus == first.recipe.corpus
     with pytest.raises(InputError, match="one label only"):
         source_arms(first, corpus(tmp_path / "b", {"sea": 5}, {"x": "y"}), "label")
+
+
+def test_the_size_of_a_source_is_that_of_its_texts(tmp_path: Path) -> None:
+    documents = [Document(str(at), "é" * at, "file", label=("a", None, "b")[at % 3]) for at in range(1, 5000)]
+    write_documents(tmp_path / "train.parquet", documents)
+    expected = {name: sum(2 * at for at in range(1, 5000) if at % 3 == left)
+                for left, name in enumerate(("a", "", "b"))}  # fmt: skip
+    assert source_sizes(tmp_path, "label") == expected
 
 
 def test_documents_are_matched_by_what_they_were(tmp_path: Path) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
+from tutelage.cli.bench import _trained_on
 from tutelage.cli.main import main
+from tutelage.corpus.document import Document, write_documents
 from tutelage.inference.language_model import LanguageModel
 
 TASK = """
@@ -135,3 +138,23 @@ def test_tasks_are_listed(place: Path, capsys: pytest.CaptureFixture[str]):
     assert {"name", "title", "kind", "metric", "licence", "data"} <= set(
         json.loads(capsys.readouterr().out)["tasks"][0]
     )
+
+
+def test_of_a_model_that_was_raised_here_its_own_corpus_is_looked_into(tmp_path: Path) -> None:
+    def made(stage: str, config: dict[str, object], inputs: dict[str, str]) -> Path:
+        place = tmp_path / "artifacts" / f"{stage}-{stage * 3}"[: len(stage) + 13]
+        place.mkdir(parents=True)
+        about = {"stage": stage, "identity": stage * 3, "files": {}, "metrics": {}}
+        manifest = {**about, "config": config, "inputs": inputs}
+        (place / "manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+        return place
+
+    corpus = made("corpus", {}, {})
+    write_documents(corpus / "train.parquet", [Document(name, f"text {name}", name) for name in ("a", "b")])
+    mix = {"by": "source", "weights": {"a": 0.0}}
+    base = made("base", {"pretrain": {"mix": mix}}, {"corpus": "corpus" * 3})
+    assert list(_trained_on(str(base)) or ()) == ["text b"]
+    shutil.rmtree(corpus)
+    assert _trained_on(str(base)) is None and _trained_on("http://127.0.0.1/v1") is None
+    (tmp_path / "elsewhere").mkdir()
+    assert _trained_on(str(tmp_path / "elsewhere")) is None

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tutelage.cli.main import main
+from tutelage.cli.trace import corpora_of
 from tutelage.cli.watch import sparkline
+from tutelage.pretraining.trace import Use
+from tutelage.recipe.lineage import Ancestor
+from tutelage.store.artifacts import Artifact
 
 Capture = pytest.CaptureFixture[str]
 
@@ -84,3 +89,21 @@ def test_a_proposed_recipe_never_takes_the_place_of_a_file(tmp_path: Path, capsy
     (tmp_path / "mine.yaml").write_text("name: mine\n")
     code, _, said = call(capsys, "plan", "--hours", "1", "--write", tmp_path / "mine.yaml", "--out", tmp_path / "runs")
     assert code == 2 and "there already" in said and (tmp_path / "mine.yaml").read_text() == "name: mine\n"
+
+
+def test_what_a_model_was_trained_on_is_by_stage_and_weight(tmp_path: Path) -> None:
+    def made(stage: str, config: dict[str, Any], *inputs: Ancestor) -> Ancestor:
+        manifest = {"stage": stage, "config": config}
+        return Ancestor(stage, stage, Artifact(tmp_path / stage, manifest), list(inputs))
+
+    corpus, other = made("corpus", {}), made("corpus", {})
+    other.artifact = Artifact(tmp_path / "only-the-tokenizers", {"stage": "corpus", "config": {}})
+    mix = {"by": "source", "weights": {"a.txt": 0.0, "b.txt": 2.0}}
+    base = made("base", {"pretrain": {"mix": mix, "mixture": []}}, corpus, made("tokenizer", {}, other))
+    assert corpora_of(base) == {tmp_path / "corpus": [Use("source", frozenset({"a.txt"}))]}
+    config = {"pretrain": {"mix": None, "mixture": [{"corpus": str(tmp_path / "x"), "weight": 1.0}]}}
+    further = made("further", config, base, corpus)
+    assert corpora_of(further) == {
+        tmp_path / "corpus": [Use("source", frozenset({"a.txt"})), Use()],
+        tmp_path / "x": [Use()],
+    }

@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from tutelage.corpus import stage
+from tutelage.corpus import reading
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import near_clusters
 from tutelage.corpus.document import COLUMNS, read_documents
@@ -161,7 +161,7 @@ def test_python_source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         path = tmp_path / f"m{number}.py"
         path.write_text(body + ("def broken(:\n" if number == 3 else ""), encoding="utf-8")
         files.append(PythonFile(path, f"networkx/m{number}.py", "networkx"))
-    monkeypatch.setattr(stage, "python_files", lambda packages, exclude_tests: files)
+    monkeypatch.setattr(reading, "python_files", lambda packages, exclude_tests: files)
     metrics = build(tmp_path / "out", workers=2)
     card = json.loads((tmp_path / "out" / "card.json").read_text(encoding="utf-8"))
     assert card["source"] == "python" and card["labels"] == {"graphs": card["documents"]}

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tutelage.corpus.document import Document, write_documents
-from tutelage.pretraining.trace import SUFFIXES, Index, covered, open_index, trace
+from tutelage.pretraining.trace import SUFFIXES, Index, Use, covered, open_index, trace
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import TokenizerConfig
@@ -108,3 +108,15 @@ def test_the_index_is_made_once_and_a_lossy_tokenizer_is_refused(tmp_path: Path,
     lossy = train(TokenizerConfig(method="wordpiece", vocab_size=200), TEXTS * 20, EventLog())
     with pytest.raises(InputError, match="nothing verbatim"):
         trace("Return the number of items.", [index], lossy, 3)
+
+
+def test_a_source_of_weight_nothing_was_not_trained_on(tmp_path: Path, tokenizer: Tokenizer) -> None:
+    index_of(tmp_path, TEXTS, tokenizer)
+    without = Use("source", frozenset({"source-0"}))
+    index = open_index(tmp_path / "corpus", tokenizer, tmp_path / "work", EventLog(), [without])
+    (span,) = trace("Return the number of horses.", [index], tokenizer, 4)
+    assert span.count == 1 and [one.source for one in span.documents] == ["source-2"]
+    assert trace("items in the container, or zero", [index], tokenizer, 4) == []
+    both = [without, Use("name", frozenset({"name-2"}))]  # of two stages each trained on what the other left out
+    index = open_index(tmp_path / "corpus", tokenizer, tmp_path / "work", EventLog(), both)
+    assert trace("Return the number of horses.", [index], tokenizer, 4)[0].count == 2

@@ -12,10 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from tutelage.ablation.arms import OWN, Arm
 from tutelage.corpus.config import CorpusConfig
-from tutelage.corpus.document import read_documents
-from tutelage.pretraining.stage import sources_of
 from tutelage.recipe.config import QUICKSTART, Recipe, override, read_yaml
 from tutelage.store.errors import ConfigError, InputError
 
@@ -65,25 +66,38 @@ def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
 
     Raises InputError where the corpus has one source only, ConfigError where several corpora are mixed.
     """
-    assert first.recipe.pretrain is not None
-    if first.recipe.pretrain.mixture:
-        raise ConfigError(
-            "sources are those of one corpus; this recipe mixes several", hint="leave out pretrain.mixture"
-        )
-    sizes = dict.fromkeys(sources_of(corpus, by), 0)
-    for document in read_documents(corpus / "train.parquet"):
-        sizes[getattr(document, by) or ""] += len(document.text)
-    total = sum(sizes.values())
-    tried = [
-        name for name in sorted(sizes, key=lambda name: (-sizes[name], name)) if sizes[name] >= SMALLEST_SOURCE * total
-    ]
+    tried = list(measured_sources(first, corpus, by))
     if len(tried) < 2:
         raise InputError(
             f"the corpus has one {by} only, so no source can be left out",
             hint="put the files of each source into a folder of its own, or ask --by source",
         )
     data = first.recipe.plain()
-    return [_without_source(data, by, name) for name in tried[:MOST_SOURCES]]
+    return [_without_source(data, by, name) for name in tried]
+
+
+def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
+    """Bytes of the sources that are measured, the largest first: twelve at most, of 1 % of the text and more. Raises
+    ConfigError where several corpora are mixed."""
+    assert first.recipe.pretrain is not None
+    if first.recipe.pretrain.mixture:
+        raise ConfigError(
+            "sources are those of one corpus; this recipe mixes several", hint="leave out pretrain.mixture"
+        )
+    sizes = source_sizes(corpus, by)
+    total = sum(sizes.values())
+    names = sorted(sizes, key=lambda name: (-sizes[name], name))
+    return {name: sizes[name] for name in names[:MOST_SOURCES] if sizes[name] >= SMALLEST_SOURCE * total}
+
+
+def source_sizes(corpus: Path, by: str) -> dict[str, int]:
+    """Bytes of training text of each source of a corpus; a batch of documents at a time is in memory."""
+    sizes: dict[str, int] = {}
+    for batch in pq.ParquetFile(corpus / "train.parquet").iter_batches(2000, columns=[by, "text"]):
+        lengths = pc.binary_length(batch.column("text")).to_pylist()
+        for name, length in zip(batch.column(by).to_pylist(), lengths, strict=True):
+            sizes[name or ""] = sizes.get(name or "", 0) + length
+    return sizes
 
 
 def _without_source(data: dict[str, Any], by: str, name: str) -> Arm:

@@ -103,6 +103,16 @@ def ablate(
         str,
         typer.Option(help="Of `data`: what a source is, the `label` of documents (their folder) or their `source`."),
     ] = "label",
+    search: Annotated[
+        int | None,
+        typer.Option(
+            "--search",
+            metavar="RUNS",
+            min=12,
+            help="Of `data`: instead look for the best mixture of the sources, by so many small runs (32 are usual) "
+            "and a regression that must foretell runs it has not seen.",
+        ),
+    ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
@@ -152,9 +162,19 @@ def ablate(
     if of_data:
         if vary or of:
             raise ConfigError("`ablate data` varies the data of the base itself", hint="leave out --vary and --of")
+        if search is not None:
+            from tutelage.cli.mixture import search_mixture
+
+            _, say, listen = _voices(as_json)
+            arms, found = search_mixture(recipe, sets or [], by, f"{name}-mixture", search, out, as_json, say, listen)
+            asked = Question(f"{name}-mixture", tuple(arms), BASE, seeds, match, effect / 100)  # type: ignore[arg-type]
+            run_question(asked, out, as_json, {"mixture": found})
+            return
         arms = _data_arms(recipe, sets or [], by, name, out)
         run_question(Question(name, tuple(arms), BASE, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
         return
+    if search is not None:
+        raise ConfigError("--search is for the mixture of a corpus", hint="tutelage ablate data RECIPE --search 32")
     arms = arms_of(recipe, sets or [], vary or [])
     keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)

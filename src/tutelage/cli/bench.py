@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -61,7 +62,10 @@ def evaluate(
     cached: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep answers and use those kept.")] = True,
     corpus: Annotated[
         Path | None,
-        typer.Option(help="What the model was trained on (a run, a folder, a file): do items stand in it?"),
+        typer.Option(
+            help="What the model was trained on (a run, a folder, a file): do items stand in it? Of a model that was "
+            "raised here its own corpus, where that is still here."
+        ),
     ] = None,
     unseen: Annotated[
         Path | None,
@@ -100,13 +104,14 @@ def evaluate(
     from tutelage.cli.scores import show_scores
     from tutelage.evaluation.bench.bench import check_contamination, check_familiarity, run_benchmarks
     from tutelage.evaluation.bench.cache import AnswerCache, default_path
+    from tutelage.evaluation.bench.contamination import documents_of
     from tutelage.evaluation.bench.familiar import unseen_texts
     from tutelage.evaluation.bench.folder import check_place, write_result
     from tutelage.evaluation.bench.selftest import require_right
     from tutelage.training.distributed.world import join_world, leave_world
 
     wanted, optional = _wanted(task or [], suite, data, (context, choices, gold), limit, shots)
-    read = None if corpus is None else _corpus(corpus)
+    read = _trained_on(source) if corpus is None else documents_of(_corpus(corpus))
     prepared, missing = _prepared(wanted, data_dir or [], optional)
     world = join_world()
     if out is not None:
@@ -125,6 +130,25 @@ def evaluate(
         summary = write_result(place, model, results, {"left_out": missing} if missing else None)
         print_json({**summary, "folder": str(place)}) if as_json else show_scores(Console(), summary, place)
     leave_world()
+
+
+def _trained_on(source: str | None) -> Iterator[str] | None:
+    """The documents that a model was trained on, where it was raised here and they are still here."""
+    from itertools import chain
+
+    from tutelage.cli.options import find_model
+    from tutelage.cli.trace import corpora_of
+    from tutelage.pretraining.trace import trained_texts
+    from tutelage.recipe.lineage import lineage
+    from tutelage.store.artifacts import MANIFEST
+
+    if source is not None and not Path(source).exists() and not (Path(source).parent / "run.json").exists():
+        return None  # an endpoint, or a model from elsewhere
+    place = find_model(source)
+    if not (place / MANIFEST).is_file():
+        return None
+    corpora = {path: uses for path, uses in corpora_of(lineage(place)).items() if (path / "train.parquet").is_file()}
+    return chain.from_iterable(trained_texts(path, uses) for path, uses in corpora.items()) if corpora else None
 
 
 def _corpus(path: Path) -> Path:

@@ -11,7 +11,7 @@ import typer
 
 from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, find_model, open_model
 from tutelage.cli.speculating import Draft, Speculate, set_up
-from tutelage.cli.trace import corpora_behind, indices_of
+from tutelage.cli.trace import indices_of, training_text
 from tutelage.store.errors import ConfigError
 
 LIMITS = "Limits"
@@ -122,10 +122,10 @@ def serve(
     from tutelage.serving.workers import Place, run_workers
 
     place = Place.own()
-    corpora = [corpus for source in trace or [] for corpus in corpora_behind(find_model(source, out))]
+    read = [training_text(find_model(source, out)) for source in trace or []]
     if workers > 1 and place is None:
-        if corpora:  # made once, before all want it
-            indices_of(corpora, open_model(name or model, out, weights=weights).tokenizer)
+        if read:  # made once, before all want it
+            indices_of(read, open_model(name or model, out, weights=weights).tokenizer)
         with listening(host, port, api_key) as listener:
             served = f"tutelage is served at {address(listener)} by {workers} processes (Ctrl-C ends)"
             run_workers([sys.executable, "-m", "tutelage", *sys.argv[1:]], workers, listener, served)
@@ -146,7 +146,7 @@ def serve(
         lm.adapters[called] = adapted(lm, find_adapter(directory, out))
     set_up(lm, speculate, draft, out, weights)
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
-    traced = indices_of(corpora, lm.tokenizer)
+    traced = indices_of(read, lm.tokenizer)
     run_server(
         lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers, place=place, traced=traced
     )

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import asdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,7 +16,7 @@ from tutelage.store.errors import ConfigError, InputError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.pretraining.trace import Index, Span
+    from tutelage.pretraining.trace import Index, Span, Use
     from tutelage.recipe.lineage import Ancestor
     from tutelage.tokenizer.tokenizer import Tokenizer
 
@@ -54,18 +55,18 @@ def trace(
     if (text is None) == (generate is None):
         raise ConfigError("give a text, or --generate PROMPT", hint='e.g. tutelage trace "Return the number of"')
     place = find_model(model, out)
-    corpora = corpora_behind(place)
+    read = training_text(place)
     tokenizer = Tokenizer.load(place)
     if generate is not None:
         text = written(place, generate, max_tokens, temperature, seed)
     elif text == "-":
         text = sys.stdin.read()
     assert text is not None
-    indices = indices_of(corpora, tokenizer)
+    indices = indices_of([read], tokenizer)
     spans = traced(text, indices, tokenizer, least)
     share = covered(spans) / max(1, len(text))
     if as_json:
-        print_json({"text": text, "least_words": least, "share": share, "corpora": [str(one) for one in corpora],
+        print_json({"text": text, "least_words": least, "share": share, "corpora": [str(one) for one in read.corpora],
                     "spans": [asdict(span) for span in spans]})  # fmt: skip
         return
     from rich.console import Console
@@ -73,27 +74,63 @@ def trace(
     show(Console(), text, spans, share, least)
 
 
-def corpora_behind(place: Path) -> list[Path]:
-    """The corpora that a model at this place descends from, or the corpus itself. Raises InputError for none."""
+@dataclass(frozen=True)
+class TrainingText:
+    """The corpora that a model was trained on, by what stages, and the folder for what is made of them."""
+
+    corpora: dict[Path, list[Use]]
+    work: Path
+
+
+def training_text(place: Path) -> TrainingText:
+    """What a model at this place, and those it descends from, were trained on; of a corpus: itself. Raises InputError
+    where nothing of it is here."""
     from tutelage.recipe.lineage import lineage
 
-    corpora = corpora_of(lineage(place))
-    if not corpora:
+    ancestor = lineage(place)
+    corpora = corpora_of(ancestor)
+    for gone in [path for path in corpora if not (path / "train.parquet").is_file()]:
+        notes().warn(f"{gone}, which was mixed in, is not here any more and is not looked through")
+        del corpora[gone]
+    if not corpora or ancestor.artifact is None:
         raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
-    return corpora
+    return TrainingText(corpora, ancestor.artifact.path.parent.parent / "work")
 
 
-def indices_of(corpora: list[Path], tokenizer: Tokenizer) -> list[Index]:
+def indices_of(texts: Sequence[TrainingText], tokenizer: Tokenizer) -> list[Index]:
     """The index of each corpus, made now where it is not in `work/` beside the artifacts."""
     from tutelage.pretraining.trace import open_index
 
-    return [open_index(corpus, tokenizer, corpus.parent.parent / "work", notes()) for corpus in corpora]
+    return [
+        open_index(corpus, tokenizer, text.work, notes(), uses)
+        for text in texts
+        for corpus, uses in text.corpora.items()
+    ]
 
 
-def corpora_of(ancestor: Ancestor) -> list[Path]:
-    """The corpora among the ancestors of a model, each once."""
-    mine = [ancestor.artifact.path] if ancestor.artifact and ancestor.stage == "corpus" else []
-    return list(dict.fromkeys([*mine, *(path for one in ancestor.inputs for path in corpora_of(one))]))
+def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
+    """The corpora that a model or one that it descends from was trained on, and by what stages. One that only a
+    tokenizer learned from is none; a corpus is its own."""
+    from tutelage.pretraining.trace import Use
+
+    if ancestor.stage == "corpus" and ancestor.artifact:
+        return {ancestor.artifact.path: [Use()]}
+    found: dict[Path, list[Use]] = {}
+    config = ancestor.artifact.manifest["config"] if ancestor.artifact else {}
+    pretrain = config.get("pretrain") or {}
+    mix = pretrain.get("mix") or {}
+    weights = mix.get("weights") or {}
+    use = Use(mix.get("by", "label"), frozenset(name for name, weight in weights.items() if not weight))
+    for one in ancestor.inputs:
+        if one.stage == "corpus":
+            if one.artifact and ancestor.stage != "tokenizer":
+                found.setdefault(one.artifact.path, []).append(use)
+            continue
+        for path, uses in corpora_of(one).items():
+            found.setdefault(path, []).extend(uses)
+    for other in pretrain.get("mixture") or ():
+        found.setdefault(Path(other["corpus"]).expanduser().resolve(), []).append(Use())
+    return found
 
 
 def written(place: Path, prompt: str, max_tokens: int, temperature: float, seed: int) -> str:

@@ -11,6 +11,20 @@ from tutelage.store.config import Config
 from tutelage.store.errors import nearest
 
 
+class DecontaminateConfig(Config):
+    """Items of benchmarks in the corpus (`corpus.decontaminate`).
+
+    `tasks`: names of benchmarks (`tutelage tasks`), task files (.yaml), or files of rows of one's own (JSON lines, CSV,
+    Parquet), all of whose texts are looked for.
+    """
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    action: Literal["remove", "mark"] = "remove"
+    """`mark` keeps the documents that hold items, and only names them (contaminated.jsonl)."""
+    share: float = Field(default=0.5, ge=0.2, le=1.0)
+    """Of the weight of a text of an item that a document must hold; see `tutelage.corpus.benchmark_items`."""
+
+
 class CorpusConfig(Config):
     """Settings of the corpus stage; the defaults are those of the quickstart.
 
@@ -68,6 +82,8 @@ class CorpusConfig(Config):
     """A held-out document goes if a larger share of it (word 8-grams, or whole sentences) stands in training ones."""
     max_documents: int = Field(default=0, ge=0)
     """Take at most this many documents from the source, chosen by hash; 0 takes all."""
+    decontaminate: DecontaminateConfig | None = None
+    """Take out, or name, documents that hold items of benchmarks; null does not look."""
     select: SelectConfig | None = None
     """Keep what is best, most relevant and most diverse under a budget; null keeps everything."""
     exclude_tests: bool = True

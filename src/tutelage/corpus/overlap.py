@@ -157,7 +157,7 @@ def _bit(places: U64) -> NDArray[np.uint8]:
 
 
 @lru_cache(maxsize=2)
-def _opened(saved: Saved) -> Wanted:
+def opened(saved: Saved) -> Wanted:
     """Mapped into memory: the processes of a machine share it."""
     return Wanted(np.load(saved.values, mmap_mode="r"), np.load(saved.filter, mmap_mode="r"), saved.bits)
 
@@ -187,7 +187,7 @@ class _Texts:
 
 def _met(view: View, wanted: Sequence[Wanted | Saved]) -> tuple[int, list[tuple[I64, I64]]]:
     """(texts of a part, for grams and sentences: which of those wanted occur, and in how many of the texts)."""
-    gram_wanted, sentence_wanted = (_opened(one) if isinstance(one, Saved) else one for one in wanted)
+    gram_wanted, sentence_wanted = (opened(one) if isinstance(one, Saved) else one for one in wanted)
     split, gram_texts, sentence_texts = _splitter(), _Texts(), _Texts()
     ranks = view.ranks  # the pieces of one text follow each other
     numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.corpus.benchmark_items import rows_of
+from tutelage.corpus.benchmark_items import sentence as benchmarks_sentence
 from tutelage.corpus.boundaries import BOUNDARIES
 from tutelage.corpus.selection.report import blocks as selection_blocks
 from tutelage.store import format as f
@@ -63,6 +65,7 @@ def section(view: View) -> list[Block | None]:
                   caption=caption),
         table(["Step", "Documents in#", "Removed#", "Documents out#", "Size out#"], rows),
         *[_examples(step) for step in steps],
+        *_benchmarks(card),
         *_labels(card),
         *selection_blocks(card),
         *_selection(card),
@@ -134,6 +137,15 @@ def _first_of_each(examples: list[Record], most: int) -> list[Record]:
         if seen[reason] <= most:
             out.append(example)
     return out
+
+
+def _benchmarks(card: Record) -> list[Block | None]:
+    told = as_dict(card.get("benchmarks"))
+    if not told:
+        return []
+    rows: list[list[Cell]] = [list(row) for row in rows_of(told)]
+    head = ["Task", "Items#", "Found#", "In documents#", "Too short to look for#"]
+    return [heading("Items of benchmarks"), prose(benchmarks_sentence(told)), table(head, rows)]
 
 
 def _labels(card: Record) -> list[Block | None]:

@@ -10,9 +10,13 @@ from tutelage.store.stage import Job, StageSpec
 
 
 def _run(job: Job) -> dict[str, Any]:
+    from tutelage.corpus.benchmark_items import FILE
     from tutelage.corpus.stage import build_corpus
 
-    return build_corpus(job.config, out=job.out, log=job.log, seed=job.data_seed, work=job.work / "parts")
+    items = job.inputs["items"] / FILE if "items" in job.inputs else None
+    return build_corpus(
+        job.config, out=job.out, log=job.log, seed=job.data_seed, work=job.work / "parts", items=items
+    )  # fmt: skip
 
 
 def _identity(config: CorpusConfig) -> dict[str, str]:
@@ -33,11 +37,12 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=6,
+    version=7,
     title="Corpus",
     config=CorpusConfig,
     run=_run,
     makes="data",
+    needs=lambda config: ("items",) if config.decontaminate else (),
     seeds=("data",),
     identity=_identity,
     headline=("train_documents", "heldout_documents", "bytes"),

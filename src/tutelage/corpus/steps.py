@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from tutelage.corpus.banners import find_banners
+from tutelage.corpus.benchmark_items import SHORTEST, account, find_items, read_items
 from tutelage.corpus.card import Step, Tally, make_step, shorten, tally_rows
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.dedup import exact_keys, first_of_each
@@ -213,6 +216,49 @@ def without_shared_paragraphs(documents: Shelf, min_words: int, steps: list[Step
     step.pieces = tally.plain_pieces({"shared": "paragraphs that many documents share"})
     steps.append(step)
     return kept
+
+
+def without_benchmark_items(
+    documents: Shelf, where: Path, config: CorpusConfig, steps: list[Step], shop: Workshop
+) -> tuple[Shelf, dict[str, Any], list[dict[str, Any]]]:
+    """(documents that stay, account for the card, each find). `where`: a file as `write_items` writes it."""
+    settings = config.decontaminate
+    assert settings is not None
+    items = read_items(where)
+    finds = find_items(documents, items, settings.share, shop.each, shop.folder)
+    told = account(finds, items, settings.share, settings.action)
+    ids = documents.facts.ids
+    found = [
+        {"document": ids[row].decode("utf-8"), "task": items.tasks[item], "item": items.names[item],
+         "share": round(share, 4), "removed": settings.action == "remove"}
+        for row, item, share in zip(finds.rows.tolist(), finds.items.tolist(), finds.shares.tolist(), strict=True)
+    ]  # fmt: skip
+    found.sort(key=lambda one: (str(one["document"]), str(one["task"]), str(one["item"])))
+    goes = finds.rows if settings.action == "remove" else finds.rows[:0]
+    kept = documents.only(np.setdiff1d(documents.rows, goes))
+    tally, first = Tally(), dict(zip(finds.rows[::-1].tolist(), finds.items[::-1].tolist(), strict=True))
+    for task in dict.fromkeys(items.tasks):
+        rows = [row for row in np.unique(goes).tolist() if items.tasks[first[row]] == task]
+        if rows:
+            tally.add(tally_rows(documents, f"holds items of {task}", np.array(rows, np.int64)))
+    done = "goes" if settings.action == "remove" else "is marked, and stays"
+    what = (
+        f"A document {done} if it holds {settings.share:.0%} of a text of an item, by its 5-grams of words, rare ones "
+        "weighing more."
+    )
+    steps.append(make_step("benchmarks", what, documents, kept, tally))
+    short = sum(one["too_short"] for one in told["tasks"].values())
+    said = ", ".join(
+        f"{name}: {one['found']:,} of {one['items']:,} items in {one['documents']:,} documents"
+        for name, one in told["tasks"].items()
+    )
+    shop.log.note(
+        f"benchmarks: {told['documents']:,} documents hold items and {'go' if len(goes) else 'stay'} ({said})"
+        if told["documents"] else f"benchmarks: no document holds an item ({said})"
+    )  # fmt: skip
+    if short:
+        shop.log.note(f"benchmarks: {short:,} items have no text of {SHORTEST} words, and nobody can look for them")
+    return kept, told, found
 
 
 def sides(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Workshop) -> tuple[Shelf, Shelf]:

@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from tutelage.corpus.card import Tally
 from tutelage.corpus.document import Document
+from tutelage.corpus.finished import finish, finished
 from tutelage.corpus.parallel import ordered_map
 from tutelage.corpus.shelf import Part, Shelf, ShelfWriter, View, documents_of
 from tutelage.store.events import EventLog
@@ -52,7 +53,8 @@ class Workshop:
                 self.log.progress(what, done, total, unit)
 
     def rewritten(self, documents: Shelf, name: str, change: Change) -> tuple[Shelf, Tally]:
-        """The documents after `change`, as new parts, and what went."""
+        """The documents after `change`, as new parts, and what went. Parts that are finished already are taken as they
+        are (see `finished`)."""
         return self._parts_by(partial(_rewrite, change=change), documents, name)
 
     def rewritten_batches(self, documents: Shelf, name: str, change: BatchChange) -> tuple[Shelf, Tally]:
@@ -70,27 +72,29 @@ class Workshop:
             tally.add(told)
         return Shelf.of(parts, self.seed), tally
 
-    def replaced(self, old: Shelf, new: Shelf) -> Shelf:
-        """The new shelf; the files of the old one go, if it has files of its own."""
-        if new.parts is not old.parts:
-            for part in old.parts:
-                if isinstance(part.source, Path):
-                    part.source.unlink(missing_ok=True)
-        return new
-
 
 def _rewrite(view: View, folder: Path, name: str, seed: int, change: Change) -> tuple[list[Part], Tally]:
-    writer, tally = ShelfWriter(folder / f"{name}-{view.first}", seed), Tally()
+    task = folder / f"{name}-{view.first}"
+    if done := finished(task, seed):
+        return done[:2]
+    writer, tally = ShelfWriter(task, seed), Tally()
     for rows, batch in view.batches():
         for row, document in zip(rows.tolist(), documents_of(batch), strict=True):
             kept = change(document, row, tally)
             if kept is not None:
                 writer.add(kept)
-    return writer.close(), tally
+    parts = writer.close()
+    finish(task, parts, tally)
+    return parts, tally
 
 
 def _rewrite_batches(view: View, folder: Path, name: str, seed: int, change: BatchChange) -> tuple[list[Part], Tally]:
-    writer, tally = ShelfWriter(folder / f"{name}-{view.first}", seed), Tally()
+    task = folder / f"{name}-{view.first}"
+    if done := finished(task, seed):
+        return done[:2]
+    writer, tally = ShelfWriter(task, seed), Tally()
     for _, batch in view.batches():
         writer.add_batch(change(batch, tally))
-    return writer.close(), tally
+    parts = writer.close()
+    finish(task, parts, tally)
+    return parts, tally

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from tutelage.pretraining.shards import TokenShards, open_shards, write_shards
 from tutelage.pretraining.suffixes import DEPTH, Tokens, longest_match, occurrences, suffix_array
@@ -28,6 +29,15 @@ SHOWN = 3  # documents of a span
 LOOKED_AT = 200  # places of a span whose documents are counted
 LARGEST = 200_000_000  # tokens; beyond, the array no longer fits into a laptop's memory while it is made
 _WORD = re.compile(rb"\S+")
+
+
+@dataclass(frozen=True)
+class Use:
+    """A stage that trained on a corpus, without the documents whose column `by` has one of these names
+    (`pretrain.mix.weights` of 0); a document without one is called by the empty name."""
+
+    by: str = "label"
+    left_out: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)
@@ -62,15 +72,23 @@ class Index:
     tokens: Tokens
     suffixes: Tokens
     starts: Tokens  # of documents in `tokens`
+    rows: NDArray[np.int64]  # of the corpus file, of each document
 
 
-def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog) -> Index:
-    """The index of a corpus directory, from `work` or made now. Raises InputError where the corpus is too large."""
+def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog, uses: Sequence[Use] = (Use(),)) -> Index:
+    """The index of what any of the `uses` read of a corpus directory, from `work` or made now.
+
+    Raises InputError where the corpus is too large.
+    """
     source = corpus / "train.parquet"
-    identity = sha256_json([sha256_file(source), tokenizer.definition])
+    rows, all_rows = trained_rows(source, uses), pq.ParquetFile(source).metadata.num_rows
+    part = [] if len(rows) == all_rows else [rows.tolist()]
+    identity = sha256_json([sha256_file(source), tokenizer.definition, *part])
     place = work / f"trace-{identity[:12]}"
+    if part:
+        log.note(f"{all_rows - len(rows):,} of {all_rows:,} documents have a weight of 0 and were not trained on")
     if not (place / SUFFIXES).is_file():
-        _build(source, tokenizer, place, identity, log)
+        _build(source, rows, tokenizer, place, identity, log)
     try:
         shards = open_shards(place / SHARDS, verify=False)
     except DamagedError as error:
@@ -79,7 +97,34 @@ def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog) ->
     suffixes = np.memmap(place / SUFFIXES, dtype="<i4", mode="r")
     if len(tokens) != len(suffixes):
         raise DamagedError(f"{place} is damaged", hint="remove the directory")
-    return Index(corpus, shards, tokens, suffixes, shards.starts + np.arange(len(shards.starts)))
+    return Index(corpus, shards, tokens, suffixes, shards.starts + np.arange(len(shards.starts)), rows)
+
+
+def trained_rows(source: Path, uses: Sequence[Use]) -> NDArray[np.int64]:
+    """Rows of a corpus file that one of the uses or more trained on, ascending."""
+    file = pq.ParquetFile(source)
+    if any(not use.left_out for use in uses):
+        return np.arange(file.metadata.num_rows)
+    kept: list[bool] = []
+    for batch in file.iter_batches(2000, columns=sorted({use.by for use in uses})):
+        columns = {use.by: [value or "" for value in batch.column(use.by).to_pylist()] for use in uses}
+        kept += [any(columns[use.by][at] not in use.left_out for use in uses) for at in range(batch.num_rows)]
+    return np.flatnonzero(kept)
+
+
+def trained_texts(corpus: Path, uses: Sequence[Use]) -> Iterator[str]:
+    """The documents of a corpus directory that one of the uses or more trained on."""
+    source = corpus / "train.parquet"
+    for texts in _trained_batches(source, trained_rows(source, uses)):
+        yield from texts
+
+
+def _trained_batches(source: Path, rows: NDArray[np.int64]) -> Iterator[list[str]]:
+    begin = 0
+    for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
+        low, high = np.searchsorted(rows, [begin, begin + batch.num_rows])
+        yield batch.column("text").take(rows[low:high] - begin).to_pylist()
+        begin += batch.num_rows
 
 
 def trace(text: str, indices: Sequence[Index], tokenizer: Tokenizer, least_words: int) -> list[Span]:
@@ -104,15 +149,15 @@ def covered(spans: Sequence[Span]) -> int:
     return total
 
 
-def _build(source: Path, tokenizer: Tokenizer, place: Path, identity: str, log: EventLog) -> None:
-    documents, done = pq.ParquetFile(source).metadata.num_rows, 0
-
+def _build(
+    source: Path, rows: NDArray[np.int64], tokenizer: Tokenizer, place: Path, identity: str, log: EventLog
+) -> None:
     def encoded() -> Iterator[list[int]]:
-        nonlocal done
-        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
-            yield from tokenizer.encode_batch(batch.column("text").to_pylist())
-            done += batch.num_rows
-            log.progress("encoding the corpus", done, documents, "documents")
+        done = 0
+        for texts in _trained_batches(source, rows):
+            yield from tokenizer.encode_batch(texts)
+            done += len(texts)
+            log.progress("encoding the corpus", done, len(rows), "documents")
 
     with new_directory(place) as folder:
         write_shards(encoded(), folder / SHARDS, tokenizer.vocab_size, identity, 1 << 26)
@@ -122,8 +167,8 @@ def _build(source: Path, tokenizer: Tokenizer, place: Path, identity: str, log: 
             raise InputError(f"the corpus has {total:,} tokens, and at most {LARGEST:,} can be indexed here")
         log.note(f"sorting {total:,} tokens, once")
         ends = np.array([tokenizer.eos_id])
-        rows = (part for number in range(len(shards.lengths)) for part in (shards.document(number), ends))
-        tokens = np.concatenate(list(rows)).astype(shards.index["dtype"])
+        pieces = (part for number in range(len(shards.lengths)) for part in (shards.document(number), ends))
+        tokens = np.concatenate(list(pieces)).astype(shards.index["dtype"])
         tokens.tofile(folder / FLAT)
         suffix_array(tokens).astype("<i4").tofile(folder / SUFFIXES)
 
@@ -220,7 +265,7 @@ def _bytes_of(index: Index, number: int, inside: int, tokenizer: Tokenizer) -> t
 
 def _found(index: Index, number: int, whole: bytes, passage: bytes, around: int = 40) -> Found:
     begin = whole.find(passage)
-    row = _row(index.corpus / "train.parquet", number)
+    row = _row(index.corpus / "train.parquet", int(index.rows[number]))
     before, after = whole[max(0, begin - around) : begin], whole[begin + len(passage) :][:around]
     return Found(
         row["source"] or "", row["name"] or "", before.decode("utf-8", "ignore"), after.decode("utf-8", "ignore")

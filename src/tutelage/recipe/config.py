@@ -25,7 +25,9 @@ from tutelage.tokenizer.config import TokenizerConfig
 
 RESERVED = ("artifacts", "work", "latest", "ablations")  # names the store itself uses beside the run folders
 BASE = "base"
-PARTS_OF_A_LIFE = (BASE, "source", "corpus", "tokenizer", "baselines", "evaluate", "text")  # no step may be called so
+PARTS_OF_A_LIFE = (  # no step may be called so
+    BASE, "source", "corpus", "benchmarks", "tokenizer", "baselines", "evaluate", "text",
+)  # fmt: skip
 
 # What the quickstart is finetuned for. recipes/quickstart.yaml says the same.
 QUICKSTART: dict[str, Any] = {

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from tutelage.corpus.spec import SPEC as CORPUS
+from tutelage.evaluation.bench.spec import SPEC as BENCHMARKS
+from tutelage.evaluation.bench.spec import BenchmarkItems
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.evaluation.spec import BASELINES, EVALUATE, Evaluation, Subject
 from tutelage.finetuning import method
@@ -69,22 +71,33 @@ def life(recipe: Recipe, targets: Sequence[str] = ()) -> list[Node]:
 
 
 def _base(recipe: Recipe) -> list[Node]:
-    corpus = Node("corpus", CORPUS, recipe.corpus, {}, "corpus")
+    corpus = _corpus(recipe)
     if recipe.base is None:
         assert recipe.pretrain is not None  # the recipe is checked for it
         raised = Pretraining(model=recipe.model, pretrain=recipe.pretrain)
         return [
-            corpus,
+            *corpus,
             Node("tokenizer", TOKENIZER, recipe.tokenizer, {"corpus": "corpus"}, "tokenizer"),
             Node(BASE, PRETRAIN, raised, {"corpus": "corpus", "tokenizer": "tokenizer"}, "pretrain"),
         ]
     if recipe.pretrain is None:
-        return [corpus, Node(BASE, ADOPT, recipe.base, {}, BASE)]
+        return [*corpus, Node(BASE, ADOPT, recipe.base, {}, BASE)]
     further = Pretraining(model=None, pretrain=recipe.pretrain)
     return [
-        corpus,
+        *corpus,
         Node("source", ADOPT, recipe.base, {}, BASE),
         Node(BASE, PRETRAIN, further, {"corpus": "corpus", "model": "source"}, "pretrain"),
+    ]
+
+
+def _corpus(recipe: Recipe) -> list[Node]:
+    """The corpus, and before it the items of benchmarks that it is searched for."""
+    searched = recipe.corpus.decontaminate
+    if searched is None:
+        return [Node("corpus", CORPUS, recipe.corpus, {}, "corpus")]
+    return [
+        Node("benchmarks", BENCHMARKS, BenchmarkItems(tasks=searched.tasks), {}, "corpus.decontaminate"),
+        Node("corpus", CORPUS, recipe.corpus, {"items": "benchmarks"}, "corpus"),
     ]
 
 

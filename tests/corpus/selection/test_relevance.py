@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from planted_text import TOPICS, good
+from planted_text import TOPICS, good, off_topic
 from scipy.stats import spearmanr
 
-from tutelage.corpus.selection.relevance import log_ratios, relevance
+from tutelage.corpus.selection.relevance import log_ratios, relevance, told_apart
+from tutelage.store.errors import InputError
 
 
 def texts_of(topic: str, count: int, seed: int, sentences: tuple[int, int]) -> list[str]:
@@ -59,6 +60,37 @@ def test_a_text_without_words_is_neither_here_nor_there(corpus: list[str]) -> No
     assert found.shrunk[-2:].tolist() == pytest.approx(
         [float(np.average(found.weight[:-2], weights=_grams(corpus)))] * 2
     )
+
+
+def test_one_short_text_as_target_does_not_make_rare_words_relevant(corpus: list[str]) -> None:
+    """With an equal count in every bucket the made-up words, which no text has twice, would rank first."""
+    rare = [" ".join(f"word{number}x{at}" for at in range(60)) for number in range(30)]
+    hidden = good("sea", 30, 2)
+    ratios = log_ratios(good("sea", 1, 1, (3, 4)), [*corpus, *hidden, *rare])
+    found = relevance([*hidden, *rare], ratios).shrunk
+    assert found[:30].min() > found[30:].max()
+
+
+def test_whether_a_target_says_enough_is_told_by_texts_not_seen(corpus: list[str]) -> None:
+    source = [*corpus, *good("sea", 30, 2)]
+    told = told_apart(good("sea", 20, 1), source)
+    assert told.low > 0.9
+    # Texts of the target that are in the corpus are no others: as they are there or with other white space.
+    assert told_apart(good("sea", 20, 1), [*source, *(f" {text}" for text in good("sea", 20, 1))]) == told
+    with pytest.raises(InputError, match="9 documents, too few"):
+        told_apart(good("sea", 20, 1), [*good("sea", 20, 1), *off_topic(9, 1)])
+
+
+def test_a_target_like_the_corpus_is_not_told_apart() -> None:
+    """Of 40 such targets one is to be expected beyond the interval, on the upper side."""
+    chance = np.random.default_rng(5)
+    texts = np.array([text for topic in TOPICS for text in good(topic, 60, 6)])
+    told = []
+    for _ in range(40):
+        drawn = chance.permutation(texts).tolist()
+        told.append(told_apart(drawn[:12], drawn[12:]))
+    assert sum(one.low > 0.5 for one in told) <= 4
+    assert np.mean([one.value for one in told]) == pytest.approx(0.5, abs=0.06)
 
 
 def _grams(texts: list[str]) -> list[int]:

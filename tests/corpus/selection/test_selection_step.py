@@ -96,6 +96,32 @@ def test_a_target_draws_its_topic(planted: Path, tmp_path: Path) -> None:
     assert abs(card["select"]["relevance"]["correlation_with_length"]) < 0.3
 
 
+def test_a_target_that_says_nothing_is_refused(planted: Path, tmp_path: Path) -> None:
+    write_rows(tmp_path / "few.jsonl", [*good("sea", 9, 3), *good("sea", 9, 3)])
+    with pytest.raises(InputError, match="holds 9 different texts"):
+        build(planted, tmp_path / "a", target=str(tmp_path / "few.jsonl"))
+    usual = [*(text for topic in TOPICS for text in good(topic, 7, 4)), *junk(6, 4), *off_topic(6, 4)]
+    write_rows(tmp_path / "usual.jsonl", usual[::2] + usual[1::2])
+    with pytest.raises(InputError, match="do not say what is relevant"):
+        build(planted, tmp_path / "a", target=str(tmp_path / "usual.jsonl"))
+
+
+def test_what_the_judge_of_quality_is_worth_is_said_as_it_is(planted: Path, tmp_path: Path) -> None:
+    """Where seven tenths of the corpus are good, a perfect judge has an area of 0.65, which is no reason to warn."""
+    events: list[dict[str, Any]] = []
+    log = EventLog(listeners=(events.append,))
+    card = build(planted, tmp_path / "a", log=log, good=str(planted / "examples.jsonl"))
+    auc = card["select"]["quality"]["auc"]
+    assert 0.5 < auc["low"] < auc["high"] < 0.75
+    assert not any("told from the rest" in str(event.get("message")) for event in events)
+    assert f"at least {2 * auc['value'] - 1:.0%} [" in (tmp_path / "a" / "card.md").read_text(encoding="utf-8")
+    usual = [*(text for topic in TOPICS for text in good(topic, 35, 4)), *junk(30, 4), *off_topic(30, 4)]
+    write_rows(tmp_path / "usual.jsonl", usual)
+    build(planted, tmp_path / "b", log=log, good=str(tmp_path / "usual.jsonl"))
+    (warned,) = [str(event["message"]) for event in events if "told from the rest" in str(event.get("message"))]
+    assert "0.5 is chance" in warned and "corpus.select.quality=0" in warned
+
+
 def test_scores_of_a_table_are_quality(planted: Path, tmp_path: Path) -> None:
     texts = [json.loads(line) for file in (planted / "mix").iterdir() for line in file.read_text().splitlines()]
     table = {"text": [one["text"] for one in texts], "score": [float(one["label"] == "other") for one in texts]}

@@ -50,11 +50,15 @@ def test_clean_and_overlapping_items_are_scored_apart(tmp_path: Path, model: Our
          "choices": "o", "gold": "g"}
     )  # fmt: skip
     (tmp_path / "corpus.txt").write_text(f"3 {LONG}")
-    (result,) = check_contamination(run_benchmarks(model, prepare_all([Wanted(task)])), tmp_path / "corpus.txt")
+    (result,) = check_contamination(
+        run_benchmarks(model, prepare_all([Wanted(task)])), documents_of(tmp_path / "corpus.txt")
+    )
     assert result.contamination is not None
     assert result.contamination["items"] == 12  # the middle is in all of them
     rows[0]["q"] = " ".join(f"w{number}" for number in range(20))
     other = task.with_(data={"sources": [{"rows": rows}]})
-    (result,) = check_contamination(run_benchmarks(model, prepare_all([Wanted(other)])), tmp_path / "corpus.txt")
+    (result,) = check_contamination(
+        run_benchmarks(model, prepare_all([Wanted(other)])), documents_of(tmp_path / "corpus.txt")
+    )
     assert result.contamination is not None
     assert (result.contamination["clean"]["n"], result.contamination["overlapping"]["n"]) == (1, 11)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -28,9 +27,16 @@ def share_below(values: ArrayLike, others: ArrayLike) -> Floats:
 
 
 def area(values: ArrayLike, others: ArrayLike, confidence: float = 0.95) -> Area:
-    """How often one of `values` stands above one of `others`, with DeLong's interval (1988). Two of each at least."""
+    """How often one of `values` stands above one of `others`, with DeLong's interval (1988) by Student's t with Welch's
+    degrees of freedom. Two of each at least."""
+    from scipy.special import stdtrit
+
     first, second = share_below(values, others), share_below(others, values)
     value = float(first.mean())
-    error = float(np.sqrt(first.var(ddof=1) / len(first) + second.var(ddof=1) / len(second)))
-    half = NormalDist().inv_cdf((1 + confidence) / 2) * error
+    parts = [(float(one.var(ddof=1)) / len(one), len(one) - 1) for one in (first, second)]
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Area(value, value, value)
+    freedom = variance**2 / sum(part**2 / count for part, count in parts)
+    half = float(stdtrit(freedom, (1 + confidence) / 2)) * variance**0.5
     return Area(value, max(0.0, value - half), min(1.0, value + half))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from tutelage.corpus.selection.area import Area
+from tutelage.corpus.selection.quality import differing
 from tutelage.store import format as f
 
 
@@ -46,7 +48,7 @@ def sentences(account: dict[str, Any]) -> list[str]:
         said.append(
             f"quality: {quality['good']:,} good examples against {quality['rest']:,} documents; AUC {auc['value']:.3f} "
             f"[{auc['low']:.3f}, {auc['high']:.3f}] on rows not seen (by length alone {by_length['value']:.3f}); "
-            f"calibration error {quality['calibration_error']:.3f}"
+            f"calibration error {quality['calibration_error']:.3f}. {differing(Area(**auc))}"
         )
         passing = ", ".join(f"{float(rest):.0%} of the rest: {good:.0%}" for rest, good in quality["roc"].items())
         said.append(f"share of the good examples that passes with {passing}")
@@ -54,12 +56,19 @@ def sentences(account: dict[str, Any]) -> list[str]:
         said.append(f"quality by {quality['by']}")
     if relevance:
         said.append(
-            f"relevance to {relevance['target']:,} target texts; rank correlation with the length of a text "
-            f"{relevance['correlation_with_length']:+.2f}"
+            f"relevance to {relevance['target']:,} target texts{_told(relevance.get('auc'))}; rank correlation with "
+            f"the length of a text {relevance['correlation_with_length']:+.2f}"
         )
     weights = ", ".join(f"{name} {weight:g}" for name, weight in account["weights"].items())
     said.append(f"weights: {weights}; {account['bytes']:,} of {account['budget_bytes']:,} bytes of the budget used")
     return said
+
+
+def _told(auc: dict[str, float] | None) -> str:
+    if not auc:
+        return ""
+    share = f"{auc['value']:.3f} [{auc['low']:.3f}, {auc['high']:.3f}]"
+    return f", of which one not seen outranks a document of the corpus in a share of {share} of pairs (0.5 is chance)"
 
 
 def variety_rows(variety: dict[str, Any]) -> list[tuple[str, str, str]]:

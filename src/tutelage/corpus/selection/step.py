@@ -12,8 +12,8 @@ from tutelage.corpus.selection.choose import Choice, Places, choose, reasons
 from tutelage.corpus.selection.config import SelectConfig
 from tutelage.corpus.selection.evidence import imported_scores, likelihood, read_examples
 from tutelage.corpus.selection.features import Floats, ranks, sample_places
-from tutelage.corpus.selection.quality import ENOUGH, LEAST_REST, REST, train_judge
-from tutelage.corpus.selection.relevance import log_ratios, relevance
+from tutelage.corpus.selection.quality import ENOUGH, LEAST_REST, REST, differing, train_judge
+from tutelage.corpus.selection.relevance import CHECKED, FEWEST, different, log_ratios, relevance, told_apart
 from tutelage.corpus.selection.topics import FITTED_ON, effective_topics, find_topics
 from tutelage.corpus.selection.variety import variety_of
 from tutelage.corpus.shelf import Shelf
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 BYTES_A_TOKEN = 4
 _SEED = 0  # what is selected does not depend on the data seed, which only splits
 _SOURCE_SAMPLE = 20_000  # documents that the words of the corpus are counted in
-_NO_BETTER_THAN_CHANCE = 0.6  # AUC
 _LOW = "low quality"
 
 
@@ -131,14 +130,15 @@ def _by_examples(documents: Shelf, config: CorpusConfig, log: EventLog) -> tuple
     said = f"AUC {auc.value:.3f} [{auc.low:.3f}, {auc.high:.3f}]"
     log.note(
         f"quality: {report.good:,} good examples against {report.rest:,} documents, {said} on rows not seen; a judge "
-        f"by length alone {report.auc_by_length.value:.3f}"
+        f"by length alone {report.auc_by_length.value:.3f}. {differing(auc)}"
     )
     if report.good < ENOUGH:
         log.warn(f"{report.good:,} good examples are few; with {ENOUGH} or more the judge of quality is steadier")
-    if auc.low < _NO_BETTER_THAN_CHANCE:
+    if auc.low <= 0.5:
         log.warn(
-            f"the good examples can hardly be told from the rest of the corpus ({said}): selection by quality is "
-            "close to a draw; set corpus.select.quality=0, or give examples that differ from what is to go"
+            f"the good examples are not told from the rest of the corpus ({said}; 0.5 is chance): either nearly all of "
+            "it is as good as they are, or they differ in what words do not show. What goes as lower quality goes by "
+            "chance, as far as can be seen; corpus.select.quality=0 selects without it"
         )
     return model.probabilities(documents.texts()), {"by": "examples", **asdict(report)}
 
@@ -147,19 +147,38 @@ def _by_target(documents: Shelf, config: CorpusConfig, log: EventLog) -> tuple[F
     from scipy.stats import spearmanr
 
     assert config.select is not None
-    target = read_examples(config.select.target, config, "target")
-    ratios = log_ratios(target, _sample(documents, _SOURCE_SAMPLE).texts())
+    target = different(read_examples(config.select.target, config, "target"))
+    if len(target) < FEWEST:
+        raise InputError(
+            f"corpus.select.target holds {len(target)} different texts; with fewer than {FEWEST} nobody can tell "
+            "whether they lead to more of their kind",
+            hint=f"give {FEWEST} or more (50 are better), or leave it out and select by corpus.select.good",
+        )
+    sample = _sample(documents, _SOURCE_SAMPLE)
+    check = told_apart(target, list(_sample(documents, CHECKED).texts()))
+    said = f"{check.value:.3f} [{check.low:.3f}, {check.high:.3f}]"
+    if check.low <= 0.5:
+        raise InputError(
+            f"the {len(target):,} texts of corpus.select.target do not say what is relevant: one of them that the "
+            f"weights were not made of outranks a document of the corpus in a share of {said} of pairs; 0.5 is chance",
+            hint="give more texts of the target, or leave corpus.select.target out: the corpus may be all of its kind",
+        )
+    ratios = log_ratios(target, sample.texts())
     found = relevance(documents.texts(), ratios)
     merit = ranks(found.shrunk)
     lengths = documents.kept.chars
     by_length = float(spearmanr(merit, lengths).statistic) if len(lengths) > 2 and np.ptp(lengths) else 0.0
     account = {
         "target": len(target),
+        "auc": asdict(check),
         "mean_weight": round(float(found.weight.mean()), 4),
         "best_weight": round(float(found.weight.max()), 4),
         "correlation_with_length": round(by_length, 4),
     }
-    log.note(f"relevance: {len(target):,} target texts; rank correlation with length {by_length:+.2f}")
+    log.note(
+        f"relevance: {len(target):,} target texts; one that the weights were not made of outranks a document of the "
+        f"corpus in a share of {said} of pairs (0.5 is chance); rank correlation with length {by_length:+.2f}"
+    )
     return merit, account
 
 

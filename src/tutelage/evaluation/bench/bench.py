@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tutelage.evaluation.bench.cache import AnswerCache
-from tutelage.evaluation.bench.contamination import documents_of, overlap, texts_of
+from tutelage.evaluation.bench.contamination import overlap, texts_of
 from tutelage.evaluation.bench.familiar import familiarity
 from tutelage.evaluation.bench.items import Prepared, prepare
 from tutelage.evaluation.bench.protocol import Measured, Request
@@ -72,10 +72,10 @@ def run_benchmarks(
     return results
 
 
-def check_contamination(results: Sequence[TaskResult], corpus: Path) -> list[TaskResult]:
-    """The same results, each with its score apart for items that stand in a corpus and those that do not."""
+def check_contamination(results: Sequence[TaskResult], documents: Iterable[str]) -> list[TaskResult]:
+    """The same results, each with its score apart for items that stand in the documents and those that do not."""
     texts = {(one.prepared.task.name, item.id): texts_of(item.row) for one in results for item in one.prepared.items}
-    found = overlap(texts, documents_of(corpus))
+    found = overlap(texts, documents)
     return [with_contamination(one, found) for one in results]
 
 
