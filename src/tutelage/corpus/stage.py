@@ -26,7 +26,7 @@ from tutelage.corpus.parallel import pool
 from tutelage.corpus.pieces import without_duplicate_pieces
 from tutelage.corpus.private import in_languages, without_blocked, without_pii
 from tutelage.corpus.published.step import by_published_rules
-from tutelage.corpus.python_docs import PythonFile, python_files, read_python_file
+from tutelage.corpus.python_docs import PythonFile, package_versions, python_files, read_python_file
 from tutelage.corpus.readers import read_file
 from tutelage.corpus.rows import InputFile, Reading
 from tutelage.corpus.selection.card import markdown_of_measures
@@ -157,6 +157,8 @@ def build_corpus(
         card["variety"] = varied
     if chosen:
         card["select"] = chosen
+    if config.source == "python":
+        card["packages"] = package_versions(config.packages)
     write_json(out / "card.json", card)
     write_json(out / "croissant.json", croissant(card, out))
     write_json_lines(out / REMOVED, ({"step": step.name, **one} for step in steps for one in step.shown))
