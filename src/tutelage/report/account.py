@@ -132,7 +132,7 @@ def reproduction(run: Run, manifest: dict[str, Any]) -> list[Block | None]:
     read = next((as_dict(view.json("card.json").get("packages")) for view in run.stages.values() if view.done), {})
     versions = {**read, **as_dict(manifest.get("packages"))}
     pinned = [f"{name}=={str(version).partition('+')[0]}" for name, version in versions.items() if name not in _OWN]
-    commit = str(manifest.get("git_commit") or "").removesuffix("+dirty")
+    commit, _, changed = str(manifest.get("git_commit") or "").partition("+")
     lines = [
         f"git checkout {commit}" if commit else "",
         f"pip install {' '.join(pinned)}" if pinned else "",
@@ -146,7 +146,7 @@ def reproduction(run: Run, manifest: dict[str, Any]) -> list[Block | None]:
         f"In a checkout of the code, with {with_what}; recipe.yaml is the resolved recipe, which stands below and in "
         "the run’s folder, and its paths begin where the command is typed. On the same kind of processor the weights "
         "are the same, bit for bit."
-    )
+    ) + (" The code had changes that its commit does not hold." if changed else "")
     return [heading("To reproduce it"), prose(text), code("\n".join(filter(None, lines)))]
 
 
