@@ -1,7 +1,9 @@
-"""Documented commands and Python that are really run: what is quick as it stands, the rest on a life of seconds."""
+"""Documented commands and Python that are really run: what is quick as it stands or on a life of three stages, the rest
+(`slow`) on a whole life of seconds."""
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from pathlib import Path
@@ -10,22 +12,30 @@ from typing import Any
 import pytest
 import yaml
 
+from byte_model import random_model
 from command_line import VERBS, runnable
 from documented import ROOT, run_blocks
 from miniature_life import miniature, write_texts
 from tutelage.cli.main import main
+from tutelage.inference.language_model import LanguageModel
+from tutelage.model.decoder import DecoderLM
+from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import life as nodes_of
 from tutelage.recipe.run import run_recipe
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Job
+from tutelage.tokenizer.tokenizer import Tokenizer
+from tutelage.tokenizer.translation import Translation, with_translation
 
 RECIPE = "recipes/miniature.yaml"  # of which `model` shows what it would make
 PYTHON = ("README.md", "docs/corpus.md", "docs/evaluation.md", "docs/guidance.md", "docs/report.md")
-VERBS_OF_A_LIFE = ("advise", "chat", "corpus", "doctor", "evaluate", "export", "generate", "lineage", "plan", "report",
-                   "trace", "watch")  # fmt: skip
+QUICK_VERBS = ("advise", "chat", "classify", "corpus", "data", "evaluate", "finetune", "generate", "lineage", "report",
+               "trace", "translate", "watch")  # fmt: skip
+SLOW_VERBS = ("doctor", "export", "plan")
 # What asks at the terminal, takes long, or needs what is not there.
 NOT_RUN = re.compile(
-    r"chat( runs/quickstart.*)?|evaluate|.*(--(adapter|draft|hours|suite|task|limit|for|source|rule)|\.jsonl|path/to).*"
+    r"chat( runs/quickstart.*)?|evaluate|translate( --.*)?|corpus( --source .*)?"
+    r"|finetune (?!.*--audit).*|.*(--(adapter|draft|hours|suite|task|limit|for|rule|corpus)\b|path/to|FILE).*"
 )
 
 
@@ -54,6 +64,53 @@ def test_quick_commands(words: tuple[str, ...], tmp_path: Path, monkeypatch: pyt
     run(words, tmp_path, monkeypatch)
 
 
+def write_files(place: Path) -> None:
+    """The files that pages name."""
+    films = [("A dull film", "Well played")[number % 2] + f" no {number},{number % 2 + 1}" for number in range(80)]
+    (place / "reviews.csv").write_text("\n".join(["body,stars", *films]))
+    (place / "rows.csv").write_text("\n".join(["body,topic", *films]))
+    (place / "new.csv").write_text("text\nWell played.\nA dull film.\n")
+    answers = [
+        {"prompt": f"What is {number} and {number}?", "response": f"It is {2 * number}."} for number in range(40)
+    ]
+    (place / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
+    asked = [{"prompt": "One and one is", "choices": ["two", "ten"], "answer": 0}]
+    for name in ("rows.jsonl", "cases.jsonl"):
+        (place / name).write_text("".join(json.dumps(row) + "\n" for row in asked * 3))
+    (place / "text.txt").write_text("Return every node of the first table. " * 40)
+    shutil.copytree(ROOT / "recipes", place / "recipes")
+
+
+@pytest.fixture(scope="module")
+def short_life(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
+    """A folder with a run of corpus, tokenizer and pretraining, and beside it models of random weights."""
+    place = tmp_path_factory.mktemp("short")
+    recipe = miniature(write_texts(place / "my_texts"), {}, name="quickstart")
+    recipe = Recipe.parse({**recipe.plain(), "evaluate": None, "finetune": {}})
+    run_recipe(recipe, place / "runs")
+    (place / "recipe.yaml").write_text(yaml.safe_dump(recipe.plain()))
+    write_files(place)
+    base = random_model(tokenizer)
+    labelled = DecoderLM(base.config.with_(num_labels=2, labels=("1", "2")), seed=1)
+    LanguageModel(labelled, tokenizer).save(place / "runs" / "reviews-classify")
+    translating = with_translation(tokenizer, Translation("In German: {text}"))
+    LanguageModel(base, translating).save(place / "runs" / "pairs-translate")
+    return place
+
+
+MODELS = {"classify": "runs/reviews-classify", "translate": "runs/pairs-translate"}
+
+
+def of_a_life(verbs: tuple[str, ...]) -> list[tuple[str, ...]]:
+    found = [words for verb in verbs for words in runnable((verb,), MODELS.get(verb, "runs/quickstart"))]
+    return [words for words in found if not NOT_RUN.fullmatch(" ".join(words))]
+
+
+@pytest.mark.parametrize("words", of_a_life(QUICK_VERBS), ids=" ".join)
+def test_quick_commands_on_a_life(words: tuple[str, ...], short_life: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(words, short_life, monkeypatch)
+
+
 @pytest.fixture(scope="module")
 def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A folder with the run that pages name, and what they call the parts of a life."""
@@ -68,8 +125,7 @@ def life(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     job = Job("evaluate", node.config, inputs, place / "evaluated", place / "work", EventLog(), seed=1, data_seed=1)
     job.out.mkdir()
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe.plain()))
-    (place / "text.txt").write_text("Return every node of the first table. " * 40)
-    shutil.copytree(ROOT / "recipes", place / "recipes")
+    write_files(place)
     return {"job": job, "place": place, "recipe": recipe, "root": place / "runs", "corpus": made["corpus"], "out": out,
             "tokenizer": made["tokenizer"], "log": EventLog(), "seed": 1}  # fmt: skip
 
@@ -81,12 +137,7 @@ def test_python_on_a_life(page: str, life: dict[str, Any], monkeypatch: pytest.M
     run_blocks(ROOT / page, life)
 
 
-def of_a_life() -> list[tuple[str, ...]]:
-    found = runnable(VERBS_OF_A_LIFE, "runs/quickstart")
-    return [words for words in found if not NOT_RUN.fullmatch(" ".join(words))]
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("words", of_a_life(), ids=" ".join)
+@pytest.mark.parametrize("words", of_a_life(SLOW_VERBS), ids=" ".join)
 def test_commands_on_a_life(words: tuple[str, ...], life: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     run(words, life["place"], monkeypatch)

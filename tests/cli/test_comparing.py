@@ -39,7 +39,7 @@ def test_compare_ends_with_a_code_for_scripts(tmp_path: Path, capsys: Capture) -
     assert call("compare", good, bad) == 3
     said = capsys.readouterr().out
     assert "worse on copa" in said
-    assert "caution, copa: two words of warning" in said
+    assert "caution: two words of warning (copa)" in said
     assert call("compare", bad, good) == 0
     assert call("compare", few, less) == 4
     assert "too few items in copa" in capsys.readouterr().out

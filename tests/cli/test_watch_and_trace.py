@@ -10,7 +10,7 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.cli.trace import corpora_of
-from tutelage.cli.watch import sparkline
+from tutelage.cli.watch import sparkline, warned
 from tutelage.pretraining.trace import Use
 from tutelage.recipe.lineage import Ancestor
 from tutelage.store.artifacts import Artifact
@@ -46,6 +46,14 @@ def test_a_dead_run_is_shown_once_and_said_to_be_dead(run: Path, capsys: Capture
     code, out, _ = call(capsys, "watch", run, "--json")
     told = json.loads(out)
     assert told["condition"] == "silent" and told["seconds_left_in_stage"] == 30.0 and told["damaged_lines"] == 0
+
+
+def test_a_screen_holds_the_latest_warnings_and_says_how_many_there_were() -> None:
+    every = [f"warning {number}" for number in range(5)]
+    assert [str(line) for line in warned(every, None)] == [f"warning: {text}" for text in every]
+    shown = [str(line) for line in warned(every, 2)]
+    assert shown[:2] == ["warning: warning 3", "warning: warning 4"] and shown[2].startswith("and 3 before")
+    assert len(warned(every[:2], 2)) == 2
 
 
 def test_the_page_is_written_beside_the_run(run: Path, capsys: Capture) -> None:

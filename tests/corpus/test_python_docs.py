@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import tomllib
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from packaging.requirements import Requirement
 
 from tutelage.corpus.document import Document
 from tutelage.corpus.fields import FIELDS, label_of
-from tutelage.corpus.python_docs import REQUIRED, PythonFile, is_test, python_files, read_python_file
+from tutelage.corpus.python_docs import REQUIRED, PythonFile, is_test, package_versions, python_files, read_python_file
 
 SOURCE = '''"""Tools for graphs."""
 raise SystemExit("never imported")
@@ -122,6 +123,12 @@ def test_files_of_this_python() -> None:
     assert "pydoc_data/topics.py" in names and not any(map(is_test, names))
     assert files == sorted(files, key=lambda file: (file.package, file.name))
     assert len({file.path for file in files}) == len(files)
+
+
+def test_versions_of_what_is_read() -> None:
+    found = package_versions("required")
+    read = {file.package for file in python_files("required", exclude_tests=True)}
+    assert read <= set(found) and found["python"] == platform.python_version() and "tutelage" not in found
 
 
 @pytest.mark.parametrize("name", ["a/tests/b.py", "test_x.py", "a/x_test.py", "conftest.py", "idlelib/idle_test/a.py"])

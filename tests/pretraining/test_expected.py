@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 
 from tutelage.pretraining.config import PretrainConfig
 from tutelage.pretraining.expected import by_the_defaults, expected_bits, fitted, reference, reference_runs
+from tutelage.pretraining.forecast import expected_figures
 
 DEFAULT = PretrainConfig().training
 
@@ -59,3 +62,11 @@ def test_of_a_text_that_is_known_the_range_is_narrower() -> None:
 )
 def test_of_settings_far_from_those_of_the_runs_nothing_is_said(change: dict[str, object], told: bool) -> None:
     assert by_the_defaults(DEFAULT.model_copy(update=change), 1.4e6) is told
+
+
+def test_of_a_run_far_shorter_than_those_nothing_is_said() -> None:
+    config = SimpleNamespace(model=object(), pretrain=PretrainConfig())
+    facts = {"parameters": 3e6, "block_parameters": 1e6, "vocab_size": 2048, "train_tokens": 2e6}
+    corpus = {"train_bytes": 6e6, "ppmd_bits": 2.2}
+    short, long = (expected_figures(config, corpus, {**facts, "tokens": tokens}, 0.0) for tokens in (1e3, 1e6))
+    assert short == {} and "heldout_bits_per_byte" in long

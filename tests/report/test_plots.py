@@ -30,6 +30,7 @@ def test_ticks_golden() -> None:
     assert ticks(0, 10) == [0, 2, 4, 6, 8, 10]
     assert ticks(0.12, 0.71) == [0.2, 0.4, 0.6]
     assert ticks(3, 3) == [3]
+    assert ticks(1, 2, least=1.0) == [1, 2]
 
 
 @given(st.lists(st.tuples(numbers, numbers), max_size=40), st.text(max_size=12).filter(str.isprintable))

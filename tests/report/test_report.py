@@ -316,6 +316,22 @@ def test_hostile_text_of_models_and_data_is_only_shown(run: Path, hostile: str) 
     assert str(7919 * 7919) not in html
 
 
+def test_what_reproduces_it_is_pinned(run: Path) -> None:
+    card = place(run, "corpus") / "card.json"
+    record = json.loads(card.read_text()) | {"packages": {"python": "3.11.7", "networkx": "3.9"}}
+    card.write_text(json.dumps(record))
+    text = section(page(run)[0], "provenance")
+    manifest = json.loads((place(run, "evaluate") / "manifest.json").read_text())
+    version = manifest["packages"]["numpy"]
+    assert f"numpy=={version}" in text and "networkx==3.9" in text and "tutelage run recipe.yaml" in text
+    assert (
+        "Python 3.11.7" in text
+        and "python==" not in text
+        and "tutelage==" not in text
+        and "+cpu" not in text.split("pip install")[1].split("tutelage run")[0]
+    )
+
+
 def test_an_interrupted_run_says_where_it_stopped_and_shows_the_curve_so_far(run: Path) -> None:
     after = {name.replace(".", "_"): {"status": "pending"} for name in STAGES[3:]}
     change(run, base={"status": "interrupted"}, **after)

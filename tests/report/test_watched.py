@@ -86,6 +86,17 @@ def test_the_page_refreshes_itself_while_the_run_goes_on_and_escapes_what_it_sho
     assert 'http-equiv="refresh"' not in live_page(ended, 1201.0)
 
 
+def test_what_is_over_is_not_shown_as_going_on() -> None:
+    progress = {"event": "progress", "time": 1010.0, "stage": "base", "what": "fits", "done": 4, "total": 4}
+    live = advanced(Live(), [*begun(), progress])
+    assert live.last is not None and "4 of 4" in live_page(live, live.last)
+    stop = {"event": "stage_end", "time": 1012.0, "stage": "base", "status": "ran", "seconds": 8.0}
+    between = live_page(advanced(live, [stop]), 1012.0)
+    assert "4 of 4" not in between and ">Now<" in between
+    ended = live_page(advanced(live, [{"event": "run_end", "time": 1013.0, "status": "done"}]), 1013.0)
+    assert ">Now<" not in ended and ">Stages<" in ended
+
+
 def test_the_tail_reads_whole_lines_once_and_counts_damaged_ones(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     log.write_text('{"event": "note"}\nnot json\n[3]\n{"event": "st')

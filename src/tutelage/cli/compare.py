@@ -90,15 +90,14 @@ def show(console: Console, report: Report) -> None:
             table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in [*report.rows, *report.averages]:
             if (row.a, row.b) == (a, b):
-                cells = [row.task, *((row.metric,) if many else ()), *_cells(row)]
+                cells = [row.task, *((row.metric,) if many else ()), *_cells(row, console.width < WIDE)]
                 table.add_row(*cells, style="bold" if row in report.averages else "")
         console.print(table, highlight=False, markup=False)
         console.print()
     for line in report.left_out:
-        console.print(f"left out: {line}", highlight=False, markup=False)
-    for task, said in report.cautions.items():
-        for text in said:
-            console.print(f"caution, {task}: {text}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"left out: {line}", highlight=False, markup=False, soft_wrap=True)
+    for text, tasks in report.cautioned().items():
+        console.print(f"caution: {text} ({', '.join(tasks)})", highlight=False, markup=False, soft_wrap=True)
     console.print(_legend(report), style="dim", highlight=False, markup=False, soft_wrap=True)
     for row in report.rows:
         if row.outcome in ("better", "worse"):
@@ -109,10 +108,14 @@ def show(console: Console, report: Report) -> None:
 _MARKS = {"better": "[green]better[/]", "worse": "[red]worse[/]"}
 
 
-def _cells(row: Row) -> list[str]:
+WIDE = 100  # columns of a terminal, below which an interval stands under its difference
+
+
+def _cells(row: Row, narrow: bool) -> list[str]:
     points = row.unit == "points"
     digits = 1 if points else 3
-    bounds = "" if row.low is None else f" [{row.low:+.{digits}f}, {row.high:+.{digits}f}]"
+    between = "\n" if narrow else " "
+    bounds = "" if row.low is None else f"{between}[{row.low:+.{digits}f}, {row.high:+.{digits}f}]"
     count = f"{row.n:,}" if row.clusters is None else f"{row.n:,} in {row.clusters}"
     p = f"{'<= ' if row.p_is_bound else ''}{row.p_adjusted:.3f}" if row.p_adjusted >= 0.001 else "< 0.001"
     least = "" if row.detectable is None else f"{row.detectable:.{digits}f}"

@@ -49,16 +49,16 @@ def headline(kind: str, metrics: dict[str, Any]) -> str:
     return ", ".join(f"{key.replace('_', ' ')} {number(metrics[key])}" for key in keys)
 
 
+COLOURS = {"error": "red", "warning": "yellow", "note": "cyan"}
+
+
 def advice(console: Console, items: Sequence[Any], least: str = "warning") -> None:
     for item in items:
         if item.level in ("error", least) or least == "note":
-            console.print(
-                f"[yellow]advice[/] {escape(item.message)} [dim]({escape(item.source)})[/]",
-                highlight=False,
-                soft_wrap=True,
-            )
+            said = f"[{COLOURS[item.level]}]{item.level}[/] {escape(item.stage)}: {escape(item.message)}"
+            console.print(f"{said} [dim]({escape(item.source)})[/]", highlight=False, soft_wrap=True)
             if item.fix:
-                console.print(f"       [dim]{escape(item.fix)}[/]", highlight=False)
+                console.print(f"    {escape(item.fix)}", highlight=False, soft_wrap=True)
 
 
 def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlook, items: Sequence[Any]) -> None:

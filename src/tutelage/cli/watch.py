@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from tutelage.report.live import Live
 
 INTERVAL = 1.0  # seconds between two looks
+LATEST = 3  # warnings that are shown while it goes on: more would push the rest off the screen
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -38,7 +39,7 @@ def watch(
     from rich.console import Console
     from rich.live import Live as Screen
 
-    from tutelage.report.live import Live, advanced, conclusion, open_log, plain
+    from tutelage.report.live import Live, advanced, open_log, plain
     from tutelage.report.watch import NAME, live_page
     from tutelage.store.files import write_atomic
 
@@ -61,15 +62,15 @@ def watch(
     if once or not console.is_terminal or state.condition(time.time()) != "running":
         console.print(drawn(state, time.time()))
         return
-    with Screen(drawn(state, time.time()), console=console, refresh_per_second=4) as screen:
+    with Screen(drawn(state, time.time(), LATEST), console=console, refresh_per_second=4, transient=True) as screen:
         while state.condition(time.time()) in ("running", "silent"):
             time.sleep(INTERVAL)
-            screen.update(drawn(look(), time.time()))
-    console.print(conclusion(state, time.time()), highlight=False)
+            screen.update(drawn(look(), time.time(), LATEST))
+    console.print(drawn(state, time.time()))
 
 
-def drawn(live: Live, now: float) -> Any:
-    """The state as a terminal shows it."""
+def drawn(live: Live, now: float, latest: int | None = None) -> Any:
+    """The state as a terminal shows it, with all warnings or a line of each of the latest."""
     from rich.console import Group
     from rich.markup import escape
     from rich.progress_bar import ProgressBar
@@ -90,19 +91,36 @@ def drawn(live: Live, now: float) -> Any:
         stages.add_row(mark, escape(one.name), "" if one.status == "waiting" else one.status, took, ahead)
     lines.append(stages)
     if live.what:
-        bar = ProgressBar(total=live.total or None, completed=live.done, width=40)
         left = live.seconds_left()
         rest = f", {seconds(left)} left" if left is not None else ""
-        lines += [bar, Text(f"{live.what} {live.done:,.0f} of {live.total:,.0f} {live.unit}{rest}")]
+        progress = Table.grid(padding=(0, 1))
+        progress.add_row(
+            ProgressBar(total=live.total or None, completed=live.done, width=30),
+            Text(f"{live.what} {live.done:,.0f} of {live.total:,.0f} {live.unit}{rest}"),
+        )
+        lines.append(progress)
     if len(live.curve.losses) > 1:
-        lines.append(Text(f"loss {sparkline(smoothed(live.curve.losses, 50))} {live.curve.losses[-1][1]:.3f}"))
+        of = "" if live.stage == live.curve_of else f" of {live.curve_of}"
+        lines.append(Text(f"loss{of} {sparkline(smoothed(live.curve.losses, 50))} {live.curve.losses[-1][1]:.3f}"))
     if live.curve.validations:
         lines.append(Text(f"held out {live.curve.validations[-1][1]:.3f} at step {live.curve.validations[-1][0]:,.0f}"))
     if live.figures.get("tokens_per_second"):
         memory = f", memory {live.memory / 2**30:.2f} GiB" if live.memory else ""
         lines.append(Text(f"{live.figures['tokens_per_second']:,} tokens/s{memory}"))
-    lines += [Text(f"warning: {message}", style="yellow") for message in live.warnings]
-    return Group(*lines)
+    return Group(*lines, *warned(live.warnings, latest))
+
+
+def warned(warnings: list[str], latest: int | None) -> list[Any]:
+    """All warnings whole, or the latest cut to a line each, with the number of those before."""
+    from rich.text import Text
+
+    if latest is None:
+        return [Text(f"warning: {message}", style="yellow") for message in warnings]
+    shown = [
+        Text(f"warning: {message}", style="yellow", no_wrap=True, overflow="ellipsis") for message in warnings[-latest:]
+    ]
+    before = len(warnings) - len(shown)
+    return [*shown, *([Text(f"and {before} before; all are told at the end", style="dim")] if before else [])]
 
 
 def sparkline(values: list[float]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import inspect
+import platform
 import sysconfig
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -56,6 +57,13 @@ def python_files(packages: str, exclude_tests: bool) -> list[PythonFile]:
                 found[path] = PythonFile(path, str(PurePosixPath(file)), package)
     chosen = [file for file in found.values() if not (exclude_tests and is_test(file.name))]
     return sorted(chosen, key=lambda file: (file.package, file.name))
+
+
+def package_versions(packages: str) -> dict[str, str]:
+    """Versions of Python and of the packages that `python_files` reads: others have other documentation."""
+    return {"python": platform.python_version()} | {
+        one.metadata["Name"].lower(): one.version for one in _distributions(packages)
+    }
 
 
 def is_test(name: str) -> bool:

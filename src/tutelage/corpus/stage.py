@@ -26,7 +26,7 @@ from tutelage.corpus.parallel import pool
 from tutelage.corpus.pieces import without_duplicate_pieces
 from tutelage.corpus.private import in_languages, without_blocked, without_pii
 from tutelage.corpus.published.step import by_published_rules
-from tutelage.corpus.python_docs import python_files
+from tutelage.corpus.python_docs import package_versions, python_files
 from tutelage.corpus.reading import read_source
 from tutelage.corpus.selection.card import markdown_of_measures
 from tutelage.corpus.selection.variety import variety_of
@@ -178,6 +178,8 @@ def build_corpus(
     if contamination:
         card["benchmarks"] = contamination
         write_json_lines(out / CONTAMINATED, found)
+    if config.source == "python":
+        card["packages"] = package_versions(config.packages)
     write_json(out / "card.json", card)
     write_json(out / "croissant.json", croissant(card, out))
     write_json_lines(out / REMOVED, ({"step": step.name, **one} for step in steps for one in step.shown))

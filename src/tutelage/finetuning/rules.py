@@ -28,11 +28,10 @@ def rate_rule(identity: str, share: float, wanted: float, says: str, source: str
         rate, before = f["training.learning_rate"], f["model.learning_rate"]
         if f["result.lora"] or f["model.lora"] or rate <= share * before * 1.001:
             return None
+        most = "above" if share == 1 else f"more than {share:g} times"
         return (
             "warning",
-            f"learning rate {rate:g} is more than {share:g} times the {before:g} of the model "
-            f"before: what was learned is "
-            "overwritten",
+            f"learning rate {rate:g} is {most} the {before:g} of the model before: what was learned is overwritten",
             f"--set {f['key']}.training.learning_rate={wanted * before:.2g}",
         )
 
@@ -168,23 +167,17 @@ MARKUP_RULES = (
 LARGE_SHARE = 0.4  # of the memory that is free
 
 
-def quantisation_rule() -> Rule:
+def _quantisation(f: Facts) -> Finding | None:
     """Weights in 4 bits pay where in float32 they alone take much of the memory."""
-
-    def find(f: Facts) -> Finding | None:
-        whole, packed, room = f["result.frozen_bytes"], f["result.frozen_bytes_nf4"], f["result.free_bytes"]
-        if not f["result.lora"] or whole <= LARGE_SHARE * room or whole <= 1.5 * packed:
-            return None
-        return (
-            "warning" if whole > room else "note",
-            f"the frozen weights take {whole / 1e9:.1f} GB of the {room / 1e9:.1f} GB that are free; in 4 bits they "
-            f"take {packed / 1e9:.1f} GB",
-            f"--set {f['key']}.lora.quantisation=nf4_double",
-        )
-
-    wants = ("key", "result.lora", "result.frozen_bytes", "result.frozen_bytes_nf4", "result.free_bytes")
-    says = "QLoRA where the weights in float32 take more than two fifths of the free memory"
-    return Rule("qlora", says, "Dettmers et al. 2023: 65B in 48 GB, as good as 16 bits", wants, find)
+    whole, packed, room = f["result.frozen_bytes"], f["result.frozen_bytes_nf4"], f["result.free_bytes"]
+    if not f["result.lora"] or whole <= LARGE_SHARE * room or whole <= 1.5 * packed:
+        return None
+    return (
+        "warning" if whole > room else "note",
+        f"the frozen weights take {whole / 1e9:.1f} GB of the {room / 1e9:.1f} GB that are free; in 4 bits they "
+        f"take {packed / 1e9:.1f} GB",
+        f"--set {f['key']}.lora.quantisation=nf4_double",
+    )
 
 
 def few_rows_rule(identity: str, least: int, what: str, source: str) -> Rule:
@@ -193,3 +186,18 @@ def few_rows_rule(identity: str, least: int, what: str, source: str) -> Rule:
         return None if rows >= least else ("note", f"{rows:,} rows: {what}", "")
 
     return Rule(identity, f"At least {least} rows", source, ("result.rows",), find)
+
+
+SHARED = (
+    Rule("qlora", "QLoRA where the weights in float32 take more than two fifths of the free memory",
+         "Dettmers et al. 2023: 65B in 48 GB, as good as 16 bits",
+         ("key", "result.lora", "result.frozen_bytes", "result.frozen_bytes_nf4", "result.free_bytes"), _quantisation),
+    *ADAPTER_RULES,
+    WARMUP_RULE,
+)  # fmt: skip
+"""Of every method; each is silent where what it goes by is not known."""
+
+
+def shared() -> tuple[Rule, ...]:
+    """The rules of a method that has none of its own."""
+    return SHARED

@@ -38,8 +38,12 @@ def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
 
 
 def every_rule() -> list[tuple[str, Rule]]:
-    """All rules with the kind of stage that each is about, sorted by kind."""
-    return [(spec.kind, rule) for spec in every_spec() for rule in spec.rules()]
+    """All rules, each once, with the kinds of stage that it is about."""
+    kinds: dict[str, tuple[list[str], Rule]] = {}
+    for spec in every_spec():
+        for rule in spec.rules():
+            kinds.setdefault(rule.id, ([], rule))[0].append(spec.kind)
+    return [(", ".join(names), rule) for names, rule in kinds.values()]
 
 
 def facts_of(node: NodeLike, outlook: Outlook, nodes: Sequence[NodeLike] = ()) -> Facts:

@@ -82,6 +82,12 @@ def expected_bits(
     return Predicted(told.middle * scale, told.low * scale, told.high * scale)
 
 
+@cache
+def least_bytes() -> float:
+    """Effective bytes below which nothing is said of a run: half of what the shortest reference run read."""
+    return min(_point(run).sizes[2] for run in reference_runs()) / 2
+
+
 def by_the_defaults(training: TrainingConfig, parameters: float) -> bool:
     """Whether a run is trained much as the reference runs were, so that they say something of it."""
     ratio = training.learning_rate / learning_rate(parameters)

@@ -63,11 +63,11 @@ def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> d
         told["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))
     alone = config.model is not None and not (config.pretrain.mixture or config.pretrain.mix)
     if alone and "ppmd_bits" in corpus:
-        from tutelage.pretraining.expected import by_the_defaults, expected_bits
+        from tutelage.pretraining.expected import by_the_defaults, expected_bits, least_bytes
 
-        if by_the_defaults(config.pretrain.training, facts["parameters"]):
-            unique = corpus["train_bytes"]
-            seen = unique * facts["tokens"] / facts["train_tokens"]
+        unique = corpus["train_bytes"]
+        seen = unique * facts["tokens"] / facts["train_tokens"]
+        if by_the_defaults(config.pretrain.training, facts["parameters"]) and seen >= least_bytes():
             blocks, vocabulary = facts["block_parameters"], facts["vocab_size"]
             bits = expected_bits(blocks, vocabulary, unique, seen, corpus["ppmd_bits"], corpus.get("text", ""))
             told["heldout_bits_per_byte"] = (bits.low, bits.middle, bits.high)

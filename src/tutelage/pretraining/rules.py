@@ -134,7 +134,8 @@ def warmup(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"warm-up takes {warmup} of {steps:,} steps; more than a tenth is lost time",
+        f"warm-up takes {warmup} of {steps:,} steps"
+        + (": the learning rate never reaches its peak" if warmup >= steps else "; more than a tenth is lost time"),
         f"--set {f['key']}.training.warmup_steps={wanted}",
     )
 

@@ -120,8 +120,34 @@ def provenance(run: Run) -> list[Block | None]:
             "mean the same results; running the recipe again takes them from the cache."
         ),
         table(["Stage", "Identity", "Made from", "Code", "Made"], rows),
-        heading("To reproduce it") if run.recipe_text else None,
-        code("tutelage run recipe.yaml") if run.recipe_text else None,
+        *(reproduction(run, manifest) if run.recipe_text else []),
         fold("The resolved recipe", [code(run.recipe_text)] if run.recipe_text else []),
         fold("Packages and machine", [facts(packages), facts(machine)]),
     ]
+
+
+def reproduction(run: Run, manifest: dict[str, Any]) -> list[Block | None]:
+    """The commands that make the same results again, and what they need. Where the text is the documentation of
+    packages, their versions too."""
+    read = next((as_dict(view.json("card.json").get("packages")) for view in run.stages.values() if view.done), {})
+    versions = {**read, **as_dict(manifest.get("packages"))}
+    pinned = [f"{name}=={str(version).partition('+')[0]}" for name, version in versions.items() if name not in _OWN]
+    commit, _, changed = str(manifest.get("git_commit") or "").partition("+")
+    lines = [
+        f"git checkout {commit}" if commit else "",
+        f"pip install {' '.join(pinned)}" if pinned else "",
+        "tutelage run recipe.yaml",
+    ]
+    python = read.get("python") or as_dict(manifest.get("machine")).get("python")
+    threads = as_dict(manifest.get("machine")).get("threads")
+    said = [f"Python {python}" if python else "", f.plural(int(threads), "thread") if threads else ""]
+    with_what = f.listing([one for one in said if one]) or "the same packages"
+    text = (
+        f"In a checkout of the code, with {with_what}; recipe.yaml is the resolved recipe, which stands below and in "
+        "the run’s folder, and its paths begin where the command is typed. On the same kind of processor the weights "
+        "are the same, bit for bit."
+    ) + (" The code had changes that its commit does not hold." if changed else "")
+    return [heading("To reproduce it"), prose(text), code("\n".join(filter(None, lines)))]
+
+
+_OWN = ("tutelage", "python")  # not from an index of packages

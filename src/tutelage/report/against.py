@@ -12,7 +12,7 @@ from tutelage.report.collect import Run, collect
 from tutelage.report.foretold import peak_memory
 from tutelage.report.page import page
 from tutelage.store import format as f
-from tutelage.store.blocks import Block, Cell, line, line_chart, mark, notice, prose, table
+from tutelage.store.blocks import Block, Cell, fold, line, line_chart, mark, notice, prose, table
 from tutelage.store.errors import TutelageError
 from tutelage.store.files import write_atomic
 from tutelage.store.kinds import spec_of
@@ -53,9 +53,10 @@ def verdicts(first: Path, second: Path) -> list[Block | None]:
         return [notice(f"No paired verdict: {error.message}{hint}.", "warning")]
     rows = [_verdict(row) for row in [*found.averages, *found.rows]]
     columns = ["Task", "Items#", "Before#", "After#", "Difference#", "p#", "Verdict"]
+    cautions = [notice(f"{text} ({f.listing(tasks)})") for text, tasks in found.cautioned().items()]
     return [prose(f.sentence(found.overall)), table(columns, rows, _how(found)),
             *[notice(f"Left out: {text}") for text in found.left_out],
-            *[notice(f"{task}: {text}") for task, said in found.cautions.items() for text in said]]  # fmt: skip
+            fold("What these figures do not say", cautions) if cautions else None]  # fmt: skip
 
 
 def recipes(before: Run, after: Run, names: Names) -> list[Block | None]:
@@ -73,17 +74,25 @@ def recipes(before: Run, after: Run, names: Names) -> list[Block | None]:
 
 
 def figures(before: Run, after: Run, names: Names) -> list[Block | None]:
-    """The headline metrics of stages that both have. Beside each other, not judged: verdicts come from paired items
-    alone."""
+    """The headline metrics of stages that both have, where they differ. Beside each other, not judged: verdicts come
+    from paired items alone."""
     rows: list[list[Cell]] = []
+    same = 0
     for ours, theirs in _both(before, after):
         spec = spec_of(ours.kind)
         for key in spec.headline if spec else ():
             values = [view.metrics.get(key) for view in (ours, theirs)]
-            if any(f.is_number(value) for value in values):
+            if not any(f.is_number(value) for value in values):
+                continue
+            if values[0] == values[1]:
+                same += 1
+            else:
                 rows.append([ours.title, f.words(key), *(f.number(value, 4) for value in values)])
-    caption = "As each run measured them, not judged: only paired items decide."
-    return [table(["Stage", "Figure", *(f"{name}#" for name in names)], rows, caption)] if rows else []
+    equal = f" {f.plural(same, 'figure')} more that are the same in both are not shown." if same else ""
+    if not rows:
+        return [prose(f"None of {f.plural(same, 'figure')} differs.")] if same else []
+    caption = f"As each run measured them, not judged: only paired items decide.{equal}"
+    return [table(["Stage", "Figure", *(f"{name}#" for name in names)], rows, caption)]
 
 
 def curves(before: Run, after: Run, names: Names) -> list[Block | None]:

@@ -189,11 +189,13 @@ def _clock(live: Live, event: Record) -> None:
 
 
 def _run_end(live: Live, event: Record) -> None:
-    live.status, live.stage, live.what = str(event.get("status") or "done"), "", ""
+    live.status = str(event.get("status") or "done")
+    _idle(live)
 
 
 def _stage_start(live: Live, event: Record) -> None:
-    live.stage, live.what, live.done, live.total, live.figures = str(event.get("stage") or ""), "", 0.0, 0.0, {}
+    _idle(live)
+    live.stage = str(event.get("stage") or "")
     live.stages.setdefault(live.stage, Stage(live.stage))
     live.stages[live.stage].status = "running"
 
@@ -204,7 +206,12 @@ def _stage_end(live: Live, event: Record) -> None:
     stage.status, stage.seconds = str(event.get("status") or ""), as_float(event.get("seconds"))
     if (peak := as_float(event.get("peak_memory_mb"))) is not None and stage.status == "ran":
         live.memory = peak * 2**20
-    live.stage, live.what = "", ""
+    _idle(live)
+
+
+def _idle(live: Live) -> None:
+    """Between two stages nothing is done."""
+    live.stage, live.what, live.done, live.total, live.figures = "", "", 0.0, 0.0, {}
 
 
 def _progress(live: Live, event: Record) -> None:

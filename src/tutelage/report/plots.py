@@ -52,11 +52,11 @@ class Segment:
     note: str = ""
 
 
-def ticks(low: float, high: float, about: int = 5) -> list[float]:
-    """Round values (1, 2 or 5 times a power of ten) within [low, high]."""
+def ticks(low: float, high: float, about: int = 5, least: float = 0.0) -> list[float]:
+    """Round values (1, 2 or 5 times a power of ten) within [low, high], at least `least` apart."""
     if not (math.isfinite(low) and math.isfinite(high)) or high <= low:
         return [low]
-    rough = (high - low) / max(1, about)
+    rough = max((high - low) / max(1, about), least)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * 0.999)
     first = math.ceil(low / step - 1e-9)
@@ -121,7 +121,8 @@ def line_chart(
     for y, name in labelled(ticks(y_low, y_high)):
         parts.append(f'<path class="grid" d="M{left} {at_y(y):.1f}H{_WIDTH - right}"/>')
         parts.append(_text(left - 10, at_y(y) + 4, name, "end"))
-    for x, name in labelled(ticks(x_low, x_high, 7)):
+    whole = all(x == round(x) for x in xs)  # there is no half of a step
+    for x, name in labelled(ticks(x_low, x_high, 7, least=1.0 if whole else 0.0)):
         parts.append(f'<path class="tick" d="M{at_x(x):.1f} {height - bottom}v5"/>')
         parts.append(_text(at_x(x), height - bottom + 19, name, "middle"))
     parts.append(f'<path class="axis" d="M{left} {height - bottom}H{_WIDTH - right}"/>')

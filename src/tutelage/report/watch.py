@@ -15,10 +15,10 @@ def live_page(live: Live, now: float) -> str:
     """The page as HTML text. It loads itself anew while the run goes on, and no longer once it is over."""
     going = live.condition(now) in ("running", "silent")
     sections: list[Section] = [
-        ("Now", [facts(_now(live, now))]),
+        ("Now", [facts(_now(live, now))] if going else []),
         ("Loss", [_curve(live)]),
-        ("Warnings", [notice(message, "warning") for message in live.warnings]),
         ("Stages", [_stages(live)]),
+        ("Warnings", [notice(message, "warning") for message in reversed(live.warnings)]),
     ]
     return page(live.name or "run", "Tutelage, live", conclusion(live, now), sections, REFRESH if going else 0)
 

@@ -70,7 +70,7 @@ def _parse(line: str) -> Any:
     try:
         value = json.loads(line, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error.msg} at character {error.pos}") from None
+        raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
         raise ValueError("nested too deep") from None
     if _HALF_PAIR.search(line):

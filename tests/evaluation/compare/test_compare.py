@@ -176,6 +176,39 @@ def test_what_is_not_comparable_is_refused_by_name(tmp_path: Path) -> None:
     assert report.left_out == ["u: not in a"]
 
 
+def write_life(folder: Path, pairs: str, accuracy: list[int] | None = None) -> Path:
+    """The evaluation of a run by hand: its held-out texts, and pairs that its own model sampled, named by `pairs`."""
+    folder.mkdir()
+    items = {("classification", "text"): accuracy or flags(30, 60), ("pairs", pairs): flags(30, 60)}
+    rows = [{"who": "chat", "task": task, "item": f"{name}{at}", "cluster": None, "metric": "accuracy",
+             "value": float(value), "weight": 1.0}
+            for (task, name), values in items.items() for at, value in enumerate(values)]  # fmt: skip
+    parquet.write_table(arrow.Table.from_pylist(rows), folder / "items.parquet")
+    figures = [{"who": "chat", "task": task, "measure": measure, "higher_is_better": True, "cautions": [measure]}
+               for task, _ in items for measure in ("accuracy", "ECE")]  # fmt: skip
+    (folder / "evaluation.json").write_text(json.dumps({"figures": figures}))
+    return folder
+
+
+def test_rows_that_a_run_sampled_itself_are_left_out_and_said(tmp_path: Path) -> None:
+    a = write_life(tmp_path / "a", "p")
+    report = compared(a, write_life(tmp_path / "b", "q", flags(50, 60)))
+    assert [(row.task, row.outcome) for row in report.rows] == [("chat: classification", "better")]
+    assert report.left_out[0].startswith("chat: pairs: 60 items only in ") and "60 only in" in report.left_out[0]
+    assert report.cautioned() == {"accuracy": ["chat: classification"]}  # of the measure that decides, no other
+    assert not compared(a, write_life(tmp_path / "c", "p")).left_out
+
+
+def test_runs_without_any_item_in_common_are_refused(tmp_path: Path) -> None:
+    a, b = write_life(tmp_path / "a", "p"), write_life(tmp_path / "b", "q")
+    rows = parquet.read_table(b / "items.parquet").to_pylist()
+    parquet.write_table(
+        arrow.Table.from_pylist([row | {"item": "z" + row["item"]} for row in rows]), b / "items.parquet"
+    )
+    with pytest.raises(InputError, match="chat: classification: 60 items only in"):
+        compared(a, b)
+
+
 def test_other_weights_are_left_out(tmp_path: Path) -> None:
     both = {"bits_per_byte": np.ones(20)}
     a = write(tmp_path / "a", {"text": dict(both), "more": {"acc": flags(5, 10)}})

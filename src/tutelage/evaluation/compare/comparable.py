@@ -32,35 +32,47 @@ def missing_tasks(results: Sequence[Results], names: Sequence[str]) -> list[str]
     return said
 
 
-def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> None:
-    """Same data, prompts, version and items, or an error that names all that differ."""
-    first, wrong = results[0], []
+def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> dict[str, str]:
+    """Same data, prompts, version and items, or an error that names all that differ. Of lives, which sample some of
+    their rows themselves, what was not measured on the same items is left out instead, if anything remains: task ->
+    why."""
+    first, wrong = results[0], dict[str, list[str]]()
     for other in results[1:]:
         for task in tasks:
-            mine, theirs = first.tasks[task], other.tasks[task]
-            differ = [key for key in mine.known if mine.known[key] != theirs.known.get(key)]
-            for key in differ:
-                ours, other_one = mine.known[key][:12], str(theirs.known.get(key))[:12]
-                wrong.append(f"{task}: {key} is {ours} in {first.place}, {other_one} in {other.place}")
-            if differ:
-                continue
-            chosen = chosen_metrics(first, other, task, which)
-            if not chosen:
-                wrong.append(f"{task}: no metric in common ({', '.join(mine.metrics)}; {', '.join(theirs.metrics)})")
-            for metric in chosen:
-                a, b = set(mine.metrics[metric].items), set(theirs.metrics[metric].items)
-                if a != b:
-                    wrong.append(
-                        f"{task}: {len(a - b)} items only in {first.place}{_example(a - b)}, "
-                        f"{len(b - a)} only in {other.place}{_example(b - a)}"
-                    )
-                    break
+            if found := _unlike(first, other, task, which):
+                wrong.setdefault(task, []).extend(found)
+    if len(wrong) < len(tasks) and all(one.samples_rows for one in results):
+        return {task: "; ".join(found) for task, found in wrong.items()}
     if wrong:
-        more = f"; and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        every = [f"{task}: {text}" for task, found in wrong.items() for text in found]
+        more = f"; and {len(every) - _SHOWN} more" if len(every) > _SHOWN else ""
         raise InputError(
-            f"not comparable: {'; '.join(wrong[:_SHOWN])}{more}",
+            f"not comparable: {'; '.join(every[:_SHOWN])}{more}",
             hint="evaluate both on the same data, prompts and --limit",
         )
+    return {}
+
+
+def _unlike(first: Results, other: Results, task: str, which: Which) -> list[str]:
+    """What of a task is not the same in both."""
+    mine, theirs = first.tasks[task], other.tasks[task]
+    differ = [key for key in mine.known if mine.known[key] != theirs.known.get(key)]
+    if differ:
+        return [
+            f"{key} is {mine.known[key][:12]} in {first.place}, {str(theirs.known.get(key))[:12]} in {other.place}"
+            for key in differ
+        ]
+    chosen = chosen_metrics(first, other, task, which)
+    if not chosen:
+        return [f"no metric in common ({', '.join(mine.metrics)}; {', '.join(theirs.metrics)})"]
+    for metric in chosen:
+        a, b = set(mine.metrics[metric].items), set(theirs.metrics[metric].items)
+        if a != b:
+            return [
+                f"{len(a - b)} items only in {first.place}{_example(a - b)}, "
+                f"{len(b - a)} only in {other.place}{_example(b - a)}"
+            ]
+    return []
 
 
 def otherwise_weighed(results: Sequence[Results], tasks: Sequence[str], which: Which) -> list[str]:

@@ -91,6 +91,14 @@ class Report:
     def plain(self) -> dict[str, Any]:
         return asdict(self)
 
+    def cautioned(self) -> dict[str, list[str]]:
+        """Caution -> the tasks it is of: each is said once."""
+        found: dict[str, list[str]] = {}
+        for task, said in self.cautions.items():
+            for text in said:
+                found.setdefault(text, []).append(task)
+        return found
+
 
 def compare_results(results: Sequence[Results], settings: Settings = Settings()) -> Report:
     """Every result against the first. Raises InputError naming whatever makes them not comparable."""
@@ -103,7 +111,9 @@ def compare_results(results: Sequence[Results], settings: Settings = Settings())
             f"{' and '.join(one.place for one in results)} have no task in common",
             hint="; ".join(f"{one.place}: {', '.join(one.tasks) or 'none'}" for one in results),
         )
-    check_comparable(results, tasks, settings.metrics)
+    unlike = check_comparable(results, tasks, settings.metrics)
+    left_out += [f"{task}: {why}" for task, why in unlike.items()]
+    tasks = [task for task in tasks if task not in unlike]
     odd = otherwise_weighed(results, tasks, settings.metrics)
     left_out += [f"{task}: weighed by other tokens: it belongs to another tokenizer" for task in odd]
     tasks = [task for task in tasks if task not in odd]

@@ -94,14 +94,15 @@ def _read_life(place: Path, folder: Path) -> Results:
         raise InputError(f"{place}: its evaluation kept no scores of single items", hint="evaluate it again")
     figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["figures"]
     better = {(one["task"], one["measure"]): one["higher_is_better"] for one in figures}
-    said = {one["task"]: tuple(one.get("cautions", ())) for one in figures}
+    said = {(one["task"], one["measure"]): tuple(one.get("cautions", ())) for one in figures}
     found = _metrics(folder / ITEMS, lambda row: f"{row['who']}: {row['task']}")
     tasks = {}
     for name, metrics in found.items():
         task = name.split(": ", 1)[1]
         mine = {metric: Metric(*scores, better.get((task, metric), True)) for metric, scores in metrics.items()}
-        tasks[name] = TaskScores({}, mine, next(iter(mine)), said.get(task, ()))
-    return Results(place.name or str(place), str(place), tasks)
+        primary = next(iter(mine))
+        tasks[name] = TaskScores({}, mine, primary, said.get((task, primary), ()))
+    return Results(place.name or str(place), str(place), tasks, samples_rows=True)
 
 
 def _metrics(path: Path, task_of: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, _Columns]]:

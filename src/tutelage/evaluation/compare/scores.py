@@ -49,9 +49,11 @@ class TaskScores:
 
 @dataclass(frozen=True)
 class Results:
-    """All that one folder holds. `name` is said in verdicts, `tasks` by name; left_out: what cannot be compared."""
+    """All that one folder holds. `name` is said in verdicts, `tasks` by name; left_out: what cannot be compared;
+    samples_rows: some of its tasks may ask rows that its own model sampled, which no other result has."""
 
     name: str
     place: str
     tasks: dict[str, TaskScores] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    samples_rows: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.finetuning.rules import ADAPTER_RULES, WARMUP_RULE, epochs_rule, quantisation_rule
+from tutelage.finetuning.rules import SHARED, epochs_rule
 from tutelage.store.stage import Facts, Finding, Rule
 
 LARGE, FEW = 100e6, 5000
@@ -23,9 +23,6 @@ def freeze(f: Facts) -> Finding | None:
 RULES = (
     epochs_rule("classifier-epochs", 10, 5, "At most 5 passes of classification, 10 with few rows",
                 "Raschka 2024, chapter 6"),
-    quantisation_rule(),
-    *ADAPTER_RULES,
-    WARMUP_RULE,
     Rule(
         "adapters",
         "With few labels, adapters or the last blocks of a large model suffice",
@@ -33,6 +30,7 @@ RULES = (
         ("key", "result.parameters", "result.rows", "result.lora", "training.freeze_blocks"),
         freeze,
     ),
+    *SHARED,
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.finetuning.rules import epochs_rule, rate_rule
+from tutelage.finetuning.rules import SHARED, epochs_rule, rate_rule
 from tutelage.store.stage import Facts, Finding, Rule
 
 LITTLE, MUCH = 0.01, 0.5  # shares of replay
@@ -47,6 +47,7 @@ RULES = (
     epochs_rule("further-epochs", 4, 2, "Up to 4 passes over the text", "Muennighoff et al. 2023"),
     rate_rule("further-learning-rate", 1.0, 0.5,
               "Not above the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
+    *SHARED,
 )  # fmt: skip
 
 

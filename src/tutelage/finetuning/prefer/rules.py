@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from tutelage.finetuning.prefer.defaults import KNOWN
 from tutelage.finetuning.rules import (
-    ADAPTER_RULES,
     MARKUP_RULES,
-    WARMUP_RULE,
+    SHARED,
     epochs_rule,
     few_rows_rule,
-    quantisation_rule,
     rate_rule,
 )
 from tutelage.store.stage import Facts, Finding, Rule
@@ -68,11 +66,9 @@ RULES = (
     epochs_rule("preference-epochs", 3, 1, "One pass of preference finetuning, three at most", "Tulu 3, SmolLM3: 1"),
     Rule("drift", "Watch the length of the answers", "Park et al. 2024; Raschka 2024, chapter 7",
          ("key", "drift_prompts"), drift),
-    quantisation_rule(),
-    *ADAPTER_RULES,
-    WARMUP_RULE,
     few_rows_rule("preference-pairs", 200, "few to learn a preference from and to measure it by",
                   "Zhou et al. 2023, by analogy"),
+    *SHARED,
 )  # fmt: skip
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tutelage.finetuning.rules import rate_rule
+from tutelage.finetuning.rules import SHARED, rate_rule
 from tutelage.store.stage import Facts, Finding, Rule
 
 
@@ -51,6 +51,7 @@ RULES = (
          ("key", "updates_per_rollout"), reuse),
     rate_rule("reinforcement-learning-rate", 1.0, 0.1, "Not above the rate of the model before; of a large one 1e-6",
               "TRL, verl: 1e-6; Tulu 3: 5e-7"),
+    *SHARED,
 )  # fmt: skip
 
 

@@ -41,4 +41,5 @@ SPEC = StageSpec(
     sentence=late("tutelage.finetuning.instruct.report:sentence"),
     forecast=late("tutelage.finetuning.translate.forecast:forecast"),
     result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
+    rules=late("tutelage.finetuning.rules:shared"),
 )
