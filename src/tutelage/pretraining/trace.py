@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 
+from tutelage.pretraining.encoding import encoded_texts
 from tutelage.pretraining.shards import TokenShards, open_shards, write_shards
 from tutelage.pretraining.suffixes import DEPTH, Tokens, longest_match, occurrences, suffix_array
 from tutelage.store.errors import DamagedError, InputError
@@ -105,17 +106,9 @@ def covered(spans: Sequence[Span]) -> int:
 
 
 def _build(source: Path, tokenizer: Tokenizer, place: Path, identity: str, log: EventLog) -> None:
-    documents, done = pq.ParquetFile(source).metadata.num_rows, 0
-
-    def encoded() -> Iterator[list[int]]:
-        nonlocal done
-        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text"]):
-            yield from tokenizer.encode_batch(batch.column("text").to_pylist())
-            done += batch.num_rows
-            log.progress("encoding the corpus", done, documents, "documents")
-
     with new_directory(place) as folder:
-        write_shards(encoded(), folder / SHARDS, tokenizer.vocab_size, identity, 1 << 26)
+        documents = encoded_texts(source, tokenizer, log, "encoding the corpus")
+        write_shards(documents, folder / SHARDS, tokenizer.vocab_size, identity, 1 << 26)
         shards = open_shards(folder / SHARDS)
         total = int(shards.lengths.sum()) + len(shards.lengths)
         if total > LARGEST:

@@ -25,6 +25,7 @@ from tutelage.tokenizer.building import (
 )
 from tutelage.tokenizer.building import LONGEST_PIECE as LONGEST_PIECE
 from tutelage.tokenizer.building import SPLITS as SPLITS
+from tutelage.tokenizer.bulk import readable
 from tutelage.tokenizer.characters import train_bpe_fallback, train_char, train_word, train_wordpiece
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.superbpe import train_superbpe
@@ -44,7 +45,10 @@ def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_by
     if not config.vocab_size and config.method != "byte":
         raise ConfigError("vocab_size is 0: the text decides", hint="pass config.sized(BYTES OF THE TEXT)")
     watched = _watched(texts, total_bytes, log)
-    library = _METHODS[config.method](config, watched, log)
+    try:
+        library = _METHODS[config.method](config, watched, log)
+    except BaseException as error:
+        raise readable(error) from None
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": None,
