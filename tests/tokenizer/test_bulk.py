@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import pickle
 import sys
 from types import SimpleNamespace
@@ -23,7 +22,7 @@ from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import train
 
-FAST = ("bpe", "byte", "char", "bpe_fallback", "superbpe")
+FAST = ("bpe", "byte", "bpe_fallback", "superbpe")
 hostile = st.lists(
     st.one_of(
         st.text(st.characters(exclude_categories=["Cs"])),
@@ -73,11 +72,14 @@ def test_with_every_split(split: str | None) -> None:
 
 
 @pytest.mark.parametrize("method", sorted(set(SIZES) - set(FAST)))
-def test_what_the_fast_encoder_does_not_read_is_said(trained: dict[str, Tokenizer], method: str) -> None:
+def test_what_the_fast_encoder_does_not_do_alike_is_said(trained: dict[str, Tokenizer], method: str) -> None:
     pytest.importorskip("fastokens")
     tok = fresh(trained[method])
     assert tok.encode_batch(corpus_texts(9)) == [tok.encode(text) for text in corpus_texts(9)]
-    assert tok.encoder.startswith("tokenizers") and "unsupported" in str(tok.slow_because)
+    # In a vocabulary of characters without "<" fastokens takes the text "<0x41>" for the byte of that name.
+    why = "other ids" if method == "char" else "unsupported"
+    assert tok.encoder.startswith("tokenizers") and why in str(tok.slow_because)
+    assert tok.encode_batch(["<0x41>"]) == [tok.encode("<0x41>")]
 
 
 class Almost:
@@ -167,12 +169,10 @@ def test_encoded_is_lists_in_one_array(lists: list[list[int]]) -> None:
 def test_truncation_and_padding_of_a_foreign_definition_are_off() -> None:
     pytest.importorskip("fastokens")
     tok = train(TokenizerConfig(method="byte"), ["a"], EventLog())
-    data = json.loads(tok.definition)
     library = tokenizers.Tokenizer.from_str(tok.definition)
     library.enable_truncation(4)
     library.enable_padding(length=9)
-    data = json.loads(library.to_str())
-    cut = Tokenizer(json.dumps(data), tok.settings, tok.chat_template)
+    cut = Tokenizer(library.to_str(), tok.settings, tok.chat_template)
     assert [len(ids) for ids in cut.encode_batch(["abcdefgh", "a"])] == [8, 1]
     assert cut.encoder.startswith("fastokens")
 
