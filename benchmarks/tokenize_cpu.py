@@ -6,8 +6,8 @@
 SOURCE is a folder or file of text, as for `tutelage corpus`. A tokenizer is trained on some of it; then all is encoded,
 each side in turn, every time by a tokenizer that is newly built, as at the start of a run: what building it and trying
 the fast encoder take is counted, and no cache is warm. Before that the ids of all texts are compared. The second figure
-is the whole way of pretraining, from the Parquet file to token shards on disk with their hashes; both sides' shards must
-be the same bytes. `--peers` names libraries that encode beside (not among our dependencies).
+is the whole way of pretraining, from the Parquet file to token shards on disk and their hashes; both must have written
+the same bytes. `--peers` names libraries that encode beside (not among our dependencies).
 """
 
 from __future__ import annotations

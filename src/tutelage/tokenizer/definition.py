@@ -48,8 +48,10 @@ def bytes_rule(data: dict[str, Any]) -> Any:
     steps = decoder.get("decoders", [decoder])
     kinds = {step.get("type") for step in steps}
     if "ByteLevel" in kinds:
-        byte_of = {char: byte for byte, char in byte_characters().items()}
-        return lambda token: bytes(byte_of[char] for char in token if char in byte_of)
+        # Each character that stands for a byte becomes the one of that number; any other is nothing.
+        number_of: dict[int, int | None] = dict.fromkeys(range(256))
+        number_of |= {ord(char): byte for byte, char in byte_characters().items()}
+        return lambda token: token.translate(number_of).encode("latin-1", "ignore")
     prefix = next((step["prefix"] for step in steps if step.get("type") == "WordPiece"), None)
 
     def rule(token: str) -> bytes:
