@@ -67,7 +67,7 @@ def test_bytes_depend_on_the_documents_alone_and_vocabulary_decides_the_width(tm
 
 
 @given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 9), st.integers(1, 70))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_shards_end_with_the_document_that_fills_them_however_they_are_batched(
     lengths: list[int], size: int, shard_tokens: int
 ) -> None:

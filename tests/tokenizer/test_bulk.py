@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import sys
+from functools import cache
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +55,7 @@ def fast(trained: dict[str, Tokenizer]) -> dict[str, Tokenizer]:
 
 
 @given(texts=st.lists(hostile, max_size=4))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_the_fast_encoder_gives_the_ids_of_the_library(fast: dict[str, Tokenizer], texts: list[str]) -> None:
     for method, tok in fast.items():
         assert tok.encoder.startswith("fastokens") and tok.slow_because is None, (method, tok.encoder)
@@ -175,6 +176,34 @@ def test_truncation_and_padding_of_a_foreign_definition_are_off() -> None:
     cut = Tokenizer(library.to_str(), tok.settings, tok.chat_template)
     assert [len(ids) for ids in cut.encode_batch(["abcdefgh", "a"])] == [8, 1]
     assert cut.encoder.startswith("fastokens")
+
+
+@given(
+    text=st.lists(st.sampled_from(["<think>", "<TOOL>", "pad", "x", " ", "\n", "<s>", "É", "é", "<|im_end|>"])).map(
+        "".join
+    )
+)
+@settings(max_examples=200, deadline=None)
+def test_added_tokens_of_every_kind_are_found_alike(text: str) -> None:
+    tok = added()
+    assert tok.encode_batch([text]) == [tok.encode(text)]
+    assert not set(tok.encode(text)) & tok.control_ids
+    assert ("<think>" in text) == (tok.token_to_id("<think>") in tok.encode(text))
+
+
+@cache
+def added() -> Tokenizer:
+    """A byte vocabulary of someone else's: a normalizer, and added tokens that take space along or stand alone."""
+    bare = train(TokenizerConfig(method="byte"), ["a"], EventLog())
+    library = tokenizers.Tokenizer.from_str(bare.definition)
+    library.normalizer = tokenizers.normalizers.NFC()
+    library.add_tokens([
+        tokenizers.AddedToken("<think>", special=False),
+        tokenizers.AddedToken("<TOOL>", special=False, lstrip=True, rstrip=True, normalized=False),
+        tokenizers.AddedToken("pad", special=False, single_word=True),
+    ])  # fmt: skip
+    library.add_special_tokens([tokenizers.AddedToken("<s>", special=True, lstrip=True)])
+    return Tokenizer(library.to_str(), bare.settings, bare.chat_template)
 
 
 def test_goes_through_pickle(fast: dict[str, Tokenizer]) -> None:

@@ -203,7 +203,7 @@ def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict
 
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
-    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON too."""
+    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON and onto the page too."""
     from tutelage.ablation.bench import ask
     from tutelage.ablation.judge import Noise
     from tutelage.ablation.result import noise_lines
@@ -221,9 +221,9 @@ def run_question(question: Question, out: Path, as_json: bool, beside: dict[str,
     )
     found = ask(question, out, say, on_noise, (listen,))
     say("")
-    written = write_findings(found)
+    written = write_findings(found, beside)
     if as_json:
-        print_json({**(beside or {}), **written.plain, "page": str(written.page), "folder": str(found.folder)})
+        print_json({**written.plain, "page": str(written.page), "folder": str(found.folder)})
     else:
         show(console, written.plain)
         console.print(f"{written.page}", highlight=False, soft_wrap=True)

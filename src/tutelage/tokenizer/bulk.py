@@ -60,7 +60,7 @@ class Encoded:
 class Bulk:
     """Encodes many texts with the ids of `library`, on all threads. May be shared between threads.
 
-    `names`: what stands for control tokens in some text, tried with the other probes.
+    `names`: of control tokens and of others that were added; they are among what the encoder is tried on.
     """
 
     def __init__(self, library: tokenizers.Tokenizer, names: Iterable[str] = ()) -> None:

@@ -51,6 +51,25 @@ def compare(tokenizers: Mapping[str, Tokenizer], samples: Sequence[Sample]) -> d
     return found
 
 
+def rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What `compare` found as a table: the name of each measure and its value for each tokenizer, for people."""
+    first, *_ = found.values()
+    plain = [
+        (key.replace("_", " "), ["" if one[key] is None else f"{one[key]:g}" for one in found.values()])
+        for key in first
+        if key != "domains" and any(one[key] is not None for one in found.values())
+    ]
+    several = first["domains"] if len(first["domains"]) > 1 else ()
+    domains = [
+        (
+            f"bytes per token: {name}",
+            [f"{one['domains'][name]:g}" if name in one["domains"] else "" for one in found.values()],
+        )
+        for name in several
+    ]
+    return plain + domains
+
+
 def _by_domain(tok: Tokenizer, samples: Sequence[Sample]) -> dict[str, float]:
     """Bytes per token of the largest domains, by name."""
     size: defaultdict[str, int] = defaultdict(int)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers, trainers
 
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.building import (
     ALPHABET,
@@ -39,7 +39,8 @@ Method = Callable[[TokenizerConfig, Iterator[str], EventLog], Library]
 def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_bytes: int = 0) -> Tokenizer:
     """Train on texts; equal texts in equal order give byte-identical files.
 
-    Raises InputError without text, ConfigError for a vocabulary whose size is still to be chosen (`config.sized`).
+    Raises InputError without text and for what is no Unicode, ConfigError for a vocabulary whose size is still to be
+    chosen (`config.sized`).
     `total_bytes` of the texts, where known, serves the progress only.
     """
     if not config.vocab_size and config.method != "byte":
@@ -125,9 +126,15 @@ _METHODS: dict[str, Method] = {
 
 def _watched(texts: Iterable[str], total: int, log: EventLog) -> Iterator[str]:
     done, last = 0, time.monotonic()
-    for text in texts:
+    for number, text in enumerate(texts):
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number} to train on is not valid Unicode: lone surrogate at {error.start}"
+            ) from None
         yield text
-        done += len(text.encode("utf-8", "replace")) if total else len(text)
+        done += size
         if time.monotonic() - last > 0.3:
             last = time.monotonic()
             log.progress("reading text", done, max(total, done), "bytes")

@@ -61,7 +61,7 @@ class Vocabulary:
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
         self._plain = _instance(json.dumps(without_control(data, control)))
         self._plain.encode_special_tokens = True
-        self._bulk = Bulk(self._plain, control)
+        self._bulk = Bulk(self._plain, control | {token["content"] for token in data["added_tokens"]})
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
 
     def _turn_ends(self) -> set[int]:
