@@ -55,11 +55,14 @@ class Vocabulary:
         stops = {eos_id, *stop_ids}
         marks = stops if self.bos_id is None else stops | {self.bos_id}
         special = {token["content"] for token in data["added_tokens"] if token["special"]}
-        # What the model says for unknown text must stay reachable from text.
-        special.discard(unknown_token(data["model"]))
+        # What the model says for unknown text must stay reachable from text. A Unigram model knows it by its id, and
+        # the text "<unk>" is no more unknown than other text, as in SentencePiece; others need it by its name.
+        unknown = unknown_token(data["model"])
+        special.discard(unknown)
+        unspelled = {unknown} if data["model"].get("unk_id") is not None else set()
         control = special | {self.id_to_token(index) for index in marks}
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
-        self._plain = _instance(json.dumps(without_control(data, control)))
+        self._plain = _instance(json.dumps(without_control(data, control | unspelled)))
         self._plain.encode_special_tokens = True
         self._bulk = Bulk(self._plain, control | {token["content"] for token in data["added_tokens"]})
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
