@@ -81,9 +81,10 @@ class Bulk:
         """Ids of the texts; no token is added at either end. Raises what `tokenizers` raises for what is no text."""
         if self._fast is None and self.slow_because is None and sum(map(len, texts)) >= ENOUGH:
             self._choose(texts)
-        if self._fast is not None:
+        fast = self._fast  # another thread may give it up meanwhile
+        if fast is not None:
             try:
-                return _by_fast(self._fast, texts)
+                return _by_fast(fast, texts)
             except UnicodeEncodeError:
                 raise
             except ValueError as error:  # an expression that backtracks too far, say
