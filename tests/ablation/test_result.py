@@ -81,6 +81,17 @@ def test_the_page_escapes_names_and_draws_every_arm() -> None:
     assert page.count('class="forest') == 2 and page.count('class="dots"') == 3 and "<script" not in page
 
 
+def test_the_page_of_tokenizers_has_their_measures() -> None:
+    one = {"bytes_per_token": 2.5, "parity": None, "domains": {"a": 2.0, "b": 3.0}}
+    other = {"bytes_per_token": 1.25, "parity": None, "domains": {"a": 1.0}}
+    page = render(plain(findings(0.05)) | {"measures": {"bpe <1>": one, "byte": other}})
+    assert "<th>bpe &lt;1&gt;</th><th>byte</th>" in page
+    assert "<tr><th>bytes per token</th><td>2.5</td><td>1.25</td></tr>" in page
+    assert "<tr><th>bytes per token: b</th><td>3</td><td></td></tr>" in page
+    assert "<th>parity</th>" not in page and "tutelage tokenizer compare" in page
+    assert "Measures on held-out text" not in render(plain(findings(0.05)))
+
+
 def test_two_varied_keys_stand_in_a_table_down_and_across() -> None:
     arms = [{"sets": [f"a.b={one}", f"c={other}"], "mean": 1.0, "outcome": "first"} for one in "xy" for other in "123"]
     found = grid(arms)

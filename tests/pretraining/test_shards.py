@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +23,7 @@ from tutelage.pretraining.shards import Mixture, ShardRows, TokenShards, open_sh
 from tutelage.pretraining.stage import encoded
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
+from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.template import CHATML
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import best_fit
@@ -32,8 +35,12 @@ def texts(count: int, seed: int = 0, longest: int = 90) -> list[list[int]]:
     return [draw.integers(1, 300, draw.integers(0, longest)).tolist() for _ in range(count)]
 
 
+def batched(documents: list[list[int]], size: int = 7) -> Iterator[Encoded]:
+    return (Encoded.of(documents[start : start + size]) for start in range(0, len(documents), size))
+
+
 def shards(path: Path, documents: list[list[int]], shard_tokens: int = 500, vocab_size: int = 300) -> TokenShards:
-    write_shards(iter(documents), path, vocab_size, "id", shard_tokens)
+    write_shards(batched(documents), path, vocab_size, "id", shard_tokens)
     return open_shards(path)
 
 
@@ -59,6 +66,24 @@ def test_bytes_depend_on_the_documents_alone_and_vocabulary_decides_the_width(tm
     assert narrow.document(0).tolist() == [65_535] and narrow.index["dtype"] == "<u2"
 
 
+@given(st.lists(st.integers(0, 40), max_size=30), st.integers(1, 9), st.integers(1, 70))
+@settings(max_examples=25, deadline=None)
+def test_shards_end_with_the_document_that_fills_them_however_they_are_batched(
+    lengths: list[int], size: int, shard_tokens: int
+) -> None:
+    documents = [[number % 300] * length for number, length in enumerate(lengths)]
+    wanted: list[list[int]] = []
+    for document in documents:
+        if not wanted or len(wanted[-1]) >= shard_tokens:
+            wanted.append([])
+        wanted[-1] += document
+    with tempfile.TemporaryDirectory() as folder:
+        write_shards(batched(documents, size), Path(folder) / "a", 300, "id", shard_tokens)
+        made = open_shards(Path(folder) / "a")
+        assert [shard.tolist() for shard in made.shards] == wanted
+        assert [made.document(number).tolist() for number in range(len(documents))] == documents
+
+
 @pytest.mark.parametrize("damage", ["flip", "cut", "vanish"])
 @pytest.mark.parametrize("name", ["tokens-00001.bin", "lengths.bin", "index.json"])
 def test_damage_is_found_and_named(name: str, damage: str, tmp_path: Path) -> None:
@@ -81,7 +106,7 @@ def test_a_kill_in_writing_leaves_nothing_that_looks_whole(tmp_path: Path) -> No
         for number, document in enumerate(texts(100)):
             if number == 50:
                 os.kill(os.getpid(), signal.SIGKILL)
-            yield document
+            yield Encoded.of([document])
 
     child = os.fork()
     if child == 0:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_tokenizers import SIZES, corpus_texts, small
+from small_tokenizers import LOSSY, SIZES, corpus_texts, small
+from tokenizers import Tokenizer as Library
 
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
@@ -41,6 +42,39 @@ def test_vocabulary_is_as_large_as_asked_and_has_no_gap(trained: dict[str, Token
         assert tok.vocab_size == SIZES[method]
     tokens = [tok.id_to_token(index) for index in range(tok.vocab_size)]
     assert len(set(tokens)) == tok.vocab_size
+
+
+@pytest.mark.parametrize("method", sorted(set(SIZES) - {"byte"}))  # bytes learn nothing of it
+def test_text_that_is_no_unicode_is_named(method: str) -> None:
+    with pytest.raises(InputError, match="text 1 to train on is not valid Unicode: lone surrogate at 3"):
+        train(TokenizerConfig(method=method, vocab_size=SIZES[method]), ["fine", "is \ud800"], EventLog())
+
+
+HARD = {
+    "control tokens": "a<|endoftext|>b <|im_start|>user hi<|im_end|> ",
+    "names of bytes and pieces": "<0x41><unk>##ing ▁the Ġx <s></s> ",
+    "controls": "\x00\x01\x1b\r\n\t\u2028\ufeff\r ",
+    "one character": "a",
+    "Thai": "ภาษาไทยเป็นภาษา ",
+    "Chinese": "日本語の学習は楽しい。中文也很好",
+    "right to left": "العربية لغة جميلة עברית שפה ",
+    "emoji": "😀👩\u200d👩\u200d👧🏳\ufe0f\u200d🌈🇩🇪 ",
+    "digits": "1234567890 3.14 ",
+}
+
+
+@pytest.mark.parametrize("method", sorted(set(SIZES) - set(LOSSY)))
+@pytest.mark.parametrize("kind", HARD)
+def test_text_of_one_kind_alone_and_a_vocabulary_it_cannot_fill(kind: str, method: str) -> None:
+    """Whatever it learned from, any text comes back, and none of it is a control token."""
+    tok = train(TokenizerConfig(method=method, vocab_size=SIZES[method] + 900), [HARD[kind] * 40], EventLog())
+    assert tok.vocab_size < SIZES[method] + 900
+    theirs = Library.from_str(tok.definition)
+    for text in HARD.values():
+        ids = tok.encode(text)
+        assert tok.decode(ids) == text and not tok.control_ids & set(ids)
+        if "<|" not in text:
+            assert theirs.encode(text).ids == ids
 
 
 def test_two_processes_write_the_same_bytes(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tutelage.ablation.grid import cells
+from tutelage.tokenizer.compare import rows
 
 MARKS = {"better": "better", "worse": "worse", "failed": "worse"}
 
@@ -23,6 +24,7 @@ def render(found: dict[str, Any]) -> str:
         arms=[_shown(arm, found) for arm in found["arms"]],
         noise=_noise(found),
         cells=cells(found) if found["grid"] else [],
+        measures=rows(found["measures"]) if found.get("measures") else [],
     )
 
 

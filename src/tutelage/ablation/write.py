@@ -25,9 +25,12 @@ class Written:
     page: Path
 
 
-def write_findings(found: Findings) -> Written:
-    """Write the result and its page into the question's folder; those of the trial before are replaced."""
-    data = plain(found)
+def write_findings(found: Findings, beside: dict[str, Any] | None = None) -> Written:
+    """Write the result and its page into the question's folder; those of the trial before are replaced.
+
+    `beside`: further entries of the result; of `measures` (see `tokenizer.compare`) the page has a table.
+    """
+    data = (beside or {}) | plain(found)
     if found.noise:
         sizes = tuple(float(size) for size in found.scores[data["first"]].bytes)
         known = Known.of(found.noise, sizes)

@@ -239,14 +239,14 @@ def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict
 
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
-    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON too."""
-    found = answered(question, out, as_json)
+    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON and onto the page too."""
+    found = answered(question, out, as_json, beside)
     if as_json:
-        print_json({**(beside or {}), **found})
+        print_json(found)
     raise typer.Exit(found["code"])
 
 
-def answered(question: Question, out: Path, as_json: bool) -> dict[str, Any]:
+def answered(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> dict[str, Any]:
     """Ask, and show what comes of it unless it is wanted as JSON. As `result.plain`, with where it was written."""
     from tutelage.ablation.bench import ask
     from tutelage.ablation.judge import Noise
@@ -265,7 +265,7 @@ def answered(question: Question, out: Path, as_json: bool) -> dict[str, Any]:
     )
     found = ask(question, out, say, on_noise, (listen,))
     say("")
-    written = write_findings(found)
+    written = write_findings(found, beside)
     if not as_json:
         show(console, written.plain)
         console.print(f"{written.page}", highlight=False, soft_wrap=True)

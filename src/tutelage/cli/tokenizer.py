@@ -189,19 +189,14 @@ def _corpus_of(model: str | None, out: Path) -> Path | None:
 def _measured(console: Console, measures: dict[str, Any]) -> None:
     from rich.table import Table
 
-    first = next(iter(measures.values()))
+    from tutelage.tokenizer.compare import rows
+
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     table.add_column("")
     for name in measures:
         table.add_column(name, justify="right", overflow="fold")
-    plain = [key for key in first if key != "domains"]
-    for key in plain:
-        table.add_row(
-            key.replace("_", " "), *("" if one[key] is None else f"{one[key]:g}" for one in measures.values())
-        )
-    for domain in first["domains"]:
-        values = (one["domains"].get(domain) for one in measures.values())
-        table.add_row(f"bytes per token: {domain}", *("" if value is None else f"{value:g}" for value in values))
+    for measure, values in rows(measures):
+        table.add_row(measure, *values)
     console.print(table, highlight=False, markup=False)
     console.print("None of these ranks tokenizers; the bits per byte below do.", style="dim")
 

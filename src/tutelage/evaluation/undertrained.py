@@ -119,5 +119,4 @@ def _agreement(closeness: Floats, judged: NDArray[np.bool_], unseen: NDArray[np.
 
 
 def _counted(tok: Tokenizer, texts: list[str]) -> NDArray[np.int64]:
-    ids = np.concatenate([np.asarray(one, np.int64) for one in tok.encode_batch(texts)] or [np.zeros(0, np.int64)])
-    return np.bincount(ids, minlength=tok.vocab_size)
+    return np.bincount(tok.encode_flat(texts).ids, minlength=tok.vocab_size)

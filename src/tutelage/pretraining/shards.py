@@ -15,38 +15,48 @@ from numpy.typing import NDArray
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import new_directory, write_json
 from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.tokenizer.bulk import Encoded
 from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import best_fit
 
 INDEX = "index.json"
 
 
-def write_shards(documents: Iterable[list[int]], out: Path, vocab_size: int, identity: str, shard_tokens: int) -> None:
+def write_shards(batches: Iterable[Encoded], out: Path, vocab_size: int, identity: str, shard_tokens: int) -> None:
     """Write documents (token ids without end-of-text) as `out`: raw little-endian shards, their lengths, an index.
 
     A shard ends with the document that fills it to `shard_tokens`. The directory appears whole or not at all, and its
-    bytes depend on the documents alone. `identity` says what they were made from.
+    bytes depend on the documents alone, not on how they are batched. `identity` says what they were made from.
     """
     kind = "<u2" if vocab_size <= 1 << 16 else "<u4"
     with new_directory(out) as folder:
-        lengths: list[int] = []
+        lengths: list[NDArray[np.int64]] = []
         sizes: list[int] = []
         file: BinaryIO | None = None
-        for ids in documents:
-            if file is None:
-                file = (folder / f"tokens-{len(sizes):05d}.bin").open("wb")
-                sizes.append(0)
-            file.write(np.array(ids, dtype=kind).tobytes())
-            lengths.append(len(ids))
-            sizes[-1] += len(ids)
-            if sizes[-1] >= shard_tokens:
-                file.close()
-                file = None
+        for batch in batches:
+            lengths.append(np.diff(batch.ends, prepend=0))
+            first = 0  # document of the batch that is written next
+            while first < len(batch.ends):
+                if file is None:
+                    file = (folder / f"tokens-{len(sizes):05d}.bin").open("wb")
+                    sizes.append(0)
+                begin = int(batch.ends[first - 1]) if first else 0
+                # The first document that ends where the shard is full, and all before it.
+                full = int(np.searchsorted(batch.ends, begin + shard_tokens - sizes[-1]))
+                last = min(full, len(batch.ends) - 1)
+                ids = batch.ids[begin : int(batch.ends[last])]
+                file.write(ids.astype(kind).tobytes())
+                sizes[-1] += len(ids)
+                first = last + 1
+                if sizes[-1] >= shard_tokens:
+                    file.close()
+                    file = None
         if file is not None:
             file.close()
-        np.array(lengths, dtype="<i4").tofile(folder / "lengths.bin")
+        each = np.concatenate([np.zeros(0, np.int64), *lengths])
+        each.astype("<i4").tofile(folder / "lengths.bin")
         files = {path.name: sha256_file(path) for path in sorted(folder.glob("*.bin"))}
-        write_json(folder / INDEX, {"identity": identity, "dtype": kind, "documents": len(lengths), "shards": sizes,
+        write_json(folder / INDEX, {"identity": identity, "dtype": kind, "documents": len(each), "shards": sizes,
                                     "vocab_size": vocab_size, "files": files})  # fmt: skip
 
 

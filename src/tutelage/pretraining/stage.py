@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
 from tutelage.pretraining.config import MixConfig, PretrainConfig
+from tutelage.pretraining.encoding import encoded_texts
 from tutelage.pretraining.mixing import mix_of
 from tutelage.pretraining.objective import NextToken
 from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
@@ -173,21 +173,10 @@ def encoded(
     """
     name = {"train": "train", "validation": "heldout"}[split]
     source = corpus / f"{name}.parquet"
-    count = count_texts(source)
+    count_texts(source)
     identity = sha256_json([sha256_file(source), tok.definition, config.shard_tokens, *(only or ())])
     path = work / f"shards-{identity[:12]}"
     world = current_world()
-
-    def documents() -> Iterator[list[int]]:
-        done = 0
-        for batch in pq.ParquetFile(source).iter_batches(2000, columns=["text", *([only[0]] if only else [])]):
-            texts = batch.column("text").to_pylist()
-            if only:
-                there = batch.column(only[0]).to_pylist()
-                texts = [text for text, value in zip(texts, there, strict=True) if (value or "") == only[1]]
-            yield from tok.encode_batch(texts)
-            done += batch.num_rows
-            log.progress(f"encoding {name} documents", done, count, "documents")
 
     if world.first:
         try:
@@ -195,7 +184,8 @@ def encoded(
         except DamagedError:
             for left in work.glob(".shards-*.tmp"):  # by a kill
                 shutil.rmtree(left)
-            write_shards(documents(), path, tok.vocab_size, identity, config.shard_tokens)
+            documents = encoded_texts(source, tok, log, f"encoding {name} documents", only)
+            write_shards(documents, path, tok.vocab_size, identity, config.shard_tokens)
     world.order()  # the others wait here, however long it takes
     return ShardRows(open_shards(path, verify=False), tok.end_of_text_id, config.context_length)
 

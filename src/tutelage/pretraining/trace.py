@@ -22,6 +22,7 @@ from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import new_directory
 from tutelage.store.hashing import sha256_file, sha256_json
+from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 SHARDS, SUFFIXES, FLAT = "shards", "suffixes.bin", "tokens.bin"
@@ -152,10 +153,10 @@ def covered(spans: Sequence[Span]) -> int:
 def _build(
     source: Path, rows: NDArray[np.int64], tokenizer: Tokenizer, place: Path, identity: str, log: EventLog
 ) -> None:
-    def encoded() -> Iterator[list[int]]:
+    def encoded() -> Iterator[Encoded]:
         done = 0
         for texts in _trained_batches(source, rows):
-            yield from tokenizer.encode_batch(texts)
+            yield tokenizer.encode_flat(texts)
             done += len(texts)
             log.progress("encoding the corpus", done, len(rows), "documents")
 

@@ -118,4 +118,6 @@ def some(texts: Iterator[str]) -> Iterator[str]:
 
 
 def no_text() -> InputError:
-    return InputError("there is no text to train a tokenizer on", hint="the corpus is empty")
+    return InputError(
+        "there is no text to train a tokenizer on", hint="the corpus is empty, or holds nothing but white space"
+    )

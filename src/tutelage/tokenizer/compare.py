@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from tutelage.tokenizer.measures import measure
 from tutelage.tokenizer.tokenizer import Tokenizer
 
@@ -49,13 +51,33 @@ def compare(tokenizers: Mapping[str, Tokenizer], samples: Sequence[Sample]) -> d
     return found
 
 
+def rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
+    """What `compare` found as a table: the name of each measure and its value for each tokenizer, for people."""
+    first, *_ = found.values()
+    plain = [
+        (key.replace("_", " "), ["" if one[key] is None else f"{one[key]:g}" for one in found.values()])
+        for key in first
+        if key != "domains" and any(one[key] is not None for one in found.values())
+    ]
+    several = first["domains"] if len(first["domains"]) > 1 else ()
+    domains = [
+        (
+            f"bytes per token: {name}",
+            [f"{one['domains'][name]:g}" if name in one["domains"] else "" for one in found.values()],
+        )
+        for name in several
+    ]
+    return plain + domains
+
+
 def _by_domain(tok: Tokenizer, samples: Sequence[Sample]) -> dict[str, float]:
     """Bytes per token of the largest domains, by name."""
     size: defaultdict[str, int] = defaultdict(int)
     tokens: defaultdict[str, int] = defaultdict(int)
-    for sample, ids in zip(samples, tok.encode_batch([one.text for one in samples]), strict=True):
+    counts = np.diff(tok.encode_flat([one.text for one in samples]).ends, prepend=0).tolist()
+    for sample, count in zip(samples, counts, strict=True):
         size[sample.domain] += len(sample.text.encode("utf-8"))
-        tokens[sample.domain] += len(ids)
+        tokens[sample.domain] += count
     largest = sorted(size, key=lambda domain: (-size[domain], domain))[:MOST_DOMAINS]
     kept = [domain for domain in sorted(largest) if size[domain] >= FEWEST_BYTES]
     return {domain: round(size[domain] / max(1, tokens[domain]), 4) for domain in kept}
@@ -67,6 +89,6 @@ def _speeds(tokenizers: Mapping[str, Tokenizer], texts: Sequence[str]) -> dict[s
     for _ in range(_ROUNDS):
         for name, tok in tokenizers.items():
             begin = time.process_time()
-            tok.encode_batch(texts)
+            tok.encode_flat(texts)
             fastest[name] = min(fastest[name], time.process_time() - begin)
     return {name: float(f"{size / seconds:.3g}") if seconds else 0.0 for name, seconds in fastest.items()}

@@ -92,8 +92,8 @@ def _normalizer(spec: Message, prefix: bool) -> Any:
     steps: list[Any] = []
     if charsmap := _one(spec, 2, b""):
         steps.append(normalizers.Precompiled(charsmap))
-    if _one(spec, 4, 1):  # remove_extra_whitespaces: spaces alone, not line ends
-        steps += [normalizers.Replace(Regex(r"\A +| +\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
+    if _one(spec, 4, 1):  # remove_extra_whitespaces: spaces alone, not line ends; at the end also what stands for them
+        steps += [normalizers.Replace(Regex(rf"\A +|[ {SPACE}]+\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if prefix:
         steps.append(normalizers.Prepend(SPACE))
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])

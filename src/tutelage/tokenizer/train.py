@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator
 from tokenizers import Tokenizer as Library
 from tokenizers import models, pre_tokenizers, trainers
 
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.building import (
     ALPHABET,
@@ -25,6 +25,7 @@ from tutelage.tokenizer.building import (
 )
 from tutelage.tokenizer.building import LONGEST_PIECE as LONGEST_PIECE
 from tutelage.tokenizer.building import SPLITS as SPLITS
+from tutelage.tokenizer.bulk import readable
 from tutelage.tokenizer.characters import train_bpe_fallback, train_char, train_word, train_wordpiece
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.superbpe import train_superbpe
@@ -38,13 +39,17 @@ Method = Callable[[TokenizerConfig, Iterator[str], EventLog], Library]
 def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_bytes: int = 0) -> Tokenizer:
     """Train on texts; equal texts in equal order give byte-identical files.
 
-    Raises InputError without text, ConfigError for a vocabulary whose size is still to be chosen (`config.sized`).
+    Raises InputError without text and for what is no Unicode, ConfigError for a vocabulary whose size is still to be
+    chosen (`config.sized`).
     `total_bytes` of the texts, where known, serves the progress only.
     """
     if not config.vocab_size and config.method != "byte":
         raise ConfigError("vocab_size is 0: the text decides", hint="pass config.sized(BYTES OF THE TEXT)")
     watched = _watched(texts, total_bytes, log)
-    library = _METHODS[config.method](config, watched, log)
+    try:
+        library = _METHODS[config.method](config, watched, log)
+    except BaseException as error:
+        raise readable(error) from None
     settings = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": None,
@@ -121,9 +126,15 @@ _METHODS: dict[str, Method] = {
 
 def _watched(texts: Iterable[str], total: int, log: EventLog) -> Iterator[str]:
     done, last = 0, time.monotonic()
-    for text in texts:
+    for number, text in enumerate(texts):
+        try:
+            size = len(text.encode("utf-8"))
+        except UnicodeEncodeError as error:
+            raise InputError(
+                f"text {number} to train on is not valid Unicode: lone surrogate at {error.start}"
+            ) from None
         yield text
-        done += len(text.encode("utf-8", "replace")) if total else len(text)
+        done += size
         if time.monotonic() - last > 0.3:
             last = time.monotonic()
             log.progress("reading text", done, max(total, done), "bytes")

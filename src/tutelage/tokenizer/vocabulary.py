@@ -15,6 +15,9 @@ from typing import Any
 import tokenizers
 
 from tutelage.store.errors import DamagedError, InputError
+from tutelage.tokenizer.bulk import Bulk, Encoded, readable
+from tutelage.tokenizer.definition import byte_characters as byte_characters
+from tutelage.tokenizer.definition import bytes_rule, unknown_token, without_control
 
 _NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
@@ -52,12 +55,16 @@ class Vocabulary:
         stops = {eos_id, *stop_ids}
         marks = stops if self.bos_id is None else stops | {self.bos_id}
         special = {token["content"] for token in data["added_tokens"] if token["special"]}
-        # What the model says for unknown text must stay reachable from text.
-        special.discard(_unknown_token(data["model"]))
+        # What the model says for unknown text must stay reachable from text. A Unigram model knows it by its id, and
+        # the text "<unk>" is no more unknown than other text, as in SentencePiece; others need it by its name.
+        unknown = unknown_token(data["model"])
+        special.discard(unknown)
+        unspelled = {unknown} if data["model"].get("unk_id") is not None else set()
         control = special | {self.id_to_token(index) for index in marks}
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
-        self._plain = _instance(json.dumps(_without_control(data, control)))
+        self._plain = _instance(json.dumps(without_control(data, control | unspelled)))
         self._plain.encode_special_tokens = True
+        self._bulk = Bulk(self._plain, control | {token["content"] for token in data["added_tokens"]})
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
 
     def _turn_ends(self) -> set[int]:
@@ -86,6 +93,8 @@ class Vocabulary:
             return list(self._plain.encode(text, add_special_tokens=False).ids)
         except (TypeError, UnicodeEncodeError):
             raise _not_text([text]) from None
+        except BaseException as error:
+            raise readable(error) from None
 
     def encode_inside(self, text: str) -> list[int]:
         """`encode` of a text that stands within another: without the space that some tokenizers put before."""
@@ -96,11 +105,26 @@ class Vocabulary:
 
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """`encode` of many texts, on all threads."""
+        return list(self.encode_flat(texts))
+
+    def encode_flat(self, texts: Sequence[str]) -> Encoded:
+        """`encode_batch` in one array, for whole corpora: no list is made of the ids."""
         try:
-            batch = self._plain.encode_batch_fast(list(texts), add_special_tokens=False)
+            return self._bulk.encode(texts)
         except (TypeError, UnicodeEncodeError):
             raise _not_text(texts) from None
-        return [list(encoding.ids) for encoding in batch]
+        except BaseException as error:
+            raise readable(error) from None
+
+    @property
+    def encoder(self) -> str:
+        """Which library encodes many texts at once, and why (see `bulk`)."""
+        return self._bulk.encoder
+
+    @property
+    def slow_because(self) -> str | None:
+        """Why many texts are not encoded by the faster library; None where they are, or where there were few."""
+        return self._bulk.slow_because
 
     def encode_control(self, text: str) -> list[int]:
         """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for foreign
@@ -228,7 +252,7 @@ class Vocabulary:
         data = json.loads(self._definition)
         added = {token["id"]: token["content"].encode() for token in data["added_tokens"]}
         vocabulary = self._control.get_vocab(with_added_tokens=False)
-        to_bytes = _bytes_rule(data)
+        to_bytes = bytes_rule(data)
         return {index: to_bytes(token) for token, index in vocabulary.items()} | added
 
     def _id_named(self, key: str) -> int | None:
@@ -254,71 +278,6 @@ def _instance(definition: str) -> tokenizers.Tokenizer:
     made.no_truncation()
     made.no_padding()
     return made
-
-
-def _without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
-    """The definition with control tokens renamed to what no text can reach: a name with spaces around it.
-
-    Marking them special is not enough: a Unigram or word model would find them in its own vocabulary.
-    Ids stay as they are, because the added token and the entry of the vocabulary are renamed alike.
-    """
-
-    def renamed(token: str) -> str:
-        return f" {token} " if token in control else token
-
-    model = dict(data["model"])
-    vocabulary = model.get("vocab")
-    if isinstance(vocabulary, dict):
-        model["vocab"] = {renamed(token): index for token, index in vocabulary.items()}
-    elif isinstance(vocabulary, list):
-        model["vocab"] = [[renamed(token), score] for token, score in vocabulary]
-    if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if not _touches(merge, control)]
-    added = [
-        token | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
-        for token in data["added_tokens"]
-    ]
-    return data | {"model": model, "added_tokens": added}
-
-
-def _touches(merge: str | list[str], control: set[str]) -> bool:
-    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-    return left in control or right in control or left + right in control
-
-
-def _unknown_token(model: dict[str, Any]) -> str:
-    if model.get("unk_id") is not None:
-        return str(model["vocab"][model["unk_id"]][0])
-    return model.get("unk_token") or ""
-
-
-def _bytes_rule(data: dict[str, Any]) -> Any:
-    """How a token of this definition is turned into bytes, read off its decoder."""
-    decoder = data.get("decoder") or {}
-    steps = decoder.get("decoders", [decoder])
-    kinds = {step.get("type") for step in steps}
-    if "ByteLevel" in kinds:
-        byte_of = {char: byte for byte, char in byte_characters().items()}
-        return lambda token: bytes(byte_of[char] for char in token if char in byte_of)
-    prefix = next((step["prefix"] for step in steps if step.get("type") == "WordPiece"), None)
-
-    def rule(token: str) -> bytes:
-        if "ByteFallback" in kinds and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
-            return bytes([int(token[3:5], 16)])
-        if prefix is not None:
-            return token.removeprefix(prefix).encode()
-        if kinds & {"Metaspace", "Replace"}:
-            token = token.replace("▁", " ")
-        return token.encode()
-
-    return rule
-
-
-def byte_characters() -> dict[int, str]:
-    """The character that stands for each byte in byte-level vocabularies (Radford et al. 2019, GPT-2)."""
-    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
-    hidden = [byte for byte in range(256) if byte not in set(shown)]
-    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + rank) for rank, byte in enumerate(hidden)}
 
 
 def text_of(token: Any) -> str | None:

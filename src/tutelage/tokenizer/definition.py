@@ -1,0 +1,73 @@
+"""What is read off, or changed in, the content of a tokenizer.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
+    """The definition with control tokens renamed to what no text can reach: a name with spaces around it.
+
+    Marking them special is not enough: a Unigram or word model would find them in its own vocabulary.
+    Ids stay as they are, because the added token and the entry of the vocabulary are renamed alike.
+    """
+
+    def renamed(token: str) -> str:
+        return f" {token} " if token in control else token
+
+    model = dict(data["model"])
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, dict):
+        model["vocab"] = {renamed(token): index for token, index in vocabulary.items()}
+    elif isinstance(vocabulary, list):
+        model["vocab"] = [[renamed(token), score] for token, score in vocabulary]
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if not _touches(merge, control)]
+    added = [
+        token | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
+        for token in data["added_tokens"]
+    ]
+    return data | {"model": model, "added_tokens": added}
+
+
+def _touches(merge: str | list[str], control: set[str]) -> bool:
+    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
+    return left in control or right in control or left + right in control
+
+
+def unknown_token(model: dict[str, Any]) -> str:
+    """What the model says for a text that it does not know; empty where it has nothing of the kind."""
+    if model.get("unk_id") is not None:
+        return str(model["vocab"][model["unk_id"]][0])
+    return model.get("unk_token") or ""
+
+
+def bytes_rule(data: dict[str, Any]) -> Any:
+    """How a token of this definition is turned into bytes, read off its decoder."""
+    decoder = data.get("decoder") or {}
+    steps = decoder.get("decoders", [decoder])
+    kinds = {step.get("type") for step in steps}
+    if "ByteLevel" in kinds:
+        # Each character that stands for a byte becomes the one of that number; any other is nothing.
+        number_of: dict[int, int | None] = dict.fromkeys(range(256))
+        number_of |= {ord(char): byte for byte, char in byte_characters().items()}
+        return lambda token: token.translate(number_of).encode("latin-1", "ignore")
+    prefix = next((step["prefix"] for step in steps if step.get("type") == "WordPiece"), None)
+
+    def rule(token: str) -> bytes:
+        if "ByteFallback" in kinds and len(token) == 6 and token.startswith("<0x") and token.endswith(">"):
+            return bytes([int(token[3:5], 16)])
+        if prefix is not None:
+            return token.removeprefix(prefix).encode()
+        if kinds & {"Metaspace", "Replace"}:
+            token = token.replace("▁", " ")
+        return token.encode()
+
+    return rule
+
+
+def byte_characters() -> dict[int, str]:
+    """The character that stands for each byte in byte-level vocabularies (Radford et al. 2019, GPT-2)."""
+    shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
+    hidden = [byte for byte in range(256) if byte not in set(shown)]
+    return {byte: chr(byte) for byte in shown} | {byte: chr(256 + rank) for rank, byte in enumerate(hidden)}
