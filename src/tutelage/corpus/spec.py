@@ -33,7 +33,7 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=6,
+    version=7,
     title="Corpus",
     config=CorpusConfig,
     run=_run,
