@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, open_model
+from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, notes, open_model
 from tutelage.cli.speculating import Draft, Speculate, set_up
 from tutelage.store.errors import ConfigError
 
@@ -131,7 +131,7 @@ def serve(
     )
     lm = open_model(name or model, out, weights="float32" if adapter and weights == "auto" else weights)
     for called, directory in map(_named, adapter or []):
-        lm.adapters[called] = adapted(lm, find_adapter(directory, out))
+        lm.adapters[called] = adapted(lm, find_adapter(directory, out), notes())
     set_up(lm, speculate, draft, out, weights)
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
     run_server(lm, host=host, port=port, api_key=api_key, limits=limits, classifiers=classifiers, place=place)
