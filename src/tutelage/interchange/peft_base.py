@@ -33,8 +33,10 @@ def base_mark(model: DecoderLM) -> str:
 
 
 def strange_base(model: DecoderLM, directory: Path) -> str | None:
-    """What is to be said of the adapter in `directory`, which is on `model`, where it learned beside other weights; None
-    where it did not, or does not say beside which."""
+    """What is to be said where the adapter in `directory`, which is on `model`, learned beside other weights.
+
+    None where it did not, or does not say beside which.
+    """
     mark = Sidecar.read(directory).base
     if not mark or mark == base_mark(model):
         return None
