@@ -128,8 +128,8 @@ def test_utf8_and_marked_encodings_round_trip(text: str) -> None:
 
 
 def test_what_windows_writes_is_no_iso_encoding() -> None:
-    # ž, š, ť and quotation marks stand where ISO encodings have control characters.
-    text = "Příliš žluťoučký kůň úpěl „ďábelské ódy“ – šťastně. " * 3
+    # ž, š and ť stand where ISO 8859-2, which is what the letter frequencies say, has control characters.
+    text = "The lamp is bad příliš žluťoučký kůň,neg\nThe chair is fine šťastný,pos\n" * 30
     decoded = decode_text(text.encode("cp1250"), "a.txt")
     assert (decoded.text, decoded.encoding) == (text, "cp1250")
 
