@@ -52,7 +52,7 @@ def load(
         made = open_model(str(source), log or EventLog(), place, choose_precision(dtype, place), quantisation)
         lm = LanguageModel(*made)
     for name, adapter in (adapters or {}).items():
-        lm.adapters[name] = adapted(lm, adapter)
+        lm.adapters[name] = adapted(lm, adapter, log)
     return lm
 
 
@@ -78,10 +78,11 @@ def _load_for_use(source: str, device: torch.device, weights: Weights, log: Even
     return lm
 
 
-def adapted(lm: LanguageModel, adapter: AdapterSource) -> LanguageModel:
+def adapted(lm: LanguageModel, adapter: AdapterSource, log: EventLog | None = None) -> LanguageModel:
     """A model of the same weights with an adapter, or with the sum of several ({directory: weight}); `lm` stays as it
-    is. A tokenizer that lies beside the adapter is used."""
+    is. A tokenizer that lies beside the adapter is used. The log is told of an adapter that learned beside others."""
     from tutelage.interchange.peft import load_adapter, load_sum, with_head_of
+    from tutelage.interchange.peft_base import strange_base
     from tutelage.model.lora import shared_copy
     from tutelage.tokenizer.tokenizer import Tokenizer
 
@@ -93,5 +94,7 @@ def adapted(lm: LanguageModel, adapter: AdapterSource) -> LanguageModel:
         return LanguageModel(model, lm.tokenizer)
     directory = Path(adapter).expanduser()
     load_adapter(with_head_of(model, directory), directory)
+    if log is not None and (said := strange_base(model, directory)):
+        log.warn(said)
     own = (directory / "tokenizer.json").is_file()
     return LanguageModel(model, Tokenizer.load(directory) if own else lm.tokenizer)

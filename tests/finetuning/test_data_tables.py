@@ -241,3 +241,8 @@ def test_fields_with_the_same_name_are_not_mixed_up(tmp_path, heard):
     assert [row["text"] for row in rows] == ["yes", "ja"]
     assert audit.ignored == {"(column 1)": 2, "text (3)": 2}
     assert "'text (3)' in 2 rows" in heard.messages("warning")
+
+
+def test_a_header_that_comes_again_is_no_row(tmp_path, heard):
+    rows, audit = read(tmp_path, heard, "a.csv", table(ROWS[:20], ",") + table(ROWS[20:], ","))
+    assert len(rows) == 40 and audit.dropped == {"the header again": 1} and set(audit.labels) == {"pos", "neg"}

@@ -168,3 +168,13 @@ def test_beams_translate_too_and_a_file_is_put_together_again(tmp_path, base, ca
         with pytest.raises(SystemExit) as ended:
             main(["translate", *wrong])
         assert ended.value.code == 2
+
+
+def test_an_identifier_is_no_indonesian(tmp_path, heard):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"id": "a1", "en": "lamp", "de": "Lampe"}\n{"id": "a2", "en": "tree", "de": "Baum"}\n')
+    rows, audit, languages = read_translations(path, heard.log)
+    assert [(row["source"], row["target"]) for row in rows] == [("lamp", "Lampe"), ("tree", "Baum")]
+    assert languages == ("English", "German") and audit.ignored == {"id": 2}
+    path.write_text('{"id": "lampu", "en": "lamp"}\n')
+    assert read_translations(path, heard.log)[2] == ("Indonesian", "English")

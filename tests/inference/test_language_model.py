@@ -349,3 +349,9 @@ def test_weights_that_give_no_finite_logits_are_named_wherever_they_are_used(lm:
     for use in uses:
         with pytest.raises(InputError, match=r"are not finite: the model gives .*float32"):
             use()
+
+
+def test_the_folder_of_an_adapter_is_named_as_such(tmp_path):
+    (tmp_path / "adapter_config.json").write_text("{}")
+    with pytest.raises(InputError, match=r"is an adapter, not a model.*--adapter"):
+        load(tmp_path)

@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from tutelage.interchange.peft import load_adapter, save_adapter
+from tutelage.interchange.peft_base import strange_base
 from tutelage.interchange.peft_layout import require_sites
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -275,3 +276,26 @@ def test_adapters_read_by_peft(
         for key in ("target_modules", "modules_to_save"):
             config[key] = sorted(set(config[key] or ()))
     assert one == {key: two[key] for key in one}
+
+
+def test_an_adapter_knows_the_weights_it_learned_beside(tiny: ModelConfig, written: Path) -> None:
+    same = make(tiny)
+    load_adapter(same, written)
+    assert strange_base(same, written) is None
+    rounded = make(tiny).to(torch.bfloat16)
+    load_adapter(rounded, written)
+    assert strange_base(rounded, written) is None
+    other = DecoderLM(same.config, seed=7).eval()
+    load_adapter(other, written)
+    said = strange_base(other, written)
+    assert said is not None and "learned beside other weights" in said
+    (written / "tutelage.json").unlink()  # an adapter from elsewhere does not say
+    assert strange_base(other, written) is None
+
+
+@pytest.mark.parametrize("lora", [{"init": "pissa"}, {"dora": True}, {"quantisation": "nf4"}])
+def test_every_kind_of_adapter_knows_its_base(tiny: ModelConfig, lora: dict[str, Any], tmp_path: Path) -> None:
+    save_adapter(adapted(tiny, lora), tmp_path / "a")
+    same = make(tiny)
+    load_adapter(same, tmp_path / "a")
+    assert strange_base(same, tmp_path / "a") is None

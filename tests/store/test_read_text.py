@@ -125,3 +125,15 @@ def test_utf8_and_marked_encodings_round_trip(text: str) -> None:
     for encoding in ("utf-8-sig", "utf-16", "utf-32"):
         assert decode_text(text.encode(encoding), "a").text == text
     assert decode_text(text.encode("utf-8"), "a").text == text.removeprefix("\ufeff")
+
+
+def test_what_windows_writes_is_no_iso_encoding() -> None:
+    # ž, š and ť stand where ISO 8859-2, which is what the letter frequencies say, has control characters.
+    text = "The lamp is bad příliš žluťoučký kůň,neg\nThe chair is fine šťastný,pos\n" * 30
+    decoded = decode_text(text.encode("cp1250"), "a.txt")
+    assert (decoded.text, decoded.encoding) == (text, "cp1250")
+
+
+def test_of_two_encodings_that_read_alike_the_common_one_is_named() -> None:
+    assert decode_text(("café, número. " * 40).encode("cp1252"), "a.txt").encoding == "cp1252"
+    assert decode_text(("The lamp number 7 is bad café\n" * 60).encode("cp1252"), "a.txt").encoding == "cp1252"

@@ -112,7 +112,7 @@ def open_model(
     if weights not in (None, "auto", "float32"):
         raise ConfigError(f"--weights {weights} and --adapter exclude each other", hint="fold it in: `tutelage export`")
     lm = load(place, log=notes(), quantisation=stored)
-    lm = adapted(lm, adapter)
+    lm = adapted(lm, adapter, notes())
     if fold and stored == "none":
         merge_lora(lm.model)
     return lm

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, find_model, open_model
+from tutelage.cli.options import RUNS, Out, Source, WeightsOption, find_adapter, find_model, notes, open_model
 from tutelage.cli.speculating import Draft, Speculate, set_up
 from tutelage.cli.trace import indices_of, training_text
 from tutelage.store.errors import ConfigError
@@ -143,7 +143,7 @@ def serve(
     )
     lm = open_model(name or model, out, weights="float32" if adapter and weights == "auto" else weights)
     for called, directory in map(_named, adapter or []):
-        lm.adapters[called] = adapted(lm, find_adapter(directory, out))
+        lm.adapters[called] = adapted(lm, find_adapter(directory, out), notes())
     set_up(lm, speculate, draft, out, weights)
     classifiers = {called: open_model(str(place), out, "classifier") for called, place in map(_named, classifier or [])}
     traced = indices_of(read, lm.tokenizer)

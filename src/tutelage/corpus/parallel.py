@@ -44,8 +44,15 @@ def _processors() -> int:
 
 
 def _start(parent: int) -> None:
-    """Leave Ctrl-C to the parent; end when the parent is gone, however it went."""
+    """Leave Ctrl-C and a scheduler's SIGTERM to the parent; end when the parent is gone, however it went.
+
+    Both go to all processes of a group. A worker that SIGTERM ends while the parent cancels what is left makes the pool
+    print a traceback of its own, so workers stand in groups of their own; the pool ends them by SIGTERM.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if hasattr(os, "setpgid"):
+        os.setpgid(0, 0)
     # Syntax trees and documents are many small objects without cycles: looking through them costs a tenth of the time.
     gc.set_threshold(100_000, 50, 100)
 

@@ -29,6 +29,11 @@ def find_model(source: Path | str) -> Path:
         if (source / MANIFEST).is_file():
             open_artifact(source)
         return source
+    if (source / "adapter_config.json").is_file():
+        raise InputError(
+            f"{source} is an adapter, not a model",
+            hint=f"put it on the model it was made for: -m MODEL --adapter {source}",
+        )
     raise InputError(f"{source} is no model: it has neither config.json nor {RUN}", hint=_what_is_in(source))
 
 

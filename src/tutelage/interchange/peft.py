@@ -13,6 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from tutelage.interchange.peft_base import base_mark
 from tutelage.interchange.peft_config import (
     ALSO_WRITTEN,
     CONFIG,
@@ -68,7 +69,9 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
         metadata={"format": "pt"},
     )
     head = {name: getattr(model.config, name) for name in HEAD}
-    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head, "labels": list(model.config.labels)})
+    labels = list(model.config.labels)
+    mark = base_mark(model)
+    write_json(directory / OURS, {"quantisation": quantisation_of(model), **head, "labels": labels, "base": mark})
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:

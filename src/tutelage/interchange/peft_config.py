@@ -65,7 +65,7 @@ HEAD = ("multi_label", "ordinal", "pooling", "pool_tokens")  # fields of the mod
 
 class Sidecar(Config):
     """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
-    the names of its classes, and of what kind its head is."""
+    the names of its classes, of what kind its head is, and a mark of its base's weights."""
 
     quantisation: Quantisation = "none"
     labels: tuple[str, ...] = ()
@@ -73,6 +73,7 @@ class Sidecar(Config):
     ordinal: bool = False
     pooling: Pooling = "last"
     pool_tokens: int = 0
+    base: str = ""  # see `peft_base.base_mark`
 
     @classmethod
     def read(cls, directory: Path) -> Sidecar:

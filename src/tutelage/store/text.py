@@ -45,6 +45,10 @@ _WEB = {  # what these names mean on web pages: https://encoding.spec.whatwg.org
     "iso-8859-1": "cp1252", "latin1": "cp1252", "us-ascii": "cp1252", "ascii": "cp1252", "iso-8859-9": "cp1254",
     "gb2312": "gb18030", "gbk": "gb18030", "ks_c_5601-1987": "cp949", "euc-kr": "cp949", "shift_jis": "cp932",
 }  # fmt: skip
+_WINDOWS = {
+    "iso8859-1": "cp1252", "iso8859-2": "cp1250", "iso8859-5": "cp1251", "iso8859-6": "cp1256", "iso8859-7": "cp1253",
+    "iso8859-8": "cp1255", "iso8859-9": "cp1254", "iso8859-13": "cp1257", "iso8859-15": "cp1252",
+}  # fmt: skip
 _FEW_HIGH_BYTES = 32  # fewer tell no Latin-script encoding from another ...
 _FEW_FOREIGN_BYTES = 8  # ... and other scripts, where most letters are high bytes, need a word or two
 _LATIN_SHARE = 0.35  # of letters that are high bytes; European languages in Latin script stay below it
@@ -216,14 +220,20 @@ def _guess(data: bytes) -> str:
     letters = high + len(data) - len(data.translate(None, _ASCII_LETTERS))
     enough = high >= (_FEW_HIGH_BYTES if high < _LATIN_SHARE * letters else _FEW_FOREIGN_BYTES)
     guess = str(detect_encoding(data[:_DETECTED], html5_compatible=False)) if enough else "cp1252"
-    for encoding in (guess, "cp1252"):
+    for encoding in (_windows(guess, data), guess, "cp1252"):
         try:
-            data.decode(encoding)
+            text = data.decode(encoding)
         except (UnicodeDecodeError, LookupError):
             continue
         if encoding not in ("utf-8", "ascii"):
-            return encoding
+            return "cp1252" if data.decode("cp1252", "replace") == text else encoding
     return "latin-1"
+
+
+def _windows(guess: str, data: bytes) -> str:
+    """What Windows writes instead of an ISO encoding, where bytes stand in the text that are controls in the latter."""
+    controls = len(data) > len(data.translate(None, bytes(range(0x80, 0xA0))))
+    return _WINDOWS.get(guess.lower().replace("iso-8859", "iso8859"), guess) if controls else guess
 
 
 def _newlines(text: str) -> str:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
-from tutelage.evaluation.bench.sources import read_file
+from tutelage.evaluation.bench.sources import Row, read_file
 from tutelage.evaluation.bench.task import BenchTask
+from tutelage.evaluation.bench.templates import value_of
 from tutelage.store.errors import ConfigError, InputError
 
 _QUESTIONS = ("question", "query", "prompt", "context", "ctx", "input", "text", "sentence", "goal")
 _CHOICES = ("choices", "options", "endings", "answers", "candidates")
-_GOLD = ("answer", "label", "gold", "target", "correct", "answerKey", "output", "response")
+_GOLD = ("answer", "label", "gold", "target", "correct", "answerKey", "answer_key", "output", "response")
+_NUMBERED = re.compile(r"(?i)((?:option|choice|answer|ending|opt?|sol|candidate)?[ _]?)([a-j]|[0-9])")
+_FEW = 10  # rows; in fewer it is no wonder that the first choice is never right
 
 
 def own_task(path: Path, context: str | None = None, choices: str | None = None, gold: str | None = None) -> BenchTask:
@@ -19,7 +25,8 @@ def own_task(path: Path, context: str | None = None, choices: str | None = None,
     context: a column or a template ("Question: {{q}}\\nAnswer:"). choices: a column with a list, or several columns
     ("a,b,c"). gold: the column with the right one: its number from 0, its letter, or its text. What is not given is
     recognised by its name. Rows with a right answer and no choices are answered by writing; rows of text alone are
-    read as text. Raises InputError where that does not work, naming the columns there are.
+    read as text. Raises InputError where that does not work, naming the columns there are, or where a row lacks its
+    question or its right answer, or that answer may be read in two ways.
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist")
@@ -36,35 +43,24 @@ def own_task(path: Path, context: str | None = None, choices: str | None = None,
         return BenchTask.parse({**common, "kind": "rolling", "text": "{{text}}", "metric": "bits_per_byte"})
     asked = context or _known(_QUESTIONS, columns, path, "--context")
     right = gold or _known(_GOLD, columns, path, "--gold")
+    for column in (asked, right):
+        _refuse_empty(rows, column, path)
     template = asked if "{" in asked else "{{" + asked + "}}"
-    listed = choices or next((name for name in _CHOICES if name in columns), None)
+    listed = choices or _choices(rows, columns, (asked, right))
     if listed is None:
-        return BenchTask.parse(
-            {
-                **common,
-                "kind": "generate",
-                "context": template,
-                "targets": right,
-                "until": ["\n"],
-                "max_tokens": 64,
-                "metric": "exact",
-            }
-        )
+        unread = [name for name in columns if name not in right and name not in asked]
+        cautions = [f"columns that are not read: {', '.join(unread)}"] if unread else []
+        return BenchTask.parse({
+            **common, "kind": "generate", "context": template, "targets": right, "until": ["\n"], "max_tokens": 64,
+            "metric": "exact", "cautions": cautions,
+        })  # fmt: skip
     if "," in listed and "[" not in listed:
         listed = "[" + listed + "]"
-    letters = all(isinstance(row.get(right), str) and len(row[right]) == 1 and row[right].isalpha() for row in rows)
-    texts = isinstance(rows[0].get(listed), list) and any(row.get(right) in row[listed] for row in rows)
-    by_letter = f"'ABCDEFGHIJKLMNOPQRSTUVWXYZ'.index({right} | upper)"
-    return BenchTask.parse(
-        {
-            **common,
-            "kind": "choice",
-            "context": template,
-            "choices": listed,
-            "gold": by_letter if letters and not texts else right,
-            "metric": "acc_norm",
-        }
-    )
+    expression, cautions = _gold(rows, listed, right, path)
+    return BenchTask.parse({
+        **common, "kind": "choice", "context": template, "choices": listed, "gold": expression, "metric": "acc_norm",
+        "cautions": cautions,
+    })  # fmt: skip
 
 
 def _only_text(columns: list[str]) -> bool:
@@ -78,3 +74,108 @@ def _known(names: tuple[str, ...], columns: list[str], path: Path, option: str) 
             f"{path.name}: no column is recognised; it has: {', '.join(columns)}", hint=f"name it with {option}"
         )
     return found
+
+
+def _refuse_empty(rows: Sequence[Row], column: str, path: Path) -> None:
+    """Raise InputError where rows have nothing in a column; it would be asked as "None"."""
+    empty = [number for number, row in enumerate(rows, 1) if row.get(column) is None]
+    if column in rows[0] and empty:
+        shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
+        raise InputError(
+            f"{path.name}: {len(empty)} of {len(rows)} rows have no {column!r} (row {shown})",
+            hint="a benchmark leaves no row out: mend or remove them",
+        )
+
+
+def _choices(rows: Sequence[Row], columns: Sequence[str], taken: Sequence[str]) -> str | None:
+    """The column of choices (a list, or ARC's object of texts and labels), or columns of one choice each (A, B, C;
+    option1, option2; ...) as an expression; None where there are none."""
+    if name := next((name for name in _CHOICES if name in columns and name not in taken), None):
+        return f"{name}.text" if all(_as_in_arc(row.get(name)) for row in rows) else name
+    series: dict[tuple[str, str], list[str]] = {}
+    for column in columns:
+        if column not in taken and (found := _NUMBERED.fullmatch(column)):
+            kind = "digit" if found[2].isdigit() else "upper" if found[2].isupper() else "lower"
+            series.setdefault((found[1], kind), []).append(column)
+    for names in series.values():
+        names.sort()
+        places = [ord(name[-1]) for name in names]
+        if len(names) > 1 and names[0][-1] in "Aa01" and places == list(range(places[0], places[0] + len(names))):
+            return ",".join(names)
+    return None
+
+
+def _as_in_arc(value: Any) -> bool:
+    return isinstance(value, dict) and all(isinstance(value.get(key), (list, tuple)) for key in ("text", "label"))
+
+
+def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str, list[str]]:
+    """The expression of the right choice's number or text, and what is to be said of it.
+
+    Whether a number is a choice's text, or its number from 0 or from 1, is decided by all rows together. Raises
+    InputError where it may be either.
+    """
+    if right not in rows[0]:  # an expression of the user's own
+        return right, []
+    where = f"{path.name}, row "
+    texts = []
+    for number, row in enumerate(rows, 1):
+        found = value_of(listed, row, f"{where}{number}")
+        if isinstance(found, str) or not isinstance(found, (list, tuple)) or len(found) < 2:
+            raise InputError(f"{where}{number}: {listed!r} gives no list of two choices or more")
+        texts.append([str(one) for one in found])
+    given = [row.get(right) for row in rows]
+    if any(isinstance(value, (list, tuple)) for value in given):
+        return right, []
+    label = listed.removesuffix(".text") + ".label"
+    if listed.endswith(".text") and all(
+        value in value_of(label, row, path.name) for value, row in zip(given, rows, strict=True)
+    ):
+        return f"{label}.index({right})", []
+    said = _said_twice(texts)
+    by_text = all(str(value) in there for value, there in zip(given, texts, strict=True))
+    numbers = [_whole(value) for value in given]
+    counted = [number for number in numbers if number is not None]
+    if len(counted) == len(rows):
+        first = _first(counted, [len(there) for there in texts])
+        places = [number - first for number in counted]
+        inside = all(0 <= place < len(there) for place, there in zip(places, texts, strict=True))
+        agree = inside and all(
+            there[place] == str(value) for place, there, value in zip(places, texts, given, strict=True)
+        )
+        if by_text and inside and not agree and not all(isinstance(value, str) for value in given):
+            raise InputError(
+                f"{path.name}: {right!r} may be the text of the right choice, or its number",
+                hint=f'say which: --gold "{right}|string" (its text) or --gold "{right}|int" (its number from 0)',
+            )
+        if by_text:
+            return f"{right}|string", said
+        if first:
+            return f"{right}|int - 1", [*said, f"{right!r} counts the choices from 1"]
+        if min(counted) > 0 and len(rows) >= _FEW:
+            said.append(f"no right answer is the first choice: {right!r} is read as counting from 0")
+        return right, said
+    letters = all(isinstance(value, str) and re.fullmatch("[A-Za-z]", value.strip()) for value in given)
+    if letters and not by_text:
+        return f"'ABCDEFGHIJKLMNOPQRSTUVWXYZ'.index({right} | trim | upper)", said
+    return right, said
+
+
+def _first(numbers: Sequence[int], sizes: Sequence[int]) -> int:
+    """1 where numbers of choices can only count from 1: none is 0, and one is as large as there are choices."""
+    inside = all(1 <= number <= size for number, size in zip(numbers, sizes, strict=True))
+    return int(inside and any(number == size for number, size in zip(numbers, sizes, strict=True)))
+
+
+def _whole(value: Any) -> int | None:
+    if isinstance(value, bool):
+        return int(value)
+    try:
+        return int(str(value).strip())
+    except ValueError:
+        return int(value) if isinstance(value, float) and value.is_integer() else None
+
+
+def _said_twice(texts: Sequence[Sequence[str]]) -> list[str]:
+    count = sum(len(set(there)) < len(there) for there in texts)
+    return [f"{count} of {len(texts)} rows have the same choice twice, of which the first is taken"] if count else []

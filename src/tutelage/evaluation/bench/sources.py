@@ -118,7 +118,8 @@ def read_file(path: Path) -> list[Row]:
             if kind == ".json":
                 loaded = json.loads(text)
                 return [dict(row) for row in loaded] if isinstance(loaded, list) else [dict(loaded)]
-            return list(csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ","))
+            table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ",")
+            return [_within_header(row, table.line_num) for row in table]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
     rows = []
@@ -128,6 +129,12 @@ def read_file(path: Path) -> list[Row]:
             raise InputError(f"{path.name}, line {number} cannot be used: {why}", hint="a benchmark leaves no row out")
         rows.append(value)
     return rows
+
+
+def _within_header(row: Row, line: int) -> Row:
+    if None in row:
+        raise ValueError(f"line {line} has more fields than the header")
+    return row
 
 
 def _restricted(rows: list[Row], data: Data, name: str) -> list[Row]:

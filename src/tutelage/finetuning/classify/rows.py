@@ -70,7 +70,10 @@ def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Spl
     rows, audit = read_labelled(Path(config.data).expanduser(), log, config.columns)
     found = stratified_split(rows, data_seed, config.heldout)
     if reason := labels_of(config, found.train, found.heldout).why_not:
-        raise InputError(f"{Path(config.data).name}: {reason}", hint="lower min_per_label or give more rows")
+        raise InputError(
+            f"{Path(config.data).name}: {reason}",
+            hint="give rows of two labels or more, each with two different texts at least, or lower min_per_label",
+        )
     return found, audit
 
 

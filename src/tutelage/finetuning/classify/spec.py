@@ -30,7 +30,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="classify",
-    version=7,
+    version=8,
     title="Classification finetuning",
     config=ClassifyConfig,
     run=late("tutelage.finetuning.classify.stage:classify"),

@@ -14,7 +14,7 @@ KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".p
 _ABOUT = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")  # of the folder, not rows
 _SPLIT = re.compile(r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)(?![a-z])", re.IGNORECASE)
 Part = Literal["train", "test", "validation"]
-_PARTS: dict[str, Part] = {
+PARTS: dict[str, Part] = {  # names of splits -> which one is meant
     "train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "test",
     "validation": "validation", "valid": "validation", "val": "validation", "dev": "validation", "eval": "validation",
 }  # fmt: skip
@@ -53,7 +53,7 @@ def data_files(folder: Path) -> list[DataFile]:
 def _part_of(path: Path) -> Part | None:
     for piece in reversed(path.parts):
         if found := _SPLIT.match(piece):
-            return _PARTS[found[1].lower()]
+            return PARTS[found[1].lower()]
     return None
 
 

@@ -8,10 +8,10 @@ from pathlib import Path
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.conversations import row_of
 from tutelage.finetuning.data.fields import Fields, check_columns
-from tutelage.finetuning.data.kinds import CHOSEN, JUDGED, REJECTED
+from tutelage.finetuning.data.kinds import CHOSEN, JUDGED, REJECTED, judgement
 from tutelage.finetuning.data.preferences import COLUMNS as PAIR_COLUMNS
 from tutelage.finetuning.data.preferences import read_preferences
-from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
+from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
 from tutelage.finetuning.data.turns import (
@@ -60,7 +60,7 @@ def judged_of(pairs: list[Row]) -> list[Row]:
     """Two judged answers of each pair."""
     rows = []
     for pair in pairs:
-        shared: Row = {key: pair[key] for key in ("messages", "prompt") if key in pair}
+        shared: Row = {key: pair[key] for key in ("messages", "prompt", "split") if key in pair}
         for key, label in (("chosen", True), ("rejected", False)):
             row: Row = {"id": f"{pair['id']}-{key}", **shared, "completion": pair[key], "label": label}
             rows.append(row)
@@ -70,7 +70,8 @@ def judged_of(pairs: list[Row]) -> list[Row]:
 def _judged(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     refuse_tools(fields)
     label = fields.take(*JUDGED)
-    if not is_judgement(label):
+    good = judgement(label)
+    if good is None:
         raise ValueError(f"'label' is {label!r}, neither true nor false")
     if fields.has(*MESSAGES, *CONVERSATIONS) and not fields.has(*RESPONSE):
         kind, turns = "messages with a label", turns_of(fields.take(*MESSAGES, *CONVERSATIONS), found)
@@ -86,6 +87,6 @@ def _judged(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         "messages": turns[:-1],
         "prompt": turns[-2]["content"],
         "completion": turns[-1]["content"],
-        "label": not is_false(label),
+        "label": good,
     }
     return kind, sha256_json(row)[:16], row

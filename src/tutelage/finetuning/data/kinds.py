@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 from tutelage.finetuning.data.fields import Fields
 from tutelage.finetuning.data.reading import is_false, is_judgement
@@ -15,6 +16,8 @@ JUDGED = ("label", "kto_tag")
 ASKED = ("prompt", "question", "query", "instruction", "instructions", "user", "input")
 LABELS = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
           "tag", "rating", "stars", "polarity", "emotion")  # fmt: skip
+_GOOD = ("good", "desirable", "chosen", "accepted", "up", "thumbs_up", "+1")  # words for a judgement, beside yes and no
+_BAD = ("bad", "undesirable", "rejected", "down", "thumbs_down", "-1", "-1.0")
 ANSWERED = ("messages", "conversations", "completion", "response", "output", "answer")
 
 
@@ -34,9 +37,18 @@ def judgements(source: Source, columns: Mapping[str, str] | None) -> list[bool]:
         fields.take(*JUDGED) for fields in _fields(source, columns) if fields.has(*JUDGED) and fields.has(*ANSWERED)
     ]
     # true and false are judgements even where other rows hold something else; 0 and 1 may be names of classes.
-    if not judged or not (all(map(is_judgement, judged)) or any(isinstance(value, bool) for value in judged)):
+    told = [judgement(value) for value in judged]
+    if None in told and not any(isinstance(value, bool) for value in judged):
         return []
-    return [not is_false(value) for value in judged]
+    return [answer is not False for answer in told]
+
+
+def judgement(value: Any) -> bool | None:
+    """Whether an answer is judged good; None where a value is no judgement."""
+    word = str(value).strip().lower()
+    if is_judgement(value) or word in (*_GOOD, *_BAD):
+        return not is_false(value) and word not in _BAD
+    return None
 
 
 def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str) -> None:
@@ -54,7 +66,7 @@ def refuse_judged(source: Source, columns: Mapping[str, str] | None, wanted: str
         }[wanted]
         raise InputError(
             f"{source.file} is unpaired preference data (KTO): {bad} of {len(source.records)} answers are judged bad "
-            "('label' is false)",
+            "(by 'label')",
             hint=hint,
         )
 

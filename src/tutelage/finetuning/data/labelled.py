@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
-from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import refuse_other
-from tutelage.finetuning.data.reading import account, convert_all
+from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
 from tutelage.finetuning.data.split import normalised
+from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
@@ -43,6 +45,8 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
     refuse_other(source, columns, "classify")
     check_columns(columns, COLUMNS, source.columns, source.file)
     columns, remarks = find_columns(source, columns or {})
+    source, hot = _by_place(source, columns)
+    remarks += hot
     _refuse_several(source, columns)
     rows, found = convert_all(source, labelled_row, WANTED, columns)
     found.notes += remarks
@@ -107,6 +111,29 @@ def label_text(value: Any) -> str:
     raise ValueError("'label' is empty or not text")
 
 
+def are_vectors(values: Sequence[Any]) -> bool:
+    """Whether labels are given as vectors of 0 and 1, one place a label (one-hot, multi-hot): all equally long, and
+    not lists of different labels whose names happen to be 0 and 1."""
+    lists = [value for value in map(unwritten, values) if not is_empty(value)]
+    if not lists or not all(isinstance(value, list) and len(value) > 1 for value in lists):
+        return False
+    if len({len(value) for value in lists}) > 1 or not all(is_judgement(one) for value in lists for one in value):
+        return False
+    vectors = [tuple(map(is_false, value)) for value in lists]
+    return any(len(set(vector)) < len(vector) for vector in vectors) or len(set(vectors)) > 1
+
+
+def places(vector: Sequence[Any]) -> list[str]:
+    """The places of a vector that say yes, counted from 0, as labels."""
+    return [str(place) for place, one in enumerate(vector) if not is_false(one)]
+
+
+def unwritten(value: Any) -> Any:
+    """A label; the list where it is the text of one, as a table holds it."""
+    listed_here = written(value) if isinstance(value, str) else None
+    return listed_here if isinstance(listed_here, list) else value
+
+
 def labelled_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     """(layout, id, row) of a record whose fields are named text, text_b and label."""
     text = fields.take_text("text")
@@ -115,6 +142,8 @@ def labelled_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     value = fields.take("label")
     if value is None:
         raise ValueError("no 'label'")
+    if isinstance(given := unwritten(value), list):
+        value = given
     if _has_several(value):
         raise ValueError(_SEVERAL)
     if isinstance(value, list):
@@ -162,6 +191,26 @@ def _refuse_flags(source: Source, missing: Sequence[str]) -> None:
         )
 
 
+def _by_place(source: Source, columns: Mapping[str, str]) -> tuple[Source, list[str]]:
+    """Labels given as vectors with a single 1 (one-hot) as the place of it. Raises InputError where some have more."""
+    name = columns.get("label", "")
+    values = [row.get(name) for row in source.rows]
+    if not are_vectors(values):
+        return source, []
+    chosen = [places(vector) for vector in map(unwritten, values) if not is_empty(vector)]
+    if any(len(labels) != 1 for labels in chosen):
+        raise InputError(
+            f"{source.file} is multi-label data: {name!r} holds vectors of 0 and 1, not all with a single 1",
+            hint="tutelage finetune multilabel FILE learns all of them",
+        )
+    records = [
+        (line, row if isinstance(row, str) or is_empty(row.get(name)) else {**row, name: places(unwritten(row[name]))})
+        for line, row in source.records
+    ]
+    said = f"{name!r} holds vectors with a single 1 (one-hot): a label is named by its place, from 0"
+    return replace(source, records=records), [said]
+
+
 def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
     """Raise InputError where many rows have several labels; a few such rows are dropped and counted instead."""
     labels = [Fields(row, columns).take("label") for row in source.rows]
@@ -199,7 +248,10 @@ def _refuse_joined(source: Source, rows: Sequence[Row], found: Findings) -> None
 def _has_several(label: Any) -> bool:
     """Whether a label is a list of different ones, or the text of a list, as a table holds it."""
     if isinstance(label, str):
-        return label.strip()[:1] == "[" and label.strip()[-1:] == "]" and "," in label
+        text = label.strip()
+        if text[:1] == "[" and text[-1:] == "]" and "," in text:
+            return not isinstance(given := unwritten(text), list) or _has_several(given)
+        label = unwritten(label)
     return isinstance(label, list) and len({str(item) for item in label}) > 1
 
 

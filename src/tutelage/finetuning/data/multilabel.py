@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import ast
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +9,17 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
 from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
-from tutelage.finetuning.data.labelled import COLUMNS, LABEL, PAIRS, TEXT, label_text, text_columns
+from tutelage.finetuning.data.labelled import (
+    COLUMNS,
+    LABEL,
+    PAIRS,
+    TEXT,
+    are_vectors,
+    label_text,
+    places,
+    text_columns,
+    unwritten,
+)
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
@@ -27,9 +35,9 @@ WANTED = "a column of texts, and one of lists of labels (text,labels) or a colum
 def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
     """Rows {"id","text","labels"}, labels sorted and possibly none, and the account of the file, said on the log.
 
-    Labels are lists (of JSON or Parquet), lists written as text (`["a", "b"]`, `a;b`, `a|b`, `a, b`), or columns that
-    hold yes or no. `columns` maps text, text_b, label to the file's columns. Raises InputError where they cannot be
-    told, or where every text has exactly one label.
+    Labels are lists (of JSON or Parquet), lists written as text (`["a", "b"]`, `a;b`, `a|b`, `a, b`), vectors of 0 and
+    1, objects ({"toxic": 1}), or columns that hold yes or no. `columns` maps text, text_b, label to the file's columns.
+    Raises InputError where they cannot be told, or where every text has exactly one label.
     """
     source = read_records(path, {*TEXT, *LABELS, *(name for pair in PAIRS for name in pair)}, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
@@ -49,19 +57,25 @@ def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None
             f"{source.file} has no usable row: which column is the {missing} cannot be told from {shown}",
             hint=f"say which: --column {missing}=NAME; expected {WANTED}",
         )
-    separator = None if flags else _separator(source, columns)
+    vectors = not flags and are_vectors([Fields(row, columns).take("label") for row in source.rows])
+    separator = None if flags or vectors else _separator(source, columns)
+
+    def labels_of(value: Any) -> list[str]:
+        return places(unwritten(value)) if vectors and not is_empty(value) else _listed(value, separator)
 
     def convert(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         text = fields.take_text("text")
         if fields.has("text_b"):
             text = f"{text}\n{fields.take_text('text_b')}"
-        labels = _flagged(fields, flags) if flags else _listed(fields.take("label"), separator)
+        labels = _flagged(fields, flags) if flags else labels_of(fields.take("label"))
         row = {"text": text, "labels": sorted(set(labels))}
         return ("text,labels" if not flags else "text, a column a label"), sha256_json(row)[:16], row
 
     rows, found = convert_all(source, convert, WANTED, columns)
     if flags:
         found.notes.append(f"each of {len(flags)} columns of yes and no is a label: {listed(map(repr, flags), 12)}")
+    elif vectors:
+        found.notes.append(f"{columns['label']!r} holds vectors of 0 and 1: a label is named by its place, from 0")
     elif separator:
         found.notes.append(f"{columns['label']!r} holds labels that are separated by {separator!r}")
     _say(source, rows, found)
@@ -84,7 +98,7 @@ def flag_columns(source: Source) -> list[str]:
 def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
     """What separates labels that are written as one text: a character at which the texts fall into fewer labels."""
     values = [Fields(row, columns).take("label") for row in source.rows]
-    texts = [value for value in values if isinstance(value, str) and _written_list(value) is None]
+    texts = [value for value in values if isinstance(value, str) and isinstance(unwritten(value), str)]
     for separator in SEPARATORS:
         if any(separator in text for text in texts):
             pieces = {piece.strip() for text in texts for piece in text.split(separator) if piece.strip()}
@@ -93,27 +107,15 @@ def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
     return None
 
 
-def _written_list(value: str) -> list[Any] | None:
-    """The list that a text is, as JSON or Python writes it; None if it is none."""
-    text = value.strip()
-    if not (text.startswith("[") and text.endswith("]")) or len(text) > 100_000:
-        return None
-    for parse in (json.loads, ast.literal_eval):
-        try:
-            found = parse(text)
-        except (ValueError, SyntaxError, RecursionError, MemoryError):
-            continue
-        return found if isinstance(found, list) else None
-    return None
-
-
 def _listed(value: Any, separator: str | None) -> list[str]:
     """Raises ValueError for what is no list of labels."""
+    value = unwritten(value)
     if isinstance(value, str):
-        written = _written_list(value)
-        if written is None:
-            written = value.split(separator) if separator else [value]
-        value = written
+        value = value.split(separator) if separator else [value]
+    if isinstance(value, dict):  # {"toxic": 1, "rude": 0}
+        if not all(is_judgement(one) for one in value.values()):
+            raise ValueError("'label' is an object whose values are not all yes or no")
+        value = [name for name, one in value.items() if not is_false(one)]
     if value is None:
         return []
     if not isinstance(value, list):

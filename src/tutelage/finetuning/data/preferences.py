@@ -56,6 +56,8 @@ def read_preferences(
     swapped = found.noted.pop("swapped", 0)
     if swapped:
         found.warnings.append(f"in {swapped} rows the rejected answer has the higher score: are the columns swapped?")
+    if tied := found.noted.pop("tied", 0):
+        found.warnings.append(f"in {tied} rows both answers have the same score: such a pair is no preference")
     return rows, account(source, rows, found, log)
 
 
@@ -138,5 +140,5 @@ def _same_question(fields: Fields, context: list[Turn]) -> bool:
 def _scores(fields: Fields, found: Findings) -> None:
     for names in _SCORES:
         good, bad = (fields.take(name) if fields.has(name) else None for name in names)
-        if isinstance(good, (int, float)) and isinstance(bad, (int, float)) and good < bad:
-            found.noted["swapped"] += 1
+        if isinstance(good, (int, float)) and isinstance(bad, (int, float)) and good <= bad:
+            found.noted["swapped" if good < bad else "tied"] += 1

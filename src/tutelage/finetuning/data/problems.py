@@ -30,7 +30,7 @@ COLUMNS = ("prompt", "system", "instruction", "input", "messages", "conversation
 WANTED = "prompt (or question, problem, instruction, messages), and columns that say what is right"
 ASKED = (*PROMPT, *INSTRUCTION, *MESSAGES, *CONVERSATIONS)
 Grades = Callable[[Sequence[Row]], Callable[[Row], str]]
-_OWN = ("id", "prompt", "messages")  # keys of a row that are not the file's
+_OWN = ("id", "prompt", "messages", "split")  # keys of a row that are not the file's
 
 
 def read_problems(
@@ -84,7 +84,7 @@ def _problem(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         value = fields.take(name.strip().lower())
         if name not in _OWN and isinstance(value, (str, int, float, bool)):
             row[name] = value
-        elif name not in _OWN:
+        elif name not in _OWN[:3]:
             found.unused.add(name)
     row["prompt"] = turns[-1]["content"]
     if len(turns) > 1:

@@ -7,6 +7,7 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
 from tutelage.finetuning.data.fields import Fields
+from tutelage.finetuning.data.parts import by_part
 from tutelage.finetuning.data.records import Source
 from tutelage.finetuning.data.rows import Row
 from tutelage.store.errors import InputError
@@ -20,6 +21,7 @@ def convert_all(
     source: Source, convert: Converter, wanted: str, columns: Mapping[str, str] | None = None
 ) -> tuple[list[Row], Findings]:
     """Rows of all records that can be used, each once. Raises InputError if there is none."""
+    source = by_part(source, (columns or {}).values())
     found = Findings(notes=list(source.notes), warnings=list(source.warnings))
     rows: dict[str, Row] = {}
     for place, (line, record) in enumerate(source.records):
@@ -81,13 +83,15 @@ def account(source: Source, rows: list[Row], found: Findings, log: EventLog) -> 
     return audit
 
 
+_YES = ("true", "1", "1.0", "yes", "y")
+_NO = ("false", "0", "0.0", "no", "n")
+
+
 def is_false(value: Any) -> bool:
     """Whether a judgement says no: false, 0, or these as text."""
-    return value is False or (isinstance(value, (int, float)) and value == 0) or str(value).strip().lower() in (
-        "false", "0", "0.0",
-    )  # fmt: skip
+    return str(value).strip().lower() in _NO
 
 
 def is_judgement(value: Any) -> bool:
     """Whether a value is a yes or a no."""
-    return isinstance(value, bool) or str(value).strip().lower() in ("true", "false", "0", "1", "0.0", "1.0")
+    return str(value).strip().lower() in (*_YES, *_NO)

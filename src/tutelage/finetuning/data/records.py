@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.audit import listed
-from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part
+from tutelage.finetuning.data.folder import PARTS, DataFile, Part, data_files, held_out_part
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed, parse_line, read_json_lines
@@ -112,7 +112,10 @@ def _json(path: Path, data: bytes) -> Source:
         return Source(path.name, "JSON lines", encoding, records)
     value, decoded = whole
     kind, notes = "JSON array", []
-    if isinstance(value, dict):
+    if isinstance(value, dict) and (splits := _splits(value)):
+        kind = f"JSON arrays under {', '.join(map(repr, splits))}"
+        value = [{"split": key, **item} if isinstance(item, dict) else item for key in splits for item in value[key]]
+    elif isinstance(value, dict):
         arrays = {key: item for key, item in value.items() if isinstance(item, list) and item}
         chosen = next((key for key in WRAPPERS if key in arrays), None)
         if chosen is None:
@@ -127,6 +130,12 @@ def _json(path: Path, data: bytes) -> Source:
     records = [(number, _record(item)) for number, item in enumerate(value, start=1)]
     warnings = [decoded.remark] if decoded.guessed or decoded.replaced else []
     return Source(path.name, kind, decoded.encoding, records, "row", notes, [text for text in warnings if text])
+
+
+def _splits(value: Mapping[str, Any]) -> list[str]:
+    """Keys of an object that are names of splits, training rows among them, where it holds nothing else."""
+    keys = [key for key, item in value.items() if isinstance(item, list) and item and key.lower() in PARTS]
+    return keys if len(keys) == len(value) > 1 and any(PARTS[key.lower()] == "train" for key in keys) else []
 
 
 def _whole(name: str, data: bytes) -> tuple[Any, DecodedText] | None:

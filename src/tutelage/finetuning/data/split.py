@@ -82,7 +82,7 @@ def stratified_split(
     InputError where there are not two different rows.
     """
     if any("split" in row for row in rows):
-        return _as_marked(rows, data_seed)
+        return _as_marked(rows, data_seed, key or context_key)
     groups = _groups(rows, key or context_key)
     alike = len(rows) - len(groups)
     said: list[str] = []
@@ -111,7 +111,7 @@ def stratified_split(
     return Split(train, heldout, (*_notes(rows, train, heldout, alike, share), *said))
 
 
-def _as_marked(rows: Sequence[Row], data_seed: int) -> Split:
+def _as_marked(rows: Sequence[Row], data_seed: int, key: Callable[[Row], str]) -> Split:
     """The split that the rows came with."""
     sides: tuple[list[Row], list[Row]] = [], []
     for row in by_hash(rows, data_seed):
@@ -121,6 +121,9 @@ def _as_marked(rows: Sequence[Row], data_seed: int) -> Split:
     labels = [f"{len(sides[0])} rows to train on, {len(sides[1])} held out, as they came"]
     if len(sides[1]) < FEW_HELD_OUT:
         labels.append(f"only {len(sides[1])} rows are held out: figures measured on them are rough")
+    known = {key(row) for row in sides[0]}
+    if alike := sum(key(row) in known for row in sides[1]):
+        labels.append(f"{alike} held-out rows ask the same as a training row, as they came: they flatter the figures")
     return Split(*sides, tuple(labels))
 
 

@@ -58,7 +58,11 @@ def read_table(text: str, name: str, known: Collection[str], columns: Mapping[st
         warnings.append(
             f"a stray quote, which closes no field, is read as text in {counted(len(literal), 'line')} (line {places})"
         )
-    records = [(line, _fields(titles, cells)) for line, cells in rows[header:]]
+    records: list[tuple[int, dict[str, str] | str]] = [
+        # Tables that were put together repeat their header.
+        (line, "the header again" if header and cells == rows[0][1] else _fields(titles, cells))
+        for line, cells in rows[header:]
+    ]
     return Table(DELIMITERS.get(delimiter, f"table with {delimiter!r}"), records, notes, warnings)
 
 

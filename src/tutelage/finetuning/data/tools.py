@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.finetuning.data.fields import is_empty
+from tutelage.finetuning.data.written import written
 
 Tool = dict[str, Any]
 
@@ -82,9 +83,7 @@ def _filled(value: Any) -> Any:
 
 def parsed(value: Any) -> Any:
     """A list or object that a table, a Parquet file or another JSON holds as text."""
-    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
-        try:
-            return json.loads(value)
-        except (ValueError, RecursionError):
-            return value
-    return value
+    if not isinstance(value, str) or value.lstrip()[:1] not in ("[", "{"):
+        return value
+    found = written(value)
+    return value if found is None else found

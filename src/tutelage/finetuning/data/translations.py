@@ -74,13 +74,15 @@ def _columns(source: Source, given: Mapping[str, str]) -> dict[str, str]:
             chosen[side] = there[name]
     if len(chosen) < 2:
         languages = [name for name in source.columns if _language(name) and name not in chosen.values()]
+        if len(languages) > 2:  # an identifier, which is the code of Indonesian as well
+            languages = [name for name in languages if name.strip().lower() != "id"]
         others = languages if languages else [name for name in source.columns if name not in chosen.values()]
         missing = [side for side in COLUMNS if side not in chosen]
         if len(others) != len(missing):
             shown = listed([repr(name) for name in source.columns], 12)
             raise InputError(
                 f"{source.file}: which columns are source and target cannot be told from {shown}",
-                hint="name them: --column source=NAME --column target=NAME",
+                hint="name them: --column source=NAME --column target=NAME; without a header by number: source=1",
             )
         chosen |= dict(zip(missing, others, strict=True))
     return {side: chosen[side] for side in COLUMNS}

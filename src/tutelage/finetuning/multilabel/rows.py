@@ -49,7 +49,10 @@ def own_rows(config: MultilabelConfig, log: EventLog, data_seed: int) -> tuple[S
     train, heldout = ([{k: v for k, v in row.items() if k != "label"} for row in part]
                       for part in (found.train, found.heldout))  # fmt: skip
     if reason := labels_of(config, train, heldout).why_not:
-        raise InputError(f"{Path(config.data).name}: {reason}", hint="lower min_per_label or give more rows")
+        raise InputError(
+            f"{Path(config.data).name}: {reason}",
+            hint="give rows of two labels or more, each with two different texts at least, or lower min_per_label",
+        )
     return Split(train, heldout, found.notes), audit
 
 

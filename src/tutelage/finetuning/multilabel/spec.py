@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 SPEC = StageSpec(
     kind="multilabel",
-    version=3,
+    version=4,
     title="Multi-label classification",
     config=MultilabelConfig,
     run=late("tutelage.finetuning.multilabel.stage:multilabel"),

@@ -130,7 +130,8 @@ def _tokens(encoded: Encoded, context: int) -> Found:
     if not kept or not sum(reading.supervised for reading in kept):
         raise InputError(
             f"nothing would be trained: none of {len(encoded.readings)} rows fits into {context} tokens",
-            hint=f"context_length {max(encoded.needs, default=0)} holds the longest",
+            hint=f"the longest needs {max(encoded.needs, default=0)}: raise context_length, as far as the model's "
+            "max_position_embeddings allows, or shorten the rows",
         )
     return {"tokens": token_figures(kept), "length": length_figures(encoded, context), "refused": encoded.refused}
 

@@ -1,0 +1,90 @@
+"""Own rows as a task: choices in every usual layout, and a right answer that is never read in the wrong way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tutelage.evaluation.bench.items import prepare
+from tutelage.evaluation.bench.own import own_task
+from tutelage.store.errors import InputError
+
+
+def golds(path: Path, **columns: str) -> list[int]:
+    return [item.gold[0] for item in prepare(own_task(path, **columns), []).items]
+
+
+def lines(folder: Path, records: list[dict[str, Any]]) -> Path:
+    path = folder / "mine.jsonl"
+    path.write_text("".join(json.dumps(record) + "\n" for record in records), encoding="utf-8")
+    return path
+
+
+def asked(choices: Any, *answers: Any) -> list[dict[str, Any]]:
+    return [{"question": f"q {i}", "choices": choices, "answer": answer} for i, answer in enumerate(answers)]
+
+
+@pytest.mark.parametrize(
+    ("records", "expected"),
+    [
+        (asked(["x", "y", "z"], 0, 2, 1), [0, 2, 1]),
+        (asked(["x", "y", "z"], 1, 3, 2), [0, 2, 1]),  # counts from 1
+        (asked(["x", "y", "z"], "1", "3", "2"), [0, 2, 1]),
+        (asked(["x", "y", "z"], "b", " C ", "a"), [1, 2, 0]),
+        (asked(["5", "7", "9"], 7, 5, 9), [1, 0, 2]),  # numbers that are the choices' texts
+        (asked([1, 2, 3], 1, 3, 2), [0, 2, 1]),
+        (asked(["1", "2", "3"], "1", "2", "1"), [0, 1, 0]),
+        (asked([0, 1], 1, 0), [1, 0]),
+        (asked({"text": ["x", "y"], "label": ["A", "B"]}, "B", "A"), [1, 0]),  # as ARC has it
+        (asked({"text": ["x", "y"], "label": ["1", "2"]}, "1", "2"), [0, 1]),
+        ([{"question": "q", "A": "x", "B": "y", "C": "z", "answer": letter} for letter in "CAB"], [2, 0, 1]),
+        ([{"sentence": "q", "option1": "x", "option2": "y", "answer": number} for number in "21"], [1, 0]),
+        ([{"goal": "q", "sol1": "x", "sol2": "y", "label": number} for number in (0, 1)], [0, 1]),
+    ],
+)
+def test_the_right_choice_is_found(records: list[dict[str, Any]], expected: list[int], tmp_path: Path):
+    assert golds(lines(tmp_path, records)) == expected
+
+
+def test_a_number_that_may_be_text_or_place_is_asked_about(tmp_path: Path):
+    path = lines(tmp_path, asked(["1", "2", "3"], 1, 2, 1))
+    with pytest.raises(InputError, match=r'may be the text .* --gold "answer\|string"'):
+        own_task(path)
+    assert golds(path, gold="answer|string") == [0, 1, 0]
+    assert golds(path, gold="answer|int") == [1, 2, 1]
+
+
+def test_what_is_odd_about_the_choices_is_said(tmp_path: Path):
+    assert own_task(lines(tmp_path, asked(["x", "y", "x"], 0, 1))).cautions == (
+        "2 of 2 rows have the same choice twice, of which the first is taken",
+    )
+    assert own_task(lines(tmp_path, asked(["x", "y", "z"], 1, 3))).cautions == ("'answer' counts the choices from 1",)
+    odd = own_task(lines(tmp_path, asked(["x", "y", "z"], *[1] * 12)))
+    assert odd.cautions == ("no right answer is the first choice: 'answer' is read as counting from 0",)
+    written = own_task(lines(tmp_path, [{"question": "q", "answer": "a", "hint": "h"}]))
+    assert written.cautions == ("columns that are not read: hint",)
+
+
+@pytest.mark.parametrize(
+    ("records", "message"),
+    [
+        ([*asked(["x", "y"], 0), {"question": None, "choices": ["x", "y"], "answer": 0}], "have no 'question' .row 2"),
+        ([*asked(["x", "y"], 0), {"question": "q", "choices": ["x", "y"], "answer": None}], "have no 'answer' .row 2"),
+        ([*asked(["x", "y"], 0), {"question": "q", "answer": 0}], "row 2: 'choices' does not fit"),
+        ([*asked(["x", "y"], 0), *asked(["x"], 0)], "row 2: 'choices' gives no list"),
+        (asked("x, y", 0), "gives no list of two choices"),
+    ],
+)
+def test_a_row_that_lacks_something_is_named(records: list[dict[str, Any]], message: str, tmp_path: Path):
+    with pytest.raises(InputError, match=message):
+        prepare(own_task(lines(tmp_path, records)), [])
+
+
+def test_a_table_row_with_too_many_fields_is_named(tmp_path: Path):
+    path = tmp_path / "mine.csv"
+    path.write_text("question,a,b,answer\nq,x,y,A\nq,x,y, z,A\n", encoding="utf-8")
+    with pytest.raises(InputError, match="line 3 has more fields than the header"):
+        own_task(path)
