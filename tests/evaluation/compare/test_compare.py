@@ -179,7 +179,7 @@ def test_what_is_not_comparable_is_refused_by_name(tmp_path: Path) -> None:
 def write_life(folder: Path, pairs: str, accuracy: list[int] | None = None) -> Path:
     """The evaluation of a run by hand: its held-out texts, and pairs that its own model sampled, named by `pairs`."""
     folder.mkdir()
-    items = {("classification", "text"): accuracy or flags(30, 60), ("pairs", pairs): flags(30, 60)}
+    items = {("classification", "text"): accuracy or flags(30, 60), ("pairs of better", pairs): flags(30, 60)}
     rows = [{"who": "chat", "task": task, "item": f"{name}{at}", "cluster": None, "metric": "accuracy",
              "value": float(value), "weight": 1.0}
             for (task, name), values in items.items() for at, value in enumerate(values)]  # fmt: skip
@@ -194,7 +194,9 @@ def test_rows_that_a_run_sampled_itself_are_left_out_and_said(tmp_path: Path) ->
     a = write_life(tmp_path / "a", "p")
     report = compared(a, write_life(tmp_path / "b", "q", flags(50, 60)))
     assert [(row.task, row.outcome) for row in report.rows] == [("chat: classification", "better")]
-    assert report.left_out[0].startswith("chat: pairs: 60 items only in ") and "60 only in" in report.left_out[0]
+    assert (
+        report.left_out[0].startswith("chat: pairs of better: 60 items only in ") and "60 only in" in report.left_out[0]
+    )
     assert report.cautioned() == {"accuracy": ["chat: classification"]}  # of the measure that decides, no other
     assert not compared(a, write_life(tmp_path / "c", "p")).left_out
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +19,7 @@ from tutelage.store.hashing import sha256_json
 VERSION = 1  # to be raised when the same request is answered otherwise
 Answer = Likelihood | Written
 _AT_ONCE = 500  # keys of one query
+_PATIENCE = 120.0  # seconds that a process waits for another
 
 
 def default_path() -> Path:
@@ -38,13 +40,26 @@ class AnswerCache:
         if path is not None:
             path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._db = sqlite3.connect(path or ":memory:", timeout=120)
-            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db = sqlite3.connect(path or ":memory:", timeout=_PATIENCE)
+            self._write_ahead()
             self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
         except sqlite3.DatabaseError as error:
             raise DamagedError(
                 f"the cache {path} cannot be read: {error}", hint="delete it; all is computed again"
             ) from None
+
+    def _write_ahead(self) -> None:
+        """Readers and a writer at once. Of processes that switch a new file at the same time SQLite lets one do it and
+        tells the others at once that it is locked, however long they would wait."""
+        until = time.monotonic() + _PATIENCE
+        while True:
+            try:
+                self._db.execute("PRAGMA journal_mode=WAL")
+                return
+            except sqlite3.OperationalError as error:
+                if error.sqlite_errorname not in ("SQLITE_BUSY", "SQLITE_LOCKED") or time.monotonic() > until:
+                    raise
+                time.sleep(0.05)
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Those answers that are there."""

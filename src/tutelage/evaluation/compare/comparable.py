@@ -33,15 +33,14 @@ def missing_tasks(results: Sequence[Results], names: Sequence[str]) -> list[str]
 
 
 def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> dict[str, str]:
-    """Same data, prompts, version and items, or an error that names all that differ. Of lives, which sample some of
-    their rows themselves, what was not measured on the same items is left out instead, if anything remains: task ->
-    why."""
+    """Same data, prompts, version and items, or an error that names all that differ. Rows that runs sampled themselves
+    are left out instead where they differ, if anything remains: task -> why."""
     first, wrong = results[0], dict[str, list[str]]()
     for other in results[1:]:
         for task in tasks:
             if found := _unlike(first, other, task, which):
                 wrong.setdefault(task, []).extend(found)
-    if len(wrong) < len(tasks) and all(one.samples_rows for one in results):
+    if len(wrong) < len(tasks) and all(one.tasks[task].sampled for one in results for task in wrong):
         return {task: "; ".join(found) for task, found in wrong.items()}
     if wrong:
         every = [f"{task}: {text}" for task, found in wrong.items() for text in found]

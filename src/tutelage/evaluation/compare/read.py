@@ -17,6 +17,7 @@ from tutelage.store.hashing import sha256_json
 from tutelage.store.jsonl import read_rows
 
 ITEMS = "items.parquet"
+_PAIRS = "pairs of "  # tasks of pairs, which a run may have sampled itself
 _Columns = tuple[tuple[str, ...], Floats, Floats, tuple[str | None, ...] | None]
 """Items, values, weights and clusters of a metric."""
 _HINT = "a folder of `tutelage evaluate`, a run with an evaluation, or one with lm-eval's samples_*.jsonl"
@@ -101,8 +102,8 @@ def _read_life(place: Path, folder: Path) -> Results:
         task = name.split(": ", 1)[1]
         mine = {metric: Metric(*scores, better.get((task, metric), True)) for metric, scores in metrics.items()}
         primary = next(iter(mine))
-        tasks[name] = TaskScores({}, mine, primary, said.get((task, primary), ()))
-    return Results(place.name or str(place), str(place), tasks, samples_rows=True)
+        tasks[name] = TaskScores({}, mine, primary, said.get((task, primary), ()), task.startswith(_PAIRS))
+    return Results(place.name or str(place), str(place), tasks)
 
 
 def _metrics(path: Path, task_of: Callable[[dict[str, Any]], str]) -> dict[str, dict[str, _Columns]]:

@@ -38,22 +38,22 @@ class Metric:
 class TaskScores:
     """What makes two results of a task comparable (`known`: hash of its data, prompt, version ...), and its metrics.
 
-    primary: the metric that decides. cautions: what its figures do not say.
+    primary: the metric that decides. cautions: what its figures do not say. sampled: its rows may be what the model of
+    this very run wrote, which no other run has.
     """
 
     known: dict[str, str]
     metrics: dict[str, Metric]
     primary: str
     cautions: tuple[str, ...] = ()
+    sampled: bool = False
 
 
 @dataclass(frozen=True)
 class Results:
-    """All that one folder holds. `name` is said in verdicts, `tasks` by name; left_out: what cannot be compared;
-    samples_rows: some of its tasks may ask rows that its own model sampled, which no other result has."""
+    """All that one folder holds. `name` is said in verdicts, `tasks` by name; left_out: what cannot be compared."""
 
     name: str
     place: str
     tasks: dict[str, TaskScores] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
-    samples_rows: bool = False
