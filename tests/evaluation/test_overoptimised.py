@@ -47,6 +47,12 @@ def test_without_a_rule_only_variety_counts() -> None:
     assert alarm("chat", "t", various(5), [], "", None, ("the references", various(1), []), HOW) is None
 
 
+def test_variety_that_was_lacking_before_did_not_fall() -> None:
+    found = alarm("prefer", "t", ALIKE, [], "", ("instruct", ALIKE), ("the references", various(1), []), HOW)
+    assert found is not None and "fell" not in found["text"]
+    assert "openings (3 words) 0.017, of instruct 0.017, of the references 0.95" in found["text"]
+
+
 def test_few_prompts_raise_none() -> None:
     few = ("the authors", various(1, 9), [False] * 9)
     assert alarm("a", "t", ALIKE[:9], [True] * 9, "rule", None, few, HOW) is None

@@ -19,6 +19,7 @@ from tutelage.finetuning.instruct.stage import preflight as instruct_preflight
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.examples import encode_pairs
 from tutelage.finetuning.prefer.stage import preflight as prefer_preflight
+from tutelage.finetuning.preflight.account import begun
 from tutelage.finetuning.preflight.figures import (
     balance_figures,
     duplicate_figures,
@@ -260,3 +261,14 @@ def test_a_stage_says_it_before_the_first_step_and_keeps_it_for_the_report(tmp_p
 
 def _held(out):
     return (out / "data" / "heldout.jsonl").read_text().splitlines()
+
+
+def test_marks_of_templates_in_rows_are_said():
+    rows = [conversation(("user", "Sort."), ("assistant", f"Done.{end}")) for end in ("<|im_end|>", "", "", "")]
+    (one,) = findings(begun("rows", rows, [], None, {}))
+    assert one["level"] == "warning" and "25.0% of the training rows" in one["message"]
+    assert "<|im_end|>" in one["message"]
+    wrapped = conversation(("user", "[INST] Sort. [/INST]"), ("assistant", "Done."))
+    (one,) = findings(begun("rows", [wrapped, *rows[1:] * 9], [], None, {}))
+    assert one["level"] == "note" and "[INST]" in one["message"] and "template" in one["message"]
+    assert not findings(begun("rows", rows[1:2], [], None, {}))

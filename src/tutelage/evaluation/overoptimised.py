@@ -135,7 +135,7 @@ def _said(beside: Sequence[Sign], before: str | None) -> str:
     """ "distinct-2 fell from 0.41 (instruct) to 0.084, of the references 0.82"."""
     parts = []
     for one in beside:
-        if one["against"] == before and one["value"] < one["other"]:
+        if one["against"] == before and one["value"] < CLEARLY * one["other"]:
             parts.append(f"fell from {_share(one['other'])} ({before}) to {_share(one['value'])}")
         else:
             own = "" if parts else f"{_share(one['value'])}, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tutelage.finetuning.data.marks import MARKED
 from tutelage.store.stage import Facts, Finding, Rule
 
 
@@ -126,8 +127,6 @@ LARGE_MODEL_RULE = Rule(
     "Raschka 2024: 5e-5 (124M); SmolLM3: 2e-5 (3B); Tulu 3: 5e-6 (8B)",
     ("key", "training.learning_rate", "result.parameters", "result.lora"), _large_model_rate,
 )  # fmt: skip
-
-MARKED = 0.05  # of the rows, from which markup in them is no accident
 
 
 def _stop_as_text(f: Facts) -> Finding | None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.folder import data_files
 from tutelage.store.text import UNREADABLE, open_compressed
 
+MARKED = 0.05  # share of the rows, from which on markup in them is no accident
 READ = 1 << 21  # bytes of each file that are looked at
 STOP = re.compile(r"</s>|<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<eos>|<end_of_turn>|<\|end\|>|<\|eos\|>")
 TEMPLATE = re.compile(
@@ -24,8 +27,16 @@ def marks_of(data: str | None) -> dict[str, Any]:
 
     Of a file of rows the lines are about its rows. Zeros without a file, or for one that is not text.
     """
+    return _found([line for path in _files(data) for line in _lines(path)])
+
+
+def marks_of_rows(rows: Iterable[Any]) -> dict[str, Any]:
+    """The same of rows that were read."""
+    return _found([json.dumps(row, ensure_ascii=False, default=str) for row in rows])
+
+
+def _found(lines: Sequence[str]) -> dict[str, Any]:
     found: dict[str, Any] = {"stop_as_text": 0.0, "stop_mark": "", "template_as_text": 0.0, "template_mark": ""}
-    lines = [line for path in _files(data) for line in _lines(path)]
     for name, pattern in (("stop", STOP), ("template", TEMPLATE)) if lines else ():
         met = [pattern.search(line) for line in lines]
         counted = Counter(one.group() for one in met if one)

@@ -15,6 +15,7 @@ from typing import Any
 
 from tutelage.finetuning.context import keeps
 from tutelage.finetuning.data import Audit, Row
+from tutelage.finetuning.data.marks import marks_of_rows
 from tutelage.finetuning.examples import Encoded, Learn, messages_of, supervised, supervised_row
 from tutelage.finetuning.examples import asked_of as pair_context
 from tutelage.finetuning.preflight.figures import (
@@ -119,7 +120,11 @@ def begun(
     what: str, train: Sequence[Row], heldout: Sequence[Row], audit: Audit | None, columns: Mapping[str, str]
 ) -> Found:
     """What every audit begins with: of what kind the rows are, whose they are, and how they are split."""
-    found: Found = {"what": what, "split": {"train": len(train), "heldout": len(heldout)}}
+    found: Found = {
+        "what": what,
+        "split": {"train": len(train), "heldout": len(heldout)},
+        "marks": marks_of_rows(train),
+    }
     if audit is not None:
         found |= {"file": audit.plain(), "columns": dict(columns)}
     return found

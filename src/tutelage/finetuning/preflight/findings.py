@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from tutelage.finetuning.data.audit import listed
+from tutelage.finetuning.data.marks import MARKED
 from tutelage.finetuning.preflight.figures import number_of
 
 Found = dict[str, Any]
@@ -22,7 +23,8 @@ FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
 
 def findings(found: Found, own: Sequence[Finding] = ()) -> list[Finding]:
     """[{"level": "warning" | "note", "message", "advice"}], the gravest first. own: what the method itself finds."""
-    made = [*_refused(found), *_length(found), *own, *_repeats(found), *_bias(found), *_pairs(found), *_labels(found)]
+    made = [*_refused(found), *_marks(found), *_length(found), *own, *_repeats(found), *_bias(found)]
+    made += [*_pairs(found), *_labels(found)]
     return sorted(made, key=lambda one: one["level"] != "warning")
 
 
@@ -34,6 +36,19 @@ def _refused(found: Found) -> list[Finding]:
     refused = found.get("refused") or {}
     rows = found["split"]["train"]
     return [finding("warning", f"{count} of {rows} rows are dropped: {why}") for why, count in refused.items()]
+
+
+def _marks(found: Found) -> list[Finding]:
+    made, marks = list[Finding](), found.get("marks") or {}
+    for name, what, advice in (
+        ("stop", "an end-of-text mark", "take it out: the stop token is added and learned without it"),
+        ("template", "marks of a chat template", "give plain messages: the model's own template is put around them"),
+    ):
+        if share := marks.get(f"{name}_as_text"):
+            written = f"{what} written out ({marks[f'{name}_mark']})"
+            said = f"{share:.1%} of the training rows hold {written}: it is read as letters, not as a control token"
+            made.append(finding("warning" if share >= MARKED else "note", said, advice))
+    return made
 
 
 def _length(found: Found) -> list[Finding]:
