@@ -34,7 +34,7 @@ DOCUMENT_BYTES = {"python": 208.0, "own": 1200.0}  # of a document, where nothin
 DESCRIBED = 0.8  # documents of `python` that describe a function with its signature
 _LOOKED_AT = 1 << 18  # bytes of a file from which the size of its documents is told
 PACKAGES = 12  # labels of `python`
-MEMORY = 0.1e9  # bytes, whatever the text: words that are remembered, batches, samples
+MEMORY = {"python": 0.2e9, "own": 0.1e9}  # bytes, whatever the text: words that are remembered, batches, samples
 DOCUMENT_MEMORY = 120.0  # bytes of a document
 WHOLE_MEMORY = 3.0  # bytes for each byte of the largest file that is read as a whole
 BY_ROW = (".jsonl", ".ndjson", ".parquet")
@@ -75,7 +75,9 @@ def forecast(config: CorpusConfig, inputs: Mapping[str, Facts], machine: Machine
     )
     if bits := ppmd_bits(config):
         facts = {**facts, "ppmd_bits": bits, "text": kind if kind == "python" else ""}
-    memory = machine.process_memory() + MEMORY + DOCUMENT_MEMORY * text / document + WHOLE_MEMORY * _largest(config)
+    memory = (
+        machine.process_memory() + MEMORY[kind] + DOCUMENT_MEMORY * text / document + WHOLE_MEMORY * _largest(config)
+    )
     return Forecast.about(seconds * machine.slowness(), memory=memory, facts={"source_bytes": source, **facts})
 
 

@@ -12,7 +12,7 @@ from tutelage.store.stage import Facts, Forecast, Machine
 # Seconds at a `slowness` of 1.
 COMPRESSION_SECONDS = 3.3  # for each MB of training text
 NGRAM_SECONDS = 0.5  # for each MB of training text
-BASELINE_BYTES = 170  # of memory for each byte of training text
+BASELINE_BYTES = 115  # of memory for each byte of training text
 CLASSIFIER_SECONDS = 2.5  # TF-IDF with logistic regression, for 5,000 texts
 FIGURES_SECONDS = 1.0  # intervals and comparisons, for each model
 PAIR_TOKENS = 50  # both sentences of a word-order pair
