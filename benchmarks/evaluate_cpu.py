@@ -82,14 +82,14 @@ def main() -> None:
         process.wait()
     mine = np.concatenate([one.logprobs for result in last["ours"] for one in result.choices])
     greedy = np.concatenate([one.greedy for result in last["ours"] for one in result.choices])
-    theirs = np.array([score for score, _ in last["theirs"]["scores"]])
-    gap, other = np.abs(mine - theirs), int((greedy != [best for _, best in last["theirs"]["scores"]]).sum())
+    theirs, best = (np.array(column) for column in zip(*last["theirs"]["scores"], strict=True))
+    gap, other = np.abs(mine - theirs), int((greedy != best).sum())
     print(
         f"{len(pairs)} scores: largest difference {gap.max():.2e} nats, mean {gap.mean():.2e}; greedy differs: {other}"
     )
     if (gap > TOLERANCE[args.dtype] * np.maximum(1, -theirs / 100)).any():
         raise SystemExit("the two do not compute the same; their speeds say nothing")
-    agreement = metrics(prepared, theirs, {result.prepared.task.name: result.figures for result in last["ours"]})
+    agreement = metrics(prepared, theirs, best, {result.prepared.task.name: result.figures for result in last["ours"]})
     print(agreement)
     medians = {name: common.summary(values)["median"] for name, values in figures.items()}
     common.finish("evaluate_cpu", {
@@ -130,18 +130,22 @@ def peer(folder: str, dtype: str, batches: str, threads: str) -> None:
         print(json.dumps({"seconds": seconds, "scores": scores}), file=out, flush=True)
 
 
-def metrics(prepared: list[Any], scores: Any, figures: dict[str, Any]) -> dict[str, list[float]]:
-    """[ours, theirs] of acc and acc_norm by task, theirs from its own scores by its own rule."""
+def metrics(prepared: list[Any], scores: Any, best: Any, figures: dict[str, Any]) -> dict[str, list[float]]:
+    """[ours, theirs] of acc and acc_norm by task, theirs from its own scores by its own rule: the likeliest choice is
+    right, or where there is one text, every token of it is the likeliest."""
     found, at = {}, 0
     for one in prepared:
         right = {"acc": 0, "acc_norm": 0}
         for item in one.items:
-            mine = scores[at : at + len(item.pairs)]
+            mine, greedy = (each[at : at + len(item.pairs)] for each in (scores, best))
             at += len(item.pairs)
+            if len(mine) == 1:
+                right["acc"] += int(greedy[0])
+                continue
             right["acc"] += int(mine.argmax()) in item.gold
             right["acc_norm"] += int((mine / np.array([float(len(text)) for text in item.shown])).argmax()) in item.gold
-        for name, count in right.items():
-            found[f"{one.task.name} {name}"] = [figures[one.task.name][name].value, count / len(one.items)]
+        for name in right.keys() & figures[one.task.name].keys():
+            found[f"{one.task.name} {name}"] = [figures[one.task.name][name].value, right[name] / len(one.items)]
     return found
 
 
