@@ -100,6 +100,17 @@ def test_missing_data_say_how_to_get_them(tmp_path: Path):
     assert "--data-dir" in str(error.value)
 
 
+def test_the_folder_of_the_data_may_be_named_itself(tmp_path: Path):
+    place = tmp_path / "mine" / "sums"
+    place.mkdir(parents=True)
+    (place / "rows.jsonl").write_text('{"q": "one", "o": ["a", "b"], "g": 1}\n', encoding="utf-8")
+    task = read_task(written(tmp_path, GOOD.replace("{rows: [{q: one, o: [a, b], g: 1}]}", "{file: sums/*.jsonl}")))
+    for named in (place.parent, place):
+        assert len(prepare(task, [named]).items) == 1
+    with pytest.raises(InputError, match="not on this machine"):
+        prepare(task, [tmp_path / "mine" / "others"])
+
+
 def test_other_data_than_the_task_was_written_for_are_refused(tmp_path: Path):
     (tmp_path / "rows.jsonl").write_text('{"q": "one", "o": ["a", "b"], "g": 1}\n', encoding="utf-8")
     text = GOOD.replace("{rows: [{q: one, o: [a, b], g: 1}]}", f"{{file: rows.jsonl, sha256: {'a' * 64}}}")

@@ -38,8 +38,15 @@ def places(source: Source, folders: Sequence[Path]) -> list[Path]:
     if source.file is not None:
         if Path(source.file).is_absolute():
             return [Path(source.file)] if Path(source.file).is_file() else []
-        return next((found for folder in folders if (found := _found(folder, source.file))), [])
+        roots = [root for folder in folders for root in (folder, *_holder(folder, source.file))]
+        return next((found for root in roots if (found := _found(root, source.file))), [])
     return []
+
+
+def _holder(folder: Path, file: str) -> list[Path]:
+    """Where the folder named is itself the one that the files lie in (`blimp/` of `blimp/*.jsonl`): what holds it."""
+    first, *rest = Path(file).parts
+    return [folder.resolve().parent] if rest and folder.resolve().name == first else []
 
 
 def where(data: Data, folders: Sequence[Path]) -> str | None:
