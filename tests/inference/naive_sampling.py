@@ -88,7 +88,8 @@ def _mass(logits: list[float], order: list[int], p: float) -> list[float]:
 
 def without_top_choices(logits: Sequence[float], threshold: float) -> list[float]:
     p = softmax(logits)
-    likely = [i for i in sorted(range(len(p)), key=lambda i: -p[i]) if p[i] >= threshold]
+    # By logits: two that differ in the last bit have the same probability when it is rounded.
+    likely = [i for i in sorted(range(len(p)), key=lambda i: -logits[i]) if p[i] >= threshold]
     return [GONE if i in likely[:-1] else x for i, x in enumerate(logits)]
 
 

@@ -9,7 +9,7 @@ import naive_sampling as naive
 import numpy as np
 import pytest
 import torch
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
 from tutelage.inference import samplers
@@ -137,6 +137,7 @@ def _distances(values: list[float], temperature: float) -> list[float]:
 
 
 @given(NUMBERS, st.floats(0.01, 0.5))
+@example([0.0, 1e-45], 0.4)
 def test_xtc_follows_its_definition(values: list[float], threshold: float) -> None:
     p = naive.softmax(values)
     assume(all(abs(q - threshold) > 1e-9 for q in p))

@@ -123,7 +123,7 @@ def ablate(
     counted. Killed and run again, nothing that is finished is run twice.
 
     Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is and there are
-    too few seeds or documents to say so of all, 1 failed, 2 wrong use.
+    too few seeds or documents to say so of all, 1 failed, 2 wrong use. --ask: 0 when all were asked.
 
     Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`, or of
     its data `tutelage ablate data recipes/miniature.yaml`

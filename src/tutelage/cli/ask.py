@@ -19,7 +19,7 @@ def ask_ready(
     said and left out; all are checked before the first one runs."""
     from tutelage.ablation.arms import arms_of, target_of, varied_keys
     from tutelage.ablation.bench import Question
-    from tutelage.ablation.ready import READY, answer, wanted
+    from tutelage.ablation.ready import ALL, answer, wanted
     from tutelage.cli.ablate import answered
     from tutelage.recipe.config import load_recipe
     from tutelage.store.errors import ConfigError
@@ -27,7 +27,7 @@ def ask_ready(
     if names.strip() == LIST:
         _list(as_json)
         return
-    whole, several = load_recipe(path, sets), names.strip() == "all"
+    whole, several = load_recipe(path, sets), names.strip() == ALL
     questions, left_out = [], {}
     for ready in wanted(names):
         try:
@@ -47,7 +47,7 @@ def ask_ready(
         found = answered(question, out, as_json)
         said.append({"question": ready.name, "asks": ready.asks, "told": ready.told, "found": answer(found), **found})
     if as_json:
-        print_json({"questions": said, "left_out": left_out, "asked": len(said), "known": list(READY)})
+        print_json({"questions": said, "left_out": left_out})
         return
     for one in said:
         console.print(f"\n[bold]{one['asks']}[/]", highlight=False, soft_wrap=True)

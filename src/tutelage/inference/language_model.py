@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from tutelage.inference.abilities import gives_rewards, require_labels, require_rewards, require_text
 from tutelage.inference.choosing import TokenTable
 from tutelage.inference.conversations import Messages, asking_ids, learned_window, translation_ids
 from tutelage.inference.decoding import decode
@@ -94,21 +95,11 @@ class LanguageModel:
     @property
     def is_reward_model(self) -> bool:
         """Whether its head gives one score, the reward of a conversation."""
-        return self.config.num_labels == 1
+        return gives_rewards(self.config)
 
     def require_text(self) -> None:
         """Raise ConfigError for a classifier: its language-model head was not trained, or is not there at all."""
-        if self.is_reward_model:
-            raise ConfigError(
-                "this model is a reward model, it cannot write or score text",
-                hint="rank answers with `rank` from Python: tutelage.load(MODEL).rank(prompt, answers)",
-            )
-        if self.config.num_labels:
-            named = ", ".join(self.config.labels[:5]) + (", ..." if len(self.config.labels) > 5 else "")
-            raise ConfigError(
-                f"this model is a classifier{f' ({named})' if named else ''}, it cannot write or score text",
-                hint="use `tutelage classify`, or `classify` from Python",
-            )
+        require_text(self.config)
 
     def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
         """Next-token logits [B, T, vocab_size] float32 of ids [B, T]. Raises InputError past the context."""
@@ -319,16 +310,7 @@ class LanguageModel:
         (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
         """
         _check_texts(texts)
-        if self.is_reward_model:
-            raise ConfigError(
-                "this model is a reward model: it has one score and no labels",
-                hint="rank answers with `rank` from Python: tutelage.load(MODEL).rank(prompt, answers)",
-            )
-        if not self.config.num_labels:
-            raise ConfigError(
-                "this model is a language model: it has no classification head",
-                hint="`tutelage finetune classify FILE` makes a classifier; talk to this one with `tutelage chat`",
-            )
+        require_labels(self.config)
         names = self.config.labels or tuple(f"LABEL_{index}" for index in range(self.config.num_labels))
         scores = last_scores(self.model, self.read(texts))
         probabilities = [s.double().sigmoid() if self.config.multi_label else s.double().softmax(-1) for s in scores]
@@ -349,8 +331,7 @@ class LanguageModel:
         Of two answers to the same prompt the one with the higher reward is the better one, by the odds exp(difference)
         to 1. Raises ConfigError if this is no reward model, InputError past the context.
         """
-        if not self.is_reward_model:
-            raise ConfigError("this is no reward model", hint="`tutelage finetune reward PAIRS` makes one")
+        require_rewards(self.config)
         rows = [reward_ids(self.tokenizer, messages_from_plain(list(messages))) for messages in conversations]
         for number, ids in enumerate(rows):
             self._check_length(len(ids), f"conversation {number} has")
