@@ -117,10 +117,43 @@ def test_a_response_of_a_form_and_what_is_refused(client: openai.OpenAI) -> None
         ({"previous_response_id": "resp_1"}, "previous_response_id"),
         ({"max_output_tokens": 10**6}, "max_output_tokens"), ({"input": []}, "input"),
         ({"truncation": "auto"}, "truncation"), ({"tools": [{"type": "x"}]}, "tools"),
+        ({"top_logprobs": 3}, "top_logprobs"), ({"include": ["reasoning.encrypted_content"]}, "include"),
+        ({"top_logprobs": 21, "include": LOGPROBS}, "top_logprobs"), ({"store": True}, "store"),
     ):  # fmt: skip
         with pytest.raises(openai.BadRequestError) as refused:
             client.responses.create(**{"model": "tutelage", "input": "why?", **fields})
         assert name in str(refused.value.param or refused.value.message)
+
+
+LOGPROBS: Any = ["message.output_text.logprobs"]
+
+
+@pytest.mark.parametrize("top", [0, 3])
+def test_log_probabilities_of_a_response_are_those_of_a_chat(client: openai.OpenAI, top: int) -> None:
+    fields: Any = {"model": "tutelage", "input": "why?", "temperature": 0, "max_output_tokens": 12}
+    asked: Any = {"include": LOGPROBS, "top_logprobs": top}
+    said = client.chat.completions.create(**CHAT, logprobs=True, top_logprobs=top).choices[0].logprobs
+    assert said is not None and said.content
+    expected = [one.model_dump() for one in said.content]
+    made = client.responses.create(**fields, **asked)
+    part: Any = made.output[0].content[0]  # type: ignore[union-attr, index]
+    assert [one.model_dump() for one in part.logprobs] == expected and len(expected[0]["top_logprobs"]) == top
+    assert made.top_logprobs == top
+    streamed: list[Any] = list(client.responses.create(**fields, **asked, stream=True))
+    deltas = [event for event in streamed if event.type == "response.output_text.delta"]
+    (done,) = [event for event in streamed if event.type == "response.output_text.done"]
+    assert [one.model_dump() for event in deltas for one in event.logprobs] == expected
+    assert all(event.logprobs for event in deltas) and [one.model_dump() for one in done.logprobs] == expected
+    assert [one.model_dump() for one in streamed[-1].response.output[0].content[0].logprobs] == expected
+    again = [{"role": "user", "content": "why?"}, *[item.model_dump() for item in made.output], *MESSAGES]
+    assert client.responses.create(**{**fields, "input": again}).output_text
+    without: Any = client.responses.create(**fields, include=[]).output[0]
+    assert without.content[0].logprobs == []
+
+
+def test_metadata_of_a_response_comes_back(client: openai.OpenAI) -> None:
+    fields: Any = {"model": "tutelage", "input": "why?", "max_output_tokens": 2}
+    assert client.responses.create(**fields, metadata={"a": "b"}).metadata == {"a": "b"}
 
 
 def test_models(client: openai.OpenAI) -> None:

@@ -98,6 +98,18 @@ def test_the_events_of_a_stream(client: openai.OpenAI, ask: Any) -> None:
     assert last.type == "response.completed" and kinds(last.response) == kinds(whole)
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_log_probabilities_are_those_of_the_text_and_not_of_the_calls(ask: Any, stream: bool) -> None:
+    asked = {"include": ["message.output_text.logprobs"], "top_logprobs": 2}
+    made = ask(f"I look.\n{CALL}", stream, **asked)
+    (part,) = made.output[0].content
+    assert "".join(one.token for one in part.logprobs) == part.text == "I look."
+    assert [len(one.top_logprobs) for one in part.logprobs] == [2] * len(part.logprobs)
+    text = "1 <tool_ 2"  # what may begin a call is held back, and given out with its tokens when it is none
+    (part,) = ask(text, stream, **asked).output[0].content
+    assert "".join(one.token for one in part.logprobs) == part.text == text
+
+
 @pytest.mark.parametrize("choice", ["required", NAMED])
 def test_a_call_that_is_required_comes_with_arguments_of_its_schema(ask: Any, choice: Any) -> None:
     """By a model of chance weights, that would never call anything."""

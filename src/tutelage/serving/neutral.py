@@ -62,7 +62,7 @@ def _is(value: Any, neutral: Any) -> bool:
 
 def described(table: Table, declared: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a table as properties of a JSON schema."""
-    kinds: dict[type, dict[str, str]] = {str: {"type": "string"}, dict: {"type": "object"}}
+    kinds: dict[type, dict[str, str]] = {str: {"type": "string"}, dict: {"type": "object"}, list: {"type": "array"}}
     return {
         name: {
             "anyOf": [*(kinds[one] if isinstance(one, type) else {"const": one} for one in values), {"type": "null"}],

@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from tutelage.serving import neutral
 from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
 from tutelage.serving.protocol import ChatRequest, Limits, at_most
 from tutelage.serving.sampling_protocol import JsonSchema, ResponseFormat
-from tutelage.serving.strict import Strict
+from tutelage.serving.strict import Strict, either
 from tutelage.serving.tool_protocol import MOST, CalledFunction, Choice, Function, NamedChoice, NamedFunction, Tool
 from tutelage.serving.tool_protocol import ToolCall as ChatCall
 
+Included = Literal["message.output_text.logprobs"]
+_LOGPROBS: Included = "message.output_text.logprobs"
 _OF_AN_ITEM: neutral.Table = {"id": (str,), "status": (str,)}
 
 
 class InputPart(Strict):
-    asks_nothing: ClassVar[neutral.Table] = {"annotations": ([],), "logprobs": ([],)}
+    asks_nothing: ClassVar[neutral.Table] = {"annotations": ([],), "logprobs": (list,)}
 
     type: Literal["input_text", "output_text", "text"]
     text: str
@@ -119,15 +121,18 @@ class ResponsesRequest(Strict):
     """POST /v1/responses: an answer to texts. Nothing is stored: `previous_response_id` is refused."""
 
     asks_nothing: ClassVar[neutral.Table] = {
-        **{name: neutral.REQUEST[name] for name in ("user", "metadata", "safety_identifier", "prompt_cache_key",
+        **{name: neutral.REQUEST[name] for name in ("user", "store", "safety_identifier", "prompt_cache_key",
                                                     "service_tier")},
-        "store": (True, False),
         "truncation": ("disabled",),
-        "include": ([],),
         "background": (False,),
-        "top_logprobs": (0,),
         "stream_options": ({}, {"include_obfuscation": False}),
     }  # fmt: skip
+
+    model_config = ConfigDict(
+        json_schema_extra=either(
+            {"top_logprobs?": {"enum": [0, None]}}, {"include": {"type": "array", "contains": {"const": _LOGPROBS}}}
+        )
+    )
 
     model: str
     input: Annotated[str, Field(min_length=1)] | Annotated[list[Item], Field(min_length=1)]
@@ -140,6 +145,20 @@ class ResponsesRequest(Strict):
     tools: Annotated[list[FunctionTool], Field(max_length=MOST)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
+    include: list[Included] | None = None
+    top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
+    metadata: Annotated[dict[str, str], Field(max_length=16)] | None = Field(None, description="Comes back as it is.")
+
+    @model_validator(mode="after")
+    def _alternatives_of_tokens(self) -> Self:
+        if self.top_logprobs and not self.logprobs:
+            raise ValueError(f"top_logprobs is only allowed with include: [{_LOGPROBS!r}]")
+        return self
+
+    @property
+    def logprobs(self) -> bool:
+        """Whether the tokens of the text are to come with their log-probabilities."""
+        return _LOGPROBS in (self.include or ())
 
     @property
     def items(self) -> Sequence[InputMessage | InputCall | InputResult]:
@@ -166,7 +185,7 @@ class ResponsesRequest(Strict):
             model=self.model, messages=_turns(self.items), temperature=self.temperature, top_p=self.top_p,
             response_format=self._form(), stream=self.stream, tool_choice=self._choice(),
             tools=None if self.tools is None else [tool.as_chat() for tool in self.tools],
-            parallel_tool_calls=self.parallel_tool_calls,
+            parallel_tool_calls=self.parallel_tool_calls, logprobs=self.logprobs, top_logprobs=self.top_logprobs,
         )  # fmt: skip
 
     def _form(self) -> ResponseFormat | None:

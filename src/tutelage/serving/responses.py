@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import secrets
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from typing import Any
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece
 from tutelage.inference.sampling import Sampling
-from tutelage.serving import metrics
+from tutelage.serving import metrics, shapes
 from tutelage.serving.answers import Callables, Row
 from tutelage.serving.faults import ApiError
 from tutelage.serving.response_protocol import PlainFormat, ResponsesRequest
@@ -26,13 +26,12 @@ async def whole_response(
     tools: Callables | None,
 ) -> dict[str, Any]:
     """The response that is not streamed. items: the number of prompt tokens, then the pieces."""
-    row, made = Row(lm, False, tools), _Made(wanted, sampling)
+    row, made = Row(lm, wanted.logprobs, tools), _Made(wanted, sampling)
     async with aclosing(items):
         prompt_tokens = await anext(items)
         metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
-            row.add(piece)
-            for _ in made.adding(row):
+            for _ in made.adding(row, row.add(piece)):
                 pass
     for _ in made.ending(row):
         pass
@@ -49,7 +48,7 @@ async def response_events(
     tools: Callables | None,
 ) -> AsyncIterator[bytes]:
     """Server-sent events of a response; an error in the middle is the last of them."""
-    row, made = Row(lm, False, tools), _Made(wanted, sampling)
+    row, made = Row(lm, wanted.logprobs, tools), _Made(wanted, sampling)
     metrics.count_tokens(prompt_tokens, 0)
     try:
         async with aclosing(items):
@@ -57,8 +56,7 @@ async def response_events(
                 yield event
             piece: Piece | None = first
             while piece is not None:
-                row.add(piece)
-                for event in made.adding(row):
+                for event in made.adding(row, row.add(piece)):
                     yield event
                 piece = await anext(items, None)
         for event in made.ending(row):
@@ -76,6 +74,7 @@ class _Made:
     def __init__(self, wanted: ResponsesRequest, sampling: Sampling) -> None:
         self.wanted, self.sampling, self.number, self.created = wanted, sampling, 0, int(time.time())
         self.id, self.items = _id("resp"), list[dict[str, Any]]()
+        self._entries = list[dict[str, Any]]()  # tokens whose text is not given out yet
 
     def event(self, kind: str, **fields: Any) -> bytes:
         data = {"type": kind, "sequence_number": self.number, **fields}
@@ -87,8 +86,10 @@ class _Made:
         yield self.event("response.created", response=begun)
         yield self.event("response.in_progress", response=begun)
 
-    def adding(self, row: Row) -> Iterator[bytes]:
-        """The events of what the last piece of the row added: to the text, or to a call."""
+    def adding(self, row: Row, entries: Sequence[Mapping[str, Any]] | None) -> Iterator[bytes]:
+        """The events of what the last piece of the row added: to the text, or to a call. entries: the log-probabilities
+        of tokens; they go with the first text that comes of them, and those of a call are not part of a response."""
+        self._entries += shapes.token_logprobs(entries or ())
         for step in row.steps:
             if isinstance(step, str):
                 yield from self._text(step)
@@ -100,10 +101,12 @@ class _Made:
             if called["arguments"]:
                 self.items[-1]["arguments"] += called["arguments"]
                 yield self._at_last("response.function_call_arguments.delta", delta=called["arguments"])
+        if row.steps:
+            self._entries.clear()
 
     def ending(self, row: Row) -> Iterator[bytes]:
         """The events of the end. An answer of nothing is an empty text."""
-        if not self.items:
+        if not self.items or (self._entries and self.items[-1]["type"] == "message"):
             yield from self._text("")
         yield from self._end(_status(row))
 
@@ -123,9 +126,12 @@ class _Made:
             yield from self._begin({"id": _id("msg"), **message, "status": "in_progress"})
             self.items[-1]["content"] = [_part("")]
             yield self._at_last("response.content_part.added", content_index=0, part=_part(""))
-        if text:
-            self.items[-1]["content"][0]["text"] += text
-            yield self._at_last("response.output_text.delta", content_index=0, delta=text, logprobs=[])
+        if text or self._entries:
+            logprobs, self._entries = self._entries, []
+            part = self.items[-1]["content"][0]
+            part["text"] += text
+            part["logprobs"] += logprobs
+            yield self._at_last("response.output_text.delta", content_index=0, delta=text, logprobs=logprobs)
 
     def _begin(self, item: dict[str, Any]) -> Iterator[bytes]:
         yield from self._end("completed")
@@ -140,7 +146,7 @@ class _Made:
         item["status"] = status
         if item["type"] == "message":
             part = item["content"][0]
-            yield self._at_last("response.output_text.done", content_index=0, text=part["text"], logprobs=[])
+            yield self._at_last("response.output_text.done", content_index=0, **_said(part))
             yield self._at_last("response.content_part.done", content_index=0, part=part)
         else:
             called = {"name": item["name"], "arguments": item["arguments"]}
@@ -163,7 +169,8 @@ class _Made:
             "text": {"format": form.model_dump(by_alias=True)},
             "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),
             "tools": [{**tool.model_dump(), "strict": bool(tool.strict)} for tool in wanted.tools or ()],
-            "truncation": "disabled", "metadata": {}, "usage": None,
+            "top_logprobs": wanted.top_logprobs or 0, "truncation": "disabled", "metadata": wanted.metadata or {},
+            "usage": None,
         }  # fmt: skip
 
 
@@ -173,6 +180,10 @@ def _status(row: Row) -> str:
 
 def _id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(16)}"
+
+
+def _said(part: dict[str, Any]) -> dict[str, Any]:
+    return {name: part[name] for name in ("text", "logprobs")}
 
 
 def _part(text: str) -> dict[str, Any]:

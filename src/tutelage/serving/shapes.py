@@ -71,12 +71,17 @@ def event(data: dict[str, Any] | str) -> bytes:
     return f"data: {text}\n\n".encode("ascii")
 
 
+def token_logprobs(entries: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Tokens with their log-probabilities and alternatives, as chat completions and responses have them."""
+    return [{key: one[key] for key in one if key != "text_offset"} for one in entries]
+
+
 def _logprobs(chat: bool, entries: list[dict[str, Any]] | None) -> dict[str, Any] | None:
     """Of a chat a list of tokens, of a plain completion lists beside each other: `text_offset` counts characters."""
     if entries is None:
         return None
     if chat:
-        return {"content": [{key: one[key] for key in one if key != "text_offset"} for one in entries], "refusal": None}
+        return {"content": token_logprobs(entries), "refusal": None}
     tops = [
         {one["token"]: one["logprob"], **{top["token"]: top["logprob"] for top in one["top_logprobs"]}}
         for one in entries
