@@ -105,6 +105,8 @@ def test_log_probabilities_are_those_of_the_text_and_not_of_the_calls(ask: Any, 
     (part,) = made.output[0].content
     assert "".join(one.token for one in part.logprobs) == part.text == "I look."
     assert [len(one.top_logprobs) for one in part.logprobs] == [2] * len(part.logprobs)
+    (part,) = ask(f"{CALL}It is warm.", stream, **asked).output[1].content
+    assert "".join(one.token for one in part.logprobs) == part.text == "It is warm."
     text = "1 <tool_ 2"  # what may begin a call is held back, and given out with its tokens when it is none
     (part,) = ask(text, stream, **asked).output[0].content
     assert "".join(one.token for one in part.logprobs) == part.text == text

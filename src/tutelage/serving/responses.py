@@ -88,7 +88,7 @@ class _Made:
 
     def adding(self, row: Row, entries: Sequence[Mapping[str, Any]] | None) -> Iterator[bytes]:
         """The events of what the last piece of the row added: to the text, or to a call. entries: the log-probabilities
-        of tokens; they go with the first text that comes of them, and those of a call are not part of a response."""
+        of its tokens. They go with the first text that comes after them; a response has none of the tokens of calls."""
         self._entries += shapes.token_logprobs(entries or ())
         for step in row.steps:
             if isinstance(step, str):
@@ -101,8 +101,6 @@ class _Made:
             if called["arguments"]:
                 self.items[-1]["arguments"] += called["arguments"]
                 yield self._at_last("response.function_call_arguments.delta", delta=called["arguments"])
-        if row.steps:
-            self._entries.clear()
 
     def ending(self, row: Row) -> Iterator[bytes]:
         """The events of the end. An answer of nothing is an empty text."""
@@ -122,6 +120,8 @@ class _Made:
 
     def _text(self, text: str) -> Iterator[bytes]:
         if not self.items or self.items[-1]["type"] != "message":
+            if self.items:
+                self._entries = _tokens_of(text, self._entries)
             message = {"type": "message", "role": "assistant", "content": []}
             yield from self._begin({"id": _id("msg"), **message, "status": "in_progress"})
             self.items[-1]["content"] = [_part("")]
@@ -180,6 +180,15 @@ def _status(row: Row) -> str:
 
 def _id(kind: str) -> str:
     return f"{kind}_{secrets.token_hex(16)}"
+
+
+def _tokens_of(text: str, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The last tokens, as far as they make up the text: those before them were a call's."""
+    count, missing = 0, len(text.encode())
+    while missing > 0 and count < len(entries):
+        count += 1
+        missing -= len(entries[-count]["bytes"])
+    return [*entries[len(entries) - count :]]
 
 
 def _said(part: dict[str, Any]) -> dict[str, Any]:
