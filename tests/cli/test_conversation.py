@@ -32,6 +32,9 @@ class FakeModel:
     def decode(self, ids: list[int]) -> str:
         return "".join(map(chr, ids))
 
+    def token_bytes(self, index: int) -> bytes:
+        return chr(index).encode()
+
     def chat_ids(self, messages: list[Message]) -> list[int]:
         self.asked = [message.content for message in messages]
         return [ord(letter) for message in messages for letter in message.content]

@@ -11,7 +11,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int], stops: tuple[str, ...] = ()) -> list[str]:
-    stream = TextStream(tokenizer.decode, stops)
+    stream = TextStream(tokenizer.decode, tokenizer.token_bytes, stops)
     return [*(stream.feed(token_id) for token_id in ids), stream.close()]
 
 
@@ -42,7 +42,7 @@ def test_the_text_ends_before_the_first_stop_string(tokenizer: Tokenizer, text: 
 
 @pytest.mark.parametrize("text", ["one\n\ntwo", "\n\n", "ab\n\n"])
 def test_nothing_of_a_stop_string_is_shown_early(tokenizer: Tokenizer, text: str) -> None:
-    stream = TextStream(tokenizer.decode, ("\n\n",))
+    stream = TextStream(tokenizer.decode, tokenizer.token_bytes, ("\n\n",))
     shown = ""
     for token_id in tokenizer.encode(text):
         shown += stream.feed(token_id)
@@ -52,3 +52,21 @@ def test_nothing_of_a_stop_string_is_shown_early(tokenizer: Tokenizer, text: str
 
 def test_what_looked_like_a_stop_string_comes_out_after_all(tokenizer: Tokenizer) -> None:
     assert "".join(pieces(tokenizer, tokenizer.encode("a STO"), ("STOP",))) == "a STO"
+
+
+@given(text=st.text(max_size=20), cut=st.integers(0, 60))
+def test_a_text_that_is_cut_within_a_character_ends_before_it(tokenizer: Tokenizer, text: str, cut: int) -> None:
+    ids = tokenizer.encode(text)[:cut]
+    stream = TextStream(tokenizer.decode, tokenizer.token_bytes)
+    made = "".join(map(stream.feed, ids)) + stream.close(cut=True)
+    assert text.startswith(made)
+    assert len(text.encode()[: len(b"".join(map(tokenizer.token_bytes, ids)))]) - len(made.encode()) < 4
+
+
+@pytest.mark.parametrize("data", [b"a\xff", b"a\xc3a", b"a\xef\xbf\xbd", b"a\x80"])
+def test_what_is_no_beginning_of_a_character_is_shown_also_where_it_is_cut(tokenizer: Tokenizer, data: bytes) -> None:
+    ids = [
+        next(one for one in range(tokenizer.vocab_size) if tokenizer.token_bytes(one) == bytes([byte])) for byte in data
+    ]
+    stream = TextStream(tokenizer.decode, tokenizer.token_bytes)
+    assert "".join(map(stream.feed, ids)) + stream.close(cut=True) == data.decode(errors="replace")

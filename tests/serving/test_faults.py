@@ -27,13 +27,15 @@ LONG = ["a"] * 100_000  # as many faults
          "messages.0.content.0.type", "invalid_request"),
         (ChatRequest, {**CHAT, "tools": [{"type": "web_search", "filters": {}}]}, "tools.0.type", "invalid_request"),
         (ChatRequest, {"messages": [USER]}, "model", "invalid_request"),
-        (ChatRequest, {**CHAT, "top_logprobs": 2}, None, "invalid_value"),
+        (ChatRequest, {**CHAT, "top_logprobs": 2}, "top_logprobs", "invalid_value"),
+        (ChatRequest, {**CHAT, "stream_options": {}}, "stream_options", "invalid_value"),
         (ResponsesRequest, {"model": "x", "input": [{"type": "reasoning"}]}, "input.0", "invalid_request"),
         (ResponsesRequest, {"model": "x", "input": []}, "input", "invalid_request"),
         (EmbeddingRequest, {"model": "x", "input": ["a", 1]}, "input.1", "invalid_request"),
         (EmbeddingRequest, {"model": "x", "input": 1}, "input", "invalid_request"),
         (DetokenizeRequest, {"model": "x", "tokens": LONG}, "tokens.0", "invalid_request"),
         (DetokenizeRequest, [1], None, "invalid_request"),
+        (DetokenizeRequest, "x", None, "invalid_request"),
     ],
     ids=lambda one: str(one)[:60],
 )  # fmt: skip
@@ -43,6 +45,16 @@ def test_a_fault_is_told_by_its_place(kind: type[Strict], body: Any, param: str 
     error = told.value.body["error"]
     assert (error["param"], error["code"]) == (param, code), error
     assert "constrained" not in error["message"] and "function-" not in error["message"]
+    assert "Request" not in error["message"]
+
+
+@pytest.mark.parametrize("body", [
+    b'{"model": "x", "input": "a", "input": "b"}', b'{"model": "x", "input": ["a", {"input": 1, "input": 1}]}',
+])  # fmt: skip
+def test_a_name_that_stands_twice_is_refused(body: bytes) -> None:
+    with pytest.raises(ApiError, match="'input' stands twice") as told:
+        read(EmbeddingRequest, body)
+    assert told.value.body["error"]["param"] == "input"
 
 
 def test_whole_numbers_are_whole_however_they_are_written() -> None:

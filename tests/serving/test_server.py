@@ -261,6 +261,41 @@ def test_many_at_once_get_what_they_get_one_by_one(server: TestClient) -> None:
     assert together == alone
 
 
+@pytest.mark.parametrize("stream", [False, True])
+def test_an_answer_that_is_cut_within_a_character_ends_before_it(lm: LanguageModel, stream: bool) -> None:
+    server = client(lm)
+    for count in range(1, 9):
+        made = server.post(CHAT, json=ask(max_tokens=count, stream=stream, regex="\N{OWL}{3}"))
+        if stream:
+            text = "".join(one["delta"].get("content") or "" for event in events(made) for one in event["choices"])
+        else:
+            text = made.json()["choices"][0]["message"]["content"]
+        assert text == "\N{OWL}" * (count // 4)
+
+
+def test_a_developers_message_is_a_system_message(server: TestClient) -> None:
+    both = [
+        [{"role": role, "content": "be brief"}, {"role": "user", "content": "?"}] for role in ("developer", "system")
+    ]
+    made, same = (server.post(CHAT, json=ask(messages=said)).json()["choices"] for said in both)
+    assert made == same
+
+
+def test_what_asks_for_the_head_of_an_answer_gets_it(server: TestClient) -> None:
+    for path, status in (("/health", 200), ("/", 200), ("/v1/models", 200), ("/nothing", 404), (CHAT, 405)):
+        assert server.head(path).status_code == status
+
+
+def test_a_path_that_is_not_there_and_a_wrong_method_are_said(server: TestClient) -> None:
+    assert "no /v1/decisions here" in server.post("/v1/decisions", json={}).json()["error"]["message"]
+    assert server.get(CHAT).json()["error"]["message"] == f"GET is not for {CHAT}, but POST"
+
+
+def test_a_body_in_another_encoding_is_refused(server: TestClient) -> None:
+    refused = server.post(CHAT, json=ask(), headers={"Content-Encoding": "gzip"})
+    assert refused.status_code == 415 and "Content-Encoding" in refused.json()["error"]["message"]
+
+
 # -- truthfulness: what is not honoured is refused
 
 
@@ -281,6 +316,15 @@ def test_many_at_once_get_what_they_get_one_by_one(server: TestClient) -> None:
         ({"logit_bias": {"x": 1}}, "logit_bias"),
         ({"stream_options": {"include_usage": True, "other": 1}, "stream": True}, "stream_options.other"),
         ({"messages": [{"role": "user", "content": "x", "name": "bob"}]}, "messages.0.name"),
+        ({"logit_bias": {"99999": 1}}, "logit_bias"),
+        ({"stop_ids": [99999]}, "stop_ids"),
+        ({"regex": "("}, "regex"),
+        ({"grammar": "start: ("}, "grammar"),
+        ({"regex": "a", "min_tokens": 2}, "min_tokens"),
+        (
+            {"response_format": {"type": "json_schema", "json_schema": {"name": "x", "schema": {"not": {}}}}},
+            "response_format",
+        ),
     ],
 )
 def test_a_field_that_is_not_honoured_is_refused_by_name(server: TestClient, fields: Any, param: str) -> None:

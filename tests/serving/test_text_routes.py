@@ -143,7 +143,7 @@ def test_decisions_are_there_with_a_classifier_only(server: TestClient, lm: Lang
     [
         ("tokenize", {}, None), ("tokenize", {"prompt": "a", "messages": MESSAGES}, None),
         ("tokenize", {"prompt": 3}, "prompt"), ("tokenize", {"prompt": "a", "stream": True}, "stream"),
-        ("tokenize", {"messages": MESSAGES, "add_special_tokens": False}, None),
+        ("tokenize", {"messages": MESSAGES, "add_special_tokens": False}, "add_special_tokens"),
         ("tokenize", {"messages": MESSAGES * 2}, "messages"), ("tokenize", {"messages": []}, "messages"),
         ("detokenize", {"tokens": [10**6]}, "tokens"), ("detokenize", {"tokens": [-1]}, "tokens.0"),
         ("detokenize", {"tokens": "a"}, "tokens"), ("apply-template", {"messages": MESSAGES * 2}, "messages"),

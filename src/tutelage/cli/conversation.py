@@ -104,7 +104,7 @@ class Conversation:
 
     def _stream(self, prompt: Sequence[int], sampling: Sampling) -> str:
         """Show the answer as it is made, after what `_ids` holds of it already; return the whole of it."""
-        stream = TextStream(self.lm.tokenizer.decode, sampling.stop)
+        stream = TextStream(self.lm.tokenizer.decode, self.lm.tokenizer.token_bytes, sampling.stop)
         pieces = [stream.feed(one) for one in self._ids]
         tokens, begin, first = 0, time.monotonic(), 0.0
         before = self._drafts()
@@ -125,7 +125,7 @@ class Conversation:
         except TutelageError as error:
             self._reason = "failed"
             self.warn(str(error))
-        pieces.append(stream.close())
+        pieces.append(stream.close(cut=self._reason != "stop"))
         self._show(pieces[-1])
         self.console.print()
         used, end = len(prompt) + len(self._ids), time.monotonic()

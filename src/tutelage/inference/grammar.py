@@ -174,6 +174,9 @@ def _in_ascii(escape: re.Match[str]) -> str:
 
 
 def _inexpressible(named: str, reason: str) -> ConfigError:
+    if named != "json schema":
+        return ConfigError(f"this {named} cannot be used: {reason[:_LONGEST_REASON]}")
+    reason = reason.partition(" Enable '")[0]  # options of llguidance's, which nobody can set from here
     return ConfigError(
         f"this {named} cannot be expressed as a grammar: {reason[:_LONGEST_REASON]}",
         hint="leave that part out and check it afterwards",

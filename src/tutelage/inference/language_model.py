@@ -19,7 +19,7 @@ from tutelage.inference.results import Generation, Score
 from tutelage.inference.rewards import Ranked, reward_ids
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.scoring import Window, last_scores, rolling_windows, target_logprobs
-from tutelage.inference.search import Beam, Contrastive, search_ids
+from tutelage.inference.search import Beam, Contrastive, Hypothesis, search_ids
 from tutelage.inference.source import find_model
 from tutelage.inference.speculation import Speculation, cannot
 from tutelage.inference.text import TextStream
@@ -169,7 +169,8 @@ class LanguageModel:
         engine: one that is kept from call to call (`engine()`).
         """
         self.require_text()
-        pieces, ended = Pieces(self.tokenizer.decode, self.stop_ids, sampling, len(prompts)), set[int]()
+        tok, ended = self.tokenizer, set[int]()
+        pieces = Pieces(tok.decode, tok.token_bytes, self.stop_ids, sampling, len(prompts))
         asked = (self.model, prompts, sampling, self.stop_ids, ended)
         for token in decode(*asked, table=self.table, engine=engine, speculation=self.speculation):
             piece = pieces.take(token.row, token)
@@ -197,15 +198,16 @@ class LanguageModel:
             made = search_ids(self.model, ids, how, self.stop_ids)
             found.append(
                 [
-                    Generation(self._text_of(one.ids), one.ids, one.logprobs, one.stop_reason, score=one.score)
+                    Generation(self._text_of(one), one.ids, one.logprobs, one.stop_reason, score=one.score)
                     for one in made
                 ]
             )
         return found
 
-    def _text_of(self, ids: Sequence[int]) -> str:
-        text = TextStream(self.tokenizer.decode)
-        return "".join(text.feed(index) for index in ids if index not in self.stop_ids) + text.close()
+    def _text_of(self, made: Hypothesis) -> str:
+        text = TextStream(self.tokenizer.decode, self.tokenizer.token_bytes)
+        fed = "".join(text.feed(index) for index in made.ids if index not in self.stop_ids)
+        return fed + text.close(cut=made.stop_reason == "length")
 
     def best_of(self, prompt: str | Sequence[int], n: int, sampling: Sampling = DRAWN) -> list[Generation]:
         """`n` answers to a prompt, the best first, by the mean log-probability of their tokens."""

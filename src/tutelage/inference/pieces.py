@@ -32,18 +32,23 @@ class Pieces:
     """The pieces of text of several answers to come, from their tokens."""
 
     def __init__(
-        self, decode: Callable[[list[int]], str], stop_ids: Sequence[int], sampling: Sampling, rows: int
+        self,
+        decode: Callable[[list[int]], str],
+        spell: Callable[[int], bytes],
+        stop_ids: Sequence[int],
+        sampling: Sampling,
+        rows: int,
     ) -> None:
-        """decode: ids to text. stop_ids: those that end an answer of this model."""
+        """decode: ids to text; spell: the bytes of one. stop_ids: those that end an answer of this model."""
         self._stop_ids = {*stop_ids, *sampling.stop_ids}
-        self._texts = [TextStream(decode, sampling.stop) for _ in range(rows)]
+        self._texts = [TextStream(decode, spell, sampling.stop) for _ in range(rows)]
 
     def take(self, row: int, token: Token, kept: int = 0) -> Piece:
         """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
         text, reason = self._texts[row], token.stop_reason
         piece = "" if token.id in self._stop_ids else text.feed(token.id)
         if reason is not None:
-            piece += text.close()
+            piece += text.close(cut=reason == "length")
         if text.stopped:
             reason = "stop"
         return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top, kept)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Callable, Sequence
 
 BROKEN = "\ufffd"  # what stands for bytes that are no UTF-8, such as the first half of a character
@@ -10,12 +11,14 @@ BROKEN = "\ufffd"  # what stands for bytes that are no UTF-8, such as the first 
 class TextStream:
     """Text of one growing answer. The pieces that `feed` and `close` return, joined, are the whole text.
 
-    decode: ids to text. stops: strings at which the text ends; `stopped` is True once one has been met, and
-    text that may turn out to begin one is held back until it is known.
+    decode: ids to text; spell: the bytes of one. stops: strings at which the text ends; `stopped` is True once one has
+    been met, and text that may turn out to begin one is held back until it is known.
     """
 
-    def __init__(self, decode: Callable[[list[int]], str], stops: Sequence[str] = ()) -> None:
-        self._decode, self._stops = decode, tuple(stops)
+    def __init__(
+        self, decode: Callable[[list[int]], str], spell: Callable[[int], bytes], stops: Sequence[str] = ()
+    ) -> None:
+        self._decode, self._spell, self._stops = decode, spell, tuple(stops)
         self._ids: list[int] = []
         self._context = 0  # ids from here on are decoded together: a decoder may treat the first id specially
         self._done = 0  # ids before this one have become text
@@ -33,11 +36,15 @@ class TextStream:
         self._context, self._done = self._done, len(self._ids)
         return self._release(new)
 
-    def close(self) -> str:
-        """No id follows: return what was held back."""
+    def close(self, cut: bool = False) -> str:
+        """No id follows: return what was held back. cut: the text did not end but was cut off, so that the bytes that
+        begin a character at its end are no text; else they are U+FFFD, as any bytes that are no UTF-8."""
         if self.stopped:
             return ""
-        piece = self._release(self._new_text())
+        new = self._new_text()
+        if cut and new.endswith(BROKEN) and self._unfinished():
+            new = new.rstrip(BROKEN)
+        piece = self._release(new)
         self._context, self._done = self._done, len(self._ids)
         rest, self._held = self._held, ""
         return piece + rest
@@ -46,6 +53,12 @@ class TextStream:
     def holds(self) -> bool:
         """Whether text or bytes are being held back."""
         return bool(self._held) or self._done < len(self._ids)
+
+    def _unfinished(self) -> bool:
+        """Whether the bytes so far end within a character."""
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        decoder.decode(b"".join(map(self._spell, self._ids[self._done :])))
+        return bool(decoder.getstate()[0])
 
     def _new_text(self) -> str:
         before = self._decode(self._ids[self._context : self._done])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
@@ -80,7 +81,7 @@ def add_answer_routes(
         try:
             return wanted.sampling(most or limits.max_tokens)
         except ConfigError as error:
-            raise ApiError(400, str(error).removeprefix("sampling.")) from None
+            raise _refused(error, wanted.form) from None
 
     forms: dict[str, CallForm] = {}
 
@@ -128,7 +129,8 @@ def add_answer_routes(
 
         gone, salt = request.is_disconnected, wanted.cache_salt or ""
         run = worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, gone, salt, shown)
-        return _translated(run, "tools" if isinstance(wanted, ChatRequest) and wanted.callable else None)
+        form = "tools" if isinstance(wanted, ChatRequest) and wanted.callable else wanted.form
+        return _translated(run, "text.format" if field == "input" and form == "response_format" else form)
 
     async def answer(
         wanted: protocol.Request,
@@ -158,9 +160,22 @@ def _streamed(events: AsyncIterator[bytes]) -> Response:
     return StreamingResponse(events, media_type="text/event-stream", headers=headers)
 
 
+def _refused(error: ConfigError | InputError, form: str | None) -> ApiError:
+    """What the engine says of settings, as the answer that names the field. form: the field that says what the answer
+    must look like."""
+    found = re.match(r"sampling\.(\w+)", str(error))
+    if found is None:
+        of_form = isinstance(error, ConfigError) or error.message.startswith("the constraint")
+        field = form if of_form else None
+    else:
+        field = form if found[1] == "constraint" else found[1]
+    said = str(error).replace("sampling.constraint", form or "the form").replace("sampling.", "")
+    return ApiError(400, said if field is None or field in said else f"{field}: {said}", field)
+
+
 async def _translated(items: AsyncIterator[Any], form: str | None) -> AsyncGenerator[Any, None]:
     """The same items; errors become those of the API, and no text of an unexpected one goes out. form: the field that
-    says what the answer must look like, where it is not a setting of its own."""
+    says what the answer must look like."""
     try:
         async with aclosing(items) as source:  # type: ignore[type-var]
             async for item in source:
@@ -171,10 +186,8 @@ async def _translated(items: AsyncIterator[Any], form: str | None) -> AsyncGener
         raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
     except ClientGoneError:
         raise ApiError(499, "the client closed the connection") from None
-    except ConfigError as error:
-        raise ApiError(400, f"{form}: {error}" if form else str(error), form) from None
-    except InputError as error:
-        raise ApiError(400, str(error)) from None
+    except (ConfigError, InputError) as error:
+        raise _refused(error, form) from None
     except ApiError:
         raise
     except Exception:

@@ -220,7 +220,12 @@ async def _gone(request: Request, error: Exception) -> Response:
 
 async def _http_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return JSONResponse(ApiError(error.status_code, str(error.detail)).body, error.status_code, error.headers)
+    path, said = request.url.path, str(error.detail)
+    if error.status_code == 404:
+        said = f"there is no {path} here; GET /openapi.json says what there is"
+    elif error.status_code == 405:
+        said = f"{request.method} is not for {path}, but {(error.headers or {}).get('Allow', 'another method')}"
+    return JSONResponse(ApiError(error.status_code, said).body, error.status_code, error.headers)
 
 
 async def _failure(request: Request, error: Exception) -> Response:

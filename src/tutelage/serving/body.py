@@ -15,6 +15,8 @@ async def read_body(request: Request, limits: Limits) -> bytes:
     # A page elsewhere can make a browser send anything but JSON without asking (CORS).
     if request.headers.get("content-type", "").split(";")[0].strip().lower() != "application/json":
         raise ApiError(415, "the Content-Type must be application/json")
+    if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+        raise ApiError(415, "the body must come as it is, without a Content-Encoding")
     too_long = ApiError(413, f"the body may have {limits.body_bytes} bytes at most")
     declared = request.headers.get("content-length", "")
     if declared.isdecimal() and int(declared[:20]) > limits.body_bytes:

@@ -32,6 +32,8 @@ class Gate:
             if refusal is not None:
                 await _respond(refusal, scope, receive, send)
                 return
+            if scope["type"] == "http" and scope["method"] == "HEAD":
+                scope = {**scope, "method": "GET"}  # the protocol sends no body of it
         await self.app(scope, receive, send)
 
     def _refusal(self, scope: Any) -> ApiError | None:

@@ -19,7 +19,7 @@ class TextPart(Strict):
 
 _SOME: dict[str, Any] = {"type": ["string", "array"]}
 _BY_ROLE = either(
-    {"role": {"enum": ["system", "user"]}, "content": _SOME, "tool_calls?": NULL, "tool_call_id?": NULL},
+    {"role": {"enum": ["system", "developer", "user"]}, "content": _SOME, "tool_calls?": NULL, "tool_call_id?": NULL},
     {"role": {"const": "assistant"}, "content": _SOME, "tool_call_id?": NULL},
     {"role": {"const": "assistant"}, "tool_calls": {"type": "array", "minItems": 1}, "tool_call_id?": NULL},
     {"role": {"const": "tool"}, "content": _SOME, "tool_calls?": NULL, "tool_call_id": {"type": "string"}},
@@ -31,7 +31,7 @@ class ChatMessage(Strict):
     model_config = ConfigDict(json_schema_extra=_BY_ROLE)
     asks_nothing: ClassVar[neutral.Table] = neutral.MESSAGE
 
-    role: Literal["system", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MOST)] | None = None
     tool_call_id: str | None = None
@@ -49,6 +49,7 @@ class ChatMessage(Strict):
     def message(self) -> Message:
         parts = self.content or ""
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
+        role = "system" if self.role == "developer" else self.role
         return Message(
-            self.role, text, tuple(call.plain() for call in self.tool_calls or ()), tool_call_id=self.tool_call_id or ""
+            role, text, tuple(call.plain() for call in self.tool_calls or ()), tool_call_id=self.tool_call_id or ""
         )

@@ -6,6 +6,7 @@ would be ignored is refused by name.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
@@ -182,6 +183,9 @@ def read(kind: type[S], body: bytes) -> S:
         given = _whole(from_json(body, allow_inf_nan=False))
     except ValueError as error:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_request") from None
+    if not isinstance(given, dict):
+        raise ApiError(400, "the body must be a JSON object", code="invalid_request")
+    json.loads(body, object_pairs_hook=_once)
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -190,8 +194,19 @@ def read(kind: type[S], body: bytes) -> S:
     if fault == "extra_forbidden":
         hint = f"; {nearest(str(name), kind.model_fields)}" if len(path) == 1 else ""
         raise ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
+    if name is None and (first := message.partition(" ")[0]) in kind.model_fields:  # a rule of several fields
+        raise ApiError(400, message, first)
     code = None if fault == "value_error" else "invalid_request"  # our own rules are for what the schema cannot say
     raise ApiError(400, f"{name}: {message}" if name else message, name, code)
+
+
+def _once(pairs: list[tuple[str, Any]]) -> None:
+    """Raises ApiError for an object in which a name stands twice: one of its values would be ignored."""
+    seen = set[str]()
+    for name, _ in pairs:
+        if name in seen:
+            raise ApiError(400, f"{name!r} stands twice in one object", name)
+        seen.add(name)
 
 
 def _whole(value: Any) -> Any:

@@ -44,8 +44,7 @@ class InputMessage(Strict):
     content: Text
 
     def as_chat(self) -> ChatMessage:
-        role = "system" if self.role == "developer" else self.role
-        return ChatMessage(role=role, content=_plain(self.content))
+        return ChatMessage(role=self.role, content=_plain(self.content))
 
 
 class InputCall(CalledFunction):

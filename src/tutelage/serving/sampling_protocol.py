@@ -100,6 +100,11 @@ class SamplingFields(Strict):
         biases = _biases(self.logit_bias or {})
         return Sampling(**{**drawn, "stop": self.stops, "logit_bias": biases, "constraint": self._constraint()})
 
+    @property
+    def form(self) -> str | None:
+        """The field that says what the answer must look like."""
+        return next((name for name in ("response_format", "regex", "grammar") if getattr(self, name)), None)
+
     def _constraint(self) -> Constraint | None:
         given = [name for name in ("response_format", "regex", "grammar") if getattr(self, name)]
         wanted = self.response_format.constraint() if self.response_format else None

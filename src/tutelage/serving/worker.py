@@ -102,7 +102,8 @@ class Worker:
 
         lm = self._lms[name]
         decode = lm.tokenizer.decode if not shown else partial(lm.tokenizer.decode_showing, frozenset(shown))
-        job = _Job(name, sampling, choices, salt, put, Pieces(decode, lm.stop_ids, sampling, choices))
+        pieces = Pieces(decode, lm.tokenizer.token_bytes, lm.stop_ids, sampling, choices)
+        job = _Job(name, sampling, choices, salt, put, pieces)
         self._reader.submit(self._read, job, read)
         next_look = 0.0
         try:
