@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
 import time
 from typing import Any
 
 import httpx
 import pytest
+import uvicorn
 from served import serving
 
+from tutelage.inference.grammar import Grammar
 from tutelage.inference.language_model import LanguageModel
-from tutelage.serving.app import run_server
+from tutelage.serving.app import Server, make_app, run_server
+from tutelage.serving.connections import guarded
 from tutelage.serving.protocol import Limits
 from tutelage.store.errors import ConfigError
 
@@ -96,6 +100,48 @@ def test_streamed_pieces_arrive_as_they_are_made(slow: Any) -> None:
             received += client.recv(4096)
         assert slow.made < 50
         client.close()
+
+
+def test_a_form_that_takes_long_to_compile_keeps_nobody_waiting(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling, done = threading.Event(), threading.Event()
+
+    def compile_slowly(*_: Any) -> None:
+        compiling.set()
+        done.wait(30)
+        raise ConfigError("too long")
+
+    monkeypatch.setattr(Grammar, "_compile", compile_slowly)
+    with serving(lm, Limits(seconds=20)) as port, httpx.Client(base_url=f"http://127.0.0.1:{port}/v1") as http:
+        fields = {"model": "tutelage", "prompt": "a", "max_tokens": 2}
+        late = threading.Thread(target=http.post, args=["/completions"], kwargs={"json": {**fields, "regex": "a"}})
+        late.start()
+        assert compiling.wait(10)
+        assert http.post("/completions", json=fields).status_code == 200 and late.is_alive()
+        done.set()
+        late.join()
+
+
+def test_an_answer_that_the_end_of_the_server_cuts_says_so(slow: Any) -> None:
+    app = make_app(slow, limits=Limits(seconds=60))
+    listener = socket.create_server(("127.0.0.1", 0))
+    config = uvicorn.Config(app, http=guarded(Limits()), ws="none", log_level="error", timeout_graceful_shutdown=5)
+    server = Server(config, None, app.state.worker, 0.3)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    client = opened(listener.getsockname()[1], body(True))
+    received = b""
+    while received.count(b'"content": "x"') < 2:
+        received += client.recv(4096)
+    server.should_exit = True
+    while part := client.recv(4096):
+        received += part
+    thread.join(10)
+    listener.close()
+    last = [line for line in received.split(b"\r\n") if line.startswith(b"data: ")][-1]
+    assert json.loads(last[6:])["error"]["message"] == "the server is ending"
+    assert b"[DONE]" not in received and not thread.is_alive()
 
 
 def test_a_port_in_use_is_one_clear_error(lm: LanguageModel) -> None:

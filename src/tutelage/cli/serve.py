@@ -110,6 +110,14 @@ def serve(
             rich_help_panel=LIMITS,
         ),
     ] = 10.0,
+    drain: Annotated[
+        float,
+        typer.Option(
+            min=0,
+            help="Seconds in which answers under way are finished after SIGTERM or Ctrl-C, e.g. `--drain 30`.",
+            rich_help_panel=LIMITS,
+        ),
+    ] = 3.0,
     out: Out = RUNS,
 ) -> None:
     """Serve a model: an OpenAI-style chat endpoint and a web page to chat on.
@@ -128,7 +136,7 @@ def serve(
             indices_of(read, open_model(name or model, out, weights=weights).tokenizer)
         with listening(host, port, api_key) as listener:
             served = f"tutelage is served at {address(listener)} by {workers} processes (Ctrl-C ends)"
-            run_workers([sys.executable, "-m", "tutelage", *sys.argv[1:]], workers, listener, served)
+            run_workers([sys.executable, "-m", "tutelage", *sys.argv[1:]], workers, listener, served, drain)
         return
     limits = Limits(
         body_bytes=max_body,
@@ -140,6 +148,7 @@ def serve(
         together=together,
         connections=connections,
         seconds=timeout,
+        drain_seconds=drain,
     )
     lm = open_model(name or model, out, weights="float32" if adapter and weights == "auto" else weights)
     for called, directory in map(_named, adapter or []):

@@ -24,7 +24,7 @@ from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.responses import response_events, whole_response
 from tutelage.serving.tool_protocol import constraint_of
-from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, Worker
+from tutelage.serving.worker import BusyError, ClientGoneError, DeadlineError, EndingError, Worker
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.call_form import CallForm, call_form
 
@@ -184,6 +184,8 @@ async def _translated(items: AsyncIterator[Any], form: str | None) -> AsyncGener
         raise ApiError(429, "too many requests are waiting; try again shortly", code="queue_full") from None
     except DeadlineError:
         raise ApiError(504, "the answer took too long", code="deadline_exceeded") from None
+    except EndingError:
+        raise ApiError(503, "the server is ending", code="ending") from None
     except ClientGoneError:
         raise ApiError(499, "the client closed the connection") from None
     except (ConfigError, InputError) as error:

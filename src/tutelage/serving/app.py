@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
+import math
 import socket
 import sys
 import time
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from tutelage.pretraining.trace import Index
 
 logger = logging.getLogger(__name__)
+TOLD = 1.0  # seconds in which those are told whose answers the end of the server cuts
 BACKLOG = 128  # connections that the system keeps until they are accepted
 
 
@@ -82,7 +85,7 @@ def make_app(
     lms = {model_name: lm, **{f"{model_name}:{name}": one for name, one in lm.adapters.items()}}
     for one in lms.values():
         one.require_text()
-    worker = Worker(lms, limits.waiting, limits.together)
+    app.state.worker = worker = Worker(lms, limits.waiting, limits.together)
     judges = _classifiers(classifiers or {}, lms)
     served = {
         name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
@@ -141,17 +144,18 @@ def run_server(
     app = make_app(lm, model_name, api_key, limits, classifiers, place, traced)
     if said:
         print(said, file=sys.stderr)
+    limits = limits or Limits()
     config = uvicorn.Config(
         app,
-        http=guarded(limits or Limits()),
+        http=guarded(limits),
         ws="none",
         log_level="warning",
         server_header=False,
-        timeout_graceful_shutdown=3,
+        timeout_graceful_shutdown=math.ceil(limits.drain_seconds + TOLD),
         backlog=BACKLOG if place is None else 1,
     )
     try:
-        _Server(config, place).run(sockets=[listener])
+        Server(config, place, app.state.worker, limits.drain_seconds).run(sockets=[listener])
     except KeyboardInterrupt:
         return
     finally:
@@ -177,12 +181,18 @@ def address(listener: socket.socket) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
-class _Server(uvicorn.Server):
-    """uvicorn's, which as one of several workers says when it serves, and ends when the first process is gone."""
+class Server(uvicorn.Server):
+    """uvicorn's, which at its end lets answers be finished for a while, and tells those that are not why they end. As
+    one of several workers it says when it serves, and ends when the first process is gone."""
 
-    def __init__(self, config: uvicorn.Config, place: Place | None) -> None:
+    def __init__(self, config: uvicorn.Config, place: Place | None, worker: Worker, drain: float) -> None:
         super().__init__(config)
-        self._place = place
+        self._place, self._worker, self._drain = place, worker, drain
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        end = asyncio.get_running_loop().call_later(self._drain, self._worker.close)
+        await super().shutdown(sockets)
+        end.cancel()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)

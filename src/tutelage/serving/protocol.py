@@ -43,6 +43,7 @@ class Limits:
     waiting: int = 16
     together: int = 8
     seconds: float = 300.0
+    drain_seconds: float = 3.0
 
 
 class StreamOptions(Strict):

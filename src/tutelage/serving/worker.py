@@ -11,7 +11,6 @@ import queue
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
@@ -29,6 +28,9 @@ KEPT = 8  # prompts that stay in memory for others that begin alike
 _SHARE = 4  # of the machine's memory one part in so many may be keys and values
 
 
+_Works = queue.SimpleQueue[Callable[[], None] | None]
+
+
 class BusyError(Exception):
     """The line is full."""
 
@@ -39,6 +41,10 @@ class DeadlineError(Exception):
 
 class ClientGoneError(Exception):
     """Nobody is there any more to read the answer."""
+
+
+class EndingError(Exception):
+    """The server ends, and has no more time for this answer."""
 
 
 class Worker:
@@ -58,11 +64,14 @@ class Worker:
         self._places = threading.BoundedSemaphore(waiting + together)
         self._numbers = itertools.count()
         self._rows: dict[int, tuple[_Job, int]] = {}
-        self._inbox: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        # To render a conversation or compile a schema may take a while: those that are answered do not wait for it.
-        self._reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="read")
-        self._thread = threading.Thread(target=self._work, name="generate", daemon=True)
-        self._thread.start()
+        self._inbox = _Works()
+        # To render a conversation may take a while, to compile a schema a long one that nothing can end: those that are
+        # answered do not wait for either, conversations not for schemas, and the end of the process for none.
+        self._prompts, self._forms = _Works(), _Works()
+        self._ending = False
+        for works in (self._prompts, self._forms):
+            threading.Thread(target=_do, args=[works], name="read", daemon=True).start()
+        threading.Thread(target=self._work, name="generate", daemon=True).start()
 
     async def one_token(self, name: str, seconds: float) -> None:
         """Return if the thread makes a token by this model in time. Raises as `run`."""
@@ -90,7 +99,8 @@ class Worker:
 
         read: makes the ids of the prompt. salt: what others with the same may share is what was read, nothing else.
         shown: control tokens whose names are to be part of the text.
-        Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, or what went wrong.
+        Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, EndingError after `close`, or
+        what went wrong.
         """
         if not self._places.acquire(blocking=False):
             raise BusyError
@@ -104,11 +114,13 @@ class Worker:
         decode = lm.tokenizer.decode if not shown else partial(lm.tokenizer.decode_showing, frozenset(shown))
         pieces = Pieces(decode, lm.tokenizer.token_bytes, lm.stop_ids, sampling, choices)
         job = _Job(name, sampling, choices, salt, put, pieces)
-        self._reader.submit(self._read, job, read)
+        (self._prompts if sampling.constraint is None else self._forms).put(partial(self._read, job, read))
         next_look = 0.0
         try:
             while True:
                 now = time.monotonic()
+                if self._ending:
+                    raise EndingError
                 if now >= end:
                     raise DeadlineError
                 if now >= next_look:
@@ -130,8 +142,9 @@ class Worker:
 
     def close(self) -> None:
         """End what runs and forget what waits."""
-        self._inbox.put(None)
-        self._reader.shutdown(wait=False, cancel_futures=True)
+        self._ending = True
+        for works in (self._inbox, self._prompts, self._forms):
+            works.put(None)
 
     def _read(self, job: _Job, read: Callable[[], Sequence[int]]) -> None:
         error: Exception | None = None
@@ -161,7 +174,7 @@ class Worker:
                 continue
             if command is None:
                 for job in {id(job): job for job, _ in self._rows.values()}.values():
-                    self._end(job, ClientGoneError())
+                    self._end(job, EndingError())
                 return
             try:
                 command()
@@ -234,6 +247,12 @@ class _Job:
 class _End:
     def __init__(self, error: Exception | None) -> None:
         self.error = error
+
+
+def _do(works: _Works) -> None:
+    """One after another, until there is None."""
+    while (work := works.get()) is not None:
+        work()
 
 
 def _budget(lm: LanguageModel, together: int) -> int:

@@ -21,7 +21,7 @@ from tutelage.serving.metrics import Metrics, Snapshot
 from tutelage.store.errors import TutelageError
 
 VARIABLE = "TUTELAGE_WORKER"
-DRAIN = 10.0  # seconds in which a worker ends by itself after SIGTERM
+END = 7.0  # seconds in which a worker ends by itself once it has finished its answers
 AGAIN = 1.0  # seconds until one that ended is started again
 TRIES = 3  # times in a row that one may end before it serves
 SAVED = 1.0  # seconds between two times that a worker leaves its counters for the others
@@ -99,6 +99,7 @@ class _Team:
     count: int
     listener: socket.socket
     folder: str
+    drain: float
     workers: list[_Worker] = field(default_factory=list)
 
     def start(self, number: int) -> _Worker:
@@ -141,7 +142,7 @@ class _Team:
         for one in self.workers:
             with contextlib.suppress(ProcessLookupError):
                 one.process.terminate()
-        deadline = time.monotonic() + DRAIN
+        deadline = time.monotonic() + self.drain + END
         for one in self.workers:
             try:
                 one.process.wait(max(0.0, deadline - time.monotonic()))
@@ -151,15 +152,16 @@ class _Team:
             one.life.close()
 
 
-def run_workers(command: Sequence[str], count: int, listener: socket.socket, served: str) -> None:
+def run_workers(command: Sequence[str], count: int, listener: socket.socket, served: str, drain: float) -> None:
     """Run `command` in `count` processes that accept from one listening socket, until SIGINT or SIGTERM.
 
     A worker that ends is started again, which is said. The processors are divided among them. served: what is printed
-    once all serve. Raises TutelageError where a worker ends again and again before it serves.
+    once all serve. drain: seconds in which answers under way are finished at the end. Raises TutelageError where a
+    worker ends again and again before it serves.
     """
     stop = threading.Event()
     with tempfile.TemporaryDirectory(prefix="tutelage-") as folder, _signals(stop):
-        team = _Team(command, count, listener, folder)
+        team = _Team(command, count, listener, folder, drain)
         try:
             team.workers = [team.start(number) for number in range(1, count + 1)]
             told = False
