@@ -126,6 +126,21 @@ def test_maths_is_typeset(page: Browser) -> None:
     assert ">(</mo>" in fenced and ">]</mo>" in fenced and "right" not in fenced
 
 
+def test_displayed_maths_within_a_line_is_maths(page: Browser) -> None:
+    page.js("""globalThis.parts = (text) => {
+      const node = element("div"), tex = (one) => one.querySelector("annotation").textContent;
+      markdown(text, node);
+      return [...node.firstChild.childNodes].map((one) => one.className === "maths" ? tex(one) : one.textContent);
+    }; 1""")
+
+    def texts(text: str) -> list[str]:
+        parts: list[str] = page.js(f"parts({json.dumps(text)})")
+        return parts
+
+    assert texts("so $$x^2$$ is") == ["so ", "x^2", " is"] and texts("so \\[x^2\\] is") == ["so ", "x^2", " is"]
+    assert "".join(texts("it costs $$ and \\[ no more")) == "it costs $$ and [ no more"
+
+
 def test_maths_is_nodes_of_known_kinds_whatever_is_written(page: Browser) -> None:
     parts = [
         "\\frac", "\\sqrt", "{", "}", "^", "_", "[", "]", "&", "\\\\", "\\left", "\\right", "(", ".", "'", "x", "12",

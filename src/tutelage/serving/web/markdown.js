@@ -38,15 +38,17 @@ function span(text, from, runs, gone, depth) {
     return [places[0] + size, element("code", "", text.slice(from + size, places[0]).replace(/^ (.+) $/s, "$1"))];
   }
   if (sign === "\\") {
-    if (text[from + 1] === "(") {
-      const end = close("\\)", from + 2, (place) => place > from + 2);
-      if (end > 0) return [end + 2, maths(text.slice(from + 2, end))];
-    }
+    const mark = { "(": "\\)", "[": "\\]" }[text[from + 1]], end = mark ? close(mark, from + 2, (place) => place > from + 2) : -1;
+    if (end > 0) return [end + 2, maths(text.slice(from + 2, end))];
     if (text[from + 1] === "\n") return [from + 2, element("br")];
     return /[!-/:-@[-`{-~]/.test(text[from + 1] ?? "") ? [from + 2, text[from + 1]] : null;
   }
   if (sign === "\n") return text.slice(from - 2, from) === "  " ? [from + 1, element("br")] : null;
   if (sign === "$") {
+    if (text[from + 1] === "$") { // a display within a line
+      const end = close("$$", from + 2, (place) => place > from + 2);
+      return end < 0 || text.slice(from, end).includes("\n") ? [from + 2, "$$"] : [end + 2, maths(text.slice(from + 2, end))];
+    }
     if (/[\s$]/.test(text[from + 1] ?? " ")) return null;
     const end = close("$", from + 2, (place) => !/[\s\\]/.test(text[place - 1]) && !/\d/.test(text[place + 1] ?? ""));
     if (end < 0 || text.slice(from, end).includes("\n")) return null;
