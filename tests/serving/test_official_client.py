@@ -80,6 +80,16 @@ def test_a_plain_completion_whole_and_streamed(client: openai.OpenAI, lm: Langua
     )
 
 
+def test_a_completion_of_ids_is_that_of_their_text(client: openai.OpenAI, lm: LanguageModel) -> None:
+    fields: dict[str, Any] = {"model": "tutelage", "temperature": 0, "max_tokens": 9}
+    whole = client.completions.create(**fields, prompt=lm.prompt_ids("abc"))
+    assert whole.choices[0].text == client.completions.create(**fields, prompt="abc").choices[0].text
+    for wrong in ([10**6], [-1]):
+        with pytest.raises(openai.BadRequestError) as refused:
+            client.completions.create(**fields, prompt=wrong)
+        assert str(refused.value.param).startswith("prompt")
+
+
 def test_a_response_whole_and_streamed(client: openai.OpenAI, lm: LanguageModel) -> None:
     fields: Any = {"model": "tutelage", "input": "why?", "instructions": "be brief", "max_output_tokens": 9}
     fields["temperature"] = 0

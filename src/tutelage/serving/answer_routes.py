@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
 from contextlib import aclosing
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from fastapi import FastAPI, Request
@@ -47,7 +48,7 @@ def add_answer_routes(
     async def complete(request: Request) -> Response:
         wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
         sampling = replace(_sampling(wanted, wanted.max_tokens), top_logprobs=wanted.logprobs or 0)
-        items = pieces(request, wanted, lambda one: one.prompt_ids(wanted.prompt), sampling, "prompt")
+        items = pieces(request, wanted, partial(_prompt, wanted.prompt), sampling, "prompt")
         return await answer(wanted, items, wanted.logprobs is not None and wanted.logprobs is not False, chat=False)
 
     @app.post("/v1/responses")
@@ -144,6 +145,14 @@ def add_answer_routes(
             return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat, tools))
         prompt_tokens, first = await _begun(items)
         return _streamed(answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat, tools))
+
+
+def _prompt(given: str | list[int], lm: LanguageModel) -> list[int]:
+    """The ids of a prompt that is continued: a text as the beginning of a document, ids as they are."""
+    if isinstance(given, str):
+        return lm.prompt_ids(given)
+    protocol.check_ids("prompt", given, lm.tokenizer.vocab_size)
+    return given
 
 
 async def _begun(items: AsyncGenerator[Any, None]) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ would be ignored is refused by name.
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
@@ -138,10 +138,14 @@ class ChatRequest(Request):
         return self
 
 
-class CompletionRequest(Request):
-    """POST /v1/completions: the text is continued as it is. logprobs: with so many alternatives for each token."""
+TokenId = Annotated[int, Field(ge=0, lt=2**31)]
+Ids = Annotated[list[TokenId], Field(min_length=1)]
 
-    prompt: str
+
+class CompletionRequest(Request):
+    """POST /v1/completions: a text or ids, continued as they are. logprobs: with so many alternatives of each token."""
+
+    prompt: str | Ids
     logprobs: Annotated[int, Field(ge=0, le=5)] | Literal[False] | None = None
 
 
@@ -222,3 +226,8 @@ def _whole(value: Any) -> Any:
 def at_most(name: str, value: int, limit: int, what: str) -> None:
     if value > limit:
         raise ApiError(400, f"{name}: {value} {what} asked for, this server allows {limit}", name)
+
+
+def check_ids(name: str, ids: Sequence[int], vocab_size: int) -> None:
+    if ids and max(ids) >= vocab_size:
+        raise ApiError(400, f"{name}: {max(ids)} is no token, the last is {vocab_size - 1}", name)

@@ -8,12 +8,10 @@ from pydantic import ConfigDict, Field, model_validator
 
 from tutelage.serving import neutral
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import Limits, at_most
+from tutelage.serving.protocol import Ids, Limits, TokenId, at_most
 from tutelage.serving.sampling_protocol import Text
 from tutelage.serving.strict import NULL, Strict, either
 
-TokenId = Annotated[int, Field(ge=0, lt=2**31)]
-Ids = Annotated[list[TokenId], Field(min_length=1)]
 Texts = Annotated[list[Text], Field(min_length=1)]
 Messages = Annotated[list[ChatMessage], Field(min_length=1)]
 

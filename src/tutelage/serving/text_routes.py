@@ -15,7 +15,7 @@ from tutelage.serving.body import read_body
 from tutelage.serving.desk import Desk, Going
 from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import Limits, at_most, read, served_model
+from tutelage.serving.protocol import Limits, at_most, check_ids, read, served_model
 from tutelage.serving.text_protocol import (
     ChoiceQuestion,
     DecisionRequest,
@@ -46,7 +46,7 @@ def add_text_routes(
     async def detokenize(request: Request) -> dict[str, Any]:
         wanted = read(DetokenizeRequest, await read_body(request, limits))
         lm = lms[served_model(wanted.model, lms)]
-        _check_ids("tokens", wanted.tokens, lm)
+        check_ids("tokens", wanted.tokens, lm.tokenizer.vocab_size)
         return await desk.do(
             lambda _: {"prompt": lm.tokenizer.decode(wanted.tokens, skip_special=False)}, request.is_disconnected
         )
@@ -85,11 +85,6 @@ def _turns(messages: list[ChatMessage], limits: Limits) -> list[Message]:
     return [message.message() for message in messages]
 
 
-def _check_ids(name: str, ids: list[int], lm: LanguageModel) -> None:
-    if ids and max(ids) >= lm.tokenizer.vocab_size:
-        raise ApiError(400, f"{name}: {max(ids)} is no token, the last is {lm.tokenizer.vocab_size - 1}", name)
-
-
 def _tokenized(lm: LanguageModel, wanted: TokenizeRequest, limits: Limits) -> dict[str, Any]:
     if wanted.messages is not None:
         ids = lm.chat_ids(_turns(wanted.messages, limits))
@@ -116,7 +111,7 @@ def _embedded(lm: LanguageModel, wanted: EmbeddingRequest, limits: Limits, going
     rows, total = [], 0
     for number, text in enumerate(wanted.texts):
         if isinstance(text, list):
-            _check_ids("input", text, lm)
+            check_ids("input", text, lm.tokenizer.vocab_size)
         # Ids get the token before them that a text gets: it is read and not counted.
         ids = lm.prompt_ids(text) if isinstance(text, str) else [lm.tokenizer.start_id, *text]
         if len(ids) > lm.context:
