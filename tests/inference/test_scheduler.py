@@ -62,8 +62,13 @@ def drain(engine: Engine) -> dict[int, list[int]]:
     return said
 
 
-def test_answers_do_not_depend_on_who_comes_and_goes(model: DecoderLM) -> None:
-    """Requests arrive at any time with settings of their own, some are cancelled; prompts are kept and shared."""
+@pytest.mark.parametrize("piece", [512, 32])
+def test_answers_do_not_depend_on_who_comes_and_goes(
+    model: DecoderLM, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Requests arrive at any time with settings of their own, some are cancelled; prompts are kept and shared, and
+    where they are read in pieces short ones go before long ones."""
+    monkeypatch.setattr(engines, "READ_AT_ONCE", piece)
     settings = [SAMPLED, replace(SAMPLED, temperature=0.0), replace(SAMPLED, max_tokens=30, top_k=5, seed=9),
                 replace(SAMPLED, temperature=0.7, repetition_penalty=1.3)]  # fmt: skip
     texts = prompts(12)
@@ -148,6 +153,25 @@ def test_reading_a_long_prompt_can_be_stopped_and_others_go_on(monkeypatch: pyte
     engine.cancel(long)
     rest = drain(engine)
     assert set(rest) == {0} and len(rest[0]) == 45 and engine._reading is None
+
+
+@pytest.mark.parametrize("keep", [0, 1, 3])
+def test_a_short_prompt_does_not_wait_for_a_long_one(
+    model: DecoderLM, keep: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engines, "READ_AT_ONCE", 32)
+    asked = [(prompts(1, 5)[0] * 6, SAMPLED, 0), *(([1, 2, 3][:at], SAMPLED, at) for at in (1, 2, 3))]
+    expected = {row: run(Engine(model, []), [one])[0] for row, one in enumerate(asked)}
+    engine, said, answers = Engine(model, [], most_rows=5, keep=keep), dict[int, list[int]](), list[Answer]()
+    for row, (prompt, sampling, number) in enumerate(asked):
+        answers += engine.add(prompt, [(row, sampling, number)])
+        for token in engine.step():
+            said.setdefault(token.row, []).append(token.id)  # type: ignore[union-attr]
+    for row, ids in drain(engine).items():
+        said.setdefault(row, []).extend(ids)
+    assert said == expected and answers[0].kept == 0
+    makes_way = keep > 0 and model.config.delta is None
+    assert [*said].index(0) == (3 if makes_way else 0), "which of them said something first"
 
 
 def test_logits_that_are_not_finite_end_their_own_row() -> None:

@@ -136,6 +136,8 @@ class Engine:
 
     def _next(self) -> Asked | None:
         """The prompt whose next piece is to be read, if there is one and there is room for its answers."""
+        if self._reading is not None:
+            self._make_way(self._reading)
         if self._reading is None and self._waiting:
             asked = self._waiting[0]
             longest = max(one.limit for one in [*self._answering, *asked.answers])
@@ -148,10 +150,26 @@ class Engine:
             rows = taken + self._multiple + kept
             self._slots.trim(rows, longest)
             asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows)
-            for one in asked.answers:
-                one.kept = asked.done
+            if not asked.parked:
+                for one in asked.answers:
+                    one.kept = asked.done
             self._reading = self._waiting.popleft()
         return self._reading
+
+    def _make_way(self, reading: Asked) -> None:
+        """A prompt of which much is still to be read lets one go first that is read at once, after each of its own
+        pieces one. It goes on where it was; where what was read of it was lost meanwhile, it makes way no more."""
+        left, short = len(reading.prompt) - reading.done, min(self._waiting, key=_length, default=None)
+        if short is None or len(short.prompt) > self._piece or left <= self._piece or reading.done <= reading.parked:
+            return
+        together = [*self._answering, *short.answers, *reading.answers]
+        kept = min(self.keep, self._fitting(max(one.limit for one in together)) - len(together))
+        if kept < 1 or not self._slots.can_share:
+            return
+        self._slots.park(reading.prompt[: reading.done], reading.salt)
+        reading.parked, self._reading = reading.done, None
+        self._waiting.remove(short)
+        self._waiting.extendleft([reading, short])
 
     def _read(self, asked: Asked) -> int:
         """One piece of a prompt; returns how many tokens that were."""
@@ -275,6 +293,10 @@ class Engine:
     def _padded(self, hidden: Tensor) -> Tensor:
         missing = -len(hidden) % self._multiple
         return torch.cat([hidden, hidden.new_zeros(missing, hidden.shape[1])]) if missing else hidden
+
+
+def _length(asked: Asked) -> int:
+    return len(asked.prompt)
 
 
 def check_prompt(prompt: Sequence[int], context: int, vocab_size: int, what: str = "the prompt") -> None:

@@ -65,3 +65,4 @@ class Asked:
     salt: str
     place: int = -1  # row of the cache
     done: int = 0  # tokens that are read
+    parked: int = 0  # tokens that were read when it last made way for a short one

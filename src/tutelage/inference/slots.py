@@ -105,6 +105,13 @@ class Slots:
             self.kept = [one for one in self.kept if not _begins(ids, one, salt)]
             self.kept.append(Kept(source, ids, salt, self._clock))
 
+    def park(self, ids: Sequence[int], salt: str) -> None:
+        """Reading makes way for another prompt: what is read so far stays, as of a prompt that is kept."""
+        assert self._reading is not None
+        self._clock += 1
+        self.kept.append(Kept(self._reading, ids, salt, self._clock))
+        self._reading = None
+
     def stop_reading(self) -> None:
         """Nobody wants the answer any more."""
         self._reading = None
