@@ -103,7 +103,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=7,
+    version=8,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),
