@@ -126,6 +126,12 @@ class Vocabulary:
         """Why many texts are not encoded by the faster library; None where they are, or where there were few."""
         return self._bulk.slow_because
 
+    @property
+    def mistaken(self) -> str | None:
+        """What the faster library gave other ids for after it had been trusted: texts encoded before may have wrong
+        ids. From then on it is not used."""
+        return self._bulk.mistaken
+
     def encode_control(self, text: str) -> list[int]:
         """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for foreign
         text."""
