@@ -49,6 +49,13 @@ def test_with_every_split(split: str) -> None:
         assert list(made.encode(TEXTS)) == ids_of(definition, TEXTS)
 
 
+def test_long_words_are_met_again() -> None:
+    definition = small("unigram").definition
+    made, texts = Words(definition), ["a" * 70_000, "學" * 30_000, "a b a b"] * 2
+    for _ in range(3):
+        assert list(made.encode(texts)) == ids_of(definition, texts)
+
+
 def test_with_a_normalizer_and_steps_of_someone_else() -> None:
     data = json.loads(small("unigram").definition)
     split = {"type": "Split", "pattern": {"Regex": r"\s+"}, "behavior": "MergedWithNext", "invert": False}

@@ -27,6 +27,7 @@ MOST_WORDS, MOST_BYTES = 500_000, 50_000_000
 """What is remembered at most; then all is forgotten, and remembering begins anew."""
 _BYTES = 256  # numbers of bytes
 _INSIDE = "▁"  # before a byte that goes on with a word: a character that stands for no byte
+_LONGEST = 64  # bytes of words that are tokens of the splitter: fastokens builds none with tokens of 64 KB
 _WORTH = 4  # meetings with unknown words that cost as much as one word of a new splitter
 _AT_ONCE = 500_000  # characters, after which it is looked whether there is enough to learn
 _CHARACTERS = byte_characters()
@@ -86,7 +87,8 @@ class Words:
     def _learn(self) -> None:
         """A splitter that knows the words that were met twice."""
         words = list(self._index)
-        known = [number for number in np.flatnonzero(self._met > 1).tolist() if len(words[number]) > 1]
+        often = np.flatnonzero(self._met > 1).tolist()
+        known = [number for number in often if 1 < len(words[number]) <= _LONGEST]
         self._splitter = self._built([words[number] for number in known])
         self._number_of = np.append(self._number_of[:_BYTES], np.array(known, np.int64))
         self._unknown = 0
