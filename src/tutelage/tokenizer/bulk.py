@@ -222,7 +222,12 @@ def _apart(text: str, one: Sequence[int], other: Sequence[int]) -> str:
 
 def readable(error: BaseException) -> BaseException:
     """What to raise for an error of `tokenizers`: one of ours where it panicked, which it does where an expression
-    backtracks too far."""
+    backtracks too far, and where the vocabulary has nothing for a piece of text."""
+    if type(error) is Exception:  # it raises no other kind
+        return InputError(
+            f"the text cannot be encoded: {error}",
+            hint="the vocabulary lacks a token for unknown text (unk_token, unk_id)",
+        )
     if type(error).__name__ != "PanicException":
         return error
     return InputError(
