@@ -158,8 +158,9 @@ def test_symbols_of_the_user_stand_as_in_sentencepiece(
     library.SentencePieceTrainer.train(
         sentence_iterator=iter(text.strip() for text in corpus_texts()), model_prefix=str(tmp_path / "a"),
         vocab_size=350, model_type=kind, normalization_rule_name=rule,
-        user_defined_symbols=["<T>", "<Tool>", "e\u0301"], control_symbols=["<sep>"], add_dummy_prefix=prefix, remove_extra_whitespaces=not spaces,
-        byte_fallback=True, hard_vocab_limit=False, minloglevel=2,
+        user_defined_symbols=["<T>", "<Tool>", "e\u0301"], control_symbols=["<sep>"],
+        add_dummy_prefix=prefix, remove_extra_whitespaces=not spaces, byte_fallback=True,
+        hard_vocab_limit=False, minloglevel=2,
     )  # fmt: skip
     theirs = library.SentencePieceProcessor(model_file=str(tmp_path / "a.model"))
     ours = imported(tmp_path / "a.model")
