@@ -51,8 +51,8 @@ def test_with_every_split(split: str) -> None:
 
 def test_long_words_are_met_again() -> None:
     definition = small("unigram").definition
-    made, texts = Words(definition), ["a" * 70_000, "學" * 30_000, "a b a b"] * 2
-    for _ in range(3):
+    made, texts = Words(definition), ["学" * 22_000, "a b a b"] * 2
+    for _ in range(2):
         assert list(made.encode(texts)) == ids_of(definition, texts)
 
 
