@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tutelage.pretraining import encoding
-from tutelage.pretraining.encoding import encoded_texts
+from tutelage.pretraining.encoding import MistakenEncoderError, encoded_texts
 from tutelage.store.events import EventLog
 from tutelage.tokenizer import bulk
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -47,3 +47,21 @@ def test_a_slow_encoder_is_said(source: Path, tokenizer: Tokenizer, monkeypatch:
     said = [event for event in events if event["event"] in ("encoder", "note")]
     assert [event["event"] for event in said] == ["encoder", "note"]
     assert "fastokens: unsupported" in str(said[0]["library"]) and "fastokens: unsupported" in str(said[1]["message"])
+
+
+def test_an_encoder_found_wrong_later_encodes_nothing(
+    source: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Wrong:
+        def encode(self, texts: list[str]) -> bulk.Encoded:
+            return bulk.Encoded.of([0] if "学" in text else tokenizer.encode(text) for text in texts)
+
+    monkeypatch.setattr(bulk, "ENOUGH", 0)
+    monkeypatch.setattr(bulk, "_built", lambda definition: (Wrong(), None))
+    monkeypatch.setattr(bulk.Bulk, "_probes", lambda self: iter(["a"]))
+    monkeypatch.setattr(encoding, "_ROWS", 9)
+    tok = Tokenizer(tokenizer.definition, tokenizer.settings, tokenizer.chat_template)
+    with pytest.raises(MistakenEncoderError, match="texts were encoded by it before"):
+        list(encoded_texts(source, tok, EventLog(), "encoding"))
+    again = [ids for part in encoded_texts(source, tok, EventLog(), "encoding") for ids in part]
+    assert again == [tokenizer.encode(text) for text in TEXTS]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import re
 from html import unescape
 
 import pytest
+from rich.console import Console
 from small_tokenizers import corpus_texts
 
+from tutelage.cli.tokenizer import _measured
 from tutelage.tokenizer.compare import Sample, compare
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.view import COLOURS, page, views
@@ -43,3 +46,20 @@ def test_the_view_holds_the_whole_text(trained: dict[str, Tokenizer]) -> None:
     blocks = re.findall(r"<pre>(.*?)</pre>", made, re.DOTALL)
     assert [unescape(re.sub(r"<[^>]+>", "", block)).replace("⏎\n", "\n") for block in blocks] == [text, text]
     assert "http" not in made and COLOURS[0] in made
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_the_measures_fit_the_terminal(trained: dict[str, Tokenizer], width: int) -> None:
+    """As many tokenizers side by side as fit, each with all its figures whole."""
+    found = compare(
+        {f"{method}:{2**at}": trained[method] for at, method in enumerate(sorted(trained))},
+        [Sample(text, "english") for text in corpus_texts(40)],
+    )
+    console = Console(width=width, file=io.StringIO())
+    _measured(console, found)
+    said = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "…" not in said and max(map(len, said.splitlines())) <= width
+    names = [name for line in said.splitlines() if ":" in line for name in line.split()]
+    assert names == list(found)
+    sizes = [size for line in said.splitlines() if line.startswith("vocab size") for size in line.split()[2:]]
+    assert sizes == [f"{one['vocab_size']:,}" for one in found.values()]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import struct
 from pathlib import Path
 
@@ -81,6 +82,17 @@ def test_a_tiktoken_vocabulary_cuts_as_the_one_it_was_made_of(tmp_path: Path) ->
         imported(tmp_path / "own.tiktoken")
 
 
+def test_ranks_that_a_tiktoken_file_leaves_out_are_nobodys(tmp_path: Path) -> None:
+    """The control tokens come behind the highest rank, and have no id of another token."""
+    ranks = {token: rank + 7 * (rank >= 300) for token, rank in ranks_of(small("bpe", split="cl100k")).items()}
+    tok = imported(write_tiktoken(tmp_path / "own.tiktoken", ranks), split="cl100k")
+    assert [tok.token_to_id(name) for name in SPECIAL_TOKENS] == [max(ranks.values()) + add for add in (1, 2, 3)]
+    assert {rank: tok.token_bytes(rank) for rank in ranks.values()} == {rank: token for token, rank in ranks.items()}
+    assert all(tok.token_bytes(rank) == b"" for rank in range(300, 307))
+    for text in TEXTS:
+        assert tok.decode(tok.encode(text)) == text and not set(range(300, 307)) & set(tok.encode(text))
+
+
 @pytest.mark.parity
 @pytest.mark.parametrize("split", ["gpt2", "cl100k", "o200k"])
 def test_tiktoken_gives_the_same_ids(split: Split, tmp_path: Path) -> None:
@@ -134,6 +146,33 @@ def test_sentencepiece_gives_the_same_ids(kind: str, rule: str, tmp_path: Path) 
             assert ours.decode(ours.encode(text)) == theirs.decode(theirs.encode(text)), text
 
 
+@pytest.mark.parity
+@pytest.mark.parametrize("kind", ["unigram", "bpe", "char"])
+@pytest.mark.parametrize("prefix", [True, False])
+@pytest.mark.parametrize(("spaces", "rule"), [(True, "identity"), (False, "nmt_nfkc")])
+def test_symbols_of_the_user_stand_as_in_sentencepiece(
+    kind: str, prefix: bool, spaces: bool, rule: str, tmp_path: Path
+) -> None:
+    """Found in the raw text, wherever they stand; what is around them is no new text."""
+    library = pytest.importorskip("sentencepiece")
+    library.SentencePieceTrainer.train(
+        sentence_iterator=iter(text.strip() for text in corpus_texts()), model_prefix=str(tmp_path / "a"),
+        vocab_size=350, model_type=kind, normalization_rule_name=rule,
+        user_defined_symbols=["<T>", "<Tool>", "e\u0301"], control_symbols=["<sep>"],
+        add_dummy_prefix=prefix, remove_extra_whitespaces=not spaces, byte_fallback=True,
+        hard_vocab_limit=False, minloglevel=2,
+    )  # fmt: skip
+    theirs = library.SentencePieceProcessor(model_file=str(tmp_path / "a.model"))
+    ours = imported(tmp_path / "a.model")
+    marked = ["<T>", "<T>a", "a<T>", " <T> <T>", "x <Tool>b", "<T><Tool>ol>", "Return<T>the", "<sep><T", "cafe\u0301"]
+    for text in TEXTS + HARD + marked:
+        assert ours.encode(text) == theirs.encode(text), text
+        if text in TEXTS + marked:
+            assert ours.decode(ours.encode(text)) == theirs.decode(theirs.encode(text)), text
+    (symbol,) = (index for index in ours.encode("<T>") if theirs.id_to_piece(index) == "<T>")
+    assert ours.token_bytes(symbol) == b"<T>"
+
+
 def test_a_tokenizer_json_keeps_its_ids(bpe: Tokenizer, tmp_path: Path) -> None:
     bpe.save(tmp_path)
     for source in (tmp_path, tmp_path / "tokenizer.json"):
@@ -160,14 +199,40 @@ def test_what_is_no_vocabulary_is_said(tmp_path: Path) -> None:
     (tmp_path / "word.model").write_bytes(sentencepiece([*BASE, ("▁the", -1.0, 1)], 3))
     (tmp_path / "a.tiktoken").write_text("!! 1\n")
     (tmp_path / "b.tiktoken").write_bytes(base64.b64encode(b"a") + b" 0\n")
+    whole = "".join(f"{base64.b64encode(bytes([byte])).decode()} {byte}\n" for byte in range(256))
+    for name, line in (("twice", "YWI= 7"), ("below", "YWI= -1"), ("again", "YQ== 300"), ("far", "YWI= 70000")):
+        (tmp_path / f"{name}.tiktoken").write_text(f"{whole}{line}\n")
     (tmp_path / "a.bin").write_text("")
     for name, said in (
         ("a.model", "no SentencePiece model"),
         ("word.model", "whole words"),
         ("a.tiktoken", "line 1"),
         ("b.tiktoken", "lacks 255 of the 256 bytes"),
+        ("twice.tiktoken", "line 257: the rank"),
+        ("below.tiktoken", "line 257: the rank"),
+        ("again.tiktoken", "line 257: the rank"),
+        ("far.tiktoken", "leaves out 69,744 ranks"),
         ("a.bin", "no vocabulary"),
         ("none", "does not exist"),
     ):
         with pytest.raises(InputError, match=said):
-            imported(tmp_path / name)
+            imported(tmp_path / name, **({"split": "gpt2"} if name.endswith("tiktoken") else {}))
+
+
+def test_what_a_tokenizer_json_cannot_be_used_for_is_said(bpe: Tokenizer, tmp_path: Path) -> None:
+    data = json.loads(bpe.definition)
+    random_merges = data | {"model": data["model"] | {"dropout": 0.1}}
+    moved = {token: index + 7 * (index >= 300) for token, index in data["model"]["vocab"].items()}
+    gaps = data | {"added_tokens": [], "model": data["model"] | {"vocab": moved}}
+    for token in SPECIAL_TOKENS:
+        del moved[token]
+    nothing = data | {"pre_tokenizer": {"type": "WhitespaceSplit"}, "added_tokens": [],
+                      "model": {"type": "WordLevel", "vocab": {"a": 0}, "unk_token": "<unk>"}}  # fmt: skip
+    path = tmp_path / "tokenizer.json"
+    for definition, said in ((random_merges, "merges at random"), (gaps, "gaps in its ids")):
+        path.write_text(json.dumps(definition))
+        with pytest.raises(InputError, match=said):
+            imported(path)
+    path.write_text(json.dumps(nothing))
+    with pytest.raises(InputError, match="cannot be encoded"):
+        imported(path).encode("b")

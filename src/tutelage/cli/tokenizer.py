@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -99,9 +100,17 @@ def show(
     from rich.console import Console
 
     from tutelage.store.files import write_atomic
+    from tutelage.store.text import read_bytes, read_text
     from tutelage.tokenizer.view import page, views
 
-    content = Path(text).read_text(encoding="utf-8") if len(text) < 250 and Path(text).is_file() else text
+    content = text
+    if len(text) < 250 and Path(text).is_file():
+        try:
+            content = read_bytes(Path(text)).decode("utf-8")
+        except UnicodeDecodeError:
+            read = read_text(Path(text))
+            content = read.text
+            notes().note(f"{text} is read as {read.encoding}; bytes replaced by U+FFFD: {read.replaced}")
     shown = views(_opened(tokenizers or [], out), content)
     if html is not None:
         write_atomic(html, page(shown, content))
@@ -149,10 +158,13 @@ def undertrained(
 
 
 def _measures(question: Question, out: Path) -> dict[str, Any]:
-    """Measures of every arm's tokenizer on the held-out text of the first arm's corpus."""
+    """Measures of every arm's tokenizer on the held-out text of the first arm's corpus, and how many parameters of the
+    model its vocabulary takes."""
     from tutelage.ablation.bench import FOLDER
     from tutelage.ablation.runs import Runner
     from tutelage.corpus.document import read_documents
+    from tutelage.guidance.costs import with_vocabulary
+    from tutelage.model.describe import parameters
     from tutelage.tokenizer.compare import Sample
     from tutelage.tokenizer.compare import compare as measured
     from tutelage.tokenizer.tokenizer import Tokenizer
@@ -160,7 +172,14 @@ def _measures(question: Question, out: Path) -> dict[str, Any]:
     runner = Runner(out, out / FOLDER / question.name, question.target)
     trained = {arm.name: Tokenizer.load(runner.tokenizer(arm).path) for arm in question.arms}
     documents = read_documents(runner.corpus(question.arms[0]) / "heldout.parquet")
-    return measured(trained, [Sample(one.text, one.label or one.source) for one in documents])
+    found = measured(trained, [Sample(one.text, one.label or one.source) for one in documents])
+    for arm in question.arms:
+        if arm.recipe.base is None:  # else the model has a vocabulary of its own
+            model = with_vocabulary(arm.recipe.model, found[arm.name]["vocab_size"])
+            sizes = parameters(model)
+            found[arm.name]["vocabulary_parameters"] = sizes["embedding"] + sizes["output_head"]
+            found[arm.name]["other_parameters"] = sum(sizes.values()) - found[arm.name]["vocabulary_parameters"]
+    return found
 
 
 def _opened(sources: list[str], out: Path) -> dict[str, Tokenizer]:
@@ -191,13 +210,21 @@ def _measured(console: Console, measures: dict[str, Any]) -> None:
 
     from tutelage.tokenizer.compare import rows
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("")
-    for name in measures:
-        table.add_column(name, justify="right", overflow="fold")
-    for measure, values in rows(measures):
-        table.add_row(measure, *values)
-    console.print(table, highlight=False, markup=False)
+    shown = rows(measures)
+    label = max(len(measure) for measure, _ in shown)
+    names = list(measures)
+    while names:  # as many tokenizers side by side as the terminal is wide
+        widths = list(accumulate((2 + max(len(name), 8) for name in names), initial=label))
+        count = max(1, sum(width <= console.width for width in widths[1:]))
+        table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+        table.add_column("", min_width=label)
+        for name in names[:count]:
+            table.add_column(name, justify="right", min_width=8, overflow="fold")
+        first = len(measures) - len(names)
+        for measure, values in shown:
+            table.add_row(measure, *values[first : first + count])
+        console.print(table, highlight=False, markup=False)
+        names = names[count:]
     console.print("None of these ranks tokenizers; the bits per byte below do.", style="dim")
 
 

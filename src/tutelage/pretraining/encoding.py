@@ -8,6 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -16,14 +17,20 @@ _ROWS = 1000  # documents that are read at a time
 _BYTES = 16_000_000  # of text that is encoded at a time
 
 
+class MistakenEncoderError(InputError):
+    """The fast encoder was found to give other ids than `tokenizers`, after texts had been encoded by it."""
+
+
 def encoded_texts(
     source: Path, tok: Tokenizer, log: EventLog, what: str, only: tuple[str, str] | None = None
 ) -> Iterator[Encoded]:
     """Ids of the `text` column of a Parquet file, in its order; memory does not grow with the file.
 
     `only`: a column and what a document must have in it (null counts as empty). `what` is done, for the progress. An
-    event names the library that encoded; where it is not the fast one, that is said.
+    event names the library that encoded; where it is not the fast one, that is said. Raises MistakenEncoderError where
+    ids given so far may be wrong; once more, and `tokenizers` gives them.
     """
+    mistaken = tok.mistaken
     file = pq.ParquetFile(source)
     done, total = 0, file.metadata.num_rows
     for batch in file.iter_batches(_ROWS, columns=["text", *([only[0]] if only else [])]):
@@ -32,7 +39,10 @@ def encoded_texts(
             wanted = [(value or "") == only[1] for value in table[only[0]].to_pylist()]
             table = table.filter(pa.array(wanted, pa.bool_()))
         for texts in _portions(table["text"].combine_chunks()):
-            yield tok.encode_flat(texts)
+            ids = tok.encode_flat(texts)
+            if tok.mistaken != mistaken:
+                raise MistakenEncoderError(str(tok.mistaken))
+            yield ids
         done += batch.num_rows
         log.progress(what, done, total, "documents")
     log.emit("encoder", what=what, library=tok.encoder)

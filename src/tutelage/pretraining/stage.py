@@ -16,7 +16,7 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.io import load_model, save_model
 from tutelage.pretraining.config import MixConfig, PretrainConfig
-from tutelage.pretraining.encoding import encoded_texts
+from tutelage.pretraining.encoding import MistakenEncoderError, encoded_texts
 from tutelage.pretraining.mixing import mix_of
 from tutelage.pretraining.objective import NextToken
 from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
@@ -184,8 +184,16 @@ def encoded(
         except DamagedError:
             for left in work.glob(".shards-*.tmp"):  # by a kill
                 shutil.rmtree(left)
-            documents = encoded_texts(source, tok, log, f"encoding {name} documents", only)
-            write_shards(documents, path, tok.vocab_size, identity, config.shard_tokens)
+
+            def write() -> None:
+                documents = encoded_texts(source, tok, log, f"encoding {name} documents", only)
+                write_shards(documents, path, tok.vocab_size, identity, config.shard_tokens)
+
+            try:
+                write()
+            except MistakenEncoderError as error:
+                log.warn(f"{error}; all are encoded once more, by tokenizers")
+                write()
     world.order()  # the others wait here, however long it takes
     return ShardRows(open_shards(path, verify=False), tok.end_of_text_id, config.context_length)
 

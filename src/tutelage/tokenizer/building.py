@@ -11,7 +11,7 @@ from tokenizers import Tokenizer as Library
 
 from tutelage.store.errors import InputError
 from tutelage.tokenizer.config import SPECIAL_TOKENS, Split, TokenizerConfig
-from tutelage.tokenizer.vocabulary import byte_characters
+from tutelage.tokenizer.definition import byte_characters
 
 _CL100K = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{digits}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*"

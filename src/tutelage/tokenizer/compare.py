@@ -55,7 +55,7 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     """What `compare` found as a table: the name of each measure and its value for each tokenizer, for people."""
     first, *_ = found.values()
     plain = [
-        (key.replace("_", " "), ["" if one[key] is None else f"{one[key]:g}" for one in found.values()])
+        (key.replace("_", " "), [_shown(one[key]) for one in found.values()])
         for key in first
         if key != "domains" and any(one[key] is not None for one in found.values())
     ]
@@ -63,11 +63,17 @@ def rows(found: Mapping[str, Mapping[str, Any]]) -> list[tuple[str, list[str]]]:
     domains = [
         (
             f"bytes per token: {name}",
-            [f"{one['domains'][name]:g}" if name in one["domains"] else "" for one in found.values()],
+            [_shown(one["domains"].get(name)) for one in found.values()],
         )
         for name in several
     ]
     return plain + domains
+
+
+def _shown(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def _by_domain(tok: Tokenizer, samples: Sequence[Sample]) -> dict[str, float]:

@@ -52,6 +52,11 @@ def bytes_rule(data: dict[str, Any]) -> Any:
         number_of: dict[int, int | None] = dict.fromkeys(range(256))
         number_of |= {ord(char): byte for byte, char in byte_characters().items()}
         return lambda token: token.translate(number_of).encode("latin-1", "ignore")
+    replaced = [
+        (step["pattern"]["String"], step["content"])
+        for step in steps
+        if step.get("type") == "Replace" and "String" in step["pattern"]
+    ]
     prefix = next((step["prefix"] for step in steps if step.get("type") == "WordPiece"), None)
 
     def rule(token: str) -> bytes:
@@ -59,8 +64,10 @@ def bytes_rule(data: dict[str, Any]) -> Any:
             return bytes([int(token[3:5], 16)])
         if prefix is not None:
             return token.removeprefix(prefix).encode()
-        if kinds & {"Metaspace", "Replace"}:
+        if "Metaspace" in kinds:
             token = token.replace("▁", " ")
+        for sought, content in replaced:
+            token = token.replace(sought, content)
         return token.encode()
 
     return rule

@@ -54,6 +54,13 @@ def _tokenizer(library: Library, named: dict[str, str]) -> Tokenizer:
     end = end or SPECIAL_TOKENS[0]
     missing = [token for token in (end, *SPECIAL_TOKENS[1:]) if library.token_to_id(token) is None]
     library.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in (end, *missing)])
+    ids = list(library.get_vocab(with_added_tokens=True).values())
+    if len(ids) != len(set(ids)):
+        names = " ".join(dict.fromkeys((end, *missing)))
+        raise InputError(
+            f"the vocabulary has gaps in its ids, so {names} cannot be added behind them",
+            hint="add these tokens to the tokenizer.json with ids of their own",
+        )
     unknown = UNKNOWN if library.token_to_id(UNKNOWN) is not None else None
     settings: dict[str, Any] = {
         "tokenizer_class": "PreTrainedTokenizerFast",

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from tokenizers import AddedToken, Regex, decoders, models, normalizers
+from tokenizers import AddedToken, Regex, decoders, models, normalizers, pre_tokenizers
 from tokenizers import Tokenizer as Library
 
 from tutelage.store.errors import InputError
@@ -20,6 +20,7 @@ SPACE = "▁"  # what stands for a space in pieces
 _UNIGRAM, _BPE, _CHAR = 1, 2, 4
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
 _NEVER = -1e6  # log probability of a piece that is not to be used
+_PRIVATE = 0x10F000  # characters of plane 16 that nobody uses: one stands for each symbol that the user defined
 _NAMED = {41: ("bos_token", 46, "<s>"), 42: ("eos_token", 47, "</s>"), 40: ("unk_token", 45, "<unk>")}
 """Field of an id in the trainer's settings -> (its name here, field of the piece, the piece by default)."""
 _DEFAULT_IDS = {40: 0, 41: 1, 42: 2}
@@ -49,13 +50,24 @@ def read_sentencepiece(path: Path) -> tuple[Library, dict[str, str]]:
         )
     if _one(trainer, 24, 0):
         raise InputError(f"{path.name} puts spaces behind words (treat_whitespace_as_suffix): it cannot be imported")
-    library = Library(_model(pieces, kind, bool(_one(trainer, 35, 0))))
+    fallback = bool(_one(trainer, 35, 0))
+    symbols = _symbols(pieces)
+    pieces = [replace(one, text=symbols.get(one.text, one.text)) for one in pieces]
+    library = Library(_model(pieces, kind, fallback))
     prefix = bool(_one(spec, 3, 1))
-    library.normalizer = _normalizer(spec, prefix)
-    library.decoder = _decoder(prefix)
+    library.normalizer = _normalizer(spec, prefix, symbols)
+    library.decoder = _decoder(prefix, symbols)
+    if fallback and kind == _UNIGRAM:  # the name of a byte in a text is not the byte
+        library.pre_tokenizer = pre_tokenizers.Split(Regex("<(?=0x[0-9A-F]{2}>)"), behavior="isolated")
     library.add_special_tokens([_added(one, True) for one in pieces if one.kind == _CONTROL])
-    library.add_tokens([_added(one, False) for one in pieces if one.kind == _USER_DEFINED])
     return library, _named(trainer, pieces)
+
+
+def _symbols(pieces: list[_Piece]) -> dict[str, str]:
+    """The character that stands for each symbol of the user's, the longest first. SentencePiece finds them in the raw
+    text, keeps them whole, and treats what is around them as if they were one character."""
+    found = sorted((one.text for one in pieces if one.kind == _USER_DEFINED), key=lambda text: (-len(text), text))
+    return {text: chr(_PRIVATE + number) for number, text in enumerate(found)}
 
 
 def _model(pieces: list[_Piece], kind: int, byte_fallback: bool) -> Any:
@@ -88,10 +100,13 @@ def _merges(pieces: list[_Piece], vocabulary: dict[str, int]) -> list[tuple[str,
     return [(left, right) for _, left, right in found]
 
 
-def _normalizer(spec: Message, prefix: bool) -> Any:
-    steps: list[Any] = []
+def _normalizer(spec: Message, prefix: bool, symbols: dict[str, str]) -> Any:
+    steps: list[Any] = [normalizers.Replace(text, char) for text, char in symbols.items()]
     if charsmap := _one(spec, 2, b""):
-        steps.append(normalizers.Precompiled(charsmap))
+        mapped = normalizers.Precompiled(charsmap)
+        # The library takes both together as one character.
+        steps.append(normalizers.Replace("\r\n", mapped.normalize_str("\r") + mapped.normalize_str("\n")))
+        steps.append(mapped)
     if _one(spec, 4, 1):  # remove_extra_whitespaces: spaces alone, not line ends; at the end also what stands for them
         steps += [normalizers.Replace(Regex(rf"\A +|[ {SPACE}]+\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if prefix:
@@ -99,8 +114,9 @@ def _normalizer(spec: Message, prefix: bool) -> Any:
     return normalizers.Sequence([*steps, normalizers.Replace(" ", SPACE)])
 
 
-def _decoder(prefix: bool) -> Any:
+def _decoder(prefix: bool, symbols: dict[str, str]) -> Any:
     steps: list[Any] = [decoders.Replace(SPACE, " "), decoders.ByteFallback(), decoders.Fuse()]
+    steps += [decoders.Replace(char, text) for text, char in symbols.items()]
     return decoders.Sequence([*steps, decoders.Strip(" ", 1, 0)] if prefix else steps)
 
 

@@ -23,7 +23,7 @@ def _files(config: TokenizerConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="tokenizer",
-    version=4,
+    version=5,
     title="Tokenizer",
     config=TokenizerConfig,
     run=_run,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+from collections.abc import Collection
 from pathlib import Path
 
 from tokenizers import Tokenizer as Library
@@ -16,6 +17,7 @@ from tutelage.tokenizer.vocabulary import byte_characters
 
 _PUBLISHED: dict[int, Split] = {50256: "gpt2", 100256: "cl100k", 199998: "o200k"}
 """Number of ranks of the published vocabularies -> the split that they were made with."""
+_PRIVATE, _MOST_FILLERS = 0x100000, 0xFFFE  # characters of plane 16: none of them stands for a byte
 
 
 def read_tiktoken(path: Path, config: TokenizerConfig) -> Library:
@@ -33,8 +35,18 @@ def read_tiktoken(path: Path, config: TokenizerConfig) -> Library:
     shown = byte_characters()
     names = {token: "".join(shown[byte] for byte in token) for token in ranks}
     vocabulary = {names[token]: rank for token, rank in ranks.items()}
+    vocabulary |= _fillers(path, vocabulary.values())
     model = models.BPE(vocab=vocabulary, merges=_merges(ranks, names), ignore_merges=True)
     return byte_level(model, pattern, controls=False)
+
+
+def _fillers(path: Path, ranks: Collection[int]) -> dict[str, int]:
+    """Tokens that no text leads to, for the ranks that the file leaves out: `tokenizers` numbers what is added to a
+    vocabulary by how many tokens there are, and would give a control token the id of another token."""
+    missing = sorted(set(range(max(ranks))) - set(ranks))
+    if len(missing) > _MOST_FILLERS:
+        raise InputError(f"{path.name} leaves out {len(missing):,} ranks below its highest, {max(ranks):,}")
+    return {chr(_PRIVATE + number): rank for number, rank in enumerate(missing)}
 
 
 def _merges(ranks: dict[bytes, int], names: dict[bytes, str]) -> list[tuple[str, str]]:
@@ -62,14 +74,19 @@ def _parts(token: bytes, ranks: dict[bytes, int], below: int) -> list[bytes]:
 
 def _ranks(path: Path) -> dict[bytes, int]:
     ranks: dict[bytes, int] = {}
+    taken: set[int] = set()
     for number, line in enumerate(path.read_bytes().splitlines(), 1):
         if not line.strip():
             continue
         try:
             token, rank = line.split()
-            ranks[base64.b64decode(token, validate=True)] = int(rank)
+            data, index = base64.b64decode(token, validate=True), int(rank)
         except (ValueError, binascii.Error):
             raise InputError(f"{path.name}, line {number}: not a token in base64 and a rank") from None
+        if index < 0 or index in taken or data in ranks:
+            raise InputError(f"{path.name}, line {number}: the rank is below 0, or it or the token was there before")
+        ranks[data] = index
+        taken.add(index)
     if missing := [byte for byte in range(256) if bytes([byte]) not in ranks]:
         raise InputError(f"{path.name} lacks {len(missing)} of the 256 bytes: it cannot write every text")
     return ranks

@@ -42,6 +42,11 @@ class Vocabulary:
             self._control = _instance(definition)
         except Exception as error:
             raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
+        if data["model"].get("dropout"):
+            raise InputError(
+                f"the tokenizer merges at random (dropout {data['model']['dropout']}): a text has other ids each time",
+                hint="set model.dropout to null in tokenizer.json",
+            )
         self.special_tokens = {key: text for key in _NAMED if (text := text_of(settings.get(key))) is not None}
         self.bos_id = self._id_named("bos_token")
         eos_id = self._id_named("eos_token")
@@ -126,10 +131,19 @@ class Vocabulary:
         """Why many texts are not encoded by the faster library; None where they are, or where there were few."""
         return self._bulk.slow_because
 
+    @property
+    def mistaken(self) -> str | None:
+        """What the faster library gave other ids for after it had been trusted: texts encoded before may have wrong
+        ids. From then on it is not used."""
+        return self._bulk.mistaken
+
     def encode_control(self, text: str) -> list[int]:
         """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for foreign
         text."""
-        return list(self._control.encode(text, add_special_tokens=False).ids)
+        try:
+            return list(self._control.encode(text, add_special_tokens=False).ids)
+        except BaseException as error:
+            raise readable(error) from None
 
     def encode_followed(self, text: str, piece: str) -> tuple[list[int], list[int]] | None:
         """Ids of a foreign text and of the template's own text right behind it, made in one go: tokens may span both,
