@@ -72,6 +72,7 @@ def test_a_second_run_is_cached_and_a_changed_key_runs_only_what_depends_on_it(
         "baselines.ngram_order=3": ["baselines", "evaluate"],
         "model.num_layers=2": ["base", "classify", "instruct", "prefer.pairs", "prefer", "evaluate"],
         "pretrain.training.threads=1": [],
+        "corpus.engine=daft": [],
         "pretrain.training.checkpoint_seconds=1": [],
         # Another training seed sees the same documents, the same split and the same rivals.
         "seed=2": ["base", "classify", "instruct", "prefer.pairs", "prefer", "evaluate"],

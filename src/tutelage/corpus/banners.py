@@ -55,7 +55,7 @@ def find_banners(documents: Shelf, mapped: Mapped = map, min_words: int = 1) -> 
     The pieces of one text count once. Paragraphs of fewer than 40 characters are left alone. In memory are 8 bytes for
     each paragraph.
     """
-    limit = max(_FEWEST, math.ceil(_SHARE * len(np.unique(documents.kept.ranks))))
+    limit = max(_FEWEST, math.ceil(_SHARE * len(np.unique(documents.facts.ranks[documents.rows]))))
     keys = list(mapped(_keys, documents.views()))
     values, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *keys]), return_counts=True)
     common = values[counts >= limit]  # pieces of one text may be among them

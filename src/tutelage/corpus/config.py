@@ -91,6 +91,10 @@ class CorpusConfig(Config):
     measure_selection: bool = True
     """Measure, at each step of selection, how much of the held-out side is copying of the training side."""
 
+    engine: Literal["processes", "daft", "ray"] = "processes"
+    """Who works on the parts of the corpus: processes of this machine, Daft on this machine, or Daft on Ray, on the
+    cluster that the environment variable RAY_ADDRESS names. The documents are the same."""
+
     @field_validator("source")
     @classmethod
     def _source_is_named(cls, value: str) -> str:

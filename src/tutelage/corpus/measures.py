@@ -31,7 +31,7 @@ def diversity(documents: Shelf) -> dict[str, Any]:
     """
     words: list[str] = []
     texts: list[str] = []
-    order = documents.rows[np.argsort(documents.kept.ids, kind="stable")]
+    order = documents.rows[np.argsort(documents.facts.ids[documents.rows], kind="stable")]
     for begin in range(0, len(order), _LOOKED_UP):
         for document in documents.fetch(order[begin : begin + _LOOKED_UP]):
             if len(words) < SAMPLE_WORDS:

@@ -112,10 +112,13 @@ def shared_bands(bands: Iterable[U64], texts: I64) -> Groups:
     for keys in bands:
         order = np.argsort(keys, kind="stable")
         ordered = keys[order]
-        begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else order
-        counts = np.diff(np.append(begins, len(keys)))
-        large = np.repeat(counts > 1, counts)
-        found, lengths = texts[order[large]], counts[counts > 1]
+        same = ordered[1:] == ordered[:-1]  # as the key before it
+        shared = np.zeros(len(keys), bool)
+        shared[1:] = same
+        begins = ~shared
+        shared[:-1] |= same
+        found = texts[order[shared]]
+        lengths = np.diff(np.append(np.flatnonzero(begins[shared]), len(found)))
         if len(found):
             starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
             hashes.append(np.add.reduceat(scramble(scramble(found.astype(np.uint64) + _ROUND)), starts))

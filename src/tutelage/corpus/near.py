@@ -29,10 +29,8 @@ def preferred(facts: Facts) -> I64:
 def near_duplicates_of(documents: Shelf, threshold: float, by: Banding, shop: Workshop) -> NearDuplicates:
     """As `greedy`, of documents in the order given by `preferred`; indices are places in that order."""
     order = preferred(documents.kept)
-    place = np.empty(len(order), np.int64)  # of each document, in that order
-    place[order] = np.arange(len(order))
-    of_row = np.full(len(documents.facts), -1)
-    of_row[documents.rows] = place
+    of_row = np.full(len(documents.facts), -1)  # the place of each document in that order
+    of_row[documents.rows[order]] = np.arange(len(order))
     files = list(shop.each(partial(_write_keys, folder=shop.folder, by=by), documents.views()))
     passes = []
     for which in range(len(PASSES)):

@@ -25,6 +25,7 @@ _COMMON_TEXTS, _COMMON_SHARE = 5, 0.02
 _OWN_SHARE = 0.3
 _SHIFT = 1 << 31
 _BLOCK_BYTES = 24_000_000
+_FILTERED = 1 << 18  # hashes that are put into a filter at once
 Mapped = Callable[[Callable[[View], Any], Sequence[View]], Iterable[Any]]
 """Runs a function of each part, in order: in this process, or in several."""
 
@@ -37,7 +38,7 @@ def overlaps(
     The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur there whole.
     The pieces of one text count as one text. What at least five other texts, and 2 % of them, have in common is not
     counted, unless it is more than 70 % of the document. `own`: the documents are among the others; their own text
-    does not count. In memory are about 50 bytes for each word of 24 MB of `documents`; the others are gone through in
+    does not count. In memory are about 25 bytes for each word of 24 MB of `documents`; the others are gone through in
     batches, by `mapped`, whose processes find what they look for in the folder `work`; once for every 24 MB.
     """
     blocks = [documents.rows[begin:end] for begin, end in _blocks(documents)]
@@ -47,35 +48,32 @@ def overlaps(
 
 def _blocks(documents: Shelf) -> Iterator[tuple[int, int]]:
     """Ranges of documents of so much text as is looked for at once."""
-    block = np.cumsum(documents.kept.bytes, dtype=np.int64) // _BLOCK_BYTES
+    block = np.cumsum(documents.facts.bytes[documents.rows], dtype=np.int64) // _BLOCK_BYTES
     edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(documents)]
     return ((begin, end) for begin, end in pairwise(edges) if end > begin)
 
 
 def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: Path | None) -> NDArray[np.float64]:
-    looked = _looked_at(documents)
-    things = (Wanted.of(looked.grams), Wanted.of(looked.sentences))
+    things = _wanted(documents)
     look = partial(
         _met, wanted=tuple(one.saved(work, name) for one, name in zip(things, ("grams", "sentences"), strict=True))
     )
-    groups, counts = 0, [np.zeros(len(one.values), np.int64) for one in things]
+    groups, counts = 0, [np.zeros(len(one.values), np.int32) for one in things]
     for texts, met in mapped(look, others.views()):
         groups += texts
         for count, (at, times) in zip(counts, met, strict=True):
             count[at] += times
     limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * groups))
-    weights = (np.ones(len(looked.grams), np.int64), looked.words)
     shares = []
-    for one, count, values, owners, weight in zip(
-        things, counts, (looked.grams, looked.sentences), (looked.gram_owners, looked.sentence_owners), weights,
-        strict=True,
-    ):  # fmt: skip
-        found = count[np.searchsorted(one.values, values)] - own
-        total = np.maximum(np.bincount(owners, weight, len(documents)), 1)
-        shares.append([
-            np.bincount(owners[seen], weight[seen], len(documents)) / total for seen in (found > 0, found >= limit)
-        ])  # fmt: skip
-    (grams_, common_grams), (sentences, common_sentences) = shares
+    for cut in _cut(documents):  # once more: hashes and owners of all of them would be three times as much
+        for values, owners, weight, one, count in zip(cut.values, cut.owners, cut.weights, things, counts, strict=True):
+            found = count[np.searchsorted(one.values, values)] - own
+            total = np.maximum(np.bincount(owners, weight, cut.texts), 1)
+            shares.append([
+                np.bincount(owners[seen], weight[seen], cut.texts) / total for seen in (found > 0, found >= limit)
+            ])  # fmt: skip
+    grams_, common_grams = np.concatenate(shares[::2], axis=1)
+    sentences, common_sentences = np.concatenate(shares[1::2], axis=1)
     usual = np.maximum(common_grams, common_sentences) <= 1 - _OWN_SHARE
     return np.maximum(
         np.maximum(grams_ - np.where(usual, common_grams, 0), sentences - np.where(usual, common_sentences, 0)), 0.0
@@ -83,26 +81,29 @@ def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: 
 
 
 @dataclass(frozen=True, slots=True)
-class _Looked:
-    """8-grams and sentences of the documents that are looked for, and the document of each."""
+class _Cut:
+    """A batch of so many texts as their 8-grams and their sentences: of each its hash, its text, and what it weighs
+    (a gram one, a sentence its words)."""
 
-    grams: U64
-    gram_owners: I64
-    sentences: U64
-    sentence_owners: I64
-    words: I64  # of each sentence
+    texts: int
+    values: tuple[U64, U64]
+    owners: tuple[I64, I64]
+    weights: tuple[I64, I64]
 
 
-def _looked_at(documents: Shelf) -> _Looked:
+def _cut(documents: Shelf) -> Iterator[_Cut]:
     split = _splitter()
-    parts, begin = [], 0
     for _, batch in documents.batches():
         words = split.words(batch.column("text"))
         values, owners = grams(words, _GRAM)
         hashes, texts, lengths = sentence_hashes(words)
-        parts.append((values, owners + begin, hashes, texts + begin, lengths))
-        begin += len(batch)
-    return _Looked(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+        yield _Cut(len(batch), (values, hashes), (owners, texts), (np.ones(len(values), np.int64), lengths))
+
+
+def _wanted(documents: Shelf) -> tuple[Wanted, Wanted]:
+    """The grams and the sentences that are looked for."""
+    grams_, sentences = zip(*(cut.values for cut in _cut(documents)), strict=True)
+    return Wanted.of(np.concatenate(grams_)), Wanted.of(np.concatenate(sentences))
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,9 +119,10 @@ class Wanted:
     def of(cls, hashes: U64) -> Wanted:
         values = np.unique(hashes)
         bits = max(6, int(16 * len(values)).bit_length())
-        places = values >> np.uint64(64 - bits)
         flags = np.zeros(1 << (bits - 3), np.uint8)
-        np.bitwise_or.at(flags, (places >> np.uint64(3)).astype(np.int64), _bit(places))
+        for begin in range(0, len(values), _FILTERED):
+            places = values[begin : begin + _FILTERED] >> np.uint64(64 - bits)
+            np.bitwise_or.at(flags, (places >> np.uint64(3)).astype(np.int64), _bit(places))
         return cls(values, flags, bits)
 
     def find(self, hashes: U64) -> tuple[I64, I64]:

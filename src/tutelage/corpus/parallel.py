@@ -12,10 +12,16 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+
+class Pool(Protocol):
+    """What works on tasks: the processes of this module, or Daft (see `daft_pool.py`)."""
+
+    def map(self, function: Callable[[Item], Result], items: Sequence[Item], /) -> Iterator[Result]: ...
 
 
 @contextmanager
@@ -64,8 +70,6 @@ def _start(parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def ordered_map(
-    executor: ProcessPoolExecutor | None, function: Callable[[Item], Result], items: Sequence[Item]
-) -> Iterator[Result]:
+def ordered_map(executor: Pool | None, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result]:
     """`function` of each item, in the order of the items."""
     return map(function, items) if executor is None else executor.map(function, items)

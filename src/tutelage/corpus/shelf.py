@@ -44,7 +44,7 @@ class Facts:
     def __len__(self) -> int:
         return len(self.ids)
 
-    def take(self, rows: I64) -> Facts:
+    def take(self, rows: I64 | slice) -> Facts:
         return Facts(self.ids[rows], self.ranks[rows], self.bytes[rows], self.chars[rows], self.flags[rows])
 
 
@@ -136,7 +136,12 @@ class Shelf:
             batch = batch_of(documents)
             parts = [Part(pa.Table.from_batches([batch]), facts_of(batch, seed))]
         facts = joined([part.facts for part in parts])
-        return cls(tuple(parts), facts, np.arange(len(facts)), seed)
+        ends = np.cumsum([len(part.facts) for part in parts]).tolist()
+        shared = [  # the parts look into the facts of all, so that these are in memory once
+            Part(part.source, facts.take(slice(begin, end)))
+            for part, begin, end in zip(parts, [0, *ends], ends, strict=False)
+        ]
+        return cls(tuple(shared), facts, np.arange(len(facts)), seed)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -144,7 +149,7 @@ class Shelf:
     @property
     def kept(self) -> Facts:
         """Facts of the documents that are kept."""
-        return self.facts.take(self.rows)
+        return self.facts if len(self.rows) == len(self.facts) else self.facts.take(self.rows)
 
     @property
     def size(self) -> int:

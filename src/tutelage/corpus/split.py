@@ -198,4 +198,4 @@ def _drawn_again(
 
 
 def _characters(documents: Shelf) -> int:
-    return int(documents.kept.chars.sum(dtype=np.int64))
+    return int(documents.facts.chars[documents.rows].sum(dtype=np.int64))

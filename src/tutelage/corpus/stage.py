@@ -8,7 +8,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from tutelage.corpus.finished import clear_unfinished
 from tutelage.corpus.hub import hub_identity
 from tutelage.corpus.look import REMOVED
 from tutelage.corpus.measures import Sample, copying, diversity, take_sample
-from tutelage.corpus.parallel import pool
+from tutelage.corpus.parallel import Pool, pool
 from tutelage.corpus.pieces import without_duplicate_pieces
 from tutelage.corpus.private import in_languages, without_blocked, without_pii
 from tutelage.corpus.published.step import by_published_rules
@@ -69,9 +69,10 @@ def build_corpus(
     main figures.
 
     `seed` is the data seed: the split depends on it, and nothing before the split does. The files do not depend on
-    `workers` (0: one per processor). In `work` the documents lie while it runs, and what a killed run has finished
-    there is not done again: its name must stand for config, source and seed. By default it is a folder beside `out`,
-    empty at first. `items`: the items of the benchmarks that `config.decontaminate` names (`write_items`).
+    `workers` (0: one per processor; Daft has its own number). In `work` the documents lie while it runs, and what a
+    killed run has finished there is not done again: its name must stand for config, source and seed. By default it is a
+    folder beside `out`, empty at first. `items`: the items of the benchmarks that `config.decontaminate` names
+    (`write_items`).
 
     Raises ConfigError for a source that is not there, InputError for one that holds no usable text, too few documents,
     or mostly source code where prose is asked for.
@@ -91,7 +92,7 @@ def build_corpus(
         if config.measure_selection:
             levels.append(take_sample(level, documents, config.heldout))
 
-    with pool(workers) as processes, _folder(work, out, log) as folder:
+    with _pool(config, workers) as processes, _folder(work, out, log) as folder:
         shop = Workshop(folder, seed, log, processes)
         reading, empty, documents, files = read_source(config, shop)
         tell_reading(reading, config, log)
@@ -196,6 +197,14 @@ def build_corpus(
         "described": card["described"],
         "timing": timing,
     }
+
+
+def _pool(config: CorpusConfig, workers: int) -> AbstractContextManager[Pool | None]:
+    if config.engine == "processes":
+        return pool(workers)
+    from tutelage.corpus.daft_pool import daft_pool
+
+    return nullcontext(daft_pool(config.engine))
 
 
 def source_identity(config: CorpusConfig) -> str:

@@ -41,7 +41,7 @@ def account_of_reading(documents: Shelf, reading: Reading, empty: Tally, steps: 
 
 
 def limited(documents: Shelf, most: int, steps: list[Step]) -> Shelf:
-    order = np.argsort(documents.kept.ids, kind="stable")
+    order = np.argsort(documents.facts.ids[documents.rows], kind="stable")
     kept = documents.only(documents.rows[order[:most]])
     tally = tally_rows(documents, "over the limit", documents.rows[order[most:]])
     steps.append(make_step("limit", f"At most {most:,} documents, chosen by hash.", documents, kept, tally))
@@ -73,7 +73,7 @@ def to_prose(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Wo
 
 def _judge_code(documents: Shelf, shop: Workshop) -> None:
     """Warn of source code among prose; refuse a corpus that is mostly code, which prose would take away."""
-    code = documents.only(documents.rows[(documents.kept.flags & CODE) != 0])
+    code = documents.only(documents.rows[(documents.facts.flags[documents.rows] & CODE) != 0])
     if not len(code):
         return
     share = code.size / max(documents.size, 1)

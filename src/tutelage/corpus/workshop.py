@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow as pa
 from tutelage.corpus.card import Tally
 from tutelage.corpus.document import Document
 from tutelage.corpus.finished import finish, finished
-from tutelage.corpus.parallel import ordered_map
+from tutelage.corpus.parallel import Pool, ordered_map
 from tutelage.corpus.shelf import Part, Shelf, ShelfWriter, View, documents_of
 from tutelage.store.events import EventLog
 
@@ -34,7 +33,7 @@ class Workshop:
     folder: Path
     seed: int
     log: EventLog
-    processes: ProcessPoolExecutor | None = None
+    processes: Pool | None = None
 
     def each(self, function: Callable[[View], Result], views: Sequence[View]) -> Iterator[Result]:
         """`function` of each part, in order."""

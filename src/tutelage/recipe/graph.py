@@ -26,7 +26,9 @@ from tutelage.tokenizer.spec import SPEC as TOKENIZER
 
 # Settings that say how a stage is run, not what it makes. They are no part of its identity. Device and precision
 # change the numbers, and how often something is logged or measured changes curve.jsonl: those count.
-RUNTIME_KEYS = frozenset({"threads", "checkpoint_seconds", "keep_checkpoints", "parallel", "layers_every", "stop_on"})
+RUNTIME_KEYS = frozenset(
+    {"threads", "checkpoint_seconds", "keep_checkpoints", "parallel", "layers_every", "stop_on", "engine"}
+)
 
 
 @dataclass(frozen=True)
