@@ -60,7 +60,7 @@ def test_a_saved_dataset_with_its_splits(tmp_path, heard):
         (folder / name).write_text("{}")
     rows, audit = read_labelled(folder, heard.log)
     # What stands in both is held out, and its copy among the training rows dropped.
-    assert audit.dropped == {"exact duplicate of an earlier row": 1}
+    assert audit.dropped == {"it stands among the held-out rows too": 1}
     parts = stratified_split(rows, 3, share=0.5)
     assert {row["text"] for row in parts.heldout} == {*TEXTS[8:], TEXTS[0]}
     assert {row["text"] for row in parts.train} == set(TEXTS[1:8]) and "split" not in parts.train[0]
@@ -169,3 +169,15 @@ def test_labels_that_are_joined_are_refused_or_where_few_named(tmp_path, heard):
 def test_a_misspelt_setting_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"no setting 'trainin'.*did you mean 'training'"):
         one_step_recipe(OwnRows("instruct", {"data": "a.jsonl"}, 10), "smollm2", 135e6, 512, ["trainin.epochs=3"])
+
+
+def test_a_split_may_stand_at_the_end_of_a_name_and_copies_in_a_cache_are_no_rows(tmp_path, heard):
+    rows = [{"text": text, "label": str(n % 2)} for n, text in enumerate(TEXTS)]
+    write_lines(tmp_path / "a" / "tickets_train.jsonl", rows[:8])
+    write_lines(tmp_path / "a" / "tickets_test.jsonl", rows[8:])
+    found, _ = read_labelled(tmp_path / "a", heard.log)
+    assert [row["text"] for row in found if "split" in row] == TEXTS[8:]
+    for name in ("data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow"):
+        write_arrow(tmp_path / "b" / name, hf_table(TEXTS, [0, 1] * 6))
+    _, audit = read_labelled(tmp_path / "b", heard.log)
+    assert audit.rows == 12 and audit.dropped == {}

@@ -10,9 +10,12 @@ from typing import Literal
 from tutelage.store.errors import InputError
 from tutelage.store.text import without_compression
 
-KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv")
+KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv", ".xlsx")
 _ABOUT = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")  # of the folder, not rows
-_SPLIT = re.compile(r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)(?![a-z])", re.IGNORECASE)
+_CACHED = re.compile(r"cache-[0-9a-f]+.*\.arrow")  # what the library `datasets` keeps beside its rows: copies of them
+_NAMES = r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)"
+_SPLIT = re.compile(rf"{_NAMES}(?![a-z])", re.IGNORECASE)  # train.csv, test-00000-of-00002.parquet
+_AT_END = re.compile(rf"[-_. ]{_NAMES}$", re.IGNORECASE)  # tickets_train.csv
 Part = Literal["train", "test", "validation"]
 PARTS: dict[str, Part] = {  # names of splits -> which one is meant
     "train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "test",
@@ -36,7 +39,7 @@ def data_files(folder: Path) -> list[DataFile]:
     kinds: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         hidden = any(piece.startswith(".") for piece in path.relative_to(folder).parts)
-        if hidden or not path.is_file() or path.name in _ABOUT:
+        if hidden or not path.is_file() or path.name in _ABOUT or _CACHED.fullmatch(path.name):
             continue
         name = without_compression(path.name)
         if kind := next((kind for kind in KINDS if name.endswith(kind)), None):
@@ -52,7 +55,9 @@ def data_files(folder: Path) -> list[DataFile]:
 
 def _part_of(path: Path) -> Part | None:
     for piece in reversed(path.parts):
-        if found := _SPLIT.match(piece):
+        bare = without_compression(piece)
+        stem = next((bare.removesuffix(kind) for kind in KINDS if bare.endswith(kind)), bare)
+        if found := _SPLIT.match(piece) or _AT_END.search(stem):
             return PARTS[found[1].lower()]
     return None
 

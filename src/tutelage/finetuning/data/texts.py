@@ -35,7 +35,7 @@ def read_texts(path: Path, column: str | None = None) -> list[str]:
     else:
         names = text_columns(source.columns) or (source.columns if len(source.columns) == 1 else [])
         if not names:
-            shown = listed([repr(name) for name in source.columns], 12)
+            shown = listed([repr(name) for name in source.paths], 12)
             what = f"{path.name}: which column is the text cannot be told from {shown}"
             raise InputError(what, hint="name it: --column text=NAME")
     texts = []
