@@ -26,7 +26,7 @@ def read_arrow(name: str, data: bytes) -> tuple[str, list[dict[str, Any]], list[
         else:
             reader = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
             table = reader.read_all()
-        rows = table.to_pylist()
+        rows = _as_text(table).to_pylist()
     except (pa.ArrowException, OSError) as error:
         raise InputError(f"{name} is not readable as {kind}: {reason(error)}") from None
     notes = []
@@ -38,6 +38,21 @@ def read_arrow(name: str, data: bytes) -> tuple[str, list[dict[str, Any]], list[
             more = f", and {len(named) - 3} more" if len(named) > 3 else ""
             notes.append(f"{column!r} is read by the names of its classes, which the file holds: {shown}{more}")
     return kind, rows, notes
+
+
+def _as_text(table: Any) -> Any:
+    """The table with dates, times and decimals as text, and bytes that are UTF-8 too."""
+    import pyarrow as pa
+
+    kinds = pa.types
+    for place, field in enumerate(table.schema):
+        told = (kinds.is_temporal, kinds.is_decimal, kinds.is_binary, kinds.is_large_binary)
+        if any(is_kind(field.type) for is_kind in told):
+            try:
+                table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
+            except pa.ArrowException:
+                continue  # bytes of another kind: such a column is no text
+    return table
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.arrow import read_arrow
 from tutelage.finetuning.data.audit import listed
-from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part
+from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part, unread_files
 from tutelage.finetuning.data.json_values import NOT_JSON, NOT_UTF8, read_json
 from tutelage.finetuning.data.sheets import SHEETS, read_sheets
 from tutelage.finetuning.data.tables import read_table
@@ -202,22 +202,35 @@ def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | Non
         return sum(len(source.records) for file, source in read.items() if part and file.part == part)
 
     named = listed([str(file.path.relative_to(path)) for file in ordered], 6)
-    notes = [f"{len(ordered)} files are read as one: {named}"]
+    notes = [f"{len(ordered)} files are read as one: {named}"] if len(ordered) > 1 else [f"read of the folder: {named}"]
+    if others := unread_files(path, files):
+        notes.append(f"not read, as their names say no split: {listed(others, 6)}")
     if held:
         notes.append(f"the {rows_of(held)} rows of {held!r} are held out, as the folder's names say, and no others")
     if left:
         notes.append(f"the {rows_of(left)} rows of {left!r} are not used")
     sources = [read[file] for file in ordered]
+    warnings = [warning for source in sources for warning in source.warnings] + _other_columns(sources)
     return Source(
         path.name,
-        sources[0].format if len(ordered) == 1 else f"{len(ordered)} files of {sources[0].format}",
+        sources[0].format
+        if len(ordered) == 1
+        else f"{len(ordered)} files of {' and '.join(dict.fromkeys(source.format for source in sources))}",
         sources[0].encoding,
         list(enumerate((record for source in sources for _, record in source.records), 1)),
         "row",
         [*notes, *dict.fromkeys(note for source in sources for note in source.notes)],
-        list(dict.fromkeys(warning for source in sources for warning in source.warnings)),
+        list(dict.fromkeys(warnings)),
         rows_of(held),
     )
+
+
+def _other_columns(sources: Sequence[Source]) -> list[str]:
+    """A warning for each file that lacks columns of the first."""
+    first = sources[0].columns
+    lacking = [(source, [repr(name) for name in first if name not in source.columns]) for source in sources[1:]]
+    return [f"{source.file} has no column {listed(names)}, which {sources[0].file} has" for source, names in lacking
+            if names and source.records]  # fmt: skip
 
 
 def _lacks_values(read: Mapping[DataFile, Source]) -> bool:
