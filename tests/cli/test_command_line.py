@@ -313,6 +313,9 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
     assert [row["label"] for row in of_column] == ["short", "long"]
     missing = cli("classify", "gone.txt")
     assert missing.code == 2 and "there is no file gone.txt" in missing.err
+    (tmp_path / "rows").mkdir()
+    folder = cli("classify", "rows")
+    assert folder.code == 2 and "rows is a folder" in folder.err
     assert cli("classify", "new.txt", "other").code == 2
     assert json.loads(cli("classify", "the file new.txt", "--json").out)["text"] == "the file new.txt"
     (tmp_path / "my new.txt").write_text("one\ntwo\n")

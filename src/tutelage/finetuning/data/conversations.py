@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tutelage.finetuning.data.audit import Audit, Findings
+from tutelage.finetuning.data.audit import Audit, Findings, counted, listed
 from tutelage.finetuning.data.fields import Fields, check_columns
 from tutelage.finetuning.data.kinds import refuse_judged, refuse_other, refuse_pairs
+from tutelage.finetuning.data.odd_labels import NO_LABELS
 from tutelage.finetuning.data.published import usual
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import read_records
@@ -29,6 +31,8 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
 
 COLUMNS = ("prompt", "response", "system", "instruction", "input", "history", "messages", "conversations", "tools")
+_NOTHING = (*NO_LABELS, "todo", "tbd", ".", "...", "…", "test", "[deleted]", "[removed]")
+_MANY = 10  # rows from which on one answer to most questions is odd
 WANTED = "prompt/response, alpaca (instruction, input, output), messages or conversations"
 
 
@@ -46,7 +50,22 @@ def read_conversations(path: Path, log: EventLog, columns: Mapping[str, str] | N
     refuse_other(source, columns, "instruct")
     refuse_judged(source, columns, "instruct")
     rows, found = convert_all(source, conversation_row, WANTED, columns)
+    found.warnings += _odd_answers(rows)
     return rows, account(source, rows, found, log)
+
+
+def _odd_answers(rows: Sequence[Row]) -> list[str]:
+    """Warnings of answers that say nothing, as forms and tools leave them, and of one answer to most questions."""
+    answers = Counter(row["response"].strip() for row in rows)
+    said = []
+    nothing = {answer: count for answer, count in answers.items() if answer.lower() in _NOTHING}
+    if nothing:
+        shown = listed([f"{answer!r} {count}" for answer, count in nothing.items()])
+        said.append(f"{counted(sum(nothing.values()), 'answer')} may be no answer and would be learned: {shown}")
+    answer, count = answers.most_common(1)[0]
+    if len(rows) >= _MANY and count > len(rows) / 2:
+        said.append(f"{count} of {len(rows)} answers are the same: {answer[:40]!r}")
+    return said
 
 
 def conversation_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:

@@ -8,10 +8,11 @@ from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.fields import text_of
 from tutelage.finetuning.data.labelled import PAIRS, TEXT, text_columns
 from tutelage.finetuning.data.records import read_records
+from tutelage.finetuning.data.sheets import SHEETS
 from tutelage.store.errors import InputError, nearest
 from tutelage.store.text import read_text, without_compression
 
-TABLES = (".csv", ".tsv", ".psv", ".jsonl", ".ndjson", ".json", ".parquet")
+TABLES = (".csv", ".tsv", ".psv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", *SHEETS)
 
 
 def read_texts(path: Path, column: str | None = None) -> list[str]:
