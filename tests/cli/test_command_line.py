@@ -216,6 +216,16 @@ def test_a_run_that_ends_badly_says_so_keeps_what_it_has_and_still_writes_its_re
     assert again.code == 0 and again.out.count("from the cache") == 3
 
 
+def test_ctrl_c_before_a_run_begins_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tutelage.cli.life.look_ahead", stopped)
+    done = cli("quickstart", *CORPUS)
+    assert done.code == 130
+    assert done.err.strip() == "error: stopped\nhint: run the same command again to resume"
+
+
 def test_a_report_that_fails_does_not_hide_why_the_run_failed(
     cli: Cli, specs: Specs, monkeypatch: pytest.MonkeyPatch
 ) -> None:

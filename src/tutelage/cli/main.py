@@ -90,6 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # typer makes this of a KeyboardInterrupt, and says nothing
+            raise KeyboardInterrupt
     except TutelageError as error:
         if debug:
             traceback.print_exc()
