@@ -285,6 +285,13 @@ def test_no_help_needs_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_letters_that_a_terminal_lacks_do_not_end_a_command() -> None:
+    code = "import tutelage.__main__ as start, tutelage.cli.main as cli\ncli.main = lambda: print('gr\\xfcn')\nstart.start()"
+    odd = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=odd)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gr\\xfcn\n", "")
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
