@@ -198,6 +198,11 @@ def test_a_stage_alone_does_not_take_the_model_out_of_the_run(cli: Cli, tmp_path
         (TrainingError("loss is not finite at step 3", hint="lower the learning rate"), 1, "hint: lower the learning"),
         (KeyboardInterrupt(), 130, "run the same command again"),
         (OSError(28, "No space left on device"), 1, "the disk of runs is full"),
+        (
+            PermissionError(13, "Permission denied", "there/x"),
+            1,
+            "error: there/x: Permission denied\nhint: choose another",
+        ),
         (ValueError("odd"), 1, "error: ValueError: odd"),
     ],
 )
@@ -286,7 +291,9 @@ def test_no_help_needs_torch(arguments: list[str]) -> None:
 
 
 def test_letters_that_a_terminal_lacks_do_not_end_a_command() -> None:
-    code = "import tutelage.__main__ as start, tutelage.cli.main as cli\ncli.main = lambda: print('gr\\xfcn')\nstart.start()"
+    code = (
+        "import tutelage.__main__ as own, tutelage.cli.main as cli\ncli.main = lambda: print('gr\\xfcn')\nown.start()"
+    )
     odd = {**os.environ, "PYTHONIOENCODING": "ascii"}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=odd)
     assert (done.returncode, done.stdout, done.stderr) == (0, "gr\\xfcn\n", "")

@@ -106,6 +106,14 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
+    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        _say(
+            f"error: {where}{error.strerror}", "hint: choose another file or folder (often --out), or change its rights"
+        )
+        code = 1
     except Exception as error:
         if debug:
             traceback.print_exc()
