@@ -17,7 +17,16 @@ from tutelage.finetuning.data.sheets import SHEETS, read_sheets
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed
-from tutelage.store.text import DecodedText, decode_text, read_bytes, reason, without_compression
+from tutelage.store.text import (
+    FETCH_LFS,
+    LFS_POINTER,
+    DecodedText,
+    decode_text,
+    is_lfs_pointer,
+    read_bytes,
+    reason,
+    without_compression,
+)
 
 DEEPEST = 64  # levels of a record; what is nested deeper is no row of text
 _ROLE = {"role", "from"}
@@ -119,10 +128,8 @@ def _file(path: Path, known: Collection[str], columns: Mapping[str, str] | None)
 
 def _refuse_no_data(path: Path, data: bytes) -> None:
     """Raise InputError for what stands in the place of a file that was not really downloaded."""
-    if data.startswith(b"version https://git-lfs"):
-        raise InputError(
-            f"{path.name} is a Git LFS pointer, not the file itself", hint="fetch it in its repository: git lfs pull"
-        )
+    if is_lfs_pointer(data):
+        raise InputError(f"{path.name} {LFS_POINTER}", hint=FETCH_LFS)
     page = re.match(rb"\s*<(!doctype html|html)\b", data[:200], re.IGNORECASE)
     if page and data.rstrip().lower().endswith(b"</html>"):
         raise InputError(
