@@ -123,15 +123,19 @@ def _lines(file: BinaryIO, name: str, longest: int) -> Iterator[tuple[int, str]]
         yield number, line.removesuffix("\n") if len(line) <= longest + 1 and line.endswith("\n") else line
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file that a stage wrote. Raises InputError if it is missing or damaged, with the line."""
+def read_rows(path: Path, hint: str | None = None) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file that a stage wrote, or of a user's, with a hint of what it should be. Raises InputError
+    if it is missing or damaged, with the line."""
     if not path.is_file():
-        raise InputError(f"{path} is missing", hint="its directory is not the result of that stage")
+        what = "is a folder, not a file" if path.is_dir() else "is missing"
+        raise InputError(f"{path} {what}", hint=hint or "its directory is not the result of that stage")
     rows: list[dict[str, Any]] = []
     for line, row in read_json_lines(path):
         if not isinstance(row, dict):
             why = row.why if isinstance(row, Malformed) else "not an object"
-            raise InputError(f"{path}, line {line}: {why}", hint="a file that a stage wrote is not to be edited")
+            raise InputError(
+                f"{path}, line {line}: {why}", hint=hint or "a file that a stage wrote is not to be edited"
+            )
         rows.append(row)
     return rows
 
