@@ -82,6 +82,8 @@ def test_a_folder_with_files_of_others_is_refused_before_anything_is_read(
     (place / "mine" / "notes.txt").write_text("mine")
     assert call("evaluate", "-m", "nowhere", "--task", "mine.yaml", "--out", "mine") == 2
     assert "notes.txt" in capsys.readouterr().err
+    assert call("evaluate", "-m", "nowhere", "--task", "mine.yaml", "--out", "rows.jsonl/results") == 2
+    assert "cannot write to" in capsys.readouterr().err
 
 
 def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[str]):

@@ -198,6 +198,11 @@ def test_a_stage_alone_does_not_take_the_model_out_of_the_run(cli: Cli, tmp_path
         (TrainingError("loss is not finite at step 3", hint="lower the learning rate"), 1, "hint: lower the learning"),
         (KeyboardInterrupt(), 130, "run the same command again"),
         (OSError(28, "No space left on device"), 1, "the disk of runs is full"),
+        (
+            PermissionError(13, "Permission denied", "there/x"),
+            1,
+            "error: there/x: Permission denied\nhint: choose another",
+        ),
         (ValueError("odd"), 1, "error: ValueError: odd"),
     ],
 )
@@ -214,6 +219,16 @@ def test_a_run_that_ends_badly_says_so_keeps_what_it_has_and_still_writes_its_re
     assert (tmp_path / "runs" / "quickstart" / "report.html").exists()
     again = cli("quickstart", *CORPUS)
     assert again.code == 0 and again.out.count("from the cache") == 3
+
+
+def test_ctrl_c_before_a_run_begins_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("tutelage.cli.life.look_ahead", stopped)
+    done = cli("quickstart", *CORPUS)
+    assert done.code == 130
+    assert done.err.strip() == "error: stopped\nhint: run the same command again to resume"
 
 
 def test_a_report_that_fails_does_not_hide_why_the_run_failed(
@@ -275,6 +290,15 @@ def test_no_help_needs_torch(arguments: list[str]) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_letters_that_a_terminal_lacks_do_not_end_a_command() -> None:
+    code = (
+        "import tutelage.__main__ as own, tutelage.cli.main as cli\ncli.main = lambda: print('gr\\xfcn')\nown.start()"
+    )
+    odd = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, env=odd)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "gr\\xfcn\n", "")
+
+
 def test_a_reader_that_goes_away_is_no_error(tmp_path: Path) -> None:
     reader, writer = os.pipe()
     os.close(reader)
@@ -313,6 +337,9 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
     assert [row["label"] for row in of_column] == ["short", "long"]
     missing = cli("classify", "gone.txt")
     assert missing.code == 2 and "there is no file gone.txt" in missing.err
+    (tmp_path / "rows").mkdir()
+    folder = cli("classify", "rows")
+    assert folder.code == 2 and "rows is a folder" in folder.err
     assert cli("classify", "new.txt", "other").code == 2
     assert json.loads(cli("classify", "the file new.txt", "--json").out)["text"] == "the file new.txt"
     (tmp_path / "my new.txt").write_text("one\ntwo\n")

@@ -360,6 +360,12 @@ def test_a_file_that_cannot_be_opened_costs_only_itself(tmp_path: Path) -> None:
     assert files_identity([InputFile(tmp_path / "a.txt", "a.txt", None), gone]) != here
 
 
+def test_a_pointer_of_git_lfs_is_no_document(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n")
+    found = read(tmp_path / "a.txt")
+    assert not found.documents and "Git LFS pointer" in found.malformed[0].why
+
+
 def test_wrong_sources(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="there is no file or folder"):
         input_files(str(tmp_path / "nowhere"))

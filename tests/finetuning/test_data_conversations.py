@@ -276,3 +276,14 @@ def test_the_split_follows_its_seed_and_not_the_order():
         stratified_split([conversation("1", "Q", "A"), conversation("2", " q", "B")], 0)
     with pytest.raises(InputError, match="one row cannot be split"):
         stratified_split(rows[:1], 0)
+
+
+def test_answers_that_say_nothing_and_one_answer_to_most_questions_are_said(tmp_path, heard):
+    path = tmp_path / "x.jsonl"
+    given = ["N/A", "TODO", *["I cannot help."] * 10]
+    path.write_text("\n".join(json.dumps({"prompt": f"q{n}", "response": answer}) for n, answer in enumerate(given)))
+    _, audit = read_conversations(path, heard.log)
+    assert audit.warnings == (
+        "2 answers may be no answer and would be learned: 'N/A' 1, 'TODO' 1",
+        "10 of 12 answers are the same: 'I cannot help.'",
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 
@@ -60,7 +61,7 @@ def test_a_saved_dataset_with_its_splits(tmp_path, heard):
         (folder / name).write_text("{}")
     rows, audit = read_labelled(folder, heard.log)
     # What stands in both is held out, and its copy among the training rows dropped.
-    assert audit.dropped == {"exact duplicate of an earlier row": 1}
+    assert audit.dropped == {"it stands among the held-out rows too": 1}
     parts = stratified_split(rows, 3, share=0.5)
     assert {row["text"] for row in parts.heldout} == {*TEXTS[8:], TEXTS[0]}
     assert {row["text"] for row in parts.train} == set(TEXTS[1:8]) and "split" not in parts.train[0]
@@ -88,7 +89,7 @@ def test_shards_without_splits_are_one_file(tmp_path, heard):
     assert len(rows) == 12 == audit.rows and "3 files are read as one" in heard.messages("note")
     assert not any("split" in row for row in rows) and len(stratified_split(rows, 1).heldout) == 1
     (tmp_path / "test.csv").write_text("a,b\n1,2\n")
-    with pytest.raises(InputError, match=r"holds 3 .jsonl and 1 .csv files; those of one kind"):
+    with pytest.raises(InputError, match=r"holds 3 .jsonl and 1 .csv files, of which no name"):
         read_conversations(tmp_path, heard.log)
     (tmp_path / "none").mkdir()
     with pytest.raises(InputError, match="holds no file of rows"):
@@ -169,3 +170,51 @@ def test_labels_that_are_joined_are_refused_or_where_few_named(tmp_path, heard):
 def test_a_misspelt_setting_names_the_nearest(tmp_path):
     with pytest.raises(ConfigError, match=r"no setting 'trainin'.*did you mean 'training'"):
         one_step_recipe(OwnRows("instruct", {"data": "a.jsonl"}, 10), "smollm2", 135e6, 512, ["trainin.epochs=3"])
+
+
+def test_a_split_may_stand_at_the_end_of_a_name_and_copies_in_a_cache_are_no_rows(tmp_path, heard):
+    rows = [{"text": text, "label": str(n % 2)} for n, text in enumerate(TEXTS)]
+    write_lines(tmp_path / "a" / "tickets_train.jsonl", rows[:8])
+    write_lines(tmp_path / "a" / "tickets_test.jsonl", rows[8:])
+    found, _ = read_labelled(tmp_path / "a", heard.log)
+    assert [row["text"] for row in found if "split" in row] == TEXTS[8:]
+    for name in ("data-00000-of-00001.arrow", "cache-0123456789abcdef.arrow"):
+        write_arrow(tmp_path / "b" / name, hf_table(TEXTS, [0, 1] * 6))
+    _, audit = read_labelled(tmp_path / "b", heard.log)
+    assert audit.rows == 12 and audit.dropped == {}
+
+
+def test_files_of_several_kinds_are_told_by_their_splits(tmp_path, heard):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text},{n % 2}\n" for n, text in enumerate(TEXTS)))
+    write_lines(tmp_path / "test.jsonl", [{"text": "held", "label": 1}])
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "~$train.xlsx").write_bytes(b"a lock of Excel")
+    rows, audit = read_labelled(tmp_path, heard.log)
+    assert [row["text"] for row in rows if "split" in row] == ["held"] and len(rows) == 13
+    assert "not read, as their names say no split: config.json" in audit.notes
+    assert audit.format == "2 files of JSON lines and CSV, 13 as text,label"
+
+
+def test_a_file_with_other_columns_than_the_first_is_named(tmp_path, heard):
+    write_lines(tmp_path / "a.jsonl", [{"text": text, "label": "x"} for text in TEXTS])
+    write_lines(tmp_path / "b.jsonl", [{"body": "c", "label": "y"}])
+    _, audit = read_labelled(tmp_path, heard.log)
+    assert "b.jsonl has no column 'text', which a.jsonl has" in audit.warnings
+
+
+def test_texts_in_a_folder_for_each_label_are_no_rows_yet(tmp_path, heard):
+    (tmp_path / "good").mkdir()
+    (tmp_path / "good" / "1.txt").write_text("a")
+    with pytest.raises(InputError, match="no file of rows") as error:
+        read_labelled(tmp_path, heard.log)
+    assert "a folder for each label" in error.value.hint
+
+
+def test_dates_and_bytes_of_a_table_are_read_as_text(tmp_path, heard):
+    days = pa.array([datetime.date(2024, 1, 1 + n % 2) for n in range(12)])
+    pq.write_table(pa.table({"text": [text.encode() for text in TEXTS], "label": days}), tmp_path / "a.parquet")
+    rows, audit = read_labelled(tmp_path / "a.parquet", heard.log)
+    assert rows[0]["text"] == TEXTS[0] and audit.labels == {"2024-01-01": 6, "2024-01-02": 6}
+    pq.write_table(pa.table({"text": [b"\xff\xfe"] * 12, "label": days}), tmp_path / "b.parquet")
+    with pytest.raises(InputError, match="not text"):
+        read_labelled(tmp_path / "b.parquet", heard.log)

@@ -45,7 +45,8 @@ def test_only_whole_numbers_are_said_to_lose_their_fraction(tmp_path, heard):
 def test_what_is_no_label_is_dropped(tmp_path, heard):
     rows, audit = given(tmp_path, heard, texts(["a", None, "", " ", {"a": 1}, [], "b"]))
     assert [row["label"] for row in rows] == ["a", "b"]
-    assert audit.dropped == {"no 'label'": 1, "'label' is empty or not text": 4}
+    named = "'label' is an object with 'a': name the part that is meant"
+    assert audit.dropped == {"no 'label'": 1, "'label' is empty or not text": 3, named: 1}
 
 
 def test_labels_that_look_alike_are_named_and_not_merged(tmp_path, heard):
@@ -182,3 +183,28 @@ def test_a_text_that_is_missing_is_an_error_with_its_line(tmp_path):
     (tmp_path / "none.txt").write_text(" \n")
     with pytest.raises(InputError, match="empty"):
         read_texts(tmp_path / "none.txt")
+
+
+def test_lines_of_fasttext(tmp_path, heard):
+    path = tmp_path / "x.txt"
+    path.write_text("__label__good A fine day\n__label__bad It rains\nno label here\n")
+    rows, audit = read_labelled(path, heard.log)
+    assert [(row["text"], row["label"]) for row in rows] == [("A fine day", "good"), ("It rains", "bad")]
+    assert audit.dropped == {"no __label__": 1}
+
+
+def test_what_an_annotator_rejected_is_not_learned(tmp_path, heard):
+    path = tmp_path / "x.jsonl"
+    marks = {"_input_hash": 1, "_task_hash": 2}
+    told = [("a", "x", "accept"), ("b", "x", "reject"), ("c", "y", "ignore"), ("d", "y", "accept")]
+    path.write_text("\n".join(json.dumps({"text": t, "label": n, "answer": a, **marks}) for t, n, a in told))
+    rows, audit = read_labelled(path, heard.log)
+    assert [row["text"] for row in rows] == ["a", "d"]
+    assert sum(audit.dropped.values()) == 2 and all("annotator" in why for why in audit.dropped)
+
+
+def test_labels_that_may_stand_for_none_and_letters_written_in_two_ways(tmp_path, heard):
+    _, audit = given(tmp_path, heard, texts(["N/A", "caf\u00e9", "cafe\u0301", "tea\u200b", "tea", "NaN"]))
+    assert "labels that may stand for no label are read as labels: 'N/A' 1, 'NaN' 1" in audit.warnings[0]
+    assert "caf\u00e9" in audit.warnings[1] and "different labels" in audit.warnings[1]
+    assert audit.labels["tea"] == 2

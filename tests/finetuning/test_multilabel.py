@@ -54,6 +54,11 @@ LAYOUTS = {
     "json_in_a_table.csv": 'text,labels\nt 1,"[""a"", ""b""]"\nt 2,[]\nt 3,"[""b""]"\n',
     "python_in_a_table.csv": "text;labels\nt 1;['a', 'b']\nt 2;[]\nt 3;['b']\n",
     "flags.csv": "id,text,a,b\n7,t 1,1,1\n8,t 2,0,0\n9,t 3,0,1\n",
+    "ticked.csv": "text,a,b\nt 1,x,X\nt 2,,\nt 3,,x\n",
+    "slashes.csv": "text,tags\nt 1,a/b\nt 2,\nt 3,b\nt 4,a\n",
+    "hashes.csv": "text,tags\nt 1,#a #b\nt 2,\nt 3,#b\nt 4,#a\n",
+    "objects.jsonl": '{"text": "t 1", "labels": [{"label": "a"}, {"label": "b"}]}\n{"text": "t 2", "labels": []}\n'
+    '{"text": "t 3", "labels": [{"label": "b"}]}\n',
     "true_false.jsonl": '{"text": "t 1", "a": true, "b": true}\n{"text": "t 2", "a": false, "b": false}\n'
     '{"text": "t 3", "a": false, "b": true}\n',
 }

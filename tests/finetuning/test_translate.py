@@ -42,6 +42,9 @@ def lines(*names):
     [
         ("a.tsv", tsv("en", "de"), None, ("English", "German")),
         ("a.tsv", tsv("English", "german"), None, ("English", "German")),
+        ("a.tsv", tsv("eng", "deu"), None, ("English", "German")),
+        ("a.tsv", tsv("eng_Latn", "deu_Latn"), None, ("English", "German")),
+        ("a.tsv", tsv("sentence_en", "sentence_de"), None, ("English", "German")),
         ("a.tsv", tsv("source", "target"), None, ("", "")),
         ("a.tsv", tsv(), None, ("", "")),
         ("a.jsonl", lines("src", "tgt"), None, ("", "")),

@@ -160,3 +160,13 @@ def test_a_short_row_is_measured_where_a_whole_one_is_too_much(monkeypatch: pyte
     # Packed rows: documents that do not see each other, positions that begin again in each.
     assert batch.documents[0, [0, 63, 64, 127]].tolist() == [1, 1, 2, 2]
     assert batch.positions[0, [0, 63, 64, 127]].tolist() == [0, 63, 0, 63]
+
+
+def test_a_disk_that_cannot_be_written_to_is_no_obstacle(monkeypatch: pytest.MonkeyPatch):
+    def full(*_: Any) -> int:
+        raise OSError(28, "No space left on device")
+
+    module._disk.cache_clear()
+    monkeypatch.setattr(Path, "write_bytes", full)
+    assert ThisMachine(None).bytes_per_second() == module.USUAL_DISK
+    module._disk.cache_clear()

@@ -357,3 +357,12 @@ def test_the_folder_of_an_adapter_is_named_as_such(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(InputError, match=r"is an adapter, not a model.*--adapter"):
         load(tmp_path)
+
+
+def test_weights_that_git_did_not_fetch_are_named(lm: LanguageModel, tmp_path: Path) -> None:
+    lm.save(tmp_path / "model")
+    pointer = "version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n"
+    (tmp_path / "model" / "model.safetensors").write_text(pointer)
+    with pytest.raises(InputError, match="Git LFS pointer") as error:
+        load(tmp_path / "model")
+    assert "git lfs pull" in str(error.value)

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tutelage.store.errors import InputError
-from tutelage.store.jsonl import Malformed, parse_line, read_json_lines, write_json_lines
+from tutelage.store.jsonl import Malformed, RepeatedKeys, parse_line, read_json_lines, read_rows, write_json_lines
 
 
 def read(path: Path, **settings: Any) -> list[tuple[int, Any]]:
@@ -124,3 +124,19 @@ def test_what_json_cannot_hold_is_refused_and_the_old_file_stays(tmp_path: Path,
     with pytest.raises(InputError, match=r"a\.jsonl, line 2: cannot be written as JSON"):
         write_json_lines(path, ["new", value])
     assert read(path) == [(1, "old")]
+
+
+def test_a_users_file_that_is_none_gets_a_hint_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="is a folder, not a file") as error:
+        read_rows(tmp_path, "give JSON lines")
+    assert error.value.hint == "give JSON lines"
+    with pytest.raises(InputError, match="is missing") as error:
+        read_rows(tmp_path / "gone")
+    assert "result of that stage" in str(error.value)
+
+
+def test_keys_given_twice_are_counted_at_every_depth(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"a": 1, "b": {"c": 1, "c": 2}}\n{"a": 1, "a": 2, "a": 3}\n')
+    repeated = RepeatedKeys()
+    rows = [row for _, row in read_json_lines(tmp_path / "a.jsonl", repeated=repeated)]
+    assert rows == [{"a": 1, "b": {"c": 2}}, {"a": 3}] and repeated.names == {"a": 1, "c": 1}

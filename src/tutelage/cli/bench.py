@@ -122,6 +122,7 @@ def evaluate(
     if test:
         require_right(model, cache)
     place = out or Path("results") / _file_name(model.name)
+    check_place(place)
     with Meter(Console(stderr=True), quiet=not world.first) as meter:
         results = run_benchmarks(model, prepared, cache, meter, blind, world)
     if world.first:

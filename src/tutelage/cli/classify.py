@@ -34,8 +34,8 @@ def classify(
         list[str],
         typer.Argument(
             metavar="TEXT...|FILE",
-            help="Texts to classify, or a file of them (.txt: one a line; .csv, .tsv, .jsonl, .parquet); '-' reads one "
-            "per line from standard input.",
+            help="Texts to classify, or a file of them (.txt: one a line; .csv, .tsv, .xlsx, .jsonl, .parquet); '-' "
+            "reads one per line from standard input.",
         ),
     ],
     model: Source = None,
@@ -152,6 +152,8 @@ def _texts(given: list[str], column: str | None) -> list[str]:
 
     if given == ["-"]:
         return [line.rstrip("\n") for line in sys.stdin if line.strip()]
+    if len(given) == 1 and len(given[0]) < 1000 and Path(given[0]).expanduser().is_dir():
+        raise ConfigError(f"{given[0]} is a folder", hint="name a file in it; if it is a text, end it with a space")
     named = [text for text in given if _names_a_file(text)]
     if len(given) == 1 and named:
         if not Path(given[0]).expanduser().is_file():
@@ -173,4 +175,5 @@ def _names_a_file(text: str) -> bool:
     return len(text.split()) == 1 or (len(text) < 1000 and Path(text).expanduser().is_file())
 
 
-_TEXT_FILES = (".txt", ".csv", ".tsv", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", *COMPRESSIONS)
+_TEXT_FILES = (".txt", ".csv", ".tsv", ".psv", ".json", ".jsonl", ".ndjson", ".parquet", ".arrow", ".xlsx", ".xls",
+               ".ods", *COMPRESSIONS)  # fmt: skip

@@ -31,8 +31,8 @@ def finetune(
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Own rows: .csv, .tsv, .json, .jsonl or .parquet, or a folder of these; columns are known by name. Of "
-            "further: a folder or file of text."
+            help="Own rows: .csv, .tsv, .xlsx, .json, .jsonl or .parquet, or a folder of these; columns are known by "
+            "name. Of further: a folder or file of text."
         ),
     ] = None,
     model: Annotated[
@@ -45,7 +45,10 @@ def finetune(
     ] = None,
     column: Annotated[
         list[str] | None,
-        typer.Option(help="Where the file's columns have other names: `--column text=body --column label=stars`."),
+        typer.Option(
+            help="Where the file's columns have other names: `--column text=body --column label=stars`; a path into a "
+            "nested record: `--column prompt=fields.prompt`."
+        ),
     ] = None,
     task: Annotated[
         str | None, typer.Option(help="A task whose rule grades the answers, e.g. `--task docstrings`; default: none.")

@@ -90,6 +90,8 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         code = app(arguments or ["--help"], prog_name="tutelage", standalone_mode=False)
         sys.stdout.flush()
+        if code == 130:  # typer makes this of a KeyboardInterrupt, and says nothing
+            raise KeyboardInterrupt
     except TutelageError as error:
         if debug:
             traceback.print_exc()
@@ -103,6 +105,14 @@ def main(arguments: list[str] | None = None) -> None:
         code = 130
     except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 1
+    except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
+        if debug:
+            traceback.print_exc()
+        where = f"{error.filename}: " if error.filename else ""
+        _say(
+            f"error: {where}{error.strerror}", "hint: choose another file or folder (often --out), or change its rights"
+        )
         code = 1
     except Exception as error:
         if debug:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import dataclass
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast
 
@@ -158,7 +159,11 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
     if not path.exists() and (path.parent / "run.json").exists():
         path, wanted = path.parent, path.name
     if not path.exists():
-        raise ConfigError(f"{path} does not exist", hint="give a run folder, an artifact or a model directory")
+        runs = [str(run.parent) for run in path.parent.glob("*/run.json")] if path.parent.is_dir() else []
+        close = get_close_matches(str(path), runs, n=1, cutoff=0.6)
+        meant = f"did you mean {close[0]}? else " if close else ""
+        hint = f"{meant}give a run folder, an artifact or a model directory"
+        raise ConfigError(f"{path} does not exist", hint=hint)
     if not (path / "run.json").exists():
         return path
     try:

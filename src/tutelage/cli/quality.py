@@ -93,7 +93,7 @@ def _texts(path: Path) -> list[str]:
     from tutelage.store.jsonl import read_rows
 
     found = []
-    for line, row in enumerate(read_rows(path), 1):
+    for line, row in enumerate(read_rows(path, "give JSON lines with `text` or `answer`"), 1):
         text = next(
             (row[key] for key in ("text", "answer", "response", "output") if isinstance(row.get(key), str)), None
         )

@@ -25,7 +25,17 @@ from tutelage.corpus.tables import table_columns, table_rows
 from tutelage.corpus.wiki import NotWiki, plain_text, wiki_pages
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import read_json_lines
-from tutelage.store.text import UNREADABLE, decode_text, open_compressed, read_bytes, reason, without_compression
+from tutelage.store.text import (
+    FETCH_LFS,
+    LFS_POINTER,
+    UNREADABLE,
+    decode_text,
+    is_lfs_pointer,
+    open_compressed,
+    read_bytes,
+    reason,
+    without_compression,
+)
 
 _TITLE = re.compile(r"<title[^>]*>(.*?)</title>", re.IGNORECASE | re.DOTALL)
 _CHARSET = re.compile(
@@ -78,6 +88,8 @@ def _is_missing(error: InputError) -> bool:
 def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, config: CorpusConfig) -> None:
     """Every kind of file that is decoded as a whole."""
     data = read_bytes(file.path)
+    if is_lfs_pointer(data):
+        raise InputError(f"{file.name} {LFS_POINTER}", hint=FETCH_LFS)
     declared = _CHARSET.search(data[:4096]) if name.endswith(PAGES) else None
     charset = (declared[1] or declared[2]).decode("ascii", "replace") if declared else None
     decoded = decode_text(data, file.path.name, charset)

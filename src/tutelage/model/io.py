@@ -24,6 +24,7 @@ from tutelage.model.lora_config import Quantisation
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.files import finish_save, replaced_files, write_json
 from tutelage.store.hashing import sha256_files
+from tutelage.store.text import FETCH_LFS, LFS_POINTER, is_lfs_pointer
 
 ONE_FILE, INDEX = "model.safetensors", "model.safetensors.index.json"
 MAX_SHARD_BYTES = 4_000_000_000
@@ -165,6 +166,10 @@ def load_model(
                 quantisation,
             ).to(device)
         except SafetensorError as error:
+            for path in sorted(directory.glob("*.safetensors")):
+                with path.open("rb") as file:
+                    if is_lfs_pointer(file.read(64)):
+                        raise InputError(f"{path} {LFS_POINTER}", hint=FETCH_LFS) from None
             raise DamagedError(f"{directory}: weights cannot be read: {error}") from None
 
 

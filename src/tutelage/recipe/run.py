@@ -325,7 +325,7 @@ def _disk_is_full(error: Exception) -> bool:
     if isinstance(error, TutelageError):
         return False
     number = error.errno if isinstance(error, OSError) else None
-    return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
+    return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error)
 
 
 def _end_last_line(path: Path) -> None:

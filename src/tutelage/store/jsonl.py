@@ -6,6 +6,7 @@ import gzip
 import io
 import json
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,30 @@ class Malformed:
     why: str
 
 
+class RepeatedKeys:
+    """Counts the keys that stand twice in one object, of which JSON's reader keeps the last without a word."""
+
+    def __init__(self) -> None:
+        self.names: Counter[str] = Counter()
+
+    def read(self, pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The object of these pairs: what `json.loads` takes as `object_pairs_hook`."""
+        made = dict(pairs)
+        if len(made) < len(pairs):
+            counts = Counter(key for key, _ in pairs)
+            self.names.update([key for key, count in counts.items() if count > 1])
+        return made
+
+
 def read_json_lines(
-    path: Path, name: str | None = None, longest: int = LONGEST_LINE
+    path: Path, name: str | None = None, longest: int = LONGEST_LINE, repeated: RepeatedKeys | None = None
 ) -> Iterator[tuple[int, Any | Malformed]]:
     """(line number from 1, value or what is wrong with the line) of each line that is not blank.
 
     UTF-8, or UTF-16/32 that shows itself as such; .gz, .bz2, .xz, .zst are decompressed. Malformed are: a line that
     is not UTF-8, not JSON, nested too deep, longer than `longest` characters, or that holds NaN, Infinity or one half
     of a surrogate pair (no file can hold it). `name` stands for the file in messages (default: its own name).
+    `repeated` counts keys that stand twice in an object.
     Raises InputError where the file is missing, is binary, or is damaged (after the lines before the damage).
     """
     shown = name or path.name
@@ -46,20 +63,20 @@ def read_json_lines(
                 if len(line) > longest:
                     yield number, Malformed(shown, number, f"longer than {longest:,} characters")
                 elif line.strip():
-                    yield number, parse_line(line, number, shown)
+                    yield number, parse_line(line, number, shown, repeated)
     except UNREADABLE as error:
         raise InputError(f"{shown} cannot be read: {reason(error)}") from None
 
 
-def parse_line(line: str, number: int, name: str) -> Any | Malformed:
+def parse_line(line: str, number: int, name: str, repeated: RepeatedKeys | None = None) -> Any | Malformed:
     """Value of one line of JSON, or what is wrong with it. Bytes that were not UTF-8 are surrogate escapes."""
     try:
-        return _parse(line)
+        return _parse(line, repeated)
     except ValueError as error:
         return Malformed(name, number, str(error))
 
 
-def _parse(line: str) -> Any:
+def _parse(line: str, repeated: RepeatedKeys | None) -> Any:
     """Value of one line. Raises ValueError with the reason."""
     if not line.isascii():
         try:
@@ -68,7 +85,8 @@ def _parse(line: str) -> Any:
             start = len(line[: error.start].encode("utf-8"))
             raise ValueError(f"not UTF-8 at byte {start} of the line") from None
     try:
-        value = json.loads(line, parse_constant=_refuse_constant)
+        hook = repeated.read if repeated is not None else None
+        value = json.loads(line, parse_constant=_refuse_constant, object_pairs_hook=hook)
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON: {error.msg.removesuffix(' at')} at character {error.pos}") from None
     except RecursionError:
@@ -105,15 +123,19 @@ def _lines(file: BinaryIO, name: str, longest: int) -> Iterator[tuple[int, str]]
         yield number, line.removesuffix("\n") if len(line) <= longest + 1 and line.endswith("\n") else line
 
 
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Rows of a JSON-lines file that a stage wrote. Raises InputError if it is missing or damaged, with the line."""
+def read_rows(path: Path, hint: str | None = None) -> list[dict[str, Any]]:
+    """Rows of a JSON-lines file that a stage wrote, or of a user's, with a hint of what it should be. Raises InputError
+    if it is missing or damaged, with the line."""
     if not path.is_file():
-        raise InputError(f"{path} is missing", hint="its directory is not the result of that stage")
+        what = "is a folder, not a file" if path.is_dir() else "is missing"
+        raise InputError(f"{path} {what}", hint=hint or "its directory is not the result of that stage")
     rows: list[dict[str, Any]] = []
     for line, row in read_json_lines(path):
         if not isinstance(row, dict):
             why = row.why if isinstance(row, Malformed) else "not an object"
-            raise InputError(f"{path}, line {line}: {why}", hint="a file that a stage wrote is not to be edited")
+            raise InputError(
+                f"{path}, line {line}: {why}", hint=hint or "a file that a stage wrote is not to be edited"
+            )
         rows.append(row)
     return rows
 

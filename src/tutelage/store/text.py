@@ -95,8 +95,16 @@ def open_compressed(path: Path) -> BinaryIO:
     return path.open("rb")
 
 
+LFS_POINTER = "is a Git LFS pointer, not the file itself"
+FETCH_LFS = "fetch it in its repository: git lfs pull"
+
 # What reading a missing, unreadable or damaged file raises; gzip and pyarrow raise OSErrors of their own.
 UNREADABLE = (OSError, EOFError, lzma.LZMAError)
+
+
+def is_lfs_pointer(head: bytes) -> bool:
+    """Whether a file is only what Git keeps in place of one that lies in its large file storage."""
+    return head.startswith(b"version https://git-lfs")
 
 
 def without_compression(name: str) -> str:

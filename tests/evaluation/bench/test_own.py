@@ -88,3 +88,29 @@ def test_a_table_row_with_too_many_fields_is_named(tmp_path: Path):
     path.write_text("question,a,b,answer\nq,x,y,A\nq,x,y, z,A\n", encoding="utf-8")
     with pytest.raises(InputError, match="line 3 has more fields than the header"):
         own_task(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "encoding"),
+    [
+        ("a.csv", "Question;a;b;Answer\nq 1;x;y;B\nq 2;x;y;A\n", "utf-8"),
+        ("a.csv", "question;a;b;answer\r\nq 1;x;y;B\r\nq 2;x;y;A\r\n", "utf-16"),
+        ("a.tsv", "question,a,b,answer\nq é,x,y,B\nq 2,x,y,A\n", "cp1252"),
+        ("a.json", json.dumps({"version": 1, "data": asked(["x", "y"], 1, 0)}), "utf-8"),
+    ],
+)
+def test_tables_as_spreadsheets_write_them(name: str, content: str, encoding: str, tmp_path: Path):
+    path = tmp_path / name
+    path.write_bytes(content.encode(encoding))
+    assert golds(path) == [1, 0]
+
+
+def test_an_instruction_is_asked_with_its_input_and_an_empty_question_is_refused(tmp_path: Path):
+    records = [{"instruction": f"Add {n}.", "input": more, "output": "x"} for n, more in enumerate(["to 3", ""])]
+    contexts = [item.ask.prompt for item in prepare(own_task(lines(tmp_path, records)), []).items]
+    assert contexts == ["Add 0.\nto 3", "Add 1."]
+    with pytest.raises(InputError, match="1 of 2 rows have no 'question'"):
+        own_task(lines(tmp_path, [{"question": "q", "answer": "x"}, {"question": " ", "answer": "y"}]))
+    (tmp_path / "a.xlsx").write_bytes(b"PK")
+    with pytest.raises(InputError, match="unknown kind of file"):
+        own_task(tmp_path / "a.xlsx")

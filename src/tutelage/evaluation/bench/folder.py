@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +28,9 @@ def check_place(out: Path) -> None:
         raise ConfigError(
             f"{out} holds what was not written here: {', '.join(in_the_way[:5])}", hint="give a new folder with --out"
         )
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise ConfigError(f"cannot write to {there}", hint="give another folder with --out")
 
 
 def write_result(

@@ -12,7 +12,7 @@ from tutelage.evaluation.bench.task import BenchTask
 from tutelage.evaluation.bench.templates import value_of
 from tutelage.store.errors import ConfigError, InputError
 
-_QUESTIONS = ("question", "query", "prompt", "context", "ctx", "input", "text", "sentence", "goal")
+_QUESTIONS = ("question", "query", "prompt", "context", "ctx", "instruction", "input", "text", "sentence", "goal")
 _CHOICES = ("choices", "options", "endings", "answers", "candidates")
 _GOLD = ("answer", "label", "gold", "target", "correct", "answerKey", "answer_key", "output", "response")
 _NUMBERED = re.compile(r"(?i)((?:option|choice|answer|ending|opt?|sol|candidate)?[ _]?)([a-j]|[0-9])")
@@ -41,7 +41,7 @@ def own_task(path: Path, context: str | None = None, choices: str | None = None,
     }
     if columns == ["text"] or (context is None and choices is None and gold is None and _only_text(columns)):
         return BenchTask.parse({**common, "kind": "rolling", "text": "{{text}}", "metric": "bits_per_byte"})
-    asked = context or _known(_QUESTIONS, columns, path, "--context")
+    asked = context or _asked(columns, path)
     right = gold or _known(_GOLD, columns, path, "--gold")
     for column in (asked, right):
         _refuse_empty(rows, column, path)
@@ -67,8 +67,18 @@ def _only_text(columns: list[str]) -> bool:
     return "text" in columns and not any(name in columns for name in (*_CHOICES, *_GOLD))
 
 
+def _asked(columns: list[str], path: Path) -> str:
+    """The column of the question; of instructions with an input (Alpaca) a template of both."""
+    lower = {name.lower(): name for name in columns}
+    if "instruction" in lower and "input" in lower:
+        more = lower["input"]
+        return "{{" + lower["instruction"] + "}}{% if " + more + " %}\n{{" + more + "}}{% endif %}"
+    return _known(_QUESTIONS, columns, path, "--context")
+
+
 def _known(names: tuple[str, ...], columns: list[str], path: Path, option: str) -> str:
-    found = next((name for name in names if name in columns), None)
+    lower = {column.lower(): column for column in reversed(columns)}
+    found = next((name if name in columns else lower[name.lower()] for name in names if name.lower() in lower), None)
     if found is None:
         raise InputError(
             f"{path.name}: no column is recognised; it has: {', '.join(columns)}", hint=f"name it with {option}"
@@ -77,8 +87,8 @@ def _known(names: tuple[str, ...], columns: list[str], path: Path, option: str) 
 
 
 def _refuse_empty(rows: Sequence[Row], column: str, path: Path) -> None:
-    """Raise InputError where rows have nothing in a column; it would be asked as "None"."""
-    empty = [number for number, row in enumerate(rows, 1) if row.get(column) is None]
+    """Raise InputError where rows have nothing in a column; it would be asked as "None", or as nothing at all."""
+    empty = [number for number, row in enumerate(rows, 1) if row.get(column) is None or not str(row[column]).strip()]
     if column in rows[0] and empty:
         shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
         raise InputError(
@@ -122,7 +132,10 @@ def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str
     for number, row in enumerate(rows, 1):
         found = value_of(listed, row, f"{where}{number}")
         if isinstance(found, str) or not isinstance(found, (list, tuple)) or len(found) < 2:
-            raise InputError(f"{where}{number}: {listed!r} gives no list of two choices or more")
+            raise InputError(
+                f"{where}{number}: {listed!r} gives no list of two choices or more",
+                hint="a table holds a choice in a column each (A, B, C); lists are for .jsonl, .json and .parquet",
+            )
         texts.append([str(one) for one in found])
     given = [row.get(right) for row in rows]
     if any(isinstance(value, (list, tuple)) for value in given):

@@ -17,7 +17,7 @@ from tutelage.evaluation.bench.task import Data, Source
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.hashing import canonical_json, sha256_text
 from tutelage.store.jsonl import Malformed, read_json_lines
-from tutelage.store.text import open_compressed
+from tutelage.store.text import decode_text, open_compressed
 
 Row = dict[str, Any]
 FOLDERS = "TUTELAGE_BENCHMARKS"  # folders of benchmark data, separated as in PATH
@@ -117,15 +117,19 @@ def read_file(path: Path) -> list[Row]:
             import pyarrow.parquet as pq
 
             return list(pq.read_table(path).to_pylist())
+        if kind in (".xlsx", ".xls", ".ods", ".pdf", ".docx", ".zip"):
+            raise InputError(f"{path.name}: unknown kind of file", hint="save it as .csv, .jsonl or .parquet")
         if kind in (".csv", ".tsv", ".json", ".txt"):
             with open_compressed(path) as file:
-                text = file.read().decode("utf-8-sig")
+                text = _decoded(file.read(), path.name)
             if kind == ".txt":
                 return [{"text": text}]
             if kind == ".json":
                 loaded = json.loads(text)
+                if isinstance(loaded, dict) and isinstance(loaded.get("data"), list):  # {"version": 1, "data": [...]}
+                    loaded = loaded["data"]
                 return [dict(row) for row in loaded] if isinstance(loaded, list) else [dict(loaded)]
-            table = csv.DictReader(io.StringIO(text, newline=""), delimiter="\t" if kind == ".tsv" else ",")
+            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text, kind))
             return [_within_header(row, table.line_num) for row in table]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
@@ -136,6 +140,21 @@ def read_file(path: Path) -> list[Row]:
             raise InputError(f"{path.name}, line {number} cannot be used: {why}", hint="a benchmark leaves no row out")
         rows.append(value)
     return rows
+
+
+def _decoded(data: bytes, name: str) -> str:
+    """UTF-8 as it is; what is none of it by the rules for any text of a user (UTF-16, Windows-1252, ...)."""
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        return decode_text(data, name).text
+
+
+def _delimiter(text: str, kind: str) -> str:
+    """A tab in .tsv, else a comma; where the header has none, the semicolon or tab that stands there instead."""
+    header = text.split("\n", 1)[0]
+    usual = "\t" if kind == ".tsv" else ","
+    return next((mark for mark in (usual, ";", "\t", ",") if mark in header), usual)
 
 
 def _within_header(row: Row, line: int) -> Row:

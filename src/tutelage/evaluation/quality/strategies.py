@@ -85,7 +85,7 @@ def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
     words are the prompt and the rest the reference. Raises InputError where there are fewer than two.
     """
     prompts, references = [], []
-    for row in read_rows(path):
+    for row in read_rows(path, "give JSON lines with `prompt`, or with `text`"):
         if isinstance(row.get("prompt"), str):
             prompts.append(str(row["prompt"]))
             references.append(next((str(row[key]) for key in ("reference", "response", "answer") if row.get(key)), ""))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from tutelage.store.errors import ConfigError, InputError, nearest
+
+# White space, and characters that take no place: zero-width spaces and joiners, the byte order mark.
+BLANK = re.compile("[\\s\u200b\u200c\u200d\u2060\ufeff]*")
 
 
 class Fields:
@@ -66,12 +70,21 @@ class Fields:
         return names[:1] if names[0] in self._given else names
 
     def unused(self) -> list[str]:
-        return [name for name, value in self._record.items() if name not in self._taken and not is_empty(value)]
+        # Of a nested record of which a part was named by its path (`fields.prompt`), the rest is not wanted.
+        used = {piece for name in self._taken for piece in (name, name.partition(".")[0])}
+        return [name for name, value in self._record.items() if name not in used and not is_empty(value)]
 
 
 def text_of(value: Any, name: str) -> str:
-    """The value as text without outer white space. Raises ValueError if it is none, empty or damaged."""
-    if not isinstance(value, str) or not value.strip():
+    """The value as text without outer white space; a number as it is written (5.0 is "5"), true and false as such.
+
+    Raises ValueError if it is neither, empty or damaged.
+    """
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)) and not is_empty(value):
+        return str(int(value)) if isinstance(value, int) or value.is_integer() else repr(value)
+    if not isinstance(value, str) or is_empty(value):
         raise ValueError(f"{name!r} is empty or not text")
     if "\0" in value:
         raise ValueError(f"{name!r} has a NUL character: it is damaged")
@@ -79,11 +92,12 @@ def text_of(value: Any, name: str) -> str:
 
 
 def is_empty(value: Any) -> bool:
-    """Whether there is nothing in a value: None, white space, an empty list or object."""
+    """Whether there is nothing in a value: None, NaN, white space or zero-width characters, an empty list or object."""
     return (
         value is None
+        or value != value
         or (isinstance(value, (list, dict, tuple)) and not value)
-        or (isinstance(value, str) and not value.strip())
+        or (isinstance(value, str) and BLANK.fullmatch(value) is not None)
     )
 
 

@@ -7,10 +7,11 @@ from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.conversations import row_of
-from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import CHOSEN, JUDGED, REJECTED, judgement
 from tutelage.finetuning.data.preferences import COLUMNS as PAIR_COLUMNS
 from tutelage.finetuning.data.preferences import read_preferences
+from tutelage.finetuning.data.published import usual
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
@@ -40,7 +41,7 @@ def read_judged(path: Path, log: EventLog, columns: Mapping[str, str] | None = N
     `messages`: the turns that the answer follows; `label`: whether it is a good one. A file of pairs gives two rows a
     pair. Raises InputError where no row can be used, or all answers are judged alike.
     """
-    source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED, *JUDGED), columns)
+    source = usual(read_records(path, (*FIELDS, *CHOSEN, *REJECTED, *JUDGED), columns), "pairs")
     if any(Fields(record, columns).has(*REJECTED) for record in source.rows):
         check_columns(columns, PAIR_COLUMNS, source.columns, source.file)
         pairs, audit = read_preferences(path, log, columns)
@@ -70,6 +71,8 @@ def judged_of(pairs: list[Row]) -> list[Row]:
 def _judged(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     refuse_tools(fields)
     label = fields.take(*JUDGED)
+    if is_empty(label):
+        raise ValueError("no 'label'")
     good = judgement(label)
     if good is None:
         raise ValueError(f"'label' is {label!r}, neither true nor false")

@@ -10,8 +10,8 @@ from tutelage.finetuning.data.reading import is_false, is_judgement
 from tutelage.finetuning.data.records import Source
 from tutelage.store.errors import InputError
 
-CHOSEN = ("chosen", "chosen_response", "response_j")
-REJECTED = ("rejected", "rejected_response", "response_k")
+CHOSEN = ("chosen", "chosen_response", "response_j", "preferred", "better")
+REJECTED = ("rejected", "rejected_response", "response_k", "dispreferred", "non_preferred", "worse")
 JUDGED = ("label", "kto_tag")
 ASKED = ("prompt", "question", "query", "instruction", "instructions", "user", "input")
 LABELS = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",

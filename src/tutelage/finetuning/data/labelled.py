@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +10,10 @@ from typing import Any
 from tutelage.finetuning.data.audit import Audit, Findings, listed
 from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import refuse_other
+from tutelage.finetuning.data.odd_labels import SEVERAL_SHARE, refuse_joined, refuse_numbers, say_odd_labels
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
-from tutelage.finetuning.data.split import normalised
 from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
@@ -22,16 +21,16 @@ from tutelage.store.hashing import sha256_json
 
 COLUMNS = ("text", "text_b", "label")
 TEXT = ("text", "sentence", "review", "content", "body", "message", "tweet", "comment", "utterance", "document",
-        "description", "headline", "sms", "post", "abstract", "question", "query", "title")  # fmt: skip
+        "description", "headline", "sms", "post", "abstract", "comment_text", "review_text", "review_body",
+        "tweet_text", "full_text", "question", "query", "title")  # fmt: skip
 LABEL = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
-         "tag", "rating", "stars", "polarity", "emotion", "language", "lang", "score")  # fmt: skip
+         "tag", "rating", "stars", "polarity", "emotion", "annotation", "language", "lang", "score")  # fmt: skip
 PAIRS = (("premise", "hypothesis"), ("sentence1", "sentence2"), ("question1", "question2"), ("text_a", "text_b"),
          ("text1", "text2"), ("text", "text_pair"), ("question", "sentence"), ("question", "answer"),
          ("question", "passage"), ("query", "passage"), ("query", "document"), ("claim", "evidence"))  # fmt: skip
 WANTED = "a column of texts and one of labels (text,label)"
+_OUTER = " \t\n\r\f\v\u00a0\u200b\u200c\u200d\u2060\ufeff"
 _SEVERAL = "it has several labels"
-_JOINTS = (";", "|", ",")  # between the labels of a text that has several
-_SEVERAL_SHARE = 0.1  # with more of such rows the file is multi-label, with fewer they are odd ones
 
 
 def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None = None) -> tuple[list[Row], Audit]:
@@ -54,9 +53,9 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
         found.notes.append(
             f"{columns['text']!r} and {columns['text_b']!r} are read as one text, joined by a line break"
         )
-    _refuse_numbers(source, rows)
-    _refuse_joined(source, rows, found)
-    _say_odd_labels(source, rows, found, columns["label"])
+    refuse_numbers(source, rows)
+    refuse_joined(source, rows, found)
+    say_odd_labels(source, rows, found, columns["label"])
     return rows, account(source, rows, found, log)
 
 
@@ -75,7 +74,7 @@ def find_columns(source: Source, columns: Mapping[str, str]) -> tuple[dict[str, 
     missing = [name for name in ("text", "label") if name not in chosen]
     if missing and source.rows:
         _refuse_flags(source, missing)
-        shown = listed([repr(name) for name in source.columns], 12)
+        shown = listed([repr(name) for name in source.paths], 12)
         naming = " ".join(f"--column {name}=NAME" for name in missing)
         raise InputError(
             f"{source.file} has no usable row: no {missing[0]!r}: which column it is cannot be told from {shown}",
@@ -106,8 +105,10 @@ def label_text(value: Any) -> str:
         return str(int(value)) if value.is_integer() else str(value)
     if isinstance(value, int):
         return str(value)
-    if isinstance(value, str) and value.strip():
-        return value.strip()
+    if isinstance(value, str) and not is_empty(value):
+        return value.strip(_OUTER)
+    if isinstance(value, dict) and not is_empty(value):
+        raise ValueError(f"'label' is an object with {listed(map(repr, value))}: name the part that is meant")
     raise ValueError("'label' is empty or not text")
 
 
@@ -136,6 +137,7 @@ def unwritten(value: Any) -> Any:
 
 def labelled_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     """(layout, id, row) of a record whose fields are named text, text_b and label."""
+    _refuse_rejected(fields)
     text = fields.take_text("text")
     if fields.has("text_b"):
         text = f"{text}\n{fields.take_text('text_b')}"
@@ -154,6 +156,12 @@ def labelled_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     if isinstance(value, float) and value.is_integer():
         found.noted["labels that are whole numbers with a fraction of 0 are named without it (1.0 is '1')"] += 1
     return "text,label", sha256_json(row)[:16], row
+
+
+def _refuse_rejected(fields: Fields) -> None:
+    """Prodigy's files keep what the annotator rejected or skipped, with the label that was proposed."""
+    if fields.has("_input_hash", "_task_hash") and str(fields.peek("answer")).lower() in ("reject", "ignore"):
+        raise ValueError(f"the annotator did not accept it ('answer' is {fields.take('answer')!r})")
 
 
 def _unnamed(source: Source) -> bool:
@@ -215,33 +223,10 @@ def _refuse_several(source: Source, columns: Mapping[str, str]) -> None:
     """Raise InputError where many rows have several labels; a few such rows are dropped and counted instead."""
     labels = [Fields(row, columns).take("label") for row in source.rows]
     count = sum(map(_has_several, labels))
-    if count > _SEVERAL_SHARE * len(source.records):
+    if count > SEVERAL_SHARE * len(source.records):
         raise InputError(
             f"{source.file} is multi-label data: {count} of {len(source.records)} rows have several labels",
             hint="tutelage finetune multilabel FILE learns all of them",
-        )
-
-
-def _refuse_joined(source: Source, rows: Sequence[Row], found: Findings) -> None:
-    """Raise InputError where many labels are several ones in one text (`a;b`); where few are, they are named."""
-    counts = Counter(row["label"] for row in rows)
-    for mark in _JOINTS:
-        joined = {label: [part.strip() for part in label.split(mark)] for label in counts if mark in label.strip(mark)}
-        parts = Counter(part for label, each in joined.items() for part in each for _ in range(counts[label]))
-        alone = {label for label in counts if label not in joined}
-        # "Paris, France" is one label, whose parts stand nowhere else; those of `a;b` stand alone or in other company.
-        again = [part for part in parts if part in alone or sum(part in each for each in joined.values()) > 1]
-        if not joined or 2 * len(again) <= len(parts):
-            continue
-        number = sum(counts[label] for label in joined)
-        said, shown = f"{number} of {len(rows)} rows have", next(iter(joined))
-        if number > _SEVERAL_SHARE * len(rows):
-            raise InputError(
-                f"{source.file} is multi-label data: {said} several labels, such as {shown!r}",
-                hint="tutelage finetune multilabel FILE learns all of them",
-            )
-        found.warnings.append(
-            f"{said} a label that looks like several joined by {mark!r}, such as {shown!r}; each is read as one"
         )
 
 
@@ -253,50 +238,3 @@ def _has_several(label: Any) -> bool:
             return not isinstance(given := unwritten(text), list) or _has_several(given)
         label = unwritten(label)
     return isinstance(label, list) and len({str(item) for item in label}) > 1
-
-
-def _number(text: str) -> float | None:
-    try:
-        return float(text)
-    except ValueError:
-        return None
-
-
-def _refuse_numbers(source: Source, rows: Sequence[Row]) -> None:
-    """Raise InputError where the label is a quantity, or a text of its own in nearly every row."""
-    counts = Counter(row["label"] for row in rows)
-    numbers = [_number(label) for label in counts]
-    fractions = any(number is not None and number != number // 1 for number in numbers)
-    numeric = all(number is not None for number in numbers)
-    if numeric and fractions and (len(counts) > 20 or (len(counts) >= 5 and len(counts) > len(rows) / 2)):
-        raise InputError(
-            f"{source.file}: the labels are {len(counts)} different numbers with fractions, such as "
-            f"{listed(counts, 3)}: to estimate a number is regression, not classification",
-            hint="give classes instead (low, middle, high), or another column",
-        )
-    if len(rows) >= 20 and len(counts) > len(rows) / 2:
-        raise InputError(
-            f"{source.file}: {len(counts)} different labels in {len(rows)} rows, such as "
-            f"{listed(map(repr, counts), 2)}: this column names no classes",
-            hint="name another: --column label=NAME",
-        )
-
-
-def _say_odd_labels(source: Source, rows: Sequence[Row], found: Findings, column: str) -> None:
-    alike: dict[str, list[str]] = defaultdict(list)
-    for label in dict.fromkeys(row["label"] for row in rows):
-        alike[normalised(label)].append(label)
-    for group in alike.values():
-        if len(group) > 1:
-            names = ", ".join(map(repr, sorted(group)))
-            found.warnings.append(f"labels that differ in case or white space alone are different labels: {names}")
-    labels_of: dict[str, set[str]] = defaultdict(set)
-    for row in rows:
-        labels_of[normalised(row["text"])].add(row["label"])
-    contradicted = sum(len(labels) > 1 for labels in labels_of.values())
-    if contradicted:
-        found.warnings.append(
-            f"{contradicted} texts stand with different labels; all are kept, on the same side of the split"
-        )
-    if len({row["label"] for row in rows}) == 1:
-        found.warnings.append(f"every row has the same label: {rows[0]['label']!r}")

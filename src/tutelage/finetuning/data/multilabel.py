@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,10 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
 
 LABELS = ("labels", "tags", "categories", "topics", "genres", "classes", "emotions", "intents", "targets", *LABEL)
-SEPARATORS = (";", "|", ",")
+SEPARATORS = (";", "|", ",", "/", "#")
+_ALONE = ("/", "#")  # these stand inside of names, too: only where most of the pieces are labels by themselves
+_MARKS = ("x", "✓", "✔", "☑")  # a cell of a form that is ticked; the others are left empty
+_NAMES = ("label", "name", "text", "value")  # of a label that is an object
 WANTED = "a column of texts, and one of lists of labels (text,labels) or a column of 0 and 1 for each label"
 
 
@@ -52,13 +55,15 @@ def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None
             columns["label"] = named[0]
     if source.rows and ("text" not in columns or not (flags or "label" in columns)):
         missing = "text" if "text" not in columns else "label"
-        shown = listed([repr(name) for name in source.columns], 12)
+        shown = listed([repr(name) for name in source.paths], 12)
         raise InputError(
             f"{source.file} has no usable row: which column is the {missing} cannot be told from {shown}",
             hint=f"say which: --column {missing}=NAME; expected {WANTED}",
         )
     vectors = not flags and are_vectors([Fields(row, columns).take("label") for row in source.rows])
     separator = None if flags or vectors else _separator(source, columns)
+
+    ticked = {name for name in flags if any(_is_mark(row.get(name)) for row in source.rows)}
 
     def labels_of(value: Any) -> list[str]:
         return places(unwritten(value)) if vectors and not is_empty(value) else _listed(value, separator)
@@ -67,7 +72,7 @@ def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None
         text = fields.take_text("text")
         if fields.has("text_b"):
             text = f"{text}\n{fields.take_text('text_b')}"
-        labels = _flagged(fields, flags) if flags else labels_of(fields.take("label"))
+        labels = _flagged(fields, flags, ticked) if flags else labels_of(fields.take("label"))
         row = {"text": text, "labels": sorted(set(labels))}
         return ("text,labels" if not flags else "text, a column a label"), sha256_json(row)[:16], row
 
@@ -90,7 +95,9 @@ def flag_columns(source: Source) -> list[str]:
     for name in source.columns:
         values = [row.get(name) for row in source.rows]
         told = [value for value in values if not is_empty(value)]
-        if told and all(is_judgement(value) for value in told) and len({is_false(value) for value in told}) == 2:
+        yes_no = all(is_judgement(value) for value in told) and len({is_false(value) for value in told}) == 2
+        ticked = len(told) < len(values) and all(_is_mark(value) for value in told)
+        if told and (yes_no or ticked):
             found.append(name)
     return found if len(found) > 1 else []
 
@@ -102,7 +109,8 @@ def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
     for separator in SEPARATORS:
         if any(separator in text for text in texts):
             pieces = {piece.strip() for text in texts for piece in text.split(separator) if piece.strip()}
-            if len(pieces) < len(set(texts)):
+            alone = {text.strip().strip(separator) for text in texts if separator not in text.strip().strip(separator)}
+            if len(pieces) < len(set(texts)) and (separator not in _ALONE or 2 * len(pieces & alone) > len(pieces)):
                 return separator
     return None
 
@@ -120,14 +128,21 @@ def _listed(value: Any, separator: str | None) -> list[str]:
         return []
     if not isinstance(value, list):
         value = [value]
+    value = [
+        next((item[key] for key in _NAMES if key in item), item) if isinstance(item, dict) else item for item in value
+    ]
     return [label_text(item) for item in value if not is_empty(item)]
 
 
-def _flagged(fields: Fields, flags: Sequence[str]) -> list[str]:
+def _flagged(fields: Fields, flags: Sequence[str], ticked: Collection[str]) -> list[str]:
     values = {name: fields.take(name.strip().lower()) for name in flags}
-    if empty := [name for name, value in values.items() if is_empty(value)]:
+    if empty := [name for name, value in values.items() if is_empty(value) and name not in ticked]:
         raise ValueError(f"{empty[0]!r} says neither yes nor no")
-    return [name for name, value in values.items() if not is_false(value)]
+    return [name for name, value in values.items() if not is_empty(value) and not is_false(value)]
+
+
+def _is_mark(value: Any) -> bool:
+    return isinstance(value, str) and value.strip().lower() in _MARKS
 
 
 def _say(source: Source, rows: Sequence[Row], found: Findings) -> None:
@@ -138,6 +153,13 @@ def _say(source: Source, rows: Sequence[Row], found: Findings) -> None:
             f"{source.file}: every text has exactly one label", hint=f"tutelage finetune classify {source.file}"
         )
     counts = Counter(label for row in rows for label in row["labels"])
+    if not counts:
+        dropped = (
+            f"; of {found.dropped.total()} dropped rows the first reason is: {next(iter(found.dropped))}"
+            if found.dropped
+            else ""
+        )
+        raise InputError(f"{source.file}: no text has a label{dropped}", hint=f"expected {WANTED}")
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     found.notes.append(f"labels: {listed([f'{name!r} {count}' for name, count in ranked], 30)}")
     several = sum(count for size, count in sizes.items() if size > 1)

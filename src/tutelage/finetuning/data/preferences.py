@@ -10,6 +10,7 @@ from typing import Any
 from tutelage.finetuning.data.audit import Audit, Findings
 from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import CHOSEN, REJECTED, refuse_judged, refuse_other, refuse_unpaired
+from tutelage.finetuning.data.published import usual
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
@@ -46,7 +47,7 @@ def read_preferences(
     answer is the better one, where a reward model is wanted and the row says it. Raises InputError where no row can be
     used, or the file holds judged single answers (KTO) or questions with one answer.
     """
-    source = read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns)
+    source = usual(read_records(path, (*FIELDS, *CHOSEN, *REJECTED), columns), "pairs")
     check_columns(columns, COLUMNS, source.columns, source.file)
     if not any(Fields(record, columns).has(*REJECTED) for record in source.rows):
         refuse_other(source, columns, "prefer")

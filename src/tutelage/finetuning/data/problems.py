@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings
-from tutelage.finetuning.data.fields import Fields, check_columns
+from tutelage.finetuning.data.fields import Fields, check_columns, is_empty
 from tutelage.finetuning.data.kinds import refuse_pairs
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
@@ -80,6 +80,10 @@ def _problem(fields: Fields, found: Findings) -> tuple[str, str, Row]:
         raise ValueError("the prompt does not end with a question")
     if fields.named("answer"):
         row["answer"] = fields.take("answer")
+    judged = fields.peek("reward_model")
+    if isinstance(judged, dict) and not is_empty(judged.get("ground_truth")):  # verl
+        fields.take("reward_model")
+        row["ground_truth"] = judged["ground_truth"]
     for name in fields.unused():
         value = fields.take(name.strip().lower())
         if name not in _OWN and isinstance(value, (str, int, float, bool)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from tutelage.finetuning.data.fields import Fields
 from tutelage.finetuning.data.parts import by_part
 from tutelage.finetuning.data.records import Source
 from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.tables import MORE_FIELDS
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 
@@ -36,7 +38,8 @@ def convert_all(
             found.drop(line, str(error))
             continue
         if identity in rows:
-            found.drop(line, "exact duplicate of an earlier row")
+            leaked = place >= source.heldout and "split" in rows[identity]
+            found.drop(line, "it stands among the held-out rows too" if leaked else "exact duplicate of an earlier row")
             continue
         rows[identity] = {"id": identity, **row, **({"split": "heldout"} if place < source.heldout else {})}
         found.kinds[kind] += 1
@@ -52,10 +55,15 @@ def unusable(source: Source, found: Findings, wanted: str) -> InputError:
         return InputError(f"{source.file} has no usable row: nothing below a header", hint=f"expected {wanted}")
     reason, count = found.dropped.most_common(1)[0]
     line = found.examples[reason][0]
-    fields = f"; its fields are {listed([repr(name) for name in source.columns], 12)}" if source.columns else ""
+    fields = f"; its fields are {listed([repr(name) for name in source.paths], 12)}" if source.columns else ""
     rows = "its only row" if len(source.records) == 1 else f"{count} of {len(source.records)} rows"
     what = f"{source.file} has no usable row: {source.unit} {line}: {reason} ({rows}){fields}"
-    return InputError(what, hint=f"expected {wanted}")
+    hint = f"expected {wanted}"
+    if missing := re.fullmatch(r"no '(\w+)'", reason):
+        hint += f"; where a column has another name: --column {missing[1]}=NAME"
+    if reason == MORE_FIELDS:
+        hint = "put quotes around cells in which the delimiter stands"
+    return InputError(what, hint=hint)
 
 
 def account(source: Source, rows: list[Row], found: Findings, log: EventLog) -> Audit:

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
 import zlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from tutelage.finetuning.data.arrow import read_arrow
 from tutelage.finetuning.data.audit import listed
-from tutelage.finetuning.data.folder import PARTS, DataFile, Part, data_files, held_out_part
+from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part, unread_files
+from tutelage.finetuning.data.json_values import NOT_JSON, NOT_UTF8, read_json
+from tutelage.finetuning.data.sheets import SHEETS, read_sheets
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
-from tutelage.store.jsonl import Malformed, parse_line, read_json_lines
-from tutelage.store.text import DecodedText, decode_text, read_bytes, reason, without_compression
+from tutelage.store.jsonl import Malformed
+from tutelage.store.text import (
+    FETCH_LFS,
+    LFS_POINTER,
+    DecodedText,
+    decode_text,
+    is_lfs_pointer,
+    read_bytes,
+    reason,
+    without_compression,
+)
 
-WRAPPERS = ("data", "train", "rows", "examples", "instances", "records", "items")  # {"data": [...]}
 DEEPEST = 64  # levels of a record; what is nested deeper is no row of text
-_NOT_UTF8 = "not UTF-8"
-_SYSTEMATIC = 3  # lines that are no UTF-8, from which on a file of them has another encoding
+_ROLE = {"role", "from"}
+_FASTTEXT = re.compile(r"\s*(?:__label__\S+\s+)+")
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
@@ -47,6 +56,13 @@ class Source:
         return list(dict.fromkeys(name for _, record in self.records if isinstance(record, dict) for name in record))
 
     @property
+    def paths(self) -> list[str]:
+        """The same as `columns`, with the fields of nested records by their paths, for messages."""
+        first = next(iter(self.rows), {})
+        nested = {name: _inside(name, value) for name, value in first.items() if isinstance(value, (dict, list))}
+        return [path for name in self.columns for path in nested.get(name) or [name]]
+
+    @property
     def rows(self) -> list[dict[str, Any]]:
         """The records that could be read."""
         return [record for _, record in self.records if isinstance(record, dict)]
@@ -54,31 +70,71 @@ class Source:
 
 def read_records(path: Path, known: Collection[str], columns: Mapping[str, str] | None = None) -> Source:
     """Every record of a file, or of a folder's files. `known`: column names by which a table's header is told from its
-    first row.
+    first row. A column in `columns` may be a path into a nested record: `fields.prompt`, `answers.0.text`.
 
     Raises InputError where the file is missing, empty, damaged or of a kind that is not read.
     """
-    if path.is_dir():
-        return _folder(path, known, columns)
+    return _with_paths(_folder(path, known, columns) if path.is_dir() else _file(path, known, columns), columns)
+
+
+def _with_paths(source: Source, columns: Mapping[str, str] | None) -> Source:
+    """The source with what stands at the named paths as fields of its own."""
+    paths = [name for name in (columns or {}).values() if "." in name and name not in source.columns]
+    if not paths:
+        return source
+    records: list[tuple[int, dict[str, Any] | str]] = []
+    for line, record in source.records:
+        if isinstance(record, dict):
+            found = {path: _at(record, path) for path in paths}
+            record = {**record, **{path: value for path, value in found.items() if value is not None}}
+        records.append((line, record))
+    return replace(source, records=records)
+
+
+def _at(record: Any, path: str) -> Any:
+    """What stands at a path of keys and places; None where there is nothing."""
+    for piece in path.split("."):
+        if isinstance(record, list) and piece.isdigit() and int(piece) < len(record):
+            record = record[int(piece)]
+        elif isinstance(record, dict):
+            record = record.get(piece)
+        else:
+            return None
+    return record
+
+
+def _file(path: Path, known: Collection[str], columns: Mapping[str, str] | None) -> Source:
     try:
         data = read_bytes(path)
     except zlib.error as error:  # what gzip raises in the middle of a damaged stream
         raise InputError(f"{path.name} cannot be read: {reason(error)}") from None
     if not data.strip():
         raise InputError(f"{path.name} is empty")
+    _refuse_no_data(path, data)
     name = without_compression(path.name)
-    if data[:4] == b"PAR1":
-        return _parquet(path.name, data)
-    if name.endswith(".arrow"):
+    if data[:4] == b"PAR1" or name.endswith(".arrow"):
         return _arrow(path.name, data)
-    if data[:2] == b"PK" or name.endswith((".xlsx", ".xls", ".ods", ".zip", ".pdf", ".docx")):
-        hint = "save it as .csv, .tsv, .jsonl, .json or .parquet"
+    if name.endswith(SHEETS):
+        return _sheets(path, data, known, columns)
+    if data[:2] == b"PK" or name.endswith((".zip", ".pdf", ".docx", ".yaml", ".yml", ".xml", ".tmx")):
+        hint = "save it as .csv, .tsv, .xlsx, .jsonl, .json or .parquet"
         raise InputError(f"{path.name}: unknown kind of file", hint=hint)
     if name.endswith((".jsonl", ".ndjson")) or (not name.endswith((".csv", ".tsv", ".psv")) and _opens_json(data)):
         return _json(path, data)
     if name.endswith(".json"):
         raise InputError(f"{path.name} is not JSON: it begins with {data[:12]!r}")
     return _table(path, data, known, columns)
+
+
+def _refuse_no_data(path: Path, data: bytes) -> None:
+    """Raise InputError for what stands in the place of a file that was not really downloaded."""
+    if is_lfs_pointer(data):
+        raise InputError(f"{path.name} {LFS_POINTER}", hint=FETCH_LFS)
+    page = re.match(rb"\s*<(!doctype html|html)\b", data[:200], re.IGNORECASE)
+    if page and data.rstrip().lower().endswith(b"</html>"):
+        raise InputError(
+            f"{path.name} is a web page, not a file of rows", hint="a download may have brought a page with an error"
+        )
 
 
 def _opens_json(data: bytes) -> bool:
@@ -91,6 +147,8 @@ def _table(path: Path, data: bytes, known: Collection[str], columns: Mapping[str
         # A few NUL bytes are damage in a few rows: marked with another control character, and those rows dropped.
         data = data.replace(b"\0", b"\x1a")
     decoded = decode_text(data, path.name)
+    if _FASTTEXT.match(decoded.text):
+        return _fasttext(path.name, decoded)
     table = read_table(decoded.text, path.name, known, columns)
     records = [(line, row if isinstance(row, str) else _sound(row)) for line, row in table.records]
     warnings = list(table.warnings)
@@ -99,136 +157,41 @@ def _table(path: Path, data: bytes, known: Collection[str], columns: Mapping[str
     return Source(path.name, table.format, decoded.encoding, records, "line", list(table.notes), warnings)
 
 
+def _inside(name: str, value: Any) -> list[str]:
+    """Paths to the texts and numbers in a nested value; of a list, those of its first element."""
+    if isinstance(value, dict):
+        return [path for key, item in value.items() for path in _inside(f"{name}.{key}", item)]
+    if isinstance(value, list) and value:
+        return _inside(f"{name}.0", value[0])
+    return [] if isinstance(value, (dict, list)) else [name]
+
+
+def _fasttext(name: str, decoded: DecodedText) -> Source:
+    """Lines as fastText has them: `__label__a __label__b the text`."""
+    records: list[tuple[int, dict[str, Any] | str]] = []
+    for number, line in enumerate(decoded.text.split("\n"), 1):
+        if line.strip():
+            marks = _FASTTEXT.match(line)
+            labels = [mark.removeprefix("__label__") for mark in marks[0].split()] if marks else []
+            record = {"text": line[marks.end() :].strip(), "label": labels} if marks else "no __label__"
+            records.append((number, record))
+    return Source(name, "fastText lines", decoded.encoding, records)
+
+
+def _sheets(path: Path, data: bytes, known: Collection[str], columns: Mapping[str, str] | None) -> Source:
+    table = read_sheets(data, path.name, known, columns)
+    return Source(path.name, table.format, "utf-8", list(table.records), "row", table.notes, table.warnings)
+
+
 def _json(path: Path, data: bytes) -> Source:
-    """JSON lines; or one array, or an object around one, where the first line is not a whole record."""
-    whole = _whole(path.name, data)
-    if whole is None:
-        records = [(line, _record(value)) for line, value in read_json_lines(path)]
-        encoding = "utf-8" if not data.startswith((b"\xff\xfe", b"\xfe\xff")) else "utf-16"
-        if (guessed := _one_byte_lines(path, data, records)) is not None:
-            return guessed
-        if not any(isinstance(record, dict) for _, record in records) and path.name.endswith(".json"):
-            raise InputError(f"{path.name} is not JSON: line {records[0][0]}: {records[0][1]}")
-        return Source(path.name, "JSON lines", encoding, records)
-    value, decoded = whole
-    kind, notes = "JSON array", []
-    if isinstance(value, dict) and (splits := _splits(value)):
-        kind = f"JSON arrays under {', '.join(map(repr, splits))}"
-        value = [{"split": key, **item} if isinstance(item, dict) else item for key in splits for item in value[key]]
-    elif isinstance(value, dict):
-        arrays = {key: item for key, item in value.items() if isinstance(item, list) and item}
-        chosen = next((key for key in WRAPPERS if key in arrays), None)
-        if chosen is None:
-            raise InputError(
-                f"{path.name} is one JSON object, no array of records",
-                hint=f"its keys are {', '.join(list(value)[:8])}; an array under one of {', '.join(WRAPPERS)} is read",
-            )
-        others = [key for key in value if key != chosen]
-        kind, value = f"JSON array under {chosen!r}", arrays[chosen]
-        if others:
-            notes.append(f"beside {chosen!r} these keys are not read: {', '.join(others[:8])}")
-    records = [(number, _record(item)) for number, item in enumerate(value, start=1)]
-    warnings = [decoded.remark] if decoded.guessed or decoded.replaced else []
-    return Source(path.name, kind, decoded.encoding, records, "row", notes, [text for text in warnings if text])
-
-
-def _splits(value: Mapping[str, Any]) -> list[str]:
-    """Keys of an object that are names of splits, training rows among them, where it holds nothing else."""
-    keys = [key for key, item in value.items() if isinstance(item, list) and item and key.lower() in PARTS]
-    return keys if len(keys) == len(value) > 1 and any(PARTS[key.lower()] == "train" for key in keys) else []
-
-
-def _whole(name: str, data: bytes) -> tuple[Any, DecodedText] | None:
-    """The file's one JSON value and how it was decoded; None where it is JSON lines."""
-    lines = without_compression(name).endswith((".jsonl", ".ndjson"))
-    opening = data.lstrip()[:1]
-    if lines and opening != b"[":
-        return None
-    decoded = decode_text(data, name)
-    text = decoded.text.strip()
-    if text[:1] == "{" and "\n" in text and not isinstance(parse_line(text.split("\n", 1)[0], 1, name), Malformed):
-        return None  # the first line is a whole record
-    try:
-        return json.loads(text), decoded
-    except RecursionError:
-        raise InputError(f"{name} is nested too deep", hint="give one record a line (.jsonl)") from None
-    except ValueError as error:
-        if lines or text[:1] == "{":
-            return None
-        hint = "a file of JSON lines is named .jsonl"
-        raise InputError(f"{name} is not JSON: {error}", hint=hint) from None
-
-
-def _one_byte_lines(path: Path, data: bytes, records: Sequence[tuple[int, Any]]) -> Source | None:
-    """JSON lines in a one-byte encoding; None where only a line here and there is no UTF-8, which is damage."""
-    damaged = sum(record == _NOT_UTF8 for _, record in records)
-    decoded = decode_text(data, path.name) if damaged >= _SYSTEMATIC else None
-    if decoded is None or not decoded.guessed:
-        return None
-    lines = [(number, line) for number, line in enumerate(decoded.text.split("\n"), 1) if line.strip()]
-    rows = [(number, _record(parse_line(line, number, path.name))) for number, line in lines]
-    warning = f"read as {decoded.encoding} (guessed): convert it to UTF-8 if letters look wrong"
-    return Source(path.name, "JSON lines", decoded.encoding, rows, warnings=[warning])
-
-
-def _parquet(name: str, data: bytes) -> Source:
-    import pyarrow as pa  # late: slow to import
-    import pyarrow.parquet as pq
-
-    try:
-        return _table_of(name, "Parquet", pq.read_table(io.BytesIO(data)))
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} is not readable as Parquet: {reason(error)}") from None
+    found = read_json(path, data)
+    records = [(number, _record(value)) for number, value in found.values]
+    return Source(path.name, found.kind, found.encoding, records, found.unit, found.notes, found.warnings)
 
 
 def _arrow(name: str, data: bytes) -> Source:
-    """An Arrow file, or the stream as the Hugging Face library `datasets` saves it."""
-    import pyarrow as pa  # late: slow to import
-
-    try:
-        reader = pa.ipc.open_file(data) if data[:6] == b"ARROW1" else pa.ipc.open_stream(data)
-        return _table_of(name, "Arrow", reader.read_all())
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{name} is not readable as Arrow: {reason(error)}") from None
-
-
-def _table_of(name: str, kind: str, table: Any) -> Source:
-    """Rows of an Arrow table; numbers of classes become their names, where the file's own metadata has them."""
-    names = _class_names(table.schema.metadata or {})
-    rows = table.to_pylist()
-    notes = []
-    for column, named in names.items():
-        if column in table.column_names:
-            for row in rows:
-                row[column] = _named(row[column], named)
-            shown = ", ".join(f"{number} is {label!r}" for number, label in enumerate(named[:3]))
-            more = f", and {len(named) - 3} more" if len(named) > 3 else ""
-            notes.append(f"{column!r} is read by the names of its classes, which the file holds: {shown}{more}")
-    records = [(number, _sound(row)) for number, row in enumerate(rows, 1)]
-    return Source(name, kind, "utf-8", records, "row", notes)
-
-
-def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Column -> names of its classes, from what the library `datasets` writes (ClassLabel, alone or in a list)."""
-    try:
-        features = json.loads(metadata[b"huggingface"])["info"]["features"]
-    except (KeyError, ValueError, TypeError):
-        return {}
-    found = {}
-    for column, feature in features.items() if isinstance(features, dict) else ():
-        inner = feature.get("feature", feature) if isinstance(feature, dict) else {}
-        if isinstance(inner, dict) and inner.get("_type") == "ClassLabel" and isinstance(inner.get("names"), list):
-            found[column] = [str(one) for one in inner["names"]]
-    return found
-
-
-def _named(value: Any, names: Sequence[str]) -> Any:
-    """A number of a class as its name; -1, which stands for no label, as None."""
-    if isinstance(value, list):
-        return [_named(one, names) for one in value]
-    if isinstance(value, bool) or not isinstance(value, int):
-        return value
-    return names[value] if 0 <= value < len(names) else None
+    kind, rows, notes = read_arrow(name, data)
+    return Source(name, kind, "utf-8", [(number, _sound(row)) for number, row in enumerate(rows, 1)], "row", notes)
 
 
 def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | None) -> Source:
@@ -246,22 +209,35 @@ def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | Non
         return sum(len(source.records) for file, source in read.items() if part and file.part == part)
 
     named = listed([str(file.path.relative_to(path)) for file in ordered], 6)
-    notes = [f"{len(ordered)} files are read as one: {named}"]
+    notes = [f"{len(ordered)} files are read as one: {named}"] if len(ordered) > 1 else [f"read of the folder: {named}"]
+    if others := unread_files(path, files):
+        notes.append(f"not read, as their names say no split: {listed(others, 6)}")
     if held:
         notes.append(f"the {rows_of(held)} rows of {held!r} are held out, as the folder's names say, and no others")
     if left:
         notes.append(f"the {rows_of(left)} rows of {left!r} are not used")
     sources = [read[file] for file in ordered]
+    warnings = [warning for source in sources for warning in source.warnings] + _other_columns(sources)
     return Source(
         path.name,
-        sources[0].format if len(ordered) == 1 else f"{len(ordered)} files of {sources[0].format}",
+        sources[0].format
+        if len(ordered) == 1
+        else f"{len(ordered)} files of {' and '.join(dict.fromkeys(source.format for source in sources))}",
         sources[0].encoding,
         list(enumerate((record for source in sources for _, record in source.records), 1)),
         "row",
         [*notes, *dict.fromkeys(note for source in sources for note in source.notes)],
-        list(dict.fromkeys(warning for source in sources for warning in source.warnings)),
+        list(dict.fromkeys(warnings)),
         rows_of(held),
     )
+
+
+def _other_columns(sources: Sequence[Source]) -> list[str]:
+    """A warning for each file that lacks columns of the first."""
+    first = sources[0].columns
+    lacking = [(source, [repr(name) for name in first if name not in source.columns]) for source in sources[1:]]
+    return [f"{source.file} has no column {listed(names)}, which {sources[0].file} has" for source, names in lacking
+            if names and source.records]  # fmt: skip
 
 
 def _lacks_values(read: Mapping[DataFile, Source]) -> bool:
@@ -277,7 +253,9 @@ def _lacks_values(read: Mapping[DataFile, Source]) -> bool:
 def _record(value: Any) -> dict[str, Any] | str:
     if isinstance(value, Malformed):
         # What is wrong is the reason rows are counted under; where in the line is not.
-        return next((text for text in (_NOT_UTF8, "not JSON") if value.why.startswith(text)), value.why)
+        return next((text for text in (NOT_UTF8, NOT_JSON) if value.why.startswith(text)), value.why)
+    if isinstance(value, list) and value and all(isinstance(one, dict) and _ROLE & one.keys() for one in value):
+        value = {"messages": value}  # a row that is nothing but its messages
     return _sound(value) if isinstance(value, dict) else "not an object"
 
 

@@ -2,7 +2,8 @@
 
 - Delimiter: the one under which the first line holds the most known column names, then the one that cuts most lines
   into the same number of fields. A first line `sep=;` (as spreadsheets write it) decides.
-- Header: the first line, unless its cells stand again in their own columns or read like sentences.
+- Header: the first line, unless its cells stand again in their own columns or read like sentences; below lines that
+  name no column where one names two (titles of exports).
 - Quotes: a quoted field may span lines. A quote that does not close, or closes far below after swallowing whole rows,
   is a character like any other: that line is read literally, and named.
 """
@@ -19,8 +20,10 @@ from tutelage.finetuning.data.audit import counted, listed
 from tutelage.store.errors import InputError
 
 DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with pipes"}
+MORE_FIELDS = "more fields than the header"
 SAMPLE = 200  # lines from which delimiter and header are judged
 LONGEST_QUOTED = 5000  # lines that one quoted field may span
+_TITLES = 10  # lines within which the header is looked for
 _LONG_CELL = 40  # characters; no column has such a name
 
 
@@ -46,24 +49,58 @@ def read_table(text: str, name: str, known: Collection[str], columns: Mapping[st
     rows, literal = parse(lines, delimiter, first + bool(stated))
     if not rows:
         raise InputError(f"{name} is empty")
+    table = table_of(rows, known, columns, DELIMITERS.get(delimiter, f"table with {delimiter!r}"))
+    if literal:
+        places = listed([str(line) for line in literal])
+        table.warnings.append(
+            f"a stray quote, which closes no field, is read as text in {counted(len(literal), 'line')} (line {places})"
+        )
+    return table
+
+
+def table_of(
+    rows: list[tuple[int, list[str]]], known: Collection[str], columns: Mapping[str, str] | None, kind: str
+) -> Table:
+    """The table of these rows (line number, cells), at least one: its header found, what stands above it left out."""
+    names = {*known, *(file.strip().lower() for file in (columns or {}).values())}
+    above = _above_header([cells for _, cells in rows[:SAMPLE]], names)
+    notes = (
+        [f"above the header, not read: {listed([repr(_joined(cells)) for _, cells in rows[:above]])}"] if above else []
+    )
+    rows = rows[above:]
     # A column that is named by a number, which no cell of the first row is, says that there is no header.
     by_place = any(file.strip().isdigit() and file.strip() not in rows[0][1] for file in (columns or {}).values())
     header = not by_place and has_header([cells for _, cells in rows[:SAMPLE]], names)
     width = len(rows[0][1]) if header else Counter(len(cells) for _, cells in rows).most_common(1)[0][0]
     titles = _titles(rows[0][1]) if header else [str(number + 1) for number in range(width)]
-    notes = [] if header else [f"it has no header: its {width} columns are named {', '.join(map(repr, titles))}"]
-    warnings = []
-    if literal:
-        places = listed([str(line) for line in literal])
-        warnings.append(
-            f"a stray quote, which closes no field, is read as text in {counted(len(literal), 'line')} (line {places})"
-        )
+    if not header:
+        notes.append(f"it has no header: its {width} columns are named {', '.join(map(repr, titles))}")
     records: list[tuple[int, dict[str, str] | str]] = [
         # Tables that were put together repeat their header.
         (line, "the header again" if header and cells == rows[0][1] else _fields(titles, cells))
         for line, cells in rows[header:]
     ]
-    return Table(DELIMITERS.get(delimiter, f"table with {delimiter!r}"), records, notes, warnings)
+    return Table(kind, records, notes, [])
+
+
+def _above_header(rows: list[list[str]], known: Collection[str]) -> int:
+    """How many rows stand above the header, as titles of exports do: narrower ones that name no column, above one that
+    names two."""
+
+    def named(cells: list[str]) -> int:
+        return sum(cell.strip().lower() in known for cell in cells)
+
+    def filled(cells: list[str]) -> int:
+        return sum(bool(cell.strip()) for cell in cells)
+
+    for place, cells in enumerate(rows[:_TITLES]):
+        if named(cells) >= 2 and all(not named(row) and filled(row) < filled(cells) for row in rows[:place]):
+            return place
+    return 0
+
+
+def _joined(cells: list[str]) -> str:
+    return " ".join(cell.strip() for cell in cells if cell.strip())[:_LONG_CELL]
 
 
 def find_delimiter(lines: list[str], known: Collection[str], name: str) -> str:
@@ -72,6 +109,7 @@ def find_delimiter(lines: list[str], known: Collection[str], name: str) -> str:
     best, chosen = (0, 0.0, 0), prefer
     for delimiter in sorted(DELIMITERS, key=lambda item: item != prefer):
         rows, _ = parse(lines, delimiter, 0)
+        rows = rows[_above_header([cells for _, cells in rows], known) :]
         width = len(rows[0][1]) if rows else 1
         if width < 2:
             continue
@@ -177,7 +215,7 @@ def _titles(cells: list[str]) -> list[str]:
 
 def _fields(titles: list[str], cells: list[str]) -> dict[str, str] | str:
     if len(cells) > len(titles):
-        return "more fields than the header"
+        return MORE_FIELDS
     if any("\x1a" in cell for cell in cells):
         return "it has a NUL character: it is damaged"
     if any("\ufffd" in cell for cell in cells):

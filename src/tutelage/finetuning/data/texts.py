@@ -8,10 +8,11 @@ from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.fields import text_of
 from tutelage.finetuning.data.labelled import PAIRS, TEXT, text_columns
 from tutelage.finetuning.data.records import read_records
+from tutelage.finetuning.data.sheets import SHEETS
 from tutelage.store.errors import InputError, nearest
 from tutelage.store.text import read_text, without_compression
 
-TABLES = (".csv", ".tsv", ".psv", ".jsonl", ".ndjson", ".json", ".parquet")
+TABLES = (".csv", ".tsv", ".psv", ".jsonl", ".ndjson", ".json", ".parquet", ".arrow", *SHEETS)
 
 
 def read_texts(path: Path, column: str | None = None) -> list[str]:
@@ -35,7 +36,7 @@ def read_texts(path: Path, column: str | None = None) -> list[str]:
     else:
         names = text_columns(source.columns) or (source.columns if len(source.columns) == 1 else [])
         if not names:
-            shown = listed([repr(name) for name in source.columns], 12)
+            shown = listed([repr(name) for name in source.paths], 12)
             what = f"{path.name}: which column is the text cannot be told from {shown}"
             raise InputError(what, hint="name it: --column text=NAME")
     texts = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -27,6 +28,17 @@ LANGUAGES = {
     "ro": "Romanian", "ru": "Russian", "sk": "Slovak", "sl": "Slovenian", "sr": "Serbian", "sv": "Swedish",
     "sw": "Swahili", "th": "Thai", "tr": "Turkish", "uk": "Ukrainian", "vi": "Vietnamese", "zh": "Chinese",
 }  # fmt: skip
+THREE = {  # ISO 639-3 and 639-2/B, as FLORES ("eng_Latn") and OPUS name columns
+    "ara": "ar", "arb": "ar", "bul": "bg", "cat": "ca", "ces": "cs", "cze": "cs", "dan": "da", "deu": "de", "ger": "de",
+    "ell": "el", "gre": "el", "eng": "en", "spa": "es", "est": "et", "ekk": "et", "eus": "eu", "baq": "eu", "fas": "fa",
+    "pes": "fa", "per": "fa", "fin": "fi", "fra": "fr", "fre": "fr", "gle": "ga", "heb": "he", "hin": "hi", "hrv": "hr",
+    "hun": "hu", "ind": "id", "isl": "is", "ice": "is", "ita": "it", "jpn": "ja", "kor": "ko", "lat": "la", "lit": "lt",
+    "lav": "lv", "lvs": "lv", "nld": "nl", "dut": "nl", "nor": "no", "nob": "no", "nno": "no", "pol": "pl", "por": "pt",
+    "ron": "ro", "rum": "ro", "rus": "ru", "slk": "sk", "slo": "sk", "slv": "sl", "srp": "sr", "swe": "sv", "swa": "sw",
+    "swh": "sw", "tha": "th", "tur": "tr", "ukr": "uk", "vie": "vi", "zho": "zh", "chi": "zh", "cmn": "zh",
+}  # fmt: skip
+_CODES = LANGUAGES | {code: LANGUAGES[two] for code, two in THREE.items()}
+_CODES |= {name.lower(): name for name in LANGUAGES.values()}
 WANTED = "two columns (source and target, or named by their languages), or two files with a sentence a line each"
 
 
@@ -40,7 +52,7 @@ def read_translations(
     """
     if target is None and path.is_file() and _language(_suffix(path)):
         raise InputError(f"{path.name} holds one language", hint="name the other side's file: --target FILE")
-    known = {*SOURCE, *TARGET, *LANGUAGES, *(name.lower() for name in LANGUAGES.values())}
+    known = {*SOURCE, *TARGET, *_CODES}
     source = read_records(path, known, columns) if target is None else _aligned(path, target)
     table = source.unit == "line" and source.format != "JSON lines" and len(source.columns) == 2
     if table and not columns and not any(name.lower() in known or _language(name) for name in source.columns):
@@ -79,7 +91,7 @@ def _columns(source: Source, given: Mapping[str, str]) -> dict[str, str]:
         others = languages if languages else [name for name in source.columns if name not in chosen.values()]
         missing = [side for side in COLUMNS if side not in chosen]
         if len(others) != len(missing):
-            shown = listed([repr(name) for name in source.columns], 12)
+            shown = listed([repr(name) for name in source.paths], 12)
             raise InputError(
                 f"{source.file}: which columns are source and target cannot be told from {shown}",
                 hint="name them: --column source=NAME --column target=NAME; without a header by number: source=1",
@@ -90,8 +102,11 @@ def _columns(source: Source, given: Mapping[str, str]) -> dict[str, str]:
 
 def _language(name: str) -> str:
     """English's name of a language that a column or a file is named by ("de", "de_DE", "german"); else nothing."""
-    word = name.strip().lower().replace("-", "_").partition("_")[0]
-    return LANGUAGES.get(word) or next((full for full in LANGUAGES.values() if full.lower() == word), "")
+    pieces = re.split(r"[-_. ]", name.strip().lower())
+    for word in pieces[:1] if len(pieces) == 1 or pieces[-1] not in _CODES else (pieces[0], pieces[-1]):
+        if found := _CODES.get(word):
+            return found
+    return ""
 
 
 def _suffix(path: Path) -> str:

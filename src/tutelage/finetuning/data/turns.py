@@ -20,22 +20,29 @@ ROLES = {
     "system": "system", "developer": "system",
     "user": "user", "human": "user", "prompter": "user",
     "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
+    "ai": "assistant",
 }  # fmt: skip
 RESULTS = ("tool", "observation", "function", "function_response", "ipython", "tool_response")  # what a tool gave back
 CALLS = ("function_call", "tool_call")  # ShareGPT: a call is a turn of its own
-PROMPT = ("prompt", "question", "query", "user", "input")
+PROMPT = ("prompt", "question", "query", "user", "input", "human", "inputs", "input_text")
 INSTRUCTION = ("instruction", "instructions")
 INPUT = ("input", "context")
-RESPONSE = ("response", "completion", "answer", "output", "assistant", "reply")
+RESPONSE = ("response", "completion", "answer", "output", "assistant", "reply", "gpt", "bot", "targets", "output_text",
+            "answers")  # fmt: skip
 SYSTEM = ("system", "system_prompt")
 MESSAGES = ("messages",)
-CONVERSATIONS = ("conversations", "conversation", "dialogue")
+CONVERSATIONS = ("conversations", "conversation", "dialogue", "dialog")
 FIELDS = (*PROMPT, *INSTRUCTION, *INPUT, *RESPONSE, *SYSTEM, *MESSAGES, *CONVERSATIONS, "history", "tools")
 NO_TOOLS = "it defines or calls tools, which pairs cannot do here"
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
-_ROLE = {"role", "from"}
-_USED_IN_TURN = ("role", "from", "content", "value", "weight", "train", "trained", "training", "tool_calls",
+_ROLE = ("role", "from", "speaker", "author")
+_SAID = ("content", "value", "text")
+_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_GUANACO = re.compile(r"### ?(System|Human|User|Assistant): ?")
+_LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=<s>|\[INST\]|\Z)", re.DOTALL)
+_LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
+_USED_IN_TURN = (*_ROLE, *_SAID, "weight", "train", "trained", "training", "tool_calls",
                  "function_call", "tool_call_id")  # fmt: skip
 
 
@@ -69,6 +76,12 @@ def answer_turns(value: Any, name: str, found: Findings) -> list[Turn]:
         if not turns or turns[-1]["role"] != "assistant":
             raise ValueError(f"{name!r} does not end with an answer")
         return turns
+    if isinstance(value, dict) and isinstance(value.get("text"), list):  # SQuAD: {"text": [...], "answer_start": [...]}
+        value = value["text"]
+    if isinstance(value, list) and value and all(isinstance(one, (str, int, float)) for one in value):
+        if len(value) > 1:
+            found.noted["of several answers in one field the first is taken"] += 1
+        value = value[0]
     return [{"role": "assistant", "content": text_of(value, name)}]
 
 
@@ -110,10 +123,13 @@ def turns_of(value: Any, found: Findings) -> list[Turn]:
     """Turns of a list of messages, {"role","content"} or {"from","value"}. Raises ValueError."""
     value = parsed(value)
     messages = [value] if isinstance(value, dict) else value
+    if isinstance(messages, list) and len(messages) > 1 and all(isinstance(one, str) for one in messages):
+        found.noted["messages without roles are read as user and assistant in turn"] += 1
+        messages = [{"role": ("user", "assistant")[place % 2], "content": one} for place, one in enumerate(messages)]
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("messages are not a list of objects")
     turns: list[Turn] = []
-    for message in messages:
+    for message in [part for one in messages for part in _exchange(one)]:
         turn = _turn(message, found)
         if turn is None:  # a message without content (an empty system prompt, as ShareGPT files have it) says nothing
             continue
@@ -128,6 +144,48 @@ def turns_of(value: Any, found: Findings) -> list[Turn]:
         else:
             turns.append(turn)
     return turns
+
+
+def _exchange(message: dict[str, Any]) -> list[dict[str, Any]]:
+    """A message; those of a question with its answer in one object ({"human", "assistant"}, and the like)."""
+    if any(name in message for name in _ROLE):
+        return [message]
+    pair = Fields(message)
+    if not (pair.has(*PROMPT) and pair.has(*RESPONSE)):
+        return [message]
+    asked, answered = pair.take(*PROMPT), pair.take(*RESPONSE)
+    system = [{"role": "system", "content": pair.take(*SYSTEM)}] if pair.has(*SYSTEM) else []
+    return [*system, {"role": "user", "content": asked}, {"role": "assistant", "content": answered}]
+
+
+def whole_text(fields: Fields) -> tuple[str, list[Turn]] | None:
+    """(layout, turns) of a record whose `text` is a whole conversation in a template's marks, where it has nothing else
+    to learn from; None where it is none."""
+    if fields.has(*PROMPT, *INSTRUCTION, *RESPONSE) or not isinstance(text := fields.peek("text"), str):
+        return None
+    text = text.strip()
+    if text.startswith("<|im_start|>"):
+        kind, turns = "ChatML", [(role, said) for role, said in _CHATML.findall(text)]
+    elif _GUANACO.match(text):
+        parts = _GUANACO.split(text)[1:]
+        kind, turns = "### Human / ### Assistant", list(zip(parts[::2], parts[1::2], strict=True))
+    elif text.removeprefix("<s>").lstrip().startswith("[INST]"):
+        kind, turns = "[INST]", []
+        for asked, answered in _LLAMA.findall(text):
+            if system := _LLAMA_SYSTEM.match(asked):
+                turns.append(("system", system[1]))
+                asked = asked[system.end() :]
+            turns += [("user", asked), ("assistant", answered.strip().removesuffix("</s>"))]
+    elif found := transcript(text):
+        fields.take("text")
+        return "transcript", found
+    else:
+        return None
+    if any(ROLES.get(role.lower()) is None for role, _ in turns):
+        return None
+    fields.take("text")
+    made = [{"role": ROLES[role.lower()], "content": said.strip()} for role, said in turns if said.strip()]
+    return f"{kind} text", made
 
 
 def transcript(text: str) -> list[Turn] | None:
@@ -152,13 +210,13 @@ def transcript(text: str) -> list[Turn] | None:
 
 
 def _turn(message: dict[str, Any], found: Findings) -> Turn | None:
-    said = message.get("role", message.get("from"))
+    said = next((message[key] for key in _ROLE if key in message), None)
     name = str(said).strip().lower()
-    value = message.get("content", message.get("value"))
+    value = next((message[key] for key in _SAID if key in message), None)
     calls = calls_of(message, value if name in CALLS else None)
     role = "assistant" if name in CALLS else "tool" if name in RESULTS else ROLES.get(name)
     if role is None:
-        raise ValueError(f"unknown role {said!r}")
+        raise ValueError(f"unknown role {said!r} (known: system, user, assistant, tool, and the like)")
     if calls and role != "assistant":
         raise ValueError(f"a {role} message calls a tool")
     # What a tool gives back may be an object, which is then read as the JSON it is.
@@ -198,9 +256,7 @@ def _content(value: Any) -> str:
                 raise ValueError(f"a part of a message is {kind!r}, not text")
             texts.append(text)
         return "".join(texts)
-    if not isinstance(value, str):
-        raise ValueError("'content' is empty or not text")
-    return value
+    return value if isinstance(value, str) else text_of(value, "content")
 
 
 def _weight(message: dict[str, Any]) -> float:
@@ -222,4 +278,4 @@ def holds_messages(value: Any) -> bool:
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list) or not messages:
         return False
-    return all(isinstance(message, dict) and not _ROLE.isdisjoint(message) for message in messages)
+    return all(isinstance(message, dict) and any(key in message for key in _ROLE) for message in messages)

@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 SPEC = StageSpec(
     kind="multilabel",
-    version=4,
+    version=5,
     title="Multi-label classification",
     config=MultilabelConfig,
     run=late("tutelage.finetuning.multilabel.stage:multilabel"),

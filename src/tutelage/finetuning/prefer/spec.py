@@ -40,7 +40,7 @@ PAIRS = StageSpec(
 
 SPEC = StageSpec(
     kind="prefer",
-    version=8,
+    version=9,
     title="Preference finetuning",
     config=PreferConfig,
     run=late("tutelage.finetuning.prefer.stage:prefer"),

@@ -22,7 +22,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="reinforce",
-    version=5,
+    version=6,
     title="Reinforcement",
     config=ReinforceConfig,
     run=late("tutelage.finetuning.reinforce.stage:reinforce"),

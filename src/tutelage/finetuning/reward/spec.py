@@ -17,7 +17,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="reward",
-    version=4,
+    version=5,
     title="Reward model",
     config=RewardConfig,
     run=late("tutelage.finetuning.reward.stage:reward"),

@@ -19,7 +19,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 SPEC = StageSpec(
     kind="translate",
-    version=5,
+    version=6,
     title="Translation finetuning",
     config=TranslateConfig,
     run=late("tutelage.finetuning.translate.stage:translate"),
