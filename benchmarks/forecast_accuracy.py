@@ -55,7 +55,7 @@ def data_of(number: int, source: str, scale: float) -> dict[str, Any]:
 
 def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str, Any]]:
     """Forecast, run, and every figure beside its fact."""
-    from tutelage.cli.life import look_ahead
+    from tutelage.cli.ahead import look_ahead
     from tutelage.recipe.config import Recipe
     from tutelage.recipe.run import run_recipe
     from tutelage.report.collect import collect

@@ -59,7 +59,7 @@ def advise(
                  for kind, rule in every_rule()]  # fmt: skip
         print_json(rules) if as_json else _rules(Console(), rules)
         return
-    from tutelage.cli.life import advice_on
+    from tutelage.cli.ahead import advice_on
     from tutelage.guidance.heard import heard
     from tutelage.recipe.config import Recipe
 
@@ -102,7 +102,7 @@ def _data(file: Path | None, sets: list[str]) -> dict[str, Any]:
 
 def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> dict[str, Any]:
     """Write the mended recipe, and say what was changed."""
-    from tutelage.cli.life import advice_on
+    from tutelage.cli.ahead import advice_on
     from tutelage.recipe.mend import difference, mend, written
     from tutelage.store.files import write_atomic
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
+from tutelage.cli.findings import answered
 from tutelage.cli.options import print_json
 
 LIST = "list"
@@ -20,7 +21,6 @@ def ask_ready(
     from tutelage.ablation.arms import arms_of, target_of, varied_keys
     from tutelage.ablation.bench import Question
     from tutelage.ablation.ready import ALL, answer, wanted
-    from tutelage.cli.ablate import answered
     from tutelage.recipe.config import load_recipe
     from tutelage.store.errors import ConfigError
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tutelage.cli.ahead import look_ahead
 from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, Track, print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tutelage.guidance.forecast import Outlook
-    from tutelage.guidance.machine import ThisMachine
-    from tutelage.guidance.rules import Advice
     from tutelage.recipe.config import Recipe
-    from tutelage.recipe.plan import Planned
 
 
 def register(app: typer.Typer) -> None:
@@ -149,80 +144,6 @@ def plan(
         print_json(ahead.plain())
         return
     show.plan(Console(), wanted.name, ahead.planned, ahead.outlook, ahead.advice)
-
-
-@dataclass(frozen=True)
-class Ahead:
-    """What is known before anything runs."""
-
-    planned: list[Planned]
-    outlook: Outlook
-    advice: list[Advice]
-
-    def plain(self) -> dict[str, Any]:
-        def range_of(name: str) -> list[float] | None:
-            one = self.outlook.forecasts.get(name)
-            return None if one is None or one.seconds is None else [round(one.low, 1), round(one.high, 1)]
-
-        def memory_of(name: str) -> int | None:
-            one = self.outlook.forecasts.get(name)
-            return round(one.memory) if one and one.memory else None
-
-        def metrics_of(name: str) -> dict[str, list[float]]:
-            one = self.outlook.forecasts.get(name)
-            return {path: list(told) for path, told in one.expected.items()} if one else {}
-
-        stages = [
-            {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
-             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
-             "forecast_memory_bytes": memory_of(state.stage), "forecast_metrics": metrics_of(state.stage)}
-            for state in self.planned
-        ]  # fmt: skip
-        return {
-            "stages": stages,
-            "forecast_seconds": round(sum(self.outlook.seconds.values()), 1),
-            "forecast_range": [round(value, 1) for value in self.outlook.total],
-            "forecast_memory_bytes": round(self.outlook.memory),
-            "advice": [asdict(item) for item in self.advice],
-        }
-
-
-def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahead:
-    """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
-    from tutelage.guidance import forecast
-    from tutelage.guidance.machine import load
-    from tutelage.guidance.rules import advise
-    from tutelage.recipe.plan import plan
-    from tutelage.store.artifacts import ArtifactStore
-
-    planned = plan(recipe, ArtifactStore(root), targets)
-    nodes = [state.node for state in planned]
-    runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
-    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    busy = load()  # before anything is measured, which is load itself
-    outlook = forecast.look_ahead(nodes, runs, made, this_machine(root), busy)
-    return Ahead(planned, outlook, advise(nodes, outlook))
-
-
-def this_machine(root: Path) -> ThisMachine:
-    """This machine; what is timed is kept below `root` for the next time, where that may be written to."""
-    from tutelage.guidance.machine import ThisMachine
-
-    return ThisMachine(None if os.environ.get("TUTELAGE_READ_ONLY") else root)
-
-
-def advice_on(recipe: Recipe, root: Path) -> list[Advice]:
-    """What the rules of thumb say of a recipe. Nothing is timed for it."""
-    from tutelage.guidance import forecast
-    from tutelage.guidance.machine import Idle
-    from tutelage.guidance.rules import advise
-    from tutelage.recipe.plan import plan
-    from tutelage.store.artifacts import ArtifactStore
-
-    planned = plan(recipe, ArtifactStore(root))
-    nodes = [state.node for state in planned]
-    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    return advise(nodes, forecast.look_ahead(nodes, (), made, Idle()))
 
 
 def raise_model(

@@ -6,14 +6,14 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.cli.life import look_ahead, this_machine
+from tutelage.cli.ahead import look_ahead, this_machine
 from tutelage.cli.options import print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.cli.life import Ahead
+    from tutelage.cli.ahead import Ahead
     from tutelage.guidance.planner import Plan
 
 

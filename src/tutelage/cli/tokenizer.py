@@ -68,7 +68,7 @@ def compare(
     from rich.console import Console
 
     from tutelage.ablation.tokenizers import tokenizer_question
-    from tutelage.cli.ablate import run_question
+    from tutelage.cli.findings import run_question
     from tutelage.recipe.config import setting
 
     given = [] if source is None else [setting("corpus.source", source)]
