@@ -17,7 +17,7 @@ import pytest
 from fake_specs import Specs
 from tutelage.cli.main import app, main
 from tutelage.cli.options import FoundClassifier
-from tutelage.cli.show import _left_out as left_out
+from tutelage.cli.results import _left_out as left_out
 from tutelage.store.errors import TrainingError
 from tutelage.store.stage import Job
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tutelage.cli.choosing import named, refuse, sampling_of, search_of
 from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
 from tutelage.cli.speculating import Draft, Speculate, drafts, drafts_line, set_up
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tutelage.inference.constraint import Constraint
     from tutelage.inference.language_model import LanguageModel
     from tutelage.inference.results import Generation
     from tutelage.inference.sampling import Sampling
@@ -167,7 +167,7 @@ def generate(
     )
     drafting = {name: value for name, value in (("speculate", speculate), ("draft", draft)) if value is not None}
     if compare:
-        _refuse(
+        refuse(
             "--compare",
             {**drafting, **drawing, **form, **search, **({} if logprobs is None else {"logprobs": logprobs})},
         )
@@ -175,10 +175,10 @@ def generate(
         raise ConfigError("--strategies goes with --compare")
     how: Sampling | Beam | Contrastive | None = None
     if search:
-        _refuse(_named(next(iter(search))), drafting)
-        how = _search(search, drawing | ({} if seed is None else {"seed": seed}), form, max_tokens, n, logprobs)
+        refuse(named(next(iter(search))), drafting)
+        how = search_of(search, drawing | ({} if seed is None else {"seed": seed}), form, max_tokens, n, logprobs)
     elif not compare:
-        how = _sampling(drawing, form, max_tokens, seed or 0, logprobs)
+        how = sampling_of(drawing, form, max_tokens, seed or 0, logprobs)
         if n > 1 and how.temperature == 0:
             raise ConfigError("--n and temperature 0 exclude each other: the texts would all be the same")
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -210,91 +210,6 @@ def _made(lm: LanguageModel, text: str, how: Sampling | Beam | Contrastive, n: i
     from tutelage.inference.sampling import Sampling
 
     return lm.generate([text] * n, how) if isinstance(how, Sampling) else lm.search([text], how)[0][:n]
-
-
-def _sampling(
-    drawing: dict[str, Any], form: dict[str, Any], max_tokens: int, seed: int, logprobs: int | None
-) -> Sampling:
-    from tutelage.inference.sampling import Sampling
-
-    for name, needed in (("xtc_threshold", "xtc_probability"), ("mirostat_eta", "mirostat_tau"),
-                         ("dry_base", "dry_multiplier"), ("dry_allowed_length", "dry_multiplier"),
-                         ("dry_breaker", "dry_multiplier")):  # fmt: skip
-        if name in drawing and not drawing.get(needed):
-            raise ConfigError(f"{_named(name)} does nothing without {_named(needed)}")
-    settings: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95} | drawing
-    if "top_p" not in drawing and (drawing.get("mirostat_tau") or settings["temperature"] == 0):
-        del settings["top_p"]
-    settings["logit_bias"] = dict(map(_bias, settings.pop("logit_bias", [])))
-    for plural, name in (("stop", "stop"), ("stop_ids", "stop_id"), ("dry_breakers", "dry_breaker")):
-        if name in settings:
-            settings[plural] = tuple(settings.pop(name))
-    return Sampling(
-        max_tokens=max_tokens, seed=seed, top_logprobs=logprobs or 0, constraint=_constraint(form), **settings
-    )
-
-
-def _bias(given: str) -> tuple[int, float]:
-    index, _, bias = given.partition("=")
-    try:
-        return int(index), float(bias)
-    except ValueError:
-        raise ConfigError(f"--logit-bias {given}: an id and a number are wanted", hint="e.g. 42=-5") from None
-
-
-def _constraint(form: dict[str, Any]) -> Constraint | None:
-    from tutelage.inference.constraint import Constraint
-
-    if not form:
-        return None
-    if len(form) > 1:
-        raise ConfigError(f"{' and '.join(map(_named, form))} exclude each other: an answer has one form")
-    ((name, value),) = form.items()
-    if name == "regex":
-        return Constraint.regex(value)
-    if name == "choice":
-        return Constraint.choices(value)
-    try:
-        text = value.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{_named(name)} {value} cannot be read: {error}") from None
-    return Constraint.json_schema(text) if name == "json_schema" else Constraint.grammar(text)
-
-
-def _search(
-    search: dict[str, Any], drawing: dict[str, Any], form: dict[str, Any], max_tokens: int, n: int,
-    logprobs: int | None,
-) -> Beam | Contrastive:  # fmt: skip
-    from tutelage.inference.search import Beam, Contrastive
-
-    if "contrastive" in search:
-        beside = {name: value for name, value in search.items() if name != "contrastive"}
-        _refuse("--contrastive", {**beside, **{k: v for k, v in drawing.items() if k != "top_k"}, **form})
-        if n > 1:
-            raise ConfigError("--n and --contrastive exclude each other: it finds one text")
-        how: Beam | Contrastive = Contrastive(drawing.get("top_k", 4), search["contrastive"], max_tokens)
-    else:
-        if "beams" not in search:
-            raise ConfigError(f"{_named(next(iter(search)))} does nothing without --beams")
-        _refuse("--beams", {**{k: v for k, v in drawing.items() if k != "no_repeat_ngram"}, **form})
-        if n > search["beams"]:
-            raise ConfigError(f"--n {n} is more than --beams {search['beams']}: there are no more texts than beams")
-        how = Beam(
-            search["beams"], max_tokens, search.get("length_penalty", 1.0), groups=search.get("beam_groups", 1),
-            diversity=search.get("diversity", 0.0), no_repeat_ngram=drawing.get("no_repeat_ngram", 0),
-        )  # fmt: skip
-    if logprobs:
-        raise ConfigError("a search knows the log-probabilities of its own tokens only", hint="--logprobs 0")
-    return how
-
-
-def _refuse(what: str, given: dict[str, Any]) -> None:
-    if given:
-        raise ConfigError(f"{what} and {_named(next(iter(given)))} exclude each other")
-
-
-def _named(option: str) -> str:
-    return "--" + option.replace("_", "-")
 
 
 def _row(lm: LanguageModel, made: Generation, logprobs: int | None) -> dict[str, Any]:

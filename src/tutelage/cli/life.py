@@ -163,7 +163,7 @@ def raise_model(
     """
     from rich.console import Console
 
-    from tutelage.cli import show
+    from tutelage.cli import results, show
     from tutelage.cli.launch import is_started, run_processes
     from tutelage.cli.progress import Progress
     from tutelage.recipe.run import follow_recipe, run_recipe
@@ -205,11 +205,11 @@ def raise_model(
     if as_json:
         print_json({**finished.record, "run": str(finished.path), "report": str(report) if report else None})
     elif targets:
-        show.stage_result(console, finished, targets[-1])
+        results.stage_result(console, finished, targets[-1])
     elif single:
-        show.steps(console, finished, single, report, root)
+        results.steps(console, finished, single, report, root)
     else:
-        show.finish(console, finished, report, root)
+        results.finish(console, finished, report, root)
 
 
 def run_stage(

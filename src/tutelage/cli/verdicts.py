@@ -11,7 +11,7 @@ from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 
-from tutelage.recipe.run import Run
+from tutelage.recipe.record import Run
 
 SQUEEZED = 1.1  # a table somewhat too wide for the terminal still reads well with a few cells in two lines
 

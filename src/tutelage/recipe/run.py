@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +19,15 @@ from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Node, life
 from tutelage.recipe.locks import exclusive, remove_leftovers
 from tutelage.recipe.plan import inputs_of, look_up
+from tutelage.recipe.record import Run, chat_model, end_last_line, entry, keep_forecast, pending, read_record
 from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
-from tutelage.store.files import write_atomic, write_json
+from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_text
 from tutelage.store.stage import Job
 
 STOPPED, RESUME = "stopped; finished stages are kept", "run the same command again to resume"
-
-
-@dataclass
-class Run:
-    """A run folder and what is in it so far."""
-
-    path: Path
-    record: dict[str, Any]
-
-    def save(self) -> None:
-        write_json(self.path / "run.json", self.record)
-
-    def stage(self, name: str) -> dict[str, Any]:
-        for record in self.record["stages"]:
-            if record["stage"] == name:
-                return dict(record)
-        raise KeyError(name)
 
 
 def run_recipe(
@@ -78,18 +60,18 @@ def run_recipe(
             write_atomic(path / "recipe.yaml", yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
             if folder is None:
                 write_atomic(root / "latest", recipe.name + "\n")
-            _end_last_line(path / "events.jsonl")
+            end_last_line(path / "events.jsonl")
         except OSError as error:
             raise TutelageError(
                 f"cannot write to {root}: {error.strerror}", hint="choose another folder with --out"
             ) from None
-        earlier = _read_record(path / "run.json")
+        earlier = read_record(path / "run.json")
         record = {
             "recipe": recipe.name,
             "status": "running",
             "seed": recipe.seed,
             "data_seed": recipe.data_seed,
-            "stages": [_pending(node) for node in _shown(recipe, targets)],
+            "stages": [pending(node) for node in _shown(recipe, targets)],
             "forecast": dict(forecast or {}),
             "chat_model": None,
             "started": round(time.time(), 3),
@@ -157,10 +139,6 @@ def _shown(recipe: Recipe, targets: tuple[str, ...] = ()) -> list[Node]:
     return [*whole, *(node for node in life(recipe, targets) if node.name not in names)]
 
 
-def _pending(node: Node) -> dict[str, Any]:
-    return {"stage": node.name, "kind": node.spec.kind, "makes": node.spec.makes, "status": "pending"}
-
-
 def _run_stages(
     recipe: Recipe,
     targets: tuple[str, ...],
@@ -175,7 +153,7 @@ def _run_stages(
     wanted = {node.name for node in nodes}
     _audit(nodes)
     for number, node in enumerate(_shown(recipe, targets)):
-        record = _pending(node)
+        record = pending(node)
         if node.name in wanted:
             stage_log = log.for_stage(node.name)
             stage_log.emit("stage_start")
@@ -193,26 +171,9 @@ def _run_stages(
             # Not asked for now, but what is there of it still belongs to this run.
             record |= _there_already(recipe, node, store, run, known, done)
         run.record["stages"][number] = record
-        run.record["chat_model"] = _chat_model(run.record["stages"])
-        _keep_forecast(run, record, earlier)
+        run.record["chat_model"] = chat_model(run.record["stages"])
+        keep_forecast(run, record, earlier)
         run.save()
-
-
-def _keep_forecast(run: Run, record: dict[str, Any], earlier: Mapping[str, Any]) -> None:
-    """Of a stage that an earlier run of this folder made, what was forecast then still stands beside what came."""
-    name, identity = record["stage"], record.get("identity")
-    same = any(one.get("stage") == name and one.get("identity") == identity for one in earlier.get("stages", ()))
-    if record["status"] == "cached" and same and name in earlier.get("forecast", {}):
-        run.record["forecast"].setdefault(name, earlier["forecast"][name])
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """An earlier run.json of the folder; empty where there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
 
 
 def _audit(nodes: Sequence[Node]) -> None:
@@ -224,15 +185,6 @@ def _audit(nodes: Sequence[Node]) -> None:
             except TutelageError as error:
                 error.message = f"{node.key}: {error.message}"
                 raise
-
-
-def _chat_model(stages: list[dict[str, Any]]) -> str | None:
-    """What one talks to: the last model that learned to chat, else the base; a path relative to the run folder."""
-    for makes in ("chat model", "language model"):
-        made = [record for record in stages if record.get("makes") == makes and record.get("artifact")]
-        if made:
-            return str(made[-1]["artifact"])
-    return None
 
 
 def _do(
@@ -252,7 +204,7 @@ def _do(
     if artifact is None:
         artifact, status = _make(recipe, node, planned.identity, store, known, done, log)
     known[node.name], done[node.name] = planned.identity, artifact
-    return {"status": status, **_entry(artifact, run)}
+    return {"status": status, **entry(artifact, run)}
 
 
 def _there_already(
@@ -265,18 +217,7 @@ def _there_already(
     if planned.artifact is None:
         return {"identity": planned.identity}
     known[node.name], done[node.name] = planned.artifact.identity, planned.artifact
-    return {"status": "cached", **_entry(planned.artifact, run)}
-
-
-def _entry(artifact: Artifact, run: Run) -> dict[str, Any]:
-    """What run.json says of an artifact."""
-    return {
-        "identity": artifact.identity,
-        "artifact": os.path.relpath(artifact.path, run.path),
-        "seconds": artifact.manifest["seconds"],
-        "peak_memory_mb": artifact.metrics.get("peak_memory_mb"),
-        "metrics": artifact.metrics,
-    }
+    return {"status": "cached", **entry(planned.artifact, run)}
 
 
 def _make(
@@ -326,16 +267,6 @@ def _disk_is_full(error: Exception) -> bool:
         return False
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(error)
-
-
-def _end_last_line(path: Path) -> None:
-    """A kill may have cut the last event short; the next one must not be lost with it."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
 
 
 @contextlib.contextmanager
