@@ -34,8 +34,8 @@ def ablate(
         typer.Option(
             "--vary",
             metavar="KEY=A,B,C",
-            help="A recipe key and its values; the first is what the others are compared with. One value stands "
-            "against the recipe as it is; several `--vary` make a grid; a value in "
+            help="A recipe key and its values; the first is what the others are compared with. One value is "
+            "compared with the recipe as it is; several `--vary` make a grid; a value in "
             "braces changes several keys. "
             "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
         ),
@@ -45,34 +45,33 @@ def ablate(
         typer.Option(
             "--ask",
             metavar="NAMES",
-            help="Instead of --vary, questions that are written out: `--ask optimizer,norm`, or `all` for a night; "
-            "`--ask list` says what there is.",
+            help="Instead of --vary, ready-made questions: `--ask optimizer,norm`, or `all` for a night; `--ask "
+            "list` lists them.",
         ),
     ] = None,
     sets: Sets = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each arm, at most.")] = 3,
     match: Annotated[
         str,
-        typer.Option(
-            help="What all arms get the same of: `steps`, `tokens`, `seconds` or `compute` (FLOPs) of training."
-        ),
+        typer.Option(help="What is equal for all arms: `steps`, `tokens`, `seconds` or `compute` (FLOPs) of training."),
     ] = "steps",
     of: Annotated[
         str | None,
         typer.Option(
             "--of",
-            help="Whose model is measured: `base`, or a step of finetuning; default: what the varied keys belong to.",
+            help="Which model is measured: `base`, or a finetuning step; default: the one that the varied keys "
+            "belong to.",
         ),
     ] = None,
     effect: Annotated[
         float,
-        typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of what is measured."),
+        typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of the measure."),
     ] = 1.0,
     question: Annotated[
         str | None,
         typer.Option(
             "--question",
-            help="Name of the question, whose ledger counts every try; default: the recipe's name. "
+            help="Name of the question; its ledger counts every try. Default: the recipe's name. "
             "E.g. `--question data`",
         ),
     ] = None,
@@ -92,13 +91,15 @@ def ablate(
         bool,
         typer.Option(
             "--self-test",
-            help="Run nothing: simulate equal arms and planted effects with the noise that this question has shown, or "
+            help="Run nothing: simulate equal arms and planted effects with the noise measured for this question, or "
             "with that of the documentation.",
         ),
     ] = False,
     by: Annotated[
         str,
-        typer.Option(help="Of `data`: what a source is, the `label` of documents (their folder) or their `source`."),
+        typer.Option(
+            help="With `data`: what counts as a source, the `label` of documents (their folder) or their `source`."
+        ),
     ] = "label",
     search: Annotated[
         int | None,
@@ -106,21 +107,22 @@ def ablate(
             "--search",
             metavar="RUNS",
             min=12,
-            help="Of `data`: instead look for the best mixture of the sources, by so many small runs (32 are usual) "
-            "and a regression that must foretell runs it has not seen.",
+            help="With `data`: instead search for the best mixture of the sources, by this many small runs (32 is "
+            "usual) and a regression that must predict runs it has not seen.",
         ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Run the recipe with one thing changed, under several seeds, and say whether it is better: or only noise.
+    """Run the recipe with one thing changed, under several seeds, and say whether it is better or only noise.
 
-    Arms share documents, split and order of the data; only the training seed differs. The noise floor comes first. It
-    stops early where the question is settled, without erring more often for that, and every try on a question is
-    counted. Killed and run again, nothing that is finished is run twice.
+    Arms share documents, split and order of the data; only the training seed differs. The noise floor comes first. Runs
+    stop early once the question is settled (the error rate allows for that), and every try on a question is counted.
+    After an interruption, finished runs are not repeated.
 
-    Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is and there are
-    too few seeds or documents to say so of all, 1 failed, 2 wrong use. --ask: 0 when all were asked.
+    Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is, and for some
+    there are too few seeds or documents to tell, 1 failed, 2 wrong use. With --ask: 0 when all questions were run,
+    whatever was found.
 
     Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`, or of
     its data `tutelage ablate data recipes/miniature.yaml`

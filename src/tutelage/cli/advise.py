@@ -42,10 +42,11 @@ def advise(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Ask the rules of thumb about a recipe: what is unusual, by which source, and the `--set` that changes it.
+    """Check a recipe against rules of thumb: what is unusual, according to which source, and the `--set` that changes
+    it.
 
-    Of a run, they are asked about what came of it, and what was warned of while it trained is listed too. `--fix`
-    applies fixes of warnings and errors, again and again, until none is left; notes are left to you.
+    For a run, its results are checked too, and the warnings from training are listed. `--fix` applies the fixes of
+    warnings and errors repeatedly until none is left; notes are left to you.
 
     Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5 --fix mended.yaml`
     """

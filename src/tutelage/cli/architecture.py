@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tutelage.model.config import ModelConfig
 
-model = typer.Typer(name="model", help="Look at architectures: what a model is made of and what it costs.")
+model = typer.Typer(name="model", help="Inspect architectures: what a model is made of and what it costs.")
 Context = Annotated[int | None, typer.Option(help="Tokens of context to count costs at, e.g. `--context 4096`.", min=1)]
 WHAT = "A run, artifact, model directory, .gguf file, recipe (.yaml), `smollm2`, or org/name on the hub."
 _BAR = 30
@@ -36,7 +36,7 @@ def describe(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """What a model is made of, how many parameters each part has, and what training and use cost.
+    """Describe a model: its parts, how many parameters each has, and what training and inference cost.
 
     Example: `tutelage model describe smollm2 --svg smollm2.svg`
     """
@@ -66,7 +66,7 @@ def compare(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Architectures side by side.
+    """Compare architectures side by side.
 
     Example: `tutelage model compare runs/quickstart smollm2`
     """

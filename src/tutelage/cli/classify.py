@@ -34,20 +34,22 @@ def classify(
         list[str],
         typer.Argument(
             metavar="TEXT...|FILE",
-            help="Texts to classify, or a file of them (.txt: one a line; .csv, .tsv, .jsonl, .parquet); '-' reads one "
+            help="Texts to classify, or a file of them (.txt: one per line; .csv, .tsv, .jsonl, .parquet); '-' reads "
+                 "one "
             "per line from standard input.",
         ),
     ],
     model: Source = None,
     column: Annotated[
-        str | None, typer.Option(help="Of a table: the column of the texts, e.g. `--column body`.")
+        str | None, typer.Option(help="For a table: the column of the texts, e.g. `--column body`.")
     ] = None,
     at_least: Annotated[
         float,
         typer.Option(
             min=0.0, max=1.0,
-            help="Name a label only where its probability is at least this, else `none`, e.g. `--at-least 0.83`; the "
-            "evaluation says from which on a classifier is right in 95 % or more.",
+            help="Answer `none` unless the label's probability is at least this, e.g. `--at-least 0.83`; the "
+                 "evaluation "
+            "says above which one a classifier is right in 95 % or more.",
         ),
     ] = 0.0,
     unlike: Annotated[
@@ -55,14 +57,14 @@ def classify(
         typer.Option(
             min=0.0, max=0.5,
             help="Answer `none of these` to a text that is less like the training texts than all but this share of the "
-            "held-out texts, e.g. `--unlike 0.01`: 1 % of fitting texts is then refused, and most foreign ones.",
+            "held-out texts, e.g. `--unlike 0.01`: then 1 % of fitting texts are refused, and most off-topic ones.",
         ),
     ] = 0.0,
     adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Classify texts: label and probability. Of a run, by the classifier that its evaluation recommends, be it a model
+    """Classify texts: label and probability. For a run, with the classifier that its evaluation recommends: a model,
     TF-IDF, or both; `-m RUN/STEP`, `-m RUN/tfidf` and `-m RUN/STEP+tfidf` name one.
 
     Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`

@@ -24,8 +24,9 @@ def compare(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Two or more folders of results; each is compared with the first: of `tutelage evaluate --out`, runs "
-            "with an evaluation, or folders of lm-evaluation-harness with sample logs. E.g. `before after`"
+            help="Two or more folders of results; each is compared with the first: from `tutelage evaluate --out`, "
+            "runs "
+            "with an evaluation, or lm-evaluation-harness folders with sample logs. E.g. `before after`"
         ),
     ] = None,
     self_test: Annotated[
@@ -38,18 +39,21 @@ def compare(
         bool, typer.Option("--all-metrics", help="Test every metric, not only the one that decides each task.")
     ] = False,
     correction: Annotated[
-        str, typer.Option(help="For the number of comparisons: `holm`, `bh` (false discovery rate) or `none`.")
+        str, typer.Option(help="Correction for multiple comparisons: `holm`, `bh` (false discovery rate) or `none`.")
     ] = "holm",
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of intervals and tests.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Confidence level of intervals and tests.")
+    ] = 0.95,
     as_json: Json = False,
 ) -> None:
-    """Say which results are better, how surely, and what such a comparison could have found at all.
+    """Say which results are better, how certain that is, and how small a difference this comparison could have
+    detected.
 
-    Every test is paired, item by item; p-values are corrected for the number of tasks. What was measured on other
-    data, prompts or items is refused.
+    Every test is paired, item by item; p-values are corrected for the number of tasks. Results on different data,
+    prompts or items are refused.
 
-    Exit codes: 0 nothing is surely worse than in the first folder, 3 something is (a regression), 4 every comparison
-    has too few items (50 to 100 are needed), 1 not comparable, 2 wrong use.
+    Exit codes: 0 nothing is significantly worse than in the first folder, 3 something is (a regression), 4 every
+    comparison has too few items (50 to 100 are needed), 1 not comparable, 2 wrong use.
 
     Example: `tutelage compare results/before results/after`
     """

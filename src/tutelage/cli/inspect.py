@@ -23,12 +23,14 @@ def report(
     run: Annotated[Path | None, typer.Argument(help="Run folder, e.g. runs/quickstart; default: the last run.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option("--compare", help="Instead one page on two runs, e.g. `--compare runs/before runs/after`."),
+        typer.Option(
+            "--compare", help="Instead compare two runs on one page, e.g. `--compare runs/before runs/after`."
+        ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run again, or a page that compares two: one HTML file that needs no network.
+    """Rewrite the report of a run, or write a page that compares two: one HTML file that needs no network.
 
     Example: `tutelage report runs/quickstart`, `tutelage report --compare runs/before runs/after`
     """
@@ -49,7 +51,7 @@ def lineage(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Walk from an artifact back to the documents it was made of.
+    """Trace an artifact back to the documents it was made from.
 
     Example: `tutelage lineage runs/quickstart`
     """
@@ -66,7 +68,7 @@ def lineage(
 
 
 def doctor(out: Out = RUNS, as_json: Json = False) -> None:
-    """Examine this machine in ten seconds: processor, threads, memory, disk, precision, speed, versions, a self-test.
+    """Check this machine in ten seconds: processor, threads, memory, disk, precision, speed, versions, a self-test.
 
     Exits with 1 if the self-test fails.
 

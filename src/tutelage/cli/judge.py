@@ -22,7 +22,7 @@ def judge(
     answers: Annotated[
         list[Path],
         typer.Argument(
-            help="Files of answers, one JSON line for each prompt: `prompt`, `answer` and, if there is one, "
+            help="Files of answers, one JSON line per prompt: `prompt`, `answer` and, if there is one, "
             "`reference`. Matched by prompt. E.g. `before.jsonl after.jsonl`"
         ),
     ],
@@ -30,7 +30,7 @@ def judge(
         str | None,
         typer.Option(
             "--judge",
-            help="A model as for --model of other verbs, the address of an OpenAI-style endpoint "
+            help="A model as for --model of other verbs, the URL of an OpenAI-style endpoint "
             "(`http://host:8000/v1`; a key goes in TUTELAGE_JUDGE_KEY), or a rule: `rule:chrf`, `rule:longer`, "
             "`rule:first`.",
         ),
@@ -39,26 +39,29 @@ def judge(
         str | None, typer.Option("--judge-model", help="Name of the model behind the endpoint.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for judgements.jsonl (a stopped run goes on from it) and judged.json.")
+        Path,
+        typer.Option("--out", help="Folder for judgements.jsonl (an interrupted run resumes from it) and judged.json."),
     ] = Path("judged"),
     rate: Annotated[
-        bool, typer.Option("--rate", help="Rate every answer alone, 1 to 10, instead of in pairs; one file will do.")
+        bool,
+        typer.Option("--rate", help="Rate every answer on its own, 1 to 10, instead of in pairs; one file is enough."),
     ] = False,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", help="Write a page here on which people vote blind, e.g. `--annotate vote.html`."),
+        typer.Option("--annotate", help="Write a page for blind votes by people here, e.g. `--annotate vote.html`."),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Pairs on that page, drawn at random.")] = 50,
     votes: Annotated[
-        Path | None, typer.Option("--votes", help="Votes that the page saved: alone, or beside --judge to check it.")
+        Path | None,
+        typer.Option("--votes", help="Votes saved by that page: alone, or with --judge to check the judge."),
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")] = 4,
     as_json: Json = False,
 ) -> None:
-    """Judge answers in pairs, both ways round, and say what the judge is worth: how much place and length sway it,
-    whether it judges its own kind, how well it agrees with people.
+    """Judge answers in pairs, in both orders, and measure the judge itself: its position and length bias, whether
+    it favours its own family, how well it agrees with people.
 
-    Example: `tutelage judge a.jsonl b.jsonl --judge smollm2`; for people to vote first
+    Example: `tutelage judge a.jsonl b.jsonl --judge smollm2`; to have people vote first
     `tutelage judge a.jsonl b.jsonl --annotate vote.html`
     """
     from tutelage.evaluation.judging.annotate import annotation_page, read_votes

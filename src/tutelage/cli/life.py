@@ -26,7 +26,7 @@ def quickstart(
     corpus: Annotated[
         str | None,
         typer.Option(
-            help="Own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME, e.g. "
+            help="Your own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME, e.g. "
             "`--corpus my_texts/`; default: the documentation of this Python."
         ),
     ] = None,
@@ -39,8 +39,8 @@ def quickstart(
 ) -> None:
     """Raise a small model from real text on this machine: data, tokenizer, pretraining, finetuning, report.
 
-    Takes about ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
-    resumes where it was.
+    Takes about ten minutes on two CPU cores, without a network. A second run takes seconds; after an interruption
+    it resumes where it stopped.
 
     Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`
     """  # fmt: skip
@@ -59,7 +59,7 @@ def run(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe: only what is not in the cache, and from the last checkpoint where it was interrupted.
+    """Run a recipe: cached stages are skipped, and an interrupted one resumes from its last checkpoint.
 
     Example: `tutelage run recipes/quickstart.yaml --set finetune.prefer.beta=0.3`
     """
@@ -76,21 +76,21 @@ def plan(
         typer.Option(
             "--gpus",
             min=1,
-            help="Instead plan the pretraining of its model on so many H100: mesh, batch, traffic, "
+            help="Instead plan the pretraining of its model on this many H100s: mesh, batch, traffic, "
             "checkpoints, failures, days; e.g. `--gpus 1024`.",
         ),
     ] = None,
     tokens: Annotated[
-        float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 for each parameter.")
+        float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 per parameter.")
     ] = 0.0,
     hours: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="Instead propose a recipe that takes so many hours on this machine, e.g. `--hours 8`."
+            min=0.01, help="Instead propose a recipe that takes this many hours on this machine, e.g. `--hours 8`."
         ),
     ] = None,
     goal: Annotated[
-        str, typer.Option(help="With --hours: what the model is for: `base`, `chat`, or a method of finetuning.")
+        str, typer.Option(help="With --hours: what the model is for: `base`, `chat`, or a finetuning method.")
     ] = "base",
     corpus: Annotated[
         str,
@@ -98,7 +98,7 @@ def plan(
     ] = "python",
     data: Annotated[
         Path | None,
-        typer.Option(help="With --hours: the rows that the goal is learned from, e.g. `--data chats.jsonl`."),
+        typer.Option(help="With --hours: the rows to finetune on, e.g. `--data chats.jsonl`."),
     ] = None,
     write: Annotated[
         Path | None, typer.Option(help="With --hours: a new file for the recipe, e.g. `--write night.yaml`.")
@@ -108,8 +108,8 @@ def plan(
 ) -> None:
     """Show what a recipe would do: cached stages, stages to run, their forecast, and advice. Runs nothing.
 
-    With --hours it proposes a recipe for a text, a goal and a time: sizes, length, batch and rate from this machine's
-    speed and from small runs, each with its reason.
+    With --hours, propose a recipe for a text, a goal and a time budget: model size, training length, batch size and
+    learning rate, each with its reason.
 
     Example: `tutelage plan --set model.num_layers=8`, `tutelage plan --hours 8 --corpus my_texts/ --goal base`
     """  # fmt: skip

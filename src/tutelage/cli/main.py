@@ -41,8 +41,9 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="tutelage",
-    help="Raise a language model: from a folder of text to a model that is talked to, served and exported.\n\n"
-    "Start with `tutelage quickstart`; every stage of it is a verb of its own. `tutelage VERB --help` explains each.",
+    help="Raise a language model: from a folder of text to a model you can chat with, serve and export.\n\n"
+    "Start with `tutelage quickstart`; each of its stages is also a verb of its own. `tutelage VERB --help` explains "
+    "each.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -52,7 +53,7 @@ app = typer.Typer(
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; goes before or after the verb.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the verb.")
     ] = False,
 ) -> None:
     pass  # `main` takes --debug out of the arguments wherever it stands; here it is only explained

@@ -41,7 +41,7 @@ Processes = Annotated[
     int | None,
     typer.Option(
         "--nproc",
-        help="Train in this many processes on this machine (one per GPU, or to try on the CPU what a cluster does), "
+        help="Train in this many processes on this machine (one per GPU; on a CPU, to try out multi-process training), "
         "e.g. `--nproc 2`. On several machines use torchrun.",
     ),
 ]
@@ -58,7 +58,7 @@ Track = Annotated[
 OwnText = Annotated[
     str | None,
     typer.Option(
-        "--source", help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."
+        "--source", help="Your own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."
     ),
 ]
 Source = Annotated[
@@ -73,7 +73,8 @@ Source = Annotated[
 Adapter = Annotated[
     Path | None,
     typer.Option(
-        help="A LoRA adapter to put on the model: a folder in PEFT's layout, or a run (or step) that trained one; e.g. "
+        help="A LoRA adapter to apply to the model: a folder in PEFT's layout, or a run (or step) that trained one; "
+        "e.g. "
         "`--adapter my-adapter`, `--adapter runs/answers-instruct`."
     ),
 ]
@@ -81,8 +82,8 @@ WeightsOption = Annotated[
     str,
     typer.Option(
         "--weights",
-        help="How weights are held: float32, bfloat16, int8 or int4, from exact to fast; auto takes a .gguf file in "
-        "4 bits as it is, and else float32; e.g. `--weights int8`.",
+        help="Precision of the weights: float32, bfloat16, int8 or int4, from exact to fast; auto keeps a 4-bit .gguf "
+        "file as it is and otherwise uses float32; e.g. `--weights int8`.",
     ),
 ]
 RUNS = Path("runs")

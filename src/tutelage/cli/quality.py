@@ -21,15 +21,13 @@ def register(app: typer.Typer) -> None:
 def quality(
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Files of texts that are there: JSON lines with `text` or `answer`. E.g. `a.jsonl b.jsonl`"
-        ),
+        typer.Argument(help="Files of existing texts: JSON lines with `text` or `answer`. E.g. `a.jsonl b.jsonl`"),
     ] = None,
     model: Source = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Have --model write: JSON lines with `prompt` (and `reference`), or with `text`, whose first twelve "
+            help="Prompts for --model: JSON lines with `prompt` (and `reference`), or with `text`, whose first twelve "
             "words are the prompt and whose rest is the reference."
         ),
     ] = None,
@@ -37,24 +35,28 @@ def quality(
         str | None,
         typer.Option(help="Ways to decode, e.g. `greedy,top_p=0.9+temperature=0.8,beam=4`; default: six."),
     ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Ask in chat instead of continuing plain text.")] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Prompt in chat format instead of continuing plain text.")
+    ] = False,
     references: Annotated[
-        Path | None, typer.Option(help="What people wrote, as JSON lines; default: the references of the prompts.")
+        Path | None, typer.Option(help="Human-written texts, as JSON lines; default: the references of the prompts.")
     ] = None,
     under: Annotated[
         str | None,
-        typer.Option(help="A model that reads all texts: bits per byte, and its states as features of closeness."),
+        typer.Option(
+            help="A model that scores all texts: bits per byte, and its hidden states as features of closeness."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=2, help="Prompts at most.")] = 100,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of each text.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
+    limit: Annotated[int, typer.Option(min=2, help="Use at most this many prompts.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens per text at most.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Keep the texts (for `tutelage judge`) and quality.json in this folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure texts without a task: variety, repetition, loops, closeness to what people write, each beside the
+    """Measure text quality without a task: variety, repetition, loops, closeness to human text, each next to the
     references and with what it does not say.
 
     Example: `tutelage quality -m smollm2 --prompts texts.jsonl`, or of files

@@ -19,8 +19,8 @@ Speculate = Annotated[
     str | None,
     typer.Option(
         "--speculate",
-        help="Draft tokens by `lookup` of the last ones in the text so far: the same answer, sooner where it repeats "
-        "its prompt (edits, summaries, code).",
+        help="Speculative decoding by `lookup` of the last tokens in the text so far: the same answer, faster if it "
+        "repeats its prompt (edits, summaries, code).",
     ),
 ]
 Draft = Annotated[
@@ -28,7 +28,8 @@ Draft = Annotated[
     typer.Option(
         "--draft",
         metavar="MODEL",
-        help="Draft tokens by a smaller model of the same vocabulary: the same answer, sooner; named as with --model.",
+        help="Speculative decoding with a smaller model of the same vocabulary: the same answer, faster; named as "
+        "with --model.",
     ),
 ]
 

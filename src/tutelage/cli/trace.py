@@ -32,19 +32,19 @@ def trace(
     model: Source = None,
     generate: Annotated[
         str | None,
-        typer.Option(
-            "--generate", metavar="PROMPT", help="Instead continue this prompt and look up what the model wrote."
-        ),
+        typer.Option("--generate", metavar="PROMPT", help="Instead continue this prompt and look up the model's text."),
     ] = None,
-    least: Annotated[int, typer.Option(min=1, help="Words of the shortest span that counts.")] = 6,
-    max_tokens: Annotated[int, typer.Option(min=1, help="With --generate: tokens at most.")] = 128,
-    temperature: Annotated[float, typer.Option(min=0, help="With --generate: 0 takes the likeliest token.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="With --generate.")] = 1,
+    least: Annotated[int, typer.Option(min=1, help="Shortest span that counts, in words.")] = 6,
+    max_tokens: Annotated[int, typer.Option(min=1, help="With --generate: most tokens to generate.")] = 128,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="With --generate: sampling temperature; 0 is greedy.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="With --generate: seed of the sampling.")] = 1,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Show which spans of a text, or of a generation, stand word by word in the model's training text, and in which
-    documents. The corpus is sorted once (a suffix array in `work/`), then every look-up takes a moment.
+    """Show which spans of a text, or of a generation, occur verbatim in the model's training text, and in which
+    documents. The corpus is indexed once (a suffix array in `work/`); after that every lookup is fast.
 
     Example: `tutelage trace "Return the number of items in the container." -m runs/quickstart`
     """

@@ -21,24 +21,22 @@ def register(app: typer.Typer) -> None:
 
 def translate(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; '-' reads one a line from standard input.")
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; '-' reads one per line from standard input.")
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            help="A document: its lines are translated sentence by sentence and put together again, e.g. "
+            help="A document: its lines are translated sentence by sentence and joined again, e.g. "
             "`--file letter.txt > letter.fr.txt`."
         ),
     ] = None,
     model: Source = None,
     to: Annotated[
-        str | None, typer.Option(help="The language, of a model that learned both directions, e.g. `--to German`.")
+        str | None, typer.Option(help="Target language, for a model that learned both directions, e.g. `--to German`.")
     ] = None,
-    beams: Annotated[
-        int, typer.Option(min=1, help="Search with so many beams, e.g. `--beams 4`; 1 takes the likeliest token.")
-    ] = 1,
+    beams: Annotated[int, typer.Option(min=1, help="Number of beams, e.g. `--beams 4`; 1 is greedy.")] = 1,
     length_penalty: Annotated[
-        float | None, typer.Option(help="With beams: above 1 longer translations gain, e.g. `--length-penalty 1.2`.")
+        float | None, typer.Option(help="With beams: above 1 favours longer translations, e.g. `--length-penalty 1.2`.")
     ] = None,
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Longest translation of a text or sentence in tokens, e.g. `--max-tokens 40`.")
@@ -47,7 +45,7 @@ def translate(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Translate texts by a model that `tutelage finetune translate` made, asked as it was trained.
+    """Translate texts with a model from `tutelage finetune translate`, prompted as it was trained.
 
     Example: `tutelage translate "A dog runs over the grass." -m runs/pairs-translate`
     """

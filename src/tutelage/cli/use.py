@@ -31,7 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command(name="import")(import_)
 
 
-Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
+Kind = Annotated[str, typer.Option(help="For a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
 
 
 def export(
@@ -43,14 +43,14 @@ def export(
         str | None,
         typer.Option(
             "--for",
-            help="Print how it is then served by vllm, sglang, llama.cpp or transformers: exact commands, and what "
-            "memory a load needs; e.g. `--for vllm`.",
+            help="Print how to serve it with vllm, sglang, llama.cpp or transformers: the exact commands, and the "
+            "memory needed; e.g. `--for vllm`.",
         ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export a model, with proof: a Hugging Face directory checked against transformers, or a GGUF file checked
+    """Export a model and verify it: a Hugging Face directory checked against transformers, or a GGUF file checked
     against llama.cpp, where these are installed.
 
     Example: `tutelage export my-model` or `tutelage export my-model.gguf --kind q8_0`
@@ -63,7 +63,7 @@ def import_(
     target: Annotated[Path, typer.Argument(help="New directory to write to.")],
     as_json: Json = False,
 ) -> None:
-    """Bring a model from elsewhere: written as a Hugging Face directory, checked against transformers.
+    """Import a model from elsewhere: written as a Hugging Face directory and checked against transformers.
 
     Example: `tutelage import smollm2 models/smollm2`
     """

@@ -25,14 +25,16 @@ def register(app: typer.Typer) -> None:
 def watch(
     run: Annotated[Path | None, typer.Argument(help="Run folder; default: the last run.")] = None,
     page: Annotated[
-        bool, typer.Option("--page", help="Also keep RUN/watch.html up to date, which a browser loads anew by itself.")
+        bool, typer.Option("--page", help="Also keep RUN/watch.html up to date; the page reloads itself.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, also at a run that goes on.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show the state once and exit, even if the run is still going.")
+    ] = False,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Watch a run: loss, speed, time left, memory, warnings. Reads its event log alone, so it can be started and ended
-    at any time, beside a run in another terminal. Says which runs are finished, failed, interrupted or dead.
+    """Watch a run: loss, speed, time left, memory, warnings. Only reads its event log, so it can be started and stopped
+    at any time while a run goes on in another terminal. Says which runs are finished, failed, interrupted or dead.
 
     Example: `tutelage watch runs/quickstart --page`
     """
