@@ -88,7 +88,7 @@ def test_the_frontier_leaves_out_what_costs_more_and_does_worse() -> None:
 def test_the_page_shows_the_check_first_and_every_run() -> None:
     found = findings(ladder())
     page = render(plain(found), found)
-    assert page.index("Can it be believed?") < page.index("What it says") < page.index("Runs")
+    assert page.index("Is the fit reliable?") < page.index("What it says") < page.index("Runs")
     assert page.count("<tr>") == 13 and "<svg" in page and "<script" not in page and "(held out)" in page
     assert all(math.isfinite(one["bits"]["low"]) for one in plain(found)["best"])
 

@@ -46,7 +46,7 @@ def test_fix_writes_a_new_file_shows_what_changes_and_the_rest_stays(
     assert training.learning_rate < 0.02 and training.warmup_steps < 500
     assert recipe.read_text() == before and not (tmp_path / "runs").exists()
     assert call("advise", recipe, "--fix", recipe) == 2
-    assert "nothing of yours is overwritten" in capsys.readouterr().err
+    assert "existing files are not overwritten" in capsys.readouterr().err
     assert call("advise", tmp_path / "mended.yaml", "--fix", tmp_path / "again.yaml", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["written"] is None and again["sets"] == [] and not (tmp_path / "again.yaml").exists()

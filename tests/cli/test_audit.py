@@ -32,7 +32,7 @@ def test_it_shows_what_is_learned_and_trains_nothing(model: Path, capsys: pytest
     assert call("finetune", "instruct", "rows.jsonl", "--model", str(model), "--audit") == 0
     said = capsys.readouterr().out
     assert "27 to train on, 3 held out" in said and "every kept row is of this layout" in said
-    assert "27 of 27 learned answers end with a learned stop token" in said
+    assert "27 of 27 trained answers end with a trained stop token" in said
     assert "It is" in said.split("⟦")[1].split("⟧")[0] and "Count" in said.split("⟦")[0]
     assert not Path("runs").exists()
 

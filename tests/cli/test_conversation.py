@@ -162,7 +162,7 @@ def test_every_sampling_value_is_set_by_name(capsys: Capture) -> None:
         ("/what", "there is no /what"), ("/set top_q 1", "'top_p'"), ("/set top_p", "a value of top_p is wanted"),
         ("/set top_p 3", "above 0 and at most 1"),
         ("/save x.txt", "ending"), ("/load none.json", "cannot be read"), ("/load x.md", "Markdown is for reading"),
-        ("/temperature", "a number is wanted"), ("/undo", "nothing to take back"), ("/retry", "no question"),
+        ("/temperature", "expected a number"), ("/undo", "nothing to take back"), ("/retry", "no question"),
         ("/load", "cannot be read"), ("/save no/such/place.json", "cannot be written"),
     ],
 )  # fmt: skip

@@ -116,7 +116,7 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
         ("--temperature 0 --typical-p 0.5", "typical_p has no meaning for temperature 0"),
         ("--regex a --choice b", "--regex and --choice exclude"),
         ("--json-schema none.json", "--json-schema none.json cannot be read"),
-        ("--logit-bias five", "--logit-bias five: an id and a number are wanted"),
+        ("--logit-bias five", "--logit-bias five: expected an id and a number"),
         ("--compare --temperature 1", "--compare and --temperature exclude"),
         ("--compare --beams 2", "--compare and --beams exclude"),
         ("--strategies greedy", "--strategies goes with --compare"),

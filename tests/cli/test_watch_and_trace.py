@@ -81,7 +81,7 @@ def test_a_curve_is_drawn_in_eight_heights() -> None:
         (["plan", "--hours", "1", "--gpus", "8"], "a recipe of its own"),
         (["plan", "--hours", "1", "--goal", "chta"], "--goal chta is unknown"),
         (["report", "x", "--compare", "a", "b"], "names both runs"),
-        (["ablate", "--ladder", "64,large"], "is no list of numbers"),
+        (["ablate", "--ladder", "64,large"], "is not a list of numbers"),
         (["ablate", "--ladder", "64,128", "--vary", "seed=1,2"], "varies the size alone"),
         (["ablate", "--ladder", "64"], "too few to fit"),
     ],

@@ -487,7 +487,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["finetune.prefer.task=labels"], "has no rule to rank answers by"),
         (["finetune.prefer.from=classify"], "'classify' is a classifier"),
         (["finetune.instruct.from=prefer"], "is a circle"),
-        (["finetune.base={method: classify, task: labels}"], "'base' is no name for a step"),
+        (["finetune.base={method: classify, task: labels}"], "'base' is not a valid name for a step"),
         (["finetune.mine={task: labels}"], "finetune.mine.method is missing"),
         (["evaluate.models=[instrct]"], "no model 'instrct'.*did you mean 'instruct'"),
         (["evaluate.tasks=[txt]"], "no 'txt'.*did you mean 'text'"),

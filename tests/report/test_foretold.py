@@ -1,4 +1,4 @@
-"""Forecast and fact stand side by side, and what the planner got wrong is said."""
+"""Forecast and actual stand side by side, and what the planner got wrong is said."""
 
 from __future__ import annotations
 

@@ -88,7 +88,7 @@ def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     if target == BASE:
         if recipe.pretrain is None:
             raise ConfigError(
-                "the base of this recipe is not trained here, so no seed changes it", hint="vary a finetuning step"
+                "the base of this recipe is not trained here, so the seed has no effect", hint="vary a finetuning step"
             )
         return target
     if target not in recipe.finetune:
@@ -96,7 +96,7 @@ def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     spec = method(recipe.finetune[target].method)
     if spec.heldout not in KINDS or (spec.heldout == "pairs" and spec.makes == "reward model"):
         raise ConfigError(
-            f"step {target} ({spec.kind}) holds out nothing that arms could be compared on item by item",
+            f"step {target} ({spec.kind}) has no held-out items on which arms could be compared",
             hint="ablate the base, or a step of classify, prefer, instruct, further or translate",
         )
     return target

@@ -84,7 +84,7 @@ def ask(
     fails has lost. Raises what a run raises otherwise; run again, nothing that is finished is run twice.
     """
     folder = root / FOLDER / question.name
-    with exclusive(root / "work" / f"ablation-{question.name}.lock", f"another process is at work in {folder}"):
+    with exclusive(root / "work" / f"ablation-{question.name}.lock", f"another process is working in {folder}"):
         runner = Runner(root, folder, question.target, listeners)
         trials = [Trial(arm) for arm in _prepared(question, runner, tell)]
         bench = _Bench(question, runner, trials, Ledger.open(folder), ArtifactStore(root), tell, on_noise, listeners)

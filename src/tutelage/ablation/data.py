@@ -70,7 +70,7 @@ def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
     if len(tried) < 2:
         raise InputError(
             f"the corpus has one {by} only, so no source can be left out",
-            hint="put the files of each source into a folder of its own, or ask --by source",
+            hint="put the files of each source into a folder of its own, or use --by source",
         )
     data = first.recipe.plain()
     return [_without_source(data, by, name) for name in tried]
@@ -82,7 +82,7 @@ def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
     assert first.recipe.pretrain is not None
     if first.recipe.pretrain.mixture:
         raise ConfigError(
-            "sources are those of one corpus; this recipe mixes several", hint="leave out pretrain.mixture"
+            "sources can be left out of one corpus only; this recipe mixes several", hint="leave out pretrain.mixture"
         )
     sizes = source_sizes(corpus, by)
     total = sum(sizes.values())

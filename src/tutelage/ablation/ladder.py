@@ -93,7 +93,7 @@ def climb(
     """Make the runs that are not in the cache, the cheapest first. Raises what a run raises; run again, nothing that is
     finished is run twice."""
     folder = root / FOLDER / name
-    with exclusive(root / "work" / f"ablation-{name}.lock", f"another process is at work in {folder}"):
+    with exclusive(root / "work" / f"ablation-{name}.lock", f"another process is working in {folder}"):
         runner = Runner(root, folder, BASE, listeners)
         done = []
         for number, rung in enumerate(sorted(rungs, key=lambda one: one.width**2 * one.steps)):

@@ -27,7 +27,7 @@ def render(data: dict[str, Any], found: Findings) -> str:
     """The page as HTML text."""
     check, *said = sentences(data)
     sections = [
-        ("Can it be believed?", [notice(check, "note" if data["check"]["passed"] else "warning")]),
+        ("Is the fit reliable?", [notice(check, "note" if data["check"]["passed"] else "warning")]),
         ("What it says", [prose(one) for one in said]),
         ("Loss against compute", [chart(found)]),
         ("Runs", [runs(found)]),

@@ -149,7 +149,7 @@ def sentences(found: dict[str, Any]) -> list[str]:
     told, run = check["predicted"], check["run"]
     verdict = "inside the range" if check["passed"] else "OUTSIDE the range: do not extrapolate from this ladder"
     lines = [
-        f"Held-out check: the largest run came to {run['bits_per_byte']:.4f} bits per byte; the others foretold "
+        f"Held-out check: the largest run came to {run['bits_per_byte']:.4f} bits per byte; the others predicted "
         f"{told['middle']:.4f} ({told['low']:.4f} to {told['high']:.4f}): {verdict}.",
         f"L(N, D) = {_number(law['floor'])} + {_term(law, 0, 'N')} + {_term(law, 1, 'D')}, "
         f"scatter {law['scatter']:.2%}.",
@@ -157,13 +157,10 @@ def sentences(found: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     if found["compute"]:
         compute = found["compute"]
-        lines.append(
-            f"L(C) = {_number(compute['floor'])} + {_term(compute, 0, 'C')}, "
-            "over the runs that none beats at less compute."
-        )
+        lines.append(f"L(C) = {_number(compute['floor'])} + {_term(compute, 0, 'C')}, over the compute-optimal runs.")
     for one in best:
-        far = "; further than the ladder was climbed" if one["beyond"] else ""
-        far += "; the text ends before the time" if one["text_ends"] else ""
+        far = "; extrapolated beyond the ladder" if one["beyond"] else ""
+        far += "; the text runs out before the time" if one["text_ends"] else ""
         bits = one["bits"]
         lines.append(
             f"{_time(one['seconds'])} here: {one['parameters'] / 1e6:.2f}M multiplied parameters, "

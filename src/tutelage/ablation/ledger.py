@@ -42,7 +42,7 @@ class Ledger:
             if isinstance(value, Malformed) or not isinstance(value, dict) or "try" not in value:
                 raise DamagedError(
                     f"{path}, line {number} is damaged",
-                    hint="the count of what was tried hangs on it: restore the file",
+                    hint="the number of tries is counted from it: restore the file",
                 )
             found.tries[str(value["try"])] = value
         return found

@@ -94,7 +94,7 @@ def corpus_items(corpora: Sequence[Path], most: int) -> Items:
     kept = shared[:most]
     if not kept:
         raise InputError(
-            "the arms hold out no document in common, so they cannot be compared",
+            "the arms have no held-out document in common, so they cannot be compared",
             hint="vary the selection of text, not how it is split",
         )
     rows = tuple({"text": one.text} for one in kept)
@@ -111,7 +111,7 @@ def step_items(models: Sequence[Path], heldout: str, most: int) -> Items:
     shared = [row for key, row in sorted(sides[0].items()) if key in common]
     kept = shared[:most]
     if not kept:
-        raise InputError("the arms hold out no row in common, so they cannot be compared")
+        raise InputError("the arms have no held-out row in common, so they cannot be compared")
     kind = KINDS[heldout]
     sources = tuple(str(row.get("source") or "") for row in kept)
     left_out, cut = len(sides[0]) - len(shared), len(shared) - len(kept)

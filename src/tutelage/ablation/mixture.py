@@ -95,7 +95,9 @@ def search(
     twice.
     """
     if count < FEWEST:
-        raise InputError(f"{count} mixtures are too few to learn from", hint=f"--search {FEWEST} or more; 32 are usual")
+        raise InputError(
+            f"{count} mixtures are too few to fit a regression", hint=f"--search {FEWEST} or more; 32 are usual"
+        )
     if len(sizes) < 2:
         raise InputError(f"the corpus has one {by} only, so there is nothing to mix", hint="--by source")
     size = np.array(list(sizes.values()), np.float64)
@@ -165,8 +167,8 @@ def lines(found: Proposal) -> list[str]:
     said = f"{check.correlation:+.2f} [{check.low:+.2f}, {check.high:+.2f}]"
     if not check.holds:
         return [
-            f"The regression does not foretell runs that it has not seen (rank correlation {said} over {check.runs} "
-            "runs): no mixture is proposed. More mixtures (--search) or longer runs say more; it may be that the "
+            f"The regression does not predict runs it has not seen (rank correlation {said} over {check.runs} "
+            "runs): no mixture is proposed. Use more mixtures (--search) or longer runs; it may also be that the "
             "mixture matters little."
         ]
     shares = ", ".join(
@@ -174,10 +176,10 @@ def lines(found: Proposal) -> list[str]:
         for name, share, usual in zip(found.names, found.shares, found.natural, strict=True)
     )
     return [
-        f"Runs that the regression has not seen are foretold with a rank correlation of {said} ({check.runs} runs).",
+        f"Runs that the regression has not seen are predicted with a rank correlation of {said} ({check.runs} runs).",
         f"Foretold best: {shares}.",
         f"Expected: {found.expected:.4f} bits per byte, by size {found.expected_natural:.4f}. The runs that follow "
-        "put it to the test.",
+        "test this.",
     ]
 
 

@@ -34,7 +34,7 @@ def ablate(
         typer.Option(
             "--vary",
             metavar="KEY=A,B,C",
-            help="A recipe key and its values; the first is what the others are compared with. One value is "
+            help="A recipe key and its values; the first is the baseline. One value is "
             "compared with the recipe as it is; several `--vary` make a grid; a value in "
             "braces changes several keys. "
             "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
@@ -137,7 +137,7 @@ def ablate(
     whole = load_recipe(recipe, sets or [])
     name = question or (f"{whole.name}-data" if of_data else whole.name)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
-        raise ConfigError(f"--question {name!r} is no name for a folder", hint="letters, digits, -, _ and .")
+        raise ConfigError(f"--question {name!r} is not a valid folder name", hint="letters, digits, -, _ and .")
     if self_test:
         _self_test(out, name, effect / 100, seeds, as_json)
         return
@@ -149,18 +149,18 @@ def ablate(
         ask_ready(ask, recipe, sets or [], name, seeds, effect / 100, out, as_json)
         return
     if of_data and ladder is not None:
-        raise ConfigError("--ladder varies the size alone", hint="leave out `data`")
+        raise ConfigError("--ladder varies the model size only", hint="leave out `data`")
     if ladder is not None:
         from tutelage.cli.ladder import ladder as climb
 
         if vary or of:
-            raise ConfigError("--ladder varies the size alone", hint="leave out --vary and --of")
+            raise ConfigError("--ladder varies the model size only", hint="leave out --vary and --of")
         console, say, listen = voices(as_json)
         climb(whole, name, ladder, lengths, out, as_json, console, say, listen)
         return
     if of_data:
         if vary or of:
-            raise ConfigError("`ablate data` varies the data of the base itself", hint="leave out --vary and --of")
+            raise ConfigError("`ablate data` varies the training data of the base", hint="leave out --vary and --of")
         if search is not None:
             from tutelage.cli.mixture import search_mixture
 
@@ -173,7 +173,7 @@ def ablate(
         run_question(Question(name, tuple(arms), BASE, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
         return
     if search is not None:
-        raise ConfigError("--search is for the mixture of a corpus", hint="tutelage ablate data RECIPE --search 32")
+        raise ConfigError("--search belongs to `ablate data`", hint="tutelage ablate data RECIPE --search 32")
     arms = arms_of(recipe, sets or [], vary or [])
     keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)
@@ -186,7 +186,7 @@ def _what(words: list[Path]) -> tuple[Path | None, bool]:
     of_data = bool(words) and words[0] == Path("data") and not words[0].is_file()
     files = words[1:] if of_data else words
     if len(files) > 1:
-        raise ConfigError(f"one recipe is wanted, not {len(files)}", hint="tutelage ablate [data] RECIPE")
+        raise ConfigError(f"expected one recipe, got {len(files)}", hint="tutelage ablate [data] RECIPE")
     return (files[0] if files else None), of_data
 
 
@@ -207,7 +207,7 @@ def _data_arms(recipe: Path | None, sets: list[str], by: str, name: str, out: Pa
     except InputError as error:
         if len(arms) < 2:
             raise
-        notes().note(f"only filters are left out: {error.message}")
+        notes().note(f"only filters are ablated: {error.message}")
         return arms
 
 
@@ -217,8 +217,8 @@ def _self_test(out: Path, name: str, effect: float, seeds: int, as_json: bool) -
 
     known: Known | None = known_noise(out, name)
     if not as_json:
-        where = f"the noise that {name} has shown" if known else "the noise of the documentation's example"
-        print(f"Simulated runs of known truth with {where}, through the functions that judge real ones.")
+        where = f"the noise measured for {name}" if known else "the noise of the documentation's example"
+        print(f"Simulated runs with known effects and {where}, judged by the functions that judge real ones.")
     checks = []
     for check in self_test(known, effect, max(2, seeds)):
         checks.append(check)

@@ -65,7 +65,7 @@ def advise(
     from tutelage.recipe.config import Recipe
 
     if fix is not None and fix.exists():
-        raise ConfigError(f"--fix {fix} exists", hint="name a new file; nothing of yours is overwritten")
+        raise ConfigError(f"--fix {fix} exists", hint="name a new file; existing files are not overwritten")
     file, root, run = _what(recipe, out)
     data = _data(file, sets or [])
     found = advice_on(Recipe.parse(data), root)
@@ -76,7 +76,7 @@ def advise(
         return
     show.advice(Console(), found, least="note")
     if not found:
-        print("No rule of thumb has anything to say.")
+        print("No rule of thumb is violated.")
     if fixed is not None:
         _show_fix(fixed)
 
@@ -86,7 +86,7 @@ def _what(given: Path | None, out: Path) -> tuple[Path | None, Path, Path | None
     if given is None or not given.is_dir():
         return given, out, None
     if not (given / "recipe.yaml").is_file():
-        raise ConfigError(f"{given} is no run folder: it has no recipe.yaml")
+        raise ConfigError(f"{given} is not a run folder: it has no recipe.yaml")
     return given / "recipe.yaml", given.parent, given
 
 
@@ -128,10 +128,10 @@ def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> d
 def _show_fix(fixed: dict[str, Any]) -> None:
     print()
     if not fixed["sets"]:
-        print("No warning has a fix to apply; nothing was written.")
+        print("No warning has a fix; nothing was written.")
     else:
         print(fixed["diff"], end="")
-        print(f"Written to {fixed['written']}; comments of the recipe are not kept.")
+        print(f"Written to {fixed['written']}; comments in the recipe are not preserved.")
     for line in fixed["refused"]:
         print(f"not applied: {line}")
     for item in fixed["left"]:

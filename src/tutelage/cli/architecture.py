@@ -73,7 +73,7 @@ def compare(
     from rich.console import Console
 
     if len(sources) < 2:
-        raise ConfigError("two models or more are wanted", hint="tutelage model compare A B")
+        raise ConfigError("two or more models are needed", hint="tutelage model compare A B")
     facts = {source: costs(read_config(source, out), context) for source in sources}
     if as_json:
         print_json(facts)
@@ -177,7 +177,7 @@ def _table(console: Console, facts: dict[str, dict[str, Any]]) -> None:
     row("FLOPs per token, training", [compact(f["training_flops_per_token"]) for f in each])
     row("FLOPs per token, decoding", [compact(f["forward_flops_per_token"]) for f in each])
     row("cache per token, 16 bits", [size(f["kv_bytes_per_token"] / 2) for f in each])
-    row("state whatever the length", [size(f["state_bytes"]) if f["state_bytes"] else "" for f in each])
+    row("state, independent of length", [size(f["state_bytes"]) if f["state_bytes"] else "" for f in each])
     row("memory to train one row, 32 bits", [size(f["training_bytes"]) for f in each])
     row("memory to serve one text, 16 bits", [size(f["serving_bytes"]) for f in each])
     console.print(table)

@@ -27,7 +27,7 @@ def show_audit(recipe: Recipe, as_json: bool) -> None:
     step = next(iter(recipe.finetune.values()))
     spec = method(step.method)
     if spec.preflight is None:
-        raise ConfigError(f"there is no audit of {step.method}")
+        raise ConfigError(f"--audit does not support {step.method}")
     tok, model = _reader(recipe.base.source)
     heard: list[dict[str, Any]] = []
     found = spec.preflight(step.settings, tok, model, EventLog(None, (heard.append,)), recipe.data_seed)
@@ -57,7 +57,7 @@ def audit(console: Console, found: dict[str, Any], chosen: list[str]) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     _samples(console, found)
     if not found["findings"]:
-        console.print("Nothing odd was found.", highlight=False)
+        console.print("No problems found.", highlight=False)
     for one in found["findings"]:
         mark = "[yellow]![/]" if one["level"] == "warning" else "[dim]-[/]"
         console.print(mark, end=" ", highlight=False)
@@ -81,7 +81,7 @@ def _file(found: dict[str, Any]) -> list[str]:
             more = ", ..." if count > len(file["examples"][reason]) else ""
             lines.append(f"          {count} dropped: {reason} ({file['unit']} {places}{more})")
         if file["ignored"]:
-            lines.append(f"          fields that are not used: {', '.join(file['ignored'])}")
+            lines.append(f"          unused fields: {', '.join(file['ignored'])}")
         for reason, count in found.get("refused", {}).items():
             lines.append(f"          {count} dropped: {reason}")
     return lines
@@ -94,9 +94,9 @@ def _tokens(found: dict[str, Any]) -> list[str]:
     lines = [f"Learned   {tokens['learned']:,} of {tokens['read']:,} tokens ({tokens['share']:.0%})"]
     for role, of in tokens["roles"].items():
         lines.append(f"          {role:<10}{of['read']:>10,} read {of['learned']:>10,} learned")
-    said = f"{tokens['stopped_answers']} of {tokens['learned_answers']} learned answers end with a learned stop token"
+    said = f"{tokens['stopped_answers']} of {tokens['learned_answers']} trained answers end with a trained stop token"
     unlearned = tokens["answers"] - tokens["learned_answers"]
-    lines.append(f"Stop      {said}" + (f"; {unlearned} answers are read only" if unlearned else ""))
+    lines.append(f"Stop      {said}" + (f"; {unlearned} answers are context only" if unlearned else ""))
     lines.append(f"Start     {tokens['double_start'] or 'no'} rows begin with the begin-of-text token twice")
     return lines
 

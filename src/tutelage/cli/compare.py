@@ -132,7 +132,7 @@ def _legend(report: Report) -> str:
     if report.correction != "none" and len(report.rows) > 1:
         name = {"holm": "Holm", "bh": "Benjamini-Hochberg"}[report.correction]
         said.append(f"p is corrected for {len(report.rows)} comparisons ({name}), intervals are not.")
-    said.append("detectable: the true difference that would be found four times in five.")
+    said.append("detectable: the true difference that would be detected four times in five.")
     return " ".join(said)
 
 
@@ -141,7 +141,7 @@ def _self_test(as_json: bool) -> None:
 
     found: list[Any] = []
     if not as_json:
-        print("Simulated data of known truth through the very functions that evaluation uses.")
+        print("Simulated data with known effects, judged by the functions that evaluation uses.")
     for check in self_test():
         found.append(check)
         if not as_json:
@@ -153,6 +153,6 @@ def _self_test(as_json: bool) -> None:
     else:
         judged = [check for check in found if check.passed is not None]
         good = sum(bool(check.passed) for check in judged)
-        print(f"{good} of {len(judged)} checks passed; ---- marks known limits that are said, not judged.")
+        print(f"{good} of {len(judged)} checks passed; ---- marks known limits, which are reported but not counted.")
     if not passed:
         raise typer.Exit(1)

@@ -219,7 +219,7 @@ def generate(
             print(f"{'' if not number else chr(10)}-- {number + 1} of {n}")
         print(one.text if form else text + one.text)
         if form and one.stop_reason != "stop":
-            print(f"it was cut at {max_tokens} tokens, before its form was complete", file=sys.stderr)
+            print(f"cut off after {max_tokens} tokens, before its format was complete", file=sys.stderr)
         if logprobs is not None:
             _print_logprobs(lm, one)
     if drafting and lm.speculation is not None:

@@ -93,7 +93,7 @@ def _examined(console: Console, found: dict[str, Any]) -> None:
         "processor": f"{found['processor']}, {found['cpus_usable']} of {found['cpus']} CPUs, "
         f"{found['threads']} threads",
         "GPU": found["gpu"] or "none",
-        "load": f"{found['load_per_cpu']:.1f} processes for each CPU",
+        "load": f"{found['load_per_cpu']:.1f} processes per CPU",
         "memory": f"{found['memory_available_bytes'] / 1e9:.1f} GB free of {found['memory_gb'] * 2**30 / 1e9:.1f} GB",
         "disk": f"{found['disk_free_bytes'] / 1e9:,.0f} GB free, {found['disk_bytes_per_second'] / 1e6:,.0f} MB/s",
         "precision": f"{found['precision']}: {found['precision_why']}",
@@ -110,7 +110,7 @@ def _examined(console: Console, found: dict[str, Any]) -> None:
     for problem in found["problems"]:
         console.print(f"[yellow]•[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not found["problems"]:
-        console.print("Nothing is in the way.")
+        console.print("No problems found.")
 
 
 def version() -> None:

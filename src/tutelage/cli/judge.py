@@ -72,7 +72,7 @@ def judge(
 
     if by is None and annotate is None and votes is None:
         raise ConfigError(
-            "nobody is to judge", hint="--judge MODEL, or --annotate PAGE.html and then --votes for people"
+            "no judge is given", hint="--judge MODEL, or --annotate PAGE.html and then --votes for people"
         )
     if len(answers) < 2 and not rate:
         raise ConfigError("two or more files of answers are compared", hint="--rate rates the answers of one file")
@@ -135,7 +135,7 @@ def _lines(say: Any, pair: dict[str, Any]) -> None:
         say(f"  at equal length  {_range(controlled['win_rate'])} (check on these lengths: planted "
             f"{100 * controlled['planted']:.1f} %, recovered {100 * controlled['recovered']:.1f} %)")  # fmt: skip
     else:
-        say("  at equal length  not told: fewer than 20 verdicts, all verdicts the same, or no difference in length")
+        say("  at equal length  unknown: fewer than 20 verdicts, all verdicts the same, or no difference in length")
     flips = f", {_range(first['flips'])} of verdicts flip" if first["flips"] else ""
     say(f"  shown first      wins {_range(first['first'])}{flips}")
     if pair["longer_wins"]:
@@ -145,7 +145,7 @@ def _lines(say: Any, pair: dict[str, Any]) -> None:
         few = "; few: 50 or more are needed" if agreed["few"] else ""
         share, count, beyond = _range(agreed["share"]), agreed["n"], agreed["kappa"]
         say(f"  people           agree in {share} of {count} votes (kappa {beyond:.2f}){few}")
-        say(f"  mended by them   {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
+        say(f"  corrected by them   {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
     say(f"  {pair['verdict']}.")
 
 

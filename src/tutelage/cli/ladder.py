@@ -39,7 +39,7 @@ def _numbers(text: str, option: str) -> list[float]:
     try:
         found = [float(one) for one in text.split(",")]
     except ValueError:
-        raise ConfigError(f"{option} {text} is no list of numbers", hint="e.g. --ladder 48,64,96,128") from None
+        raise ConfigError(f"{option} {text} is not a list of numbers", hint="e.g. --ladder 48,64,96,128") from None
     if any(one <= 0 for one in found):
         raise ConfigError(f"{option} {text}: every number must be above 0")
     return found

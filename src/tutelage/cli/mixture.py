@@ -37,4 +37,4 @@ def search_mixture(
         if as_json:
             print_json({"mixture": plain(found)})
         raise typer.Exit(3)
-    return [first, arm_of(first, by, sizes, found.shares, "foretold best mixture")], plain(found)
+    return [first, arm_of(first, by, sizes, found.shares, "predicted best mixture")], plain(found)

@@ -36,7 +36,7 @@ def propose(
     from tutelage.recipe.config import Recipe, override
 
     if write is not None and write.exists():
-        raise ConfigError(f"{write} is there already", hint="name a new file")
+        raise ConfigError(f"{write} already exists", hint="name a new file")
 
     def given(data: dict[str, Any]) -> dict[str, Any]:
         """The data with what `--set` says."""

@@ -72,9 +72,7 @@ def quality(
         parties |= written
         known = known or given
     elif not parties:
-        raise ConfigError(
-            "there are no texts", hint="give files of texts, or --model and --prompts to have some written"
-        )
+        raise ConfigError("there are no texts", hint="give files of texts, or --model and --prompts to generate some")
     reader = (under, open_model(under)) if under is not None else None
     figures, comparisons = coherence(parties, known, reader)
     found = {"figures": figures, "comparisons": comparisons}
@@ -148,12 +146,12 @@ def _show(console: Console, figures: list[dict[str, Any]], comparisons: list[Any
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
     measured = {figure["measure"] for figure in figures}
     if "surprise" in measured and "closeness" not in measured:
-        console.print("closeness: not told of fewer than 50 texts of each and 100 references.", style="dim")
+        console.print("closeness: needs at least 50 texts of each and 100 references.", style="dim")
     told = [one for one in comparisons if one["outcome"] in ("better", "worse")]
     for one in told:
         console.print(f"{one['measure']}: {one['verdict']}.", highlight=False, markup=False, soft_wrap=True)
     if comparisons and not told:
-        console.print("No two differ surely in loops or repetition.", highlight=False)
+        console.print("No two differ significantly in loops or repetition.", highlight=False)
 
 
 def _cell(row: dict[str, Any], unit: str) -> str:

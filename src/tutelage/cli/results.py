@@ -27,7 +27,9 @@ def stage_result(console: Console, run: Run, stage: str) -> None:
     if record.get("artifact"):
         console.print(f"in {(run.path / record['artifact']).resolve()}", soft_wrap=True, highlight=False)
     if _spec(record["kind"]).heldout:
-        said = "Whether it learned anything, against the model before: tutelage evaluate, with the same recipe"
+        said = (
+            "To see whether it learned anything compared with the model before: tutelage evaluate, with the same recipe"
+        )
         console.print(said, soft_wrap=True, highlight=False)
 
 
@@ -71,7 +73,7 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
     for record in records:
         if count := record.get("metrics", {}).get("suspected_labels"):
             where = run.path / record["artifact"] / "data" / "suspected.jsonl"
-            said = f"• {count} training texts have a label that looks wrong, the most doubtful first: {where.resolve()}"
+            said = f"• {count} training texts have a label that looks wrong, the most suspect first: {where.resolve()}"
             console.print(escape(said), highlight=False, soft_wrap=True)
             break
     model = f"{run.path}"
@@ -148,7 +150,7 @@ def _left_out(metrics: dict[str, Any]) -> list[str]:
     found = []
     if dropped := metrics.get("dropped_labels"):
         named = ", ".join(f"{label} ({count} rows)" for label, count in dropped.items())
-        found.append(f"labels that are not trained, for want of rows: {named}")
+        found.append(f"labels that are not trained, for lack of rows: {named}")
     audit = metrics.get("audit") or {}
     if rows := sum((audit.get("dropped") or {}).values()):
         reasons = "; ".join(f"{reason}: {count}" for reason, count in audit["dropped"].items())

@@ -155,5 +155,5 @@ def serve(
 def _named(given: str) -> tuple[str, Path]:
     name, equals, directory = given.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", name):
-        raise ConfigError(f"{given!r}: a name and a folder are wanted", hint="e.g. sql=my-adapter")
+        raise ConfigError(f"{given!r}: expected a name and a folder", hint="e.g. sql=my-adapter")
     return name, Path(directory)

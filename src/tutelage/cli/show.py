@@ -110,11 +110,11 @@ def cluster(console: Console, plan: dict[str, Any]) -> None:
     mesh = ", ".join(f"{name} {size}" for name, size in plan["mesh"].items())
     rows = {
         "mesh": mesh,
-        "memory": f"{plan['memory_per_gpu'] / 1e9:.1f} GB of each GPU, activation checkpointing on",
-        "batch": f"{plan['step_tokens']:,} tokens: {plan['rows_per_gpu']} rows on each GPU, {plan['accumulation']} "
+        "memory": f"{plan['memory_per_gpu'] / 1e9:.1f} GB per GPU, activation checkpointing on",
+        "batch": f"{plan['step_tokens']:,} tokens: {plan['rows_per_gpu']} rows per GPU, {plan['accumulation']} "
         f"microbatch{'es' if plan['accumulation'] > 1 else ''} in a step",
         "step": f"{plan['step_seconds']:.2f} s at 40 % MFU; {plan['steps']:,} steps",
-        "traffic": f"{plan['traffic_per_gpu_and_step'] / 1e9:.1f} GB for each GPU and step, "
+        "traffic": f"{plan['traffic_per_gpu_and_step'] / 1e9:.1f} GB per GPU and step, "
         f"{plan['traffic_share']:.0%} of the step if communication does not overlap with computing",
         "failures": f"one in {plan['hours_between_failures']:,.0f} hours, {plan['failures']:,.1f} in the run",
         "checkpoints": f"{plan['checkpoint_bytes'] / 1e9:,.0f} GB, "
@@ -146,7 +146,7 @@ def lineage(console: Console, found: Ancestor) -> None:
 def _branch(found: Ancestor, tree: Tree | None) -> Tree:
     if found.artifact is None:
         kinds = {"source": "raw text, by content hash", "data": "own data, by content hash"}
-        known = kinds.get(found.stage, "[yellow]not here any more[/]")
+        known = kinds.get(found.stage, "[yellow]no longer there[/]")
         label = f"{found.stage} [dim]{found.identity[:12]}[/] ({known})"
     else:
         figures = headline(found.stage, found.artifact.metrics)

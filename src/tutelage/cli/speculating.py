@@ -41,7 +41,7 @@ def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Pat
     if speculate is not None and speculate not in HOW:
         raise ConfigError(f"--speculate {speculate!r} is not known", hint=nearest(speculate, HOW))
     if speculate is not None and draft is not None:
-        raise ConfigError("--speculate and --draft exclude each other: drafts come from one place")
+        raise ConfigError("--speculate and --draft exclude each other: drafts come from one source")
     if speculate is None and draft is None:
         return
     if (reason := cannot(lm.config)) is not None:

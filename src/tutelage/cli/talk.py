@@ -82,5 +82,5 @@ def chat(
         return
     print(answer.text)
     if answer.stop_reason == "length":
-        why = "the context of the model is full" if len(answer.ids) != max_tokens else "a larger --max-tokens goes on"
-        print(f"the answer was cut after {len(answer.ids)} tokens: {why}", file=sys.stderr)
+        why = "the context of the model is full" if len(answer.ids) != max_tokens else "raise --max-tokens"
+        print(f"the answer was cut off after {len(answer.ids)} tokens: {why}", file=sys.stderr)

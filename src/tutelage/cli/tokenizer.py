@@ -143,7 +143,7 @@ def undertrained(
     text = corpus or _corpus_of(model, out)
     seen = times_seen(tok, read_texts(text / "train.parquet")) if text else None
     if seen is None:
-        notes().note("without the corpus (--corpus) tokens are judged by their rows alone")
+        notes().note("without the corpus (--corpus) tokens are judged by their embeddings alone")
     found = look(decoder.embed_tokens.weight, decoder.head_weight, tok, seen)
     print_json(found.plain()) if as_json else _suspects(Console(), found.plain(), most)
 

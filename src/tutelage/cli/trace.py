@@ -90,7 +90,7 @@ def training_text(place: Path) -> TrainingText:
     ancestor = lineage(place)
     corpora = corpora_of(ancestor)
     for gone in [path for path in corpora if not (path / "train.parquet").is_file()]:
-        notes().warn(f"{gone}, which was mixed in, is not here any more and is not looked through")
+        notes().warn(f"{gone}, which was mixed in, is no longer there and is not searched")
         del corpora[gone]
     if not corpora or ancestor.artifact is None:
         raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
@@ -160,7 +160,7 @@ def show(console: Console, text: str, spans: list[Span], share: float, least: in
             around = f"…{one.before}[{span.text}]{one.after}…" if one.before or one.after else "the whole document"
             where = " ".join(filter(None, (one.source, one.name)))
             console.print(Text.assemble(f"    {where}: ", (" ".join(around.split()), "dim")), soft_wrap=True)
-    said = f"No span of {least} words or more stands in the corpus."
+    said = f"No span of {least} words or more occurs in the corpus."
     if spans:
         longest = max(span.words for span in spans)
         said = f"{share:.0%} of the text stands in the corpus in spans of {least} words or more, of {longest} at most."

@@ -78,10 +78,10 @@ def _lines(texts: list[str], file: Path | None) -> list[str]:
         try:
             return file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} cannot be read: {error}", hint="a text file in UTF-8 is wanted") from None
+            raise InputError(f"{file} cannot be read: {error}", hint="expected a text file in UTF-8") from None
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
-        raise InputError("there is no text to translate: standard input is empty")
+        raise InputError("nothing to translate: standard input is empty")
     return lines
 
 
@@ -94,4 +94,4 @@ def _sentences(line: str) -> list[str]:
 def _told(parts: list[str], made: list[Generation], max_tokens: int) -> None:
     for part, answer in zip(parts, made, strict=True):
         if answer.stop_reason != "stop":
-            print(f"the translation was cut at {max_tokens} tokens: {part[:60]!r}", file=sys.stderr)
+            print(f"the translation was cut off at {max_tokens} tokens: {part[:60]!r}", file=sys.stderr)

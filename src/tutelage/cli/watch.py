@@ -122,7 +122,7 @@ def warned(warnings: list[str], latest: int | None) -> list[Any]:
         Text(f"warning: {message}", style="yellow", no_wrap=True, overflow="ellipsis") for message in warnings[-latest:]
     ]
     before = len(warnings) - len(shown)
-    return [*shown, *([Text(f"and {before} before; all are told at the end", style="dim")] if before else [])]
+    return [*shown, *([Text(f"{before} earlier warnings, all shown at the end", style="dim")] if before else [])]
 
 
 def sparkline(values: list[float]) -> str:

@@ -90,7 +90,7 @@ def plan_cluster(
     lost = stall / interval + (interval / 2 + cluster.restart_seconds) / between
     if lost >= 1:
         raise ConfigError(
-            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than they have",
+            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than there is",
             hint="fewer GPUs, or a shorter restart (Cluster.restart_seconds)",
         )
     seconds = tokens / step_tokens * step_seconds

@@ -89,7 +89,7 @@ def problems(facts: dict[str, Any]) -> list[str]:
         )
     if facts["load_per_cpu"] > BUSY:
         found.append(
-            f"{facts['load_per_cpu']:.1f} processes want to run for each CPU: a run takes longer than on a calm machine"
+            f"{facts['load_per_cpu']:.1f} runnable processes per CPU: a run takes longer than on an idle machine"
         )
     return found
 
@@ -140,7 +140,7 @@ def _checked(folder: Path) -> list[Check]:
         save_model(model.eval(), folder)
         with torch.no_grad():
             apart = float((load_model(folder)(ids) - model(ids)).abs().max())
-        return Check("saved and read again it is the same", apart == 0, f"logits differ by {apart:g} at the most")
+        return Check("after saving and loading it is the same", apart == 0, f"logits differ by {apart:g} at the most")
 
     def write() -> Check:
         sampling = Sampling(max_tokens=GENERATED, temperature=0.0)

@@ -15,7 +15,7 @@ def heard(events: Path) -> list[Advice]:
         if event["event"] == "run_start":
             found.clear()
         elif event["event"] == "warning" and event.get("stage"):
-            rule = str(event.get("rule", "said while it ran"))
+            rule = str(event.get("rule", "logged during the run"))
             key = (event["stage"], rule if event.get("rule") else event["message"])
             found.setdefault(key, Advice("warning", rule, event["stage"], event["message"], "", "this run"))
     return list(found.values())

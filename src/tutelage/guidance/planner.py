@@ -72,7 +72,7 @@ def plan_for(
     corpus = outlook.facts.get("corpus", {})
     if not corpus.get("train_bytes"):
         raise ConfigError(
-            f"how much text {source} holds cannot be told before it is read", hint="name a file or a folder"
+            f"how much text {source} holds is not known before it is read", hint="name a file or a folder"
         )
     _refuse_missing_rows(goal, rows, corpus, source)
     proposal, outlook = _filling(AIM * hours * 3600, begun, outlook, corpus, machine, outlook_of)
@@ -90,7 +90,7 @@ def _filling(
     outlook_of: Callable[[dict[str, Any]], Outlook],
 ) -> tuple[Proposal, Outlook]:
     """The pretraining with which the whole life takes `fills` seconds, and the forecast of that life. What the rest
-    takes hangs on the model, so the length is corrected until it fits, or until the text ends before the time."""
+    takes hangs on the model, so the length is corrected until it fits, or until the text runs out before the time."""
     beside = sum(seconds for name, seconds in outlook.seconds.items() if name != BASE)
     wanted = max(fills - beside, LEAST_SHARE * fills)
     for _ in range(ROUNDS):
@@ -165,7 +165,7 @@ def _held_out(corpus: Mapping[str, Any]) -> tuple[Choice, ...]:
 def _about_time(outlook: Outlook, hours: float) -> list[str]:
     low, high = outlook.total
     if low > hours * 3600:
-        return [f"even so it takes longer than {hours:g} h: give more time, or less to finetune and to evaluate"]
+        return [f"it still takes longer than {hours:g} h: give more time, or less to finetune and to evaluate"]
     if high > hours * 3600:
         return [f"the range reaches beyond {hours:g} h; --set pretrain.training.steps=... shortens it"]
     return []

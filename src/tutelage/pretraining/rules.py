@@ -31,9 +31,8 @@ def too_few_tokens(f: Facts) -> Finding | None:
     said = f"{ratio:.1f} tokens per parameter; {COMPUTE_OPTIMAL} are compute-optimal, fewer than {TOO_FEW} leave loss"
     affordable = min(TOO_FEW * parameters, FREE_PASSES * train)
     if affordable <= ROOM * tokens:
-        more = (
-            f"{said} on the table, and {FREE_PASSES} passes over this text give no more: more text, or a smaller model"
-        )
+        passes = f"{FREE_PASSES} passes over this text are the most that help"
+        more = f"{said} on the table, and {passes}: use more text, or a smaller model"
         return "note", more, ""
     steps = math.ceil(affordable / f["result.step_tokens"])
     return (
@@ -50,7 +49,7 @@ def many_tokens(f: Facts) -> Finding | None:
     said = (
         f"{ratio:.0f} tokens per parameter, more than the {COMPUTE_OPTIMAL} that are "
         f"compute-optimal: right for a model "
-        "that must be small in use; otherwise a larger one learns more in the same time"
+        "that must be small for inference; otherwise a larger one learns more in the same time"
     )
     layers = 2 * f["model.num_layers"]
     deep = f["model.hidden_size"] / layers < 32  # then it would have to become wider
@@ -146,7 +145,7 @@ def final_rate(f: Facts) -> Finding | None:
             return None  # averaged weights stand for the decay
         return (
             "warning",
-            "with a constant learning rate the loss stays higher than it must; let the rate fall at the end",
+            "with a constant learning rate the loss stays higher than necessary; decay it at the end",
             f"--set {f['key']}.training.schedule=linear",
         )
     final = f["pretrain.training.final_fraction"]
@@ -165,7 +164,7 @@ def decay(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"the learning rate falls over only {share:.0%} of the run; 10 to 20 % are needed",
+        f"the learning rate decays over only {share:.0%} of the run; 10 to 20 % are needed",
         f"--set {f['key']}.training.decay_fraction=0.2",
     )
 

@@ -90,7 +90,7 @@ def grouped_queries(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{heads} heads with keys and values of their own; with {fewer} groups the model is as good and its cache "
+        f"{heads} heads with their own keys and values; with {fewer} groups the model is as good and its cache "
         f"{heads // fewer} times smaller",
         f"--set {_MODEL}.num_kv_heads={fewer}",
     )

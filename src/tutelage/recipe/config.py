@@ -102,11 +102,11 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.name in RESERVED:
-            raise ValueError(f"name {self.name!r} is taken by the store itself; choose another")
+            raise ValueError(f"name {self.name!r} is reserved by the store; choose another")
         if self.base:
             for name in ("tokenizer", "model"):
                 if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"base brings tokenizer and model of its own; leave out the section {name!r}")
+                    raise ValueError(f"base brings its own tokenizer and model; leave out the section {name!r}")
         elif self.pretrain is None:
             raise ValueError("pretrain is null, and there is no base from elsewhere: nothing would be trained")
         else:
@@ -145,7 +145,7 @@ class Recipe(Config):
                 before, after = (method(self.finetune[step].method).makes for step in (parent, seen[-1]))
                 if before in ("classifier", "reward model") and before != after:
                     raise ConfigError(
-                        f"finetune.{seen[-1]}.from: {parent!r} is a {before}; only a {before} can begin with it"
+                        f"finetune.{seen[-1]}.from: {parent!r} is a {before}; only a {before} can start from it"
                     )
                 seen.append(parent)
 
@@ -161,7 +161,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
     where = f"finetune.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name in PARTS_OF_A_LIFE:
         raise ConfigError(
-            f"{where}: {name!r} is no name for a step",
+            f"{where}: {name!r} is not a valid name for a step",
             hint="letters, digits, - and _; not " + ", ".join(PARTS_OF_A_LIFE),
         )
     if not isinstance(given, Mapping):
@@ -175,7 +175,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
     earlier = [other for other in steps if other != name]
     if begins_with is None and spec.heldout == "pairs" and earlier:
         raise ConfigError(
-            f"{where}.from is missing: which model is to be finetuned?", hint=nearest("", [BASE, *earlier])
+            f"{where}.from is missing: which model should be finetuned?", hint=nearest("", [BASE, *earlier])
         )
     begins_with = BASE if begins_with is None else str(begins_with)
     if begins_with != BASE and begins_with not in steps:
@@ -270,7 +270,9 @@ class _UniqueKeys(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise yaml.composer.ComposerError(None, None, f"{shown} is no key; keys are words", key.start_mark)
+                raise yaml.composer.ComposerError(
+                    None, None, f"{shown} is not a valid key; keys are strings", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)

@@ -40,7 +40,7 @@ def lineage(path: Path) -> Ancestor:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DamagedError(f"{path / 'run.json'} is damaged", hint="run its recipe again") from None
         if not made:
-            raise InputError(f"run {path} has made nothing yet")
+            raise InputError(f"run {path} has produced nothing yet")
         path = path / made[-1]["artifact"]
     return _ancestor(open_artifact(path.resolve()))
 

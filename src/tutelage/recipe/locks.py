@@ -32,7 +32,7 @@ def exclusive(path: Path, busy: str, patience: float | None = None) -> Iterator[
             if time.monotonic() < give_up:
                 time.sleep(0.1)
                 continue
-            raise TutelageError(busy, hint="wait for it to end, or use another folder with --out") from None
+            raise TutelageError(busy, hint="wait for it to finish, or use another folder with --out") from None
         # Its last holder may have removed the file after this process opened it: then it locks nothing.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:

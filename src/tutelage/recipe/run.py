@@ -43,7 +43,7 @@ def run_recipe(
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come from
     the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and made
-    again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the failure is
+    anew. `advice` is said at the start and kept among the events. Raises what a stage raises, after the failure is
     written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or another process
     is running this recipe here. Of several processes the first calls this, the others `follow_recipe`. `forecast`: of
     each stage (`guidance.forecast.Outlook.kept`), to be compared with what comes. `folder`: of a run that belongs to
@@ -238,7 +238,7 @@ def _make(
                 return found, "cached"
         except DamagedError as error:
             aside = _move_aside(store.path(kind, identity))
-            log.warn(f"{error.message}; moved to {aside.name} and made again")
+            log.warn(f"{error.message}; moved to {aside.name} and made anew")
         inputs = {role: done[other].path for role, other in node.inputs.items() if other in done}
 
         def fill(out: Path, work: Path) -> dict[str, Any]:

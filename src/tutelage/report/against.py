@@ -24,7 +24,7 @@ Names = tuple[str, str]
 
 
 def write_comparison(before: Path, after: Path) -> Path:
-    """Make `after/against-BEFORE.html`. Raises InputError where one of the two is no run folder."""
+    """Make `after/against-BEFORE.html`. Raises InputError where one of the two is not a run folder."""
     runs = collect(before), collect(after)
     path = after / f"against-{before.resolve().name}.html"
     write_atomic(path, render(*runs, before, after))

@@ -137,12 +137,12 @@ def conclusion(live: Live, now: float) -> str:
     took = f.duration(live.last - live.began) if live.last is not None and live.began is not None else f.NONE
     said = {
         "running": f"Running for {took}; last heard of {since} ago.",
-        "silent": f"Nothing heard for {since}: the process is dead or stopped. The same command resumes it.",
+        "silent": f"No event for {since}: the process is dead or stopped. The same command resumes it.",
         "done": f"Finished after {took}, {since} ago.",
         "failed": f"Failed after {took}.",
         "interrupted": f"Interrupted after {took}. The same command resumes it.",
     }
-    return said.get(live.condition(now), "No run has begun in this log.")
+    return said.get(live.condition(now), "No run has started in this log.")
 
 
 def plain(live: Live, now: float) -> Record:

@@ -108,7 +108,7 @@ def status_sentence(view: View) -> str:
     if view.status == "pending":
         return "Not reached."
     if view.status == "cached":
-        return "Taken from the cache."
+        return "From the cache."
     return "Done."
 
 

@@ -24,7 +24,7 @@ from tutelage.store.view import View
 def write_report(run: Path) -> Path:
     """Make `run/report.html` from whatever the run folder holds so far; the same folder gives the same bytes.
 
-    Raises InputError if `run` is no run folder.
+    Raises InputError if `run` is not a run folder.
     """
     path = run / "report.html"
     write_atomic(path, render(collect(run)))

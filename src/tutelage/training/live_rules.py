@@ -219,12 +219,12 @@ def _values(figures: Collection[Mapping[str, float]], name: str) -> list[float]:
 
 RULES = (
     LiveRule("chosen_falls", _chosen, "raise sft_weight or beta, or lower learning_rate"),
-    LiveRule("length_drift", _length, "compare answers of like length, or let the rule pay for brevity"),
+    LiveRule("length_drift", _length, "compare answers of like length, or let the reward favour brevity"),
     LiveRule("overfitting", _overfits, "set training.use_best, or take fewer epochs or a lower learning_rate"),
-    LiveRule("stop_falls", _stop, "answers will not end; see that those of the data do, or lower learning_rate"),
+    LiveRule("stop_falls", _stop, "answers will not stop; check that those in the data do, or lower learning_rate"),
     LiveRule("kl_blow_up", _kl, "raise beta or lower learning_rate"),
     LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the temperature of the samples"),
-    LiveRule("no_signal", _no_signal, "nothing is learned; take other prompts, more samples or a higher temperature"),
+    LiveRule("no_signal", _no_signal, "nothing is learned; use other prompts, more samples or a higher temperature"),
 )
 
 RULE_NAMES = tuple(rule.name for rule in RULES)

@@ -206,7 +206,7 @@ class _Loop:
         state.result.final = validate(setup, state, 0)
         keep_average(setup.optimizers)
         if not math.isfinite(state.result.final.get("loss", 0.0)):
-            setup.log.warn("the last validation loss is not finite: these weights are of no use")
+            setup.log.warn("the last validation loss is not finite: these weights are unusable")
         if setup.world.sums([float(bool(stop))])[0]:
             self.recovery.writer.wait()
             raise interrupted(stop, state)

@@ -28,7 +28,7 @@ def load_latest(
     world: World | None = None,
     extra: dict[str, Tensor] | None = None,
 ) -> dict[str, Any] | None:
-    """Load the newest whole checkpoint into model, optimizers and `extra`, in place, and return its state, or None.
+    """Load the newest intact checkpoint into model, optimizers and `extra`, in place, and return its state, or None.
 
     It may have been written by another number of ranks. A damaged one is named in a warning and the one before it
     is used; it is moved aside, not removed. Raises ConfigError for a checkpoint of a run with another fingerprint.
@@ -52,7 +52,7 @@ def load_latest(
             move_aside(path)
         world.wait()
     if damaged:
-        log.warn("no whole checkpoint is left: training starts again from its beginning")
+        log.warn("no intact checkpoint is left: training restarts from the beginning")
     return None
 
 

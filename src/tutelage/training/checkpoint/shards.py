@@ -84,4 +84,4 @@ def load_shard(target: Tensor, saved: list[ShardInfo], name: str) -> None:
             own[here].copy_(values)
             filled += values.numel()
     if filled != own.numel():
-        raise DamagedError(f"a shard of {name} is in no file of the checkpoint")
+        raise DamagedError(f"a shard of {name} is missing from the checkpoint")

@@ -98,7 +98,7 @@ def shard_model(
     if layout.mesh is None and not float8:
         return model.to(device)
     if is_quantised(model):
-        raise ConfigError("weights in 4 bits are trained beside in one process", hint="leave lora.quantisation out")
+        raise ConfigError("4-bit weights (QLoRA) are trained in one process only", hint="leave lora.quantisation out")
     whole = copy.deepcopy(model)
     if layout.pipeline:
         keep_stage(whole, layout.pipeline)
