@@ -21,7 +21,7 @@ def test_every_question_is_of_recipes_that_can_be_run(name: str) -> None:
     assert len(arms) >= 2 and len({json.dumps(arm.recipe.plain()) for arm in arms}) == len(arms)
     keys = varied_keys(arms)
     refuse_varied_length(target_of(keys, arms[0].recipe, None), keys, ready.match)
-    assert ready.asks.endswith("?") and "20" in ready.told  # a year: whoever says so is named
+    assert ready.asks.endswith("?") and "20" in ready.literature  # a year: whoever says so is named
 
 
 def test_lora_is_compared_at_larger_rates_too() -> None:
@@ -60,7 +60,7 @@ def test_told_and_found_stand_beside_each_other(tmp_path: Path, capsys: Capture)
     code, found = asked(capsys, recipe, "--ask", "attention", "--seeds", 1, "--out", tmp_path / "runs")
     assert code == 0
     (one,) = found["questions"]
-    assert one["told"] == READY["attention"].told and one["found"].startswith("lowest: num_kv_heads=")
+    assert one["literature"] == READY["attention"].literature and one["found"].startswith("lowest: num_kv_heads=")
     assert (tmp_path / "runs" / "ablations" / "tiny-attention" / "ledger.jsonl").is_file()
     assert call("ablate", recipe, "--ask", "attention", "--vary", "seed=1,2") == 2
     assert "leave out --vary" in capsys.readouterr().err

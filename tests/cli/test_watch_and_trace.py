@@ -82,7 +82,7 @@ def test_a_curve_is_drawn_in_eight_heights() -> None:
         (["plan", "--hours", "1", "--goal", "chta"], "--goal chta is unknown"),
         (["report", "x", "--compare", "a", "b"], "names both runs"),
         (["ablate", "--ladder", "64,large"], "is not a list of numbers"),
-        (["ablate", "--ladder", "64,128", "--vary", "seed=1,2"], "varies the size alone"),
+        (["ablate", "--ladder", "64,128", "--vary", "seed=1,2"], "varies the model size only"),
         (["ablate", "--ladder", "64"], "too few to fit"),
     ],
 )
@@ -96,7 +96,7 @@ def test_wrong_use_is_said_before_anything_runs(
 def test_a_proposed_recipe_never_takes_the_place_of_a_file(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\n")
     code, _, said = call(capsys, "plan", "--hours", "1", "--write", tmp_path / "mine.yaml", "--out", tmp_path / "runs")
-    assert code == 2 and "there already" in said and (tmp_path / "mine.yaml").read_text() == "name: mine\n"
+    assert code == 2 and "already exists" in said and (tmp_path / "mine.yaml").read_text() == "name: mine\n"
 
 
 def test_what_a_model_was_trained_on_is_by_stage_and_weight(tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Climbed:
+class LadderRun:
     """A run that was made. `parameters`: those that are multiplied (blocks and output head). `tokens`: seen; `fresh`:
     worth so many unrepeated ones. `flops`: of training. `seconds`: of training, by its pace."""
 
@@ -59,7 +59,7 @@ class Ladder:
     """All runs, in the order of their compute; folder: where they and the page lie; started: stages that really ran."""
 
     name: str
-    runs: tuple[Climbed, ...]
+    runs: tuple[LadderRun, ...]
     folder: Path
     started: int
 
@@ -83,7 +83,7 @@ def rungs_of(recipe: Recipe, widths: Sequence[int], lengths: Sequence[float]) ->
     return [_rung(recipe, width, length) for width in widths for length in lengths]
 
 
-def climb(
+def run_ladder(
     name: str,
     rungs: Sequence[Rung],
     root: Path,
@@ -98,7 +98,7 @@ def climb(
         done = []
         for number, rung in enumerate(sorted(rungs, key=lambda one: one.width**2 * one.steps)):
             before = runner.started
-            done.append(_climbed(rung, runner.model(rung.arm, 0)))
+            done.append(_run_of(rung, runner.model(rung.arm, 0)))
             how = "" if runner.started > before else " (cached)"
             tell(
                 f"{number + 1} of {len(rungs)}: width {rung.width}, {rung.steps} steps: "
@@ -132,12 +132,12 @@ def _size(model: ModelConfig, vocabulary: int) -> int:
     return sum(parameters(model.with_(vocab_size=vocabulary)).values())
 
 
-def _climbed(rung: Rung, model: Artifact) -> Climbed:
+def _run_of(rung: Rung, model: Artifact) -> LadderRun:
     recipe, metrics = rung.arm.recipe, model.metrics
     assert recipe.pretrain is not None
     shape = load_config(model.path)
     tokens = int(metrics["tokens_seen"])
-    return Climbed(
+    return LadderRun(
         width=rung.width,
         steps=rung.steps,
         parameters=multiplied_parameters(shape),

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.ablation.ladder import Climbed, Ladder
+from tutelage.ablation.ladder import Ladder, LadderRun
 from tutelage.pretraining.rules import FREE_PASSES
 from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, fit, predict
 
@@ -43,7 +43,7 @@ class Check:
     """The run of most compute against the law of all others: whether what the ladder says can be believed one step
     on."""
 
-    run: Climbed
+    run: LadderRun
     predicted: Predicted
 
     @property
@@ -87,16 +87,16 @@ def findings(ladder: Ladder) -> Findings:
     return Findings(ladder, joint, compute, check, tuple(best_for(seconds, joint, ladder.runs) for seconds in TIMES))
 
 
-def frontier(runs: Sequence[Climbed]) -> list[Climbed]:
+def frontier(runs: Sequence[LadderRun]) -> list[LadderRun]:
     """Runs that no other reaches with less compute."""
-    found: list[Climbed] = []
+    found: list[LadderRun] = []
     for run in sorted(runs, key=lambda one: (one.flops, one.bits_per_byte)):
         if not found or run.bits_per_byte < found[-1].bits_per_byte:
             found.append(run)
     return found
 
 
-def best_for(seconds: float, joint: Fitted, runs: Sequence[Climbed]) -> Best:
+def best_for(seconds: float, joint: Fitted, runs: Sequence[LadderRun]) -> Best:
     """The size with the lowest expected loss, where a token takes the longer the more parameters there are: by a power
     law through the runs' own speeds. Text counts less when it is repeated and is read four times at most, and a model
     sees a token for each of its parameters or more."""

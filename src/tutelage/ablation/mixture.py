@@ -2,7 +2,7 @@
 
 As RegMix (Liu et al. 2024): mixtures are drawn around the sizes of the sources, each trains a small model (the recipe
 itself, one seed), and held-out bits per byte are regressed on the shares. Here the regression is a quadratic one with
-a ridge (content with some thirty points), and nothing is proposed unless it foretells runs that it has not seen.
+a ridge (content with some thirty points), and nothing is proposed unless it predicts runs that it has not seen.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _SEED = 0
 
 
 @dataclass(frozen=True)
-class Foretold:
-    """How well runs that were left out of the fit are foretold: the rank correlation with its 95 % interval."""
+class Predicted:
+    """How well runs that were left out of the fit are predicted: the rank correlation with its 95 % interval."""
 
     correlation: float
     low: float
@@ -55,7 +55,7 @@ class Proposal:
     shares: Floats
     expected: float
     expected_natural: float
-    foretold: Foretold
+    predicted: Predicted
     tried: Floats
     bits: Floats
 
@@ -126,7 +126,7 @@ def propose(names: tuple[str, ...], natural: Floats, tried: Floats, bits: Floats
     fitted = _fit(tried, bits)
     best = candidates[np.argsort(fitted(candidates), kind="stable")[:_BEST]].mean(axis=0)
     expected, usual = fitted(np.stack([best, natural])).tolist()
-    return Proposal(names, natural, best, expected, usual, foretold(tried, bits), tried, bits)
+    return Proposal(names, natural, best, expected, usual, predicted(tried, bits), tried, bits)
 
 
 def distances(one: Floats, other: Floats) -> Floats:
@@ -134,8 +134,8 @@ def distances(one: Floats, other: Floats) -> Floats:
     return np.asarray(np.abs(one[:, None] - other[None]).sum(axis=2) / 2)
 
 
-def foretold(tried: Floats, bits: Floats) -> Foretold:
-    """By folds: each run is foretold by a fit that has not seen it. The interval is Fisher's, for ranks (Bonett &
+def predicted(tried: Floats, bits: Floats) -> Predicted:
+    """By folds: each run is predicted by a fit that has not seen it. The interval is Fisher's, for ranks (Bonett &
     Wright 2000)."""
     from scipy.stats import spearmanr
 
@@ -147,7 +147,7 @@ def foretold(tried: Floats, bits: Floats) -> Foretold:
     value = float(spearmanr(guessed, bits).statistic) if np.ptp(guessed) and np.ptp(bits) else 0.0
     z = math.atanh(min(max(value, -0.999), 0.999))
     half = 1.96 * math.sqrt((1 + value**2 / 2) / (len(bits) - 3))
-    return Foretold(value, math.tanh(z - half), math.tanh(z + half), len(bits))
+    return Predicted(value, math.tanh(z - half), math.tanh(z + half), len(bits))
 
 
 def _fit(tried: Floats, bits: Floats) -> Callable[[Floats], Floats]:
@@ -163,7 +163,7 @@ def _fit(tried: Floats, bits: Floats) -> Callable[[Floats], Floats]:
 
 def lines(found: Proposal) -> list[str]:
     """What came of it; the check first."""
-    check = found.foretold
+    check = found.predicted
     said = f"{check.correlation:+.2f} [{check.low:+.2f}, {check.high:+.2f}]"
     if not check.holds:
         return [
@@ -177,14 +177,14 @@ def lines(found: Proposal) -> list[str]:
     )
     return [
         f"Runs that the regression has not seen are predicted with a rank correlation of {said} ({check.runs} runs).",
-        f"Foretold best: {shares}.",
+        f"Predicted best: {shares}.",
         f"Expected: {found.expected:.4f} bits per byte, by size {found.expected_natural:.4f}. The runs that follow "
         "test this.",
     ]
 
 
 def plain(found: Proposal) -> dict[str, Any]:
-    check = found.foretold
+    check = found.predicted
 
     def named(values: Sequence[float]) -> dict[str, float]:
         return {name: round(float(value), 4) for name, value in zip(found.names, values, strict=True)}
@@ -193,7 +193,7 @@ def plain(found: Proposal) -> dict[str, Any]:
         "shares": named(found.shares.tolist()) if check.holds else None,
         "by_size": named(found.natural.tolist()),
         "expected": round(found.expected, 4), "expected_by_size": round(found.expected_natural, 4),
-        "foretold": {"rank_correlation": round(check.correlation, 3), "low": round(check.low, 3),
+        "predicted": {"rank_correlation": round(check.correlation, 3), "low": round(check.low, 3),
                      "high": round(check.high, 3), "runs": check.runs, "holds": check.holds},
         "tried": [{"shares": named(row.tolist()), "bits_per_byte": round(float(bits), 4)}
                   for row, bits in zip(found.tried, found.bits, strict=True)],

@@ -21,7 +21,7 @@ class Ready:
     name: str
     asks: str
     vary: Callable[[Recipe], list[str]]
-    told: str
+    literature: str
     match: Match = "steps"
 
 

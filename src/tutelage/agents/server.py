@@ -48,12 +48,13 @@ Tokens = Annotated[int, Field(ge=1, le=4096)]
 
 
 def instructions(root: Path, write: bool) -> str:
-    """What a client is told of the server."""
+    """The instructions that clients read."""
     may = "`run` and `ablate` may write there." if write else "It is read-only: no `run`, no `ablate`."
     return (
-        f"Tutelage trains, compares and uses small language models. Paths are relative to {root}; nothing outside is "
-        f"accessible. {may} Propose one change at a time, ask `ablate`, and keep the change only at exit code 0; 3 means "
-        "that it is no better, 4 that more seeds are needed. A call that takes long answers `running`: call again with "
+        f"Tutelage trains, compares and uses small language models. Paths are relative to {root}; nothing outside "
+        f"is accessible. {may} Propose one change at a time, ask `ablate`, and keep the change only at exit code 0; 3 "
+        "means that it is no better, 4 that more seeds are needed. A call that takes long answers `running`: call "
+        "again with "
         "the same arguments."
     )
 

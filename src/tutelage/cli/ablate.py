@@ -151,12 +151,12 @@ def ablate(
     if of_data and ladder is not None:
         raise ConfigError("--ladder varies the model size only", hint="leave out `data`")
     if ladder is not None:
-        from tutelage.cli.ladder import ladder as climb
+        from tutelage.cli.ladder import ladder as fit_ladder
 
         if vary or of:
             raise ConfigError("--ladder varies the model size only", hint="leave out --vary and --of")
         console, say, listen = voices(as_json)
-        climb(whole, name, ladder, lengths, out, as_json, console, say, listen)
+        fit_ladder(whole, name, ladder, lengths, out, as_json, console, say, listen)
         return
     if of_data:
         if vary or of:

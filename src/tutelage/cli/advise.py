@@ -35,7 +35,7 @@ def advise(
         typer.Option(
             "--fix",
             metavar="FILE",
-            help="Write the recipe with every fix to this new file, and show what changes. E.g. `--fix mended.yaml`",
+            help="Write the recipe with every fix to this new file, and show what changes. E.g. `--fix fixed.yaml`",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--rules", help="List all rules of thumb with their sources instead.")] = False,
@@ -48,7 +48,7 @@ def advise(
     For a run, its results are checked too, and the warnings from training are listed. `--fix` applies the fixes of
     warnings and errors repeatedly until none is left; notes are left to you.
 
-    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5 --fix mended.yaml`
+    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5 --fix fixed.yaml`
     """
     from rich.console import Console
 
@@ -102,9 +102,9 @@ def _data(file: Path | None, sets: list[str]) -> dict[str, Any]:
 
 
 def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> dict[str, Any]:
-    """Write the mended recipe, and say what was changed."""
+    """Write the fixed recipe, and say what was changed."""
     from tutelage.cli.ahead import advice_on
-    from tutelage.recipe.mend import difference, mend, written
+    from tutelage.recipe.fixes import apply_fixes, difference, written
     from tutelage.store.files import write_atomic
 
     def fixes_of(recipe: Recipe) -> list[str]:
@@ -112,16 +112,16 @@ def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> d
 
     from tutelage.recipe.config import Recipe
 
-    mended = mend(data, fixes_of)
-    left = [item for item in advice_on(Recipe.parse(mended.data), root) if item.level in ("warning", "error")]
-    if mended.sets:
-        write_atomic(target, written(mended.data))
+    fixed = apply_fixes(data, fixes_of)
+    left = [item for item in advice_on(Recipe.parse(fixed.data), root) if item.level in ("warning", "error")]
+    if fixed.sets:
+        write_atomic(target, written(fixed.data))
     return {
-        "written": str(target) if mended.sets else None,
-        "sets": list(mended.sets),
-        "refused": list(mended.refused),
+        "written": str(target) if fixed.sets else None,
+        "sets": list(fixed.sets),
+        "refused": list(fixed.refused),
         "left": [asdict(item) for item in left],
-        "diff": difference(data, mended.data, str(file or "the quickstart's recipe"), str(target)),
+        "diff": difference(data, fixed.data, str(file or "the quickstart's recipe"), str(target)),
     }
 
 

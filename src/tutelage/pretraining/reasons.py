@@ -40,12 +40,14 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
     needed = taken.tokens * taken.seconds_per_token * BESIDE_STEPS
     if text_ends(taken) and needed < SHORT_OF * proposal.seconds:
         said.append(
-            f"the text runs out before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, and no "
+            f"the text runs out before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, "
+            f"and no "
             "larger one is expected to do better on so little text; more text would help more than more hours"
         )
     if "ppmd_bits" not in corpus:
         said.append(
-            "the difficulty of the text is unknown before it is read: the expected bits per byte assume medium difficulty"
+            "the difficulty of the text is unknown before it is read: the expected bits per byte assume medium "
+            "difficulty"
         )
     known = reference()
     read = taken.tokens * taken.bytes_per_token

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.report.collect import Run, remarks
-from tutelage.report.foretold import foretold, peak_memory
-from tutelage.report.foretold import seconds as forecast_seconds
+from tutelage.report.forecasts import forecast_blocks, peak_memory
+from tutelage.report.forecasts import seconds as forecast_seconds
 from tutelage.report.story import STATUS_WORDS, when
 from tutelage.store import format as f
 from tutelage.store.blocks import (
@@ -43,7 +43,7 @@ def cost(run: Run) -> list[Block | None]:
     columns = ["Stage", "Status", "Took#", "Peak memory#", "On disk#"]
     caption = "Time by stage; the outline is the forecast. For a cached stage, the time it took when it was made."
     chart = bar_chart(bars, title="Time by stage", unit="outline: forecast", show="duration", caption=caption)
-    beside = foretold(run)
+    beside = forecast_blocks(run)
     return [chart, table(columns, rows), heading("Forecast and actual") if beside else None, *beside, *_speed(run)]
 
 

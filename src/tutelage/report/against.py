@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.evaluation.compare.compare import Report, compare_results
 from tutelage.evaluation.compare.read import read_results
 from tutelage.report.collect import Run, collect
-from tutelage.report.foretold import peak_memory
+from tutelage.report.forecasts import peak_memory
 from tutelage.report.page import page
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, fold, line, line_chart, mark, notice, prose, table
