@@ -10,9 +10,10 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.cli.trace import corpora_of
-from tutelage.cli.watch import sparkline, warned
+from tutelage.cli.watch import drawn, sparkline, warned
 from tutelage.pretraining.trace import Use
 from tutelage.recipe.lineage import Ancestor
+from tutelage.report.live import Live, advanced
 from tutelage.store.artifacts import Artifact
 
 Capture = pytest.CaptureFixture[str]
@@ -52,7 +53,7 @@ def test_a_screen_holds_the_latest_warnings_and_says_how_many_there_were() -> No
     every = [f"warning {number}" for number in range(5)]
     assert [str(line) for line in warned(every, None)] == [f"warning: {text}" for text in every]
     shown = [str(line) for line in warned(every, 2)]
-    assert shown[:2] == ["warning: warning 3", "warning: warning 4"] and shown[2].startswith("and 3 before")
+    assert shown[:2] == ["warning: warning 3", "warning: warning 4"] and shown[2].startswith("3 earlier warnings")
     assert len(warned(every[:2], 2)) == 2
 
 
@@ -115,3 +116,18 @@ def test_what_a_model_was_trained_on_is_by_stage_and_weight(tmp_path: Path) -> N
         tmp_path / "corpus": [Use("source", frozenset({"a.txt"})), Use()],
         tmp_path / "x": [Use()],
     }
+
+
+def test_a_low_screen_shows_the_warnings(run: Path) -> None:
+    """A pane of fewer rows than there are lines loses its last ones."""
+    from rich.console import Console
+
+    warning = {"event": "warning", "time": 31.0, "stage": "base", "message": "the loss is not finite"}
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()[:-1]]
+    console = Console(width=80, height=6, record=True)
+    live = advanced(Live(), [*events, warning])
+    lines = console.render_lines(drawn(live, 32.0, latest=3))[:6]
+    shown = ["".join(part.text for part in line).strip() for line in lines]
+    assert shown[2] == "warning: the loss is not finite" and any("20 of 50 steps" in line for line in shown), shown
+    console.print(drawn(live, 32.0))
+    assert console.export_text().rstrip().endswith("warning: the loss is not finite")

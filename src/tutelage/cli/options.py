@@ -179,7 +179,13 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
             if "model" in stage.get("makes", "") or stage.get("makes") == "classifier"
         ]
         there = f"; it has: {', '.join(models)}" if models else ""
-        raise ConfigError(f"run {path} has no {wanted or 'trained model'} yet{there}", hint="run it to its end first")
+        named = wanted or "trained model"
+        if wanted is None or any(wanted in (stage["stage"], stage.get("makes")) for stage in record["stages"]):
+            raise ConfigError(f"run {path} has no {named} yet{there}", hint="run it to its end first")
+        hint = f"name one of these, e.g. {path}/{models[-1]}" if models else "run its recipe first"
+        if wanted == "classifier":
+            hint = f"`tutelage finetune classify FILE` trains one; to chat with this run: `tutelage chat -m {path}`"
+        raise ConfigError(f"run {path} has no {named}{there}", hint=hint)
     return (path / place).resolve()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -30,6 +31,8 @@ def register(app: typer.Typer) -> None:
     app.command()(export)
     app.command(name="import")(import_)
 
+
+_ENDING = re.compile(r"\.[A-Za-z]+")  # of a file; `my-model.v2` and `qwen2.5` are names of directories
 
 Kind = Annotated[str, typer.Option(help="For a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
 
@@ -86,6 +89,11 @@ def _export(
 
     if program is not None:
         check_program(program, target)
+    if _ENDING.fullmatch(target.suffix) and target.suffix != ".gguf" and not target.is_dir():
+        raise ConfigError(
+            f"{target}: there is no export to {target.suffix}",
+            hint="a name that ends in .gguf makes a GGUF file, a name without an ending a Hugging Face directory",
+        )
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
     path = source if source and is_foreign(source) else str(find_model(source, out))

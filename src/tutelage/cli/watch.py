@@ -72,7 +72,8 @@ def watch(
 
 
 def drawn(live: Live, now: float, latest: int | None = None) -> Any:
-    """The state as a terminal shows it, with all warnings or a line of each of the latest."""
+    """The state as a terminal shows it. Without `latest` all warnings, last, where a reader ends; with it a line for
+    each of the latest, first, because a screen that is too low loses its last lines."""
     from rich.console import Group
     from rich.markup import escape
     from rich.progress_bar import ProgressBar
@@ -82,7 +83,8 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
     from tutelage.cli.show import MARKS, seconds
     from tutelage.report.live import conclusion, smoothed
 
-    lines: list[Any] = [Text(live.name, style="bold"), Text(conclusion(live, now), style="dim")]
+    head = [Text(live.name, style="bold"), Text(conclusion(live, now), style="dim")]
+    lines: list[Any] = []
     stages = Table.grid(padding=(0, 2))
     for one in live.stages.values():
         mark = {"running": "[cyan]▸[/]", "waiting": "[dim]·[/]"}.get(one.status, MARKS.get(one.status, "•"))
@@ -91,7 +93,6 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
             f"[dim]forecast {seconds(one.forecast)}[/]" if one.forecast and one.status in ("waiting", "running") else ""
         )
         stages.add_row(mark, escape(one.name), "" if one.status == "waiting" else one.status, took, ahead)
-    lines.append(stages)
     if live.what:
         left = live.seconds_left()
         rest = f", {seconds(left)} left" if left is not None else ""
@@ -109,7 +110,8 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
     if live.figures.get("tokens_per_second"):
         memory = f", memory {live.memory / 2**30:.2f} GiB" if live.memory else ""
         lines.append(Text(f"{live.figures['tokens_per_second']:,} tokens/s{memory}"))
-    return Group(*lines, *warned(live.warnings, latest))
+    warnings = warned(live.warnings, latest)
+    return Group(*head, stages, *lines, *warnings) if latest is None else Group(*head, *warnings, *lines, stages)
 
 
 def warned(warnings: list[str], latest: int | None) -> list[Any]:
