@@ -52,7 +52,7 @@ def test_a_terminal_gets_colour(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
     audit(console, found, [])
     said = capsys.readouterr().out
-    assert "\x1b[1;32mA\x1b[0m" in said and "⟦" not in said and "Nothing odd" in said
+    assert "\x1b[1;32mA\x1b[0m" in said and "⟦" not in said and "No problems found" in said
 
 
 def test_without_a_file_there_is_nothing_to_audit(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -93,7 +93,7 @@ def test_an_answer_that_is_cut_says_so_and_goes_on(capsys: Capture) -> None:
     assert lm.given[1][0] == ["be brief", "one"]
     assert lm.given[2][0] == ["be brief", "one", "abcdef", "two"]
     shown = " ".join(capsys.readouterr().out.split())
-    assert "cut at 3 tokens: /continue goes on" in shown and "--max-tokens" in shown
+    assert "cut at 3 tokens: /continue resumes" in shown and "--max-tokens" in shown
 
 
 def test_what_is_continued_is_read_again_to_the_letter() -> None:

@@ -92,7 +92,7 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
     assert run(capsys, model, "--grammar", str(grammar))[1] == "xy\n"
     assert run(capsys, model, "--regex", "[q]{3}")[1] == "qqq\n"
     assert run(capsys, model, "--choice", "yes", "--choice", "no")[1] in ("yes\n", "no\n")
-    assert "before its form was complete" in run(capsys, model, "--regex", "[q]{9}", "--max-tokens", "4")[2]
+    assert "before its format was complete" in run(capsys, model, "--regex", "[q]{9}", "--max-tokens", "4")[2]
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_ways_side_by_side(model: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_help_groups_the_options(capsys: pytest.CaptureFixture[str], model: str) -> None:
     code, out, _ = run(capsys, model, "--help")
     assert code == 0
-    for title in ("How tokens are drawn", "Against repetition", "What it must look like", "Searching, not drawing"):
+    for title in ("Sampling", "Repetition", "Constraints", "Search"):
         assert title in out
 
 
