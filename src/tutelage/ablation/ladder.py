@@ -21,7 +21,7 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.events import Listener
 
 FEWEST_RUNS, FEWEST_WIDTHS = 4, 2
-USUAL_VOCABULARY = 4096  # where the text decides it; only the ratio of two learning rates hangs on it
+USUAL_VOCABULARY = 4096  # when it depends on the text; only the ratio of two learning rates depends on it
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Rung:
 @dataclass(frozen=True)
 class LadderRun:
     """A run that was made. `parameters`: those that are multiplied (blocks and output head). `tokens`: seen; `fresh`:
-    worth so many unrepeated ones. `flops`: of training. `seconds`: of training, by its pace."""
+    the equivalent number of unrepeated ones. `flops`: of training. `seconds`: of training, by its pace."""
 
     width: int
     steps: int
@@ -56,7 +56,8 @@ class LadderRun:
 
 @dataclass(frozen=True)
 class Ladder:
-    """All runs, in the order of their compute; folder: where they and the page lie; started: stages that really ran."""
+    """All runs, in the order of their compute; folder: where they and the page are; started: stages that actually
+    ran."""
 
     name: str
     runs: tuple[LadderRun, ...]
@@ -65,8 +66,8 @@ class Ladder:
 
 
 def rungs_of(recipe: Recipe, widths: Sequence[int], lengths: Sequence[float]) -> list[Rung]:
-    """Every width with every length. Beside the shape only the learning rate changes, as `pretraining/sizing.py`
-    carries the recipe's over. Raises ConfigError for a recipe without a fresh base, and for too few runs to fit
+    """Every width with every length. Apart from the shape only the learning rate changes, scaled as in
+    `pretraining/sizing.py`. Raises ConfigError for a recipe without a fresh base, and for too few runs to fit
     anything."""
     if recipe.pretrain is None or recipe.base is not None:
         raise ConfigError("a ladder pretrains fresh models, and this recipe's base comes from elsewhere")
@@ -90,8 +91,8 @@ def run_ladder(
     tell: Callable[[str], None] = lambda line: None,
     listeners: tuple[Listener, ...] = (),
 ) -> Ladder:
-    """Make the runs that are not in the cache, the cheapest first. Raises what a run raises; run again, nothing that is
-    finished is run twice."""
+    """Make the runs that are not in the cache, the cheapest first. Raises the errors of a run; if called again,
+    finished runs are not repeated."""
     folder = root / FOLDER / name
     with exclusive(root / "work" / f"ablation-{name}.lock", f"another process is working in {folder}"):
         runner = Runner(root, folder, BASE, listeners)

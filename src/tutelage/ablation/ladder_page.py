@@ -1,4 +1,4 @@
-"""`ladder.html` and `ladder.json`: a ladder's runs, its laws and what they mean, beside the ladder's runs."""
+"""`ladder.html` and `ladder.json`: a ladder's runs, its laws and what they mean, next to the ladder's runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULT, PAGE = "ladder.json", "ladder.html"
 
 
 def write_ladder(found: Findings) -> tuple[dict[str, Any], Path]:
-    """The plain result, and where its page lies; those of the ladder before are replaced."""
+    """The plain result, and the path of its page; those of an earlier ladder are replaced."""
     data, folder = plain(found), found.ladder.folder
     write_json(folder / RESULT, data)
     write_atomic(folder / PAGE, render(data, found))

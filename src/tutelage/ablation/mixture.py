@@ -1,8 +1,8 @@
-"""Which mixture of the sources is best? Small runs on drawn mixtures, a regression, and its prediction put to the test.
+"""Which mixture of the sources is best? Small runs on random mixtures, a regression, and a test of its prediction.
 
 As RegMix (Liu et al. 2024): mixtures are drawn around the sizes of the sources, each trains a small model (the recipe
 itself, one seed), and held-out bits per byte are regressed on the shares. Here the regression is a quadratic one with
-a ridge (content with some thirty points), and nothing is proposed unless it predicts runs that it has not seen.
+a ridge (which needs only about thirty points), and nothing is proposed unless it predicts runs that it has not seen.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FEWEST = 12  # runs that a regression is fitted to
 _STRENGTHS = (2.0, 40.0)  # of the Dirichlet distribution, times the natural shares; drawn evenly on a log scale
 _LEAST = 0.005  # share of a source
 _CANDIDATES, _BEST = 20_000, 100
-_NEAR = 0.75  # of the runs have another one so near
+_NEAR = 0.75  # of the runs have another one this near
 _FOLDS = 8
 _SEED = 0
 
@@ -48,7 +48,8 @@ class Predicted:
 @dataclass(frozen=True)
 class Proposal:
     """names: sources. natural: their shares by size. shares: of the best mixture. expected: its bits per byte by the
-    regression; expected_natural: those of the natural mixture. tried [runs, sources] and bits [runs]: as they came."""
+    regression; expected_natural: those of the natural mixture. tried [runs, sources] and bits [runs]: all runs, in
+    order."""
 
     names: tuple[str, ...]
     natural: Floats
@@ -61,7 +62,7 @@ class Proposal:
 
 
 def draw(natural: Floats, count: int, seed: int = _SEED) -> Floats:
-    """Mixtures [count, sources]: the natural one first, then such as lie around it, near and far."""
+    """Mixtures [count, sources]: the natural one first, then others around it, near and far."""
     chance = np.random.default_rng(seed)
     strengths = np.exp(chance.uniform(math.log(_STRENGTHS[0]), math.log(_STRENGTHS[1]), count))
     drawn = np.stack([chance.dirichlet(np.maximum(strength * natural, 0.05)) for strength in strengths])
@@ -91,8 +92,8 @@ def search(
 ) -> Proposal:
     """Train on `count` mixtures and propose one. sizes: bytes of each source.
 
-    Raises InputError for too few runs or sources, and what a run raises; run again, nothing that is finished is run
-    twice.
+    Raises InputError for too few runs or sources, and the errors of a run; if called again, finished runs are not
+    repeated.
     """
     if count < FEWEST:
         raise InputError(
@@ -106,7 +107,7 @@ def search(
     for number, shares in enumerate(draw(natural, count), 1):
         model = runner.model(arm_of(first, by, sizes, shares, f"mixture-{number}"), 0)
         passes = model.metrics["source_epochs"]
-        drawn = np.array([passes.get(name, 0.0) for name in sizes]) * size  # as they were: a source may be capped
+        drawn = np.array([passes.get(name, 0.0) for name in sizes]) * size  # the actual shares: a source may be capped
         tried.append(drawn / drawn.sum())
         bits.append(float(model.metrics["heldout_bits_per_byte"]))
         said = ", ".join(
@@ -117,8 +118,8 @@ def search(
 
 
 def propose(names: tuple[str, ...], natural: Floats, tried: Floats, bits: Floats) -> Proposal:
-    """The mean of the hundred mixtures of twenty thousand that the regression thinks best, as RegMix takes it; of those
-    that are as near to a run as most runs are to another, since further off it guesses."""
+    """The mean of the hundred mixtures of twenty thousand that the regression predicts as best, as in RegMix; only of
+    those as near to a run as most runs are to another, since further away it extrapolates."""
     candidates = np.concatenate([tried, draw(natural, _CANDIDATES, _SEED + 1)])
     between = distances(tried, tried)
     np.fill_diagonal(between, np.inf)
@@ -135,8 +136,8 @@ def distances(one: Floats, other: Floats) -> Floats:
 
 
 def predicted(tried: Floats, bits: Floats) -> Predicted:
-    """By folds: each run is predicted by a fit that has not seen it. The interval is Fisher's, for ranks (Bonett &
-    Wright 2000)."""
+    """By cross-validation: each run is predicted by a fit that has not seen it. The interval is Fisher's, for ranks
+    (Bonett & Wright 2000)."""
     from scipy.stats import spearmanr
 
     fold = np.random.default_rng(_SEED).permutation(np.arange(len(bits)) % _FOLDS)
@@ -155,14 +156,14 @@ def _fit(tried: Floats, bits: Floats) -> Callable[[Floats], Floats]:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
-    ridge = RidgeCV(np.logspace(-4, 3, 22))  # its strength by leaving one out
+    ridge = RidgeCV(np.logspace(-4, 3, 22))  # its strength by leave-one-out
     model = make_pipeline(PolynomialFeatures(2, include_bias=False), StandardScaler(), ridge)
-    model.fit(np.sqrt(tried), bits)  # square roots: a little of a source that was absent does most
+    model.fit(np.sqrt(tried), bits)  # square roots: the first little of an absent source has the largest effect
     return lambda shares: np.asarray(model.predict(np.sqrt(shares)), np.float64)
 
 
 def lines(found: Proposal) -> list[str]:
-    """What came of it; the check first."""
+    """The findings; the check first."""
     check = found.predicted
     said = f"{check.correlation:+.2f} [{check.low:+.2f}, {check.high:+.2f}]"
     if not check.holds:

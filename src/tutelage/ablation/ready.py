@@ -1,4 +1,4 @@
-"""Ready questions: what people argue about over the life of a model, each written out as the arms that answer it."""
+"""Ready questions: common questions about training a model, each with the arms that answer it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Ready:
-    """A question about a recipe. vary: its `--vary`, made for the recipe; told: what is commonly said, and where."""
+    """A question about a recipe. vary: its `--vary`, made for the recipe; literature: what is commonly reported, and
+    where."""
 
     name: str
     asks: str
@@ -26,7 +27,7 @@ class Ready:
 
 
 def _optimizer(recipe: Recipe) -> list[str]:
-    # Each at three rates: at one rate the optimizer that the rate was chosen for wins.
+    # Each at three learning rates: with only one, the optimizer that it was chosen for wins.
     assert recipe.pretrain is not None
     rate = recipe.pretrain.training.learning_rate
     rates = ",".join(f"{rate * factor:g}" for factor in (0.5, 1, 0.25))
@@ -119,7 +120,7 @@ READY = {
 
 
 def wanted(names: str) -> list[Ready]:
-    """The questions of a list `optimizer,norm`, or `all`. Raises ConfigError naming what there is."""
+    """The questions of a list `optimizer,norm`, or `all`. Raises ConfigError naming the existing ones."""
     if names.strip() == ALL:
         return list(READY.values())
     asked = [name.strip() for name in names.split(",")]
@@ -130,7 +131,7 @@ def wanted(names: str) -> list[Ready]:
 
 
 def answer(found: dict[str, Any]) -> str:
-    """What came of a question, in a line: the best arm, and how the others stand against the first. found: as of
+    """The answer to a question in one line: the best arm, and the others against the first. found: as from
     `result.plain`."""
     arms = found["arms"]
     measured = [arm for arm in arms if arm["mean"] is not None]

@@ -1,4 +1,4 @@
-"""What came of an ablation as plain data: `ablation.json`, what is printed, and the exit code."""
+"""The findings of an ablation as plain data: `ablation.json`, the printed lines, and the exit code."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def noise_lines(noise: Noise, effect: float, tried: int, measure: str) -> list[s
 
 
 def exit_code(outcomes: list[str]) -> int:
-    """0: an arm is better than the first; 4: none is, and of one or more too little is known; 3: none is."""
+    """0: an arm is better than the first; 4: none is, and for one or more too little is known; 3: none is."""
     if "better" in outcomes:
         return FOUND
     return TOO_FEW if {"too few seeds", "too few items"} & set(outcomes) else NOTHING
@@ -105,7 +105,7 @@ def overall(arms: list[dict[str, Any]], tried: int, effect: float) -> str:
 
 
 def _busy(found: Findings) -> str:
-    """Said where runs of one arm took very different times; empty where they did not."""
+    """A warning if runs of one arm took very different times; otherwise empty."""
     worst = max((cost.slowest / max(cost.seconds, 1e-9) for cost in found.costs.values()), default=1.0)
     return "" if worst < BUSY else f"runs of one arm differ in time by a factor of {worst:.1f}: the machine was busy"
 

@@ -182,7 +182,7 @@ def ablate(
 
 
 def _what(words: list[Path]) -> tuple[Path | None, bool]:
-    """(recipe file, whether its data are in question)."""
+    """(recipe file, whether to ablate its data)."""
     of_data = bool(words) and words[0] == Path("data") and not words[0].is_file()
     files = words[1:] if of_data else words
     if len(files) > 1:
@@ -191,7 +191,7 @@ def _what(words: list[Path]) -> tuple[Path | None, bool]:
 
 
 def _data_arms(recipe: Path | None, sets: list[str], by: str, name: str, out: Path) -> list[Arm]:
-    """The recipe, and without each filter and each source; its corpus is made for that."""
+    """The recipe, and the recipe without each filter and each source; this needs its corpus, which is made first."""
     from tutelage.ablation.bench import FOLDER
     from tutelage.ablation.data import filter_arms, source_arms
     from tutelage.ablation.runs import Runner

@@ -102,7 +102,7 @@ def _data(file: Path | None, sets: list[str]) -> dict[str, Any]:
 
 
 def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> dict[str, Any]:
-    """Write the fixed recipe, and say what was changed."""
+    """Write the fixed recipe and report what was changed."""
     from tutelage.cli.ahead import advice_on
     from tutelage.recipe.fixes import apply_fixes, difference, written
     from tutelage.store.files import write_atomic

@@ -63,20 +63,20 @@ def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahe
     nodes = [state.node for state in planned]
     runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
     made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    busy = load()  # before anything is measured, which is load itself
+    busy = load()  # before measuring, which itself adds load
     outlook = forecast.look_ahead(nodes, runs, made, this_machine(root), busy)
     return Ahead(planned, outlook, advise(nodes, outlook))
 
 
 def this_machine(root: Path) -> ThisMachine:
-    """This machine; what is timed is kept below `root` for the next time, where that may be written to."""
+    """This machine; timings are cached below `root` if that is writable."""
     from tutelage.guidance.machine import ThisMachine
 
     return ThisMachine(None if os.environ.get("TUTELAGE_READ_ONLY") else root)
 
 
 def advice_on(recipe: Recipe, root: Path) -> list[Advice]:
-    """What the rules of thumb say of a recipe. Nothing is timed for it."""
+    """What the rules of thumb say about a recipe. Nothing is timed for this."""
     from tutelage.guidance import forecast
     from tutelage.guidance.machine import Idle
     from tutelage.guidance.rules import advise

@@ -82,7 +82,7 @@ def compare(
 
 
 def read_config(source: str | None, root: Path) -> ModelConfig:
-    """The architecture that is meant, without reading a weight."""
+    """The architecture that the user named, without reading any weights."""
     from tutelage.guidance.costs import with_vocabulary
     from tutelage.interchange.source import is_foreign
     from tutelage.interchange.source import read_config as read_foreign
@@ -99,7 +99,7 @@ def read_config(source: str | None, root: Path) -> ModelConfig:
 
 
 def costs(config: ModelConfig, context: int | None) -> dict[str, Any]:
-    """Everything that is shown of a model, as plain data. `context` None: its longest, but at most 4,096."""
+    """Everything shown about a model, as plain data. `context` None: its longest, but at most 4,096."""
     from tutelage.guidance.costs import model_facts
     from tutelage.model.describe import features
 

@@ -1,4 +1,4 @@
-"""`tutelage ablate --ask`: ready questions, asked one after another of one recipe."""
+"""`tutelage ablate --ask`: ready-made questions, run one after another on one recipe."""
 
 from __future__ import annotations
 

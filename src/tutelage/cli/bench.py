@@ -139,7 +139,7 @@ def evaluate(
 
 
 def _trained_on(source: str | None) -> Iterator[str] | None:
-    """The documents that a model was trained on, where it was raised here and they are still here."""
+    """The documents that a model was trained on, if it was trained here and they still exist."""
     from itertools import chain
 
     from tutelage.cli.options import find_model
@@ -158,7 +158,7 @@ def _trained_on(source: str | None) -> Iterator[str] | None:
 
 
 def _corpus(path: Path) -> Path:
-    """Where the corpus lies: of a run its corpus stage."""
+    """The folder of the corpus; for a run, that of its corpus stage."""
     if not (path / "run.json").exists():
         return path
     from tutelage.cli.options import find_stage
@@ -194,7 +194,7 @@ def _wanted(
 
 
 def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tuple[list[Prepared], dict[str, str]]:
-    """The tasks with their data; of a suite those left out by reason."""
+    """The tasks with their data; for a suite, those left out by reason."""
     from tutelage.evaluation.bench.bench import prepare_all
 
     if not optional:
@@ -214,7 +214,7 @@ def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tupl
 
 
 def open_measured(source: str | None, dtype: Any, prefix: str = "", served: str = "") -> Measured:
-    """The model that is meant: by transformers (`hf:DIR`), behind an endpoint (a URL), or ours."""
+    """The model that the user named: by transformers (`hf:DIR`), behind an endpoint (a URL), or ours."""
     if source and source.startswith(("http://", "https://")):
         from tutelage.evaluation.bench.endpoint import EndpointModel
 

@@ -1,4 +1,4 @@
-"""What the options of `tutelage generate` ask for: how tokens are drawn, searched, or held to a form."""
+"""The options of `tutelage generate` as settings of sampling, search or constraints."""
 
 from __future__ import annotations
 

@@ -92,7 +92,7 @@ def classify(
 
 
 def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float, as_json: bool) -> None:
-    """All labels that are likely enough, the likeliest first."""
+    """All labels that are likely enough, the most likely first."""
     chosen = [(label, share) for label, share in ranked if share >= at_least]
     if as_json:
         print_json({"text": text, "labels": [label for label, _ in chosen], "probabilities": dict(ranked)})
@@ -103,8 +103,8 @@ def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float,
 
 @dataclass(frozen=True)
 class _Classified:
-    """Of each text the probability of each label, and how familiar it is (1 where nobody asks). order: of labels that
-    are in one: the median is named."""
+    """For each text the probability of each label, and how familiar the text is (1 if not asked for). order: of ordered
+    labels; the median is predicted."""
 
     probabilities: list[dict[str, float]]
     familiar: list[float]
@@ -149,7 +149,7 @@ def _classified(
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:
-    """The texts that are meant: those given, those of a file, or lines of standard input."""
+    """The texts to classify: those given, those of a file, or lines of standard input."""
     from tutelage.finetuning.data import read_texts
 
     if given == ["-"]:
@@ -169,7 +169,7 @@ def _texts(given: list[str], column: str | None) -> list[str]:
 
 
 def _names_a_file(text: str) -> bool:
-    """Whether a text is the name of a file: it ends as one, and is one word or is there."""
+    """Whether a text is the name of a file: it ends like one, and is one word or exists."""
     if not text.lower().endswith(_TEXT_FILES):
         return False
     return len(text.split()) == 1 or (len(text) < 1000 and Path(text).expanduser().is_file())

@@ -1,4 +1,4 @@
-"""`tutelage compare`: results against results, and the self-test of the statistics that do it."""
+"""`tutelage compare`: results against results, and the self-test of the statistics."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ def show(console: Console, report: Report) -> None:
     for a, b in arms:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=f"{b} against {a}", title_justify="left")
         for name in ("task", *(("metric",) if many else ()), "n", a, b, "difference", "p", "detectable", ""):
-            words = name in ("task", "metric", "")  # these fold where the terminal is narrow, figures never do
+            words = name in ("task", "metric", "")  # these wrap on a narrow terminal, figures never do
             table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in [*report.rows, *report.averages]:
             if (row.a, row.b) == (a, b):
@@ -112,7 +112,7 @@ def show(console: Console, report: Report) -> None:
 _MARKS = {"better": "[green]better[/]", "worse": "[red]worse[/]"}
 
 
-WIDE = 100  # columns of a terminal, below which an interval stands under its difference
+WIDE = 100  # columns of a terminal; below this, an interval goes under its difference
 
 
 def _cells(row: Row, narrow: bool) -> list[str]:

@@ -1,4 +1,4 @@
-"""The interactive conversation of `tutelage chat`: what was said, the commands, and what becomes of an answer."""
+"""The interactive conversation of `tutelage chat`: the messages, the commands, and how an answer is shown."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | N
 
 @dataclass
 class Conversation:
-    """What was said so far, and how it goes on. Nothing that was said is ever dropped but by a command."""
+    """The messages so far, and how the conversation continues. Only a command ever drops a message."""
 
     lm: Any
     sampling: Sampling
@@ -76,12 +76,12 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self.messages = list(self.opening)
-        self._engine = self.lm.engine()  # what was said so far need not be read again
+        self._engine = self.lm.engine()  # the messages so far need not be read again
 
     # -- answers
 
     def ask(self, question: str, seed: int = 0) -> None:
-        """Answer, and remember both. A question for which there is no room changes nothing and is kept for /retry."""
+        """Answer, and keep both. A question that does not fit changes nothing and is kept for /retry."""
         asked = [*self.messages, Message("user", question)]
         try:
             prompt = self.lm.chat_ids(asked)
@@ -139,7 +139,7 @@ class Conversation:
         return "".join(pieces)
 
     def _drafts(self) -> tuple[int, int]:
-        """Drafted tokens so far, and those that were right."""
+        """Drafted tokens so far, and how many were accepted."""
         found = self.lm.speculation
         return (0, 0) if found is None else (found.drafted, found.accepted)
 

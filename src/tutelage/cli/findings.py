@@ -1,4 +1,4 @@
-"""Ask a question of `tutelage ablate`, show what was found, and exit with its code."""
+"""Run a question of `tutelage ablate`, show the findings, and exit with their code."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
-    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON and onto the page too."""
+    """Run the question, show the findings, and exit with their code. `beside`: goes into the JSON and onto the page
+    too."""
     found = answered(question, out, as_json, beside)
     if as_json:
         print_json(found)
@@ -25,7 +26,8 @@ def run_question(question: Question, out: Path, as_json: bool, beside: dict[str,
 
 
 def answered(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask, and show what comes of it unless it is wanted as JSON. As `result.plain`, with where it was written."""
+    """Run the question, and show the findings unless JSON was asked for. Returns `result.plain` and where it was
+    written."""
     from tutelage.ablation.bench import ask
     from tutelage.ablation.judge import Noise
     from tutelage.ablation.result import noise_lines
@@ -51,7 +53,7 @@ def answered(question: Question, out: Path, as_json: bool, beside: dict[str, Any
 
 
 def voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[str, Any]], None]]:
-    """Where results go, how a line is said beside the meter, and what listens to the runs' events."""
+    """The console for results, a function that prints a line above the meter, and the listener to the runs' events."""
     from rich.console import Console
 
     from tutelage.cli.meter import Meter

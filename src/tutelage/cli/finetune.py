@@ -1,4 +1,4 @@
-"""`tutelage finetune`: a step of a recipe, or one step on an own file."""
+"""`tutelage finetune`: a step of a recipe, or one step on the user's own file."""
 
 from __future__ import annotations
 
@@ -129,7 +129,7 @@ def finetune(
 
 
 def _step(name: str, recipe: Path | None, sets: list[str] | None) -> str:
-    """The step that is meant. Raises ConfigError naming those there are."""
+    """The step of that name. Raises ConfigError naming the existing ones."""
     from tutelage.recipe.config import load_recipe
 
     steps = load_recipe(recipe, sets or []).finetune
@@ -169,7 +169,7 @@ def _recipe(
     if model and is_foreign(model):
         source, config = model, config_at_hand(model) or read_config(model, notes())
     else:
-        # Of a run, preferences and problems are taught to the model that chats already, anything else to the base.
+        # Of a run, preferences and problems are trained on its chat model, anything else on its base.
         wanted = None if spec.heldout in ("pairs", "problems") else "base"
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))

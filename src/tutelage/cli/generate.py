@@ -1,4 +1,4 @@
-"""`tutelage generate`: continue a text, by every way of choosing tokens there is."""
+"""`tutelage generate`: continue a text, with any decoding strategy."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Verbs that look at what there is: report, lineage, doctor, version."""
+"""Verbs that inspect existing results: report, lineage, doctor, version."""
 
 from __future__ import annotations
 

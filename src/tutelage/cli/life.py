@@ -159,7 +159,7 @@ def raise_model(
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
     `single`: the method whose steps the run is about; their figures are printed at the end. With `processes` this one
-    only starts that many and waits; started by torchrun it is one of several already.
+    only starts that many and waits; under torchrun it is already one of several.
     """
     from rich.console import Console
 
@@ -198,7 +198,7 @@ def raise_model(
             finished = run_recipe(recipe, root, (progress, *boards), targets, ahead.outlook.kept, advice)
         except BaseException:
             if not targets and (root / recipe.name / "run.json").exists():
-                with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said
+                with contextlib.suppress(Exception):  # the error of the run itself is what has to be reported
                     write_report(root / recipe.name)
             raise
         report = None if targets else write_report(finished.path)

@@ -1,4 +1,4 @@
-"""The `tutelage` command: verbs, and what becomes of errors."""
+"""The `tutelage` command: verbs, and error handling."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tutelage.cli import (
 )
 from tutelage.store.errors import TutelageError, nearest
 
-# The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
+# The base class of usage errors. Typer may bring its own copy of click, so click's own class will not do.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
@@ -56,7 +56,7 @@ def options(
         bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the verb.")
     ] = False,
 ) -> None:
-    pass  # `main` takes --debug out of the arguments wherever it stands; here it is only explained
+    pass  # `main` removes --debug from the arguments wherever it is; here it is only documented
 
 
 life.register(app)
@@ -102,7 +102,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _say("error: stopped", "hint: run the same command again to resume")
         code = 130
-    except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
+    except BrokenPipeError:  # the reader is gone (`| head`); print nothing more, not even in the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except Exception as error:
@@ -115,7 +115,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without --debug (up to a `--`, behind which all is text), and whether it was there."""
+    """The arguments without --debug (up to a `--`, after which all is text), and whether it was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end

@@ -1,4 +1,4 @@
-"""`tutelage quality`: how coherent and how various texts are, across ways to decode or of files."""
+"""`tutelage quality`: how coherent and varied texts are, across decoding strategies or files."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _written(
     model: str | None, prompts: Path, strategies: str | None, chat: bool, limit: int, max_tokens: int, seed: int,
     out: Path | None,
 ) -> tuple[dict[str, list[str]], list[str] | None]:  # fmt: skip
-    """Texts by every way to decode, and the references, if there are any, cut to their length."""
+    """Texts of every decoding strategy, and the references, if there are any, truncated to their length."""
     from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, way_of, write_texts
     from tutelage.store.jsonl import write_json_lines
 

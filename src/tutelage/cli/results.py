@@ -47,7 +47,8 @@ def finish(console: Console, run: Run, report: Path | None, root: Path) -> None:
 
 
 def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path) -> None:
-    """The end of a run of one method: its figures beside trivial rivals, what they mean, and how to use the model."""
+    """The end of a run of one method: its figures next to trivial baselines, what they mean, and how to use the
+    model."""
     records = [stage for stage in run.record["stages"] if stage["kind"] == kind]
     measured = [stage for stage in run.record["stages"] if stage["kind"] == "evaluate" and stage.get("artifact")]
     if measured:
@@ -95,8 +96,8 @@ def steps(console: Console, run: Run, kind: str, report: Path | None, root: Path
 def _figures_of(
     console: Console, names: Sequence[str], kind: str, found: dict[str, Any], metrics: dict[str, Any]
 ) -> None:
-    """The main figures of these models and of all that was measured on the same rows, a row for each, with what it
-    costs; then what the same items say."""
+    """The main figures of these models and of everything measured on the same rows, one row each, with costs; then
+    the paired comparisons."""
     mine = [figure for figure in found["figures"] if any(row["who"] in names for row in figure["rows"])]
     main = [item.measure for item in _spec(kind).glance if any(item.measure == figure["measure"] for figure in mine)]
     figures = [figure for figure in mine if figure["measure"] in main]
@@ -122,7 +123,7 @@ def _figures_of(
     for comparison in found["comparisons"]:
         measure = comparison["measure"]
         wanted = measure in main[:1] if found.get("choices") else measure in main or comparison["outcome"] == "worse"
-        if comparison["a"] in names and wanted:  # what became worse is said, whatever was asked
+        if comparison["a"] in names and wanted:  # a loss is always reported
             said = f"• {comparison['measure']}: {comparison['verdict']}"
             console.print(escape(said), highlight=False, soft_wrap=True)
 
@@ -146,7 +147,7 @@ def _short(value: float) -> str:
 
 
 def _left_out(metrics: dict[str, Any]) -> list[str]:
-    """What of the user's rows was not used, said once more where the figures are read."""
+    """Which of the user's rows were not used, repeated next to the figures."""
     found = []
     if dropped := metrics.get("dropped_labels"):
         named = ", ".join(f"{label} ({count} rows)" for label, count in dropped.items())

@@ -74,7 +74,7 @@ def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlo
 
 
 def expected(console: Console, outlook: Outlook) -> None:
-    """The bits per byte that are expected of each model, where they can be told."""
+    """The expected bits per byte of each model, where they can be predicted."""
     for name, one in outlook.forecasts.items():
         if told := one.expected.get("heldout_bits_per_byte"):
             low, middle, high = told
@@ -96,7 +96,7 @@ def announce(console: Console, outlook: Outlook) -> None:
 
 
 def span(low: float, high: float) -> str:
-    """A range of seconds as a reader says it: `6 to 9 min`, `20 to 40 s`."""
+    """A range of seconds in words: `6 to 9 min`, `20 to 40 s`."""
     if high < 90:
         least, most = max(1, round(low)), max(1, round(high))
         return f"about {most} s" if least == most else f"{least} to {most} s"

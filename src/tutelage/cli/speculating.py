@@ -1,4 +1,4 @@
-"""The options of speculation, for the verbs that generate: faster, and never another answer."""
+"""The options of speculative decoding, for the verbs that generate: faster, with the same answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ Draft = Annotated[
 
 
 def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Path, weights: str) -> None:
-    """Let a model draft, and those with its adapters. One that cannot goes without, and it is said."""
+    """Turn on speculation for a model and its adapters. A model that does not support it goes without, with a
+    message."""
     from tutelage.inference.speculation import cannot
 
     if speculate is not None and speculate not in HOW:
@@ -53,7 +54,7 @@ def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Pat
 
 
 def drafts(lm: LanguageModel) -> dict[str, Any]:
-    """What became of the drafts so far, to be shown as JSON; nothing without speculation."""
+    """Counts of drafted and accepted tokens so far, for JSON; empty without speculation."""
     found = lm.speculation
     return {} if found is None else {"drafts": {"drafted": found.drafted, "accepted": found.accepted}}
 

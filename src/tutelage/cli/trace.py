@@ -1,4 +1,4 @@
-"""`tutelage trace`: which spans of a text stand verbatim in what the model was trained on."""
+"""`tutelage trace`: which spans of a text occur verbatim in the model's training data."""
 
 from __future__ import annotations
 
@@ -76,15 +76,15 @@ def trace(
 
 @dataclass(frozen=True)
 class TrainingText:
-    """The corpora that a model was trained on, by what stages, and the folder for what is made of them."""
+    """The corpora that a model was trained on, by which stages, and the folder for their indices."""
 
     corpora: dict[Path, list[Use]]
     work: Path
 
 
 def training_text(place: Path) -> TrainingText:
-    """What a model at this place, and those it descends from, were trained on; of a corpus: itself. Raises InputError
-    where nothing of it is here."""
+    """What a model at this path, and its ancestors, were trained on; for a corpus: itself. Raises InputError if none
+    of it is here."""
     from tutelage.recipe.lineage import lineage
 
     ancestor = lineage(place)
@@ -98,7 +98,7 @@ def training_text(place: Path) -> TrainingText:
 
 
 def indices_of(texts: Sequence[TrainingText], tokenizer: Tokenizer) -> list[Index]:
-    """The index of each corpus, made now where it is not in `work/` beside the artifacts."""
+    """The index of each corpus, made now if it is not in `work/` next to the artifacts."""
     from tutelage.pretraining.trace import open_index
 
     return [
@@ -109,8 +109,8 @@ def indices_of(texts: Sequence[TrainingText], tokenizer: Tokenizer) -> list[Inde
 
 
 def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
-    """The corpora that a model or one that it descends from was trained on, and by what stages. One that only a
-    tokenizer learned from is none; a corpus is its own."""
+    """The corpora that a model or an ancestor was trained on, and by which stages. A corpus that only a tokenizer
+    was trained on does not count."""
     from tutelage.pretraining.trace import Use
 
     if ancestor.stage == "corpus" and ancestor.artifact:
@@ -134,7 +134,7 @@ def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
 
 
 def written(place: Path, prompt: str, max_tokens: int, temperature: float, seed: int) -> str:
-    """What the model makes of the prompt, without the prompt."""
+    """The model's continuation of the prompt, without the prompt."""
     from tutelage.inference.language_model import load
     from tutelage.inference.sampling import Sampling
 

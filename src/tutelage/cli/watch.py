@@ -1,4 +1,4 @@
-"""`tutelage watch`: a run while it goes on, in the terminal or as a page."""
+"""`tutelage watch`: a run in progress, in the terminal or as a page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tutelage.cli.options import RUNS, Json, Out, find_log, print_json
 if TYPE_CHECKING:
     from tutelage.report.live import Live
 
-INTERVAL = 1.0  # seconds between two looks
-LATEST = 3  # warnings that are shown while it goes on: more would push the rest off the screen
+INTERVAL = 1.0  # seconds between two updates
+LATEST = 3  # warnings shown while the run goes on: more would push the rest off the screen
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -115,7 +115,7 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
 
 
 def warned(warnings: list[str], latest: int | None) -> list[Any]:
-    """All warnings whole, or the latest cut to a line each, with the number of those before."""
+    """All warnings in full, or the latest truncated to a line each, with the number of earlier ones."""
     from rich.text import Text
 
     if latest is None:
@@ -128,7 +128,7 @@ def warned(warnings: list[str], latest: int | None) -> list[Any]:
 
 
 def sparkline(values: list[float]) -> str:
-    """The values as bars of eight heights, the lowest and the highest of them as the ends."""
+    """The values as bars of eight heights, scaled between the lowest and the highest."""
     low, high = min(values), max(values)
     wide = (high - low) or 1.0
     return "".join(BARS[round((value - low) / wide * (len(BARS) - 1))] for value in values)

@@ -23,13 +23,13 @@ from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, nearest
 from tutelage.tokenizer.config import TokenizerConfig
 
-RESERVED = ("artifacts", "work", "latest", "ablations")  # names the store itself uses beside the run folders
+RESERVED = ("artifacts", "work", "latest", "ablations")  # names that the store itself uses next to the run folders
 BASE = "base"
-PARTS_OF_A_LIFE = (  # no step may be called so
+PARTS_OF_A_LIFE = (  # reserved names that no step may have
     BASE, "source", "corpus", "benchmarks", "tokenizer", "baselines", "evaluate", "text",
 )  # fmt: skip
 
-# What the quickstart is finetuned for. recipes/quickstart.yaml says the same.
+# The finetuning steps of the quickstart, as in recipes/quickstart.yaml.
 QUICKSTART: dict[str, Any] = {
     "finetune": {
         "classify": {
@@ -46,7 +46,7 @@ QUICKSTART: dict[str, Any] = {
 
 
 class Step(Config):
-    """One step of finetuning: a method, the model it begins with (another step, or `base`), and its settings."""
+    """One step of finetuning: a method, the model it starts from (another step, or `base`), and its settings."""
 
     method: str
     begins_with: str
@@ -58,10 +58,11 @@ class Step(Config):
 
 
 class Recipe(Config):
-    """A whole life. `base` is raised here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes from elsewhere
-    (`base: smollm2`, or a mapping with `source`), and is then pretrained further only where `pretrain` is given.
+    """The whole life of a model. `base` is trained here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes
+    from elsewhere (`base: smollm2`, or a mapping with `source`), and is then pretrained further only if `pretrain` is
+    given.
 
-    `finetune` maps names to steps {method, from, data or task, ...}. `seed` draws weights and noise; `data_seed`
+    `finetune` maps names to steps {method, from, data or task, ...}. `seed` determines weights and noise; `data_seed`
     decides what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
     """
 
@@ -188,7 +189,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
 
 
 def _refuse_old_spellings(given: Mapping[str, Any]) -> None:
-    """What recipes of version 0.1 said, with the new spelling."""
+    """Keys of recipes of version 0.1, with the new spelling."""
     if "adopt" in given:
         raise ConfigError("the section `adopt` is now `base`", hint="e.g. base: {source: smollm2, context_length: 512}")
     steps = given.get("finetune")
@@ -252,17 +253,17 @@ def override(data: dict[str, Any], item: str) -> None:
 
 
 def setting(key: str, value: str) -> str:
-    """An override that sets `key` to exactly this text, whatever YAML would read in it (`2024`, `no`, `a: b`)."""
+    """An override that sets `key` to exactly this text, whatever YAML would make of it (`2024`, `no`, `a: b`)."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong, on one line."""
+    """The error, on one line."""
     return " ".join(str(getattr(error, "problem", None) or error).split())
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key given twice, or one that is no text, is an error instead of a silent loss."""
+    """Safe YAML in which a duplicate key, or one that is not a string, is an error instead of a silent loss."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]

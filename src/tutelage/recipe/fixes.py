@@ -30,7 +30,7 @@ class Fixed:
 def apply_fixes(data: dict[str, Any], fixes_of: Callable[[Recipe], Sequence[str]]) -> Fixed:
     """Apply the fixes (`--set a=b --set c=d`) that `fixes_of` names, until it names no new one.
 
-    `data`: what the recipe file says; keys that no fix touches stay as they are, defaults stay unsaid.
+    `data`: what the recipe file says; keys that no fix touches stay as they are, defaults are not written out.
     """
     fixed, done, refused = copy.deepcopy(data), dict[str, str](), list[str]()
     for _ in range(ROUNDS):
@@ -59,7 +59,7 @@ def written(data: dict[str, Any]) -> str:
 
 
 def difference(before: dict[str, Any], after: dict[str, Any], old: str, new: str) -> str:
-    """A unified diff of the two, as both would be written."""
+    """A unified diff of the two as YAML."""
     lines = difflib.unified_diff(
         written(before).splitlines(keepends=True), written(after).splitlines(keepends=True), old, new, n=2
     )

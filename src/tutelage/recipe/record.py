@@ -1,4 +1,4 @@
-"""The folder of a run: run.json, and events that a kill may have cut short."""
+"""The folder of a run: run.json, and its event log, which a kill may have cut short."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.store.files import write_json
 
 @dataclass
 class Run:
-    """A run folder and what is in it so far."""
+    """A run folder and its record so far."""
 
     path: Path
     record: dict[str, Any]
@@ -36,7 +36,7 @@ def pending(node: Node) -> dict[str, Any]:
 
 
 def keep_forecast(run: Run, record: dict[str, Any], earlier: Mapping[str, Any]) -> None:
-    """Of a stage that an earlier run of this folder made, what was forecast then still stands beside what came."""
+    """Keep the forecast of a stage that an earlier run of this folder made, to compare it with the actual figures."""
     name, identity = record["stage"], record.get("identity")
     same = any(one.get("stage") == name and one.get("identity") == identity for one in earlier.get("stages", ()))
     if record["status"] == "cached" and same and name in earlier.get("forecast", {}):
@@ -44,7 +44,7 @@ def keep_forecast(run: Run, record: dict[str, Any], earlier: Mapping[str, Any]) 
 
 
 def read_record(path: Path) -> dict[str, Any]:
-    """An earlier run.json of the folder; empty where there is none that can be read."""
+    """An earlier run.json of the folder; empty if there is none or it cannot be read."""
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -53,7 +53,7 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def chat_model(stages: list[dict[str, Any]]) -> str | None:
-    """What one talks to: the last model that learned to chat, else the base; a path relative to the run folder."""
+    """The model to chat with: the last chat model, else the base; a path relative to the run folder."""
     for makes in ("chat model", "language model"):
         made = [record for record in stages if record.get("makes") == makes and record.get("artifact")]
         if made:
@@ -62,7 +62,7 @@ def chat_model(stages: list[dict[str, Any]]) -> str | None:
 
 
 def entry(artifact: Artifact, run: Run) -> dict[str, Any]:
-    """What run.json says of an artifact."""
+    """The entry of an artifact in run.json."""
     return {
         "identity": artifact.identity,
         "artifact": os.path.relpath(artifact.path, run.path),
@@ -73,7 +73,7 @@ def entry(artifact: Artifact, run: Run) -> dict[str, Any]:
 
 
 def end_last_line(path: Path) -> None:
-    """A kill may have cut the last event short; the next one must not be lost with it."""
+    """A kill may have truncated the last event; the next one must not be lost with it."""
     if not path.exists() or path.stat().st_size == 0:
         return
     with path.open("rb+") as file:

@@ -39,15 +39,15 @@ def run_recipe(
     advice: tuple[str, ...] = (),
     folder: Path | None = None,
 ) -> Run:
-    """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
+    """Make every artifact that the recipe needs (or `targets` and what they need) under the store `root`.
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come from
     the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and made
-    anew. `advice` is said at the start and kept among the events. Raises what a stage raises, after the failure is
+    anew. `advice` is logged at the start. Raises what a stage raises, after the failure is
     written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or another process
     is running this recipe here. Of several processes the first calls this, the others `follow_recipe`. `forecast`: of
-    each stage (`guidance.forecast.Outlook.kept`), to be compared with what comes. `folder`: of a run that belongs to
-    something larger; it lies there instead, and is not the latest run.
+    each stage (`guidance.forecast.Outlook.kept`), to be compared with the actual figures. `folder`: of a run that is
+    part of something larger; it is used instead, and the run does not become the latest one.
     """
     path = root / recipe.name if folder is None else folder
     busy = f"another process is running the recipe {recipe.name} in {path.parent}"
@@ -111,14 +111,15 @@ def run_recipe(
 
 def order(command: dict[str, Any] | None) -> None:
     """Tell the other processes of this run, if there are any, what to do next; None: nothing more."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # asked first, because torch is slow to import
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # checked first, because torch is slow to import
         from tutelage.training.distributed.world import current_world
 
         current_world().order(command)
 
 
 def follow_recipe(recipe: Recipe) -> None:
-    """What the other processes of a run do: train with the first one when it says so. They write nothing that stays."""
+    """The loop of the other processes of a run: train together with the first one when told to. They write no
+    artifacts."""
     from tutelage.training.distributed.world import current_world
 
     nodes = {node.name: node for node in _shown(recipe)}
@@ -133,7 +134,7 @@ def _job(node: Node, recipe: Recipe, inputs: dict[str, Path], out: Path, work: P
 
 
 def _shown(recipe: Recipe, targets: tuple[str, ...] = ()) -> list[Node]:
-    """The nodes that the run's record lists: the whole life, and a target that is no part of it."""
+    """The nodes that the run's record lists: the whole graph, and a target that is not part of it."""
     whole = life(recipe)
     names = {node.name for node in whole}
     return [*whole, *(node for node in life(recipe, targets) if node.name not in names)]
@@ -168,7 +169,7 @@ def _run_stages(
                 raise
             stage_log.emit("stage_end", **{**record, "seconds": round(time.monotonic() - begin, 3)})
         else:
-            # Not asked for now, but what is there of it still belongs to this run.
+            # Not requested now, but its existing artifact still belongs to this run.
             record |= _there_already(recipe, node, store, run, known, done)
         run.record["stages"][number] = record
         run.record["chat_model"] = chat_model(run.record["stages"])
@@ -177,7 +178,7 @@ def _run_stages(
 
 
 def _audit(nodes: Sequence[Node]) -> None:
-    """Read the user's own data before anything long begins: what is wrong with it is said in the first seconds."""
+    """Read the user's own data before any long stage starts, so that problems are reported in the first seconds."""
     for node in nodes:
         if node.spec.audit:
             try:
@@ -196,7 +197,7 @@ def _do(
     done: dict[str, Artifact],
     log: EventLog,
 ) -> dict[str, Any]:
-    """Have the node's artifact, from the cache or made now, and enter it into `known` and `done`."""
+    """Get the node's artifact, from the cache or made now, and enter it into `known` and `done`."""
     planned = look_up(node, recipe, store, known, done)
     if planned.identity is None:
         return {"status": "skipped", "identity": None, "why": planned.why}
@@ -212,7 +213,7 @@ def _there_already(
 ) -> dict[str, Any]:
     try:
         planned = look_up(node, recipe, store, known, done)
-    except TutelageError:  # its own input is wrong or gone; no matter for what was asked
+    except TutelageError:  # its own input is wrong or gone, which does not matter for the requested stages
         return {}
     if planned.artifact is None:
         return {"identity": planned.identity}
@@ -262,7 +263,7 @@ def _move_aside(path: Path) -> Path:
 
 
 def _disk_is_full(error: Exception) -> bool:
-    """Also where a library in another language says so in its own words."""
+    """Also if a native library reports it in its own words."""
     if isinstance(error, TutelageError):
         return False
     number = error.errno if isinstance(error, OSError) else None
@@ -271,14 +272,15 @@ def _disk_is_full(error: Exception) -> bool:
 
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Within, SIGTERM (a scheduler's end of time, `kill`) is what Ctrl-C is. Training does better: it ends its step."""
+    """Within, SIGTERM (a scheduler's time limit, `kill`) acts like Ctrl-C. Training handles it better: it finishes its
+    step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     here = os.getpid()
 
     def handle(number: int, frame: Any) -> None:
-        if os.getpid() != here:  # a forked worker simply ends
+        if os.getpid() != here:  # a forked worker simply exits
             os._exit(128 + number)
         raise Interrupted(STOPPED, hint=RESUME, signal=number)
 

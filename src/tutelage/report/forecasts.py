@@ -1,4 +1,4 @@
-"""What was forecast of a run beside what came: how far the planner itself can be believed."""
+"""The forecasts of a run against the actual figures: how reliable the planner itself is."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NAMES = {"heldout_bits_per_byte": "bits per byte", "timing.tokens_per_second": "
 
 @dataclass(frozen=True)
 class Forecasted:
-    """A figure that was forecast: `fact` is what came. low, high: the stated range, where there was one."""
+    """A figure that was forecast; `fact`: the actual value. low, high: the stated range, if there was one."""
 
     stage: str
     title: str
@@ -30,22 +30,22 @@ class Forecasted:
 
     @property
     def off(self) -> float:
-        """How far the fact lies from what was forecast, as a share of it."""
+        """Relative deviation of the fact from the forecast."""
         return self.fact / self.middle - 1
 
     @property
     def held(self) -> bool | None:
-        """Whether the fact lies in the stated range; None where none was stated."""
+        """Whether the fact is in the stated range; None if none was stated."""
         return None if self.low is None or self.high is None else self.low <= self.fact <= self.high
 
 
 def forecasts(run: Run) -> list[Forecasted]:
-    """Everything that was forecast of stages that are done and whose fact is known, stage by stage."""
+    """All forecasts for finished stages with a known fact, stage by stage."""
     return [one for stage in run.stages.values() if stage.done for one in _of_stage(stage)]
 
 
 def forecast_blocks(run: Run) -> list[Block | None]:
-    """A table of forecasts and facts, and what they say together."""
+    """A table of forecasts and facts, with a summary."""
     found = forecasts(run)
     if not found:
         return []
@@ -74,7 +74,7 @@ def _of_stage(stage: View) -> list[Forecasted]:
 
 
 def resumed(stage: View) -> bool:
-    """Whether the stage was begun more than once before it ended: its time is then that of the last part alone."""
+    """Whether the stage was started more than once before it ended: its time is then only that of the last part."""
     starts, more = 0, False
     for event in stage.events:
         if event.get("event") == "stage_start":
@@ -86,7 +86,7 @@ def resumed(stage: View) -> bool:
 
 
 def _compared(stage: View, what: str, expected: Any, fact: Any) -> Forecasted | None:
-    """None where one of the two is missing; a range only where it has a width."""
+    """None if one of the two is missing; a range only if it has a width."""
     numbers = expected if isinstance(expected, list) else [expected, expected, expected]
     if len(numbers) != 3 or not all(map(f.is_number, [*numbers, fact])) or numbers[1] <= 0:
         return None
@@ -116,7 +116,7 @@ def _row(one: Forecasted) -> list[Cell]:
 
 
 def peak_memory(stage: View) -> float | None:
-    """Bytes that the process held at most while the stage ran."""
+    """Peak memory of the process during the stage, in bytes."""
     megabytes = as_float(stage.metrics.get("peak_memory_mb"))
     return None if megabytes is None else megabytes * 2**20
 

@@ -1,4 +1,4 @@
-"""The page of a run while it trains: what `report/live.py` knows, in the style of the report."""
+"""The page of a run while it trains: the state from `report/live.py`, in the style of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REFRESH = 5  # seconds
 
 
 def live_page(live: Live, now: float) -> str:
-    """The page as HTML text. It loads itself anew while the run goes on, and no longer once it is over."""
+    """The page as HTML text. It reloads itself until the run is over."""
     going = live.condition(now) in ("running", "silent")
     sections: list[Section] = [
         ("Now", [facts(_now(live, now))] if going else []),

@@ -96,8 +96,8 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     train = _shared(train, config.share)
     log.note(
         f"{len(chosen.kept)} labels, {len(train)} training texts, {len(heldout)} held out; texts are read up to "
-        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped; class "
-        f"weights: {config.class_weights}"
+        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped; "
+        f"class weights: {config.class_weights}"
     )
     return Prepared(train, heldout, chosen, {label: natural[label] for label in chosen.kept}, cut, audit)
 
