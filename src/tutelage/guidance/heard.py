@@ -1,4 +1,4 @@
-"""What was warned of while a run trained, as advice."""
+"""The warnings of a run's training, as advice."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tutelage.store.events import read_events
 
 
 def heard(events: Path) -> list[Advice]:
-    """Warnings of the last time that a run was started, each once. Those of the rules before it are asked anew."""
+    """Warnings since the last start of a run, each once. The rules that are checked before a run are checked again."""
     found: dict[tuple[str, str], Advice] = {}
     for event in read_events(events) if events.is_file() else ():
         if event["event"] == "run_start":
