@@ -1,4 +1,4 @@
-"""The values of a recipe that follow from a proposal, each with its reason; and what else there is to know of it."""
+"""The values of a recipe that follow from a proposal, each with its reason; and remarks on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.tokenizer.config import LARGEST_CHOSEN, OCCURRENCES
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
-SHORT_OF = 0.9  # of the time; nearer to its end it is not the text that is short
+SHORT_OF = 0.9  # of the time; closer to its end the text is not what limits it
 _DEFAULT = "docs/pretraining.md"
 
 
@@ -30,12 +30,12 @@ class Choice:
 
 
 def choices(proposal: Proposal, corpus: Facts) -> tuple[Choice, ...]:
-    """All that the proposal sets in a recipe."""
+    """All values that the proposal sets in a recipe."""
     return (_vocabulary(proposal.taken, corpus), *_model(proposal), *_training(proposal.taken, corpus))
 
 
 def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
-    """Where the proposal ends at something else than the time, and how far it can be believed."""
+    """What other than the time limits the proposal, and how reliable it is."""
     taken, said = proposal.taken, list[str]()
     needed = taken.tokens * taken.seconds_per_token * BESIDE_STEPS
     if text_ends(taken) and needed < SHORT_OF * proposal.seconds:
@@ -63,7 +63,7 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
 
 
 def text_ends(taken: Candidate) -> bool:
-    """Whether it is the text, and not the time, that limits it."""
+    """Whether the text, not the time, is the limit."""
     return taken.passes >= 0.98 * FREE_PASSES
 
 

@@ -1,4 +1,4 @@
-"""What the report says of pretraining."""
+"""The report section on pretraining."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def section(view: View) -> list[Block | None]:
 
 
 def _inside_the_blocks(view: View) -> Block | None:
-    """The last look into every block while it was trained."""
+    """The last statistics of every block in training."""
     looks = [event for event in view.events if event.get("event") == "layers"]
     figures = {name: looks[-1].get(name) for name in _BLOCK_FIGURES} if looks else {}
     columns = {name: values for name, values in figures.items() if isinstance(values, list) and values}

@@ -1,4 +1,4 @@
-"""Rules of thumb for pretraining: how long, how fast, in what batches. Those for the shape are in `shape_rules`."""
+"""Rules of thumb for pretraining: length, learning rate, batch size. Those for the shape are in `shape_rules`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 from tutelage.pretraining.shape_rules import RULES as SHAPE
 from tutelage.store.stage import Facts, Finding, Level, Rule
 
-COMPUTE_OPTIMAL, TOO_FEW, MANY = 20, 10, 40  # tokens for each parameter
+COMPUTE_OPTIMAL, TOO_FEW, MANY = 20, 10, 40  # tokens per parameter
 FREE_PASSES, USELESS_PASSES = 4, 16  # over the same text
-SMALLEST_FITTED = 1e6  # parameters; the scaling rules are not carried further down than to here
-ROOM = 1.02  # a fix is not asked for again because of rounding
+SMALLEST_FITTED = 1e6  # parameters; the scaling rules are not extrapolated below this
+ROOM = 1.02  # a fix is not requested again because of rounding
 
 
 def suggested_learning_rate(parameters: float) -> float:
@@ -98,7 +98,7 @@ def batch(f: Facts) -> Finding | None:
             f"suit this size: too few updates",
             fix,
         )
-    # With few tokens in all, many small updates are the better use of them.
+    # With few tokens in total, many small updates use them better.
     if tokens < wanted / 4 and f["result.tokens"] >= TOO_FEW * f["result.parameters"]:
         return (
             "note",
@@ -142,7 +142,7 @@ def warmup(f: Facts) -> Finding | None:
 def final_rate(f: Facts) -> Finding | None:
     if f["pretrain.training.schedule"] == "constant":
         if f["pretrain.training.optimizer"] == "schedule_free" or f["pretrain.training.average"] != "none":
-            return None  # averaged weights stand for the decay
+            return None  # averaged weights replace the decay
         return (
             "warning",
             "with a constant learning rate the loss stays higher than necessary; decay it at the end",
