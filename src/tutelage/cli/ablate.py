@@ -121,8 +121,8 @@ def ablate(
     After an interruption, finished runs are not repeated.
 
     Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is, and for some
-    there are too few seeds or documents to tell, 1 failed, 2 wrong use. With --ask: 0 when all questions were run,
-    whatever was found.
+    there are too few seeds or documents to tell, 1 failed, 2 wrong use. With --ask and several questions: 0 when
+    all were run, whatever was found.
 
     Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`, or of
     its data `tutelage ablate data recipes/miniature.yaml`

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import typer
 from rich.console import Console
 
 from tutelage.cli.findings import answered
@@ -17,7 +18,8 @@ def ask_ready(
     names: str, path: Path | None, sets: list[str], recipe: str, seeds: int, effect: float, out: Path, as_json: bool
 ) -> None:
     """Ask each of the questions and print what the literature says next to what was found. Questions that the recipe
-    cannot answer are reported and left out; all are checked before the first one runs."""
+    cannot answer are reported and left out; all are checked before the first one runs. A single question exits with
+    its own code, as with --vary: several have no common verdict."""
     from tutelage.ablation.arms import arms_of, target_of, varied_keys
     from tutelage.ablation.bench import Question
     from tutelage.ablation.ready import ALL, answer, wanted
@@ -56,7 +58,13 @@ def ask_ready(
         )
     if as_json:
         print_json({"questions": said, "left_out": left_out})
-        return
+    else:
+        _show(console, said, left_out)
+    if len(said) == 1 and not several:
+        raise typer.Exit(said[0]["code"])
+
+
+def _show(console: Console, said: list[dict[str, Any]], left_out: dict[str, str]) -> None:
     for one in said:
         console.print(f"\n[bold]{one['asks']}[/]", highlight=False, soft_wrap=True)
         console.print(f"  literature: {one['literature']}", highlight=False, markup=False, soft_wrap=True)
