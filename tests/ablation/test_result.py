@@ -67,7 +67,7 @@ def test_each_arm_has_a_sentence_with_its_numbers_and_the_better_ones_come_first
 def test_a_sure_difference_that_does_not_matter_is_said_to_be_one() -> None:
     (_, arm) = plain(findings(-0.003))["arms"]
     assert arm["outcome"] == "better" and "significantly less than the 1 % that matters" in arm["verdict"]
-    assert "surely less" not in plain(findings(-0.03))["arms"][1]["verdict"]
+    assert "significantly less" not in plain(findings(-0.03))["arms"][1]["verdict"]
 
 
 def test_the_noise_is_told_with_its_own_uncertainty() -> None:

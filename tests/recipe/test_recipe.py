@@ -499,7 +499,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["model.num_kv_heads=3"], "multiple of num_kv_heads"),
         (["seed"], "not of the form key=value"),
         (["name=../x"], "name: string should match"),
-        (["name=work"], "taken by the store"),
+        (["name=work"], "reserved by the store"),
         (["seed=[1"], "not valid YAML"),
         (["pretrain.training.steps.more=3"], "steps"),
         (["=3"], "not of the form key=value"),
