@@ -140,7 +140,7 @@ def _checked(folder: Path) -> list[Check]:
         save_model(model.eval(), folder)
         with torch.no_grad():
             apart = float((load_model(folder)(ids) - model(ids)).abs().max())
-        return Check("after saving and loading it is the same", apart == 0, f"logits differ by {apart:g} at the most")
+        return Check("saving and loading", apart == 0, f"logits differ by {apart:g} at the most")
 
     def write() -> Check:
         sampling = Sampling(max_tokens=GENERATED, temperature=0.0)
