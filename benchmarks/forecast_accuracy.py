@@ -55,11 +55,11 @@ def data_of(number: int, source: str, scale: float) -> dict[str, Any]:
 
 def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str, Any]]:
     """Forecast, run, and every figure beside its fact."""
-    from tutelage.cli.life import look_ahead
+    from tutelage.cli.ahead import look_ahead
     from tutelage.recipe.config import Recipe
     from tutelage.recipe.run import run_recipe
     from tutelage.report.collect import collect
-    from tutelage.report.foretold import told
+    from tutelage.report.forecasts import forecasts
 
     recipe = Recipe.parse(data_of(number, source, scale))
     root = out / f"recipe-{number}"
@@ -67,7 +67,7 @@ def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str
     root.mkdir(parents=True)
     ahead = look_ahead(recipe, root)
     run = run_recipe(recipe, root, forecast=ahead.outlook.kept)
-    return [{**asdict(one), "off": one.off, "held": one.held} for one in told(collect(run.path))]
+    return [{**asdict(one), "off": one.off, "held": one.held} for one in forecasts(collect(run.path))]
 
 
 def summary(found: list[list[dict[str, Any]]]) -> dict[str, Any]:

@@ -92,7 +92,7 @@ def test_the_model_that_is_measured_is_the_one_that_the_keys_belong_to() -> None
     for step in ("classify", "prefer"):
         assert target_of([f"finetune.{step}.training.learning_rate"], recipe, None) == step
     tags = Recipe.parse({"finetune": {"tags": {"method": "multilabel", "data": "rows.csv"}}})
-    with pytest.raises(ConfigError, match="holds out nothing"):
+    with pytest.raises(ConfigError, match="has no held-out items"):
         target_of(["finetune.tags.training.steps"], tags, None)
     with pytest.raises(ConfigError, match="no step 'instruc'"):
         target_of([RATE], recipe, "instruc")

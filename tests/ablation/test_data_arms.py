@@ -67,7 +67,7 @@ def test_documents_are_matched_by_what_they_were(tmp_path: Path) -> None:
     items = corpus_items([first, other], 10)
     assert [row["text"] for row in items.rows] == ["whole text", "other"]
     assert items.left_out == 1
-    with pytest.raises(InputError, match="no document in common"):
+    with pytest.raises(InputError, match="no held-out document in common"):
         corpus_items([first, corpus(tmp_path / "c", {"s": 1}, {"9": "x"})], 10)
 
 
@@ -81,7 +81,8 @@ def test_tokenizers_are_named_by_method_size_and_split(tmp_path: Path) -> None:
     assert [arm.recipe.tokenizer.vocab_size for arm in question.arms] == [512, 600]
     assert question.match == "compute"
     assert all(arm.recipe.pretrain and arm.recipe.pretrain.training.steps == 7 for arm in question.arms)
-    for specs, said in ((["bpe:512"], "two tokenizers"), (["bqe:1", "bpe:512"], "bqe"), (["a/b", "bpe:512"], "neither"),
+    for specs, said in ((["bpe:512"], "two or more"), (["bqe:1", "bpe:512"], "bqe"),
+                        (["a/b", "bpe:512"], "neither"),
                         (["bpe:512", "bpe:512"], "given twice"), (["bpe:5", "byte"], "at least 260")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             tokenizer_question(specs, None, [], 2)

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from test_questions import call, write_recipe
 
-from tutelage.ablation.ladder import Climbed, Ladder, rungs_of
+from tutelage.ablation.ladder import Ladder, LadderRun, rungs_of
 from tutelage.ablation.ladder_page import render
 from tutelage.ablation.law import findings, frontier, optimal_share, plain, sentences
 from tutelage.pretraining.scaling import Law
@@ -19,18 +19,18 @@ from tutelage.store.errors import ConfigError
 PLANTED = Law(0.8, (1e5, 1e6), (0.6, 0.5), (0.35, 0.3))
 
 
-def climbed(width: int, tokens: float, off: float = 1.0) -> Climbed:
+def ladder_run(width: int, tokens: float, off: float = 1.0) -> LadderRun:
     size = 12 * width * width
     flops = 6.0 * size * tokens
-    return Climbed(width, int(tokens / 1000), size, size, int(tokens), tokens, tokens / 1e8, flops, flops / 2e10,
+    return LadderRun(width, int(tokens / 1000), size, size, int(tokens), tokens, tokens / 1e8, flops, flops / 2e10,
                    off * PLANTED.loss(size, tokens))  # fmt: skip
 
 
 def ladder(off: float = 1.0) -> Ladder:
-    runs = [climbed(width, tokens) for width in (32, 64, 96, 128) for tokens in (2.5e5, 5e5, 1e6)]
+    runs = [ladder_run(width, tokens) for width in (32, 64, 96, 128) for tokens in (2.5e5, 5e5, 1e6)]
     runs.sort(key=lambda one: one.flops)
     last = runs[-1]
-    return Ladder("tiny", (*runs[:-1], climbed(last.width, last.fresh, off)), Path(), 0)
+    return Ladder("tiny", (*runs[:-1], ladder_run(last.width, last.fresh, off)), Path(), 0)
 
 
 def test_every_width_has_every_length_and_only_the_rate_changes_beside_the_shape() -> None:
@@ -55,7 +55,7 @@ def test_what_cannot_be_fitted_is_refused_before_anything_runs() -> None:
         rungs_of(Recipe.parse({"base": "smollm2"}), [64, 128], [0.5, 1.0])
 
 
-def test_the_largest_run_is_foretold_by_the_others_and_a_planted_miss_is_said() -> None:
+def test_the_largest_run_is_predicted_by_the_others_and_a_planted_miss_is_said() -> None:
     good = findings(ladder())
     assert good.check.passed and good.check.run is good.ladder.runs[-1]
     bad = findings(ladder(1.3))
@@ -79,7 +79,7 @@ def test_the_law_the_optimum_and_the_times_are_the_planted_ones() -> None:
 
 
 def test_the_frontier_leaves_out_what_costs_more_and_does_worse() -> None:
-    runs = [climbed(32, 1e5), climbed(64, 1e5), climbed(64, 1e4), climbed(128, 1e6)]
+    runs = [ladder_run(32, 1e5), ladder_run(64, 1e5), ladder_run(64, 1e4), ladder_run(128, 1e6)]
     front = frontier(runs)
     assert [run.bits_per_byte for run in front] == sorted((run.bits_per_byte for run in front), reverse=True)
     assert front[0].flops == min(run.flops for run in runs)
@@ -88,7 +88,7 @@ def test_the_frontier_leaves_out_what_costs_more_and_does_worse() -> None:
 def test_the_page_shows_the_check_first_and_every_run() -> None:
     found = findings(ladder())
     page = render(plain(found), found)
-    assert page.index("Can it be believed?") < page.index("What it says") < page.index("Runs")
+    assert page.index("Is the fit reliable?") < page.index("What it says") < page.index("Runs")
     assert page.count("<tr>") == 13 and "<svg" in page and "<script" not in page and "(held out)" in page
     assert all(math.isfinite(one["bits"]["low"]) for one in plain(found)["best"])
 

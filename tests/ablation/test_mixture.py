@@ -1,4 +1,4 @@
-"""A search for a mixture: what is drawn, what is foretold, and that noise is not taken for a finding."""
+"""A search for a mixture: what is drawn, what is predicted, and that noise is not taken for a finding."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from tutelage.ablation.data import filter_arms
-from tutelage.ablation.mixture import arm_of, distances, draw, foretold, lines, plain, propose, search
+from tutelage.ablation.mixture import arm_of, distances, draw, lines, plain, predicted, propose, search
 from tutelage.pretraining.mixing import mix_of
 from tutelage.store.errors import InputError
 
@@ -42,16 +42,16 @@ def test_the_weights_of_an_arm_give_its_shares() -> None:
     assert [found.shares[name] for name in sizes] == pytest.approx(BEST.tolist(), abs=1e-4)
 
 
-def test_a_mixture_is_foretold_where_there_is_one_to_foretell() -> None:
+def test_a_mixture_is_predicted_where_there_is_one_to_predict() -> None:
     tried = draw(NATURAL, 32)
     found = propose(NAMES, NATURAL, tried, bits(tried, 0.01))
-    assert found.foretold.holds and found.foretold.correlation > 0.8
+    assert found.predicted.holds and found.predicted.correlation > 0.8
     assert found.shares.sum() == pytest.approx(1)
     ours, usual = bits(np.stack([found.shares, NATURAL]), 0.0) - 2  # above the best there is
     assert ours < 0.25 * usual
     assert distances(found.shares[None], tried).min() < 0.15  # where runs were, not where a curve leads to
     assert found.expected < found.expected_natural
-    assert "Foretold best: a " in lines(found)[1]
+    assert "Predicted best: a " in lines(found)[1]
     assert plain(found)["shares"]["b"] == pytest.approx(float(found.shares[1]), abs=1e-4)
 
 
@@ -59,11 +59,11 @@ def test_noise_is_no_finding() -> None:
     held = 0
     for seed in range(20):
         tried = draw(NATURAL, 32, seed)
-        held += foretold(tried, np.random.default_rng(seed + 100).normal(size=32)).holds
+        held += predicted(tried, np.random.default_rng(seed + 100).normal(size=32)).holds
     assert held <= 2
     tried = draw(NATURAL, 24)
     found = propose(NAMES, NATURAL, tried, np.random.default_rng(1).normal(size=24))
-    assert not found.foretold.holds and plain(found)["shares"] is None
+    assert not found.predicted.holds and plain(found)["shares"] is None
     assert "no mixture is proposed" in lines(found)[0]
 
 
@@ -77,7 +77,7 @@ def test_shares_are_counted_as_they_were_drawn(tmp_path: Path) -> None:
     first, said = filter_arms(None, [])[0], list[str]()
     found = search(first, "label", {"a": 200, "b": 100}, 12, Runs(), said.append)  # type: ignore[arg-type]
     assert found.tried == pytest.approx(np.full((12, 2), 0.5)) and len(said) == 12
-    assert not found.foretold.holds
-    for sizes, count, why in (({"a": 1, "b": 1}, 11, "too few to learn"), ({"a": 1}, 12, "one label only")):
+    assert not found.predicted.holds
+    for sizes, count, why in (({"a": 1, "b": 1}, 11, "too few to fit"), ({"a": 1}, 12, "one label only")):
         with pytest.raises(InputError, match=why):
             search(first, "label", sizes, count, Runs(), said.append)  # type: ignore[arg-type]

@@ -215,7 +215,7 @@ def test_documents_that_no_arm_has_in_common_are_an_error(tmp_path: Path) -> Non
     from tutelage.corpus.document import write_documents
 
     write_documents(two.path / "heldout.parquet", two_only)
-    with pytest.raises(InputError, match="no document in common"):
+    with pytest.raises(InputError, match="no held-out document in common"):
         corpus_items([one.path, two.path], 100)
 
 

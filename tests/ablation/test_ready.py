@@ -21,7 +21,7 @@ def test_every_question_is_of_recipes_that_can_be_run(name: str) -> None:
     assert len(arms) >= 2 and len({json.dumps(arm.recipe.plain()) for arm in arms}) == len(arms)
     keys = varied_keys(arms)
     refuse_varied_length(target_of(keys, arms[0].recipe, None), keys, ready.match)
-    assert ready.asks.endswith("?") and "20" in ready.told  # a year: whoever says so is named
+    assert ready.asks.endswith("?") and "20" in ready.literature  # a year: whoever says so is named
 
 
 def test_lora_is_compared_at_larger_rates_too() -> None:
@@ -55,12 +55,12 @@ def test_the_answer_names_the_lowest_and_every_verdict() -> None:
     assert answer({"arms": [arms[2]], "measure": ""}) == "no arm could be trained"
 
 
-def test_told_and_found_stand_beside_each_other(tmp_path: Path, capsys: Capture) -> None:
+def test_the_literature_and_the_finding_are_shown_together(tmp_path: Path, capsys: Capture) -> None:
     recipe = write_recipe(tmp_path, rows=80, steps=2)
     code, found = asked(capsys, recipe, "--ask", "attention", "--seeds", 1, "--out", tmp_path / "runs")
-    assert code == 0
     (one,) = found["questions"]
-    assert one["told"] == READY["attention"].told and one["found"].startswith("lowest: num_kv_heads=")
+    assert code == one["code"] == 4  # a single question exits as --vary does: one seed is too few
+    assert one["literature"] == READY["attention"].literature and one["found"].startswith("lowest: num_kv_heads=")
     assert (tmp_path / "runs" / "ablations" / "tiny-attention" / "ledger.jsonl").is_file()
     assert call("ablate", recipe, "--ask", "attention", "--vary", "seed=1,2") == 2
     assert "leave out --vary" in capsys.readouterr().err

@@ -57,14 +57,17 @@ def test_each_arm_has_a_sentence_with_its_numbers_and_the_better_ones_come_first
     found = plain(findings(0.05, -0.05, 0.0))
     assert [arm["outcome"] for arm in found["arms"]] == ["first", "worse", "better", "not distinguishable"]
     assert found["overall"].index("arm <2> is better than arm <0> by 0.0") < found["overall"].index("arm <1> is worse")
-    assert "a difference of 1 % would have shown" in found["overall"] and "corrected for 3 tries" in found["overall"]
+    assert (
+        "a difference of 1 % would have been detected" in found["overall"]
+        and "corrected for 3 tries" in found["overall"]
+    )
     assert found["code"] == 0 and found["arms"][2]["difference_percent"] == pytest.approx(-5, abs=0.2)
 
 
 def test_a_sure_difference_that_does_not_matter_is_said_to_be_one() -> None:
     (_, arm) = plain(findings(-0.003))["arms"]
-    assert arm["outcome"] == "better" and "surely less than the 1 % that matters" in arm["verdict"]
-    assert "surely less" not in plain(findings(-0.03))["arms"][1]["verdict"]
+    assert arm["outcome"] == "better" and "significantly less than the 1 % that matters" in arm["verdict"]
+    assert "significantly less" not in plain(findings(-0.03))["arms"][1]["verdict"]
 
 
 def test_the_noise_is_told_with_its_own_uncertainty() -> None:

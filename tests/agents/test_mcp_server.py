@@ -149,7 +149,7 @@ def test_inspect_reads_the_record_and_the_ledger(root: Path) -> None:
     (folder / "ledger.jsonl").write_text('{"try": "a"}\n')
     found, none = asked(root, ("inspect", {"path": "runs/ablations/q"}), ("inspect", {"path": "runs"}))
     assert (found["result"], found["ledger"]) == ({"code": 3}, [{"try": "a"}])
-    assert "no run, artifact" in none["error"]
+    assert "not a run, artifact" in none["error"]
 
 
 def over_stdio(root: Path, use: Callable[[Client], Awaitable[Any]]) -> Any:

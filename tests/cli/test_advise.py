@@ -36,18 +36,18 @@ def test_fix_writes_a_new_file_shows_what_changes_and_the_rest_stays(
     recipe: Path, tmp_path: Path, capsys: Capture
 ) -> None:
     before = recipe.read_text()
-    assert call("advise", recipe, "--fix", tmp_path / "mended.yaml", "--out", tmp_path / "runs") == 0
+    assert call("advise", recipe, "--fix", tmp_path / "fixed.yaml", "--out", tmp_path / "runs") == 0
     said = capsys.readouterr().out
     assert "+pretrain" in said.replace(" ", "") or "+  training" in said
     assert "learning_rate: 0.3" in said and "Written to" in said
-    mended = yaml.safe_load((tmp_path / "mended.yaml").read_text())
-    assert mended["corpus"]["source"] == str(tmp_path / "texts") and set(mended) >= set(yaml.safe_load(before))
-    training = load_recipe(tmp_path / "mended.yaml").pretrain.training  # type: ignore[union-attr]
+    fixed = yaml.safe_load((tmp_path / "fixed.yaml").read_text())
+    assert fixed["corpus"]["source"] == str(tmp_path / "texts") and set(fixed) >= set(yaml.safe_load(before))
+    training = load_recipe(tmp_path / "fixed.yaml").pretrain.training  # type: ignore[union-attr]
     assert training.learning_rate < 0.02 and training.warmup_steps < 500
     assert recipe.read_text() == before and not (tmp_path / "runs").exists()
     assert call("advise", recipe, "--fix", recipe) == 2
-    assert "nothing of yours is overwritten" in capsys.readouterr().err
-    assert call("advise", tmp_path / "mended.yaml", "--fix", tmp_path / "again.yaml", "--json") == 0
+    assert "existing files are not overwritten" in capsys.readouterr().err
+    assert call("advise", tmp_path / "fixed.yaml", "--fix", tmp_path / "again.yaml", "--json") == 0
     again = json.loads(capsys.readouterr().out)
     assert again["written"] is None and again["sets"] == [] and not (tmp_path / "again.yaml").exists()
 
@@ -72,4 +72,4 @@ def test_of_a_run_what_was_warned_of_is_listed_once(recipe: Path, tmp_path: Path
     ]
     assert "learning-rate" in {one["rule"] for one in found}
     assert call("advise", tmp_path / "texts") == 2
-    assert "no run folder" in capsys.readouterr().err
+    assert "not a run folder" in capsys.readouterr().err

@@ -32,7 +32,7 @@ def test_it_shows_what_is_learned_and_trains_nothing(model: Path, capsys: pytest
     assert call("finetune", "instruct", "rows.jsonl", "--model", str(model), "--audit") == 0
     said = capsys.readouterr().out
     assert "27 to train on, 3 held out" in said and "every kept row is of this layout" in said
-    assert "27 of 27 learned answers end with a learned stop token" in said
+    assert "27 of 27 trained answers end with a trained stop token" in said
     assert "It is" in said.split("⟦")[1].split("⟧")[0] and "Count" in said.split("⟦")[0]
     assert not Path("runs").exists()
 
@@ -52,7 +52,7 @@ def test_a_terminal_gets_colour(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
     audit(console, found, [])
     said = capsys.readouterr().out
-    assert "\x1b[1;32mA\x1b[0m" in said and "⟦" not in said and "Nothing odd" in said
+    assert "\x1b[1;32mA\x1b[0m" in said and "⟦" not in said and "No problems found" in said
 
 
 def test_without_a_file_there_is_nothing_to_audit(model: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,11 +101,11 @@ def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[
         (("--task", "nowhere.yaml"), "does not exist"),
         (("--task", "rows.jsonl"), "--data rows.jsonl"),
         (("--suite", "slow"), "there is no suite"),
-        ((), "on what is it to be measured"),
-        (("--task", "mine.yaml", "--prefix", "x"), "of an endpoint"),
+        ((), "what should the model be evaluated on"),
+        (("--task", "mine.yaml", "--prefix", "x"), "belong to an endpoint"),
         (("--task", "mine.yaml", "--context", "q"), "go with --data"),
         (("--task", "mine.yaml", "--shots", "2"), "no examples"),
-        (("--task", "mine.yaml", "--recipe", "r.yaml"), "do not go together"),
+        (("--task", "mine.yaml", "--recipe", "r.yaml"), "exclude each other"),
     ],
 )
 def test_wrong_use_is_said_and_ends_with_2(

@@ -17,7 +17,7 @@ import pytest
 from fake_specs import Specs
 from tutelage.cli.main import app, main
 from tutelage.cli.options import FoundClassifier
-from tutelage.cli.show import _left_out as left_out
+from tutelage.cli.results import _left_out as left_out
 from tutelage.store.errors import TrainingError
 from tutelage.store.stage import Job
 
@@ -148,9 +148,9 @@ def test_the_doctor_says_what_the_machine_does_and_fails_where_the_core_does(
     assert "a model learns" in cli("doctor").out
     from tutelage.guidance import doctor
 
-    monkeypatch.setattr(doctor, "self_test", lambda: [doctor.Check("saved and read again", False, "differs")])
+    monkeypatch.setattr(doctor, "self_test", lambda: [doctor.Check("saving and loading", False, "differs")])
     failed = cli("doctor")
-    assert failed.code == 1 and "saved and read again failed: differs" in failed.out
+    assert failed.code == 1 and "saving and loading failed: differs" in failed.out
 
 
 def test_a_plan_for_many_gpus_is_shown_and_printed(cli: Cli) -> None:

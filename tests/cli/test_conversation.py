@@ -96,7 +96,7 @@ def test_an_answer_that_is_cut_says_so_and_goes_on(capsys: Capture) -> None:
     assert lm.given[1][0] == ["be brief", "one"]
     assert lm.given[2][0] == ["be brief", "one", "abcdef", "two"]
     shown = " ".join(capsys.readouterr().out.split())
-    assert "cut at 3 tokens: /continue goes on" in shown and "--max-tokens" in shown
+    assert "cut at 3 tokens: /continue resumes" in shown and "--max-tokens" in shown
 
 
 def test_what_is_continued_is_read_again_to_the_letter() -> None:
@@ -165,7 +165,7 @@ def test_every_sampling_value_is_set_by_name(capsys: Capture) -> None:
         ("/what", "there is no /what"), ("/set top_q 1", "'top_p'"), ("/set top_p", "a value of top_p is wanted"),
         ("/set top_p 3", "above 0 and at most 1"),
         ("/save x.txt", "ending"), ("/load none.json", "cannot be read"), ("/load x.md", "Markdown is for reading"),
-        ("/temperature", "a number is wanted"), ("/undo", "nothing to take back"), ("/retry", "no question"),
+        ("/temperature", "expected a number"), ("/undo", "nothing to take back"), ("/retry", "no question"),
         ("/load", "cannot be read"), ("/save no/such/place.json", "cannot be written"),
     ],
 )  # fmt: skip

@@ -59,11 +59,11 @@ def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str
     code, _, err = run(capsys, "data", "more", str(tmp_path / "none.csv"))
     assert code == 1 and "error:" in err
     code, _, err = run(capsys, "tokenizer", "compare", "bpe:512")
-    assert code == 2 and "two tokenizers or more" in err
+    assert code == 2 and "two or more tokenizers" in err
     code, _, err = run(capsys, "tokenizer", "compare", "bqe:512", "bpe:512")
     assert code == 2 and "did you mean 'bpe'" in err
     code, _, err = run(capsys, "ablate", "data", "a.yaml", "b.yaml")
-    assert code == 2 and "one recipe is wanted" in err
+    assert code == 2 and "expected one recipe" in err
     code, _, err = run(capsys, "ablate", "data", "--vary", "seed=1,2")
     assert code == 2 and "leave out --vary" in err
 

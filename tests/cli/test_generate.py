@@ -92,7 +92,7 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
     assert run(capsys, model, "--grammar", str(grammar))[1] == "xy\n"
     assert run(capsys, model, "--regex", "[q]{3}")[1] == "qqq\n"
     assert run(capsys, model, "--choice", "yes", "--choice", "no")[1] in ("yes\n", "no\n")
-    assert "before its form was complete" in run(capsys, model, "--regex", "[q]{9}", "--max-tokens", "4")[2]
+    assert "before its format was complete" in run(capsys, model, "--regex", "[q]{9}", "--max-tokens", "4")[2]
 
 
 @pytest.mark.parametrize(
@@ -116,7 +116,7 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
         ("--temperature 0 --typical-p 0.5", "typical_p has no meaning for temperature 0"),
         ("--regex a --choice b", "--regex and --choice exclude"),
         ("--json-schema none.json", "--json-schema none.json cannot be read"),
-        ("--logit-bias five", "--logit-bias five: an id and a number are wanted"),
+        ("--logit-bias five", "--logit-bias five: expected an id and a number"),
         ("--compare --temperature 1", "--compare and --temperature exclude"),
         ("--compare --beams 2", "--compare and --beams exclude"),
         ("--strategies greedy", "--strategies goes with --compare"),
@@ -144,7 +144,7 @@ def test_ways_side_by_side(model: str, capsys: pytest.CaptureFixture[str]) -> No
 def test_help_groups_the_options(capsys: pytest.CaptureFixture[str], model: str) -> None:
     code, out, _ = run(capsys, model, "--help")
     assert code == 0
-    for title in ("How tokens are drawn", "Against repetition", "What it must look like", "Searching, not drawing"):
+    for title in ("Sampling", "Repetition", "Constraints", "Search"):
         assert title in out
 
 

@@ -26,10 +26,10 @@ def test_an_answer_fills_the_context_unless_it_is_limited(lm: LanguageModel, tmp
     lm.save(tmp_path)
     prompt = len(lm.chat_ids([{"role": "user", "content": "why?"}]))
     _, said = say(capsys, tmp_path)
-    assert f"cut after {lm.context - prompt} tokens: the context of the model is full" in said
+    assert f"cut off after {lm.context - prompt} tokens: the context of the model is full" in said
     out, said = say(capsys, tmp_path, "--max-tokens", "3")
     expected = lm.chat([{"role": "user", "content": "why?"}], Sampling(max_tokens=3)).text
-    assert out == f"{expected}\n" and "cut after 3 tokens: a larger --max-tokens goes on" in said
+    assert out == f"{expected}\n" and "cut off after 3 tokens: raise --max-tokens" in said
 
 
 def test_as_json_the_reason_is_a_field(lm: LanguageModel, tmp_path: Path, capsys: Capture) -> None:

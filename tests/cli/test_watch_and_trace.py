@@ -10,9 +10,10 @@ import pytest
 
 from tutelage.cli.main import main
 from tutelage.cli.trace import corpora_of
-from tutelage.cli.watch import sparkline, warned
+from tutelage.cli.watch import drawn, sparkline, warned
 from tutelage.pretraining.trace import Use
 from tutelage.recipe.lineage import Ancestor
+from tutelage.report.live import Live, advanced
 from tutelage.store.artifacts import Artifact
 
 Capture = pytest.CaptureFixture[str]
@@ -52,7 +53,7 @@ def test_a_screen_holds_the_latest_warnings_and_says_how_many_there_were() -> No
     every = [f"warning {number}" for number in range(5)]
     assert [str(line) for line in warned(every, None)] == [f"warning: {text}" for text in every]
     shown = [str(line) for line in warned(every, 2)]
-    assert shown[:2] == ["warning: warning 3", "warning: warning 4"] and shown[2].startswith("and 3 before")
+    assert shown[:2] == ["warning: warning 3", "warning: warning 4"] and shown[2].startswith("3 earlier warnings")
     assert len(warned(every[:2], 2)) == 2
 
 
@@ -81,8 +82,8 @@ def test_a_curve_is_drawn_in_eight_heights() -> None:
         (["plan", "--hours", "1", "--gpus", "8"], "a recipe of its own"),
         (["plan", "--hours", "1", "--goal", "chta"], "--goal chta is unknown"),
         (["report", "x", "--compare", "a", "b"], "names both runs"),
-        (["ablate", "--ladder", "64,large"], "is no list of numbers"),
-        (["ablate", "--ladder", "64,128", "--vary", "seed=1,2"], "varies the size alone"),
+        (["ablate", "--ladder", "64,large"], "is not a list of numbers"),
+        (["ablate", "--ladder", "64,128", "--vary", "seed=1,2"], "varies the model size only"),
         (["ablate", "--ladder", "64"], "too few to fit"),
     ],
 )
@@ -96,7 +97,7 @@ def test_wrong_use_is_said_before_anything_runs(
 def test_a_proposed_recipe_never_takes_the_place_of_a_file(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "mine.yaml").write_text("name: mine\n")
     code, _, said = call(capsys, "plan", "--hours", "1", "--write", tmp_path / "mine.yaml", "--out", tmp_path / "runs")
-    assert code == 2 and "there already" in said and (tmp_path / "mine.yaml").read_text() == "name: mine\n"
+    assert code == 2 and "already exists" in said and (tmp_path / "mine.yaml").read_text() == "name: mine\n"
 
 
 def test_what_a_model_was_trained_on_is_by_stage_and_weight(tmp_path: Path) -> None:
@@ -115,3 +116,18 @@ def test_what_a_model_was_trained_on_is_by_stage_and_weight(tmp_path: Path) -> N
         tmp_path / "corpus": [Use("source", frozenset({"a.txt"})), Use()],
         tmp_path / "x": [Use()],
     }
+
+
+def test_a_low_screen_shows_the_warnings(run: Path) -> None:
+    """A pane of fewer rows than there are lines loses its last ones."""
+    from rich.console import Console
+
+    warning = {"event": "warning", "time": 31.0, "stage": "base", "message": "the loss is not finite"}
+    events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()[:-1]]
+    console = Console(width=80, height=6, record=True)
+    live = advanced(Live(), [*events, warning])
+    lines = console.render_lines(drawn(live, 32.0, latest=3))[:6]
+    shown = ["".join(part.text for part in line).strip() for line in lines]
+    assert shown[2] == "warning: the loss is not finite" and any("20 of 50 steps" in line for line in shown), shown
+    console.print(drawn(live, 32.0))
+    assert console.export_text().rstrip().endswith("warning: the loss is not finite")

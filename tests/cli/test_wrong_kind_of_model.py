@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -66,3 +67,21 @@ def test_nothing_but_classify_is_asked_of_it(use: Callable[[Any], Any], classifi
     with pytest.raises(ConfigError, match="is a classifier"):
         use(classifier)
     assert classifier.classify(["a"])[0].keys() == {"ham", "spam"}
+
+
+def test_a_run_without_classifier_names_what_trains_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    stages = [{"stage": "instruct", "makes": "chat model", "artifact": "../a"}]
+    for pending, hint in (([], "tutelage finetune classify"), ([{"stage": "c", "makes": "classifier"}], "to its end")):
+        record = {"chat_model": "../a", "stages": [*stages, *pending]}
+        (tmp_path / "run.json").write_text(json.dumps(record))
+        said = refused(capsys, "classify", "some text", "-m", str(tmp_path))
+        assert "it has: instruct" in said and hint in said
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.GGUF", "a.safetensors"])
+def test_an_export_to_an_unknown_ending_is_refused(
+    name: str, lm: LanguageModel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lm.save(tmp_path / "model")
+    said = refused(capsys, "export", str(tmp_path / name), "-m", str(tmp_path / "model"))
+    assert "no export to" in said and ".gguf" in said and not (tmp_path / name).exists()

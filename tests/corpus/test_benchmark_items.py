@@ -63,7 +63,7 @@ def test_the_form_of_the_questions_is_no_find(tmp_path: Path) -> None:
 
 
 def test_what_many_documents_say_weighs_little(tmp_path: Path) -> None:
-    """Most 5-grams of the item are a common phrase; without weights it would be found in every document."""
+    """Most 5-grams of the item are a common phrase; without weights it would be detected in every document."""
     common, rare = text(20), text(10)
     asked = items(tmp_path, [("quiz", "one", [f"{common} {rare}"])])
     texts = [f"{one} {common}" for one in DOCUMENTS]

@@ -77,7 +77,7 @@ def test_an_answer_of_weight_0_is_read_only(tok):
     row["messages"][1]["weight"] = 0
     found = token_figures(encode_conversations(tok, [row]).readings.values())
     assert (found["answers"], found["learned_answers"], found["stopped_answers"]) == (2, 1, 1)
-    assert "1 answers are read only" in trained_sentence({"tokens": found})
+    assert "1 answers are context only" in trained_sentence({"tokens": found})
 
 
 def test_what_a_context_costs_is_what_packing_drops(tok):

@@ -150,5 +150,5 @@ def test_settings_that_mean_nothing_are_errors(tmp_path):
     path = write(tmp_path / "pairs.jsonl", ROWS)
     judge = f"finetune={{judge: {{method: reward, from: base, data: {path}}}"
     steps = f"{judge}, chat: {{method: instruct, data: x, from: judge}}}}"
-    with pytest.raises(ConfigError, match="'judge' is a reward model; only a reward model can begin with it"):
+    with pytest.raises(ConfigError, match="'judge' is a reward model; only a reward model can start from it"):
         load_recipe(None, [steps])

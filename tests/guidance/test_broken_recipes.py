@@ -11,7 +11,7 @@ import pytest
 from test_rules import asked
 
 from tutelage.recipe.config import Recipe, load_recipe
-from tutelage.recipe.mend import mend
+from tutelage.recipe.fixes import apply_fixes
 from tutelage.store.errors import ConfigError
 
 
@@ -103,16 +103,16 @@ def test_mending_ends_says_what_it_set_and_keeps_the_rest() -> None:
     def fixes(recipe: Recipe) -> list[str]:
         return [one.fix for one in asked(recipe) if one.fix and one.level in ("warning", "error")]
 
-    mended = mend(data, fixes)
-    assert {one.partition("=")[0] for one in mended.sets} == {
+    fixed = apply_fixes(data, fixes)
+    assert {one.partition("=")[0] for one in fixed.sets} == {
         "pretrain.training.learning_rate", "pretrain.training.warmup_steps"
     }  # fmt: skip
-    assert mended.data.keys() == data.keys() and data["pretrain"]["training"]["learning_rate"] == 0.18
-    assert not fixes(Recipe.parse(mended.data)) and not mended.refused
-    assert mend(mended.data, fixes).sets == ()
+    assert fixed.data.keys() == data.keys() and data["pretrain"]["training"]["learning_rate"] == 0.18
+    assert not fixes(Recipe.parse(fixed.data)) and not fixed.refused
+    assert apply_fixes(fixed.data, fixes).sets == ()
 
 
 def test_a_fix_that_the_recipe_does_not_allow_is_said_and_left_out() -> None:
-    mended = mend({}, lambda recipe: ["--set model.num_kv_heads=3", "--set seed=5"])
-    assert mended.data == {"seed": 5} and mended.sets == ("seed=5",)
-    assert len(mended.refused) == 1 and "num_kv_heads" in mended.refused[0]
+    fixed = apply_fixes({}, lambda recipe: ["--set model.num_kv_heads=3", "--set seed=5"])
+    assert fixed.data == {"seed": 5} and fixed.sets == ("seed=5",)
+    assert len(fixed.refused) == 1 and "num_kv_heads" in fixed.refused[0]

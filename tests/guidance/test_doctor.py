@@ -29,7 +29,7 @@ def test_it_knows_the_machine_and_the_core_works(tmp_path: Path, monkeypatch: py
     [
         ("memory_available_bytes", 1e9, "1.0 GB of memory are free"),
         ("disk_free_bytes", 1e8, "0.1 GB are free on the disk"),
-        ("load_per_cpu", 2.5, "2.5 processes"),
+        ("load_per_cpu", 2.5, "2.5 runnable processes"),
     ],
 )
 def test_what_is_in_the_way_is_said(fact: str, value: float, says: str) -> None:

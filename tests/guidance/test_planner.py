@@ -69,7 +69,7 @@ def test_more_time_makes_a_larger_model_until_the_text_ends(text: Path) -> None:
     short, long, endless = (plan(text, hours).proposal.taken for hours in (0.02, 0.3, 200.0))
     assert short.parameters < long.parameters <= endless.parameters
     assert short.bits.middle > long.bits.middle and endless.passes <= 4.01
-    assert any("text ends before the time" in remark for remark in plan(text, 200.0).remarks)
+    assert any("text runs out before the time" in remark for remark in plan(text, 200.0).remarks)
 
 
 def test_the_rules_of_thumb_have_nothing_to_warn_of(text: Path) -> None:
@@ -99,7 +99,7 @@ def test_goals_without_rows_unknown_goals_and_unknown_sources_are_refused(text: 
     with pytest.raises(ConfigError, match="--goal chatt is unknown") as told:
         plan(text, 0.1, "chatt")
     assert "chat" in told.value.hint
-    with pytest.raises(ConfigError, match="cannot be told"):
+    with pytest.raises(ConfigError, match="is not known before it is read"):
         plan("hf:some/set", 0.1)
 
 

@@ -152,4 +152,4 @@ def test_a_server_wants_names_for_its_adapters(
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["serve", "-m", str(made[0] / "base"), "--adapter", given])
-    assert ended.value.code == 2 and "a name and a folder are wanted" in capsys.readouterr().err
+    assert ended.value.code == 2 and "expected a name and a folder" in capsys.readouterr().err

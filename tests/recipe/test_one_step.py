@@ -64,7 +64,7 @@ def test_the_file_is_read_first(tmp_path: Path) -> None:
 def test_a_classifier_may_begin_with_a_classifier_and_nothing_else_may() -> None:
     step = "finetune.more={method: classify, from: classify, task: labels}"
     assert load_recipe(None, [step]).finetune["more"].begins_with == "classify"
-    with pytest.raises(ConfigError, match="only a classifier can begin with it"):
+    with pytest.raises(ConfigError, match="only a classifier can start from it"):
         load_recipe(None, ["finetune.more={method: instruct, from: classify, task: docstrings}"])
 
 

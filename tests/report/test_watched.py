@@ -112,7 +112,7 @@ def test_the_tail_reads_whole_lines_once_and_counts_damaged_ones(tmp_path: Path)
 def test_a_folder_without_events_is_refused_and_an_empty_log_is_said(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"no events\.jsonl"):
         open_log(tmp_path)
-    assert "No run has begun" in conclusion(Live(), 0.0)
+    assert "No run has started" in conclusion(Live(), 0.0)
 
 
 def test_a_long_curve_is_shown_in_parts() -> None:

@@ -26,7 +26,7 @@ LENGTH_KEYS = ("training.steps", "training.epochs")
 
 @dataclass(frozen=True)
 class Arm:
-    """One variant. `sets`: what it changes in the recipe (`key=value`); the first arm is what others are judged by."""
+    """One variant. `sets`: what it changes in the recipe (`key=value`); the first arm is the baseline."""
 
     name: str
     sets: tuple[str, ...]
@@ -35,7 +35,7 @@ class Arm:
 
 @dataclass(frozen=True)
 class Vary:
-    """A recipe key and the values that it takes, as written."""
+    """A recipe key and its values, as written."""
 
     key: str
     values: tuple[str, ...]
@@ -53,9 +53,9 @@ def parse_vary(text: str) -> Vary:
 
 
 def arms_of(path: Path | None, sets: Sequence[str], varied: Sequence[str]) -> list[Arm]:
-    """Every combination of the varied keys' values, as whole and checked recipes, in the order they were written.
+    """Every combination of the varied keys' values, as complete, validated recipes, in the order they were written.
 
-    A single value stands beside the recipe as it is, which is then the first arm. Raises ConfigError for a wrong key
+    A single value is compared with the recipe as it is, which is then the first arm. Raises ConfigError for a wrong key
     or value (naming the nearest), before anything is run.
     """
     if not varied:
@@ -81,14 +81,14 @@ def arms_of(path: Path | None, sets: Sequence[str], varied: Sequence[str]) -> li
 
 def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     """The stage whose model is measured: `asked`, else the finetuning step that all varied keys belong to, else the
-    base. Raises ConfigError where nothing can be measured of it item by item."""
+    base. Raises ConfigError if it cannot be measured item by item."""
     steps = {key.split(".")[1] for key in varied if key.startswith("finetune.") and key.count(".") > 1}
     only = len(steps) == 1 and all(key.startswith("finetune.") for key in varied)
     target = asked or (next(iter(steps)) if only else BASE)
     if target == BASE:
         if recipe.pretrain is None:
             raise ConfigError(
-                "the base of this recipe is not trained here, so no seed changes it", hint="vary a finetuning step"
+                "the base of this recipe is not trained here, so the seed has no effect", hint="vary a finetuning step"
             )
         return target
     if target not in recipe.finetune:
@@ -96,26 +96,26 @@ def target_of(varied: Sequence[str], recipe: Recipe, asked: str | None) -> str:
     spec = method(recipe.finetune[target].method)
     if spec.heldout not in KINDS or (spec.heldout == "pairs" and spec.makes == "reward model"):
         raise ConfigError(
-            f"step {target} ({spec.kind}) holds out nothing that arms could be compared on item by item",
+            f"step {target} ({spec.kind}) has no held-out items on which arms could be compared",
             hint="ablate the base, or a step of classify, prefer, instruct, further or translate",
         )
     return target
 
 
 def length_key(target: str) -> str:
-    """Where the recipe says how long the measured model is trained."""
+    """The keys that set how long the measured model is trained."""
     return "pretrain.training" if target == BASE else f"finetune.{target}.training"
 
 
 def refuse_varied_length(target: str, keys: Sequence[str], match: Match) -> None:
-    """All arms are trained equally long by `match`; a varied length would be overruled in silence."""
+    """`match` makes all arms equally long; a varied length would be silently overridden."""
     place = length_key(target)
     if clash := [key for key in keys if key in (f"{place}.steps", f"{place}.epochs")]:
         raise ConfigError(f"{clash[0]} is what --match {match} holds equal", hint="vary something else")
 
 
 def with_length(recipe: Recipe, target: str, steps: int) -> Recipe:
-    """The same recipe with the measured model trained for so many steps."""
+    """The same recipe with the measured model trained for this many steps."""
     data = recipe.plain()
     override(data, f"{length_key(target)}.steps={steps}")
     return Recipe.parse(data)
@@ -130,7 +130,7 @@ def training_of(recipe: Recipe, target: str) -> Any:
 
 
 def positions_per_step(recipe: Recipe, target: str) -> int:
-    """Token positions that one step goes through: rows times context."""
+    """Token positions per step: rows times context."""
     if target == BASE:
         assert recipe.pretrain is not None
         return recipe.pretrain.training.batch_rows * recipe.pretrain.context_length
@@ -154,11 +154,11 @@ def _arm(data: dict[str, Any], pairs: Sequence[tuple[str, str]]) -> Arm:
 
 
 def _keys(key: str, value: str) -> list[tuple[str, str]]:
-    """A value in braces changes the keys that it names, and leaves those beside them."""
+    """A value in braces changes the keys that it names, and keeps the others."""
     try:
         parsed = yaml.safe_load(value)
     except yaml.YAMLError:
-        return [(key, value)]  # `override` says what is wrong
+        return [(key, value)]  # `override` reports the error
     if not isinstance(parsed, dict) or not parsed:
         return [(key, value)]
     return [one for name, inner in parsed.items() for one in _keys(f"{key}.{name}", _spelled(inner))]
@@ -174,7 +174,7 @@ def varied_keys(arms: Sequence[Arm]) -> list[str]:
 
 
 def _told_apart(arms: list[Arm]) -> list[Arm]:
-    """Arms of the same name (a value given twice, to see what the bench makes of it) get a number."""
+    """Arms of the same name (a value given twice, to test the bench) get a number."""
     names = [arm.name for arm in arms]
     return [
         replace(arm, name=f"{arm.name} ({names[:at].count(arm.name) + 1})") if arm.name in names[:at] else arm

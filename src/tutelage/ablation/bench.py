@@ -1,4 +1,4 @@
-"""The bench: runs the arms seed by seed, says the noise first, stops where the question is settled."""
+"""The bench: runs the arms seed by seed, reports the noise first, stops once the question is settled."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ FOLDER = "ablations"
 
 @dataclass(frozen=True)
 class Question:
-    """What is asked: which of the arms is better than the first, measured on `target`'s model.
+    """The question: which of the arms is better than the first, measured on `target`'s model.
 
     name: of the folder whose ledger counts this trial. effect: the smallest difference that matters, as a share.
     """
@@ -41,7 +41,7 @@ class Question:
 
 @dataclass
 class Trial:
-    """An arm on its way: its models and bits seed by seed, and what the looks came to."""
+    """An arm in progress: its models and bits seed by seed, and the result of the looks so far."""
 
     arm: Arm
     models: list[Artifact] = field(default_factory=list)
@@ -57,7 +57,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that came of a question. `tried`: how many tries the ledger holds; started: stages that really ran."""
+    """The findings of a question. `tried`: how many tries the ledger holds; started: stages that actually ran."""
 
     question: Question
     items: Items
@@ -77,14 +77,14 @@ def ask(
     on_noise: Callable[[Noise, float, int, str], None] = lambda noise, effect, tried, measure: None,
     listeners: tuple[Listener, ...] = (),
 ) -> Findings:
-    """Run what the question needs and is not in the cache, one run after another, and judge it.
+    """Run what the question needs and the cache does not have, one run after another, and judge it.
 
     The first arm's first two seeds come first, so that the noise is known (`on_noise`) before anything is compared;
     then every arm under two seeds, then one more seed at a time for those that are not settled. An arm whose training
-    fails has lost. Raises what a run raises otherwise; run again, nothing that is finished is run twice.
+    diverges loses. Raises any other error of a run; if called again, finished runs are not repeated.
     """
     folder = root / FOLDER / question.name
-    with exclusive(root / "work" / f"ablation-{question.name}.lock", f"another process is at work in {folder}"):
+    with exclusive(root / "work" / f"ablation-{question.name}.lock", f"another process is working in {folder}"):
         runner = Runner(root, folder, question.target, listeners)
         trials = [Trial(arm) for arm in _prepared(question, runner, tell)]
         bench = _Bench(question, runner, trials, Ledger.open(folder), ArtifactStore(root), tell, on_noise, listeners)
@@ -133,7 +133,7 @@ class _Bench:
         return self.findings()
 
     def enter(self) -> None:
-        """Every arm counts from the moment that it is tried, whatever comes of it."""
+        """Every arm counts from the moment it is tried, whatever the result."""
         first, *others = self.trials
         about = {"of": self.question.target, "match": self.question.match, "seeds": self.question.seeds}
         for trial in others:
@@ -160,7 +160,7 @@ class _Bench:
         self.tell(f"{trial.arm.name}, seed {seed + 1}: {sum(bits) / sum(items.sizes):.4f} {items.measure}{how}")
 
     def held_out(self) -> Items:
-        """Made before the first measurement, from every arm, and the same ever after."""
+        """Made before the first measurement, from every arm, and never changed."""
         if self.items is None:
             arms = [trial.arm for trial in self.trials]
             config = arms[0].recipe.evaluate or EvaluateConfig()
@@ -176,7 +176,7 @@ class _Bench:
         return scores_of(trial.bits, items.sizes, items.clusters)
 
     def look(self) -> None:
-        """Judge every arm that is not closed by a failure, all together and with all that was tried before."""
+        """Judge every arm that is not closed by a failure, together with everything that was tried before."""
         first, *others = self.trials
         base = self.scores(first)
         effect = self.question.effect * float(base.per_byte.mean())
@@ -208,6 +208,6 @@ class _Bench:
 
 
 def _asked(arm: Arm) -> dict[str, Any]:
-    """What of an arm says which try it is: its whole recipe, but for its name and how it is run."""
+    """The identity of a try: the arm's whole recipe, except its name and how it is run."""
     plain = arm.recipe.plain()
     return {key: value for key, value in plain.items() if key not in ("name", "evaluate", "baselines")}

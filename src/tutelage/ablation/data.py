@@ -1,8 +1,8 @@
-"""What does each source, filter and step of the data do? The recipe, against the recipe with each of them left out.
+"""What does each source, filter and step of the data do? The recipe is compared with the recipe without each of them.
 
-Sources are left out of training alone, so that every arm is measured on the same held-out text. A filter that is left
-out changes what the documents say; they are matched by what they were when they were read, and measured as the first
-arm reads them: the question is what serves the text that the recipe is for.
+Sources are left out of training only, so that every arm is measured on the same held-out text. A filter that is left
+out changes what the documents say; they are matched by their original text, and measured as the first arm has them:
+the question is what helps on the text that the recipe is for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tutelage.recipe.config import QUICKSTART, Recipe, override, read_yaml
 from tutelage.store.errors import ConfigError, InputError
 
 MOST_SOURCES = 12
-SMALLEST_SOURCE = 0.01  # of the training text: leaving out less than that is not measured
+SMALLEST_SOURCE = 0.01  # of the training text: smaller sources are not ablated
 
 
 def filter_arms(recipe: Path | None, sets: Sequence[str]) -> list[Arm]:
-    """The recipe as it is, and with each step of selection that it takes left out."""
+    """The recipe as it is, and without each selection step that it has."""
     data = read_yaml(recipe) if recipe else copy.deepcopy(QUICKSTART)
     for item in sets:
         override(data, item)
@@ -35,7 +35,7 @@ def filter_arms(recipe: Path | None, sets: Sequence[str]) -> list[Arm]:
 
 
 def filters(corpus: CorpusConfig) -> dict[str, tuple[str, ...]]:
-    """Steps of selection that a corpus takes -> what leaves each out."""
+    """Selection steps of a corpus -> the setting that leaves each out."""
     found: dict[str, tuple[str, ...]] = {}
     if corpus.languages:
         found["languages"] = ("corpus.languages=[]",)
@@ -64,13 +64,13 @@ def filters(corpus: CorpusConfig) -> dict[str, tuple[str, ...]]:
 def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
     """The first arm without each source of its corpus, the largest first; those below 1 % of the text are not tried.
 
-    Raises InputError where the corpus has one source only, ConfigError where several corpora are mixed.
+    Raises InputError if the corpus has one source only, ConfigError if several corpora are mixed.
     """
     tried = list(measured_sources(first, corpus, by))
     if len(tried) < 2:
         raise InputError(
             f"the corpus has one {by} only, so no source can be left out",
-            hint="put the files of each source into a folder of its own, or ask --by source",
+            hint="put the files of each source into a folder of its own, or use --by source",
         )
     data = first.recipe.plain()
     return [_without_source(data, by, name) for name in tried]
@@ -78,11 +78,11 @@ def source_arms(first: Arm, corpus: Path, by: str) -> list[Arm]:
 
 def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
     """Bytes of the sources that are measured, the largest first: twelve at most, of 1 % of the text and more. Raises
-    ConfigError where several corpora are mixed."""
+    ConfigError if several corpora are mixed."""
     assert first.recipe.pretrain is not None
     if first.recipe.pretrain.mixture:
         raise ConfigError(
-            "sources are those of one corpus; this recipe mixes several", hint="leave out pretrain.mixture"
+            "sources can be left out of one corpus only; this recipe mixes several", hint="leave out pretrain.mixture"
         )
     sizes = source_sizes(corpus, by)
     total = sum(sizes.values())
@@ -91,7 +91,7 @@ def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
 
 
 def source_sizes(corpus: Path, by: str) -> dict[str, int]:
-    """Bytes of training text of each source of a corpus; a batch of documents at a time is in memory."""
+    """Bytes of training text of each source of a corpus; with one batch of documents in memory at a time."""
     sizes: dict[str, int] = {}
     for batch in pq.ParquetFile(corpus / "train.parquet").iter_batches(2000, columns=[by, "text"]):
         lengths = pc.binary_length(batch.column("text")).to_pylist()

@@ -7,8 +7,8 @@ from typing import Any
 
 
 def grid(arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
-    """Of arms (as in `result.plain`) that are every combination of two keys: the keys, their values, and the arm of
-    each pair of them by its number; else None. A value in braces sets several keys, and then there is no table."""
+    """For arms (as in `result.plain`) that are all combinations of two keys: the keys, their values, and the number
+    of each pair's arm; else None. A value in braces sets several keys, and then there is no table."""
     pairs = [[one.partition("=")[::2] for one in arm["sets"]] for arm in arms]
     if any(len(pair) != 2 for pair in pairs) or len({(pair[0][0], pair[1][0]) for pair in pairs}) != 1:
         return None
@@ -26,7 +26,7 @@ def grid(arms: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
 
 
 def cells(found: Mapping[str, Any]) -> list[list[str]]:
-    """What stands in the table: what was measured of each arm, and its outcome against the first."""
+    """The cells of the table: each arm's measurement, and its outcome against the first."""
     shown = [
         f"{'failed' if arm['mean'] is None else format(arm['mean'], '.4f')} {_word(arm['outcome'])}".strip()
         for arm in found["arms"]
@@ -35,5 +35,5 @@ def cells(found: Mapping[str, Any]) -> list[list[str]]:
 
 
 def _word(outcome: str) -> str:
-    """Where nothing is known the figure stands alone."""
+    """Without an outcome there is only the figure."""
     return outcome if outcome in ("first", "better", "worse") else ""

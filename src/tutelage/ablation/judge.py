@@ -35,7 +35,7 @@ Floats = NDArray[np.float64]
 Outcome = Literal["better", "worse", "not distinguishable", "too few seeds", "too few items", "failed"]
 CONFIDENCE, POWER = 0.95, 0.8
 MOST_SEEDS = 64
-_SPENDING = 3.0  # Kim & DeMets: the higher, the more is kept for the last look
+_SPENDING = 3.0  # Kim & DeMets: the higher, the more is left for the last look
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Spread:
     item_variance: float
 
     def half_width(self, level: float) -> float:
-        """Of the two-sided interval that errs with probability `level`; infinite with one seed."""
+        """Half-width of the two-sided interval with error probability `level`; infinite with one seed."""
         if self.seeds < 2:
             return math.inf
         by_seed, by_item = _t(level, self.seeds - 1), _t(level, self.items - 1)
@@ -92,7 +92,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Look:
-    """A spread after so many seeds, and the share of the error that this look may spend."""
+    """A spread after this many seeds, and the share of the error that this look may spend."""
 
     spread: Spread
     share: float
@@ -104,11 +104,11 @@ class Look:
 
 @dataclass(frozen=True)
 class Paired:
-    """What the looks at an arm against the first came to. Differences are arm minus first, in bits per byte.
+    """The result of the looks at an arm against the first. Differences are arm minus first, in bits per byte.
 
     p: over all looks, for this comparison alone; p_adjusted: over everything that was tried. low, high: at the level of
-    the last look, for this comparison alone. detectable: the true difference that this many seeds would find in four
-    times of five.
+    the last look, for this comparison alone. detectable: the true difference that this many seeds would detect with
+    80 % power.
     """
 
     difference: float
@@ -169,7 +169,7 @@ def judged(one: Paired, p_adjusted: float, effect: float, items: int) -> Paired:
     """The outcome at a p-value that is corrected for all that was tried.
 
     better, worse: p below 5 %. Not distinguishable: no difference as large as `effect` is left in the interval, or the
-    seeds would have found it four times in five. Otherwise there are too few seeds. Below ten items: no verdict.
+    seeds would have detected it with 80 % power. Otherwise there are too few seeds. Below ten items: no verdict.
     """
     if one.low is None or one.high is None:
         return replace(one, p_adjusted=p_adjusted, outcome="too few seeds")
@@ -203,11 +203,11 @@ def detectable(one: Spread, share: float = 1.0, tried: int = 1) -> float:
 
 @dataclass(frozen=True)
 class Noise:
-    """The noise floor: what the same recipe gives under several seeds, in bits per byte.
+    """The noise floor: results of the same recipe under several seeds, in bits per byte.
 
-    deviation: between seeds; single: the difference between one run and another that chance reaches once in twenty.
-    item_variance: of the difference of two such runs over new documents. runs: how many it is made of; degrees: of
-    freedom of the deviation.
+    deviation: between seeds; single: the difference between two runs that chance exceeds once in twenty.
+    item_variance: of the difference of two such runs over new documents. runs: how many it is estimated from; degrees:
+    of freedom of the deviation.
     """
 
     values: tuple[float, ...]
@@ -240,7 +240,7 @@ def noise_of(first: Scores) -> Noise:
 
 
 def seeds_needed(deviation: float, noise: Noise, effect: float, tried: int = 1) -> int | None:
-    """Seeds for each arm that find a true difference of `effect` four times in five; None: not even with 64.
+    """Seeds per arm that detect a true difference of `effect` with 80 % power; None: not even 64.
 
     deviation: of one run between seeds. Two arms are taken to be independent given the seed, which is the worst case,
     and their documents to differ as much as two runs of one arm do.
@@ -253,7 +253,7 @@ def seeds_needed(deviation: float, noise: Noise, effect: float, tried: int = 1) 
 
 
 def deviation_range(noise: Noise, confidence: float = 0.8) -> tuple[float, float]:
-    """Between what bounds the true deviation lies (chi-square); wide with two runs, and said for that reason."""
+    """Bounds of the true deviation (chi-square); wide with two runs, which is why they are printed."""
     from scipy.special import chdtri
 
     tail = (1 - confidence) / 2

@@ -21,7 +21,7 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.events import Listener
 
 FEWEST_RUNS, FEWEST_WIDTHS = 4, 2
-USUAL_VOCABULARY = 4096  # where the text decides it; only the ratio of two learning rates hangs on it
+USUAL_VOCABULARY = 4096  # when it depends on the text; only the ratio of two learning rates depends on it
 
 
 @dataclass(frozen=True)
@@ -34,9 +34,9 @@ class Rung:
 
 
 @dataclass(frozen=True)
-class Climbed:
+class LadderRun:
     """A run that was made. `parameters`: those that are multiplied (blocks and output head). `tokens`: seen; `fresh`:
-    worth so many unrepeated ones. `flops`: of training. `seconds`: of training, by its pace."""
+    the equivalent number of unrepeated ones. `flops`: of training. `seconds`: of training, by its pace."""
 
     width: int
     steps: int
@@ -56,17 +56,18 @@ class Climbed:
 
 @dataclass(frozen=True)
 class Ladder:
-    """All runs, in the order of their compute; folder: where they and the page lie; started: stages that really ran."""
+    """All runs, in the order of their compute; folder: where they and the page are; started: stages that actually
+    ran."""
 
     name: str
-    runs: tuple[Climbed, ...]
+    runs: tuple[LadderRun, ...]
     folder: Path
     started: int
 
 
 def rungs_of(recipe: Recipe, widths: Sequence[int], lengths: Sequence[float]) -> list[Rung]:
-    """Every width with every length. Beside the shape only the learning rate changes, as `pretraining/sizing.py`
-    carries the recipe's over. Raises ConfigError for a recipe without a fresh base, and for too few runs to fit
+    """Every width with every length. Apart from the shape only the learning rate changes, scaled as in
+    `pretraining/sizing.py`. Raises ConfigError for a recipe without a fresh base, and for too few runs to fit
     anything."""
     if recipe.pretrain is None or recipe.base is not None:
         raise ConfigError("a ladder pretrains fresh models, and this recipe's base comes from elsewhere")
@@ -83,22 +84,22 @@ def rungs_of(recipe: Recipe, widths: Sequence[int], lengths: Sequence[float]) ->
     return [_rung(recipe, width, length) for width in widths for length in lengths]
 
 
-def climb(
+def run_ladder(
     name: str,
     rungs: Sequence[Rung],
     root: Path,
     tell: Callable[[str], None] = lambda line: None,
     listeners: tuple[Listener, ...] = (),
 ) -> Ladder:
-    """Make the runs that are not in the cache, the cheapest first. Raises what a run raises; run again, nothing that is
-    finished is run twice."""
+    """Make the runs that are not in the cache, the cheapest first. Raises the errors of a run; if called again,
+    finished runs are not repeated."""
     folder = root / FOLDER / name
-    with exclusive(root / "work" / f"ablation-{name}.lock", f"another process is at work in {folder}"):
+    with exclusive(root / "work" / f"ablation-{name}.lock", f"another process is working in {folder}"):
         runner = Runner(root, folder, BASE, listeners)
         done = []
         for number, rung in enumerate(sorted(rungs, key=lambda one: one.width**2 * one.steps)):
             before = runner.started
-            done.append(_climbed(rung, runner.model(rung.arm, 0)))
+            done.append(_run_of(rung, runner.model(rung.arm, 0)))
             how = "" if runner.started > before else " (cached)"
             tell(
                 f"{number + 1} of {len(rungs)}: width {rung.width}, {rung.steps} steps: "
@@ -132,12 +133,12 @@ def _size(model: ModelConfig, vocabulary: int) -> int:
     return sum(parameters(model.with_(vocab_size=vocabulary)).values())
 
 
-def _climbed(rung: Rung, model: Artifact) -> Climbed:
+def _run_of(rung: Rung, model: Artifact) -> LadderRun:
     recipe, metrics = rung.arm.recipe, model.metrics
     assert recipe.pretrain is not None
     shape = load_config(model.path)
     tokens = int(metrics["tokens_seen"])
-    return Climbed(
+    return LadderRun(
         width=rung.width,
         steps=rung.steps,
         parameters=multiplied_parameters(shape),

@@ -1,4 +1,4 @@
-"""`ladder.html` and `ladder.json`: a ladder's runs, its laws and what they mean, beside the ladder's runs."""
+"""`ladder.html` and `ladder.json`: a ladder's runs, its laws and what they mean, next to the ladder's runs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ RESULT, PAGE = "ladder.json", "ladder.html"
 
 
 def write_ladder(found: Findings) -> tuple[dict[str, Any], Path]:
-    """The plain result, and where its page lies; those of the ladder before are replaced."""
+    """The plain result, and the path of its page; those of an earlier ladder are replaced."""
     data, folder = plain(found), found.ladder.folder
     write_json(folder / RESULT, data)
     write_atomic(folder / PAGE, render(data, found))
@@ -27,7 +27,7 @@ def render(data: dict[str, Any], found: Findings) -> str:
     """The page as HTML text."""
     check, *said = sentences(data)
     sections = [
-        ("Can it be believed?", [notice(check, "note" if data["check"]["passed"] else "warning")]),
+        ("Is the fit reliable?", [notice(check, "note" if data["check"]["passed"] else "warning")]),
         ("What it says", [prose(one) for one in said]),
         ("Loss against compute", [chart(found)]),
         ("Runs", [runs(found)]),

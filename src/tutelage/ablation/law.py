@@ -1,5 +1,5 @@
-"""What a ladder of runs says: the laws of parameters and data and of compute, a held-out check, and the best size for a
-time on this machine."""
+"""What a ladder of runs shows: the laws of parameters and data and of compute, a held-out check, and the best size for
+a time on this machine."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.ablation.ladder import Climbed, Ladder
+from tutelage.ablation.ladder import Ladder, LadderRun
 from tutelage.pretraining.rules import FREE_PASSES
 from tutelage.pretraining.scaling import Law, Point, Predicted, draws, effective_data, fit, predict
 
 LEVEL = 0.9
 TIMES = (600.0, 3600.0, 8 * 3600.0)  # seconds: ten minutes, an hour, a night
-LARGEST = 16.0  # times the ladder's largest model; nothing beyond is looked at
-BEYOND = 4.0  # times the ladder's largest model or data; further is extrapolation, and said to be
+LARGEST = 16.0  # times the ladder's largest model; larger ones are not considered
+BEYOND = 4.0  # times the ladder's largest model or data; further is extrapolation, and labelled so
 FORMAT = 1
 DRAWS = 50
-_SIZES = 60  # that the best size is looked for among
+_SIZES = 60  # among which the best size is searched
 
 
 @dataclass(frozen=True)
 class Fitted:
-    """A law with the laws that the runs could as well have come from."""
+    """A law with draws of other laws that fit the runs as well."""
 
     law: Law
     drawn: tuple[Law, ...]
@@ -40,10 +40,10 @@ class Fitted:
 
 @dataclass(frozen=True)
 class Check:
-    """The run of most compute against the law of all others: whether what the ladder says can be believed one step
-    on."""
+    """The run with the most compute against the law of all others: whether the ladder extrapolates one
+    step."""
 
-    run: Climbed
+    run: LadderRun
     predicted: Predicted
 
     @property
@@ -53,8 +53,8 @@ class Check:
 
 @dataclass(frozen=True)
 class Best:
-    """The size that is expected to be best after so many seconds of training here. `beyond`: further than the ladder.
-    `text_ends`: four passes over the text take no longer than that."""
+    """The size that is expected to be best after this many seconds of training here. `beyond`: outside the ladder.
+    `text_ends`: four passes over the text take less time."""
 
     seconds: float
     parameters: float
@@ -66,7 +66,7 @@ class Best:
 
 @dataclass(frozen=True)
 class Findings:
-    """All that the ladder says. `compute`: of the runs that no other beats at less compute; None where they are too
+    """All findings of the ladder. `compute`: of the compute-optimal runs; None if they are too
     few."""
 
     ladder: Ladder
@@ -77,7 +77,7 @@ class Findings:
 
 
 def findings(ladder: Ladder) -> Findings:
-    """Fit the laws, check them on the largest run, and say what they mean for this machine."""
+    """Fit the laws, check them on the largest run, and derive what they mean for this machine."""
     largest = ladder.runs[-1]
     others = Fitted.to([run.point for run in ladder.runs if run is not largest])
     check = Check(largest, others.predict(*largest.point.sizes))
@@ -87,19 +87,19 @@ def findings(ladder: Ladder) -> Findings:
     return Findings(ladder, joint, compute, check, tuple(best_for(seconds, joint, ladder.runs) for seconds in TIMES))
 
 
-def frontier(runs: Sequence[Climbed]) -> list[Climbed]:
-    """Runs that no other reaches with less compute."""
-    found: list[Climbed] = []
+def frontier(runs: Sequence[LadderRun]) -> list[LadderRun]:
+    """Runs that no other run matches with less compute."""
+    found: list[LadderRun] = []
     for run in sorted(runs, key=lambda one: (one.flops, one.bits_per_byte)):
         if not found or run.bits_per_byte < found[-1].bits_per_byte:
             found.append(run)
     return found
 
 
-def best_for(seconds: float, joint: Fitted, runs: Sequence[Climbed]) -> Best:
-    """The size with the lowest expected loss, where a token takes the longer the more parameters there are: by a power
-    law through the runs' own speeds. Text counts less when it is repeated and is read four times at most, and a model
-    sees a token for each of its parameters or more."""
+def best_for(seconds: float, joint: Fitted, runs: Sequence[LadderRun]) -> Best:
+    """The size with the lowest expected loss, where the time per token grows with the parameters, by a power law
+    through the measured speeds. Repeated text counts less and is read at most four times, and a model sees at least
+    one token per parameter."""
     unique = runs[0].tokens / runs[0].passes
     slope, offset = np.polyfit(
         np.log([run.parameters for run in runs]), np.log([run.seconds / run.tokens for run in runs]), 1
@@ -116,7 +116,7 @@ def best_for(seconds: float, joint: Fitted, runs: Sequence[Climbed]) -> Best:
 
 
 def optimal_share(law: Law) -> float:
-    """The power of compute with which the best number of parameters grows: b / (a + b) (Hoffmann et al. 2022, eq.
+    """The exponent with which the best number of parameters grows with compute: b / (a + b) (Hoffmann et al. 2022, eq.
     4)."""
     of_parameters, of_data = law.exponents
     return of_data / (of_parameters + of_data)
@@ -144,12 +144,12 @@ def plain(found: Findings) -> dict[str, Any]:
 
 
 def sentences(found: dict[str, Any]) -> list[str]:
-    """What the ladder says, from `plain`, the check first: whoever reads only one line reads that."""
+    """The findings in sentences, from `plain`, the check first, for those who read only one line."""
     check, law, best = found["check"], found["law"], found["best"]
     told, run = check["predicted"], check["run"]
     verdict = "inside the range" if check["passed"] else "OUTSIDE the range: do not extrapolate from this ladder"
     lines = [
-        f"Held-out check: the largest run came to {run['bits_per_byte']:.4f} bits per byte; the others foretold "
+        f"Held-out check: the largest run came to {run['bits_per_byte']:.4f} bits per byte; the others predicted "
         f"{told['middle']:.4f} ({told['low']:.4f} to {told['high']:.4f}): {verdict}.",
         f"L(N, D) = {_number(law['floor'])} + {_term(law, 0, 'N')} + {_term(law, 1, 'D')}, "
         f"scatter {law['scatter']:.2%}.",
@@ -157,13 +157,10 @@ def sentences(found: dict[str, Any]) -> list[str]:
     ]  # fmt: skip
     if found["compute"]:
         compute = found["compute"]
-        lines.append(
-            f"L(C) = {_number(compute['floor'])} + {_term(compute, 0, 'C')}, "
-            "over the runs that none beats at less compute."
-        )
+        lines.append(f"L(C) = {_number(compute['floor'])} + {_term(compute, 0, 'C')}, over the compute-optimal runs.")
     for one in best:
-        far = "; further than the ladder was climbed" if one["beyond"] else ""
-        far += "; the text ends before the time" if one["text_ends"] else ""
+        far = "; extrapolated beyond the ladder" if one["beyond"] else ""
+        far += "; the text runs out before the time" if one["text_ends"] else ""
         bits = one["bits"]
         lines.append(
             f"{_time(one['seconds'])} here: {one['parameters'] / 1e6:.2f}M multiplied parameters, "

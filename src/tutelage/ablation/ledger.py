@@ -1,8 +1,8 @@
 """The ledger of a question: everything that was ever tried on it, so that the tenth trial is judged as the tenth.
 
-`ledger.jsonl` is only appended to. A try is one arm against one other by one measure with so many planned seeds;
-doing it again is the same try and counts once, planning more seeds for it is another one. All tries in one folder are
-judged together: whoever tries ten changes finds one of them "better" by chance far more often than in one of twenty.
+`ledger.jsonl` is only appended to. A try is one arm against one other by one measure with a planned number of
+seeds; repeating it is the same try and counts once, planning more seeds is another one. All tries in one folder are
+judged together: among ten changes, one is "better" by chance far more often than one time in twenty.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Ledger:
 
     @classmethod
     def open(cls, folder: Path) -> Ledger:
-        """Read the ledger of a folder; a last line that a kill cut short is left out. Others: DamagedError."""
+        """Read the ledger of a folder; a last line that a kill truncated is left out. Others: DamagedError."""
         path = folder / NAME
         found = cls(path)
         if not path.exists():
@@ -42,13 +42,13 @@ class Ledger:
             if isinstance(value, Malformed) or not isinstance(value, dict) or "try" not in value:
                 raise DamagedError(
                     f"{path}, line {number} is damaged",
-                    hint="the count of what was tried hangs on it: restore the file",
+                    hint="the number of tries is counted from it: restore the file",
                 )
             found.tries[str(value["try"])] = value
         return found
 
     def record(self, key: str, **figures: Any) -> None:
-        """Append what is now known of a try, if it is anything new."""
+        """Append what is now known of a try, if it is new."""
         known = {name: value for name, value in self.tries.get(key, {}).items() if name != "time"}
         entry = {**known, "try": key, **figures}
         if entry == known:
@@ -66,7 +66,8 @@ class Ledger:
         return len(self.tries)
 
     def adjusted(self, p: Mapping[str, float]) -> dict[str, float]:
-        """Holm's p-values of these tries among all that the ledger holds (Holm 1979); one without a result counts."""
+        """Holm's p-values of these tries among all that the ledger holds (Holm 1979); one without a result counts
+        too."""
         known = {key: entry["p"] for key, entry in self.tries.items() if entry.get("p") is not None}
         everyone = {**dict.fromkeys(self.tries, 1.0), **known, **p}
         return dict(zip(everyone, holm(list(everyone.values())), strict=True))
@@ -78,7 +79,7 @@ def key_of(**what: Any) -> str:
 
 
 def _end_last_line(path: Path) -> None:
-    """Take away what a kill left of a line; a whole line always ends with a newline."""
+    """Remove a line that a kill truncated; a complete line always ends with a newline."""
     content = path.read_bytes()
     if content and not content.endswith(b"\n"):
         whole = content[: content.rfind(b"\n") + 1]

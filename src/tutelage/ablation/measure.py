@@ -1,8 +1,8 @@
-"""What the arms are measured on: items that every arm held out, and what a model loses on each of them.
+"""What the arms are measured on: items that every arm held out, and a model's loss on each of them.
 
-Text and answers by their bits, over bytes. Labelled texts by the bits of the right label: the log loss counts how
-sure a classifier was, so that small differences show. Preference pairs by whether the rejected answer is likelier per
-token than the chosen one: no scale of rewards enters, which a varied `beta` would stretch.
+Text and answers by their bits, over bytes. Labelled texts by the bits of the right label: the log loss also counts
+confidence, so that small differences show. Preference pairs by whether the rejected answer is more likely per token
+than the chosen one: no reward scale is involved, which a varied `beta` would change.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ KINDS = {
     "pairs": "pairs",
 }  # of items, by what a step holds out
 MEASURES = {"text": "bits per byte", "answers": "bits per byte", "labels": "bits per text", "pairs": "errors per pair"}
-LEAST_CHANCE = 1e-9  # of the right label; a classifier that is sure and wrong loses 30 bits, not all of them
+LEAST_CHANCE = 1e-9  # of the right label; a classifier that is certain and wrong loses 30 bits, not infinitely many
 
 
 @dataclass(frozen=True)
 class Items:
     """Held-out items in a fixed order. `kind`: `text`, or `answers`, `labels` or `pairs` of a finetuning step. `sizes`:
-    bytes where bits are counted for each of them, else 1.
+    bytes if the loss is per byte, else 1.
 
-    left_out: of the first arm's items, how many another arm did not hold out; cut: how many more there were than asked.
+    left_out: how many of the first arm's items another arm did not hold out; cut: how many were beyond the limit.
     """
 
     kind: str
@@ -83,8 +83,8 @@ class Items:
 def corpus_items(corpora: Sequence[Path], most: int) -> Items:
     """Documents that every one of these corpora held out, at most `most`, as the first has them.
 
-    Documents are the same where they were when they were read (their id): a filter that another arm leaves out may have
-    changed what they say. Raises InputError where there are none.
+    Documents are matched by their original text (their id): a filter that another arm leaves out may have changed
+    their text. Raises InputError if there are none.
     """
     sides = [read_documents(path / "heldout.parquet") for path in dict.fromkeys(corpora)]
     common = set.intersection(*({document.id for document in side} for side in sides))
@@ -94,7 +94,7 @@ def corpus_items(corpora: Sequence[Path], most: int) -> Items:
     kept = shared[:most]
     if not kept:
         raise InputError(
-            "the arms hold out no document in common, so they cannot be compared",
+            "the arms have no held-out document in common, so they cannot be compared",
             hint="vary the selection of text, not how it is split",
         )
     rows = tuple({"text": one.text} for one in kept)
@@ -105,13 +105,13 @@ def corpus_items(corpora: Sequence[Path], most: int) -> Items:
 
 
 def step_items(models: Sequence[Path], heldout: str, most: int) -> Items:
-    """Rows that every arm's model of a finetuning step held out: `heldout` says of what kind."""
+    """Rows that every arm's model of a finetuning step held out: `heldout` is their kind."""
     sides = [_rows(path, heldout) for path in dict.fromkeys(models)]
     common = set.intersection(*(set(side) for side in sides))
     shared = [row for key, row in sorted(sides[0].items()) if key in common]
     kept = shared[:most]
     if not kept:
-        raise InputError("the arms hold out no row in common, so they cannot be compared")
+        raise InputError("the arms have no held-out row in common, so they cannot be compared")
     kind = KINDS[heldout]
     sources = tuple(str(row.get("source") or "") for row in kept)
     left_out, cut = len(sides[0]) - len(shared), len(shared) - len(kept)
@@ -120,7 +120,7 @@ def step_items(models: Sequence[Path], heldout: str, most: int) -> Items:
 
 
 def measured(items: Items, model: Artifact, store: ArtifactStore, config: EvaluateConfig, log: EventLog) -> list[float]:
-    """What the model loses on each item, from the cache or measured now."""
+    """The model's loss on each item, from the cache or measured now."""
     settings, inputs = {"items": items.identity}, {"model": model.identity}
     found = store.find(KIND, identity_of(KIND, VERSION, settings, inputs))
 
@@ -164,7 +164,7 @@ def _label_bits(lm: LanguageModel, items: Items, config: EvaluateConfig, log: Ev
 
 
 def _rows(model: Path, heldout: str) -> dict[str, dict[str, Any]]:
-    """The held-out rows of a model directory by what they say."""
+    """The held-out rows of a model directory by their content."""
     rows = read_rows(model / "data" / "heldout.jsonl")
     if heldout == "texts":
         rows = [row for row in rows if row.get("set") in _TEXTS]

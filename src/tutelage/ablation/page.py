@@ -1,4 +1,4 @@
-"""`ablation.html`: the verdicts on one self-contained page that a telephone shows whole."""
+"""`ablation.html`: the verdicts on one self-contained page that fits a phone."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MARKS = {"better": "better", "worse": "worse", "failed": "worse"}
 
 
 def render(found: dict[str, Any]) -> str:
-    """The page as HTML text, from `result.plain`. No script, nothing from elsewhere."""
+    """The page as HTML text, from `result.plain`. No script, no external resources."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -29,7 +29,7 @@ def render(found: dict[str, Any]) -> str:
 
 
 def _shown(arm: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
-    """What the page draws of an arm: text beside marks, so that nothing has to be read inside a drawing."""
+    """What the page draws for an arm: text next to marks, so that nothing has to be read inside a drawing."""
     cost = arm["cost"] or {}
     per = [
         {"cost": name, "outcome": one["outcome"], "why": _ratio(one)} for name, one in (arm.get("per") or {}).items()
@@ -99,7 +99,7 @@ def forest(arm: dict[str, Any], found: dict[str, Any]) -> str:
 
 
 def dots(values: Sequence[float], found: dict[str, Any]) -> str:
-    """The runs of an arm, one mark a seed, on the scale of all runs."""
+    """The runs of an arm, one mark per seed, on a common scale."""
     everyone = [value for arm in found["arms"] for value in arm["values"]]
     if not values or len(everyone) < 2:
         return ""

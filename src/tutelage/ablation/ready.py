@@ -1,4 +1,4 @@
-"""Ready questions: what people argue about over the life of a model, each written out as the arms that answer it."""
+"""Ready questions: common questions about training a model, each with the arms that answer it."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ ALL = "all"
 
 @dataclass(frozen=True)
 class Ready:
-    """A question about a recipe. vary: its `--vary`, made for the recipe; told: what is commonly said, and where."""
+    """A question about a recipe. vary: its `--vary`, made for the recipe; literature: what is commonly reported, and
+    where."""
 
     name: str
     asks: str
     vary: Callable[[Recipe], list[str]]
-    told: str
+    literature: str
     match: Match = "steps"
 
 
 def _optimizer(recipe: Recipe) -> list[str]:
-    # Each at three rates: at one rate the optimizer that the rate was chosen for wins.
+    # Each at three learning rates: with only one, the optimizer that it was chosen for wins.
     assert recipe.pretrain is not None
     rate = recipe.pretrain.training.learning_rate
     rates = ",".join(f"{rate * factor:g}" for factor in (0.5, 1, 0.25))
@@ -38,7 +39,7 @@ def _attention(recipe: Recipe) -> list[str]:
     shared = [count for count in (heads, heads // 2, 1) if count and heads % count == 0]
     values = ",".join(str(count) for count in dict.fromkeys(shared))
     if "," not in values:
-        raise ConfigError("a model of one head has nothing to share", hint="set model.num_heads=4, say")
+        raise ConfigError("a model with one head has nothing to share", hint="set model.num_heads=4, say")
     return [f"model.num_kv_heads={values}"]
 
 
@@ -65,61 +66,61 @@ READY = {
     for one in (
         Ready(
             "tokenizer",
-            "Which method of tokenization, in equal time?",
+            "Which tokenization method, at equal time?",
             _always("tokenizer.method=bpe,unigram,byte"),
             "Unigram is a little ahead of BPE (Bostrom & Durrett 2020), bytes need more compute (Xue et al. 2022)",
             "seconds",
         ),
         Ready(
             "vocabulary",
-            "How large a vocabulary, in equal time?",
+            "How large a vocabulary, at equal time?",
             _always("tokenizer.vocab_size=2048,512,8192"),
-            "the best vocabulary grows with the model; small models want a small one (Tao et al. 2024)",
+            "the best vocabulary size grows with the model; small models need a small one (Tao et al. 2024)",
             "seconds",
         ),
         Ready(
             "duplicates",
-            "Do near duplicates have to go?",
+            "Should near duplicates be removed?",
             _always("corpus.near_duplicate_threshold=0.7,1.0"),
             "deduplicated text trains better models (Lee et al. 2022)",
         ),
         Ready(
             "attention",
-            "May heads share keys and values?",
+            "Can heads share keys and values?",
             _attention,
-            "grouped queries cost next to nothing in quality, a single head for all some (Ainslie et al. 2023)",
+            "GQA costs next to nothing in quality, MQA a little (Ainslie et al. 2023)",
         ),
         Ready(
             "norm",
             "RMSNorm or LayerNorm, with or without normalised queries and keys?",
             _always("model={family: custom, norm: rmsnorm},{family: custom, qk_norm: head},"
                     "{family: custom, norm: layernorm}"),
-            "no difference in a short, stable run; QK-norm saves runs at high rates (Wortsman et al. 2023)",
+            "no difference in a short, stable run; QK-norm rescues runs at high learning rates (Wortsman et al. 2023)",
         ),
         Ready(
             "optimizer",
-            "Muon or AdamW, each at its better rate?",
+            "Muon or AdamW, each at its better learning rate?",
             _optimizer,
             "Muon needs about half of AdamW's compute (Liu et al. 2025); less, with both tuned (Wen et al. 2025)",
         ),
         Ready(
             "schedule",
-            "How should the learning rate fall?",
+            "How should the learning rate decay?",
             _always("pretrain.training.schedule=linear,cosine,wsd,constant"),
-            "linear to zero is no worse than cosine (Bergsma et al. 2025), nor is WSD (Hu et al. 2024)",
+            "linear decay to zero is no worse than cosine (Bergsma et al. 2025), nor is WSD (Hu et al. 2024)",
         ),
         Ready(
             "finetuning",
-            "All weights or LoRA?",
+            "Full finetuning or LoRA?",
             _finetuning,
-            "on little data LoRA at ten times the rate is level with all weights (Schulman et al. 2025)",
+            "on little data LoRA at ten times the learning rate matches full finetuning (Schulman et al. 2025)",
         ),
     )
 }  # fmt: skip
 
 
 def wanted(names: str) -> list[Ready]:
-    """The questions of a list `optimizer,norm`, or `all`. Raises ConfigError naming what there is."""
+    """The questions of a list `optimizer,norm`, or `all`. Raises ConfigError naming the existing ones."""
     if names.strip() == ALL:
         return list(READY.values())
     asked = [name.strip() for name in names.split(",")]
@@ -130,7 +131,7 @@ def wanted(names: str) -> list[Ready]:
 
 
 def answer(found: dict[str, Any]) -> str:
-    """What came of a question, in a line: the best arm, and how the others stand against the first. found: as of
+    """The answer to a question in one line: the best arm, and the others against the first. found: as from
     `result.plain`."""
     arms = found["arms"]
     measured = [arm for arm in arms if arm["mean"] is not None]

@@ -1,11 +1,11 @@
-"""The same runs judged by what they cost: better for each step, each second, each parameter?
+"""The same runs judged by what they cost: better per step, per second, per parameter?
 
 At equal cost the paired verdict stands. At unequal cost an arm that is no worse and cheaper is better for that cost,
-and one that is no better and dearer is worse. Where quality and cost pull in different directions, the question is
-what the other arm would gain by spending the difference too. An upper bound of that is read from the runs themselves:
-how much the validation fell over the last doubling of the steps. While the learning rate falls a curve drops faster
-than the ends of two runs of different length differ, so a difference beyond that bound decides; below it the question
-is open.
+and one that is no better and more expensive is worse. Where quality and cost pull in different directions, the
+question is what the other arm would gain by spending the difference too. An upper bound of that comes from the runs
+themselves: how much the validation loss fell over the last doubling of the steps. During learning-rate decay a curve
+drops faster than the final losses of two runs of different length differ, so a difference beyond that bound decides;
+below it the question is open.
 """
 
 from __future__ import annotations
@@ -22,16 +22,15 @@ from tutelage.ablation.runs import seconds_of
 from tutelage.store.artifacts import Artifact
 
 Per = Literal["better", "worse", "not distinguishable", "cheaper", "dearer", "open", "too few seeds"]
-EQUAL = 0.01  # steps, tokens, parameters: up to so much they are the same
+EQUAL = 0.01  # steps, tokens, parameters: up to this much they count as the same
 STEADY = 0.05  # the same of seconds
 
 
 @dataclass(frozen=True)
 class Cost:
-    """What the runs of an arm cost. seconds: of training, of the fastest run: whatever else the machine did made others
-    slower, never faster. slowest: how busy it was.
-
-    doubling: bits per byte that the last doubling of the steps brought, at most; None: too few validations.
+    """What the runs of an arm cost. seconds: of training, of the fastest run: other load makes runs slower, never
+    faster. slowest: how busy the machine was. doubling: bits per byte gained by the last doubling of the steps, at
+    most; None: too few validations.
     """
 
     steps: int
@@ -47,7 +46,7 @@ class Cost:
 
 @dataclass(frozen=True)
 class PerCost:
-    """The verdict for each unit of a cost, and what it rests on. ratio: cost of the arm over that of the first."""
+    """The verdict per unit of a cost, and its basis. ratio: cost of the arm over that of the first."""
 
     outcome: Per
     ratio: float
@@ -86,7 +85,7 @@ Which = Literal["step", "token", "second", "parameter"]
 
 
 def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = "steps") -> PerCost:
-    """The verdict on the arm for each unit of one cost. `match`: what the arms were given the same of."""
+    """The verdict on the arm per unit of one cost. `match`: what is equal for all arms."""
     ratio, same = _ratio(arm, first, which)
     same = same or match == f"{which}s"
     outcome = paired.outcome
@@ -107,7 +106,8 @@ def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = 
 
 
 def _exchange(paired: Paired, arm: Cost, first: Cost, ratio: float, which: str) -> PerCost:
-    """Better and dearer, or worse and cheaper: whether the difference is more than the cost could buy elsewhere."""
+    """Better and more expensive, or worse and cheaper: whether the difference is more than the cost could buy
+    elsewhere."""
     better = paired.outcome == "better"
     sure = min(abs(paired.low or 0.0), abs(paired.high or 0.0))
     each = abs(paired.difference) / abs(math.log2(ratio))

@@ -1,4 +1,4 @@
-"""What came of an ablation as plain data: `ablation.json`, what is printed, and the exit code."""
+"""The findings of an ablation as plain data: `ablation.json`, the printed lines, and the exit code."""
 
 from __future__ import annotations
 
@@ -81,16 +81,16 @@ def noise_lines(noise: Noise, effect: float, tried: int, measure: str) -> list[s
     corrected = f", corrected for {tried} tries" if tried > 1 else ""
     return [
         f"Noise floor: the first arm under {len(noise.values)} seeds gives {values} {measure}: standard deviation "
-        f"{noise.deviation:.4f} ({100 * noise.deviation / noise.mean:.2f} %). A single run against a single run says "
-        f"nothing below {noise.single:.3f} ({100 * noise.single / noise.mean:.1f} %).",
-        f"An effect of {100 * effect:g} % needs {_seeds(said['seeds_needed'])} for each arm to be found four times in "
+        f"{noise.deviation:.4f} ({100 * noise.deviation / noise.mean:.2f} %). Comparing single runs says nothing "
+        f"below {noise.single:.3f} ({100 * noise.single / noise.mean:.1f} %).",
+        f"An effect of {100 * effect:g} % needs {_seeds(said['seeds_needed'])} per arm to be detected four times in "
         f"five{corrected} ({_seeds(least)} to {_seeds(most)}, as sure as {len(noise.values)} runs can be of the "
         f"noise).",
     ]
 
 
 def exit_code(outcomes: list[str]) -> int:
-    """0: an arm is better than the first; 4: none is, and of one or more too little is known; 3: none is."""
+    """0: an arm is better than the first; 4: none is, and for one or more too little is known; 3: none is."""
     if "better" in outcomes:
         return FOUND
     return TOO_FEW if {"too few seeds", "too few items"} & set(outcomes) else NOTHING
@@ -105,7 +105,7 @@ def overall(arms: list[dict[str, Any]], tried: int, effect: float) -> str:
 
 
 def _busy(found: Findings) -> str:
-    """Said where runs of one arm took very different times; empty where they did not."""
+    """A warning if runs of one arm took very different times; otherwise empty."""
     worst = max((cost.slowest / max(cost.seconds, 1e-9) for cost in found.costs.values()), default=1.0)
     return "" if worst < BUSY else f"runs of one arm differ in time by a factor of {worst:.1f}: the machine was busy"
 
@@ -124,7 +124,7 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
     }
     first = found.trials[0]
     if trial is first:
-        return {**about, "outcome": "first", "verdict": f"{name} is what the others are compared with."}
+        return {**about, "outcome": "first", "verdict": f"{name} is the baseline."}
     if trial.failed:
         return {
             **about,
@@ -134,7 +134,7 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         }
     paired = trial.paired
     if paired is None:
-        few = f"{name}: one seed says nothing of noise; two at the least, three to begin with."
+        few = f"{name}: one seed says nothing about noise; use at least two, better three."
         return {**about, "outcome": "too few seeds", "verdict": few, "per": {}}
     assert cost is not None
     per = {one: per_cost(paired, cost, found.costs[first.arm.name], one, found.question.match) for one in COSTS}
@@ -165,16 +165,17 @@ def _sentence(name: str, first: str, trial: Trial, base: float, effect: float, m
     seeds = f"{paired.seeds} seed{'s' if paired.seeds > 1 else ''}"
     if paired.outcome in ("better", "worse"):
         sure = max(abs(paired.low or 0.0), abs(paired.high or 0.0)) < effect
-        small = f"; surely less than the {100 * effect / base:.2g} % that matters" if sure else ""
+        small = f"; significantly less than the {100 * effect / base:.2g} % that matters" if sure else ""
         by = f"by {size:.4f} {measure}, {share:.2g} %{bounds}"
         return f"{name} is {paired.outcome} than {first} {by}, {p}, {seeds}{small}."
     said = f"{paired.difference:+.4f} {measure}{bounds}, {p}, {seeds}"
     if paired.outcome == "not distinguishable":
         same = paired.difference == 0 and paired.low == 0 == paired.high
-        why = "bit for bit the same" if same else f"a difference of {100 * effect / base:.2g} % would have shown"
+        detectable = f"a difference of {100 * effect / base:.2g} % would have been detected"
+        why = "bit for bit the same" if same else detectable
         return f"{name} and {first} are not distinguishable: {said}; {why}."
     what = "documents" if paired.outcome == "too few items" else "seeds"
-    found = f"only {100 * paired.detectable / base:.1f} % would be found"
+    found = f"only {100 * paired.detectable / base:.1f} % would be detected"
     return f"Too few {what} to compare {name} and {first}: {said}; {found}."
 
 

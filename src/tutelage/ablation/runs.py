@@ -71,8 +71,8 @@ def matched(arms: list[Arm], runner: Runner, match: Match, tell: Callable[[str],
     target, settings = runner.target, training_of(first.recipe, runner.target)
     steps = settings.steps or int(runner.model(first, 0).metrics.get("steps", 0))
     if not steps:
-        raise ConfigError(f"the first arm takes no steps of training, so {match} cannot be matched",
-                          hint="let the arm that is trained come first, or compare the two runs")  # fmt: skip
+        raise ConfigError(f"the first arm takes no training steps, so {match} cannot be matched",
+                          hint="put the arm that is trained first, or compare the two runs")  # fmt: skip
     if match == "steps":
         return [first, *(_longer(arm, target, steps) for arm in arms[1:])]
     if match == "tokens":
@@ -105,7 +105,7 @@ def _flops_per_step(arm: Arm, runner: Runner) -> float:
     """Training FLOPs of a step of the base, its output layer over the vocabulary included."""
     recipe = arm.recipe
     if runner.target != BASE or recipe.base is not None or recipe.pretrain is None:
-        raise ConfigError("--match compute is for a base that is raised here", hint="--match seconds")
+        raise ConfigError("--match compute needs a base that is pretrained here", hint="--match seconds")
     shape = with_vocabulary(recipe.model, runner.vocabulary(arm))
     return positions_per_step(recipe, BASE) * 3.0 * forward_flops(shape, recipe.pretrain.context_length)
 

@@ -68,7 +68,11 @@ def self_test(known: Known | None = None, effect: float = 0.01, seeds: int = 3, 
     needed = _needed(known, effect)
     if needed is None:
         yield Check(
-            "planted effect", 0.0, 0.8, False, f"an effect of {effect:.1%} cannot be found with 64 seeds at this noise"
+            "planted effect",
+            0.0,
+            0.8,
+            False,
+            f"an effect of {effect:.1%} cannot be found with 64 seeds at this noise level",
         )
         return
     found = sum(_trial(known, -effect, needed, effect, pairs + at) == "better" for at in range(pairs)) / pairs

@@ -39,7 +39,7 @@ def tokenizer_question(
     Raises ConfigError for a spec that is none, before anything runs.
     """
     if len(specs) < 2:
-        raise ConfigError("two tokenizers or more are compared", hint=_FORM)
+        raise ConfigError("two or more tokenizers are needed", hint=_FORM)
     if twice := next((spec for spec in specs if specs.count(spec) > 1), None):
         raise ConfigError(f"{twice} is given twice")
     data = read_yaml(recipe) if recipe else copy.deepcopy(PROXY)

@@ -50,5 +50,5 @@ def known_noise(root: Path, name: str) -> Known | None:
         return Known(float(noise["seed"]), float(noise["document"]), tuple(map(float, noise["sizes"])))
     except (ValueError, KeyError, TypeError):
         raise DamagedError(
-            f"{path} is damaged", hint="ask the question again; what is finished is not run twice"
+            f"{path} is damaged", hint="run the question again; finished runs are not repeated"
         ) from None

@@ -32,7 +32,7 @@ class Guard:
         full = self.resolved(given)
         if not self.inside(full):
             raise ConfigError(
-                f"{what}: {given} lies outside {self.root}", hint="only what lies in the root is open here"
+                f"{what}: {given} lies outside {self.root}", hint="only what lies in the root is accessible"
             )
         if full.is_dir():
             self.no_way_out(full, what)

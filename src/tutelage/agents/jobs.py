@@ -21,8 +21,8 @@ MEANING = {
     0: "done",
     1: "failed at run time",
     2: "wrong key, value or use",
-    3: "of compare: something is surely worse; of ablate: nothing is better",
-    4: "too few items or seeds to say",
+    3: "compare: something is significantly worse; ablate: nothing is better",
+    4: "too few items or seeds to tell",
     130: "interrupted",
     143: "interrupted",
 }
@@ -88,7 +88,7 @@ class Jobs:
                 "status": "running",
                 "seconds": round(time.monotonic() - job.begin, 1),
                 "last_lines": said.replace("\r", "\n").strip().splitlines()[-5:],
-                "next": "call again with the same arguments to go on waiting; nothing is run twice",
+                "next": "call again with the same arguments to keep waiting; nothing is run twice",
             }
         self.running.pop(command, None)
         with job.folder:

@@ -48,18 +48,19 @@ Tokens = Annotated[int, Field(ge=1, le=4096)]
 
 
 def instructions(root: Path, write: bool) -> str:
-    """What a client is told of the server."""
+    """The instructions that clients read."""
     may = "`run` and `ablate` may write there." if write else "It is read-only: no `run`, no `ablate`."
     return (
-        f"Tutelage trains, compares and uses small language models. Paths are relative to {root}; nothing outside is "
-        f"open. {may} Propose one change at a time, ask `ablate`, and keep the change only at exit code 0; 3 means "
-        "that it is no better, 4 that more seeds are needed. A call that takes long answers `running`: call again with "
+        f"Tutelage trains, compares and uses small language models. Paths are relative to {root}; nothing outside "
+        f"is accessible. {may} Propose one change at a time, ask `ablate`, and keep the change only at exit code 0; 3 "
+        "means that it is no better, 4 that more seeds are needed. A call that takes long answers `running`: call "
+        "again with "
         "the same arguments."
     )
 
 
 def build(root: Path, write: bool = False, limit: int = LIMIT, command: tuple[str, ...] = ()) -> MCPServer[Any]:
-    """The server with its tools. Raises ConfigError where the SDK is missing or `root` is no folder.
+    """The server with its tools. Raises ConfigError where the SDK is missing or `root` is not a folder.
 
     write: offer `run` and `ablate`, and fetch what is named. limit: characters of a result. command: in place of
     `python -m tutelage`.
@@ -71,7 +72,7 @@ def build(root: Path, write: bool = False, limit: int = LIMIT, command: tuple[st
         raise ConfigError("the MCP server needs the SDK", hint="pip install 'tutelage[agents]'") from None
     root = root.resolve()
     if not root.is_dir():
-        raise ConfigError(f"--root {root} is no folder")
+        raise ConfigError(f"--root {root} is not a folder")
     guard = Guard(root, network=write)
     quiet = {} if write else {"TUTELAGE_READ_ONLY": "1", "HF_HUB_OFFLINE": "1"}
     jobs = Jobs(root, limit, {**quiet, "COLUMNS": "160"}, command)
@@ -149,7 +150,9 @@ def reading_tools(guard: Guard, jobs: Jobs) -> list[Tool]:
     async def classify(
         texts: Annotated[list[str], Field(min_length=1, max_length=1000)],
         model: Model = None,
-        at_least: Annotated[float, Field(ge=0, le=1, description="Name a label only from this probability on.")] = 0.0,
+        at_least: Annotated[
+            float, Field(ge=0, le=1, description="Name a label only at or above this probability.")
+        ] = 0.0,
         runs: Runs = "runs",
         wait: Wait = WAIT,
     ) -> str:
@@ -241,7 +244,7 @@ async def _answer(jobs: Jobs, wait: float, arguments: Callable[[], Any], files: 
     try:
         given: list[str | Place] = arguments()
         if any(isinstance(one, str) and "\0" in one for one in given):
-            raise ConfigError("a NUL byte is no text")
+            raise ConfigError("a NUL byte is not text")
         at = given.index("--") if "--" in given else len(given)
         command = Command((*given[:at], "--json", *given[at:]), tuple((files or {}).items()))
         return json.dumps(await jobs.call(command, wait), ensure_ascii=False)
@@ -288,4 +291,4 @@ def _record(path: Path, limit: int) -> dict[str, Any]:
                 lines = (path / "ledger.jsonl").read_text(encoding="utf-8").splitlines()
                 found["ledger"] = [json.loads(line) for line in lines[-20:]]
             return found
-    raise ConfigError(f"{path} is no run, artifact, model or ablation")
+    raise ConfigError(f"{path} is not a run, artifact, model or ablation")

@@ -2,20 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tutelage.cli.findings import run_question, voices
 from tutelage.cli.options import RUNS, Json, Out, Sets, notes, print_json
 from tutelage.store.errors import ConfigError, nearest
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from tutelage.ablation.arms import Arm
-    from tutelage.ablation.bench import Question
     from tutelage.ablation.selftest import Known
 
 
@@ -37,8 +34,8 @@ def ablate(
         typer.Option(
             "--vary",
             metavar="KEY=A,B,C",
-            help="A recipe key and its values; the first is what the others are compared with. One value stands "
-            "against the recipe as it is; several `--vary` make a grid; a value in "
+            help="A recipe key and its values; the first is the baseline. One value is "
+            "compared with the recipe as it is; several `--vary` make a grid; a value in "
             "braces changes several keys. "
             "E.g. `--vary pretrain.training.optimizer=adamw,muon`",
         ),
@@ -48,34 +45,33 @@ def ablate(
         typer.Option(
             "--ask",
             metavar="NAMES",
-            help="Instead of --vary, questions that are written out: `--ask optimizer,norm`, or `all` for a night; "
-            "`--ask list` says what there is.",
+            help="Instead of --vary, ready-made questions: `--ask optimizer,norm`, or `all` for a night; `--ask "
+            "list` lists them.",
         ),
     ] = None,
     sets: Sets = None,
     seeds: Annotated[int, typer.Option(min=1, max=64, help="Training seeds for each arm, at most.")] = 3,
     match: Annotated[
         str,
-        typer.Option(
-            help="What all arms get the same of: `steps`, `tokens`, `seconds` or `compute` (FLOPs) of training."
-        ),
+        typer.Option(help="What is equal for all arms: `steps`, `tokens`, `seconds` or `compute` (FLOPs) of training."),
     ] = "steps",
     of: Annotated[
         str | None,
         typer.Option(
             "--of",
-            help="Whose model is measured: `base`, or a step of finetuning; default: what the varied keys belong to.",
+            help="Which model is measured: `base`, or a finetuning step; default: the one that the varied keys "
+            "belong to.",
         ),
     ] = None,
     effect: Annotated[
         float,
-        typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of what is measured."),
+        typer.Option(min=0.01, max=50, help="The smallest difference that matters, in percent of the measure."),
     ] = 1.0,
     question: Annotated[
         str | None,
         typer.Option(
             "--question",
-            help="Name of the question, whose ledger counts every try; default: the recipe's name. "
+            help="Name of the question; its ledger counts every try. Default: the recipe's name. "
             "E.g. `--question data`",
         ),
     ] = None,
@@ -95,13 +91,15 @@ def ablate(
         bool,
         typer.Option(
             "--self-test",
-            help="Run nothing: simulate equal arms and planted effects with the noise that this question has shown, or "
+            help="Run nothing: simulate equal arms and planted effects with the noise measured for this question, or "
             "with that of the documentation.",
         ),
     ] = False,
     by: Annotated[
         str,
-        typer.Option(help="Of `data`: what a source is, the `label` of documents (their folder) or their `source`."),
+        typer.Option(
+            help="With `data`: what counts as a source, the `label` of documents (their folder) or their `source`."
+        ),
     ] = "label",
     search: Annotated[
         int | None,
@@ -109,21 +107,22 @@ def ablate(
             "--search",
             metavar="RUNS",
             min=12,
-            help="Of `data`: instead look for the best mixture of the sources, by so many small runs (32 are usual) "
-            "and a regression that must foretell runs it has not seen.",
+            help="With `data`: instead search for the best mixture of the sources, by this many small runs (32 is "
+            "usual) and a regression that must predict runs it has not seen.",
         ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Run the recipe with one thing changed, under several seeds, and say whether it is better: or only noise.
+    """Run the recipe with one thing changed, under several seeds, and say whether it is better or only noise.
 
-    Arms share documents, split and order of the data; only the training seed differs. The noise floor comes first. It
-    stops early where the question is settled, without erring more often for that, and every try on a question is
-    counted. Killed and run again, nothing that is finished is run twice.
+    Arms share documents, split and order of the data; only the training seed differs. The noise floor comes first. Runs
+    stop early once the question is settled (the error rate allows for that), and every try on a question is counted.
+    After an interruption, finished runs are not repeated.
 
-    Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is and there are
-    too few seeds or documents to say so of all, 1 failed, 2 wrong use. --ask: 0 when all were asked.
+    Exit codes: 0 an arm is better than the first, 3 none is (not distinguishable, or worse), 4 none is, and for some
+    there are too few seeds or documents to tell, 1 failed, 2 wrong use. With --ask and several questions: 0 when
+    all were run, whatever was found.
 
     Example: `tutelage ablate recipes/miniature.yaml --vary pretrain.training.optimizer=adamw,muon --seeds 3`, or of
     its data `tutelage ablate data recipes/miniature.yaml`
@@ -138,7 +137,7 @@ def ablate(
     whole = load_recipe(recipe, sets or [])
     name = question or (f"{whole.name}-data" if of_data else whole.name)
     if not name.replace("-", "").replace("_", "").replace(".", "").isalnum() or name.startswith("."):
-        raise ConfigError(f"--question {name!r} is no name for a folder", hint="letters, digits, -, _ and .")
+        raise ConfigError(f"--question {name!r} is not a valid folder name", hint="letters, digits, -, _ and .")
     if self_test:
         _self_test(out, name, effect / 100, seeds, as_json)
         return
@@ -150,22 +149,22 @@ def ablate(
         ask_ready(ask, recipe, sets or [], name, seeds, effect / 100, out, as_json)
         return
     if of_data and ladder is not None:
-        raise ConfigError("--ladder varies the size alone", hint="leave out `data`")
+        raise ConfigError("--ladder varies the model size only", hint="leave out `data`")
     if ladder is not None:
-        from tutelage.cli.ladder import ladder as climb
+        from tutelage.cli.ladder import ladder as fit_ladder
 
         if vary or of:
-            raise ConfigError("--ladder varies the size alone", hint="leave out --vary and --of")
-        console, say, listen = _voices(as_json)
-        climb(whole, name, ladder, lengths, out, as_json, console, say, listen)
+            raise ConfigError("--ladder varies the model size only", hint="leave out --vary and --of")
+        console, say, listen = voices(as_json)
+        fit_ladder(whole, name, ladder, lengths, out, as_json, console, say, listen)
         return
     if of_data:
         if vary or of:
-            raise ConfigError("`ablate data` varies the data of the base itself", hint="leave out --vary and --of")
+            raise ConfigError("`ablate data` varies the training data of the base", hint="leave out --vary and --of")
         if search is not None:
             from tutelage.cli.mixture import search_mixture
 
-            _, say, listen = _voices(as_json)
+            _, say, listen = voices(as_json)
             arms, found = search_mixture(recipe, sets or [], by, f"{name}-mixture", search, out, as_json, say, listen)
             asked = Question(f"{name}-mixture", tuple(arms), BASE, seeds, match, effect / 100)  # type: ignore[arg-type]
             run_question(asked, out, as_json, {"mixture": found})
@@ -174,7 +173,7 @@ def ablate(
         run_question(Question(name, tuple(arms), BASE, seeds, match, effect / 100), out, as_json)  # type: ignore[arg-type]
         return
     if search is not None:
-        raise ConfigError("--search is for the mixture of a corpus", hint="tutelage ablate data RECIPE --search 32")
+        raise ConfigError("--search belongs to `ablate data`", hint="tutelage ablate data RECIPE --search 32")
     arms = arms_of(recipe, sets or [], vary or [])
     keys = varied_keys(arms)
     target = target_of(keys, arms[0].recipe, of)
@@ -183,16 +182,16 @@ def ablate(
 
 
 def _what(words: list[Path]) -> tuple[Path | None, bool]:
-    """(recipe file, whether its data are in question)."""
+    """(recipe file, whether to ablate its data)."""
     of_data = bool(words) and words[0] == Path("data") and not words[0].is_file()
     files = words[1:] if of_data else words
     if len(files) > 1:
-        raise ConfigError(f"one recipe is wanted, not {len(files)}", hint="tutelage ablate [data] RECIPE")
+        raise ConfigError(f"expected one recipe, got {len(files)}", hint="tutelage ablate [data] RECIPE")
     return (files[0] if files else None), of_data
 
 
 def _data_arms(recipe: Path | None, sets: list[str], by: str, name: str, out: Path) -> list[Arm]:
-    """The recipe, and without each filter and each source; its corpus is made for that."""
+    """The recipe, and the recipe without each filter and each source; this needs its corpus, which is made first."""
     from tutelage.ablation.bench import FOLDER
     from tutelage.ablation.data import filter_arms, source_arms
     from tutelage.ablation.runs import Runner
@@ -208,129 +207,8 @@ def _data_arms(recipe: Path | None, sets: list[str], by: str, name: str, out: Pa
     except InputError as error:
         if len(arms) < 2:
             raise
-        notes().note(f"only filters are left out: {error.message}")
+        notes().note(f"only filters are ablated: {error.message}")
         return arms
-
-
-def _voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[str, Any]], None]]:
-    """Where results go, how a line is said beside the meter, and what listens to the runs' events."""
-    from rich.console import Console
-
-    from tutelage.cli.meter import Meter
-
-    console = Console(stderr=as_json)
-    meter = Meter(console, quiet=not console.is_terminal)
-    warned: set[str] = set()
-
-    def say(line: str, style: str = "") -> None:
-        meter.clear()
-        console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
-
-    def listen(event: dict[str, Any]) -> None:
-        if event["event"] == "step" and event.get("total"):
-            meter(f"{event.get('stage', '')}: training", event["step"], event["total"], "steps")
-        elif event["event"] == "progress":
-            meter(event["what"], event["done"], event["total"], event["unit"])
-        elif event["event"] == "warning" and event["message"] not in warned:
-            warned.add(event["message"])
-            say(f"warning: {event['message']}", "yellow")
-
-    return console, say, listen
-
-
-def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
-    """Ask, show what comes of it, and exit with its code. `beside`: goes into the JSON and onto the page too."""
-    found = answered(question, out, as_json, beside)
-    if as_json:
-        print_json(found)
-    raise typer.Exit(found["code"])
-
-
-def answered(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> dict[str, Any]:
-    """Ask, and show what comes of it unless it is wanted as JSON. As `result.plain`, with where it was written."""
-    from tutelage.ablation.bench import ask
-    from tutelage.ablation.judge import Noise
-    from tutelage.ablation.result import noise_lines
-    from tutelage.ablation.write import write_findings
-
-    console, say, listen = _voices(as_json)
-
-    def on_noise(noise: Noise, effect: float, tried: int, measure: str) -> None:
-        for line in noise_lines(noise, effect, tried, measure):
-            say(line, "bold")
-
-    say(
-        f"{len(question.arms)} arms, up to {question.seeds} seeds each, equal {question.match}; measured: the model of "
-        f"{question.target}."
-    )
-    found = ask(question, out, say, on_noise, (listen,))
-    say("")
-    written = write_findings(found, beside)
-    if not as_json:
-        show(console, written.plain)
-        console.print(f"{written.page}", highlight=False, soft_wrap=True)
-    return {**written.plain, "page": str(written.page), "folder": str(found.folder)}
-
-
-def show(console: Console, found: dict[str, Any]) -> None:
-    """The noise floor again with all seeds, the table, what the intervals cover, and the verdict last."""
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
-    for name in ("arm", "seeds", found["measure"], "difference", "p", "verdict"):
-        words = name in ("arm", "verdict")
-        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
-    for arm in found["arms"]:
-        table.add_row(*_cells(arm))
-    console.print()
-    console.print(table, highlight=False, markup=False)
-    if found["grid"]:
-        _show_grid(console, found)
-    if found["items_left_out"]:
-        console.print(
-            f"left out: {found['items_left_out']} held-out items that not every arm holds out", highlight=False
-        )
-    size = f", {found['heldout_bytes']:,} bytes" if found["heldout_bytes"] else ""
-    said = f"{found['units']} {found['unit']}{size} held out. {found['covers']}"
-    console.print(said, style="dim", highlight=False, markup=False, soft_wrap=True)
-    for arm in found["arms"]:
-        if arm.get("per"):
-            said = "; ".join(_per(cost, one) for cost, one in arm["per"].items())
-            console.print(f"{arm['arm']}: {said}", highlight=False, markup=False, soft_wrap=True)
-    if found["busy"]:
-        console.print(f"warning: {found['busy']}; verdicts per second are uncertain", style="yellow", highlight=False)
-    console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
-
-
-def _show_grid(console: Console, found: dict[str, Any]) -> None:
-    """Two varied keys, one down and one across."""
-    from rich.table import Table
-
-    from tutelage.ablation.grid import cells
-
-    grid = found["grid"]
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column(f"{grid['down']} \\ {grid['across']}", overflow="fold")
-    for value in grid["across_values"]:
-        table.add_column(value, no_wrap=True)
-    for value, row in zip(grid["down_values"], cells(found), strict=True):
-        table.add_row(value, *row)
-    console.print()
-    console.print(table, highlight=False, markup=False)
-
-
-def _cells(arm: dict[str, Any]) -> list[str]:
-    value = "" if arm["mean"] is None else f"{arm['mean']:.4f}"
-    if arm.get("difference") is None:
-        return [arm["arm"], str(arm["seeds"]), value, "", "", arm["outcome"]]
-    bounds = "" if arm["low"] is None else f" [{arm['low']:+.4f}, {arm['high']:+.4f}]"
-    p = f"{arm['p_adjusted']:.3f}" if arm["p_adjusted"] >= 0.001 else "< 0.001"
-    return [arm["arm"], str(arm["seeds"]), value, f"{arm['difference']:+.4f}{bounds}", p, arm["outcome"]]
-
-
-def _per(cost: str, one: dict[str, Any]) -> str:
-    why = f", {one['why']}" if one["outcome"] == "open" else ""
-    return f"per {cost} {one['outcome']} ({one['ratio']:.2f}x{why})"
 
 
 def _self_test(out: Path, name: str, effect: float, seeds: int, as_json: bool) -> None:
@@ -339,8 +217,8 @@ def _self_test(out: Path, name: str, effect: float, seeds: int, as_json: bool) -
 
     known: Known | None = known_noise(out, name)
     if not as_json:
-        where = f"the noise that {name} has shown" if known else "the noise of the documentation's example"
-        print(f"Simulated runs of known truth with {where}, through the functions that judge real ones.")
+        where = f"the noise measured for {name}" if known else "the noise of the documentation's example"
+        print(f"Simulated runs with known effects and {where}, judged by the functions that judge real ones.")
     checks = []
     for check in self_test(known, effect, max(2, seeds)):
         checks.append(check)

@@ -35,19 +35,20 @@ def advise(
         typer.Option(
             "--fix",
             metavar="FILE",
-            help="Write the recipe with every fix to this new file, and show what changes. E.g. `--fix mended.yaml`",
+            help="Write the recipe with every fix to this new file, and show what changes. E.g. `--fix fixed.yaml`",
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--rules", help="List all rules of thumb with their sources instead.")] = False,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Ask the rules of thumb about a recipe: what is unusual, by which source, and the `--set` that changes it.
+    """Check a recipe against rules of thumb: what is unusual, according to which source, and the `--set` that changes
+    it.
 
-    Of a run, they are asked about what came of it, and what was warned of while it trained is listed too. `--fix`
-    applies fixes of warnings and errors, again and again, until none is left; notes are left to you.
+    For a run, its results are checked too, and the warnings from training are listed. `--fix` applies the fixes of
+    warnings and errors repeatedly until none is left; notes are left to you.
 
-    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5 --fix mended.yaml`
+    Example: `tutelage advise recipes/quickstart.yaml --set pretrain.training.learning_rate=0.5 --fix fixed.yaml`
     """
     from rich.console import Console
 
@@ -59,12 +60,12 @@ def advise(
                  for kind, rule in every_rule()]  # fmt: skip
         print_json(rules) if as_json else _rules(Console(), rules)
         return
-    from tutelage.cli.life import advice_on
+    from tutelage.cli.ahead import advice_on
     from tutelage.guidance.heard import heard
     from tutelage.recipe.config import Recipe
 
     if fix is not None and fix.exists():
-        raise ConfigError(f"--fix {fix} exists", hint="name a new file; nothing of yours is overwritten")
+        raise ConfigError(f"--fix {fix} exists", hint="name a new file; existing files are not overwritten")
     file, root, run = _what(recipe, out)
     data = _data(file, sets or [])
     found = advice_on(Recipe.parse(data), root)
@@ -75,7 +76,7 @@ def advise(
         return
     show.advice(Console(), found, least="note")
     if not found:
-        print("No rule of thumb has anything to say.")
+        print("No rule of thumb is violated.")
     if fixed is not None:
         _show_fix(fixed)
 
@@ -85,7 +86,7 @@ def _what(given: Path | None, out: Path) -> tuple[Path | None, Path, Path | None
     if given is None or not given.is_dir():
         return given, out, None
     if not (given / "recipe.yaml").is_file():
-        raise ConfigError(f"{given} is no run folder: it has no recipe.yaml")
+        raise ConfigError(f"{given} is not a run folder: it has no recipe.yaml")
     return given / "recipe.yaml", given.parent, given
 
 
@@ -101,9 +102,9 @@ def _data(file: Path | None, sets: list[str]) -> dict[str, Any]:
 
 
 def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> dict[str, Any]:
-    """Write the mended recipe, and say what was changed."""
-    from tutelage.cli.life import advice_on
-    from tutelage.recipe.mend import difference, mend, written
+    """Write the fixed recipe and report what was changed."""
+    from tutelage.cli.ahead import advice_on
+    from tutelage.recipe.fixes import apply_fixes, difference, written
     from tutelage.store.files import write_atomic
 
     def fixes_of(recipe: Recipe) -> list[str]:
@@ -111,26 +112,26 @@ def _fix(data: dict[str, Any], file: Path | None, target: Path, root: Path) -> d
 
     from tutelage.recipe.config import Recipe
 
-    mended = mend(data, fixes_of)
-    left = [item for item in advice_on(Recipe.parse(mended.data), root) if item.level in ("warning", "error")]
-    if mended.sets:
-        write_atomic(target, written(mended.data))
+    fixed = apply_fixes(data, fixes_of)
+    left = [item for item in advice_on(Recipe.parse(fixed.data), root) if item.level in ("warning", "error")]
+    if fixed.sets:
+        write_atomic(target, written(fixed.data))
     return {
-        "written": str(target) if mended.sets else None,
-        "sets": list(mended.sets),
-        "refused": list(mended.refused),
+        "written": str(target) if fixed.sets else None,
+        "sets": list(fixed.sets),
+        "refused": list(fixed.refused),
         "left": [asdict(item) for item in left],
-        "diff": difference(data, mended.data, str(file or "the quickstart's recipe"), str(target)),
+        "diff": difference(data, fixed.data, str(file or "the quickstart's recipe"), str(target)),
     }
 
 
 def _show_fix(fixed: dict[str, Any]) -> None:
     print()
     if not fixed["sets"]:
-        print("No warning has a fix to apply; nothing was written.")
+        print("No warning has a fix; nothing was written.")
     else:
         print(fixed["diff"], end="")
-        print(f"Written to {fixed['written']}; comments of the recipe are not kept.")
+        print(f"Written to {fixed['written']}; comments in the recipe are not preserved.")
     for line in fixed["refused"]:
         print(f"not applied: {line}")
     for item in fixed["left"]:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from tutelage.model.config import ModelConfig
 
-model = typer.Typer(name="model", help="Look at architectures: what a model is made of and what it costs.")
+model = typer.Typer(name="model", help="Inspect architectures: what a model is made of and what it costs.")
 Context = Annotated[int | None, typer.Option(help="Tokens of context to count costs at, e.g. `--context 4096`.", min=1)]
 WHAT = "A run, artifact, model directory, .gguf file, recipe (.yaml), `smollm2`, or org/name on the hub."
 _BAR = 30
@@ -36,7 +36,7 @@ def describe(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """What a model is made of, how many parameters each part has, and what training and use cost.
+    """Describe a model: its parts, how many parameters each has, and what training and inference cost.
 
     Example: `tutelage model describe smollm2 --svg smollm2.svg`
     """
@@ -66,14 +66,14 @@ def compare(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Architectures side by side.
+    """Compare architectures side by side.
 
     Example: `tutelage model compare runs/quickstart smollm2`
     """
     from rich.console import Console
 
     if len(sources) < 2:
-        raise ConfigError("two models or more are wanted", hint="tutelage model compare A B")
+        raise ConfigError("two or more models are needed", hint="tutelage model compare A B")
     facts = {source: costs(read_config(source, out), context) for source in sources}
     if as_json:
         print_json(facts)
@@ -82,7 +82,7 @@ def compare(
 
 
 def read_config(source: str | None, root: Path) -> ModelConfig:
-    """The architecture that is meant, without reading a weight."""
+    """The architecture that the user named, without reading any weights."""
     from tutelage.guidance.costs import with_vocabulary
     from tutelage.interchange.source import is_foreign
     from tutelage.interchange.source import read_config as read_foreign
@@ -99,7 +99,7 @@ def read_config(source: str | None, root: Path) -> ModelConfig:
 
 
 def costs(config: ModelConfig, context: int | None) -> dict[str, Any]:
-    """Everything that is shown of a model, as plain data. `context` None: its longest, but at most 4,096."""
+    """Everything shown about a model, as plain data. `context` None: its longest, but at most 4,096."""
     from tutelage.guidance.costs import model_facts
     from tutelage.model.describe import features
 
@@ -177,7 +177,7 @@ def _table(console: Console, facts: dict[str, dict[str, Any]]) -> None:
     row("FLOPs per token, training", [compact(f["training_flops_per_token"]) for f in each])
     row("FLOPs per token, decoding", [compact(f["forward_flops_per_token"]) for f in each])
     row("cache per token, 16 bits", [size(f["kv_bytes_per_token"] / 2) for f in each])
-    row("state whatever the length", [size(f["state_bytes"]) if f["state_bytes"] else "" for f in each])
+    row("state, independent of length", [size(f["state_bytes"]) if f["state_bytes"] else "" for f in each])
     row("memory to train one row, 32 bits", [size(f["training_bytes"]) for f in each])
     row("memory to serve one text, 16 bits", [size(f["serving_bytes"]) for f in each])
     console.print(table)

@@ -1,4 +1,4 @@
-"""What `tutelage finetune ... --audit` prints: what exactly would be trained of a file. Presentation only."""
+"""What `tutelage finetune ... --audit` prints: exactly what would be trained on. Presentation only."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LEARNED = "bold green"
 
 
 def show_audit(recipe: Recipe, as_json: bool) -> None:
-    """The audit of the first step of a recipe on an own file: printed, or as JSON."""
+    """The audit of the first step of a recipe on the user's own file: printed, or as JSON."""
     from rich.console import Console
 
     from tutelage.finetuning import method
@@ -27,7 +27,7 @@ def show_audit(recipe: Recipe, as_json: bool) -> None:
     step = next(iter(recipe.finetune.values()))
     spec = method(step.method)
     if spec.preflight is None:
-        raise ConfigError(f"there is no audit of {step.method}")
+        raise ConfigError(f"--audit does not support {step.method}")
     tok, model = _reader(recipe.base.source)
     heard: list[dict[str, Any]] = []
     found = spec.preflight(step.settings, tok, model, EventLog(None, (heard.append,)), recipe.data_seed)
@@ -39,7 +39,7 @@ def show_audit(recipe: Recipe, as_json: bool) -> None:
 
 
 def _reader(source: str) -> tuple[Any, Any]:
-    """Tokenizer and config of a model, its weights unread where that is possible."""
+    """Tokenizer and config of a model, without reading its weights where possible."""
     from tutelage.interchange.source import locate, open_model
     from tutelage.model.hf_config import load_config
     from tutelage.tokenizer.tokenizer import Tokenizer
@@ -52,12 +52,12 @@ def _reader(source: str) -> tuple[Any, Any]:
 
 
 def audit(console: Console, found: dict[str, Any], chosen: list[str]) -> None:
-    """The whole account, what follows from it last, where it is read."""
+    """The whole audit, with its conclusions last, where they are read."""
     for line in [*_file(found), *_tokens(found), *chosen, *_length(found), *_own(found), *_figures(found)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     _samples(console, found)
     if not found["findings"]:
-        console.print("Nothing odd was found.", highlight=False)
+        console.print("No problems found.", highlight=False)
     for one in found["findings"]:
         mark = "[yellow]![/]" if one["level"] == "warning" else "[dim]-[/]"
         console.print(mark, end=" ", highlight=False)
@@ -81,7 +81,7 @@ def _file(found: dict[str, Any]) -> list[str]:
             more = ", ..." if count > len(file["examples"][reason]) else ""
             lines.append(f"          {count} dropped: {reason} ({file['unit']} {places}{more})")
         if file["ignored"]:
-            lines.append(f"          fields that are not used: {', '.join(file['ignored'])}")
+            lines.append(f"          unused fields: {', '.join(file['ignored'])}")
         for reason, count in found.get("refused", {}).items():
             lines.append(f"          {count} dropped: {reason}")
     return lines
@@ -94,9 +94,9 @@ def _tokens(found: dict[str, Any]) -> list[str]:
     lines = [f"Learned   {tokens['learned']:,} of {tokens['read']:,} tokens ({tokens['share']:.0%})"]
     for role, of in tokens["roles"].items():
         lines.append(f"          {role:<10}{of['read']:>10,} read {of['learned']:>10,} learned")
-    said = f"{tokens['stopped_answers']} of {tokens['learned_answers']} learned answers end with a learned stop token"
+    said = f"{tokens['stopped_answers']} of {tokens['learned_answers']} trained answers end with a trained stop token"
     unlearned = tokens["answers"] - tokens["learned_answers"]
-    lines.append(f"Stop      {said}" + (f"; {unlearned} answers are read only" if unlearned else ""))
+    lines.append(f"Stop      {said}" + (f"; {unlearned} answers are context only" if unlearned else ""))
     lines.append(f"Start     {tokens['double_start'] or 'no'} rows begin with the begin-of-text token twice")
     return lines
 
@@ -114,7 +114,7 @@ def _length(found: dict[str, Any]) -> list[str]:
 
 
 def _own(found: dict[str, Any]) -> list[str]:
-    """What the method says of its own figures."""
+    """The method's own figures."""
     return [f"{title if not at else '':<10}{line}" for title, said in found.get("lines", ())
             for at, line in enumerate(said)]  # fmt: skip
 
@@ -147,7 +147,7 @@ def _figures(found: dict[str, Any]) -> list[str]:
 
 
 def _samples(console: Console, found: dict[str, Any]) -> None:
-    """A row as the model reads it: what is learned in colour, or between marks where there is none."""
+    """A row as the model reads it: the trained part in colour, or between marks without colour."""
     from rich.text import Text
 
     from tutelage.finetuning.preflight.sample import marked

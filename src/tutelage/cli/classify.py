@@ -34,20 +34,21 @@ def classify(
         list[str],
         typer.Argument(
             metavar="TEXT...|FILE",
-            help="Texts to classify, or a file of them (.txt: one a line; .csv, .tsv, .xlsx, .jsonl, .parquet); '-' "
+            help="Texts to classify, or a file of them (.txt: one per line; .csv, .tsv, .xlsx, .jsonl, .parquet); '-' "
             "reads one per line from standard input.",
         ),
     ],
     model: Source = None,
     column: Annotated[
-        str | None, typer.Option(help="Of a table: the column of the texts, e.g. `--column body`.")
+        str | None, typer.Option(help="For a table: the column of the texts, e.g. `--column body`.")
     ] = None,
     at_least: Annotated[
         float,
         typer.Option(
             min=0.0, max=1.0,
-            help="Name a label only where its probability is at least this, else `none`, e.g. `--at-least 0.83`; the "
-            "evaluation says from which on a classifier is right in 95 % or more.",
+            help="Answer `none` unless the label's probability is at least this, e.g. `--at-least 0.83`; the "
+                 "evaluation "
+            "says above which one a classifier is right in 95 % or more.",
         ),
     ] = 0.0,
     unlike: Annotated[
@@ -55,14 +56,14 @@ def classify(
         typer.Option(
             min=0.0, max=0.5,
             help="Answer `none of these` to a text that is less like the training texts than all but this share of the "
-            "held-out texts, e.g. `--unlike 0.01`: 1 % of fitting texts is then refused, and most foreign ones.",
+            "held-out texts, e.g. `--unlike 0.01`: then 1 % of fitting texts are refused, and most off-topic ones.",
         ),
     ] = 0.0,
     adapter: Adapter = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Classify texts: label and probability. Of a run, by the classifier that its evaluation recommends, be it a model
+    """Classify texts: label and probability. For a run, with the classifier that its evaluation recommends: a model,
     TF-IDF, or both; `-m RUN/STEP`, `-m RUN/tfidf` and `-m RUN/STEP+tfidf` name one.
 
     Example: `tutelage classify "Return the shortest path between two nodes."` or `tutelage classify new.csv`
@@ -71,7 +72,7 @@ def classify(
 
     lines = _texts(texts, column)
     if not lines:
-        raise InputError("there is no text to classify: standard input is empty")
+        raise InputError("nothing to classify: standard input is empty")
     found = _classified(lines, model, out, adapter, unlike > 0)
     for text, probabilities, familiar in zip(lines, found.probabilities, found.familiar, strict=True):
         named = chosen_label(probabilities, found.order)
@@ -90,7 +91,7 @@ def classify(
 
 
 def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float, as_json: bool) -> None:
-    """All labels that are likely enough, the likeliest first."""
+    """All labels that are likely enough, the most likely first."""
     chosen = [(label, share) for label, share in ranked if share >= at_least]
     if as_json:
         print_json({"text": text, "labels": [label for label, _ in chosen], "probabilities": dict(ranked)})
@@ -101,8 +102,8 @@ def _show_label_set(text: str, ranked: list[tuple[str, float]], at_least: float,
 
 @dataclass(frozen=True)
 class _Classified:
-    """Of each text the probability of each label, and how familiar it is (1 where nobody asks). order: of labels that
-    are in one: the median is named."""
+    """For each text the probability of each label, and how familiar the text is (1 if not asked for). order: of ordered
+    labels; the median is predicted."""
 
     probabilities: list[dict[str, float]]
     familiar: list[float]
@@ -147,7 +148,7 @@ def _classified(
 
 
 def _texts(given: list[str], column: str | None) -> list[str]:
-    """The texts that are meant: those given, those of a file, or lines of standard input."""
+    """The texts to classify: those given, those of a file, or lines of standard input."""
     from tutelage.finetuning.data import read_texts
 
     if given == ["-"]:
@@ -169,7 +170,7 @@ def _texts(given: list[str], column: str | None) -> list[str]:
 
 
 def _names_a_file(text: str) -> bool:
-    """Whether a text is the name of a file: it ends as one, and is one word or is there."""
+    """Whether a text is the name of a file: it ends like one, and is one word or exists."""
     if not text.lower().endswith(_TEXT_FILES):
         return False
     return len(text.split()) == 1 or (len(text) < 1000 and Path(text).expanduser().is_file())

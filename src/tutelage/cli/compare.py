@@ -1,4 +1,4 @@
-"""`tutelage compare`: results against results, and the self-test of the statistics that do it."""
+"""`tutelage compare`: results against results, and the self-test of the statistics."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def compare(
     results: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Two or more folders of results; each is compared with the first: of `tutelage evaluate --out`, runs "
-            "with an evaluation, or folders of lm-evaluation-harness with sample logs. E.g. `before after`"
+            help="Two or more folders of results; each is compared with the first: from `tutelage evaluate --out`, "
+            "runs "
+            "with an evaluation, or lm-evaluation-harness folders with sample logs. E.g. `before after`"
         ),
     ] = None,
     self_test: Annotated[
@@ -38,18 +39,21 @@ def compare(
         bool, typer.Option("--all-metrics", help="Test every metric, not only the one that decides each task.")
     ] = False,
     correction: Annotated[
-        str, typer.Option(help="For the number of comparisons: `holm`, `bh` (false discovery rate) or `none`.")
+        str, typer.Option(help="Correction for multiple comparisons: `holm`, `bh` (false discovery rate) or `none`.")
     ] = "holm",
-    confidence: Annotated[float, typer.Option(min=0.5, max=0.999, help="Of intervals and tests.")] = 0.95,
+    confidence: Annotated[
+        float, typer.Option(min=0.5, max=0.999, help="Confidence level of intervals and tests.")
+    ] = 0.95,
     as_json: Json = False,
 ) -> None:
-    """Say which results are better, how surely, and what such a comparison could have found at all.
+    """Say which results are better, how certain that is, and how small a difference this comparison could have
+    detected.
 
-    Every test is paired, item by item; p-values are corrected for the number of tasks. What was measured on other
-    data, prompts or items is refused.
+    Every test is paired, item by item; p-values are corrected for the number of tasks. Results on different data,
+    prompts or items are refused.
 
-    Exit codes: 0 nothing is surely worse than in the first folder, 3 something is (a regression), 4 every comparison
-    has too few items (50 to 100 are needed), 1 not comparable, 2 wrong use.
+    Exit codes: 0 nothing is significantly worse than in the first folder, 3 something is (a regression), 4 every
+    comparison has too few items (50 to 100 are needed), 1 not comparable, 2 wrong use.
 
     Example: `tutelage compare results/before results/after`
     """
@@ -86,7 +90,7 @@ def show(console: Console, report: Report) -> None:
     for a, b in arms:
         table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0), title=f"{b} against {a}", title_justify="left")
         for name in ("task", *(("metric",) if many else ()), "n", a, b, "difference", "p", "detectable", ""):
-            words = name in ("task", "metric", "")  # these fold where the terminal is narrow, figures never do
+            words = name in ("task", "metric", "")  # these wrap on a narrow terminal, figures never do
             table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
         for row in [*report.rows, *report.averages]:
             if (row.a, row.b) == (a, b):
@@ -108,7 +112,7 @@ def show(console: Console, report: Report) -> None:
 _MARKS = {"better": "[green]better[/]", "worse": "[red]worse[/]"}
 
 
-WIDE = 100  # columns of a terminal, below which an interval stands under its difference
+WIDE = 100  # columns of a terminal; below this, an interval goes under its difference
 
 
 def _cells(row: Row, narrow: bool) -> list[str]:
@@ -128,7 +132,7 @@ def _legend(report: Report) -> str:
     if report.correction != "none" and len(report.rows) > 1:
         name = {"holm": "Holm", "bh": "Benjamini-Hochberg"}[report.correction]
         said.append(f"p is corrected for {len(report.rows)} comparisons ({name}), intervals are not.")
-    said.append("detectable: the true difference that would be found four times in five.")
+    said.append("detectable: the true difference that would be detected four times in five.")
     return " ".join(said)
 
 
@@ -137,7 +141,7 @@ def _self_test(as_json: bool) -> None:
 
     found: list[Any] = []
     if not as_json:
-        print("Simulated data of known truth through the very functions that evaluation uses.")
+        print("Simulated data with known effects, judged by the functions that evaluation uses.")
     for check in self_test():
         found.append(check)
         if not as_json:
@@ -149,6 +153,6 @@ def _self_test(as_json: bool) -> None:
     else:
         judged = [check for check in found if check.passed is not None]
         good = sum(bool(check.passed) for check in judged)
-        print(f"{good} of {len(judged)} checks passed; ---- marks known limits that are said, not judged.")
+        print(f"{good} of {len(judged)} checks passed; ---- marks known limits, which are reported but not counted.")
     if not passed:
         raise typer.Exit(1)

@@ -1,4 +1,4 @@
-"""The interactive conversation of `tutelage chat`: what was said, the commands, and what becomes of an answer."""
+"""The interactive conversation of `tutelage chat`: the messages, the commands, and how an answer is shown."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.tokenizer.messages import Message
 
 COMMANDS = {
     "help": "show this",
-    "continue": "go on with an answer that was cut or stopped",
+    "continue": "continue an answer that was cut off or stopped",
     "retry": "answer the last question again, with another seed",
     "undo": "take back the last question and its answer",
     "reset": "forget the conversation; the system prompt stays",
@@ -28,8 +28,8 @@ COMMANDS = {
     "temperature X": "0 is greedy; the same as /set temperature X",
     "set NAME VALUE": "set any sampling value, e.g. /set top_p 0.9; without one they are shown",
     "save FILE": "write the conversation to a new file.json or file.md",
-    "load FILE": "go on with a conversation saved as JSON, sampled as it was",
-    "exit": "end; Ctrl-D does too",
+    "load FILE": "resume a conversation saved as JSON, with its sampling settings",
+    "exit": "quit; so does Ctrl-D",
 }
 KEYS = "Ctrl-C stops an answer · Alt+Enter breaks the line"
 
@@ -49,7 +49,7 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | N
         except KeyboardInterrupt:
             if not goes_on:
                 raise
-            talk.note("/exit or Ctrl-D ends; the conversation is still there")
+            talk.note("/exit or Ctrl-D quits; the conversation is still there")
             continue
         if line in ("/exit", "/quit"):
             return
@@ -61,7 +61,7 @@ def converse(lm: Any, sampling: Sampling, opening: list[Message], read: Read | N
 
 @dataclass
 class Conversation:
-    """What was said so far, and how it goes on. Nothing that was said is ever dropped but by a command."""
+    """The messages so far, and how the conversation continues. Only a command ever drops a message."""
 
     lm: Any
     sampling: Sampling
@@ -76,12 +76,12 @@ class Conversation:
 
     def __post_init__(self) -> None:
         self.messages = list(self.opening)
-        self._engine = self.lm.engine()  # what was said so far need not be read again
+        self._engine = self.lm.engine()  # the messages so far need not be read again
 
     # -- answers
 
     def ask(self, question: str, seed: int = 0) -> None:
-        """Answer, and remember both. A question for which there is no room changes nothing and is kept for /retry."""
+        """Answer, and keep both. A question that does not fit changes nothing and is kept for /retry."""
         asked = [*self.messages, Message("user", question)]
         try:
             prompt = self.lm.chat_ids(asked)
@@ -139,16 +139,16 @@ class Conversation:
         return "".join(pieces)
 
     def _drafts(self) -> tuple[int, int]:
-        """Drafted tokens so far, and those that were right."""
+        """Drafted tokens so far, and how many were accepted."""
         found = self.lm.speculation
         return (0, 0) if found is None else (found.drafted, found.accepted)
 
     def _why(self, used: int) -> str:
         if self._reason == "length" and used >= self.lm.context:
-            return "cut, the context is full: /undo or /reset makes room"
+            return "cut off, the context is full: /undo or /reset makes room"
         most = self.sampling.max_tokens
-        cut = f"cut at {most} tokens: /continue goes on, /set max_tokens N or --max-tokens N allows more"
-        stopped = "stopped by you: /continue goes on"
+        cut = f"cut at {most} tokens: /continue resumes, /set max_tokens N or --max-tokens N allows more"
+        stopped = "stopped by you: /continue resumes"
         return {"length": cut, "stopped": stopped, "stop": "ended by itself"}.get(self._reason or "", "failed")
 
     def _show(self, text: str) -> None:
@@ -173,7 +173,7 @@ class Conversation:
         self.note(KEYS)
 
     def _exit(self, _: str) -> None:
-        self.note("/exit stands alone")
+        self.note("/exit takes no argument")
 
     def _reset(self, _: str) -> None:
         self.messages, self._ids, self._reason = list(self.opening), [], None
@@ -230,7 +230,7 @@ class Conversation:
 
     def _temperature(self, value: str) -> None:
         if not value:
-            raise InputError("a number is wanted", hint="e.g. /temperature 0.7")
+            raise InputError("expected a number", hint="e.g. /temperature 0.7")
         self._set(f"temperature {value}")
 
     def _set(self, line: str) -> None:

@@ -51,7 +51,7 @@ def inspect(
         str | None, typer.Option(help='Show what a rule or step took out, e.g. `--rule "near duplicate"`.')
     ] = None,
     side: Annotated[str | None, typer.Option(help="Show documents that were kept: `train` or `heldout`.")] = None,
-    containing: Annotated[str, typer.Option(help="Of these, those with this text.")] = "",
+    containing: Annotated[str, typer.Option(help="Of these, only those that contain this text.")] = "",
     count: Annotated[int, typer.Option("-n", min=1, help="How many to show.")] = 5,
     out: Out = RUNS,
     as_json: Json = False,

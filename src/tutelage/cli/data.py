@@ -12,13 +12,14 @@ from tutelage.cli.options import Json, notes, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-data = typer.Typer(name="data", help="Look at a file of rows: is more of it needed, and which of its rows hurt?")
+data = typer.Typer(name="data", help="Inspect a file of rows: are more needed, and which of them hurt?")
 File = Annotated[
-    Path, typer.Argument(help="Own rows: .csv, .tsv, .json, .jsonl or .parquet: labelled texts, answers, or texts.")
+    Path,
+    typer.Argument(help="Your own rows: .csv, .tsv, .json, .jsonl or .parquet: labelled texts, answers, or texts."),
 ]
 Columns = Annotated[
     list[str] | None,
-    typer.Option("--column", help="Where columns have other names: `--column text=body --column label=stars`."),
+    typer.Option("--column", help="If columns have other names: `--column text=body --column label=stars`."),
 ]
 
 
@@ -29,8 +30,8 @@ def register(app: typer.Typer) -> None:
 
 
 def more(file: File, column: Columns = None, as_json: Json = False) -> None:
-    """How much more data is needed? A learning curve on shares of the rows, and what twice, four and ten times as many
-    rows would bring, with intervals. Trains nothing but a baseline; seconds to a minute.
+    """How much more data is needed? A learning curve on shares of the rows, and what two, four and ten times as many
+    rows would gain, with intervals. Trains nothing but a baseline; seconds to a minute.
 
     Example: `tutelage data more reviews.csv --column text=body --column label=stars`
     """
@@ -49,14 +50,14 @@ def doubtful(
     column: Columns = None,
     most: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 30,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Write all rows in doubt here, e.g. `--to doubtful.jsonl`.")
+        Path | None, typer.Option("--to", help="Write all suspect rows here, e.g. `--to doubtful.jsonl`.")
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Which rows hurt? Rows ranked by how likely they are wrong, doubled or off-topic, with line and reason.
+    """Which rows hurt? Rows ranked by how likely they are wrong, duplicated or off-topic, with line and reason.
 
-    Labels and answers are doubted by a fit on other rows that finds them unlikely. Look at them from the top; nothing
-    is removed.
+    Labels and answers are suspect if a model fitted on the other rows finds them unlikely. Check them from the top;
+    nothing is removed.
 
     Example: `tutelage data doubtful reviews.csv --most 50`
     """

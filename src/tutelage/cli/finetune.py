@@ -1,4 +1,4 @@
-"""`tutelage finetune`: a step of a recipe, or one step on an own file."""
+"""`tutelage finetune`: a step of a recipe, or one step on the user's own file."""
 
 from __future__ import annotations
 
@@ -26,27 +26,28 @@ def _methods() -> str:
 
 def finetune(
     method: Annotated[
-        str, typer.Argument(help=f"{_methods()}; without DATA: a step of the recipe, by its name."),
+        str, typer.Argument(help=f"{_methods()}; without DATA: the name of a step of the recipe."),
     ],
     data: Annotated[
         str | None,
         typer.Argument(
-            help="Own rows: .csv, .tsv, .xlsx, .json, .jsonl or .parquet, or a folder of these; columns are known by "
-            "name. Of further: a folder or file of text."
+            help="Your own rows: .csv, .tsv, .xlsx, .json, .jsonl or .parquet, or a folder of these; columns are "
+            "recognised by name. For further: a folder or file of text."
         ),
     ] = None,
     model: Annotated[
         str | None,
         typer.Option(
             "--model", "-m",
-            help="The model to finetune: `smollm2` (135M parameters, fetched once, 98 MB), a run, a model directory, a "
+            help="The model to finetune: `smollm2` (135M parameters, downloaded once, 98 MB), a run, a model "
+                 "directory, a "
             ".gguf file, or org/name on the Hugging Face hub. Default: the last run's model.",
         ),
     ] = None,
     column: Annotated[
         list[str] | None,
         typer.Option(
-            help="Where the file's columns have other names: `--column text=body --column label=stars`; a path into a "
+            help="If the file's columns have other names: `--column text=body --column label=stars`; a path into a "
             "nested record: `--column prompt=fields.prompt`."
         ),
     ] = None,
@@ -56,50 +57,52 @@ def finetune(
     ways: Annotated[
         str,
         typer.Option(
-            help="Ways to compare, e.g. `--ways head,lora,full`: a head on the frozen model, adapters, all weights; "
-            "default for classify: head and lora (of a small model head and full)."
+            help="Ways to finetune, compared with each other, e.g. `--ways head,lora,full`: a head on the frozen "
+            "model, adapters, all weights; default for classify: head and lora (head and full for a small model)."
         ),
     ] = "",
     learning_curve: Annotated[
         bool,
         typer.Option(
             "--learning-curve",
-            help="Of classify: train on 1/8, 1/4 and 1/2 of the rows too, and say what twice the rows would be worth.",
+            help="For classify: also train on 1/8, 1/4 and 1/2 of the rows, and say what twice as many rows would "
+                 "gain.",
         ),
     ] = False,
     target: Annotated[
         str | None,
-        typer.Option(help="Of translate, where DATA holds one language: the file with the other, line by line."),
+        typer.Option(help="For translate, if DATA holds one language only: the file with the other, line by line."),
     ] = None,
     audit: Annotated[
         bool,
         typer.Option(
             "--audit",
-            help="Train nothing: show what exactly would be trained of the file, token by token, and what is odd about "
+            help="Train nothing: show exactly what would be trained on, token by token, and anything odd about "
             "it.",
         ),
     ] = False,
-    name: Annotated[str, typer.Option(help="Name of the run; default: of the file and the method.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the run; default: made from the file and the method.")] = "",
     recipe: RecipeFile = None,
     sets: Sets = None,
     nproc: Processes = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Finetune a model: a classifier, an assistant, by preferences (DPO, KTO), by rewards (GRPO), on further text, ...
+    """Finetune a model: as a classifier or an assistant, on preferences (DPO, KTO), on rewards (GRPO), on further
+    text, ...
 
-    With a file: reads and checks it first, says what is going to happen and how long it takes, trains, measures on rows
-    that were held out, beside trivial rivals, and prints the command that uses the result.
+    With a file: check it first, say what will happen and how long it takes, train, evaluate on held-out rows next to
+    trivial baselines, and print the command that uses the result.
 
     Example: `tutelage finetune classify reviews.csv --model smollm2 --column text=body --column label=stars`
 
     Example: `tutelage finetune further my_texts/ --model smollm2`
 
-    With `--audit` it trains nothing and shows what exactly would be trained.
+    With `--audit`, train nothing and show exactly what would be trained on.
 
     Example: `tutelage finetune instruct answers.jsonl --model smollm2 --audit`
 
-    Without a file: runs the step of that name of a recipe (default: the quickstart's).
+    Without a file: run the step of that name of a recipe (default: the quickstart's).
 
     Example: `tutelage finetune prefer --set finetune.prefer.beta=0.3`
     """
@@ -128,7 +131,7 @@ def finetune(
 
 
 def _step(name: str, recipe: Path | None, sets: list[str] | None) -> str:
-    """The step that is meant. Raises ConfigError naming those there are."""
+    """The step of that name. Raises ConfigError naming the existing ones."""
     from tutelage.recipe.config import load_recipe
 
     steps = load_recipe(recipe, sets or []).finetune
@@ -168,7 +171,7 @@ def _recipe(
     if model and is_foreign(model):
         source, config = model, config_at_hand(model) or read_config(model, notes())
     else:
-        # Of a run, preferences and problems are taught to the model that chats already, anything else to the base.
+        # Of a run, preferences and problems are trained on its chat model, anything else on its base.
         wanted = None if spec.heldout in ("pairs", "problems") else "base"
         source = str(find_model(model, out, wanted))
         config = load_config(Path(source))

@@ -1,4 +1,4 @@
-"""`tutelage generate`: continue a text, by every way of choosing tokens there is."""
+"""`tutelage generate`: continue a text, with any decoding strategy."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from tutelage.cli.choosing import named, refuse, sampling_of, search_of
 from tutelage.cli.options import RUNS, Adapter, Json, Out, Source, WeightsOption, open_model, print_json
 from tutelage.cli.speculating import Draft, Speculate, drafts, drafts_line, set_up
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tutelage.inference.constraint import Constraint
     from tutelage.inference.language_model import LanguageModel
     from tutelage.inference.results import Generation
     from tutelage.inference.sampling import Sampling
     from tutelage.inference.search import Beam, Contrastive
 
 LENGTH, DRAWING, REPEATING, FORM, SEARCH, SHOWN = (
-    "Where it ends", "How tokens are drawn", "Against repetition", "What it must look like", "Searching, not drawing",
-    "What is shown",
+    "Stopping", "Sampling", "Repetition", "Constraints", "Search",
+    "Output",
 )  # fmt: skip
 
 
@@ -38,7 +38,7 @@ def generate(
     model: Source = None,
     base: Annotated[
         bool,
-        typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the one that is talked to."),
+        typer.Option(help="Of a run, take the pretrained model; `--no-base` takes the chat model."),
     ] = True,
     adapter: Adapter = None,
     weights: WeightsOption = "auto",
@@ -46,36 +46,46 @@ def generate(
     draft: Draft = None,
     out: Out = RUNS,
     max_tokens: Annotated[int, _option("Longest answer in tokens, e.g. `--max-tokens 40`; default 100.", LENGTH)] = 100,
-    min_tokens: Annotated[int | None, _option("No stop token before so many, e.g. `--min-tokens 20`.", LENGTH)] = None,
-    ignore_eos: Annotated[bool, _option("Never choose a stop token.", LENGTH, "--ignore-eos")] = False,
-    stop: Annotated[list[str] | None, _option("Text at which it ends; repeatable, e.g. `--stop END`.", LENGTH)] = None,
-    stop_id: Annotated[list[int] | None, _option("Token id at which it ends; repeatable.", LENGTH)] = None,
+    min_tokens: Annotated[
+        int | None, _option("No stop token before this many tokens, e.g. `--min-tokens 20`.", LENGTH)
+    ] = None,
+    ignore_eos: Annotated[bool, _option("Never generate a stop token.", LENGTH, "--ignore-eos")] = False,
+    stop: Annotated[list[str] | None, _option("Stop at this text; repeatable, e.g. `--stop END`.", LENGTH)] = None,
+    stop_id: Annotated[list[int] | None, _option("Stop at this token id; repeatable.", LENGTH)] = None,
     temperature: Annotated[
         float | None,
         _option("0 is greedy, 1 samples as trained, e.g. `-t 0.7`; default 0.8.", DRAWING, "--temperature", "-t"),
     ] = None,
-    top_k: Annotated[int | None, _option("Only the K likeliest tokens, e.g. `--top-k 40`.", DRAWING)] = None,
+    top_k: Annotated[int | None, _option("Only the K most likely tokens, e.g. `--top-k 40`.", DRAWING)] = None,
     top_p: Annotated[
         float | None,
-        _option("Only the fewest tokens of this probability, e.g. `--top-p 0.9`; default 0.95 (1 is off).", DRAWING),
+        _option(
+            "Only the smallest set of tokens with this probability, e.g. `--top-p 0.9`; default 0.95 (1 is off).",
+            DRAWING,
+        ),
     ] = None,
     min_p: Annotated[
-        float | None, _option("Only tokens of this share of the likeliest one's, e.g. `--min-p 0.1`.", DRAWING)
+        float | None,
+        _option("Only tokens with at least this fraction of the top probability, e.g. `--min-p 0.1`.", DRAWING),
     ] = None,
     typical_p: Annotated[
         float | None, _option("Only tokens about as surprising as expected, e.g. `--typical-p 0.9`.", DRAWING)
     ] = None,
     top_n_sigma: Annotated[
-        float | None, _option("Only tokens so many deviations from the best, e.g. `--top-n-sigma 1`.", DRAWING)
+        float | None,
+        _option("Only tokens within this many standard deviations of the top logit, e.g. `--top-n-sigma 1`.", DRAWING),
     ] = None,
     xtc_probability: Annotated[
-        float | None, _option("So often leave out the likeliest tokens, e.g. `--xtc-probability 0.5`.", DRAWING)
+        float | None, _option("How often XTC leaves out the most likely tokens, e.g. `--xtc-probability 0.5`.", DRAWING)
     ] = None,
     xtc_threshold: Annotated[
-        float | None, _option("What XTC takes for likely, e.g. `--xtc-threshold 0.1`, the default.", DRAWING)
+        float | None,
+        _option(
+            "Probability from which XTC counts a token as likely, e.g. `--xtc-threshold 0.1`, the default.", DRAWING
+        ),
     ] = None,
     mirostat_tau: Annotated[
-        float | None, _option("Hold so many bits of surprise a token, e.g. `--mirostat-tau 5`.", DRAWING)
+        float | None, _option("Target surprise per token in bits, e.g. `--mirostat-tau 5`.", DRAWING)
     ] = None,
     mirostat_eta: Annotated[
         float | None, _option("How fast mirostat adapts, e.g. `--mirostat-eta 0.1`, the default.", DRAWING)
@@ -88,62 +98,72 @@ def generate(
     ] = None,
     seed: Annotated[int | None, _option("Same seed, same text, e.g. `--seed 7`; default 0.", DRAWING)] = None,
     repetition_penalty: Annotated[
-        float | None, _option("Divide logits of tokens that were there, e.g. `--repetition-penalty 1.1`.", REPEATING)
+        float | None,
+        _option("Penalise tokens that occurred before, by this factor, e.g. `--repetition-penalty 1.1`.", REPEATING),
     ] = None,
     presence_penalty: Annotated[
-        float | None, _option("Take this off tokens of the answer, e.g. `--presence-penalty 0.5`.", REPEATING)
+        float | None,
+        _option("Subtract this from logits of tokens in the answer so far, e.g. `--presence-penalty 0.5`.", REPEATING),
     ] = None,
     frequency_penalty: Annotated[
-        float | None, _option("Take this off for each time, e.g. `--frequency-penalty 0.2`.", REPEATING)
+        float | None,
+        _option("Subtract this for each occurrence in the answer, e.g. `--frequency-penalty 0.2`.", REPEATING),
     ] = None,
     no_repeat_ngram: Annotated[
-        int | None, _option("No run of N tokens twice, e.g. `--no-repeat-ngram 3`.", REPEATING)
+        int | None, _option("No N-gram of tokens twice, e.g. `--no-repeat-ngram 3`.", REPEATING)
     ] = None,
     dry_multiplier: Annotated[
-        float | None, _option("DRY: penalise going on with a repetition, e.g. `--dry-multiplier 0.8`.", REPEATING)
+        float | None, _option("DRY: penalise continuing a repetition, e.g. `--dry-multiplier 0.8`.", REPEATING)
     ] = None,
     dry_base: Annotated[
-        float | None, _option("How the penalty of DRY grows with the length, e.g. `--dry-base 1.75`.", REPEATING)
+        float | None, _option("How the DRY penalty grows with the length, e.g. `--dry-base 1.75`.", REPEATING)
     ] = None,
     dry_allowed_length: Annotated[
-        int | None, _option("What DRY lets repeat, in tokens, e.g. `--dry-allowed-length 2`.", REPEATING)
+        int | None, _option("Longest repetition that DRY allows, in tokens, e.g. `--dry-allowed-length 2`.", REPEATING)
     ] = None,
     dry_breaker: Annotated[
-        list[str] | None, _option("Text across which DRY does not look; repeatable, e.g. `--dry-breaker .`.", REPEATING)
+        list[str] | None, _option("Text at which DRY stops matching; repeatable, e.g. `--dry-breaker .`.", REPEATING)
     ] = None,
-    json_schema: Annotated[Path | None, _option("JSON that this schema (a file) accepts.", FORM)] = None,
-    regex: Annotated[str | None, _option("Text that this pattern matches, e.g. `--regex '[0-9]+'`.", FORM)] = None,
+    json_schema: Annotated[Path | None, _option("JSON that matches this schema (a file).", FORM)] = None,
+    regex: Annotated[
+        str | None, _option("Text that matches this regular expression, e.g. `--regex '[0-9]+'`.", FORM)
+    ] = None,
     grammar: Annotated[Path | None, _option("Text of this grammar (a file in Lark's notation).", FORM)] = None,
     choice: Annotated[
         list[str] | None, _option("One of these texts; repeatable, e.g. `--choice yes --choice no`.", FORM)
     ] = None,
-    beams: Annotated[int | None, _option("Beam search with so many beams, e.g. `--beams 4`.", SEARCH)] = None,
+    beams: Annotated[int | None, _option("Beam search with this many beams, e.g. `--beams 4`.", SEARCH)] = None,
     length_penalty: Annotated[
-        float | None, _option("Of beams: above 0 longer ones gain, e.g. `--length-penalty 1`.", SEARCH)
+        float | None, _option("With beams: above 0 favours longer texts, e.g. `--length-penalty 1`.", SEARCH)
     ] = None,
     beam_groups: Annotated[
-        int | None, _option("Groups of beams that differ, e.g. `--beam-groups 2 --diversity 1`.", SEARCH)
+        int | None, _option("Groups of diverse beams, e.g. `--beam-groups 2 --diversity 1`.", SEARCH)
     ] = None,
-    diversity: Annotated[float | None, _option("What a token loses that an earlier group took.", SEARCH)] = None,
+    diversity: Annotated[float | None, _option("Penalty on tokens that an earlier group chose.", SEARCH)] = None,
     contrastive: Annotated[
         float | None,
-        _option("Contrastive search of this alpha, over --top-k tokens (4), e.g. `--contrastive 0.6`.", SEARCH),
+        _option("Contrastive search with this alpha, over --top-k tokens (4), e.g. `--contrastive 0.6`.", SEARCH),
     ] = None,
-    n: Annotated[int, _option("So many texts, e.g. `--n 3`; with --beams the best ones.", SHOWN, "--n", min=1)] = 1,
+    n: Annotated[int, _option("Number of texts, e.g. `--n 3`; with --beams the best ones.", SHOWN, "--n", min=1)] = 1,
     logprobs: Annotated[
         int | None,
-        _option("Each token's log-probability, and so many of the likeliest, e.g. `--logprobs 3`.", SHOWN, min=0),
+        _option(
+            "Show each token's log-probability, and this many of the most likely alternatives, e.g. `--logprobs 3`.",
+            SHOWN,
+            min=0,
+        ),
     ] = None,
     compare: Annotated[
-        bool, _option("Continue by several ways side by side, with measures of coherence.", SHOWN, "--compare")
+        bool,
+        _option("Compare several decoding strategies side by side, with measures of coherence.", SHOWN, "--compare"),
     ] = False,
     strategies: Annotated[
         str | None,
-        _option("The ways to compare, e.g. `--strategies greedy,top_p=0.9,beam=4`; default: six.", SHOWN),
+        _option("The strategies to compare, e.g. `--strategies greedy,top_p=0.9,beam=4`; default: six.", SHOWN),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Continue a text: draw tokens, search, or hold the answer to a form; the options say how.
+    """Continue a text: by sampling, by search, or constrained to a format; the options say how.
 
     Example: `tutelage generate "Return the number of" --temperature 0.7`, or every way at once:
     `tutelage generate "Return the number of" --compare`
@@ -167,7 +187,7 @@ def generate(
     )
     drafting = {name: value for name, value in (("speculate", speculate), ("draft", draft)) if value is not None}
     if compare:
-        _refuse(
+        refuse(
             "--compare",
             {**drafting, **drawing, **form, **search, **({} if logprobs is None else {"logprobs": logprobs})},
         )
@@ -175,10 +195,10 @@ def generate(
         raise ConfigError("--strategies goes with --compare")
     how: Sampling | Beam | Contrastive | None = None
     if search:
-        _refuse(_named(next(iter(search))), drafting)
-        how = _search(search, drawing | ({} if seed is None else {"seed": seed}), form, max_tokens, n, logprobs)
+        refuse(named(next(iter(search))), drafting)
+        how = search_of(search, drawing | ({} if seed is None else {"seed": seed}), form, max_tokens, n, logprobs)
     elif not compare:
-        how = _sampling(drawing, form, max_tokens, seed or 0, logprobs)
+        how = sampling_of(drawing, form, max_tokens, seed or 0, logprobs)
         if n > 1 and how.temperature == 0:
             raise ConfigError("--n and temperature 0 exclude each other: the texts would all be the same")
     text = sys.stdin.read() if prompt == "-" else prompt
@@ -199,7 +219,7 @@ def generate(
             print(f"{'' if not number else chr(10)}-- {number + 1} of {n}")
         print(one.text if form else text + one.text)
         if form and one.stop_reason != "stop":
-            print(f"it was cut at {max_tokens} tokens, before its form was complete", file=sys.stderr)
+            print(f"cut off after {max_tokens} tokens, before its format was complete", file=sys.stderr)
         if logprobs is not None:
             _print_logprobs(lm, one)
     if drafting and lm.speculation is not None:
@@ -210,91 +230,6 @@ def _made(lm: LanguageModel, text: str, how: Sampling | Beam | Contrastive, n: i
     from tutelage.inference.sampling import Sampling
 
     return lm.generate([text] * n, how) if isinstance(how, Sampling) else lm.search([text], how)[0][:n]
-
-
-def _sampling(
-    drawing: dict[str, Any], form: dict[str, Any], max_tokens: int, seed: int, logprobs: int | None
-) -> Sampling:
-    from tutelage.inference.sampling import Sampling
-
-    for name, needed in (("xtc_threshold", "xtc_probability"), ("mirostat_eta", "mirostat_tau"),
-                         ("dry_base", "dry_multiplier"), ("dry_allowed_length", "dry_multiplier"),
-                         ("dry_breaker", "dry_multiplier")):  # fmt: skip
-        if name in drawing and not drawing.get(needed):
-            raise ConfigError(f"{_named(name)} does nothing without {_named(needed)}")
-    settings: dict[str, Any] = {"temperature": 0.8, "top_p": 0.95} | drawing
-    if "top_p" not in drawing and (drawing.get("mirostat_tau") or settings["temperature"] == 0):
-        del settings["top_p"]
-    settings["logit_bias"] = dict(map(_bias, settings.pop("logit_bias", [])))
-    for plural, name in (("stop", "stop"), ("stop_ids", "stop_id"), ("dry_breakers", "dry_breaker")):
-        if name in settings:
-            settings[plural] = tuple(settings.pop(name))
-    return Sampling(
-        max_tokens=max_tokens, seed=seed, top_logprobs=logprobs or 0, constraint=_constraint(form), **settings
-    )
-
-
-def _bias(given: str) -> tuple[int, float]:
-    index, _, bias = given.partition("=")
-    try:
-        return int(index), float(bias)
-    except ValueError:
-        raise ConfigError(f"--logit-bias {given}: an id and a number are wanted", hint="e.g. 42=-5") from None
-
-
-def _constraint(form: dict[str, Any]) -> Constraint | None:
-    from tutelage.inference.constraint import Constraint
-
-    if not form:
-        return None
-    if len(form) > 1:
-        raise ConfigError(f"{' and '.join(map(_named, form))} exclude each other: an answer has one form")
-    ((name, value),) = form.items()
-    if name == "regex":
-        return Constraint.regex(value)
-    if name == "choice":
-        return Constraint.choices(value)
-    try:
-        text = value.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{_named(name)} {value} cannot be read: {error}") from None
-    return Constraint.json_schema(text) if name == "json_schema" else Constraint.grammar(text)
-
-
-def _search(
-    search: dict[str, Any], drawing: dict[str, Any], form: dict[str, Any], max_tokens: int, n: int,
-    logprobs: int | None,
-) -> Beam | Contrastive:  # fmt: skip
-    from tutelage.inference.search import Beam, Contrastive
-
-    if "contrastive" in search:
-        beside = {name: value for name, value in search.items() if name != "contrastive"}
-        _refuse("--contrastive", {**beside, **{k: v for k, v in drawing.items() if k != "top_k"}, **form})
-        if n > 1:
-            raise ConfigError("--n and --contrastive exclude each other: it finds one text")
-        how: Beam | Contrastive = Contrastive(drawing.get("top_k", 4), search["contrastive"], max_tokens)
-    else:
-        if "beams" not in search:
-            raise ConfigError(f"{_named(next(iter(search)))} does nothing without --beams")
-        _refuse("--beams", {**{k: v for k, v in drawing.items() if k != "no_repeat_ngram"}, **form})
-        if n > search["beams"]:
-            raise ConfigError(f"--n {n} is more than --beams {search['beams']}: there are no more texts than beams")
-        how = Beam(
-            search["beams"], max_tokens, search.get("length_penalty", 1.0), groups=search.get("beam_groups", 1),
-            diversity=search.get("diversity", 0.0), no_repeat_ngram=drawing.get("no_repeat_ngram", 0),
-        )  # fmt: skip
-    if logprobs:
-        raise ConfigError("a search knows the log-probabilities of its own tokens only", hint="--logprobs 0")
-    return how
-
-
-def _refuse(what: str, given: dict[str, Any]) -> None:
-    if given:
-        raise ConfigError(f"{what} and {_named(next(iter(given)))} exclude each other")
-
-
-def _named(option: str) -> str:
-    return "--" + option.replace("_", "-")
 
 
 def _row(lm: LanguageModel, made: Generation, logprobs: int | None) -> dict[str, Any]:

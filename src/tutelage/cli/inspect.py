@@ -1,4 +1,4 @@
-"""Verbs that look at what there is: report, lineage, doctor, version."""
+"""Verbs that inspect existing results: report, lineage, doctor, version."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ def report(
     run: Annotated[Path | None, typer.Argument(help="Run folder, e.g. runs/quickstart; default: the last run.")] = None,
     compare: Annotated[
         tuple[Path, Path] | None,
-        typer.Option("--compare", help="Instead one page on two runs, e.g. `--compare runs/before runs/after`."),
+        typer.Option(
+            "--compare", help="Instead compare two runs on one page, e.g. `--compare runs/before runs/after`."
+        ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Write the report of a run again, or a page that compares two: one HTML file that needs no network.
+    """Rewrite the report of a run, or write a page that compares two: one HTML file that needs no network.
 
     Example: `tutelage report runs/quickstart`, `tutelage report --compare runs/before runs/after`
     """
@@ -49,7 +51,7 @@ def lineage(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Walk from an artifact back to the documents it was made of.
+    """Trace an artifact back to the documents it was made from.
 
     Example: `tutelage lineage runs/quickstart`
     """
@@ -66,7 +68,7 @@ def lineage(
 
 
 def doctor(out: Out = RUNS, as_json: Json = False) -> None:
-    """Examine this machine in ten seconds: processor, threads, memory, disk, precision, speed, versions, a self-test.
+    """Check this machine in ten seconds: processor, threads, memory, disk, precision, speed, versions, a self-test.
 
     Exits with 1 if the self-test fails.
 
@@ -91,7 +93,7 @@ def _examined(console: Console, found: dict[str, Any]) -> None:
         "processor": f"{found['processor']}, {found['cpus_usable']} of {found['cpus']} CPUs, "
         f"{found['threads']} threads",
         "GPU": found["gpu"] or "none",
-        "load": f"{found['load_per_cpu']:.1f} processes for each CPU",
+        "load": f"{found['load_per_cpu']:.1f} processes per CPU",
         "memory": f"{found['memory_available_bytes'] / 1e9:.1f} GB free of {found['memory_gb'] * 2**30 / 1e9:.1f} GB",
         "disk": f"{found['disk_free_bytes'] / 1e9:,.0f} GB free, {found['disk_bytes_per_second'] / 1e6:,.0f} MB/s",
         "precision": f"{found['precision']}: {found['precision_why']}",
@@ -108,7 +110,7 @@ def _examined(console: Console, found: dict[str, Any]) -> None:
     for problem in found["problems"]:
         console.print(f"[yellow]•[/] {escape(problem)}", highlight=False, soft_wrap=True)
     if not found["problems"]:
-        console.print("Nothing is in the way.")
+        console.print("No problems found.")
 
 
 def version() -> None:

@@ -22,7 +22,7 @@ def judge(
     answers: Annotated[
         list[Path],
         typer.Argument(
-            help="Files of answers, one JSON line for each prompt: `prompt`, `answer` and, if there is one, "
+            help="Files of answers, one JSON line per prompt: `prompt`, `answer` and, if there is one, "
             "`reference`. Matched by prompt. E.g. `before.jsonl after.jsonl`"
         ),
     ],
@@ -30,7 +30,7 @@ def judge(
         str | None,
         typer.Option(
             "--judge",
-            help="A model as for --model of other verbs, the address of an OpenAI-style endpoint "
+            help="A model as for --model of other verbs, the URL of an OpenAI-style endpoint "
             "(`http://host:8000/v1`; a key goes in TUTELAGE_JUDGE_KEY), or a rule: `rule:chrf`, `rule:longer`, "
             "`rule:first`.",
         ),
@@ -39,26 +39,29 @@ def judge(
         str | None, typer.Option("--judge-model", help="Name of the model behind the endpoint.")
     ] = None,
     out: Annotated[
-        Path, typer.Option("--out", help="Folder for judgements.jsonl (a stopped run goes on from it) and judged.json.")
+        Path,
+        typer.Option("--out", help="Folder for judgements.jsonl (an interrupted run resumes from it) and judged.json."),
     ] = Path("judged"),
     rate: Annotated[
-        bool, typer.Option("--rate", help="Rate every answer alone, 1 to 10, instead of in pairs; one file will do.")
+        bool,
+        typer.Option("--rate", help="Rate every answer on its own, 1 to 10, instead of in pairs; one file is enough."),
     ] = False,
     annotate: Annotated[
         Path | None,
-        typer.Option("--annotate", help="Write a page here on which people vote blind, e.g. `--annotate vote.html`."),
+        typer.Option("--annotate", help="Write a page for blind votes by people here, e.g. `--annotate vote.html`."),
     ] = None,
     sample: Annotated[int, typer.Option(min=1, help="Pairs on that page, drawn at random.")] = 50,
     votes: Annotated[
-        Path | None, typer.Option("--votes", help="Votes that the page saved: alone, or beside --judge to check it.")
+        Path | None,
+        typer.Option("--votes", help="Votes saved by that page: alone, or with --judge to check the judge."),
     ] = None,
     parallel: Annotated[int, typer.Option(min=1, help="Requests to an endpoint at once.")] = 4,
     as_json: Json = False,
 ) -> None:
-    """Judge answers in pairs, both ways round, and say what the judge is worth: how much place and length sway it,
-    whether it judges its own kind, how well it agrees with people.
+    """Judge answers in pairs, in both orders, and measure the judge itself: its position and length bias, whether
+    it favours its own family, how well it agrees with people.
 
-    Example: `tutelage judge a.jsonl b.jsonl --judge smollm2`; for people to vote first
+    Example: `tutelage judge a.jsonl b.jsonl --judge smollm2`; to have people vote first
     `tutelage judge a.jsonl b.jsonl --annotate vote.html`
     """
     from tutelage.evaluation.judging.annotate import annotation_page, read_votes
@@ -69,7 +72,7 @@ def judge(
 
     if by is None and annotate is None and votes is None:
         raise ConfigError(
-            "nobody is to judge", hint="--judge MODEL, or --annotate PAGE.html and then --votes for people"
+            "no judge is given", hint="--judge MODEL, or --annotate PAGE.html and then --votes for people"
         )
     if len(answers) < 2 and not rate:
         raise ConfigError("two or more files of answers are compared", hint="--rate rates the answers of one file")
@@ -132,7 +135,7 @@ def _lines(say: Any, pair: dict[str, Any]) -> None:
         say(f"  at equal length  {_range(controlled['win_rate'])} (check on these lengths: planted "
             f"{100 * controlled['planted']:.1f} %, recovered {100 * controlled['recovered']:.1f} %)")  # fmt: skip
     else:
-        say("  at equal length  not told: fewer than 20 verdicts, all verdicts the same, or no difference in length")
+        say("  at equal length  unknown: fewer than 20 verdicts, all verdicts the same, or no difference in length")
     flips = f", {_range(first['flips'])} of verdicts flip" if first["flips"] else ""
     say(f"  shown first      wins {_range(first['first'])}{flips}")
     if pair["longer_wins"]:
@@ -142,7 +145,7 @@ def _lines(say: Any, pair: dict[str, Any]) -> None:
         few = "; few: 50 or more are needed" if agreed["few"] else ""
         share, count, beyond = _range(agreed["share"]), agreed["n"], agreed["kappa"]
         say(f"  people           agree in {share} of {count} votes (kappa {beyond:.2f}){few}")
-        say(f"  mended by them   {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
+        say(f"  corrected by them   {pair['a']} wins {_range(agreed['corrected_win_rate'])}")
     say(f"  {pair['verdict']}.")
 
 

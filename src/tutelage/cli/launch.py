@@ -1,4 +1,4 @@
-"""Several processes of one command on this machine (`--nproc`), in the environment that torchrun would give them."""
+"""Several processes of one command on this machine (`--nproc`), in the environment that torchrun would set up."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from typing import IO, Any
 
 from tutelage.store.errors import ConfigError
 
-GRACE = 15.0  # s that the others have to notice that one is gone, or to save after a signal sent again
+GRACE = 15.0  # s for the others to notice that one is gone, or to save after a repeated signal
 
 
 def is_started() -> bool:
-    """Whether this process is one of several already."""
+    """Whether this process is already one of several."""
     return "RANK" in os.environ
 
 
 def run_processes(count: int) -> int:
-    """Run this very command in `count` processes and return the exit code: of the first process that failed.
+    """Run this same command in `count` processes and return the exit code of the first one that failed. The
 
-    The first process has the terminal. SIGINT and SIGTERM go to all of them once: they save and stop. When one is
-    gone the others are ended; when this process is gone they end by themselves.
+    first process has the terminal. SIGINT and SIGTERM are forwarded to all of them once: they save and stop. When one
+    dies the others are stopped; when this process dies they stop by themselves.
     """
     if count < 1:
         raise ConfigError(f"--nproc is {count}", hint="give the number of processes, 1 or more")

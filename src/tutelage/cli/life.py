@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import os
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from tutelage.cli.ahead import look_ahead
 from tutelage.cli.options import RUNS, Board, Json, Out, Processes, RecipeFile, Sets, Track, print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
-    from tutelage.guidance.forecast import Outlook
-    from tutelage.guidance.machine import ThisMachine
-    from tutelage.guidance.rules import Advice
     from tutelage.recipe.config import Recipe
-    from tutelage.recipe.plan import Planned
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +26,7 @@ def quickstart(
     corpus: Annotated[
         str | None,
         typer.Option(
-            help="Own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME, e.g. "
+            help="Your own text: a folder, a .txt/.md/.html/.jsonl(.gz/.zst)/.parquet file, or hf:NAME, e.g. "
             "`--corpus my_texts/`; default: the documentation of this Python."
         ),
     ] = None,
@@ -44,8 +39,8 @@ def quickstart(
 ) -> None:
     """Raise a small model from real text on this machine: data, tokenizer, pretraining, finetuning, report.
 
-    Takes about ten minutes on two CPU cores, without a network. Run again, it takes seconds; interrupted, it
-    resumes where it was.
+    Takes about ten minutes on two CPU cores, without a network. A second run takes seconds; after an interruption
+    it resumes where it stopped.
 
     Example: `tutelage quickstart --corpus my_texts/ --set pretrain.training.steps=2000`
     """  # fmt: skip
@@ -64,7 +59,7 @@ def run(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe: only what is not in the cache, and from the last checkpoint where it was interrupted.
+    """Run a recipe: cached stages are skipped, and an interrupted one resumes from its last checkpoint.
 
     Example: `tutelage run recipes/quickstart.yaml --set finetune.prefer.beta=0.3`
     """
@@ -81,21 +76,21 @@ def plan(
         typer.Option(
             "--gpus",
             min=1,
-            help="Instead plan the pretraining of its model on so many H100: mesh, batch, traffic, "
+            help="Instead plan the pretraining of its model on this many H100s: mesh, batch, traffic, "
             "checkpoints, failures, days; e.g. `--gpus 1024`.",
         ),
     ] = None,
     tokens: Annotated[
-        float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 for each parameter.")
+        float, typer.Option(help="With --gpus: tokens to train on, e.g. `--tokens 2e12`; 0: 20 per parameter.")
     ] = 0.0,
     hours: Annotated[
         float | None,
         typer.Option(
-            min=0.01, help="Instead propose a recipe that takes so many hours on this machine, e.g. `--hours 8`."
+            min=0.01, help="Instead propose a recipe that takes this many hours on this machine, e.g. `--hours 8`."
         ),
     ] = None,
     goal: Annotated[
-        str, typer.Option(help="With --hours: what the model is for: `base`, `chat`, or a method of finetuning.")
+        str, typer.Option(help="With --hours: what the model is for: `base`, `chat`, or a finetuning method.")
     ] = "base",
     corpus: Annotated[
         str,
@@ -103,7 +98,7 @@ def plan(
     ] = "python",
     data: Annotated[
         Path | None,
-        typer.Option(help="With --hours: the rows that the goal is learned from, e.g. `--data chats.jsonl`."),
+        typer.Option(help="With --hours: the rows to finetune on, e.g. `--data chats.jsonl`."),
     ] = None,
     write: Annotated[
         Path | None, typer.Option(help="With --hours: a new file for the recipe, e.g. `--write night.yaml`.")
@@ -113,8 +108,8 @@ def plan(
 ) -> None:
     """Show what a recipe would do: cached stages, stages to run, their forecast, and advice. Runs nothing.
 
-    With --hours it proposes a recipe for a text, a goal and a time: sizes, length, batch and rate from this machine's
-    speed and from small runs, each with its reason.
+    With --hours, propose a recipe for a text, a goal and a time budget: model size, training length, batch size and
+    learning rate, each with its reason.
 
     Example: `tutelage plan --set model.num_layers=8`, `tutelage plan --hours 8 --corpus my_texts/ --goal base`
     """  # fmt: skip
@@ -151,80 +146,6 @@ def plan(
     show.plan(Console(), wanted.name, ahead.planned, ahead.outlook, ahead.advice)
 
 
-@dataclass(frozen=True)
-class Ahead:
-    """What is known before anything runs."""
-
-    planned: list[Planned]
-    outlook: Outlook
-    advice: list[Advice]
-
-    def plain(self) -> dict[str, Any]:
-        def range_of(name: str) -> list[float] | None:
-            one = self.outlook.forecasts.get(name)
-            return None if one is None or one.seconds is None else [round(one.low, 1), round(one.high, 1)]
-
-        def memory_of(name: str) -> int | None:
-            one = self.outlook.forecasts.get(name)
-            return round(one.memory) if one and one.memory else None
-
-        def metrics_of(name: str) -> dict[str, list[float]]:
-            one = self.outlook.forecasts.get(name)
-            return {path: list(told) for path, told in one.expected.items()} if one else {}
-
-        stages = [
-            {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
-             "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
-             "forecast_memory_bytes": memory_of(state.stage), "forecast_metrics": metrics_of(state.stage)}
-            for state in self.planned
-        ]  # fmt: skip
-        return {
-            "stages": stages,
-            "forecast_seconds": round(sum(self.outlook.seconds.values()), 1),
-            "forecast_range": [round(value, 1) for value in self.outlook.total],
-            "forecast_memory_bytes": round(self.outlook.memory),
-            "advice": [asdict(item) for item in self.advice],
-        }
-
-
-def look_ahead(recipe: Recipe, root: Path, targets: tuple[str, ...] = ()) -> Ahead:
-    """Plan, forecast and advice for a recipe. Wrong input (a missing corpus, say) is found here."""
-    from tutelage.guidance import forecast
-    from tutelage.guidance.machine import load
-    from tutelage.guidance.rules import advise
-    from tutelage.recipe.plan import plan
-    from tutelage.store.artifacts import ArtifactStore
-
-    planned = plan(recipe, ArtifactStore(root), targets)
-    nodes = [state.node for state in planned]
-    runs = {state.stage for state in planned if state.status in ("run", "damaged", "unknown")}
-    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    busy = load()  # before anything is measured, which is load itself
-    outlook = forecast.look_ahead(nodes, runs, made, this_machine(root), busy)
-    return Ahead(planned, outlook, advise(nodes, outlook))
-
-
-def this_machine(root: Path) -> ThisMachine:
-    """This machine; what is timed is kept below `root` for the next time, where that may be written to."""
-    from tutelage.guidance.machine import ThisMachine
-
-    return ThisMachine(None if os.environ.get("TUTELAGE_READ_ONLY") else root)
-
-
-def advice_on(recipe: Recipe, root: Path) -> list[Advice]:
-    """What the rules of thumb say of a recipe. Nothing is timed for it."""
-    from tutelage.guidance import forecast
-    from tutelage.guidance.machine import Idle
-    from tutelage.guidance.rules import advise
-    from tutelage.recipe.plan import plan
-    from tutelage.store.artifacts import ArtifactStore
-
-    planned = plan(recipe, ArtifactStore(root))
-    nodes = [state.node for state in planned]
-    made = {state.stage: state.artifact.metrics for state in planned if state.artifact}
-    return advise(nodes, forecast.look_ahead(nodes, (), made, Idle()))
-
-
 def raise_model(
     recipe: Recipe,
     root: Path,
@@ -238,11 +159,11 @@ def raise_model(
     """Run with live progress; then the report and what to do next. The report is written for a failed run too.
 
     `single`: the method whose steps the run is about; their figures are printed at the end. With `processes` this one
-    only starts that many and waits; started by torchrun it is one of several already.
+    only starts that many and waits; under torchrun it is already one of several.
     """
     from rich.console import Console
 
-    from tutelage.cli import show
+    from tutelage.cli import results, show
     from tutelage.cli.launch import is_started, run_processes
     from tutelage.cli.progress import Progress
     from tutelage.recipe.run import follow_recipe, run_recipe
@@ -277,18 +198,18 @@ def raise_model(
             finished = run_recipe(recipe, root, (progress, *boards), targets, ahead.outlook.kept, advice)
         except BaseException:
             if not targets and (root / recipe.name / "run.json").exists():
-                with contextlib.suppress(Exception):  # what went wrong in the run is what has to be said
+                with contextlib.suppress(Exception):  # the error of the run itself is what has to be reported
                     write_report(root / recipe.name)
             raise
         report = None if targets else write_report(finished.path)
     if as_json:
         print_json({**finished.record, "run": str(finished.path), "report": str(report) if report else None})
     elif targets:
-        show.stage_result(console, finished, targets[-1])
+        results.stage_result(console, finished, targets[-1])
     elif single:
-        show.steps(console, finished, single, report, root)
+        results.steps(console, finished, single, report, root)
     else:
-        show.finish(console, finished, report, root)
+        results.finish(console, finished, report, root)
 
 
 def run_stage(

@@ -1,4 +1,4 @@
-"""The `tutelage` command: verbs, and what becomes of errors."""
+"""The `tutelage` command: verbs, and error handling."""
 
 from __future__ import annotations
 
@@ -36,13 +36,14 @@ from tutelage.cli import (
 )
 from tutelage.store.errors import TutelageError, nearest
 
-# The parent of every wrong use. A typer may bring its own copy of click, and then click's class is not it.
+# The base class of usage errors. Typer may bring its own copy of click, so click's own class will not do.
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="tutelage",
-    help="Raise a language model: from a folder of text to a model that is talked to, served and exported.\n\n"
-    "Start with `tutelage quickstart`; every stage of it is a verb of its own. `tutelage VERB --help` explains each.",
+    help="Raise a language model: from a folder of text to a model you can chat with, serve and export.\n\n"
+    "Start with `tutelage quickstart`; each of its stages is also a verb of its own. `tutelage VERB --help` explains "
+    "each.",
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
@@ -52,10 +53,10 @@ app = typer.Typer(
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; goes before or after the verb.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the verb.")
     ] = False,
 ) -> None:
-    pass  # `main` takes --debug out of the arguments wherever it stands; here it is only explained
+    pass  # `main` removes --debug from the arguments wherever it is; here it is only documented
 
 
 life.register(app)
@@ -103,7 +104,7 @@ def main(arguments: list[str] | None = None) -> None:
     except (KeyboardInterrupt, typer.Abort):
         _say("error: stopped", "hint: run the same command again to resume")
         code = 130
-    except BrokenPipeError:  # the reader has gone (`| head`); nothing is left to say, not even at the last flush
+    except BrokenPipeError:  # the reader is gone (`| head`); print nothing more, not even in the last flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 1
     except (PermissionError, IsADirectoryError, NotADirectoryError, FileExistsError) as error:
@@ -124,7 +125,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 
 def _without_debug(arguments: list[str]) -> tuple[list[str], bool]:
-    """The arguments without --debug (up to a `--`, behind which all is text), and whether it was there."""
+    """The arguments without --debug (up to a `--`, after which all is text), and whether it was there."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     kept = [argument for argument in arguments[:end] if argument != "--debug"]
     return kept + arguments[end:], len(kept) < end

@@ -1,4 +1,4 @@
-"""How far one piece of work is, where no run is drawn: what, how much, and the time left."""
+"""Progress of one piece of work outside a run: what, how much, and the time left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ PLAIN_INTERVAL = 5.0  # seconds between two plain lines
 
 
 class Meter:
-    """One line that is drawn anew on a terminal, or a plain line now and then. Called with what, done, total, unit."""
+    """One line that is redrawn on a terminal, or occasional plain lines elsewhere. Called with what, done, total,
+    unit."""
 
     def __init__(self, console: Console, quiet: bool = False) -> None:
         self.console, self.quiet = console, quiet
@@ -29,7 +30,7 @@ class Meter:
         self.clear()
 
     def clear(self) -> None:
-        """Leave an empty line on a terminal, for whatever is printed next."""
+        """Clear the line on a terminal, for whatever is printed next."""
         if self.console.is_terminal and not self.quiet and self.what:
             self.console.file.write("\r\x1b[K")
             self.console.file.flush()

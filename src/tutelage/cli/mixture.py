@@ -1,4 +1,4 @@
-"""`tutelage ablate data --search`: the mixture of a corpus's sources that small runs foretell as best, and its test."""
+"""`tutelage ablate data --search`: the mixture of a corpus's sources that small runs predict as best, and its test."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def search_mixture(
     write_json(runner.folder / "mixture.json", plain(found))
     for line in lines(found):
         say(line)
-    if not found.foretold.holds:
+    if not found.predicted.holds:
         if as_json:
             print_json({"mixture": plain(found)})
         raise typer.Exit(3)
-    return [first, arm_of(first, by, sizes, found.shares, "foretold best mixture")], plain(found)
+    return [first, arm_of(first, by, sizes, found.shares, "predicted best mixture")], plain(found)

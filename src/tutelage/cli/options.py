@@ -1,4 +1,4 @@
-"""Options that several verbs share, and finding the model that is meant."""
+"""Options that several verbs share, and finding the model that the user names."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Processes = Annotated[
     int | None,
     typer.Option(
         "--nproc",
-        help="Train in this many processes on this machine (one per GPU, or to try on the CPU what a cluster does), "
+        help="Train in this many processes on this machine (one per GPU; on a CPU, to try out multi-process training), "
         "e.g. `--nproc 2`. On several machines use torchrun.",
     ),
 ]
@@ -59,7 +59,7 @@ Track = Annotated[
 OwnText = Annotated[
     str | None,
     typer.Option(
-        "--source", help="Own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."
+        "--source", help="Your own text: a folder, file or hf:NAME, e.g. `--source my_texts/`; default: the recipe's."
     ),
 ]
 Source = Annotated[
@@ -74,7 +74,8 @@ Source = Annotated[
 Adapter = Annotated[
     Path | None,
     typer.Option(
-        help="A LoRA adapter to put on the model: a folder in PEFT's layout, or a run (or step) that trained one; e.g. "
+        help="A LoRA adapter to apply to the model: a folder in PEFT's layout, or a run (or step) that trained one; "
+        "e.g. "
         "`--adapter my-adapter`, `--adapter runs/answers-instruct`."
     ),
 ]
@@ -82,8 +83,8 @@ WeightsOption = Annotated[
     str,
     typer.Option(
         "--weights",
-        help="How weights are held: float32, bfloat16, int8 or int4, from exact to fast; auto takes a .gguf file in "
-        "4 bits as it is, and else float32; e.g. `--weights int8`.",
+        help="Precision of the weights: float32, bfloat16, int8 or int4, from exact to fast; auto keeps a 4-bit .gguf "
+        "file as it is and otherwise uses float32; e.g. `--weights int8`.",
     ),
 ]
 RUNS = Path("runs")
@@ -97,9 +98,8 @@ def open_model(
     fold: bool = True,
     weights: str | None = None,
 ) -> LanguageModel:
-    """The language model that is meant: of a run (see `find_model`), or from elsewhere; with an adapter, folded in by
-    `fold` unless it learned beside a base in 4 bits, which then is in them again. `weights`: of a model that is only
-    used, as of `tutelage.load`."""
+    """The language model that the user names: of a run (see `find_model`), or from elsewhere; with an adapter, merged
+    if `fold` unless it was trained on a 4-bit base, which is then quantised again. `weights`: as in `tutelage.load`."""
     from tutelage.interchange.peft import Sidecar
     from tutelage.interchange.source import is_foreign
     from tutelage.loading import adapted, load
@@ -120,7 +120,7 @@ def open_model(
 
 
 def find_adapter(source: Path, root: Path = RUNS) -> Path:
-    """The folder of the adapter that is meant: given as such, or what a run (or `RUN/STEP`) left beside its model."""
+    """The folder of the adapter: given as such, or the one that a run (or `RUN/STEP`) left next to its model."""
     if (source / "adapter_config.json").is_file():
         return source
     found = find_model(str(source), root) / "adapter"
@@ -130,7 +130,7 @@ def find_adapter(source: Path, root: Path = RUNS) -> Path:
 
 
 def notes() -> EventLog:
-    """A log whose notes and warnings go to standard error, and to a terminal how far things are."""
+    """A log whose notes and warnings go to standard error, with progress if that is a terminal."""
     from rich.console import Console
 
     from tutelage.cli.meter import Meter
@@ -151,9 +151,9 @@ def notes() -> EventLog:
 
 
 def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None) -> Path:
-    """The model directory that is meant: given as such, a run's (`RUN`, `RUN/STEP`), or the last run's.
+    """The model directory that the user names: given as such, a run's (`RUN`, `RUN/STEP`), or the last run's.
 
-    Of a run: the stage named `wanted`, or the last whose result is a `wanted` ("classifier"), or the one to talk to.
+    Of a run: the stage named `wanted`, or the last whose result is a `wanted` ("classifier"), or its chat model.
     """
     path = Path(source) if source else _last_run(root)
     if not path.exists() and (path.parent / "run.json").exists():
@@ -183,21 +183,27 @@ def find_model(source: str | None, root: Path = RUNS, wanted: str | None = None)
             if "model" in stage.get("makes", "") or stage.get("makes") == "classifier"
         ]
         there = f"; it has: {', '.join(models)}" if models else ""
-        raise ConfigError(f"run {path} has no {wanted or 'trained model'} yet{there}", hint="run it to its end first")
+        named = wanted or "trained model"
+        if wanted is None or any(wanted in (stage["stage"], stage.get("makes")) for stage in record["stages"]):
+            raise ConfigError(f"run {path} has no {named} yet{there}", hint="run it to its end first")
+        hint = f"name one of these, e.g. {path}/{models[-1]}" if models else "run its recipe first"
+        if wanted == "classifier":
+            hint = f"`tutelage finetune classify FILE` trains one; to chat with this run: `tutelage chat -m {path}`"
+        raise ConfigError(f"run {path} has no {named}{there}", hint=hint)
     return (path / place).resolve()
 
 
 @dataclass(frozen=True)
 class FoundClassifier:
-    """Where it lies: a model or TF-IDF; `combined`: where it is said how the two are combined, if they are."""
+    """The folder of a model or of TF-IDF; `combined`: the folder that says how the two are combined, if they are."""
 
     place: Path
     combined: Path | None = None
 
 
 def find_classifier(source: str | None, root: Path = RUNS) -> FoundClassifier:
-    """The classifier that is meant: a directory, `RUN/STEP`, `RUN/tfidf`, `RUN/STEP+tfidf`, or of a run the one that
-    its evaluation recommends."""
+    """The classifier that the user names: a directory, `RUN/STEP`, `RUN/tfidf`, `RUN/STEP+tfidf`, or for a run the one
+    that its evaluation recommends."""
     from tutelage.evaluation.combined import Combined, combined_folder, combined_name
     from tutelage.evaluation.lexical import FOLDER
 
@@ -230,7 +236,7 @@ def find_classifier(source: str | None, root: Path = RUNS) -> FoundClassifier:
 
 
 def find_stage(run: Path, name: str) -> Path | None:
-    """The artifact of a run's stage; None where it is not made."""
+    """The artifact of a run's stage; None if it does not exist."""
     record = json.loads((run / "run.json").read_text(encoding="utf-8"))
     found = [stage["artifact"] for stage in record["stages"] if stage["stage"] == name and stage.get("artifact")]
     return (run / found[0]).resolve() if found else None
@@ -258,7 +264,7 @@ def find_run(source: Path | None, root: Path = RUNS) -> Path:
 
 
 def find_log(source: Path | None, root: Path = RUNS) -> Path:
-    """The run folder whose events are meant, of a run that may have been killed before it wrote anything else."""
+    """The run folder whose events to read; the run may have been killed before it wrote anything else."""
     return source or _last_run(root)
 
 

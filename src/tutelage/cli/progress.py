@@ -1,4 +1,4 @@
-"""Progress of a run, drawn from its events alone: live on a terminal, sparse plain lines elsewhere."""
+"""Progress of a run, from its events only: live on a terminal, sparse plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -81,18 +81,16 @@ class Progress:
         self.done, self.total = done, total
 
     def _left_in_work(self) -> float | None:
-        """Seconds left of the present piece of work, by its own pace."""
+        """Seconds left of the current piece of work, by its own pace."""
         elapsed, made = time.monotonic() - self.work_began, self.done - self.first_done
         if made <= 0 or elapsed < 1 or not self.total:
             return None
         return elapsed * (self.total - self.done) / made
 
     def _left_in_run(self) -> tuple[float, float]:
-        """Seconds left at the least and at the most: what is ahead by its forecast, the present stage more by its own
-        pace the more of it is done.
-
-        It never jumps up: at the least it grows no faster than the clock, at the most by half from one look to the
-        next, so under load the range becomes wider.
+        """Seconds left at the least and at the most: coming stages by their forecast, the current stage increasingly
+        by its own pace. It never jumps up: the lower end grows no faster than the clock, the upper by at most half per
+        update, so under load the range widens.
         """
         now = time.monotonic()
         ahead = [self.forecasts[name] for name in self.stages[self._index() + 1 :] if name in self.forecasts]

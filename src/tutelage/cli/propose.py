@@ -6,14 +6,14 @@ import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tutelage.cli.life import look_ahead, this_machine
+from tutelage.cli.ahead import look_ahead, this_machine
 from tutelage.cli.options import print_json
 from tutelage.store.errors import ConfigError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from tutelage.cli.life import Ahead
+    from tutelage.cli.ahead import Ahead
     from tutelage.guidance.planner import Plan
 
 
@@ -27,7 +27,7 @@ def propose(
     out: Path,
     as_json: bool,
 ) -> None:
-    """Plan, print, and write the recipe where a file is named. Raises ConfigError for a file that is there already."""
+    """Plan, print, and write the recipe where a file is named. Raises ConfigError if the file exists."""
     from rich.console import Console
 
     from tutelage.guidance.forecast import Outlook
@@ -36,10 +36,10 @@ def propose(
     from tutelage.recipe.config import Recipe, override
 
     if write is not None and write.exists():
-        raise ConfigError(f"{write} is there already", hint="name a new file")
+        raise ConfigError(f"{write} already exists", hint="name a new file")
 
     def given(data: dict[str, Any]) -> dict[str, Any]:
-        """The data with what `--set` says."""
+        """The data with the overrides of `--set`."""
         data = copy.deepcopy(data)
         for item in sets:
             override(data, item)
@@ -79,7 +79,7 @@ def plain(made: Plan) -> dict[str, Any]:
 
 
 def show(console: Console, made: Plan, ahead: Ahead, text: str, write: Path | None) -> None:
-    """What was looked at, the recipe, what it takes by stage, and what is to be known of it."""
+    """The candidates, the recipe, its cost by stage, and remarks."""
     from rich.table import Table
 
     from tutelage.cli import show as shown

@@ -1,4 +1,4 @@
-"""`tutelage quality`: how coherent and how various texts are, across ways to decode or of files."""
+"""`tutelage quality`: how coherent and varied texts are, across decoding strategies or files."""
 
 from __future__ import annotations
 
@@ -21,15 +21,13 @@ def register(app: typer.Typer) -> None:
 def quality(
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(
-            help="Files of texts that are there: JSON lines with `text` or `answer`. E.g. `a.jsonl b.jsonl`"
-        ),
+        typer.Argument(help="Files of existing texts: JSON lines with `text` or `answer`. E.g. `a.jsonl b.jsonl`"),
     ] = None,
     model: Source = None,
     prompts: Annotated[
         Path | None,
         typer.Option(
-            help="Have --model write: JSON lines with `prompt` (and `reference`), or with `text`, whose first twelve "
+            help="Prompts for --model: JSON lines with `prompt` (and `reference`), or with `text`, whose first twelve "
             "words are the prompt and whose rest is the reference."
         ),
     ] = None,
@@ -37,24 +35,28 @@ def quality(
         str | None,
         typer.Option(help="Ways to decode, e.g. `greedy,top_p=0.9+temperature=0.8,beam=4`; default: six."),
     ] = None,
-    chat: Annotated[bool, typer.Option("--chat", help="Ask in chat instead of continuing plain text.")] = False,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="Prompt in chat format instead of continuing plain text.")
+    ] = False,
     references: Annotated[
-        Path | None, typer.Option(help="What people wrote, as JSON lines; default: the references of the prompts.")
+        Path | None, typer.Option(help="Human-written texts, as JSON lines; default: the references of the prompts.")
     ] = None,
     under: Annotated[
         str | None,
-        typer.Option(help="A model that reads all texts: bits per byte, and its states as features of closeness."),
+        typer.Option(
+            help="A model that scores all texts: bits per byte, and its hidden states as features of closeness."
+        ),
     ] = None,
-    limit: Annotated[int, typer.Option(min=2, help="Prompts at most.")] = 100,
-    max_tokens: Annotated[int, typer.Option(min=1, help="Of each text.")] = 64,
-    seed: Annotated[int, typer.Option(min=0, help="Of the sampling.")] = 0,
+    limit: Annotated[int, typer.Option(min=2, help="Use at most this many prompts.")] = 100,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Tokens per text at most.")] = 64,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the sampling.")] = 0,
     out: Annotated[
         Path | None,
         typer.Option("--out", help="Keep the texts (for `tutelage judge`) and quality.json in this folder."),
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Measure texts without a task: variety, repetition, loops, closeness to what people write, each beside the
+    """Measure text quality without a task: variety, repetition, loops, closeness to human text, each next to the
     references and with what it does not say.
 
     Example: `tutelage quality -m smollm2 --prompts texts.jsonl`, or of files
@@ -70,9 +72,7 @@ def quality(
         parties |= written
         known = known or given
     elif not parties:
-        raise ConfigError(
-            "there are no texts", hint="give files of texts, or --model and --prompts to have some written"
-        )
+        raise ConfigError("there are no texts", hint="give files of texts, or --model and --prompts to generate some")
     reader = (under, open_model(under)) if under is not None else None
     figures, comparisons = coherence(parties, known, reader)
     found = {"figures": figures, "comparisons": comparisons}
@@ -107,7 +107,7 @@ def _written(
     model: str | None, prompts: Path, strategies: str | None, chat: bool, limit: int, max_tokens: int, seed: int,
     out: Path | None,
 ) -> tuple[dict[str, list[str]], list[str] | None]:  # fmt: skip
-    """Texts by every way to decode, and the references, if there are any, cut to their length."""
+    """Texts of every decoding strategy, and the references, if there are any, truncated to their length."""
     from tutelage.evaluation.quality.strategies import STANDARD, cut_alike, read_openings, way_of, write_texts
     from tutelage.store.jsonl import write_json_lines
 
@@ -146,12 +146,12 @@ def _show(console: Console, figures: list[dict[str, Any]], comparisons: list[Any
         console.print(text, style="dim", highlight=False, markup=False, soft_wrap=True)
     measured = {figure["measure"] for figure in figures}
     if "surprise" in measured and "closeness" not in measured:
-        console.print("closeness: not told of fewer than 50 texts of each and 100 references.", style="dim")
+        console.print("closeness: needs at least 50 texts of each and 100 references.", style="dim")
     told = [one for one in comparisons if one["outcome"] in ("better", "worse")]
     for one in told:
         console.print(f"{one['measure']}: {one['verdict']}.", highlight=False, markup=False, soft_wrap=True)
     if comparisons and not told:
-        console.print("No two differ surely in loops or repetition.", highlight=False)
+        console.print("No two differ significantly in loops or repetition.", highlight=False)
 
 
 def _cell(row: dict[str, Any], unit: str) -> str:

@@ -30,7 +30,7 @@ def find(recipe_file: Path | None, sets: list[str] | None, root: Path, as_json: 
 
     recipe = load_recipe(recipe_file, sets or [])
     if recipe.base or recipe.pretrain is None:
-        raise ConfigError("this recipe takes its base from elsewhere", hint="leave the section `base` out")
+        raise ConfigError("this recipe takes its base from elsewhere", hint="leave out the section `base`")
     console = Console(stderr=as_json)
     with Progress(console, ["corpus", "tokenizer", "base"], {}) as progress:
         run = run_recipe(recipe, root, (progress,), ("tokenizer",))
@@ -48,7 +48,7 @@ def find(recipe_file: Path | None, sets: list[str] | None, root: Path, as_json: 
 
 
 def show(console: Console, found: RateFinding) -> None:
-    """A table with a bar for each loss, and the suggestion as it is to be typed."""
+    """A table with a bar for each loss, and the suggestion as an option to type."""
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))

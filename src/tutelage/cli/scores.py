@@ -1,4 +1,4 @@
-"""What `tutelage evaluate --task` prints: scores with what they are worth. Presentation only."""
+"""What `tutelage evaluate --task` prints: scores and what they are worth. Presentation only."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MARKS = {
 
 
 def show_scores(console: Console, summary: dict[str, Any], place: Path) -> None:
-    """The scores of all tasks, the verdict on each, and what its figure does not say."""
+    """The scores of all tasks, the verdict on each, and its cautions."""
     model = summary["model"]
     console.print(f"{escape(model['name'])}, {model['precision']}", highlight=False)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for column in ("task", "metric", "score", "95 % interval", "items", "chance", "best without reading"):
+    for column in ("task", "metric", "score", "95 % interval", "items", "chance", "best without the question"):
         number = column in ("score", "items", "chance")
         table.add_column(column, justify="right" if number else "left", no_wrap=column in ("task", "metric", "score"))
     for name, task in summary["tasks"].items():

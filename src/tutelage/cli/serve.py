@@ -132,7 +132,7 @@ def serve(
     place = Place.own()
     read = [training_text(find_model(source, out)) for source in trace or []]
     if workers > 1 and place is None:
-        if read:  # made once, before all want it
+        if read:  # made once, before all workers need it
             indices_of(read, open_model(name or model, out, weights=weights).tokenizer)
         with listening(host, port, api_key) as listener:
             served = f"tutelage is served at {address(listener)} by {workers} processes (Ctrl-C ends)"
@@ -164,5 +164,5 @@ def serve(
 def _named(given: str) -> tuple[str, Path]:
     name, equals, directory = given.partition("=")
     if not equals or not re.fullmatch(r"[\w.-]+", name):
-        raise ConfigError(f"{given!r}: a name and a folder are wanted", hint="e.g. sql=my-adapter")
+        raise ConfigError(f"{given!r}: expected a name and a folder", hint="e.g. sql=my-adapter")
     return name, Path(directory)

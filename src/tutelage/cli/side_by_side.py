@@ -1,4 +1,4 @@
-"""`tutelage generate --compare`: one prompt continued by several ways, with measures of what came of it."""
+"""`tutelage generate --compare`: one prompt continued with several strategies, with measures of the results."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
 def show(
     lm: LanguageModel, prompt: str, strategies: str | None, max_tokens: int, seed: int, n: int, as_json: bool
 ) -> None:
-    """Print a text and the measures for each way; of `n` texts of one way their means."""
+    """Print a text and the measures for each strategy; for `n` texts per strategy their means."""
     from tutelage.evaluation.quality.measures import DISTINCT, LOOPS, PERPLEXITY, REPETITION
     from tutelage.evaluation.quality.side_by_side import SHOWN, common_size, measured
     from tutelage.evaluation.quality.strategies import way_of, written
 
     ways = [one.strip() for one in strategies.split(",")] if strategies else list(SHOWN)
-    settings = {way: way_of(way, max_tokens, seed) for way in ways}  # a wrong one is said before the work
+    settings = {way: way_of(way, max_tokens, seed) for way in ways}  # a wrong one is reported before any work
     made = {way: written(lm, prompt, how, n) for way, how in settings.items()}
     size = common_size(list(made.values()))
     rows = {way: measured(of, size) for way, of in made.items()}

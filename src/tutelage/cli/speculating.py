@@ -1,4 +1,4 @@
-"""The options of speculation, for the verbs that generate: faster, and never another answer."""
+"""The options of speculative decoding, for the verbs that generate: faster, with the same answer."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ Speculate = Annotated[
     str | None,
     typer.Option(
         "--speculate",
-        help="Draft tokens by `lookup` of the last ones in the text so far: the same answer, sooner where it repeats "
-        "its prompt (edits, summaries, code).",
+        help="Speculative decoding by `lookup` of the last tokens in the text so far: the same answer, faster if it "
+        "repeats its prompt (edits, summaries, code).",
     ),
 ]
 Draft = Annotated[
@@ -28,19 +28,21 @@ Draft = Annotated[
     typer.Option(
         "--draft",
         metavar="MODEL",
-        help="Draft tokens by a smaller model of the same vocabulary: the same answer, sooner; named as with --model.",
+        help="Speculative decoding with a smaller model of the same vocabulary: the same answer, faster; named as "
+        "with --model.",
     ),
 ]
 
 
 def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Path, weights: str) -> None:
-    """Let a model draft, and those with its adapters. One that cannot goes without, and it is said."""
+    """Turn on speculation for a model and its adapters. A model that does not support it goes without, with a
+    message."""
     from tutelage.inference.speculation import cannot
 
     if speculate is not None and speculate not in HOW:
         raise ConfigError(f"--speculate {speculate!r} is not known", hint=nearest(speculate, HOW))
     if speculate is not None and draft is not None:
-        raise ConfigError("--speculate and --draft exclude each other: drafts come from one place")
+        raise ConfigError("--speculate and --draft exclude each other: drafts come from one source")
     if speculate is None and draft is None:
         return
     if (reason := cannot(lm.config)) is not None:
@@ -52,7 +54,7 @@ def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Pat
 
 
 def drafts(lm: LanguageModel) -> dict[str, Any]:
-    """What became of the drafts so far, to be shown as JSON; nothing without speculation."""
+    """Counts of drafted and accepted tokens so far, for JSON; empty without speculation."""
     found = lm.speculation
     return {} if found is None else {"drafts": {"drafted": found.drafted, "accepted": found.accepted}}
 

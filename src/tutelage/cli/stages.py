@@ -20,12 +20,14 @@ def pretrain(
     nproc: Processes = None,
     find_rate: Annotated[
         bool,
-        typer.Option("--find-rate", help="Train nothing: try learning rates over a hundred steps and suggest one."),
+        typer.Option(
+            "--find-rate", help="Instead of training, try learning rates over a hundred steps and suggest one."
+        ),
     ] = False,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Train a decoder on the corpus to predict the next token: a fresh one, or the recipe's `base` further.
+    """Train a decoder on the corpus to predict the next token: from scratch, or from the recipe's `base`.
 
     Example: `tutelage pretrain --set model.num_layers=8 --set pretrain.training.steps=2000`
     """

@@ -32,7 +32,7 @@ def chat(
         str | None,
         typer.Option(
             "--message",
-            help='Say this, print the answer and end, e.g. `--message "What does close(self) do?"`; '
+            help='Send this message, print the answer and exit, e.g. `--message "What does close(self) do?"`; '
             "default: a conversation.",
         ),
     ] = None,
@@ -55,11 +55,11 @@ def chat(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Talk to a model in the terminal; answers stream as they are made. /help in it says what else can be done.
+    """Chat with a model in the terminal; answers are streamed. Type /help there for more.
 
     The quickstart's model writes docstrings: try "Write a one-line docstring for `read_rows(path, limit=10)`."
 
-    `tutelage chat smollm2` fetches a model of 135M parameters (98 MB, once) and talks to that.
+    `tutelage chat smollm2` downloads a model of 135M parameters (98 MB, once) and chats with it.
 
     Example: `tutelage chat --message "What does close(self) do? Answer in one line."`
     """
@@ -82,5 +82,5 @@ def chat(
         return
     print(answer.text)
     if answer.stop_reason == "length":
-        why = "the context of the model is full" if len(answer.ids) != max_tokens else "a larger --max-tokens goes on"
-        print(f"the answer was cut after {len(answer.ids)} tokens: {why}", file=sys.stderr)
+        why = "the context of the model is full" if len(answer.ids) != max_tokens else "raise --max-tokens"
+        print(f"the answer was cut off after {len(answer.ids)} tokens: {why}", file=sys.stderr)

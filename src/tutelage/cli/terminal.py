@@ -1,4 +1,4 @@
-"""The terminal side of a conversation: reading what is typed or pasted, and showing text that must not command it."""
+"""The terminal side of a conversation: reading what is typed or pasted, and showing text that must not control it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ Read = Callable[[], str]
 
 
 def interactive() -> bool:
-    """Whether somebody sits at a terminal: only then is a line edited, and does Ctrl-C at the prompt end nothing."""
+    """Whether input and output are a terminal: only then are lines edited, and only then does Ctrl-C at the prompt not
+    quit."""
     return sys.stdin.isatty() and sys.stdout.isatty()
 
 
 def reader(console: Console) -> Read:
-    """What reads one question. In a terminal: with arrows, history, and a paste of several lines as one question;
+    """The reader of one question. In a terminal: with arrows, history, and a paste of several lines as one question;
     else a line of standard input. Raises EOFError at the end, KeyboardInterrupt at Ctrl-C."""
     if interactive():
         return _edited()
@@ -36,7 +37,7 @@ def _edited() -> Read:
     def _send(event: KeyPressEvent) -> None:
         event.current_buffer.validate_and_handle()
 
-    # A paste is no key: its line ends stay. Ctrl-J is Enter typed ahead, while an answer was being made.
+    # A paste is not a key: its line ends stay. Ctrl-J is Enter typed ahead, while an answer was being generated.
     @keys.add("escape", "enter")
     def _new_line(event: KeyPressEvent) -> None:
         event.current_buffer.insert_text("\n")
@@ -47,5 +48,5 @@ def _edited() -> Read:
 
 
 def harmless(text: str) -> str:
-    """Without control characters: what a model says must not command the terminal."""
+    """Without control characters: a model's text must not control the terminal."""
     return "".join(letter for letter in text if letter in "\n\t" or unicodedata.category(letter) != "Cc")

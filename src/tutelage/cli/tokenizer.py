@@ -61,7 +61,7 @@ def compare(
 ) -> None:
     """Compare tokenizers: their measures, and the bits per byte of a small model trained with each at equal compute.
 
-    Only the latter ranks them. The first is what others are compared with; intervals, verdicts and exit codes are those
+    Only the latter ranks them. The others are compared with the first; intervals, verdicts and exit codes are those
     of `tutelage ablate`.
 
     Example: `tutelage tokenizer compare bpe:1024 bpe:4096 unigram:4096 --source my_texts/`
@@ -69,7 +69,7 @@ def compare(
     from rich.console import Console
 
     from tutelage.ablation.tokenizers import tokenizer_question
-    from tutelage.cli.ablate import run_question
+    from tutelage.cli.findings import run_question
     from tutelage.recipe.config import setting
 
     given = [] if source is None else [setting("corpus.source", source)]
@@ -93,7 +93,7 @@ def show(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """A text in the colours of its tokens, under one tokenizer or several.
+    """Show a text coloured by its tokens, for one tokenizer or several.
 
     Example: `tutelage tokenizer show "How much is 1,234.5?" runs/quickstart my-model/ --html tokens.html`
     """
@@ -133,9 +133,9 @@ def undertrained(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Tokens that a model has hardly trained: seldom in the text, or with rows like those of unseen tokens.
+    """Undertrained tokens: rare in the text, or with embeddings like those of unseen tokens.
 
-    Such a token in a question makes the model say anything. A smaller vocabulary, or more text, mends it.
+    Such a token in a prompt makes a model behave erratically. A smaller vocabulary or more text helps.
 
     Example: `tutelage tokenizer undertrained -m runs/quickstart`
     """
@@ -152,7 +152,7 @@ def undertrained(
     text = corpus or _corpus_of(model, out)
     seen = times_seen(tok, read_texts(text / "train.parquet")) if text else None
     if seen is None:
-        notes().note("without the corpus (--corpus) tokens are judged by their rows alone")
+        notes().note("without the corpus (--corpus) tokens are judged by their embeddings alone")
     found = look(decoder.embed_tokens.weight, decoder.head_weight, tok, seen)
     print_json(found.plain()) if as_json else _suspects(Console(), found.plain(), most)
 

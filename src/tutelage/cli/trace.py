@@ -1,4 +1,4 @@
-"""`tutelage trace`: which spans of a text stand verbatim in what the model was trained on."""
+"""`tutelage trace`: which spans of a text occur verbatim in the model's training data."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ def trace(
     model: Source = None,
     generate: Annotated[
         str | None,
-        typer.Option(
-            "--generate", metavar="PROMPT", help="Instead continue this prompt and look up what the model wrote."
-        ),
+        typer.Option("--generate", metavar="PROMPT", help="Instead continue this prompt and look up the model's text."),
     ] = None,
-    least: Annotated[int, typer.Option(min=1, help="Words of the shortest span that counts.")] = 6,
-    max_tokens: Annotated[int, typer.Option(min=1, help="With --generate: tokens at most.")] = 128,
-    temperature: Annotated[float, typer.Option(min=0, help="With --generate: 0 takes the likeliest token.")] = 0.7,
-    seed: Annotated[int, typer.Option(help="With --generate.")] = 1,
+    least: Annotated[int, typer.Option(min=1, help="Shortest span that counts, in words.")] = 6,
+    max_tokens: Annotated[int, typer.Option(min=1, help="With --generate: most tokens to generate.")] = 128,
+    temperature: Annotated[
+        float, typer.Option(min=0, help="With --generate: sampling temperature; 0 is greedy.")
+    ] = 0.7,
+    seed: Annotated[int, typer.Option(help="With --generate: seed of the sampling.")] = 1,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Show which spans of a text, or of a generation, stand word by word in the model's training text, and in which
-    documents. The corpus is sorted once (a suffix array in `work/`), then every look-up takes a moment.
+    """Show which spans of a text, or of a generation, occur verbatim in the model's training text, and in which
+    documents. The corpus is indexed once (a suffix array in `work/`); after that every lookup is fast.
 
     Example: `tutelage trace "Return the number of items in the container." -m runs/quickstart`
     """
@@ -76,21 +76,21 @@ def trace(
 
 @dataclass(frozen=True)
 class TrainingText:
-    """The corpora that a model was trained on, by what stages, and the folder for what is made of them."""
+    """The corpora that a model was trained on, by which stages, and the folder for their indices."""
 
     corpora: dict[Path, list[Use]]
     work: Path
 
 
 def training_text(place: Path) -> TrainingText:
-    """What a model at this place, and those it descends from, were trained on; of a corpus: itself. Raises InputError
-    where nothing of it is here."""
+    """What a model at this path, and its ancestors, were trained on; for a corpus: itself. Raises InputError if none
+    of it is here."""
     from tutelage.recipe.lineage import lineage
 
     ancestor = lineage(place)
     corpora = corpora_of(ancestor)
     for gone in [path for path in corpora if not (path / "train.parquet").is_file()]:
-        notes().warn(f"{gone}, which was mixed in, is not here any more and is not looked through")
+        notes().warn(f"{gone}, which was mixed in, is no longer there and is not searched")
         del corpora[gone]
     if not corpora or ancestor.artifact is None:
         raise InputError(f"the text that {place} was trained on is not here", hint="a model that was pretrained here")
@@ -98,7 +98,7 @@ def training_text(place: Path) -> TrainingText:
 
 
 def indices_of(texts: Sequence[TrainingText], tokenizer: Tokenizer) -> list[Index]:
-    """The index of each corpus, made now where it is not in `work/` beside the artifacts."""
+    """The index of each corpus, made now if it is not in `work/` next to the artifacts."""
     from tutelage.pretraining.trace import open_index
 
     return [
@@ -109,8 +109,8 @@ def indices_of(texts: Sequence[TrainingText], tokenizer: Tokenizer) -> list[Inde
 
 
 def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
-    """The corpora that a model or one that it descends from was trained on, and by what stages. One that only a
-    tokenizer learned from is none; a corpus is its own."""
+    """The corpora that a model or an ancestor was trained on, and by which stages. A corpus that only a tokenizer
+    was trained on does not count."""
     from tutelage.pretraining.trace import Use
 
     if ancestor.stage == "corpus" and ancestor.artifact:
@@ -134,7 +134,7 @@ def corpora_of(ancestor: Ancestor) -> dict[Path, list[Use]]:
 
 
 def written(place: Path, prompt: str, max_tokens: int, temperature: float, seed: int) -> str:
-    """What the model makes of the prompt, without the prompt."""
+    """The model's continuation of the prompt, without the prompt."""
     from tutelage.inference.language_model import load
     from tutelage.inference.sampling import Sampling
 
@@ -160,7 +160,7 @@ def show(console: Console, text: str, spans: list[Span], share: float, least: in
             around = f"…{one.before}[{span.text}]{one.after}…" if one.before or one.after else "the whole document"
             where = " ".join(filter(None, (one.source, one.name)))
             console.print(Text.assemble(f"    {where}: ", (" ".join(around.split()), "dim")), soft_wrap=True)
-    said = f"No span of {least} words or more stands in the corpus."
+    said = f"No span of {least} words or more occurs in the corpus."
     if spans:
         longest = max(span.words for span in spans)
         said = f"{share:.0%} of the text stands in the corpus in spans of {least} words or more, of {longest} at most."

@@ -1,4 +1,4 @@
-"""Conversations on disk, and sampling values as they are typed."""
+"""Conversations on disk, and sampling values as typed."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tutelage.tokenizer.messages import Message, messages_from_plain
 
 def save(file: str, messages: Sequence[Message], sampling: Sampling, own: Collection[str] = ()) -> None:
     """Write a conversation as JSON or Markdown, by the ending. Raises InputError for another ending, or for a file that
-    is there and is not among `own`."""
+    exists and is not among `own`."""
     path = Path(file).expanduser()
     if path.suffix not in (".json", ".md"):
         raise InputError("the ending says how to save", hint="e.g. /save talk.json or /save talk.md")
@@ -37,8 +37,8 @@ def save(file: str, messages: Sequence[Message], sampling: Sampling, own: Collec
 
 
 def load(file: str, sampling: Sampling) -> tuple[list[Message], Sampling]:
-    """The messages of a conversation saved as JSON (a list of them alone will do), and how it was sampled: what the
-    file does not say stays. Raises InputError, ConfigError for a sampling value that makes no sense."""
+    """The messages of a conversation saved as JSON (a plain list is accepted), and its sampling: settings that the
+    file does not have stay. Raises InputError, ConfigError for a sampling value that makes no sense."""
     path = Path(file).expanduser()
     if path.suffix == ".md":
         raise InputError("Markdown is for reading", hint="load the conversation from a .json file")
@@ -60,7 +60,7 @@ def load(file: str, sampling: Sampling) -> tuple[list[Message], Sampling]:
 
 
 def with_value(sampling: Sampling, name: str, value: str) -> Sampling:
-    """The sampling with one value as it was typed (YAML). Raises InputError for a name, ConfigError for a value."""
+    """The sampling with one value as typed (YAML). Raises InputError for a name, ConfigError for a value."""
     names = [one.name for one in fields(sampling)]
     if name not in names:
         raise InputError(f"there is no {name!r}", hint=f"{nearest(name, names)}; /set shows all")

@@ -21,24 +21,22 @@ def register(app: typer.Typer) -> None:
 
 def translate(
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; '-' reads one a line from standard input.")
+        list[str] | None, typer.Argument(metavar="[TEXT]...", help="Texts; '-' reads one per line from standard input.")
     ] = None,
     file: Annotated[
         Path | None,
         typer.Option(
-            help="A document: its lines are translated sentence by sentence and put together again, e.g. "
+            help="A document: its lines are translated sentence by sentence and joined again, e.g. "
             "`--file letter.txt > letter.fr.txt`."
         ),
     ] = None,
     model: Source = None,
     to: Annotated[
-        str | None, typer.Option(help="The language, of a model that learned both directions, e.g. `--to German`.")
+        str | None, typer.Option(help="Target language, for a model that learned both directions, e.g. `--to German`.")
     ] = None,
-    beams: Annotated[
-        int, typer.Option(min=1, help="Search with so many beams, e.g. `--beams 4`; 1 takes the likeliest token.")
-    ] = 1,
+    beams: Annotated[int, typer.Option(min=1, help="Number of beams, e.g. `--beams 4`; 1 is greedy.")] = 1,
     length_penalty: Annotated[
-        float | None, typer.Option(help="With beams: above 1 longer translations gain, e.g. `--length-penalty 1.2`.")
+        float | None, typer.Option(help="With beams: above 1 favours longer translations, e.g. `--length-penalty 1.2`.")
     ] = None,
     max_tokens: Annotated[
         int, typer.Option(min=1, help="Longest translation of a text or sentence in tokens, e.g. `--max-tokens 40`.")
@@ -47,7 +45,7 @@ def translate(
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Translate texts by a model that `tutelage finetune translate` made, asked as it was trained.
+    """Translate texts with a model from `tutelage finetune translate`, prompted as it was trained.
 
     Example: `tutelage translate "A dog runs over the grass." -m runs/pairs-translate`
     """
@@ -80,10 +78,10 @@ def _lines(texts: list[str], file: Path | None) -> list[str]:
         try:
             return file.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            raise InputError(f"{file} cannot be read: {error}", hint="a text file in UTF-8 is wanted") from None
+            raise InputError(f"{file} cannot be read: {error}", hint="expected a text file in UTF-8") from None
     lines = [line.rstrip("\n") for line in sys.stdin if line.strip()] if texts == ["-"] else texts
     if not lines:
-        raise InputError("there is no text to translate: standard input is empty")
+        raise InputError("nothing to translate: standard input is empty")
     return lines
 
 
@@ -96,4 +94,4 @@ def _sentences(line: str) -> list[str]:
 def _told(parts: list[str], made: list[Generation], max_tokens: int) -> None:
     for part, answer in zip(parts, made, strict=True):
         if answer.stop_reason != "stop":
-            print(f"the translation was cut at {max_tokens} tokens: {part[:60]!r}", file=sys.stderr)
+            print(f"the translation was cut off at {max_tokens} tokens: {part[:60]!r}", file=sys.stderr)

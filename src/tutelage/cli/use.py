@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -31,7 +32,9 @@ def register(app: typer.Typer) -> None:
     app.command(name="import")(import_)
 
 
-Kind = Annotated[str, typer.Option(help="Of a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
+_ENDING = re.compile(r"\.[A-Za-z]+")  # of a file; `my-model.v2` and `qwen2.5` are names of directories
+
+Kind = Annotated[str, typer.Option(help="For a .gguf file: f32, f16, bf16, q8_0, q4_0 or q4_1, e.g. `--kind q8_0`.")]
 
 
 def export(
@@ -43,14 +46,14 @@ def export(
         str | None,
         typer.Option(
             "--for",
-            help="Print how it is then served by vllm, sglang, llama.cpp or transformers: exact commands, and what "
-            "memory a load needs; e.g. `--for vllm`.",
+            help="Print how to serve it with vllm, sglang, llama.cpp or transformers: the exact commands, and the "
+            "memory needed; e.g. `--for vllm`.",
         ),
     ] = None,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Export a model, with proof: a Hugging Face directory checked against transformers, or a GGUF file checked
+    """Export a model and verify it: a Hugging Face directory checked against transformers, or a GGUF file checked
     against llama.cpp, where these are installed.
 
     Example: `tutelage export my-model` or `tutelage export my-model.gguf --kind q8_0`
@@ -63,7 +66,7 @@ def import_(
     target: Annotated[Path, typer.Argument(help="New directory to write to.")],
     as_json: Json = False,
 ) -> None:
-    """Bring a model from elsewhere: written as a Hugging Face directory, checked against transformers.
+    """Import a model from elsewhere: written as a Hugging Face directory and checked against transformers.
 
     Example: `tutelage import smollm2 models/smollm2`
     """
@@ -86,6 +89,11 @@ def _export(
 
     if program is not None:
         check_program(program, target)
+    if _ENDING.fullmatch(target.suffix) and target.suffix != ".gguf" and not target.is_dir():
+        raise ConfigError(
+            f"{target}: there is no export to {target.suffix}",
+            hint="a name that ends in .gguf makes a GGUF file, a name without an ending a Hugging Face directory",
+        )
     if kind not in KINDS:
         raise ConfigError(f"--kind {kind!r} is not known", hint=nearest(kind, KINDS))
     path = source if source and is_foreign(source) else str(find_model(source, out))

@@ -1,4 +1,4 @@
-"""What the command line says of a finetuned model in the end: whether it learned anything, its figures, its answers."""
+"""What the command line finally says about a finetuned model: whether it learned anything, its figures, its answers."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from rich.measure import Measurement
 from rich.panel import Panel
 from rich.table import Table
 
-from tutelage.recipe.run import Run
+from tutelage.recipe.record import Run
 
 SQUEEZED = 1.1  # a table somewhat too wide for the terminal still reads well with a few cells in two lines
 
 
 def glance(console: Console, run: Run) -> None:
-    """The report's first table: every main figure, its interval, the strongest rival, the verdict."""
+    """The report's first table: every main figure, its interval, the strongest baseline, the verdict."""
     from tutelage.report import story
     from tutelage.report.collect import collect
 
@@ -41,7 +41,8 @@ def _panel(console: Console, block: dict[str, Any], title: str, remarks: bool = 
 
 
 def _record(columns: Sequence[str], row: Sequence[Any]) -> str:
-    """A row in lines of its own, for a terminal too narrow for the table: its name, below it what stands where."""
+    """A row as separate lines, for a terminal too narrow for the table: its name, below it the cells with their
+    columns."""
     texts = [cell["text"] if isinstance(cell, dict) else cell for cell in row]
     told = [
         f"[dim]{escape(name)}[/] {escape(text)}" for name, text in zip(columns[1:], texts[1:], strict=True)
@@ -54,7 +55,7 @@ LEARNED = {"learned": "[bold green]✓[/]", "got worse": "[bold red]✗[/]"}
 
 
 def learned(console: Console, run: Run) -> None:
-    """Of each finetuned model whether it learned anything, and the alarm where that is no praise."""
+    """Whether each finetuned model learned anything, and the alarm if that is not a good sign."""
     from tutelage.report.collect import collect
     from tutelage.store.format import sentence
 
@@ -67,7 +68,7 @@ def learned(console: Console, run: Run) -> None:
 
 
 def endings(console: Console, run: Run, names: Sequence[str], last: bool = False) -> None:
-    """How many answers loop and how many never end; `last`: of the last of these models alone, and those before it."""
+    """How many answers loop and how many never end; `last`: only for the last of these models, and those before it."""
     from tutelage.report.collect import collect
     from tutelage.store import sections
 

@@ -1,4 +1,4 @@
-"""`tutelage watch`: a run while it goes on, in the terminal or as a page."""
+"""`tutelage watch`: a run in progress, in the terminal or as a page."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tutelage.cli.options import RUNS, Json, Out, find_log, print_json
 if TYPE_CHECKING:
     from tutelage.report.live import Live
 
-INTERVAL = 1.0  # seconds between two looks
-LATEST = 3  # warnings that are shown while it goes on: more would push the rest off the screen
+INTERVAL = 1.0  # seconds between two updates
+LATEST = 3  # warnings shown while the run goes on: more would push the rest off the screen
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -25,14 +25,16 @@ def register(app: typer.Typer) -> None:
 def watch(
     run: Annotated[Path | None, typer.Argument(help="Run folder; default: the last run.")] = None,
     page: Annotated[
-        bool, typer.Option("--page", help="Also keep RUN/watch.html up to date, which a browser loads anew by itself.")
+        bool, typer.Option("--page", help="Also keep RUN/watch.html up to date; the page reloads itself.")
     ] = False,
-    once: Annotated[bool, typer.Option("--once", help="Look once and end, also at a run that goes on.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Show the state once and exit, even if the run is still going.")
+    ] = False,
     out: Out = RUNS,
     as_json: Json = False,
 ) -> None:
-    """Watch a run: loss, speed, time left, memory, warnings. Reads its event log alone, so it can be started and ended
-    at any time, beside a run in another terminal. Says which runs are finished, failed, interrupted or dead.
+    """Watch a run: loss, speed, time left, memory, warnings. Only reads its event log, so it can be started and stopped
+    at any time while a run goes on in another terminal. Says which runs are finished, failed, interrupted or dead.
 
     Example: `tutelage watch runs/quickstart --page`
     """
@@ -70,7 +72,8 @@ def watch(
 
 
 def drawn(live: Live, now: float, latest: int | None = None) -> Any:
-    """The state as a terminal shows it, with all warnings or a line of each of the latest."""
+    """The state as a terminal shows it. Without `latest` all warnings, last, where a reader ends; with it a line for
+    each of the latest, first, because a screen that is too low loses its last lines."""
     from rich.console import Group
     from rich.markup import escape
     from rich.progress_bar import ProgressBar
@@ -80,7 +83,8 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
     from tutelage.cli.show import MARKS, seconds
     from tutelage.report.live import conclusion, smoothed
 
-    lines: list[Any] = [Text(live.name, style="bold"), Text(conclusion(live, now), style="dim")]
+    head = [Text(live.name, style="bold"), Text(conclusion(live, now), style="dim")]
+    lines: list[Any] = []
     stages = Table.grid(padding=(0, 2))
     for one in live.stages.values():
         mark = {"running": "[cyan]▸[/]", "waiting": "[dim]·[/]"}.get(one.status, MARKS.get(one.status, "•"))
@@ -89,7 +93,6 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
             f"[dim]forecast {seconds(one.forecast)}[/]" if one.forecast and one.status in ("waiting", "running") else ""
         )
         stages.add_row(mark, escape(one.name), "" if one.status == "waiting" else one.status, took, ahead)
-    lines.append(stages)
     if live.what:
         left = live.seconds_left()
         rest = f", {seconds(left)} left" if left is not None else ""
@@ -107,11 +110,12 @@ def drawn(live: Live, now: float, latest: int | None = None) -> Any:
     if live.figures.get("tokens_per_second"):
         memory = f", memory {live.memory / 2**30:.2f} GiB" if live.memory else ""
         lines.append(Text(f"{live.figures['tokens_per_second']:,} tokens/s{memory}"))
-    return Group(*lines, *warned(live.warnings, latest))
+    warnings = warned(live.warnings, latest)
+    return Group(*head, stages, *lines, *warnings) if latest is None else Group(*head, *warnings, *lines, stages)
 
 
 def warned(warnings: list[str], latest: int | None) -> list[Any]:
-    """All warnings whole, or the latest cut to a line each, with the number of those before."""
+    """All warnings in full, or the latest truncated to a line each, with the number of earlier ones."""
     from rich.text import Text
 
     if latest is None:
@@ -120,11 +124,11 @@ def warned(warnings: list[str], latest: int | None) -> list[Any]:
         Text(f"warning: {message}", style="yellow", no_wrap=True, overflow="ellipsis") for message in warnings[-latest:]
     ]
     before = len(warnings) - len(shown)
-    return [*shown, *([Text(f"and {before} before; all are told at the end", style="dim")] if before else [])]
+    return [*shown, *([Text(f"{before} earlier warnings, all shown at the end", style="dim")] if before else [])]
 
 
 def sparkline(values: list[float]) -> str:
-    """The values as bars of eight heights, the lowest and the highest of them as the ends."""
+    """The values as bars of eight heights, scaled between the lowest and the highest."""
     low, high = min(values), max(values)
     wide = (high - low) or 1.0
     return "".join(BARS[round((value - low) / wide * (len(BARS) - 1))] for value in values)

@@ -9,6 +9,32 @@ from tutelage.finetuning.config import FinetuneConfig
 from tutelage.finetuning.data.folder import file_identities
 from tutelage.store.events import EventLog
 from tutelage.store.late import late
+from tutelage.store.stage import Makes, StageSpec
+
+
+def method(kind: str, *, version: int, title: str, config: type[FinetuneConfig], makes: Makes) -> StageSpec:
+    """What the specs of most methods have in common, by where its parts are in `finetuning/KIND/`: `stage.py` has the
+    function KIND, `rows.py` reads the user's file, and so on. The method's own spec replaces what is different."""
+    room = f"tutelage.finetuning.{kind}"
+    return StageSpec(
+        kind=kind,
+        version=version,
+        title=title,
+        config=config,
+        run=late(f"{room}.stage:{kind}"),
+        makes=makes,
+        needs=needs_of,
+        seeds=("training", "data"),
+        files=own_file,
+        audit=audit_of(f"{room}.rows"),
+        preflight=late(f"{room}.preflight:preflight"),
+        trains=True,
+        section=late(f"{room}.report:section"),
+        sentence=late(f"{room}.report:sentence"),
+        forecast=late(f"{room}.forecast:forecast"),
+        result_facts=late(f"{room}.forecast:figures"),
+        rules=late(f"{room}.rules:rules"),
+    )
 
 
 def needs_of(config: FinetuneConfig) -> tuple[str, ...]:

@@ -1,6 +1,7 @@
 """A pretraining run on many GPUs, before it is started: mesh, batch, traffic, checkpoints, failures, days.
 
-Every number has a source; what depends on a machine is in `Gpu` and `Cluster` and can be replaced by measured values.
+Every number has a source; everything that depends on the machine is in `Gpu` and `Cluster` and can be replaced by
+measured values.
 """
 
 from __future__ import annotations
@@ -17,28 +18,28 @@ from tutelage.training.memory import activation_values
 # 419 unexpected interruptions in 54 days on 16,384 GPUs (Llama 3, Dubey et al. 2024, table 5).
 HOURS_PER_FAILURE = 54 * 24 * 16384 / 419
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, table 3
-MEMORY_SHARE = 0.8  # of a GPU's memory that is planned for; the rest is fragmentation and buffers
+MEMORY_SHARE = 0.8  # of a GPU's memory that is planned with; the rest is fragmentation and buffers
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU and its way out. FLOP/s dense bfloat16; bytes; bytes/s each way, inside a node and between nodes."""
+    """One GPU and its interconnect. FLOP/s dense bfloat16; bytes; bytes/s each way, inside a node and between nodes."""
 
     name: str = "H100 SXM"
     flops: float = 989e12
     memory: float = 80e9
     node_bandwidth: float = 450e9  # NVLink 4
-    network_bandwidth: float = 50e9  # one 400 Gb/s port for each GPU
+    network_bandwidth: float = 50e9  # one 400 Gb/s port per GPU
     per_node: int = 8
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a plan assumes beside the GPU: MFU to hope for, where checkpoints go, how long a restart takes."""
+    """What a plan assumes besides the GPU: the MFU, where checkpoints go, how long a restart takes."""
 
     mfu: float = 0.40  # 38 to 43 % at 8,192 to 16,384 H100 (Llama 3, table 4)
     to_host: float = 20e9  # bytes/s of a GPU's copy into its host's memory: training waits for this one
-    storage: float = 2e9  # bytes/s of one node to shared storage: this happens beside training
+    storage: float = 2e9  # bytes/s of one node to shared storage: this happens in the background
     restart_seconds: float = 600.0
 
 
@@ -56,7 +57,7 @@ def plan_cluster(
     config: ModelConfig, gpus: int, context: int, tokens: float = 0.0, gpu: Gpu | None = None,
     cluster: Cluster | None = None,
 ) -> dict[str, Any]:  # fmt: skip
-    """The whole plan as plain data; seconds, bytes, tokens. `tokens` 0: 20 for each parameter.
+    """The whole plan as plain data; seconds, bytes, tokens. `tokens` 0: 20 per parameter.
 
     Weights, gradients and AdamW's two states are float32 and sharded over `shard` ranks; weights are gathered in
     bfloat16, gradients reduced in float32. Activation checkpointing is on. `traffic_share` is of a step in which no
@@ -78,7 +79,7 @@ def plan_cluster(
     width = gpu.node_bandwidth if inside else gpu.network_bandwidth
     # Each microbatch gathers the weights twice (forward, backward) in bfloat16 and reduce-scatters float32 gradients.
     gathered = (2 + 2 + 4) * total * (shard - 1) / shard * accumulation
-    # Replicas all-reduce their shards of the gradient, once for each microbatch as well.
+    # Replicas all-reduce their shards of the gradient, also once per microbatch.
     summed = 2 * 4 * total / shard * (replicate - 1) / replicate * accumulation
     traffic = gathered / width + summed / gpu.network_bandwidth
 
@@ -90,7 +91,7 @@ def plan_cluster(
     lost = stall / interval + (interval / 2 + cluster.restart_seconds) / between
     if lost >= 1:
         raise ConfigError(
-            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than they have",
+            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than there is",
             hint="fewer GPUs, or a shorter restart (Cluster.restart_seconds)",
         )
     seconds = tokens / step_tokens * step_seconds
@@ -110,7 +111,7 @@ def plan_cluster(
 def _shards(config: ModelConfig, total: int, gpus: int, context: int, gpu: Gpu) -> tuple[int, int, float]:
     """(ranks that share one copy of the weights, rows of a microbatch on each GPU, bytes on each GPU).
 
-    As few ranks as leave memory for a row: what one node cannot hold goes over the network in every microbatch.
+    As few ranks as leave memory for a row: weights that do not fit in one node go over the network in every microbatch.
     """
     room = MEMORY_SHARE * gpu.memory
     token = 2 * (config.num_layers * config.hidden_size + activation_values(config) + 2 * config.hidden_size)

@@ -18,7 +18,7 @@ from tutelage.training.memory import training_bytes
 def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, Any]:
     """Sizes and costs of a decoder at a context length.
 
-    FLOPs: 2 for each multiply-add (`model.describe.forward_flops`); training costs three times the forward pass.
+    FLOPs: 2 per multiply-add (`model.describe.forward_flops`); training costs three times the forward pass.
     Bytes: float32.
     """
     parts = parameters(config)
@@ -39,7 +39,7 @@ def model_facts(config: ModelConfig, context: int, rows: int = 16) -> dict[str, 
 
 
 def with_vocabulary(model: ModelConfig, vocab_size: int) -> ModelConfig:
-    """The model with its tokenizer's vocabulary, rounded up to 64 as an embedding is, where it names none."""
+    """The model with its tokenizer's vocabulary, rounded up to a multiple of 64, if it does not set one."""
     if model.vocab_size:
         return model
     return model.with_(vocab_size=-(-vocab_size // 64) * 64)

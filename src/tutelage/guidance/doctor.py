@@ -1,4 +1,4 @@
-"""What this machine is and does, and whether the core of a life works on it: ten seconds at the most."""
+"""What this machine is and can do, and whether the core of the system works on it: ten seconds at most."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Check:
 
 
 def examine(root: Path) -> dict[str, Any]:
-    """Facts, rates, the self-test and what is in the way, as plain data. `root`: of the store, for the disk's space."""
+    """Facts, rates, the self-test and problems, as plain data. `root`: of the store, for the disk's space."""
     import torch
 
     busy = load()
@@ -75,7 +75,7 @@ def examine(root: Path) -> dict[str, Any]:
 
 
 def problems(facts: dict[str, Any]) -> list[str]:
-    """What is in the way of a run, in sentences that say what to do."""
+    """Problems that would affect a run, in sentences that say what to do."""
     found = []
     if facts["memory_available_bytes"] < LEAST_MEMORY:
         found.append(
@@ -89,14 +89,14 @@ def problems(facts: dict[str, Any]) -> list[str]:
         )
     if facts["load_per_cpu"] > BUSY:
         found.append(
-            f"{facts['load_per_cpu']:.1f} processes want to run for each CPU: a run takes longer than on a calm machine"
+            f"{facts['load_per_cpu']:.1f} runnable processes per CPU: a run takes longer than on an idle machine"
         )
     return found
 
 
 def self_test() -> list[Check]:
-    """A tiny model learns a sequence, is saved and read again, and continues the sequence. Float32, one seed."""
-    set_threads(1)  # so small a model is slower with more
+    """A tiny model learns a sequence, is saved and loaded again, and continues the sequence. Float32, one seed."""
+    set_threads(1)  # such a small model is slower with more
     try:
         with tempfile.TemporaryDirectory() as folder:
             return _checked(Path(folder))
@@ -140,7 +140,7 @@ def _checked(folder: Path) -> list[Check]:
         save_model(model.eval(), folder)
         with torch.no_grad():
             apart = float((load_model(folder)(ids) - model(ids)).abs().max())
-        return Check("saved and read again it is the same", apart == 0, f"logits differ by {apart:g} at the most")
+        return Check("saving and loading", apart == 0, f"logits differ by {apart:g} at the most")
 
     def write() -> Check:
         sampling = Sampling(max_tokens=GENERATED, temperature=0.0)
@@ -155,7 +155,7 @@ def _attempt(name: str, check: Callable[[], Check]) -> Check:
     begin = time.perf_counter()
     try:
         made = check()
-    except Exception as error:  # whatever it is, it is what the self-test is for
+    except Exception as error:  # any error is what the self-test is for
         return Check(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
     return Check(made.name, made.passed, f"{made.said} ({time.perf_counter() - begin:.1f} s)")
 

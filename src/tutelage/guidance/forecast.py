@@ -1,4 +1,4 @@
-"""What a life will take, stage by stage, before it is run: seconds with a range, memory, and what will be known."""
+"""What a run will take, stage by stage, before it starts: seconds with a range, memory, and expected figures."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
 CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
 ADDED = 0.5  # of what a stage needs for itself that comes on top of it
-SHARED = 0.3  # how far the errors of two stages' forecasts go together
+SHARED = 0.3  # correlation of the errors of two stages' forecasts
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
 
 class NodeLike(Protocol):
-    """A stage of a life (`recipe.graph.Node`)."""
+    """A stage of a recipe (`recipe.graph.Node`)."""
 
     @property
     def name(self) -> str: ...
@@ -33,8 +33,8 @@ class NodeLike(Protocol):
 
 
 def together(forecasts: Sequence[Forecast]) -> tuple[float, float]:
-    """(low, high) of the sum of what can be told: some of what makes forecasts wrong is the machine, and the same for
-    all; the rest differs from stage to stage and partly cancels."""
+    """(low, high) of the sum of the known forecasts: part of the error comes from the machine and is common to all;
+    the rest differs from stage to stage and partly cancels."""
     told = [one for one in forecasts if one.seconds is not None]
     middle = sum(one.seconds or 0.0 for one in told)
     below = _combined([max(0.0, (one.seconds or 0.0) - one.low) for one in told])
@@ -60,8 +60,8 @@ class Outlook:
 
     @property
     def kept(self) -> dict[str, dict[str, Any]]:
-        """What a run keeps to compare with what comes: `seconds` and figures of its metrics as [low, middle, high],
-        `memory` in bytes of the process."""
+        """What a run stores to compare with the actual figures: `seconds` and figures of its metrics as [low, middle,
+        high], `memory` in bytes of the process."""
         return {
             name: {
                 **({"seconds": [one.low, one.seconds, one.high]} if one.seconds is not None else {}),
@@ -73,7 +73,7 @@ class Outlook:
 
     @property
     def total(self) -> tuple[float, float]:
-        """Seconds of all that can be told, at the least and at the most."""
+        """Seconds of all known forecasts, lower and upper end."""
         return together(list(self.forecasts.values()))
 
     @property
@@ -83,7 +83,7 @@ class Outlook:
 
     @property
     def unknown(self) -> list[str]:
-        """Stages whose time cannot be told before an earlier one is done."""
+        """Stages whose time is unknown until an earlier one is done."""
         return [name for name, one in self.forecasts.items() if one.seconds is None]
 
 
@@ -94,10 +94,10 @@ def look_ahead(
     machine: Machine,
     load: float = 0.0,
 ) -> Outlook:
-    """Forecasts of the stages that run, in the order of the life.
+    """Forecasts of the stages that run, in order. made: metrics of
 
-    made: metrics of the finished artifacts, which take the place of what was only expected of them. load: processes
-    that want to run for each CPU; a busy machine may become calm or busier, so ranges are wider.
+    the finished artifacts, which replace the expected ones. load: runnable processes per CPU; a busy machine may
+    become idle or busier, so ranges are wider.
     """
     outlook = Outlook()
     held = 0.0
@@ -119,7 +119,7 @@ def look_ahead(
 
 
 def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
-    """No stage takes less than what the process holds by now, the measuring of rates included."""
+    """No stage takes less than what the process holds already, including what measuring the rates left."""
     for name, one in outlook.forecasts.items():
         if one.memory:
             outlook.forecasts[name] = replace(one, memory=max(one.memory, held))
@@ -127,6 +127,6 @@ def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
 
 
 def widened(forecast: Forecast, load: float) -> Forecast:
-    """The same with a wider range, the busier the machine is."""
+    """The same with a range that is wider the busier the machine is."""
     times = 1 + UNSTEADY * load
     return replace(forecast, low=forecast.low / times, high=forecast.high * times)

@@ -1,4 +1,4 @@
-"""What was warned of while a run trained, as advice."""
+"""The warnings of a run's training, as advice."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from tutelage.store.events import read_events
 
 
 def heard(events: Path) -> list[Advice]:
-    """Warnings of the last time that a run was started, each once. Those of the rules before it are asked anew."""
+    """Warnings since the last start of a run, each once. The rules that are checked before a run are checked again."""
     found: dict[tuple[str, str], Advice] = {}
     for event in read_events(events) if events.is_file() else ():
         if event["event"] == "run_start":
             found.clear()
         elif event["event"] == "warning" and event.get("stage"):
-            rule = str(event.get("rule", "said while it ran"))
+            rule = str(event.get("rule", "logged during the run"))
             key = (event["stage"], rule if event.get("rule") else event["message"])
             found.setdefault(key, Advice("warning", rule, event["stage"], event["message"], "", "this run"))
     return list(found.values())

@@ -1,7 +1,7 @@
-"""This machine, as forecasts ask for it: rates measured on the very model that will run, about a second for each.
+"""This machine, as forecasts ask for it: rates measured on the actual model, about a second each. Measurements are
 
-What was measured is kept in the process, and under the store's root for the next command. A busy machine is always
-measured again, and what was measured on it is not kept: it says little about another hour.
+cached in the process, and under the store's root for the next command. A busy machine is always
+measured again, and its measurements are not cached: they say little about another hour.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ from tutelage.store.files import write_json
 from tutelage.store.hashing import canonical_json, sha256_json
 
 FILE = "rates.json"  # in the store's work directory
-BUSY = 1.0  # processes that want to run, for each CPU; above, the machine is busy
+BUSY = 1.0  # runnable processes per CPU; above this, the machine is busy
 KEPT_SECONDS = 7 * 86400.0
-# The settings that what a step costs hangs on.
+# The settings that the cost of a step depends on.
 MATTER = ("batch_rows", "accumulation", "optimizer", "freeze_blocks", "precision", "device", "threads",
           "activation_checkpointing")  # fmt: skip
 _WORDS = re.compile(r"\w+")
 REFERENCE_SECONDS = 0.014  # of the piece of text work in `slowness`, where the rooms' constants were measured
-TEXT_SECONDS = 0.3  # that it is repeated for: long enough to be interrupted by whatever else runs here
+TEXT_SECONDS = 0.3  # that it is repeated for: long enough to be interrupted by other processes
 
 
 def load() -> float:
-    """How many processes want to run for each CPU, over the last minute; 0 where that is not known."""
+    """Runnable processes per CPU, over the last minute; 0 if unknown."""
     try:
         return os.getloadavg()[0] / max(1, len(os.sched_getaffinity(0)))
     except OSError:
@@ -40,7 +40,7 @@ def load() -> float:
 
 
 class ThisMachine:
-    """Implements `store.stage.Machine`. `root`: of the store, where rates are kept; None: only in this process."""
+    """Implements `store.stage.Machine`. `root`: of the store, where rates are cached; None: only in this process."""
 
     def __init__(self, root: Path | None = None) -> None:
         self.file = None if root is None else root / "work" / FILE
@@ -97,7 +97,7 @@ class ThisMachine:
         return _process_memory()
 
     def _known(self, what: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """From this process, from the file, or measured now; a busy machine is measured at most once a process."""
+        """From this process, from the file, or measured now; a busy machine is measured at most once per process."""
         key = sha256_json([what, _here()])
         if key in _MEASURED:
             return _MEASURED[key]
@@ -121,14 +121,14 @@ class ThisMachine:
 
     def _keep(self, key: str, found: dict[str, float]) -> None:
         if self.file is None or not self.file.parent.parent.is_dir():
-            return  # a plan makes no folder of runs where nothing was run yet
-        with contextlib.suppress(OSError):  # nor does it need room to write
+            return  # a plan does not create a folder of runs
+        with contextlib.suppress(OSError):  # nor does it need disk space
             self.file.parent.mkdir(exist_ok=True)
             write_json(self.file, {**self._kept(), key: {**found, "time": round(time.time())}})
 
 
 class Idle:
-    """A machine on which everything is free: for stages whose time is not asked for."""
+    """A machine on which everything is instant: for when times are not needed."""
 
     def training_seconds_per_token(self, *_: Any) -> float:
         return 0.0
@@ -157,7 +157,7 @@ _MEASURED: dict[str, dict[str, float]] = {}
 
 @cache
 def _here() -> str:
-    """What rates hang on beside the model: processor, CPUs, GPU, torch, and what `auto` precision means."""
+    """What rates depend on besides the model: processor, CPUs, GPU, torch, and what `auto` precision means."""
     from tutelage.store.device import PRECISION_VARIABLE, machine
 
     facts = machine()
@@ -166,7 +166,7 @@ def _here() -> str:
 
 
 def _process_memory() -> float:
-    """What this process holds now: rates that were measured leave their kernels and buffers in it."""
+    """Current memory of this process: measured rates leave their kernels and buffers in it."""
     import tutelage.training.loop  # noqa: F401  what a training process has loaded
     from tutelage.store.device import memory_mb
 

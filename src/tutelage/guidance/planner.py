@@ -1,4 +1,4 @@
-"""A recipe for a goal: what can be raised from a text on this machine in so many hours, with a reason for each
+"""A recipe for a goal: what can be trained on a text on this machine in a given time, with a reason for each
 number."""
 
 from __future__ import annotations
@@ -18,19 +18,19 @@ from tutelage.pretraining.reasons import remarks as remarks_on
 from tutelage.store.errors import ConfigError, nearest
 from tutelage.store.stage import Machine
 
-BASE = "base"  # the stage that pretrains, and the goal of nothing more
+BASE = "base"  # the pretraining stage, and the goal without finetuning
 OTHER_NAMES = {"chat": "instruct"}  # of goals
-TASKS = {"instruct": "docstrings", "prefer": "docstrings", "classify": "labels"}  # what a corpus may hold of itself
-HOLDS = {"docstrings": "described", "labels": "labels"}  # the fact of a corpus that says so
-AIM = 0.85  # of the hours: what the forecast's middle fills, so that a slower hour still fits
+TASKS = {"instruct": "docstrings", "prefer": "docstrings", "classify": "labels"}  # rows from the corpus itself
+HOLDS = {"docstrings": "described", "labels": "labels"}  # the fact of a corpus that tells
+AIM = 0.85  # of the hours: filled by the middle of the forecast, to leave room for a slower machine
 LEAST_SHARE = 0.3  # of the hours that pretraining gets, however long the rest takes
-HELD_OUT, MOST_HELD_OUT = 300, 0.2  # documents that are wanted, and the largest share
-ROUNDS, CLOSE = 4, 0.03  # the length is corrected so often, until the forecast is so close to what it should fill
+HELD_OUT, MOST_HELD_OUT = 300, 0.2  # held-out documents needed, and their largest share
+ROUNDS, CLOSE = 4, 0.03  # most corrections of the length, and how close the forecast must come
 
 
 @dataclass(frozen=True)
 class Plan:
-    """The recipe as plain data, why each value is what it is, and what it is expected to take and to come to.
+    """The recipe as plain data, the reason for each value, and the expected cost and result.
 
     budgets: seconds by stage.
     """
@@ -59,10 +59,10 @@ def plan_for(
     machine: Machine,
     outlook_of: Callable[[dict[str, Any]], Outlook],
 ) -> Plan:
-    """The recipe that raises a model from `source` for `goal` in `hours`.
+    """The recipe that trains a model on `source` for `goal` in `hours`.
 
-    rows: the user's own file that the goal's method learns from. outlook_of: forecasts of recipe data. Raises
-    ConfigError for a goal that is unknown or lacks rows, a source whose size cannot be told, and too little time.
+    rows: the user's own file for the goal's method. outlook_of: forecasts of recipe data. Raises
+    ConfigError for a goal that is unknown or lacks rows, a source of unknown size, and too little time.
     """
     begun = skeleton(goal, source, rows)
     first = outlook_of(begun)
@@ -72,7 +72,7 @@ def plan_for(
     corpus = outlook.facts.get("corpus", {})
     if not corpus.get("train_bytes"):
         raise ConfigError(
-            f"how much text {source} holds cannot be told before it is read", hint="name a file or a folder"
+            f"how much text {source} holds is not known before it is read", hint="name a file or a folder"
         )
     _refuse_missing_rows(goal, rows, corpus, source)
     proposal, outlook = _filling(AIM * hours * 3600, begun, outlook, corpus, machine, outlook_of)
@@ -89,8 +89,9 @@ def _filling(
     machine: Machine,
     outlook_of: Callable[[dict[str, Any]], Outlook],
 ) -> tuple[Proposal, Outlook]:
-    """The pretraining with which the whole life takes `fills` seconds, and the forecast of that life. What the rest
-    takes hangs on the model, so the length is corrected until it fits, or until the text ends before the time."""
+    """The pretraining with which the whole recipe takes `fills` seconds, and its forecast. The cost of the other
+    stages depends on the model, so the length is corrected until it fits, or until the text runs out before the
+    time."""
     beside = sum(seconds for name, seconds in outlook.seconds.items() if name != BASE)
     wanted = max(fills - beside, LEAST_SHARE * fills)
     for _ in range(ROUNDS):
@@ -104,7 +105,7 @@ def _filling(
 
 
 def skeleton(goal: str, source: str, rows: str | None) -> dict[str, Any]:
-    """The recipe but for pretraining. Raises ConfigError, naming the nearest, for an unknown goal."""
+    """The recipe without pretraining. Raises ConfigError, naming the nearest, for an unknown goal."""
     if goal not in goals() and goal not in method_names():
         raise ConfigError(f"--goal {goal} is unknown", hint=nearest(goal, goals()))
     name = f"{goal}-plan"
@@ -116,7 +117,7 @@ def skeleton(goal: str, source: str, rows: str | None) -> dict[str, Any]:
 
 
 def with_choices(data: Mapping[str, Any], choices: tuple[Choice, ...]) -> dict[str, Any]:
-    """Recipe data with every choice at its place."""
+    """Recipe data with every choice in place."""
     made = copy.deepcopy(dict(data))
     for choice in choices:
         *path, last = choice.key.split(".")
@@ -128,7 +129,7 @@ def with_choices(data: Mapping[str, Any], choices: tuple[Choice, ...]) -> dict[s
 
 
 def _rows(kind: str, rows: str | None) -> dict[str, Any]:
-    """Where the method's rows come from. Raises ConfigError for a method whose rows no corpus holds."""
+    """Where the method's rows come from. Raises ConfigError for a method whose rows no corpus provides."""
     if rows is not None:
         return {"data": rows}
     if kind not in TASKS:
@@ -137,7 +138,7 @@ def _rows(kind: str, rows: str | None) -> dict[str, Any]:
 
 
 def _refuse_missing_rows(goal: str, rows: str | None, corpus: Mapping[str, Any], source: str) -> None:
-    """Without a file the corpus itself must hold what is learned: labels of its documents, or what they describe."""
+    """Without a file the corpus itself must provide the rows: labels of its documents, or descriptions in them."""
     if goal == BASE or rows is not None:
         return
     task = TASKS[OTHER_NAMES.get(goal, goal)]
@@ -146,7 +147,7 @@ def _refuse_missing_rows(goal: str, rows: str | None, corpus: Mapping[str, Any],
 
 
 def _about_steps(data: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """Why finetuning is as it is."""
+    """The reasons for the finetuning settings."""
     return tuple(
         Choice(f"finetune.{name}.method", step["method"], "what the goal needs; its settings are the method's defaults")
         for name, step in data.get("finetune", {}).items()
@@ -154,7 +155,7 @@ def _about_steps(data: Mapping[str, Any]) -> tuple[Choice, ...]:
 
 
 def _held_out(corpus: Mapping[str, Any]) -> tuple[Choice, ...]:
-    """A larger share of few documents, so that what is measured on them says something."""
+    """A larger share if there are few documents, so that measurements on them are meaningful."""
     held, train = corpus.get("heldout_documents", HELD_OUT), corpus.get("train_documents", 0)
     if held >= HELD_OUT:
         return ()
@@ -165,7 +166,7 @@ def _held_out(corpus: Mapping[str, Any]) -> tuple[Choice, ...]:
 def _about_time(outlook: Outlook, hours: float) -> list[str]:
     low, high = outlook.total
     if low > hours * 3600:
-        return [f"even so it takes longer than {hours:g} h: give more time, or less to finetune and to evaluate"]
+        return [f"it still takes longer than {hours:g} h: give more time, or less to finetune and to evaluate"]
     if high > hours * 3600:
         return [f"the range reaches beyond {hours:g} h; --set pretrain.training.steps=... shortens it"]
     return []

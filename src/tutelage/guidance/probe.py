@@ -19,20 +19,20 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.objective import summed_nll
 from tutelage.training.optim.optimizers import freeze, make_optimizers
 
-SECONDS = 0.5  # that steps are repeated for, after a first one that warms up
+SECONDS = 0.5  # for which steps are repeated, after a warm-up step
 STEP_FLOPS = 2.5e11  # of a step that is only measured: half a second on two CPU cores
 MOST_TOKENS, FEWEST_TOKENS = 2048, 64
 DOCUMENT_TOKENS = 64  # of each document in a row
 SCORED_TOKENS = 1024
-GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # texts at once, as evaluation asks
-MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: in memory in full as it is merged and written
-# At the peak of a backward pass gradients of activations exist beside those that are kept.
+GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # batch size, as in evaluation
+MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: dequantised in memory as it is merged and written
+# At the peak of a backward pass, gradients of activations exist in addition to the stored activations.
 WHILE_BACKWARD = 1.3
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds for each token, and bytes beside the process: `fixed`, and `activations` of a microbatch."""
+    """Seconds per token, and bytes on top of the process: `fixed`, and `activations` of a microbatch."""
 
     seconds: float
     fixed: float = 0.0
@@ -44,7 +44,7 @@ class Cost:
 
 
 def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
-    """The model, or one with fewer layers where there is no room to try it, and how many times dearer the whole is."""
+    """The model, or one with fewer layers if there is no memory to try it, and the ratio of their costs."""
     room, cut = available_memory() / 2, model
     while 16 * sum(parameters(cut).values()) > room and cut.num_layers > 1:
         cut = ModelConfig.parse({**cut.plain(), "num_layers": cut.num_layers // 2})
@@ -103,7 +103,7 @@ def training_cost(
         if isinstance(value, torch.Tensor)
     )
     weights = float(sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()))
-    # The weights are there twice while a model is read or saved; those in 4 bits are read and saved one by one.
+    # The weights are in memory twice while a model is loaded or saved; 4-bit ones are loaded and saved one by one.
     whole_bytes = 4.0 * sum(parameters(config).values())
     twice = min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights
     fixed = times * (max(twice, 4.0 * trained + states) + weights + copies)
@@ -111,7 +111,7 @@ def training_cost(
 
 
 def scoring_cost(whole: ModelConfig) -> Cost:
-    """Of a token that is only read, as evaluation reads: float32, batches of short texts."""
+    """For a token that is only read, as in evaluation: float32, batches of short texts."""
     config, times = measurable(whole)
     set_threads(0)
     model = DecoderLM(config, seed=0).to(choose_device()).eval()
@@ -130,7 +130,7 @@ def scoring_cost(whole: ModelConfig) -> Cost:
 
 
 def decoding_cost(whole: ModelConfig) -> Cost:
-    """Of a token that is generated, by the engine itself: batches of texts with a cache, float32. Prompts included."""
+    """For a generated token, with the engine itself: batches of texts with a cache, float32. Prompts included."""
     from tutelage.inference.decoding import generate_ids
     from tutelage.inference.sampling import Sampling
 
@@ -149,7 +149,7 @@ def decoding_cost(whole: ModelConfig) -> Cost:
 
 
 def _random_batch(config: ModelConfig, context: int, microbatch: int, trained_share: float) -> Batch:
-    """As many rows of a microbatch as the budget of FLOPs allows; a shorter row where one alone is too much."""
+    """As many rows of a microbatch as the FLOP budget allows; a shorter row if a single one is too much."""
     flops = 3 * forward_flops(config, context)
     budget = max(FEWEST_TOKENS, min(MOST_TOKENS, int(STEP_FLOPS / flops)))
     rows = max(1, min(microbatch, budget // context))

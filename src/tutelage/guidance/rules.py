@@ -1,4 +1,4 @@
-"""Advice: the rules of thumb of every stage of a life, asked about what is known of it."""
+"""Advice: the rules of thumb of every stage of a recipe, checked on its facts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ORDER = ("error", "warning", "note")
 
 @dataclass(frozen=True)
 class Advice:
-    """What a rule has to say. `fix` is a `--set` of the command line, or empty."""
+    """The finding of a rule. `fix` is a `--set` option, or empty."""
 
     level: Level
     rule: str
@@ -27,7 +27,7 @@ class Advice:
 
 
 def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
-    """All advice on the stages of a life, errors first."""
+    """All advice on the stages of a recipe, errors first."""
     found = []
     for node in nodes:
         facts = facts_of(node, outlook, nodes)
@@ -38,7 +38,7 @@ def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
 
 
 def every_rule() -> list[tuple[str, Rule]]:
-    """All rules, each once, with the kinds of stage that it is about."""
+    """All rules, each once, with the kinds of stage that they apply to."""
     kinds: dict[str, tuple[list[str], Rule]] = {}
     for spec in every_spec():
         for rule in spec.rules():
@@ -47,9 +47,9 @@ def every_rule() -> list[tuple[str, Rule]]:
 
 
 def facts_of(node: NodeLike, outlook: Outlook, nodes: Sequence[NodeLike] = ()) -> Facts:
-    """What rules may ask about a stage: its settings, its place in the recipe, its inputs by role, its result.
+    """The facts of a stage for rules: its settings, its place in the recipe, its inputs by role, its result.
 
-    Of the whole life `life.files`: the user's own files by the key that names them.
+    For the whole recipe `life.files`: the user's own files by the key that names them.
     """
     facts: dict[str, Any] = {"key": node.key, **flat(node.config.plain())}
     facts["life.files"] = {

@@ -27,6 +27,7 @@ from tutelage.model.lora import as_merged
 from tutelage.model.pooling import pooled
 from tutelage.store.artifacts import MANIFEST
 from tutelage.store.files import RECORD
+from tutelage.store.quiet import quiet_imports
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -100,12 +101,15 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
 
     transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     name = str(to_hf_config(model.config)["architectures"][0])
-    if not hasattr(transformers, name):
+    with quiet_imports():
+        known = hasattr(transformers, name)
+    if not known:
         return Parity(None, why=f"parity not checked: transformers has no {name}")
     kind = "AutoModelForSequenceClassification" if model.config.num_labels else "AutoModelForCausalLM"
     try:
-        their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
-        opened = getattr(transformers, kind).from_pretrained(directory, local_files_only=True, dtype=torch.float32)
+        with quiet_imports():
+            their_tok = transformers.AutoTokenizer.from_pretrained(directory, local_files_only=True)
+            opened = getattr(transformers, kind).from_pretrained(directory, local_files_only=True, dtype=torch.float32)
     except Exception as error:
         said = str(error).strip().splitlines() or [""]
         return Parity(False, why=f"transformers cannot load it: {type(error).__name__}: {said[0][:200]}")

@@ -11,7 +11,7 @@ from tutelage.training.config import TrainingConfig
 
 
 class MixtureSource(Config):
-    """Another corpus to draw from: the directory of a corpus artifact, and how much against the others."""
+    """Another corpus to sample from: the directory of a corpus artifact, and its weight."""
 
     corpus: str
     weight: float = Field(gt=0)
@@ -21,8 +21,8 @@ class MixConfig(Config):
     """How much of each source of the corpus is trained on. Held-out text stays as it is.
 
     `by`: what a source is: the `label` of documents (the first-level folder of files), or their `source` (the file).
-    `weights`: a name and how often its text is to come against its size alone; 0 leaves it out. `temperature`: above 1
-    small sources come oftener than by their size, at 1 as often. `max_epochs`: no source is gone through oftener.
+    `weights`: a name and a factor on its share by size; 0 leaves it out. `temperature`: above 1
+    small sources get more than their share by size, at 1 exactly that. `max_epochs`: no source is repeated more often.
     """
 
     by: Literal["label", "source"] = "label"
@@ -43,9 +43,9 @@ class PretrainConfig(Config):
 
     context_length: int = Field(256, ge=8)
     shard_tokens: int = Field(1 << 26, ge=1)  # tokens of one file of encoded documents
-    weight: float = Field(1.0, gt=0)  # of the recipe's corpus, beside those of the mixture
+    weight: float = Field(1.0, gt=0)  # of the recipe's corpus, next to those of the mixture
     mixture: tuple[MixtureSource, ...] = ()
-    mix: MixConfig | None = None  # of the sources within the corpus; null: every document once a pass
+    mix: MixConfig | None = None  # of the sources within the corpus; null: every document once per epoch
     training: TrainingConfig = TrainingConfig(
         steps=1500,
         batch_rows=6,

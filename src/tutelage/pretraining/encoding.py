@@ -1,4 +1,4 @@
-"""The texts of a corpus file as ids, batch by batch: what token shards are made from."""
+"""The texts of a corpus file as ids, batch by batch, for token shards."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ def encoded_texts(
 ) -> Iterator[Encoded]:
     """Ids of the `text` column of a Parquet file, in its order; memory does not grow with the file.
 
-    `only`: a column and what a document must have in it (null counts as empty). `what` is done, for the progress. An
-    event names the library that encoded; where it is not the fast one, that is said. Raises MistakenEncoderError where
-    ids given so far may be wrong; once more, and `tokenizers` gives them.
+    `only`: a column and what a document must have in it (null counts as empty). `what`: the label of the progress. An
+    event names the library that encoded; if it is not the fast one, there is a note. Raises
+    MistakenEncoderError if ids yielded so far may be wrong; encode once more, and `tokenizers` gives them.
     """
     mistaken = tok.mistaken
     file = pq.ParquetFile(source)

@@ -1,13 +1,13 @@
-"""Bits per byte that a fresh model is going to reach, before it is trained: from small runs of our own.
+"""Predicted bits per byte of a fresh model, before it is trained: from small runs of our own.
 
 The runs are in `reference_runs.json` (`benchmarks/reference_runs.py` makes them, by the default settings): several
 widths, lengths, vocabularies and kinds of English text. Their bits per byte, divided by what PPMd needs for a sample
 of the same text (`corpus.sample`), are fitted as a law of the parameters inside the blocks, the bytes of text that
 are read (repeated text counts less: Muennighoff et al. 2023) and the size of the vocabulary.
 
-The range covers the scatter of the runs around the law, what they leave open of it, and, of a text that is not one of
-theirs, how far the law of all other texts was off for each in turn. It does not cover other optimizers or rates far
-from the default's: of those nothing is said.
+The range covers the scatter of the runs around the law, the uncertainty of the law and, for a text that is not among
+them, how far the law of all other texts was off for each in turn. It does not cover other optimizers or learning rates
+far from the default: for those there is no prediction.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ SIMILAR_RATE = 2.0  # times more or less than `sizing.learning_rate`
 
 @dataclass(frozen=True)
 class Reference:
-    """The law of the reference runs. offsets: of log loss, how far each of their texts lies from it; between: how far
-    a text lies that is not among them. largest_blocks, largest_bytes: parameters inside the blocks, and effective
+    """The law of the reference runs. offsets: of log loss, how far each of their texts is from it; between: the same
+    for a text that is not among them. largest_blocks, largest_bytes: parameters inside the blocks, and effective
     bytes, of the largest runs."""
 
     law: Law
@@ -47,7 +47,7 @@ class Reference:
 
 @cache
 def reference() -> Reference:
-    """The fit in the package, so that no forecast has to make it."""
+    """The fit stored in the package, so that no forecast has to compute it."""
     told = json.loads(_read(LAW))
     law, *drawn = [_law(one) for one in (told.pop("law"), *told.pop("drawn"))]
     return Reference(law, tuple(drawn), **told)
@@ -72,9 +72,9 @@ def fitted(runs: Sequence[dict[str, Any]]) -> Reference:
 def expected_bits(
     blocks: float, vocabulary: int, unique: float, seen: float, ppmd_bits: float, text: str = ""
 ) -> Predicted:
-    """Held-out bits per byte of a model with so many parameters inside its blocks that reads `seen` bytes of a text
+    """Held-out bits per byte of a model with this many parameters inside its blocks that reads `seen` bytes of a text
     of `unique` bytes, with the ends of a range of 90 %. ppmd_bits: of the text, by `corpus.sample`. text: its name
-    where it is one of the reference runs' own, of which more is known."""
+    if it is one of the reference texts, for which the prediction is sharper."""
     known = reference()
     beside = 0.0 if text in known.offsets else known.between
     told = predict(known.law, known.drawn, (blocks, vocabulary, effective_data(unique, seen)), LEVEL, beside)
@@ -84,12 +84,12 @@ def expected_bits(
 
 @cache
 def least_bytes() -> float:
-    """Effective bytes below which nothing is said of a run: half of what the shortest reference run read."""
+    """Effective bytes below which there is no prediction: half of what the shortest reference run read."""
     return min(_point(run).sizes[2] for run in reference_runs()) / 2
 
 
 def by_the_defaults(training: TrainingConfig, parameters: float) -> bool:
-    """Whether a run is trained much as the reference runs were, so that they say something of it."""
+    """Whether a run is trained similarly to the reference runs, so that they are informative."""
     ratio = training.learning_rate / learning_rate(parameters)
     return (
         training.optimizer == "muon"
@@ -116,7 +116,7 @@ def _point(run: dict[str, Any]) -> Point:
 
 
 def _aligned(texts: Mapping[str, Sequence[Point]]) -> tuple[dict[str, float], list[Point]]:
-    """How far each text lies from the common law, the mean being nought; and all runs with that taken out."""
+    """How far each text is from the common law, with mean zero; and all runs with that removed."""
     offsets = dict.fromkeys(texts, 0.0)
     for _ in range(ROUNDS):
         law = fit(_moved(texts, offsets))
@@ -131,8 +131,8 @@ def _moved(texts: Mapping[str, Sequence[Point]], offsets: Mapping[str, float]) -
 
 
 def _between(texts: Mapping[str, Sequence[Point]]) -> float:
-    """Root mean square, over texts, of how far the law of all other texts is off for each; enlarged, for they are
-    few."""
+    """Root mean square, over texts, of how far the law of all other texts is off for each; enlarged, because they
+    are few."""
     off = [_off(fit([one for other in texts if other != text for one in texts[other]]), texts[text]) for text in texts]
     return enlarged(len(off) - 1) * math.sqrt(sum(one**2 for one in off) / len(off))
 

@@ -1,4 +1,4 @@
-"""How long pretraining takes: its tokens, and what one costs here by a few real steps of the very model."""
+"""How long pretraining takes: its tokens, and the cost of one here, from a few real steps of the actual model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from tutelage.model.config import ModelConfig
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Forecast, Machine, Range
 
-ENCODING_SECONDS = 0.16  # for each MB of text, at a `slowness` of 1
+ENCODING_SECONDS = 0.16  # per MB of text, at a `slowness` of 1
 OVERHEAD = 1.5  # s: loading, packing, saving
 BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
 KERNELS = 1.5e8  # bytes of compiled kernels and buffers
-LESS, MORE = 0.6, 1.5  # how far off the time may be
-FORWARD_SHARE = 0.4  # of a training step's time that a validation takes for each token
+LESS, MORE = 0.6, 1.5  # error of the time
+FORWARD_SHARE = 0.4  # share of a training step's time per token that a validation takes
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
-    """Of a `Pretraining`. `seconds` None before corpus, or the model that is trained further, can be told."""
+    """Of a `Pretraining`. `seconds` None if the corpus, or the model to train further, is not known yet."""
     corpus = inputs.get("corpus", {})
     before = inputs.get("tokenizer") or inputs.get("model") or {}
     model = before.get("model") if config.model is None else completed(config.model, before)
@@ -57,7 +57,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
 
 
 def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> dict[str, Range]:
-    """What the metrics of the run will say: its speed, and bits per byte where runs of our own tell them."""
+    """Expected metrics of the run: its speed, and bits per byte if the reference runs apply."""
     told: dict[str, Range] = {}
     if rate:
         told["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))

@@ -1,8 +1,8 @@
-"""How much of each source of a corpus is trained on: stated weights, a temperature, and no source too often.
+"""How much of each source of a corpus is trained on: weights, a temperature, and a limit on repetition.
 
 Temperature: shares in proportion to size^(1 / T), as for languages (Conneau & Lample 2019, with alpha = 1 / T). The
-repetition rule: up to four passes repeated text is worth nearly what new text is, far less beyond (Muennighoff et al.
-2023); a source that would come oftener gives what is over to the others.
+repetition rule: up to four passes repeated text is worth nearly as much as new text, far less beyond (Muennighoff et
+al. 2023); the excess of a source goes to the others.
 """
 
 from __future__ import annotations
@@ -16,24 +16,24 @@ from tutelage.store.errors import ConfigError, nearest
 @dataclass(frozen=True)
 class Mix:
     """shares: of each source, adding up to 1; 0 where it is left out. capped: sources held at the most passes.
-    exceeded: whether even all of them together must be repeated oftener."""
+    exceeded: whether even all of them together must be repeated more often."""
 
     shares: dict[str, float]
     capped: tuple[str, ...]
     exceeded: bool
 
     def passes(self, rows: Mapping[str, int], samples: float) -> dict[str, float]:
-        """How often each source is gone through in so many draws."""
+        """Epochs of each source in this many draws."""
         return {name: round(share * samples / rows[name], 3) for name, share in self.shares.items() if share}
 
 
 def mix_of(
     rows: Mapping[str, int], weights: Mapping[str, float], temperature: float, max_epochs: float, samples: float
 ) -> Mix:
-    """Shares of sources with so many `rows`, of which `samples` are drawn in all.
+    """Shares of sources with these numbers of `rows`, from which `samples` are
 
-    weights: stated ones, against the size of the rest: a weight of 2 is twice the share that the size alone would give,
-    0 leaves the source out. Raises ConfigError for a weight of a source that is not there, and where none is left.
+    drawn in total. weights: factors on the share by size: a weight of 2 doubles it, 0 leaves the source out. Raises
+    ConfigError for a weight of an unknown source, and if none is left.
     """
     for name in weights:
         if name not in rows:

@@ -17,9 +17,9 @@ from tutelage.training.objective import Loss, summed_nll
 
 
 def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> list[Example]:
-    """Examples of token documents: each starts after the end-of-text token and learns to end with it.
+    """Examples of token documents: each starts after the end-of-text token and ends with it as a target.
 
-    A document longer than `length` is cut into pieces; a later piece is opened by the last token before it, so
+    A document longer than `length` is cut into pieces; a later piece starts with the last token before it, so
     every token is predicted exactly once.
     """
     examples = []

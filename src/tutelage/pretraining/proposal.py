@@ -1,7 +1,7 @@
-"""Settings of pretraining for a text, a machine and a time: what is chosen, and why.
+"""Settings of pretraining for a text, a machine and a time, with their reasons.
 
-Every width is tried on this machine for about a second. Of those, the one is taken whose expected bits per byte
-(`pretraining/expected.py`) are the lowest after as many tokens as the time allows; the text is read four times at most.
+Every width is timed on this machine for about a second. The one with the lowest expected bits per byte
+(`pretraining/expected.py`) after as many tokens as the time allows is chosen, with at most four passes over the text.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from tutelage.store.stage import Facts, Machine
 from tutelage.tokenizer.config import SMALLEST_CHOSEN, TokenizerConfig, bytes_per_token
 
 SHORTEST, LONGEST = 256, 1024  # context; the default and what is finetuned later need the former
-FEWEST_TOKENS = 1.0  # for each parameter; a model that sees fewer has hardly begun
-UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not hang on it
+FEWEST_TOKENS = 1.0  # per parameter; a model that sees fewer has hardly learned anything
+UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not depend on it
 MEMORY_SHARE = 0.6  # of the free memory
 
 
 @dataclass(frozen=True)
 class Candidate:
-    """A model that could be trained in the time: what it would be given and come to."""
+    """A model that could be trained in the time: its data and its expected result."""
 
     width: int
     model: ModelConfig
@@ -52,7 +52,7 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Proposal:
-    """The candidate that is taken, all that were looked at, and the seconds that it was to fill."""
+    """The chosen candidate, all candidates, and the seconds to fill."""
 
     taken: Candidate
     looked_at: tuple[Candidate, ...]
@@ -60,10 +60,9 @@ class Proposal:
 
 
 def propose(corpus: Facts, seconds: float, machine: Machine) -> Proposal:
-    """The pretraining that comes to the lowest expected bits per byte in so many seconds.
+    """The pretraining with the lowest expected bits per byte in this many seconds. corpus:
 
-    corpus: its facts as `corpus.forecast` gives them. Raises ConfigError where no model sees a token for each parameter
-    in that time.
+    its facts from `corpus.forecast`. Raises ConfigError if no model sees one token per parameter in that time.
     """
     found = list(_candidates(corpus, seconds, machine))
     if not found:
@@ -75,8 +74,8 @@ def propose(corpus: Facts, seconds: float, machine: Machine) -> Proposal:
 
 
 def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Candidate]:
-    """Widths from the smallest on, until the time no longer gives a token for each parameter, the memory ends, or two
-    in a row are worse than the best."""
+    """Widths from the smallest on, until there is no time for one token per parameter, memory runs out, or two in a
+    row are worse than the best."""
     room, best, worse = MEMORY_SHARE * available_memory(), math.inf, 0
     for width in WIDTHS:
         vocabulary = vocabulary_of(width, corpus["train_bytes"])
@@ -111,7 +110,8 @@ def _candidates(corpus: Facts, seconds: float, machine: Machine) -> Iterator[Can
 
 
 def vocabulary_of(width: int, train_bytes: float) -> int:
-    """What the text can teach (`TokenizerConfig.sized`), halved until the embeddings leave the blocks enough."""
+    """The size that suits the text (`TokenizerConfig.sized`), halved until the embeddings leave enough for the
+    blocks."""
     size = TokenizerConfig().sized(train_bytes).vocab_size
     while size > SMALLEST_CHOSEN and not _leaves_blocks(width, size):
         size //= 2
@@ -119,7 +119,7 @@ def vocabulary_of(width: int, train_bytes: float) -> int:
 
 
 def context_of(document_tokens: float) -> int:
-    """The power of two that holds a document of mean length."""
+    """The smallest power of two that holds a document of mean length."""
     return min(LONGEST, max(SHORTEST, 2 ** math.ceil(math.log2(max(1.0, document_tokens)))))
 
 

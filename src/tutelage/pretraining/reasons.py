@@ -1,4 +1,4 @@
-"""The values of a recipe that follow from a proposal, each with its reason; and what else there is to know of it."""
+"""The values of a recipe that follow from a proposal, each with its reason; and remarks on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.tokenizer.config import LARGEST_CHOSEN, OCCURRENCES
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
-SHORT_OF = 0.9  # of the time; nearer to its end it is not the text that is short
+SHORT_OF = 0.9  # of the time; closer to its end the text is not what limits it
 _DEFAULT = "docs/pretraining.md"
 
 
@@ -30,28 +30,32 @@ class Choice:
 
 
 def choices(proposal: Proposal, corpus: Facts) -> tuple[Choice, ...]:
-    """All that the proposal sets in a recipe."""
+    """All values that the proposal sets in a recipe."""
     return (_vocabulary(proposal.taken, corpus), *_model(proposal), *_training(proposal.taken, corpus))
 
 
 def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
-    """Where the proposal ends at something else than the time, and how far it can be believed."""
+    """What other than the time limits the proposal, and how reliable it is."""
     taken, said = proposal.taken, list[str]()
     needed = taken.tokens * taken.seconds_per_token * BESIDE_STEPS
     if text_ends(taken) and needed < SHORT_OF * proposal.seconds:
         said.append(
-            f"the text ends before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, and no "
+            f"the text runs out before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, "
+            f"and no "
             "larger one is expected to do better on so little text; more text would help more than more hours"
         )
     if "ppmd_bits" not in corpus:
-        said.append("how hard the text is cannot be told before it is read: bits per byte are those of a middling one")
+        said.append(
+            "the difficulty of the text is unknown before it is read: the expected bits per byte assume medium "
+            "difficulty"
+        )
     known = reference()
     read = taken.tokens * taken.bytes_per_token
     if read > BEYOND * known.largest_bytes or sizes(taken.model)["block_parameters"] > BEYOND * known.largest_blocks:
         said.append(
             f"the expected bits per byte rest on {known.runs} small runs, the largest of "
             f"{known.largest_blocks / 1e6:.1f}M parameters in its blocks and {known.largest_bytes / 1e6:.0f} MB read: "
-            "this is further than was tried"
+            "this is an extrapolation"
         )
     if taken.width == WIDTHS[-1]:
         said.append(f"no width beyond {WIDTHS[-1]} is looked at")
@@ -59,7 +63,7 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
 
 
 def text_ends(taken: Candidate) -> bool:
-    """Whether it is the text, and not the time, that limits it."""
+    """Whether the text, not the time, is the limit."""
     return taken.passes >= 0.98 * FREE_PASSES
 
 
@@ -68,7 +72,7 @@ def _vocabulary(taken: Candidate, corpus: Facts) -> Choice:
     return Choice(
         "tokenizer.vocab_size",
         taken.vocab_size,
-        f"a token stands {times:,.0f} times in the text in the mean, at least {OCCURRENCES} (Gowda & May 2020), "
+        f"a token occurs {times:,.0f} times in the text on average, at least {OCCURRENCES} (Gowda & May 2020), "
         f"{LARGEST_CHOSEN:,} at most; embeddings take up to {MOST_OF_SMALL:.0%} of a model below 10M, "
         f"{MOST_OF_MEDIUM:.0%} of a larger one ({_DEFAULT})",
     )
@@ -111,11 +115,11 @@ def _training(taken: Candidate, corpus: Facts) -> list[Choice]:
         ("embedding_rate", embedding_rate(tied), f"times the learning rate, with a head of its own ({_DEFAULT})"),
         ("warmup_steps", warmup_steps(taken.parameters, rows * context, steps),
          "about a token for each parameter, at most a tenth of the run (OLMo ladder)"),
-        ("schedule", "linear", "falls over the whole run, so that no step is spent at a rate too high for the end"),
-        ("validate_every", max(1, steps // VALIDATIONS), f"{VALIDATIONS} looks at the held-out text"),
+        ("schedule", "linear", "falls over the whole run, so that the learning rate has decayed by the end"),
+        ("validate_every", max(1, steps // VALIDATIONS), f"{VALIDATIONS} evaluations on the held-out text"),
     ]  # fmt: skip
     training = [Choice(f"pretrain.training.{key}", value, reason) for key, value, reason in found]
     return [
-        Choice("pretrain.context_length", context, f"256 at least; a document has {document:,.0f} tokens in the mean"),
+        Choice("pretrain.context_length", context, f"256 at least; a document has {document:,.0f} tokens on average"),
         *training,
     ]

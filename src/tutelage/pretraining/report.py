@@ -1,4 +1,4 @@
-"""What the report says of pretraining."""
+"""The report section on pretraining."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def section(view: View) -> list[Block | None]:
         curve_chart(view, "Loss (nats per token)", caption),
         heading("Held-out bits per byte") if view.score("bits per byte") else None,
         score_chart(
-            view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+            view, "bits per byte", "Bits per byte of held-out text. “Primed” compressors have seen all training text."
         ),
         score_chart(
             view,
             "word order",
-            "Share of held-out sentences found likelier than the same with two words swapped.",
+            "Share of held-out sentences judged more likely than the same with two words swapped.",
         ),
         _inside_the_blocks(view),
         *left_out_blocks(view),
@@ -42,7 +42,7 @@ def section(view: View) -> list[Block | None]:
 
 
 def _inside_the_blocks(view: View) -> Block | None:
-    """The last look into every block while it was trained."""
+    """The last statistics of every block in training."""
     looks = [event for event in view.events if event.get("event") == "layers"]
     figures = {name: looks[-1].get(name) for name in _BLOCK_FIGURES} if looks else {}
     columns = {name: values for name, values in figures.items() if isinstance(values, list) and values}
@@ -52,7 +52,7 @@ def _inside_the_blocks(view: View) -> Block | None:
     rows = [[str(block + 1), *(f.number(values[block]) for values in columns.values())] for block in range(count)]
     caption = (
         f"Step {looks[-1].get('step')}. Root mean squares; the step’s change is over the weights’ norm, about 0.001 in "
-        "a healthy run. A block far from its neighbours is where trouble begins."
+        "a healthy run. A block far from its neighbours is a sign of trouble."
     )
     names = [f"{_BLOCK_FIGURES[name]}#" for name in columns]
     return fold("Inside the blocks", [table(["Block", *names], rows, caption)])

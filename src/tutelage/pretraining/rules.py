@@ -1,4 +1,4 @@
-"""Rules of thumb for pretraining: how long, how fast, in what batches. Those for the shape are in `shape_rules`."""
+"""Rules of thumb for pretraining: length, learning rate, batch size. Those for the shape are in `shape_rules`."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import math
 from tutelage.pretraining.shape_rules import RULES as SHAPE
 from tutelage.store.stage import Facts, Finding, Level, Rule
 
-COMPUTE_OPTIMAL, TOO_FEW, MANY = 20, 10, 40  # tokens for each parameter
+COMPUTE_OPTIMAL, TOO_FEW, MANY = 20, 10, 40  # tokens per parameter
 FREE_PASSES, USELESS_PASSES = 4, 16  # over the same text
-SMALLEST_FITTED = 1e6  # parameters; the scaling rules are not carried further down than to here
-ROOM = 1.02  # a fix is not asked for again because of rounding
+SMALLEST_FITTED = 1e6  # parameters; the scaling rules are not extrapolated below this
+ROOM = 1.02  # a fix is not requested again because of rounding
 
 
 def suggested_learning_rate(parameters: float) -> float:
@@ -31,9 +31,8 @@ def too_few_tokens(f: Facts) -> Finding | None:
     said = f"{ratio:.1f} tokens per parameter; {COMPUTE_OPTIMAL} are compute-optimal, fewer than {TOO_FEW} leave loss"
     affordable = min(TOO_FEW * parameters, FREE_PASSES * train)
     if affordable <= ROOM * tokens:
-        more = (
-            f"{said} on the table, and {FREE_PASSES} passes over this text give no more: more text, or a smaller model"
-        )
+        passes = f"{FREE_PASSES} passes over this text are the most that help"
+        more = f"{said} on the table, and {passes}: use more text, or a smaller model"
         return "note", more, ""
     steps = math.ceil(affordable / f["result.step_tokens"])
     return (
@@ -50,7 +49,7 @@ def many_tokens(f: Facts) -> Finding | None:
     said = (
         f"{ratio:.0f} tokens per parameter, more than the {COMPUTE_OPTIMAL} that are "
         f"compute-optimal: right for a model "
-        "that must be small in use; otherwise a larger one learns more in the same time"
+        "that must be small for inference; otherwise a larger one learns more in the same time"
     )
     layers = 2 * f["model.num_layers"]
     deep = f["model.hidden_size"] / layers < 32  # then it would have to become wider
@@ -99,7 +98,7 @@ def batch(f: Facts) -> Finding | None:
             f"suit this size: too few updates",
             fix,
         )
-    # With few tokens in all, many small updates are the better use of them.
+    # With few tokens in total, many small updates use them better.
     if tokens < wanted / 4 and f["result.tokens"] >= TOO_FEW * f["result.parameters"]:
         return (
             "note",
@@ -143,10 +142,10 @@ def warmup(f: Facts) -> Finding | None:
 def final_rate(f: Facts) -> Finding | None:
     if f["pretrain.training.schedule"] == "constant":
         if f["pretrain.training.optimizer"] == "schedule_free" or f["pretrain.training.average"] != "none":
-            return None  # averaged weights stand for the decay
+            return None  # averaged weights replace the decay
         return (
             "warning",
-            "with a constant learning rate the loss stays higher than it must; let the rate fall at the end",
+            "with a constant learning rate the loss stays higher than necessary; decay it at the end",
             f"--set {f['key']}.training.schedule=linear",
         )
     final = f["pretrain.training.final_fraction"]
@@ -165,7 +164,7 @@ def decay(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"the learning rate falls over only {share:.0%} of the run; 10 to 20 % are needed",
+        f"the learning rate decays over only {share:.0%} of the run; 10 to 20 % are needed",
         f"--set {f['key']}.training.decay_fraction=0.2",
     )
 

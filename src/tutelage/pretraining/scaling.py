@@ -1,4 +1,4 @@
-"""Scaling laws: how held-out loss falls with size and data, fitted to runs of one's own, and how sure that is.
+"""Scaling laws: how held-out loss falls with size and data, fitted to your own runs, with uncertainty.
 
     L(x_1, x_2, ...) = E + sum_j A_j (x_j / s_j)^(-a_j)
 
@@ -6,9 +6,9 @@ With (parameters, data) this is Hoffmann et al. 2022 (Chinchilla), equation 2; w
 with a floor. As there (appendix D.2), log L is fitted by a Huber loss.
 
 A few small runs do not determine E and every exponent. So there is a weak prior: each exponent about 0.3 (Hoffmann et
-al. find 0.34 and 0.28) give or take 0.15, the floor about half of the lowest loss, within a factor of 1.6. Draws of
-the law perturb the runs by their scatter and the prior by its own width, and fit again: where the runs do not decide,
-the draws spread, and so does the range of a prediction.
+al. find 0.34 and 0.28) plus or minus 0.15, the floor about half of the lowest loss, within a factor of 1.6. Draws of
+the law perturb the runs by their scatter and the prior by its own width, and fit again: if the runs do not determine
+a number, the draws spread, and so does the range of a prediction.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from numpy.typing import NDArray
 
 EXPONENT, EXPONENT_WIDTH = 0.3, 0.15
 FLOOR_SHARE, FLOOR_WIDTH = 0.5, 0.5  # of the lowest loss; width in log
-LEAST_SCATTER = 0.003  # of log loss: what seeds alone do
-FIRST_SCATTER = 0.02  # of log loss, before the runs have shown theirs
-HUBER, OUTLIER = 2.0, 3.0  # scatters: from where a run pulls less, and beyond which its size no longer counts
-REPEAT = 15.39  # R* of Muennighoff et al. 2023: passes after which a repeated text has lost 1 - 1/e of its worth
+LEAST_SCATTER = 0.003  # of log loss: the effect of seeds alone
+FIRST_SCATTER = 0.02  # of log loss, before it is estimated from the runs
+HUBER, OUTLIER = 2.0, 3.0  # scatters: from where a run is down-weighted, and beyond which its size no longer counts
+REPEAT = 15.39  # R* of Muennighoff et al. 2023: passes after which a repeated text has lost 1 - 1/e of its value
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Point:
-    """A run: what it was given (parameters, data, ... in the order of the law's terms), and its held-out loss."""
+    """A run: its sizes (parameters, data, ... in the order of the law's terms), and its held-out loss."""
 
     sizes: tuple[float, ...]
     loss: float
@@ -62,7 +62,7 @@ class Law:
 
 @dataclass(frozen=True)
 class Predicted:
-    """A loss that is expected, with the ends of a range."""
+    """An expected loss, with the ends of a range."""
 
     middle: float
     low: float
@@ -73,7 +73,7 @@ class Predicted:
 
 
 def effective_data(unique: float, seen: float) -> float:
-    """Fresh data worth as much as `seen` of a text of `unique`: U + U R* (1 - exp(-R / R*)) with R repeats
+    """Fresh data equivalent to `seen` of a text of `unique`: U + U R* (1 - exp(-R / R*)) with R repeats
     (Muennighoff et al. 2023, equation 5). In the unit of both."""
     if seen <= unique:
         return seen
@@ -81,7 +81,7 @@ def effective_data(unique: float, seen: float) -> float:
 
 
 def fit(points: Sequence[Point]) -> Law:
-    """The law of these runs. Raises ValueError for fewer than three, or where they differ in their number of sizes."""
+    """The law of these runs. Raises ValueError for fewer than three, or if they differ in their number of sizes."""
     if len(points) < 3 or len({len(point.sizes) for point in points}) != 1:
         raise ValueError("a scaling law is fitted to three runs or more, each with the same sizes")
     centre = _centre(points)
@@ -91,8 +91,8 @@ def fit(points: Sequence[Point]) -> Law:
 
 
 def draws(law: Law, points: Sequence[Point], count: int = 100, seed: int = 0) -> list[Law]:
-    """Laws that these runs could as well have come from, `law` being theirs: each fitted to runs moved by the scatter,
-    with the prior moved by its width (randomize-then-optimize, Bardsley et al. 2014)."""
+    """Laws that fit these runs as well as `law` does: each fitted to runs perturbed by the scatter, with the prior
+    perturbed by its width (randomize-then-optimize, Bardsley et al. 2014)."""
     random = np.random.default_rng(seed)
     losses, centre = np.log([point.loss for point in points]), _centre(points)
     width = np.array([FLOOR_WIDTH, *(EXPONENT_WIDTH for _ in law.exponents)])
@@ -106,12 +106,12 @@ def draws(law: Law, points: Sequence[Point], count: int = 100, seed: int = 0) ->
 def predict(
     law: Law, drawn: Sequence[Law], sizes: Sequence[float], level: float = 0.9, beside: float = 0.0, seed: int = 0
 ) -> Predicted:
-    """The loss of a run of these sizes that was not among those fitted. `beside`: scatter of log loss that comes from
-    elsewhere (another text, say)."""
+    """The loss of a run of these sizes that was not among those fitted. `beside`: further scatter of log loss (from
+    another text, say)."""
     random = np.random.default_rng(seed)
     noise = math.hypot(law.scatter, beside)
     losses = np.array([one.loss(*sizes) for one in drawn])
-    # Several times the noise for each draw of the law, so that the ends do not hang on a few numbers.
+    # Several noise samples per draw of the law, so that the ends do not depend on a few numbers.
     spread = (losses[:, None] * np.exp(noise * random.standard_normal((len(losses), 20)))).ravel()
     low, high = np.quantile(spread, [(1 - level) / 2, (1 + level) / 2])
     middle = law.loss(*sizes)
@@ -119,7 +119,7 @@ def predict(
 
 
 def enlarged(freedom: float) -> float:
-    """How much wider Student's t is than the normal at 90 %: what few numbers do not say of their own scatter."""
+    """How much wider Student's t is than the normal at 90 %: to account for a scatter estimated from few numbers."""
     from scipy.stats import norm, t
 
     return float(t.ppf(0.95, freedom) / norm.ppf(0.95))
@@ -133,7 +133,7 @@ def _centre(points: Sequence[Point]) -> Array:
 
 def _fitted(points: Sequence[Point], losses: Array, centre: Array, scatter: float, near: Law | None) -> Law:
     """Least squares of log loss over (log floor, exponents, log factors), by Huber, with the prior as residuals."""
-    from scipy.optimize import least_squares  # late: predictions need no fit, and scipy much memory
+    from scipy.optimize import least_squares  # late: predictions need no fit, and scipy takes much memory
 
     sizes = np.log([point.sizes for point in points])
     scales = sizes.mean(axis=0)
@@ -163,9 +163,9 @@ def _fitted(points: Sequence[Point], losses: Array, centre: Array, scatter: floa
 
 
 def _scatter(law: Law, points: Sequence[Point]) -> float:
-    """Standard deviation of log loss around the law, with the numbers that were fitted counted as spent, and enlarged
-    as Student's t is against the normal: so few runs say little of their own scatter. An outlier counts as three of
-    the others' scatters."""
+    """Standard deviation of log loss around the law, with the degrees of freedom reduced by the fitted numbers, and
+    enlarged as Student's t is compared with the normal: so few runs say little about their own scatter. An outlier
+    counts as three of the others' scatters."""
     residuals = np.abs([math.log(point.loss / law.loss(*point.sizes)) for point in points])
     typical = 1.4826 * float(np.median(residuals))
     clipped = np.minimum(residuals, max(OUTLIER * typical, LEAST_SCATTER))

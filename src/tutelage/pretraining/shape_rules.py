@@ -37,7 +37,7 @@ def vocabulary(f: Facts) -> Finding | None:
 
 
 def smaller_vocabulary(f: Facts, most: float) -> str:
-    """The power of two with which the embeddings are at most `most` times the blocks; empty if that is no smaller."""
+    """The power of two with which the embeddings are at most `most` times the blocks; empty if that is not smaller."""
     embeddings = f["result.embedding_parameters"] + f["result.head_parameters"]
     each = embeddings / f["result.vocab_size"]
     wanted = max(512, int(2 ** math.floor(math.log2(max(512.0, most * f["result.block_parameters"] / each)))))
@@ -90,7 +90,7 @@ def grouped_queries(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{heads} heads with keys and values of their own; with {fewer} groups the model is as good and its cache "
+        f"{heads} heads with their own keys and values; with {fewer} groups the model is as good and its cache "
         f"{heads // fewer} times smaller",
         f"--set {_MODEL}.num_kv_heads={fewer}",
     )
@@ -121,11 +121,11 @@ def context(f: Facts) -> Finding | None:
     return None
 
 
-_MODEL = "model"  # the section of a recipe that says the shape
+_MODEL = "model"  # the section of a recipe that sets the shape
 
 
 def _possible(f: Facts, **changes: Any) -> bool:
-    """Whether the family of the model can have this."""
+    """Whether the family of the model supports this."""
     try:
         f["result.model"].with_(**changes)
     except TutelageError:

@@ -1,4 +1,4 @@
-"""Token shards: encoded documents on disk, read through memory maps, packed by their lengths alone."""
+"""Token shards: encoded documents on disk, read through memory maps, packed by their lengths only."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ INDEX = "index.json"
 def write_shards(batches: Iterable[Encoded], out: Path, vocab_size: int, identity: str, shard_tokens: int) -> None:
     """Write documents (token ids without end-of-text) as `out`: raw little-endian shards, their lengths, an index.
 
-    A shard ends with the document that fills it to `shard_tokens`. The directory appears whole or not at all, and its
-    bytes depend on the documents alone, not on how they are batched. `identity` says what they were made from.
+    A shard ends with the document that fills it to `shard_tokens`. The directory appears completely or not at all, and
+    its bytes depend only on the documents, not on how they are batched. `identity`: what they were made from.
     """
     kind = "<u2" if vocab_size <= 1 << 16 else "<u4"
     with new_directory(out) as folder:
@@ -41,7 +41,7 @@ def write_shards(batches: Iterable[Encoded], out: Path, vocab_size: int, identit
                     file = (folder / f"tokens-{len(sizes):05d}.bin").open("wb")
                     sizes.append(0)
                 begin = int(batch.ends[first - 1]) if first else 0
-                # The first document that ends where the shard is full, and all before it.
+                # The first document with which the shard is full, and all before it.
                 full = int(np.searchsorted(batch.ends, begin + shard_tokens - sizes[-1]))
                 last = min(full, len(batch.ends) - 1)
                 ids = batch.ids[begin : int(batch.ends[last])]
@@ -80,7 +80,7 @@ class TokenShards:
 
 
 def open_shards(path: Path, verify: bool = True) -> TokenShards:
-    """Open what `write_shards` wrote. Raises DamagedError naming a file that is gone, cut short or altered."""
+    """Open what `write_shards` wrote. Raises DamagedError naming a file that is missing, truncated or altered."""
     try:
         index = json.loads((path / INDEX).read_text(encoding="utf-8"))
         files, kind, sizes = dict(index["files"]), str(index["dtype"]), list(index["shards"])
@@ -101,10 +101,10 @@ def open_shards(path: Path, verify: bool = True) -> TokenShards:
 
 
 class ShardRows:
-    """Packed rows over token shards, made when they are asked for: the same rows as `pack_documents` makes.
+    """Packed rows over token shards, made on demand: the same rows as from `pack_documents`. Every document
 
-    Every document starts after the end-of-text token and learns to end with it. One longer than a row is cut into
-    pieces; a later piece is opened by the last token before it, so every token is predicted exactly once.
+    starts after the end-of-text token and ends with it as a target. One longer than a row is cut into pieces; a later
+    piece starts with the last token before it, so every token is predicted exactly once.
     """
 
     def __init__(self, shards: TokenShards, eos_id: int, length: int) -> None:
@@ -164,7 +164,7 @@ class ShardRows:
 
 
 class Mixture:
-    """Rows of several sources by weight, numbered source after source; `training.position` says who comes when."""
+    """Rows of several sources by weight, numbered source after source; `training.position` determines their order."""
 
     def __init__(self, parts: list[ShardRows], weights: list[float], names: list[str] | None = None) -> None:
         self.parts, self.weights, self.names = parts, weights, names

@@ -1,4 +1,4 @@
-"""The default settings carried over to other sizes and lengths: shape, learning rate, batch, warm-up.
+"""The default settings scaled to other sizes and lengths: shape, learning rate, batch size, warm-up.
 
 The defaults were measured at one size (docs/pretraining.md); everything else here is that point and a published
 exponent.
@@ -11,7 +11,7 @@ from typing import Any
 WIDTHS = (32, 48, 64, 96, 128, 192, 256, 384, 512, 768, 1024)
 WIDTH, LAYERS = 128, 5  # the default shape
 DEPTH_GROWS = 0.75  # width / depth grows slowly: 21 at 64, 26 at 128, 37 at 512 (MobileLLM: 18 at 125M, nanochat: 64)
-HEAD_PAYS = 10e6  # parameters; below it an output head of its own was measured to pay
+HEAD_PAYS = 10e6  # parameters; below it an untied output head was measured to pay off
 TIED_RATE, OWN_RATE = 1.0, 6.0  # of the embedding's learning rate
 PARAMETERS, RATE = 1.45e6, 6e-3  # where the learning rate was measured
 TOKENS, BATCH = 1.5e6, 1536  # where the batch was measured
@@ -32,7 +32,7 @@ def shape_of(width: int) -> dict[str, int]:
 
 
 def model_of(width: int, vocab_size: int) -> dict[str, Any]:
-    """Keys of `model` for a width. Below 10M parameters the output head is its own."""
+    """Keys of `model` for a width. Below 10M parameters the output head is untied."""
     from tutelage.model.config import ModelConfig
     from tutelage.model.describe import parameters
 
@@ -42,7 +42,7 @@ def model_of(width: int, vocab_size: int) -> dict[str, Any]:
 
 
 def embedding_rate(tied: bool) -> float:
-    """An embedding that is the output head too cannot learn faster than it."""
+    """A tied embedding cannot have its own learning rate."""
     return TIED_RATE if tied else OWN_RATE
 
 
@@ -53,10 +53,11 @@ def learning_rate(parameters: float) -> float:
 
 
 def batch_tokens(tokens: float) -> float:
-    """Tokens of a step for a run of so many: the default's, growing as D^0.383 (Bergsma et al. 2025, "Power Lines")."""
+    """Tokens per step for a run of this many: the default's, growing as D^0.383 (Bergsma et al. 2025, "Power
+    Lines")."""
     return BATCH * max(1.0, tokens / TOKENS) ** BATCH_GROWS
 
 
 def warmup_steps(parameters: float, step_tokens: float, steps: int) -> int:
-    """About a token for each parameter (OLMo ladder), at least 30 steps and at most a tenth of the run."""
+    """About one token per parameter (OLMo ladder), at least 30 steps and at most a tenth of the run."""
     return max(1, min(int(LONGEST_WARMUP * steps), max(WARMUP, round(parameters / step_tokens))))

@@ -1,4 +1,4 @@
-"""Pretraining as a stage: of a fresh model, or further, of one that is there."""
+"""Pretraining as a stage: of a fresh model, or of an existing one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 
 class Pretraining(Config):
-    """`model` None: the weights and the tokenizer of the input `model` are trained further."""
+    """`model` None: the input `model` is trained further, with its tokenizer."""
 
     model: ModelConfig | None
     pretrain: PretrainConfig

@@ -41,7 +41,7 @@ def pretrain(job: Job) -> dict[str, Any]:
     """Train a decoder on the corpus's training documents; `out` becomes a model directory.
 
     A fresh one (`config.model`, whose `vocab_size` 0 takes the tokenizer's), or the input `model` further. Validation
-    is the held-out documents, which nothing is chosen by. Returns the main metrics; times are under `timing`.
+    is on the held-out documents, by which nothing is selected. Returns the main metrics; times are under `timing`.
     """
     begin = time.monotonic()
     config, out, log = job.config.pretrain, job.out, job.log
@@ -85,9 +85,9 @@ def prepare(
     log: EventLog,
     seed: int,
 ) -> tuple[Tokenizer, DecoderLM, NextToken]:
-    """Tokenizer, decoder, and objective with its rows: what pretraining begins with.
+    """Tokenizer, decoder, and objective with its rows. `model` None: the decoder is
 
-    `model` None: the decoder is the one that lies in the directory `tokenizer`.
+    the one in the directory `tokenizer`.
     """
     assert tokenizer is not None
     tok = Tokenizer.load(tokenizer)
@@ -153,7 +153,7 @@ def mixed(corpus: Path, tok: Tokenizer, config: PretrainConfig, mix: MixConfig, 
 
 
 def sources_of(corpus: Path, by: str) -> list[str]:
-    """Names in a column of the training documents, sorted; documents without one are called by the empty name."""
+    """Names in a column of the training documents, sorted; documents without one have the empty name."""
     column = pq.read_table(corpus / "train.parquet", columns=[by])[by]
     return sorted({value or "" for value in column.unique().to_pylist()})
 
@@ -167,9 +167,9 @@ def encoded(
     log: EventLog,
     only: tuple[str, str] | None = None,
 ) -> ShardRows:
-    """Rows of one split of a corpus, from token shards in `work`: made now, or there from before and whole.
+    """Rows of one split of a corpus, from token shards in `work`: made now, or intact from before.
 
-    `only`: a column and what a document must have in it. Of several processes the first makes them.
+    `only`: a column and what a document must have in it. In a run of several processes the first one makes them.
     """
     name = {"train": "train", "validation": "heldout"}[split]
     source = corpus / f"{name}.parquet"
@@ -199,7 +199,7 @@ def encoded(
 
 
 def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log: EventLog) -> dict[str, Any]:
-    """How often each source of a mixture was gone through; a warning beyond four times."""
+    """Epochs of each source of a mixture, with a warning beyond four."""
     if not isinstance(rows, Mixture):
         return {}
     names = rows.names or ["corpus", *(one.corpus for one in config.mixture)]
@@ -213,7 +213,7 @@ def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log
 
 
 def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: int) -> ModelConfig:
-    """Fill in what the tokenizer decides. Raises ConfigError where the two contradict each other."""
+    """Fill in what the tokenizer determines. Raises ConfigError if the two contradict each other."""
     if model.vocab_size and model.vocab_size < tok.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {model.vocab_size} but the tokenizer has {tok.vocab_size} tokens",

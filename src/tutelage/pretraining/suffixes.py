@@ -1,7 +1,7 @@
-"""A suffix array over tokens: where any passage stands in a corpus, in time that hardly grows with the corpus.
+"""A suffix array over tokens: where any passage occurs in a corpus, in time that hardly grows with the corpus.
 
-Built by prefix doubling (Manber & Myers 1993), each round sorting only what is not yet told apart (Larsson & Sadakane
-2007), in NumPy. Suffixes that agree for `DEPTH` tokens are left in any order: no passage as long is asked for.
+Built by prefix doubling (Manber & Myers 1993), each round sorting only what is not yet distinguished (Larsson &
+Sadakane 2007), in NumPy. Suffixes that agree for `DEPTH` tokens are left in any order: no longer passage is looked up.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Places = NDArray[np.int64]
 
 
 def suffix_array(tokens: Tokens) -> Places:
-    """Places of all suffixes in the order of their tokens. Memory: about 40 bytes for each token while it is built."""
+    """Positions of all suffixes in the order of their tokens. Memory: about 40 bytes per token while it is built."""
     count = len(tokens)
     if not count:
         return np.zeros(0, np.int64)
@@ -44,7 +44,7 @@ def suffix_array(tokens: Tokens) -> Places:
 
 
 def longest_match(tokens: Tokens, suffixes: Tokens, passage: Tokens) -> tuple[int, int]:
-    """(how many tokens from the start of `passage` stand somewhere in `tokens`, a place of them)."""
+    """(how many tokens from the start of `passage` occur somewhere in `tokens`, a position of them)."""
     at = _first_not_below(tokens, suffixes, passage)
     best = (0, 0)
     for near in (at - 1, at):
@@ -67,13 +67,13 @@ def _groups(values: Tokens) -> Places:
 
 
 def _shared(ranks: Places) -> Places:
-    """Indices of ranks that more than one suffix has; equal ones lie side by side."""
+    """Indices of ranks that more than one suffix has; equal ones are adjacent."""
     same = ranks[1:] == ranks[:-1]
     return np.flatnonzero(np.concatenate([same, [False]]) | np.concatenate([[False], same]))
 
 
 def _first_not_below(tokens: Tokens, suffixes: Tokens, passage: Tokens, beyond: bool = False) -> int:
-    """By bisection the first suffix that is not less than the passage; `beyond`: and does not begin with it."""
+    """By binary search the first suffix that is not less than the passage; `beyond`: and does not begin with it."""
     low, high = 0, len(suffixes)
     while low < high:
         middle = (low + high) // 2
@@ -88,7 +88,7 @@ def _first_not_below(tokens: Tokens, suffixes: Tokens, passage: Tokens, beyond: 
 
 
 def _common(tokens: Tokens, place: int, passage: Tokens) -> int:
-    """How many tokens from there on are those of the passage."""
+    """How many tokens from that position on equal those of the passage."""
     there = tokens[place : place + len(passage)]
     differs = np.flatnonzero(there != passage[: len(there)])
     return int(differs[0]) if len(differs) else len(there)

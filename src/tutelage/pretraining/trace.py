@@ -1,8 +1,8 @@
-"""Which spans of a text stand verbatim in the text that a model was trained on, and in which documents.
+"""Which spans of a text occur verbatim in the text that a model was trained on, and in which documents.
 
-The corpus is encoded by the model's tokenizer into token shards, and a suffix array over them is kept beside them,
-both mapped into memory. Tokens find a span; its ends are then moved byte by byte, because a word at the edge of a
-span may have been cut into other tokens than in the corpus.
+The corpus is encoded by the model's tokenizer into token shards, with a suffix array over them, both memory-mapped.
+Tokens find a span; its ends are then extended byte by byte, because a word at the edge of a span may be tokenized
+differently in the corpus.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 SHARDS, SUFFIXES, FLAT = "shards", "suffixes.bin", "tokens.bin"
 SHOWN = 3  # documents of a span
-LOOKED_AT = 200  # places of a span whose documents are counted
-LARGEST = 200_000_000  # tokens; beyond, the array no longer fits into a laptop's memory while it is made
+LOOKED_AT = 200  # occurrences of a span whose documents are counted
+LARGEST = 200_000_000  # tokens; beyond this, building the array takes more than a laptop's memory
 _WORD = re.compile(rb"\S+")
 
 
 @dataclass(frozen=True)
 class Use:
     """A stage that trained on a corpus, without the documents whose column `by` has one of these names
-    (`pretrain.mix.weights` of 0); a document without one is called by the empty name."""
+    (`pretrain.mix.weights` of 0); a document without one has the empty name."""
 
     by: str = "label"
     left_out: frozenset[str] = frozenset()
@@ -43,7 +43,7 @@ class Use:
 
 @dataclass(frozen=True)
 class Found:
-    """A document that holds a span: its source and name, and what of it stands around the span."""
+    """A document that contains a span: its source and name, and the text around the span."""
 
     source: str
     name: str
@@ -66,7 +66,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Index:
-    """A corpus as tokens in a row, each document ended by a token that no text has, and their suffix array."""
+    """A corpus as one sequence of tokens, each document ended by a token that no text has, and its suffix array."""
 
     corpus: Path
     shards: TokenShards
@@ -77,9 +77,9 @@ class Index:
 
 
 def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog, uses: Sequence[Use] = (Use(),)) -> Index:
-    """The index of what any of the `uses` read of a corpus directory, from `work` or made now.
+    """The index of the documents of a corpus directory that any of the `uses` read, from `work`
 
-    Raises InputError where the corpus is too large.
+    or made now. Raises InputError if the corpus is too large.
     """
     source = corpus / "train.parquet"
     rows, all_rows = trained_rows(source, uses), pq.ParquetFile(source).metadata.num_rows
@@ -102,7 +102,7 @@ def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog, us
 
 
 def trained_rows(source: Path, uses: Sequence[Use]) -> NDArray[np.int64]:
-    """Rows of a corpus file that one of the uses or more trained on, ascending."""
+    """Rows of a corpus file that at least one of the uses trained on, ascending."""
     file = pq.ParquetFile(source)
     if any(not use.left_out for use in uses):
         return np.arange(file.metadata.num_rows)
@@ -114,7 +114,7 @@ def trained_rows(source: Path, uses: Sequence[Use]) -> NDArray[np.int64]:
 
 
 def trained_texts(corpus: Path, uses: Sequence[Use]) -> Iterator[str]:
-    """The documents of a corpus directory that one of the uses or more trained on."""
+    """The documents of a corpus directory that at least one of the uses trained on."""
     source = corpus / "train.parquet"
     for texts in _trained_batches(source, trained_rows(source, uses)):
         yield from texts
@@ -129,9 +129,9 @@ def _trained_batches(source: Path, rows: NDArray[np.int64]) -> Iterator[list[str
 
 
 def trace(text: str, indices: Sequence[Index], tokenizer: Tokenizer, least_words: int) -> list[Span]:
-    """The longest spans of the text that stand in one of the corpora, of `least_words` or more, from left to right.
+    """The longest spans of the text that occur in one of the corpora, of `least_words` or more, from left to right.
 
-    A span that lies inside another is left out; two may overlap.
+    A span inside another is left out; two may overlap.
     """
     data = text.encode("utf-8")
     found = [span for index in indices for span in _spans(data, index, tokenizer)]
@@ -142,7 +142,7 @@ def trace(text: str, indices: Sequence[Index], tokenizer: Tokenizer, least_words
 
 
 def covered(spans: Sequence[Span]) -> int:
-    """Characters that lie in any of the spans."""
+    """Characters in any of the spans."""
     total = reached = 0
     for span in sorted(spans, key=lambda one: one.begin):
         total += max(0, span.end - max(span.begin, reached))
@@ -180,7 +180,7 @@ _Place = tuple[
 
 
 def _spans(data: bytes, index: Index, tokenizer: Tokenizer) -> Iterator[_Place]:
-    """Every longest match of tokens that does not lie inside the one before it, with its edges moved out."""
+    """Every longest match of tokens that is not inside the previous one, with its edges extended."""
     ids = np.array(tokenizer.encode(data.decode("utf-8")), dtype=np.int64)
     sizes = [len(tokenizer.token_bytes(int(token))) for token in ids]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
@@ -196,7 +196,7 @@ def _spans(data: bytes, index: Index, tokenizer: Tokenizer) -> Iterator[_Place]:
 
 
 def _widened(data: bytes, begin: int, end: int, index: Index, place: int, tokenizer: Tokenizer) -> _Place:
-    """The span with both edges moved as far as the text and this document go on alike, in whole characters."""
+    """The span with both edges extended as far as the text and this document agree, in whole characters."""
     document, inside = _document_at(index, place)
     whole, offset = _bytes_of(index, document, inside, tokenizer)
     size = end - begin
@@ -211,7 +211,7 @@ def _widened(data: bytes, begin: int, end: int, index: Index, place: int, tokeni
 
 
 def _maximal(spans: list[_Place]) -> list[_Place]:
-    """Those that lie in no other; of equal ones the first."""
+    """Those inside no other; of equal ones the first."""
     kept: list[_Place] = []
     for span in sorted(spans, key=lambda one: (one[0], -one[1])):
         if not kept or span[1] > max(one[1] for one in kept):
@@ -220,7 +220,7 @@ def _maximal(spans: list[_Place]) -> list[_Place]:
 
 
 def _described(data: bytes, begin: int, end: int, index: Index, place: int, tokenizer: Tokenizer) -> Span:
-    """The span with its documents: those where its tokens stand and, byte by byte, the whole of it."""
+    """The span with its documents: those that contain its tokens and, byte by byte, all of it."""
     begin += len(data[begin:end]) - len(data[begin:end].lstrip())
     passage = data[begin:end].strip()
     inner = _inner_tokens(passage, index, place, tokenizer)
@@ -239,7 +239,7 @@ def _described(data: bytes, begin: int, end: int, index: Index, place: int, toke
 
 
 def _inner_tokens(passage: bytes, index: Index, place: int, tokenizer: Tokenizer) -> Tokens:
-    """The tokens at the place that lie whole inside the passage, as far as they are its own."""
+    """The tokens at the position that are completely inside the passage and equal to it."""
     document, inside = _document_at(index, place)
     whole, offset = _bytes_of(index, document, inside, tokenizer)
     begin = whole.find(passage, max(0, offset - len(passage)))
@@ -253,13 +253,13 @@ def _inner_tokens(passage: bytes, index: Index, place: int, tokenizer: Tokenizer
 
 
 def _document_at(index: Index, place: int) -> tuple[int, int]:
-    """(number of the document, tokens before the place in it)."""
+    """(number of the document, tokens before the position in it)."""
     number = int(np.searchsorted(index.starts, place, side="right")) - 1
     return number, place - int(index.starts[number])
 
 
 def _bytes_of(index: Index, number: int, inside: int, tokenizer: Tokenizer) -> tuple[bytes, int]:
-    """(a document's text, where in it so many tokens end), in bytes."""
+    """(a document's text, where in it this many tokens end), in bytes."""
     pieces = [tokenizer.token_bytes(int(token)) for token in index.shards.document(number)]
     return b"".join(pieces), sum(map(len, pieces[:inside]))
 

@@ -1,1 +1,1 @@
-"""The recipe of a whole life, its stage graph, planner, runner and cache."""
+"""The recipe of a model's whole life, its stage graph, planner, runner and cache."""

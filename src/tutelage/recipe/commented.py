@@ -1,4 +1,4 @@
-"""Recipe data as YAML with the reason for a value beside it."""
+"""Recipe data as YAML with the reason for each value as a comment."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-WIDTH, INDENT = 100, 2  # of a reason that stands above its value
+WIDTH, INDENT = 100, 2  # of a reason above its value
 
 
 def commented(data: Mapping[str, Any], reasons: Mapping[str, str]) -> str:

@@ -23,13 +23,13 @@ from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, nearest
 from tutelage.tokenizer.config import TokenizerConfig
 
-RESERVED = ("artifacts", "work", "latest", "ablations")  # names the store itself uses beside the run folders
+RESERVED = ("artifacts", "work", "latest", "ablations")  # names that the store itself uses next to the run folders
 BASE = "base"
-PARTS_OF_A_LIFE = (  # no step may be called so
+PARTS_OF_A_LIFE = (  # reserved names that no step may have
     BASE, "source", "corpus", "benchmarks", "tokenizer", "baselines", "evaluate", "text",
 )  # fmt: skip
 
-# What the quickstart is finetuned for. recipes/quickstart.yaml says the same.
+# The finetuning steps of the quickstart, as in recipes/quickstart.yaml.
 QUICKSTART: dict[str, Any] = {
     "finetune": {
         "classify": {
@@ -46,7 +46,7 @@ QUICKSTART: dict[str, Any] = {
 
 
 class Step(Config):
-    """One step of finetuning: a method, the model it begins with (another step, or `base`), and its settings."""
+    """One step of finetuning: a method, the model it starts from (another step, or `base`), and its settings."""
 
     method: str
     begins_with: str
@@ -58,10 +58,11 @@ class Step(Config):
 
 
 class Recipe(Config):
-    """A whole life. `base` is raised here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes from elsewhere
-    (`base: smollm2`, or a mapping with `source`), and is then pretrained further only where `pretrain` is given.
+    """The whole life of a model. `base` is trained here from `corpus`, `tokenizer`, `model` and `pretrain`, or comes
+    from elsewhere (`base: smollm2`, or a mapping with `source`), and is then pretrained further only if `pretrain` is
+    given.
 
-    `finetune` maps names to steps {method, from, data or task, ...}. `seed` draws weights and noise; `data_seed`
+    `finetune` maps names to steps {method, from, data or task, ...}. `seed` determines weights and noise; `data_seed`
     decides what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
     """
 
@@ -102,11 +103,11 @@ class Recipe(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.name in RESERVED:
-            raise ValueError(f"name {self.name!r} is taken by the store itself; choose another")
+            raise ValueError(f"name {self.name!r} is reserved by the store; choose another")
         if self.base:
             for name in ("tokenizer", "model"):
                 if getattr(self, name) != type(self).model_fields[name].default:
-                    raise ValueError(f"base brings tokenizer and model of its own; leave out the section {name!r}")
+                    raise ValueError(f"base brings its own tokenizer and model; leave out the section {name!r}")
         elif self.pretrain is None:
             raise ValueError("pretrain is null, and there is no base from elsewhere: nothing would be trained")
         else:
@@ -145,7 +146,7 @@ class Recipe(Config):
                 before, after = (method(self.finetune[step].method).makes for step in (parent, seen[-1]))
                 if before in ("classifier", "reward model") and before != after:
                     raise ConfigError(
-                        f"finetune.{seen[-1]}.from: {parent!r} is a {before}; only a {before} can begin with it"
+                        f"finetune.{seen[-1]}.from: {parent!r} is a {before}; only a {before} can start from it"
                     )
                 seen.append(parent)
 
@@ -161,7 +162,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
     where = f"finetune.{name}"
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]*", name) or name in PARTS_OF_A_LIFE:
         raise ConfigError(
-            f"{where}: {name!r} is no name for a step",
+            f"{where}: {name!r} is not a valid name for a step",
             hint="letters, digits, - and _; not " + ", ".join(PARTS_OF_A_LIFE),
         )
     if not isinstance(given, Mapping):
@@ -175,7 +176,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
     earlier = [other for other in steps if other != name]
     if begins_with is None and spec.heldout == "pairs" and earlier:
         raise ConfigError(
-            f"{where}.from is missing: which model is to be finetuned?", hint=nearest("", [BASE, *earlier])
+            f"{where}.from is missing: which model should be finetuned?", hint=nearest("", [BASE, *earlier])
         )
     begins_with = BASE if begins_with is None else str(begins_with)
     if begins_with != BASE and begins_with not in steps:
@@ -188,7 +189,7 @@ def parse_step(name: str, given: Any, steps: Mapping[str, Any]) -> Step:
 
 
 def _refuse_old_spellings(given: Mapping[str, Any]) -> None:
-    """What recipes of version 0.1 said, with the new spelling."""
+    """Keys of recipes of version 0.1, with the new spelling."""
     if "adopt" in given:
         raise ConfigError("the section `adopt` is now `base`", hint="e.g. base: {source: smollm2, context_length: 512}")
     steps = given.get("finetune")
@@ -252,17 +253,17 @@ def override(data: dict[str, Any], item: str) -> None:
 
 
 def setting(key: str, value: str) -> str:
-    """An override that sets `key` to exactly this text, whatever YAML would read in it (`2024`, `no`, `a: b`)."""
+    """An override that sets `key` to exactly this text, whatever YAML would make of it (`2024`, `no`, `a: b`)."""
     return f"{key}={json.dumps(value, ensure_ascii=False)}"
 
 
 def _problem(error: yaml.YAMLError) -> str:
-    """What is wrong, on one line."""
+    """The error, on one line."""
     return " ".join(str(getattr(error, "problem", None) or error).split())
 
 
 class _UniqueKeys(yaml.SafeLoader):
-    """Safe YAML in which a key given twice, or one that is no text, is an error instead of a silent loss."""
+    """Safe YAML in which a duplicate key, or one that is not a string, is an error instead of a silent loss."""
 
     def compose_mapping_node(self, anchor: dict[Any, yaml.Node]) -> yaml.MappingNode:
         node: yaml.MappingNode = super().compose_mapping_node(anchor)  # type: ignore[no-untyped-call]
@@ -270,7 +271,9 @@ class _UniqueKeys(yaml.SafeLoader):
         for key, _ in node.value:
             if key.tag not in ("tag:yaml.org,2002:str", "tag:yaml.org,2002:merge"):
                 shown = repr(key.value) if isinstance(key, yaml.ScalarNode) else "a list or mapping"
-                raise yaml.composer.ComposerError(None, None, f"{shown} is no key; keys are words", key.start_mark)
+                raise yaml.composer.ComposerError(
+                    None, None, f"{shown} is not a valid key; keys are strings", key.start_mark
+                )
             if key.value in seen:
                 raise yaml.composer.ComposerError(None, None, f"key {key.value!r} is given twice", key.start_mark)
             seen.add(key.value)

@@ -1,6 +1,6 @@
-"""The life that a recipe describes, as a graph of nodes: plain data, nothing is run here.
+"""The stages that a recipe describes, as a graph of nodes: plain data, nothing is run here.
 
-A node is a kind of stage (its spec), the settings of this life, and which other nodes play the roles of its inputs.
+A node is a kind of stage (its spec), its settings in this recipe, and the nodes that are its inputs, by role.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tutelage.store.errors import ConfigError, nearest
 from tutelage.store.stage import StageSpec
 from tutelage.tokenizer.spec import SPEC as TOKENIZER
 
-# Settings that say how a stage is run, not what it makes. They are no part of its identity. Device and precision
+# Settings that say how a stage is run, not what it makes. They are not part of its identity. Device and precision
 # change the numbers, and how often something is logged or measured changes curve.jsonl: those count.
 RUNTIME_KEYS = frozenset(
     {"threads", "checkpoint_seconds", "keep_checkpoints", "parallel", "layers_every", "stop_on", "engine"}
@@ -33,7 +33,7 @@ RUNTIME_KEYS = frozenset(
 
 @dataclass(frozen=True)
 class Node:
-    """One stage of this life. `inputs`: role -> name of the node that plays it; `key`: its place in the recipe."""
+    """One stage of a recipe. `inputs`: role -> name of the node; `key`: its place in the recipe."""
 
     name: str
     spec: StageSpec
@@ -42,11 +42,11 @@ class Node:
     key: str
 
     def identity_config(self, recipe: Recipe) -> dict[str, Any]:
-        """What of the recipe goes into the identity of its result."""
+        """The part of the recipe that goes into the identity of its result."""
         seeds = {"training": recipe.seed, "data": recipe.data_seed}
         settings = _without_runtime(self.config.plain())
         for key in self.spec.files(self.config):
-            # Files count by their content, wherever they lie.
+            # Files count by their content, wherever they are.
             settings.pop(key, None)
         return {"settings": settings, "seeds": {which: seeds[which] for which in self.spec.seeds}}
 
@@ -58,7 +58,7 @@ def _without_runtime(data: Any) -> Any:
 
 
 def life(recipe: Recipe, targets: Sequence[str] = ()) -> list[Node]:
-    """The nodes of a recipe, each after its inputs: all that somebody needs, or what `targets` need.
+    """The nodes of a recipe, each after its inputs: all that are needed, or what `targets` need.
 
     Without targets: the base, every step, and the evaluation. Raises ConfigError for a target that does not exist.
     """
@@ -93,7 +93,7 @@ def _base(recipe: Recipe) -> list[Node]:
 
 
 def _corpus(recipe: Recipe) -> list[Node]:
-    """The corpus, and before it the items of benchmarks that it is searched for."""
+    """The corpus, and before it the benchmark items that it is decontaminated against."""
     searched = recipe.corpus.decontaminate
     if searched is None:
         return [Node("corpus", CORPUS, recipe.corpus, {}, "corpus")]
@@ -104,7 +104,7 @@ def _corpus(recipe: Recipe) -> list[Node]:
 
 
 def _steps(recipe: Recipe) -> list[Node]:
-    """Every step after the one it begins with, and before it the parts that are made for it alone."""
+    """Every step after the one it starts from, preceded by the parts that are made for it alone."""
     ordered: dict[str, Step] = {}
 
     def add(name: str) -> None:
@@ -131,7 +131,7 @@ def _steps(recipe: Recipe) -> list[Node]:
 def _evaluation(recipe: Recipe, wanted: set[str], nodes: dict[str, Node]) -> list[Node]:
     """The evaluation and its baselines; nothing where there is nothing to measure.
 
-    The corpus's held-out text is read where the life has a corpus anyway, or where the recipe asks for it.
+    The corpus's held-out text is used if the recipe has a corpus anyway, or asks for it.
     """
     config = recipe.evaluate
     if config is None:

@@ -1,4 +1,4 @@
-"""Lineage: from any artifact, model or run back to the documents it was made of."""
+"""Lineage: from any artifact, model or run back to the documents it was made from."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.store.errors import DamagedError, InputError
 
 @dataclass
 class Ancestor:
-    """One artifact and what it was made of; `artifact` is None where only the identity is known."""
+    """One artifact and what it was made from; `artifact` is None where only the identity is known."""
 
     stage: str
     identity: str
@@ -32,7 +32,7 @@ class Ancestor:
 
 
 def lineage(path: Path) -> Ancestor:
-    """The tree of what `path` (an artifact directory, or a run folder: its last stage) was made of."""
+    """The tree of what `path` (an artifact directory, or a run folder: its last stage) was made from."""
     if (path / "run.json").exists():
         try:
             record = json.loads((path / "run.json").read_text(encoding="utf-8"))
@@ -40,7 +40,7 @@ def lineage(path: Path) -> Ancestor:
         except (ValueError, KeyError, TypeError, AttributeError):
             raise DamagedError(f"{path / 'run.json'} is damaged", hint="run its recipe again") from None
         if not made:
-            raise InputError(f"run {path} has made nothing yet")
+            raise InputError(f"run {path} has produced nothing yet")
         path = path / made[-1]["artifact"]
     return _ancestor(open_artifact(path.resolve()))
 

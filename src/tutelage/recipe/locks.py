@@ -1,4 +1,4 @@
-"""Locks between processes that share a store, and what processes that were killed leave behind."""
+"""Locks between processes that share a store, and cleaning up after killed processes."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pathlib import Path
 
 from tutelage.store.errors import TutelageError
 
-PATIENCE = 3.0  # s; the workers of a process that was killed hold its locks until they notice, about a second
+PATIENCE = 3.0  # s; the workers of a killed process hold its locks until they notice, about a second
 
 
 @contextlib.contextmanager
 def exclusive(path: Path, busy: str, patience: float | None = None) -> Iterator[None]:
-    """Hold the lock file `path`; it ends with its process, however that ends.
+    """Hold the lock file `path`; it is released when its process ends, however that happens.
 
     Raises TutelageError with the message `busy` if another process still holds it after `patience` seconds.
     """
@@ -32,8 +32,8 @@ def exclusive(path: Path, busy: str, patience: float | None = None) -> Iterator[
             if time.monotonic() < give_up:
                 time.sleep(0.1)
                 continue
-            raise TutelageError(busy, hint="wait for it to end, or use another folder with --out") from None
-        # Its last holder may have removed the file after this process opened it: then it locks nothing.
+            raise TutelageError(busy, hint="wait for it to finish, or use another folder with --out") from None
+        # Its last holder may have removed the file after this process opened it: then the lock is void.
         with contextlib.suppress(FileNotFoundError):
             if path.stat().st_ino == os.fstat(file.fileno()).st_ino:
                 break
@@ -46,7 +46,7 @@ def exclusive(path: Path, busy: str, patience: float | None = None) -> Iterator[
 
 
 def remove_leftovers(root: Path) -> None:
-    """Remove half-written artifacts (`.STAGE-IDENTITY.PID.tmp` or `.old`) that no process is making any more."""
+    """Remove half-written artifacts (`.STAGE-IDENTITY.PID.tmp` or `.old`) that no process is writing any longer."""
     for path in sorted((root / "artifacts").glob(".*.*.*")):
         name, _, end = path.name[1:].rsplit(".", 2)
         if end not in ("tmp", "old"):

@@ -15,14 +15,14 @@ from tutelage.store.errors import ConfigError, nearest
 from tutelage.store.events import EventLog
 from tutelage.store.stage import StageSpec, Way
 
-LARGE = 30e6  # parameters: above, evaluation asks fewer questions, because each answer takes its time
+LARGE = 30e6  # parameters: above this, evaluation uses fewer questions, because each answer is slow
 SHARES = (8, 4, 2)  # of the rows: an eighth, a quarter, half
 _NAME = re.compile(r"[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class OwnRows:
-    """The user's file as a step takes it (`given`: settings of the step), and how many rows it has to train on."""
+    """The user's file as input of a step (`given`: settings of the step), and its number of training rows."""
 
     kind: str
     given: dict[str, Any]
@@ -33,9 +33,10 @@ def read_own_rows(
     kind: str, data: str, columns: Mapping[str, str], task: str | None = None, log: EventLog | None = None,
     target: str | None = None,
 ) -> OwnRows:  # fmt: skip
-    """Read and check the file, before a model is fetched or anything long begins. `target`: of a method that reads two.
+    """Read and check the file, before a model is downloaded or any long stage starts. `target`: the second file, for a
+    method that reads two.
 
-    Raises ConfigError for a wrong setting, InputError where the file cannot be used.
+    Raises ConfigError for a wrong setting, InputError if the file cannot be used.
     """
     spec = method(kind)
     given: dict[str, Any] = {"data": data, "task": task, "columns": dict(columns)}
@@ -54,9 +55,9 @@ def one_step_recipe(
     own: OwnRows, source: str, parameters: int, longest: int, sets: Sequence[str] = (), name: str = "",
     ways: Sequence[str] = (), curve: bool = False,
 ) -> Recipe:  # fmt: skip
-    """A recipe with a step for each way that suits the rows and the model (or each of `ways`); `sets` override.
+    """A recipe with a step for each option that suits the rows and the model (or each of `ways`); `sets` override.
 
-    curve: with a step for each share of the rows (`SHARES`) too, by every way.
+    curve: also with a step for each share of the rows (`SHARES`), for every option.
 
     source: the model, as `base.source` has it; `parameters` and `longest` (tokens of context) are its own. A key of
     `sets` is one of the recipe or, shorter, one of the steps (`training.epochs=3`). Raises ConfigError for a wrong key.
@@ -66,7 +67,7 @@ def one_step_recipe(
     for way, settings in _ways(spec, parameters, own.rows, ways).items():
         step = {"method": own.kind, "from": BASE, **settings, **own.given}
         if step["from"] not in (BASE, *steps):
-            step["from"] = BASE  # what it would begin with was not asked for
+            step["from"] = BASE  # the step it would start from is not among the ways
         if "context_length" in step:
             step["context_length"] = min(step["context_length"], longest)
         steps[way] = step
@@ -94,7 +95,7 @@ def one_step_recipe(
 
 
 def _ways(spec: StageSpec, parameters: int, rows: int, wanted: Sequence[str]) -> dict[str, Mapping[str, Any]]:
-    """The settings of the ways that are wanted. Raises ConfigError for one that the method does not have."""
+    """The settings of the requested ways. Raises ConfigError for one that the method does not have."""
     known = spec.suggest(parameters, rows) if spec.suggest else {spec.kind: Way()}
     if unknown := [name for name in wanted if name not in known]:
         raise ConfigError(f"{spec.kind} has no way {unknown[0]!r}", hint=nearest(unknown[0], known))

@@ -18,7 +18,7 @@ class Planned:
     """One stage of a plan.
 
     status: `cached`, `run`, `skipped`, `damaged` (made again) or `unknown` (only the corpus, once made, can tell
-    whether it runs or is skipped); `why` explains. identity: None where it does not run, or hangs on an unknown one.
+    whether it runs or is skipped); `why` explains. identity: None if it does not run, or depends on an unknown one.
     """
 
     node: Node
@@ -45,7 +45,7 @@ def inputs_of(node: Node, known: Mapping[str, str]) -> dict[str, str]:
 
 
 def _content(path: Path) -> str:
-    """Hash of a file, or of all that is read of a model directory."""
+    """Hash of a file, or of all files that are read from a model directory."""
     if path.is_file():
         return sha256_file(path)
     from tutelage.interchange.source import content_identity  # late: torch is slow to import
@@ -80,7 +80,7 @@ def look_up(
 
 
 def _may_lack(node: Node, role: str) -> bool:
-    """Whether a node runs without this input: figures are made of whichever models there are."""
+    """Whether a node runs without this input: figures are computed for whichever models there are."""
     return node.spec.makes == "figures" and role not in node.spec.needs(node.config)
 
 
@@ -89,7 +89,7 @@ def any_work(work: Path) -> bool:
 
 
 def plan(recipe: Recipe, store: ArtifactStore, targets: Sequence[str] = ()) -> list[Planned]:
-    """Every stage with its status, without running anything. Raises ConfigError for input that is not there."""
+    """Every stage with its status, without running anything. Raises ConfigError for missing input."""
     planned: list[Planned] = []
     known: dict[str, str] = {}
     done: dict[str, Artifact] = {}

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import signal
 import tempfile
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,31 +19,15 @@ from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import Node, life
 from tutelage.recipe.locks import exclusive, remove_leftovers
 from tutelage.recipe.plan import inputs_of, look_up
+from tutelage.recipe.record import Run, chat_model, end_last_line, entry, keep_forecast, pending, read_record
 from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import DamagedError, Interrupted, TutelageError
 from tutelage.store.events import EventLog, Listener, plain
-from tutelage.store.files import write_atomic, write_json
+from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_text
 from tutelage.store.stage import Job
 
 STOPPED, RESUME = "stopped; finished stages are kept", "run the same command again to resume"
-
-
-@dataclass
-class Run:
-    """A run folder and what is in it so far."""
-
-    path: Path
-    record: dict[str, Any]
-
-    def save(self) -> None:
-        write_json(self.path / "run.json", self.record)
-
-    def stage(self, name: str) -> dict[str, Any]:
-        for record in self.record["stages"]:
-            if record["stage"] == name:
-                return dict(record)
-        raise KeyError(name)
 
 
 def run_recipe(
@@ -57,15 +39,15 @@ def run_recipe(
     advice: tuple[str, ...] = (),
     folder: Path | None = None,
 ) -> Run:
-    """Make every artifact the recipe asks for (or `targets` and what they need) under the store `root`.
+    """Make every artifact that the recipe needs (or `targets` and what they need) under the store `root`.
 
     The folder `root/NAME` gets recipe.yaml, run.json (after every stage) and events.jsonl. Finished stages come from
     the cache; an interrupted one resumes from its checkpoint. A damaged artifact is named, moved aside and made
-    again. `advice` is said at the start and kept among the events. Raises what a stage raises, after the failure is
+    anew. `advice` is logged at the start. Raises what a stage raises, after the failure is
     written into run.json; Interrupted after Ctrl-C or SIGTERM; TutelageError if the disk is full or another process
     is running this recipe here. Of several processes the first calls this, the others `follow_recipe`. `forecast`: of
-    each stage (`guidance.forecast.Outlook.kept`), to be compared with what comes. `folder`: of a run that belongs to
-    something larger; it lies there instead, and is not the latest run.
+    each stage (`guidance.forecast.Outlook.kept`), to be compared with the actual figures. `folder`: of a run that is
+    part of something larger; it is used instead, and the run does not become the latest one.
     """
     path = root / recipe.name if folder is None else folder
     busy = f"another process is running the recipe {recipe.name} in {path.parent}"
@@ -78,18 +60,18 @@ def run_recipe(
             write_atomic(path / "recipe.yaml", yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True))
             if folder is None:
                 write_atomic(root / "latest", recipe.name + "\n")
-            _end_last_line(path / "events.jsonl")
+            end_last_line(path / "events.jsonl")
         except OSError as error:
             raise TutelageError(
                 f"cannot write to {root}: {error.strerror}", hint="choose another folder with --out"
             ) from None
-        earlier = _read_record(path / "run.json")
+        earlier = read_record(path / "run.json")
         record = {
             "recipe": recipe.name,
             "status": "running",
             "seed": recipe.seed,
             "data_seed": recipe.data_seed,
-            "stages": [_pending(node) for node in _shown(recipe, targets)],
+            "stages": [pending(node) for node in _shown(recipe, targets)],
             "forecast": dict(forecast or {}),
             "chat_model": None,
             "started": round(time.time(), 3),
@@ -129,14 +111,15 @@ def run_recipe(
 
 def order(command: dict[str, Any] | None) -> None:
     """Tell the other processes of this run, if there are any, what to do next; None: nothing more."""
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # asked first, because torch is slow to import
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:  # checked first, because torch is slow to import
         from tutelage.training.distributed.world import current_world
 
         current_world().order(command)
 
 
 def follow_recipe(recipe: Recipe) -> None:
-    """What the other processes of a run do: train with the first one when it says so. They write nothing that stays."""
+    """The loop of the other processes of a run: train together with the first one when told to. They write no
+    artifacts."""
     from tutelage.training.distributed.world import current_world
 
     nodes = {node.name: node for node in _shown(recipe)}
@@ -151,14 +134,10 @@ def _job(node: Node, recipe: Recipe, inputs: dict[str, Path], out: Path, work: P
 
 
 def _shown(recipe: Recipe, targets: tuple[str, ...] = ()) -> list[Node]:
-    """The nodes that the run's record lists: the whole life, and a target that is no part of it."""
+    """The nodes that the run's record lists: the whole graph, and a target that is not part of it."""
     whole = life(recipe)
     names = {node.name for node in whole}
     return [*whole, *(node for node in life(recipe, targets) if node.name not in names)]
-
-
-def _pending(node: Node) -> dict[str, Any]:
-    return {"stage": node.name, "kind": node.spec.kind, "makes": node.spec.makes, "status": "pending"}
 
 
 def _run_stages(
@@ -175,7 +154,7 @@ def _run_stages(
     wanted = {node.name for node in nodes}
     _audit(nodes)
     for number, node in enumerate(_shown(recipe, targets)):
-        record = _pending(node)
+        record = pending(node)
         if node.name in wanted:
             stage_log = log.for_stage(node.name)
             stage_log.emit("stage_start")
@@ -190,33 +169,16 @@ def _run_stages(
                 raise
             stage_log.emit("stage_end", **{**record, "seconds": round(time.monotonic() - begin, 3)})
         else:
-            # Not asked for now, but what is there of it still belongs to this run.
+            # Not requested now, but its existing artifact still belongs to this run.
             record |= _there_already(recipe, node, store, run, known, done)
         run.record["stages"][number] = record
-        run.record["chat_model"] = _chat_model(run.record["stages"])
-        _keep_forecast(run, record, earlier)
+        run.record["chat_model"] = chat_model(run.record["stages"])
+        keep_forecast(run, record, earlier)
         run.save()
 
 
-def _keep_forecast(run: Run, record: dict[str, Any], earlier: Mapping[str, Any]) -> None:
-    """Of a stage that an earlier run of this folder made, what was forecast then still stands beside what came."""
-    name, identity = record["stage"], record.get("identity")
-    same = any(one.get("stage") == name and one.get("identity") == identity for one in earlier.get("stages", ()))
-    if record["status"] == "cached" and same and name in earlier.get("forecast", {}):
-        run.record["forecast"].setdefault(name, earlier["forecast"][name])
-
-
-def _read_record(path: Path) -> dict[str, Any]:
-    """An earlier run.json of the folder; empty where there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}
-
-
 def _audit(nodes: Sequence[Node]) -> None:
-    """Read the user's own data before anything long begins: what is wrong with it is said in the first seconds."""
+    """Read the user's own data before any long stage starts, so that problems are reported in the first seconds."""
     for node in nodes:
         if node.spec.audit:
             try:
@@ -224,15 +186,6 @@ def _audit(nodes: Sequence[Node]) -> None:
             except TutelageError as error:
                 error.message = f"{node.key}: {error.message}"
                 raise
-
-
-def _chat_model(stages: list[dict[str, Any]]) -> str | None:
-    """What one talks to: the last model that learned to chat, else the base; a path relative to the run folder."""
-    for makes in ("chat model", "language model"):
-        made = [record for record in stages if record.get("makes") == makes and record.get("artifact")]
-        if made:
-            return str(made[-1]["artifact"])
-    return None
 
 
 def _do(
@@ -244,7 +197,7 @@ def _do(
     done: dict[str, Artifact],
     log: EventLog,
 ) -> dict[str, Any]:
-    """Have the node's artifact, from the cache or made now, and enter it into `known` and `done`."""
+    """Get the node's artifact, from the cache or made now, and enter it into `known` and `done`."""
     planned = look_up(node, recipe, store, known, done)
     if planned.identity is None:
         return {"status": "skipped", "identity": None, "why": planned.why}
@@ -252,7 +205,7 @@ def _do(
     if artifact is None:
         artifact, status = _make(recipe, node, planned.identity, store, known, done, log)
     known[node.name], done[node.name] = planned.identity, artifact
-    return {"status": status, **_entry(artifact, run)}
+    return {"status": status, **entry(artifact, run)}
 
 
 def _there_already(
@@ -260,23 +213,12 @@ def _there_already(
 ) -> dict[str, Any]:
     try:
         planned = look_up(node, recipe, store, known, done)
-    except TutelageError:  # its own input is wrong or gone; no matter for what was asked
+    except TutelageError:  # its own input is wrong or gone, which does not matter for the requested stages
         return {}
     if planned.artifact is None:
         return {"identity": planned.identity}
     known[node.name], done[node.name] = planned.artifact.identity, planned.artifact
-    return {"status": "cached", **_entry(planned.artifact, run)}
-
-
-def _entry(artifact: Artifact, run: Run) -> dict[str, Any]:
-    """What run.json says of an artifact."""
-    return {
-        "identity": artifact.identity,
-        "artifact": os.path.relpath(artifact.path, run.path),
-        "seconds": artifact.manifest["seconds"],
-        "peak_memory_mb": artifact.metrics.get("peak_memory_mb"),
-        "metrics": artifact.metrics,
-    }
+    return {"status": "cached", **entry(planned.artifact, run)}
 
 
 def _make(
@@ -297,7 +239,7 @@ def _make(
                 return found, "cached"
         except DamagedError as error:
             aside = _move_aside(store.path(kind, identity))
-            log.warn(f"{error.message}; moved to {aside.name} and made again")
+            log.warn(f"{error.message}; moved to {aside.name} and made anew")
         inputs = {role: done[other].path for role, other in node.inputs.items() if other in done}
 
         def fill(out: Path, work: Path) -> dict[str, Any]:
@@ -321,33 +263,24 @@ def _move_aside(path: Path) -> Path:
 
 
 def _disk_is_full(error: Exception) -> bool:
-    """Also where a library in another language says so in its own words."""
+    """Also if a native library reports it in its own words."""
     if isinstance(error, TutelageError):
         return False
     number = error.errno if isinstance(error, OSError) else None
     return number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left on device" in str(error)
 
 
-def _end_last_line(path: Path) -> None:
-    """A kill may have cut the last event short; the next one must not be lost with it."""
-    if not path.exists() or path.stat().st_size == 0:
-        return
-    with path.open("rb+") as file:
-        file.seek(-1, os.SEEK_END)
-        if file.read(1) != b"\n":
-            file.write(b"\n")
-
-
 @contextlib.contextmanager
 def _sigterm_interrupts() -> Iterator[None]:
-    """Within, SIGTERM (a scheduler's end of time, `kill`) is what Ctrl-C is. Training does better: it ends its step."""
+    """Within, SIGTERM (a scheduler's time limit, `kill`) acts like Ctrl-C. Training handles it better: it finishes its
+    step."""
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     here = os.getpid()
 
     def handle(number: int, frame: Any) -> None:
-        if os.getpid() != here:  # a forked worker simply ends
+        if os.getpid() != here:  # a forked worker simply exits
             os._exit(128 + number)
         raise Interrupted(STOPPED, hint=RESUME, signal=number)
 

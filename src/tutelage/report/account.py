@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from tutelage.report.collect import Run, remarks
-from tutelage.report.foretold import foretold, peak_memory
-from tutelage.report.foretold import seconds as forecast_seconds
+from tutelage.report.forecasts import forecast_blocks, peak_memory
+from tutelage.report.forecasts import seconds as forecast_seconds
 from tutelage.report.story import STATUS_WORDS, when
 from tutelage.store import format as f
 from tutelage.store.blocks import (
@@ -41,12 +41,10 @@ def cost(run: Run) -> list[Block | None]:
         memory, disk = f.size(peak_memory(stage)), f.size(stored(stage))
         rows.append([stage.title, state, f.duration(took), memory, disk])
     columns = ["Stage", "Status", "Took#", "Peak memory#", "On disk#"]
-    caption = (
-        "Time by stage; the outline is the forecast. Of a stage from the cache, the time it took when it was made."
-    )
+    caption = "Time by stage; the outline is the forecast. For a cached stage, the time it took when it was made."
     chart = bar_chart(bars, title="Time by stage", unit="outline: forecast", show="duration", caption=caption)
-    beside = foretold(run)
-    return [chart, table(columns, rows), heading("Forecast and fact") if beside else None, *beside, *_speed(run)]
+    beside = forecast_blocks(run)
+    return [chart, table(columns, rows), heading("Forecast and actual") if beside else None, *beside, *_speed(run)]
 
 
 def _speed(run: Run) -> list[Block | None]:
@@ -146,7 +144,7 @@ def reproduction(run: Run, manifest: dict[str, Any]) -> list[Block | None]:
         f"In a checkout of the code, with {with_what}; recipe.yaml is the resolved recipe, which stands below and in "
         "the run’s folder, and its paths begin where the command is typed. On the same kind of processor the weights "
         "are the same, bit for bit."
-    ) + (" The code had changes that its commit does not hold." if changed else "")
+    ) + (" The code had changes that are not in its commit." if changed else "")
     return [heading("To reproduce it"), prose(text), code("\n".join(filter(None, lines)))]
 
 

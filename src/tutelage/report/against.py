@@ -9,7 +9,7 @@ from typing import Any
 from tutelage.evaluation.compare.compare import Report, compare_results
 from tutelage.evaluation.compare.read import read_results
 from tutelage.report.collect import Run, collect
-from tutelage.report.foretold import peak_memory
+from tutelage.report.forecasts import peak_memory
 from tutelage.report.page import page
 from tutelage.store import format as f
 from tutelage.store.blocks import Block, Cell, fold, line, line_chart, mark, notice, prose, table
@@ -24,7 +24,7 @@ Names = tuple[str, str]
 
 
 def write_comparison(before: Path, after: Path) -> Path:
-    """Make `after/against-BEFORE.html`. Raises InputError where one of the two is no run folder."""
+    """Make `after/against-BEFORE.html`. Raises InputError where one of the two is not a run folder."""
     runs = collect(before), collect(after)
     path = after / f"against-{before.resolve().name}.html"
     write_atomic(path, render(*runs, before, after))
@@ -45,7 +45,7 @@ def render(before: Run, after: Run, first: Path, second: Path) -> str:
 
 
 def verdicts(first: Path, second: Path) -> list[Block | None]:
-    """Paired, item by item, where both were evaluated on the same items; else why not."""
+    """Paired, item by item, if both were evaluated on the same items; else why not."""
     try:
         found = compare_results([read_results(first), read_results(second)])
     except TutelageError as error:
@@ -74,8 +74,8 @@ def recipes(before: Run, after: Run, names: Names) -> list[Block | None]:
 
 
 def figures(before: Run, after: Run, names: Names) -> list[Block | None]:
-    """The headline metrics of stages that both have, where they differ. Beside each other, not judged: verdicts come
-    from paired items alone."""
+    """The headline metrics of stages that both have, where they differ. Side by side, without a verdict: verdicts come
+    from paired items only."""
     rows: list[list[Cell]] = []
     same = 0
     for ours, theirs in _both(before, after):
@@ -124,7 +124,7 @@ _MISSING: Any = object()
 
 
 def _names(before: Run, after: Run, first: Path, second: Path) -> Names:
-    """The recipes' names where they tell the two apart, else the folders'."""
+    """The recipes' names if they differ, else the folders'."""
     if before.name != after.name:
         return before.name, after.name
     names = first.resolve().name, second.resolve().name
@@ -155,7 +155,7 @@ def _how(found: Report) -> str:
 
 
 def _value(recipe: dict[str, Any], key: str) -> str:
-    """A value as a recipe writes it; a key that is not there is said."""
+    """A value as a recipe writes it; a missing key is marked."""
     if key not in recipe:
         return "not there"
     value = recipe[key]

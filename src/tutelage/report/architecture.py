@@ -1,4 +1,4 @@
-"""A drawing of a decoder: what a token goes through, from embedding to logits."""
+"""A drawing of a decoder: the path of a token from embedding to logits."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ def drawing(config: ModelConfig, name: str = "") -> str:
 
 
 def layer_groups(config: ModelConfig) -> list[tuple[int, int]]:
-    """(how many, number of the first) of each run of layers that are made alike; where there are more than four runs,
-    layers are counted by kind."""
+    """(how many, number of the first) of each run of identical layers; with more than four runs, layers are counted by
+    kind."""
     kinds = [(config.layer_type(layer), config.has_rope(layer), config.has_experts(layer)) for layer in range(
         config.num_layers)]  # fmt: skip
     runs: list[tuple[int, int]] = []

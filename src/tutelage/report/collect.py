@@ -16,12 +16,12 @@ from tutelage.store.kinds import spec_of
 from tutelage.store.plain import as_dict
 from tutelage.store.view import Record, Scores, View, read_json, read_lines, read_scores
 
-EVALUATION = "evaluation.json"  # the stage whose files hold one is where all models were measured
+EVALUATION = "evaluation.json"  # the stage with this file is the one that evaluated all models
 
 
 @dataclass(frozen=True)
 class Run:
-    """Everything the report is made of; `stages` by name, in the order of the life."""
+    """Everything the report is made from; `stages` by name, in lifecycle order."""
 
     name: str
     status: str
@@ -33,7 +33,7 @@ class Run:
     scores: Scores
 
     def config(self, *path: str) -> Any:
-        """A value of the recipe by path, None if it is not there."""
+        """A value of the recipe by path, None if it is missing."""
         value: Any = self.recipe
         for key in path:
             value = value.get(key) if isinstance(value, dict) else None
@@ -70,7 +70,7 @@ def collect(run: Path) -> Run:
 def _joined(
     stages: Mapping[str, View], events: list[Record], scores: Scores, parents: Mapping[str, str]
 ) -> dict[str, View]:
-    """The views with what lies outside them: their inputs, their events, what was measured, where they come from."""
+    """The views with their context: inputs, events, evaluation, provenance."""
     by_identity = {view.identity: view for view in stages.values() if view.identity}
     found = {}
     for name, view in stages.items():
@@ -92,8 +92,8 @@ def _joined(
 def remarks(events: list[Record]) -> list[Record]:
     """Notes and warnings that hold for the results of this run.
 
-    The log holds several runs of a recipe: what a stage said holds until that stage runs again, what was
-    said outside the stages until the next run begins.
+    The log holds several runs of a recipe: messages of a stage hold until that stage runs again, other
+    messages until the next run starts.
     """
     kept: dict[str, list[Record]] = {}
     for event in events:
@@ -116,7 +116,7 @@ def _stages(run: Path, record: Record, events: list[Record], steps: set[str]) ->
         for row in (listed if isinstance(listed, list) else [])
         if isinstance(row, dict) and "stage" in row
     }
-    # Without a run.json (killed early) the events still tell which stages began and ended.
+    # Without a run.json (killed early) the events still show which stages started and ended.
     for event in events:
         name = event.get("stage")
         if isinstance(name, str) and name not in rows and event.get("event") in ("stage_start", "stage_end"):
@@ -125,7 +125,7 @@ def _stages(run: Path, record: Record, events: list[Record], steps: set[str]) ->
             kept = ("status", "identity", "seconds", "metrics")
             rows[name] = {"stage": name, **{key: event[key] for key in kept if key in event}}
     starts = [index for index, event in enumerate(events) if event.get("event") == "run_start"]
-    latest = events[starts[-1] :] if starts else events  # what an earlier run of this folder began is not this run's
+    latest = events[starts[-1] :] if starts else events  # what an earlier run started is not this run's
     begun = {event.get("stage") for event in latest if event.get("event") in ("step", "progress")}
     forecast = record.get("forecast")
     return {name: _stage(run, row, events, as_dict(forecast), name in begun, steps) for name, row in rows.items()}
@@ -159,15 +159,15 @@ def _stage(run: Path, row: Record, events: list[Record], forecast: Record, begun
 
 
 def _forecast(told: Any) -> Record:
-    """Of a run that was made when only seconds were kept, these."""
+    """For an old run that stored only seconds, these."""
     if isinstance(told, (int, float)):
         return {"seconds": [told, told, told]}
     return as_dict(told)
 
 
 def _title(name: str, kind: str, steps: set[str]) -> str:
-    """What kind of stage it is; of a finetuning step, whose name the user chose, the name too where it says more, and
-    of a part of it what it is there for (a step may have several corpora)."""
+    """The kind of stage; for a finetuning step, whose name the user chose, also the name if it says more, and for a
+    part of it its role (a step may have several corpora)."""
     spec = spec_of(kind)
     title = spec.title if spec else kind.replace("_", " ").capitalize()
     own, _, role = name.partition(".")
@@ -177,11 +177,11 @@ def _title(name: str, kind: str, steps: set[str]) -> str:
 
 
 def _curve_of_events(stage: str, events: list[Record]) -> list[Record]:
-    """The curve of an unfinished stage. After a resume steps repeat: the later record of a step holds."""
+    """The curve of an unfinished stage. After a resume steps repeat: the later record of a step counts."""
     steps: dict[tuple[str, Any], Record] = {}
     for event in events:
         if event.get("stage") == stage and event.get("event") == "stage_end" and event.get("status") == "ran":
-            steps.clear()  # an earlier run of this recipe came to its end; what follows is another one
+            steps.clear()  # an earlier run of this recipe ended; what follows is another one
         if event.get("stage") == stage and event.get("event") in ("step", "validation"):
             drop = ("event", "time", "stage", "total")
             fields = {key: value for key, value in event.items() if key not in drop}
@@ -200,7 +200,7 @@ def _inside(run: Path, relative: Any) -> Path | None:
 
 
 def _status(record: Record, stages: dict[str, View]) -> str:
-    """The run's status; one that never came to write its end is unfinished."""
+    """The run's status; one that never wrote its end is unfinished."""
     states = [stage.status for stage in stages.values()]
     said = str(record.get("status") or "")
     if "failed" in states or said == "failed":

@@ -1,4 +1,4 @@
-"""Blocks as the template wants them: charts drawn as SVG, everything else as it is."""
+"""Blocks as the template needs them: charts drawn as SVG, everything else as it is."""
 
 from __future__ import annotations
 

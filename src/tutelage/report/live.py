@@ -1,4 +1,4 @@
-"""What a run is doing, from its event log alone: of a running, a finished, a failed and a dead one."""
+"""The state of a run, from its event log alone: running, finished, failed or dead."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.plain import Record, as_dict, as_float
 
 EVENTS = "events.jsonl"
-SILENT, SILENT_GAPS = 60.0, 8.0  # seconds without an event; and times the longest gap of late
+SILENT, SILENT_GAPS = 60.0, 8.0  # seconds without an event; and multiple of the longest recent gap
 RECENT = 40  # steps that the pace is measured over
 KEPT_GAPS = 200
 DONE = ("ran", "cached", "skipped")
@@ -31,7 +31,7 @@ class Stage:
 
 @dataclass
 class Curve:
-    """What the present stage's training has shown: (step, loss) and, measured on held-out rows, (step, loss)."""
+    """The curves of the current stage: (step, loss) in training and (step, loss) on held-out rows."""
 
     losses: list[tuple[float, float]] = field(default_factory=list)
     validations: list[tuple[float, float]] = field(default_factory=list)
@@ -61,14 +61,14 @@ class Live:
     gaps: list[float] = field(default_factory=list)  # seconds between events
 
     def condition(self, now: float) -> str:
-        """`running`, `silent` (as a dead or a stopped process is, or one that is in a long step), or how it ended."""
+        """`running`, `silent` (dead, stopped, or in a long step), or how it ended."""
         if self.status != "running" or self.last is None:
             return self.status
         patience = max(SILENT, SILENT_GAPS * max(self.gaps, default=0.0))
         return "silent" if now - self.last > patience else "running"
 
     def seconds_left(self) -> float | None:
-        """Of the present stage's training, by the pace of the last steps; None where there is none."""
+        """Time left in the current stage's training, by the pace of the last steps; None if it does not train."""
         steps = self.curve.times[-RECENT:]
         if self.what != "training" or len(steps) < 2 or steps[-1][0] <= steps[0][0]:
             return None
@@ -76,12 +76,12 @@ class Live:
         return max(0.0, self.total - self.done) * pace
 
     def seconds_ahead(self) -> float:
-        """Of stages that wait, as forecast when the run began."""
+        """Time of pending stages, as forecast when the run started."""
         return sum(one.forecast or 0.0 for one in self.stages.values() if one.status == "waiting")
 
 
 def advanced(live: Live, events: Iterable[Record]) -> Live:
-    """The state after these events too. A new run in the same log begins a new state."""
+    """The state after these events too. A new run in the same log starts a new state."""
     for event in events:
         kind = str(event.get("event"))
         if kind == "run_start":
@@ -93,13 +93,13 @@ def advanced(live: Live, events: Iterable[Record]) -> Live:
 
 
 class Tail:
-    """Reads what was added to a log since the last look. Damaged lines are counted."""
+    """Reads what was added to a log since the last call. Damaged lines are counted."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.offset, self.damaged = path, 0, 0
 
     def new(self) -> list[Record]:
-        """Whole lines only: one that is being written is read at the next look."""
+        """Complete lines only: a line that is being written is read at the next call."""
         try:
             if self.path.stat().st_size < self.offset:  # begun anew
                 self.offset = 0
@@ -124,7 +124,7 @@ class Tail:
 
 
 def open_log(run: Path) -> Tail:
-    """The log of a run folder, or the log itself. Raises ConfigError where there is none."""
+    """The log of a run folder, or the log itself. Raises ConfigError if there is none."""
     path = run if run.is_file() else run / EVENTS
     if not path.is_file():
         raise ConfigError(f"{run} has no {EVENTS}", hint="name a run folder, e.g. runs/quickstart")
@@ -132,17 +132,17 @@ def open_log(run: Path) -> Tail:
 
 
 def conclusion(live: Live, now: float) -> str:
-    """What kind of run it is, in a sentence."""
+    """The state of the run, in a sentence."""
     since = f.duration(now - live.last) if live.last is not None else f.NONE
     took = f.duration(live.last - live.began) if live.last is not None and live.began is not None else f.NONE
     said = {
         "running": f"Running for {took}; last heard of {since} ago.",
-        "silent": f"Nothing heard for {since}: the process is dead or stopped. The same command resumes it.",
+        "silent": f"No event for {since}: the process is dead or stopped. The same command resumes it.",
         "done": f"Finished after {took}, {since} ago.",
         "failed": f"Failed after {took}.",
         "interrupted": f"Interrupted after {took}. The same command resumes it.",
     }
-    return said.get(live.condition(now), "No run has begun in this log.")
+    return said.get(live.condition(now), "No run has started in this log.")
 
 
 def plain(live: Live, now: float) -> Record:
@@ -230,7 +230,7 @@ def _step(live: Live, event: Record) -> None:
     }
     if step is None or when is None:
         return
-    live.curve = _before(live.curve, step)  # after a resume steps repeat, and the later record holds
+    live.curve = _before(live.curve, step)  # after a resume steps repeat, and the later record counts
     live.curve.times.append((step, when))
     if loss is not None:
         live.curve.losses.append((step, loss))

@@ -1,4 +1,4 @@
-"""A page of blocks in the style of the report: one self-contained HTML file, no script, nothing from elsewhere."""
+"""A page of blocks in the style of the report: one self-contained HTML file, no script, no external resources."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def environment() -> Any:
 
 
 def page(title: str, kicker: str, lead: str, sections: Sequence[Section], refresh: int = 0) -> str:
-    """The page as HTML text; sections without blocks are left out. refresh: seconds after which a browser loads it
-    again; 0: never."""
+    """The page as HTML text; sections without blocks are left out. refresh: seconds after which the page reloads;
+    0: never."""
     made = [
         {"id": f"s{number}", "title": name, "blocks": drawn(blocks)} for number, (name, blocks) in enumerate(sections)
     ]

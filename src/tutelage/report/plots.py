@@ -151,7 +151,7 @@ def line_chart(
 def bar_chart(
     bars: Sequence[Bar], *, title: str, unit: str = "", show: Callable[[float], str] = number, label: int = 220
 ) -> str:
-    """Horizontal bars from zero, whiskers where an interval is given, values beside them."""
+    """Horizontal bars from zero, whiskers where an interval is given, values next to them."""
     rows = [bar for bar in bars if bar.value is not None and math.isfinite(bar.value)]
     if not rows:
         return ""

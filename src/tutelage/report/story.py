@@ -1,4 +1,4 @@
-"""The head of the report: what happened, stage by stage in a sentence, and the figures that count."""
+"""The head of the report: what happened, one sentence per stage, and the main figures."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def lead(run: Run) -> str:
 
 
 def verdicts(run: Run) -> list[Block]:
-    """Of every finetuned model whether it learned anything, before anything else is said."""
+    """Whether every finetuned model learned anything, before everything else."""
     return [block for view in run.stages.values() if view.done for block in learned(view)]
 
 
@@ -95,7 +95,7 @@ def _sentence(view: View) -> str:
 
 
 def status_sentence(view: View) -> str:
-    """What to say of a stage that has no result of its own to show."""
+    """The sentence for a stage without a result to show."""
     why = view.why.rstrip(".") + "." if view.why else ""
     if view.status == "skipped":
         return f"Skipped: {why}" if why else "Skipped."
@@ -108,12 +108,12 @@ def status_sentence(view: View) -> str:
     if view.status == "pending":
         return "Not reached."
     if view.status == "cached":
-        return "Taken from the cache."
+        return "From the cache."
     return "Done."
 
 
 def glance(run: Run) -> Block:
-    """Headline figures: ours, the strongest rival, who is ahead by a paired comparison."""
+    """Headline figures: ours, the strongest baseline, who is ahead by a paired comparison."""
     rows: list[list[Cell]] = []
     for view in run.stages.values():
         spec = spec_of(view.kind)
@@ -149,7 +149,7 @@ _CLAIMS = {
 
 
 def _claim(found: Comparison, ours: Figure) -> str:
-    """What a comparison that asked for it says of a loss beyond its margin, which is in the measure's own unit."""
+    """The result on a loss beyond the margin, if a comparison tested one; the margin is in the measure's own unit."""
     if found.margin is None or found.claim not in _CLAIMS:
         return ""
     return _CLAIMS[found.claim].format(f"{found.margin:g} {ours.measure}")

@@ -1,4 +1,4 @@
-"""The page of a run while it trains: what `report/live.py` knows, in the style of the report."""
+"""The page of a run while it trains: the state from `report/live.py`, in the style of the report."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ REFRESH = 5  # seconds
 
 
 def live_page(live: Live, now: float) -> str:
-    """The page as HTML text. It loads itself anew while the run goes on, and no longer once it is over."""
+    """The page as HTML text. It reloads itself until the run is over."""
     going = live.condition(now) in ("running", "silent")
     sections: list[Section] = [
         ("Now", [facts(_now(live, now))] if going else []),
@@ -33,8 +33,8 @@ def _now(live: Live, now: float) -> list[tuple[str, str]]:
         ("Held out", f.number(live.curve.validations[-1][1], 4) if live.curve.validations else ""),
         ("Learning rate", f.number(live.figures.get("lr")) if "lr" in live.figures else ""),
         ("Tokens per second", f.number(live.figures.get("tokens_per_second", ""))),
-        ("Left in this stage", f.duration(left) if left is not None else ""),
-        ("Stages that wait", f"about {f.duration(live.seconds_ahead())}" if live.seconds_ahead() else ""),
+        ("Time left in this stage", f.duration(left) if left is not None else ""),
+        ("Pending stages", f"about {f.duration(live.seconds_ahead())}" if live.seconds_ahead() else ""),
         ("Memory", f.size(live.memory) if live.memory else ""),
     ]  # fmt: skip
     return [(name, value) for name, value in pairs if value]

@@ -22,9 +22,9 @@ from tutelage.store.view import View
 
 
 def write_report(run: Path) -> Path:
-    """Make `run/report.html` from whatever the run folder holds so far; the same folder gives the same bytes.
+    """Write `run/report.html` from what the run folder holds so far; the same folder gives the same bytes.
 
-    Raises InputError if `run` is no run folder.
+    Raises InputError if `run` is not a run folder.
     """
     path = run / "report.html"
     write_atomic(path, render(collect(run)))
@@ -54,7 +54,7 @@ def view(run: Run) -> dict[str, Any]:
 
 
 def sections(run: Run) -> list[Block]:
-    """A section for each stage, by its own room, in the order of the life; then the account of the run."""
+    """A section for each stage, by its own room, in lifecycle order; then the account of the run."""
     found = [(view.name.replace(".", "-"), view.title, _section(view)) for view in run.stages.values()]
     found += [
         ("cost", "Time and memory", drawn(account.cost(run))),
@@ -66,7 +66,7 @@ def sections(run: Run) -> list[Block]:
 
 
 def _section(view: View) -> list[Block]:
-    """What the stage's own room says of it; of a stage that has no section, or a broken one, what fits any."""
+    """The section of the stage's own room; without one, or if it is broken, a generic one."""
     spec = spec_of(view.kind)
     if not view.done and not view.curve:
         return drawn([_state(view)]) if view.status in ("skipped", "failed", "interrupted") else []
@@ -74,14 +74,16 @@ def _section(view: View) -> list[Block]:
         return drawn([_state(view), *learned(view), endings(view), *_plain(view, spec)])
     try:
         return drawn([_state(view), *learned(view), endings(view), *spec.section(view)])
-    except Exception as error:  # a method that somebody adds may raise anything, and the rest of the report must stand
+    except (
+        Exception
+    ) as error:  # a method that somebody adds may raise anything, and the rest of the report must be unaffected
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         warning = notice(f"The section of {view.title} could not be made ({said}).", "warning")
         return drawn([_state(view), warning, *_plain(view, spec)])
 
 
 def _plain(view: View, spec: StageSpec | None) -> list[Block | None]:
-    """What can be said of any stage: its main metrics, its curve, its scores, what it did not use."""
+    """A generic section: main metrics, curve, scores, what the stage did not use."""
     main = {key: view.metrics.get(key) for key in spec.headline} if spec else {}
     glance = spec.glance if spec else ()
     return [
@@ -95,7 +97,7 @@ def _plain(view: View, spec: StageSpec | None) -> list[Block | None]:
 
 
 def _state(view: View) -> Block | None:
-    """Says when a stage did not simply run."""
+    """Reports if a stage did not simply run."""
     if view.status == "ran":
         return None
     if view.status == "cached":

@@ -1,4 +1,4 @@
-"""How the blocks of a model are run while it is trained: compiled, or with activations made twice instead of kept."""
+"""How the blocks of a model are run while it is trained: compiled, or with activations recomputed instead of stored."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tutelage.training.config import TrainingConfig
 
 @contextlib.contextmanager
 def prepared(model: DecoderLM, config: TrainingConfig) -> Iterator[None]:
-    """Within, the blocks run as `config` asks for; names and weights stay, and after it all is as before.
+    """Within, the blocks run as `config` says; names and weights stay, and afterwards everything is as before.
 
-    activation_checkpointing: of each block only its input is kept for the backward pass, which runs it again: a third
-    more work for a fraction of the memory (Chen et al. 2016, section 4). compile: every block becomes fused kernels.
-    In bfloat16 the frozen matrices beside adapters are cast once.
+    activation_checkpointing: only the input of each block is stored for the backward pass, which recomputes the block:
+    a third more work for a fraction of the memory (Chen et al. 2016, section 4). compile: every block becomes fused
+    kernels. In bfloat16 the frozen matrices under adapters are cast once.
     """
     if config.compile:
         blockwise.compile_around()

@@ -12,10 +12,10 @@ from tutelage.training.live_rules import RULE_NAMES
 
 
 class ParallelConfig(Config):
-    """How the ranks of a run share the work; in one process it says nothing.
+    """How the ranks of a run share the work; without effect in one process.
 
     Each of `pipeline` stages holds consecutive blocks; the microbatches of a step (`accumulation`) follow each other
-    through them, so there should be several for each stage. `tensor` ranks shard every matrix among them. The others
+    through them, so there should be several per stage. `tensor` ranks shard every matrix among them. The others
     share the batch; of these, `shard` hold one copy of the weights together: 0 for all (FSDP), 1 for a whole copy on
     each (DDP), between them hybrid sharding.
     """
@@ -26,7 +26,7 @@ class ParallelConfig(Config):
 
 
 class TrainingConfig(Config):
-    """How long, how fast and in what order of magnitude a model is trained.
+    """Length, learning rate, batch size and the rest of the settings of training.
 
     `steps` 0 means: `epochs` passes over the rows. One step is `batch_rows` packed rows, taken in `accumulation`
     equal microbatches. With `muon` (or `soap`), matrices inside the blocks are trained by it and the rest by AdamW, at
@@ -41,7 +41,9 @@ class TrainingConfig(Config):
     optimizer: Literal["adamw", "muon", "lion", "soap", "schedule_free"] = "adamw"
     learning_rate: float = Field(1e-3, ge=0)  # 0: nothing is learned, which an evaluation must find
     embedding_rate: float = Field(1.0, gt=0)
-    base_width: int = Field(0, ge=0)  # muP: learning_rate is meant for this hidden_size and carried over; 0: off
+    base_width: int = Field(
+        0, ge=0
+    )  # muP: learning_rate is for this hidden_size and transferred to the model's; 0: off
     schedule: Literal["cosine", "wsd", "linear", "constant"] = "cosine"
     warmup_steps: int = Field(20, ge=0)
     decay_fraction: float = Field(0.3, ge=0, le=1)  # wsd: the last part of the run, decayed linearly
@@ -60,8 +62,8 @@ class TrainingConfig(Config):
     average: Literal["none", "ema", "tail"] = "none"
     average_decay: float = Field(0.999, ge=0, lt=1)  # ema
     average_from: float = Field(0.8, ge=0, lt=1)  # tail: mean of the weights over the rest of the run
-    spike_sigma: float = Field(0.0, ge=0)  # updates are skipped so many robust deviations above what is usual; 0: never
-    spike_patience: int = Field(10, ge=1)  # steps that a loss may stay there before training rolls back
+    spike_sigma: float = Field(0.0, ge=0)  # updates are skipped this many robust deviations above the median; 0: never
+    spike_patience: int = Field(10, ge=1)  # spikes in a row before training rolls back
     rollback_every: int = Field(100, ge=1)  # steps between the checkpoints that it rolls back to
     max_rollbacks: int = Field(3, ge=0)
     threads: int = Field(0, ge=0)
@@ -69,10 +71,10 @@ class TrainingConfig(Config):
     checkpoint_seconds: float = Field(20.0, ge=0)  # 0: after every step
     keep_checkpoints: int = Field(2, ge=1)
     log_every: int = Field(10, ge=1)
-    layers_every: int = Field(100, ge=0)  # steps between two measurements of every block; 0: never
+    layers_every: int = Field(100, ge=0)  # steps between two measurements of the blocks; 0: never
     validate_every: int = Field(0, ge=0)  # 0: only at the end
     validation_rows: int = Field(64, ge=0)  # rows of each validation but the last, which takes all
-    stop_on: tuple[str, ...] = ()  # warnings (`live_rules`) that end the run, a checkpoint kept
+    stop_on: tuple[str, ...] = ()  # warnings (`live_rules`) that stop the run, with a checkpoint
     use_best: bool = False  # end with the weights of the lowest validation loss instead of the last ones
 
     @field_validator("stop_on")

@@ -1,4 +1,4 @@
-"""Cross-entropy of the language-model head in chunks: the logits of all positions never exist at once."""
+"""Cross-entropy of the language-model head in chunks: the logits of all positions are never in memory at once."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from torch import Tensor
 
 from tutelage.model.autocast import cast_once
 
-ROWS = 256  # positions whose logits exist at once: with fewer the products are slow, more leave the cache
+ROWS = 256  # positions whose logits are in memory at once: with fewer the products are slow, more do not fit the cache
 SLOPE_ELEMENTS = 1 << 23  # gradients of logits that wait for one product with the hidden states: 16 MiB of bfloat16
-GPU_ELEMENTS = 1 << 27  # logits at once on a GPU, 512 MiB: small products leave it idle
+GPU_ELEMENTS = 1 << 27  # logits at once on a GPU, 512 MiB: small products underuse it
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
-    """Sum of negative log-likelihoods whose gradient is made in the forward pass, chunk by chunk.
+    """Sum of negative log-likelihoods whose gradient is computed in the forward pass, chunk by chunk.
 
     The gradient of a sum is known up to one factor before backward is called, so nothing has to be kept or
     computed twice (the idea of Liger-Kernel's fused linear cross-entropy; Hsu et al. 2024, section 3.2).
@@ -123,6 +123,6 @@ def linear_cross_entropy(
     sum counts, 1 without. Same as F.cross_entropy(..., reduction="sum") up to rounding.
     """
     if not torch.is_grad_enabled():
-        hidden, weight = hidden.detach(), weight.detach()  # no gradient is made of these
+        hidden, weight = hidden.detach(), weight.detach()  # these get no gradient
     total, nll = _LinearCrossEntropy.apply(hidden, weight, targets, softcap, shares)  # type: ignore[no-untyped-call]
     return total, nll

@@ -1,4 +1,4 @@
-"""What happens inside each block in one step: how large weights, gradients, updates and activations are."""
+"""Statistics of each block in one step: the sizes of weights, gradients, updates and activations."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class LayerFigures:
 
     @torch.no_grad()
     def before_update(self) -> None:
-        """When the gradients are there and the weights are still as they were."""
+        """To be called with the gradients computed and the weights not yet updated."""
         self._before = [[one.detach().clone() for one in block] for block in self.blocks]
         self.figures["weight_rms"] = [_rms(block) for block in self._before]
         self.figures["grad_rms"] = [_rms([one.grad for one in block if one.grad is not None]) for block in self.blocks]

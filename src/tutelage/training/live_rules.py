@@ -1,7 +1,7 @@
-"""What a training run is told while there is still time: rules with numbers over the figures of its steps.
+"""Warnings while a run trains: rules with thresholds on the figures of its steps.
 
-A rule is a pure function of a `History`. It looks at metrics by their names and is silent where the objective does not
-report them:
+A rule is a pure function of a `History`. It looks at metrics by name and is silent if the objective does not report
+them:
 
 - `chosen_logp`, `margin`: log-probability per token of the chosen answers, and reward margin of the pairs
 - `answer_tokens`: mean length of answers that are sampled while training
@@ -38,7 +38,7 @@ NO_SIGNAL = 0.95  # of the groups
 @dataclass
 class History:
     """The figures of the first and of the last `WINDOW` steps, and of every validation; kept in the checkpoint, so that
-    a resumed run judges alike. `said`: rules that have spoken."""
+    a resumed run judges alike. `said`: rules that have fired."""
 
     first: list[dict[str, float]] = field(default_factory=list)
     last: list[dict[str, float]] = field(default_factory=list)
@@ -62,7 +62,7 @@ class History:
         self.validations.append({**kept, "step": step})
 
     def news(self) -> list[Finding]:
-        """What is wrong now and was not before; each rule speaks once."""
+        """New findings; each rule fires once."""
         found = [Finding(rule.name, said, rule.advice) for rule in RULES
                  if rule.name not in self.said and (said := rule.find(self))]  # fmt: skip
         self.said += [one.name for one in found]
@@ -72,7 +72,7 @@ class History:
         return dict(plain(asdict(self)))
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """What a rule said before a rollback it does not say again after it."""
+        """A rule that fired before a rollback does not fire again after it."""
         before = self.said
         for name, value in state.items():
             setattr(self, name, list(value))
@@ -81,7 +81,7 @@ class History:
 
 @dataclass(frozen=True)
 class Finding:
-    """What a rule found: its name, the figures in a sentence, what to do."""
+    """The finding of a rule: its name, the figures in a sentence, what to do."""
 
     name: str
     says: str
@@ -94,7 +94,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class LiveRule:
-    """`find`: what is wrong, with its numbers; None while nothing is."""
+    """`find`: the finding, with its numbers; None if there is none."""
 
     name: str
     find: Callable[[History], str | None]
@@ -201,7 +201,9 @@ def _entropy(history: History) -> str | None:
     if moved.after >= ENTROPY_FLOOR and moved.after >= ENTROPY_LEFT * moved.before:
         return None
     reward = shift(history, "reward")
-    if reward is not None and reward.sure and reward.change > 0:  # it has found what is right, and says so
+    if (
+        reward is not None and reward.sure and reward.change > 0
+    ):  # the policy is certain because it has found the answer
         return None
     return f"the entropy of the next token fell from {moved.before:.2f} to {moved.after:.3f} nats"
 
@@ -219,12 +221,12 @@ def _values(figures: Collection[Mapping[str, float]], name: str) -> list[float]:
 
 RULES = (
     LiveRule("chosen_falls", _chosen, "raise sft_weight or beta, or lower learning_rate"),
-    LiveRule("length_drift", _length, "compare answers of like length, or let the rule pay for brevity"),
+    LiveRule("length_drift", _length, "compare answers of like length, or let the reward favour brevity"),
     LiveRule("overfitting", _overfits, "set training.use_best, or take fewer epochs or a lower learning_rate"),
-    LiveRule("stop_falls", _stop, "answers will not end; see that those of the data do, or lower learning_rate"),
+    LiveRule("stop_falls", _stop, "answers will not stop; check that those in the data do, or lower learning_rate"),
     LiveRule("kl_blow_up", _kl, "raise beta or lower learning_rate"),
     LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the temperature of the samples"),
-    LiveRule("no_signal", _no_signal, "nothing is learned; take other prompts, more samples or a higher temperature"),
+    LiveRule("no_signal", _no_signal, "nothing is learned; use other prompts, more samples or a higher temperature"),
 )
 
 RULE_NAMES = tuple(rule.name for rule in RULES)

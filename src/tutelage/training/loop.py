@@ -1,4 +1,4 @@
-"""The one training loop. It knows batches, losses and steps; what they mean is the objective's business."""
+"""The one training loop. It knows batches, losses and steps; what they mean is up to the objective."""
 
 from __future__ import annotations
 
@@ -60,9 +60,9 @@ def train(
 
     The gradient is divided by the weight of the whole step, over its microbatches (`accumulation`) and all ranks, so
     that they add up exactly. Every rank calls this with the same arguments and ends with the same model.
-    `data_seed` (None: the same as `seed`) decides the order of the data, `seed` all else that is drawn (dropout).
-    `first_loss`: what the loss must be close to before anything is learned (ln V of a fresh model).
-    Raises TrainingError for a non-finite loss that stays, spikes that come back after rollbacks, a first loss far off,
+    `data_seed` (None: the same as `seed`) decides the order of the data, `seed` everything else that is random
+    (dropout). `first_loss`: what the initial loss must be close to (ln V of a fresh model).
+    Raises TrainingError for a persistent non-finite loss, spikes that come back after rollbacks, a first loss far off,
     or a warning of `stop_on`; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work`
     holds another run's checkpoints.
     """
@@ -104,7 +104,7 @@ class _Loop:
         self.decision, self.total = "go", dict[str, float]()  # the watch's, and the sums over all ranks, of a step
 
     def validate_and_mark(self) -> None:
-        """Validate where it is due, and save the weights that may be needed again."""
+        """Validate if it is due, and save the weights that may be needed again."""
         setup, state, marks = self.setup, self.state, set[str]()
         if validation_due(setup, state) and is_best(state, validate(setup, state, setup.config.validation_rows)):
             marks.add(BEST)
@@ -147,16 +147,16 @@ class _Loop:
         state.result.tokens += tokens
         self.meter.step(tokens, setup.steps - state.step)
         self.report.step(state, {**figures, "lr": rate, "grad_norm": norm})
-        tell_news(setup, state)  # before a checkpoint is written, so that no warning is said twice
+        tell_news(setup, state)  # before a checkpoint is written, so that no warning is repeated
 
     def stop_where_asked(self) -> None:
-        """Raise TrainingError, the checkpoint saved, at a warning that ends the run."""
+        """Raise TrainingError, after saving a checkpoint, on a warning that stops the run."""
         if (error := stopped_on(self.setup, self.state)) is not None:
             self.recovery.save_and_wait()
             raise error
 
     def _microbatches(self) -> Iterator[Batch]:
-        """Of the rows at this place in the data, or of those that the objective now makes of them itself."""
+        """Batches of the rows at this position in the data, or of those that the objective now samples."""
         setup, data = self.setup, self.state.data
         if isinstance(setup.objective, OnPolicy):
             return self.loader.made(setup.objective.collect(setup.model, data, setup.autocast))
@@ -206,7 +206,7 @@ class _Loop:
         state.result.final = validate(setup, state, 0)
         keep_average(setup.optimizers)
         if not math.isfinite(state.result.final.get("loss", 0.0)):
-            setup.log.warn("the last validation loss is not finite: these weights are of no use")
+            setup.log.warn("the last validation loss is not finite: these weights are unusable")
         if setup.world.sums([float(bool(stop))])[0]:
             self.recovery.writer.wait()
             raise interrupted(stop, state)

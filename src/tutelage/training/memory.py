@@ -1,4 +1,4 @@
-"""How much memory a training run takes, before it is started."""
+"""How much memory a training run will take."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def training_bytes(
 
 
 def frozen_bytes(config: ModelConfig, quantisation: str = "none") -> int:
-    """Bytes of the weights of a model as they are held while adapters are trained beside them: float32, with the
+    """Bytes of the frozen weights of a model while adapters are trained: float32, with the
     matrices inside the blocks in 4.5 bits (`nf4`) or 4.13 (`nf4_double`)."""
     parts = parameters(config)
     total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]

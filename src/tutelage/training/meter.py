@@ -1,4 +1,4 @@
-"""How fast a run is: in tokens, against what the machine can do, and against what was forecast."""
+"""How fast a run is: in tokens, relative to the machine's ceiling, and relative to the forecast."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.memory import training_bytes
 
-ENOUGH_STEPS = 50  # in a shorter run the ceiling is not worth its 0.2 s
+ENOUGH_STEPS = 50  # in a shorter run measuring the ceiling is not worth 0.2 s
 FIRST_STEPS = 3  # left out of the forecast: they warm up, or compile
 FORECAST_AFTER = 2.0  # s of steps that the forecast is made from
 
 
 class Meter:
-    """Counts tokens and time of this process's part of a run; nothing of it enters what the run computes.
+    """Counts tokens and time of this process's part of a run; it does not affect what the run computes.
 
     The share of the ceiling counts the model's own multiply-adds: three times the forward pass, attention over the
     whole row (PaLM, appendix B), nothing for what activation checkpointing does twice.
@@ -34,7 +34,7 @@ class Meter:
         rows = max(1, config.batch_rows // config.accumulation // processes)
         beside = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
         weights = 4 * sum(parameters(model).values())
-        # Of a CPU the whole process, as `top` shows it: what it holds already, weights included, and what comes on top.
+        # On a CPU the whole process, as in `top`: what it holds already, weights included, plus what training adds.
         self.memory = beside >> 20 if device.type == "cuda" else memory_mb() + (max(0, beside - weights) >> 20)
         self.begin = time.monotonic()
         self.tokens = self.done = 0
@@ -42,7 +42,7 @@ class Meter:
         self._warm = (0.0, 0)
 
     def step(self, tokens: int, left: int) -> None:
-        """Count one step; `left` are still to be done. Says its forecast once there is enough to go by."""
+        """Count one step; `left` are still to be done. Reports its forecast once there are enough steps."""
         self.tokens += tokens
         self.done += 1
         now = time.monotonic() - self.begin
@@ -51,7 +51,7 @@ class Meter:
         elif self.forecast is None and left and now - self._warm[0] >= FORECAST_AFTER:
             pace = (now - self._warm[0]) / (self.done - self._warm[1])
             self.forecast = now + pace * left
-            # After these steps everything that training needs has been there once.
+            # After these steps everything that training needs has been allocated once.
             self.memory = self._peak_memory()
             self.log.emit("forecast", seconds=round(self.forecast, 1), memory_mb=self.memory, **self.speed())
 
@@ -65,7 +65,7 @@ class Meter:
         return shown
 
     def timing(self) -> dict[str, Any]:
-        """What is known in the end: forecast beside fact."""
+        """The final figures: forecast and actual."""
         seconds = time.monotonic() - self.begin
         return {
             "seconds": round(seconds, 2),

@@ -1,4 +1,4 @@
-"""What the loop asks of an objective, and nothing more."""
+"""The interface of an objective."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows no more.
+    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows nothing
 
-    An objective may have `sample`, a function of (model, step): it is called after each validation, for who looks on.
+    else. An objective may have `sample`, a function of (model, step), called after each validation for display.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Objective(Protocol):
 
 @runtime_checkable
 class OnPolicy(Protocol):
-    """An objective whose rows are made from the weights as they are: the loop asks for them before each step.
+    """An objective whose rows are sampled from the current weights: the loop requests them before each step.
 
     `collect` is called by every rank; what it returns gives the batch of any of the step's rows, numbered from 0.
-    `record` (JSON-ready) stands in every checkpoint, and `restore` gets it back: what was collected for several steps
-    must not be lost with a killed run. After a rollback it is None: nothing that was collected holds any more.
+    `record` (JSON-ready) is stored in every checkpoint, and `restore` gets it back: rows collected for several steps
+    must not be lost in a killed run. After a rollback it is None: earlier rows are no longer valid.
     """
 
     def collect(
@@ -67,7 +67,7 @@ class OnPolicy(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """An objective whose loss needs a figure of the whole step (KTO's reference point), which no microbatch knows.
+    """An objective whose loss needs a figure of the whole step (KTO's reference point).
 
     `prepare` gets this rank's microbatches before the first `loss` of a step, without gradient, under its precision;
     what it finds it sums over the ranks of `world`.
@@ -85,7 +85,7 @@ def stop_probability(nll: Tensor, targets: Tensor, stop_ids: Sequence[int]) -> t
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
     """Negative log-likelihoods [n] of the weighted targets, float32, and the mask [rows, length] of where they are.
 
-    The head runs only where something is to be learned: an instruction batch pays for its answers alone.
+    The head runs only at positions with targets: an instruction batch pays only for its answers.
     """
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0

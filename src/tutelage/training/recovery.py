@@ -28,7 +28,7 @@ class Recovery:
         self._last_save = time.monotonic()
 
     def resume(self) -> None:
-        """Load the newest whole checkpoint, if there is one."""
+        """Load the newest intact checkpoint, if there is one."""
         setup, state = self.setup, self.state
         if not setup.checkpoints.exists():
             return
@@ -109,6 +109,6 @@ class Recovery:
             except DamagedError as error:
                 self.setup.log.warn(f"{error.message}; rolling back further")
         raise TrainingError(
-            f"{self.state.watch.why}, and no whole checkpoint from before step {step} is left to roll back to",
+            f"{self.state.watch.why}, and no intact checkpoint from before step {step} is left to roll back to",
             hint="lower learning_rate, raise warmup_steps, or look at the rows of the warnings in events.jsonl",
         )

@@ -59,7 +59,7 @@ def stopped_on(setup: Setup, state: TrainingState) -> TrainingError | None:
     return TrainingError(
         f"stopped at step {state.step} of {state.result.steps}, as training.stop_on asks: {', '.join(named)}; the "
         "checkpoint is kept",
-        hint="the same command without this stop_on goes on from here",
+        hint="the same command without this stop_on resumes from here",
     )
 
 

@@ -68,7 +68,7 @@ def tuned(
     log.note(
         f"{_counted(best.threads, 'thread')}, {_counted(best.accumulation, 'microbatch', 'es')} a step"
         f"{', compiled' if best.compile else ''}: {best.seconds:.2f} s a step, "
-        f"{trials[0].seconds / best.seconds:.2f} times as fast as asked for"
+        f"{trials[0].seconds / best.seconds:.2f} times as fast as the recipe's settings"
     )
     return config.model_copy(update={name: getattr(best, name) for name in CHOICES})
 

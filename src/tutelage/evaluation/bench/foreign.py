@@ -14,6 +14,7 @@ from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Writ
 from tutelage.inference.scoring import length_batches, padded
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.hashing import sha256_text
+from tutelage.store.quiet import quiet_imports
 
 BATCH_TOKENS = 2048  # logits are made for all of them
 
@@ -25,12 +26,14 @@ class TransformersModel:
 
     def __init__(self, source: str, dtype: str = "float32", device: str = "cpu") -> None:
         try:
-            from transformers import AutoModelForCausalLM, AutoTokenizer
+            with quiet_imports():
+                from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError:
             raise ConfigError("hf: needs the package transformers", hint="pip install transformers") from None
         try:
-            self.tok: Any = AutoTokenizer.from_pretrained(source)
-            loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
+            with quiet_imports():
+                self.tok: Any = AutoTokenizer.from_pretrained(source)
+                loaded: Any = AutoModelForCausalLM.from_pretrained(source, dtype=getattr(torch, dtype))
         except (OSError, ValueError, KeyError) as error:
             raise InputError(f"transformers cannot load {source}: {' '.join(str(error).split())[:200]}") from None
         self.model: Any = loaded.eval().to(device)

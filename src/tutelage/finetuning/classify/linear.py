@@ -33,7 +33,7 @@ def likelihood(
 
 
 def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
-    """How well ridge regression on all other rows foretells each row, at the best penalty; in closed form.
+    """How well ridge regression on all other rows predicts each row, at the best penalty; in closed form.
 
     By softmax the share of rows told right, else the negative mean squared error, of labels in order that of the
     number of the label. A row's prediction without itself follows from the one with it and its leverage (Allen 1974,

@@ -13,6 +13,7 @@ from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, r
 from tutelage.finetuning.preflight.figures import number_of
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
+from tutelage.store.format import plural
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
@@ -91,23 +92,14 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     natural = Counter(row["label"] for row in [*train, *heldout])
     train = _capped(train, chosen.kept, config.max_per_label or len(train), job.data_seed)
     heldout = by_hash([row for row in heldout if row["label"] in chosen.kept], job.data_seed)[: config.max_heldout]
-    before = len(train) + len(heldout)
-    train, cut_train = read_as(tok, train, limit)
-    heldout, cut_heldout = read_as(tok, heldout, limit)
-    if unreadable := before - len(train) - len(heldout):
-        log.warn(f"{unreadable} texts are dropped: the tokenizer reads nothing in them")
-    known = {row["text"] for row in train}
-    unseen = [row for row in heldout if row["text"] not in known]
-    if not unseen:
-        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+    train, heldout, cut, same = both_read(tok, train, heldout, limit, log)
     train = _shared(train, config.share)
-    cut = cut_train + cut_heldout
     log.note(
-        f"{len(chosen.kept)} labels, {len(train)} training texts, {len(unseen)} held out; texts are read up to {limit} "
-        f"tokens, which cuts {cut} texts; {len(heldout) - len(unseen)} held-out texts that read like a training text "
-        f"are dropped; class weights: {config.class_weights}"
+        f"{len(chosen.kept)} labels, {len(train)} training texts, {len(heldout)} held out; texts are read up to "
+        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped; "
+        f"class weights: {config.class_weights}"
     )
-    return Prepared(train, unseen, chosen, {label: natural[label] for label in chosen.kept}, cut, audit)
+    return Prepared(train, heldout, chosen, {label: natural[label] for label in chosen.kept}, cut, audit)
 
 
 def _rows(config: ClassifyConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
@@ -141,6 +133,23 @@ def _shared(rows: list[Row], share: float) -> list[Row]:
             taken[row["label"]] += 1
             kept.append(row)
     return kept
+
+
+def both_read(
+    tok: Tokenizer, train: list[Row], heldout: list[Row], limit: int, log: EventLog
+) -> tuple[list[Row], list[Row], int, int]:
+    """(training rows, held-out rows, how many texts were cut, how many held-out ones were dropped because they read
+    like a training text), each text as it is read. Raises InputError where nothing is left to hold out."""
+    before = len(train) + len(heldout)
+    train, cut_train = read_as(tok, train, limit)
+    heldout, cut_heldout = read_as(tok, heldout, limit)
+    if unreadable := before - len(train) - len(heldout):
+        log.warn(f"{plural(unreadable, 'text')} dropped: the tokenizer reads nothing in them")
+    known = {row["text"] for row in train}
+    unseen = [row for row in heldout if row["text"] not in known]
+    if not unseen:
+        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+    return train, unseen, cut_train + cut_heldout, len(heldout) - len(unseen)
 
 
 def read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:

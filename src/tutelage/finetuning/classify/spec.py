@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.spec import audit_of, needs_of, own_file
+from tutelage.finetuning.spec import method
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, StageSpec, Way
+from tutelage.store.stage import Headline, Way
 
 FRAME = 'This text: "{text}" means in one word: "'
 
@@ -28,20 +30,9 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
     }  # fmt: skip
 
 
-SPEC = StageSpec(
-    kind="classify",
-    version=9,
-    title="Classification finetuning",
-    config=ClassifyConfig,
-    run=late("tutelage.finetuning.classify.stage:classify"),
-    makes="classifier",
-    needs=needs_of,
-    seeds=("training", "data"),
-    files=own_file,
-    audit=audit_of("tutelage.finetuning.classify.rows"),
-    preflight=late("tutelage.finetuning.classify.preflight:preflight"),
+SPEC = replace(
+    method("classify", version=9, title="Classification finetuning", config=ClassifyConfig, makes="classifier"),
     why_not=late("tutelage.finetuning.classify.rows:why_not"),
-    trains=True,
     suggest=suggest,
     heldout="labels",
     headline=("train_texts", "heldout_texts", "heldout_accuracy"),
@@ -50,9 +41,4 @@ SPEC = StageSpec(
         Headline("accuracy", "Classification accuracy"),
         Headline("macro-F1", "Classification macro-F1"),
     ),
-    section=late("tutelage.finetuning.classify.report:section"),
-    sentence=late("tutelage.finetuning.classify.report:sentence"),
-    forecast=late("tutelage.finetuning.classify.forecast:forecast"),
-    result_facts=late("tutelage.finetuning.classify.forecast:figures"),
-    rules=late("tutelage.finetuning.classify.rules:rules"),
 )

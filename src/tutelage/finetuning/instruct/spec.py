@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.finetuning.instruct.config import InstructConfig
-from tutelage.finetuning.spec import audit_of, needs_of, own_file
+from tutelage.finetuning.spec import audit_of, method, needs_of
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, StageSpec, Way
+from tutelage.store.stage import Headline, Way
 
 
 def _needs(config: InstructConfig) -> tuple[str, ...]:
@@ -22,20 +24,12 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
     return {"instruct": Way({"lora": {"rank": 16, "alpha": 32}, "training": training})}
 
 
-SPEC = StageSpec(
-    kind="instruct",
-    version=9,
-    title="Instruction finetuning",
-    config=InstructConfig,
-    run=late("tutelage.finetuning.instruct.stage:instruct"),
-    makes="chat model",
+SPEC = replace(
+    method("instruct", version=9, title="Instruction finetuning", config=InstructConfig, makes="chat model"),
     needs=_needs,
-    seeds=("training", "data"),
-    files=own_file,
     audit=audit_of("tutelage.finetuning.instruct.stage"),
     preflight=late("tutelage.finetuning.instruct.stage:preflight"),
     why_not=late("tutelage.finetuning.instruct.stage:why_not"),
-    trains=True,
     suggest=suggest,
     heldout="answers",
     headline=("rows", "heldout_rows", "heldout_loss"),
@@ -45,9 +39,4 @@ SPEC = StageSpec(
         Headline("ROUGE-L", "Instruction, ROUGE-L", ("baselines", "base")),
         Headline("ends by itself", "Answers that end by themselves", ("base",)),
     ),
-    section=late("tutelage.finetuning.instruct.report:section"),
-    sentence=late("tutelage.finetuning.instruct.report:sentence"),
-    forecast=late("tutelage.finetuning.instruct.forecast:forecast"),
-    result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
-    rules=late("tutelage.finetuning.instruct.rules:rules"),
 )

@@ -10,13 +10,12 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.finetuning.classify.rows import read_as
+from tutelage.finetuning.classify.rows import both_read
 from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, stratified_split
 from tutelage.finetuning.data.multilabel import read_multilabel
 from tutelage.finetuning.multilabel.config import MultilabelConfig
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.format import plural
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -69,21 +68,12 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     labels.tell(log)
     train = by_hash(only_labels(split.train, labels.kept), job.data_seed)
     heldout = by_hash(only_labels(split.heldout, labels.kept), job.data_seed)[: config.max_heldout]
-    before = len(train) + len(heldout)
-    train, cut_train = read_as(tok, train, limit)
-    heldout, cut_heldout = read_as(tok, heldout, limit)
-    if unreadable := before - len(train) - len(heldout):
-        log.warn(f"{plural(unreadable, 'text')} dropped: the tokenizer reads nothing in them")
-    known = {row["text"] for row in train}
-    unseen = [row for row in heldout if row["text"] not in known]
-    if not unseen:
-        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+    train, heldout, cut, same = both_read(tok, train, heldout, limit, log)
     log.note(
-        f"{len(labels.kept)} labels, {len(train)} training texts, {len(unseen)} held out; texts are read up to {limit} "
-        f"tokens, which cuts {cut_train + cut_heldout} texts; {len(heldout) - len(unseen)} held-out texts that read "
-        "like a training text are dropped"
+        f"{len(labels.kept)} labels, {len(train)} training texts, {len(heldout)} held out; texts are read up to "
+        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped"
     )
-    return Prepared(train, unseen, labels, cut_train + cut_heldout, audit)
+    return Prepared(train, heldout, labels, cut, audit)
 
 
 def indicators(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.float32]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.finetuning.prefer.config import PairsConfig, PreferConfig
-from tutelage.finetuning.spec import audit_of, own_file
+from tutelage.finetuning.spec import method
 from tutelage.store.late import late
 from tutelage.store.stage import Headline, Part, StageSpec, Way
 
@@ -38,21 +40,12 @@ PAIRS = StageSpec(
     forecast=late("tutelage.finetuning.prefer.forecast:forecast_pairs"),
 )
 
-SPEC = StageSpec(
-    kind="prefer",
-    version=9,
-    title="Preference finetuning",
-    config=PreferConfig,
-    run=late("tutelage.finetuning.prefer.stage:prefer"),
-    makes="chat model",
+SPEC = replace(
+    method("prefer", version=9, title="Preference finetuning", config=PreferConfig, makes="chat model"),
     needs=lambda config: ("model",),
-    seeds=("training", "data"),
-    files=own_file,
-    audit=audit_of("tutelage.finetuning.prefer.rows"),
     settings_for=late("tutelage.finetuning.prefer.rows:settings_for"),
     preflight=late("tutelage.finetuning.prefer.stage:preflight"),
     parts=_parts,
-    trains=True,
     suggest=_suggest,
     heldout="pairs",
     headline=("pairs", "answers", "told_apart"),
@@ -64,9 +57,4 @@ SPEC = StageSpec(
         Headline("win rate", "Win rate against the model before", ("parent",)),
         Headline("chrF", "chrF after preference finetuning", ("parent",)),
     ),
-    section=late("tutelage.finetuning.prefer.report:section"),
-    sentence=late("tutelage.finetuning.prefer.report:sentence"),
-    forecast=late("tutelage.finetuning.prefer.forecast:forecast"),
-    result_facts=late("tutelage.finetuning.prefer.forecast:figures"),
-    rules=late("tutelage.finetuning.prefer.rules:rules"),
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.finetuning.reinforce.config import ReinforceConfig
-from tutelage.finetuning.spec import audit_of, needs_of, own_file
-from tutelage.store.late import late
-from tutelage.store.stage import Headline, StageSpec, Way
+from tutelage.finetuning.spec import method
+from tutelage.store.stage import Headline, Way
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Way]:
@@ -20,19 +21,8 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     }
 
 
-SPEC = StageSpec(
-    kind="reinforce",
-    version=6,
-    title="Reinforcement",
-    config=ReinforceConfig,
-    run=late("tutelage.finetuning.reinforce.stage:reinforce"),
-    makes="chat model",
-    needs=needs_of,
-    seeds=("training", "data"),
-    files=own_file,
-    audit=audit_of("tutelage.finetuning.reinforce.rows"),
-    preflight=late("tutelage.finetuning.reinforce.preflight:preflight"),
-    trains=True,
+SPEC = replace(
+    method("reinforce", version=6, title="Reinforcement", config=ReinforceConfig, makes="chat model"),
     suggest=_suggest,
     heldout="problems",
     headline=("rows", "heldout_rows", "solved_before", "solved"),
@@ -40,9 +30,4 @@ SPEC = StageSpec(
         Headline("solved", "Held-out problems solved", ("baselines", "parent")),
         Headline("solved, sampled", "Solved on average of sampled answers", ("parent",)),
     ),
-    section=late("tutelage.finetuning.reinforce.report:section"),
-    sentence=late("tutelage.finetuning.reinforce.report:sentence"),
-    forecast=late("tutelage.finetuning.reinforce.forecast:forecast"),
-    result_facts=late("tutelage.finetuning.reinforce.forecast:figures"),
-    rules=late("tutelage.finetuning.reinforce.rules:rules"),
 )

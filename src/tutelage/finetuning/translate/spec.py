@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from tutelage.finetuning.instruct.spec import suggest
-from tutelage.finetuning.spec import audit_of, own_file
+from tutelage.finetuning.spec import audit_of, method, own_file
 from tutelage.finetuning.translate.config import TranslateConfig
 from tutelage.store.late import late
-from tutelage.store.stage import Headline, StageSpec, Way
+from tutelage.store.stage import Headline, Way
 
 
 def _files(config: TranslateConfig) -> dict[str, str]:
@@ -17,19 +19,12 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
     return {"translate": suggest(parameters, rows)["instruct"]}
 
 
-SPEC = StageSpec(
-    kind="translate",
-    version=6,
-    title="Translation finetuning",
-    config=TranslateConfig,
-    run=late("tutelage.finetuning.translate.stage:translate"),
-    makes="chat model",
+SPEC = replace(
+    method("translate", version=6, title="Translation finetuning", config=TranslateConfig, makes="chat model"),
     needs=lambda config: ("model", "corpus") if config.replay else ("model",),
-    seeds=("training", "data"),
     files=_files,
     audit=audit_of("tutelage.finetuning.translate.stage"),
     preflight=late("tutelage.finetuning.translate.stage:preflight"),
-    trains=True,
     suggest=_suggest,
     heldout="answers",
     headline=("rows", "heldout_rows", "heldout_loss"),
@@ -37,9 +32,7 @@ SPEC = StageSpec(
         Headline("chrF", "Translation, chrF", ("baselines", "base")),
         Headline("BLEU", "Translation, BLEU", ("baselines", "base")),
     ),
-    section=late("tutelage.finetuning.translate.report:section"),
     sentence=late("tutelage.finetuning.instruct.report:sentence"),
-    forecast=late("tutelage.finetuning.translate.forecast:forecast"),
     result_facts=late("tutelage.finetuning.instruct.forecast:figures"),
     rules=late("tutelage.finetuning.rules:shared"),
 )

@@ -111,6 +111,14 @@ def rope_by_kind_to_config(config: ModelConfig) -> dict[str, Any]:
     return {"rope_parameters": {"full_attention": full, "sliding_attention": sliding}}
 
 
+def rope_by_kind_from_config(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Rotary parameters of full and of sliding layers; one set of them, as older files have it, is the full layers'."""
+    nested = data.get("rope_parameters") or {}
+    if "full_attention" in nested:
+        return nested["full_attention"] or {}, nested.get("sliding_attention") or {}
+    return nested, {}
+
+
 def scaling_from_config(parameters: dict[str, Any], data: dict[str, Any]) -> RopeScaling | None:
     kind = parameters.get("rope_type") or parameters.get("type") or "default"
     if kind == "default":

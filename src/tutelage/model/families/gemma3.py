@@ -27,11 +27,7 @@ def to_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def from_config(data: dict[str, Any]) -> dict[str, Any]:
-    nested = data.get("rope_parameters") or {}
-    if "full_attention" in nested:
-        full, local = nested["full_attention"] or {}, nested.get("sliding_attention") or {}
-    else:
-        full, local = nested, {}
+    full, local = common.rope_by_kind_from_config(data)
     every = data.get("sliding_window_pattern", 6)
     types = data.get("layer_types") or [
         "sliding_attention" if (layer + 1) % every else "full_attention" for layer in range(data["num_hidden_layers"])

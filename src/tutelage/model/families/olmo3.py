@@ -28,11 +28,7 @@ def to_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def from_config(data: dict[str, Any]) -> dict[str, Any]:
-    nested = data.get("rope_parameters") or {}
-    if "full_attention" in nested:
-        full, local = nested["full_attention"] or {}, nested.get("sliding_attention") or {}
-    else:
-        full, local = nested, {}
+    full, local = common.rope_by_kind_from_config(data)
     theta = float(full.get("rope_theta") or data.get("rope_theta") or 5e5)
     types = data.get("layer_types") or [
         "sliding_attention" if (layer + 1) % 4 else "full_attention" for layer in range(data["num_hidden_layers"])

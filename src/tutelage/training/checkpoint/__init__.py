@@ -1,5 +1,5 @@
-"""Checkpoints that are whole or not there: written beside training, verified on load.
+"""Atomic checkpoints: written in the background, verified on load.
 
-`writer` and `reader` share the names in `folder`, what is saved (`tensors`) and how sharded tensors lie on disk
+`writer` and `reader` share the names in `folder`, what is saved (`tensors`) and how sharded tensors are stored
 (`shards`); `fingerprint` tells one run from another.
 """

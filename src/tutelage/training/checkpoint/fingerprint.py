@@ -1,4 +1,4 @@
-"""What tells one run from another: a hash of all that it computes from."""
+"""The identity of a run: a hash of everything that it computes from."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from tutelage.store.hashing import sha256_json
 from tutelage.training.config import TrainingConfig
 from tutelage.training.objective import Objective
 
-# How a run is watched, and by how many it is done, does not change what it computes (but for the order of sums).
+# Monitoring and the number of processes do not change what a run computes (except for the order of sums).
 NOT_COUNTED = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel", "tune", "layers_every", "stop_on"}
 
 
 def fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int, data_seed: int) -> str:
-    """Both seeds are part of it; checkpoints lack the frozen weights, so their values are too."""
+    """Both seeds are part of it; so are the values of frozen weights, which checkpoints do not have."""
     settings = {key: value for key, value in config.plain().items() if key not in NOT_COUNTED}
     adapters = {path: asdict(layer.adapter) for path, layer in lora_layers(model).items()}
     parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed, data_seed]

@@ -5,8 +5,8 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-# Empty files that mark a checkpoint which is kept beside the newest ones: those that a run can roll back to, and the
-# one of the lowest validation loss.
+# Empty files that mark a checkpoint to be kept in addition to the newest ones: those that a run can roll back to, and
+# the one of the lowest validation loss.
 ROLLBACK, BEST = "rollback", "best"
 MARKS = (ROLLBACK, BEST)
 

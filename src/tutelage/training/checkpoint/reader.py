@@ -1,4 +1,4 @@
-"""Reading checkpoints: the newest whole one is verified and loaded, by any number of ranks."""
+"""Reading checkpoints: the newest intact one is verified and loaded, by any number of ranks."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def load_latest(
     world: World | None = None,
     extra: dict[str, Tensor] | None = None,
 ) -> dict[str, Any] | None:
-    """Load the newest whole checkpoint into model, optimizers and `extra`, in place, and return its state, or None.
+    """Load the newest intact checkpoint into model, optimizers and `extra`, in place, and return its state, or None.
 
-    It may have been written by another number of ranks. A damaged one is named in a warning and the one before it
+    It may have been written by another number of ranks. A damaged one is named in a warning and the previous one
     is used; it is moved aside, not removed. Raises ConfigError for a checkpoint of a run with another fingerprint.
     """
     world = world or World()
@@ -44,7 +44,7 @@ def load_latest(
         if world.sums([float(bool(problem))])[0] == 0:
             try:
                 return _load(path, model, optimizers, fingerprint, prefixed(extra))
-            except DamagedError as error:  # all files are as they were written: the same on every rank
+            except DamagedError as error:  # all files are as written: the same answer on every rank
                 problem = str(error)
         damaged += 1
         log.warn(f"{problem or f'checkpoint {path} is damaged'}; going back to the checkpoint before it")
@@ -52,7 +52,7 @@ def load_latest(
             move_aside(path)
         world.wait()
     if damaged:
-        log.warn("no whole checkpoint is left: training starts again from its beginning")
+        log.warn("no intact checkpoint is left: training restarts from the beginning")
     return None
 
 
@@ -60,7 +60,7 @@ def load_step(
     root: Path, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], fingerprint: str,
     extra: dict[str, Tensor],
 ) -> dict[str, Any]:  # fmt: skip
-    """Load the checkpoint of that very step. Raises DamagedError if it is not there or not whole."""
+    """Load the checkpoint of exactly that step. Raises DamagedError if it is missing or damaged."""
     path = root / name_of(step)
     verify(path)
     return _load(path, model, optimizers, fingerprint, prefixed(extra))
@@ -100,7 +100,7 @@ def _load(
 
 
 def _index(path: Path) -> tuple[dict[str, list[ShardInfo]], dict[str, Any]]:
-    """Where the shards of each tensor lie, and the scalars, of all ranks that wrote."""
+    """The location of each tensor's shards, and the scalars, of all ranks that wrote."""
     index: dict[str, list[ShardInfo]] = {}
     scalars: dict[str, Any] = {}
     for file in sorted(path.glob("rank-*.json")):
@@ -118,7 +118,7 @@ def _restore_optimizers(
     index: dict[str, list[ShardInfo]],
     scalars: dict[str, Any],
 ) -> None:
-    """Fill the optimizers' state; what has the shape of its parameter is sharded as that is."""
+    """Fill the optimizers' state; tensors with the shape of their parameter are sharded like it."""
     keys: dict[str, set[str]] = {}
     for full in [*(name.removeprefix("optimizer.") for name in index if name.startswith("optimizer.")), *scalars]:
         name, key = full.rsplit(".", 1)

@@ -1,4 +1,4 @@
-"""Sharded tensors on disk: each rank writes what it alone holds; any arrangement of ranks can read it."""
+"""Sharded tensors on disk: each rank writes the shards that only it holds; any arrangement of ranks can read them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tutelage.training.distributed.dtensor import local_shard
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """Where a shard lies: the file that holds it, its first index in each dimension, its size, the whole's shape."""
+    """The location of a shard: its file, its first index in each dimension, its size, the whole's shape."""
 
     file: Path
     offset: tuple[int, ...]
@@ -84,4 +84,4 @@ def load_shard(target: Tensor, saved: list[ShardInfo], name: str) -> None:
             own[here].copy_(values)
             filled += values.numel()
     if filled != own.numel():
-        raise DamagedError(f"a shard of {name} is in no file of the checkpoint")
+        raise DamagedError(f"a shard of {name} is missing from the checkpoint")

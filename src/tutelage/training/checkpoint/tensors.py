@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def named_state(
     model: nn.Module, optimizers: list[torch.optim.Optimizer], omit: Callable[[str], bool] = lambda name: False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON scalars, without the weights whose names `omit` is true of: no pickle."""
+    """Tensors and JSON scalars, without the weights for whose names `omit` is true: no pickle."""
     tensors = {f"model.{name}": value for name, value in trained_state(model).items() if not omit(name)}
     scalars: dict[str, Any] = {}
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Writing checkpoints: beside the training, sharded, into a new directory; SHA-256 manifest, fsync, rename, then
+"""Writing checkpoints: in the background, sharded, into a new directory; SHA-256 manifest, fsync, rename, then
 `latest`; never overwritten."""
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ GRACE = 2.0  # s, once the run has failed
 
 
 class CheckpointWriter:
-    """Writes `root/step-N` in a thread of its own while training goes on; one at a time.
+    """Writes `root/step-N` in a separate thread while training continues; one at a time.
 
-    What is to be written is copied before `save` returns. An error of the thread is raised by the next `save` or
+    The state is copied before `save` returns. An error of the thread is raised by the next `save` or
     `wait`. Each rank writes its shards; the first one commits when all files are there. As a context manager it has
-    ended its work when the block ends, however that ends.
+    finished when the block ends, however that happens.
     """
 
     def __init__(self, root: Path, keep: int, world: World, layout: Layout) -> None:
@@ -50,8 +50,8 @@ class CheckpointWriter:
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def scan(self) -> None:
-        """Read what is on disk: at the beginning, and after loading has moved damaged checkpoints aside."""
-        self.written = {step_of(path) for path in checkpoints(self.root)}  # their content does not change any more
+        """Scan the folder: at the start, and after loading has moved damaged checkpoints aside."""
+        self.written = {step_of(path) for path in checkpoints(self.root)}  # their content no longer changes
         self.marked = {
             mark: {step_of(path) for path in checkpoints(self.root) if (path / mark).exists()} for mark in MARKS
         }
@@ -60,10 +60,10 @@ class CheckpointWriter:
         self, step: int, model: nn.Module, optimizers: list[torch.optim.Optimizer], state: dict[str, Any],
         extra: dict[str, Tensor] | None = None, marks: Collection[str] = (),
     ) -> None:  # fmt: skip
-        """Begin to write what is trained, its optimizer state, `extra` tensors by name, and `state` (JSON).
+        """Start writing the trained weights, their optimizer state, `extra` tensors by name, and `state` (JSON).
 
-        Those with a mark are kept beside the last `keep`.
-        `state["fingerprint"]` tells one run from another, the weights that stay frozen included: they are not written.
+        Those with a mark are kept in addition to the last
+        `keep`. `state["fingerprint"]` identifies the run, the weights that stay frozen included: they are not written.
         """
         self.wait()
         for mark in marks:
@@ -89,11 +89,11 @@ class CheckpointWriter:
     def give_up(self) -> None:
         """The run has failed: finish what can still be finished, but wait no longer for ranks that may be gone."""
         self._given_up = time.monotonic()
-        with contextlib.suppress(Exception):  # what failed first is what has to be said
+        with contextlib.suppress(Exception):  # the first failure is what has to be reported
             self.wait()
 
     def wait(self) -> None:
-        """Return when nothing is being written any more. Raises what went wrong in writing."""
+        """Return when nothing is being written any longer. Raises errors of the writing thread."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -114,7 +114,7 @@ class CheckpointWriter:
                        "dtype": str(shard.dtype).removeprefix("torch.")}
                 for name, (shard, offset) in shards.items()
             }  # fmt: skip
-            # Written last and renamed into place: once it is there, this rank's shards are whole.
+            # Written last and renamed into place: once it exists, this rank's shards are complete.
             write_json(file.with_suffix(".json"), {"sha256": sha256_file(file), "shards": index, "scalars": scalars})
             if self.world.first:
                 self._commit(out, step, state)
@@ -147,7 +147,7 @@ class CheckpointWriter:
         fsync_path(self.root)
         write_atomic(self.root / "latest", final.name + "\n")
         rollback_steps = sorted(number for number in self.marked[ROLLBACK] if number <= step)[-ROLLBACKS_KEPT:]
-        # Of each step that the run may roll back to, what was the best by then is needed too.
+        # For each step that the run may roll back to, the best checkpoint at that time is needed too.
         best = [
             max((number for number in self.marked[BEST] if number <= at), default=step)
             for at in (*rollback_steps, step)

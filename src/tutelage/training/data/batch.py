@@ -15,8 +15,8 @@ class Batch:
 
     tokens, positions (within the document), documents (0 is padding, 1.. numbers the documents of a row) and
     targets (what each position must predict) are int64; weights float32, 0 where nothing is to be learned.
-    extras: further per-position arrays of an objective, by name. branches, int64, where documents go on in several
-    ways: 0 what these share, 1.. each of them (see `model.mask.AttentionMask`).
+    extras: further per-position arrays of an objective, by name. branches, int64, if documents have several branches:
+    0 the shared part, 1.. each of them (see `model.mask.AttentionMask`).
     """
 
     tokens: Tensor

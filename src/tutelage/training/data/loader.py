@@ -1,4 +1,4 @@
-"""The rows of a step as batches on the device, made while the step before is computed."""
+"""The rows of a step as batches on the device, prefetched during the previous step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tutelage.training.distributed.parallel import Layout
 class Loader:
     """Gives this rank's microbatches of each step. Which rows follow is known, so a thread makes the next step's ahead.
 
-    It remembers nothing that matters: asked for another place than the next, it makes those rows instead.
+    It has no state that matters: asked for another position than the next, it makes those rows instead.
     """
 
     def __init__(self, rows: Rows, config: TrainingConfig, layout: Layout, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Loader:
             yield batch.to(self.device)
 
     def made(self, batch_of: Callable[[NDArray[np.int64]], Batch]) -> Iterator[Batch]:
-        """The microbatches of a step whose rows the objective made from the present weights: none is made ahead."""
+        """The microbatches of a step whose rows the objective made from the current weights: nothing is prefetched."""
         config, layout = self.config, self.layout
         for share in shares(config.batch_rows, config.accumulation, layout.data_rank, layout.data_size):
             yield batch_of(share).to(self.device)

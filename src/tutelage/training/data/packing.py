@@ -20,7 +20,7 @@ from tutelage.training.data.batch import Batch
 class Segment:
     """One document: lists of equal length. targets[t] is what position t must predict, where weights[t] > 0.
 
-    branches: of a document that goes on in several ways (see `branched`), 0 for what these share, then 1, then 2, ..
+    branches: for a document with several branches (see `branched`), 0 for what these share, then 1, then 2, ..
     """
 
     tokens: Sequence[int]
@@ -36,7 +36,7 @@ class Segment:
 
     @property
     def positions(self) -> NDArray[np.int64]:
-        """Of the tokens within their document; each branch counts on from what is shared."""
+        """Positions of the tokens within their document; each branch continues from the shared part."""
         places = np.arange(len(self.tokens))
         if self.branches is None:
             return places
@@ -57,7 +57,7 @@ class Example:
 
 
 class Rows(Protocol):
-    """Rows of one length to train on, however they are kept.
+    """Rows of one length to train on, however they are stored.
 
     sources: number of rows and weight of each source that is drawn from (see `training.position`); rows are numbered
     source after source.
@@ -168,10 +168,10 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
 
 
 def branched(segments: Sequence[Segment]) -> Segment:
-    """One document of several: what all begin with once, then the rest of each as a branch that sees no other branch.
+    """One document from several: their common prefix once, then the rest of each as a branch that sees no other branch.
 
-    What is learned stands in the branches: the last token of a prompt has to predict the first one of every answer, so
-    that each branch begins with it. Of the shared part targets and extras are those of the first segment.
+    All targets are in the branches: the last token of a prompt has to predict the first one of every answer, so
+    each branch starts with it. Targets and extras of the shared part are those of the first segment.
     """
     shared = 0
     for column in zip(*(zip(one.tokens, one.weights, strict=True) for one in segments), strict=False):
@@ -194,8 +194,8 @@ def branched(segments: Sequence[Segment]) -> Segment:
 def best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
     """Bins of item numbers: each item, longest first, goes where the least room is left over, the oldest bin first.
 
-    Rooms are whole numbers, so the open bins lie in one heap per room and a bit mask says which heaps are not empty:
-    a million documents take seconds. Raises InputError for an item that fits no bin.
+    Room is an integer, so the open bins are in one heap per amount of room and a bit mask says which heaps are not
+    empty: a million documents take seconds. Raises InputError for an item that fits no bin.
     """
     bins: list[list[int]] = []
     heaps: list[list[int]] = [[] for _ in range(capacity + 1)]

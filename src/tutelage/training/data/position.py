@@ -14,7 +14,7 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
 
 Sources = tuple[tuple[int, float], ...]
-BLOCK = 1024  # draws of a mixture after which its pattern begins again
+BLOCK = 1024  # draws of a mixture after which its pattern repeats
 _ROUNDS = 4
 
 
@@ -94,9 +94,9 @@ def _pattern(weights: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.
     """One block: the source of each draw, how often it came before in the block, and how often each comes in all."""
     exact = np.array(weights) / sum(weights) * BLOCK
     counts = np.maximum(np.floor(exact), 1).astype(np.int64)
-    while counts.sum() < BLOCK:  # what is left over goes to those that miss most
+    while counts.sum() < BLOCK:  # the remainder goes to those furthest below their share
         counts[np.argmax(exact - counts)] += 1
-    while counts.sum() > BLOCK:  # and is taken where there is most too much
+    while counts.sum() > BLOCK:  # and is taken from those furthest above it
         counts[np.argmax(np.where(counts > 1, counts - exact, -np.inf))] -= 1
     seen = np.zeros(len(weights), np.int64)
     pattern, before = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
@@ -110,7 +110,7 @@ def _pattern(weights: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.
 
 
 def epochs(sources: Sources, samples: int) -> list[float]:
-    """How often each source has been gone through after so many samples."""
+    """The number of epochs of each source after this many samples."""
     which, taken = drawn(tuple(weight for _, weight in sources), np.arange(max(0, samples - BLOCK), samples))
     passes = []
     for source, (rows, _) in enumerate(sources):

@@ -1,7 +1,8 @@
 """One model on several ranks, on torch's own engine: data parallel, sharded, hybrid, tensor and pipeline parallel.
 
-The model knows nothing of it. A mesh of (pipeline, replicate, shard, tensor) says all: `fully_shard` over the middle
-two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's parallel styles use the last.
+The model code knows nothing about it. A mesh of (pipeline, replicate, shard, tensor) describes everything:
+`fully_shard` over the middle two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's
+parallel styles use the last.
 """
 
 from __future__ import annotations
@@ -92,13 +93,13 @@ def shard_model(
 ) -> DecoderLM:
     """The model to train: `model` itself in one process (in `float8` a copy), else a copy sharded over the mesh.
 
-    Every rank must hold the same `model`, which stays as it is until `gather_model`. Where autocast computes in
-    `dtype` the weights are gathered in it too; gradients are reduced in float32.
+    Every rank must hold the same `model`, which stays as it is until `gather_model`. If autocast computes in
+    `dtype`, the weights are gathered in it too; gradients are reduced in float32.
     """
     if layout.mesh is None and not float8:
         return model.to(device)
     if is_quantised(model):
-        raise ConfigError("weights in 4 bits are trained beside in one process", hint="leave lora.quantisation out")
+        raise ConfigError("4-bit weights (QLoRA) are trained in one process only", hint="leave lora.quantisation out")
     whole = copy.deepcopy(model)
     if layout.pipeline:
         keep_stage(whole, layout.pipeline)

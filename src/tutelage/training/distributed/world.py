@@ -74,7 +74,7 @@ def lost(error: RuntimeError) -> TrainingError:
     first_line = str(error).strip().splitlines()[0][:160]
     return TrainingError(
         f"another process of this run is gone or does not answer: {first_line}",
-        hint="look at its own output; run the same command again to resume from the last checkpoint",
+        hint="see its output; run the same command again to resume from the last checkpoint",
     )
 
 

@@ -1,4 +1,4 @@
-"""What was forecast of a run beside what came: how far the planner itself can be believed."""
+"""The forecasts of a run against the actual figures: how reliable the planner itself is."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NAMES = {"heldout_bits_per_byte": "bits per byte", "timing.tokens_per_second": "
 
 
 @dataclass(frozen=True)
-class Told:
-    """A figure that was forecast: `fact` is what came. low, high: the stated range, where there was one."""
+class Forecasted:
+    """A figure that was forecast; `fact`: the actual value. low, high: the stated range, if there was one."""
 
     stage: str
     title: str
@@ -30,30 +30,30 @@ class Told:
 
     @property
     def off(self) -> float:
-        """How far the fact lies from what was forecast, as a share of it."""
+        """Relative deviation of the fact from the forecast."""
         return self.fact / self.middle - 1
 
     @property
     def held(self) -> bool | None:
-        """Whether the fact lies in the stated range; None where none was stated."""
+        """Whether the fact is in the stated range; None if none was stated."""
         return None if self.low is None or self.high is None else self.low <= self.fact <= self.high
 
 
-def told(run: Run) -> list[Told]:
-    """Everything that was forecast of stages that are done and whose fact is known, stage by stage."""
+def forecasts(run: Run) -> list[Forecasted]:
+    """All forecasts for finished stages with a known fact, stage by stage."""
     return [one for stage in run.stages.values() if stage.done for one in _of_stage(stage)]
 
 
-def foretold(run: Run) -> list[Block | None]:
-    """A table of forecasts and facts, and what they say together."""
-    found = told(run)
+def forecast_blocks(run: Run) -> list[Block | None]:
+    """A table of forecasts and facts, with a summary."""
+    found = forecasts(run)
     if not found:
         return []
     rows = [_row(one) for one in found]
     return [table(["Stage", "Figure", "Forecast#", "Range#", "Fact#", "Off by#", "In range"], rows, summary(found))]
 
 
-def summary(found: Sequence[Told]) -> str:
+def summary(found: Sequence[Forecasted]) -> str:
     """The planner's own error: how many facts lie in their range, and the median distance by kind of figure."""
     ranged = [one for one in found if one.held is not None]
     inside = sum(one.held is True for one in ranged)
@@ -65,16 +65,16 @@ def summary(found: Sequence[Told]) -> str:
     return f"{said}Median distance from the forecast: {', '.join(errors)}."
 
 
-def _of_stage(stage: View) -> list[Told]:
+def _of_stage(stage: View) -> list[Forecasted]:
     facts = {"seconds": None if resumed(stage) else stage.seconds, "memory": peak_memory(stage)}
-    found = [_told(stage, what, stage.forecast.get(what), fact) for what, fact in facts.items()]
+    found = [_compared(stage, what, stage.forecast.get(what), fact) for what, fact in facts.items()]
     for path, expected in as_dict(stage.forecast.get("metrics")).items():
-        found.append(_told(stage, NAMES.get(path, f.words(path)), expected, _at(stage.metrics, path)))
+        found.append(_compared(stage, NAMES.get(path, f.words(path)), expected, _at(stage.metrics, path)))
     return [one for one in found if one is not None]
 
 
 def resumed(stage: View) -> bool:
-    """Whether the stage was begun more than once before it ended: its time is then that of the last part alone."""
+    """Whether the stage was started more than once before it ended: its time is then only that of the last part."""
     starts, more = 0, False
     for event in stage.events:
         if event.get("event") == "stage_start":
@@ -85,16 +85,16 @@ def resumed(stage: View) -> bool:
     return more
 
 
-def _told(stage: View, what: str, expected: Any, fact: Any) -> Told | None:
-    """None where one of the two is missing; a range only where it has a width."""
+def _compared(stage: View, what: str, expected: Any, fact: Any) -> Forecasted | None:
+    """None if one of the two is missing; a range only if it has a width."""
     numbers = expected if isinstance(expected, list) else [expected, expected, expected]
     if len(numbers) != 3 or not all(map(f.is_number, [*numbers, fact])) or numbers[1] <= 0:
         return None
     low, middle, high = map(float, numbers)
     name = {"seconds": "time"}.get(what, what)
     if low == high:
-        return Told(stage.name, stage.title, name, middle, float(fact))
-    return Told(stage.name, stage.title, name, middle, float(fact), low, high)
+        return Forecasted(stage.name, stage.title, name, middle, float(fact))
+    return Forecasted(stage.name, stage.title, name, middle, float(fact), low, high)
 
 
 def _at(metrics: dict[str, Any], path: str) -> Any:
@@ -104,7 +104,7 @@ def _at(metrics: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _row(one: Told) -> list[Cell]:
+def _row(one: Forecasted) -> list[Cell]:
     def show(value: float | None) -> str:
         shown = {"time": f.duration, "memory": f.size}.get(one.what, f.number)
         return shown(value)
@@ -116,7 +116,7 @@ def _row(one: Told) -> list[Cell]:
 
 
 def peak_memory(stage: View) -> float | None:
-    """Bytes that the process held at most while the stage ran."""
+    """Peak memory of the process during the stage, in bytes."""
     megabytes = as_float(stage.metrics.get("peak_memory_mb"))
     return None if megabytes is None else megabytes * 2**20
 

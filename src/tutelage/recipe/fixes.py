@@ -1,4 +1,4 @@
-"""Advice put into a recipe: its fixes, again and again until nothing is left to mend, as plain data and as a diff."""
+"""Advice applied to a recipe: its fixes, repeated until none is left, as plain data and as a diff."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SET = re.compile(r"--set (\S+=\{[^}]*\}|\S+)")
 
 
 @dataclass(frozen=True)
-class Mended:
+class Fixed:
     """The recipe's data with all fixes, what was set, and the fixes that contradict the rest of the recipe."""
 
     data: dict[str, Any]
@@ -27,16 +27,16 @@ class Mended:
     refused: tuple[str, ...]
 
 
-def mend(data: dict[str, Any], fixes_of: Callable[[Recipe], Sequence[str]]) -> Mended:
+def apply_fixes(data: dict[str, Any], fixes_of: Callable[[Recipe], Sequence[str]]) -> Fixed:
     """Apply the fixes (`--set a=b --set c=d`) that `fixes_of` names, until it names no new one.
 
-    `data`: what the recipe file says; keys that no fix touches stay as they are, defaults stay unsaid.
+    `data`: what the recipe file says; keys that no fix touches stay as they are, defaults are not written out.
     """
-    mended, done, refused = copy.deepcopy(data), dict[str, str](), list[str]()
+    fixed, done, refused = copy.deepcopy(data), dict[str, str](), list[str]()
     for _ in range(ROUNDS):
-        before = copy.deepcopy(mended)
-        for fix in fixes_of(Recipe.parse(mended)):
-            tried = copy.deepcopy(mended)
+        before = copy.deepcopy(fixed)
+        for fix in fixes_of(Recipe.parse(fixed)):
+            tried = copy.deepcopy(fixed)
             sets = _SET.findall(fix)
             try:
                 for item in sets:
@@ -46,11 +46,11 @@ def mend(data: dict[str, Any], fixes_of: Callable[[Recipe], Sequence[str]]) -> M
                 if f"{fix}: {error.message}" not in refused:
                     refused.append(f"{fix}: {error.message}")
                 continue
-            mended = tried
+            fixed = tried
             done |= {item.partition("=")[0]: item for item in sets}
-        if mended == before:
+        if fixed == before:
             break
-    return Mended(mended, tuple(done.values()), tuple(refused))
+    return Fixed(fixed, tuple(done.values()), tuple(refused))
 
 
 def written(data: dict[str, Any]) -> str:
@@ -59,7 +59,7 @@ def written(data: dict[str, Any]) -> str:
 
 
 def difference(before: dict[str, Any], after: dict[str, Any], old: str, new: str) -> str:
-    """A unified diff of the two, as both would be written."""
+    """A unified diff of the two as YAML."""
     lines = difflib.unified_diff(
         written(before).splitlines(keepends=True), written(after).splitlines(keepends=True), old, new, n=2
     )

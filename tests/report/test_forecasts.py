@@ -1,4 +1,4 @@
-"""Forecast and fact stand side by side, and what the planner got wrong is said."""
+"""Forecast and actual stand side by side, and what the planner got wrong is said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from tutelage.report.collect import Run
-from tutelage.report.foretold import foretold, summary, told
+from tutelage.report.forecasts import forecast_blocks, forecasts, summary
 from tutelage.store.view import Scores, View
 
 
@@ -27,7 +27,7 @@ BASE = stage(
 
 
 def test_each_figure_stands_beside_what_came() -> None:
-    found = {one.what: one for one in told(run_of(BASE))}
+    found = {one.what: one for one in forecasts(run_of(BASE))}
     assert set(found) == {"time", "memory", "bits per byte", "tokens per second"}
     assert found["time"].held and round(found["time"].off, 3) == 0.25
     assert found["memory"].held is None and round(found["memory"].off, 3) == 0.1
@@ -35,7 +35,7 @@ def test_each_figure_stands_beside_what_came() -> None:
 
 
 def test_the_summary_counts_what_lies_in_its_range() -> None:
-    said = summary(told(run_of(BASE)))
+    said = summary(forecasts(run_of(BASE)))
     assert (
         said.startswith("2 of 3 facts lie in the stated range.") and "time 25.0 %" in said and "memory 10.0 %" in said
     )
@@ -48,11 +48,11 @@ def test_what_was_not_forecast_or_did_not_come_is_left_out() -> None:
         stage("odd", {"seconds": ["x"], "memory": None, "metrics": {"a.b": [1, 2, 3], "c": "d"}}),
         stage("zero", {"seconds": [0, 0, 0]}),
     ]
-    assert told(run_of(*nothing)) == [] and foretold(run_of(*nothing)) == []
+    assert forecasts(run_of(*nothing)) == [] and forecast_blocks(run_of(*nothing)) == []
 
 
 def test_a_forecast_without_a_width_has_no_range() -> None:
-    (one,) = told(run_of(stage("base", {"seconds": [8.0, 8.0, 8.0]})))
+    (one,) = forecasts(run_of(stage("base", {"seconds": [8.0, 8.0, 8.0]})))
     assert one.held is None and one.low is None
 
 
@@ -60,8 +60,8 @@ def test_the_time_of_a_resumed_stage_is_not_that_of_the_whole() -> None:
     begin, cut = {"event": "stage_start"}, {"event": "stage_end", "status": "interrupted"}
     end, cached = {"event": "stage_end", "status": "ran"}, {"event": "stage_end", "status": "cached"}
     view = stage("base", {"seconds": [6.0, 8.0, 12.0], "memory": 1.0}, peak_memory_mb=1)
-    assert [one.what for one in told(run_of(replace(view, events=[begin, cut, begin, end, begin, cached])))] == [
+    assert [one.what for one in forecasts(run_of(replace(view, events=[begin, cut, begin, end, begin, cached])))] == [
         "memory"
     ]
     for whole in ([begin, end], [begin, cut, begin, end, begin, end, begin, cached]):
-        assert [one.what for one in told(run_of(replace(view, events=whole)))] == ["time", "memory"]
+        assert [one.what for one in forecasts(run_of(replace(view, events=whole)))] == ["time", "memory"]
