@@ -17,6 +17,7 @@ _CUT = 0.05  # share of answers that break off, as it is before anything is know
 _FOLDS = 5
 _OPENING, _CLOSING = "([{“«", ")]}”»"
 _REFUSED = 0.7  # doubt of a refusal where hardly any answer is one
+_SURE = 80  # characters from which on the detector is mostly right
 _USUAL = 0.8  # share of answers in one language, from which on others are in doubt
 _FOREIGN = 0.95  # the most doubt of another language
 _FAR = 1 << 20  # distance up to which the detector names a language
@@ -83,7 +84,8 @@ def other_language(answers: Sequence[str], seed: int = 0) -> tuple[Floats, list[
     the words surprise among the answers, for those that it finds nearer to another language; the others are left out.
     """
     said = [language_of(one) for one in answers]
-    counted = Counter(one for one in said if one != UNKNOWN)
+    sure = [of for one, of in zip(answers, said, strict=True) if len(one) >= _SURE and of != UNKNOWN]
+    counted = Counter(sure)
     usual, most = counted.most_common(1)[0] if counted else (UNKNOWN, 0)
     if not counted or most < _USUAL * counted.total():
         return np.zeros(len(answers)), said
