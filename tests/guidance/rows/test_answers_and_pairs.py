@@ -83,7 +83,8 @@ def test_swapped_pairs_are_found_where_a_tone_tells(tmp_path: Path) -> None:
     assert first(swapped(*sides), planted) == TENTH
     rows[5] |= {"chosen_score": 1.0, "rejected_score": 2.0}  # type: ignore[dict-item]
     looked = doubtful_rows(read_rows(write(tmp_path / "pairs.jsonl", rows)), EventLog())
-    assert (looked.rows[0].line, looked.rows[0].why) == (6, "scored the other way round")
+    (scored,) = [one for one in looked.rows if one.line == 6]
+    assert (scored.why, scored.doubt) == ("scored the other way round", 1.0)
     assert {one.why for one in looked.checks} == {"swapped pair", "answer breaks off"}
 
 
