@@ -18,7 +18,7 @@ _FOLDS = 5
 _OPENING, _CLOSING = "([{“«", ")]}”»"
 _REFUSED = 0.7  # doubt of a refusal where hardly any answer is one
 _SURE = 80  # characters from which on the detector is mostly right
-_USUAL = 0.8  # share of answers in one language, from which on others are in doubt
+_USUAL = 0.65  # share of answers in one language, from which on others are in doubt
 _FOREIGN = 0.95  # the most doubt of another language
 _FAR = 1 << 20  # distance up to which the detector names a language
 REFUSAL = re.compile(
@@ -78,7 +78,7 @@ def refusals(answers: Sequence[str]) -> Floats:
 
 
 def other_language(answers: Sequence[str], seed: int = 0) -> tuple[Floats, list[str]]:
-    """(doubt, language) of answers that are not in the language of the others, where four fifths are in one.
+    """(doubt, language) of answers that are not in the language of the others, where two thirds are in one.
 
     The detector alone is often wrong on short texts, arithmetic and names. So the doubt is that of `off_topic`, that
     the words surprise among the answers, for those that it finds nearer to another language; the others are left out.
