@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tutelage.ablation.data import filter_arms, source_arms, source_sizes
+from tutelage.ablation.data import filter_arms, held_out_otherwise, source_arms, source_sizes
 from tutelage.ablation.measure import corpus_items
 from tutelage.ablation.tokenizers import settings_of, tokenizer_question
 from tutelage.corpus.document import Document, write_documents
@@ -86,3 +86,15 @@ def test_tokenizers_are_named_by_method_size_and_split(tmp_path: Path) -> None:
                         (["bpe:512", "bpe:512"], "given twice"), (["bpe:5", "byte"], "at least 260")):  # fmt: skip
         with pytest.raises(ConfigError, match=said):
             tokenizer_question(specs, None, [], 2)
+
+
+def test_held_out_text_that_lacks_a_source_is_said(tmp_path: Path) -> None:
+    sides = {"train": {"books": 50, "reviews": 50}, "heldout": {"reviews": 10}}
+    for side, counts in sides.items():
+        documents = [Document(f"{side}{name}{at}", "text", "file", label=name)
+                     for name, count in counts.items() for at in range(count)]  # fmt: skip
+        write_documents(tmp_path / f"{side}.parquet", documents)
+    assert "books 0% instead of 50%, reviews 100% instead of 50%" in held_out_otherwise(tmp_path, "label")
+    even = [Document(f"{name}{at}", "text", "file", label=name) for name in ("books", "reviews") for at in range(5)]
+    write_documents(tmp_path / "heldout.parquet", even)
+    assert held_out_otherwise(tmp_path, "label") == ""

@@ -21,6 +21,7 @@ from tutelage.recipe.config import QUICKSTART, Recipe, override, read_yaml
 from tutelage.store.errors import ConfigError, InputError
 
 MOST_SOURCES = 12
+_UNEVEN = 0.1  # share of a source in held-out text beside that in training text
 SMALLEST_SOURCE = 0.01  # of the training text: smaller sources are not ablated
 
 
@@ -90,10 +91,28 @@ def measured_sources(first: Arm, corpus: Path, by: str) -> dict[str, int]:
     return {name: sizes[name] for name in names[:MOST_SOURCES] if sizes[name] >= SMALLEST_SOURCE * total}
 
 
-def source_sizes(corpus: Path, by: str) -> dict[str, int]:
-    """Bytes of training text of each source of a corpus; with one batch of documents in memory at a time."""
+def held_out_otherwise(corpus: Path, by: str) -> str:
+    """Which source has another share of the held-out text than of the training text, in a sentence; empty where none
+    differs by 10 points. Whole texts are held out, so that a source of a single file lies on one side."""
+    sides = [source_sizes(corpus, by, side) for side in ("train", "heldout")]
+    shares = [{name: size / max(1, sum(of.values())) for name, size in of.items()} for of in sides]
+    found = [
+        f"{name or 'without a name'} {shares[1].get(name, 0.0):.0%} instead of {shares[0].get(name, 0.0):.0%}"
+        for name in sorted({*shares[0], *shares[1]})
+        if abs(shares[0].get(name, 0.0) - shares[1].get(name, 0.0)) > _UNEVEN
+    ]
+    if not found:
+        return ""
+    return (
+        f"the held-out text is not mixed as the corpus is: {', '.join(found)}. What is best is best for that text; "
+        "cut sources of a few long files into one file for each text"
+    )
+
+
+def source_sizes(corpus: Path, by: str, side: str = "train") -> dict[str, int]:
+    """Bytes of the text of each source on a side of a corpus; with one batch of documents in memory at a time."""
     sizes: dict[str, int] = {}
-    for batch in pq.ParquetFile(corpus / "train.parquet").iter_batches(2000, columns=[by, "text"]):
+    for batch in pq.ParquetFile(corpus / f"{side}.parquet").iter_batches(2000, columns=[by, "text"]):
         lengths = pc.binary_length(batch.column("text")).to_pylist()
         for name, length in zip(batch.column(by).to_pylist(), lengths, strict=True):
             sizes[name or ""] = sizes.get(name or "", 0) + length

@@ -52,29 +52,44 @@ def doubtful(
     to: Annotated[
         Path | None, typer.Option("--to", help="Write all suspect rows here, e.g. `--to doubtful.jsonl`.")
     ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", help="A model that reads labelled texts as well, e.g. `smollm2`: it takes minutes."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Which rows hurt? Rows ranked by how likely they are wrong, duplicated or off-topic, with line and reason.
+    """Which rows hurt? Rows ranked by how likely they are wrong, duplicated or off-topic, with line and reason; for
+    answers also those that break off, refuse or are in another language, for pairs those that are swapped.
 
     Labels and answers are suspect if a model fitted on the other rows finds them unlikely. Check them from the top;
-    nothing is removed.
+    nothing is removed. What the suspicions are worth is measured on the file itself: a tenth of its rows is made wrong
+    on purpose and searched for.
 
     Example: `tutelage data doubtful reviews.csv --most 50`
     """
     from rich.console import Console
 
+    from tutelage.guidance.rows.check import lines as check_lines
     from tutelage.guidance.rows.doubtful import LEAST, counted, doubtful_rows
     from tutelage.guidance.rows.reading import read_rows
     from tutelage.recipe.one_step import parse_columns
     from tutelage.store.jsonl import write_json_lines
 
     found = read_rows(file.expanduser(), parse_columns(column or []))
-    doubts = doubtful_rows(found, notes())
+    lm = None
+    if model is not None:
+        from tutelage.loading import load
+
+        lm = load(model, log=notes())
+    looked = doubtful_rows(found, notes(), lm)
+    doubts = looked.rows
     if to is not None:
         write_json_lines(to, (one.plain() for one in doubts if one.doubt >= LEAST))
     account = {
         "file": found.file, "kind": found.kind, "rows": len(found.rows), "dropped": found.dropped,
         "in_doubt": counted(doubts), "most": [one.plain() for one in doubts[:most]],
+        "check": [one.plain() for one in looked.checks],
+        "said": check_lines(looked.checks, found.kind, lm is not None),
     }  # fmt: skip
     print_json(account) if as_json else _doubts(Console(), account, found.unit)
 
@@ -117,6 +132,8 @@ def _doubts(console: Console, found: dict[str, Any], unit: str) -> None:
         row = f"{_short(one['text'])} → {_short(one['answer'], 30)}" if one["answer"] else _short(one["text"])
         table.add_row(str(one["line"]), f"{one['doubt']:.2f}", why, row)
     console.print(table, highlight=False, markup=False)
+    for line in found["said"]:
+        console.print(line, style="bold", highlight=False, markup=False, soft_wrap=True)
 
 
 def _dropped(console: Console, found: dict[str, Any]) -> None:

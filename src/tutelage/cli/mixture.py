@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 def search_mixture(
     recipe: Path | None, sets: list[str], by: str, name: str, count: int, out: Path, as_json: bool,
-    say: Callable[[str], None], listen: Callable[[dict[str, Any]], None],
+    say: Callable[..., None], listen: Callable[[dict[str, Any]], None],
 ) -> tuple[list[Arm], dict[str, Any]]:  # fmt: skip
     """(the recipe and the proposed mixture as arms, what was found). Exits with 3 where nothing is proposed."""
     from tutelage.ablation.bench import FOLDER
-    from tutelage.ablation.data import filter_arms, measured_sources
+    from tutelage.ablation.data import filter_arms, held_out_otherwise, measured_sources
     from tutelage.ablation.mixture import arm_of, lines, plain, search
     from tutelage.ablation.runs import Runner
     from tutelage.recipe.config import BASE
@@ -29,6 +29,8 @@ def search_mixture(
     first = filter_arms(recipe, sets)[0]
     runner = Runner(out, out / FOLDER / name, BASE, (listen,))
     sizes = measured_sources(first, runner.corpus(first), by)
+    if uneven := held_out_otherwise(runner.corpus(first), by):
+        say(f"warning: {uneven}", "yellow")
     found = search(first, by, sizes, count, runner, say)
     write_json(runner.folder / "mixture.json", plain(found))
     for line in lines(found):

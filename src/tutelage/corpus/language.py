@@ -24,6 +24,8 @@ _SCRIPTS = {
     "kn": "\u0c80-\u0cff", "ml": "\u0d00-\u0d7f", "si": "\u0d80-\u0dff", "gu": "\u0a80-\u0aff", "pa": "\u0a00-\u0a7f",
     "or": "\u0b00-\u0b7f", "bo": "\u0f00-\u0fff", "dv": "\u0780-\u07bf",
 }  # fmt: skip
+BY_LETTERS = tuple(sorted(LANGUAGES - set(_SCRIPTS)))
+"""Languages that share their script with others, so that the detector tells them."""
 _BY_SCRIPT = {language: re.compile(f"[{letters}]") for language, letters in _SCRIPTS.items()}
 _ANY_SCRIPT = re.compile(f"[{''.join(_SCRIPTS.values())}]")
 _LOOKED_AT, _FEWEST = 4000, 20  # characters of a text; letters that tell a language

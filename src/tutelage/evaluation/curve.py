@@ -10,6 +10,10 @@ from numpy.typing import NDArray
 
 from tutelage.evaluation.statistics import Interval
 
+_SHARE = 0.85  # of a doubling's gain that the next one has, before anything is measured
+_WEIGHT = 2.0  # of that beside the measured gains, as much as three of them have
+_UNSURE = 0.15  # standard deviation of its logarithm
+
 
 class Curve(TypedDict):
     """rows: of each point, ascending, the last is all of them. accuracy: in percent. gain, low, high: in points."""
@@ -73,7 +77,6 @@ def doubling_gain(
 
 
 def bits_gain(
-    rows: Sequence[int],
     bits: NDArray[np.float64],
     sizes: NDArray[np.float64],
     confidence: float,
@@ -81,20 +84,22 @@ def bits_gain(
     seed: int,
     times: float = 2.0,
 ) -> Interval:
-    """Bits per byte that `times` the rows would change, by a power law (Hestness et al. 2017); below 0 is a gain.
+    """Bits per byte that `times` the rows would change, by a power law with a floor; below 0 is a gain.
 
-    bits: [points, texts] that each held-out text takes after training on `rows` of each point; sizes: bytes of the
-    texts. The interval has two sources: the texts (bootstrap), and how far the points lie from a line.
+    bits: [points, texts] that each held-out text takes after training on `rows` of each point, each twice those of the
+    point before; sizes: bytes of the texts. The interval has two sources: the texts (bootstrap), and how fast gains
+    shrink from doubling to doubling, which a few points hardly tell.
     """
-    value = _bits_gain(rows, bits.sum(axis=1) / sizes.sum(), times)[0]
+    doublings = float(np.log2(times))
+    value = _bits_gain(bits.sum(axis=1) / sizes.sum(), doublings)
     if bits.shape[1] < 10:
         return Interval(value, None, None)
     generator = np.random.default_rng(seed)
     found = np.empty(draws)
     for draw in range(draws):
         picked = generator.integers(bits.shape[1], size=bits.shape[1])
-        gain, spread = _bits_gain(rows, bits[:, picked].sum(axis=1) / sizes[picked].sum(), times)
-        found[draw] = gain + spread * generator.standard_normal()
+        per_byte = bits[:, picked].sum(axis=1) / sizes[picked].sum()
+        found[draw] = _bits_gain(per_byte, doublings, _UNSURE * generator.standard_normal())
     low, high = np.quantile(found, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(value, float(low), float(high))
 
@@ -110,10 +115,20 @@ def _gain(rows: Sequence[int], accuracy: NDArray[np.float64], texts: int, times:
     return 100 * last * (1 - scale), float(100 * last * np.log(times) * scale * deviation)
 
 
-def _bits_gain(rows: Sequence[int], bits: NDArray[np.float64], times: float) -> tuple[float, float]:
-    slope, deviation = _line(rows, bits)
-    last, scale = float(bits[-1]), times**slope
-    return last * (scale - 1), float(last * np.log(times) * scale * deviation)
+def _bits_gain(bits: NDArray[np.float64], doublings: float, more: float = 0.0) -> float:
+    """Change of the bits after so many doublings more. Of a law with a floor, E + a * rows^-b, each doubling gains the
+    share 2^-b of what the one before gained; that share is fitted to the doublings measured and drawn half of the way
+    to `_SHARE`. `more`: added to its logarithm."""
+    gains = -np.diff(bits)
+    x = np.arange(len(gains)) - (len(gains) - 1) / 2
+    if (gains > 0).all():
+        logs = np.log(gains)
+        slope = float((x * logs).sum() + _WEIGHT * np.log(_SHARE)) / float((x**2).sum() + _WEIGHT)
+        last = float(np.exp(logs.mean() + slope * x[-1]))
+    else:  # too noisy for a trend
+        slope, last = float(np.log(_SHARE)), float(gains.mean())
+    share = float(np.exp(np.clip(slope + more, np.log(0.5), -1e-6)))
+    return -last * share * (1 - share**doublings) / (1 - share)
 
 
 def _line(rows: Sequence[int], values: NDArray[np.float64]) -> tuple[float, float]:

@@ -174,3 +174,25 @@ def test_the_evidence_counts_by_content(planted: Path) -> None:
     second = CorpusConfig.parse({"select": {"good": str(planted / "sea.jsonl")}}).select
     assert first and second
     assert evidence_identity(first) != evidence_identity(second)
+
+
+def test_examples_like_nothing_in_the_corpus_are_warned_of(planted: Path, tmp_path: Path) -> None:
+    """A target in another script is told from every document, which makes its ranking look perfect."""
+    signs = "今天我们去海边看船大浪来了岛上有灯塔水手很高兴"
+    texts = [f"{signs[at % 9 :]}{signs[: 3 + at % 7]}。" for at in range(40)]
+    write_rows(tmp_path / "other.jsonl", texts)
+    for target, warned in ((tmp_path / "other.jsonl", True), (planted / "sea.jsonl", False)):
+        events: list[dict[str, Any]] = []
+        log = EventLog(listeners=(events.append,))
+        build(planted, tmp_path / target.stem, log=log, target=str(target), keep=0.2)
+        said = [one["message"] for one in events if one["event"] == "warning"]
+        assert any("hardly any document of the corpus is like them" in one for one in said) is warned
+
+
+def test_a_budget_that_long_documents_leave_unused_is_said(planted: Path, tmp_path: Path) -> None:
+    root = tmp_path / "long"
+    (root / "mix").mkdir(parents=True)
+    write_rows(root / "mix" / "all.jsonl", [*good("sea", 20, 1), " ".join(good("sea", 400, 5))])
+    events: list[dict[str, Any]] = []
+    build(root, tmp_path / "out", log=EventLog(listeners=(events.append,)), keep=0.5)
+    assert any("of the budget" in one["message"] for one in events if one["event"] == "warning")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tutelage.corpus.card import Step, Tally, make_step, tally_rows
+from tutelage.corpus.selection.area import Area
 from tutelage.corpus.selection.choose import Choice, Places, choose, reasons
 from tutelage.corpus.selection.config import SelectConfig
 from tutelage.corpus.selection.evidence import imported_scores, likelihood, read_examples
@@ -28,6 +29,8 @@ BYTES_A_TOKEN = 4
 _SEED = 0  # what is selected does not depend on the data seed, which only splits
 _SOURCE_SAMPLE = 20_000  # documents that the words of the corpus are counted in
 _LOW = "low quality"
+_HARDLY = 0.002  # of the corpus: fewer documents like the examples are as good as none
+_UNUSED = 0.2  # of the budget, from which on it is said
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,11 @@ def select_documents(
         f"selection: {len(kept):,} of {len(documents):,} documents stay, {kept.size / 1e6:,.2f} of "
         f"{documents.size / 1e6:,.2f} MB{'; ' if went else ''}{went}"
     )
+    if kept.size < (1 - _UNUSED) * min(budget, float(sizes[good].sum())):
+        log.warn(
+            f"selection uses {kept.size:,} of {budget:,.0f} bytes of the budget: what is left has documents that are "
+            "longer than the room for them; corpus.max_characters cuts long ones"
+        )
     account = {
         **judged.account,
         "weights": {name: round(weight, 4) for name, weight in settings.weights.items()},
@@ -140,7 +148,20 @@ def _by_examples(documents: Shelf, config: CorpusConfig, log: EventLog) -> tuple
             "it is as good as they are, or they differ in what words do not show. What goes as lower quality goes by "
             "chance, as far as can be seen; corpus.select.quality=0 selects without it"
         )
+    _warn_of_none(auc, "the good examples", log)
     return model.probabilities(documents.texts()), {"by": "examples", **asdict(report)}
+
+
+def _warn_of_none(auc: Area, examples: str, log: EventLog) -> None:
+    """Where examples are told from every document (a share s of documents like them keeps the area at 1 - s / 2), the
+    ranking is among documents of other kinds, and says little."""
+    like = 2 * (1 - auc.value)
+    if like < _HARDLY:
+        log.warn(
+            f"beside {examples} themselves hardly any document of the corpus is like them (at most {like:.1%}): they "
+            "are told from all the others, as texts in another language or form would be, and what is kept is only the "
+            "least unlike. Compare a few of both"
+        )
 
 
 def _by_target(documents: Shelf, config: CorpusConfig, log: EventLog) -> tuple[Floats, dict[str, Any]]:
@@ -163,6 +184,7 @@ def _by_target(documents: Shelf, config: CorpusConfig, log: EventLog) -> tuple[F
             f"weights were not made of outranks a document of the corpus in a share of {said} of pairs; 0.5 is chance",
             hint="give more texts of the target, or leave corpus.select.target out: the corpus may be all of its kind",
         )
+    _warn_of_none(check, "the texts of corpus.select.target", log)
     ratios = log_ratios(target, sample.texts())
     found = relevance(documents.texts(), ratios)
     merit = ranks(found.shrunk)

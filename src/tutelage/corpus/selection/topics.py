@@ -45,7 +45,8 @@ def find_topics(texts: Iterable[str], clusters: int, seed: int = 0) -> Topics:
     idf = inverse_frequencies(matrix)
     used = np.unique(matrix.indices)
     dimensions = max(1, min(DIMENSIONS, matrix.shape[0] - 1, len(used)))
-    svd = TruncatedSVD(dimensions, random_state=seed).fit(unit_rows(matrix, idf)[:, used])
+    with np.errstate(invalid="ignore"):  # texts that are all equal have no variance to explain
+        svd = TruncatedSVD(dimensions, random_state=seed).fit(unit_rows(matrix, idf)[:, used])
     axes = np.zeros((BUCKETS, dimensions))
     axes[used] = svd.components_.T
     points = reduced(matrix, idf, axes)

@@ -53,7 +53,7 @@ def read_preferences(
         refuse_other(source, columns, "prefer")
         refuse_judged(source, columns, method)
         refuse_unpaired(source, columns)
-    rows, found = convert_all(source, _with_margin if method == "reward" else _preference, WANTED, columns)
+    rows, found = convert_all(source, _with_margin if method == "reward" else preference_row, WANTED, columns)
     swapped = found.noted.pop("swapped", 0)
     if swapped:
         found.warnings.append(f"in {swapped} rows the rejected answer has the higher score: are the columns swapped?")
@@ -62,7 +62,8 @@ def read_preferences(
     return rows, account(source, rows, found, log)
 
 
-def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+def preference_row(fields: Fields, found: Findings) -> tuple[str, str, Row]:
+    """(layout, id, row) of one record; see `read_preferences`. Raises ValueError for one that cannot be used."""
     refuse_tools(fields)
     for names in (CHOSEN, REJECTED):
         if not fields.has(*names):
@@ -93,7 +94,7 @@ def _preference(fields: Fields, found: Findings) -> tuple[str, str, Row]:
 
 def _with_margin(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     """A pair, and by how much its chosen answer is the better one, where the row says it."""
-    kind, name, row = _preference(fields, found)
+    kind, name, row = preference_row(fields, found)
     if fields.has("margin"):
         margin = fields.take("margin")
         try:

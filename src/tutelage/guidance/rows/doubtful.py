@@ -8,17 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.finetuning.classify.preflight import unseen_probabilities
+from tutelage.corpus.selection.features import Floats
+from tutelage.guidance.rows.check import Check, self_check
+from tutelage.guidance.rows.detectors import Rows, Said, Unlabelled, detectors
+from tutelage.guidance.rows.labels import Places, Unseen, by_states, by_words, read_states, together
 from tutelage.guidance.rows.reading import FileRow, FileRows
-from tutelage.guidance.rows.suspicion import doubles, off_topic, wrong_answers, wrong_labels
-from tutelage.store.errors import InputError
+from tutelage.inference.language_model import LanguageModel
+from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
+from tutelage.store.progress import ticker
 
 MOST_ROWS = 50_000  # beyond, it is no longer a matter of minutes
 LEAST = 0.5  # doubt from which on a row is counted
-_FEWEST_OF_LABEL = 5  # a label of fewer rows is not learned, so that nothing is said of its rows' labels
-DOUBLED, CONTRADICTS, OFF_TOPIC = "doubled", "doubled, with another answer", "off-topic"
-WRONG_LABEL, WRONG_ANSWER = "wrong label", "wrong answer"
 
 
 @dataclass(frozen=True)
@@ -36,25 +37,51 @@ class Doubt:
         return asdict(self)
 
 
-def doubtful_rows(found: FileRows, log: EventLog) -> list[Doubt]:
+@dataclass(frozen=True)
+class Doubts:
+    """rows: every row, the most doubtful first. checks: what the guesses are worth, by faults planted into them."""
+
+    rows: list[Doubt]
+    checks: list[Check]
+
+
+def doubtful_rows(found: FileRows, log: EventLog, lm: LanguageModel | None = None, check: bool = True) -> Doubts:
     """Every row, the most doubtful first; of equal doubt those that come first in the file. Each row has one reason,
-    the one with the highest doubt. Raises InputError for more than 50,000 rows."""
+    the one with the highest doubt. `lm`: reads the texts of a labelled file as well. `check`: plant faults too, and
+    multiply each doubt by the share of what was found in its way that was planted, so that a poor guess ranks low.
+
+    Raises InputError for more than 50,000 rows, ConfigError for a model with rows that it does not read.
+    """
     rows = found.rows
     if len(rows) > MOST_ROWS:
         raise InputError(
             f"{found.file} has {len(rows):,} rows; up to {MOST_ROWS:,} are looked at", hint="give a part of the file"
         )
-    said = [_doubled(found), _off_topic(found)]
-    log.progress("looking for doubtful rows", 2, 3, "measures")
-    if found.kind == "classify":
-        said.append(_labels(found, log))
-    elif found.kind == "instruct":
-        doubt = wrong_answers([row.text for row in rows], [row.answer for row in rows])
-        said.append([(WRONG_ANSWER, float(one), "") for one in doubt])
-    log.progress("looking for doubtful rows", 3, 3, "measures")
-    worst = [max(each, key=lambda one: one[1]) for each in zip(*said, strict=True)]
+    if lm is not None and found.kind != "classify":
+        raise ConfigError(f"a model reads texts with labels; {found.file} has none", hint="leave out --model")
+    unseen = _unseen(found, lm, log)
+    who = detectors(found, unseen, log)
+    tick = ticker(log, "looking for doubtful rows", len(who) + check, "measures")
+    said = []
+    for number, detector in enumerate(who, 1):
+        said.append(detector.look(rows))
+        tick(number)
+    checks = []
+    if check:  # what there is to say of the rows was said before
+        checks = self_check(_different(rows, said[0]), detectors(found, unseen, EventLog()))
+        tick(len(who) + 1)
+    worth = {one.why: one.share for one in checks}
+    worst = [
+        max(((why, doubt * worth.get(why, 1.0), detail) for why, doubt, detail in each), key=lambda one: one[1])
+        for each in zip(*said, strict=True)
+    ]
     doubts = [_doubt(row, *one) for row, one in zip(rows, worst, strict=True)]
-    return sorted(doubts, key=lambda one: (-one.doubt, one.line))
+    return Doubts(sorted(doubts, key=lambda one: (-one.doubt, one.line)), checks)
+
+
+def _different(rows: Rows, doubled: Said) -> list[FileRow]:
+    """Rows that no earlier row says as well."""
+    return [row for row, (_, doubt, _) in zip(rows, doubled, strict=True) if doubt < LEAST]
 
 
 def counted(doubts: list[Doubt]) -> dict[str, int]:
@@ -62,50 +89,22 @@ def counted(doubts: list[Doubt]) -> dict[str, int]:
     return dict(Counter(one.why for one in doubts if one.doubt >= LEAST).most_common())
 
 
-Said = list[tuple[str, float, str]]  # (why, doubt, detail) of each row
+def _unseen(found: FileRows, lm: LanguageModel | None, log: EventLog) -> Unlabelled:
+    """Who tells the labels of some rows of the file: their words, with a model also its states of them, read once."""
+    states = read_states([row.text for row in found.rows], lm, log) if lm is not None else None
+    place = {row.line: at for at, row in enumerate(found.rows)}
 
+    def of(rows: Rows) -> Unseen:
+        def unseen(places: Places, given: Places, labels: int) -> Floats | None:
+            words = by_words([rows[at].text for at in places], given, labels)
+            if states is None:
+                return words
+            mine = np.array([place[rows[at].line] for at in places])
+            return together(by_states({depth: one[mine] for depth, one in states.items()}, given, labels), words)
 
-def _doubled(found: FileRows) -> Said:
-    """A near double is a little less sure than an exact one; one with another label or answer than the first is worse,
-    because one of the two is wrong."""
-    asked = doubles([row.text if found.kind == "classify" else row.whole for row in found.rows])
-    said: Said = []
-    for at, (first, exact) in enumerate(zip(asked.like.tolist(), asked.exact.tolist(), strict=True)):
-        other = found.rows[first]
-        if first == at:
-            said.append((DOUBLED, 0.0, ""))
-        elif found.kind == "classify" and other.answer != found.rows[at].answer:
-            said.append((CONTRADICTS, 1.0, f"{found.unit} {other.line} has {other.answer!r}"))
-        else:
-            said.append((DOUBLED, 0.99 if exact else 0.95, f"of {found.unit} {other.line}"))
-    return said
+        return unseen
 
-
-def _off_topic(found: FileRows) -> Said:
-    return [(OFF_TOPIC, float(one), "") for one in off_topic([row.text for row in found.rows])]
-
-
-def _labels(found: FileRows, log: EventLog) -> Said:
-    counts = Counter(row.answer for row in found.rows)
-    labels = sorted(label for label, count in counts.items() if count >= _FEWEST_OF_LABEL)
-    if rare := sorted(set(counts) - set(labels)):
-        rows = sum(counts[label] for label in rare)
-        log.note(f"nothing is said of the labels of {rows} rows: {len(rare)} labels have less than {_FEWEST_OF_LABEL}")
-    judged = [at for at, row in enumerate(found.rows) if row.answer in labels]
-    said: Said = [(WRONG_LABEL, 0.0, "")] * len(found.rows)
-    if len(labels) < 2:
-        return said
-    unseen = unseen_probabilities(
-        [found.rows[at].text for at in judged], [found.rows[at].answer for at in judged], labels
-    )
-    if unseen is None:
-        log.warn("no text holds a word: nothing is said of labels")
-        return said
-    given = np.array([labels.index(found.rows[at].answer) for at in judged])
-    doubt, likelier = wrong_labels(given, unseen)
-    for place, at in enumerate(judged):
-        said[at] = (WRONG_LABEL, float(doubt[place]), f"likelier {labels[likelier[place]]!r}")
-    return said
+    return of
 
 
 def _doubt(row: FileRow, why: str, doubt: float, detail: str) -> Doubt:

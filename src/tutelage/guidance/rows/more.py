@@ -56,7 +56,7 @@ def more_data(found: FileRows, log: EventLog, seed: int = 1) -> dict[str, Any]:
     else:
         sizes, bits, weights = _text_points([row.answer or row.text for row in rows], log)
         values = [round(float(one.sum() / weights.sum()), 4) for one in bits]
-        gains = [bits_gain(sizes, bits, weights, _CONFIDENCE, _DRAWS, seed, times) for times in TIMES]
+        gains = [bits_gain(bits, weights, _CONFIDENCE, _DRAWS, seed, times) for times in TIMES]
         figure, who, left = "bits per byte", "an n-gram model", values[-1]
     promises = [
         {"times": times, "rows": round(times * sizes[-1]), **_bounds(gain)}

@@ -13,26 +13,30 @@ from tutelage.finetuning.data.conversations import conversation_row
 from tutelage.finetuning.data.fields import Fields
 from tutelage.finetuning.data.kinds import kinds_of
 from tutelage.finetuning.data.labelled import LABEL, TEXT, find_columns, labelled_row
+from tutelage.finetuning.data.preferences import preference_row
 from tutelage.finetuning.data.reading import Converter
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.turns import FIELDS
 from tutelage.store.errors import InputError
 
-Kind = Literal["classify", "instruct", "text"]
+Kind = Literal["classify", "instruct", "prefer", "text"]
 FEWEST = 20
 
 
 @dataclass(frozen=True)
 class FileRow:
-    """One row. `text`: what is read, or asked; `answer`: its label or its answer; empty for plain text."""
+    """One row. `text`: what is read, or asked; `answer`: its label or its answer, of a pair the chosen one; empty for
+    plain text. `rejected`: the other answer of a pair. `misordered`: the pair's own scores say the contrary."""
 
     line: int
     text: str
     answer: str = ""
+    rejected: str = ""
+    misordered: bool = False
 
     @property
     def whole(self) -> str:
-        return f"{self.text}\n{self.answer}" if self.answer else self.text
+        return "\n".join(part for part in (self.text, self.answer, self.rejected) if part)
 
 
 @dataclass(frozen=True)
@@ -47,22 +51,18 @@ class FileRows:
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> FileRows:
-    """Labelled texts, questions with answers, or plain texts, by what the columns say.
+    """Labelled texts, questions with answers, pairs of answers, or plain texts, by what the columns say.
 
     Raises InputError where a file is neither, or has less than 20 rows that can be used.
     """
     source = read_records(path, {*TEXT, *LABEL, *FIELDS}, columns)
     kinds = kinds_of(source, columns)
-    if "prefer" in kinds:
-        raise InputError(
-            f"{source.file} holds pairs of answers; rows of labelled texts, of questions with answers, or of texts are "
-            "looked at",
-            hint=f"tutelage finetune prefer {source.file} --audit looks at pairs",
-        )
     kind: Kind = "instruct" if "instruct" in kinds and not set(columns or ()) & {"label"} else "classify"
     unnamed = len(source.columns) > 1 and all(name.isdigit() for name in source.columns)
     if not kinds and not unnamed and not set(columns or ()) & {"label", "prompt", "response"}:
         kind = "text"
+    if "prefer" in kinds:
+        kind = "prefer"
     rows, dropped = _converted(source, kind, columns)
     if len(rows) < FEWEST:
         reasons = "".join(f"; {count} dropped: {reason}" for reason, count in dropped.most_common(2))
@@ -71,7 +71,8 @@ def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> FileRows:
 
 
 def _converted(source: Source, kind: Kind, columns: Mapping[str, str] | None) -> tuple[list[FileRow], Counter[str]]:
-    convert: Converter | None = {"classify": labelled_row, "instruct": conversation_row, "text": None}[kind]
+    by_kind = {"classify": labelled_row, "instruct": conversation_row, "prefer": preference_row, "text": None}
+    convert: Converter | None = by_kind[kind]
     if kind == "classify":
         columns, _ = find_columns(source, columns or {})
     rows: list[FileRow] = []
@@ -80,17 +81,20 @@ def _converted(source: Source, kind: Kind, columns: Mapping[str, str] | None) ->
         if isinstance(record, str):
             dropped[record] += 1
             continue
-        fields = Fields(record, columns)
+        fields, said = Fields(record, columns), Findings()
         try:
             if convert is None:
                 rows.append(FileRow(line, fields.take_text(*TEXT)))
                 continue
-            row = convert(fields, Findings())[2]
+            row = convert(fields, said)[2]
         except ValueError as error:
             dropped[str(error)] += 1
             continue
         if kind == "classify":
             rows.append(FileRow(line, row["text"], row["label"]))
+        elif kind == "prefer":
+            asked = "\n".join(str(turn["content"]) for turn in row["messages"])
+            rows.append(FileRow(line, asked, row["chosen"], row["rejected"], bool(said.noted.get("swapped"))))
         else:
             rows.append(FileRow(line, _asked(row["messages"]), row["response"]))
     return rows, dropped

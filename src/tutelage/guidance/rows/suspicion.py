@@ -26,6 +26,7 @@ _TOPICS, _LARGEST_APART = 4, 0.2  # topics of a file; the largest share of one t
 _FOLDS = 5
 _RIDGE = 1.0
 _RIVALS = 400  # questions that an answer is compared with
+_EQUAL = 0.02  # of the median: nearer values are equal, as those of rows made by one pattern nearly are
 _QUARTILE = 0.6745  # deviations from the median of a normal distribution
 _BINS = 20  # of the places of right answers among all
 Places = NDArray[np.int64]
@@ -114,7 +115,7 @@ def excess(values: Floats) -> Floats:
     if len(values) < 2:
         return np.zeros(len(values))
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    spread = max(middle - low, high - middle, 1e-9) / _QUARTILE
+    spread = max(middle - low, high - middle, _EQUAL * abs(middle), 1e-9) / _QUARTILE
     expected = len(values) * ndtr(-(values - middle) / spread)
     above = len(values) - np.searchsorted(np.sort(values), values, side="left")
     rate = np.minimum(1, expected / np.maximum(1, above))
