@@ -6,7 +6,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test check lint types floors slow fuzz docs benchmarks clean
+.PHONY: quickstart test check lint types floors documented slow fuzz docs benchmarks clean
 
 quickstart: .venv/.base
 	$(BIN)/tutelage quickstart
@@ -25,6 +25,10 @@ types: .venv/.dev
 
 floors: .venv/.dev
 	$(BIN)/lint-imports
+
+# Every command that the documentation writes out whole, and its Python, really run on small models; three minutes.
+documented: .venv/.dev
+	$(BIN)/python -m pytest -m slow tests/test_documented_whole.py tests/test_documented_runs.py
 
 slow: .venv/.dev
 	$(BIN)/python -m pytest -m slow

@@ -1,7 +1,8 @@
 """How far off are forecasts? Five recipes, each forecast, run in a process of its own, and compared with what came.
 
-    python benchmarks/forecast_accuracy.py [--text my_texts/ other.txt] [--scale 1.0] [--out runs/benchmarks/forecast]
+    python benchmarks/forecast_accuracy.py [--text my_texts/ other.txt] [--fresh] [--scale 1.0]
 
+The coefficients of memory were fitted to the first five; `--fresh` runs five others, which nothing was fitted to.
 The recipes differ in width, depth, vocabulary, context, batch, length and stages; those with a text of their own take
 it from `--text` in turn (default: all the documentation of this Python). Aims: time within 20 %, memory within 15 %,
 bits per byte in the stated range for four of five. `--scale` shortens every training. The machine should be quiet: a
@@ -38,22 +39,36 @@ RECIPES: tuple[dict[str, Any], ...] = (
                                "max_per_label": 100},
                   "instruct": {"method": "instruct", "task": "docstrings", "max_rows": 1500}}},
 )  # fmt: skip
+FRESH: tuple[dict[str, Any], ...] = (
+    {"tokenizer": {"vocab_size": 3000}, "model": {"width": 160},
+     "pretrain": {"context_length": 128, "training": {"steps": 300, "batch_rows": 12}}, "evaluate": EVALUATED},
+    {"tokenizer": {"vocab_size": 512}, "model": {"width": 48},
+     "pretrain": {"context_length": 512, "training": {"steps": 500, "batch_rows": 4}}},
+    {"tokenizer": {"vocab_size": 1500}, "model": {"width": 112},
+     "pretrain": {"context_length": 256, "training": {"steps": 400, "batch_rows": 16, "optimizer": "adamw"}}},
+    {"tokenizer": {"vocab_size": 6000, "method": "unigram"}, "model": {"width": 256},
+     "pretrain": {"context_length": 256, "training": {"steps": 120, "batch_rows": 4, "learning_rate": 3e-3}}},
+    {"tokenizer": {"vocab_size": 1024}, "model": {"width": 80},
+     "pretrain": {"context_length": 384, "training": {"steps": 300}}, "evaluate": EVALUATED,
+     "finetune": {"instruct": {"method": "instruct", "task": "docstrings", "max_rows": 1000}}},
+)  # fmt: skip
 
 
-def data_of(number: int, source: str, scale: float) -> dict[str, Any]:
+def data_of(number: int, source: str, scale: float, fresh: bool) -> dict[str, Any]:
     """Recipe `number` as data, on this text."""
     from tutelage.pretraining.sizing import model_of
 
-    data = json.loads(json.dumps(RECIPES[number]))
+    data = json.loads(json.dumps((FRESH if fresh else RECIPES)[number]))
     width = data.get("model", {}).pop("width", 128)
     vocabulary = data.get("tokenizer", {}).get("vocab_size", 2048)
     training = data["pretrain"]["training"]
     training["steps"] = max(20, round(scale * training["steps"]))
-    return {"evaluate": None, **data, "name": f"forecast-{number}", "corpus": {**CORPUS, "source": source},
+    name = f"forecast-fresh-{number}" if fresh else f"forecast-{number}"
+    return {"evaluate": None, **data, "name": name, "corpus": {**CORPUS, "source": source},
             "model": model_of(width, vocabulary)}  # fmt: skip
 
 
-def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str, Any]]:
+def measured(number: int, source: str, scale: float, fresh: bool, out: Path) -> list[dict[str, Any]]:
     """Forecast, run, and every figure beside its fact."""
     from tutelage.cli.ahead import look_ahead
     from tutelage.recipe.config import Recipe
@@ -61,8 +76,8 @@ def measured(number: int, source: str, scale: float, out: Path) -> list[dict[str
     from tutelage.report.collect import collect
     from tutelage.report.forecasts import forecasts
 
-    recipe = Recipe.parse(data_of(number, source, scale))
-    root = out / f"recipe-{number}"
+    recipe = Recipe.parse(data_of(number, source, scale, fresh))
+    root = out / recipe.name
     shutil.rmtree(root, ignore_errors=True)  # nothing from the cache: it would not be forecast
     root.mkdir(parents=True)
     ahead = look_ahead(recipe, root)
@@ -100,6 +115,7 @@ def summary(found: list[list[dict[str, Any]]]) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--text", nargs="*", default=[])
+    parser.add_argument("--fresh", action="store_true")
     parser.add_argument("--scale", type=float, default=1.0)
     parser.add_argument("--recipes", default=",".join(map(str, range(len(RECIPES)))))
     parser.add_argument("--out", type=Path, default=Path("runs/benchmarks/forecast"))
@@ -108,11 +124,12 @@ def main() -> None:
     texts = iter(given.text * len(RECIPES) or ["python"] * len(RECIPES))
     sources = [next(texts) if number in (1, 2, 3) else "python" for number in range(len(RECIPES))]
     if given.one is not None:
-        print(json.dumps(measured(given.one, sources[given.one], given.scale, given.out)))
+        print(json.dumps(measured(given.one, sources[given.one], given.scale, given.fresh, given.out)))
         return
     found = []
     for number in map(int, given.recipes.split(",")):
         command = [sys.executable, __file__, "--one", str(number), "--scale", str(given.scale), "--out", str(given.out)]
+        command += ["--fresh"] if given.fresh else []
         made = subprocess.run([*command, "--text", *given.text], capture_output=True, text=True)  # memory of its own
         if made.returncode:
             sys.exit(made.stderr)

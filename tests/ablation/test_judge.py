@@ -88,6 +88,8 @@ def test_only_seeds_that_both_have_are_compared() -> None:
 def test_below_ten_items_there_is_no_verdict() -> None:
     first = Scores(np.ones((3, 9)), np.ones(9))
     assert paired(Scores(np.full((3, 9), 0.5), np.ones(9)), first, 3, 0.01).outcome == "too few items"
+    alone = paired(Scores(np.full((3, 1), 0.5), np.ones(1)), Scores(np.ones((3, 1)), np.ones(1)), 3, 0.01)
+    assert (alone.outcome, alone.low, alone.p, alone.detectable) == ("too few items", None, 1.0, math.inf)
 
 
 def test_a_correction_takes_a_verdict_back() -> None:

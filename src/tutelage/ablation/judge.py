@@ -73,15 +73,15 @@ class Spread:
     item_variance: float
 
     def half_width(self, level: float) -> float:
-        """Half-width of the two-sided interval with error probability `level`; infinite with one seed."""
-        if self.seeds < 2:
+        """Half-width of the two-sided interval with error probability `level`; infinite with one seed or one item."""
+        if min(self.seeds, self.items) < 2:
             return math.inf
         by_seed, by_item = _t(level, self.seeds - 1), _t(level, self.items - 1)
         return math.sqrt(by_seed**2 * self.seed_variance + by_item**2 * self.item_variance)
 
     def p(self) -> float:
         """The level whose interval just reaches zero."""
-        if self.seeds < 2 or self.value == 0:
+        if min(self.seeds, self.items) < 2 or self.value == 0:
             return 1.0
         low, high = 0.0, 1.0
         for _ in range(60):
@@ -154,8 +154,9 @@ def paired(arm: Scores, first: Scores, planned: int, effect: float, tried: int =
     both = min(len(arm.bits), len(first.bits))
     found = looks(arm, first, planned)
     last = spread(arm.of(both), first.of(both))
-    if not found:
-        return Paired(last.value, None, None, 1.0, last.seeds, math.inf, "too few seeds")
+    if not found or last.items < 2:
+        few: Outcome = "too few items" if found else "too few seeds"
+        return Paired(last.value, None, None, 1.0, last.seeds, math.inf, few)
     half = last.half_width((1 - CONFIDENCE) * found[-1].share)
     p = min(look.p for look in found)
     one = Paired(
@@ -172,7 +173,7 @@ def judged(one: Paired, p_adjusted: float, effect: float, items: int) -> Paired:
     seeds would have detected it with 80 % power. Otherwise there are too few seeds. Below ten items: no verdict.
     """
     if one.low is None or one.high is None:
-        return replace(one, p_adjusted=p_adjusted, outcome="too few seeds")
+        return replace(one, p_adjusted=p_adjusted)
     alike = -effect < one.low and one.high < effect
     outcome: Outcome
     if items < MIN_ITEMS:

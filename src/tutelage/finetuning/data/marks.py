@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tutelage.finetuning.data.folder import data_files
+from tutelage.store.errors import InputError
 from tutelage.store.text import UNREADABLE, open_compressed
 
 MARKED = 0.05  # share of the rows, from which on markup in them is no accident
@@ -49,7 +50,12 @@ def _files(data: str | None) -> list[Path]:
     path = Path(data).expanduser() if data else None
     if path is None or not path.exists():
         return []
-    return [one.path for one in data_files(path)] if path.is_dir() else [path]
+    if path.is_file():
+        return [path]
+    try:
+        return [one.path for one in data_files(path)]
+    except InputError:
+        return []  # a folder of text for `further`; where rows are wanted, reading them says what is wrong
 
 
 def _lines(path: Path) -> list[str]:

@@ -29,5 +29,5 @@ def trained_sentence(found: dict[str, Any]) -> str:
     roles = ", ".join(f"{role} {of['learned']} of {of['read']}" for role, of in tokens["roles"].items())
     stops = f"{tokens['stopped_answers']} of {tokens['learned_answers']} learned answers end with a learned stop token"
     unlearned = tokens["answers"] - tokens["learned_answers"]
-    read_only = f", {unlearned} answers are read only" if unlearned else ""
+    read_only = f", {unlearned} answers are context only" if unlearned else ""
     return f"tokens learned: {roles}; {stops}{read_only}"
