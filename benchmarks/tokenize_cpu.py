@@ -117,7 +117,7 @@ def main() -> None:
     asked.add_argument("--peers", nargs="*", default=[], choices=sorted(PEERS))
     args = asked.parse_args()
 
-    documents = documents_of(args.source, int(args.megabytes * 1e6))
+    documents = [text for _, text in documents_of(args.source, int(args.megabytes * 1e6))]
     texts = [one[at : at + CHARACTERS] for one in documents for at in range(0, len(one), CHARACTERS)]
     size = sum(len(text.encode()) for text in texts)
     config = TokenizerConfig(**settings_of(args.tokenizer)).sized(size)
