@@ -79,15 +79,18 @@ def repetition(batch: Batch) -> Verdicts:
         found[f"gopher: repeated {name}"] = share(again, count) > LINES
         found[f"gopher: characters of repeated {name}"] = share(chars, batch.chars) > LINE_CHARS
     before = np.concatenate([[0], np.cumsum(batch.word_chars)])
-    grams = _Grams.of(batch)
+    grams = _Grams(batch.words.hashes, batch.owners)
     for size, most in TOP_GRAMS:
         found[f"gopher: commonest {size}-gram"] = share(_commonest(batch, grams, size, before), batch.chars) > most
-    suspects = np.flatnonzero(share(_covered(batch, grams, REPEATED_GRAMS[0][0]), batch.chars) > REPEATED_GRAMS[-1][1])
+    size, least = REPEATED_GRAMS[0][0], REPEATED_GRAMS[-1][1]
+    hashes, places = grams.sized(size)
+    again = places[repeated(hashes, grams.owners[places])]
+    suspects = share(_covered(grams.owners, batch.word_chars, again, size, len(batch.texts)), batch.chars) > least
+    some = suspects[grams.owners]
+    few = _Grams(batch.words.hashes[some], grams.owners[some])
     for size, most in REPEATED_GRAMS:
-        broken = np.zeros(len(batch.texts), bool)
-        for text in suspects.tolist():
-            broken[text] = _skipping(batch, text, size, before) / max(1, batch.chars[text]) > most
-        found[f"gopher: repeated {size}-grams"] = broken
+        chars = _in_repeated_grams(few, batch.word_chars[some], size, len(batch.texts))
+        found[f"gopher: repeated {size}-grams"] = share(chars, batch.chars) > most
     return found
 
 
@@ -103,22 +106,18 @@ class _Grams:
     """Hashes of the n-grams of a batch, by size; each made from the next smaller one."""
 
     def __init__(self, words: U64, owners: I64) -> None:
-        self._words, self._owners = words, owners
-
-    @classmethod
-    def of(cls, batch: Batch) -> _Grams:
-        return cls(batch.words.hashes, batch.owners)
+        self._words, self.owners = words, owners
+        self._size, self._value = 0, np.zeros(len(words), np.uint64)
 
     def sized(self, size: int) -> tuple[U64, I64]:
-        """(hash of each n-gram that lies in one text, its first word)."""
-        count = len(self._words) - size + 1
-        if count <= 0:
-            return np.zeros(0, np.uint64), np.zeros(0, np.int64)
-        value = np.zeros(count, np.uint64)
-        for offset in range(size):
-            value = scramble(value * _MIX + self._words[offset : offset + count])
-        places = np.flatnonzero(self._owners[:count] == self._owners[size - 1 :])
-        return value[places], places
+        """(hash of each n-gram that lies in one text, its first word). Sizes are asked for in rising order."""
+        count = max(0, len(self._words) - size + 1)
+        while self._size < size:
+            left = max(0, len(self._words) - self._size)
+            self._value = scramble(self._value[:left] * _MIX + self._words[self._size :])
+            self._size += 1
+        places = np.flatnonzero(self.owners[:count] == self.owners[size - 1 :])
+        return self._value[places], places
 
 
 def _commonest(batch: Batch, grams: _Grams, size: int, before: I64) -> I64:
@@ -128,8 +127,7 @@ def _commonest(batch: Batch, grams: _Grams, size: int, before: I64) -> I64:
     hashes, places = grams.sized(size)
     if not len(hashes):
         return found
-    owners = batch.owners[places]
-    first, counts, texts = distinct(hashes, owners)
+    first, counts, texts = distinct(hashes, grams.owners[places])
     begins = np.flatnonzero(np.concatenate([[True], texts[1:] != texts[:-1]]))
     score = np.maximum.reduceat((counts << 32) - first, begins)
     most = -(-score >> 32)
@@ -138,29 +136,41 @@ def _commonest(batch: Batch, grams: _Grams, size: int, before: I64) -> I64:
     return found
 
 
-def _covered(batch: Batch, grams: _Grams, size: int) -> I64:
-    """Characters of words in n-grams that occurred before in the text: at least what `_skipping` counts, for this size
-    and all larger ones."""
-    hashes, places = grams.sized(size)
-    again = places[repeated(hashes, batch.owners[places])]
-    edges = np.zeros(len(batch.words.hashes) + 1, np.int64)
+def _covered(owners: I64, chars: I64, again: I64, size: int, texts: int) -> I64:
+    """Characters of words in n-grams that occurred before in their text: at least what `_in_repeated_grams` counts, for
+    this size and all larger ones. owners, chars: of each word; again: the first words of these n-grams."""
+    edges = np.zeros(len(owners) + 1, np.int64)
     np.add.at(edges, again, 1)
     np.add.at(edges, again + size, -1)
-    return total_of(batch.word_chars * (np.cumsum(edges)[:-1] > 0), batch.word_starts)
+    return np.bincount(owners, chars * (np.cumsum(edges)[:-1] > 0), texts).astype(np.int64)
 
 
-def _skipping(batch: Batch, text: int, size: int, before: I64) -> int:
-    """Characters of the repeated n-grams of a text, each counted once: after one the search goes on behind it."""
-    begin, end = batch.word_starts[text : text + 2].tolist()
-    hashes = _Grams(batch.words.hashes[begin:end], np.zeros(end - begin, np.int64)).sized(size)[0].tolist()
-    ends = before[begin : end + 1].tolist()
+def _in_repeated_grams(grams: _Grams, chars: I64, size: int, texts: int) -> I64:
+    """Characters of each text in n-grams that it repeats, each counted once: after one the search continues behind it.
+    chars: of each word."""
+    hashes, places = grams.sized(size)
+    first, counts, _ = distinct(hashes, grams.owners[places])
+    several = np.ones(len(hashes), bool)
+    several[first[counts == 1]] = False  # these decide nothing
+    hashes, places = hashes[several], places[several]
+    taken = _skipping(hashes.tolist(), places.tolist(), grams.owners[places].tolist(), size)
+    before = np.concatenate([[0], np.cumsum(chars)])
+    return np.bincount(grams.owners[taken], before[taken + size] - before[taken], texts).astype(np.int64)
+
+
+def _skipping(hashes: list[int], places: list[int], owners: list[int], size: int) -> I64:
+    """Places of n-grams that were met before in their text; what begins within one that is taken is skipped."""
+    taken: list[int] = []
     seen: set[int] = set()
-    total = place = 0
-    while place < len(hashes):
-        if hashes[place] in seen:
-            total += ends[place + size] - ends[place]
-            place += size
+    behind, text = 0, -1
+    for key, place, owner in zip(hashes, places, owners, strict=True):
+        if owner != text:
+            seen, text = set(), owner
+        if place < behind:
+            continue
+        if key in seen:
+            taken.append(place)
+            behind = place + size
         else:
-            seen.add(hashes[place])
-            place += 1
-    return total
+            seen.add(key)
+    return np.array(taken, np.int64)
