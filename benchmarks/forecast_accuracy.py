@@ -63,9 +63,10 @@ def data_of(number: int, source: str, scale: float, fresh: bool) -> dict[str, An
     vocabulary = data.get("tokenizer", {}).get("vocab_size", 2048)
     training = data["pretrain"]["training"]
     training["steps"] = max(20, round(scale * training["steps"]))
+    model = {**model_of(width, vocabulary), **({"max_position_embeddings": 512} if fresh else {})}
     name = f"forecast-fresh-{number}" if fresh else f"forecast-{number}"
     return {"evaluate": None, **data, "name": name, "corpus": {**CORPUS, "source": source},
-            "model": model_of(width, vocabulary)}  # fmt: skip
+            "model": model}  # fmt: skip
 
 
 def measured(number: int, source: str, scale: float, fresh: bool, out: Path) -> list[dict[str, Any]]:

@@ -85,7 +85,10 @@ def show(console: Console, found: dict[str, Any]) -> None:
     table = Table(box=None, pad_edge=False, padding=(0, 1, 0, 0))
     for name in ("arm", "seeds", found["measure"], "difference", "p", "verdict"):
         words = name in ("arm", "verdict")
-        table.add_column(name, justify="left" if words else "right", no_wrap=not words, overflow="fold")
+        longest = len("distinguishable") if name == "verdict" else None  # no word is broken
+        table.add_column(
+            name, justify="left" if words else "right", no_wrap=not words, overflow="fold", min_width=longest
+        )
     for arm in found["arms"]:
         table.add_row(*_cells(arm))
     console.print()
