@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 from pathlib import Path
@@ -15,17 +14,15 @@ import yaml
 from byte_model import random_model
 from command_line import VERBS, runnable
 from documented import ROOT, run_blocks
+from documented_place import MODELS, write_files, write_models
 from miniature_life import miniature, write_texts
 from tutelage.cli.main import main
-from tutelage.inference.language_model import LanguageModel
-from tutelage.model.decoder import DecoderLM
 from tutelage.recipe.config import Recipe
 from tutelage.recipe.graph import life as nodes_of
 from tutelage.recipe.run import run_recipe
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Job
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.tokenizer.translation import Translation, with_translation
 
 RECIPE = "recipes/miniature.yaml"  # of which `model` shows what it would make
 PYTHON = ("README.md", "docs/corpus.md", "docs/evaluation.md", "docs/guidance.md", "docs/report.md")
@@ -64,23 +61,6 @@ def test_quick_commands(words: tuple[str, ...], tmp_path: Path, monkeypatch: pyt
     run(words, tmp_path, monkeypatch)
 
 
-def write_files(place: Path) -> None:
-    """The files that pages name."""
-    films = [("A dull film", "Well played")[number % 2] + f" no {number},{number % 2 + 1}" for number in range(80)]
-    (place / "reviews.csv").write_text("\n".join(["body,stars", *films]))
-    (place / "rows.csv").write_text("\n".join(["body,topic", *films]))
-    (place / "new.csv").write_text("text\nWell played.\nA dull film.\n")
-    answers = [
-        {"prompt": f"What is {number} and {number}?", "response": f"It is {2 * number}."} for number in range(40)
-    ]
-    (place / "answers.jsonl").write_text("".join(json.dumps(row) + "\n" for row in answers))
-    asked = [{"prompt": "One and one is", "choices": ["two", "ten"], "answer": 0}]
-    for name in ("rows.jsonl", "cases.jsonl"):
-        (place / name).write_text("".join(json.dumps(row) + "\n" for row in asked * 3))
-    (place / "text.txt").write_text("Return every node of the first table. " * 40)
-    shutil.copytree(ROOT / "recipes", place / "recipes")
-
-
 @pytest.fixture(scope="module")
 def short_life(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Path:
     """A folder with a run of corpus, tokenizer and pretraining, and beside it models of random weights."""
@@ -90,15 +70,8 @@ def short_life(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -
     run_recipe(recipe, place / "runs")
     (place / "recipe.yaml").write_text(yaml.safe_dump(recipe.plain()))
     write_files(place)
-    base = random_model(tokenizer)
-    labelled = DecoderLM(base.config.with_(num_labels=2, labels=("1", "2")), seed=1)
-    LanguageModel(labelled, tokenizer).save(place / "runs" / "reviews-classify")
-    translating = with_translation(tokenizer, Translation("In German: {text}"))
-    LanguageModel(base, translating).save(place / "runs" / "pairs-translate")
+    write_models(place, random_model(tokenizer), tokenizer)
     return place
-
-
-MODELS = {"classify": "runs/reviews-classify", "translate": "runs/pairs-translate"}
 
 
 def of_a_life(verbs: tuple[str, ...]) -> list[tuple[str, ...]]:

@@ -4,7 +4,6 @@ folder with the files that pages name, where every model is a small one and trai
 from __future__ import annotations
 
 import io
-import json
 import re
 import shutil
 from pathlib import Path
@@ -16,8 +15,8 @@ import yaml
 from byte_model import random_model
 from command_line import MODEL, VERBS
 from documented import PAGES, commands
+from documented_place import MODELS, write_files, write_models, write_rows
 from miniature_life import ALL_STEPS, miniature, write_texts
-from test_documented_runs import write_files
 from tutelage.cli.main import main
 from tutelage.inference.language_model import LanguageModel
 from tutelage.interchange.export import export_gguf
@@ -26,7 +25,6 @@ from tutelage.recipe.config import Recipe
 from tutelage.recipe.run import run_recipe
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
-from tutelage.tokenizer.translation import Translation, with_translation
 
 pytestmark = pytest.mark.slow
 
@@ -34,18 +32,15 @@ LEFT_OUT = {
     r"serve.*": "a server runs until it is stopped: tests/serving",
     r"mcp.*": "so does this one: tests/agents",
     r"evaluate .*--(suite|task hellaswag).*": "needs the data of benchmarks: tests/evaluation/bench",
-    r"plan --gpus.*|ablate .*--ask all.*": "longer than a test may take; its parts are run",
     r"corpus inspect --rule near.*": "the texts here have no near duplicates: tests/cli",
     r"generate \.\.\. .*": "says what is added to a command",
-    r"trace - .*": "reads a text from standard input: tests/cli",
 }
 SHORTER = {
     r"finetune (?!.*--audit).*": ["--set", "training.steps=2"],
     r"finetune reinforce.*": ["--set", "training.steps=1", "--set", "max_tokens=8", "--set", "num_generations=2"],
     r"ablate .*--search.*|tokenizer compare.*": ["--set", "pretrain.training.steps=2"],
 }
-OF_THE_RUN = ("advise", "corpus", "lineage", "report", "trace", "watch")  # verbs that want a run and no model alone
-MODELS = {"classify": "labelled", "translate": "translating"} | dict.fromkeys(OF_THE_RUN, "runs/quickstart")
+OF_A_RUN = ("advise", "corpus", "lineage", "report", "trace", "watch")  # verbs that want a run and no model alone
 VERDICTS = (0, 3, 4)  # exit codes of what compares runs: better, not, too few to say
 
 
@@ -76,10 +71,7 @@ def place(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pat
     (place / "recipes" / "quickstart.yaml").write_text(yaml.safe_dump(base.plain()))
     small = DecoderLM(random_model(tokenizer).config.with_(max_position_embeddings=512), seed=1)
     LanguageModel(small, tokenizer).save(place / "small")
-    labelled = DecoderLM(small.config.with_(num_labels=2, labels=("1", "2")), seed=1)
-    LanguageModel(labelled, tokenizer).save(place / "labelled")
-    translating = with_translation(tokenizer, Translation("In German: {text}"))
-    LanguageModel(small, translating).save(place / "translating")
+    write_models(place, small, tokenizer)
     (place / "path" / "to").mkdir(parents=True)
     export_gguf(small, tokenizer, place / "path" / "to" / "model.gguf", EventLog(), kind="f32")
     adopted = (place / "recipes" / "adopt.yaml").read_text()
@@ -91,26 +83,10 @@ def place(tmp_path_factory: pytest.TempPathFactory, tokenizer: Tokenizer) -> Pat
     return place
 
 
-def write_rows(place: Path) -> None:
-    """Rows of the methods that `write_files` has none for."""
-
-    def lines(name: str, rows: list[dict[str, Any]]) -> None:
-        (place / name).write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-    asked = [f"What is {number} and {number}?" for number in range(40)]
-    lines("pairs.jsonl", [{"prompt": one, "chosen": f"It is {2 * at}.", "rejected": f"No {at}."}
-                          for at, one in enumerate(asked)])  # fmt: skip
-    lines("problems.jsonl", [{"prompt": one, "answer": str(2 * at)} for at, one in enumerate(asked)])
-    english, german = [f"The house no {at}." for at in range(40)], [f"Das Haus Nr. {at}." for at in range(40)]
-    (place / "train.en").write_text("\n".join(english) + "\n")
-    (place / "train.de").write_text("\n".join(german) + "\n")
-    (place / "pairs.tsv").write_text("".join(f"{one}\t{other}\n" for one, other in zip(english, german, strict=True)))
-
-
 @pytest.mark.parametrize("words", whole(), ids=" ".join)
 def test_whole_commands(words: tuple[str, ...], place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     verb = words[0]
-    model = MODELS.get(verb, "small")
+    model = "runs/quickstart" if verb in OF_A_RUN else MODELS.get(verb, "small")
     typed = [model if MODEL.fullmatch(word) and word != "runs/quickstart" else word for word in words]
     for pattern, more in SHORTER.items():
         if re.fullmatch(pattern, " ".join(words)):

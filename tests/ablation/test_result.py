@@ -53,6 +53,10 @@ def test_the_exit_code_says_keep_drop_or_ask_for_more(outcomes: list[str], code:
     assert exit_code(outcomes) == code
 
 
+def test_with_one_seed_the_sentence_promises_nothing() -> None:
+    assert "no difference, however large, would be detected" in plain(findings(0.05, seeds=1))["overall"]
+
+
 def test_each_arm_has_a_sentence_with_its_numbers_and_the_better_ones_come_first() -> None:
     found = plain(findings(0.05, -0.05, 0.0))
     assert [arm["outcome"] for arm in found["arms"]] == ["first", "worse", "better", "not distinguishable"]

@@ -175,9 +175,9 @@ def _sentence(name: str, first: str, trial: Trial, base: float, effect: float, m
         why = "bit for bit the same" if same else detectable
         return f"{name} and {first} are not distinguishable: {said}; {why}."
     what = "documents" if paired.outcome == "too few items" else "seeds"
-    found = f"only {100 * paired.detectable / base:.1f} % would be detected"
-    if not math.isfinite(paired.detectable):
-        found = "no difference, however large, would be detected"
+    found = "no difference, however large, would be detected"
+    if math.isfinite(paired.detectable):
+        found = f"only {100 * paired.detectable / base:.1f} % would be detected"
     return f"Too few {what} to compare {name} and {first}: {said}; {found}."
 
 

@@ -39,16 +39,14 @@ class DaftPool:
         wanted, failed = 0, None
         for number, told in self._told(function, items):
             waiting[number] = told
-            while (
-                wanted in waiting and not failed
-            ):  # all are waited for: what Daft leaves undone can crash this process
+            while wanted in waiting and not failed:
                 result = pickle.loads(waiting.pop(wanted))
                 wanted += 1
                 if isinstance(result, TutelageError):
                     failed = result
                 else:
                     yield result
-        if failed:
+        if failed:  # only now: what Daft leaves undone can crash this process
             raise failed
 
     def _told(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[int, bytes]]:

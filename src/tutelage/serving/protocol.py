@@ -21,6 +21,7 @@ from tutelage.serving.sampling_protocol import SamplingFields
 from tutelage.serving.strict import NULL, Strict, either
 from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
 from tutelage.store.errors import nearest
+from tutelage.store.jsonl import RepeatedKeys
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,9 @@ def read(kind: type[S], body: bytes) -> S:
         raise ApiError(400, f"the body is not JSON: {error}", code="invalid_request") from None
     if not isinstance(given, dict):
         raise ApiError(400, "the body must be a JSON object", code="invalid_request")
-    json.loads(body, object_pairs_hook=_once)
+    json.loads(body, object_pairs_hook=(repeated := RepeatedKeys()).read)
+    if name := next(iter(repeated.names), None):  # one of its values would be ignored
+        raise ApiError(400, f"{name!r} stands twice in one object", name)
     try:
         return kind.model_validate(given)
     except ValidationError as error:
@@ -203,15 +206,6 @@ def read(kind: type[S], body: bytes) -> S:
         raise ApiError(400, message, first)
     code = None if fault == "value_error" else "invalid_request"  # our own rules are for what the schema cannot say
     raise ApiError(400, f"{name}: {message}" if name else message, name, code)
-
-
-def _once(pairs: list[tuple[str, Any]]) -> None:
-    """Raises ApiError for an object in which a name stands twice: one of its values would be ignored."""
-    seen = set[str]()
-    for name, _ in pairs:
-        if name in seen:
-            raise ApiError(400, f"{name!r} stands twice in one object", name)
-        seen.add(name)
 
 
 def _whole(value: Any) -> Any:

@@ -87,9 +87,9 @@ def repetition(batch: Batch) -> Verdicts:
     again = places[repeated(hashes, grams.owners[places])]
     suspects = share(_covered(grams.owners, batch.word_chars, again, size, len(batch.texts)), batch.chars) > least
     some = suspects[grams.owners]
-    few = _Grams(batch.words.hashes[some], grams.owners[some])
+    few, word_chars = _Grams(batch.words.hashes[some], grams.owners[some]), batch.word_chars[some]
     for size, most in REPEATED_GRAMS:
-        chars = _in_repeated_grams(few, batch.word_chars[some], size, len(batch.texts))
+        chars = _in_repeated_grams(few, word_chars, size, len(batch.texts))
         found[f"gopher: repeated {size}-grams"] = share(chars, batch.chars) > most
     return found
 

@@ -86,12 +86,11 @@ def _mended(
             bare = line.removeprefix("[").removesuffix("]").rstrip().removesuffix(",") if line[-1] in ",]" else line
             parsed = parse_line(bare, number, name, repeated) if bare != line else value
             if isinstance(parsed, dict):
-                value, how["end in a comma or bracket"] = parsed, how["end in a comma or bracket"] + 1
+                value = parsed
+                how["end in a comma or bracket"] += 1
             elif isinstance(python := written(bare), dict):
-                value, how["are written as Python writes, not JSON"] = (
-                    python,
-                    how["are written as Python writes, not JSON"] + 1,
-                )
+                value = python
+                how["are written as Python writes, not JSON"] += 1
         made.append((number, value))
     return made, [f"{counted(count, 'line')} {what}, and are read all the same" for what, count in how.items()]
 
