@@ -1,6 +1,6 @@
 """MB per CPU second of rules and near duplicates: Tutelage and datatrove, FineWeb's own library.
 
-    python benchmarks/corpus_cpu.py SOURCE --peer PYTHON [--mixed] [--megabytes 10] [--rounds 3] [--peer-megabytes 30]
+    python benchmarks/corpus_cpu.py SOURCE --peer PYTHON [--mixed] [--megabytes 10] [--rounds 3]
 
 SOURCE is a folder or file of text, as for `tutelage corpus`; with --mixed a folder of data sets that
 `mixed_documents.py` knows. PYTHON is a Python that has datatrove (it is not among our dependencies: `python -m venv
@@ -8,7 +8,7 @@ peer && peer/bin/pip install datatrove==0.10.1 spacy nltk regex orjson tokenizer
 on the same documents, in turn. What they decide is compared too: the rules of FineWeb (Gopher repetition and quality,
 C4, FineWeb) of each document, and the near duplicates that are planted among them: exact copies, copies of which 2 % of
 the words are changed, and other documents. Each side has its own defaults: ours 25 bands of 5 and every candidate
-verified (Jaccard 0.7), datatrove 14 bands of 8 and chains. With --peer-megabytes datatrove's rules see only so much.
+verified (Jaccard 0.7), datatrove 14 bands of 8 and chains.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def agreement(given: list[tuple[str, str]], ours: list[Any], theirs: list[Any]) 
     """Of how many documents both decide alike, by kind, and the others: what each side says, and how they begin."""
     alike, same, kept, kinds = 0, 0, 0, Counter[str]()
     differ: dict[str, list[str]] = {}
-    for (kind, text), one, other in zip(given, ours, theirs, strict=False):
+    for (kind, text), one, other in zip(given, ours, theirs, strict=True):
         kinds[kind] += 1
         kept += "text" in one
         if ("text" in one) == ("text" in other):
@@ -195,19 +195,14 @@ def main() -> None:
     parser.add_argument("--mixed", action="store_true", help="the source is a folder of data sets")
     parser.add_argument("--peer", help="a Python that has datatrove; without it only our side is measured")
     parser.add_argument("--megabytes", type=float, default=10)
-    parser.add_argument("--peer-megabytes", type=float, default=0, help="what datatrove's rules see; 0: all")
     parser.add_argument("--rounds", type=int, default=3)
     asked = parser.parse_args()
     most = round(asked.megabytes * 1e6)
     given = mixed(Path(asked.source), most) if asked.mixed else documents_of(asked.source, most)
     texts = [text for _, text in given]
     with_copies, chosen = planted(texts)
-    part = texts[: count_of(texts, round(asked.peer_megabytes * 1e6))] if asked.peer_megabytes else texts
     rows = {"rules": texts, "minhash": with_copies}
-    peer_rows = {"rules": part, "minhash": with_copies}
     print(f"{len(texts):,} documents, {megabytes(texts):.1f} MB; {len(chosen):,} of them planted twice", flush=True)
-    if len(part) < len(texts):
-        print(f"datatrove's rules see {len(part):,} of them, {megabytes(part):.1f} MB: they are timed on a part")
     peer = Peer(asked.peer) if asked.peer else None
     decided: dict[str, Any] = {}  # by the last round of each
     result: dict[str, Any] = {"megabytes": megabytes(texts), "documents": len(texts), "planted": len(chosen)}
@@ -219,10 +214,10 @@ def main() -> None:
 
         def theirs(name: str) -> float:
             file = Path(folder) / f"{name}.jsonl"
-            file.write_text("".join(json.dumps({"text": one}) + "\n" for one in peer_rows[name]), encoding="utf-8")
+            file.write_text("".join(json.dumps({"text": one}) + "\n" for one in rows[name]), encoding="utf-8")
             assert peer
             seconds, decided[f"datatrove {name}"] = peer.ask(name, file)
-            return megabytes(peer_rows[name]) / seconds
+            return megabytes(rows[name]) / seconds
 
         for name in rows:
             runs = {f"tutelage {name}": partial(ours, name)} | (
