@@ -9,7 +9,8 @@ import torch
 from tests.family_configs import CASES, fields
 from torch import Tensor, nn
 
-from tutelage.model.cache import KVCache
+from tutelage.model import flat, lean
+from tutelage.model.cache import KVCache, Sharing
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.model.lean import LeanDecoder, is_plain
@@ -129,6 +130,41 @@ def test_the_flat_step_is_the_decoders_own(kind: Packing, more: dict[str, Any]) 
         places = (starts + step)[:, None]
         both(text.gather(1, places), places, caches)
     both(text[1:2, 26:27], torch.tensor([[26]]), [cache.view(1, 1, 64, 26) for cache in caches])
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("more", [{}, {"qk_norm": "head"}, {"attention_bias": True}, {"sliding_window": 5}])
+@pytest.mark.parametrize("activation", ["silu", "gelu", "gelu_tanh", "relu2", "clamped_swish"])
+def test_torchscript_and_python_run_the_same_step(
+    kind: Packing, more: dict[str, Any], activation: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = pack(model_of(activation=activation, **more), kind)
+    assert flat.scripted() is not None
+    by_script = LeanDecoder(model)
+    monkeypatch.setattr(lean, "scripted", lambda: None)
+    by_python = LeanDecoder(model)
+    assert by_python._step is flat.step and by_script._step is not flat.step
+    text, made = tokens(4, 20), []
+    for decoder in (by_script, by_python):
+        cache, rows = KVCache.empty(model.config, 4, 32, torch.float32, torch.device("cpu")), []
+        for at in range(16):
+            places = torch.tensor([[at], [at], [at], [at]])
+            rows.append(decoder.hidden(text.gather(1, places), places, cache))
+        shared = cache.view(0, 3, 32)  # two rows of one text, then two of texts of their own
+        shared.sharing = Sharing.of([2, 1, 1], torch.device("cpu"))
+        rows.append(decoder.hidden(text[:, 16:17], torch.tensor([[16], [17], [16], [16]]), shared))
+        rows.append(decoder.hidden(text[:1, 18:19], torch.tensor([[18]]), cache.view(0, 1, 32, 18)))
+        made.append(torch.cat(rows))
+    assert torch.equal(*made)
+
+
+def test_where_torchscript_fails_python_runs_the_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> None:
+        raise RuntimeError("torch.jit.script is not supported")
+
+    monkeypatch.setattr(torch.jit, "script", fail)
+    assert flat.scripted.__wrapped__() is None
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from tutelage.model.config import ModelConfig
-from tutelage.model.feedforward import ACTIVATIONS, FeedForward, gate
+from tutelage.model.feedforward import FeedForward, activate, gate
 from tutelage.model.step import Step
 
 
@@ -92,7 +92,7 @@ class MixtureOfExperts(nn.Module):
         if self.gated:
             up = gate(self.activation, self._product("gate", expert, x), up)
         else:
-            up = ACTIVATIONS[self.activation](up)
+            up = activate(self.activation, up)
         return self._product("down", expert, up)
 
     def _product(self, name: str, expert: int, x: Tensor) -> Tensor:

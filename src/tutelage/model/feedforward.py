@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -13,29 +11,25 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.packed import Product
 
 
-def _gelu_tanh(x: Tensor) -> Tensor:
-    return F.gelu(x, approximate="tanh")
-
-
-def _relu2(x: Tensor) -> Tensor:
-    return F.relu(x).square()
-
-
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
-    "silu": F.silu,
-    "gelu": F.gelu,
-    "gelu_tanh": _gelu_tanh,
-    "relu2": _relu2,  # So et al. 2021
-}
-_SWISH_ALPHA, _SWISH_LIMIT = 1.702, 7.0  # GPT-OSS
+def activate(activation: str, x: Tensor) -> Tensor:
+    """One of the usual functions of each number; TorchScript runs it too."""
+    if activation == "silu":
+        return F.silu(x)
+    if activation == "gelu":
+        return F.gelu(x)
+    if activation == "gelu_tanh":
+        return F.gelu(x, approximate="tanh")
+    if activation == "relu2":  # So et al. 2021
+        return F.relu(x).square()
+    raise ValueError("unknown activation: " + activation)
 
 
 def gate(activation: str, gated: Tensor, up: Tensor) -> Tensor:
     """activation(gated) * up: SwiGLU with silu, GeGLU with gelu (Shazeer 2020), GPT-OSS's clamped variant."""
     if activation == "clamped_swish":
-        gated, up = gated.clamp(max=_SWISH_LIMIT), up.clamp(-_SWISH_LIMIT, _SWISH_LIMIT)
-        return gated * torch.sigmoid(_SWISH_ALPHA * gated) * (up + 1)
-    return ACTIVATIONS[activation](gated) * up
+        gated, up = gated.clamp(max=7.0), up.clamp(-7.0, 7.0)
+        return gated * torch.sigmoid(1.702 * gated) * (up + 1)
+    return activate(activation, gated) * up
 
 
 class FeedForward(nn.Module):
@@ -56,4 +50,4 @@ class FeedForward(nn.Module):
         if self.gated:
             x = cast_once(x)
             return self.down_proj(gate(self.activation, self.gate_proj(x), self.up_proj(x)))
-        return self.down_proj(ACTIVATIONS[self.activation](self.up_proj(x)))
+        return self.down_proj(activate(self.activation, self.up_proj(x)))

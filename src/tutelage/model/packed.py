@@ -17,12 +17,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tutelage.model.products import GROUP, Parts, multiply
 from tutelage.model.room import room
 
-GROUP = 32  # weights of a row that share scale and offset: GGUF's blocks
 MANY = 32  # tokens of a text read at once from which on it pays to make the matrix dense first
 _ENGINE = "fbgemm"  # products of 8-bit integers on x86
-_FINE = 254  # fine steps in a coarse one
 _CHUNK = 1 << 17  # weights made dense at once, so that the pieces stay in the processor's cache
 
 
@@ -88,14 +87,15 @@ class Product(nn.Module, ABC):
     in_features: int
     out_features: int
     bias: Tensor | None
+    parts: Parts  # for few rows
 
     @abstractmethod
     def product(self, x: Tensor) -> Tensor:
         """In the dtype in which it is made, bfloat16 or float32."""
 
-    @abstractmethod
     def few(self, x: Tensor) -> Tensor:
         """`product` of few rows [rows, in_features]."""
+        return multiply(x, self.parts)
 
     def forward(self, x: Tensor) -> Tensor:
         """In float32."""
@@ -123,18 +123,14 @@ class PackedLinear(Product):
         # The kernel's weight is (code - 8) * scale + zero.
         zero = blocks.offset + 8 * blocks.scale
         scales = torch.stack([blocks.scale, zero], dim=-1).transpose(0, 1).contiguous().bfloat16()
+        self.bias = _bias(bias)
         # Plain attributes: a buffer is looked up ten times as slowly, a hundred times for every token.
-        self.packed, self.scales, self.bias = packed, scales, _bias(bias)
+        self.parts = Parts(packed, scales, None, self.bias)
 
     def product(self, x: Tensor) -> Tensor:
         if x.shape[-2] < MANY:
             return self.few(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
         out = F.linear(x.bfloat16(), self.blocks.passing())
-        return out if self.bias is None else out + self.bias
-
-    def few(self, x: Tensor) -> Tensor:
-        """The same of x [rows, in], by the packed weights."""
-        out = torch._weight_int4pack_mm_for_cpu(x.bfloat16(), self.packed, GROUP, self.scales)
         return out if self.bias is None else out + self.bias
 
     def dense(self) -> Tensor:
@@ -158,35 +154,22 @@ class ByteLinear(Product):
         if not self._exact:  # the other kernel's scale is bfloat16: codes are found for the scale as it will be
             scale = scale.bfloat16().float()
         codes = (weight / scale[:, None]).round_().clamp_(-127, 127).to(torch.int8)
-        self.bias, self.scale = _bias(bias), scale if self._exact else scale.bfloat16()
-        self._codes = codes[:0] if self._exact else codes
-        self._packed = _prepacked(codes, scale) if self._exact else None
+        self.bias = _bias(bias)
+        if self._exact:
+            self.parts = Parts(prepacked=_prepacked(codes, scale), bias=self.bias)
+        else:
+            self.parts = Parts(codes, scale.bfloat16(), None, self.bias)
 
     def product(self, x: Tensor) -> Tensor:
         flat = x.reshape(-1, self.in_features)
         return self.few(flat).view(*x.shape[:-1], self.out_features)
 
-    def few(self, x: Tensor) -> Tensor:
-        """The same of x [rows, in]."""
-        if not self._exact:
-            out = torch._weight_int8pack_mm(x.bfloat16(), self._codes, self.scale)
-        else:
-            rows, unit = len(x), x.abs().amax(1, keepdim=True).clamp_(min=1e-30).mul_(1 / 127)
-            # The kernel finds its own step from the least and the largest number: the last two make that 1.
-            both = torch.empty(2 * rows, self.in_features + 2)
-            both[:, -2], both[:, -1] = -128.0, 127.0
-            coarse = (x / unit).round_()
-            both[:rows, :-2] = coarse
-            both[rows:, :-2] = (x / unit).sub_(coarse).mul_(_FINE).round_()
-            made = torch.ops.quantized.linear_dynamic(both, self._packed, False)
-            out = torch.add(made[:rows], made[rows:], alpha=1 / _FINE).mul_(unit)
-        return out if self.bias is None else out + self.bias
-
     def dense(self) -> Tensor:
         """The matrix, float32."""
-        if not self._exact:
-            return self._codes.float() * self.scale.float()[:, None]
-        return torch.ops.quantized.linear_unpack(self._packed)[0].dequantize()[:, :-2]  # type: ignore[no-any-return]
+        weight, scales, prepacked, _ = self.parts
+        if weight is not None and scales is not None:
+            return weight.float() * scales.float()[:, None]
+        return torch.ops.quantized.linear_unpack(prepacked)[0].dequantize()[:, :-2]  # type: ignore[no-any-return]
 
 
 class HalfLinear(Product):
@@ -196,13 +179,10 @@ class HalfLinear(Product):
         super().__init__()
         self.out_features, self.in_features = weight.shape
         self.weight, self.bias = weight.detach().bfloat16(), _bias(bias)
+        self.parts = Parts(self.weight, None, None, self.bias)
 
     def product(self, x: Tensor) -> Tensor:
         return self.few(x)
-
-    def few(self, x: Tensor) -> Tensor:
-        out = F.linear(x.bfloat16(), self.weight)
-        return out if self.bias is None else out + self.bias
 
     def dense(self) -> Tensor:
         """The matrix, float32."""
