@@ -79,6 +79,8 @@ VERBS = ["quickstart", "run", "plan", "corpus", "tokenizer", "pretrain", "finetu
         ("run", "Missing argument 'recipe'"),
         ("run a.yaml b.yaml", "unexpected extra argument"),
         ("finetune classfy", "did you mean 'classify'"),
+        ("tokenizer compair", "did you mean 'compare'"),
+        ("corpus tests/", "tutelage corpus --source tests/"),
         ("finetune classfy rows.csv", "did you mean 'classify'"),
         ("finetune classify rows.csv", "rows.csv does not exist"),
         ("finetune classify --model smollm2", "go with a file"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import traceback
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -150,7 +151,17 @@ def _hint(error: Any, arguments: list[str]) -> str:
         names = {name for name in names if name.startswith("--")} | {"--help", "--debug"}
         return f"hint: {nearest(error.option_name, names)}"
     if "No such command" in error.format_message():
+        if context and context.parent is not None:  # within a group of verbs
+            return _hint_within(context, error.format_message().split("'")[1])
         verbs = [command.name or getattr(command.callback, "__name__", "") for command in app.registered_commands]
         verbs += [str(group.typer_instance.info.name) for group in app.registered_groups if group.typer_instance]
         return f"hint: {nearest(next((word for word in arguments if not word.startswith('-')), ''), verbs)}"
     return f"hint: {context.command_path} --help" if context else ""
+
+
+def _hint_within(context: Any, word: str) -> str:
+    """For a word after a verb that has verbs of its own: the nearest of them, or the option that takes a path."""
+    options = [name for parameter in context.command.params for name in parameter.opts]
+    if "--source" in options and (os.path.sep in word or Path(word).exists()):
+        return f"hint: {context.command_path} --source {word}"
+    return f"hint: {nearest(word, context.command.commands)}"

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tutelage.corpus.sources import input_files
+from tutelage.corpus.sources import ARROW, input_files
 from tutelage.store.errors import TutelageError
 from tutelage.store.jsonl import Malformed, read_json_lines
 
@@ -70,7 +70,7 @@ def _texts(source: str) -> Iterator[str]:
         return
     for file in files:
         size = file.path.stat().st_size
-        if file.path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".parquet") or size > left:
+        if file.path.suffix.lower() in (".gz", ".zst", ".bz2", ".xz", ".parquet", *ARROW) or size > left:
             continue
         left -= size
         yield file.path.read_text(encoding="utf-8", errors="replace")

@@ -26,7 +26,15 @@ MEASURED_BYTES = 6.3e6  # of a level at most
 MEASURED_LEVELS = 5  # of selection: so many CPUs measure at once, no more
 SELECT_SECONDS = 0.2  # for each MB of text, on one CPU: duplicates, split, leaks
 DOCUMENT_SECONDS = 20e-6  # for each document, on one CPU
-TEXT_SHARE = {"python": 0.11, ".html": 0.3, ".htm": 0.3, ".pdf": 0.1, ".docx": 0.2, ".epub": 1.0}  # of a file's bytes
+TEXT_SHARE = {
+    "python": 0.11,
+    ".html": 0.3,
+    ".htm": 0.3,
+    ".pdf": 0.1,
+    ".docx": 0.2,
+    ".odt": 0.2,
+    ".epub": 1.0,
+}  # of a file's bytes
 WIKI_SHARE = 0.45  # of a dump that is unpacked; the rest is markup
 EXPANSION = {".gz": 3.0, ".zst": 3.5, ".bz2": 4.0, ".xz": 4.5, ".parquet": 2.5}
 PROSE_SHARE = {"python": 0.62, "own": 0.8}  # of the text that is left when only prose stays

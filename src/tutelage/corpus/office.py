@@ -1,4 +1,4 @@
-"""Documents of other programs: PDF (pypdf), Word (python-docx), mails and e-books (standard library)."""
+"""Documents of other programs: PDF (pypdf), Word (python-docx), OpenDocument, mails, e-books (standard library)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ NEEDED = "pip install 'tutelage[documents]'"
 _HYPHENATED = re.compile(r"(?<=[a-zà-ÿ])-\n(?=[a-zà-ÿ])")
 _DIGITS = re.compile(r"\d+")
 _FEWEST_PAGES = 3  # from which on a line that most of them begin or end with is a running title
-_MOST_UNPACKED = 1 << 29  # bytes of an e-book's texts: more is a zip bomb
+_MOST_UNPACKED = 1 << 29  # bytes of what a document holds: more is a zip bomb
+_MAIL = re.compile(rb"(?:\A|(?<=\n)\r?\n)From [^\r\n]*\d{4}[^\r\n]*\r?\n")  # the line before each mail of an mbox
+_MANIFEST = "META-INF/manifest.xml"
+_ODF_TEXT = "{urn:oasis:names:tc:opendocument:xmlns:text:1.0}"
 _CONTAINER = "{urn:oasis:names:tc:opendocument:xmlns:container}rootfile"
 _OPF = "{http://www.idpf.org/2007/opf}"
 
@@ -40,8 +43,9 @@ class Opened:
 
 
 def open_office(data: bytes, suffix: str, name: str) -> Opened:
-    """Text of a .pdf, .docx, .eml or .epub file. Raises InputError for what cannot be read, with what is missing."""
-    readers = {".pdf": _pdf, ".docx": _docx, ".eml": _mail, ".epub": _book}
+    """Text of a .pdf, .docx, .odt, .eml or .epub file. Raises InputError for what cannot be read, or for a package that
+    is missing."""
+    readers = {".pdf": _pdf, ".docx": _docx, ".odt": _odt, ".eml": _mail, ".epub": _book}
     try:
         return readers[suffix](data)
     except ImportError as error:
@@ -102,6 +106,43 @@ def _docx(data: bytes) -> Opened:
     )
 
 
+def _odt(data: bytes) -> Opened:
+    """Headings and paragraphs in their order, those of tables and lists too."""
+    with _unzipped(data) as file:
+        if _MANIFEST in file.namelist() and b"encryption-data" in file.read(_MANIFEST):
+            raise InputError("is encrypted")
+        body = ElementTree.fromstring(file.read("content.xml"))
+        meta = ElementTree.fromstring(file.read("meta.xml")) if "meta.xml" in file.namelist() else None
+    parts = [_odt_line(one) for one in body.iter() if one.tag in (f"{_ODF_TEXT}p", f"{_ODF_TEXT}h")]
+    title = meta.find(".//{http://purl.org/dc/elements/1.1/}title") if meta is not None else None
+    return Opened(
+        clean_text("\n\n".join(part for part in parts if part.strip())), title.text if title is not None else None
+    )
+
+
+def _odt_line(element: ElementTree.Element) -> str:
+    """The text of a paragraph; of a note within it only the mark, since its paragraphs come by themselves."""
+    made = element.text or ""
+    for inner in element:
+        name = inner.tag.removeprefix(_ODF_TEXT)
+        if name == "s":
+            made += " " * int(inner.get(f"{_ODF_TEXT}c", "1"))
+        elif name in ("tab", "line-break"):
+            made += "\t" if name == "tab" else "\n"
+        elif name not in ("note", "p", "h") and not inner.tag.endswith("}annotation"):
+            made += _odt_line(inner)
+        made += inner.tail or ""
+    return made
+
+
+def mails_of(data: bytes) -> list[bytes]:
+    """The mails of an mbox file (RFC 4155). Raises InputError for what is none."""
+    mails = _MAIL.split(data)
+    if len(mails) < 2 or mails[0].strip():
+        raise InputError("is no mbox file (it begins with no line `From ...`)")
+    return [re.sub(rb"(?m)^>(>*From )", rb"\1", mail) for mail in mails[1:]]
+
+
 def _mail(data: bytes) -> Opened:
     message = message_from_bytes(data, policy=policy.default)
     body: Any = message.get_body(preferencelist=("plain", "html"))
@@ -115,9 +156,7 @@ def _mail(data: bytes) -> Opened:
 
 def _book(data: bytes) -> Opened:
     """Chapters of an EPUB in the order of its spine."""
-    with zipfile.ZipFile(io.BytesIO(data)) as file:
-        if sum(item.file_size for item in file.infolist()) > _MOST_UNPACKED:
-            raise InputError(f"unpacks to more than {_MOST_UNPACKED >> 20} MB")
+    with _unzipped(data) as file:
         if "META-INF/encryption.xml" in file.namelist() and b"EncryptedData" in file.read("META-INF/encryption.xml"):
             raise InputError("is encrypted (DRM)")
         root = ElementTree.fromstring(file.read("META-INF/container.xml")).find(f".//{_CONTAINER}")
@@ -132,6 +171,13 @@ def _book(data: bytes) -> Opened:
     title = package.find(".//{http://purl.org/dc/elements/1.1/}title")
     text = "\n\n".join(_page_text(page.decode("utf-8", "replace")) for page in pages)
     return Opened(clean_text(text), title.text if title is not None else None)
+
+
+def _unzipped(data: bytes) -> zipfile.ZipFile:
+    file = zipfile.ZipFile(io.BytesIO(data))
+    if sum(item.file_size for item in file.infolist()) > _MOST_UNPACKED:
+        raise InputError(f"unpacks to more than {_MOST_UNPACKED >> 20} MB")
+    return file
 
 
 def _page_text(page: str) -> str:

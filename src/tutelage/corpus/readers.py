@@ -1,4 +1,4 @@
-"""Readers of a user's own files: text, source code, pages, tables, JSON, Parquet, notebooks, wiki dumps, documents."""
+"""Readers of a user's own files: text, code, pages, tables, JSON, Parquet, Arrow, notebooks, wiki dumps, documents."""
 
 from __future__ import annotations
 
@@ -17,10 +17,11 @@ from tutelage.corpus.boundaries import documents_of
 from tutelage.corpus.clean import clean_text
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import Document, Malformed, document_id
-from tutelage.corpus.office import Opened, open_office
+from tutelage.corpus.office import Opened, mails_of, open_office
 from tutelage.corpus.passages import cut, cut_lines, is_lines
 from tutelage.corpus.rows import InputFile, Reading, make_document, no_column, take_row
-from tutelage.corpus.sources import CODE, OFFICE, PAGES, PLAIN, TABLES, TEXTS, is_dump
+from tutelage.corpus.sources import ARROW, CODE, OFFICE, PAGES, PLAIN, SUBTITLES, TABLES, TEXTS, is_dump
+from tutelage.corpus.subtitles import spoken
 from tutelage.corpus.tables import table_columns, table_rows
 from tutelage.corpus.wiki import NotWiki, plain_text, wiki_pages
 from tutelage.store.errors import InputError
@@ -58,6 +59,8 @@ def read_file(file: InputFile, config: CorpusConfig, write: Callable[[Document],
     try:
         if name.endswith(".parquet"):
             _read_parquet(file, reading, config.text_field, take)
+        elif name.endswith(ARROW):
+            _read_arrow(file, reading, config.text_field, take)
         elif name.endswith((".jsonl", ".ndjson")):
             _read_json_lines(file, reading, take)
         elif is_dump(name):
@@ -65,6 +68,8 @@ def read_file(file: InputFile, config: CorpusConfig, write: Callable[[Document],
         elif name.endswith(OFFICE):
             opened = open_office(read_bytes(file.path), name[name.rindex(".") :], file.path.name)
             reading.give(_opened(file, opened, config.max_characters))
+        elif name.endswith(".mbox"):
+            _read_mails(file, reading, config.max_characters)
         else:
             _read_decoded(file, name, reading, take, config)
     except InputError as error:
@@ -112,6 +117,9 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
     elif name.endswith(CODE):
         whole = clean_text(text)
         reading.give(_pieces(file, whole, cut(whole, longest), file.name, "code"))
+    elif name.endswith(SUBTITLES):
+        whole = clean_text(spoken(text))
+        reading.give(_pieces(file, whole, cut(whole, longest), file.title))
     else:
         _read_text(file, text, reading, config, plain=name.endswith(PLAIN) or not name.endswith(TEXTS))
 
@@ -233,6 +241,32 @@ def _read_parquet(file: InputFile, reading: Reading, text_field: str, take: Take
             for row in batch.to_pylist():
                 number += 1
                 take(number, row)
+
+
+def _read_arrow(file: InputFile, reading: Reading, text_field: str, take: Take) -> None:
+    """An Arrow file or stream: Feather, and what `save_to_disk` of a Hugging Face dataset writes."""
+    number = 0
+    with pa.memory_map(str(file.path)) as mapped:
+        whole = mapped.read(6) == b"ARROW1"
+        mapped.seek(0)
+        with pa.ipc.open_file(mapped) if whole else pa.ipc.open_stream(mapped) as table:
+            if text_field not in table.schema.names:
+                reading.malformed.append(no_column(file, text_field, table.schema.names))
+                return
+            for batch in (table.get_batch(at) for at in range(table.num_record_batches)) if whole else table:
+                for begin in range(0, len(batch), 256):
+                    for row in batch.slice(begin, 256).to_pylist():
+                        number += 1
+                        take(number, row)
+
+
+def _read_mails(file: InputFile, reading: Reading, longest: int) -> None:
+    """The mails of an mbox file."""
+    for number, mail in enumerate(mails_of(read_bytes(file.path)), 1):
+        try:
+            reading.give(_opened(file, open_office(mail, ".eml", f"mail {number}"), longest))
+        except InputError as error:
+            reading.malformed.append(Malformed(file.name, 0, f"mail {number} {error.message}"))
 
 
 def _read_wiki(file: InputFile, reading: Reading, longest: int) -> None:

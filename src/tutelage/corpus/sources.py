@@ -21,10 +21,21 @@ CODE = (
 )  # fmt: skip
 PAGES = (".html", ".htm", ".xhtml")
 TABLES = (".csv", ".tsv")
-OFFICE = (".pdf", ".docx", ".eml", ".epub")
-SUFFIXES = (*TEXTS, *PAGES, *TABLES, ".json", ".jsonl", ".ndjson", ".parquet", ".xml", ".ipynb", *OFFICE, *CODE)
+SUBTITLES = (".srt", ".vtt")
+ARROW = (".arrow", ".feather")
+OFFICE = (".pdf", ".docx", ".odt", ".eml", ".epub")
+SUFFIXES = (
+    *TEXTS, *SUBTITLES, *PAGES, *TABLES, ".json", ".jsonl", ".ndjson", ".parquet", *ARROW, ".xml", ".ipynb", *OFFICE,
+    ".mbox", *CODE,
+)  # fmt: skip
+_ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
+_NUMBERED = re.compile(r"[^.]*|.*\.\d+")  # no suffix, or a number: news and mail archives keep a text a file so
+_NO_TEXTS = {"makefile", "dockerfile", "license", "licence", "copying", "notice", "procfile", "gemfile", "codeowners"}
+_BESIDE_ARROW = {"dataset_info.json", "state.json"}  # what `save_to_disk` of a Hugging Face dataset writes
+_UNPACK = "unpack it first and name its folder"
+_HEAD = 4096  # bytes by which text is told from other files
 _DUMP = re.compile(r"\.xml(-p\d+p\d+[\w-]*)?$")  # the parts of a Wikipedia dump are named so
-_HINT = f"known: {' '.join(SUFFIXES)}, each also as .gz, .bz2, .xz or .zst"
+_HINT = f"known: {' '.join(SUFFIXES)}, most also as .gz, .bz2, .xz or .zst"
 
 
 def input_files(source: str) -> list[InputFile]:
@@ -35,18 +46,21 @@ def input_files(source: str) -> list[InputFile]:
     """
     root = Path(source).expanduser()
     if root.is_file():
+        if root.name.lower().endswith(_ARCHIVES):
+            raise InputError(f"{source} is an archive", hint=_UNPACK)
         return [InputFile(root, root.name, None)]
     if not root.is_dir():
         raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
     files = [
         InputFile(path, "/".join(parts), parts[0] if len(parts) > 1 else None)
         for path, parts in _walk(root, Counter())
-        if _known(path.name)
+        if _known(path)
     ]
     if not files:
         others = other_files(source)
         named = f"; it has {', '.join(f'{count:,} {what}' for what, count in others.items())}" if others else ""
-        raise InputError(f"{source} holds no file that can be read{named}", hint=_HINT)
+        packed = any(str(path).lower().endswith(_ARCHIVES) for path, _ in _walk(root, Counter()))
+        raise InputError(f"{source} holds no file that can be read{named}", hint=_UNPACK if packed else _HINT)
     return sorted(files, key=lambda file: file.name)
 
 
@@ -55,7 +69,9 @@ def other_files(source: str) -> dict[str, int]:
     root = Path(source).expanduser()
     others: Counter[str] = Counter()
     for path, _ in _walk(root, others) if root.is_dir() else ():
-        if not _known(path.name):
+        if path.name.lower().endswith(_ARCHIVES):
+            others["archives (to be unpacked first)"] += 1
+        elif not _known(path):
             others[f"files of unknown kind ({path.suffix.lower() or 'no suffix'})"] += 1
     return dict(sorted(others.items(), key=lambda pair: (-pair[1], pair[0])))
 
@@ -77,8 +93,25 @@ def is_dump(name: str) -> bool:
     return _DUMP.search(without_compression(name)) is not None
 
 
-def _known(name: str) -> bool:
-    return without_compression(name).endswith(SUFFIXES) or is_dump(name)
+def _known(path: Path) -> bool:
+    name = without_compression(path.name)
+    if name in _BESIDE_ARROW and any(path.parent.glob("*.arrow")):
+        return False
+    if name == "dataset_dict.json" and any(path.parent.glob("*/*.arrow")):
+        return False
+    return name.endswith(SUFFIXES) or is_dump(name) or (_NUMBERED.fullmatch(name) is not None and _is_text(path))
+
+
+def _is_text(path: Path) -> bool:
+    """Whether a file without a suffix is text, by its first bytes: UTF-8, or another encoding without control bytes."""
+    if path.name.lower() in _NO_TEXTS:
+        return False
+    try:
+        with path.open("rb") as file:
+            head = file.read(_HEAD)
+    except OSError:
+        return False
+    return bool(head.strip()) and not any(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in head)
 
 
 def _walk(root: Path, others: Counter[str]) -> Iterator[tuple[Path, tuple[str, ...]]]:

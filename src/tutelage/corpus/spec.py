@@ -37,7 +37,7 @@ def _identity(config: CorpusConfig) -> dict[str, str]:
 
 SPEC = StageSpec(
     kind="corpus",
-    version=7,
+    version=8,
     title="Corpus",
     config=CorpusConfig,
     run=_run,

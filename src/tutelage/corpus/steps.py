@@ -32,7 +32,9 @@ def account_of_reading(documents: Shelf, reading: Reading, empty: Tally, steps: 
     if not len(documents) and not empty.removed and reading.malformed:
         place = reading.malformed[0]
         where = f"{place.file}:{place.line}" if place.line else place.file
-        raise InputError(f"{source} holds no readable text; {where}: {place.why}")
+        rows = "it has:" in place.why and "corpus.text_field" not in place.why
+        hint = "name the field that holds the text in corpus.text_field" if rows else None
+        raise InputError(f"{source} holds no readable text; {where}: {place.why}", hint=hint)
     if not len(documents):
         raise InputError(f"{source} holds no text: the corpus is empty")
     what = "Documents read and cleaned: Unicode NFC, no control characters, plain newlines."
