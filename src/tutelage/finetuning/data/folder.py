@@ -11,7 +11,7 @@ from typing import Literal
 from tutelage.store.errors import InputError
 from tutelage.store.text import without_compression
 
-KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv", ".xlsx")
+KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv", ".xlsx", ".tmx", ".xliff")
 _ABOUT = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")  # of the folder, not rows
 _CACHED = re.compile(r"cache-[0-9a-f]+.*\.arrow")  # what the library `datasets` keeps beside its rows: copies of them
 _NAMES = r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)"

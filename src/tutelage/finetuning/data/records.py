@@ -1,4 +1,4 @@
-"""A file of the user, whatever its kind, as numbered records: tables, JSON, JSON lines, Parquet, compressed or not."""
+"""A file of the user, whatever its kind, as numbered records: tables, JSON lines, Parquet, TMX, compressed or not."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from tutelage.finetuning.data.arrow import read_arrow
 from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part, unread_files
 from tutelage.finetuning.data.json_values import NOT_JSON, NOT_UTF8, read_json
+from tutelage.finetuning.data.memories import MEMORIES, read_memory
 from tutelage.finetuning.data.sheets import SHEETS, read_sheets
 from tutelage.finetuning.data.tables import read_table
 from tutelage.store.errors import InputError
@@ -116,7 +117,10 @@ def _file(path: Path, known: Collection[str], columns: Mapping[str, str] | None)
         return _arrow(path.name, data)
     if name.endswith(SHEETS):
         return _sheets(path, data, known, columns)
-    if data[:2] == b"PK" or name.endswith((".zip", ".pdf", ".docx", ".yaml", ".yml", ".xml", ".tmx")):
+    if name.endswith(MEMORIES):
+        kind, rows, notes = read_memory(path.name, data)
+        return Source(path.name, kind, "utf-8", list(enumerate(rows, 1)), "row", notes)
+    if data[:2] == b"PK" or name.endswith((".zip", ".pdf", ".docx", ".yaml", ".yml", ".xml")):
         hint = "save it as .csv, .tsv, .xlsx, .jsonl, .json or .parquet"
         raise InputError(f"{path.name}: unknown kind of file", hint=hint)
     if name.endswith((".jsonl", ".ndjson")) or (not name.endswith((".csv", ".tsv", ".psv")) and _opens_json(data)):
