@@ -55,6 +55,12 @@ class Words:
         """The text of each word."""
         return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
 
+    def only(self, texts: Bool) -> Words:
+        """Words of some of the texts."""
+        inside = np.repeat(texts, self.lengths)
+        starts = np.concatenate([[0], np.cumsum(self.lengths[texts])])
+        return Words(self.hashes[inside], starts, self.chunks[texts], self.longest[texts], self.features[inside])
+
 
 class Splitter:
     """Cuts texts into words by `split`, a function of one chunk of text without white space, and remembers chunks.

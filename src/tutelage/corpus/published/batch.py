@@ -58,6 +58,24 @@ class Batch:
         starts = self.word_starts
         return np.repeat(np.arange(len(self.texts)), np.diff(starts))
 
+    def only(self, texts: I64) -> Batch:
+        """Some of the texts, ascending."""
+        if len(texts) == len(self.texts):
+            return self
+        count = np.diff(self.line_starts)
+        stays = np.zeros(len(self.texts), bool)
+        stays[texts] = True
+        lines = np.repeat(stays, count)
+        starts = np.concatenate([[0], np.cumsum(count[texts])])
+        taken = pa.array(texts)
+        return Batch(
+            self.texts.take(taken),
+            self.chars[texts],
+            self.lines.filter(pa.array(lines)),
+            starts,
+            self.words.only(lines),
+        )
+
     @property
     def word_chars(self) -> I64:
         return self.words.features & _LENGTH
@@ -128,23 +146,25 @@ def sentences_of(words: Words) -> I64:
     return (words.lengths > 0) + np.bincount(line[begins], minlength=len(words.starts) - 1)
 
 
-def distinct(keys: U64, owners: I64) -> tuple[I64, I64, I64]:
-    """(first place, number of places, text) of each different key of each text, ordered by text. Keys are compared by
-    44 of their bits, within a text."""
+def several(keys: U64, owners: I64) -> tuple[I64, I64]:
+    """(places of the keys that occur more than once in their text, where among these each different key begins): those
+    of one key stand behind each other, ordered by text. Keys are compared by 44 of their bits, within a text."""
     mixed = (owners.astype(np.uint64) << np.uint64(44)) | (keys >> np.uint64(20))
     order = np.argsort(mixed)
     ordered = mixed[order]
-    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
-    if not len(begins):
-        return begins, begins, begins
-    counts = np.diff(np.append(begins, len(ordered)))
-    return np.minimum.reduceat(order, begins), counts, owners[order[begins]]
+    same = np.zeros(len(keys) + 1, bool)  # as the one before
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    found = np.flatnonzero(same[:-1] | same[1:])
+    return order[found], np.flatnonzero(~same[found])
 
 
 def repeated(keys: U64, owners: I64) -> Bool:
     """Whether each key occurred before in its text."""
-    again = np.ones(len(keys), bool)
-    again[distinct(keys, owners)[0]] = False
+    again = np.zeros(len(keys), bool)
+    places, begins = several(keys, owners)
+    if len(places):
+        again[places] = True
+        again[np.minimum.reduceat(places, begins)] = False
     return again
 
 
