@@ -16,7 +16,7 @@ from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import read_documents
 from tutelage.corpus.published.batch import Cutter, Splitting, repeated, sentences_of, several
 from tutelage.corpus.published.chain import FINEWEB, Judged, judge
-from tutelage.corpus.published.english import fineweb_words
+from tutelage.corpus.published.english import by_all_rules, fineweb_words
 from tutelage.corpus.published.grams import Grams, commonest, repeated_over
 from tutelage.corpus.stage import build_corpus
 from tutelage.store.errors import ConfigError
@@ -85,6 +85,14 @@ def test_words_never_lose_or_add_a_character(splitting: Splitting) -> None:
     for _ in range(3000):
         chunk = "".join(chance.choice("aZé.,'’\"(-)$5€…:/_日n't") for _ in range(chance.randint(1, 9)))
         assert "".join(fineweb_words(chunk)) == chunk
+
+
+def test_the_short_way_to_words_gives_what_all_rules_give() -> None:
+    chance = random.Random(2)
+    parts = ["..", "…", "'s", "’s", "US$", "5km", "m/s", "a.m.", "Mt.", "can", "n't", ":)", "x=y", "--", "B.C.", "foo_bar"]
+    parts += list("aZ1.,'\"(){}[]_-+%$/:=<>#*é日’“—")
+    for chunk in ("".join(chance.choices(parts, k=chance.randint(1, 7))) for _ in range(20_000)):
+        assert fineweb_words(chunk) == by_all_rules(chunk), chunk
 
 
 PROSE = next(row["text"] for row in GOLDEN["texts"] if row["removed"] is None and "\n" not in row["text"])
