@@ -14,7 +14,20 @@ import pytest
 
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import read_documents
-from tutelage.corpus.published.batch import Cutter, Splitting, repeated, sentences_of, several
+from tutelage.corpus.published.batch import (
+    ALPHA,
+    PUNCTUATION,
+    SENTENCE_END,
+    STOP_WORDS,
+    STOPS,
+    SYMBOL,
+    Cutter,
+    Splitting,
+    features_of,
+    repeated,
+    sentences_of,
+    several,
+)  # fmt: skip
 from tutelage.corpus.published.chain import FINEWEB, Judged, judge
 from tutelage.corpus.published.english import by_all_rules, fineweb_words
 from tutelage.corpus.published.grams import Grams, commonest, repeated_over
@@ -89,7 +102,7 @@ def test_words_never_lose_or_add_a_character(splitting: Splitting) -> None:
 
 def test_the_short_way_to_words_gives_what_all_rules_give() -> None:
     chance = random.Random(2)
-    parts = ["..", "…", "'s", "’s", "US$", "5km", "m/s", "a.m.", "Mt.", "can", "n't", ":)", "x=y", "--", "B.C.", "foo_bar"]
+    parts = [*GOLDEN["words"], "..", "…", "'s", "’s", "US$", "5km", "m/s", "a.m.", "Mt.", "can", "n't", ":)", "x=y"]
     parts += list("aZ1.,'\"(){}[]_-+%$/:=<>#*é日’“—")
     for chunk in ("".join(chance.choices(parts, k=chance.randint(1, 7))) for _ in range(20_000)):
         assert fineweb_words(chunk) == by_all_rules(chunk), chunk
@@ -103,6 +116,28 @@ def test_the_paper_counts_what_stands_between_spaces() -> None:
     assert reasons([text], ("gopher_quality",)) == ["gopher: few letters"]
     assert Cutter("paper").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [3]
     assert Cutter("fineweb").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [8]
+
+
+@pytest.mark.parametrize("one", STOPS)
+def test_each_stop_word_counts(one: str) -> None:
+    plain = "Birds sing loudly near old stone houses. " * 12
+    other = "the" if one != "the" else "be"
+    assert reasons([plain + one], ("gopher_quality",)) == ["gopher: few stop words"]
+    assert reasons([f"{plain} {one} {one}"], ("gopher_quality",)) == ["gopher: few stop words"]
+    assert reasons([f"{plain} {one} {other}"], ("gopher_quality",)) == [None]
+
+
+def test_a_word_is_described_by_its_characters() -> None:
+    words = ["of", "ofé", "été", "a1", "12", "—", ".", "。", "(", "¿", "日本", "₂", "with", "With", "x" * 40]
+    found = features_of(pa.array(words)).tolist()
+    assert [one & 0xFFFFFF for one in found] == [len(word) for word in words]
+    assert [word for word, one in zip(words, found, strict=True) if one & ALPHA] == [
+        "of", "ofé", "été", "a1", "日本", "with", "With", "x" * 40
+    ]  # fmt: skip
+    assert [word for word, one in zip(words, found, strict=True) if one & SYMBOL] == ["—", ".", "。", "("]
+    assert [word for word, one in zip(words, found, strict=True) if one & SENTENCE_END] == [".", "。"]
+    assert [word for word, one in zip(words, found, strict=True) if one & PUNCTUATION] == ["—", "(", "¿"]
+    assert [one >> STOP_WORDS for one in found] == [8, *[0] * 11, 128, 0, 0]
 
 
 def test_with_the_paper_lines_of_c4_must_end_in_a_mark() -> None:

@@ -21,7 +21,6 @@ Splitting = Literal["fineweb", "paper"]
 _LENGTH = (1 << 24) - 1
 ALPHA, SYMBOL, SENTENCE_END, PUNCTUATION, STOP_WORDS = 1 << 24, 1 << 25, 1 << 26, 1 << 27, 28
 STOPS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Rae et al. 2021, appendix A1.1
-_STOP_BITS = {word: 1 << (STOP_WORDS + bit) for bit, word in enumerate(STOPS)}
 # Unicode's sentence terminals (property Sentence_Terminal), by code point.
 _TERMINALS = [
     0x21, 0x2E, 0x3F, 0x589, *range(0x61D, 0x620), 0x6D4, 0x700, 0x701, 0x702, 0x7F9, 0x837, 0x839, 0x83D, 0x83E,
@@ -104,7 +103,7 @@ class Cutter:
     `paper` takes what stands between white space for words."""
 
     def __init__(self, splitting: Splitting = "fineweb") -> None:
-        self._split = Splitter(fineweb_words if splitting == "fineweb" else _chunk, feature_of)
+        self._split = Splitter(fineweb_words if splitting == "fineweb" else _chunk, features_of)
 
     def batch(self, texts: pa.Array) -> Batch:
         cut = pc.split_pattern(texts, "\n")
@@ -120,10 +119,19 @@ def _chunk(chunk: str) -> Sequence[str]:
     return (chunk,) if chunk else ()
 
 
+def features_of(words: pa.Array) -> I64:
+    """Of each word its length and which of the features above it has."""
+    found: I64 = np.minimum(pc.utf8_length(words).to_numpy(), _LENGTH).astype(np.int64)
+    letters = flags_of(pc.match_substring_regex(words, "[A-Za-z]"))
+    stops = pc.fill_null(pc.index_in(words, pa.array(STOPS)), -1).to_numpy().astype(np.int64)
+    found |= np.where(stops >= 0, np.left_shift(1, STOP_WORDS + stops), 0) | np.where(letters, ALPHA, 0)
+    others = np.flatnonzero(~letters)
+    found[others] = list(map(_feature_of, words.take(pa.array(others)).to_pylist()))
+    return found
+
+
 @lru_cache(maxsize=_WORDS_KEPT)
-def feature_of(word: str) -> int:
-    if word.isalpha():
-        return min(len(word), _LENGTH) | ALPHA | _STOP_BITS.get(word, 0)
+def _feature_of(word: str) -> int:
     number = min(len(word), _LENGTH)
     if any(map(str.isalpha, word)):
         return number | ALPHA
