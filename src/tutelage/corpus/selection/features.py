@@ -9,20 +9,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.corpus.dedup import splitter
-from tutelage.corpus.words import U64, Splitter, grams, text_batches
+from tutelage.corpus.words import U64, grams, text_batches
 
 Floats = NDArray[np.float64]
 SIZES = (1, 2)  # words in an n-gram
 
 
-def counted(texts: Iterable[str], buckets: int, split: Splitter | None = None) -> Iterator[Any]:
+def counted(texts: Iterable[str], buckets: int) -> Iterator[Any]:
     """Counts of word 1- and 2-grams in `buckets` (a power of two), a batch of texts at a time: sparse matrices
-    [texts, buckets]. No more texts than those of a batch are in memory. split: one that has seen such texts before."""
+    [texts, buckets]. No more texts than those of a batch are in memory."""
     from scipy.sparse import csr_matrix
 
-    split = split or splitter()
     for batch in text_batches(texts):
-        words = split.words(batch)
+        words = splitter().words(batch)
         found = [grams(words, size) for size in SIZES]
         columns = np.concatenate([_bucket(values, buckets) for values, _ in found])
         rows = np.concatenate([owners for _, owners in found])
@@ -30,11 +29,11 @@ def counted(texts: Iterable[str], buckets: int, split: Splitter | None = None) -
         yield csr_matrix((ones, (rows, columns)), shape=(len(batch), buckets))  # equal places are added up
 
 
-def counts(texts: Iterable[str], buckets: int, split: Splitter | None = None) -> Any:
+def counts(texts: Iterable[str], buckets: int) -> Any:
     """Those of all texts in one matrix [texts, buckets]."""
     from scipy.sparse import csr_matrix, vstack
 
-    return vstack([csr_matrix((0, buckets), dtype=np.float32), *counted(texts, buckets, split)], format="csr")
+    return vstack([csr_matrix((0, buckets), dtype=np.float32), *counted(texts, buckets)], format="csr")
 
 
 def _bucket(values: U64, buckets: int) -> NDArray[np.int64]:

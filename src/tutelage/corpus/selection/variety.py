@@ -16,11 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.corpus.dedup import splitter
 from tutelage.corpus.scripts import units_of
 from tutelage.corpus.selection.features import Floats, counts, sample_places, unit_rows
 from tutelage.corpus.shelf import Shelf
-from tutelage.corpus.words import Splitter
 
 BLOCK_WORDS = 2000
 BLOCK_TEXTS = 100
@@ -52,9 +50,7 @@ def variety(texts: Sequence[str], seed: int = 0) -> dict[str, Any]:
         measures[name] = mean_interval([measure(block) for block in words])
     groups = [order[begin : begin + BLOCK_TEXTS] for begin in range(0, len(order) - BLOCK_TEXTS + 1, BLOCK_TEXTS)]
     measures |= {"block_texts": BLOCK_TEXTS, "text_blocks": len(groups[:BLOCKS])}
-    split = splitter()
-    of_blocks = [_vendi_of([texts[place] for place in group], split) for group in groups[:BLOCKS]]
-    measures["vendi"] = mean_interval(of_blocks)
+    measures["vendi"] = mean_interval([_vendi_of([texts[place] for place in group]) for group in groups[:BLOCKS]])
     return measures
 
 
@@ -97,8 +93,8 @@ def _word_blocks(texts: Sequence[str], order: np.ndarray[Any, Any]) -> list[list
     return blocks
 
 
-def _vendi_of(texts: Sequence[str], split: Splitter) -> float:
-    matrix = unit_rows(counts([text[:_MOST_CHARACTERS] for text in texts], _VENDI_BUCKETS, split))
+def _vendi_of(texts: Sequence[str]) -> float:
+    matrix = unit_rows(counts([text[:_MOST_CHARACTERS] for text in texts], _VENDI_BUCKETS))
     used = np.unique(matrix.indices)
     return vendi(np.asarray(matrix[:, used].todense()))
 
