@@ -174,3 +174,22 @@ def test_paragraphs_in_another_script_stay_among_english_ones() -> None:
     text = f"{SENTENCE}\n\nすべての人間は、生まれながらにして自由である\n\nВсе люди рождаются свободными\n\n{SENTENCE}"
     prose = reduce_to_prose(text)
     assert prose.text == text and not prose.pieces
+
+
+@pytest.mark.parametrize("place", ["begin", "end"])
+def test_common_words_count_wherever_they_stand(place: str) -> None:
+    rare = "Granite lichen moss heather bracken gorse thistle clover barley oats rye wheat"
+    some = "and the of that"
+    text = f"{some.capitalize()} {rare.lower()}." if place == "begin" else f"{rare} {some}."
+    assert reduce_to_prose(text).text == text
+    few = text.replace(" the of that", " flax hemp hops")  # one of sixteen is too few
+    assert reduce_to_prose(few).pieces == {"not_english": 1}
+
+
+def test_signs_are_counted_alike_in_ascii_and_beyond() -> None:
+    full = "They say that it is 1,234; 5,678; 9,012; 3,456; 7,890; 1,234 to be."
+    assert reduce_to_prose(full).pieces == {"symbols": 1}
+    assert reduce_to_prose(full.replace("They say", "They café say")).pieces == {"symbols": 1}
+    plain = "They say that it is 1,234 metres to the old stone bridge by the river."
+    assert reduce_to_prose(plain).text == plain
+    assert reduce_to_prose(plain.replace("bridge", "café")).text == plain.replace("bridge", "café")

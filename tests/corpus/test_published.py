@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,23 @@ import pytest
 
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import read_documents
-from tutelage.corpus.published.batch import Cutter, Splitting, distinct, repeated, sentences_of
+from tutelage.corpus.published.batch import (
+    ALPHA,
+    PUNCTUATION,
+    SENTENCE_END,
+    STOP_WORDS,
+    STOPS,
+    SYMBOL,
+    Cutter,
+    Splitting,
+    features_of,
+    repeated,
+    sentences_of,
+    several,
+)  # fmt: skip
 from tutelage.corpus.published.chain import FINEWEB, Judged, judge
-from tutelage.corpus.published.english import fineweb_words
+from tutelage.corpus.published.english import by_all_rules, fineweb_words
+from tutelage.corpus.published.grams import Grams, commonest, repeated_over
 from tutelage.corpus.stage import build_corpus
 from tutelage.store.errors import ConfigError
 from tutelage.store.events import EventLog
@@ -85,6 +100,14 @@ def test_words_never_lose_or_add_a_character(splitting: Splitting) -> None:
         assert "".join(fineweb_words(chunk)) == chunk
 
 
+def test_the_short_way_to_words_gives_what_all_rules_give() -> None:
+    chance = random.Random(2)
+    parts = [*GOLDEN["words"], "..", "…", "'s", "’s", "US$", "5km", "m/s", "a.m.", "Mt.", "can", "n't", ":)", "x=y"]
+    parts += list("aZ1.,'\"(){}[]_-+%$/:=<>#*é日’“—")
+    for chunk in ("".join(chance.choices(parts, k=chance.randint(1, 7))) for _ in range(20_000)):
+        assert fineweb_words(chunk) == by_all_rules(chunk), chunk
+
+
 PROSE = next(row["text"] for row in GOLDEN["texts"] if row["removed"] is None and "\n" not in row["text"])
 
 
@@ -93,6 +116,28 @@ def test_the_paper_counts_what_stands_between_spaces() -> None:
     assert reasons([text], ("gopher_quality",)) == ["gopher: few letters"]
     assert Cutter("paper").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [3]
     assert Cutter("fineweb").batch(pa.array(["don't (stop), now."])).words.lengths.tolist() == [8]
+
+
+@pytest.mark.parametrize("one", STOPS)
+def test_each_stop_word_counts(one: str) -> None:
+    plain = "Birds sing loudly near old stone houses. " * 12
+    other = "the" if one != "the" else "be"
+    assert reasons([plain + one], ("gopher_quality",)) == ["gopher: few stop words"]
+    assert reasons([f"{plain} {one} {one}"], ("gopher_quality",)) == ["gopher: few stop words"]
+    assert reasons([f"{plain} {one} {other}"], ("gopher_quality",)) == [None]
+
+
+def test_a_word_is_described_by_its_characters() -> None:
+    words = ["of", "ofé", "été", "a1", "12", "—", ".", "。", "(", "¿", "日本", "₂", "with", "With", "x" * 40]
+    found = features_of(pa.array(words)).tolist()
+    assert [one & 0xFFFFFF for one in found] == [len(word) for word in words]
+    assert [word for word, one in zip(words, found, strict=True) if one & ALPHA] == [
+        "of", "ofé", "été", "a1", "日本", "with", "With", "x" * 40
+    ]  # fmt: skip
+    assert [word for word, one in zip(words, found, strict=True) if one & SYMBOL] == ["—", ".", "。", "("]
+    assert [word for word, one in zip(words, found, strict=True) if one & SENTENCE_END] == [".", "。"]
+    assert [word for word, one in zip(words, found, strict=True) if one & PUNCTUATION] == ["—", "(", "¿"]
+    assert [one >> STOP_WORDS for one in found] == [8, *[0] * 11, 128, 0, 0]
 
 
 def test_with_the_paper_lines_of_c4_must_end_in_a_mark() -> None:
@@ -120,10 +165,53 @@ def test_repeated_things_are_found_within_their_text() -> None:
     keys = np.array([5, 6, 5, 5, 7, 6], np.uint64) << np.uint64(40)
     owners = np.array([0, 0, 0, 1, 1, 1])
     assert repeated(keys, owners).tolist() == [False, False, True, False, False, False]
-    first, counts, texts = distinct(keys, owners)
-    assert sorted(zip(first.tolist(), counts.tolist(), texts.tolist(), strict=True)) == [
-        (0, 2, 0), (1, 1, 0), (3, 1, 1), (4, 1, 1), (5, 1, 1),
-    ]  # fmt: skip
+    places, begins = several(keys, owners)
+    assert [sorted(group.tolist()) for group in np.split(places, begins[1:])] == [[0, 2]]
+    assert [found.tolist() for found in several(keys[:2], owners[:2])] == [[], []]
+
+
+def repeated_in(words: list[str], size: int) -> float:
+    """The share of characters in n-grams that were met before, one after the other."""
+    seen: set[tuple[str, ...]] = set()
+    taken = place = 0
+    while place + size <= len(words):
+        gram = tuple(words[place : place + size])
+        if gram in seen:
+            taken += sum(map(len, gram))
+            place += size
+        else:
+            seen.add(gram)
+            place += 1
+    return taken / max(1, len(" ".join(words)))
+
+
+def commonest_in(words: list[str], size: int) -> float:
+    counts = Counter(tuple(words[place : place + size]) for place in range(len(words) - size + 1))
+    return max(((len(" ".join(gram)) * count) for gram, count in counts.most_common(1)), default=0) / len(
+        " ".join(words)
+    )
+
+
+def test_n_grams_are_counted_as_if_one_looked_at_each_text_alone() -> None:
+    chance = random.Random(3)
+    texts = [[chance.choice(["a", "bb", "ccc", "dd"]) for _ in range(chance.randint(1, 60))] for _ in range(300)]
+    texts += [[f"{number}x" for number in range(chance.randint(1, 30))] * chance.randint(1, 3) for _ in range(100)]
+    batch = Cutter("paper").batch(pa.array([" ".join(words) for words in texts]))
+    grams = Grams(batch.words.hashes, batch.owners, batch.word_chars, batch.chars)
+    for size in (2, 3):
+        assert (commonest(grams, size) / batch.chars).tolist() == [commonest_in(words, size) for words in texts]
+    some = np.arange(len(texts)) % 3 > 0
+    grams = grams.only(some)
+    for size, most in ((5, 0.15), (6, 0.3), (9, 0.1)):
+        taken, bound = repeated_over(grams, size, most)
+        shares = np.array([repeated_in(words, size) for words in texts]) * some
+        assert taken.tolist() == (shares > most).tolist()
+        assert 20 < taken.sum() < 200 and (bound >= shares).all()
+
+
+def test_a_batch_of_which_nothing_is_left_is_judged_too() -> None:
+    assert reasons(["\n".join(["The same line."] * 20)] * 2) == ["gopher: repeated lines"] * 2
+    assert reasons([]) == []
 
 
 def corpus(tmp_path: Path, texts: list[str], **settings: Any) -> tuple[dict[str, Any], list[str], list[str]]:

@@ -8,10 +8,10 @@ each sentence is judged by itself. Every piece that falls is counted under the r
 from __future__ import annotations
 
 import re
+import string
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import lru_cache
 
 from tutelage.corpus.layout import END, breaks_off, paragraphs
 from tutelage.corpus.markup import strip_markup
@@ -42,7 +42,9 @@ _ANNOUNCED = re.compile(r"(?::|\b(?:as follows|the following|(?:shown|given|desc
 _SYMBOL = re.compile(r"""[_=<>{}\\|@#$^~\[\]&*`%]|\w\(|\)\w|//|::|\w/\w|->|\w\.\w+\.|[a-z][A-Z]|\.\w+$|^\W*\d""")
 _UNREADABLE = re.compile(r"""[^\w "'“”‘’]|[\d_¹²³¼½¾]""")  # all but letters, spaces and quotes
 _LATIN = re.compile("[a-z]+")
-_LETTER, _CAPITAL = re.compile("[a-zA-Z]"), re.compile("[A-Z]")
+_CAPITALS_ASCII = string.ascii_uppercase.encode()
+_LETTERS_ASCII = string.ascii_letters.encode()
+_UNREADABLE_ASCII = bytes(code for code in range(128) if _UNREADABLE.match(chr(code)))
 _CAPITALS = 0.002  # of the letters; sentences alone give one in a hundred
 _FEWEST_LETTERS = 100
 _WORDS_KEPT = 1 << 16  # different words whose kind is remembered
@@ -100,8 +102,13 @@ def first_sentence(text: str) -> str | None:
 
 
 def _is_lower_cased(text: str) -> bool:
-    letters = len(_LETTER.findall(text))
-    return letters >= _FEWEST_LETTERS and len(_CAPITAL.findall(text)) < _CAPITALS * letters
+    coded = text.encode("utf-8", "replace")
+    letters = _count_bytes(coded, _LETTERS_ASCII)
+    return letters >= _FEWEST_LETTERS and _count_bytes(coded, _CAPITALS_ASCII) < _CAPITALS * letters
+
+
+def _count_bytes(text: bytes, which: bytes) -> int:
+    return len(text) - len(text.translate(None, which))
 
 
 def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> str:
@@ -110,9 +117,15 @@ def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> st
         return plain
     words = plain.split()
     if len(words) >= 6:
-        common = sum(map(_common_words, words))
+        fewest = 0.12 * len(words)
         rule = "list" if plain.count(",") > 0.4 * len(words) else "not_english"
-        if common < 0.12 * len(words) and rule not in without:
+        third = len(words) // 3  # has enough of them in most English
+        common = sum(map(_common_words.__getitem__, words[:third]))
+        if (
+            common < fewest
+            and common + sum(map(_common_words.__getitem__, words[third:])) < fewest
+            and rule not in without
+        ):
             prose.remove(rule, paragraph)
             return ""
     kept = []
@@ -121,30 +134,37 @@ def _keep_sentences(paragraph: str, prose: Prose, without: frozenset[str]) -> st
             prose.remove(rule, sentence)
         else:
             kept.append(sentence)
-    if kept and max(len(sentence.split()) for sentence in kept) < 3 and "short" not in without:
+    if kept and all(len(sentence.split()) < 3 for sentence in kept) and "short" not in without:
         # A short sentence may stand among others ("Fah!"), not alone ("Deprecated.").
         prose.remove("short", " ".join(kept))
         return ""
     return " ".join(kept)
 
 
-@lru_cache(maxsize=_WORDS_KEPT)
-def _common_words(word: str) -> int:
-    """Common words of English in a piece of text without white space."""
-    return sum(part in COMMON for part in _LATIN.findall(word.lower()))
+class _Remembered(dict[str, int]):
+    """A number of each word, remembered: looked up without a call, which a word of prose mostly is."""
+
+    def __init__(self, of_word: Callable[[str], int]) -> None:
+        self._of_word = of_word
+
+    def __missing__(self, word: str) -> int:
+        if len(self) >= _WORDS_KEPT:
+            self.clear()
+        found = self[word] = self._of_word(word)
+        return found
 
 
-@lru_cache(maxsize=_WORDS_KEPT)
-def _is_symbolic(word: str) -> bool:
-    return _SYMBOL.search(word.rstrip(".,;:!?)")) is not None
+# Common words of English in a piece of text without white space.
+_common_words = _Remembered(lambda word: sum(part in COMMON for part in _LATIN.findall(word.lower())))
+_symbolic = _Remembered(lambda word: _SYMBOL.search(word.rstrip(".,;:!?)")) is not None)
 
 
 def _faults(sentence: str) -> Iterator[str]:
     """The rules that a sentence breaks, in the order in which they are looked at."""
     words = sentence.split()
-    if _URL.search(sentence):
+    if ("://" in sentence or "www." in sentence) and _URL.search(sentence):
         yield "url"
-    if _ANNOUNCED.search(sentence):
+    if sentence.endswith((":", "follows.", "following.", "below.")) and _ANNOUNCED.search(sentence):
         yield "introduction"
     if not END.search(sentence):
         yield "unfinished"
@@ -153,8 +173,12 @@ def _faults(sentence: str) -> Iterator[str]:
         yield "fragment"
     if not first[:1].isalnum():
         yield "symbols"
-    symbols = sum(map(_is_symbolic, words))
-    readable = len(sentence) - len(_UNREADABLE.findall(sentence))
+    symbols = sum(map(_symbolic.__getitem__, words))
+    if sentence.isascii():
+        unreadable = _count_bytes(sentence.encode(), _UNREADABLE_ASCII)
+    else:
+        unreadable = len(_UNREADABLE.findall(sentence))
+    readable = len(sentence) - unreadable
     if symbols > 0.2 * len(words) or readable < 0.8 * len(sentence) or _LATEX.search(sentence):
         yield "symbols"
     if len(words) > 4 and sentence.count(",") > 0.6 * len(words):

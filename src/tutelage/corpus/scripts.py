@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from functools import cache
 
@@ -22,6 +23,7 @@ _SIGNS = r"""[^\w\s.,;:!?'"()\[\]“”„‘’‚«»‹›…¡¿·—–\-�
 _SIGN_ALONE, _SIGN = re.compile(_SIGNS), re.compile(rf"{_SIGNS}|(?<=\s)-(?=\s)")
 _WORD_OR_SIGN = re.compile(rf"{_SIGN.pattern}|\w+(?:['’.-]\w+)*")
 _LETTERS = re.compile(r"[^\W\d_]")
+_LETTERS_ASCII = string.ascii_letters.encode()
 _BEYOND_LATIN = re.compile("[\u0370-\u1cff\u2c00-\ud7ff\uf900-\ufdff\ufe70-\uff20\uff5b-\U0003ffff]")
 _LATIN = re.compile("[a-zA-Z\u00aa\u00ba\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f\u1e00-\u1eff\uff21-\uff5a]")
 _WORD = re.compile(r"[^\W\d_]+")
@@ -112,10 +114,13 @@ def is_foreign(text: str) -> bool:
     text = text[:_SEEN]
     if is_other_script(text):
         return True
-    letters = len(_LETTERS.findall(text)) if not text.isascii() else sum(map(str.isalpha, text))
+    if text.isascii():
+        letters = len(text) - len(text.encode().translate(None, _LETTERS_ASCII))
+    else:
+        letters = len(_LETTERS.findall(text))
     words = _WORD.findall(text.lower())
     count = max(1, sum(map(_has_letter, text.split())))
-    if letters < _SHORTEST or letters < _LETTER_SHARE * sum(not char.isspace() for char in text):
+    if letters < _SHORTEST or letters < _LETTER_SHARE * sum(map(len, text.split())):
         return False
     if letters < _SHORT:
         if sum(word in COMMON and word not in _CONTRACTED for word in words) >= _COMMON_SHARE * count:

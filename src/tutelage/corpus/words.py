@@ -35,7 +35,7 @@ class Words:
     """Texts as word hashes, one behind the other: text i is `hashes[starts[i] : starts[i + 1]]`.
 
     `sentences`: where sentences begin (places among the words, ascending), if they were asked for. `features`: of each
-    word, what the splitter's `feature` says of it. `chunks`: pieces between white space of each text; `longest`:
+    word, what the splitter's `features` says of it. `chunks`: pieces between white space of each text; `longest`:
     characters of the longest of them.
     """
 
@@ -55,18 +55,24 @@ class Words:
         """The text of each word."""
         return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
 
+    def only(self, texts: Bool) -> Words:
+        """Words of some of the texts."""
+        inside = np.repeat(texts, self.lengths)
+        starts = np.concatenate([[0], np.cumsum(self.lengths[texts])])
+        return Words(self.hashes[inside], starts, self.chunks[texts], self.longest[texts], self.features[inside])
+
 
 class Splitter:
     """Cuts texts into words by `split`, a function of one chunk of text without white space, and remembers chunks.
-    `feature`: a number that is wanted of each word. `sentences`: also find where sentences begin."""
+    `features`: numbers that are wanted of words. `sentences`: also find where sentences begin."""
 
     def __init__(
         self,
         split: Callable[[str], Sequence[str]],
-        feature: Callable[[str], int] | None = None,
+        features: Callable[[pa.Array], I64] | None = None,
         sentences: bool = False,
     ) -> None:
-        self._split, self._feature, self._sentences = split, feature, sentences
+        self._split, self._of_words, self._sentences = split, features, sentences
         self._clear()
 
     def _clear(self) -> None:
@@ -84,9 +90,10 @@ class Splitter:
         encoded = cut.values.dictionary_encode()
         if len(self._known) > _KEPT:
             self._clear()
-        known, learn = self._known, self._learn
-        of_batch = [known[chunk] if chunk in known else learn(chunk) for chunk in encoded.dictionary.to_pylist()]
-        chunks = np.array(of_batch, np.int64)[encoded.indices.to_numpy()] if len(encoded) else np.zeros(0, np.int64)
+        known, different = self._known, encoded.dictionary.to_pylist()
+        if new := [chunk for chunk in different if chunk not in known]:
+            self._learn(new)
+        chunks = np.fromiter(map(known.__getitem__, different), np.int64, len(different))[encoded.indices.to_numpy()]
         first = np.array(self._starts, np.int64)  # a copy: an array that is looked into cannot grow
         table, features = np.array(self._hashes, np.uint64), np.array(self._features, np.int64)
         counts = np.diff(first)[chunks]
@@ -113,18 +120,23 @@ class Splitter:
         first[offsets] = True
         return np.unique(before[first])
 
-    def _learn(self, chunk: str) -> int:
-        number = self._known[chunk] = len(self._known)
-        words = self._split(chunk) if chunk != _LINE else ()
-        self._hashes.extend(map(hash_word, words))
-        if self._feature is not None:
-            self._features.extend(map(self._feature, words))
-        self._sizes.append(len(chunk) if chunk != _LINE else 0)
-        self._starts.append(len(self._hashes))
+    def _learn(self, chunks: list[str]) -> None:
+        split, words, begin = self._split, list[str](), len(self._hashes)
+        self._known.update(zip(chunks, range(len(self._known), len(self._known) + len(chunks)), strict=True))
+        for chunk in chunks:
+            if chunk != _LINE:
+                words += split(chunk)
+            self._starts.append(begin + len(words))
+        self._sizes.extend(len(chunk) if chunk != _LINE else 0 for chunk in chunks)
+        encoded = pa.array(words, pa.string()).dictionary_encode()
+        different, places = encoded.dictionary, encoded.indices.to_numpy()
+        hashes = np.fromiter(map(hash_word, different.to_pylist()), np.uint64, len(different))
+        self._hashes.frombytes(hashes[places].tobytes())
+        if self._of_words is not None:
+            self._features.frombytes(self._of_words(different)[places].tobytes())
         if self._sentences:
-            self._ends.append(ends_sentence(chunk))
-            self._begins.append(begins_sentence(chunk))
-        return number
+            self._ends.extend(map(ends_sentence, chunks))
+            self._begins.extend(map(begins_sentence, chunks))
 
 
 def hash_text(text: str) -> int:

@@ -21,7 +21,6 @@ Splitting = Literal["fineweb", "paper"]
 _LENGTH = (1 << 24) - 1
 ALPHA, SYMBOL, SENTENCE_END, PUNCTUATION, STOP_WORDS = 1 << 24, 1 << 25, 1 << 26, 1 << 27, 28
 STOPS = ("the", "be", "to", "of", "and", "that", "have", "with")  # Rae et al. 2021, appendix A1.1
-_STOP_BITS = {word: 1 << (STOP_WORDS + bit) for bit, word in enumerate(STOPS)}
 # Unicode's sentence terminals (property Sentence_Terminal), by code point.
 _TERMINALS = [
     0x21, 0x2E, 0x3F, 0x589, *range(0x61D, 0x620), 0x6D4, 0x700, 0x701, 0x702, 0x7F9, 0x837, 0x839, 0x83D, 0x83E,
@@ -58,6 +57,24 @@ class Batch:
         starts = self.word_starts
         return np.repeat(np.arange(len(self.texts)), np.diff(starts))
 
+    def only(self, texts: I64) -> Batch:
+        """Some of the texts, ascending."""
+        if len(texts) == len(self.texts):
+            return self
+        count = np.diff(self.line_starts)
+        stays = np.zeros(len(self.texts), bool)
+        stays[texts] = True
+        lines = np.repeat(stays, count)
+        starts = np.concatenate([[0], np.cumsum(count[texts])])
+        taken = pa.array(texts)
+        return Batch(
+            self.texts.take(taken),
+            self.chars[texts],
+            self.lines.filter(pa.array(lines)),
+            starts,
+            self.words.only(lines),
+        )
+
     @property
     def word_chars(self) -> I64:
         return self.words.features & _LENGTH
@@ -86,7 +103,7 @@ class Cutter:
     `paper` takes what stands between white space for words."""
 
     def __init__(self, splitting: Splitting = "fineweb") -> None:
-        self._split = Splitter(fineweb_words if splitting == "fineweb" else _chunk, feature_of)
+        self._split = Splitter(fineweb_words if splitting == "fineweb" else _chunk, features_of)
 
     def batch(self, texts: pa.Array) -> Batch:
         cut = pc.split_pattern(texts, "\n")
@@ -102,10 +119,19 @@ def _chunk(chunk: str) -> Sequence[str]:
     return (chunk,) if chunk else ()
 
 
+def features_of(words: pa.Array) -> I64:
+    """Of each word its length and which of the features above it has."""
+    found: I64 = np.minimum(pc.utf8_length(words).to_numpy(), _LENGTH).astype(np.int64)
+    letters = flags_of(pc.match_substring_regex(words, "[A-Za-z]"))
+    stops = pc.fill_null(pc.index_in(words, pa.array(STOPS)), -1).to_numpy().astype(np.int64)
+    found |= np.where(stops >= 0, np.left_shift(1, STOP_WORDS + stops), 0) | np.where(letters, ALPHA, 0)
+    others = np.flatnonzero(~letters)
+    found[others] = list(map(_feature_of, words.take(pa.array(others)).to_pylist()))
+    return found
+
+
 @lru_cache(maxsize=_WORDS_KEPT)
-def feature_of(word: str) -> int:
-    if word.isalpha():
-        return min(len(word), _LENGTH) | ALPHA | _STOP_BITS.get(word, 0)
+def _feature_of(word: str) -> int:
     number = min(len(word), _LENGTH)
     if any(map(str.isalpha, word)):
         return number | ALPHA
@@ -128,23 +154,25 @@ def sentences_of(words: Words) -> I64:
     return (words.lengths > 0) + np.bincount(line[begins], minlength=len(words.starts) - 1)
 
 
-def distinct(keys: U64, owners: I64) -> tuple[I64, I64, I64]:
-    """(first place, number of places, text) of each different key of each text, ordered by text. Keys are compared by
-    44 of their bits, within a text."""
+def several(keys: U64, owners: I64) -> tuple[I64, I64]:
+    """(places of the keys that occur more than once in their text, where among these each different key begins): those
+    of one key stand behind each other, ordered by text. Keys are compared by 44 of their bits, within a text."""
     mixed = (owners.astype(np.uint64) << np.uint64(44)) | (keys >> np.uint64(20))
     order = np.argsort(mixed)
     ordered = mixed[order]
-    begins = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])[: len(ordered)])
-    if not len(begins):
-        return begins, begins, begins
-    counts = np.diff(np.append(begins, len(ordered)))
-    return np.minimum.reduceat(order, begins), counts, owners[order[begins]]
+    same = np.zeros(len(keys) + 1, bool)  # as the one before
+    same[1:-1] = ordered[1:] == ordered[:-1]
+    found = np.flatnonzero(same[:-1] | same[1:])
+    return order[found], np.flatnonzero(~same[found])
 
 
 def repeated(keys: U64, owners: I64) -> Bool:
     """Whether each key occurred before in its text."""
-    again = np.ones(len(keys), bool)
-    again[distinct(keys, owners)[0]] = False
+    again = np.zeros(len(keys), bool)
+    places, begins = several(keys, owners)
+    if len(places):
+        again[places] = True
+        again[np.minimum.reduceat(places, begins)] = False
     return again
 
 

@@ -8,12 +8,13 @@ from typing import Literal
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from tutelage.corpus.published.batch import Batch, Cutter, Lines, count_lines, sentences_of
+from tutelage.corpus.published.batch import Cutter, Lines, count_lines, sentences_of
 from tutelage.corpus.published.c4 import c4, joined
 from tutelage.corpus.published.fineweb import fineweb
-from tutelage.corpus.published.gopher import Verdicts, quality, repetition
+from tutelage.corpus.published.gopher import Verdicts, quality, repeated_grams, repeated_pieces
 from tutelage.corpus.published.refinedweb import refinedweb
 
 RuleSet = Literal["gopher_repetition", "gopher_quality", "c4", "c4_lines", "fineweb", "refinedweb"]
@@ -30,8 +31,8 @@ RULE_SETS = {
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """Of a batch: the rule that each text breaks first (a place in `rules`, or -1), what is left of each text, and the
-    lines that were taken out of texts that stay, with their characters."""
+    """Of a batch: the rule that each text breaks first (a place in `rules`, or -1), what is left of each text that
+    breaks none, and the lines that were taken out of these, with their characters."""
 
     rules: list[str]
     broken: NDArray[np.int64]
@@ -41,33 +42,55 @@ class Judged:
 
 
 def judge(texts: pa.Array, sets: Collection[str], cutter: Cutter) -> Judged:
-    """Look at texts by sets of rules."""
-    batch = cutter.batch(texts)
-    verdicts: Verdicts = {}
+    """Look at texts by sets of rules: at each by one set after the other, until one takes it."""
+    found = _Found([], np.full(len(texts), -1, np.int64))
     if "gopher_repetition" in sets:
-        verdicts |= repetition(batch)
+        found.add(repeated_pieces(texts), np.arange(len(texts)))
+    left = found.left()
+    batch = cutter.batch(texts.take(pa.array(left)))
+    if "gopher_repetition" in sets:
+        found.add(repeated_grams(batch), left)
     if "gopher_quality" in sets:
-        verdicts |= quality(batch)
-    lines = _lines_of(batch)
+        found.add(quality(batch), left)
+    batch, left = batch.only(np.flatnonzero(found.broken[left] < 0)), found.left()
+    lines = Lines(batch.lines, batch.line_starts, batch.words.lengths, sentences_of(batch.words))
     if "c4" in sets or "c4_lines" in sets:
-        found, lines = c4(batch, cutter, "c4_lines" in sets)
-        verdicts |= found
+        verdicts, lines = c4(batch, cutter, "c4_lines" in sets)
+        found.add(verdicts, left)
     if "fineweb" in sets:
-        verdicts |= fineweb(lines)
+        found.add(fineweb(lines), left)
     if "refinedweb" in sets:
-        found, lines = refinedweb(lines)
-        verdicts |= found
-    broken = np.full(len(texts), -1, np.int64)
-    for number, flags in reversed(list(enumerate(verdicts.values()))):
-        broken[flags] = number
+        verdicts, lines = refinedweb(lines)
+        found.add(verdicts, left)
     if not {"c4", "c4_lines", "refinedweb"} & set(sets):
-        return Judged(list(verdicts), broken, texts, 0, 0)
-    left = joined(lines)
-    stays = broken < 0
+        return Judged(found.rules, found.broken, texts, 0, 0)
+    stays = found.broken[left] < 0
+    made = joined(lines).filter(pa.array(stays))
     gone = (count_lines(batch.words.chunks > 0, batch.line_starts) - np.diff(lines.starts))[stays]
-    size = np.array([len(text) for text in left.to_pylist()], np.int64)
-    return Judged(list(verdicts), broken, left, int(gone.sum()), int((batch.chars - size)[stays].sum()))
+    size = pc.utf8_length(made).to_numpy().astype(np.int64)
+    return Judged(
+        found.rules,
+        found.broken,
+        pc.replace_with_mask(texts, pa.array(found.broken < 0), made),
+        int(gone.sum()),
+        int((batch.chars[stays] - size).sum()),
+    )
 
 
-def _lines_of(batch: Batch) -> Lines:
-    return Lines(batch.lines, batch.line_starts, batch.words.lengths, sentences_of(batch.words))
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """Rules, and the one that each text breaks first."""
+
+    rules: list[str]
+    broken: NDArray[np.int64]
+
+    def add(self, verdicts: Verdicts, places: NDArray[np.int64]) -> None:
+        """Verdicts on the texts at some places, ascending."""
+        for rule, flags in verdicts.items():
+            taken = places[flags]
+            self.broken[taken[self.broken[taken] < 0]] = len(self.rules)
+            self.rules.append(rule)
+
+    def left(self) -> NDArray[np.int64]:
+        """The texts that break none."""
+        return np.flatnonzero(self.broken < 0)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cache
 
 # Scripts without case count as both cases.
@@ -21,7 +21,6 @@ _UNITS = (
     "km[²³]? m[²³]? dm[²³]? cm[²³]? mm[²³]? ha µm nm yd in ft kg g mg µg t lb oz m/s km/h kmh mph hPa Pa mbar mb MB kb "
     "KB gb GB tb TB T G M K %"
 )
-_HYPHENS = "---|--|——|[-–—~]"
 _URL = re.compile(
     r"(?:[\w+.-]{2,}://)?(?:\S+@)?(?:(?:[A-Za-z0-9\u00a1-\uffff][\w\u00a1-\uffff-]{0,62})?[A-Za-z0-9\u00a1-\uffff]\.)+"
     rf"(?:[a-z\u00df-\u00f6\u00f8-\u00ff{_UNCASED}]{{2,63}})(?::\d{{2,5}})?(?:[/?#]\S*)?"
@@ -59,21 +58,53 @@ _WHOLE = """
 
 def fineweb_words(chunk: str) -> list[str]:
     """Words of a chunk of text without white space."""
-    special = _special()
-    if chunk.isascii() and chunk not in special:  # the commonest kinds, without the rules
-        word = chunk[:-1]
-        if chunk.isalpha():
-            return [chunk]
-        if (
-            word.isalpha()
-            and word not in special
-            and (chunk[-1] in ",;:!?" or (chunk[-1] == "." and word[-1].islower()))
-        ):
-            return [word, chunk[-1]]
-    before: list[str] = []
-    after: list[str] = []
-    chunk = _without_affixes(chunk, before, after)
-    return [*before, *_middle(chunk), *reversed(after)]
+    before, after, special_cores = _single_affixes()
+    middle = chunk.lstrip(before)
+    begin = len(chunk) - len(middle)
+    core = middle.rstrip(after)
+    while core and core not in special_cores:  # else some rule for a whole chunk may speak
+        end = begin + len(core)
+        if core.isalpha():
+            return [*chunk[:begin], core, *chunk[end:]]
+        last = core[-1]
+        if not core.isascii() or core[0] in ".+" or last in "+%" or "$" in core:
+            break
+        if last == ".":
+            if core[-2:-1] not in _BEFORE_FULL_STOP:
+                break
+            core = core[:-1].rstrip(after)
+        elif last.isalpha() and not _NO_ENDING.issuperset(core[-5:-1]):
+            break
+        else:
+            return [*chunk[:begin], *_cut_at_infixes(core), *chunk[end:]]
+    return by_all_rules(chunk)
+
+
+def by_all_rules(chunk: str) -> list[str]:
+    """What `fineweb_words` gives, without its short ways."""
+    ahead: list[str] = []
+    behind: list[str] = []
+    chunk = _without_affixes(chunk, ahead, behind)
+    return [*ahead, *_middle(chunk), *reversed(behind)]
+
+
+@cache
+def _single_affixes() -> tuple[str, str, frozenset[str]]:
+    """(characters that are always a prefix of their own, those that are always a suffix of their own, what is left of
+    special chunks without both).
+
+    Why the short way of `fineweb_words` gives the same words: affixes of one character may be taken off in any order as
+    long as no chunk on the way is special. A special chunk would be one of the third by then, and is looked for.
+    """
+    marks = _MARKS.replace("…", "") + _QUOTES
+    before, after = "§%=—–$£€¥฿₽﷼" + marks, "—–" + marks
+    return before, after, frozenset(chunk.lstrip(before).rstrip(after) for chunk in _special())
+
+
+# Before the full stop that is a suffix, among ASCII without upper case: there two letters count, or what stands before.
+_BEFORE_FULL_STOP = frozenset("abcdefghijklmnopqrstuvwxyz0123456789%-+,:;!?()[]{}<>_#*&'\"`")
+# Not in `'s`, and no digit of a number with a unit.
+_NO_ENDING = frozenset(map(chr, range(128))) - frozenset("0123456789'")
 
 
 def _without_affixes(chunk: str, before: list[str], after: list[str]) -> str:
@@ -100,26 +131,20 @@ def _without_affixes(chunk: str, before: list[str], after: list[str]) -> str:
     return chunk
 
 
-def _middle(chunk: str) -> Iterator[str]:
+def _middle(chunk: str) -> list[str]:
     special = _special()
-    if not chunk:
-        return
     if chunk in special:
-        yield from special[chunk]
-        return
+        return list(special[chunk])
+    return _cut_at_infixes(chunk) if chunk else []
+
+
+def _cut_at_infixes(chunk: str) -> list[str]:
     if "." in chunk and _URL.fullmatch(chunk):
-        yield chunk
-        return
-    begin = 0
-    for infix in _affixes()[2].finditer(chunk):
-        if infix.start() == 0:
-            continue
-        if infix.start() > begin:
-            yield chunk[begin : infix.start()]
-        yield infix[0]
-        begin = infix.end()
-    if begin < len(chunk):
-        yield chunk[begin:]
+        return [chunk]
+    parts = _affixes()[2].split(chunk)  # text and infixes in turn
+    if len(parts) > 2 and not parts[0]:  # one at the begin does not cut
+        parts[:3] = [parts[1] + parts[2]]
+    return [part for part in parts if part]
 
 
 @cache
@@ -168,9 +193,11 @@ def _affixes() -> tuple[re.Pattern[str], re.Pattern[str], re.Pattern[str]]:
         rf"(?:……|[{marks}]|\.\.+|[{quotes}]|[{icons}]|['’][sS]|[—–]|(?<=[0-9])\+|(?<=[0-9])(?:{_MONEY})|"
         rf"(?<=[0-9])(?:{units})|(?<=[0-9{lower}%²\-+{marks}{quotes}])\.|(?<=[{upper}][{upper}])\.)$"
     )
+    # Each alternative of an infix looks back at its first character, so that places without such a one are passed over.
     infix = (
-        rf"\.\.+|…|[{icons}]|(?<=[0-9])[+\-*^](?=[0-9-])|(?<=[{lower}{quotes}])\.(?=[{upper}{quotes}])|"
-        rf"(?<={_LETTER}),(?={_LETTER})|(?<=[^\W_])(?:{_HYPHENS})(?={_LETTER})|(?<=[^\W_])[:<>=/](?={_LETTER})"
+        rf"([.…+\-*^,–—~:<>=/{icons}](?:(?<=\.)\.+|(?<=[…{icons}])|(?<=[0-9][+\-*^])(?=[0-9-])|"
+        rf"(?<=[{lower}{quotes}]\.)(?=[{upper}{quotes}])|(?<={_LETTER},)(?={_LETTER})|"
+        rf"(?<=[^\W_]-)--?(?={_LETTER})|(?<=[^\W_]—)—(?={_LETTER})|(?<=[^\W_][-–—~:<>=/])(?={_LETTER})))"
     )
     return re.compile(prefix), re.compile(suffix), re.compile(infix)
 
