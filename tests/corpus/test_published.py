@@ -152,6 +152,8 @@ def test_refinedweb_takes_navigation_counters_and_shouting_and_pages_that_are_fu
     noise = ["SUBSCRIBE NOW AND SAVE", "12 likes", "1.5k views", "2024", "Home", "Sign in to comment", "Items in cart"]
     long = "\n".join([*prose, *noise[:2], *prose])
     assert judged([long], ("refinedweb",)).texts.to_pylist() == ["\n".join([*prose, *prose])]
+    spaced = judged([long.replace("\n", "\n\n")], ("refinedweb",))  # empty lines are none that can be taken
+    assert spaced.lines == 2 and spaced.characters == sum(map(len, noise[:2])) + 2
     assert reasons(["\n".join([*prose[:3], *noise])], ("refinedweb",)) == ["refinedweb: lines cleaned away"]
 
 
@@ -238,6 +240,16 @@ def test_the_step_counts_each_rule_and_leaves_other_languages_alone(tmp_path: Pa
     for language in ("German", "Japanese"):
         assert next(row["text"] for row in GOLDEN["texts"] if row["name"] == language) in kept
     assert any("not in English: they stay as they are" in note for note in notes)
+
+
+def test_lines_are_counted_in_the_documents_that_the_rules_are_for(tmp_path: Path) -> None:
+    german = "Der Fluss war die ganze Woche hoch, und der Müller sah vom Fenster aus auf das Wasser.\nAlles steht hier."
+    english = [f"{PROSE.replace('.', f' {number}.')}\nMENU" for number in range(2)]
+    texts = [*english, f"{german}\nHOME\nMENU", f"{german} Ja.\nHOME"]
+    card, kept, _ = corpus(tmp_path, texts, rules=["refinedweb"], near_duplicate_threshold=1.0, drop_banners=False)
+    step = next(step for step in card["steps"] if step["name"] == "rules")
+    assert step["pieces"]["c4 and refinedweb: lines"]["count"] == 2
+    assert sorted(kept) == sorted([*(text.removesuffix("\nMENU") for text in english), *texts[2:]])
 
 
 def test_an_unknown_rule_is_named_before_anything_runs() -> None:

@@ -66,7 +66,8 @@ def judge(texts: pa.Array, sets: Collection[str], cutter: Cutter) -> Judged:
         return Judged(found.rules, found.broken, texts, 0, 0)
     stays = found.broken[left] < 0
     made = joined(lines).filter(pa.array(stays))
-    gone = (count_lines(batch.words.chunks > 0, batch.line_starts) - np.diff(lines.starts))[stays]
+    filled = pc.not_equal(pc.utf8_trim_whitespace(lines.text), "").to_numpy(zero_copy_only=False)
+    gone = (count_lines(batch.words.chunks > 0, batch.line_starts) - count_lines(filled, lines.starts))[stays]
     size = pc.utf8_length(made).to_numpy().astype(np.int64)
     return Judged(
         found.rules,

@@ -7,6 +7,7 @@ from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from tutelage.corpus.card import Step, Tally, make_step
 from tutelage.corpus.config import CorpusConfig
@@ -46,23 +47,18 @@ class _Judge:
 
     def __call__(self, batch: pa.RecordBatch, tally: Tally) -> pa.RecordBatch:
         texts = batch.column("text")
-        judged = judge(texts, self.sets, _cutter(self.splitting))
         foreign = np.array([is_foreign(text) for text in texts.to_pylist()], bool)
         tally.counts.update({"foreign documents": int(foreign.sum())})
-        broken = np.where(foreign, -1, judged.broken)
+        judged = judge(texts.filter(pa.array(~foreign)), self.sets, _cutter(self.splitting))
+        broken = np.full(len(texts), -1, np.int64)
+        broken[~foreign] = judged.broken
         gone = np.flatnonzero(broken >= 0)
         for place, document in zip(gone.tolist(), documents_of(batch.take(pa.array(gone))), strict=True):
             tally.remove(document, judged.rules[broken[place]])
         if judged.lines:
             tally.piece(_LINES, judged.lines, judged.characters, "", "")
         stays = np.flatnonzero(broken < 0)
-        left = judged.texts.take(pa.array(stays))
-        if foreign.any():
-            left = pa.array(
-                [old if other else new for old, new, other in zip(
-                    texts.take(pa.array(stays)).to_pylist(), left.to_pylist(), foreign[stays].tolist(), strict=True
-                )], pa.string(),
-            )  # fmt: skip
+        left = pc.replace_with_mask(texts, pa.array(~foreign), judged.texts).take(pa.array(stays))
         kept = batch.take(pa.array(stays))
         return kept.set_column(kept.schema.get_field_index("text"), "text", left)
 
