@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tutelage.inference.constraint import WHITE_SPACE, Constraint
+from tutelage.inference.constraint import JSON_OPTIONS, Constraint
 from tutelage.inference.text import overlap
 from tutelage.tokenizer.call_form import ID, CallForm
 from tutelage.tokenizer.vocabulary import Vocabulary
 
-_JSON = {"x-guidance": {"whitespace_pattern": WHITE_SPACE}}
+_JSON = {"x-guidance": JSON_OPTIONS}
 _NAME, _ID = r"([\w.-]{1,64})", r"[\w-]{1,64}"
 
 
