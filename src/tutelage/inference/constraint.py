@@ -21,6 +21,9 @@ WHITE_SPACE = r"[ \n\t]{0,20}"
 JSON_OPTIONS = {"whitespace_pattern": WHITE_SPACE}
 """Of llguidance, for the JSON schemas in a grammar of ours."""
 
+NAMED = "x-named"
+"""Key of such a schema: what an error calls it by."""
+
 ConstraintKind = Literal["json_schema", "regex", "grammar", "choices"]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.inference.constraint import JSON_OPTIONS, WHITE_SPACE, Constraint
+from tutelage.inference.constraint import JSON_OPTIONS, NAMED, WHITE_SPACE, Constraint
 from tutelage.inference.json_schema.keywords import HINT, parts
 from tutelage.inference.json_schema.rewrite import expressible
 from tutelage.store.errors import ConfigError, InputError
@@ -204,10 +204,14 @@ def _with_expressible(lark: str) -> str:
             schema, end = json.JSONDecoder().raw_decode(lark, found.end())
         except ValueError:
             continue  # llguidance says what is wrong
+        name = schema.pop(NAMED, None)
         options = {"x-guidance": schema.pop("x-guidance")} if schema.get("x-guidance") == JSON_OPTIONS else {}
-        written = expressible(schema)
+        try:
+            written = expressible(schema)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error.message}" if name else error.message, hint=error.hint) from None
         if written is False:
-            raise ConfigError("no JSON fulfils a schema of this grammar")
+            raise ConfigError(f"no JSON fulfils {f'the schema of {name}' if name else 'a schema of this grammar'}")
         made += lark[at : found.end()] + json.dumps({**(written if isinstance(written, dict) else {}), **options})
         at = end
     return made + lark[at:]

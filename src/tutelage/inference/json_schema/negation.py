@@ -8,7 +8,8 @@ from typing import Any
 
 from tutelage.inference.json_schema.keywords import Schema
 from tutelage.inference.json_schema.overlap import PART
-from tutelage.inference.json_schema.values import KINDS, kind_of, kinds_of, pattern_without, type_of
+from tutelage.inference.json_schema.patterns import pattern_without
+from tutelage.inference.json_schema.values import KINDS, kind_of, kinds_of, type_of
 
 _OPPOSITE = {
     "minimum": "exclusiveMaximum", "maximum": "exclusiveMinimum", "exclusiveMinimum": "maximum",

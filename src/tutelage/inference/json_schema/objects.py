@@ -10,6 +10,7 @@ from typing import Any
 
 from tutelage.inference.json_schema.keywords import IN_PLACE, MOST_CASES, Schema, escaped, stuck
 from tutelage.inference.json_schema.overlap import Definition, flat
+from tutelage.inference.json_schema.patterns import portable
 
 Make = Callable[[Schema, str], Schema]
 
@@ -24,6 +25,8 @@ def object_rules(
             made[keyword] = {
                 name: make(one, f"{path}/{keyword}/{escaped(name)}") for name, one in node[keyword].items()
             }
+    if "patternProperties" in made:
+        made["patternProperties"] = {portable(name): one for name, one in made["patternProperties"].items()}
     if "additionalProperties" in node:
         made["additionalProperties"] = make(node["additionalProperties"], f"{path}/additionalProperties")
     if "unevaluatedProperties" in node:

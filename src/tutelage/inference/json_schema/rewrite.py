@@ -1,8 +1,8 @@
 """A JSON schema that a grammar can have, equivalent to another: exactly the same values are valid.
 
 What llguidance has no rules for is said by what it has: `oneOf` by branches that exclude each other, `not` by what is
-left, `if`, `dependentRequired` and their like by cases. Where that cannot be done exactly, the keyword and its place are
-named. Nothing is ignored, neither by us nor by llguidance, which passes over keywords that it does not know.
+left, `if`, `dependentRequired` and their like by cases. Where that cannot be done exactly, the keyword and its place
+are named. Nothing is ignored, neither by us nor by llguidance, which passes over keywords that it does not know.
 """
 
 from __future__ import annotations
@@ -12,10 +12,11 @@ from typing import Any
 
 from tutelage.inference.json_schema.arrays import array_rules
 from tutelage.inference.json_schema.formats import numeric_format, string_format
-from tutelage.inference.json_schema.keywords import MOST_CASES, Schema, check_keywords, escaped, stuck
+from tutelage.inference.json_schema.keywords import MOST_TOGETHER, Schema, check_keywords, escaped, stuck
 from tutelage.inference.json_schema.negation import NoNegationError, negation
 from tutelage.inference.json_schema.objects import object_rules
 from tutelage.inference.json_schema.overlap import PART, disjoint, flat, holds
+from tutelage.inference.json_schema.patterns import portable
 from tutelage.inference.json_schema.references import References
 from tutelage.inference.json_schema.values import KINDS, kinds_of
 from tutelage.store.errors import ConfigError
@@ -66,6 +67,8 @@ class _Rewriter:
         check_keywords(node, path)
         made: dict[str, Any] = {name: node[name] for name in _PLAIN if name in node}
         together: list[Schema] = []
+        if "pattern" in node:
+            made["pattern"] = portable(node["pattern"])
         if "$ref" in node:
             made["$ref"] = self._reference(node["$ref"], path)
         if node.get("nullable") and "type" in made:  # of OpenAPI 3.0: null is a value beside those of `type`
@@ -92,8 +95,8 @@ class _Rewriter:
             return False
         if together:
             made["allOf"] = [*made.get("allOf", ()), *together]
-        if _cases(made) > MOST_CASES:
-            raise stuck(path, "allOf", f"what holds together here would be more than {MOST_CASES} cases")
+        if _cases(made) > MOST_TOGETHER:
+            raise stuck(path, "allOf", f"what holds together here would be more than {MOST_TOGETHER} cases")
         return made
 
     def _reference(self, ref: str, path: str) -> str:
@@ -166,11 +169,9 @@ class _Rewriter:
                 found.append({"anyOf": [_both(condition, then), _both(other, otherwise)]})
         for keyword in ("dependentRequired", "dependentSchemas", "dependencies"):
             for name, wanted in node.get(keyword, {}).items():
-                inner = (
-                    wanted if isinstance(wanted, list) else self._schema(wanted, f"{path}/{keyword}/{escaped(name)}")
-                )
-                then: Schema = {"required": wanted} if isinstance(wanted, list) else inner
-                found.append({"anyOf": [{"properties": {name: False}}, _both({"required": [name]}, then)]})
+                place = f"{path}/{keyword}/{escaped(name)}"
+                present = {"required": wanted} if isinstance(wanted, list) else self._schema(wanted, place)
+                found.append({"anyOf": [{"properties": {name: False}}, _both({"required": [name]}, present)]})
         return found
 
 

@@ -53,25 +53,3 @@ def distinct(values: Iterable[Any]) -> list[Any]:
         if not any(same(value, one) for one in kept):
             kept.append(value)
     return kept
-
-
-def pattern_without(texts: Iterable[str]) -> str:
-    """A regular expression of all strings but these few, by the tree of their beginnings."""
-    return f"^(?:{_without(sorted(set(texts)))})$"
-
-
-def _without(endings: list[str]) -> str:
-    branches = [] if "" in endings else [""]
-    after: dict[str, list[str]] = {}
-    for ending in endings:
-        if ending:
-            after.setdefault(ending[0], []).append(ending[1:])
-    branches += [f"{_character(first)}(?:{_without(rest)})" for first, rest in after.items()]
-    other = "".join(map(_character, after))
-    branches.append(rf"[^{other}][\s\S]*" if other else r"[\s\S]+")
-    return "|".join(branches)
-
-
-def _character(one: str) -> str:
-    """A character in a pattern, within a class or not."""
-    return one if one.isalnum() and one.isascii() else rf"\x{{{ord(one):x}}}"
