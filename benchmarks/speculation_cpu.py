@@ -2,6 +2,10 @@
 
     python benchmarks/speculation_cpu.py --rounds 3
     python benchmarks/speculation_cpu.py --draft MODEL
+    python benchmarks/speculation_cpu.py --pair stories.txt --save DIR
+
+With --pair a model of ten million parameters and a draft model of half a million are raised on a text first (minutes),
+and beginnings of what of it they have not seen are continued.
 
 Asked are a word-for-word copy of a text, an edit of it, a summary, and a story that repeats nothing. First the answers
 are compared token by token; then both sides alternate in one process. Seconds are those of the clock from
@@ -12,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -35,6 +40,9 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--together", type=int, default=1, help="answers at once")
+    parser.add_argument("--pair", type=Path, help="raise a model and its draft on this text")
+    parser.add_argument("--minutes", type=float, default=6, help="for raising both")
+    parser.add_argument("--save", type=Path, help="where the two are kept, and taken from if they are there")
     args = parser.parse_args()
 
     import tutelage  # isort: skip  (its settings of the libraries come before torch)
@@ -42,12 +50,17 @@ def main() -> None:
 
     from tutelage.inference.sampling import Sampling
 
-    lm = tutelage.load(args.model, weights=args.weights)
-    draft = tutelage.load(args.draft, weights=args.weights) if args.draft else None
-    text = " ".join(args.text.read_text(encoding="utf-8").split())[:1500]
+    if args.pair:
+        lm, draft, prompts = _pair(args.pair, args.minutes * 60, args.save, args.weights)
+    else:
+        lm = tutelage.load(args.model, weights=args.weights)
+        draft = tutelage.load(args.draft, weights=args.weights) if args.draft else None
+        text = " ".join(args.text.read_text(encoding="utf-8").split())[:1500]
+        prompts = {
+            name: lm.chat_ids([{"role": "user", "content": asked.format(text=text)}]) for name, asked in TASKS.items()
+        }
     found: dict[str, Any] = {}
-    for name, asked in TASKS.items():
-        prompt = lm.chat_ids([{"role": "user", "content": asked.format(text=text)}])
+    for name, prompt in prompts.items():
         for temperature in (0.0, 0.7):
             how = Sampling(max_tokens=args.tokens, temperature=temperature, seed=1)
 
@@ -83,6 +96,24 @@ def main() -> None:
             }  # fmt: skip
             print(f"{name} {temperature:g}", row, flush=True)
     common.finish("speculation_cpu", found)
+
+
+def _pair(text: Path, seconds: float, place: Path | None, weights: str) -> tuple[Any, Any, dict[str, list[int]]]:
+    """A model, its draft model, and prompts: beginnings of three passages that both have not seen."""
+    from draft_pair import HELD_OUT, pair
+
+    import tutelage
+
+    if place is None or not (place / "draft").exists():
+        lm, draft, _ = pair(text, seconds)
+        place = place or Path(tempfile.mkdtemp())
+        lm.save(place / "target")
+        draft.save(place / "draft")
+    lm, draft = (tutelage.load(str(place / name), weights=weights) for name in ("target", "draft"))
+    whole = text.read_text(encoding="utf-8")
+    held_out = whole[int(len(whole) * (1 - HELD_OUT)) :]
+    starts = [len(held_out) * part // 4 for part in (1, 2, 3)]
+    return lm, draft, {f"passage {at}": lm.prompt_ids(held_out[start : start + 300]) for at, start in enumerate(starts)}
 
 
 if __name__ == "__main__":

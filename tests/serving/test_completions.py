@@ -249,7 +249,7 @@ def test_the_best_of_several_are_given_and_all_are_counted(server: TestClient, l
         ({"max_tokens": 0}, "max_tokens", "goes with echo"),
         ({"max_tokens": -1}, "max_tokens", ""),
         ({"echo": "yes"}, "echo", ""),
-        ({"suffix": " end"}, "suffix", "'suffix' is not supported"),
+        ({"suffix": " end"}, "suffix", 'suffix: this server does nothing of the kind and takes only ""'),
         ({"logprobs": 6}, "logprobs", ""),
     ],
     ids=str,

@@ -40,7 +40,7 @@ class Limits:
     max_tokens: int = 4096
     choices: int = 8
     prompts: int = 64
-    stop_strings: int = 4
+    stop_strings: int = 16
     stop_chars: int = 128
     waiting: int = 16
     together: int = 8
@@ -186,6 +186,7 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
 
 def read(kind: type[S], body: bytes) -> S:
     """A body as what it should be. Raises ApiError 400 naming the first field at fault."""
+    body = body.removeprefix(b"\xef\xbb\xbf")  # some clients on Windows begin a text so
     try:
         given = _whole(from_json(body, allow_inf_nan=False))
     except ValueError as error:
@@ -201,6 +202,8 @@ def read(kind: type[S], body: bytes) -> S:
         path, fault, message = told(error, given)
     name = ".".join(map(str, path)) or None
     if fault == "extra_forbidden":
+        if name is not None and name in kind.asks_nothing:
+            raise ApiError(400, neutral.taken(name, kind.asks_nothing), name, "unsupported_field")
         hint = f"; {nearest(str(name), kind.model_fields)}" if len(path) == 1 else ""
         raise ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
     if name is None and (first := message.partition(" ")[0]) in kind.model_fields:  # a rule of several fields
