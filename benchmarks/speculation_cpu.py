@@ -18,6 +18,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -64,24 +65,21 @@ def main() -> None:
         for temperature in (0.0, 0.7):
             how = Sampling(max_tokens=args.tokens, temperature=temperature, seed=1)
 
-            def timed(speculates: bool, prompt: list[int] = prompt, how: Sampling = how) -> dict[str, Any]:
-                counts = lm.speculate(draft) if speculates else None
-                lm.speculation = counts
+            def timed(speculation: Any, of: Any = lm, prompt: list[int] = prompt, how: Any = how) -> dict[str, Any]:
+                of.speculation = speculation
                 made: list[list[int]] = [[] for _ in range(args.together)]
                 clock = processor = 0.0
-                for piece in lm.stream([prompt] * args.together, how):
+                for piece in of.stream([prompt] * args.together, how):
                     made[piece.row].append(piece.id)
                     if not clock:  # the prompt is read: what follows is what speculation is about
                         clock, processor = time.perf_counter(), time.process_time()
-                return {
-                    "seconds": time.perf_counter() - clock, "cpu": time.process_time() - processor, "ids": made,
-                    "counts": counts,
-                }  # fmt: skip
+                seconds, cpu = time.perf_counter() - clock, time.process_time() - processor
+                return {"seconds": seconds, "cpu": cpu, "ids": made, "counts": speculation}
 
-            plain, fast = timed(False), timed(True)
+            plain, fast = timed(None), timed(lm.speculate(draft))
             if plain["ids"] != fast["ids"]:
                 raise SystemExit(f"{name} at temperature {temperature}: another answer with speculation")
-            rounds = [(timed(False), timed(True)) for _ in range(args.rounds)]
+            rounds = [(timed(None), timed(lm.speculate(draft))) for _ in range(args.rounds)]
             count, drafts = sum(map(len, fast["ids"])), fast["counts"]
             ratios = {
                 what: [round(one[what] / other[what], 2) for one, other in rounds] for what in ("seconds", "cpu")
@@ -94,8 +92,42 @@ def main() -> None:
                 "tokens_per_second": round(count / statistics.median(one["seconds"] for _, one in rounds), 1),
                 "times_as_fast": common.summary(ratios["seconds"]), "times_less_cpu": common.summary(ratios["cpu"]),
             }  # fmt: skip
+            if draft is not None:
+                row |= _limits(timed, plain["ids"], draft, args.rounds)
             print(f"{name} {temperature:g}", row, flush=True)
     common.finish("speculation_cpu", found)
+
+
+def _limits(timed: Callable[..., dict[str, Any]], known: list[list[int]], draft: Any, rounds: int) -> dict[str, Any]:
+    """What a draft model can save at best, in seconds of the processor: `draft_cost` is that of a token of its own to
+    one of the model; `free_drafts` how many times less the model takes with drafts that cost nothing and are all right;
+    `at_best` what is left of that with the drafts of this model if all were right. Below 1 it can never pay."""
+    from tutelage.inference.speculation import Speculation
+
+    costs, free, best = [], [], []
+    for _ in range(rounds):
+        of_model, of_draft = (timed(None, *of) for of in ((), (draft,)))
+        right = timed(Speculation(lambda prompt: _Known(known[0])))
+        tokens = sum(map(len, known)) - len(known)
+        each = of_draft["cpu"] / (sum(map(len, of_draft["ids"])) - len(known))
+        costs.append(each / (of_model["cpu"] / tokens))
+        free.append(of_model["cpu"] / right["cpu"])
+        best.append(of_model["cpu"] / (right["cpu"] + each * right["counts"].drafted))
+    named = {"draft_cost": costs, "free_drafts": free, "at_best": best}
+    return {name: round(statistics.median(values), 2) for name, values in named.items()}
+
+
+class _Known:
+    """Drafts what comes, which is known."""
+
+    def __init__(self, answer: list[int]) -> None:
+        self._answer, self._at = answer, 0
+
+    def take(self, token: int) -> None:
+        self._at += 1
+
+    def draft(self, most: int) -> list[int]:
+        return self._answer[self._at : self._at + most]
 
 
 def _pair(text: Path, seconds: float, place: Path | None, weights: str) -> tuple[Any, Any, dict[str, list[int]]]:
