@@ -24,7 +24,7 @@ DRAFT: dict[str, Any] = {
     "num_heads": 3,
     "num_kv_heads": 3,
 }
-VOCABULARY, CONTEXT, ROWS, LENGTH = 2048, 512, 8, 128
+VOCABULARY, CONTEXT, ROWS, LENGTH = 2048, 512, 4, 128
 HELD_OUT = 0.05
 
 

@@ -209,6 +209,15 @@ def test_a_prompt_may_fill_the_context_where_nothing_is_made(server: TestClient,
                 assert (error["code"], error["param"]) == ("context_length_exceeded", where)
 
 
+@pytest.mark.parametrize("echo", [False, True])
+def test_several_prompts_have_a_limit_together(lm: LanguageModel, echo: bool) -> None:
+    app = make_app(lm, "tiny", limits=Limits(input_tokens=20))
+    server = TestClient(app, base_url="http://127.0.0.1:8000")
+    error = refused(server, prompt=["a" * 9, "b" * 10], echo=echo)
+    assert error["param"] == "prompt" and "21 tokens in all asked for, this server allows 20" in error["message"]
+    ask(server, prompt=["a" * 9, "b" * 9], echo=echo, max_tokens=1)
+
+
 # -- best_of
 
 

@@ -61,13 +61,13 @@ def add_answer_routes(
         lm, count, each, begun = lms[wanted.model], len(wanted.prompts), wanted.made, time.monotonic()
         tokens, echoed = 0, list[Prompted | None]([None] * count)
         if wanted.echo:
-            tokens, told = await desk.do(partial(echoes, lm, wanted), request.is_disconnected)
+            tokens, told = await desk.do(partial(echoes, lm, wanted, limits), request.is_disconnected)
             echoed = [*told]
         if wanted.max_tokens == 0:
             items, each = _nothing(tokens), wanted.choices
         else:
             left = limits.seconds - (time.monotonic() - begun)
-            items = pieces(request, wanted, lambda one: prompt_ids(one, wanted), sampling, "prompt", each, left)
+            items = pieces(request, wanted, lambda one: prompt_ids(one, wanted, limits), sampling, "prompt", each, left)
         rows = [Row(lm, wanted.wants_logprobs, echo=one) for one in echoed for _ in range(each)]
         return await answer(wanted, rows, items, chat=False, prompts=count)
 

@@ -11,13 +11,14 @@ from tutelage.serving.answers import Prompted, token_entry
 from tutelage.serving.completion_protocol import CompletionRequest
 from tutelage.serving.desk import Going
 from tutelage.serving.faults import ApiError
-from tutelage.serving.protocol import check_ids
+from tutelage.serving.protocol import Limits, at_most, check_ids
 
 
-def prompt_ids(lm: LanguageModel, wanted: CompletionRequest) -> list[list[int]]:
+def prompt_ids(lm: LanguageModel, wanted: CompletionRequest, limits: Limits) -> list[list[int]]:
     """The ids of each prompt: a text as the beginning of a document, ids as they are. Raises ApiError for one that
-    leaves no room for an answer; where none is to be made, it may fill the context."""
-    made = []
+    leaves no room for an answer (where none is to be made, it may fill the context), and for several that together are
+    more than the server allows."""
+    made: list[list[int]] = []
     for number, given in enumerate(wanted.prompts):
         where = "prompt" if len(wanted.prompts) == 1 else f"prompt.{number}"
         if isinstance(given, str):
@@ -27,6 +28,8 @@ def prompt_ids(lm: LanguageModel, wanted: CompletionRequest) -> list[list[int]]:
             ids = given
         check_fits(ids, lm.context, where, answered=wanted.max_tokens != 0)
         made.append(ids)
+    if len(made) > 1:
+        at_most("prompt", sum(map(len, made)), limits.input_tokens, "tokens in all")
     return made
 
 
@@ -45,9 +48,9 @@ def check_fits(ids: Sequence[int], context: int, where: str, answered: bool = Tr
     )
 
 
-def echoes(lm: LanguageModel, wanted: CompletionRequest, going: Going) -> tuple[int, list[Prompted]]:
+def echoes(lm: LanguageModel, wanted: CompletionRequest, limits: Limits, going: Going) -> tuple[int, list[Prompted]]:
     """How many tokens the prompts have, and what stands before the answers to each."""
-    rows = prompt_ids(lm, wanted)
+    rows = prompt_ids(lm, wanted, limits)
     texts = [
         one if isinstance(one, str) else lm.tokenizer.decode(ids, skip_special=False)
         for one, ids in zip(wanted.prompts, rows, strict=True)
