@@ -101,7 +101,7 @@ def main() -> None:
 def _limits(timed: Callable[..., dict[str, Any]], known: list[list[int]], draft: Any, rounds: int) -> dict[str, Any]:
     """What a draft model can save at best, in seconds of the processor: `draft_cost` is that of a token of its own to
     one of the model; `free_drafts` how many times less the model takes with drafts that cost nothing and are all right;
-    `at_best` about what is left of that with the drafts of this model if all were right (alone its tokens cost more)."""
+    `at_best` about what is left with the drafts of this model if all were right."""
     from tutelage.inference.speculation import Speculation
 
     costs, free, best = [], [], []
