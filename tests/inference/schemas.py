@@ -116,3 +116,57 @@ def _several(random: Random, level: int, depth: int) -> Schema:
             {"type": "object", "properties": {"b": _any(random, level, depth)}, "required": ["b"]},
         ]
     }
+
+
+def draw_conditional(seed: int) -> Schema:
+    """An object whose properties have what a grammar has no rules for, and that has some of it itself."""
+    random = Random(seed)
+    names = ["k", "a", "b", "c"]
+    parts: list[Schema] = [{"not": {"enum": random.sample([1, 2, "x", "y", None, True], 3)}, "maximum": 99}]
+    parts += [random.choice(_conditional_parts(random)) for _ in names[1:]]
+    schema: Schema = {"type": "object", "properties": dict(zip(names, parts, strict=True))}
+    schema["additionalProperties"] = False
+    kind = {"properties": {"k": {"const": random.choice(["z", 5])}}, "required": ["k"]}
+    some, other = random.sample(names[1:], 2)
+    schema |= random.choice(
+        (
+            {"if": kind, "then": {"required": [some]}, "else": {"required": [other]}},
+            {"oneOf": [{"required": [some]}, {"required": [other]}]},
+            {"dependentRequired": {some: [other], other: ["k"]}, "minProperties": 1},
+            {"not": {"required": [some]}, "required": [other]},
+            {"maxProperties": 2, "minProperties": 1},
+            {"dependentSchemas": {some: {"required": ["k"], "not": {"required": [other]}}}},
+        )
+    )
+    return schema
+
+
+def _conditional_parts(random: Random) -> list[Schema]:
+    low = random.randint(0, 5)
+    tagged = [
+        {"type": "object", "properties": {"t": {"const": name}, "v": _scalar(random, 0)}, "required": ["t"]}
+        for name in ("circle", "square")
+    ]
+    return [
+        {"oneOf": [{"type": "string", "maxLength": 4}, {"type": "string", "minLength": 3, "maxLength": 9}]},
+        {
+            "oneOf": [
+                {"type": "integer", "minimum": low, "maximum": 9},
+                {"type": "integer", "minimum": 7, "maximum": 20},
+            ]
+        },
+        {"oneOf": [*tagged, {"type": "null"}]},
+        {"oneOf": [{"enum": [1, "a", "b"]}, {"enum": ["b", "c", None]}, {"type": "boolean"}]},
+        {"type": "string", "not": {"enum": ["a", "b", 'say "x"', "é"]}, "maxLength": 6},
+        {"type": "string", "pattern": '^[^"]{1,5}$'},
+        {"type": "array", "items": {"enum": ["x", "y", "z", 1]}, "uniqueItems": True, "minItems": random.randint(0, 2)},
+        {"type": "array", "items": {"type": ["integer", "null"]}, "contains": {"type": "integer"}, "maxItems": low + 1},
+        {"type": "array", "items": {"enum": [1, 2]}, "contains": {"const": 1}, "maxContains": 1, "maxItems": 3},
+        {"if": {"type": "string"}, "then": {"maxLength": 3}, "else": {"type": ["null", "boolean"]}},
+        {
+            "type": "object",
+            "propertyNames": {"pattern": "^[ab]$"},
+            "maxProperties": 2,
+            "additionalProperties": {"type": "null"},
+        },
+    ]

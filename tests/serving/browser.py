@@ -31,12 +31,25 @@ class Browser:
         )
         os.close(commands)
         os.close(answers)
-        self._number, self._rest, self._session = 0, b"", None
+        self._number, self._rest = 0, b""
+        self._session: str | None = None
         self.said: list[str] = []  # errors and refusals on the console
-        target = self.call("Target.createTarget", url="about:blank")["targetId"]
-        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self.tab()
+
+    def tab(self, session: str | None = None) -> str:
+        """Go on in a new tab, or in that of a session; returns the session."""
+        self._session = None
+        target = "" if session else self.call("Target.createTarget", url="about:blank")["targetId"]
+        attached = session or self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        self._session = attached
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        return str(attached)
+
+    @property
+    def session(self) -> str:
+        """Of the tab that is used."""
+        return str(self._session)
 
     def call(self, method: str, **parameters: Any) -> Any:
         self._number += 1

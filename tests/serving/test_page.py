@@ -281,6 +281,42 @@ def test_closing_the_page_loses_nothing(page: Browser, model: Scripted) -> None:
     assert "broken off: the page was closed" in page.js("log.innerText")
 
 
+def test_two_tabs_lose_nothing_of_each_other(page: Browser, model: Scripted) -> None:
+    ask(page, "one")
+    first, address = page.session, page.js("location.href")
+    second = page.tab()
+    try:
+        page.open(address)
+        page.js("open([...chats.values()][0])")
+        assert shown(page) == ["one", "hello"]
+        ask(page, "two, in the other tab")
+        page.tab(first)
+        page.wait("chat.nodes.length === 4")
+        assert shown(page) == ["one", "hello", "two, in the other tab", "hello"]
+        # While an answer is under way here, something changes there.
+        model.model.pause, model.said = 0.03, "x" * 60
+        ask(page, "three", wait=False)
+        page.wait("branch().at(-1)?.content.length > 3")
+        page.tab(second)
+        page.js("chat.nodes[1].vote = 1; save()")
+        page.tab(first)
+        page.wait("chat.nodes[1].vote === 1")
+        page.wait("running.size === 0")
+        said = shown(page)[-1]
+        assert len(said) > 40 and set(said) == {"x"}
+        assert page.js("JSON.parse(store.getItem(PREFIX + chat.id)).nodes[1].vote") == 1
+        page.tab(second)
+        page.wait("chat.nodes.length === 6")
+        assert shown(page)[-1] == said
+        page.js("remove(chat)")
+        page.tab(first)
+        page.wait("chats.size === 0")
+    finally:
+        page.tab(second)
+        page.call("Page.close")
+        page.tab(first)
+
+
 def test_a_damaged_or_hostile_chat_does_no_harm(page: Browser) -> None:
     for text in (
         "{",

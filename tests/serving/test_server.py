@@ -339,7 +339,7 @@ NOTHING = {
     "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "logit_bias": {}, "frequency_penalty": 0,
     "presence_penalty": 0.0, "user": "ann", "metadata": {"k": "v"}, "store": False, "service_tier": "auto", "n": None,
     "response_format": {"type": "text"}, "top_p": None, "stop": None, "stream_options": None, "modalities": None,
-    "verbosity": None, "web_search_options": None,
+    "verbosity": None, "web_search_options": None, "reasoning_effort": None, "audio": None,
 }  # fmt: skip
 
 
@@ -361,6 +361,57 @@ def test_an_answer_may_be_sent_back_as_it_came(server: TestClient) -> None:
 @pytest.mark.parametrize(("name", "value"), [("store", 0), ("frequency_penalty", False), ("user", 5), ("echo", True)])
 def test_a_value_of_another_type_is_not_neutral(server: TestClient, name: str, value: Any) -> None:
     assert server.post(CHAT, json=ask(**{name: value})).json()["error"]["param"] == name
+
+
+@pytest.mark.parametrize(
+    ("path", "field", "value", "taken"),
+    [
+        (CHAT, "store", True, "only false or null"),
+        (CHAT, "service_tier", "flex", 'only "auto" or "default" or null'),
+        (CHAT, "reasoning_effort", "low", "only null"),
+        (CHAT, "verbosity", "low", 'only "medium" or null'),
+        (TEXT, "suffix", "end", 'only "" or null'),
+        ("/v1/responses", "reasoning", {"effort": "low"}, 'only {} or {"effort": null}'),
+    ],
+)
+def test_of_a_field_that_does_nothing_here_it_is_said_what_is_taken(
+    server: TestClient, path: str, field: str, value: Any, taken: str
+) -> None:
+    fields: dict[str, Any] = {"messages": [{"role": "user", "content": "x"}]} if path == CHAT else {"prompt": "x"}
+    fields = {"input": "x"} if path == "/v1/responses" else fields
+    error = server.post(path, json={"model": "tiny", **fields, field: value}).json()["error"]
+    assert taken in error["message"] and (error["param"], error["code"]) == (field, "unsupported_field")
+    assert "did you mean" not in error["message"]
+
+
+def test_a_body_may_begin_with_a_mark_of_its_byte_order(server: TestClient) -> None:
+    asked = json.dumps(ask()).encode()
+    made = [
+        server.post(CHAT, content=start + asked, headers={"content-type": "application/json"}).json()["choices"]
+        for start in (b"", b"\xef\xbb\xbf")
+    ]
+    assert made[0] == made[1]
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"$schema": "http://json-schema.org/draft-07/schema#", "type": "object", "properties": {"a": {"type": "null"}},
+         "required": ["a"], "additionalProperties": False},  # zod
+        {"title": "A", "$defs": {"K": {"enum": ["x"], "title": "K", "type": "string"}}, "type": "object",
+         "properties": {"a": {"anyOf": [{"$ref": "#/$defs/K"}, {"type": "null"}], "default": None, "title": "A"}},
+         "required": ["a"], "additionalProperties": False},  # pydantic
+        {"type": "object", "properties": {"a": {"discriminator": {"propertyName": "t", "mapping": {"u": "#/$defs/U"}},
+         "oneOf": [{"$ref": "#/$defs/U"}, {"$ref": "#/$defs/V"}]}}, "required": ["a"], "additionalProperties": False,
+         "$defs": {name: {"type": "object", "properties": {"t": {"const": name.lower(), "default": "u"}},
+                          "required": ["t"], "additionalProperties": False} for name in "UV"}},  # a tagged union
+    ],
+)  # fmt: skip
+def test_schemas_as_programs_write_them(server: TestClient, schema: Any) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}}
+    made = server.post(CHAT, json=ask(response_format=wanted, max_tokens=40, logit_bias={"35": 8, "37": 8}))
+    assert made.status_code == 200, made.text
+    assert made.json()["choices"][0]["message"]["content"].lstrip().startswith("{")
 
 
 def test_a_misspelt_field_gets_the_nearest_name(server: TestClient) -> None:

@@ -75,6 +75,12 @@ def serve(
     max_choices: Annotated[
         int, typer.Option(min=1, help="Answers to one prompt (`n`), e.g. `--max-choices 1`.", rich_help_panel=LIMITS)
     ] = 8,
+    max_prompts: Annotated[
+        int,
+        typer.Option(
+            min=1, help="Prompts in one request to /v1/completions, e.g. `--max-prompts 8`.", rich_help_panel=LIMITS
+        ),
+    ] = 64,
     max_body: Annotated[
         int, typer.Option(min=1, help="Bytes of a request, e.g. `--max-body 65536`.", rich_help_panel=LIMITS)
     ] = 1 << 20,
@@ -144,6 +150,7 @@ def serve(
         body_seconds=body_timeout,
         max_tokens=max_tokens,
         choices=max_choices,
+        prompts=max_prompts,
         waiting=queue,
         together=together,
         connections=connections,

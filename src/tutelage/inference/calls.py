@@ -8,12 +8,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from tutelage.inference.constraint import WHITE_SPACE, Constraint
+from tutelage.inference.constraint import JSON_OPTIONS, NAMED, Constraint
 from tutelage.inference.text import overlap
 from tutelage.tokenizer.call_form import ID, CallForm
 from tutelage.tokenizer.vocabulary import Vocabulary
 
-_JSON = {"x-guidance": {"whitespace_pattern": WHITE_SPACE}}
+_JSON = {"x-guidance": JSON_OPTIONS}
 _NAME, _ID = r"([\w.-]{1,64})", r"[\w-]{1,64}"
 
 
@@ -28,7 +28,7 @@ def calls_constraint(
     lines = [
         f"calls: {_literal(form.open, tok)} called{more} {_literal(form.close, tok)}",
         f"called: {called}",
-        *(f"a{at}: %json {json.dumps({**tools[name], **_JSON})}" for at, name in enumerate(names)),
+        *(f"a{at}: %json {json.dumps({**tools[name], **_JSON, NAMED: name})}" for at, name in enumerate(names)),
     ]
     if how == "required":
         return Constraint.grammar("\n".join(["start: calls", *lines]))

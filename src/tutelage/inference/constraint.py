@@ -18,6 +18,12 @@ LONGEST = 200_000
 WHITE_SPACE = r"[ \n\t]{0,20}"
 """Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space."""
 
+JSON_OPTIONS = {"whitespace_pattern": WHITE_SPACE}
+"""Of llguidance, for the JSON schemas in a grammar of ours."""
+
+NAMED = "x-named"
+"""Key of such a schema: what an error calls it by."""
+
 ConstraintKind = Literal["json_schema", "regex", "grammar", "choices"]
 
 

@@ -11,13 +11,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.inference.constraint import WHITE_SPACE, Constraint
+from tutelage.inference.constraint import JSON_OPTIONS, NAMED, WHITE_SPACE, Constraint
+from tutelage.inference.json_schema.keywords import HINT, parts
+from tutelage.inference.json_schema.rewrite import expressible
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.vocabulary import Vocabulary
 
 _KEPT = 32  # compiled constraints: a server is asked for the same few again and again
 _LONGEST_REASON = 500  # characters: some errors quote the whole pattern
+_MOST_PARTS = 200  # of a schema that is refused: so many are tried alone
 _PROBE = 'Name: {"a_b": [1.5, "c d"]}\n'
+
+_JSON_IN_LARK = re.compile(r"%json\s*(?=\{)")
 
 # Else \d may be written in digits of any script. Patterns of JSON schemas are ASCII by llguidance itself.
 _ASCII_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -58,7 +63,7 @@ class Grammar:
             raise _inexpressible(named, str(error)) from None
         matcher = self._llguidance.LLMatcher(self._table, text, log_level=0)
         if matcher.is_error():
-            raise _inexpressible(named, _reason(matcher))
+            raise _inexpressible(named, _reason(matcher), self._place(constraint))
         try:
             begins = GrammarState(matcher.deep_copy(), self._vocab_size).allowed().any()
         except InputError as error:
@@ -66,6 +71,21 @@ class Grammar:
         if not begins:
             raise ConfigError(f"no token of this vocabulary can begin an answer to the {named}")
         return matcher
+
+    def _place(self, constraint: Constraint) -> str:
+        """Where in a schema that was refused the smallest part stands that is refused alone; empty for other kinds."""
+        root = json.loads(constraint.text) if constraint.kind == "json_schema" else True
+        if not isinstance(root, dict):
+            return ""
+        named = {name: root[name] for name in ("$defs", "definitions") if name in root}
+        for path, node in parts(root)[:_MOST_PARTS]:
+            try:
+                text = _schema_text(self._llguidance, {**named, **node})
+            except (ConfigError, ValueError):  # refers to what is not there, or is wrong in itself
+                continue
+            if path != "#" and self._llguidance.LLMatcher(self._table, text, log_level=0).is_error():
+                return f" at {path}"
+        return ""
 
     @cached_property
     def _llguidance(self) -> Any:
@@ -161,26 +181,51 @@ class _ForLlguidance:
 def _grammar_text(llguidance: Any, constraint: Constraint) -> str:
     make = llguidance.LLMatcher
     if constraint.kind == "json_schema":
-        return str(make.grammar_from_json_schema(constraint.text, overrides={"whitespace_pattern": WHITE_SPACE}))
+        return _schema_text(llguidance, json.loads(constraint.text))
     if constraint.kind == "regex":
         return str(make.grammar_from_regex(_ASCII_ESCAPE.sub(_in_ascii, constraint.text)))
     if constraint.kind == "choices":
         return "start: " + " | ".join(json.dumps(text) for text in json.loads(constraint.text))
-    return str(make.grammar_from_lark(constraint.text))
+    return str(make.grammar_from_lark(_with_expressible(constraint.text)))
+
+
+def _schema_text(llguidance: Any, schema: Any) -> str:
+    text = json.dumps(expressible(schema))
+    return str(llguidance.LLMatcher.grammar_from_json_schema(text, overrides={"whitespace_pattern": WHITE_SPACE}))
+
+
+def _with_expressible(lark: str) -> str:
+    """The same grammar, its JSON schemas as a grammar can have them."""
+    made, at = "", 0
+    for found in _JSON_IN_LARK.finditer(lark):
+        if found.end() < at:
+            continue
+        try:
+            schema, end = json.JSONDecoder().raw_decode(lark, found.end())
+        except ValueError:
+            continue  # llguidance says what is wrong
+        name = schema.pop(NAMED, None)
+        options = {"x-guidance": schema.pop("x-guidance")} if schema.get("x-guidance") == JSON_OPTIONS else {}
+        try:
+            written = expressible(schema)
+        except ConfigError as error:
+            raise ConfigError(f"{name}: {error.message}" if name else error.message, hint=error.hint) from None
+        if written is False:
+            raise ConfigError(f"no JSON fulfils {f'the schema of {name}' if name else 'a schema of this grammar'}")
+        made += lark[at : found.end()] + json.dumps({**(written if isinstance(written, dict) else {}), **options})
+        at = end
+    return made + lark[at:]
 
 
 def _in_ascii(escape: re.Match[str]) -> str:
     return _ASCII.get(escape[1], escape[0])
 
 
-def _inexpressible(named: str, reason: str) -> ConfigError:
+def _inexpressible(named: str, reason: str, place: str = "") -> ConfigError:
     if named != "json schema":
         return ConfigError(f"this {named} cannot be used: {reason[:_LONGEST_REASON]}")
     reason = reason.partition(" Enable '")[0]  # options of llguidance's, which nobody can set from here
-    return ConfigError(
-        f"this {named} cannot be expressed as a grammar: {reason[:_LONGEST_REASON]}",
-        hint="leave that part out and check it afterwards",
-    )
+    return ConfigError(f"this {named} cannot be expressed as a grammar{place}: {reason[:_LONGEST_REASON]}", hint=HINT)
 
 
 def _reason(matcher: Any) -> str:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from tutelage.inference.finite import not_finite
+from tutelage.inference.finite import not_finite, own_logprobs
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.pooling import pooled
 
@@ -23,6 +24,13 @@ class Window:
 
     ids: Sequence[int]
     count: int
+
+
+class TokenScore(NamedTuple):
+    """Natural-log probability of a token, and the likeliest ones at its place: (id, log-probability) each."""
+
+    logprob: float
+    top: tuple[tuple[int, float], ...] = ()
 
 
 @torch.inference_mode()
@@ -49,6 +57,38 @@ def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[T
             results[wanted[at]] = (logprobs[mine], greedy[mine])
             start += window.count
     return results
+
+
+@torch.inference_mode()
+def token_scores(
+    model: DecoderLM, rows: Sequence[Sequence[int]], top: int = 0, going: Callable[[], bool] = lambda: True
+) -> list[list[TokenScore]]:
+    """For each row of ids what the model says of each but the first, given all before it.
+
+    top: so many of the likeliest tokens at each place. going: asked before every batch; once it says no, the rows that
+    are left stay empty. Raises InputError where the model's logits are not finite.
+    """
+    made: list[list[TokenScore]] = [[] for _ in rows]
+    device = model.embed_tokens.weight.device
+    step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    wanted = [index for index, ids in enumerate(rows) if len(ids) > 1]
+    for batch in length_batches([len(rows[index]) - 1 for index in wanted]):
+        if not going():
+            break
+        members = [wanted[at] for at in batch]
+        hidden = model.hidden(padded([rows[index][:-1] for index in members]).to(device))
+        for place, index in enumerate(members):
+            targets = torch.tensor(rows[index][1:], device=device)
+            for start in range(0, len(targets), step):
+                end = min(start + step, len(targets))
+                logits = model.logits(hidden[place, start:end])
+                own = own_logprobs(logits.cpu())
+                given = own.gather(-1, targets[start:end, None].cpu()).squeeze(-1).tolist()
+                best = own.topk(min(top, own.shape[-1]), dim=-1)
+                likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+                tops = [tuple(zip(*one, strict=True)) for one in likeliest]
+                made[index] += map(TokenScore, given, tops)
+    return made
 
 
 def last_scores(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> list[Tensor]:

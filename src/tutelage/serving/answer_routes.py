@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Mapping, Sequence
 from contextlib import aclosing
 from dataclasses import replace
 from functools import partial
@@ -18,10 +19,13 @@ from tutelage.inference.constraint import Constraint
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import protocol, shapes
-from tutelage.serving.answers import Callables, answer_events, whole_answer
+from tutelage.serving.answers import Callables, Prompted, Row, answer_events, whole_answer
 from tutelage.serving.body import read_body
+from tutelage.serving.completion_protocol import CompletionRequest
+from tutelage.serving.desk import Desk
 from tutelage.serving.faults import ApiError
-from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
+from tutelage.serving.prompts import check_fits, echoes, prompt_ids
+from tutelage.serving.protocol import ChatRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.responses import response_events, whole_response
 from tutelage.serving.tool_protocol import constraint_of
@@ -31,25 +35,41 @@ from tutelage.tokenizer.call_form import CallForm, call_form
 
 logger = logging.getLogger(__name__)
 
-Read = Callable[[LanguageModel], list[int]]
+Read = Callable[[LanguageModel], list[list[int]]]
 
 
 def add_answer_routes(
-    app: FastAPI, lms: Mapping[str, LanguageModel], served: Collection[str], limits: Limits, worker: Worker
+    app: FastAPI,
+    lms: Mapping[str, LanguageModel],
+    served: Collection[str],
+    limits: Limits,
+    worker: Worker,
+    desk: Desk,
 ) -> None:
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
         most = wanted.max_completion_tokens or wanted.max_tokens
         items, _, tools = await conversation(request, wanted, most, "messages")
-        return await answer(wanted, items, bool(wanted.logprobs), chat=True, tools=tools)
+        rows = [Row(lms[wanted.model], bool(wanted.logprobs), tools) for _ in range(wanted.choices)]
+        return await answer(wanted, rows, items, chat=True)
 
     @app.post("/v1/completions")
     async def complete(request: Request) -> Response:
         wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
         sampling = replace(_sampling(wanted, wanted.max_tokens), top_logprobs=wanted.logprobs or 0)
-        items = pieces(request, wanted, partial(_prompt, wanted.prompt), sampling, "prompt")
-        return await answer(wanted, items, wanted.logprobs is not None and wanted.logprobs is not False, chat=False)
+        lm, count, each, begun = lms[wanted.model], len(wanted.prompts), wanted.made, time.monotonic()
+        tokens, echoed = 0, list[Prompted | None]([None] * count)
+        if wanted.echo:
+            tokens, told = await desk.do(partial(echoes, lm, wanted, limits), request.is_disconnected)
+            echoed = [*told]
+        if wanted.max_tokens == 0:
+            items, each = _nothing(tokens), wanted.choices
+        else:
+            left = limits.seconds - (time.monotonic() - begun)
+            items = pieces(request, wanted, lambda one: prompt_ids(one, wanted, limits), sampling, "prompt", each, left)
+        rows = [Row(lm, wanted.wants_logprobs, echo=one) for one in echoed for _ in range(each)]
+        return await answer(wanted, rows, items, chat=False, prompts=count)
 
     @app.post("/v1/responses")
     async def respond(request: Request) -> Response:
@@ -75,7 +95,13 @@ def add_answer_routes(
         if tools is not None:
             sampling = replace(sampling, constraint=tool_constraint(wanted, tools))
         shown = () if tools is None else tools.form.control
-        items = pieces(request, wanted, lambda one: one.chat_ids(messages, defined), sampling, field, shown)
+
+        def read(lm: LanguageModel) -> list[list[int]]:
+            ids = lm.chat_ids(messages, defined)
+            check_fits(ids, lm.context, field)
+            return [ids]
+
+        items = pieces(request, wanted, read, sampling, field, wanted.choices, limits.seconds, shown)
         return items, sampling, tools
 
     def _sampling(wanted: protocol.Request, most: int | None) -> Sampling:
@@ -111,54 +137,35 @@ def add_answer_routes(
         read: Read,
         sampling: Sampling,
         field: str,
+        choices: int,
+        seconds: float,
         shown: Collection[int] = (),
     ) -> AsyncGenerator[Any, None]:
-        """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompt came from."""
-        lm = lms[wanted.model]
-
-        def prompt() -> list[int]:
-            ids = read(lm)
-            if len(ids) >= lm.context:
-                raise ApiError(
-                    400,
-                    f"the prompt has {len(ids)} tokens, but the context of the model holds {lm.context}, of which "
-                    "one at least must be left for the answer; nothing is cut off silently",
-                    field,
-                    "context_length_exceeded",
-                )
-            return ids
-
-        gone, salt = request.is_disconnected, wanted.cache_salt or ""
-        run = worker.run(wanted.model, prompt, sampling, wanted.choices, limits.seconds, gone, salt, shown)
+        """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompts came from."""
+        lm, gone, salt = lms[wanted.model], request.is_disconnected, wanted.cache_salt or ""
+        run = worker.run(wanted.model, partial(read, lm), sampling, choices, seconds, gone, salt, shown)
         form = "tools" if isinstance(wanted, ChatRequest) and wanted.callable else wanted.form
         return _translated(run, "text.format" if field == "input" and form == "response_format" else form)
 
     async def answer(
-        wanted: protocol.Request,
-        items: AsyncGenerator[Any, None],
-        logprobs: bool,
-        chat: bool,
-        tools: Callables | None = None,
+        wanted: protocol.Request, rows: Sequence[Row], items: AsyncGenerator[Any, None], chat: bool, prompts: int = 1
     ) -> Response:
-        lm, head = lms[wanted.model], shapes.answer_head(chat, bool(wanted.stream), wanted.model)
+        head = shapes.answer_head(chat, bool(wanted.stream), wanted.model)
         if not wanted.stream:
-            return JSONResponse(await whole_answer(lm, items, head, wanted.choices, logprobs, chat, tools))
+            return JSONResponse(await whole_answer(rows, items, head, chat, prompts, wanted.choices))
         prompt_tokens, first = await _begun(items)
-        return _streamed(answer_events(lm, items, first, prompt_tokens, head, wanted, logprobs, chat, tools))
+        return _streamed(answer_events(rows, items, first, prompt_tokens, head, wanted.wants_usage, chat, prompts))
 
 
-def _prompt(given: str | list[int], lm: LanguageModel) -> list[int]:
-    """The ids of a prompt that is continued: a text as the beginning of a document, ids as they are."""
-    if isinstance(given, str):
-        return lm.prompt_ids(given)
-    protocol.check_ids("prompt", given, lm.tokenizer.vocab_size)
-    return given
+async def _nothing(prompt_tokens: int) -> AsyncGenerator[Any, None]:
+    """The pieces of answers of no tokens."""
+    yield prompt_tokens
 
 
 async def _begun(items: AsyncGenerator[Any, None]) -> tuple[int, Any]:
     """The number of prompt tokens and the first piece: errors of both must come before the status line has said 200."""
     try:
-        return await anext(items), await anext(items)
+        return await anext(items), await anext(items, None)
     except BaseException:
         await items.aclose()
         raise

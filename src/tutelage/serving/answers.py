@@ -11,7 +11,7 @@ from tutelage.inference.calls import CallReader, CallStep
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece
 from tutelage.inference.sequences import StopReason
-from tutelage.serving import metrics, protocol, shapes
+from tutelage.serving import metrics, shapes
 from tutelage.serving.faults import ApiError
 from tutelage.tokenizer.call_form import CallForm
 
@@ -23,50 +23,64 @@ class Callables(NamedTuple):
     form: CallForm
 
 
+class Prompted(NamedTuple):
+    """What stands before an answer that echoes its prompt, and the log-probabilities of its tokens if they are wanted;
+    the token that begins a document is read before a text, but is no part of it."""
+
+    text: str
+    entries: list[dict[str, Any]] | None
+
+
 async def whole_answer(
-    lm: LanguageModel,
+    rows: Sequence[Row],
     items: AsyncGenerator[Any, None],
     head: dict[str, Any],
-    choices: int,
-    logprobs: bool,
     chat: bool,
-    tools: Callables | None = None,
+    prompts: int = 1,
+    choices: int | None = None,
 ) -> dict[str, Any]:
-    """The body of an answer that is not streamed. items: the number of prompt tokens, then the pieces."""
-    rows = [Row(lm, logprobs, tools) for _ in range(choices)]
+    """The body of an answer that is not streamed. items: the number of prompt tokens, then the pieces of the rows.
+
+    prompts: which the rows answer, as many each. choices: so many of each prompt are given, those of the highest mean
+    log-probability of a token; all by default.
+    """
     async with aclosing(items):
         prompt_tokens = await anext(items)
         metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
             rows[piece.row].add(piece)
+    given = [row for mine in _of_prompts(rows, prompts) for row in _best(mine, choices or len(mine))]
     made = [
         shapes.choice(chat, index, row.said, row.finish_reason, row.entries, row.calls)
-        for index, row in enumerate(rows)
+        for index, row in enumerate(given)
     ]
-    return {**head, "choices": made, "usage": _usage(prompt_tokens, rows)}
+    return {**head, "choices": made, "usage": _usage(prompt_tokens, rows, prompts)}
 
 
 async def answer_events(
-    lm: LanguageModel,
+    rows: Sequence[Row],
     items: AsyncGenerator[Any, None],
-    first: Piece,
+    first: Piece | None,
     prompt_tokens: int,
     head: dict[str, Any],
-    wanted: protocol.Request,
-    logprobs: bool,
+    wants_usage: bool,
     chat: bool,
-    tools: Callables | None = None,
+    prompts: int = 1,
 ) -> AsyncIterator[bytes]:
-    """Server-sent events of an answer; an error in the middle is sent as one, and then no [DONE]."""
-    rows = [Row(lm, logprobs, tools) for _ in range(wanted.choices)]
-    if wanted.wants_usage:
+    """Server-sent events of an answer; an error in the middle is sent as one, and then no [DONE]. first: None where
+    nothing is made. Else as of `whole_answer`."""
+    if wants_usage:
         head = {**head, "usage": None}
     metrics.count_tokens(prompt_tokens, 0)
     try:
         async with aclosing(items):
-            if chat:
-                for index in range(wanted.choices):
+            for index, row in enumerate(rows):
+                if chat:
                     yield shapes.event({**head, "choices": [shapes.delta(chat, index, "", first=True)]})
+                elif row.said or row.entries or first is None:  # the prompt; where nothing follows, the end as well
+                    reason = row.finish_reason if first is None else None
+                    made = shapes.delta(chat, index, row.said, reason, row.entries)
+                    yield shapes.event({**head, "choices": [made]})
             async for piece in _chain(first, items):
                 row = rows[piece.row]
                 entries = row.add(piece)
@@ -79,19 +93,30 @@ async def answer_events(
                 if piece.stop_reason is not None:
                     made = shapes.delta(chat, piece.row, None, row.finish_reason)
                     yield shapes.event({**head, "choices": [made]})
-        if wanted.wants_usage:
-            yield shapes.event({**head, "choices": [], "usage": _usage(prompt_tokens, rows)})
+        if wants_usage:
+            yield shapes.event({**head, "choices": [], "usage": _usage(prompt_tokens, rows, prompts)})
         yield shapes.event("[DONE]")
     except ApiError as error:
         yield shapes.event(error.body)
 
 
-def _usage(prompt_tokens: int, rows: Sequence[Row]) -> dict[str, Any]:
-    return shapes.usage(prompt_tokens, sum(row.tokens for row in rows), max(row.kept for row in rows))
+def _usage(prompt_tokens: int, rows: Sequence[Row], prompts: int) -> dict[str, Any]:
+    kept = sum(max(row.kept for row in mine) for mine in _of_prompts(rows, prompts))
+    return shapes.usage(prompt_tokens, sum(row.tokens for row in rows), kept)
 
 
-async def _chain(first: Piece, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
-    yield first
+def _of_prompts(rows: Sequence[Row], prompts: int) -> list[Sequence[Row]]:
+    each = len(rows) // prompts
+    return [rows[at : at + each] for at in range(0, len(rows), each)]
+
+
+def _best(rows: Sequence[Row], count: int) -> Sequence[Row]:
+    return rows if count >= len(rows) else sorted(rows, key=lambda row: -row.mean_logprob)[:count]
+
+
+async def _chain(first: Piece | None, rest: AsyncIterator[Piece]) -> AsyncIterator[Piece]:
+    if first is not None:
+        yield first
     async for piece in rest:
         yield piece
 
@@ -102,31 +127,43 @@ class Row:
     said: the text without the calls of tools in it, `calls`; steps: what the last piece added to both.
     """
 
-    def __init__(self, lm: LanguageModel, logprobs: bool, tools: Callables | None = None) -> None:
+    def __init__(
+        self, lm: LanguageModel, logprobs: bool, tools: Callables | None = None, echo: Prompted | None = None
+    ) -> None:
+        """echo: the prompt, which is to stand before the answer. Then every token has its log-probability, also one
+        that ends the answer and is no text: who scores a prompt counts them (lm-evaluation-harness leaves out the last
+        of prompt and one token)."""
         self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
         self._tops: list[tuple[tuple[int, float], ...]] = []
         self.text, self.tokens, self.kept = "", 0, 0
         self.reason: StopReason | None = None
-        self.entries: list[dict[str, Any]] | None = [] if logprobs else None
+        self._total, self._echo, self._before = 0.0, echo is not None, "" if echo is None else echo.text
+        self.entries: list[dict[str, Any]] | None = list(echo.entries or () if echo else ()) if logprobs else None
         self._reader = None if tools is None else CallReader(tools.form, tools.names)
-        self.said, self.calls, self.steps = "", list[dict[str, Any]](), list[str | dict[str, Any]]()
+        self.said, self.calls, self.steps = self._before, list[dict[str, Any]](), list[str | dict[str, Any]]()
 
     @property
     def finish_reason(self) -> str:
         """Why it ended, in the words of the API."""
         return "tool_calls" if self.calls and self.reason == "stop" else self.reason or "length"
 
+    @property
+    def mean_logprob(self) -> float:
+        """Of its tokens, that which ended it among them."""
+        return self._total / max(1, self.tokens)
+
     def add(self, piece: Piece) -> list[dict[str, Any]] | None:
         """Take one piece; return the log-probabilities of the tokens whose text is now known to be given out."""
         self.text += piece.text
         self.tokens += 1
+        self._total += piece.logprob
         self.kept = piece.kept
         metrics.count_tokens(0, 1)
         self.reason = piece.stop_reason
         self.steps = [self._step(one) for one in self._read(piece)]
         if self.entries is None:
             return None
-        if piece.id not in self._lm.stop_ids:
+        if self._echo or piece.id not in self._lm.stop_ids:
             self._ids.append(piece.id)
             self._logprobs.append(piece.logprob)
             self._tops.append(piece.top)
@@ -134,7 +171,9 @@ class Row:
             return []
         until = len(self._ids)
         # Tokens that hold nothing but the stop string are no part of the answer.
-        while piece.stop_reason == "stop" and until and self._decoded(until - 1).startswith(self.text):
+        while (
+            piece.stop_reason == "stop" and not self._echo and until and self._decoded(until - 1).startswith(self.text)
+        ):
             until -= 1
         new = [self._entry(at) for at in range(self._given, until)]
         self._given = max(self._given, until)
@@ -164,12 +203,21 @@ class Row:
         return self._lm.tokenizer.decode(self._ids[:count])
 
     def _entry(self, at: int) -> dict[str, Any]:
-        alternatives = [self._token(*one) for one in self._tops[at]]
-        start = len(self._decoded(at))
-        return {**self._token(self._ids[at], self._logprobs[at]), "top_logprobs": alternatives, "text_offset": start}
+        start = len(self._before) + len(self._decoded(at))
+        return token_entry(self._lm, self._ids[at], self._logprobs[at], self._tops[at], start)
 
-    def _token(self, token_id: int, logprob: float) -> dict[str, Any]:
-        shown = self._lm.tokenizer.decode([token_id], skip_special=False)
-        # JSON knows no infinity: OpenAI's figure for what cannot come.
-        spelled = list(self._lm.tokenizer.token_bytes(token_id))
-        return {"token": shown, "logprob": max(logprob, -9999.0), "bytes": spelled}
+
+def token_entry(
+    lm: LanguageModel, token_id: int, logprob: float | None, top: Sequence[tuple[int, float]], start: int
+) -> dict[str, Any]:
+    """A token with its log-probability (None: there is none), the likeliest ones at its place, and where its text
+    begins."""
+    alternatives = [_token(lm, *one) for one in top]
+    return {**_token(lm, token_id, logprob), "top_logprobs": alternatives, "text_offset": start}
+
+
+def _token(lm: LanguageModel, token_id: int, logprob: float | None) -> dict[str, Any]:
+    shown = lm.tokenizer.decode([token_id], skip_special=False)
+    # JSON knows no infinity: OpenAI's figure for what cannot come.
+    known = None if logprob is None else max(logprob, -9999.0)
+    return {"token": shown, "logprob": known, "bytes": list(lm.tokenizer.token_bytes(token_id))}

@@ -91,7 +91,7 @@ def make_app(
         name: {"id": name, "object": "model", "created": started, "owned_by": "tutelage", "max_model_len": one.context}
         for name, one in lms.items()
     }
-    add_answer_routes(app, lms, served, limits, worker)
+    add_answer_routes(app, lms, served, limits, worker, desk)
     add_text_routes(app, lms, judges, limits, desk)
     if traced:
         from tutelage.serving.tracing import add_trace_route

@@ -8,6 +8,7 @@ server. A field that a request declares is no concern of the tables: it acts.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Any
 
@@ -27,6 +28,12 @@ REQUEST: Table = {
     "echo": (False,),
     "best_of": (1,),
     "suffix": ("",),
+    "verbosity": ("medium",),
+    "reasoning_effort": (),
+    "prediction": (),
+    "web_search_options": (),
+    "audio": (),
+    "prompt_cache_retention": (),
     "user": (str,),
     "metadata": (dict,),
     "safety_identifier": (str,),
@@ -51,6 +58,14 @@ def without_neutral(given: Any, declared: Mapping[str, Any], table: Table) -> An
         for name, value in given.items()
         if name in declared or not (value is None or any(_is(value, one) for one in table.get(name, ())))
     }
+
+
+def taken(name: str, table: Table) -> str:
+    """What is taken of a field of a table, in words."""
+    kinds: dict[type, str] = {str: "any string", dict: "any object", list: "any list"}
+    values = [kinds[one] if isinstance(one, type) else json.dumps(one) for one in table[name]]
+    only = " or ".join([*values, "null"])
+    return f"{name}: this server does nothing of the kind and takes only {only}, which asks for nothing"
 
 
 def _is(value: Any, neutral: Any) -> bool:

@@ -11,7 +11,8 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 from pydantic.json_schema import models_json_schema
 
-from tutelage.serving.protocol import ChatRequest, CompletionRequest, Limits
+from tutelage.serving.completion_protocol import CompletionRequest
+from tutelage.serving.protocol import ChatRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.strict import Strict
 from tutelage.serving.text_protocol import (
@@ -52,6 +53,7 @@ _LIMITED = {
     "max_completion_tokens": ("maximum", "integer", "max_tokens"),
     "max_output_tokens": ("maximum", "integer", "max_tokens"),
     "n": ("maximum", "integer", "choices"),
+    "best_of": ("maximum", "integer", "choices"),
     "beams": ("maximum", "integer", "choices"),
     "messages": ("maxItems", "array", "messages"),
     "stop": ("maxItems", "array", "stop_strings"),
@@ -111,6 +113,9 @@ def _narrow(properties: dict[str, Any], names: Sequence[str], limits: Limits) ->
         for one in (schema, *schema.get("anyOf", ())):
             if one.get("type") == kind:
                 one[bound] = min(one.get(bound, math.inf), getattr(limits, limit))
+    for one in properties.get("prompt", {}).get("anyOf", ()):
+        if one.get("items", {}).get("type") in ("string", "array"):  # of several, not of ids
+            one["maxItems"] = limits.prompts
 
 
 def _operation(path: str, method: str, served: Served) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
@@ -39,7 +39,8 @@ class Limits:
     traced_chars: int = 20_000
     max_tokens: int = 4096
     choices: int = 8
-    stop_strings: int = 4
+    prompts: int = 64
+    stop_strings: int = 16
     stop_chars: int = 128
     waiting: int = 16
     together: int = 8
@@ -53,13 +54,13 @@ class StreamOptions(Strict):
     include_usage: bool = False
 
 
-_STREAMED = either({"stream_options?": NULL}, {"stream": {"const": True}})
+STREAMED = either({"stream_options?": NULL}, {"stream": {"const": True}})
 
 
 class Request(SamplingFields):
     """What chat and plain completions have in common."""
 
-    model_config = ConfigDict(json_schema_extra={"allOf": [_STREAMED]})
+    model_config = ConfigDict(json_schema_extra={"allOf": [STREAMED]})
     asks_nothing: ClassVar[neutral.Table] = neutral.REQUEST
 
     model: str
@@ -80,6 +81,13 @@ class Request(SamplingFields):
     def choices(self) -> int:
         return self.n or 1
 
+    def check_limits(self, limits: Limits) -> None:
+        """Raise ApiError for more than the server allows."""
+        at_most("max_tokens", self.max_tokens or 0, limits.max_tokens, "tokens")
+        at_most("n", self.choices, limits.choices, "choices")
+        at_most("stop", len(self.stops), limits.stop_strings, "stop strings")
+        at_most("stop", max(map(len, self.stops), default=0), limits.stop_chars, "characters in a stop string")
+
     @property
     def wants_usage(self) -> bool:
         """Whether a stream is to end with a usage event."""
@@ -92,7 +100,7 @@ class ChatRequest(Request):
     model_config = ConfigDict(
         json_schema_extra={
             "allOf": [
-                _STREAMED,
+                STREAMED,
                 either({"top_logprobs?": {"enum": [0, None]}}, {"logprobs": {"const": True}}),
                 either({"max_tokens?": NULL}, {"max_completion_tokens?": NULL}),
             ]
@@ -130,6 +138,11 @@ class ChatRequest(Request):
                 where = f"messages.{at}.tool_call_id"
                 raise ApiError(400, f"{where}: no call before it has this id", where)
 
+    def check_limits(self, limits: Limits) -> None:
+        at_most("messages", len(self.messages), limits.messages, "messages")
+        at_most("max_completion_tokens", self.max_completion_tokens or 0, limits.max_tokens, "tokens")
+        super().check_limits(limits)
+
     @model_validator(mode="after")
     def _one_limit(self) -> Self:
         if self.top_logprobs and not self.logprobs:
@@ -141,13 +154,6 @@ class ChatRequest(Request):
 
 TokenId = Annotated[int, Field(ge=0, lt=2**31)]
 Ids = Annotated[list[TokenId], Field(min_length=1)]
-
-
-class CompletionRequest(Request):
-    """POST /v1/completions: a text or ids, continued as they are. logprobs: with so many alternatives of each token."""
-
-    prompt: str | Ids
-    logprobs: Annotated[int, Field(ge=0, le=5)] | Literal[False] | None = None
 
 
 S = TypeVar("S", bound=Strict)
@@ -175,16 +181,12 @@ def check(request: Request, served: Collection[str], limits: Limits) -> None:
     served_model(request.model, served)
     if isinstance(request, ChatRequest):
         request.check_tools()
-        at_most("messages", len(request.messages), limits.messages, "messages")
-        at_most("max_completion_tokens", request.max_completion_tokens or 0, limits.max_tokens, "tokens")
-    at_most("max_tokens", request.max_tokens or 0, limits.max_tokens, "tokens")
-    at_most("n", request.choices, limits.choices, "choices")
-    at_most("stop", len(request.stops), limits.stop_strings, "stop strings")
-    at_most("stop", max(map(len, request.stops), default=0), limits.stop_chars, "characters in a stop string")
+    request.check_limits(limits)
 
 
 def read(kind: type[S], body: bytes) -> S:
     """A body as what it should be. Raises ApiError 400 naming the first field at fault."""
+    body = body.removeprefix(b"\xef\xbb\xbf")  # some clients on Windows begin a text so
     try:
         given = _whole(from_json(body, allow_inf_nan=False))
     except ValueError as error:
@@ -200,6 +202,8 @@ def read(kind: type[S], body: bytes) -> S:
         path, fault, message = told(error, given)
     name = ".".join(map(str, path)) or None
     if fault == "extra_forbidden":
+        if name is not None and name in kind.asks_nothing:
+            raise ApiError(400, neutral.taken(name, kind.asks_nothing), name, "unsupported_field")
         hint = f"; {nearest(str(name), kind.model_fields)}" if len(path) == 1 else ""
         raise ApiError(400, f"field {name!r} is not supported by this server{hint}", name, "unsupported_field")
     if name is None and (first := message.partition(" ")[0]) in kind.model_fields:  # a rule of several fields

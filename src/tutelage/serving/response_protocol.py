@@ -123,6 +123,7 @@ class ResponsesRequest(Strict):
         **{name: neutral.REQUEST[name] for name in ("user", "store", "safety_identifier", "prompt_cache_key",
                                                     "service_tier")},
         "truncation": ("disabled",),
+        "reasoning": ({}, {"effort": None}, {"summary": None}, {"effort": None, "summary": None}),
         "background": (False,),
         "stream_options": ({}, {"include_obfuscation": False}),
     }  # fmt: skip

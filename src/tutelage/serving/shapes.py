@@ -82,13 +82,29 @@ def _logprobs(chat: bool, entries: list[dict[str, Any]] | None) -> dict[str, Any
         return None
     if chat:
         return {"content": token_logprobs(entries), "refusal": None}
-    tops = [
-        {one["token"]: one["logprob"], **{top["token"]: top["logprob"] for top in one["top_logprobs"]}}
-        for one in entries
-    ]
     return {
-        "tokens": [one["token"] for one in entries],
+        "tokens": [_named(one) for one in entries],
         "token_logprobs": [one["logprob"] for one in entries],
-        "top_logprobs": tops,
+        "top_logprobs": [_alternatives(one) for one in entries],
         "text_offset": [one["text_offset"] for one in entries],
     }
+
+
+def _alternatives(entry: Mapping[str, Any]) -> dict[str, float] | None:
+    """Log-probabilities by token, its own among them; None of a token that nothing stands before."""
+    if entry["logprob"] is None:
+        return None
+    found: dict[str, float] = {}
+    for one in (entry, *entry["top_logprobs"]):
+        name = _named(one)  # of tokens that are spelled alike the likeliest counts
+        found[name] = max(one["logprob"], found.get(name, one["logprob"]))
+    return found
+
+
+def _named(entry: Mapping[str, Any]) -> str:
+    """A token by its text; where that is no whole character by its bytes, so that two such tokens have two names."""
+    try:
+        bytes(entry["bytes"]).decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in entry["bytes"])
+    return str(entry["token"])

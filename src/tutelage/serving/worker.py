@@ -80,13 +80,13 @@ class Worker:
             return False
 
         start = [self._lms[name].tokenizer.start_id]
-        async for _ in self.run(name, lambda: start, Sampling(max_tokens=1), 1, seconds, never):
+        async for _ in self.run(name, lambda: [start], Sampling(max_tokens=1), 1, seconds, never):
             pass
 
     async def run(
         self,
         name: str,
-        read: Callable[[], Sequence[int]],
+        read: Callable[[], Sequence[Sequence[int]]],
         sampling: Sampling,
         choices: int,
         seconds: float,
@@ -94,10 +94,10 @@ class Worker:
         salt: str = "",
         shown: Collection[int] = (),
     ) -> AsyncIterator[int | Piece]:
-        """First the number of prompt tokens, then the pieces of all choices as they are made. Close it (aclosing) to
-        stop the work.
+        """First the number of prompt tokens, then the pieces of all choices as they are made, of the first prompt
+        `choices` rows, then of the second as many. Close it (aclosing) to stop the work.
 
-        read: makes the ids of the prompt. salt: what others with the same may share is what was read, nothing else.
+        read: makes the ids of the prompts. salt: what others with the same may share is what was read, nothing else.
         shown: control tokens whose names are to be part of the text.
         Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, EndingError after `close`, or
         what went wrong.
@@ -112,7 +112,7 @@ class Worker:
 
         lm = self._lms[name]
         decode = lm.tokenizer.decode if not shown else partial(lm.tokenizer.decode_showing, frozenset(shown))
-        pieces = Pieces(decode, lm.tokenizer.token_bytes, lm.stop_ids, sampling, choices)
+        pieces = partial(Pieces, decode, lm.tokenizer.token_bytes, lm.stop_ids, sampling)
         job = _Job(name, sampling, choices, salt, put, pieces)
         (self._prompts if sampling.constraint is None else self._forms).put(partial(self._read, job, read))
         next_look = 0.0
@@ -146,14 +146,11 @@ class Worker:
         for works in (self._inbox, self._prompts, self._forms):
             works.put(None)
 
-    def _read(self, job: _Job, read: Callable[[], Sequence[int]]) -> None:
+    def _read(self, job: _Job, read: Callable[[], Sequence[Sequence[int]]]) -> None:
         error: Exception | None = None
         if not job.unwanted:
             try:
-                job.prompt = read()
-                engine = self._engines[job.name]
-                job.choosers = [engine.chooser(job.prompt, job.sampling, number) for number in range(job.choices)]
-                job.put(len(job.prompt))
+                job.begin(read(), self._engines[job.name])
             except Exception as raised:  # whatever it is, it is the request's and not the thread's
                 error = raised
         if error is not None or job.unwanted:
@@ -185,10 +182,12 @@ class Worker:
         if job.unwanted:
             self._end(job, None)
             return
-        rows = [next(self._numbers) for _ in range(job.choices)]
+        rows = [next(self._numbers) for _ in job.choosers]
+        asked = [(row, job.choosers[number], number) for number, row in enumerate(rows)]
         try:
-            asked = [(row, job.choosers[number], number) for number, row in enumerate(rows)]
-            job.answers = self._engines[job.name].add(job.prompt, asked, job.salt)
+            for at, prompt in enumerate(job.prompts):
+                theirs = asked[at * job.choices : (at + 1) * job.choices]
+                job.answers += self._engines[job.name].add(prompt, theirs, job.salt)
         except Exception as error:
             self._end(job, error)
             return
@@ -234,14 +233,32 @@ class _Job:
     """A request on its way through the worker."""
 
     def __init__(
-        self, name: str, sampling: Sampling, choices: int, salt: str, put: Callable[[Any], None], pieces: Pieces
+        self,
+        name: str,
+        sampling: Sampling,
+        choices: int,
+        salt: str,
+        put: Callable[[Any], None],
+        pieces: Callable[[int], Pieces],
     ) -> None:
+        """choices: answers to each prompt. pieces: makes those of so many rows."""
         self.name, self.sampling, self.choices, self.salt = name, sampling, choices, salt
-        self.put, self.pieces, self.left = put, pieces, choices
-        self.prompt: Sequence[int] = ()
+        self.put, self._pieces, self.left = put, pieces, 0
+        self.prompts: Sequence[Sequence[int]] = ()
         self.choosers: list[Chooser] = []
         self.answers: list[Answer] = []
         self.unwanted = self.ended = False
+
+    def begin(self, prompts: Sequence[Sequence[int]], engine: Engine) -> None:
+        """The prompts are read. What row i draws depends on the seed and on i, as in `LanguageModel.generate`."""
+        self.prompts, self.left = prompts, len(prompts) * self.choices
+        self.pieces = self._pieces(self.left)
+        self.choosers = [
+            engine.chooser(prompt, self.sampling, at * self.choices + number)
+            for at, prompt in enumerate(prompts)
+            for number in range(self.choices)
+        ]
+        self.put(sum(map(len, prompts)))
 
 
 class _End:

@@ -53,6 +53,20 @@ function save(one = chat) {
   catch { toast("The browser's store is full: this chat is not kept. Export it, or delete others."); }
 }
 
+// Another page of this browser has kept or deleted a chat: what it says there is joined with what stands here.
+function taken(id, text) {
+  const other = text && readChat(text), mine = chats.get(id);
+  if (!other) { chats.delete(id); return; }
+  if (!mine) { chats.set(id, other); return; }
+  for (const node of other.nodes) {
+    const here = mine.nodes.find((one) => one.id === node.id);
+    if (!here) mine.nodes.push(node);
+    else if (!running.has(node.id)) Object.assign(here, { vote: undefined }, node);
+  }
+  if (!mine.nodes.some((one) => running.has(one.id))) Object.assign(mine.pick, other.pick);
+  Object.assign(mine, { title: other.title, system: other.system, time: other.time });
+}
+
 function remove(one) {
   chats.delete(one.id);
   store.removeItem(PREFIX + one.id);

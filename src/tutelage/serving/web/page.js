@@ -184,6 +184,13 @@ $("pairs").addEventListener("click", () => votes("pairs.jsonl", (lines) => lines
 $("cases").addEventListener("click", () => votes("cases.jsonl", evaluationCases));
 $("import").addEventListener("click", () => $("file").click());
 $("file").addEventListener("change", () => { for (const file of $("file").files) importFile(file); $("file").value = ""; });
+addEventListener("storage", ({ key, newValue }) => {
+  if (!key?.startsWith(PREFIX)) return;
+  const id = key.slice(PREFIX.length);
+  taken(id, newValue);
+  if (chat.id === id && !running.size) { $("system").value = chat.system; draw(); }
+  drawChats();
+});
 // Nothing is lost with the page: neither what is being written nor an answer that is under way.
 addEventListener("pageshow", () => { leaving = false; });
 addEventListener("pagehide", () => {

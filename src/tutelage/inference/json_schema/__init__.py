@@ -1,0 +1,1 @@
+"""JSON schemas, written anew without the keywords that a grammar cannot have."""
