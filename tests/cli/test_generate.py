@@ -120,8 +120,8 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
         ("--compare --temperature 1", "--compare and --temperature exclude"),
         ("--compare --beams 2", "--compare and --beams exclude"),
         ("--strategies greedy", "--strategies goes with --compare"),
-        ("--compare --strategies best", "'best' is no way to decode"),
-        ("--compare --strategies beam=2+top_k=3", "stand alone"),
+        ("--compare --strategies best", "unknown decoding strategy 'best'"),
+        ("--compare --strategies beam=2+top_k=3", "cannot be combined"),
     ],
 )
 def test_what_excludes_each_other_is_named(
