@@ -288,7 +288,7 @@ def test_an_adapter_knows_the_weights_it_learned_beside(tiny: ModelConfig, writt
     other = DecoderLM(same.config, seed=7).eval()
     load_adapter(other, written)
     said = strange_base(other, written)
-    assert said is not None and "learned beside other weights" in said
+    assert said is not None and "was trained on other base weights" in said
     (written / "tutelage.json").unlink()  # an adapter from elsewhere does not say
     assert strange_base(other, written) is None
 
