@@ -45,7 +45,7 @@ def test_no_text_ends_an_answer_before_its_end(tok, text):
 
 
 def test_a_conversation_without_answer_is_an_error(tok):
-    with pytest.raises(TrainingError, match="nothing to learn"):
+    with pytest.raises(TrainingError, match="no tokens with loss"):
         conversation_segment(tok, [Message("user", "Q")])
 
 
