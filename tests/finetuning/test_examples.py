@@ -58,7 +58,7 @@ def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
         return type(rendered)(rendered.ids, mask, rendered.spans)
 
     monkeypatch.setattr(module, "render_chat", without_stop)
-    with pytest.raises(TrainingError, match="not learn to stop"):
+    with pytest.raises(TrainingError, match="not be trained to stop"):
         conversation_segment(tok, [Message("user", "Q"), Message("assistant", "A")])
 
 
@@ -75,7 +75,7 @@ def test_every_answer_must_learn_to_stop(which, tok, monkeypatch):
     conversation = [Message(*turn) for turn in LONG]
     conversation_segment(tok, conversation)
     monkeypatch.setattr(module, "render_chat", without_one_stop)
-    with pytest.raises(TrainingError, match="not learn to stop"):
+    with pytest.raises(TrainingError, match="not be trained to stop"):
         conversation_segment(tok, conversation)
 
 

@@ -160,7 +160,7 @@ def test_damaged_and_odd_files(tiny: ModelConfig, written: Path, tmp_path: Path)
         ({key: value for key, value in state.items() if key != first}, InputError, "missing"),
         ({**state, first: state[first][:, :-1].contiguous()}, InputError, "shape"),
         ({**state, first: state[first].to(torch.int32)}, InputError, "dtype"),
-        ({**state, first: state[first] * float("inf")}, InputError, "not finite"),
+        ({**state, first: state[first] * float("inf")}, InputError, "non-finite"),
     ]
     for content, error, said in faults:
         save_file(content, weights)

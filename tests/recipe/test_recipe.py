@@ -484,7 +484,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["finetune.prefer.from=null"], "finetune.prefer.from is missing"),
         (["finetune.classify.method=clasify"], "unknown finetuning method 'clasify'.*did you mean 'classify'"),
         (["finetune.instruct.task=docstring"], "no task 'docstring'.*did you mean 'docstrings'"),
-        (["finetune.instruct.task=null"], "no training rows"),
+        (["finetune.instruct.task=null"], "no rows to learn from"),
         (["finetune.prefer.task=labels"], "has no rule to rank answers by"),
         (["finetune.prefer.from=classify"], "'classify' is a classifier"),
         (["finetune.instruct.from=prefer"], "is a circle"),

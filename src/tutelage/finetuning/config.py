@@ -75,6 +75,6 @@ class FinetuneConfig(Config):
         from tutelage.tasks import task
 
         if self.data is None and self.task is None:
-            raise ValueError("no training rows: set data (a file) or task")
+            raise ValueError("no rows to learn from: set data (a file) or task")
         if self.data is None and self.task is not None and (kind := task(self.task).kind) != self.learns:
             raise ValueError(f"task {self.task!r} has {kind}, but this method requires {self.learns}")
