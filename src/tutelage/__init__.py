@@ -1,4 +1,4 @@
-"""Tutelage raises a language model: one coherent system for the whole life of an LLM."""
+"""Tutelage: one system for the full lifecycle of a small language model."""
 
 from __future__ import annotations
 

@@ -104,7 +104,7 @@ def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[
         ((), "what should the model be evaluated on"),
         (("--task", "mine.yaml", "--prefix", "x"), "belong to an endpoint"),
         (("--task", "mine.yaml", "--context", "q"), "go with --data"),
-        (("--task", "mine.yaml", "--shots", "2"), "no examples"),
+        (("--task", "mine.yaml", "--shots", "2"), "no few-shot examples"),
         (("--task", "mine.yaml", "--recipe", "r.yaml"), "exclude each other"),
     ],
 )
@@ -120,7 +120,7 @@ def test_an_endpoint_that_is_not_there(
 ):
     monkeypatch.setattr("tutelage.evaluation.bench.endpoint.time.sleep", lambda _: None)
     assert call("evaluate", "-m", "http://127.0.0.1:9/v1", "--task", "mine.yaml") == 1
-    assert "does not answer" in capsys.readouterr().err
+    assert "did not answer" in capsys.readouterr().err
 
 
 def test_a_suite_without_any_data_says_how_to_get_them(

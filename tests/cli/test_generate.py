@@ -113,15 +113,15 @@ def test_the_form_of_an_answer(model: str, tmp_path: Path, capsys: pytest.Captur
         ("--dry-base 2", "--dry-base does nothing without --dry-multiplier"),
         ("--mirostat-tau 3 --top-k 4", "top_k and sampling.mirostat_tau exclude"),
         ("--temperature 0 --n 2", "--n and temperature 0 exclude"),
-        ("--temperature 0 --typical-p 0.5", "typical_p has no meaning for temperature 0"),
+        ("--temperature 0 --typical-p 0.5", "typical_p has no effect at temperature 0"),
         ("--regex a --choice b", "--regex and --choice exclude"),
         ("--json-schema none.json", "--json-schema none.json cannot be read"),
         ("--logit-bias five", "--logit-bias five: expected an id and a number"),
         ("--compare --temperature 1", "--compare and --temperature exclude"),
         ("--compare --beams 2", "--compare and --beams exclude"),
         ("--strategies greedy", "--strategies goes with --compare"),
-        ("--compare --strategies best", "'best' is no way to decode"),
-        ("--compare --strategies beam=2+top_k=3", "stand alone"),
+        ("--compare --strategies best", "unknown decoding strategy 'best'"),
+        ("--compare --strategies beam=2+top_k=3", "cannot be combined"),
     ],
 )
 def test_what_excludes_each_other_is_named(

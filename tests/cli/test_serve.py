@@ -99,4 +99,4 @@ def test_a_model_that_cannot_go_back_is_served_without_drafts_and_it_is_said(
     }  # fmt: skip
     LanguageModel(DecoderLM(FamilyConfig.parse(config), seed=1), lm.tokenizer).save(tmp_path / "delta")
     assert serve(str(tmp_path / "delta"), "--speculate", "lookup") == 0 and given["lm"].speculation is None
-    assert "no speculation with this model" in capsys.readouterr().err
+    assert "does not support speculation" in capsys.readouterr().err

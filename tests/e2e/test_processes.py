@@ -113,13 +113,13 @@ def test_a_killed_process_ends_the_run_with_one_line(texts: Path, tmp_path: Path
     os.kill(second, signal.SIGKILL)
     _, errors = started.communicate(timeout=60)
     assert started.returncode == 128 + signal.SIGKILL
-    assert "another process of this run is gone" in errors and "Traceback" not in errors, errors
+    assert "another process of this run has exited" in errors and "Traceback" not in errors, errors
     assert done(command(texts, tmp_path)).returncode == 0
 
 
 def test_more_processes_than_rows_are_refused_before_the_work(texts: Path, tmp_path: Path) -> None:
     refused = done(command(texts, tmp_path, "--nproc", "2", "--set", "pretrain.training.accumulation=8"))
-    assert refused.returncode == 2 and "cannot be shared by 2 processes" in refused.stderr, refused.stderr
+    assert refused.returncode == 2 and "cannot be split over 2 processes" in refused.stderr, refused.stderr
 
 
 def test_a_learning_rate_is_found_and_nothing_trained(

@@ -27,9 +27,9 @@ def test_a_rule_passed_more_often_than_by_its_authors_and_answers_all_alike() ->
     found = alarm("prefer", "t", ALIKE, passed, "PEP 257 rule", before, REFERENCES, HOW)
     assert found is not None
     assert {sign["kind"] for sign in found["signs"]} == {"rule", "distinct-2", "openings"}
-    assert "93.3 % of its answers pass the PEP 257 rule, of the true docstrings themselves 53.3 %" in found["text"]
+    assert "93.3 % of its answers pass the PEP 257 rule, against 53.3 % of the true docstrings" in found["text"]
     assert "distinct-2 fell from" in found["text"] and "(instruct) to 0.0" in found["text"]
-    assert found["text"].endswith("the rule is being learned, not the task")
+    assert found["text"].endswith("it is learning the rule, not the task")
     assert all(sign["p"] < 0.05 for sign in found["signs"])
 
 
@@ -43,7 +43,7 @@ def test_a_good_model_raises_none() -> None:
 def test_without_a_rule_only_variety_counts() -> None:
     found = alarm("chat", "t", ALIKE, [], "", None, ("the references", various(1), []), HOW)
     assert found is not None and {sign["kind"] for sign in found["signs"]} == {"distinct-2", "openings"}
-    assert found["text"].endswith("it gives much the same answer to different prompts")
+    assert found["text"].endswith("it gives nearly the same answer to different prompts")
     assert alarm("chat", "t", various(5), [], "", None, ("the references", various(1), []), HOW) is None
 
 

@@ -107,7 +107,7 @@ def test_words_judge_where_no_rule_does() -> None:
     assert found is not None
     (mine, theirs), said = found
     assert mine[0] > 0.5 > theirs[0] and mine[1] == theirs[1]  # the same text is a tie
-    assert "right of 20 of 20 held-out pairs" in said
+    assert "right on 20 of 20 held-out pairs" in said
     assert judged_by_words([{"prompt": "q", "response": "a"}], [], [["a"], ["b"]], 0) is None
 
 
@@ -127,7 +127,7 @@ def test_a_win_rate_without_a_rule_is_one_of_words_and_says_so() -> None:
     figures, comparisons, _ = writing_figures(one, rows[40:], answers, parents, {"prefer"}, set(), CONFIG, 0)
     (wins,) = [entry for entry in figures if entry["measure"] == "win rate"]
     assert [(row["who"], row["value"]) for row in wins["rows"]] == [("prefer", 19.5 / 20), ("base", 0.5)]
-    assert wins["note"].startswith("By how much an answer's words are those of chosen ones (TF-IDF, right of 20 of 20")
+    assert wins["note"].startswith("By how much an answer's words resemble chosen answers (TF-IDF, right on 20 of 20")
     (won,) = [one for one in comparisons if one["measure"] == "win rate"]
     assert (won["a"], won["b"], won["outcome"]) == ("prefer", "base", "better")
     plain = [{"prompt": row["prompt"], "response": row["response"], "asked": row["asked"]} for row in rows]

@@ -356,7 +356,7 @@ def test_documents_of_one_source_are_one_unit(world: Path) -> None:
     _with_sources(world, 10)
     _evaluate(world, "packages", names=["base"])
     result = _result(world, "packages")
-    assert "whole sources as items (10 of them)" in result["figures"][0]["note"]
+    assert "sources as clusters (10 of them)" in result["figures"][0]["note"]
     assert "times narrower" in result["figures"][0]["note"]
     (said,) = [one for one in result["comparisons"] if (one["b"], one["measure"]) == ("n-gram", "bits per byte")]
     assert "in 10 clusters" in said["verdict"]
@@ -373,7 +373,7 @@ def test_prompts_of_one_source_are_one_unit(world: Path) -> None:
     alone = _evaluated(world, "alone")
     _with_sources(world, 13)
     found = _evaluated(world, "packages")
-    assert "Whole sources of the prompts as items (1" in _note(found, "chrF")
+    assert "Sources of the prompts as clusters (1" in _note(found, "chrF")
     assert "Whole sources" not in _note(alone, "chrF")
     assert _row(found, "chrF", "instruct")["value"] == _row(alone, "chrF", "instruct")["value"]
     said = [one["verdict"] for one in found["comparisons"] if one["measure"] in ("chrF", "rule passed")]
@@ -397,7 +397,7 @@ def test_of_few_sources_it_is_said_that_the_interval_holds_for_them_only(world: 
     _with_sources(world, 3)
     _evaluate(world, "few sources", names=["base"])
     note = _result(world, "few sources")["figures"][0]["note"]
-    assert "documents as items: they hold for more text of the same 3 sources, not of others" in note
+    assert "documents as items: valid for more text of the same 3 sources, not of others" in note
 
 
 def test_only_a_base_model(world: Path) -> None:
@@ -433,7 +433,7 @@ def test_progress_is_reported(world: Path) -> None:
 def test_wrong_inputs_are_named(world: Path) -> None:
     with pytest.raises(InputError, match="baselines stage first"):
         baselines_stage.read_baselines(world / "nowhere")
-    with pytest.raises(InputError, match="parquet is not there"):
+    with pytest.raises(InputError, match="parquet does not exist"):
         baselines_stage.read_documents(world / "nowhere" / "heldout.parquet")
     (world / "instruct" / "data" / "train.jsonl").unlink()
     with pytest.raises(InputError, match=r"train\.jsonl is missing"):
@@ -446,7 +446,7 @@ def test_wrong_inputs_are_named(world: Path) -> None:
 def test_baselines_of_another_corpus_are_refused(world: Path) -> None:
     table = arrow.table({"id": ["x"], "text": ["Another text."]})
     parquet.write_table(table, world / "corpus" / "heldout.parquet")
-    with pytest.raises(InputError, match="40 documents of the baselines are not in"):
+    with pytest.raises(InputError, match="40 documents of the baselines are missing from"):
         _evaluate(world, "other")
 
 

@@ -292,7 +292,7 @@ def test_claims_are_said_with_their_numbers() -> None:
         "the lower bound is above the margin of -1, n = 80"
     )
     assert said(-3.0, -2.0).startswith(
-        "new suffered against old: -2.50 (95 % interval -3.00 to -2.00), all of it below"
+        "new suffered against old: -2.50 (95 % interval -3.00 to -2.00), the whole interval is below"
     )
     assert said(-3.0, -1.0).startswith("new is worse than old")
     assert said(-3.0, 0.5).startswith("whether new suffered against old is open at n = 80")

@@ -95,7 +95,7 @@ def test_a_damaged_file_is_named_and_the_checkpoint_before_it_used(saved: Saved,
     messages: list[str] = []
     weight, step = loaded(saved.root, messages)
     assert step == 2 and torch.equal(weight, saved.weights[1])
-    assert "step-00000003" in messages[0] and "the checkpoint before it" in messages[0]
+    assert "step-00000003" in messages[0] and "trying the previous checkpoint" in messages[0]
     assert (saved.root / "damaged-step-00000003").is_dir()
 
 

@@ -64,8 +64,8 @@ def test_wrong_settings_are_named(data, said):
 @pytest.mark.parametrize(
     ("name", "data", "said"),
     [
-        ("classify", {"task": "docstrings"}, "has answers, and this method learns labels"),
-        ("instruct", {"task": "labels"}, "has labels, and this method learns answers"),
+        ("classify", {"task": "docstrings"}, "has answers, but this method requires labels"),
+        ("instruct", {"task": "labels"}, "has labels, but this method requires answers"),
     ],
 )
 def test_a_task_that_a_method_cannot_use_is_refused(name, data, said):

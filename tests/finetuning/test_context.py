@@ -53,9 +53,9 @@ def test_a_resumed_run_keeps_the_one_it_began_with(tmp_path, heard):
     assert first == 640 and "99 of 100 are kept" in heard.messages("note")
     assert context_for(0, [40] * 100, SMALL, training, tmp_path, heard.log) == 640
     assert context_for(9999, [40], SMALL, training, tmp_path, heard.log) == 2048  # what is asked for is not chosen
-    assert "cut to the model's 2048" in heard.messages("note")
+    assert "limited to the model's 2048" in heard.messages("note")
     (tmp_path / FILE).write_text(json.dumps({"other": 1}))
-    with pytest.raises(DamagedError, match="holds no context"):
+    with pytest.raises(DamagedError, match="contains no valid context"):
         context_for(0, [40], SMALL, training, tmp_path, heard.log)
 
 

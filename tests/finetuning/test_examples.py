@@ -45,7 +45,7 @@ def test_no_text_ends_an_answer_before_its_end(tok, text):
 
 
 def test_a_conversation_without_answer_is_an_error(tok):
-    with pytest.raises(TrainingError, match="nothing to learn"):
+    with pytest.raises(TrainingError, match="no tokens with loss"):
         conversation_segment(tok, [Message("user", "Q")])
 
 
@@ -58,7 +58,7 @@ def test_an_answer_that_would_not_learn_to_stop_is_an_error(tok, monkeypatch):
         return type(rendered)(rendered.ids, mask, rendered.spans)
 
     monkeypatch.setattr(module, "render_chat", without_stop)
-    with pytest.raises(TrainingError, match="not learn to stop"):
+    with pytest.raises(TrainingError, match="not be trained to stop"):
         conversation_segment(tok, [Message("user", "Q"), Message("assistant", "A")])
 
 
@@ -75,7 +75,7 @@ def test_every_answer_must_learn_to_stop(which, tok, monkeypatch):
     conversation = [Message(*turn) for turn in LONG]
     conversation_segment(tok, conversation)
     monkeypatch.setattr(module, "render_chat", without_one_stop)
-    with pytest.raises(TrainingError, match="not learn to stop"):
+    with pytest.raises(TrainingError, match="not be trained to stop"):
         conversation_segment(tok, conversation)
 
 

@@ -79,12 +79,12 @@ def test_a_learning_rate_of_zero_is_no_difference(steps, tmp_path):
     zero = {**models, "chat": models["chat zero"]}
     found, lines = measured(tmp_path / "chat", zero, ["base", "chat"])
     assert lines["chat"]["found"] == "no difference" and lines["chat"]["difference"] == 0
-    assert "learned nothing that can be measured, no difference: not a single row differs" in lines["chat"]["text"]
+    assert "shows no measurable difference: no row differs" in lines["chat"]["text"]
     outcomes = {one["outcome"] for one in found["comparisons"] if (one["a"], one["b"]) == ("chat", "base")}
     assert "not resolved" in outcomes
     zero = {**models, "better": models["better zero"]}
     _, lines = measured(tmp_path / "better", zero, ["chat", "better"])
-    assert lines["better"]["found"] == "no difference" and "not a single row differs" in lines["better"]["text"]
+    assert lines["better"]["found"] == "no difference" and "no row differs" in lines["better"]["text"]
     assert lines["better"]["p"] == 1 and lines["better"]["n"] == 10
 
 

@@ -237,7 +237,7 @@ def test_a_run_without_targets_is_an_error(tmp_path, tok, shape):
 
 
 def test_a_row_without_targets_is_named(tok):
-    with pytest.raises(TrainingError, match=r"nothing to learn \(the one that asks 'Count"):
+    with pytest.raises(TrainingError, match=r"no tokens with loss \(the one that asks 'Count"):
         encode_conversations(tok, [{"id": "1", "prompt": "Count", "messages": [{"role": "user", "content": "Count"}]}])
 
 

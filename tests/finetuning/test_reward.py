@@ -70,7 +70,7 @@ def test_what_is_no_reward_model_and_what_a_reward_model_is_not_is_said(made, ba
     for wrong in (lambda: lm.chat([{"role": "user", "content": "Q"}]), lambda: lm.classify(["text"])):
         with pytest.raises(ConfigError, match=r"reward model.*rank"):
             wrong()
-    with pytest.raises(ConfigError, match="no reward model"):
+    with pytest.raises(ConfigError, match="not a reward model"):
         load(base).rank("Q", ["A"])
 
 

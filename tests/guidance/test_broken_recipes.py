@@ -62,8 +62,8 @@ def test_the_fault_is_named_first(fault: str, rule: str, sets: Callable[[Path], 
     ("given", "says"),
     [
         ("pooling: position_63", "padding"),
-        ("pad_token: unk", "nothing is read at a padding token"),
-        ("train_on_eos: none", "is learned, always"),
+        ("pad_token: unk", "padding tokens are never read"),
+        ("train_on_eos: none", "is always trained"),
         ("chat_template: alpaca", "own chat template"),
     ],
 )

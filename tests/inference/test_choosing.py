@@ -302,5 +302,5 @@ def test_breakers_are_tokens_that_contain_them(lm: LanguageModel) -> None:
     assert found.nonzero()[0].tolist() == sorted(lm.tokenizer.encode("\n*"))
     with pytest.raises(ConfigError, match="no token contains 'User'"):
         lm.table.breakers(("User",))
-    with pytest.raises(ConfigError, match="dry_breakers needs the tokenizer"):
+    with pytest.raises(ConfigError, match="dry_breakers requires the model's tokenizer"):
         Chooser(Sampling(dry_multiplier=1.0), [0], TABLE)

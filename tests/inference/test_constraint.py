@@ -156,7 +156,7 @@ def test_vocabularies_that_cannot_be_constrained_are_named(lm: LanguageModel) ->
     sampling = Sampling(constraint=Constraint.regex("a"))
     with pytest.raises(ConfigError, match="tokens, joined, are the text"):
         random_lm(WORDPIECE()).generate(["x"], sampling)
-    with pytest.raises(ConfigError, match="constraint needs the tokenizer"):
+    with pytest.raises(ConfigError, match="constraint requires the model's tokenizer"):
         Chooser(sampling, [5], TokenTable(9, [1]))
     with pytest.raises(ConfigError, match="needs a stop token"):
         Chooser(sampling, [5], TokenTable(lm.config.vocab_size, [], lm.tokenizer))

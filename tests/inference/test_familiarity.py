@@ -63,9 +63,9 @@ def test_it_is_kept_with_the_classifier(fitted: Familiarity, tmp_path: Path) -> 
     np.testing.assert_array_equal(Familiarity.load(tmp_path).share(states), fitted.share(states))
     path = tmp_path / FOLDER / FILE
     path.write_bytes(path.read_bytes()[:-100])
-    with pytest.raises(DamagedError, match="not whole"):
+    with pytest.raises(DamagedError, match="incomplete"):
         Familiarity.load(tmp_path)
-    with pytest.raises(ConfigError, match="does not know which texts"):
+    with pytest.raises(ConfigError, match="has no data to tell whether"):
         Familiarity.load(tmp_path / "elsewhere")
 
 

@@ -280,7 +280,7 @@ def test_load_takes_the_chat_model_of_a_run(lm: LanguageModel, tmp_path: Path) -
     with pytest.raises(InputError, match=r"no model yet \(stages: corpus ran\)"):
         load(run)
     write(json.dumps({"chat_model": "../gone"}))
-    with pytest.raises(InputError, match="not there"):
+    with pytest.raises(InputError, match="does not exist"):
         load(run)
     write("{")
     with pytest.raises(DamagedError, match=r"run\.json is damaged"):

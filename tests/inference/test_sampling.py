@@ -34,9 +34,9 @@ def test_wrong_values_are_named(name: str, value: object) -> None:
 @pytest.mark.parametrize(
     ("values", "named"),
     [
-        ({"typical_p": 0.5}, "typical_p has no meaning for temperature 0"),
-        ({"xtc_probability": 0.5}, "xtc_probability has no meaning for temperature 0"),
-        ({"mirostat_tau": 3.0}, "mirostat_tau has no meaning for temperature 0"),
+        ({"typical_p": 0.5}, "typical_p has no effect at temperature 0"),
+        ({"xtc_probability": 0.5}, "xtc_probability has no effect at temperature 0"),
+        ({"mirostat_tau": 3.0}, "mirostat_tau has no effect at temperature 0"),
         ({"temperature": 1.0, "mirostat_tau": 3.0, "top_p": 0.9}, "top_p and sampling.mirostat_tau exclude"),
         ({"constraint": Constraint.regex("a"), "ignore_eos": True}, "ignore_eos and sampling.constraint exclude"),
         ({"constraint": Constraint.regex("a"), "min_tokens": 2}, "min_tokens and sampling.constraint exclude"),
@@ -56,8 +56,8 @@ def test_equal_settings_are_equal_and_hashable() -> None:
 @pytest.mark.parametrize(
     ("kind", "text", "named"),
     [
-        ("json_schema", "{", "no JSON"), ("json_schema", "[]", "must be an object"), ("regex", " ", "empty"),
-        ("choices", "[]", "one at least"), ("choices", '[""]', "non-empty"),
+        ("json_schema", "{", "not valid JSON"), ("json_schema", "[]", "must be an object"), ("regex", " ", "empty"),
+        ("choices", "[]", "non-empty list"), ("choices", '[""]', "non-empty"),
         ("grammar", "x" * (LONGEST + 1), "at most"),
     ],
 )  # fmt: skip

@@ -212,7 +212,7 @@ def test_the_majority_and_its_share(lm: LanguageModel, monkeypatch: pytest.Monke
     found = lm.self_consistency("2 + 2", 5, lambda text: text[3:] or None)
     assert (found.answer, found.share, found.votes) == ("4", 0.4, {"4": 2, "5": 2})
     assert lm.self_consistency("2 + 2", 5, lambda text: None).answer is None
-    with pytest.raises(ConfigError, match="temperature 0 are all the same"):
+    with pytest.raises(ConfigError, match="temperature 0 are all equal"):
         lm.best_of("2 + 2", 5, Sampling())
 
 
@@ -221,7 +221,8 @@ def test_the_majority_and_its_share(lm: LanguageModel, monkeypatch: pytest.Monke
     [
         ({"num_beams": 0}, "beam.num_beams must be"), ({"groups": 3}, "beam.groups must be a divisor"),
         ({"early_stopping": "no"}, "beam.early_stopping must be"), ({"length_penalty": math.nan}, "length_penalty"),
-        ({"groups": 2}, "go together"), ({"diversity": 1.0}, "go together"), ({"max_tokens": 0}, "beam.max_tokens"),
+        ({"groups": 2}, "no effect alone"), ({"diversity": 1.0}, "no effect alone"),
+        ({"max_tokens": 0}, "beam.max_tokens"),
     ],
 )  # fmt: skip
 def test_wrong_values_of_beams_are_named(values: dict[str, Any], named: str) -> None:

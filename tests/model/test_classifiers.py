@@ -73,8 +73,8 @@ def test_a_bare_pair_of_labels_goes_out_and_in(tiny: ModelConfig, tmp_path: Path
     ("change", "says"),
     [
         ({"model_type": "bert", "architectures": ["BertForSequenceClassification"]}, "bert.*only decoders"),
-        ({"architectures": ["Qwen3ForTokenClassification"]}, "ForTokenClassification has a head that is not known"),
-        ({"architectures": ["Qwen3ForRewardModel"]}, "ForRewardModel has a head that is not known"),
+        ({"architectures": ["Qwen3ForTokenClassification"]}, "ForTokenClassification has an unsupported head"),
+        ({"architectures": ["Qwen3ForRewardModel"]}, "ForRewardModel has an unsupported head"),
         ({"problem_type": "regression"}, "regression is not supported"),
     ],
 )

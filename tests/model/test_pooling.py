@@ -67,9 +67,9 @@ def test_config_json_keeps_it(pooling: str) -> None:
 
 
 def test_what_cannot_be_is_refused() -> None:
-    with pytest.raises(ConfigError, match="needs pool_tokens"):
+    with pytest.raises(ConfigError, match="requires pool_tokens"):
         ModelConfig.parse({"pooling": "last_k"})
-    with pytest.raises(ConfigError, match="'last_k' only"):
+    with pytest.raises(ConfigError, match="pool_tokens requires pooling 'last_k'"):
         ModelConfig.parse({"pooling": "mean", "pool_tokens": 3})
     with pytest.raises(InputError, match="pooling"):
         from_hf_config({**to_hf_config(config("mean")), "classifier_pooling": "cls"})

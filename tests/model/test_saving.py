@@ -88,14 +88,14 @@ def test_files_of_no_model_are_not_superseded(tiny: ModelConfig, tmp_path: Path)
 
 def test_an_adapter_that_lies_alone_is_kept(tiny: ModelConfig, tmp_path: Path) -> None:
     (tmp_path / "adapter_config.json").write_text("{}")
-    with pytest.raises(InputError, match="holds an adapter"):
+    with pytest.raises(InputError, match="contains an adapter"):
         save_model(marked(tiny, 1.0), tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["adapter_config.json"]
 
 
 def test_the_config_of_another_program_is_kept(tiny: ModelConfig, tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"port": 8080}')
-    with pytest.raises(InputError, match="no model's config"):
+    with pytest.raises(InputError, match="not a model config"):
         save_model(marked(tiny, 1.0), tmp_path)
     assert json.loads((tmp_path / "config.json").read_text()) == {"port": 8080}
     assert [path.name for path in tmp_path.iterdir()] == ["config.json"]

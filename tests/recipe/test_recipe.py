@@ -482,7 +482,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["pretrain.context_length=4096"], "context_length .4096. is longer than model.max_position"),
         (["finetune.instruct=null"], "finetune.prefer.from: there is no step 'instruct'"),
         (["finetune.prefer.from=null"], "finetune.prefer.from is missing"),
-        (["finetune.classify.method=clasify"], "no finetuning method 'clasify'.*did you mean 'classify'"),
+        (["finetune.classify.method=clasify"], "unknown finetuning method 'clasify'.*did you mean 'classify'"),
         (["finetune.instruct.task=docstring"], "no task 'docstring'.*did you mean 'docstrings'"),
         (["finetune.instruct.task=null"], "no rows to learn from"),
         (["finetune.prefer.task=labels"], "has no rule to rank answers by"),

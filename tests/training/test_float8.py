@@ -44,7 +44,7 @@ def test_only_products_inside_the_blocks_that_fit_are_replaced(tiny: ModelConfig
 def test_a_machine_without_it_and_a_missing_package_are_said(
     tiny: ModelConfig, tmp_path: Path, log: EventLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ConfigError, match="needs a GPU"):
+    with pytest.raises(ConfigError, match="requires a GPU"):
         train(DecoderLM(tiny), objective(), config(precision="float8", device="cpu"), tmp_path, log, 1)
     monkeypatch.setitem(sys.modules, "torchao.float8", None)
     with pytest.raises(ConfigError, match=r"tutelage\[float8\]"):

@@ -154,7 +154,7 @@ def test_a_run_stops_where_it_is_asked_to_and_goes_on_without_that(early: None, 
     assert warned == ["step 3: too far: turn back"]
     heard: list[dict[str, Any]] = []
     for _ in range(2):  # the same command stops at the same place
-        with pytest.raises(TrainingError, match=r"stopped at step 3 of 12, as training.stop_on asks: kl_blow_up"):
+        with pytest.raises(TrainingError, match=r"stopped at step 3 of 12, because of training.stop_on: kl_blow_up"):
             _train(tmp_path / "stopped", heard, stop_on=["kl_blow_up"])
     assert max(event["step"] for event in heard if event["event"] == "step") == 3
     heard.clear()
@@ -180,7 +180,7 @@ def test_the_loop_hands_every_step_and_every_validation_to_the_rules(
 
 
 def test_an_unknown_warning_is_named_with_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"no warning 'overfiting': did you mean 'overfitting'"):
+    with pytest.raises(ConfigError, match=r"unknown warning 'overfiting': did you mean 'overfitting'"):
         config(stop_on=["overfiting"])
     with pytest.raises(ConfigError, match="set validate_every"):
         config(stop_on=["overfitting"], validate_every=0)
@@ -190,5 +190,5 @@ def test_an_unknown_warning_is_named_with_the_nearest() -> None:
 def test_a_learning_rate_of_zero_changes_no_weight(tmp_path: Path) -> None:
     still = _train(tmp_path, [], learning_rate=0.0, steps=3)
     assert torch.equal(weights(still), weights(DecoderLM(SHAPE, seed=1)))
-    with pytest.raises(ConfigError, match="must be above 0"):
+    with pytest.raises(ConfigError, match="requires a learning_rate above 0"):
         config(optimizer="schedule_free", schedule="constant", learning_rate=0.0)

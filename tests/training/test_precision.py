@@ -102,14 +102,14 @@ def test_a_resumed_run_keeps_its_precision(
     said = [event["message"] for event in heard if "precision auto" in str(event.get("message"))]
     assert said == [
         "precision auto: float32 (TUTELAGE_PRECISION says so)",
-        "precision auto: float32, as this run began",
+        "precision auto: float32, as at the start of this run",
     ]
 
 
 def test_what_is_asked_for_is_taken_and_a_damaged_record_is_named(tmp_path: Path, log: EventLog) -> None:
     assert resolve_precision("bfloat16", CPU, tmp_path, log) == "bfloat16" and not list(tmp_path.iterdir())
     (tmp_path / "precision.json").write_text(json.dumps({"precision": "float16"}))
-    with pytest.raises(DamagedError, match="holds no precision"):
+    with pytest.raises(DamagedError, match="contains no valid precision"):
         resolve_precision("auto", CPU, tmp_path, log)
 
 

@@ -60,7 +60,7 @@ def test_what_is_not_finite_is_skipped_five_times_at_most() -> None:
     assert [watch.judge(math.nan, 1.0), watch.judge(1.0, math.inf), watch.judge(1.0, 1.0)] == ["skip", "skip", "go"]
     for _ in range(4):
         watch.judge(math.nan, 1.0)
-    with pytest.raises(TrainingError, match="5 steps in a row"):
+    with pytest.raises(TrainingError, match="5 consecutive steps"):
         watch.judge(math.nan, 1.0)
 
 

@@ -46,7 +46,7 @@ def set_up(lm: LanguageModel, speculate: str | None, draft: str | None, out: Pat
     if speculate is None and draft is None:
         return
     if (reason := cannot(lm.config)) is not None:
-        print(f"no speculation with this model: {reason}", file=sys.stderr)
+        print(f"this model does not support speculation: {reason}", file=sys.stderr)
         return
     small = None if draft is None else open_model(draft, out, weights=weights)
     for one in (lm, *lm.adapters.values()):

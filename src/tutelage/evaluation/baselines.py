@@ -1,4 +1,4 @@
-"""What needs no neural network, measured on the same held-out documents as the models will be."""
+"""Baselines without a neural network, measured on the same held-out documents as the models."""
 
 from __future__ import annotations
 
@@ -133,19 +133,19 @@ def read_documents(path: Path) -> list[Document]:
     import pyarrow.parquet as parquet
 
     if not path.is_file():
-        raise InputError(f"{path} is not there", hint="give the directory that the corpus stage wrote")
+        raise InputError(f"{path} does not exist", hint="give the directory that the corpus stage wrote")
     there = [name for name in ("id", "text", "source") if name in parquet.read_schema(path).names]
     rows = parquet.read_table(path, columns=there).to_pylist()
     documents = [Document(str(row["id"]), row["text"], row.get("source") or "") for row in rows if row["text"]]
     if not documents:
-        raise InputError(f"{path} holds no text", hint="the corpus is too small to be split")
+        raise InputError(f"{path} contains no text", hint="the corpus is too small to split; add documents")
     return documents
 
 
 def take(documents: Sequence[Document], limit: int) -> tuple[list[Document], int]:
-    """The first whole documents of at most `limit` bytes together (always one), and how many stay out.
+    """The first complete documents with a total of at most `limit` bytes (at least one), and the number left out.
 
-    A corpus is sorted by a hash, so its beginning is a random sample.
+    A corpus is sorted by hash, so its beginning is a random sample.
     """
     total = np.cumsum([document.bytes for document in documents])
     count = max(1, int(np.searchsorted(total, limit, side="right")))
@@ -154,7 +154,7 @@ def take(documents: Sequence[Document], limit: int) -> tuple[list[Document], int
 
 @dataclass(frozen=True)
 class Baselines:
-    """What `measure_baselines` left for the evaluation of models."""
+    """The results of `measure_baselines` that the evaluation of models reads."""
 
     bits_per_byte: dict[str, dict[str, float | None]]
     documents: list[dict[str, Any]]
@@ -163,7 +163,7 @@ class Baselines:
 
 
 def read_baselines(directory: Path) -> Baselines:
-    """Raises InputError if the directory is none of ours, DamagedError if a file cannot be read."""
+    """Raises InputError if the baselines stage did not write the directory, DamagedError for an unreadable file."""
     try:
         data = json.loads((directory / "baselines.json").read_text(encoding="utf-8"))
         order = [
@@ -173,7 +173,7 @@ def read_baselines(directory: Path) -> Baselines:
         documents = read_lines(directory / "documents.jsonl")
         return Baselines(data["bits_per_byte"], documents, order, data["note"])
     except FileNotFoundError as error:
-        raise InputError(f"{error.filename} is not there", hint="run the baselines stage first") from None
+        raise InputError(f"{error.filename} does not exist", hint="run the baselines stage first") from None
     except (json.JSONDecodeError, KeyError, IndexError) as error:
         raise DamagedError(f"{directory} is damaged: {error}", hint="run the baselines stage again") from None
 

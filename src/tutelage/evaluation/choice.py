@@ -1,4 +1,4 @@
-"""Which of several classifiers to use: the smallest that none of the others is shown to be better than."""
+"""Recommend a classifier: the smallest one that no other is significantly better than."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tutelage.store.format import listing
 
 
 class Choice(TypedDict):
-    """`use` is the name of the party, `text` says it in a sentence; `megabytes`: of every party.
+    """`use`: name of the recommended classifier; `text`: the recommendation in words; `megabytes`: size of each one.
 
-    answers: of every party that can be sure enough, from which probability on, and for what share of the texts.
+    answers: for each classifier that can reach the target precision, the threshold and the share of texts above it.
     """
 
     task: str
@@ -29,12 +29,11 @@ def choose(
     answers: Mapping[str, Abstention | None], unit: str = "points",
     unnamed: Collection[str] = (),
 ) -> Choice:  # fmt: skip
-    """By one measure. megabytes: size of every party. nothing: the party that needs no text at all (the majority).
-    answers: where each may answer (`abstention`). unit: of the measure's differences; points have one digit.
-    unnamed: parties that are only spoken of where they are used or beaten by what is.
+    """Choose by one measure. megabytes: size of each classifier. nothing: the baseline that reads no text (majority
+    class). answers: threshold of each (`abstention`). unit: of the differences; points have one digit. unnamed:
+    classifiers that are only mentioned if they are recommended or beaten by the recommended one.
 
-    A smaller party is passed by for a larger one that is better by a resolved difference, never for one that merely
-    came out higher.
+    A larger classifier is preferred only if the difference is resolved, not if its score is merely higher.
     """
     better = {(c["a"], c["b"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "better"}
     better |= {(c["b"], c["a"]): c for c in comparisons if c["measure"] == measure and c["outcome"] == "worse"}

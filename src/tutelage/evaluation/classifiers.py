@@ -20,16 +20,16 @@ from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
 
 STRENGTHS = (1.0, 6.0, 36.0)
-"""Values of C that cross-validation chooses from; more is less regularisation."""
+"""Values of C that cross-validation chooses from; a larger C is less regularisation."""
 _FOLDS = 3
-_TUNED_ON = 1000  # texts that C is chosen on; more change the choice seldom and cost most of the time
+_TUNED_ON = 1000  # texts that C is chosen on; more rarely change the choice and would take most of the time
 _MAX_FEATURES = 30_000  # of words and of characters each
-_CHARACTERS = 1_500_000  # of all training texts together whose character n-grams count; words count to the end
+_CHARACTERS = 1_500_000  # limit for character n-grams, over all training texts; word n-grams read the full texts
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """The label chosen for each text, and the probability given to it. `shares`: that of every label, where known."""
+    """The predicted label of each text and its probability. `shares`: the probabilities of all labels, where known."""
 
     labels: list[str]
     confidence: list[float]
@@ -37,7 +37,7 @@ class Prediction:
 
     @classmethod
     def of(cls, shares: Sequence[Mapping[str, float]], order: Sequence[str] = ()) -> Prediction:
-        """What is named of the probabilities of each text. order: of labels that are in one."""
+        """The predicted label for each text's probabilities. order: the labels in order, if they are ordinal."""
         labels = [chosen_label(one, order) for one in shares]
         sure = [float(one[label]) for one, label in zip(shares, labels, strict=True)]
         return cls(labels, sure, [dict(one) for one in shares])
@@ -45,9 +45,9 @@ class Prediction:
 
 @dataclass(frozen=True)
 class TfidfResult:
-    """What `tfidf_baseline` answers.
+    """The result of `tfidf_baseline`.
 
-    labels: the one to name for each text. probabilities: [texts, classes], columns as in `classifier.classes`.
+    labels: the predicted label of each text. probabilities: [texts, classes], columns as in `classifier.classes`.
     strength: the C that was chosen.
     """
 
@@ -73,7 +73,7 @@ class TfidfResult:
 
 
 def majority(train: Sequence[str] | Mapping[str, int], count: int) -> Prediction:
-    """The most frequent label (of training labels, or of counts) for every text, as sure as it was frequent."""
+    """The most frequent training label for every text, with its relative frequency as the probability."""
     label = most_common(train)
     counts = Counter(train)
     return Prediction([label] * count, [counts[label] / counts.total()] * count)
@@ -98,9 +98,9 @@ def tfidf_baseline(
 ) -> TfidfResult:
     """TF-IDF of words (1- and 2-grams) and of characters (2- to 4-grams within words) with logistic regression.
 
-    train: rows with "text" and "label"; heldout: rows with "text"; order: of labels that are in one. Characters
-    serve scripts without spaces, inflection and misspelling. C is chosen by stratified cross-validation on training
-    rows alone. Raises InputError where the training texts hold nothing to count.
+    train: rows with "text" and "label"; heldout: rows with "text"; order: the labels in order, if they are ordinal.
+    Character n-grams handle scripts without spaces, inflection and misspelling. C is chosen by stratified
+    cross-validation on training rows alone. Raises InputError if the training texts yield no features.
     """
     texts, labels = [str(row["text"]) for row in train], [str(row["label"]) for row in train]
     asked = [str(row["text"]) for row in heldout]
@@ -137,7 +137,7 @@ def tfidf_multilabel(
     strengths: Sequence[float] = STRENGTHS,
     seed: int = 0,
 ) -> TfidfResult:
-    """The same features with a logistic regression for each label by itself; `labels` of the answer stay empty.
+    """The same features with one logistic regression per label; `labels` of the result is empty.
 
     train: rows with "text" and "labels". One C for all labels is chosen by cross-validated log-loss on training rows.
     """
@@ -179,7 +179,7 @@ def tfidf_multilabel(
 
 
 def _binary(matrix: Any, wanted: NDArray[np.bool_], strength: float) -> tuple[NDArray[np.float64], float]:
-    """Weights and bias of one label; of one that all texts have, or none, only the bias, by Laplace's rule."""
+    """Weights and bias of one label; if all texts have it, or none, only the bias, by Laplace's rule."""
     if wanted.all() or not wanted.any():
         return np.zeros(matrix.shape[1]), float((1 if wanted.all() else -1) * np.log(len(wanted) + 1))
     model = _fitted(matrix, wanted, strength)
@@ -187,8 +187,8 @@ def _binary(matrix: Any, wanted: NDArray[np.bool_], strength: float) -> tuple[ND
 
 
 def _features(texts: Sequence[str], beginning: int) -> tuple[dict[str, Any], Any]:
-    """The fitted vectorizers that found anything, and their features side by side [texts, features]."""
-    # A term of one text alone teaches little where there are many texts, and much where there are few.
+    """The fitted vectorizers with a non-empty vocabulary, and their concatenated features [texts, features]."""
+    # With many texts, a term that occurs in one of them teaches little; with few texts, much.
     least = 1 if len(texts) < 1000 else 2
     found, parts = {}, []
     for kind in ("words", "characters"):
@@ -199,7 +199,7 @@ def _features(texts: Sequence[str], beginning: int) -> tuple[dict[str, Any], Any
             continue
         found[kind] = counts
     if not parts:
-        raise InputError("the training texts hold nothing to count", hint="TF-IDF needs labelled text with words")
+        raise InputError("the training texts contain nothing to count", hint="TF-IDF needs labelled text with words")
     return found, _stacked(parts)
 
 
@@ -210,7 +210,7 @@ def _stacked(parts: Sequence[Any]) -> Any:
 
 
 def _chosen_strength(matrix: Any, target: NDArray[np.str_], strengths: Sequence[float], seed: int, tick: Any) -> float:
-    """The C with most held-back texts right; of equally good ones the smallest."""
+    """The C with the highest cross-validation accuracy; the smallest one in a tie."""
     from sklearn.model_selection import StratifiedKFold
 
     rarest = min(Counter(target.tolist()).values())
@@ -219,7 +219,7 @@ def _chosen_strength(matrix: Any, target: NDArray[np.str_], strengths: Sequence[
     rows = np.random.default_rng(seed).permutation(len(target))[:_TUNED_ON]
     folds = StratifiedKFold(min(_FOLDS, rarest), shuffle=True, random_state=seed)
     with warnings.catch_warnings():
-        # The rows are a sample: a rare label may have fewer of them than there are folds, which is no harm.
+        # The rows are a sample, so a rare label may have fewer of them than there are folds; that does no harm.
         warnings.simplefilter("ignore", UserWarning)
         splits = [(rows[fit], rows[check]) for fit, check in folds.split(rows, target[rows])]
     parts = [(target[fit], target[check], *_in_row_space(matrix[fit], matrix[check])) for fit, check in splits]
@@ -235,10 +235,10 @@ def _chosen_strength(matrix: Any, target: NDArray[np.str_], strengths: Sequence[
 
 
 def _in_row_space(fit: Any, check: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The same rows in as many columns as `fit` has rows; scalar products with rows of `fit` stay as they are.
+    """The same rows with as many columns as `fit` has rows; dot products with rows of `fit` are unchanged.
 
-    The weights of a penalised fit are a sum of its rows, so nothing of the fit changes but its time: it is made on a
-    square root of the rows' products, by Cholesky. Equal rows make these singular, hence the ridge of a millionth.
+    The weights of a penalised fit are a combination of its rows, so fitting a Cholesky factor of the Gram matrix gives
+    the same model in less time. Duplicate rows make it singular, hence the ridge of 1e-6.
     """
     from scipy.linalg import cholesky, solve_triangular
 
@@ -255,6 +255,6 @@ def _fitted(matrix: Any, target: NDArray[Any], strength: float) -> Any:
 
     model = LogisticRegression(C=strength, max_iter=100, tol=1e-3)
     with warnings.catch_warnings():
-        # 100 steps are near enough to the optimum for a rival; the accuracy no longer moves.
+        # After 100 steps the accuracy no longer changes, which is close enough to the optimum for a baseline.
         warnings.simplefilter("ignore", ConvergenceWarning)
         return model.fit(matrix, target)

@@ -1,8 +1,8 @@
-"""Items that come in packages (documents of one source, questions on one passage): the package is the unit.
+"""Clustered items (documents of one source, questions on one passage): the cluster is the unit.
 
-Items of one package are alike, so that a hundred of them say less than a hundred of anywhere. What is summed over a
-package is then one item of the ordinary statistics: intervals resample packages, tests flip the sign of a whole
-package (Cameron, Gelbach & Miller 2008; for evaluations Miller 2024, section 2.2).
+Items of one cluster are correlated, so a hundred of them carry less information than a hundred independent ones. The
+sum over a cluster becomes one item of the ordinary statistics: intervals resample clusters, tests flip the sign of a
+whole cluster (Cameron, Gelbach & Miller 2008; for evaluations Miller 2024, section 2.2).
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tutelage.evaluation.statistics import Difference, Interval, bootstrap_ratio
 Floats = NDArray[np.float64]
 
 MIN_CLUSTERS = 10
-"""Of fewer packages no interval over new packages is of use; items are then the units, and that is said."""
+"""With fewer clusters an interval over new clusters is useless; items are then the units, and the result says so."""
 
 
 def units(clusters: Sequence[str | None] | None, *columns: ArrayLike) -> tuple[Floats, ...]:
     """Sums of each column over each cluster, in the order of their first items; without clusters the columns.
 
-    An item whose cluster is None or "" stands for itself.
+    An item whose cluster is None or "" is its own cluster.
     """
     arrays = tuple(np.asarray(column, dtype=np.float64) for column in columns)
     if clusters is None:
@@ -48,7 +48,7 @@ def usable(clusters: Sequence[str | None] | None) -> Sequence[str | None] | None
 def share_interval(
     right: ArrayLike, clusters: Sequence[str | None] | None = None, confidence: float = 0.95
 ) -> Interval:
-    """Wilson interval of a share; with clusters of the number of independent items that are worth as much.
+    """Wilson interval of a share; with clusters, computed with the effective number of independent items.
 
     That number is n divided by the design effect (by the jackknife over clusters), corrected for few and uneven ones
     (Korn & Graubard 1998; Franco et al. 2019, "modified Wilson"); it is never above n.

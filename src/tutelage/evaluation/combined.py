@@ -1,4 +1,4 @@
-"""A frozen head and TF-IDF together: what words say and what the model says, by a weighted sum of log-probabilities."""
+"""An ensemble of a frozen head and TF-IDF: a weighted sum of their log-probabilities."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 SETTINGS = "combined.json"
-MOST_TEXTS = 4000  # to train on: with more, three further fits of TF-IDF take long, and there is less to gain
+MOST_TEXTS = 4000  # training texts: with more, three further TF-IDF fits are slow and the gain is smaller
 EVEN, WIDTH = 1.0, 0.5  # of the normal prior on both weights: few texts move them little
 _LEAST = 1e-9  # probability
 Floats = NDArray[np.float64]
@@ -37,8 +37,8 @@ def combined_folder(step: str) -> str:
 
 @dataclass(frozen=True)
 class Combined:
-    """A logarithmic opinion pool (Genest and Zidek 1986; Heskes 1998): probabilities in proportion to the product of
-    both, each to the power of its weight. `step`: whose model it is."""
+    """A logarithmic opinion pool (Genest and Zidek 1986; Heskes 1998): probabilities proportional to the product of
+    both, each raised to the power of its weight. `step`: the step whose model it is."""
 
     step: str
     model_weight: float
@@ -49,11 +49,11 @@ class Combined:
     def said(self) -> str:
         return (
             f"{combined_name(self.step)}: sum of both log-probabilities with weights {self.model_weight:.2f} and "
-            f"{self.lexical_weight:.2f}, fitted on what fits of the other folds say of training texts."
+            f"{self.lexical_weight:.2f}, fitted on out-of-fold predictions of the training texts."
         )
 
     def probabilities(self, model: Sequence[Mapping[str, float]], lexical: Floats) -> list[dict[str, float]]:
-        """Of each text by label: what the model gives each, and TF-IDF [texts, classes]."""
+        """Combined probabilities by label, from the model's (by label) and those of TF-IDF [texts, classes]."""
         classes = self.lexical.classes
         given = np.array([[one[label] for label in classes] for one in model])
         pooled = np.exp(_pool(_log(given), _log(lexical), self.model_weight, self.lexical_weight))
@@ -70,22 +70,22 @@ class Combined:
 
     @classmethod
     def load(cls, directory: Path) -> Combined:
-        """Raises DamagedError where the files are not whole."""
+        """Raises DamagedError if the files are incomplete."""
         try:
             found = json.loads((directory / SETTINGS).read_text(encoding="utf-8"))
             step, weights = str(found["step"]), found["weights"]
             one, other = float(weights["model"]), float(weights["tfidf"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise DamagedError(f"{directory / SETTINGS} is not whole: {error}") from None
+            raise DamagedError(f"{directory / SETTINGS} is incomplete: {error}") from None
         return cls(step, one, other, LexicalClassifier.load(directory))
 
 
 def combine(
     step: str, unseen: Unseen, labels: Sequence[str], train: Sequence[Mapping[str, Any]], linear: TfidfResult, seed: int
 ) -> Combined | None:
-    """Both together, with weights that suit what each says of training texts that it was not fitted on.
+    """Combine both, with weights fitted on out-of-fold predictions of the training texts.
 
-    labels: columns of `unseen`. linear: TF-IDF fitted on all of `train`. None where no text tells anything.
+    labels: columns of `unseen`. linear: TF-IDF fitted on all of `train`. None if no text has usable predictions.
     """
     if len(train) != len(unseen.fold) or set(labels) != set(linear.classes):
         return None
@@ -98,7 +98,7 @@ def combine(
         asked = [row for row, out in zip(train, there, strict=True) if out]
         found = tfidf_baseline(known, asked, strengths=(linear.strength,), seed=seed)
         lexical[np.ix_(there, [number[label] for label in found.classes])] = found.probabilities
-    told = lexical[np.arange(len(train)), targets] > 0  # of a label with one text no other fit knows anything
+    told = lexical[np.arange(len(train)), targets] > 0  # other folds do not know a label with one text
     if not told.any():
         return None
     columns = [list(labels).index(label) for label in linear.classes]
@@ -108,8 +108,8 @@ def combine(
 
 
 def pool_weights(one: Floats, other: Floats, targets: NDArray[np.int64]) -> tuple[float, float]:
-    """Weights from 0 on of two log-probabilities [texts, labels]: the most probable ones, by the likelihood of the
-    targets [texts] and a prior around 1."""
+    """Non-negative weights of two log-probabilities [texts, labels]: the maximum a posteriori estimate for the targets
+    [texts] with a normal prior around 1."""
     from scipy.optimize import minimize
 
     at = np.arange(len(targets))

@@ -1,8 +1,8 @@
-"""What general compressors reach on the held-out text: PPMd, xz and zstd at their highest useful levels.
+"""General-purpose compressors on the held-out text: PPMd, xz and zstd at their highest useful levels.
 
-`alone` compresses the held-out text by itself. `primed` is size(train + held-out) - size(train), with a
-dictionary or window that covers all of the training text: what the compressor has learned from it is free, as
-a trained model's weights are free in its bits per byte.
+`alone` compresses only the held-out text. `primed` is size(train + held-out) - size(train), with a dictionary or window
+that covers all of the training text: what the compressor learned from it is not counted, just as a model's weights are
+not counted in its bits per byte.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ def compressed_bits_per_byte(train: bytes, heldout: bytes, log: EventLog) -> dic
             done += count
             tick(done)
 
-    # Threads suffice: the libraries let go of the interpreter while they compress.
+    # Threads suffice: the libraries release the GIL while they compress.
     with ThreadPoolExecutor(max_workers=len(os.sched_getaffinity(0))) as pool:
         futures = {(name, part): pool.submit(COMPRESSORS[name], data, advance) for name, part, data in jobs}
         size = {job: future.result() for job, future in futures.items()}
@@ -56,7 +56,7 @@ def _ppmd(data: bytes, advance: Callable[[int], None]) -> int:
     """Size by PPMd (variant H, as in 7-Zip) of order 8, with memory that holds the model of all of the data."""
     import pyppmd
 
-    # The model is forgotten and begun anew when its memory is full: 16 bytes for each of the text are enough.
+    # PPMd resets its model when memory is full; 16 bytes per byte of text avoid that.
     encoder = pyppmd.Ppmd7Encoder(8, min(1 << 31, max(1 << 24, 16 * len(data))))
     size = 0
     for piece in _pieces(data):

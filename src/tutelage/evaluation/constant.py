@@ -1,4 +1,4 @@
-"""The best answer that is always the same: what a writing task is worth without reading the prompt."""
+"""The best constant answer: the score that a writing task gives without reading the prompt."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ def best_constant(
     sample: int = 200,
     seed: int = 0,
 ) -> str:
-    """The training answer that scores best by `measure`, more being better, as the answer to everything.
+    """The training answer with the highest mean `measure` when given to every prompt.
 
-    Tried are the most frequent answers and those nearest to the mean of all (their medoids by character n-grams),
-    `candidates` of each, on a `sample` of the answers; of equally good ones the more frequent. Give training
-    answers alone. Raises InputError where there are none.
+    Candidates are the most frequent answers and those nearest to the mean of all (medoids by character n-grams),
+    `candidates` of each, scored on a `sample` of the answers; ties go to the more frequent one. Pass training answers
+    only. Raises InputError if there are none.
     """
     if not answers:
         raise InputError("there are no training answers", hint="a constant answer is chosen from them")

@@ -1,4 +1,4 @@
-"""Classifiers that share held-out rows, measured side by side: figures, which to use, what more rows are worth."""
+"""Compare classifiers on shared held-out rows: figures, a recommendation, and the expected gain of more rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tutelage.store.hashing import sha256_json, sha256_text
 if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
-ADDS = 0.02  # weight of log-probabilities, below which they do not change what is named
+ADDS = 0.02  # weights of log-probabilities below this do not change the predicted label
 _FEWEST_POINTS = 3  # of a learning curve
 
 
@@ -40,11 +40,11 @@ class _Member:
     subject: Subject
     path: Path
     labels: Prediction
-    order: tuple[str, ...] = ()  # of the labels, where they are in one
+    order: tuple[str, ...] = ()  # the labels in order, if they are ordinal
 
 
 class Classifiers:
-    """Predictions of every classifier, gathered by the held-out rows that they share, so that they can be compared."""
+    """Predictions of all classifiers, grouped by the held-out rows that they share."""
 
     def __init__(self, config: EvaluateConfig, log: EventLog) -> None:
         self.config, self.log = config, log
@@ -63,7 +63,7 @@ class Classifiers:
     def measure(
         self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int
     ) -> tuple[list[Choice], list[Curve]]:
-        """Add the figures of every set; the TF-IDF classifier that stood beside its models is kept in `out`/tfidf."""
+        """Add the figures of every set; the TF-IDF baseline is saved in `out`/tfidf."""
         choices, curves = [], []
         for members in self.sets.values():
             whole = [member for member in members if member.subject.share == 1] or members
@@ -97,7 +97,7 @@ class Classifiers:
         return choices, curves
 
     def items(self) -> list[Item]:
-        """Which held-out texts each classifier had right, every text counting the same."""
+        """Whether each classifier was right, for every held-out text; all texts count the same."""
         found = []
         for members in self.sets.values():
             task = TASK if len(self.sets) == 1 else f"{TASK}: {members[0].subject.name}"
@@ -109,7 +109,7 @@ class Classifiers:
     def _combined(
         self, member: _Member, train: list[Row], linear: TfidfResult, out: Path, seed: int
     ) -> Combined | None:
-        """The member and TF-IDF together, kept in `out`; None of what is no frozen head, or where one adds nothing."""
+        """The ensemble of a frozen head and TF-IDF, saved in `out`; None for other members, or if one adds nothing."""
         unseen = Unseen.load(member.path)
         if unseen is None:
             return None
@@ -123,13 +123,13 @@ class Classifiers:
         if both is None:
             return None
         if min(both.model_weight, both.lexical_weight) < ADDS:
-            self.log.note(f"{combined_name(name)} is left out: one of the two adds nothing to the other")
+            self.log.note(f"{combined_name(name)} is left out: one of the two does not improve the other")
             return None
         both.save(out / combined_folder(name))
         return both
 
     def _curves(self, task: str, members: list[_Member], linear: TfidfResult, seed: int) -> list[Curve]:
-        """A curve for each way that was trained on several shares of the rows, and for TF-IDF on the same rows."""
+        """A learning curve for each method trained on several shares of the rows, and for TF-IDF on the same rows."""
         truth = [str(row["label"]) for row in self._rows(members[0].path)[1]]
         points: dict[str, dict[int, Any]] = {}
         for member in members:
@@ -150,5 +150,5 @@ class Classifiers:
         train, heldout = rows_of(path)
         chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: self.config.classify_documents]
         if not train or not chosen:
-            raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
+            raise InputError(f"{path / 'data'} contains no labelled texts", hint="finetune the classifier again")
         return train, chosen

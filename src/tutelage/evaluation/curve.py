@@ -1,4 +1,4 @@
-"""What more rows are worth: accuracy at shares of the training rows, and the gain that doubling them promises."""
+"""Learning curves: accuracy at several training set sizes, and the expected gain from doubling the rows."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 
 from tutelage.evaluation.statistics import Interval
 
-_SHARE = 0.85  # of a doubling's gain that the next one has, before anything is measured
-_WEIGHT = 2.0  # of that beside the measured gains, as much as three of them have
-_UNSURE = 0.15  # standard deviation of its logarithm
+_SHARE = 0.85  # prior: each doubling gains this share of the previous doubling's gain
+_WEIGHT = 2.0  # weight of the prior: the same as that of three measured gains
+_UNSURE = 0.15  # standard deviation of the logarithm of the prior
 
 
 class Curve(TypedDict):
-    """rows: of each point, ascending, the last is all of them. accuracy: in percent. gain, low, high: in points."""
+    """rows: training rows at each point, ascending; the last is all. accuracy: percent. gain, low, high: points."""
 
     task: str
     who: str
@@ -37,7 +37,7 @@ def learning_curve(
     draws: int,
     seed: int,
 ) -> Curve:
-    """hits: for each number of training rows, which held-out texts were right; the same texts at every point."""
+    """hits: for each number of training rows, whether each held-out text was right; the same texts at every point."""
     gain = doubling_gain(rows, hits, confidence, draws, seed)
     bounds = "" if gain.low is None or gain.high is None else f" [{gain.low:+.1f}, {gain.high:+.1f}]"
     text = f"doubling the {rows[-1]:,} rows is worth about {gain.value:+.1f} points{bounds} of accuracy to {who}"
@@ -55,11 +55,11 @@ def doubling_gain(
     seed: int,
     times: float = 2.0,
 ) -> Interval:
-    """Accuracy in points that `times` the rows would add, by a power law of the error (Hestness et al. 2017).
+    """Gain in accuracy, in points, from `times` the rows, by a power law of the error (Hestness et al. 2017).
 
-    The interval is of what would be measured on as many texts. It has three sources: the texts (bootstrap), how far the
-    points lie from a line (the luck of rows and of training), and the answers that change either way with more rows, as
-    many as between the last two points.
+    The interval is a prediction interval for as many texts. It has three sources: the texts (bootstrap), the residuals
+    of the fit (variance from rows and training), and the answers that change either way with more rows, as many as
+    between the last two points.
     """
     right = np.stack(list(hits)).astype(np.float64)  # [points, texts]
     value = _gain(rows, right.mean(axis=1), right.shape[1], times)[0]
@@ -84,11 +84,11 @@ def bits_gain(
     seed: int,
     times: float = 2.0,
 ) -> Interval:
-    """Bits per byte that `times` the rows would change, by a power law with a floor; below 0 is a gain.
+    """Change in bits per byte from `times` the rows, by a power law with a floor; negative is a gain.
 
-    bits: [points, texts] that each held-out text takes after training on `rows` of each point, each twice those of the
-    point before; sizes: bytes of the texts. The interval has two sources: the texts (bootstrap), and how fast gains
-    shrink from doubling to doubling, which a few points hardly tell.
+    bits: [points, texts], bits of each held-out text after training on `rows`, which double from point to point; sizes:
+    bytes of the texts. The interval has two sources: the texts (bootstrap), and how fast gains shrink with each
+    doubling, which a few points hardly determine.
     """
     doublings = float(np.log2(times))
     value = _bits_gain(bits.sum(axis=1) / sizes.sum(), doublings)
@@ -105,9 +105,9 @@ def bits_gain(
 
 
 def _gain(rows: Sequence[int], accuracy: NDArray[np.float64], texts: int, times: float) -> tuple[float, float]:
-    """Points that `times` the rows add, and their standard error from the points' distance to the line.
+    """Gain in points from `times` the rows, and its standard error from the residuals of the fit.
 
-    The error is a * rows^-b, a line of logarithms; half a text keeps a perfect score finite.
+    The error is a * rows^-b, linear in logarithms; adding half a text keeps the logarithm of a zero error finite.
     """
     error = (texts * (1 - accuracy) + 0.5) / (texts + 1)
     slope, deviation = _line(rows, error)
@@ -116,9 +116,9 @@ def _gain(rows: Sequence[int], accuracy: NDArray[np.float64], texts: int, times:
 
 
 def _bits_gain(bits: NDArray[np.float64], doublings: float, more: float = 0.0) -> float:
-    """Change of the bits after so many doublings more. Of a law with a floor, E + a * rows^-b, each doubling gains the
-    share 2^-b of what the one before gained; that share is fitted to the doublings measured and drawn half of the way
-    to `_SHARE`. `more`: added to its logarithm."""
+    """Change in bits after further doublings. By the law E + a * rows^-b, each doubling gains the share 2^-b of the
+    previous gain; that share is fitted to the measured doublings and shrunk towards the prior `_SHARE`. `more`: added
+    to its logarithm."""
     gains = -np.diff(bits)
     x = np.arange(len(gains)) - (len(gains) - 1) / 2
     if (gains > 0).all():
@@ -132,7 +132,7 @@ def _bits_gain(bits: NDArray[np.float64], doublings: float, more: float = 0.0) -
 
 
 def _line(rows: Sequence[int], values: NDArray[np.float64]) -> tuple[float, float]:
-    """Slope of the logarithm of the values over that of the rows, and its standard error."""
+    """Slope of log(values) over log(rows), and its standard error."""
     x, y = np.log2(np.asarray(rows, dtype=np.float64)), np.log2(values)
     centred = x - x.mean()
     slope = float((centred * y).sum() / (centred**2).sum())

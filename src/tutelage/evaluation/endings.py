@@ -1,4 +1,4 @@
-"""Whether answers come to an end: repetition loops, and answers that run into the limit of tokens."""
+"""Whether answers end: repetition loops, and answers truncated at the token limit."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from tutelage.evaluation.figures import Comparison, Figure, figure, row
 from tutelage.evaluation.paired import Clusters, Resampling, compare_all
 
 ENDS, LOOPS = "ends by itself", "loops"
-SAMPLED = ", sampled"  # of a measure's name: at temperature 1 instead of greedy
+SAMPLED = ", sampled"  # suffix of a measure's name: sampled at temperature 1 instead of greedy
 
 LEAST_REPEATS = 3
 LEAST_SHARE = 0.4  # of the answer
-# Of 15,705 answers of public data sets (people's and large models') this definition finds one, which is a loop, and of
-# 40 greedy plain-text answers of a 135M model the ten that a reader calls loops.
+# Checked on 15,705 answers of public data sets (by people and large models), where it finds one, a true loop, and on 40
+# greedy answers of a 135M model, where it finds the ten that a reader calls loops.
 
 # A word, a character of a script without spaces between words, or a punctuation mark.
 _UNIT = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u0e00-\u9fff\uac00-\ud7af]+|[^\w\s]")
@@ -32,12 +32,12 @@ class Loop:
 
 
 def loop_of(text: str) -> Loop | None:
-    """The repetition loop in which an answer ends; None where it ends in none.
+    """The repetition loop at the end of an answer, or None.
 
-    A loop is a tail of the answer that consists of one and the same run of words and marks, but for case, at least
-    three times in a row, and makes up 40 % of the answer or more. Where the run holds two words, its numbers may
-    differ: a list whose points all say the same is a loop, a list of numbers is none. Linear time (Z function of the
-    reversed units, Gusfield 1997, section 1.3).
+    A loop is a tail of the answer that repeats the same sequence of words and marks (ignoring case) at least three
+    times and makes up 40 % of the answer or more. In a sequence of two or more words, numbers may differ: a list whose
+    items all say the same is a loop, a list of numbers is not. Linear time (Z function of the reversed units, Gusfield
+    1997, section 1.3).
     """
     units = [unit.lower() for unit in _UNIT.findall(text)]
     exact = _longest(units, 0)
@@ -45,7 +45,7 @@ def loop_of(text: str) -> Loop | None:
 
 
 def _longest(units: Sequence[str], least_words: int) -> Loop | None:
-    """The loop that covers most of the units; its run holds so many words or more."""
+    """The loop that covers most of the units, with at least `least_words` words per repetition."""
     count = len(units)
     alike = _prefix_lengths(units[::-1])
     best: Loop | None = None
@@ -60,7 +60,7 @@ def _longest(units: Sequence[str], least_words: int) -> Loop | None:
 
 @dataclass(frozen=True)
 class Ending:
-    """How one party's answers to the prompts end: which loop, and which ended before the limit (None: not known)."""
+    """How one system's answers end: which loop, and which ended before the token limit (None: unknown)."""
 
     loops: list[bool]
     ended: list[bool] | None
@@ -80,9 +80,9 @@ def ending_figures(
     how: Resampling,
     clusters: Clusters = None,
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Shares of answers that end by themselves and that loop, greedy and sampled, beside the references.
+    """Shares of answers that end before the token limit and that loop, greedy and sampled, with the references.
 
-    sampled: answers to the first of the same prompts; empty: none were drawn. pairs: who is compared with whom.
+    sampled: answers to the first of the same prompts; empty: none were sampled. pairs: systems to compare.
     """
     figures: list[Figure] = []
     comparisons: list[Comparison] = []
@@ -96,11 +96,11 @@ def ending_figures(
         everyone = {**parties, name: reference}
         drawn = f"{n} prompts, sampled at temperature 1. " if suffix else ""
         notes = {
-            ENDS: f"{drawn}Stopped before {max_tokens} tokens; the others never end, as far as is known. Of "
-            "references: short enough for that.",
-            LOOPS: f"{drawn}Ends in one run of words said {LEAST_REPEATS} times or more, which makes up "
-            f"{100 * LEAST_SHARE:.0f} % of the answer or more. With {max_tokens} tokens no longer run shows than of a "
-            "third of them.",
+            ENDS: f"{drawn}Stopped before {max_tokens} tokens; the others were truncated. For references: "
+            "within that limit.",
+            LOOPS: f"{drawn}Ends in a sequence of words repeated {LEAST_REPEATS} times or more that makes up "
+            f"{100 * LEAST_SHARE:.0f} % of the answer or more. With {max_tokens} tokens, sequences longer than a third "
+            "of that are not detected.",
         }
         flags = {
             ENDS: {who: one.ended for who, one in everyone.items() if one.ended is not None},
@@ -119,7 +119,7 @@ def ending_figures(
 
 
 def _prefix_lengths(units: Sequence[str]) -> list[int]:
-    """For each place how many units from there on are those of the beginning (the Z function)."""
+    """For each position, the length of the longest common prefix with the start of the sequence (the Z function)."""
     found = [len(units)] + [0] * max(0, len(units) - 1)
     left = right = 0
     for at in range(1, len(units)):

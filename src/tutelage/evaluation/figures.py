@@ -15,8 +15,8 @@ Figure = dict[str, Any]
 class Comparison(TypedDict):
     """a minus b on the same items. `outcome` is a against b, whichever direction is the better one.
 
-    p_is_bound: the true p-value is at most p. claim, margin: of a comparison that asks whether a lost no more than
-    `margin`; `verdict` then answers that. caution: why "better" is no praise (`overoptimised.py`).
+    p_is_bound: the true p-value is at most p. claim, margin: set for a non-inferiority test (a lost no more than
+    `margin`), which `verdict` then reports. caution: why "better" does not mean improvement (`overoptimised.py`).
     """
 
     a: str
@@ -36,7 +36,7 @@ class Comparison(TypedDict):
 
 
 def row(who: str, interval: Interval | float, n: int, kind: str = "model") -> dict[str, Any]:
-    """One party's value. A bare float has no interval: it is one number for all items together."""
+    """One system's value. A bare float has no interval: it is one number for all items together."""
     value, low, high = (
         (interval.value, interval.low, interval.high) if isinstance(interval, Interval) else (interval, None, None)
     )

@@ -1,4 +1,4 @@
-"""How long the two stages of evaluation take."""
+"""Forecast time and memory of the two evaluation stages."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def baseline_figures(metrics: Mapping[str, Any]) -> Facts:
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
-    """Of an `Evaluation`: text that is read, answers that are written, and figures that are made of them.
+    """Forecast of an `Evaluation`: text read, answers generated, and figures computed.
 
-    `seconds` None while the shape of a model is not known.
+    `seconds` is None while the shape of a model is unknown.
     """
     settings = config.evaluate
     asked = list(asked_of(config.subjects).values())
@@ -59,7 +59,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             rows = min(settings.classify_documents, facts.get("heldout_rows", settings.classify_documents))
             read = scoring * rows * facts.get("row_tokens", 64) + CLASSIFIER_SECONDS * machine.slowness()
         elif subject.makes == "reward model":
-            read = CLASSIFIER_SECONDS * machine.slowness()  # its rewards are there; TF-IDF is fitted beside it
+            read = CLASSIFIER_SECONDS * machine.slowness()  # its rewards are already computed; only TF-IDF is fitted
         else:
             read = scoring * (text / facts["bytes_per_token"] + (settings.order_pairs * PAIR_TOKENS if text else 0))
         read += _further(config.subjects, subject.name, inputs, scoring, machine)
@@ -79,8 +79,8 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
 
 
 def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: float, machine: Machine) -> float:
-    """Seconds of the texts that this model reads, and of the general questions that it answers, for steps of continued
-    pretraining. What equal steps leave is read once.
+    """Seconds for the texts that this model reads and the general questions that it answers, for steps of continued
+    pretraining. Texts shared by several steps are read once.
     """
     seconds: dict[tuple[float, float], float] = {}
     for owner, readers in asked_of(subjects, kinds=("texts",)).items():
@@ -92,7 +92,7 @@ def _further(subjects: Any, name: str, inputs: Mapping[str, Facts], scoring: flo
 
 
 def _heldout_tokens(subject: Subject, config: Any, inputs: Mapping[str, Facts]) -> float:
-    """Tokens of the held-out rows that a model scores: its own, and those of the steps that begin with it."""
+    """Tokens of the held-out rows that a model scores: its own, and those of its child steps."""
     total = 0.0
     for step in config.subjects:
         if step.heldout in ("answers", "pairs") and subject.name in (step.name, step.parent):

@@ -1,4 +1,4 @@
-"""What every model scored on every single item, kept beside the figures, so that two runs can be compared in pairs."""
+"""Scores of every model on every item, stored with the figures so that two runs can be compared item by item."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 Item = dict[str, Any]
 FILE = "items.parquet"
 RIGHT = "texts right"
-_ID = 16  # hexadecimal digits of the hash of all that an item is
+_ID = 16  # hexadecimal digits of the hash of an item's content
 
 
 def text_items(models: Mapping[str, Likelihoods], documents: Sequence[Document], pairs: Sequence[Pair]) -> list[Item]:
-    """Bits per byte of each document, its bytes as the weight; word-order pairs right."""
+    """Bits per byte of each document, weighted by its bytes; correctness of each word-order pair."""
     found = []
     for who, scores in models.items():
         for document, logprob in zip(documents, scores.documents, strict=True):
@@ -38,7 +38,7 @@ def text_items(models: Mapping[str, Likelihoods], documents: Sequence[Document],
 
 
 def loss_items(one: HeldoutRows, scored: Mapping[str, Scored]) -> list[Item]:
-    """Nats for each answer token of each held-out row; the weight is its tokens."""
+    """Nats per answer token of each held-out row, weighted by its tokens."""
     found = []
     for who, party in scored.items():
         for row, logprob, tokens in zip(one.rows, party.logprobs, party.tokens, strict=True):
@@ -50,7 +50,7 @@ def loss_items(one: HeldoutRows, scored: Mapping[str, Scored]) -> list[Item]:
 def answer_items(
     one: PromptSet, prompts: Sequence[dict[str, Any]], parties: Mapping[str, Answers], sources: Sequence[str | None]
 ) -> list[Item]:
-    """chrF, ROUGE-L and, where the task has a rule, whether it was passed, of each answer."""
+    """chrF and ROUGE-L of each answer and, if the task has a rule, whether it passed."""
     found = []
     for who, answers in parties.items():
         party = graded(answers, prompts, one.task.grade if one.task else None)
@@ -70,7 +70,7 @@ def label_items(who: str, task: str, rows: Sequence[dict[str, Any]], labels: Seq
 
 
 def write_items(path: Path, items: Iterable[Item]) -> None:
-    """All as one table; a metric is sum(value * weight) / sum(weight)."""
+    """Write all items as one Parquet table; a metric is sum(value * weight) / sum(weight)."""
     import pyarrow as arrow
     import pyarrow.parquet as parquet
 

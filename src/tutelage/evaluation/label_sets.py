@@ -1,4 +1,4 @@
-"""Multi-label classification: finetuned models beside TF-IDF and the labels that are always the most frequent."""
+"""Multi-label classification: finetuned models against TF-IDF and a constant set of the most frequent labels."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Member:
 
 
 class LabelSets:
-    """Predictions of every multi-label classifier, gathered by the held-out rows that they share."""
+    """Predictions of all multi-label classifiers, grouped by the held-out rows that they share."""
 
     def __init__(self, config: EvaluateConfig, log: EventLog) -> None:
         self.config, self.log = config, log
@@ -63,7 +63,7 @@ class LabelSets:
         self.sets.setdefault(shared, []).append(_Member(subject, path, chosen))
 
     def measure(self, figures: list[Figure], comparisons: list[Comparison], out: Path, seed: int) -> list[Choice]:
-        """Add the figures of every set; the TF-IDF classifier that stood beside its models is kept in `out`/tfidf."""
+        """Add the figures of every set; the TF-IDF baseline is saved in `out`/tfidf."""
         choices = []
         for number, members in enumerate(self.sets.values()):
             first = members[0]
@@ -86,7 +86,7 @@ class LabelSets:
         train, heldout = rows_of(path)
         chosen = sorted(heldout, key=lambda item: sha256_text(str(item["id"])))[: self.config.classify_documents]
         if not train or not chosen:
-            raise InputError(f"{path / 'data'} holds no labelled texts", hint="finetune the classifier again")
+            raise InputError(f"{path / 'data'} contains no labelled texts", hint="finetune the classifier again")
         return train, chosen
 
 
@@ -94,7 +94,7 @@ def label_set_figures(
     models: Mapping[str, Flags], linear: Flags, train: Sequence[Row], heldout: Sequence[Row], labels: Sequence[str],
     config: EvaluateConfig, seed: int, *, task: str = TASK, megabytes: Mapping[str, float],
 ) -> tuple[list[Figure], list[Comparison], Choice]:  # fmt: skip
-    """Labels chosen by several models, [texts, labels] each with columns as `labels`, beside the baselines."""
+    """Figures of several models' predicted labels (each [texts, labels], columns as `labels`), with baselines."""
     truth = flags(heldout, labels)
     n = len(truth)
     parties = {**models, TFIDF: linear, FREQUENT: np.tile(most_frequent(flags(train, labels)), (n, 1))}
@@ -139,14 +139,14 @@ def label_set_figures(
 
 
 _NOTES = {
-    MICRO: "F1 over all decisions of whether a text has a label, {each:.1f} labels a text and {labels} in all; chosen "
-    "is what has a probability of 0.5 or more. {n} held-out texts, {confidence} bootstrap intervals.",
+    MICRO: "F1 over all (text, label) decisions, {each:.1f} labels per text and {labels} in all; predicted "
+    "are labels with a probability of 0.5 or more. {n} held-out texts, {confidence} bootstrap intervals.",
     MACRO: "Mean of each label's F1, all labels counting the same.",
 }
 
 
 def flags(rows: Sequence[Row], labels: Sequence[str]) -> Flags:
-    """[rows, labels], whether a row has the label."""
+    """Whether each row has each label [rows, labels]."""
     number = {label: index for index, label in enumerate(labels)}
     found = np.zeros((len(rows), len(labels)), bool)
     for at, item in enumerate(rows):
@@ -166,13 +166,13 @@ def most_frequent(train: Flags) -> Flags:
 
 
 def micro_f1(chosen: Flags, truth: Flags) -> float:
-    """2 TP / (2 TP + FP + FN) over all texts and labels; 1 where there is nothing to find and nothing is chosen."""
+    """2 TP / (2 TP + FP + FN) over all texts and labels; 1 if there are neither true nor predicted labels."""
     both = int(chosen.sum()) + int(truth.sum())
     return 2 * int((chosen & truth).sum()) / both if both else 1.0
 
 
 def macro_f1(chosen: Flags, truth: Flags) -> float:
-    """Mean F1 over the labels that some text has."""
+    """Mean F1 over the labels that occur in `truth`."""
     support, both = truth.sum(axis=0), (chosen & truth).sum(axis=0)
     there = support > 0
     return float((2 * both[there] / (chosen.sum(axis=0) + support)[there]).mean()) if there.any() else 1.0

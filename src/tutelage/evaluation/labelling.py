@@ -1,4 +1,4 @@
-"""Classification: finetuned models beside the majority class and TF-IDF with logistic regression."""
+"""Classification: finetuned models against the majority class and TF-IDF with logistic regression."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 TASK, ACCURACY, F1, ECE = "classification", "accuracy", "macro-F1", "calibration error"
 TFIDF, MAJORITY, MEDIAN = "TF-IDF", "majority class", "median label"
-MAE, KAPPA = "mean absolute error", "quadratic weighted kappa"  # of labels in an order
+MAE, KAPPA = "mean absolute error", "quadratic weighted kappa"  # for ordinal labels
 
 
 def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateConfig, log: EventLog) -> Prediction:
-    """The label that the finetuned model names for each text."""
+    """The label that the finetuned model predicts for each text."""
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     order = lm.config.labels if lm.config.ordinal else ()
     found: list[dict[str, float]] = [{} for _ in texts]
@@ -45,8 +45,8 @@ def predict(lm: LanguageModel, who: str, texts: Sequence[str], config: EvaluateC
 def natural_weights(truth: Sequence[str], natural: Mapping[str, int] | None) -> NDArray[np.float64] | None:
     """Weight of each held-out text that gives its label the share it has in `natural`; 1 on average.
 
-    None where nothing is known of the natural distribution, or where the held-out labels differ from it by no more
-    than chance would (chi-square test at 1 %). Raises InputError for a held-out label that `natural` lacks.
+    None if the natural distribution is unknown, or if the held-out labels do not differ significantly from it
+    (chi-square test at 1 %). Raises InputError for a held-out label that `natural` lacks.
     """
     if natural is None:
         return None
@@ -80,11 +80,11 @@ def classification_figures(
 ) -> tuple[list[Figure], list[Comparison], Choice]:
     """Predictions of several models for `heldout` beside those of the baselines on `train`, the models' rows.
 
-    linear: what TF-IDF with logistic regression makes of the same rows. natural: how many texts of each label there
-    were before any were capped or dropped; the majority class is taken from it, and where the held-out texts have other
-    shares, they are weighted to it. megabytes: size of each model.
-    order: of labels that are in one; how far off a label is counts then. combined: of `models` those that are made of
-    others, and how, in words; they are recommended where they are better, and else not spoken of.
+    linear: TF-IDF with logistic regression on the same rows. natural: number of texts per label before any were capped
+    or dropped; the majority class is taken from it, and held-out texts with other label shares are weighted to match
+    it. megabytes: size of each model. order: the labels in order, if they are ordinal; the distance of a wrong label
+    then counts. combined: those of `models` that are ensembles, with a description; they are mentioned only if they are
+    better.
     """
     truth = [str(item["label"]) for item in heldout]
     train_labels = [str(item["label"]) for item in train]
@@ -134,7 +134,7 @@ def classification_figures(
                f"2- to 4-grams, C = {linear.strength:g} by cross-validation on them; {linear.megabytes:.1f} MB. "
                f"{interval}{''.join(f' {how_made}' for how_made in (combined or {}).values())}"),
         figure(task, F1, "0-1", True, f1_rows,
-               f"Mean over the labels of the held-out texts, each counting the same.{absent}"),
+               f"Mean F1 over the labels of the held-out texts, all labels weighted equally.{absent}"),
         figure(task, ECE, "0-1", False, ece_rows,
                "Expected calibration error: mean distance of confidence from accuracy in up to 15 bins of equal mass; "
                "chance alone keeps it above zero, so small differences mean little. Each model's one temperature was "
@@ -170,7 +170,7 @@ def ordinal_figures(
     task: str, guessed: Mapping[str, NDArray[np.int64]], actual: NDArray[np.int64], weight: NDArray[np.float64],
     models: Sequence[str], pairs: Sequence[tuple[str, str]], classes: int, how: Resampling,
 ) -> tuple[list[Figure], list[Comparison]]:  # fmt: skip
-    """How far off the labels of each party are, which stand in an order: `guessed` and `actual` are their numbers."""
+    """Distance-based figures of ordinal labels: `guessed` and `actual` are label indices."""
     n, off, kappa = len(actual), [], []
     apart = {name: np.abs(guess - actual).astype(np.float64) for name, guess in guessed.items()}
     for name, guess in guessed.items():
@@ -183,8 +183,8 @@ def ordinal_figures(
         kappa.append(row(name, bootstrap_statistic(kappa_of, n, **how.options), n, kind))
     figures = [
         figure(task, MAE, "steps", False, off,
-               f"Mean absolute error in steps of the order of the labels; {n} held-out texts. Every party names the "
-               f"median of its distribution, {MEDIAN} that of all labels. {percent(how.confidence)} bootstrap "
+               f"Mean absolute error in label steps; {n} held-out texts. Every system predicts the "
+               f"median of its distribution, {MEDIAN} that of the training labels. {percent(how.confidence)} bootstrap "
                "intervals."),
         figure(task, KAPPA, "1 at best", True, kappa,
                "Quadratic weighted kappa: agreement beyond chance, a label two steps off counting four times as one."),
@@ -215,7 +215,7 @@ def _alike(counts: Sequence[int], expected: Sequence[float]) -> bool:
 
 
 def _share(interval: Interval) -> Interval:
-    """The bounds cut to 0 to 1."""
+    """The bounds clipped to [0, 1]."""
     if interval.low is None or interval.high is None:
         return interval
     return Interval(interval.value, max(0.0, interval.low), min(1.0, interval.high))
@@ -227,15 +227,15 @@ def _counted(labels: Sequence[str]) -> str:
 
 
 def _shares_note(weights: NDArray[np.float64] | None, natural: Mapping[str, int] | None, truth: Sequence[str]) -> str:
-    """What the figures say of how frequent the labels are."""
+    """A note on the label frequencies that the figures assume."""
     if natural is None:
-        return "Labels are as frequent as in the held-out texts. "
+        return "Label frequencies are those of the held-out texts. "
     lost = sorted(set(natural) - set(truth))
     share = sum(natural[label] for label in lost) / sum(natural.values())
     without = f"{_counted(lost)} not among them, {100 * share:.1f} % of all texts. " if lost and share > 0 else ""
     if weights is None:
-        return f"Labels are as frequent as they naturally are. {without}"
-    return f"The held-out labels have other shares than the natural ones, to which they are weighted. {without}"
+        return f"Label frequencies are the natural ones. {without}"
+    return f"Held-out texts are weighted to the natural label frequencies, from which theirs differ. {without}"
 
 
 def megabytes_of(model: Path) -> float:

@@ -1,4 +1,4 @@
-"""Held-out text: bits per byte and word order, for models beside compressors, n-grams and chance."""
+"""Held-out text: bits per byte and word order of models, against compressors, n-grams and chance."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ SATURATED = 0.85  # of the pairs that a model without a neural network has right
 
 @dataclass(frozen=True)
 class Likelihoods:
-    """A party's natural-log likelihoods: of each document, and of each word-order pair (real, swapped)."""
+    """A system's natural-log likelihoods: of each document, and of each word-order pair (real, swapped)."""
 
     documents: list[float]
     pairs: list[tuple[float, float]]
 
     @property
     def right(self) -> list[float]:
-        """1 where the real sentence is likelier, 0 where the swapped one is, a half for a tie."""
+        """1 if the real sentence is likelier, 0 if the swapped one is, 0.5 for a tie."""
         return [1.0 if real > swapped else 0.0 if real < swapped else 0.5 for real, swapped in self.pairs]
 
 
@@ -102,7 +102,7 @@ def _bits(
     if len(documents) < len(baselines.documents):
         note += (
             f" Models and n-gram are measured on {len(documents)} of the {len(baselines.documents)} "
-            "documents that the compressors had."
+            "documents that the compressors read."
         )
     comparisons = []
     for who in models:
@@ -128,12 +128,12 @@ def _order(
     note = (
         "A held-out sentence against the same sentence with two of its longer words swapped: right when the "
         "real one is likelier, half right for a tie. One sentence from a document; "
-        f"{percent(config.confidence)} Wilson intervals{', whole sources as items' if clusters else ''}; "
+        f"{percent(config.confidence)} Wilson intervals{', sources as clusters' if clusters else ''}; "
         "comparisons in percentage points."
     )
     if sum(ngram.right) >= SATURATED * n:
-        note += f" Nearly saturated: the n-gram model is right in {100 * sum(ngram.right) / n:.0f} %, so that there is "
-        note += "little left to find; read bits per byte."
+        note += f" Nearly saturated: the n-gram model is right in {100 * sum(ngram.right) / n:.0f} %, which leaves "
+        note += "little to measure; read bits per byte instead."
     return figure("word order", ORDER, "share right", True, rows, note), comparisons
 
 
@@ -153,17 +153,17 @@ def _bits_compared(
 
 
 def _units_note(sources: Sequence[str], clusters: Clusters, coded: dict[str, list[float]], size: Sequence[int]) -> str:
-    """What an interval is over: sources where there are enough of them, else documents, and of which sources."""
+    """The unit of the intervals: sources if there are enough of them, else documents."""
     count = len(set(sources))
     if clusters is not None:
         wider = design_effect(next(iter(coded.values())), clusters, size)
         return (
-            f"whole sources as items ({count} of them): documents of one package are alike. With documents as items "
-            f"it would be {wider:.1f} times narrower" if wider >= 1.05 else f"whole sources as items ({count} of them)"
+            f"sources as clusters ({count} of them): documents of one source are alike. With documents as items "
+            f"it would be {wider:.1f} times narrower" if wider >= 1.05 else f"sources as clusters ({count} of them)"
         )  # fmt: skip
     if 1 <= count < len(sources) and count < MIN_CLUSTERS:
         of = "one source" if count == 1 else f"{count} sources"
-        return f"documents as items: they hold for more text of the same {of}, not of others"
+        return f"documents as items: valid for more text of the same {of}, not of others"
     return "documents as items"
 
 
@@ -173,7 +173,7 @@ def _to_bits(logprobs: Sequence[float]) -> list[float]:
 
 def rolling(lm: LanguageModel, what: str, texts: list[str], size: int, log: EventLog) -> list[float]:
     """Natural-log likelihood of each text, with progress."""
-    # Sorted by length, so that a batch is not padded to its longest text.
+    # Sorted by length to minimise padding.
     by_length = sorted(range(len(texts)), key=lambda i: len(texts[i]))
     scores = [0.0] * len(texts)
     for part in batches(log, what, by_length, size, "texts"):

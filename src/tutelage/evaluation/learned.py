@@ -1,4 +1,4 @@
-"""Did it learn anything? One line for each step: the model it begins with against the tuned one, on the same rows."""
+"""Did it learn anything? One line per step: the model before and after finetuning, on the same rows."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from tutelage.evaluation.writing import RULE, WIN
 Finding = Literal["learned", "got worse", "no difference", "too few rows", "not compared"]
 
 MEASURES = {"labels": (MAE, ACCURACY), "label sets": (MICRO,), "answers": (LOSS,), "pairs": (LIKELIER, MARGIN)}
-"""By what the held-out rows of a step are: what tells whether it learned; a further measure where the first is open.
-For rows of another kind it is the first measure that the step and the model before it are compared in."""
+"""By kind of held-out rows: the measure that decides, and a second one if the first does not resolve. For other kinds
+it is the first measure in which the step and its parent are compared."""
 BY_RULE = (RULE, WIN, REWARD, LIKELIER, MARGIN)
 """Measures that a model can win by learning the rule alone."""
 
-CONSTANT = (MAJORITY, MEDIAN, FREQUENT)  # what a classifier that begins with a language model is held against
+CONSTANT = (MAJORITY, MEDIAN, FREQUENT)  # baselines of a classifier whose parent is a language model
 _FOUND: dict[str, Finding] = {"better": "learned", "worse": "got worse", "too few items": "too few rows"}
 
 
 class Learned(TypedDict):
     """What a step learned, by a paired comparison on its own held-out rows.
 
-    before: whom it is held against: the model that it begins with, of a classifier without one the majority class.
-    was, now: of `measure`, in the unit of its figure; difference, low, high: now less was, of shares in points. alarm:
-    what makes "learned" no praise.
+    before: what it is compared with: its parent or, for a classifier without a comparable parent, the majority class.
+    was, now: values of `measure`, in its figure's unit; difference, low, high: now minus was, in points for shares.
+    alarm: why "learned" does not mean improvement.
     """
 
     who: str
@@ -57,7 +57,7 @@ def learned(
     alarms: Iterable[Alarm],
     confidence: float,
 ) -> list[Learned]:
-    """One line for every step that left held-out rows and was measured on them, in the order of their making."""
+    """One entry for every step with held-out rows that was measured on them, in stage order."""
     said = {alarm["who"]: alarm["text"] for alarm in alarms}
     lines = []
     for subject in subjects:
@@ -70,7 +70,7 @@ def learned(
 
 
 def with_cautions(comparisons: Iterable[Comparison], alarms: Iterable[Alarm]) -> None:
-    """Say in every comparison that a model wins by its rule that it is over-optimised, where it is."""
+    """Add a caution to every comparison that an over-optimised model wins by its rule."""
     said = {alarm["who"]: alarm["text"] for alarm in alarms}
     for one in comparisons:
         if one["a"] in said and one["outcome"] == "better" and one["measure"] in BY_RULE:
@@ -91,10 +91,10 @@ def _line(
     who = subject.name
     found = [one for measure in measures if (one := _compared(who, (subject.parent, *CONSTANT), measure, comparisons))]
     resolved = [one for one in found if one["outcome"] in ("better", "worse")]
-    enough = [one for one in found if one["outcome"] != "too few items"]  # shares need more rows than means
+    enough = [one for one in found if one["outcome"] != "too few items"]  # shares require more rows than means
     if not found:
         now = _values(_figure(figures, who, measures[0])).get(who)
-        text = f"whether {who} learned anything is not known: the model that it begins with was not measured"
+        text = f"whether {who} learned anything is unknown: the model before it was not measured"
         return _plain(who, "", measures[0], "not compared", None, now, None, text, alarm)
     one = (resolved or enough or found)[0]
     before, measure = one["b"], one["measure"]
@@ -114,11 +114,11 @@ def _line(
     elif outcome == "too few rows":
         text = f"too few rows to say whether {who} learned anything: {change}, {interval}, {rows}"
     else:
-        same = "not a single row differs; " if one["difference"] == one["low"] == one["high"] == 0 else ""
-        text = f"{who} learned nothing that can be measured, no difference: {same}{change}, {interval}, {rows}"
+        same = "no row differs; " if one["difference"] == one["low"] == one["high"] == 0 else ""
+        text = f"{who} shows no measurable difference: {same}{change}, {interval}, {rows}"
     if resolved and measure != measures[0]:
         first = found[0]
-        text += f". By {first['measure']} alone it is open: {_interval(first, True, confidence)}, p = {first['p']:.2g}"
+        text += f"; {first['measure']} is not resolved: {_interval(first, True, confidence)}, p = {first['p']:.2g}"
     return _plain(who, before, measure, outcome, was, now, one, text, alarm)
 
 
@@ -137,7 +137,7 @@ def _plain(
 def _compared(
     who: str, others: Sequence[str | None], measure: str, comparisons: Sequence[Comparison]
 ) -> Comparison | None:
-    """The comparison with the first of these that there is one with."""
+    """The first comparison found with one of these."""
     for other in others:
         for one in comparisons:
             if (one["a"], one["b"], one["measure"]) == (who, other, measure):
@@ -151,7 +151,7 @@ def _first_compared(subject: Subject, comparisons: Sequence[Comparison]) -> tupl
 
 
 def _figure(figures: Sequence[Figure], who: str, measure: str) -> Figure | None:
-    """On the step's own rows, which come before those of later steps that it is scored on too."""
+    """The figure on the step's own rows, which precede the rows of later steps that it is also scored on."""
     mine = (one for one in figures if one["measure"] == measure and any(row["who"] == who for row in one["rows"]))
     return next(mine, None)
 

@@ -1,4 +1,4 @@
-"""TF-IDF with logistic regression as a classifier to keep and use: a megabyte of plain data, no model, no pickle."""
+"""TF-IDF with logistic regression as a saved classifier: about a megabyte of plain data, no pickle."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tutelage.model.ordinal import chosen_label
 from tutelage.store.errors import DamagedError
 from tutelage.store.files import write_atomic
 
-FOLDER = "tfidf"  # of the classifier, in an evaluation
+FOLDER = "tfidf"  # folder of the classifier in an evaluation artifact
 SETTINGS, WEIGHTS = "lexical.json", "lexical.safetensors"
 WORDS: dict[str, Any] = {"ngram_range": (1, 2)}
 CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4)}
@@ -23,7 +23,7 @@ CHARACTERS: dict[str, Any] = {"analyzer": "char_wb", "ngram_range": (2, 4)}
 
 @dataclass(frozen=True)
 class Beginning:
-    """The first characters of a text, in lower case."""
+    """Preprocessor: the first characters of a text, lower-cased."""
 
     length: int
 
@@ -32,7 +32,7 @@ class Beginning:
 
 
 def vectorizer(kind: str, beginning: int, **more: Any) -> Any:
-    """Counts of words (1- and 2-grams) or of characters (2- to 4-grams within words) of a text's beginning."""
+    """A count vectorizer of words (1- and 2-grams) or characters (2- to 4-grams within words) of a text's beginning."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
     shared = {"sublinear_tf": True, "dtype": np.float32, **more}
@@ -43,10 +43,10 @@ def vectorizer(kind: str, beginning: int, **more: Any) -> Any:
 
 @dataclass(frozen=True)
 class LexicalClassifier:
-    """`terms`: of `words` and of `characters`, in the order of their columns; `idf` of each.
+    """`terms`: the vocabulary of `words` and of `characters`, in column order; `idf`: weight of each term.
 
-    weights: [classes, all terms], one row where there are two classes. bias: of each row. multi_label: a text has each
-    of the classes or not, by a row of its own; else exactly one. order: of labels that are in one.
+    weights: [classes, terms], one row for two classes. bias: one per row. multi_label: each class is decided by its own
+    row; else exactly one class. order: the labels in order, if they are ordinal.
     """
 
     classes: tuple[str, ...]
@@ -59,18 +59,18 @@ class LexicalClassifier:
     order: tuple[str, ...] = ()
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Probability of each label."""
+        """Probability of each label, for each text."""
         found = self.probabilities(texts)
         return [dict(zip(self.classes, map(float, row), strict=True)) for row in found]
 
     def named(self, probabilities: NDArray[np.float64]) -> str:
-        """The class to name by the probabilities [classes] of one text."""
+        """The predicted class, from the probabilities [classes] of one text."""
         if not self.order:
             return self.classes[int(probabilities.argmax())]
         return chosen_label(dict(zip(self.classes, map(float, probabilities), strict=True)), self.order)
 
     def probabilities(self, texts: Sequence[str]) -> NDArray[np.float64]:
-        """[texts, classes]."""
+        """Probabilities [texts, classes]."""
         if len(self.classes) == 1 and not self.multi_label:
             return np.ones((len(texts), 1))
         from scipy.sparse import hstack
@@ -93,7 +93,7 @@ class LexicalClassifier:
 
     @property
     def megabytes(self) -> float:
-        """Of what `save` writes, nearly."""
+        """Approximate size of what `save` writes."""
         terms = sum(len(term.encode("utf-8")) + 3 for each in self.terms.values() for term in each)
         return (
             float(terms + sum(idf.nbytes for idf in self.idf.values()) + self.weights.nbytes + self.bias.nbytes) / 1e6
@@ -111,7 +111,7 @@ class LexicalClassifier:
 
     @classmethod
     def load(cls, directory: Path) -> LexicalClassifier:
-        """Raises DamagedError where the files are not whole."""
+        """Raises DamagedError if the files are incomplete or inconsistent."""
         from safetensors.numpy import load_file
 
         try:
@@ -124,7 +124,7 @@ class LexicalClassifier:
                 tuple(map(str, settings.get("order", ()))),
             )  # fmt: skip
             if found.weights.shape[1] != sum(map(len, terms.values())):
-                raise ValueError("terms and weights are not as many")
+                raise ValueError("the numbers of terms and weights differ")
         except Exception as error:
-            raise DamagedError(f"{directory} holds no whole TF-IDF classifier: {error}") from None
+            raise DamagedError(f"the TF-IDF classifier in {directory} is damaged: {error}") from None
         return found

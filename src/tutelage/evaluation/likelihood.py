@@ -1,4 +1,4 @@
-"""Held-out rows under a step's model and the model it begins with: how likely the right answer is, before and after."""
+"""Likelihood of the reference answers of held-out rows, before and after a step."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ NATS = "nats per answer token"
 
 @dataclass(frozen=True)
 class HeldoutRows:
-    """The held-out rows of a step, and who scores them: the model before it, where that is measured, and the step."""
+    """The held-out rows of a step and the models that score them: its parent, if measured, and the step's model."""
 
     name: str
     kind: Literal["answers", "pairs"]
@@ -41,8 +41,8 @@ class HeldoutRows:
 
 @dataclass(frozen=True)
 class Scored:
-    """One model's view of the rows: natural-log probability and tokens of each answer (of pairs: the chosen one), and
-    of each rejected answer."""
+    """One model's scores: natural-log probability and token count of each answer (for pairs: the chosen one), and of
+    each rejected answer."""
 
     logprobs: NDArray[np.float64]
     tokens: NDArray[np.float64]
@@ -51,7 +51,7 @@ class Scored:
 
     @property
     def margin(self) -> NDArray[np.float64]:
-        """Log-probability per token of the chosen answer less that of the rejected one [rows]."""
+        """Log-probability per token of the chosen answer minus that of the rejected one [rows]."""
         assert self.rejected is not None and self.rejected_tokens is not None
         return self.logprobs / self.tokens - self.rejected / self.rejected_tokens
 
@@ -59,14 +59,14 @@ class Scored:
 def heldout_rows(
     subjects: Sequence[Subject], models: Mapping[str, Path], wanted: Sequence[str], config: EvaluateConfig
 ) -> list[HeldoutRows]:
-    """Of every step that leaves answers or pairs, a fixed random sample of its held-out rows."""
+    """A fixed random sample of the held-out rows of every step that has answers or pairs."""
     found = []
     for subject in subjects:
         writes = subject.makes in ("language model", "chat model")
         if not writes or subject.heldout not in ("answers", "pairs") or (wanted and subject.name not in wanted):
             continue
         before = (subject.parent,) if subject.parent in models else ()
-        needed = {"chosen", "rejected"} if subject.heldout == "pairs" else set()  # answers may be judged one by one
+        needed = {"chosen", "rejected"} if subject.heldout == "pairs" else set()  # answers may be judged singly
         rows = [item for item in rows_of(models[subject.name])[1] if needed <= item.keys()]
         rows = sorted(rows, key=lambda item: sha256_text(f"{item['id']}\0{item}"))
         if rows:
@@ -75,7 +75,7 @@ def heldout_rows(
 
 
 def score_rows(lm: LanguageModel, who: str, one: HeldoutRows, config: EvaluateConfig, log: EventLog) -> Scored:
-    """Score what was learned of each row: all answers of a conversation, or both sides of a pair."""
+    """Score the trained-on part of each row: all answers of a conversation, or both sides of a pair."""
     if one.kind == "answers":
         conversations = [_conversation(item) for item in one.rows]
         logprobs, tokens = _scores(lm, f"{who}: held-out answers", conversations, config, log)
@@ -88,7 +88,7 @@ def score_rows(lm: LanguageModel, who: str, one: HeldoutRows, config: EvaluateCo
 def likelihood_figures(
     one: HeldoutRows, scored: Mapping[str, Scored], config: EvaluateConfig, seed: int
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Figures of the step and of the model before it on the same rows, and the paired comparisons of the two."""
+    """Figures of the step's model and its parent on the same rows, and their paired comparisons."""
     how, n, step = Resampling.of(config, seed), len(one.rows), one.name
     parties = {who: scored[who] for who in one.who if who in scored}
     before = next((who for who in parties if who != step), None)
@@ -97,7 +97,7 @@ def likelihood_figures(
     tokens = parties[step].tokens
     what = "chosen answers" if one.kind == "pairs" else "answers"
     note = (
-        f"Negative log-likelihood of the {what} of {n} held-out rows, stop token included, for each token; "
+        f"Negative log-likelihood per token of the {what} of {n} held-out rows, stop token included; "
         f"{percent(config.confidence)} intervals, rows as items. Comparisons are paired row by row."
     )
     rows = [row(who, bootstrap_ratio(loss, tokens, **how.options), n) for who, loss in losses.items()]
@@ -118,7 +118,7 @@ def likelihood_figures(
                f"Share of {n} held-out pairs in which the chosen answer is likelier per token than the rejected one."),
         figure(task, MARGIN, NATS, True,
                [row(who, bootstrap_mean(margin, **how.options), n) for who, margin in margins.items()],
-               "Log-probability per token of the chosen answer less that of the rejected one, mean of the pairs."),
+               "Log-probability per token of the chosen answer minus that of the rejected one, mean over the pairs."),
     ]  # fmt: skip
     if before is not None:
         comparisons.append(compare_shares(step, before, LIKELIER, right[step], right[before], how))
@@ -129,11 +129,11 @@ def likelihood_figures(
 
 
 Conversation = tuple[list[Message], list[float], list[Row] | None]
-"""With how much each message is learned, and the tools that may be called."""
+"""The fields that scoring needs: loss weight of each message, and the tools that may be called."""
 
 
 def _conversation(item: Row) -> Conversation:
-    """A conversation as it was learned; an answer of weight 0 is read and not scored."""
+    """A conversation as in training; an answer of weight 0 is read but not scored."""
     if not (turns := item.get("messages")):
         return [Message("user", str(item["prompt"])), Message("assistant", str(item["response"]))], [1.0, 1.0], None
     weights = [0.0 if turn.get("trained") is False else float(turn.get("weight", 1.0)) for turn in turns]
@@ -141,7 +141,7 @@ def _conversation(item: Row) -> Conversation:
 
 
 def _side(item: Row, key: str) -> Conversation:
-    """The shared turns and one of the two answers, which alone counts."""
+    """The shared turns and one of the two answers; only the answer is scored."""
     turns = item.get("messages") or [{"role": "user", "content": str(item["prompt"])}]
     asked = [message_of(turn) for turn in turns]
     return [*asked, Message("assistant", str(item[key]))], [*(0.0 for _ in asked), 1.0], None

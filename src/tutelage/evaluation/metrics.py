@@ -1,4 +1,4 @@
-"""Metrics of text and of classification: plain functions of plain data."""
+"""Text and classification metrics: pure functions of plain data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def words(text: str) -> list[str]:
 
 
 def bits_per_byte(logprobs: Sequence[float], texts: Sequence[str]) -> float:
-    """Total natural-log likelihood of the texts -> bits for each UTF-8 byte; comparable across tokenizers."""
+    """Total natural-log likelihoods -> bits per UTF-8 byte; comparable across tokenizers."""
     total = sum(len(text.encode("utf-8")) for text in texts)
     return -sum(logprobs) / math.log(2) / total
 
@@ -35,8 +35,8 @@ def chrf(hypotheses: Sequence[str], references: Sequence[str]) -> list[float]:
 
 
 def bleu_counts(hypothesis: str, reference: str) -> NDArray[np.float64]:
-    """What corpus BLEU is made of, of one sentence [10]: tokens of hypothesis and reference (sacrebleu's 13a), the
-    matching n-grams of 1 to 4, all n-grams of the hypothesis."""
+    """Sufficient statistics of corpus BLEU for one sentence [10]: tokens of hypothesis and reference (sacrebleu's 13a),
+    matching n-grams of order 1 to 4, all n-grams of the hypothesis."""
     mine, theirs = (_tokens_13a()(text.rstrip()).split() for text in (hypothesis, reference))
     matches, totals = [], []
     for n in range(1, 5):
@@ -47,8 +47,8 @@ def bleu_counts(hypothesis: str, reference: str) -> NDArray[np.float64]:
 
 
 def bleu(counts: ArrayLike) -> float:
-    """Corpus BLEU (Papineni et al. 2002) of summed `bleu_counts` [10], 0 to 100: sacrebleu's, tokenised by 13a and
-    smoothed exponentially (each order without a match counts half as much as the one before)."""
+    """Corpus BLEU (Papineni et al. 2002) of summed `bleu_counts` [10], 0 to 100, as in sacrebleu: 13a tokens,
+    exponential smoothing (each order without a match counts half as much as the one before)."""
     values = np.asarray(counts, dtype=np.float64)
     length, reference, matches, totals = values[0], values[1], values[2:6], values[6:]
     if not matches.any() or not length:
@@ -89,13 +89,13 @@ def rouge_l(hypothesis: str, reference: str) -> float:
 
 
 def distinct_n(texts: Sequence[str], n: int = 2) -> float:
-    """Share of all word n-grams of the texts together that are different (Li et al. 2016); 0 to 1."""
+    """Share of distinct word n-grams among all of the texts (Li et al. 2016); 0 to 1."""
     grams = [gram for text in texts for gram in _grams(words(text), n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def repetition(text: str, n: int = 3) -> float:
-    """Share of a text's word n-grams that it had already used before; 0 to 1."""
+    """Share of a text's word n-grams that occurred earlier in it; 0 to 1."""
     grams = _grams(words(text), n)
     return 1 - len(set(grams)) / len(grams) if grams else 0.0
 
@@ -108,9 +108,9 @@ def accuracy(predicted: Sequence[str], actual: Sequence[str]) -> float:
 def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: ArrayLike | None = None) -> float:
     """Mean F1 over the classes that occur in `actual` (class indices below `classes`), each counting the same.
 
-    A class that is only predicted is no term of the mean, so that all parties are averaged over the same classes
-    (scikit-learn's f1_score with `labels` = those of `actual`); each such prediction is a miss of the true class.
-    weights: of the items, 1 each by default.
+    A class that is only predicted is not a term of the mean, so that all systems are averaged over the same classes
+    (scikit-learn's f1_score with `labels` = those of `actual`); each such prediction counts as a miss of the true
+    class. weights: of the items, 1 each by default.
     """
     guess, truth = np.asarray(predicted, dtype=np.int64), np.asarray(actual, dtype=np.int64)
     weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -123,8 +123,8 @@ def macro_f1(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: Arr
 
 
 def weighted_kappa(predicted: ArrayLike, actual: ArrayLike, classes: int, weights: ArrayLike | None = None) -> float:
-    """Quadratic weighted kappa (Cohen 1968) of classes in an order, by their indices: 1 is perfect, 0 is what both
-    distributions of classes would agree in by chance. weights: of the items. 1 where all are one and the same class.
+    """Quadratic weighted kappa (Cohen 1968) of ordinal classes, by their indices: 1 is perfect agreement, 0 is chance
+    agreement of the two distributions. weights: of the items. 1 if all items have the same class.
     """
     guess, truth = np.asarray(predicted, dtype=np.int64), np.asarray(actual, dtype=np.int64)
     weight = np.ones(len(truth)) if weights is None else np.asarray(weights, dtype=np.float64)
@@ -132,7 +132,7 @@ def weighted_kappa(predicted: ArrayLike, actual: ArrayLike, classes: int, weight
     shares = [np.bincount(each, weights=weight, minlength=classes) / weight.sum() for each in (guess, truth)]
     apart = (np.arange(classes)[:, None] - np.arange(classes)) ** 2
     by_chance = float(shares[0] @ apart @ shares[1])
-    return round(1 - missed / by_chance, 12) + 0.0 if by_chance else 1.0  # rounding must not make 0 a little less
+    return round(1 - missed / by_chance, 12) + 0.0 if by_chance else 1.0  # rounding: 0 may be slightly negative
 
 
 def calibration_error(
@@ -140,8 +140,8 @@ def calibration_error(
 ) -> float:
     """Expected calibration error with bins of equal mass: mean |confidence - accuracy|; 0 to 1.
 
-    Bins of equal width leave most of them nearly empty for a confident model (Nixon et al. 2019). Equal
-    confidences share a bin. By default 15 bins, fewer where a bin would hold less than 20 items.
+    With bins of equal width most would be nearly empty for a confident model (Nixon et al. 2019). Equal confidences
+    share a bin. Default: 15 bins, fewer if a bin would contain less than 20 items.
     """
     sure, hit = np.asarray(confidence, dtype=np.float64), np.asarray(right, dtype=np.float64)
     n = len(sure)
@@ -155,7 +155,7 @@ def calibration_error(
 
 
 def most_common(items: Sequence[str] | Mapping[str, int]) -> str:
-    """The most frequent item (of items, or of counts); of equally frequent ones the first in the alphabet."""
+    """The most frequent item (of items, or of counts); ties go to the alphabetically first."""
     counts = Counter(items)
     return min(counts, key=lambda item: (-counts[item], item))
 

@@ -1,7 +1,7 @@
 """Interpolated modified Kneser-Ney n-gram model over token ids, counted and scored with numpy sorts.
 
-Source: Chen & Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling", section 3;
-n-grams at the start of a document keep raw counts, since nothing can precede them (Heafield et al. 2013).
+Source: Chen & Goodman 1998, "An Empirical Study of Smoothing Techniques for Language Modeling", section 3; n-grams at
+the start of a document keep their raw counts, because nothing can precede them (Heafield et al. 2013).
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class _Order:
 
 @dataclass(frozen=True)
 class NGram:
-    """A trained model: one table for each order, lowest first, over a uniform floor of 1 / vocab_size."""
+    """A trained model: one table per order, lowest first, above a uniform distribution of 1 / vocab_size."""
 
     vocab_size: int
     eos_id: int
@@ -47,9 +47,9 @@ class NGram:
         eos_id: int = 0,
         counted: Callable[[int], None] = lambda k: None,
     ) -> NGram:
-        """Count documents (lists of token ids). Each starts after `eos_id` and ends by predicting it.
+        """Train on documents (lists of token ids). Each starts after `eos_id` and ends by predicting it.
 
-        `counted` is called with each order that is done.
+        `counted` is called after each order.
         """
         stream, place = _stream(documents, eos_id, closed=True)
         grams, suffixes = _grams(stream, place, vocab_size, order, counted)
@@ -59,8 +59,8 @@ class NGram:
             if len(keys) == 0:
                 break  # no document is long enough for this order
             if k < order:
-                # Lower orders count the different tokens that precede a k-gram, not how often it occurs; what
-                # begins with the document start is preceded by nothing and keeps its count.
+                # Lower orders count the distinct tokens that precede a k-gram instead of its occurrences; k-grams at
+                # the document start have no predecessor and keep their count.
                 continuations = np.bincount(suffixes[k], minlength=len(keys))
                 counts = np.where(continuations > 0, continuations, counts)
             contexts = 1 if k == 1 else vocab_size if k == 2 else len(grams[k - 2][0])
@@ -68,13 +68,13 @@ class NGram:
         return cls(vocab_size, eos_id, tuple(tables))
 
     def logprob(self, documents: Sequence[ArrayLike]) -> list[Floats]:
-        """Natural log probability of each token of each document, given the tokens before it in the document.
+        """Natural log-probability of each token of each document, given the tokens before it in the document.
 
-        The end of the document is not counted.
+        The end of the document is not scored.
         """
         stream, place = _stream(documents, self.eos_id, closed=False)
         probability = self._probability(stream, place)
-        with np.errstate(divide="ignore"):  # what can never come has a log probability of minus infinity
+        with np.errstate(divide="ignore"):  # impossible tokens have a log-probability of minus infinity
             logs = np.log(probability[place > 0])
         lengths = [len(np.asarray(document)) for document in documents]
         return np.split(logs, np.cumsum(lengths)[:-1]) if lengths else []
@@ -87,9 +87,9 @@ class NGram:
         return last
 
     def _probability(self, stream: Ids, place: Ids) -> Floats:
-        """Probability of each stream position, order after order; that of a document start means nothing."""
+        """Probability of each stream position, interpolated over the orders; undefined at a document start."""
         probability = np.full(len(stream), 1.0 / self.vocab_size)
-        index: Ids = np.zeros(len(stream), dtype=np.int64)  # of the (k-1)-gram ending here; -1: never seen
+        index: Ids = np.zeros(len(stream), dtype=np.int64)  # of the (k-1)-gram ending here; -1: unseen
         for k, table in enumerate(self.tables, 1):
             context = np.zeros_like(index) if k == 1 else _shifted(stream if k == 2 else index)
             context[place < max(1, k - 1)] = -1
@@ -103,7 +103,7 @@ class NGram:
 
 
 def _stream(documents: Sequence[ArrayLike], eos_id: int, closed: bool) -> tuple[Ids, Ids]:
-    """All documents in a row, each led (if closed, also ended) by eos; and each token's place in its own."""
+    """All documents concatenated, each after eos (if closed, also before one); and positions within the documents."""
     end = [eos_id] if closed else []
     parts = [np.concatenate(([eos_id], np.asarray(d, dtype=np.int64), end)).astype(np.int64) for d in documents]
     if not parts:
@@ -120,7 +120,7 @@ def _grams(
     grams: list[tuple[Ids, Ids, Ids]] = []
     suffixes: dict[int, Ids] = {}
     for k in range(1, order + 1):
-        # A 2-gram's context is the token itself, so that the document start is one although never predicted.
+        # The context of a 2-gram is a token, so the document start is a context although it is never predicted.
         context = np.zeros_like(stream) if k == 1 else _shifted(stream if k == 2 else grams[-1][1])
         here = np.flatnonzero(place >= max(1, k - 1))
         keys, first, inverse, counts = np.unique(
@@ -149,21 +149,21 @@ def _table(keys: Ids, counts: Ids, contexts: int, vocab_size: int) -> _Order:
 
 
 def _discounts(counts: Ids) -> Floats:
-    """D(0..3+) by Chen & Goodman equation 26; 0.5, 1, 1.5 where there are too few n-grams for it, or odd ones."""
+    """D(0..3+) by Chen & Goodman equation 26; 0.5, 1, 1.5 if the counts of counts are too few or degenerate."""
     n1, n2, n3, n4 = (int((counts == j).sum()) for j in (1, 2, 3, 4))
     usual = np.array([0.0, 0.5, 1.0, 1.5])
     if min(n1, n2, n3, n4) == 0:
         return usual
     y = n1 / (n1 + 2 * n2)
     estimated = np.array([0.0, 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3])
-    # Odd counts of counts can leave ]0, j]: above the count a probability would be negative, and without a discount
-    # what was never seen could never come.
+    # Degenerate counts of counts can give a discount outside (0, j]: above the count, a probability would be negative;
+    # without a discount, unseen tokens would be impossible.
     sensible: Floats = np.where((estimated > 0) & (estimated <= [0, 1, 2, 3]), estimated, usual)
     return sensible
 
 
 def _look_up(keys: Ids, wanted: Ids, known: NDArray[np.bool_]) -> tuple[NDArray[np.bool_], Ids]:
-    """Whether each wanted key exists, and its index (-1 where not)."""
+    """Whether each key exists, and its index (-1 if not)."""
     at = np.minimum(np.searchsorted(keys, wanted), len(keys) - 1)
     found = known & (keys[at] == wanted)
     return found, np.where(found, at, -1)

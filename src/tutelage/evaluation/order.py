@@ -1,6 +1,6 @@
 """The word-order task: a real held-out sentence against itself with two longer words swapped.
 
-Both have the same words, so only knowledge of their order can tell them apart; chance is one half.
+Both have the same words, so only word order distinguishes them; chance is 0.5.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ import numpy as np
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
 _PLAIN = re.compile(r"[A-Za-z][a-z'-]*")
 _MIN_WORDS, _MAX_WORDS = 6, 30
-_LETTERS = 5  # a misplaced `the` or `of` shows in any pair of words; longer words need more of the sentence
+_LETTERS = 5  # a misplaced `the` or `of` is visible from adjacent words; longer words require more of the sentence
 
 
 @dataclass(frozen=True)
 class Pair:
-    """A real sentence and the same one with two words exchanged; `source` is that of its document."""
+    """A real sentence and the same one with two words swapped; `source` is that of its document."""
 
     real: str
     swapped: str
@@ -27,7 +27,7 @@ class Pair:
 
 
 def word_order_pairs(texts: Sequence[str], limit: int, seed: int, sources: Sequence[str] = ()) -> list[Pair]:
-    """At most one pair from each text, in the texts' order, so that the pairs are independent."""
+    """At most one pair per text, in the order of the texts, so that the pairs are independent."""
     generator = np.random.default_rng(seed)
     pairs: list[Pair] = []
     for at, text in enumerate(texts):
@@ -44,7 +44,7 @@ def word_order_pairs(texts: Sequence[str], limit: int, seed: int, sources: Seque
 
 
 def _usable(sentence: str) -> bool:
-    """An ordinary sentence: capital first, full stop last, mostly plain words, something to swap."""
+    """Whether it is an ordinary sentence: initial capital, final full stop, mostly plain words, at least one swap."""
     words = sentence.split()
     if not _MIN_WORDS <= len(words) <= _MAX_WORDS or not sentence[0].isupper() or not sentence.endswith("."):
         return False
@@ -53,9 +53,9 @@ def _usable(sentence: str) -> bool:
 
 
 def _swaps(sentence: str) -> list[str]:
-    """Every exchange of two different plain words of five letters or more.
+    """All swaps of two different plain words of five letters or more.
 
-    The first word (capital) and the last (full stop) stay.
+    The first word (capital) and the last (full stop) keep their positions.
     """
     words = sentence.split()
     inner = [i for i in range(1, len(words) - 1) if len(words[i]) >= _LETTERS and _PLAIN.fullmatch(words[i])]

@@ -1,7 +1,7 @@
-"""The alarm of over-optimisation: a rule passed better than by those who wrote the references, or answers all alike.
+"""Over-optimisation alarm: a model passes a rule more often than the references do, or its answers are too uniform.
 
-A rule is a proxy. A model that passes it more often than the references themselves, or whose answers have lost their
-variety, has learned the rule and not the task (Gao et al. 2023 for reward models; Kirk et al. 2024 for diversity).
+A rule is a proxy. A model that passes it more often than the references, or whose answers have lost their diversity,
+has learned the rule instead of the task (Gao et al. 2023 for reward models; Kirk et al. 2024 for diversity).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from tutelage.evaluation.statistics import randomised
 from tutelage.evaluation.verdicts import MIN_ITEMS
 from tutelage.store.format import percent
 
-CLEARLY = 2 / 3  # of the other's variety: less is clearly less
+CLEARLY = 2 / 3  # a ratio of diversities below this counts as a clear loss
 OPENING = 3  # words
 
 Kind = Literal["rule", "distinct-2", "openings"]
@@ -26,7 +26,7 @@ _LABELS = {"distinct-2": "distinct-2", "openings": f"different openings ({OPENIN
 
 
 class Sign(TypedDict):
-    """One sign of it: the model's figure and that of whom it is held against."""
+    """One sign of over-optimisation: the model's figure and the one it is compared with."""
 
     kind: Kind
     value: float
@@ -36,7 +36,7 @@ class Sign(TypedDict):
 
 
 class Alarm(TypedDict):
-    """`who` is over-optimised, by these signs; `text` says it with both figures of each."""
+    """`who` is over-optimised according to `signs`; `text` states both figures of each sign."""
 
     who: str
     task: str
@@ -54,11 +54,11 @@ def alarm(
     references: tuple[str, Sequence[str], Sequence[bool]],
     how: Resampling,
 ) -> Alarm | None:
-    """The alarm of one model's answers to some prompts; None where there is no sign.
+    """The alarm for one model's answers to some prompts; None if there is no sign.
 
-    passed: whether each answer passes the rule (empty: there is none). before: name and answers of the chat model that
-    it was finetuned from. references: their name, texts, and which of them pass. Every sign is a paired test on the
-    same prompts at 1 - confidence, with `MIN_ITEMS` or more; variety is compared at equal length, prompt by prompt.
+    passed: whether each answer passes the rule (empty: no rule). before: name and answers of the parent chat model.
+    references: name, texts, and which of them pass. Every sign is a paired test on the same prompts at 1 - confidence,
+    with `MIN_ITEMS` or more; diversity is compared at equal length, prompt by prompt.
     """
     name, known, known_passed = references
     signs: list[Sign] = []
@@ -68,7 +68,7 @@ def alarm(
         if found["outcome"] == "better":
             mine, theirs = float(np.mean(passed)), float(np.mean(known_passed))
             signs.append({"kind": "rule", "value": mine, "against": name, "other": theirs, "p": float(found["p"] or 0)})
-            said.append(f"{percent(mine)} of its answers pass the {rule}, of {name} themselves {percent(theirs)}")
+            said.append(f"{percent(mine)} of its answers pass the {rule}, against {percent(theirs)} of {name}")
     others = (*((before,) if before else ()), (name, known))
     for kind, measure in _VARIETY.items():
         beside = [one for other, answers in others if (one := _variety(kind, measure, texts, other, answers, how))]
@@ -77,13 +77,13 @@ def alarm(
             said.append(_said(beside, before[0] if before else None))
     if not signs:
         return None
-    alike = "it gives much the same answer to different prompts"
-    what = "the rule is being learned, not the task" if signs[0]["kind"] == "rule" else alike
+    alike = "it gives nearly the same answer to different prompts"
+    what = "it is learning the rule, not the task" if signs[0]["kind"] == "rule" else alike
     return {"who": who, "task": task, "signs": signs, "text": f"{who}: {'; '.join(said)}: {what}"}
 
 
 def at_equal_length(first: Sequence[str], second: Sequence[str]) -> tuple[list[list[str]], list[list[str]]]:
-    """The words of both parties' answers, those to one prompt cut to the shorter of the two."""
+    """The words of both systems' answers, those to one prompt truncated to the shorter of the two."""
     pairs = [(words(a), words(b)) for a, b in zip(first, second, strict=True)]
     cut = [min(len(a), len(b)) for a, b in pairs]
     return [a[:n] for (a, _), n in zip(pairs, cut, strict=True)], [b[:n] for (_, b), n in zip(pairs, cut, strict=True)]
@@ -94,7 +94,7 @@ def _distinct(answers: Sequence[Sequence[str]]) -> float:
 
 
 def _openings(answers: Sequence[Sequence[str]]) -> float:
-    """Share of the answers' first words that are different."""
+    """Share of distinct openings (first words) among the answers."""
     return len({tuple(answer[:OPENING]) for answer in answers}) / len(answers)
 
 
@@ -109,8 +109,8 @@ def _variety(
     answers: Sequence[str],
     how: Resampling,
 ) -> Sign | None:
-    """The variety of both parties' answers at equal length; p by a randomisation test that exchanges the two answers
-    to a prompt (resampled prompts would count as a lack of variety), 1 where the difference is too small to ask."""
+    """Diversity of both systems' answers at equal length; p by a randomisation test that swaps the two answers to a
+    prompt (resampling prompts would count as a loss of diversity), 1 if the difference is too small to test."""
     mine, theirs = at_equal_length(texts, answers)
     kept = [at for at, cut in enumerate(mine) if cut]
     if len(kept) < MIN_ITEMS:

@@ -1,4 +1,4 @@
-"""Paired comparisons of every kind of measure: per-item means, shares, wins, and statistics of all items."""
+"""Paired comparisons for every kind of measure: per-item means, shares, wins, and statistics over all items."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tutelage.evaluation.statistics import (
 )
 from tutelage.evaluation.verdicts import did_not_suffer, verdict
 
-Clusters = Sequence[str | None] | None  # the package of each item
+Clusters = Sequence[str | None] | None  # the cluster of each item
 
 
 class _Config(Protocol):
@@ -34,7 +34,7 @@ class _Config(Protocol):
 
 @dataclass(frozen=True)
 class Resampling:
-    """How sure an interval is, how many draws it has, and their seed."""
+    """Confidence level, number of resampling draws, and their seed."""
 
     confidence: float = 0.95
     draws: int = 1000
@@ -42,7 +42,7 @@ class Resampling:
 
     @classmethod
     def of(cls, config: _Config, seed: int) -> Resampling:
-        """Never so few draws that no p-value could fall below 1 - confidence."""
+        """Read the settings; at least enough draws for a p-value below 1 - confidence to be possible."""
         return cls(config.confidence, max(config.bootstrap, math.ceil(10 / (1 - config.confidence))), seed)
 
     @property
@@ -52,9 +52,9 @@ class Resampling:
 
 @dataclass(frozen=True)
 class Contest:
-    """Item by item, which of two parties scored higher. `rate`: a's share of wins, a tie being half a win.
+    """Item by item, which of two systems scored higher. `rate`: a's win rate, ties counting half.
 
-    p: by `test`: exact sign test of wins against losses, ties counting for neither; with clusters by flipping theirs.
+    p: by `test`: exact sign test of wins and losses without the ties; with clusters, a sign-flip test over clusters.
     """
 
     wins: int
@@ -70,7 +70,7 @@ class Contest:
 
 
 def pairs_of(models: Sequence[str], baselines: Sequence[str]) -> list[tuple[str, str]]:
-    """Who is compared with whom: every model with every baseline, and with each model before it."""
+    """Pairs to compare: every model with every baseline, and with each model before it."""
     against = [(model, baseline) for model in models for baseline in baselines]
     return against + [(after, before) for i, after in enumerate(models) for before in models[:i]]
 
@@ -104,10 +104,10 @@ def compare_shares(
     a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, higher_is_better: bool = True,
     clusters: Clusters = None,
 ) -> Comparison:  # fmt: skip
-    """Shares of items (right or wrong, ended or not, passed or not) in percentage points, by exact McNemar test.
+    """Binary outcomes (right, ended, passed) in percentage points, by exact McNemar test.
 
-    first, second: a flag for each item, or 0 to 1 where a tie is a half. Where some items differ by a half and
-    others by a whole, their sizes count, and signs are flipped instead; so it is with clusters, whose signs are.
+    first, second: a flag per item, or 0 to 1 with ties as 0.5. If some items differ by 0.5 and others by 1, or if there
+    are clusters, a sign-flip test is used instead.
     """
     if clusters is None:
         difference, test = paired_shares(first, second, **how.options)
@@ -146,8 +146,8 @@ def compare_statistic(
 def compare_wins(
     a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, how: Resampling, clusters: Clusters = None
 ) -> tuple[Contest, Comparison]:
-    """Scores item by item: share of wins less share of losses in points, by exact sign test without the ties; with
-    clusters by flipping their signs."""
+    """Item-level scores: win rate minus loss rate in points, by exact sign test without the ties; with clusters, by
+    sign flips over clusters."""
     edge = np.sign(np.asarray(first, dtype=np.float64) - np.asarray(second, dtype=np.float64))
     wins, losses = int((edge > 0).sum()), int((edge < 0).sum())
     rate = ratio_interval((edge + 1) / 2, np.ones(len(edge)), clusters, **how.options)
@@ -164,7 +164,7 @@ def compare_within(
     a: str, b: str, measure: str, first: ArrayLike, second: ArrayLike, margin: float, how: Resampling, unit: str = "",
     clusters: Clusters = None,
 ) -> Comparison:  # fmt: skip
-    """Whether a lost no more than `margin` against b, in a measure where more is better."""
+    """Non-inferiority: whether a lost no more than `margin` against b, in a measure where higher is better."""
     difference = clustered_difference(first, second, clusters, **how.options)
     said = verdict(a, b, difference, unit=unit, confidence=how.confidence)
     claim = did_not_suffer(a, b, difference, margin, unit=unit, confidence=how.confidence)
@@ -182,7 +182,7 @@ def compare_all(
     higher_is_better: bool = True,
     clusters: Clusters = None,
 ) -> list[Comparison]:
-    """One measure for all pairs whose both sides have values for each item; the others are left out."""
+    """One measure for all pairs in which both sides have values for every item; other pairs are left out."""
     found = []
     for a, b in pairs:
         if a in values and b in values:

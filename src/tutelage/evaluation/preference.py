@@ -1,6 +1,6 @@
-"""Held-out preferences: how often a model's reward puts the better answer above the worse one, beside trivial rivals.
+"""Held-out preferences: how often a model's reward ranks the better answer higher, against trivial baselines.
 
-Measured on the scores that the stage left of its own held-out rows (`data/scores.jsonl`).
+Measured on the scores that the stage stored for its own held-out rows (`data/scores.jsonl`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ Row = dict[str, Any]
 def pair_figures(
     subject: Subject, model: Path, config: EvaluateConfig, seed: int
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Figures of the held-out rows of a model that learned from preferences; none where the stage left no scores."""
+    """Figures of the held-out rows of a preference-trained model; none if the stage stored no scores."""
     path = model / "data" / "scores.jsonl"
     if not path.is_file():
         return [], []
@@ -76,11 +76,11 @@ def _rewards(
 def judged_by_words(
     train: list[Row], heldout: list[Row], sides: Sequence[Sequence[str]], seed: int
 ) -> tuple[list[Floats], str] | None:
-    """How much each text of `sides` looks like a chosen answer, by TF-IDF of the training pairs, and what that is worth
-    in words: how many held-out pairs it tells apart. None where rows are no pairs, or have no words.
+    """How much each text of `sides` resembles a chosen answer, by TF-IDF of the training pairs, and a sentence on its
+    accuracy on held-out pairs. None if the rows are not pairs, or have no words.
 
-    A judge of words alone, for where no rule and no better judge is: it says whether a model moved the way that the
-    pairs point, not whether its answers are good.
+    A purely lexical judge for cases without a rule or a better judge: it shows whether a model moved in the direction
+    of the pairs, not whether its answers are good.
     """
     if not all("chosen" in one and "rejected" in one for one in [*train, *heldout]):
         return None
@@ -92,7 +92,7 @@ def judged_by_words(
         return None
     n = len(heldout)
     right = _share_above(found[:n] - found[n : 2 * n]).sum()
-    said = f"by how much an answer's words are those of chosen ones (TF-IDF, right of {right:g} of {n} held-out pairs)"
+    said = f"by how much an answer's words resemble chosen answers (TF-IDF, right on {right:g} of {n} held-out pairs)"
     ends = np.cumsum([2 * n, *map(len, sides)])
     return [found[begin:end] for begin, end in pairwise(ends)], said
 
@@ -100,7 +100,7 @@ def judged_by_words(
 def _judged(
     subject: Subject, scores: list[Row], train: list[Row], heldout: list[Row], how: Resampling
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Of answers judged by themselves: how often a good one is rewarded above a bad one (the area under the ROC)."""
+    """For answers judged individually: how often a good one is rewarded above a bad one (area under the ROC curve)."""
     who, n = subject.name, len(scores)
     good = np.array([bool(one["label"]) for one in scores])
     if good.all() or not good.any():
@@ -143,13 +143,13 @@ def _judged(
 
 
 def area(values: Floats, good: NDArray[np.bool_]) -> float:
-    """Share of (good, bad) couples in which the good one has the higher value, a tie being a half; .5 without any."""
+    """Share of (good, bad) couples in which the good one has the higher value, ties counting half; 0.5 without any."""
     above, below = values[good], values[~good]
     return float(share_below(above, below).mean()) if len(above) and len(below) else 0.5
 
 
 def _ranks(values: Floats) -> Floats:
-    """Values as their ranks, so that two parties can be exchanged item by item."""
+    """Values as ranks, so that two systems can be swapped item by item."""
     return np.searchsorted(np.sort(values), values).astype(np.float64)
 
 
@@ -165,13 +165,13 @@ def _against_chance(who: str, right: Floats, config: EvaluateConfig) -> Comparis
 
 
 def _longer_is_better(train: Sequence[Mapping[str, Any]]) -> float:
-    """1 where the longer answer is the chosen one more often than not in training, else -1."""
+    """1 if the longer answer is chosen more often in training, else -1."""
     edges = [np.sign(len(row["chosen"].split()) - len(row["rejected"].split())) for row in train]
     return 1.0 if np.sum(edges) >= 0 else -1.0
 
 
 def _tfidf_of_pairs(train: list[Row], heldout: list[Row], seed: int) -> Floats | None:
-    """Which answer looks more like a chosen one, by words and characters alone."""
+    """Which answer resembles a chosen one more, by words and characters alone."""
     sides = ("chosen", "rejected")
     known = [{"text": row[side], "label": side} for row in train for side in sides]
     asked = [{"text": row[side]} for side in sides for row in heldout]
@@ -198,4 +198,4 @@ def _share_above(values: Floats) -> Floats:
 
 
 def _few(n: int) -> str:
-    return f" Fewer than {FEW_PAIRS}: counts, for a percentage would say more than is known." if n < FEW_PAIRS else ""
+    return f" Fewer than {FEW_PAIRS}: shown as counts, too few for a percentage." if n < FEW_PAIRS else ""

@@ -1,4 +1,4 @@
-"""Held-out problems with checkable answers: how many are solved, before and after, beside the best constant answer."""
+"""Held-out problems with verifiable answers: share solved before and after, against the best constant answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CONSTANT = "constant"
 def problem_figures(
     who: str, parent: str | None, model: Path, config: EvaluateConfig, seed: int
 ) -> tuple[list[Figure], list[Comparison], list[dict[str, Any]]]:
-    """Figures, comparisons and samples from what the stage graded itself, before and after, on the same problems."""
+    """Figures, comparisons and samples from the grades of the stage, before and after, on the same problems."""
     graded = read_rows(model / "data" / "graded.jsonl")
     metrics = json.loads((model / "manifest.json").read_text(encoding="utf-8"))["metrics"]
     before, n, how = parent or "before", len(graded), Resampling.of(config, seed)
@@ -31,7 +31,7 @@ def problem_figures(
         solved[CONSTANT], kinds[CONSTANT] = [bool(one["constant"]) for one in graded], "baseline"
     rows = [row(name, wilson(sum(hits), n, config.confidence), n, kinds.get(name, "model"))
             for name, hits in solved.items()]  # fmt: skip
-    note = f"{n} held-out problems, greedy; solved: full marks by the reward {metrics['solved_by']!r}."
+    note = f"{n} held-out problems, greedy; solved: the maximum of the reward {metrics['solved_by']!r}."
     figures = [figure(title, SOLVED, "share", True, rows, note)]
     comparisons = compare_all(SOLVED, solved, [(who, other) for other in solved if other != who], how, shares=True)
     if k := len(graded[0]["after"]["sampled"]):

@@ -1,4 +1,4 @@
-"""What the report says of the evaluation: every figure, every comparison, samples of what the models write."""
+"""The evaluation section of the report: every figure, every comparison, samples of the models' answers."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ def baselines_sentence(view: View) -> str:
 
 
 def baselines_section(view: View) -> list[Block | None]:
-    """The same figures stand beside the models' where those are measured; here they are also without a model."""
+    """The baselines alone, for runs without models; otherwise they also appear next to the models' figures."""
     rates = [(str(who), as_dict(row)) for who, row in as_dict(view.json("baselines.json").get("bits_per_byte")).items()]
     bars = [
         bar(who, row.get("value"), as_float(row.get("low")), as_float(row.get("high")))
         for who, row in sorted(rates, key=lambda pair: as_float(pair[1].get("value")) or 0.0)
     ]
-    caption = "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+    caption = "Bits for a byte of held-out text. “Primed” compressors have read all training text."
     return [
-        bar_chart(bars, title="Baselines", unit="bits per byte, less is better", show="bits", caption=caption),
+        bar_chart(bars, title="Baselines", unit="bits per byte, lower is better", show="bits", caption=caption),
         measured(view),
     ]
 
@@ -48,7 +48,7 @@ def sentence(view: View) -> str:
     others = {one.who for one in scores.figures if one.kind == "baseline"}
     if chosen := [str(choice.get("text", "")) for choice in _choices(view)]:
         return " ".join(f"{text[:1].upper()}{text[1:]}." for text in chosen)
-    counts = f"{f.plural(len(models), 'model')} beside {f.plural(len(others), 'rival')}"
+    counts = f"{f.plural(len(models), 'model')} against {f.plural(len(others), 'baseline')}"
     return f"{f.plural(len(scores.figures), 'figure')}: {counts}."
 
 
@@ -75,12 +75,12 @@ def section(view: View) -> list[Block | None]:
         fold(f"All {len(rows)} figures", [table(["Measure", "Of", "Value#", f"{percent} interval#", "n#"], rows)]),
         fold(f"All {len(said)} paired comparisons", [table(["On the same items", "Measure"], said)]),
         fold("How each was measured", [table(["Measure", "How"], [list(pair) for pair in notes])]),
-        fold("What each does not say", [table(["Measure", "Caution"], limits)]) if limits else None,
+        fold("Limits of each measure", [table(["Measure", "Caution"], limits)]) if limits else None,
     ]
 
 
 def _cautions(view: View) -> list[list[Cell]]:
-    """The known limits of every measure that was taken."""
+    """The known limits of every measure in the results."""
     figures = view.json("evaluation.json").get("figures")
     said = {
         (str(one.get("measure")), str(text)): None
@@ -101,7 +101,7 @@ def _choices(view: View) -> list[dict[str, Any]]:
 
 
 def _costs(view: View) -> list[Block | None]:
-    """What each classifier takes, and for what share of the texts it can be sure enough."""
+    """Size and latency of each classifier, and the share of texts above its confidence threshold."""
     slow = as_dict(as_dict(view.metrics.get("timing")).get("milliseconds_per_text"))
     blocks: list[Block | None] = []
     for choice in _choices(view):
@@ -126,7 +126,7 @@ def _curves(view: View) -> list[Block | None]:
             rows.append([str(curve["who"]) if count == curve["rows"][0] else "", f.number(count), f"{accuracy:.1f} %"])
     said = " ".join(f"{str(curve['text'])[:1].upper()}{str(curve['text'])[1:]}." for curve in curves)
     return [
-        heading("What more rows are worth"),
+        heading("Gain from more rows"),
         prose(said),
         table(["Classifier", "Training rows#", "Accuracy#"], rows),
     ] if rows else []  # fmt: skip
@@ -150,7 +150,7 @@ def _samples(view: View) -> list[Block | None]:
 
 
 def _rows(lines: list[dict[str, Any]]) -> list[Block]:
-    """Untrusted text, put into one shape for the template."""
+    """Samples in the template's format; the text is untrusted."""
     rows = []
     for line in lines[:_MOST]:
         outputs = line.get("outputs")

@@ -17,7 +17,7 @@ def prompts(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{count} prompts are asked: a share near one half is then known to ±{98 / math.sqrt(count):.0f} points",
+        f"{count} prompts: a share near one half is then known to ±{98 / math.sqrt(count):.0f} points",
         f"--set {f['key']}.prompts=150",
     )
 
@@ -26,7 +26,7 @@ def draws(f: Facts) -> Finding | None:
     count = f["evaluate.bootstrap"]
     if count >= DRAWS:
         return None
-    said = f"intervals from {count} draws: their ends are themselves known to a tenth of their length or worse"
+    said = f"intervals from {count} draws: their ends have an error of a tenth of their width or more"
     return "note", said, f"--set {f['key']}.bootstrap={DRAWS}"
 
 
@@ -36,7 +36,7 @@ def documents(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"bits per byte of {count} documents at most; with {DOCUMENTS} and more their interval is half as wide",
+        f"bits per byte of at most {count} documents; {DOCUMENTS} or more halve the width of the interval",
         f"--set {f['key']}.heldout_documents={DOCUMENTS}",
     )
 
@@ -59,7 +59,7 @@ RULES = (
     Rule(
         "heldout-text",
         "Bits per byte of at least 300 documents",
-        "standard error of a mean: it halves with four times as many",
+        "standard error of a mean: it halves with four times the sample",
         ("key", "evaluate.heldout_documents", "baselines.heldout_bytes"),
         documents,
     ),

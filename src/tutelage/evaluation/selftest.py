@@ -1,7 +1,7 @@
-"""The self-test of the statistics: simulated data of known truth through the functions that evaluation uses.
+"""Self-test of the statistics: simulated data with a known truth, through the functions that evaluation uses.
 
-How often an interval covers the truth, equals are told apart, a planted effect is found, a planted bias of a judge is
-taken out. Every draw comes from a stated seed, so that the figures are the same everywhere.
+Coverage of the intervals, false positives among equals, power for a planted effect, correction of a planted judge bias.
+Every draw is seeded, so the figures are the same on every machine.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ Generator = np.random.Generator
 Floats = NDArray[np.float64]
 _DRAWS = 400
 _TRIALS = {10: 2000, 50: 1500, 300: 1000}
-_SKEWED = "exponential values; few items of skewed data are covered too seldom by any known interval"
+_SKEWED = "exponential values; for small samples of skewed data every known interval covers too seldom"
 
 
 @dataclass(frozen=True)
 class Check:
-    """One simulated figure, a share of trials. passed: within [low, high], or None where it is only said.
+    """One simulated figure, a share of trials. passed: within [low, high], or None if it is only reported.
 
-    error: standard error of the simulation itself; false positives may exceed 5 % by two and a half of these.
+    error: standard error of the simulation itself; false positives may exceed 5 % by 2.5 of these.
     """
 
     name: str
@@ -55,7 +55,7 @@ class Check:
 
 
 def self_test(scale: float = 1.0, seed: int = 0) -> Iterator[Check]:
-    """Every check, as it is done; `scale` times as many trials."""
+    """Run and yield every check, with `scale` times the default trials."""
     trials = {n: max(50, round(count * scale)) for n, count in _TRIALS.items()}
     for name, cover in _COVERAGE.items():
         for n, count in trials.items():
@@ -101,7 +101,7 @@ def _proportion(generator: Generator, n: int, at: int) -> bool:
 
 
 def _gain(generator: Generator, n: int, at: int) -> bool:
-    """The difference of two shares of the same items, of which 2 to 40 % differ between the parties."""
+    """The difference of two shares of the same items, of which 2 to 40 % differ between the systems."""
     moved = generator.uniform(0.02, 0.4)
     gain = generator.uniform(-1, 1) * moved
     found = paired_shares(*_answers(generator, n, gain, moved), draws=_DRAWS, seed=at)[0]
@@ -109,7 +109,7 @@ def _gain(generator: Generator, n: int, at: int) -> bool:
 
 
 def _packages(generator: Generator, n: int) -> tuple[list[str], NDArray[np.int64]]:
-    """n packages of uneven size: the package of each item, and its number."""
+    """n clusters of uneven size: the cluster of each item, and its number."""
     of = np.repeat(np.arange(n), np.maximum(1, generator.lognormal(1.2, 0.6, n)).astype(int))
     return [str(one) for one in of], of
 
@@ -121,14 +121,14 @@ def _clustered_mean(generator: Generator, n: int, at: int) -> bool:
 
 
 def _bits(generator: Generator, n: int, at: int) -> bool:
-    """Documents of very uneven length, their bits per byte normal."""
+    """Documents of very uneven length with normal bits per byte."""
     size = np.maximum(1, generator.lognormal(5, 0.8, n))
     rate = generator.normal(2, 0.3, n)
     return _covers(ratio_interval(rate * size, size, None, draws=_DRAWS, seed=at), 2)
 
 
 def _clustered_share(generator: Generator, n: int, at: int) -> bool:
-    """Half of the items of a package go the way of the package, the others their own."""
+    """Half of the items of a cluster share its outcome, the others are independent."""
     names, of = _packages(generator, n)
     truth = generator.uniform(0.1, 0.9)
     together = generator.random(n)[of]
@@ -141,8 +141,8 @@ _COVERAGE: dict[str, Trial] = {
     "a share (of 5 to 95 %)": _proportion,
     "a paired difference of shares": _gain,
     "bits per byte, documents of uneven length": _bits,
-    "a mean, items in n packages": _clustered_mean,
-    "a share, items in n packages": _clustered_share,
+    "a mean, items in n clusters": _clustered_mean,
+    "a share, items in n clusters": _clustered_share,
 }
 
 _CAUTIOUS = {("a paired difference of shares", 10)}
@@ -176,7 +176,7 @@ def _means_alike(generator: Generator, n: int, at: int) -> bool:
 
 
 def _answers(generator: Generator, n: int, gain: float = 0.0, moved: float = 0.2) -> tuple[Floats, Floats]:
-    """Two parties that disagree on a share `moved` of the items; the first is right more often by `gain`."""
+    """Two systems that disagree on a share `moved` of the items; the first is right more often by `gain`."""
     kind = generator.random(n)
     common = (generator.random(n) < 0.5) * 1.0
     a = np.where(kind < moved, kind < (moved + gain) / 2, common) * 1.0
@@ -199,12 +199,12 @@ def _packages_alike(generator: Generator, n: int, at: int) -> bool:
 
 
 def _ten_tasks(generator: Generator, n: int, at: int) -> bool:
-    """Whether any of ten tasks between equals names a winner, after Holm's correction."""
+    """Whether any of ten tasks between equals has a winner after Holm's correction."""
     return min(holm([mcnemar(*_answers(generator, n)) for _ in range(10)])) < 0.05
 
 
 def _suffered(generator: Generator, n: int, at: int) -> bool:
-    """Whether a loss just as large as the margin counts as "did not suffer"."""
+    """Whether a loss equal to the margin counts as "did not suffer"."""
     delta = generator.normal(-1, 3, n)
     return did_not_suffer("a", "b", paired_difference(delta, np.zeros(n), draws=_DRAWS, seed=at), 1.0).claim == (
         "did not suffer"
@@ -214,7 +214,7 @@ def _suffered(generator: Generator, n: int, at: int) -> bool:
 _ALIKE: tuple[tuple[str, Trial, tuple[int, ...]], ...] = (
     ("paired means of equals", _means_alike, (10, 50, 300)),
     ("paired shares of equals", _shares_alike, (10, 50, 300)),
-    ("equals, items in n packages", _packages_alike, (10, 50, 300)),
+    ("equals, items in n clusters", _packages_alike, (10, 50, 300)),
     ("any of ten tasks of equals (Holm)", _ten_tasks, (50, 300)),
     ("did not suffer at a loss of the margin", _suffered, (10, 50, 300)),
 )
@@ -227,7 +227,7 @@ def _mean_found(generator: Generator, n: int, at: int) -> bool:
 
 def _share_found(generator: Generator, n: int, at: int) -> bool:
     moved = 0.3
-    gain = detectable_difference(moved**0.5, n)  # spread of the differences where no gain is planted
+    gain = detectable_difference(moved**0.5, n)  # standard deviation of the differences without a planted gain
     return _shares_differ(*_answers(generator, n, gain, moved), at)
 
 
@@ -238,7 +238,7 @@ _PLANTED: tuple[tuple[str, Trial, tuple[int, ...]], ...] = (
 
 
 def _judges(trials: dict[int, int], seed: int) -> Iterator[Check]:
-    """A judge who likes long answers and the first one, and what takes that out: length, or people's votes."""
+    """A judge biased towards long answers and the first position, corrected by length control or by human votes."""
     n, people = 200, 50
     count = max(50, trials[300] // 3)
     generator = np.random.default_rng([seed, 99])
@@ -263,11 +263,11 @@ def _judges(trials: dict[int, int], seed: int) -> Iterator[Check]:
         hit_mended += _covers(interval, truth)
     for name, values, hits in (
         ("length-controlled win rate", controlled, hit),
-        (f"win rate mended by {people} votes of people", mended, hit_mended),
+        (f"win rate corrected by {people} human votes", mended, hit_mended),
     ):
         off, covered = float(np.mean(values)) - truth, hits / count
         text = (
-            f"judge with a planted liking for long answers, n = {n}: raw {np.mean(raw):.1%}, {name} "
+            f"judge with a planted bias for long answers, n = {n}: raw {np.mean(raw):.1%}, {name} "
             f"{np.mean(values):.1%}, true {truth:.1%} (within 1 point); its 95 % interval covers {covered:.1%}"
         )
         passed = abs(off) <= 0.01 and 0.92 <= covered <= 0.98

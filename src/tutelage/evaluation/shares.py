@@ -1,4 +1,4 @@
-"""Two parties' shares of the same items: right or wrong, ended or not, passed or not."""
+"""Paired difference of two proportions on the same items (right, ended, passed)."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from tutelage.evaluation.statistics import Difference, mcnemar, paired_differenc
 def paired_shares(
     a: ArrayLike, b: ArrayLike, *, scale: float = 100.0, confidence: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> tuple[Difference, str]:
-    """a minus b in points, with the name of its test. Values 0 to 1: a flag for each item, a tie being a half.
+    """a minus b in points, with the name of the test. Values 0 to 1: a flag per item, ties as 0.5.
 
-    Exact McNemar test; interval of Bonett & Price (2012), which has a width even where no item differs or all do, and
-    covers well from few items on. Where some items differ by a half and others by a whole, their sizes count: signs are
-    flipped and items resampled (`paired_difference`).
+    Exact McNemar test; interval of Bonett & Price (2012), which has a width even if no item differs or all do, and
+    covers well for small samples. If some items differ by 0.5 and others by 1, sign flips and resampled items are used
+    instead (`paired_difference`).
     """
     first, second = np.asarray(a, dtype=np.float64), np.asarray(b, dtype=np.float64)
     drawn = {"confidence": confidence, "draws": draws, "seed": seed}

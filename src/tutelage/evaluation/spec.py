@@ -1,4 +1,4 @@
-"""The two stages of evaluation: rivals that need no model, and all models of a life together."""
+"""The two evaluation stages: baselines without a model, and all models of a run together."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _POINT = "-1of"
 
 
 class Subject(Config):
-    """A model to be measured: what it can do, what it was finetuned from, and which rows it leaves held out.
+    """A model to measure: what it can do, its parent, and its held-out rows.
 
-    `share`: of the training rows that it had; models of less are points of a learning curve. `own_rows`: its held-out
-    rows are of its own file, not those of a task that its parent shares.
+    `share`: share of the training rows used; below 1 it is a point of a learning curve. `own_rows`: its held-out rows
+    are from its own file, not from a task that its parent shares.
     """
 
     name: str
@@ -38,12 +38,12 @@ class Evaluation(Config):
 
 
 def point_name(way: str, part: int) -> str:
-    """Name of a step that is a point of a learning curve: `way` trained on one part in `part` of the rows."""
+    """Name of a learning-curve step: `way` trained on 1/`part` of the rows."""
     return f"{way}{_POINT}{part}"
 
 
 def way_of(name: str) -> str:
-    """What of a step's name is its way, be it a point of a learning curve or not."""
+    """The method part of a step's name, with or without a learning-curve suffix."""
     return name.split(_POINT)[0]
 
 
@@ -59,11 +59,11 @@ def _run_baselines(job: Job) -> dict[str, Any]:
 def asked_of(
     subjects: Sequence[Subject], wanted: Collection[str] = (), kinds: Collection[str] = ("answers", "pairs")
 ) -> dict[str, list[str]]:
-    """Steps that leave a set of held-out prompts of their own -> who is asked it: the step and all models before it.
+    """Steps with held-out prompts of their own -> models that answer them: the step and all its ancestors.
 
-    A step whose pairs were sampled from its parent is asked what its parent is asked. `wanted`: names of steps whose
-    prompts count (empty: all). `kinds`: of held-out rows that count; `texts` are read instead of asked. Models are in
-    the order of their making.
+    A step whose pairs were sampled from its parent answers its parent's prompts. `wanted`: names of steps whose prompts
+    count (empty: all). `kinds`: kinds of held-out rows that count; `texts` are read, not answered. Models are in stage
+    order.
     """
     parents = {subject.name: subject.parent for subject in subjects}
     asked: dict[str, list[str]] = {}
@@ -103,7 +103,7 @@ BASELINES = StageSpec(
 
 EVALUATE = StageSpec(
     kind="evaluate",
-    version=8,
+    version=9,
     title="Evaluation",
     config=Evaluation,
     run=late("tutelage.evaluation.stage:evaluate"),

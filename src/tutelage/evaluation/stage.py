@@ -1,4 +1,4 @@
-"""All models of a life, measured together: every figure with its interval and its baselines."""
+"""Evaluate all models of a run together: every figure with its interval and its baselines."""
 
 from __future__ import annotations
 
@@ -55,15 +55,15 @@ HEADLINES = (
 
 
 def evaluate(job: Job) -> dict[str, Any]:
-    """Measure every subject on what it can do, one loaded at a time, all greedy.
+    """Measure every subject on what it can do, one model in memory at a time, with greedy decoding.
 
     Fills `out` with evaluation.json (figures, comparisons, what was learned, alarms, harness-like results),
-    items.parquet (scores of single items) and samples.jsonl. Returns the headline figures, flat, and in a word what
-    each step learned. Raises InputError for a directory that is not what it should be.
+    items.parquet (item-level scores) and samples.jsonl. Returns the headline figures, flat, and in a word what each
+    step learned. Raises InputError for an input directory of the wrong kind.
     """
     started = time.monotonic()
     whole: Evaluation = job.config
-    # A step that was skipped (no labels in the text, say) left nothing to measure.
+    # A skipped step (for example, no labels in the text) has nothing to measure.
     whole = whole.model_copy(update={"subjects": tuple(one for one in whole.subjects if one.name in job.inputs)})
     config, log, seed = whole.evaluate, job.log, job.data_seed
     models = {subject.name: job.inputs[subject.name] for subject in whole.subjects}
@@ -163,8 +163,7 @@ def evaluate(job: Job) -> dict[str, Any]:
 
 
 class _HeldoutText:
-    """The held-out documents and word-order pairs that the baselines were measured on; the source of each document of
-    the corpus by its id."""
+    """Held-out documents and word-order pairs that the baselines were measured on, and document id -> source."""
 
     def __init__(
         self, baselines: Baselines, documents: list[Document], sources: dict[str, str], config: EvaluateConfig
@@ -179,7 +178,7 @@ class _HeldoutText:
         wanted = [record["id"] for record in measured.documents[: config.heldout_documents]]
         if missing := [name for name in wanted if name not in by_id]:
             raise InputError(
-                f"{len(missing)} documents of the baselines are not in {corpus}, the first is {missing[0]}",
+                f"{len(missing)} documents of the baselines are missing from {corpus}, the first is {missing[0]}",
                 hint="measure the baselines on this corpus",
             )
         sources = {name: document.source for name, document in by_id.items()}
@@ -193,7 +192,7 @@ def _load(path: Path) -> LanguageModel:
 
 
 def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
-    """A model that learned to chat, here or where it comes from (adopt.json)."""
+    """Whether the model is trained for chat, in this run or before it was imported (adopt.json)."""
     if subject.makes == "chat model":
         return True
     try:
@@ -203,7 +202,7 @@ def _is_asked_in_chat(subject: Subject, models: dict[str, Path]) -> bool:
 
 
 def _short(lm: LanguageModel, asked: Sequence[dict[str, Any]], config: EvaluateConfig) -> list[bool]:
-    """Whether each reference and a stop token fit into the limit of tokens."""
+    """Whether each reference plus a stop token fits within the token limit."""
     ids = lm.tokenizer.encode_batch([str(item["response"]) for item in asked])
     return [len(row) < config.max_tokens for row in ids]
 
@@ -211,7 +210,7 @@ def _short(lm: LanguageModel, asked: Sequence[dict[str, Any]], config: EvaluateC
 def _continuations(
     lm: LanguageModel, who: str, documents: Sequence[Document], config: EvaluateConfig
 ) -> list[dict[str, Any]]:
-    """How a base model continues the first third of a few held-out documents."""
+    """A base model's continuations of the first third of a few held-out documents."""
     from tutelage.inference.sampling import Sampling
 
     openings: list[tuple[str, str]] = []
@@ -268,7 +267,7 @@ def _extend(figures: list[Figure], comparisons: list[Comparison], more: Sequence
 
 
 def headline_figures(figures: Sequence[Figure]) -> dict[str, float]:
-    """`WHO_MEASURE` -> value of every row of the main measures; the first where two tasks share a measure."""
+    """`WHO_MEASURE` -> value, for the main measures; the first one if two tasks share a measure."""
     found: dict[str, float] = {}
     for entry in figures:
         if entry["measure"] in HEADLINES:

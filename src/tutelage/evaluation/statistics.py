@@ -1,4 +1,4 @@
-"""Intervals and exact tests. Pure functions of plain numbers; every random draw comes from a stated seed."""
+"""Confidence intervals and exact tests. Pure functions of plain numbers; every random draw is seeded."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ Statistic = Callable[[NDArray[np.int64]], float]
 PairedStatistic = Callable[[NDArray[np.int64], NDArray[np.bool_]], float]
 
 _CHUNK = 4_000_000  # random draws held in memory at once
-_EXACT = 12  # up to so many items every one of the 2^n sign flips is tried
-_SMALL = 30  # below, a mean gets Student's interval: resampling few items covers too seldom
-_EVEN = 0.8  # of n that uneven weights are worth; below, resampling is too narrow
-_FEWEST = 10  # below, a statistic that is no mean gets no interval
+_EXACT = 12  # up to this many items all 2^n sign flips are enumerated
+_SMALL = 30  # below, a mean gets Student's interval: the bootstrap undercovers for small samples
+_EVEN = 0.8  # effective share of n with uneven weights; below, the bootstrap is too narrow
+_FEWEST = 10  # below, a statistic that is not a mean gets no interval
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A value with the bounds of its confidence interval; None where too few items give none."""
+    """A value with the bounds of its confidence interval, None if there are too few items."""
 
     value: float
     low: float | None
@@ -35,9 +35,9 @@ class Interval:
 class Difference:
     """a minus b on the same `n` items, with interval and two-sided p-value.
 
-    deviation: standard deviation of one unit's part in the difference, in the same unit; None for one item.
-    at_floor: no random draw was as extreme, so p is an upper bound, 1 / (draws + 1).
-    clusters: how many packages of items were the units (`clusters.py`); None: the items themselves.
+    deviation: standard deviation of one unit's contribution to the difference, in the same unit; None for one item.
+    at_floor: no random draw was as extreme, so p is an upper bound, 1 / (draws + 1). clusters: number of clusters that
+    were the units (`clusters.py`); None: the items themselves.
     """
 
     value: float
@@ -82,12 +82,12 @@ def bootstrap_ratio(
     draws: int = 1000,
     seed: int = 0,
 ) -> Interval:
-    """Interval of sum(numerators) / sum(denominators) over whole items; None bounds for one item.
+    """Interval of sum(numerators) / sum(denominators), resampling items; bounds are None for one item.
 
-    An item is the cluster: bits per byte resamples documents, since the bytes inside one hang together. How many
-    items of equal weight they are worth is (sum w)^2 / sum w^2 (Kish 1965). Below 30 of them, and where weights are
-    so uneven that they are worth less than four in five, Student's t with that many less one degrees of freedom and
-    the jackknife's error (with equal weights the usual interval of a mean); else the BCa bootstrap, which sees skew.
+    Bits per byte resamples documents, because the bytes of one document are correlated. The effective sample size is
+    (sum w)^2 / sum w^2 (Kish 1965). If it is below 30, or below 80 % of n because of uneven weights: Student's t with
+    one degree of freedom less than that and the jackknife standard error (with equal weights, the usual interval of a
+    mean); else the BCa bootstrap, which handles skew.
     """
     top, bottom = _floats(numerators), _floats(denominators)
     if len(top) != len(bottom) or not (bottom > 0).all():
@@ -145,11 +145,11 @@ def paired_difference(
 def paired_statistic(
     statistic: PairedStatistic, n: int, *, confidence: float = 0.95, draws: int = 1000, seed: int = 0
 ) -> Difference:
-    """Difference between two parties of a statistic that is no mean over items (macro-F1).
+    """Difference between two systems in a statistic that is not a mean over items (macro-F1).
 
-    `statistic(index, swapped)`: a's value minus b's on the items `index`, where `swapped` items have the two
-    parties' answers exchanged. Interval: BCa bootstrap over items. p: approximate randomisation (Noreen 1989),
-    exact up to 12 items.
+    `statistic(index, swapped)`: a's value minus b's on the items `index`, where `swapped` items have the two systems'
+    answers exchanged. Interval: BCa bootstrap over items. p: approximate randomisation (Noreen 1989), exact up to 12
+    items.
     """
     everyone, nobody = np.arange(n), np.zeros(n, dtype=bool)
     difference = bootstrap_statistic(
@@ -164,15 +164,15 @@ def paired_statistic(
 
 
 def sign_flip(differences: ArrayLike, *, draws: int = 1000, seed: int = 0) -> tuple[float, bool]:
-    """Two-sided p-value that paired differences are as often positive as negative, and whether it is the floor.
+    """Two-sided p-value that paired differences are symmetric around zero, and whether it is the floor.
 
-    All 2^n sign flips up to 12 differences that are not zero; above, `draws` random ones, one added to both counts
+    All 2^n sign flips for up to 12 non-zero differences; above, `draws` random ones, with one added to both counts
     (Davison & Hinkley 1997, section 4.3), so p is never below 1 / (draws + 1).
     """
     delta = _floats(differences)
     delta = delta[delta != 0]  # flipping a zero changes nothing
     n, total = len(delta), float(delta.sum())
-    reached = abs(total) * (1 - 1e-9)  # a sum in another order may round below its own mirror image
+    reached = abs(total) * (1 - 1e-9)  # a sum in another order may round below its mirror image
     if n == 0:
         return 1.0, False
     if n <= _EXACT:
@@ -182,7 +182,7 @@ def sign_flip(differences: ArrayLike, *, draws: int = 1000, seed: int = 0) -> tu
 
 
 def sign_test(wins: int, losses: int) -> float:
-    """Exact two-sided p-value that wins and losses are equally likely; ties are left out by the caller."""
+    """Exact two-sided p-value that wins and losses are equally likely; the caller leaves out ties."""
     n = wins + losses
     if n == 0:
         return 1.0
@@ -191,18 +191,18 @@ def sign_test(wins: int, losses: int) -> float:
 
 
 def mcnemar(right_a: ArrayLike, right_b: ArrayLike) -> float:
-    """Exact McNemar p-value for two parties on the same items: True, False or 0 to 1 (a tie is a half) for each."""
+    """Exact McNemar p-value for two systems on the same items: a flag, or 0 to 1 with ties as 0.5, for each."""
     edge = _floats(right_a) - _floats(right_b)
     return sign_test(int((edge > 0).sum()), int((edge < 0).sum()))
 
 
 def detectable_difference(deviation: float, n: int, power: float = 0.8, confidence: float = 0.95) -> float:
-    """Smallest true difference that n items with this standard deviation find with the given power."""
+    """Smallest true difference that n items with this standard deviation detect with the given power."""
     return (_z(confidence) + NormalDist().inv_cdf(power)) * deviation / math.sqrt(n)
 
 
 def items_needed(deviation: float, difference: float, power: float = 0.8, confidence: float = 0.95) -> float:
-    """Items that find a true difference of this size with the given power; infinite for a difference of 0."""
+    """Number of items that detect a true difference of this size with the given power; infinite for 0."""
     if difference == 0:
         return math.inf
     return ((_z(confidence) + NormalDist().inv_cdf(power)) * deviation / difference) ** 2
@@ -222,14 +222,14 @@ def t_reach(confidence: float, n: float) -> float:
 def _floats(values: ArrayLike) -> Floats:
     array = np.asarray(values, dtype=np.float64)
     if array.ndim != 1 or len(array) == 0:
-        raise ValueError("statistics need a flat, non-empty list of numbers")
+        raise ValueError("statistics require a flat, non-empty list of numbers")
     if not np.isfinite(array).all():
-        raise ValueError("statistics need finite numbers")
+        raise ValueError("statistics require finite numbers")
     return array
 
 
 def _ratio_deviation(top: Floats, bottom: Floats) -> float | None:
-    """Standard deviation of one item's part in sum(top) / sum(bottom); None for one item."""
+    """Standard deviation of one item's contribution to sum(top) / sum(bottom); None for one item."""
     n = len(top)
     if n < 2:
         return None
@@ -243,7 +243,7 @@ def _leave_one_out(statistic: Statistic, n: int) -> Floats:
 
 
 def _draws(n: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
-    """Resampled item indices [draws, n], in pieces of bounded memory."""
+    """Resampled item indices [draws, n], in chunks of bounded memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, min(draws, _CHUNK // n))
     for start in range(0, draws, rows):
@@ -251,7 +251,7 @@ def _draws(n: int, draws: int, seed: int) -> Iterator[NDArray[np.int64]]:
 
 
 def _flips(n: int, draws: int, seed: int) -> Iterator[NDArray[np.bool_]]:
-    """Random choices of items to flip [draws, n], in pieces of bounded memory."""
+    """Random choices of items to flip [draws, n], in chunks of bounded memory."""
     generator = np.random.default_rng(seed)
     rows = max(1, min(draws, _CHUNK // n))
     for start in range(0, draws, rows):
@@ -266,8 +266,8 @@ def _every_flip(n: int) -> NDArray[np.bool_]:
 def randomised(
     value: float, swapped: Callable[[NDArray[np.bool_]], float], n: int, draws: int, seed: int
 ) -> tuple[float, bool]:
-    """p-value of a difference between two parties by exchanging their answers to some of n items at random (Noreen
-    1989; exact up to 12 items), and whether it is the floor. `swapped(flags)`: the difference after that."""
+    """p-value of a difference between two systems by randomly swapping their answers to some of n items (Noreen 1989;
+    exact up to 12 items), and whether it is the floor. `swapped(flags)`: the difference after swapping."""
     reached = abs(value) * (1 - 1e-9)
     if n <= _EXACT:
         return float(np.mean([abs(swapped(swap)) >= reached for swap in _every_flip(n)])), False
@@ -287,7 +287,7 @@ def _bca(drawn: Floats, value: float, without: Floats, confidence: float) -> tup
     bias = normal.inv_cdf(min(1 - edge, max(edge, below)))
     centred = without.mean() - without
     square = float((centred**2).sum())
-    rounding = n * (1e-14 * float(np.abs(without).max())) ** 2  # values that are alike differ by this from their mean
+    rounding = n * (1e-14 * float(np.abs(without).max())) ** 2  # deviation of equal values from their mean
     acceleration = float((centred**3).sum()) / (6 * square**1.5) if square > rounding else 0.0
     reach = t_reach(confidence, n) * math.sqrt(n / (n - 1))
     levels = [normal.cdf(bias + (bias + z) / max(0.05, 1 - acceleration * (bias + z))) for z in (-reach, reach)]

@@ -1,4 +1,4 @@
-"""Who is asked what: the models of a life, and the sets of held-out prompts that some of them share."""
+"""Which model answers which prompts: the models of a run, and the held-out prompt sets that they share."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ Row = dict[str, Any]
 
 @dataclass
 class PromptSet:
-    """Held-out rows with a prompt and a response, the training rows beside them, and who is asked.
+    """Held-out rows with a prompt and a response, the matching training rows, and the models that answer.
 
-    `short`: of each reference that is asked for, whether it would end within the limit of tokens; None: not known.
+    `short`: whether each reference would end within the token limit; None: unknown.
     """
 
     name: str
@@ -35,13 +35,13 @@ class PromptSet:
 
 
 def rows_of(model: Path) -> tuple[list[Row], list[Row]]:
-    """The training and held-out rows that a finetuned model's directory keeps."""
+    """The training and held-out rows stored in a finetuned model's directory."""
     train, heldout = (read_rows(model / "data" / f"{split}.jsonl") for split in ("train", "heldout"))
     return train, heldout
 
 
 def prompt_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted: Sequence[str]) -> list[PromptSet]:
-    """Every different set of held-out prompts and who is asked it (`asked_of`); equal rows are one set.
+    """Every distinct set of held-out prompts and the models that answer it (`asked_of`); equal rows are one set.
 
     Raises InputError for a model directory without its rows.
     """
@@ -58,10 +58,9 @@ def prompt_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted:
 
 
 def _answered(rows: Sequence[Row]) -> list[Row]:
-    """Rows as question and response; of a preference pair the chosen answer is the reference, and answers that were
-    judged bad are none.
+    """Rows as question and response: the chosen answer of a preference pair, and no answers judged bad.
 
-    `asked`: the turns that the response follows, system prompt and earlier exchanges included.
+    `asked`: the turns before the response, system prompt and earlier exchanges included.
     """
     given = [row for row in rows if "completion" not in row or row.get("label")]
     names = ("response", "chosen", "completion")

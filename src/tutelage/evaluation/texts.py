@@ -1,5 +1,5 @@
-"""Texts that a model trained further leaves held out: how well they are predicted before and after, and whether the
-model still answers and stops.
+"""Held-out texts of continued pretraining: bits per byte before and after, and whether the model still ends its
+answers.
 """
 
 from __future__ import annotations
@@ -27,17 +27,17 @@ if TYPE_CHECKING:
 ASKED, ENDS = "asked", "general answers end"
 KINDS = ("new text", "general text", "own text")
 MEASURES = (*(f"bits per byte, {kind}" for kind in KINDS), ENDS)
-ANSWER_TOKENS = 192  # of an answer to a general question: twice as long as those that were sampled
+ANSWER_TOKENS = 192  # limit of an answer to a general question: twice the length of the sampled ones
 _NOTES = {
-    "new text": "Held-out documents of the text that the model was trained on further.",
-    "general text": "Text that it was not trained on: what it loses here it forgot.",
-    "own text": "What the model wrote by itself before it was trained further: what it loses here it forgot.",
+    "new text": "Held-out documents of the text that the model was further trained on.",
+    "general text": "Text that it was not trained on: a loss here is forgetting.",
+    "own text": "Text that the model generated before further training: a loss here is forgetting.",
 }
 
 
 @dataclass
 class TextSet:
-    """Documents of one kind (or questions, `ASKED`), who reads them, and what was found of each reader."""
+    """Documents of one kind (or questions, `ASKED`), the models that read them, and each model's results."""
 
     kind: str
     owner: str
@@ -48,7 +48,7 @@ class TextSet:
 
 
 def text_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted: Sequence[str]) -> list[TextSet]:
-    """Every different set of texts that a subject leaves, with the models of its line that read it."""
+    """Every distinct set of held-out texts of a subject, with the models of its lineage that read it."""
     found: dict[str, TextSet] = {}
     for name, readers in asked_of(subjects, wanted, ("texts",)).items():
         rows = read_rows(models[name] / "data" / "heldout.jsonl")
@@ -60,7 +60,7 @@ def text_sets(subjects: Sequence[Subject], models: Mapping[str, Path], wanted: S
 
 
 def read_set(lm: LanguageModel, who: str, one: TextSet, chat: bool, config: EvaluateConfig, log: EventLog) -> None:
-    """Have a model read the set, or answer its questions, if it is one of its readers."""
+    """Score the set, or answer its questions, with a model if it is one of its readers."""
     if who not in one.readers:
         return
     if one.kind == ASKED:
@@ -73,14 +73,14 @@ def read_set(lm: LanguageModel, who: str, one: TextSet, chat: bool, config: Eval
 
 
 def set_figures(one: TextSet, config: EvaluateConfig, seed: int) -> tuple[list[Figure], list[Comparison]]:
-    """Bits per byte of the documents, or the share of questions whose answer ends; every two readers compared."""
+    """Bits per byte of the documents, or the share of questions whose answer ends; all pairs of readers compared."""
     how = Resampling.of(config, seed)
     n = len(one.rows)
     if one.kind == ASKED:
         ended = {who: answers.ended or [] for who, answers in one.answers.items()}
         rows = [row(who, wilson(sum(flags), n, config.confidence), n) for who, flags in ended.items()]
         note = (
-            f"{n} questions that the model once asked itself, answered greedily; stopped before {ANSWER_TOKENS} tokens."
+            f"{n} questions that the model generated earlier, answered greedily; stopped before {ANSWER_TOKENS} tokens."
         )
         pairs = [(a, b) for a, b in pairs_of(list(ended), []) if a in ended and b in ended]
         compared = [compare_shares(a, b, ENDS, ended[a], ended[b], how) for a, b in pairs]
@@ -101,7 +101,7 @@ def set_figures(one: TextSet, config: EvaluateConfig, seed: int) -> tuple[list[F
 
 
 def answer_samples(one: TextSet, config: EvaluateConfig) -> list[dict[str, Any]]:
-    """A few general questions with everyone's answers, for samples.jsonl."""
+    """A few general questions with all models' answers, for samples.jsonl."""
     rows = one.rows[: config.samples] if one.kind == ASKED else []
     return [
         {

@@ -1,4 +1,4 @@
-"""Translations: corpus BLEU with an interval, and the source itself as a rival."""
+"""Translations: corpus BLEU with an interval, and a copy of the source as a baseline."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ COPY = "copy of the source"
 
 
 def are_translations(rows: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether every row says what its answer is the translation of."""
+    """Whether every row gives the source of its translation."""
     return bool(rows) and all(isinstance(row.get("source"), str) for row in rows)
 
 
 def bleu_figure(
     task: str, texts: Mapping[str, Sequence[str]], kinds: Mapping[str, str], references: Sequence[str], how: Resampling
 ) -> Figure:
-    """Corpus BLEU of each party, with a percentile bootstrap interval over sentences (Koehn 2004); all parties are
-    resampled alike."""
+    """Corpus BLEU of each system, with a percentile bootstrap interval over sentences (Koehn 2004); all systems share
+    the resamples."""
     n = len(references)
     draws = np.random.default_rng(how.seed).integers(0, n, size=(how.draws, n))
     weights = np.stack([np.bincount(draw, minlength=n) for draw in draws])
@@ -37,5 +37,5 @@ def bleu_figure(
         value = bleu(counts.sum(axis=0))
         interval = Interval(value, None if low is None else float(low), None if high is None else float(high))
         rows.append(row(who, interval, n, kinds[who]))
-    note = f"Corpus BLEU of {n} sentences, as sacrebleu has it (13a tokens, exponential smoothing)."
+    note = f"Corpus BLEU of {n} sentences, as in sacrebleu (13a tokens, exponential smoothing)."
     return figure(task, BLEU, "0-100", True, rows, note)

@@ -1,8 +1,8 @@
-"""Tokens that a model has hardly trained: in the vocabulary, but never or seldom in the text (Land & Bartolo 2024).
+"""Under-trained tokens: in the vocabulary, but never or rarely in the training text (Land & Bartolo 2024).
 
-What the loss pushes down everywhere it appears nowhere: rows of the output layer of tokens that never were a target all
-move the same way, so those near the mean row of the tokens that are known to be unseen are under-trained. Where
-embedding and output layer are one, that holds for both. `seen` comes from the corpus, where there is one.
+The loss pushes down the logits of tokens that are never a target at every position, so their rows of the output layer
+all move the same way: rows near the mean row of known unseen tokens are under-trained. With tied embeddings this holds
+for both layers. `seen` comes from the corpus, if there is one.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from torch import Tensor
 from tutelage.corpus.selection.area import share_below
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-SELDOM = 3  # times in the training text, below which a token counts as unseen
-NEAR = 0.8  # cosine to the mean row of unseen tokens, from which on a token is suspected
+SELDOM = 3  # a token that occurs fewer times in the training text counts as unseen
+NEAR = 0.8  # a token is suspect from this cosine to the mean row of unseen tokens
 _BATCH = 512
-_REFERENCE_SHARE = 0.02  # of the vocabulary with the smallest rows, where nothing is known of the text
+_REFERENCE_SHARE = 0.02  # share of the vocabulary, with the smallest norms, used if the text is unknown
 Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Suspect:
-    """A token that is under-trained. seen: times in the training text (None: not known); closeness: cosine of its row
-    of the output layer with the mean row of unseen tokens; norm: of its row in the embedding."""
+    """An under-trained token. seen: occurrences in the training text (None: unknown); closeness: cosine of its output
+    row with the mean row of unseen tokens; norm: of its embedding row."""
 
     id: int
     token: str
@@ -39,8 +39,8 @@ class Suspect:
 
 @dataclass(frozen=True)
 class Undertrained:
-    """suspects: the surest first. agreement: area under the ROC curve of the closeness for tokens that were seen once
-    or twice, against all that were seen oftener."""
+    """suspects: most certain first. agreement: area under the ROC curve of the closeness, for tokens seen once or twice
+    against more frequent ones."""
 
     vocabulary: int
     unseen: int | None
@@ -52,7 +52,7 @@ class Undertrained:
 
 
 def times_seen(tok: Tokenizer, texts: Iterable[str]) -> NDArray[np.int64]:
-    """How often each id stands in the texts [vocabulary]."""
+    """Number of occurrences of each id in the texts [vocabulary]."""
     counts = np.zeros(tok.vocab_size, np.int64)
     batch: list[str] = []
     for text in texts:
@@ -66,14 +66,14 @@ def times_seen(tok: Tokenizer, texts: Iterable[str]) -> NDArray[np.int64]:
 def undertrained(
     embedding: Tensor, output: Tensor, tok: Tokenizer, seen: NDArray[np.int64] | None = None
 ) -> Undertrained:
-    """Tokens that are near the unseen ones, or are unseen. embedding, output: [at least vocabulary, width].
+    """Tokens that are unseen or near the unseen ones. embedding, output: [at least vocabulary, width].
 
-    Rows beyond the vocabulary (padding of the matrix) are unseen for certain. Without `seen` the reference is these, or
-    else the rows with the smallest norm.
+    Rows beyond the vocabulary (matrix padding) are certainly unseen. Without `seen` they are the reference, or else the
+    rows with the smallest norm.
     """
     size = tok.vocab_size
     rows = output.detach().double().cpu().numpy()
-    rows = rows - rows[:size].mean(axis=0)  # what all tokens share says nothing
+    rows = rows - rows[:size].mean(axis=0)  # remove the component that all tokens share
     norms = embedding.detach().double().norm(dim=1).cpu().numpy()[:size]
     ordinary = np.array([index not in tok.control_ids for index in range(size)])
     reference = _reference(rows, norms, seen, size)
@@ -94,7 +94,7 @@ def undertrained(
         for at in order
     )
     judged = ordinary.copy()
-    judged[reference[reference < size]] = False  # what the mean is made of is near it by making
+    judged[reference[reference < size]] = False  # rows that define the mean are near it by construction
     agreement = None if seen is None else _agreement(closeness, judged, rare)
     return Undertrained(size, None if seen is None else int(rare[ordinary].sum()), suspects, agreement)
 
@@ -110,7 +110,7 @@ def _reference(rows: Floats, norms: Floats, seen: NDArray[np.int64] | None, size
 
 
 def _agreement(closeness: Floats, judged: NDArray[np.bool_], unseen: NDArray[np.bool_]) -> float | None:
-    """How often an unseen token is nearer than a seen one; None where one kind is missing."""
+    """How often an unseen token is nearer than a seen one; None if one kind is missing."""
     truth = unseen[judged]
     if not 0 < truth.sum() < len(truth):
         return None

@@ -1,4 +1,4 @@
-"""What a paired difference means: a machine-readable outcome, and the sentence that says it."""
+"""The verdict of a paired difference: a machine-readable outcome and a sentence."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ Outcome = Literal["better", "worse", "not resolved", "too few items"]
 Claim = Literal["did not suffer", "suffered", "open", "too few items"]
 
 MIN_ITEMS = 10
-"""Fewer items never name a winner."""
+"""Minimum number of items for a winner."""
 MIN_SHARE_ITEMS = 50
-"""Shares of fewer items that leave a comparison open are too few, rather than alike."""
+"""With fewer items an unresolved comparison of shares is "too few items", not "not resolved"."""
 MIN_CLAIM_ITEMS = 50
-"""Fewer items never show that nothing was lost: 50 alike still leave room for 6 % that differ (rule of three)."""
+"""Minimum number of items for non-inferiority: 50 equal items still allow 6 % to differ (rule of three)."""
 _MANY = 100_000
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """`outcome` is a against b; `text` says it in a sentence with numbers."""
+    """`outcome` is a against b; `text` is a sentence with numbers."""
 
     outcome: Outcome
     text: str
@@ -30,7 +30,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class NonInferiority:
-    """Whether a lost no more than a margin against b."""
+    """The result of a non-inferiority test: whether a lost no more than a margin against b."""
 
     claim: Claim
     text: str
@@ -47,10 +47,10 @@ def verdict(
     digits: int = 2,
     shares: bool = False,
 ) -> Verdict:
-    """Which is better, by how much, how sure; or that these items cannot tell.
+    """Which is better, by how much and with what confidence; or that these items do not resolve it.
 
-    A winner needs `MIN_ITEMS`, a p-value below 1 - confidence and an interval that lies on one side of zero.
-    shares: the measure is a share of items (accuracy, win rate), for which fewer than 50 items seldom resolve.
+    A winner requires `MIN_ITEMS`, a p-value below 1 - confidence and an interval on one side of zero. shares: the
+    measure is a share of items (accuracy, win rate), for which fewer than 50 items rarely resolve.
     """
     n, counted = difference.n, _count(difference)
     shown = f"{difference.value:+.{digits}f}{_unit(unit)}{_bounds(difference, confidence, digits)}"
@@ -80,9 +80,9 @@ def verdict(
 def did_not_suffer(
     a: str, b: str, difference: Difference, margin: float, *, unit: str = "", confidence: float = 0.95
 ) -> NonInferiority:
-    """Non-inferiority of a measure where more is better: a lost no more than `margin` against b.
+    """Non-inferiority in a measure where higher is better: a lost no more than `margin` against b.
 
-    Claimed only if the whole interval lies above the margin and there are `MIN_CLAIM_ITEMS`.
+    Claimed only if the whole interval is above the margin and there are `MIN_CLAIM_ITEMS`.
     """
     n, low, high = _count(difference), difference.low, difference.high
     shown = f"{difference.value:+.2f}{_unit(unit)}{_bounds(difference, confidence, 2)}"
@@ -96,7 +96,7 @@ def did_not_suffer(
         text = f"{a} did not suffer against {b}: {shown}, the lower bound is above the margin of -{margin:g}, n = {n}"
         return NonInferiority("did not suffer", text)
     if high < -margin:
-        text = f"{a} suffered against {b}: {shown}, all of it below the margin of -{margin:g}, n = {n}"
+        text = f"{a} suffered against {b}: {shown}, the whole interval is below the margin of -{margin:g}, n = {n}"
         return NonInferiority("suffered", text)
     if high < 0:
         text = f"{a} is worse than {b}: {shown}; whether by more than {margin:g} is open at n = {n}"
@@ -111,7 +111,7 @@ def percent(confidence: float) -> str:
 
 
 def spoken_p(difference: Difference) -> str:
-    """The p-value in words; a floor of resampling is a bound, never an equality."""
+    """The p-value as text; at the resampling floor it is a bound, not an equality."""
     if difference.at_floor:
         return f"p <= {difference.p:.1g}"
     return f"p = {difference.p:.3f}" if difference.p >= 0.001 else "p < 0.001"
@@ -130,7 +130,7 @@ def _bounds(difference: Difference, confidence: float, digits: int) -> str:
 
 
 def _needed(difference: Difference, size: float, confidence: float, least: int, shares: bool = False) -> str:
-    """About how many items would find a true difference of `size` four times in five."""
+    """Approximate number of items that detect a true difference of `size` with 80 % power."""
     if shares:
         return "about 50 to 100"
     what = "" if difference.clusters is None else " clusters"

@@ -1,4 +1,4 @@
-"""Answers to held-out prompts, beside copying and constant answers, graded by reference and by the task's rule."""
+"""Answers to held-out prompts, against copied and constant answers, graded by reference and by the task's rule."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Answers:
-    """One party's answers in the order of the prompts; `ended`: whether each stopped by itself."""
+    """One system's answers in prompt order; `ended`: whether each stopped before the token limit."""
 
     texts: list[str]
     ended: list[bool] | None = None
@@ -49,7 +49,7 @@ class Answers:
 
 
 def choose_prompts(heldout: Sequence[dict[str, Any]], limit: int) -> list[Row]:
-    """A fixed random sample: one prompt for each thing described, in the order of a hash of its id."""
+    """A fixed random sample: one prompt per item described, in the order of a hash of its id."""
     ordered = sorted(heldout, key=lambda item: sha256_text(f"{item['id']}\0{item['prompt']}"))
     first: dict[tuple[str, str], dict[str, Any]] = {}
     for item in ordered:
@@ -61,8 +61,8 @@ def write_answers(
     lm: LanguageModel, who: str, prompts: Sequence[Row], chat: bool, config: EvaluateConfig, log: EventLog,
     temperature: float = 0.0,
 ) -> Answers:  # fmt: skip
-    """Greedy answers, or sampled ones. A chat model gets all turns that the response follows (`asked`) and ends by its
-    stop token; a plain model gets them and a line break as text and ends with the line.
+    """Generate greedy or sampled answers. A chat model gets all turns before the response (`asked`) and ends with its
+    stop token; a base model gets them as plain text plus a line break and ends at the end of the line.
     """
     from tutelage.inference.sampling import Sampling
     from tutelage.tokenizer.messages import message_of
@@ -83,14 +83,14 @@ def write_answers(
 
 
 def asked_text(item: Row) -> str:
-    """All turns that the response follows, as one text."""
+    """All turns before the response, as one text."""
     return "\n".join(str(turn["content"]) for turn in item["asked"])
 
 
 def baseline_answers(
     train: Sequence[Row], prompts: Sequence[Row], described: Callable[[Row], str]
 ) -> dict[str, Answers]:
-    """Answers that need no model: the nearest training row's, and the best constant one."""
+    """Baseline answers: the nearest training row's, and the best constant one."""
     responses = [str(item["response"]) for item in train]
     nearest = NearestNeighbour([described(item) for item in train], responses)
     constant = best_constant(responses)
@@ -101,7 +101,7 @@ def baseline_answers(
 
 
 def graded(answers: Answers, prompts: Sequence[Row], grade: Callable[[str, Row], Grade] | None) -> Answers:
-    """The answers with chrF, ROUGE-L and, where the task has one, the rule's score for each."""
+    """The answers with chrF, ROUGE-L and, if the task has a rule, its score for each."""
     references = [str(item["response"]) for item in prompts]
     grades = [grade(text, item) for text, item in zip(answers.texts, prompts, strict=True)] if grade else []
     return Answers(
@@ -127,12 +127,12 @@ def writing_figures(
     sampled: Mapping[str, Answers] | None = None,
     clusters: Clusters = None,
 ) -> tuple[list[Figure], list[Comparison], list[Alarm]]:
-    """Figures and comparisons of the models' answers to one set of prompts, and whose are over-optimised.
+    """Figures and comparisons of the models' answers to one set of prompts, and over-optimisation alarms.
 
-    parents: whom each model was finetuned from. contests: models that learned a preference, compared with their parent
-    by the task's rule, or where there is none by the words of the training pairs. plainly: models that were asked with
-    plain text, not in chat. sampled: answers to the first of the prompts. clusters: the package of each prompt, where
-    whole packages are the units.
+    parents: the parent of each model. contests: preference-trained models, compared with their parent by the task's
+    rule or, without one, by the words of the training pairs. plainly: models prompted with plain text, not in chat
+    format. sampled: answers to the first of the prompts. clusters: the cluster of each prompt, if clusters are the
+    units.
     """
     n = len(prompts)
     grade = one.task.grade if one.task else None
@@ -170,10 +170,10 @@ def writing_figures(
                "F1 of the longest common subsequence of lower-cased words."),
         figure(one.title, "distinct-2", "share", True,
                [row(w, distinct_n(a.texts, 2), n, a.kind) for w, a in everyone.items()],
-               "Different word pairs of all answers together."),
+               "Share of distinct word pairs over all answers."),
         figure(one.title, "repetition", "share", False,
                means({w: [repetition(text) for text in a.texts] for w, a in everyone.items()}),
-               "Word 3-grams that the same answer had used before."),
+               "Share of word 3-grams that occurred earlier in the same answer."),
     ]  # fmt: skip
     if translated:
         kinds = {who: party.kind for who, party in parties.items()}
@@ -228,7 +228,7 @@ def writing_figures(
 
 
 def _packages(clusters: Clusters) -> str:
-    return "" if clusters is None else f" Whole sources of the prompts as items ({len(set(clusters))} of them)."
+    return "" if clusters is None else f" Sources of the prompts as clusters ({len(set(clusters))} of them)."
 
 
 def _ending(party: Answers) -> Ending:
@@ -236,7 +236,7 @@ def _ending(party: Answers) -> Ending:
 
 
 def _pairs(models: Sequence[str], baselines: Sequence[str], parents: Mapping[str, str | None]) -> list[tuple[str, str]]:
-    """Who is compared with whom: every model with every baseline, and a finetuned one with those before it."""
+    """Pairs to compare: every model with every baseline, and a finetuned one with its ancestors."""
     against = [(model, baseline) for model in models for baseline in baselines]
     finetuned = [model for model in models if parents[model] is not None]
     return against + [(who, before) for who in finetuned for before in models[: models.index(who)]]
@@ -245,9 +245,9 @@ def _pairs(models: Sequence[str], baselines: Sequence[str], parents: Mapping[str
 def _how_asked(models: Mapping[str, Answers], plainly: Collection[str]) -> str:
     plain = [who for who in models if who in plainly]
     if not plain:
-        return "All models are asked in chat."
+        return "All models use chat format."
     reads = "read" if len(plain) > 1 else "reads"
-    return f"{' and '.join(plain)} {reads} the prompt as plain text and ends with the line; others are asked in chat."
+    return f"{' and '.join(plain)} {reads} prompts as plain text and ends with the line; others use chat format."
 
 
 def _power(models: Mapping[str, Answers], n: int, config: EvaluateConfig) -> str:
@@ -256,4 +256,4 @@ def _power(models: Mapping[str, Answers], n: int, config: EvaluateConfig) -> str
     first, last = list(models.values())[-2:]
     deviation = float(np.std(np.array(last.chrf) - np.array(first.chrf), ddof=1))
     smallest = detectable_difference(deviation, n, confidence=config.confidence)
-    return f"A true paired difference of {smallest:.1f} chrF would be found four times in five."
+    return f"A true paired difference of {smallest:.1f} chrF is detected with 80 % power."

@@ -1,4 +1,4 @@
-"""What the settings of every finetuning method have in common."""
+"""Settings shared by all finetuning methods."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tutelage.store.config import Config
 from tutelage.training.config import TrainingConfig
 
 SHORTEST = 16  # tokens
-# Keys of other programs, and what is done about it here. Each is a fault that this system cannot have.
-_STOP = "the stop token of every learned answer is learned, always"
-_TEMPLATE = "the model's own chat template is used in training and when it is served, so that the two cannot differ"
-_PADDING = "rows are packed without padding, and nothing is read at a padding token"
+# Keys known from other programs that are unnecessary here, with the reason for the error message.
+_STOP = "the stop token of every trained answer is always trained"
+_TEMPLATE = "training and serving both use the model's own chat template"
+_PADDING = "rows are packed without padding, and padding tokens are never read"
 ELSEWHERE = {
     "train_on_eos": _STOP, "train_on_eot": _STOP, "append_eos": _STOP, "add_eos_token": _STOP,
     "chat_template": _TEMPLATE, "template": _TEMPLATE, "prompt_template": _TEMPLATE,
@@ -23,13 +23,12 @@ ELSEWHERE = {
 
 
 class FinetuneConfig(Config):
-    """How it trains, how long its texts may be, and whose rows it takes: a file's, or a task's.
+    """Training settings, context length, and the source of the rows: a file or a task.
 
-    `data`: the user's own file. `columns`: our name of a column -> the file's, where they differ. `task`: a task whose
-    examples the corpus holds; beside `data` it supplies none and only grades, if it has a rule. `context_length`: no
-    example is longer than this many tokens; of methods that drop longer ones, 0 chooses it so that 99 % of the rows are
-    kept. `lora`: train low-rank adapters (and a classification head) and leave the
-    weights as they are.
+    `data`: the user's own file. `columns`: our column name -> the file's, if they differ. `task`: a task with examples
+    from the corpus; with `data` it only grades, if it has a rule. `context_length`: maximum tokens per example; for
+    methods that drop longer ones, 0 chooses it such that 99 % of the rows are kept. `lora`: train low-rank adapters
+    (and a classification head) with frozen weights.
     """
 
     learns: ClassVar[Literal["labels", "answers"]] = "answers"  # the kind of task it can use
@@ -39,7 +38,7 @@ class FinetuneConfig(Config):
     def _says_what_is_done_otherwise(cls, given: Any) -> Any:
         for name, why in ELSEWHERE.items():
             if isinstance(given, dict) and name in given and name not in cls.model_fields:
-                raise ValueError(f"there is no {name!r}: {why}")
+                raise ValueError(f"unknown key {name!r}: {why}")
         return given
 
     data: str | None = None
@@ -66,16 +65,16 @@ class FinetuneConfig(Config):
     @model_validator(mode="after")
     def _adapters_are_trained_alone(self) -> Self:
         if self.lora and self.training.freeze_blocks:
-            raise ValueError("lora already freezes every block, so training.freeze_blocks must be 0; see lora.layers")
+            raise ValueError("lora freezes every block: set training.freeze_blocks to 0; see lora.layers")
         if self.lora and self.training.optimizer != "adamw":
-            raise ValueError("lora is trained with training.optimizer 'adamw'; muon is for whole weight matrices")
+            raise ValueError("lora requires training.optimizer 'adamw'; muon is for full weight matrices")
         return self
 
     def needs_rows(self) -> None:
-        """Raises ValueError where neither a file nor a task whose rows the method can learn is named."""
+        """Raises ValueError unless a file, or a task with rows that fit the method, is set."""
         from tutelage.tasks import task
 
         if self.data is None and self.task is None:
-            raise ValueError("no rows to learn from: name a file (data) or a task")
+            raise ValueError("no rows to learn from: set data (a file) or task")
         if self.data is None and self.task is not None and (kind := task(self.task).kind) != self.learns:
-            raise ValueError(f"task {self.task!r} has {kind}, and this method learns {self.learns}")
+            raise ValueError(f"task {self.task!r} has {kind}, but this method requires {self.learns}")

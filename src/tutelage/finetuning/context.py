@@ -1,4 +1,4 @@
-"""How many tokens a row may have: what the config says, or so many that nearly every row is kept."""
+"""The context length of a run: configured, or chosen to keep nearly every row."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from tutelage.training.distributed.world import current_world
 from tutelage.training.memory import training_bytes
 
 FILE = "context.json"  # in the work directory
-KEPT = 0.99  # share of the rows that a context chosen here keeps
+KEPT = 0.99  # share of rows that an automatic context keeps
 STEP = 64  # tokens; a chosen context is a multiple of it
-LARGE = 30e6  # parameters; such a model is given longer rows to pack short examples into
+LARGE = 30e6  # parameters; from this size on, rows are made longer to pack short examples
 MEMORY_SHARE = 0.5  # of the free memory that longer rows may take
 
 
 def shortest_context(large: bool) -> int:
-    """Rows shorter than this are not worth their step: several examples are packed into each."""
+    """Minimum row length, so that a step is efficient: several examples are packed into each row."""
     return 1024 if large else 256
 
 
 def keeps(needs: Sequence[int], share: float) -> int:
-    """The least context that keeps this share of rows that need so much; 0 for no rows."""
+    """The smallest context that keeps this share of the rows, given their lengths; 0 for no rows."""
     return sorted(needs)[math.ceil(share * len(needs)) - 1] if needs else 0
 
 
 def chosen_context(
     needs: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float, sizes: Sequence[int] = ()
 ) -> tuple[int, str]:
-    """The context that keeps 99 % of the rows, and what bounds it, if anything: the model, or `memory` (bytes free).
+    """The context that keeps 99 % of the rows, and what limits it, if anything: the model, or `memory` (bytes free).
 
     sizes: the tokens of each row, where they are more than the context it needs (a pair: of both answers).
     """
@@ -56,15 +56,15 @@ def context_for(
     asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, work: Path, log: EventLog,
     sizes: Sequence[int] = (),
 ) -> int:  # fmt: skip
-    """The context of a run: `asked`, at most what the model has; where 0 is asked for, chosen from what the rows need.
+    """The context of a run: `asked`, limited by the model; 0 chooses it from the rows.
 
-    A resumed run keeps the one it began with (`work/context.json`); the first rank decides for all. Raises DamagedError
-    for a file that holds no context.
+    A resumed run keeps its context (`work/context.json`); rank 0 decides for all. Raises DamagedError for a file
+    without a valid context.
     """
     longest = model.max_position_embeddings
     if asked:
         if asked > longest:
-            log.note(f"context_length {asked} is cut to the model's {longest}")
+            log.note(f"context_length {asked} is limited to the model's {longest}")
         return min(asked, longest)
     world = current_world()
     chosen = _read_or_choose(needs, model, training, work / FILE, log, sizes) if world.first else 0
@@ -78,7 +78,9 @@ def _read_or_choose(
         try:
             return int(json.loads(file.read_text(encoding="utf-8"))["context"])
         except (ValueError, KeyError, TypeError):
-            raise DamagedError(f"{file} holds no context", hint="remove the work directory to start again") from None
+            raise DamagedError(
+                f"{file} contains no valid context", hint="remove the work directory to start again"
+            ) from None
     context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
     write_json(file, {"context": context})
     log.note(told(context, bound, needs))
@@ -89,7 +91,7 @@ def planned(
     asked: int, needs: Sequence[int], model: ModelConfig, training: TrainingConfig, log: EventLog,
     sizes: Sequence[int] = (),
 ) -> int:  # fmt: skip
-    """What `context_for` would find, before there is a run."""
+    """The forecast of `context_for`, before a run exists."""
     if asked:
         return min(asked, model.max_position_embeddings)
     context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
@@ -98,14 +100,14 @@ def planned(
 
 
 def told(context: int, bound: str, needs: Sequence[int]) -> str:
-    """The choice in a sentence."""
+    """A sentence on the choice."""
     kept = sum(one <= context for one in needs)
     limited = f", all that {bound} allows" if bound else ""
     return f"context_length {context}, chosen from the rows: {kept} of {len(needs)} are kept{limited}"
 
 
 def free_memory(training: TrainingConfig) -> float:
-    """Bytes free where this training would run."""
+    """Free memory in bytes on the training device."""
     device = choose_device(training.device)
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 

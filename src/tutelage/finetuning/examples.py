@@ -1,4 +1,4 @@
-"""From rows to packed examples: what is read, what is learned, what does not fit and is counted."""
+"""Encode rows to packed examples with loss masks; rows that do not fit are counted."""
 
 from __future__ import annotations
 
@@ -21,11 +21,10 @@ Learn = Literal["answers", "last", "all"]
 
 @dataclass(frozen=True)
 class Supervision:
-    """What of a split is trained: rows given, rows kept, rows too long, tokens read, tokens learned.
+    """Statistics of a split: rows given, rows kept, rows too long, tokens read, tokens with loss.
 
-    `shared`: of the tokens read, those that the branches of a row share; one by one they would be read again for each.
-    `refused`: rows that the chat template refuses, by its reason; they are dropped like those that are too long.
-    `places`: which of the rows are kept.
+    `shared`: tokens read once for several branches. `refused`: rows that the chat template rejects, by reason; they are
+    dropped like those that are too long. `places`: indices of the kept rows.
     """
 
     rows: int
@@ -43,11 +42,11 @@ class Supervision:
         return {**plain, "supervised_share": round(self.supervised / max(self.tokens, 1), 4)}
 
     def kept_of(self, rows: Sequence[Row]) -> list[Row]:
-        """Of the rows given those that are kept: what is trained on, and what can be asked."""
+        """The kept rows among those given."""
         return [rows[place] for place in self.places]
 
     def tell(self, what: str, context: int, log: EventLog, dropped: bool = True) -> None:
-        """Say what is learned, and unless somebody else says so, what is dropped."""
+        """Log what is trained and, unless the caller reports it, what is dropped."""
         share = self.supervised / max(self.tokens, 1)
         log.note(
             f"{what}: {self.kept} rows, {self.tokens} tokens, {self.supervised} of them learned ({share:.0%}); "
@@ -77,12 +76,12 @@ def messages_of(row: Row) -> list[Message]:
 
 
 def weights_of(row: Row) -> list[float]:
-    """How much each message of the row is learned: its `weight`, 1 without one (only answers are learned at all)."""
+    """Loss weight of each message of the row, default 1 (only answers have a loss)."""
     return [_weight(turn) for turn in row.get("messages", ())] or [1.0, 1.0]
 
 
 def asked_of(row: Row) -> list[Message]:
-    """The turns that both answers of a preference row follow."""
+    """The shared context of a preference row."""
     if "messages" in row:
         return [message_of(turn) for turn in row["messages"]]
     return [Message("user", row["prompt"])]
@@ -90,9 +89,9 @@ def asked_of(row: Row) -> list[Message]:
 
 @dataclass(frozen=True)
 class Encoded:
-    """Rows as tokens, whatever their length: segments and readings by the row's place, and those that are refused.
+    """Encoded rows of any length: segments and readings by row index, and rejected rows.
 
-    numbered: tokens of the examples that are kept are marked with the example's number (`pair`), from 0.
+    numbered: tokens of kept examples carry the example index (`pair`), from 0.
     """
 
     segments: dict[int, list[Segment]]
@@ -102,16 +101,16 @@ class Encoded:
 
     @property
     def needs(self) -> list[int]:
-        """The context that each row needs."""
+        """The context that each row requires."""
         return [reading.needs for reading in self.readings.values()]
 
     @property
     def sizes(self) -> list[int]:
-        """The tokens of each row, all of which must stand in one packed row."""
+        """The tokens of each row, all of which must be in one packed row."""
         return [sum(len(segment.tokens) for segment in self.segments[place]) for place in self.readings]
 
     def fitting(self, context: int) -> tuple[list[Example], Supervision]:
-        """The rows that fit into `context` tokens; the others are dropped whole, and counted."""
+        """The rows that fit into `context` tokens; the others are dropped and counted."""
         examples, supervision = _keep_fitting(self, context)
         for number, example in enumerate(examples if self.numbered else ()):
             for segment in example.segments:
@@ -123,28 +122,32 @@ def supervised(
     tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None,
     tools: Sequence[Mapping[str, Any]] | None = None,
 ) -> tuple[Rendered, list[float]]:  # fmt: skip
-    """A conversation as tokens, and how much each of them is learned.
+    """Encode a conversation to tokens with loss weights.
 
-    `weights`: one for each message; an answer of weight 0 is read and not learned. `tools`: what may be called. Raises
-    TrainingError if nothing would be learned, an answer would not learn to stop, or the begin-of-text token is doubled.
+    `weights`: one per message; an answer of weight 0 is read without loss. `tools`: available tools. Raises
+    TrainingError if no token has a loss, the stop token of an answer has none, or the begin-of-text token is doubled.
     """
     rendered = render_chat(tok, list(messages), tools=tools)
     if starts_twice(rendered):
-        raise TrainingError("a conversation begins with the begin-of-text token twice", hint="mend the chat template")
+        raise TrainingError("a conversation begins with the begin-of-text token twice", hint="fix the chat template")
     weight_at = learned_weights(rendered, weights)
     learned = [index for index, weight in enumerate(weight_at) if weight > 0]
     if not learned:
-        raise TrainingError("a conversation has nothing to learn", hint="the chat template's mask is empty")
+        raise TrainingError(
+            "a conversation has no tokens with loss", hint="the chat template's assistant mask is empty"
+        )
     ends = [at for at in learned if at == learned[-1] or not rendered.mask[at + 1]]
     if any(rendered.ids[at] not in tok.stop_ids for at in ends):
-        raise TrainingError("an answer would not learn to stop", hint="its last learned token is no stop token")
+        raise TrainingError(
+            "an answer would not be trained to stop", hint="the chat template must end an answer with a stop token"
+        )
     return rendered, weight_at
 
 
 def conversation_segment(
     tok: Tokenizer, messages: Sequence[Message], weights: Sequence[float] | None = None
 ) -> Segment:
-    """Tokens, shifted targets and weights of a conversation, up to its last learned token; see `supervised`."""
+    """Tokens, shifted targets and weights of a conversation, up to its last token with loss; see `supervised`."""
     return segment_of(*supervised(tok, messages, weights))
 
 
@@ -154,20 +157,20 @@ def segment_of(rendered: Rendered, weight_at: Sequence[float]) -> Segment:
 
 
 def supervised_row(tok: Tokenizer, row: Row, learn: Learn = "answers") -> tuple[Rendered, list[float]]:
-    """A row's conversation and how much each token is learned: of the answers, of the last one, or of all text."""
+    """A row's conversation with loss weights: on the answers, the last answer, or all text."""
     weights = weights_of(row)
     if learn == "last":
         weights = [*(0.0 for _ in weights[1:]), weights[-1]]
     rendered, weight_at = supervised(tok, messages_of(row), weights, row.get("tools"))
     if learn == "all":
-        # An answer keeps its own weight; everything else is text like any. Nothing predicts the first token.
+        # An answer keeps its own weight; all other text gets weight 1. Nothing predicts the first token.
         trained = zip(weight_at, rendered.mask, strict=True)
         weight_at = [0.0, *[weight if of_answer else 1.0 for weight, of_answer in trained][1:]]
     return rendered, weight_at
 
 
 def encode_conversations(tok: Tokenizer, rows: Sequence[Row], learn: Learn = "answers") -> Encoded:
-    """One conversation a row."""
+    """Encode one conversation per row."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
         found = supervised_row(tok, row, learn)
@@ -198,9 +201,9 @@ def label_examples(
 
 
 def text_examples(tok: Tokenizer, texts: Sequence[str], context: int, tokens: int) -> list[Example]:
-    """Pretraining text to mix in: beginnings of documents, every token learned, until `tokens` are reached.
+    """Pretraining text for replay: beginnings of documents with loss on every token, until `tokens` are reached.
 
-    A document begins and ends as the model has read documents; a chat model's `eos_token` may end a turn instead.
+    A document begins and ends as in pretraining; a chat model's `eos_token` may end a turn instead.
     """
     examples: list[Example] = []
     for text in texts:
@@ -213,7 +216,7 @@ def text_examples(tok: Tokenizer, texts: Sequence[str], context: int, tokens: in
 
 
 def row_length(examples: Sequence[Example], context: int) -> int:
-    """Length of a packed row: the context, or more where an example of several segments needs it."""
+    """Length of a packed row: the context, or more if an example with several segments requires it."""
     return max([context, *(example.length for example in examples)])
 
 
@@ -224,10 +227,9 @@ def _weight(turn: Mapping[str, Any]) -> float:
 def encoded(
     rows: Sequence[Row], encode: Callable[[Row], tuple[list[Segment], Reading]], numbered: bool = False
 ) -> Encoded:
-    """Segments and reading of each row by its place, and the count of rows the chat template refuses by reason.
+    """Segments and reading of each row by index, and counts of rows that the chat template rejects, by reason.
 
-    Raises the template's own InputError where it refuses every row; TrainingError, naming the row, where one would
-    teach nothing.
+    Raises the template's own InputError if it rejects every row; TrainingError, naming the row, if one has no loss.
     """
     segments: dict[int, list[Segment]] = {}
     readings: dict[int, Reading] = {}

@@ -1,4 +1,4 @@
-"""How long finetuning takes: its rows, how long they are, and what a token costs here on the very model."""
+"""Forecast of finetuning: number and length of rows, and the measured cost of a token with this model."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LEARNED = 0.4  # share of a conversation's tokens that have a target
 
 
 def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str) -> tuple[float, float] | None:
-    """(training rows, tokens of a row) of a step; None while they cannot be told.
+    """(Training rows, tokens per row) of a step; None if unknown.
 
     kind: which fact of the corpus counts the rows of its task (`described`, `train_documents`).
     """
@@ -32,7 +32,7 @@ def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str
     if config.data is not None:
         try:
             rows = spec.audit(config, EventLog()) if spec.audit else None
-        except TutelageError:  # said with its reason before anything runs
+        except TutelageError:  # reported before anything runs
             return None
         if not rows:
             return None
@@ -50,7 +50,7 @@ def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str
 
 
 def planned_context(config: Any, model: Facts, row_tokens: float) -> int:
-    """The context of the step; where it is chosen from the rows, about what that will be."""
+    """The context of the step, estimated if it is chosen from the rows."""
     wanted = config.context_length or max(
         shortest_context(model.get("parameters", 0) >= LARGE), -(-int(LONG_ROW * row_tokens) // STEP) * STEP
     )

@@ -1,4 +1,4 @@
-"""What a model can be asked for, by the head that it has: text, labels, or the reward of an answer."""
+"""Check a model's capabilities by its head: text, labels, or the reward of an answer."""
 
 from __future__ import annotations
 
@@ -9,24 +9,24 @@ _RANK = "rank answers with `rank` from Python: tutelage.load(MODEL).rank(prompt,
 
 
 def gives_rewards(config: ModelConfig) -> bool:
-    """Whether the head gives one score, the reward of a conversation."""
+    """Whether the head returns a single score, the reward of a conversation."""
     return config.num_labels == 1
 
 
 def require_text(config: ModelConfig) -> None:
-    """Raise ConfigError for a classifier: its language-model head was not trained, or is not there at all."""
+    """Raise ConfigError for a classifier, whose language-model head is untrained or missing."""
     if gives_rewards(config):
-        raise ConfigError("this model is a reward model, it cannot write or score text", hint=_RANK)
+        raise ConfigError("this model is a reward model: it cannot generate or score text", hint=_RANK)
     if config.num_labels:
         named = ", ".join(config.labels[:5]) + (", ..." if len(config.labels) > 5 else "")
         raise ConfigError(
-            f"this model is a classifier{f' ({named})' if named else ''}, it cannot write or score text",
+            f"this model is a classifier{f' ({named})' if named else ''}: it cannot generate or score text",
             hint="use `tutelage classify`, or `classify` from Python",
         )
 
 
 def require_labels(config: ModelConfig) -> None:
-    """Raise ConfigError for a model without a head of labels."""
+    """Raise ConfigError for a model without a classification head."""
     if gives_rewards(config):
         raise ConfigError("this model is a reward model: it has one score and no labels", hint=_RANK)
     if not config.num_labels:
@@ -37,6 +37,6 @@ def require_labels(config: ModelConfig) -> None:
 
 
 def require_rewards(config: ModelConfig) -> None:
-    """Raise ConfigError for a model that is no reward model."""
+    """Raise ConfigError for a model that is not a reward model."""
     if not gives_rewards(config):
-        raise ConfigError("this is no reward model", hint="`tutelage finetune reward PAIRS` makes one")
+        raise ConfigError("this model is not a reward model", hint="`tutelage finetune reward PAIRS` makes one")

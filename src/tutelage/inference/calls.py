@@ -1,4 +1,4 @@
-"""Calls of tools in an answer: the grammar of those that must come, and reading those that did, piece by piece."""
+"""Tool calls in an answer: the grammar that constrains them, and an incremental parser."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NAME, _ID = r"([\w.-]{1,64})", r"[\w-]{1,64}"
 def calls_constraint(
     form: CallForm, tok: Vocabulary, tools: Mapping[str, Mapping[str, Any]], how: Literal["auto", "required"], one: bool
 ) -> Constraint:
-    """An answer that calls some of the tools (name -> JSON schema of its arguments), each with arguments that its
-    schema accepts; with "auto" after any text, or text alone. one: one call and no more."""
+    """Constraint for an answer with tool calls (name -> JSON schema of the arguments) whose arguments match the schema;
+    with "auto", text before the calls or text alone is allowed. one: exactly one call."""
     names = list(tools)
     called = " | ".join(f"{_literal(name, tok)} {_literal(form.middle, tok)} a{at}" for at, name in enumerate(names))
     more = f" ({_literal(form.between, tok)} called)*" if form.between and not one else ""
@@ -39,7 +39,7 @@ def calls_constraint(
 
 
 def _literal(text: str, tok: Vocabulary) -> str:
-    """A text of a form in Lark's notation: control tokens by their ids, an id of a call as any of its kind."""
+    """A literal of the template in Lark's notation: control tokens by id, call ids as any id of that form."""
     names = {tok.id_to_token(index): f"<[{index}]>" for index in tok.control_ids}
     parts = re.split(f"({'|'.join(map(re.escape, [ID, *sorted(names, key=len, reverse=True)]))})", text)
     said = [names.get(part) or ("/[A-Za-z0-9]{9}/" if part == ID else json.dumps(part)) for part in parts if part]
@@ -52,7 +52,7 @@ def _escaped(text: str) -> str:
 
 @dataclass(frozen=True)
 class CallStep:
-    """A piece of call `index` of an answer: with the first its name, then pieces of the JSON text of its arguments."""
+    """A piece of call `index` of an answer: first its name, then pieces of the JSON text of its arguments."""
 
     index: int
     name: str | None
@@ -60,9 +60,9 @@ class CallStep:
 
 
 class CallReader:
-    """What a growing answer says and calls. Calls are those of tools that there are, in the form of the template but
-    for white space; all else is text. Text is held back as long as it may turn out to begin a call, and white space
-    before and between calls is dropped."""
+    """Incremental parser of text and tool calls in a growing answer. Calls must name a known tool and follow the
+    template, except for white space; everything else is text. Text is held back while it may be the start of a call,
+    and white space before and between calls is dropped."""
 
     def __init__(self, form: CallForm, names: Sequence[str]) -> None:
         self._names, self._lead = frozenset(names), form.lead
@@ -75,11 +75,11 @@ class CallReader:
         self._state: Callable[[bool], list[str | CallStep] | None] = self._in_text
 
     def feed(self, text: str) -> list[str | CallStep]:
-        """What is now certain."""
+        """Add text; return the pieces that are now certain."""
         return self._read(text, ends=False)
 
     def close(self) -> list[str | CallStep]:
-        """No text follows: what was held back."""
+        """End of the answer: return the text that was held back."""
         said = self._read("", ends=True)
         return [*said, self._blank] if self._blank and not self.count else said
 
@@ -90,7 +90,7 @@ class CallReader:
             said += made
         return said
 
-    # Each state gives out what it is certain of; None: nothing before more text comes.
+    # Each state returns what is certain; None: more text is required.
 
     def _in_text(self, ends: bool) -> list[str | CallStep] | None:
         at = self._held.find(self._lead)
@@ -107,7 +107,7 @@ class CallReader:
         return self._said(len(self._lead))
 
     def _said(self, count: int) -> list[str | CallStep] | None:
-        """So many characters are text."""
+        """Emit this many characters as text."""
         if not count:
             return None
         text, self._held = self._blank + self._held[:count], self._held[count:]
@@ -140,14 +140,14 @@ class CallReader:
         closes = self._close.begun.fullmatch(self._held)
         if not ends and (closes or (self._between is not None and self._between.begun.fullmatch(self._held))):
             return None
-        if closes or not self._held.strip("]}, \n"):  # cut; or without the id that its template writes, as some do
+        if closes or not self._held.strip("]}, \n"):  # truncated, or without the template's id
             self._held = ""
         self._state = self._in_text
         return []
 
 
 class _Part:
-    """A part of a form as a regular expression, and one of all that may be its beginning."""
+    """A part of the template as a regular expression, and one that matches its prefixes."""
 
     def __init__(self, pieces: Sequence[str], ahead: str = "") -> None:
         self.whole = re.compile("".join(pieces) + ahead)
@@ -155,13 +155,13 @@ class _Part:
 
 
 class _Object:
-    """Where a JSON object ends in a text that comes piece by piece."""
+    """Incremental scanner for the end of a JSON object."""
 
     def __init__(self) -> None:
         self._depth, self._quoted, self._escaped, self.whole = 0, False, False, False
 
     def end(self, text: str) -> int:
-        """How many characters of the next piece belong to it."""
+        """Number of characters of the next piece that belong to the object."""
         for at, char in enumerate(text):
             if self._escaped:
                 self._escaped = False
@@ -180,5 +180,5 @@ class _Object:
 
 
 def _pieces(text: str) -> list[str]:
-    """A text of a form, character by character as regular expressions; any white space where it has some."""
+    """A template literal as one regular expression per character; white space matches any white space."""
     return [{" ": r"\s*", ID: _ID}.get(char) or re.escape(char) for char in re.sub(r"\s+", " ", text)]

@@ -1,4 +1,4 @@
-"""Choosing the next token: what is remembered of each sequence, and the choice for many at once."""
+"""Choose the next token: the sampling state of each sequence, and the batched choice."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from tutelage.inference.sampling import BREAKERS, Sampling
 from tutelage.store.errors import ConfigError
 from tutelage.tokenizer.vocabulary import Vocabulary
 
-TOGETHER = 2**18  # numbers of logits: what is larger leaves the processor's cache between one step and the next
+TOGETHER = 2**18  # logits per chunk; larger ones do not stay in the processor's cache
 
-_KEPT = 32  # sets of breakers that tokens are known of
+_KEPT = 32  # cached sets of DRY breakers
 
 
 class Chosen(NamedTuple):
-    """A token, its log-probability by the model itself, and the likeliest ones with theirs, if they were asked for."""
+    """A token, the model's own log-probability of it, and the likeliest tokens with theirs, if requested."""
 
     id: int
     logprob: float
@@ -34,10 +34,10 @@ class Chosen(NamedTuple):
 
 
 class TokenTable:
-    """What choosing knows of a model's tokens; shared by all sequences, so that grammars are compiled once.
+    """Vocabulary data for choosing tokens, shared by all sequences so that grammars are compiled once.
 
-    vocab_size: columns of the logits. stop_ids: ids that end an answer. tokenizer: for what is said in text, which is
-    a constraint and the breakers of DRY; without one they raise ConfigError.
+    vocab_size: columns of the logits. stop_ids: ids that end an answer. tokenizer: required for constraints and DRY
+    breakers, which are given as text; without one they raise ConfigError.
     """
 
     def __init__(self, vocab_size: int, stop_ids: Sequence[int] = (), tokenizer: Vocabulary | None = None) -> None:
@@ -46,7 +46,7 @@ class TokenTable:
         self._breakers: dict[tuple[str, ...], NDArray[np.bool_]] = {}
 
     def grammar(self, sampling: Sampling) -> GrammarState | None:
-        """A fresh state of the constraint, None without one. Raises ConfigError for what cannot be expressed."""
+        """A new state of the constraint, None without one. Raises ConfigError for an inexpressible constraint."""
         if sampling.constraint is None:
             return None
         if self._grammar is None:
@@ -54,7 +54,7 @@ class TokenTable:
         return self._grammar.begin(sampling.constraint)
 
     def breakers(self, texts: tuple[str, ...]) -> NDArray[np.bool_]:
-        """Which tokens contain one of the texts, [vocab_size] bool. Raises ConfigError where none contains one."""
+        """Whether each token contains one of the texts, [vocab_size] bool. Raises ConfigError if no token does."""
         if texts not in self._breakers:
             tokenizer = self._named_tokenizer("dry_breakers") if texts else None
             found = np.zeros((len(texts), self.vocab_size), np.bool_)
@@ -64,7 +64,7 @@ class TokenTable:
                     found[number, index] = text.encode() in token
             for number, text in enumerate(texts):
                 if text not in BREAKERS and not found[number].any():
-                    raise ConfigError(f"sampling.dry_breakers: no token contains {text!r}", hint="give shorter ones")
+                    raise ConfigError(f"sampling.dry_breakers: no token contains {text!r}", hint="use shorter breakers")
             if len(self._breakers) == _KEPT:
                 self._breakers.clear()
             self._breakers[texts] = np.logical_or.reduce(found, axis=0)
@@ -72,16 +72,16 @@ class TokenTable:
 
     def _named_tokenizer(self, what: str) -> Vocabulary:
         if self.tokenizer is None:
-            raise ConfigError(f"sampling.{what} needs the tokenizer of the model", hint="generate by a LanguageModel")
+            raise ConfigError(f"sampling.{what} requires the model's tokenizer", hint="generate with a LanguageModel")
         return self.tokenizer
 
 
 class Chooser:
-    """How one sequence chooses its tokens: its settings, its random numbers, and what they need of its past.
+    """The sampling state of one sequence: its settings, random generator, and the history that the settings require.
 
-    A new sequence is begun with the ids of its prompt and its row number; row i draws from (seed, i) alone. The ids
-    that `choose` returns are remembered by `choose` itself. Raises ConfigError for settings that this vocabulary or
-    the constraint does not allow.
+    A sequence starts with the ids of its prompt and its row number; row i draws from (seed, i) only. `choose` adds the
+    ids that it returns to the history. Raises ConfigError for settings that this vocabulary or the constraint does not
+    allow.
     """
 
     __slots__ = (
@@ -98,7 +98,7 @@ class Chooser:
         self.generator = samplers.row_generator(sampling.seed, row) if sampling.temperature else None
         self.made, self.mu = 0, 2 * sampling.mirostat_tau
         self.grammar = table.grammar(sampling)
-        # What no setting needs is not kept.
+        # State is kept only if a setting requires it.
         self.seen: dict[int, int] | None = None
         self.counts: dict[int, int] | None = None
         self.breakers: NDArray[np.bool_] | None = None
@@ -119,12 +119,12 @@ class Chooser:
 
     @property
     def history(self) -> NDArray[np.int64]:
-        """Ids of prompt and answer so far; kept where a setting needs them."""
+        """Ids of prompt and answer so far, if a setting requires them."""
         assert self._history is not None
         return self._history[: self._length]
 
     def take(self, token: int) -> None:
-        """Remember a token of the answer. `choose` does it; by hand only for tokens that are given."""
+        """Add a token of the answer to the history; only needed for tokens that `choose` did not return."""
         self.made += 1
         if self.seen is not None:
             self.seen[token] = 0
@@ -139,7 +139,7 @@ class Chooser:
             self.grammar.take(token)
 
     def forbidden_stops(self) -> tuple[int, ...]:
-        """Stop tokens that may not be chosen now."""
+        """Stop tokens that are banned at this position."""
         sampling = self.sampling
         if sampling.ignore_eos or self.made < sampling.min_tokens:
             return (*self.table.stop_ids, *sampling.stop_ids)
@@ -149,12 +149,11 @@ class Chooser:
 def choose(logits: Tensor, rows: Sequence[Chooser]) -> list[Chosen]:
     """The next token of each sequence, from logits [rows, V] float32 on the CPU.
 
-    Sequences of equal settings are computed together, and what a sequence gets depends on its own logits and its own
-    past alone, bit for bit. Raises InputError naming the row whose logits are not finite, before or after its settings
-    were applied.
+    Sequences with equal settings are batched; the result of a sequence depends only on its own logits and history, bit
+    for bit. Raises InputError naming a row with non-finite logits, before or after its settings are applied.
     """
     own = own_logprobs(logits)
-    if all(row.alike == "" for row in rows):  # greedy, as it comes: nothing for a row alone
+    if all(row.alike == "" for row in rows):  # plain greedy: no per-row work
         chosen = logits.argmax(-1)
     else:
         chosen = torch.empty(len(rows), dtype=torch.int64)
@@ -195,8 +194,8 @@ def _choose_alike(logits: Tensor, rows: Sequence[Chooser], numbers: Sequence[int
 
 
 def processed(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
-    """Logits [rows, V] after bias, penalties and bans, in the order that `Sampling` says, of sequences whose settings
-    are alike; what is given is not changed in place."""
+    """Logits [rows, V] after bias, penalties and bans, in the order documented in `Sampling`, for sequences with equal
+    settings; not in place."""
     sampling = rows[0].sampling
     if sampling.biases:
         biased, biases = zip(*sampling.biases, strict=True)
@@ -230,7 +229,7 @@ def processed(logits: Tensor, rows: Sequence[Chooser]) -> Tensor:
         for index, row in enumerate(rows):
             banned = torch.from_numpy(samplers.repeated_ngram_ids(row.history, sampling.no_repeat_ngram))
             left = logits[index].index_fill(-1, banned, -torch.inf)
-            # A constraint or a small vocabulary may leave nothing else; then the repetition has to be.
+            # A constraint or a small vocabulary may allow nothing else; then the repetition is accepted.
             if left.amax() > -torch.inf:
                 logits[index] = left
     return logits
@@ -248,8 +247,8 @@ def _uniform(rows: Sequence[Chooser]) -> Tensor:
 
 @lru_cache(maxsize=256)  # a batch of sequences mostly shares its settings
 def _what_matters(sampling: Sampling) -> str:
-    """What two sequences must have in common to be computed together; empty for greedy without anything else."""
-    # Stop ids, breakers and what exactly the constraint says are looked up for each row.
+    """The key by which sequences are batched; empty for plain greedy."""
+    # Stop ids, breakers and the content of the constraint are looked up per row.
     same = replace(
         sampling, seed=0, max_tokens=max(1, sampling.min_tokens), stop=(), top_logprobs=0, stop_ids=(), dry_breakers=(),
         constraint=None if sampling.constraint is None else Constraint.regex("any"),
@@ -267,7 +266,7 @@ def _groups(keys: Sequence[str]) -> list[list[int]]:
 
 
 def _top_logprobs(own: Tensor, wanted: Sequence[int]) -> list[tuple[tuple[int, float], ...]]:
-    """For each row its `wanted` likeliest tokens; those of equal k are found together, so that ties fall alike."""
+    """The `wanted` likeliest tokens of each row; rows with equal k are batched, so that ties break the same way."""
     tops: list[tuple[tuple[int, float], ...]] = [()] * len(wanted)
     for members in _groups([str(k) for k in wanted]):
         k = min(wanted[members[0]], own.shape[-1])

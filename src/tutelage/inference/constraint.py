@@ -1,6 +1,6 @@
-"""What an answer must look like: a JSON schema, a regular expression, a grammar, or one of some texts.
+"""Output constraints: a JSON schema, a regular expression, a grammar, or a list of texts.
 
-`Constraint` is the wish, part of `Sampling`; `grammar.py` makes the mask of allowed tokens from it.
+`Constraint` is the setting in `Sampling`; `grammar.py` computes the mask of allowed tokens.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Any, Literal
 from tutelage.store.errors import ConfigError
 
 LONGEST = 200_000
-"""Characters of a constraint: what is longer would be compiled for seconds, or is no schema at all."""
+"""Maximum characters of a constraint; longer ones would take seconds to compile."""
 
 WHITE_SPACE = r"[ \n\t]{0,20}"
-"""Between the parts of a JSON text: enough to lay it out on lines, but no answer of nothing but white space."""
+"""White space allowed between JSON tokens: enough for indentation, but bounded so that it cannot fill the answer."""
 
 JSON_OPTIONS = {"whitespace_pattern": WHITE_SPACE}
 """Of llguidance, for the JSON schemas in a grammar of ours."""
@@ -29,7 +29,7 @@ ConstraintKind = Literal["json_schema", "regex", "grammar", "choices"]
 
 @dataclass(frozen=True)
 class Constraint:
-    """What an answer must look like; made by one of the class methods. Raises ConfigError for what cannot be one.
+    """An output constraint, created by one of the class methods. Raises ConfigError if it is invalid.
 
     text: the JSON text of a schema, a regular expression (whole answer; Rust's syntax), a grammar in Lark's notation
     with a rule `start`, or the JSON text of a list of the texts allowed.
@@ -47,25 +47,25 @@ class Constraint:
             try:
                 data = json.loads(self.text)
             except (ValueError, RecursionError) as error:
-                raise ConfigError(f"the {self.kind} is no JSON: {error}") from None
+                raise ConfigError(f"the {self.kind} is not valid JSON: {error}") from None
             if self.kind == "json_schema" and not isinstance(data, dict | bool):
                 raise ConfigError(f"a JSON schema must be an object, got {type(data).__name__}")
             if self.kind == "choices" and not (data and all(isinstance(one, str) and one for one in data)):
-                raise ConfigError("the choices must be a list of non-empty texts, one at least")
+                raise ConfigError("the choices must be a non-empty list of non-empty texts")
 
     @classmethod
     def json_schema(cls, schema: Mapping[str, Any] | bool | str) -> Constraint:
-        """A JSON text that the schema (an object, or its text) accepts."""
+        """JSON that matches the schema (an object, or its text)."""
         return cls("json_schema", schema if isinstance(schema, str) else json.dumps(schema))
 
     @classmethod
     def regex(cls, pattern: str) -> Constraint:
-        """A text that the pattern matches as a whole; `\\d` and `\\w` are ASCII, as in patterns of JSON schemas."""
+        """Text that the pattern matches in full; `\\d` and `\\w` are ASCII, as in patterns of JSON schemas."""
         return cls("regex", pattern)
 
     @classmethod
     def grammar(cls, lark: str) -> Constraint:
-        """A text that the rule `start` of a grammar in Lark's notation derives."""
+        """Text that the rule `start` of a grammar in Lark's notation derives."""
         return cls("grammar", lark)
 
     @classmethod

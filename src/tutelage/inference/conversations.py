@@ -1,4 +1,4 @@
-"""From conversations and questions to the ids that a model reads, by its tokenizer's own template."""
+"""Encode conversations and translation requests with the tokenizer's chat template."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 
 
 def asking_ids(tokenizer: Tokenizer, messages: Messages, tools: Tools | None = None) -> list[int]:
-    """Ids of a conversation up to where the assistant is to speak."""
+    """Ids of a conversation up to the start of the assistant's turn."""
     turns = messages_from_plain(list(messages))
     return render_chat(tokenizer, turns, add_generation_prompt=True, tools=tools).ids
 
 
 def translation_ids(tokenizer: Tokenizer, texts: Sequence[str], target: str | None = None) -> list[list[int]]:
-    """Ids that ask for the translation of each text into `target` (None: the language that was learned).
+    """Prompt ids for translating each text into `target` (None: the language of training).
 
-    Raises ConfigError for a model that was not taught to translate, or not into this language.
+    Raises ConfigError for a model not trained for translation, or not for this language.
     """
     how = translation_of(tokenizer)
     if how is None:
         raise ConfigError(
-            "this model was not taught to translate", hint="`tutelage finetune translate PAIRS` makes one that does"
+            "this model was not trained for translation", hint="train one with `tutelage finetune translate PAIRS`"
         )
     backwards = how.backwards(target)
     return [asking_ids(tokenizer, [Message("user", how.ask(text, backwards))]) for text in texts]
@@ -41,8 +41,8 @@ def translation_ids(tokenizer: Tokenizer, texts: Sequence[str], target: str | No
 def learned_window(
     tokenizer: Tokenizer, messages: Messages, weights: Sequence[float] | None = None, tools: Tools | None = None
 ) -> tuple[Window, Tensor]:
-    """What the assistant says in a conversation, its stop tokens included, to be scored: (ids up to its last token, how
-    much each of the scored ones counts, float64). `weights`: of each message, 1 by default."""
+    """The assistant's turns for scoring, stop tokens included: (ids up to the last token, weight of each scored id,
+    float64). `weights`: per message, 1 by default."""
     rendered = render_chat(tokenizer, messages_from_plain(list(messages)), tools=tools)
     weight_at = learned_weights(rendered, weights)
     learned = [at for at, weight in enumerate(weight_at) if weight > 0]

@@ -1,4 +1,4 @@
-"""Prompts in, tokens out: a call that has an engine to itself."""
+"""Generate from prompts of ids with an engine of its own."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def generate_ids(
 ) -> list[Output]:
     """Generate for every prompt; outputs in the order of the prompts. Errors as `decode`.
 
-    `on_token` sees each token as it is made; if it returns True the row ends there, with reason "stop".
+    `on_token` is called with each token; if it returns True the row ends there, with reason "stop".
     """
     outputs = [Output() for _ in prompts]
     ended: set[int] = set()
@@ -49,18 +49,18 @@ def decode(
     engine: Engine | None = None,
     speculation: Speculation | None = None,
 ) -> Iterator[Token]:
-    """Tokens of all rows as they are made, step by step; a row that ends makes room for another.
+    """Stream the tokens of all rows, step by step; a finished row makes room for another.
 
-    The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at
-    a stop id, and with "length" after `max_tokens` or where the context is full. A caller may put a row into
-    `ended` to end it early. `table`, `speculation`: as of `Engine`. `engine`: one that is kept from call to call, with
-    the prompts it keeps; it must be idle. Raises InputError for a prompt that is empty or fills the context.
+    The log-probability is the model's own, before temperature, penalty and filters. A row ends with "stop" at a stop
+    id, and with "length" after `max_tokens` or when the context is full. A caller may add a row to `ended` to end it
+    early. `table`, `speculation`: see `Engine`. `engine`: an idle engine to reuse across calls, with its cached
+    prompts. Raises InputError for a prompt that is empty or fills the context.
     """
     engine = engine or Engine(model, stop_ids, token_budget=token_budget, table=table, speculation=speculation)
     ended = set() if ended is None else ended
     for row, prompt in enumerate(prompts):
         check_prompt(prompt, engine.context, model.config.vocab_size, f"prompt {row}")
-    # Longest first: a lack of memory shows at once. Equal prompts are read once.
+    # Longest first, so that running out of memory shows immediately. Equal prompts are prefilled once.
     asked: dict[tuple[int, ...], list[int]] = {}
     for row in sorted(range(len(prompts)), key=lambda row: (-len(prompts[row]), row)):
         asked.setdefault(tuple(prompts[row]), []).append(row)

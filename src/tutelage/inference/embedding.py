@@ -1,4 +1,4 @@
-"""One vector for a text: the mean of what the model's last layer says of its tokens."""
+"""Text embeddings: the mean of the last layer's hidden states."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ def mean_states(
 ) -> Tensor:
     """[rows, hidden_size] float32 on the CPU, each of length 1: the mean of the hidden states after the final norm.
 
-    rows: ids as they are read. skip: how many tokens at the beginning of each are read but not counted; the state of
-    the first is often a hundred times as long as the others (Xiao et al. 2023, attention sinks), and says nothing of
-    the text. A row needs more ids than that. going: asked before every batch; once it says no, the rest is zeros.
+    rows: input ids. skip: number of leading tokens excluded from the mean, because the norm of the first state is often
+    a hundred times that of the others (attention sinks, Xiao et al. 2023); each row must be longer. going: called
+    before every batch; if it returns False, the remaining rows are zeros.
     """
     device = model.embed_tokens.weight.device
     made = torch.zeros(len(rows), model.config.hidden_size)

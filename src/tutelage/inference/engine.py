@@ -1,4 +1,4 @@
-"""The engine: sequences that are decoded together, each with its own sampling; ids in and ids out."""
+"""The engine: continuous batching of sequences, each with its own sampling; ids in, ids out."""
 
 from __future__ import annotations
 
@@ -22,18 +22,18 @@ from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.model.pack import is_packed
 from tutelage.store.errors import ConfigError, InputError
 
-TOKEN_BUDGET = 32768  # positions of all sequences together: bounds the memory, not the results
+TOKEN_BUDGET = 32768  # total positions of all sequences: bounds memory, does not affect results
 MOST_ROWS = 256  # sequences decoded together
-READ_AT_ONCE = 512  # tokens of a prompt read between two steps of those that answer, for a model of 300M parameters
+READ_AT_ONCE = 512  # prefill tokens between two decoding steps, for a model of 300M parameters
 _LEAST_READ = 32
 
 
 class Engine:
-    """A scheduler over sequences: prompts are read piece by piece between the steps of those that answer already.
+    """A scheduler over sequences with chunked prefill: prompts are read in chunks between decoding steps.
 
-    What a sequence says depends on its prompt, its sampling and its seed, and not on what else is there: every row is
-    computed alike in any company (bit for bit where the products of the processor are so, which those in 4 and 8 bits
-    and in bfloat16 are), and pieces of a prompt end at the same places always.
+    The output of a sequence depends only on its prompt, sampling and seed, not on the rest of the batch: rows are
+    batch-invariant (bit for bit if the processor's matrix products are, which holds for 4-bit, 8-bit and bfloat16
+    ones), and prefill chunks always end at the same positions.
     """
 
     def __init__(
@@ -46,17 +46,17 @@ class Engine:
         table: TokenTable | None = None,
         speculation: Speculation | None = None,
     ) -> None:
-        """keep: so many prompts that were read stay, for others that begin alike (and have the same salt). table: what
-        choosing knows of the tokens; one with a tokenizer is needed for constraints. speculation: where drafts come
-        from, which change the time and nothing else; raises ConfigError for a model that cannot go back (`cannot`)."""
+        """keep: number of prompts kept as a prefix cache, for prompts with the same beginning and salt. table:
+        vocabulary data; requires a tokenizer for constraints. speculation: source of drafts, which affect only the
+        speed; raises ConfigError for a model whose state cannot be rolled back (`cannot`)."""
         if speculation is not None and (reason := cannot(model.config)) is not None:
-            raise ConfigError(f"no speculation with this model: {reason}", hint="leave it out")
+            raise ConfigError(f"this model does not support speculation: {reason}", hint="leave it out")
         self.speculation = speculation
         self.model, self.stop_ids, self.token_budget, self.keep = model, frozenset(stop_ids), token_budget, keep
         self.most_rows, self.table = most_rows, table or TokenTable(model.config.vocab_size, stop_ids)
         self.context = model.config.max_position_embeddings
         weight = model.embed_tokens.weight
-        # Products of fewer than four float32 rows on a CPU are summed in another order than those of more.
+        # On a CPU, float32 products of fewer than four rows use another order of summation.
         self._multiple = 4 if weight.device.type == "cpu" and not is_packed(model) and weight.dtype.itemsize == 4 else 1
         self._lean = LeanDecoder(model) if is_plain(model) else None
         self._slots = Slots(model, self._multiple - 1)
@@ -71,15 +71,15 @@ class Engine:
         return bool(self._waiting or self._reading or self._answering)
 
     def chooser(self, prompt: Sequence[int], sampling: Sampling, number: int) -> Chooser:
-        """How one answer chooses its tokens; to be made beforehand where a constraint may take a while to compile."""
+        """The sampling state of one answer; create it in advance if a constraint takes long to compile."""
         return Chooser(sampling, prompt, self.table, number)
 
     def add(
         self, prompt: Sequence[int], asked: Sequence[tuple[int, Sampling | Chooser, int]], salt: str = ""
     ) -> list[Answer]:
-        """Ask for answers to one prompt: for each (the row its tokens are called by, sampling, its number in the call,
-        which with the seed decides what is drawn). Raises InputError for a prompt that is empty or leaves no room,
-        ConfigError for settings that this vocabulary does not allow.
+        """Submit one prompt with a list of answers: (row id of its tokens, sampling, index in the call, which is part
+        of the random seed). Raises InputError for a prompt that is empty or too long, ConfigError for settings that are
+        invalid for this vocabulary.
         """
         check_prompt(prompt, self.context, self.model.config.vocab_size)
         made = []
@@ -95,8 +95,8 @@ class Engine:
         return made
 
     def step(self) -> list[Token | Failure]:
-        """Read pieces of waiting prompts, as many tokens as are read at once, and let all that answer say one token, or
-        several where drafts were right."""
+        """One iteration: prefill chunks of waiting prompts, up to the prefill budget, then one token for every running
+        answer, or several if drafts are accepted."""
         with untracked(self.model):
             self._sweep()
             made: list[Token | Failure] = []
@@ -108,21 +108,21 @@ class Engine:
             return made + self._advance()
 
     def cancel(self, sequence: Answer) -> None:
-        """No more tokens of it. What it held is free at the next step."""
+        """Cancel a row. Its cache is freed at the next step."""
         sequence.ended = True
 
     def close(self) -> None:
-        """Forget everything and give the memory back."""
+        """Drop all sequences and free the memory."""
         self._waiting.clear()
         self._reading, self._answering = None, []
         self._slots = Slots(self.model, self._multiple - 1)
 
     def _fitting(self, length: int) -> int:
-        """How many sequences of that length may be there together."""
+        """Maximum number of concurrent sequences of that length."""
         return max(1, min(self.most_rows, self.token_budget // length))
 
     def _sweep(self) -> None:
-        """Take out what was cancelled."""
+        """Remove cancelled sequences."""
         for asked in [*self._waiting, *([self._reading] if self._reading else [])]:
             asked.answers = [one for one in asked.answers if not one.ended]
         self._waiting = deque(asked for asked in self._waiting if asked.answers)
@@ -135,7 +135,7 @@ class Engine:
             self._slots.forget(self.keep)
 
     def _next(self) -> Asked | None:
-        """The prompt whose next piece is to be read, if there is one and there is room for its answers."""
+        """The prompt to prefill next, if there is one and there is room for its answers."""
         if self._reading is not None:
             self._make_way(self._reading)
         if self._reading is None and self._waiting:
@@ -157,8 +157,8 @@ class Engine:
         return self._reading
 
     def _make_way(self, reading: Asked) -> None:
-        """A prompt of which much is still to be read lets one go first that is read at once, after each of its own
-        pieces one. It goes on where it was; where what was read of it was lost meanwhile, it makes way no more."""
+        """Let one short prompt overtake a long prefill after each chunk. The long one continues where it stopped; if
+        its cache was evicted meanwhile, it no longer yields."""
         left, short = len(reading.prompt) - reading.done, min(self._waiting, key=_length, default=None)
         if short is None or len(short.prompt) > self._piece or left <= self._piece or reading.done <= reading.parked:
             return
@@ -172,10 +172,10 @@ class Engine:
         self._waiting.extendleft([reading, short])
 
     def _read(self, asked: Asked) -> int:
-        """One piece of a prompt; returns how many tokens that were."""
+        """Prefill one chunk of a prompt; returns its number of tokens."""
         device, start = self._slots.cache.device, asked.done
         end = min(len(asked.prompt), (start // self._piece + 1) * self._piece)
-        # All that a piece may ever look at, wherever it begins, so that the kernels sum alike.
+        # The full range that a chunk may attend to, so that kernels use the same order of summation.
         seen = min(-(-end // self._piece) * self._piece, -(-self.context // STEP) * STEP)
         self._slots.reserve(seen)
         view = self._slots.cache.view(asked.place, 1, seen, start)
@@ -186,7 +186,7 @@ class Engine:
         return end - start
 
     def _begin(self, asked: Asked) -> list[Token | Failure]:
-        """The prompt is read: its answers say their first token."""
+        """Prefill is complete: choose the first token of each answer."""
         self._slots.start(asked.prompt, asked.salt, len(asked.answers))
         self._slots.forget(self.keep)
         self._reading = None
@@ -195,12 +195,12 @@ class Engine:
         return self._say(asked.answers, logits.expand(len(asked.answers), -1))
 
     def _advance(self) -> list[Token | Failure]:
-        """One token of each that answers, and of each draft that was right one more."""
+        """One token for each running answer, plus one for each accepted draft."""
         rows = list(self._answering)
         if not rows:
             return []
         device, drafts = self._slots.cache.device, self._drafts(rows)
-        last = [one.length - 1 for one in rows]  # where the token that was said last goes
+        last = [one.length - 1 for one in rows]  # cache position of the last token
         tokens = [token for one, draft in zip(rows, drafts, strict=True) for token in (one.last, *draft)]
         places = [at + step for at, draft in zip(last, drafts, strict=True) for step in range(len(draft) + 1)]
         count, padding = len(tokens), -len(tokens) % self._multiple
@@ -209,7 +209,7 @@ class Engine:
         if count == len(rows):
             view = self._view(count + padding, seen)
             view.start, view.sharing = last[0] if count + padding == 1 else None, None
-        else:  # a draft is a row of its own beside the token before it, in the same row of the cache
+        else:  # each draft token is a batch row of its own, in the same cache row
             counts = [len(draft) + 1 for draft in drafts] + [padding] * (padding > 0)
             view = self._view(len(counts), seen)
             view.start, view.sharing = None, Sharing.of(counts, device)
@@ -222,14 +222,14 @@ class Engine:
         return self._say(rows, self.model.logits(hidden).cpu()[:count], drafts)
 
     def _drafts(self, rows: list[Answer]) -> list[list[int]]:
-        """What may come next of each row; all together no more than it pays to read at once."""
+        """Draft tokens of each row, limited in total to what is worth verifying at once."""
         most = max(0, ROWS.get(self._slots.cache.device.type, 0) - len(rows)) // len(rows)
         return [
             [] if one.drafting is None else one.drafting.draft(min(most, one.limit - one.length - 1)) for one in rows
         ]
 
     def _view(self, rows: int, seen: int) -> KVCache:
-        """The first rows of the cache and so many positions; the same object as long as nothing of it has changed."""
+        """A view of the first rows and positions of the cache; the same object while these do not change."""
         grown = self._slots.cache.grown
         if self._last_view is None or self._last_view[:2] != (rows, seen) or self._last_view[2] is not grown:
             self._last_view = (rows, seen, grown, self._slots.cache.view(0, rows, seen))
@@ -238,10 +238,10 @@ class Engine:
     def _say(
         self, rows: list[Answer], logits: Tensor, drafts: Sequence[Sequence[int]] | None = None
     ) -> list[Token | Failure]:
-        """Choose the next token of each row from its logits [rows, V]; those that have ended go.
+        """Choose the next token of each row from its logits [rows, V] and remove finished rows.
 
-        drafts: of each row what was read beyond its last token, with logits of its own: while the choice is the draft,
-        the next choice can be made at once.
+        drafts: draft tokens of each row, with their own logits; while the choice equals the draft, the next choice
+        follows immediately.
         """
         drafts = drafts or [()] * len(rows)
         first = [0, *itertools.accumulate(len(draft) + 1 for draft in drafts)]  # row of the logits
@@ -263,7 +263,7 @@ class Engine:
         return made
 
     def _say_one(self, rows: list[Answer], logits: Tensor) -> list[Token | Failure]:
-        """One token of each row, by its logits [rows, V]."""
+        """Choose one token per row from logits [rows, V]."""
         made: list[Token | Failure] = []
         for one, chosen in zip(rows, _choose(rows, logits), strict=True):
             if isinstance(chosen, InputError):
@@ -284,7 +284,7 @@ class Engine:
         return made
 
     def _leave(self, one: Answer) -> None:
-        """A row that answers has ended; the last one takes its place."""
+        """Remove a finished row; the last one takes its place."""
         place, last = self._answering.index(one), self._answering[-1]
         self._slots.finish(place, last.length)
         self._answering[place] = last
@@ -300,21 +300,21 @@ def _length(asked: Asked) -> int:
 
 
 def check_prompt(prompt: Sequence[int], context: int, vocab_size: int, what: str = "the prompt") -> None:
-    """Raise InputError for a prompt that is empty, leaves no room for an answer, or has ids that there are not."""
+    """Raise InputError for a prompt that is empty, leaves no room for an answer, or has ids outside the vocabulary."""
     if not prompt:
         raise InputError(f"{what} has no tokens", hint="begin with the end-of-text token")
     if len(prompt) >= context:
         raise InputError(
-            f"{what} has {len(prompt)} tokens, but the context of the model holds {context}, "
-            "of which one at least must be left for the answer",
+            f"{what} has {len(prompt)} tokens, but the model's context is {context}, "
+            "of which at least one is required for the answer",
             hint="shorten the prompt",
         )
     if not 0 <= min(prompt) <= max(prompt) < vocab_size:
-        raise InputError(f"{what} has ids outside 0 to {vocab_size - 1}", hint="is it the model's tokenizer?")
+        raise InputError(f"{what} has ids outside 0 to {vocab_size - 1}", hint="use the model's own tokenizer")
 
 
 def _piece(model: DecoderLM) -> int:
-    """How many tokens of a prompt are read at once: fewer by a larger model, so that those who answer go on."""
+    """Prefill chunk size: smaller for larger models, so that running answers are not delayed."""
     piece = READ_AT_ONCE
     while piece > _LEAST_READ and piece * model.num_parameters() > READ_AT_ONCE * 300e6:
         piece //= 2
@@ -322,7 +322,7 @@ def _piece(model: DecoderLM) -> int:
 
 
 def _choose(rows: Sequence[Answer], logits: Tensor) -> list[Chosen | InputError]:
-    """What each row says next. Logits that are not finite end their own row only."""
+    """The next token of each row. Non-finite logits end only their own row."""
     try:
         return list(choose(logits, [one.chooser for one in rows]))
     except InputError as error:
@@ -332,5 +332,5 @@ def _choose(rows: Sequence[Answer], logits: Tensor) -> list[Chosen | InputError]
 
 
 def untracked(model: DecoderLM) -> AbstractContextManager[Any]:
-    """Inference mode; but the buffers of a sharded model serve its training too, which that mode would not let them."""
+    """Inference mode, or no_grad for a sharded model, whose buffers are also used in training."""
     return torch.inference_mode() if type(model.embed_tokens.weight) is torch.nn.Parameter else torch.no_grad()

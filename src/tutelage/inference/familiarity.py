@@ -1,4 +1,4 @@
-"""Whether a text is like those that a classifier was trained on, or "none of these"."""
+"""Out-of-distribution detection for classifiers: whether a text resembles the training texts."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
 
 FOLDER, FILE = "familiarity", "reference.safetensors"
-AXES = 64  # principal axes of the states that are kept
-_SHRINK = 0.1  # of a covariance towards a multiple of the identity
+AXES = 64  # principal axes kept
+_SHRINK = 0.1  # shrinkage of a covariance towards a multiple of the identity
 Floats = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
 class Familiarity:
-    """Relative Mahalanobis distance of states (Ren et al. 2021), and that of held-out texts to compare it with.
+    """Relative Mahalanobis distance of states (Ren et al. 2021), calibrated on held-out texts.
 
-    `centre` [hidden_size], `axes` [hidden_size, k]: what is measured is (state - centre) @ axes. `means` [groups, k]
-    are those of the labels, where `within` [k, k] whitens the scatter around them, `whole` [k, k] that around the
-    centre. `distances` [texts]: of the held-out texts, ascending.
+    `centre` [hidden_size], `axes` [hidden_size, k]: states are projected as (state - centre) @ axes. `means` [groups,
+    k]: label means; `within` [k, k] whitens the scatter around them, `whole` [k, k] that around the centre. `distances`
+    [texts]: of the held-out texts, ascending.
     """
 
     centre: Floats
@@ -48,7 +48,7 @@ class Familiarity:
         there = max(1, int((size > 1e-4 * size[0]).sum()))
         axes = (axes[: min(AXES, there)] / spread).T.astype(np.float32)
         along = (states - centre) @ axes
-        _, groups = np.unique(groups, return_inverse=True)  # a rare label may have no text here
+        _, groups = np.unique(groups, return_inverse=True)  # a rare label may have no text in the sample
         means = np.stack([along[groups == group].mean(axis=0) for group in range(groups.max() + 1)])
         found = cls(
             centre, axes, means, _whitening(along - means[groups]), _whitening(along), np.zeros(0, np.float32),
@@ -56,14 +56,15 @@ class Familiarity:
         return cls(**{**found.__dict__, "distances": np.sort(found.distance(heldout))})
 
     def distance(self, states: Floats) -> Floats:
-        """How much farther each state [texts, hidden_size] is from the nearest label than from all texts together."""
+        """Distance of each state [texts, hidden_size] to the nearest label mean minus its distance to the overall
+        mean."""
         along = (states - self.centre) @ self.axes
         to_labels = np.stack([(((along - mean) @ self.within) ** 2).sum(axis=1) for mean in self.means])
         found: Floats = to_labels.min(axis=0) - ((along @ self.whole) ** 2).sum(axis=1)
         return found
 
     def share(self, states: Floats) -> NDArray[np.float64]:
-        """Share of held-out texts that are at least as unlike, the text itself counted: a conformal p-value."""
+        """Conformal p-value: share of held-out texts at least as distant, counting the text itself."""
         below = np.searchsorted(self.distances, self.distance(states), side="left")
         return np.asarray((len(self.distances) - below + 1) / (len(self.distances) + 1))
 
@@ -75,35 +76,35 @@ class Familiarity:
 
     @classmethod
     def load(cls, directory: Path) -> Familiarity:
-        """Raises ConfigError where a classifier has none, DamagedError where it is not whole."""
+        """Raises ConfigError if the classifier has none, DamagedError if the file is incomplete."""
         from safetensors.numpy import load_file
 
         path = directory / FOLDER / FILE
         if not path.is_file():
             raise ConfigError(
-                f"{directory} does not know which texts are like those of its training",
-                hint="a classifier of one label a text that `tutelage finetune classify` made does",
+                f"{directory} has no data to tell whether a text resembles its training texts",
+                hint="use a single-label classifier made by `tutelage finetune classify`",
             )
         try:
             found = cls(**load_file(path))
             if found.axes.shape != (len(found.centre), len(found.within)):
-                raise ValueError("axes and centre are not as many")
+                raise ValueError("axes and centre differ in size")
         except Exception as error:
-            raise DamagedError(f"{path} is not whole: {error}") from None
+            raise DamagedError(f"{path} is incomplete: {error}") from None
         return found
 
 
 def familiarity(lm: LanguageModel, directory: Path, texts: Sequence[str]) -> list[float]:
-    """For each text the share of held-out texts that are at least as unlike the training texts: small for foreign ones.
+    """For each text, the share of held-out texts at least as distant from the training texts: small for outliers.
 
-    directory: where the classifier `lm` lies.
+    directory: that of the classifier `lm`.
     """
     reference = Familiarity.load(directory)
     return reference.share(last_states(lm.model, lm.read(texts)).numpy()).tolist()
 
 
 def _whitening(deviations: Floats) -> Floats:
-    """[k, k] by which deviations [texts, k] get the identity as covariance, after some shrinking."""
+    """Whitening matrix [k, k] of deviations [texts, k], with shrinkage."""
     covariance = deviations.T @ deviations / max(1, len(deviations))
     even = np.trace(covariance) / len(covariance) * np.eye(len(covariance))
     values, vectors = np.linalg.eigh((1 - _SHRINK) * covariance + _SHRINK * even)

@@ -1,4 +1,4 @@
-"""Logits that are not finite, named where they arise."""
+"""Detect non-finite logits and report where they occur."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 
 def own_logprobs(logits: Tensor) -> Tensor:
-    """The model's log-probabilities [rows, V] by logits [rows, V]; -inf is allowed for some tokens of a row.
+    """The model's log-probabilities [rows, V] from logits [rows, V]; -inf is allowed for some tokens of a row.
 
-    By `log_softmax`: the last bit of what `logsumexp` gives of a row depends on the rows beside it. Raises InputError
-    naming the first row of which no probabilities can be made.
+    By `log_softmax`, because the last bit of a row's `logsumexp` depends on the batch. Raises InputError naming the
+    first row without valid probabilities.
     """
     logprobs = logits.log_softmax(-1)
-    bad = logprobs[:, 0].isnan()  # NaN and inf make the whole row NaN
+    bad = logprobs[:, 0].isnan()  # NaN and inf make the entire row NaN
     if bool(bad.any()):
         at = int(bad.nonzero()[0])
         raise not_finite(f"the logits of row {at}", logits[at])
@@ -29,7 +29,7 @@ def own_logprobs(logits: Tensor) -> Tensor:
 
 
 def not_finite(what: str, values: Tensor) -> InputError:
-    """The error that says what is not finite and what to do."""
+    """The error for non-finite values, with what to do."""
     kind = "NaN" if values.isnan().any() else "inf" if (values == torch.inf).any() else "nothing but -inf"
     return InputError(
         f"{what} are not finite: the model gives {kind}",
@@ -39,8 +39,8 @@ def not_finite(what: str, values: Tensor) -> InputError:
 
 
 def require_finite_settings(logits: Tensor, sampling: Sampling, numbers: Sequence[int]) -> None:
-    """Raise InputError if the settings left a row [V] of logits [rows, V] without a largest finite value."""
-    peaks = logits.amax(-1)  # NaN and inf show in it
+    """Raise InputError if the settings left a row of logits [rows, V] without a finite maximum."""
+    peaks = logits.amax(-1)  # propagates NaN and inf
     if bool(peaks.isfinite().all()):
         return
     at = int((~peaks.isfinite()).nonzero()[0])
@@ -55,5 +55,5 @@ def require_finite_settings(logits: Tensor, sampling: Sampling, numbers: Sequenc
     raise InputError(
         f"the logits of row {numbers[at]} are not finite after {', '.join(used) or 'the settings'}: "
         f"{'every token is ruled out' if peaks[at] == -torch.inf else 'they overflow'}",
-        hint="give values nearer to those that are off (a repetition_penalty is mostly from 1 to 1.5)",
+        hint="use weaker settings (a repetition_penalty is usually 1 to 1.5)",
     )

@@ -42,38 +42,38 @@ DRAWN = Sampling(temperature=1.0)
 class LanguageModel:
     """A decoder with its tokenizer. Results of a row do not depend on what else is in the call.
 
-    A text given as `str` is read as the beginning of a document: after the begin-of-text token, or the
-    end-of-text token where there is none, as in pretraining. All but `classify` raise ConfigError for a classifier.
+    A `str` is read as the beginning of a document: after the begin-of-text token or, if there is none, the end-of-text
+    token, as in pretraining. All but `classify` raise ConfigError for a classifier.
     """
 
     def __init__(self, model: DecoderLM, tokenizer: Tokenizer) -> None:
         if tokenizer.vocab_size > model.config.vocab_size:
             raise DamagedError(
                 f"the tokenizer has {tokenizer.vocab_size} ids, the model only {model.config.vocab_size}",
-                hint="they do not belong together",
+                hint="use the tokenizer that belongs to this model",
             )
         self.model, self.tokenizer = model.eval(), tokenizer
-        self.adapters: dict[str, LanguageModel] = {}  # by name: models of the same weights, with an adapter each
+        self.adapters: dict[str, LanguageModel] = {}  # name -> a model that shares the weights, with that adapter
         self.stop_ids = tuple(sorted({*tokenizer.stop_ids, *model.config.eos_token_id}))
         self.table = TokenTable(model.config.vocab_size, self.stop_ids, tokenizer)
         self.speculation: Speculation | None = None  # see `speculate`
 
     def with_adapter(self, name: str) -> LanguageModel:
-        """This model with one of its adapters, which costs nothing. Raises ConfigError naming those there are."""
+        """This model with one of its adapters, sharing the weights. Raises ConfigError with the nearest name."""
         if name not in self.adapters:
             raise ConfigError(f"the model has no adapter {name!r}", hint=nearest(name, self.adapters))
         return self.adapters[name]
 
     def speculate(self, draft: LanguageModel | None = None) -> Speculation:
-        """From now on draft tokens and keep those that the model would have said: by looking them up in prompt and
-        answer so far, or by a smaller model. What is generated stays the same; what is returned counts the drafts.
+        """Enable speculative decoding by prompt lookup, or with a smaller draft model. The output is unchanged; the
+        returned object counts the drafts.
 
         Raises ConfigError for a model with delta layers, or a draft model of another vocabulary.
         """
         if (reason := cannot(self.config)) is not None:
-            raise ConfigError(f"no speculation with this model: {reason}", hint="leave it out")
+            raise ConfigError(f"this model does not support speculation: {reason}", hint="leave it out")
         if draft is not None and not draft.tokenizer.same_tokens(self.tokenizer):
-            raise ConfigError("the draft model has another vocabulary", hint="take a smaller model of the same family")
+            raise ConfigError("the draft model has another vocabulary", hint="use a smaller model of the same family")
         self.speculation = (
             Speculation.lookup() if draft is None else Speculation.by(draft.model, self.tokenizer.vocab_size)
         )
@@ -89,16 +89,16 @@ class LanguageModel:
 
     @property
     def context(self) -> int:
-        """How many tokens the model can read: prompt and answer together."""
+        """Context length in tokens, prompt and answer together."""
         return self.config.max_position_embeddings
 
     @property
     def is_reward_model(self) -> bool:
-        """Whether its head gives one score, the reward of a conversation."""
+        """Whether its head returns a single score, the reward of a conversation."""
         return gives_rewards(self.config)
 
     def require_text(self) -> None:
-        """Raise ConfigError for a classifier: its language-model head was not trained, or is not there at all."""
+        """Raise ConfigError for a classifier, whose language-model head is untrained or missing."""
         require_text(self.config)
 
     def logits(self, ids: Tensor | Sequence[Sequence[int]]) -> Tensor:
@@ -112,11 +112,11 @@ class LanguageModel:
             return self.model(tokens)
 
     def score(self, pairs: Sequence[tuple[str, str]]) -> list[Score]:
-        """How likely each continuation is after its context, which may be empty.
+        """Log-likelihood of each continuation after its context, which may be empty.
 
-        The two are encoded one by one, so that the same context has the same tokens before every continuation;
-        white space at the end of the context goes over to the continuation first, for that is where a tokenizer
-        puts it. Raises InputError for a pair longer than the context of the model: nothing is cut silently.
+        They are encoded separately, so that a context has the same tokens before every continuation; trailing white
+        space of the context moves to the continuation, where tokenizers put it. Raises InputError for a pair longer
+        than the model's context instead of truncating it.
         """
         self.require_text()
         windows = []
@@ -124,7 +124,7 @@ class LanguageModel:
             kept = context.rstrip()
             continuation = context[len(kept) :] + continuation
             before = [self.tokenizer.start_id, *self.tokenizer.encode(kept)]
-            # Within a text, where SentencePiece puts no space before it.
+            # Encoded as inner text, without SentencePiece's leading space.
             after = self.tokenizer.encode_inside(continuation) if kept else self.tokenizer.encode(continuation)
             self._check_length(len(before) + len(after) - 1, f"pair {number} has")
             windows.append(Window([*before, *after], len(after)))
@@ -134,10 +134,10 @@ class LanguageModel:
         ]
 
     def rolling(self, texts: Sequence[str]) -> list[float]:
-        """Natural-log likelihood of each whole text; the end-of-text token is not counted.
+        """Natural-log likelihood of each full text; the end-of-text token is not counted.
 
-        A text longer than the context is read in windows that overlap by half: every token is scored once, given
-        at least half a context.
+        A text longer than the context is read in windows that overlap by half: every token is scored once, with at
+        least half a context before it.
         """
         self.require_text()
         _check_texts(texts)
@@ -155,7 +155,7 @@ class LanguageModel:
     def generate(
         self, prompts: Sequence[str] | Sequence[Sequence[int]], sampling: Sampling = GREEDY
     ) -> list[Generation]:
-        """Continue each prompt. Ids are read as they are. Raises InputError for a prompt that fills the context."""
+        """Continue each prompt. Ids are used as given. Raises InputError for a prompt that fills the context."""
         self.require_text()
         _check_texts(prompts)
         rows = [self.prompt_ids(prompt) if isinstance(prompt, str) else list(prompt) for prompt in prompts]
@@ -164,9 +164,9 @@ class LanguageModel:
     def stream(
         self, prompts: Sequence[Sequence[int]], sampling: Sampling = GREEDY, engine: Engine | None = None
     ) -> Iterator[Piece]:
-        """The answers to prompts of ids, token by token as they are made. Close the iterator to stop early.
+        """Stream the answers to prompts of ids, token by token. Close the iterator to stop early.
 
-        engine: one that is kept from call to call (`engine()`).
+        engine: an engine to reuse across calls (`engine()`).
         """
         self.require_text()
         tok, ended = self.tokenizer, set[int]()
@@ -179,14 +179,13 @@ class LanguageModel:
             yield piece
 
     def engine(self, keep: int = 1) -> Engine:
-        """An engine to be kept from call to call of `stream`: it need not read again what one of `keep` prompts
-        began with. For one thread."""
+        """An engine to reuse across calls of `stream`, with a prefix cache of `keep` prompts. Not thread-safe."""
         return Engine(self.model, self.stop_ids, keep=keep, table=self.table, speculation=self.speculation)
 
     def search(
         self, prompts: Sequence[str] | Sequence[Sequence[int]], how: Beam | Contrastive
     ) -> list[list[Generation]]:
-        """Continue each prompt by searching, not by drawing: for each the continuations found, the best first.
+        """Continue each prompt by search instead of sampling; returns the continuations found, best first.
 
         `how`: `Beam(...)` (diverse, too) or `Contrastive(...)`. Raises InputError for a prompt that fills the context.
         """
@@ -210,7 +209,7 @@ class LanguageModel:
         return fed + text.close(cut=made.stop_reason == "length")
 
     def best_of(self, prompt: str | Sequence[int], n: int, sampling: Sampling = DRAWN) -> list[Generation]:
-        """`n` answers to a prompt, the best first, by the mean log-probability of their tokens."""
+        """`n` answers to a prompt, best first by mean token log-probability."""
         return best_of(self.generate, prompt, n, sampling)
 
     def self_consistency(
@@ -220,12 +219,12 @@ class LanguageModel:
         extract: Callable[[str], Hashable | None],
         sampling: Sampling = DRAWN,
     ) -> Majority:
-        """What most of `n` answers to a prompt say, and their share; `extract` finds it in a text, None: nowhere."""
+        """Majority vote over `n` answers to a prompt, with its share; `extract(text)` returns the answer, or None."""
         return self_consistency(self.generate, prompt, n, extract, sampling)
 
     def chat(self, messages: Messages, sampling: Sampling = GREEDY, tools: Tools | None = None) -> Generation:
-        """The assistant's answer to a conversation. `tools`: what it may call, as chat templates read it; a call is
-        part of the text of the answer."""
+        """The assistant's answer to a conversation. `tools`: available tools in chat template format; calls are part of
+        the answer's text."""
         return self.chat_batch([messages], sampling, [tools])[0]
 
     def chat_batch(
@@ -234,26 +233,26 @@ class LanguageModel:
         sampling: Sampling = GREEDY,
         tools: Sequence[Tools | None] | None = None,
     ) -> list[Generation]:
-        """The assistant's answer to each conversation, computed together. `tools`: of each conversation."""
+        """The assistant's answer to each conversation, batched. `tools`: per conversation."""
         of_each = [None] * len(conversations) if tools is None else tools
         asked = zip(conversations, of_each, strict=True)
         return self.generate([self.chat_ids(messages, may_call) for messages, may_call in asked], sampling)
 
     def chat_stream(self, messages: Messages, sampling: Sampling = GREEDY) -> Iterator[str]:
-        """The answer as it is made, in pieces of whole characters; joined they are the text of `chat`."""
+        """Stream the answer in pieces of complete characters; joined they equal the text of `chat`."""
         for piece in self.stream([self.chat_ids(messages)], sampling):
             if piece.text:
                 yield piece.text
 
     def chat_ids(self, messages: Messages, tools: Tools | None = None) -> list[int]:
-        """Ids of a conversation by the tokenizer's own template, up to where the assistant is to speak."""
+        """Ids of a conversation by the tokenizer's chat template, up to the start of the assistant's turn."""
         self.require_text()
         return asking_ids(self.tokenizer, messages, tools)
 
     def translate(
         self, texts: Sequence[str], target: str | None = None, sampling: Sampling | Beam = GREEDY
     ) -> list[Generation]:
-        """The translation of each text, asked for as in training; with `Beam` the best that the search finds.
+        """Translate each text, with the prompt used in training; with `Beam`, the best result of the search.
 
         Arguments and errors: as of `translation_prompts`.
         """
@@ -263,10 +262,10 @@ class LanguageModel:
         return self.generate(prompts, sampling)
 
     def translation_prompts(self, texts: Sequence[str], target: str | None = None) -> list[list[int]]:
-        """Ids that ask for the translation of each text.
+        """Prompt ids for translating each text.
 
-        target: the language, of a model that learned both directions. Raises ConfigError for a model that was not
-        taught to translate, or not into this language.
+        target: the target language, for a model trained in both directions. Raises ConfigError for a model not trained
+        for translation, or not for this language.
         """
         _check_texts(texts)
         self.require_text()
@@ -278,11 +277,11 @@ class LanguageModel:
         weights: Sequence[Sequence[float]] | None = None,
         tools: Sequence[Tools | None] | None = None,
     ) -> list[tuple[float, float]]:
-        """(natural-log probability, tokens) of all that the assistant says in each conversation, its stop tokens
-        included: what instruction finetuning learns.
+        """(Natural-log probability, tokens) of the assistant's turns in each conversation, stop tokens included: the
+        targets of instruction finetuning.
 
-        `weights`: how much each message counts, 1 for each by default; both figures are weighted by it. `tools`: what
-        may be called in each. Raises InputError for a conversation longer than the context.
+        `weights`: weight of each message in both figures, default 1. `tools`: available tools per conversation. Raises
+        InputError for a conversation longer than the context.
         """
         self.require_text()
         windows, counted = [], []
@@ -301,15 +300,15 @@ class LanguageModel:
         ]
 
     def prompt_ids(self, text: str) -> list[int]:
-        """Ids of a text that begins a document."""
+        """Ids of a text at the beginning of a document."""
         return [self.tokenizer.start_id, *self.tokenizer.encode(text)]
 
     def classify(self, texts: Sequence[str]) -> list[dict[str, float]]:
-        """Probability of each label, by the head on what it reads of a text (`config.pooling`); they add up to 1 unless
-        the model is multi-label (`config.multi_label`). Raises ConfigError if there is no head.
+        """Probability of each label, by the head on the pooled state (`config.pooling`); they sum to 1 unless the model
+        is multi-label (`config.multi_label`). Raises ConfigError if there is no head.
 
-        A text is read with what the tokenizer itself puts around one (`framed`), and as far as in training
-        (`tokenizer.max_length` tokens in all, where that is known). Raises InputError past the context.
+        A text is read with the tokenizer's frame (`framed`) and truncated as in training (to `tokenizer.max_length`
+        tokens, if known). Raises InputError past the context.
         """
         _check_texts(texts)
         require_labels(self.config)
@@ -319,7 +318,7 @@ class LanguageModel:
         return [dict(zip(names, each.tolist(), strict=True)) for each in probabilities]
 
     def read(self, texts: Sequence[str]) -> list[list[int]]:
-        """Ids of texts as a classifier reads them. Raises InputError past the context."""
+        """Ids of texts in classifier format. Raises InputError past the context."""
         tok, limit = self.tokenizer, self.tokenizer.max_length
         most = None if limit is None else max(1, limit - len(tok.framed([])))
         rows = [tok.framed(ids[:most]) or [tok.start_id] for ids in tok.encode_batch(list(texts))]
@@ -330,8 +329,8 @@ class LanguageModel:
     def rewards(self, conversations: Sequence[Messages]) -> list[float]:
         """The reward of each conversation that ends with an answer, by a reward model's head at its last token.
 
-        Of two answers to the same prompt the one with the higher reward is the better one, by the odds exp(difference)
-        to 1. Raises ConfigError if this is no reward model, InputError past the context.
+        Of two answers to the same prompt, the one with the higher reward is better with odds exp(difference) to 1.
+        Raises ConfigError if this is not a reward model, InputError past the context.
         """
         require_rewards(self.config)
         rows = [reward_ids(self.tokenizer, messages_from_plain(list(messages))) for messages in conversations]
@@ -340,7 +339,7 @@ class LanguageModel:
         return [float(score[0]) for score in last_scores(self.model, rows)]
 
     def rank(self, prompt: str | Messages, answers: Sequence[str]) -> list[Ranked]:
-        """The answers to a prompt (or to all turns of a conversation so far) by their reward, the best first."""
+        """Rank answers to a prompt (or to a conversation) by reward, best first."""
         _check_texts(answers)
         asked = [Message("user", prompt)] if isinstance(prompt, str) else messages_from_plain(list(prompt))
         found = self.rewards([[*asked, Message("assistant", answer)] for answer in answers])
@@ -348,13 +347,13 @@ class LanguageModel:
         return sorted(ranked, key=lambda one: -one.reward)
 
     def save(self, directory: Path | str) -> None:
-        """Write model and tokenizer in Hugging Face layout; transformers loads it.
+        """Save model and tokenizer in Hugging Face layout, loadable by transformers.
 
-        A model that lies there already is replaced whole, its tokenizer included; nothing else is touched. Raises
-        InputError where `config.json` is another program's.
+        An existing model there is replaced, including its tokenizer; other files are not touched. Raises InputError if
+        `config.json` belongs to another program.
         """
         if is_packed(self.model):
-            raise ConfigError("weights that are packed for use cannot be saved", hint="load them as float32")
+            raise ConfigError("packed weights cannot be saved", hint="load them as float32")
         directory = Path(directory)
         refuse_other_config(directory)
         with replaced_files(directory, lambda: superseded(directory) | superseded_tokenizer(directory)) as out:
@@ -364,7 +363,7 @@ class LanguageModel:
     def _check_length(self, length: int, what: str) -> None:
         if length > self.context:
             raise InputError(
-                f"{what} {length} tokens, but the context of the model holds {self.context}", hint="shorten the text"
+                f"{what} {length} tokens, but the model's context is {self.context}", hint="shorten the text"
             )
 
 
@@ -373,8 +372,8 @@ def load(
 ) -> LanguageModel:
     """Load a model directory, an artifact, or a run folder (its chat model).
 
-    device: "auto" takes the GPU where there is one. dtype: "float32", "bfloat16", or "auto" for the fast one.
-    Raises InputError that says what is there if it is no model, DamagedError if its files are not whole.
+    device: "auto" uses a GPU if available. dtype: "float32", "bfloat16", or "auto" for the faster one. Raises
+    InputError, naming what was found, if it is not a model, DamagedError if its files are incomplete.
     """
     directory = find_model(source)
     place = choose_device(device)
@@ -383,6 +382,6 @@ def load(
 
 
 def _check_texts(texts: object) -> None:
-    # One string is a sequence of letters, which nobody means.
+    # A single string would be read as a sequence of letters.
     if isinstance(texts, str):
-        raise InputError("a list of texts is wanted, got one text", hint="put it into a list")
+        raise InputError("expected a list of texts, got a single text", hint="put it into a list")

@@ -1,4 +1,4 @@
-"""Several answers to one prompt: the best of them, and the one that most agree on."""
+"""Several answers to one prompt: best of n, and majority vote."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Generate = Callable[[list[Any], Sampling], "list[Generation]"]
 
 @dataclass(frozen=True)
 class Majority:
-    """The answer that most of the generations gave, and their share of all; None where none gave an answer."""
+    """The most frequent answer and its share of all generations; None if none contains an answer."""
 
     answer: Any
     share: float
@@ -27,7 +27,7 @@ class Majority:
 
 
 def best_of(generate: Generate, prompt: str | Sequence[int], n: int, sampling: Sampling) -> list[Generation]:
-    """`n` answers, the best first: by the mean log-probability of their tokens (the model's own)."""
+    """`n` answers, best first by mean token log-probability (the model's own)."""
     _check(n, sampling)
     made = generate([prompt] * n, sampling)
     return sorted(made, key=lambda one: -sum(one.logprobs) / len(one.logprobs))
@@ -40,8 +40,8 @@ def self_consistency(
     extract: Callable[[str], Hashable | None],
     sampling: Sampling,
 ) -> Majority:
-    """The most frequent of what `extract` finds in the texts of `n` answers (None: no answer). Of equally frequent ones
-    the one that came first. Wang et al. 2023, "Self-consistency improves chain of thought reasoning".
+    """The most frequent result of `extract` (None: no answer) over `n` answers; ties go to the first one. Wang et al.
+    2023, "Self-consistency improves chain of thought reasoning".
     """
     _check(n, sampling)
     made = generate([prompt] * n, sampling)
@@ -56,4 +56,4 @@ def _check(n: int, sampling: Sampling) -> None:
     if n < 1:
         raise ConfigError(f"n must be at least 1, got {n}")
     if n > 1 and sampling.temperature == 0:
-        raise ConfigError("several answers at temperature 0 are all the same", hint="set a temperature, e.g. 0.7")
+        raise ConfigError("several answers at temperature 0 are all equal", hint="set a temperature, e.g. 0.7")

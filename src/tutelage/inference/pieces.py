@@ -1,4 +1,4 @@
-"""From tokens to pieces of text, for several answers at once."""
+"""Incremental detokenisation of several answers."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tutelage.inference.text import TextStream
 
 @dataclass(frozen=True)
 class Piece:
-    """One token of row `row` and the text that became certain with it. The row's last has a stop reason.
+    """One token of row `row` and the text that it completes. The last one of a row has a stop reason.
 
-    `complete`: no text of the tokens so far is being held back. `kept`: see `Answer`.
+    `complete`: no text is held back. `kept`: see `Answer`.
     """
 
     row: int
@@ -29,7 +29,7 @@ class Piece:
 
 
 class Pieces:
-    """The pieces of text of several answers to come, from their tokens."""
+    """Converts tokens of several answers to pieces of text."""
 
     def __init__(
         self,
@@ -39,12 +39,12 @@ class Pieces:
         sampling: Sampling,
         rows: int,
     ) -> None:
-        """decode: ids to text; spell: the bytes of one. stop_ids: those that end an answer of this model."""
+        """decode: ids to text; spell: the bytes of one id. stop_ids: the model's stop tokens."""
         self._stop_ids = {*stop_ids, *sampling.stop_ids}
         self._texts = [TextStream(decode, spell, sampling.stop) for _ in range(rows)]
 
     def take(self, row: int, token: Token, kept: int = 0) -> Piece:
-        """The piece that comes with a token of a row. A stop string ends the row: what follows is not wanted."""
+        """The piece for a token of a row. A stop string ends the row; later tokens are dropped."""
         text, reason = self._texts[row], token.stop_reason
         piece = "" if token.id in self._stop_ids else text.feed(token.id)
         if reason is not None:
@@ -55,7 +55,7 @@ class Pieces:
 
 
 def collected(pieces: Iterable[Piece], rows: int, with_top: bool) -> list[Generation]:
-    """The whole answer of each row, from pieces in any order of rows. with_top: keep the likeliest tokens of each."""
+    """The complete answer of each row, from interleaved pieces. with_top: keep the top tokens."""
     texts: list[list[str]] = [[] for _ in range(rows)]
     reasons: list[StopReason] = ["length"] * rows
     made = [Generation("") for _ in range(rows)]

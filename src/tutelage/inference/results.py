@@ -1,4 +1,4 @@
-"""What a language model says to its callers: scores and answers."""
+"""Results of a language model: scores and generations."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tutelage.inference.sequences import StopReason
 
 @dataclass(frozen=True)
 class Score:
-    """How likely a continuation is: natural-log probability, over how many tokens, and whether greedy gives it."""
+    """Score of a continuation: natural-log probability, number of tokens, and whether it is the greedy output."""
 
     logprob: float
     num_tokens: int
@@ -18,12 +18,11 @@ class Score:
 
 @dataclass(frozen=True)
 class Generation:
-    """An answer. `ids` are all ids that were generated, the stop token included; `logprobs` one for each.
+    """A generated answer. `ids`: all generated ids, stop token included; `logprobs`: one per id.
 
-    `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or
-    string, "length" after max_tokens or where the context was full.
-    `top`: for each token the likeliest ones (id, log-probability), where `Sampling.top_logprobs` asks for them.
-    `score`: what a search ranked it by.
+    `text` is without control tokens and ends before a stop string. `stop_reason`: "stop" at a stop token or string,
+    "length" after max_tokens or with a full context. `top`: for each token the likeliest ones (id, log-probability), if
+    `Sampling.top_logprobs` is set. `score`: ranking score of a search.
     """
 
     text: str

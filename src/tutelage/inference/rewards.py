@@ -1,4 +1,4 @@
-"""What a reward model reads of a conversation, and how it ranks answers."""
+"""Reward model inputs, and ranking of answers."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.tokenizer.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Ranked:
-    """An answer and its reward. Rewards say which of two answers to the same prompt is better, in units of log-odds."""
+    """An answer and its reward, in log-odds relative to other answers to the same prompt."""
 
     answer: str
     reward: float
@@ -21,8 +21,8 @@ class Ranked:
 def reward_ids(tok: Vocabulary, messages: Sequence[Message]) -> list[int]:
     """Ids of a finished conversation, up to the last one that is not the padding id.
 
-    The reward is read at that token: transformers' sequence classifiers take the last one that is not padding, so both
-    agree even where an answer's stop token and the padding are one.
+    The reward is read at that token: transformers' sequence classifiers use the last non-padding token, so both agree
+    even if stop token and padding are the same id.
     """
     ids = render_chat(tok, messages).ids
     while len(ids) > 1 and ids[-1] == tok.pad_id:

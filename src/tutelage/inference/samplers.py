@@ -1,4 +1,4 @@
-"""What is done to logits before a token is chosen: pure functions on [rows, vocab_size], each with its source."""
+"""Logit processors and drawing: pure functions on [rows, vocab_size], each with its source."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 Ids = NDArray[np.int64]
 LONGEST_MATCH = 256
-"""Tokens of a repetition that DRY looks back over: the penalty of a longer one is that of this length."""
+"""Longest repetition that DRY measures, in tokens; longer ones get the same penalty."""
 
 SORTED_FIRST = 512
-"""Tokens among which a nucleus is looked for first."""
+"""Top tokens among which a nucleus is searched first."""
 
 # -- penalties
 
@@ -29,16 +29,16 @@ def apply_logit_bias(logits: Tensor, ids: Tensor, biases: Tensor) -> Tensor:
 
 
 def apply_repetition_penalty(logits: Tensor, penalty: float) -> Tensor:
-    """Logits of tokens that were there: positive ones divided by the penalty, negative ones multiplied.
+    """Repetition penalty: divide positive logits of past tokens by the penalty, multiply negative ones.
 
-    CTRL (Keskar et al. 2019, section 4.1), with the usual care for the sign.
+    CTRL (Keskar et al. 2019, section 4.1), with the usual handling of the sign.
     """
     return torch.where(logits > 0, logits / penalty, logits * penalty)
 
 
 def apply_count_penalties(logits: Tensor, counts: Tensor, presence: float, frequency: float) -> Tensor:
-    """Logits of tokens that stand `counts` times in the answer (the prompt does not count), less `presence` where that
-    is above 0, and less `frequency` for each time. OpenAI's API reference, "frequency and presence penalties"; vLLM.
+    """Subtract `presence` from tokens that occur in the answer (not the prompt), and `frequency` for each occurrence
+    (`counts`). OpenAI's API reference, "frequency and presence penalties"; vLLM.
     """
     return logits - counts * frequency - (counts > 0) * presence
 
@@ -46,20 +46,21 @@ def apply_count_penalties(logits: Tensor, counts: Tensor, presence: float, frequ
 def dry_penalties(
     history: Ids, is_breaker: NDArray[np.bool_], multiplier: float, base: float, allowed_length: int
 ) -> tuple[Ids, NDArray[np.float64]]:
-    """Tokens that would go on with a repetition, and what is to be taken off the logit of each.
+    """DRY: tokens that would continue a repetition, and the penalty on the logit of each.
 
-    history [L]: prompt and answer. Where the last n tokens stand earlier, too, the token that followed them there loses
-    multiplier * base^(n - allowed_length), for n >= allowed_length; n is the longest such match that holds no breaker
-    (`is_breaker` [V]). DRY ("Don't repeat yourself", p-e-w 2024, text-generation-webui pull request 5677; llama.cpp).
+    history [L]: prompt and answer. If the last n tokens also occur earlier, the token that followed them there is
+    penalised by multiplier * base^(n - allowed_length), for n >= allowed_length; n is the longest such match without a
+    breaker (`is_breaker` [V]). DRY ("Don't repeat yourself", p-e-w 2024, text-generation-webui pull request 5677;
+    llama.cpp).
     """
     end = len(history) - 1
     nothing = np.zeros(0, np.int64), np.zeros(0)
     if end < allowed_length:
         return nothing
-    recent = history[: -LONGEST_MATCH - 1 : -1]  # the newest first
+    recent = history[: -LONGEST_MATCH - 1 : -1]  # newest first
     breaks = is_breaker[recent]
     limit = min(int(breaks.argmax()) if breaks.any() else len(recent), end)
-    # Ends of earlier matches, kept as long as they go on.
+    # Ends of earlier matches that can still be extended.
     at = np.arange(end)
     matched = np.zeros(end, np.int64)
     for length in range(limit):
@@ -74,13 +75,13 @@ def dry_penalties(
     ids, which = np.unique(history[found + 1], return_inverse=True)
     longest = np.zeros(len(ids), np.int64)
     np.maximum.at(longest, which, matched[found])
-    # As in llama.cpp, the power stays within float32.
+    # As in llama.cpp, the power is capped to fit float32.
     most = 88.0 / math.log(base) if base > 1.000001 else math.inf
     return ids, multiplier * base ** np.minimum(longest - allowed_length, most)
 
 
 def repeated_ngram_ids(history: Ids, n: int) -> Ids:
-    """Tokens that would complete an n-gram that stands in `history` [L] already. Paulus et al. 2017, section 2.5."""
+    """Tokens that would complete an n-gram already in `history` [L]. Paulus et al. 2017, section 2.5."""
     begin = len(history) - n + 1  # the last n - 1 tokens begin here
     if begin < 1:
         return np.zeros(0, np.int64)
@@ -90,7 +91,7 @@ def repeated_ngram_ids(history: Ids, n: int) -> Ids:
     return np.unique(history[at + n - 1])
 
 
-# -- temperature and filters: -inf for what is left out; the rows are never left empty
+# -- temperature and filters: removed tokens become -inf; at least one token per row is kept
 
 
 def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
@@ -99,10 +100,10 @@ def apply_temperature(logits: Tensor, temperature: float) -> Tensor:
 
 
 def keep_top_n_sigma(logits: Tensor, n: float) -> Tensor:
-    """-inf for logits more than n standard deviations below the highest. n 0 leaves all.
+    """Top-n-sigma: -inf for logits more than n standard deviations below the highest. n 0 keeps all.
 
-    Tang et al. 2024, "Top-nsigma: not all logits are you need", algorithm 1; of the logits that are finite, as in
-    llama.cpp. Temperature changes nothing about it.
+    Tang et al. 2024, "Top-nsigma: not all logits are you need", algorithm 1; over finite logits, as in llama.cpp.
+    Independent of temperature.
     """
     if n <= 0:
         return logits
@@ -115,7 +116,7 @@ def keep_top_n_sigma(logits: Tensor, n: float) -> Tensor:
 
 
 def keep_top_k(logits: Tensor, k: int) -> Tensor:
-    """-inf for all but the k highest; those equal to the k-th stay. k 0 or beyond V leaves all."""
+    """Top-k: -inf for all but the k highest; ties with the k-th are kept. k 0 or above V keeps all."""
     if not 0 < k < logits.shape[-1]:
         return logits
     least = logits.topk(k, dim=-1).values[..., -1:]
@@ -125,7 +126,7 @@ def keep_top_k(logits: Tensor, k: int) -> Tensor:
 def keep_top_p(logits: Tensor, p: float) -> Tensor:
     """-inf outside the nucleus: the fewest most likely tokens whose probabilities sum to at least p.
 
-    Holtzman et al. 2020, section 3.1. The most likely token always stays.
+    Holtzman et al. 2020, section 3.1. The most likely token is always kept.
     """
     if p >= 1:
         return logits
@@ -133,7 +134,7 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_min_p(logits: Tensor, p: float) -> Tensor:
-    """-inf for tokens less likely than p times the most likely one. Nguyen et al. 2024."""
+    """Min-p: -inf for tokens less likely than p times the most likely one. Nguyen et al. 2024."""
     if p <= 0:
         return logits
     least = logits.amax(-1, keepdim=True) + math.log(p)
@@ -141,9 +142,9 @@ def keep_min_p(logits: Tensor, p: float) -> Tensor:
 
 
 def keep_typical(logits: Tensor, p: float) -> Tensor:
-    """-inf outside the fewest tokens of mass p or more whose surprise is nearest to the entropy.
+    """Typical-p: -inf outside the smallest set of mass p or more whose surprisal is nearest to the entropy.
 
-    Meister et al. 2023, "Locally typical sampling", section 4. Of equally near ones the lower id comes first.
+    Meister et al. 2023, "Locally typical sampling", section 4. Ties go to the lower id.
     """
     if p >= 1:
         return logits
@@ -155,10 +156,10 @@ def keep_typical(logits: Tensor, p: float) -> Tensor:
 
 
 def drop_top_choices(logits: Tensor, threshold: float) -> Tensor:
-    """-inf for all tokens of probability `threshold` or more but the least likely of them.
+    """XTC: -inf for all tokens of probability `threshold` or more except the least likely of them.
 
-    XTC, "exclude top choices" (p-e-w 2024, text-generation-webui pull request 6335; llama.cpp). Of equally likely ones
-    the highest id stays.
+    XTC, "exclude top choices" (p-e-w 2024, text-generation-webui pull request 6335; llama.cpp). In a tie the highest id
+    is kept.
     """
     likely = logits.softmax(-1) >= threshold
     least = logits.masked_fill(~likely, math.inf).amin(-1, keepdim=True)
@@ -167,7 +168,7 @@ def drop_top_choices(logits: Tensor, threshold: float) -> Tensor:
 
 
 def keep_below_surprise(logits: Tensor, most: Tensor) -> Tensor:
-    """-inf for tokens of more than `most` [rows] bits of surprise; the most likely one stays.
+    """Mirostat 2: -inf for tokens with more than `most` [rows] bits of surprisal; the most likely one is kept.
 
     Mirostat 2 (Basu et al. 2021, algorithm 2), with llama.cpp's `mu` as `most`.
     """
@@ -178,14 +179,14 @@ def keep_below_surprise(logits: Tensor, most: Tensor) -> Tensor:
 
 
 def _keep_mass(logits: Tensor, key: Tensor, probabilities: Tensor, p: float) -> Tensor:
-    """-inf outside the fewest tokens of the highest keys whose probabilities sum to at least p; of equal keys the lower
-    ids come first. All [rows, V]. One token always stays."""
+    """-inf outside the smallest set of tokens with the highest keys whose probabilities sum to at least p; ties go to
+    lower ids. All [rows, V]. At least one token is kept."""
     return logits.masked_fill(~_fewest(key, probabilities, p, SORTED_FIRST), -math.inf)
 
 
 def _fewest(key: Tensor, probabilities: Tensor, p: float, first: int) -> Tensor:
-    """Which tokens [rows, V] these are. Most often they are few, and sorting the whole vocabulary would cost more than
-    all else together: only rows whose `first` do not suffice are sorted further."""
+    """Mask [rows, V] of that set. It is usually small, and sorting the full vocabulary would dominate the cost, so only
+    rows whose `first` tokens do not suffice are sorted further."""
     first = min(first, key.shape[-1])
     values, ids = key.topk(first, dim=-1)
     mass = probabilities.gather(-1, ids).cumsum(-1)
@@ -197,10 +198,10 @@ def _fewest(key: Tensor, probabilities: Tensor, p: float, first: int) -> Tensor:
 
 
 def _best(key: Tensor, values: Tensor, mass: Tensor, p: float) -> Tensor:
-    """Which tokens [rows, V] are among the first of the sorted `values` [rows, k], up to where `mass` reaches p."""
+    """Mask [rows, V] of the first tokens of the sorted `values` [rows, k] until `mass` reaches p."""
     count = ((mass < p).sum(-1, keepdim=True) + 1).clamp(max=values.shape[-1])
     least = values.gather(-1, count - 1)
-    left = count - (values > least).sum(-1, keepdim=True)  # of those equal to the last, so many
+    left = count - (values > least).sum(-1, keepdim=True)  # number of ties with the last value to keep
     equal = key == least
     if bool((equal.sum(-1, keepdim=True) > left).any()):
         equal &= equal.cumsum(-1) <= left
@@ -221,17 +222,17 @@ def filter_logits(logits: Tensor, sampling: Sampling) -> Tensor:
 
 
 def row_generator(seed: int, row: int) -> torch.Generator:
-    """A CPU generator seeded from (seed, row) and nothing else."""
+    """A CPU generator seeded only from (seed, row)."""
     state = np.random.SeedSequence([seed, row]).generate_state(1, np.uint64)[0]
     return torch.Generator().manual_seed(int(state >> np.uint64(1)))
 
 
 def draw(logits: Tensor, uniform: Tensor) -> Tensor:
-    """Ids [rows] with the probabilities of softmax(logits [rows, V]), by numbers `uniform` [rows] in [0, 1).
+    """Sample ids [rows] from softmax(logits [rows, V]), given `uniform` [rows] in [0, 1).
 
-    By inverting the cumulative distribution, so that a row's id depends on its own number and logits alone.
+    By inverting the cumulative distribution, so that a row's id depends only on its own number and logits.
     """
     mass = logits.softmax(-1).cumsum(-1)
-    # 1 - u lies in (0, 1]: the first index whose mass reaches it has a probability above 0, and one always does.
+    # 1 - u is in (0, 1]: the first index whose cumulative mass reaches it exists and has a positive probability.
     wanted = (1 - uniform)[:, None] * mass[:, -1:]
     return torch.searchsorted(mass, wanted).squeeze(-1)

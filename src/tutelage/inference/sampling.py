@@ -1,4 +1,4 @@
-"""How to generate: the settings of one sequence, validated."""
+"""Validated sampling settings of one sequence."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from tutelage.inference.constraint import Constraint
 from tutelage.store.errors import ConfigError
 
 BREAKERS = ("\n", ":", '"', "*")
-"""Text at which DRY takes a repetition to begin anew; that of llama.cpp."""
+"""Texts that interrupt a repetition for DRY; llama.cpp's defaults."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How to generate. Raises ConfigError for a value, or values together, that make no sense.
+    """Sampling settings. Raises ConfigError for invalid or conflicting values.
 
-    Length: at most `max_tokens` new tokens, and no stop token before `min_tokens`; with `ignore_eos` never one.
-    `stop`: strings at which the answer ends, themselves not part of it; `stop_ids`: ids that end it besides the
-    model's own. `seed`: row i of a call draws from (seed, i) alone.
+    Length: at most `max_tokens` new tokens, no stop token before `min_tokens`, none at all with `ignore_eos`. `stop`:
+    strings that end the answer and are not part of it; `stop_ids`: ids that end it, in addition to the model's own.
+    `seed`: row i of a call draws from (seed, i) only.
 
-    What changes the logits, in this order (see `samplers.py` for formulas and sources): `logit_bias` (id -> number
-    added, -inf bans), `repetition_penalty` (above 1: tokens of the prompt and the answer become less likely),
-    `presence_penalty` and `frequency_penalty` (subtracted for a token of the answer, once or for each time it is
-    there), DRY (`dry_multiplier` 0 is off), the stop tokens where they may not come yet, `constraint`, and
-    `no_repeat_ngram` (no n-gram of this length twice; 0 is off).
+    Logit processors, applied in this order (formulas and sources in `samplers.py`): `logit_bias` (id -> number added,
+    -inf bans), `repetition_penalty` (above 1: tokens of the prompt and the answer become less likely),
+    `presence_penalty` and `frequency_penalty` (subtracted from tokens of the answer, once or per occurrence), DRY
+    (`dry_multiplier`; 0 is off), banned stop tokens, `constraint`, and `no_repeat_ngram` (no n-gram of this length
+    twice; 0 is off).
 
-    Then the choice: `temperature` 0 is greedy, the most likely token is taken and the seed plays no part. Else the
-    token is drawn after `top_n_sigma` (0 is off), the temperature, `top_k` (0), `top_p` (1), `min_p` (0), `typical_p`
-    (1), and XTC (`xtc_probability` 0); the order is that of transformers, with what only llama.cpp has where it has
-    it. Mirostat 2 (`mirostat_tau`, bits of surprise a token; 0 is off) takes the place of all these filters.
+    Then the choice: `temperature` 0 is greedy decoding, without randomness. Otherwise the token is sampled after
+    `top_n_sigma` (0 is off), the temperature, `top_k` (0), `top_p` (1), `min_p` (0), `typical_p` (1), and XTC
+    (`xtc_probability` 0); the order is that of transformers, and llama.cpp's for filters that only it has. Mirostat 2
+    (`mirostat_tau`, bits of surprisal per token; 0 is off) replaces all these filters.
 
-    `top_logprobs`: for each token, report so many of the likeliest. All log-probabilities are the model's own.
+    `top_logprobs`: number of top tokens to report per token. All log-probabilities are the model's own.
     """
 
     max_tokens: int = 128
@@ -86,7 +86,7 @@ class Sampling:
 
     @property
     def biases(self) -> tuple[tuple[int, float], ...]:
-        """`logit_bias` as pairs of id and bias, in the order of the ids."""
+        """`logit_bias` as (id, bias) pairs, sorted by id."""
         return tuple(self.logit_bias.items() if isinstance(self.logit_bias, Mapping) else self.logit_bias)
 
     def _ranges(self) -> list[tuple[str, bool, str]]:
@@ -119,13 +119,13 @@ class Sampling:
         ]
 
     def _check_together(self) -> None:
-        # Filters that keep the likeliest token change nothing about a greedy choice; these may remove it.
+        # Filters that keep the likeliest token do not affect greedy decoding; these may remove it.
         filters = [name for name, off in _FILTERS.items() if getattr(self, name) != off]
         removing = [*filters, *(["mirostat_tau"] if self.mirostat_tau else [])]
         removing = [name for name in removing if name in ("typical_p", "xtc_probability", "mirostat_tau")]
         if self.temperature == 0 and removing:
             raise ConfigError(
-                f"sampling.{removing[0]} has no meaning for temperature 0, which takes the likeliest token",
+                f"sampling.{removing[0]} has no effect at temperature 0, which always takes the likeliest token",
                 hint="set a temperature above 0, e.g. 1",
             )
         if self.mirostat_tau and filters:
@@ -137,7 +137,7 @@ class Sampling:
 
 
 def numbers() -> dict[str, type]:
-    """The settings that are numbers, each with its kind, int or float."""
+    """The numeric settings with their type, int or float."""
     return {one.name: {"int": int, "float": float}[str(one.type)] for one in fields(Sampling) if one.type in _NUMBERS}
 
 
@@ -146,7 +146,7 @@ _FILTERS = {"top_k": 0, "top_p": 1, "min_p": 0, "typical_p": 1, "top_n_sigma": 0
 
 
 def _strings(name: str, given: Any) -> tuple[str, ...]:
-    # One string is a tuple of letters, which nobody means.
+    # A single string would be read as a tuple of letters.
     if isinstance(given, str) or not all(isinstance(text, str) and text for text in given):
         raise ConfigError(f"sampling.{name} must be a tuple of non-empty strings, got {given!r}")
     return tuple(given)
@@ -160,7 +160,7 @@ def _ids(given: Iterable[Any]) -> tuple[int, ...]:
 
 
 def _biases(given: Any) -> tuple[tuple[int, float], ...]:
-    """Pairs in the order of the ids; the last bias given for an id counts."""
+    """(id, bias) pairs sorted by id; the last bias of an id counts."""
     try:
         pairs = dict(given.items() if isinstance(given, Mapping) else given)
         whole = all(isinstance(one, int) and not isinstance(one, bool) and one >= 0 for one in pairs)

@@ -1,4 +1,4 @@
-"""Log-probabilities of given tokens, in batches of alike length with bounded memory."""
+"""Log-probabilities of given tokens, in batches of similar length with bounded memory."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tutelage.inference.finite import not_finite, own_logprobs
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.pooling import pooled
 
-BATCH_TOKENS = 8192  # tokens of a batch, padding included
-FAST_TOKENS = 1024  # of a batch: a CPU reads larger ones no faster
-LOGITS_AT_ONCE = 2**24  # floats of logits held at a time
+BATCH_TOKENS = 8192  # tokens per batch, padding included
+FAST_TOKENS = 1024  # tokens per batch from which a CPU gets no faster
+LOGITS_AT_ONCE = 2**24  # logit values in memory at once
 
 
 @dataclass(frozen=True)
 class Window:
-    """Ids to read and how many of the last ones are to be scored: ids[-count:], each given all before it."""
+    """Input ids, of which the last `count` are scored, each given all ids before it."""
 
     ids: Sequence[int]
     count: int
@@ -37,8 +37,8 @@ class TokenScore(NamedTuple):
 def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[Tensor, Tensor]]:
     """For each window (logprobs [count] float32, greedy [count] bool), on the CPU.
 
-    greedy: whether the token is the most likely one. The last id of a window is only predicted, not read, so a
-    window may be one id longer than the context. Raises InputError where the model's logits are not finite.
+    greedy: whether the token is the most likely one. The last id of a window is predicted but not read, so a window may
+    be one id longer than the context. Raises InputError for non-finite logits.
     """
     results: list[tuple[Tensor, Tensor]] = [(torch.empty(0), torch.empty(0, dtype=torch.bool))] * len(windows)
     device = model.embed_tokens.weight.device
@@ -46,7 +46,7 @@ def target_logprobs(model: DecoderLM, windows: Sequence[Window]) -> list[tuple[T
     for batch in length_batches([len(windows[index].ids) - 1 for index in wanted]):
         members = [windows[wanted[at]] for at in batch]
         hidden = model.hidden(padded([window.ids[:-1] for window in members]).to(device))
-        # Logits are made only where a token is scored: most of a context never needs any.
+        # Logits are computed only for scored tokens, not for the context.
         rows = torch.cat([torch.full((window.count,), row) for row, window in enumerate(members)])
         places = torch.cat([torch.arange(len(w.ids) - 1 - w.count, len(w.ids) - 1) for w in members])
         targets = torch.tensor([token for w in members for token in w.ids[len(w.ids) - w.count :]])
@@ -97,7 +97,7 @@ def last_scores(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> list[Te
 
 
 def last_states(model: DecoderLM, sequences: Sequence[Sequence[int]]) -> Tensor:
-    """States [sequences, hidden_size] float32 that the head reads, on the CPU."""
+    """The head's input states [sequences, hidden_size] float32, on the CPU."""
     return torch.stack(_of_each(model, sequences, Tensor.float))
 
 
@@ -119,9 +119,9 @@ def _of_each(model: DecoderLM, sequences: Sequence[Sequence[int]], of: Callable[
 
 
 def length_batches(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Iterator[list[int]]:
-    """Indices in batches of alike length, longest first: rows x longest stays within `tokens` (or one row).
+    """Indices in batches of similar length, longest first, with at most `tokens` padded tokens (or one row).
 
-    A batch that is large enough to be fast takes nobody who would be padded by more than a quarter.
+    Once a batch is large enough to be fast, it takes no row that would be padded by more than a quarter.
     """
     order = sorted(range(len(lengths)), key=lambda index: (-lengths[index], index))
     while order:
@@ -136,7 +136,7 @@ def length_batches(lengths: Sequence[int], tokens: int = BATCH_TOKENS) -> Iterat
 
 
 def padded(sequences: Sequence[Sequence[int]]) -> Tensor:
-    """[rows, longest] int64, zeros on the right. Under a causal mask they change nothing before them."""
+    """Right-pad with zeros to [rows, longest] int64; under a causal mask padding does not affect earlier positions."""
     tokens = torch.zeros(len(sequences), max(map(len, sequences)), dtype=torch.int64)
     for row, ids in enumerate(sequences):
         tokens[row, : len(ids)] = torch.tensor(ids)
@@ -144,10 +144,10 @@ def padded(sequences: Sequence[Sequence[int]]) -> Tensor:
 
 
 def rolling_windows(ids: Sequence[int], start_id: int, context: int) -> list[Window]:
-    """Windows that score every id of a text exactly once, none reading more than `context` tokens.
+    """Windows that score every id of a text exactly once, each with at most `context` input tokens.
 
-    A text that fits is one window, opened by `start_id`. In a longer one each further window scores half a
-    context of new tokens at most, so that each of them is given at least half a context.
+    A text that fits is one window, starting with `start_id`. For a longer one, each further window scores at most half
+    a context of new tokens, so that each has at least half a context before it.
     """
     stream = [start_id, *ids]
     end = min(context, len(ids))

@@ -1,4 +1,4 @@
-"""Search for a continuation: beam, diverse beam and contrastive search over a model and its key-value cache."""
+"""Beam, diverse beam and contrastive search over a model with its KV cache."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ from tutelage.store.errors import ConfigError
 
 @dataclass(frozen=True)
 class Beam:
-    """Beam search: the likeliest continuation, as far as `num_beams` beginnings kept at each step find it.
+    """Beam search with `num_beams` hypotheses per step.
 
-    The score of a continuation is its log-probability / length ** length_penalty: above 0 longer ones gain.
-    early_stopping: True ends with the first `num_beams` complete ones; False where the best running one, at its
-    present length, is no better than the worst of them; "never" where it could not become so. As in transformers.
-    groups: diverse beam search (Vijayakumar et al. 2018, section 4): so many groups of beams, one after the other; at
-    each step a token loses `diversity` for each beam of an earlier group that took it (Hamming diversity). That sways
-    the choice, and is no part of the score. no_repeat_ngram: as in `Sampling`.
+    Score: log-probability / length ** length_penalty; values above 0 favour longer ones. early_stopping: True stops at
+    the first `num_beams` complete hypotheses; False when the best running one, at its current length, is no better than
+    the worst complete one; "never" when it cannot become better. As in transformers. groups: diverse beam search
+    (Vijayakumar et al. 2018, section 4) with this many groups of beams; at each step a token is penalised by
+    `diversity` for each beam of an earlier group that chose it (Hamming diversity). The penalty affects the choice but
+    not the score. no_repeat_ngram: as in `Sampling`.
     """
 
     num_beams: int = 4
@@ -53,14 +53,14 @@ class Beam:
             "no_repeat_ngram": (self.no_repeat_ngram >= 0, "0 (off) or above"),
         })  # fmt: skip
         if (self.groups > 1) != (self.diversity > 0):
-            raise ConfigError("beam.groups above 1 and beam.diversity above 0 go together: each does nothing alone")
+            raise ConfigError("beam.groups above 1 and beam.diversity above 0 have no effect alone: set both")
 
 
 @dataclass(frozen=True)
 class Contrastive:
-    """Contrastive search: of the `top_k` likeliest tokens the one of the best (1 - alpha) * probability - alpha * the
-    largest cosine similarity of its hidden state to those before. Su et al. 2022, equation 5; hidden states are those
-    that the head reads.
+    """Contrastive search: among the `top_k` likeliest tokens, the one that maximises (1 - alpha) * probability - alpha
+    * the largest cosine similarity of its hidden state to earlier ones. Su et al. 2022, equation 5; hidden states are
+    the head's inputs.
     """
 
     top_k: int = 4
@@ -77,7 +77,7 @@ class Contrastive:
 
 @dataclass(frozen=True)
 class Hypothesis:
-    """A continuation: its ids (a stop id that ended it included), the model's log-probability of each, its score."""
+    """A continuation: ids (final stop id included), the model's log-probability of each, and the score."""
 
     ids: list[int]
     logprobs: list[float]
@@ -88,7 +88,7 @@ class Hypothesis:
 def search_ids(
     model: DecoderLM, prompt: Sequence[int], how: Beam | Contrastive, stop_ids: Sequence[int]
 ) -> list[Hypothesis]:
-    """What the search finds after a prompt, the best first: `num_beams` continuations, or one by contrastive search.
+    """Continuations of a prompt, best first: `num_beams` of them, or one by contrastive search.
 
     Raises InputError for a prompt that is empty or fills the context, or logits that are not finite.
     """
@@ -103,7 +103,7 @@ def search_ids(
 
 
 class _Rows:
-    """Continuations of one prompt, side by side in a cache: `hidden` [rows, H] and `logprobs` [rows, V] of the last."""
+    """Continuations of one prompt as cache rows: `hidden` [rows, H] and `logprobs` [rows, V] at the last position."""
 
     def __init__(self, model: DecoderLM, prompt: Sequence[int], more: int) -> None:
         self._model, self._position = model, len(prompt)
@@ -121,11 +121,11 @@ class _Rows:
         self.logprobs = own_logprobs(self._model.logits(hidden).cpu())
 
     def keep(self, parents: Sequence[int]) -> None:
-        """Go on with these rows, in this order; one may come several times."""
+        """Select rows in this order; a row may be repeated."""
         self._cache.select(torch.tensor(parents, device=self._cache.device))
 
     def read_next(self, ids: Sequence[int]) -> None:
-        """Read one token for each row."""
+        """Feed one token per row."""
         device = self._cache.device
         at = torch.full((len(ids), 1), self._position, device=device)
         hidden = self._model.hidden(torch.tensor(ids, device=device)[:, None], at, cache=self._cache)
@@ -138,7 +138,7 @@ class _Rows:
 
 @dataclass
 class _Running:
-    """A beginning: the row it stands in, its ids, their log-probabilities and the sum of these."""
+    """A running hypothesis: its cache row, ids, their log-probabilities and the sum of these."""
 
     row: int
     ids: list[int] = field(default_factory=list)
@@ -148,7 +148,7 @@ class _Running:
 
 @dataclass
 class _Group:
-    """Beams that compete with each other."""
+    """A group of competing beams."""
 
     running: list[_Running]
     complete: list[Hypothesis] = field(default_factory=list)
@@ -179,9 +179,9 @@ def _extend(
     group: _Group, logprobs: Tensor, taken: Counter[int], prompt: Sequence[int], how: Beam, length: int, limit: int,
     stop_ids: frozenset[int],
 ) -> None:  # fmt: skip
-    """One step of a group of beams. `taken`: how often earlier groups took each token at this step; added to."""
+    """One step of a group of beams. `taken`: counts of tokens chosen by earlier groups at this step; updated."""
     width = how.num_beams // how.groups
-    # So many that `width` go on even where all others end.
+    # Enough candidates for `width` to continue even if all others end.
     wanted = max(2, 1 + len(stop_ids)) * width
     own = logprobs[[beam.row for beam in group.running]]
     totals = own + torch.tensor([beam.total for beam in group.running])[:, None]
@@ -215,7 +215,7 @@ def _extend(
 
 
 def _no_better(group: _Group, how: Beam, length: int, limit: int) -> bool:
-    """Whether a full group of complete ones is final; a single beam is greedy and ends with its first."""
+    """Whether a full set of complete hypotheses is final; a single beam is greedy and stops at its first."""
     if how.early_stopping is True or how.num_beams == 1:
         return True
     at = limit if how.early_stopping == "never" and how.length_penalty > 0 else length

@@ -1,4 +1,4 @@
-"""What the engine works on and gives out: prompts, answers in the making, tokens."""
+"""Data types of the engine: prompts, running answers, tokens."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Token:
 
 @dataclass(frozen=True)
 class Failure:
-    """A row that ended for a fault of its own: there is no token to choose."""
+    """A row that ended with an error: there is no token to choose."""
 
     row: int
     error: InputError
@@ -34,7 +34,7 @@ class Failure:
 
 @dataclass
 class Output:
-    """What was generated for one prompt: the ids (a stop id that ended it included), a log-probability each."""
+    """Output for one prompt: ids (final stop id included) with a log-probability each."""
 
     ids: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -43,26 +43,26 @@ class Output:
 
 @dataclass(eq=False)
 class Answer:
-    """One answer in the making. `row`: what its tokens are called by; `length`: tokens so far, prompt included."""
+    """A running answer. `row`: row id of its tokens; `length`: tokens so far, prompt included."""
 
     row: int
     chooser: Chooser
     stop_ids: frozenset[int]
     length: int
     limit: int
-    last: int = 0  # the token that was said last
-    kept: int = 0  # tokens of its prompt that had been read for an earlier one
+    last: int = 0  # the last token
+    kept: int = 0  # prompt tokens taken from the prefix cache
     ended: bool = False
     drafting: Drafting | None = None
 
 
 @dataclass(eq=False)
 class Asked:
-    """A prompt and the sequences that answer it; it is read once for all of them."""
+    """A prompt with the sequences that answer it, for which it is prefilled once."""
 
     prompt: Sequence[int]
     answers: list[Answer]
     salt: str
-    place: int = -1  # row of the cache
-    done: int = 0  # tokens that are read
-    parked: int = 0  # tokens that were read when it last made way for a short one
+    place: int = -1  # cache row
+    done: int = 0  # prefilled tokens
+    parked: int = 0  # prefilled tokens when it last yielded to a short prompt

@@ -1,4 +1,4 @@
-"""The rows of one cache, and whose they are: sequences that answer, a prompt that is read, prompts that are kept."""
+"""Allocation of cache rows: running sequences, the prompt being prefilled, and the prefix cache."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import torch
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 
-STEP = 64  # positions by which a cache grows, and to which what a step looks at is rounded
-REREAD = 32  # tokens of a prompt that are read in any case: so few at a time are multiplied by other kernels
+STEP = 64  # positions by which the cache grows, and to which the attended range is rounded up
+REREAD = 32  # prompt tokens that are always recomputed: smaller chunks would use other kernels
 
 
 @dataclass
 class Kept:
-    """A prompt whose keys and values are still in row `row`. `salt`: only who gives the same may use them."""
+    """A cached prompt whose keys and values are in row `row`. `salt`: only requests with the same salt may reuse it."""
 
     row: int
     ids: Sequence[int]
@@ -25,9 +25,9 @@ class Kept:
 
 
 class Slots:
-    """Rows 0 to `answering - 1` are decoded together; the `spare` rows after them may be written over by a step.
+    """Rows 0 to `answering - 1` are decoded together; a step may overwrite the `spare` rows after them.
 
-    A prompt is read in a row at the other end, which keeps it for others as long as nobody needs the row.
+    A prompt is prefilled in a row at the other end, which caches it until the row is required.
     """
 
     def __init__(self, model: DecoderLM, spare: int) -> None:
@@ -36,7 +36,7 @@ class Slots:
         self._reading: int | None = None
         self.kept: list[Kept] = []
         self.width = self.answering = 0
-        # A state of the whole text cannot be cut back to its beginning.
+        # A recurrent state cannot be truncated to a prefix.
         self.can_share = model.config.delta is None
 
     @property
@@ -45,7 +45,7 @@ class Slots:
         return self._cache
 
     def reserve(self, length: int) -> None:
-        """Room for so many positions in every row."""
+        """Ensure this many positions in every row."""
         have = 0 if self._cache is None else self._cache.length
         if length <= have:
             return
@@ -58,7 +58,7 @@ class Slots:
             self._cache.grow(wanted - have)
 
     def trim(self, rows: int, length: int) -> None:
-        """Before a longer text comes, which makes every row longer: leave no more than `rows` rows."""
+        """Shrink to at most `rows` rows before a longer text extends every row."""
         if self._cache is None or self.width <= rows or length <= self._cache.length:
             return
         assert self._reading is None
@@ -71,9 +71,9 @@ class Slots:
             one.row = order.index(one.row)
 
     def read(self, ids: Sequence[int], salt: str, most: int) -> tuple[int, int]:
-        """The row in which a prompt is to be read, and how many of its tokens are there already, of a kept prompt.
+        """The row for prefilling a prompt, and the number of its tokens that are already cached there.
 
-        Of `most` rows in all the prompt that was kept longest without use gives way. One prompt is read at a time.
+        With `most` rows in total, the least recently used cached prompt is evicted. One prompt is prefilled at a time.
         """
         assert self._reading is None
         self.reserve(len(ids))
@@ -91,7 +91,7 @@ class Slots:
         return row, self._share(ids, salt, row)
 
     def start(self, ids: Sequence[int], salt: str, count: int) -> None:
-        """The prompt is read: `count` more rows answer it. Its own row keeps it for others if there is room."""
+        """After prefill: allocate `count` rows for answers. The prompt's own row caches it if there is room."""
         assert self._reading is not None
         source, self._reading = self._reading, None
         self._widen(self.answering + count + self._spare - self.width)
@@ -106,25 +106,25 @@ class Slots:
             self.kept.append(Kept(source, ids, salt, self._clock))
 
     def park(self, ids: Sequence[int], salt: str) -> None:
-        """Reading makes way for another prompt: what is read so far stays, as of a prompt that is kept."""
+        """Suspend a prefill for another prompt; the part read so far stays cached."""
         assert self._reading is not None
         self._clock += 1
         self.kept.append(Kept(self._reading, ids, salt, self._clock))
         self._reading = None
 
     def stop_reading(self) -> None:
-        """Nobody wants the answer any more."""
+        """Cancel the prefill."""
         self._reading = None
 
     def finish(self, row: int, length: int) -> None:
-        """A row that answers is done; the last of those answering, of so many tokens, takes its place."""
+        """Free a finished row; the last running row, of this many tokens, moves into its place."""
         last = self.answering - 1
         if row != last:
             self.cache.copy_row(last, row, length)
         self.answering -= 1
 
     def forget(self, count: int) -> None:
-        """Keep no more than `count` prompts, those that were used last; without rows in use give the memory back."""
+        """Keep at most the `count` most recently used prompts; free the memory if no row is in use."""
         self.kept = sorted(self.kept, key=lambda one: -one.used)[: max(0, count)]
         if not self.kept and not self.answering and self._reading is None:
             self._cache, self.width = None, 0
@@ -154,7 +154,7 @@ class Slots:
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """How many ids at the beginning are equal."""
+    """Length of the common prefix."""
     count = 0
     for left, right in zip(one, other, strict=False):
         if left != right:
@@ -164,5 +164,5 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
 
 
 def _begins(ids: Sequence[int], kept: Kept, salt: str) -> bool:
-    """Whether what is kept is no more than the beginning of `ids`."""
+    """Whether the cached prompt is a prefix of `ids`."""
     return kept.salt == salt and len(kept.ids) <= len(ids) and _common(ids, kept.ids) == len(kept.ids)

@@ -1,4 +1,4 @@
-"""Where a model lies: a model directory, an artifact, or the folder of a run."""
+"""Resolve a model source: a model directory, an artifact, or a run folder."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ RUN = "run.json"
 
 
 def find_model(source: Path | str) -> Path:
-    """The model directory that `source` means; of a run, its chat model.
+    """The model directory of `source`; for a run, its chat model.
 
-    Raises InputError that says what is there instead, DamagedError for an artifact whose files are not whole.
+    Raises InputError, naming what was found instead, DamagedError for an artifact with incomplete files.
     """
     source = Path(source).expanduser()
     if not source.exists():
@@ -32,9 +32,9 @@ def find_model(source: Path | str) -> Path:
     if (source / "adapter_config.json").is_file():
         raise InputError(
             f"{source} is an adapter, not a model",
-            hint=f"put it on the model it was made for: -m MODEL --adapter {source}",
+            hint=f"load it on its base model: -m MODEL --adapter {source}",
         )
-    raise InputError(f"{source} is no model: it has neither config.json nor {RUN}", hint=_what_is_in(source))
+    raise InputError(f"{source} is not a model: it has neither config.json nor {RUN}", hint=_what_is_in(source))
 
 
 def _chat_model(run: Path) -> Path:
@@ -48,12 +48,12 @@ def _chat_model(run: Path) -> Path:
         raise InputError(f"the run {run} has no model yet (stages: {states})", hint="run its recipe to the end")
     directory = run / chosen
     if not directory.is_dir():
-        raise InputError(f"the run {run} names the model {chosen}, which is not there", hint="run the recipe again")
+        raise InputError(f"the run {run} names the model {chosen}, which does not exist", hint="run the recipe again")
     return find_model(directory)
 
 
 def _what_is_in(directory: Path) -> str:
-    """What a user may have meant: the models in a directory, or else its entries."""
+    """Suggestions: the models in a directory, or else its entries."""
     try:
         entries = sorted(directory.iterdir())
     except OSError:

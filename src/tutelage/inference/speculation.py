@@ -1,8 +1,8 @@
-"""Speculation: tokens that are drafted cheaply, and read by the model together to see which it would have said.
+"""Speculative decoding: cheap draft tokens that the model verifies in one forward pass.
 
-At every place the model's own choice is made, by the settings and the random numbers of the answer; a draft is kept as
-long as it is that choice. So the answer, sampled or not, is the very same as without, and only the drafts that agree
-save time. (Leviathan et al. 2023 accept by chance instead: equal in distribution, but another text for the same seed.)
+At every position the model makes its own choice with the answer's settings and random numbers; a draft is accepted
+while it equals that choice. The answer, sampled or not, is therefore identical to one without speculation. (Leviathan
+et al. 2023 accept stochastically instead: equal in distribution, but a different text for the same seed.)
 """
 
 from __future__ import annotations
@@ -18,46 +18,46 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.model.lean import LeanDecoder, is_plain
 from tutelage.store.errors import ConfigError
 
-MOST = 7  # tokens drafted at once for one answer: with the token before them eight, two blocks of the CPU's kernels
-# Tokens read in one step, drafts included: from there on each costs what a step of its own does.
+MOST = 7  # maximum draft length: eight with the token before them, two blocks of the CPU kernels
+# Tokens per step, drafts included, above which verifying one costs as much as a step of its own.
 ROWS = {"cpu": 8, "cuda": 64}
 _FIRST, _LONGEST_PAUSE = 3, 15
-_LONGEST, _SHORTEST = 4, 2  # tokens of the end of a text that are looked for in what stands before it
+_LONGEST, _SHORTEST = 4, 2  # n-gram lengths for prompt lookup
 _READ_AT_ONCE = 512
-_GROWTH = 256  # positions by which the cache of a draft model grows
+_GROWTH = 256  # positions by which the draft model's cache grows
 
 
 class Source(Protocol):
-    """What drafts for one answer."""
+    """Source of drafts for one answer."""
 
     def take(self, token: int) -> None:
         """The answer goes on with this token."""
 
     def draft(self, most: int) -> list[int]:
-        """The tokens that may follow, at most so many; none where there is nothing to go by."""
+        """At most `most` draft tokens; none without a match."""
 
 
 Begin = Callable[[Sequence[int]], Source]
 
 
 class Speculation:
-    """Where drafts come from, for every answer of an engine, and what has become of them: `drafted` tokens, of which
-    `accepted` were what the model would have said."""
+    """The draft source for all answers of an engine, with statistics: `drafted` tokens, of which `accepted` matched the
+    model's choice."""
 
     def __init__(self, begin: Begin) -> None:
-        """begin: what drafts for an answer, from the ids of its prompt."""
+        """begin: creates the draft source of an answer from its prompt ids."""
         self._begin = begin
         self.drafted = self.accepted = 0
 
     @classmethod
     def lookup(cls) -> Speculation:
-        """Drafts are what followed the last tokens where they stood before, in prompt or answer."""
+        """Prompt lookup: drafts are the tokens that followed an earlier occurrence of the last tokens."""
         return cls(Lookup)
 
     @classmethod
     def by(cls, draft: DecoderLM, vocab_size: int) -> Speculation:
-        """Drafts are what a smaller model finds likeliest of the `vocab_size` tokens that both have. Raises ConfigError
-        for one that cannot go back (`cannot`)."""
+        """Draft model: greedy tokens of a smaller model over the shared `vocab_size` tokens. Raises ConfigError for one
+        whose state cannot be rolled back (`cannot`)."""
         reason = cannot(draft.config)
         if reason is not None:
             raise ConfigError(f"this model cannot draft: {reason}")
@@ -65,24 +65,24 @@ class Speculation:
         return cls(lambda prompt: _ModelDrafts(draft, step, vocab_size, prompt))
 
     def of(self, prompt: Sequence[int]) -> Drafting:
-        """The drafts of an answer to a prompt."""
+        """The drafting state for an answer to a prompt."""
         return Drafting(self, self._begin(prompt))
 
 
 class Drafting:
-    """The drafts of one answer: the more of them were right, the more come next; after one that was all wrong none come
-    for a while, and for longer the more such there are in a row."""
+    """Drafting for one answer with adaptive length: it grows with accepted drafts; after a fully rejected draft it
+    pauses, with exponential backoff."""
 
     def __init__(self, whole: Speculation, source: Source) -> None:
         self._whole, self._source, self._reach = whole, source, _FIRST
-        self._rest = self._pause = 0  # steps without drafts: still to come, and after the last failure
+        self._rest = self._pause = 0  # steps without drafts: remaining, and the length of the last pause
 
     def take(self, token: int) -> None:
         """The answer goes on with this token."""
         self._source.take(token)
 
     def draft(self, most: int) -> list[int]:
-        """Tokens that may follow, at most so many."""
+        """At most `most` draft tokens."""
         most = min(most, self._reach)
         if most <= 0 or self._rest:
             self._rest = max(0, self._rest - 1)
@@ -90,7 +90,7 @@ class Drafting:
         return self._source.draft(most)
 
     def judged(self, drafted: int, agreed: int) -> None:
-        """So many of them were what the model said."""
+        """Record the number of accepted draft tokens."""
         self._whole.drafted += drafted
         self._whole.accepted += agreed
         self._reach = min(MOST, max(self._reach, 2 * drafted + 1)) if agreed == drafted else agreed + 1
@@ -98,17 +98,17 @@ class Drafting:
 
 
 def cannot(config: ModelConfig) -> str | None:
-    """Why a model cannot go without its last tokens again, which drafts that fail ask of it; None if it can."""
-    return None if config.delta is None else "the state of its delta layers cannot be taken back by a token"
+    """Why a model cannot roll back rejected tokens; None if it can."""
+    return None if config.delta is None else "the recurrent state of its delta layers cannot be rolled back"
 
 
 class Lookup:
-    """Prompt lookup (Saxena 2023, "Prompt lookup decoding"): the last tokens are looked for in the text so far, four
-    first and two at least, and of several places the last is taken."""
+    """Prompt lookup (Saxena 2023, "Prompt lookup decoding"): search the text so far for the last four tokens, then
+    fewer, at least two; the latest match is used."""
 
     def __init__(self, ids: Sequence[int]) -> None:
         self._ids: list[int] = []
-        self._after: dict[tuple[int, ...], int] = {}  # n-gram -> where it was last followed by a token
+        self._after: dict[tuple[int, ...], int] = {}  # n-gram -> position of its latest continuation
         for token in ids:
             self.take(token)
 
@@ -127,11 +127,11 @@ class Lookup:
 
 
 class _ModelDrafts:
-    """Greedy continuations by a draft model, which keeps its keys and values of the text so far."""
+    """Greedy drafts of a smaller model with its own KV cache."""
 
     def __init__(self, model: DecoderLM, step: LeanDecoder | None, vocab_size: int, prompt: Sequence[int]) -> None:
         self._model, self._step, self._vocab_size, self._ids = model, step, vocab_size, list(prompt)
-        self._read: list[int] = []  # the tokens of which there are keys and values
+        self._read: list[int] = []  # tokens in the cache
         weight = model.embed_tokens.weight
         self._cache = KVCache.empty(model.config, 1, _GROWTH, model.activations, weight.device)
 
@@ -139,8 +139,8 @@ class _ModelDrafts:
         self._ids.append(token)
 
     def draft(self, most: int) -> list[int]:
-        """None in a text longer than the context of the draft model, and while its prompt is still being read, which
-        goes on piece by piece."""
+        """Draft tokens; none beyond the draft model's context, or while its prompt is still being prefilled in
+        chunks."""
         most = min(most, self._model.config.max_position_embeddings - len(self._ids))
         if most <= 0:
             return []
@@ -156,17 +156,17 @@ class _ModelDrafts:
         return made
 
     def _forget(self) -> None:
-        """Drafts that were not kept; the last token is read again in any case, for what follows it."""
+        """Roll back rejected drafts; the last token is always recomputed."""
         limit = min(len(self._read), len(self._ids) - 1)
         wrong = (at for at in range(self._sure(limit), limit) if self._read[at] != self._ids[at])
         del self._read[next(wrong, limit) :]
 
     def _sure(self, limit: int) -> int:
-        """Tokens that need not be compared again: drafts are at most the last few."""
+        """Tokens known to match; only the last few can be drafts."""
         return max(0, limit - MOST - 1)
 
     def _next(self, tokens: Sequence[int]) -> int:
-        """Read tokens, and the likeliest one to follow."""
+        """Feed tokens and return the likeliest next one."""
         start, end = len(self._read), len(self._read) + len(tokens)
         if end > self._cache.length:
             self._cache.grow(-(-(end - self._cache.length) // _GROWTH) * _GROWTH)

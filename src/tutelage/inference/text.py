@@ -1,18 +1,18 @@
-"""From ids to text as they come: never a broken character, never a piece of a stop string."""
+"""Streaming detokenisation without partial characters or partial stop strings."""
 
 from __future__ import annotations
 
 import codecs
 from collections.abc import Callable, Sequence
 
-BROKEN = "\ufffd"  # what stands for bytes that are no UTF-8, such as the first half of a character
+BROKEN = "\ufffd"  # replacement for invalid UTF-8, such as part of a character
 
 
 class TextStream:
-    """Text of one growing answer. The pieces that `feed` and `close` return, joined, are the whole text.
+    """Text of one growing answer. The joined return values of `feed` and `close` are the full text.
 
-    decode: ids to text; spell: the bytes of one. stops: strings at which the text ends; `stopped` is True once one has
-    been met, and text that may turn out to begin one is held back until it is known.
+    decode: ids to text; spell: the bytes of one. stops: strings that end the text; `stopped` is True after one is
+    found, and text that may be the beginning of one is held back.
     """
 
     def __init__(
@@ -20,13 +20,13 @@ class TextStream:
     ) -> None:
         self._decode, self._spell, self._stops = decode, spell, tuple(stops)
         self._ids: list[int] = []
-        self._context = 0  # ids from here on are decoded together: a decoder may treat the first id specially
-        self._done = 0  # ids before this one have become text
+        self._context = 0  # decode from this id on, because a decoder may treat the first id specially
+        self._done = 0  # ids before this one are emitted
         self._held = ""
         self.stopped = False
 
     def feed(self, token_id: int) -> str:
-        """Take one id; return the text that is now certain, which may be empty."""
+        """Add one id; return the text that is now certain, possibly empty."""
         self._ids.append(token_id)
         if self.stopped:
             return ""
@@ -37,8 +37,8 @@ class TextStream:
         return self._release(new)
 
     def close(self, cut: bool = False) -> str:
-        """No id follows: return what was held back. cut: the text did not end but was cut off, so that the bytes that
-        begin a character at its end are no text; else they are U+FFFD, as any bytes that are no UTF-8."""
+        """End the text and return what was held back. cut: the text was truncated, so an incomplete character at its
+        end is dropped; otherwise it becomes U+FFFD, like any invalid UTF-8."""
         if self.stopped:
             return ""
         new = self._new_text()
@@ -51,11 +51,11 @@ class TextStream:
 
     @property
     def holds(self) -> bool:
-        """Whether text or bytes are being held back."""
+        """Whether text or bytes are held back."""
         return bool(self._held) or self._done < len(self._ids)
 
     def _unfinished(self) -> bool:
-        """Whether the bytes so far end within a character."""
+        """Whether the bytes so far end inside a character."""
         decoder = codecs.getincrementaldecoder("utf-8")("replace")
         decoder.decode(b"".join(map(self._spell, self._ids[self._done :])))
         return bool(decoder.getstate()[0])
@@ -76,7 +76,7 @@ class TextStream:
 
 
 def overlap(text: str, stop: str) -> int:
-    """Length of the longest end of `text` that begins `stop` and is not all of it."""
+    """Length of the longest suffix of `text` that is a proper prefix of `stop`."""
     for length in range(min(len(text), len(stop) - 1), 0, -1):
         if text.endswith(stop[:length]):
             return length

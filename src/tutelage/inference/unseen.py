@@ -1,4 +1,4 @@
-"""What a frozen head says of its own training texts by fits that have not seen them: to weigh it against others by."""
+"""Out-of-fold predictions of a frozen head on its training texts, for fitting ensemble weights."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Unseen:
 
     @classmethod
     def load(cls, directory: Path) -> Unseen | None:
-        """None where a classifier has none: only frozen heads do. Raises DamagedError where it is not whole."""
+        """Load it; None if there is none (only frozen heads have one). Raises DamagedError for an incomplete file."""
         from safetensors.numpy import load_file
 
         path = directory / FILE
@@ -41,5 +41,5 @@ class Unseen:
             if len(found.probabilities) != len(found.fold) or found.temperature.shape != (1,):
                 raise ValueError("it holds another number of texts than of folds")
         except Exception as error:
-            raise DamagedError(f"{path} is not whole: {error}") from None
+            raise DamagedError(f"{path} is incomplete: {error}") from None
         return found

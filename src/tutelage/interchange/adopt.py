@@ -1,4 +1,4 @@
-"""Adoption: a model from elsewhere, its tokenizer included, becomes the base model."""
+"""Import an external model with its tokenizer as the base model of a recipe."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ADOPTED = "adopt.json"
 
 
 def adopt(config: AdoptConfig, out: Path, log: EventLog) -> dict[str, Any]:
-    """Fill `out` with the model as a model directory, its tokenizer included. Raises InputError if they do not fit."""
+    """Write the model with its tokenizer to `out` as a model directory. Raises InputError if they do not match."""
     model, tok = open_model(config.source, log)
     if config.context_length:
         longest = min(config.context_length, model.config.max_position_embeddings)
@@ -26,7 +26,7 @@ def adopt(config: AdoptConfig, out: Path, log: EventLog) -> dict[str, Any]:
     save_model(model, out)
     tok.save(out)
     copy_extras(locate(config.source, log), out)
-    # What is known of the model beyond the layout: where it is from, and that it was made to be talked to.
+    # Metadata outside the Hugging Face layout: the source, and whether it is a chat model.
     write_json(out / ADOPTED, {"source": config.source, "chat": tok.chat_template is not None})
     return {
         "adopted": config.source,

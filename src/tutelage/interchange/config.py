@@ -1,4 +1,4 @@
-"""Settings of adoption."""
+"""Settings of `adopt`, the import of an external model."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tutelage.store.config import Config
 
 
 class AdoptConfig(Config):
-    """A model from elsewhere in place of one raised here; finetuning starts from it.
+    """An external model that replaces pretraining; finetuning starts from it.
 
     `source`: a model directory, a .gguf file, a name known here (`smollm2`), or org/name on the Hugging Face hub.
-    `context_length`: read no more than this of what the model could; memory and time grow with it. 0: all.
+    `context_length`: limit on the model's context, with which memory and time grow; 0: the full context.
     """
 
     source: str = Field(min_length=1)

@@ -1,4 +1,4 @@
-"""Export and import with proof: what is written, and what it was made of, compared with our model (`proof.py`)."""
+"""Export with parity checks of the written files and of the source against our model (`proof.py`)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 def export_model(
     model: DecoderLM, tok: Tokenizer, directory: Path, log: EventLog, source: Path | None = None, altered: str = ""
 ) -> dict[str, Any]:
-    """Write a Hugging Face directory and compare it, and the source, with the model before writing.
+    """Write a Hugging Face directory and check its parity, and that of the source, with the model.
 
-    source: what the model was read from; README and licence are taken from there. altered: why the model is no
-    longer that of the source ("an adapter was folded in"), which is then not compared. Raises ConfigError if
-    `directory` holds anything that no export wrote, TutelageError if a check fails (nothing is left then).
+    source: origin of the model; README and licence are copied from there. altered: why the model differs from the
+    source ("an adapter was merged"), which is then not compared. Raises ConfigError if `directory` contains files not
+    written by an export, TutelageError if a check fails (nothing is written then).
     """
     with users_directory(directory) as out:
         before = _check_source(model, tok, source, altered)
@@ -53,10 +53,10 @@ def export_gguf(
     source: Path | None = None,
     altered: str = "",
 ) -> dict[str, Any]:
-    """Write a GGUF file and compare it, and the source, with the model before writing; source, altered: as above.
+    """Write a GGUF file and check its parity, and that of the source, with the model; source, altered: as above.
 
-    Raises ConfigError if `path` is there and no export of ours, InputError for a model that GGUF cannot hold,
-    TutelageError if a check fails (nothing is left then).
+    Raises ConfigError if `path` exists and is not our export, InputError for a model that GGUF does not support,
+    TutelageError if a check fails (nothing is written then).
     """
     if path.is_dir():
         raise ConfigError(f"{path} is a directory", hint="give a file name that ends in .gguf")
@@ -77,9 +77,9 @@ def export_gguf(
 
 
 def fold_in(model: DecoderLM, tok: Tokenizer, log: EventLog) -> Parity:
-    """Merge the model's adapters into its weights, in place, and say how far that moves its logits.
+    """Merge the model's adapters into its weights in place, and log the largest change in its logits.
 
-    Raises TutelageError, before anything is changed, where that is more than rounding.
+    Raises TutelageError, before any change, if it exceeds rounding.
     """
     stored = quantisation_of(model)
     parity = _passed(check_merge(model, tok), "the adapter cannot be folded in")
@@ -91,7 +91,7 @@ def fold_in(model: DecoderLM, tok: Tokenizer, log: EventLog) -> Parity:
 
 
 def _check_source(model: DecoderLM, tok: Tokenizer, source: Path | None, altered: str) -> Parity:
-    """The source, by the program it was made for, beside our model as read. Raises TutelageError if they differ."""
+    """Parity of the source, run by its native program, with our model. Raises TutelageError if they differ."""
     if source is None or altered:
         return Parity(None, why=f"source not compared: {altered or 'the model is in memory only'}")
     if source.is_file():

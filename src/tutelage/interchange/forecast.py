@@ -1,4 +1,4 @@
-"""How long it takes to take over a model from elsewhere, and how large it is."""
+"""Forecast the time to import an external model, and its size."""
 
 from __future__ import annotations
 

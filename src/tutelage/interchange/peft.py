@@ -1,6 +1,7 @@
 """LoRA adapters in PEFT's layout, in and out: adapter_config.json and adapter_model.safetensors.
 
-What transformers holds fused, or as all experts of a layer, is one adapter there and several here (`peft_layout`).
+Matrices that transformers fuses, or stacks as experts of a layer, have one adapter there and several here
+(`peft_layout`).
 """
 
 from __future__ import annotations
@@ -51,10 +52,9 @@ def check_adaptable(model: DecoderLM) -> None:
 def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = None) -> None:
     """Write the adapters of `model` (and its classification head) as PEFT does, float32.
 
-    `base_model` becomes `base_model_name_or_path`. Adapters of PiSSA become adapters of twice the rank on the weights
-    as they were before it (`plain_state`). How the base is stored and the names of labels go to `tutelage.json`.
-    Raises InputError for a model without adapters, where one has no place in transformers, and for settings that PEFT
-    cannot express.
+    `base_model` becomes `base_model_name_or_path`. PiSSA adapters become adapters of twice the rank on the original
+    weights (`plain_state`). The storage of the base and the label names go to `tutelage.json`. Raises InputError for a
+    model without adapters, an adapter without a counterpart in transformers, and settings that PEFT cannot express.
     """
     if not lora_layers(model):
         raise InputError("the model has no adapters to write", hint="they may have been merged")
@@ -75,11 +75,11 @@ def save_adapter(model: DecoderLM, directory: Path, base_model: str | None = Non
 
 
 def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
-    """Put the adapter in `directory` on `model`, in place; returns its config, which names the base it was made for.
+    """Load the adapter in `directory` into `model`, in place; returns its config, which names its base model.
 
-    An adapter that learned beside a base in 4 bits puts the base into them again: it computes what it did then. Names
-    and shapes are checked against the model before a tensor is read or the model touched. Raises InputError
-    for what is not supported or does not fit, DamagedError for files that cannot be read.
+    For an adapter trained on a 4-bit base, the base is quantised again, so that results are as in training. Names and
+    shapes are checked before any tensor is read or the model changed. Raises InputError for unsupported or mismatching
+    adapters, DamagedError for files that cannot be read.
     """
     if lora_layers(model):
         raise InputError("the model already has adapters", hint="merge them first")
@@ -115,10 +115,10 @@ def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
 
 
 def load_sum(model: DecoderLM, parts: Mapping[Path, float]) -> None:
-    """Put the weighted sum of the changes of several adapters on `model`, in place: exactly, as one adapter whose rank
-    is the sum of theirs (PEFT's `add_weighted_adapter`, "cat").
+    """Load the weighted sum of several adapters into `model`, in place: exactly, as one adapter whose rank is the sum
+    of theirs (PEFT's `add_weighted_adapter`, "cat").
 
-    Raises InputError where that is no LoRA: with DoRA, with classification heads, beside bases stored in several ways.
+    Raises InputError if the sum is not a LoRA: with DoRA, classification heads, or different storage of the bases.
     """
     found = []
     for directory in parts:
@@ -178,7 +178,7 @@ def plain_state(model: DecoderLM) -> dict[str, Tensor]:
 
 
 def plain_adapter(layer: LoraLinear | LoraExperts) -> Adapter:
-    """Settings under which `plain_state` computes what the layer computes."""
+    """Settings under which `plain_state` is equivalent to the layer."""
     one = layer.adapter
     if layer.start_A is None:
         return one
@@ -217,7 +217,7 @@ def _keys(on: Mapping[str, Adapter]) -> dict[str, str]:
 
 
 def _read_tensors(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    """Tensors by PEFT's names; `expected`: their shapes. Nothing is read before all of it fits."""
+    """Tensors by PEFT name; `expected`: their shapes, which are all checked before any tensor is read."""
     path = directory / WEIGHTS
     if not path.is_file():
         raise InputError(f"{directory} has no {WEIGHTS}", hint="weights in pickle format (.bin) are never opened")
@@ -234,13 +234,13 @@ def _read_tensors(directory: Path, expected: Mapping[str, tuple[int, ...]]) -> d
             for key, shape in expected.items():
                 header = file.get_slice(key)
                 if tuple(header.get_shape()) != shape:
-                    raise InputError(f"{path}: {key} has shape {header.get_shape()}, the model wants {list(shape)}")
+                    raise InputError(f"{path}: {key} has shape {header.get_shape()}, the model requires {list(shape)}")
                 if header.get_dtype() not in ("F32", "F16", "BF16", "F64"):
-                    raise InputError(f"{path}: {key} has dtype {header.get_dtype()}, which is no weight's")
+                    raise InputError(f"{path}: {key} has unsupported dtype {header.get_dtype()}")
             for key in expected:
                 state[key] = file.get_tensor(key).float()
                 if not torch.isfinite(state[key]).all():
-                    raise InputError(f"{path}: {key} holds values that are not finite")
+                    raise InputError(f"{path}: {key} contains non-finite values")
     except SafetensorError as error:
         raise DamagedError(f"{path} cannot be read: {error}") from None
     return state

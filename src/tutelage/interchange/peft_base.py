@@ -1,4 +1,4 @@
-"""Whether an adapter stands beside the weights it learned beside: a mark of the weights that it does not change."""
+"""Check that an adapter is on the base it was trained on, by a hash of the weights that it does not change."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from tutelage.interchange.peft_config import Sidecar
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.lora import lora_layers
 
-_SAMPLED = 4096  # values of each weight, evenly spaced, so that a large model takes no longer than a small one
+_SAMPLED = 4096  # values per weight, evenly spaced, so that the cost is independent of model size
 
 
 def base_mark(model: DecoderLM) -> str:
     """A hash of the weights outside the adapted layers and the classification head (embeddings, norms, ...).
 
-    Of values rounded to bfloat16, so that the same weights give the same mark in either precision. Two bases that
-    differ in adapted layers alone have the same mark.
+    Values are rounded to bfloat16, so that the hash is the same in either precision. Bases that differ only in adapted
+    layers have the same hash.
     """
     adapted = tuple(f"{path}." for path in lora_layers(model))
     found = hashlib.sha256()
@@ -33,13 +33,11 @@ def base_mark(model: DecoderLM) -> str:
 
 
 def strange_base(model: DecoderLM, directory: Path) -> str | None:
-    """What is to be said where the adapter in `directory`, which is on `model`, learned beside other weights.
+    """A warning if the adapter in `directory`, loaded into `model`, was trained on other base weights.
 
-    None where it did not, or does not say beside which.
+    None if it was not, or if the adapter does not record its base.
     """
     mark = Sidecar.read(directory).base
     if not mark or mark == base_mark(model):
         return None
-    return (
-        f"the adapter {directory} learned beside other weights than these: what the two say together was never trained"
-    )
+    return f"the adapter {directory} was trained on other base weights: this combination was never trained"

@@ -1,6 +1,6 @@
-"""adapter_config.json of PEFT (0.21): what of it is honoured, and which modules it adapts by PEFT's own rules.
+"""adapter_config.json of PEFT (0.21): supported keys, and the modules it adapts by PEFT's rules.
 
-What is not supported is refused by name; nothing in the config is passed over.
+Unsupported keys are errors; nothing in the config is ignored.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tutelage.store.errors import ConfigError, InputError, nearest
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
 OURS = "tutelage.json"  # beside them: what PEFT has no place for
 _MAX_CONFIG_BYTES = 1 << 20
-# Keys that tell of the writer, or of how an option that must be off would work: they change nothing.
+# Keys without effect: metadata, and parameters of options that must be off.
 _INERT = {"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size"}
 # What PEFT of every version writes beside the keys of `PeftConfig`.
 ALSO_WRITTEN: dict[str, Any] = {
@@ -34,7 +34,7 @@ ALSO_WRITTEN: dict[str, Any] = {
 
 
 class PeftConfig(Config):
-    """The keys of adapter_config.json that are honoured. A key which is not here must be off (null, false, empty)."""
+    """The supported keys of adapter_config.json. Any other key must be off (null, false, empty)."""
 
     peft_type: Literal["LORA"]
     task_type: Literal["CAUSAL_LM", "SEQ_CLS"] | None = None
@@ -54,7 +54,7 @@ class PeftConfig(Config):
     bias: Literal["none"] = "none"
     fan_in_fan_out: bool = False
     target_parameters: tuple[str, ...] | None = None
-    # PiSSA, OLoRA, CorDA and LoftQ change the base as well: their adapters mean nothing on the base itself.
+    # PiSSA, OLoRA, CorDA and LoftQ also change the base, so their adapters are invalid on the original base.
     init_lora_weights: bool | Literal["gaussian", "orthogonal"] = True
     # PEFT lists both names for every classifier; a decoder's head is `score`.
     modules_to_save: tuple[Literal["classifier", "score"], ...] | None = None
@@ -64,8 +64,8 @@ HEAD = ("multi_label", "ordinal", "pooling", "pool_tokens")  # fields of the mod
 
 
 class Sidecar(Config):
-    """What stands in `tutelage.json` beside an adapter that was written here: how its base was stored as it learned,
-    the names of its classes, of what kind its head is, and a mark of its base's weights."""
+    """`tutelage.json` of an adapter that we wrote: storage of the base in training, class names, kind of head, and a
+    hash of the base weights."""
 
     quantisation: Quantisation = "none"
     labels: tuple[str, ...] = ()
@@ -77,7 +77,7 @@ class Sidecar(Config):
 
     @classmethod
     def read(cls, directory: Path) -> Sidecar:
-        """Of an adapter that was not written here it says nothing. Raises InputError for what it cannot be."""
+        """Read it; empty for adapters from other programs. Raises InputError for invalid values."""
         path = directory / OURS
         if not path.is_file():
             return cls()
@@ -91,7 +91,7 @@ def read_config(directory: Path) -> PeftConfig:
     """adapter_config.json of a LoRA adapter. Raises InputError for a key or value that is not supported."""
     path = directory / CONFIG
     if not path.is_file():
-        raise InputError(f"{directory} is no adapter: it has no {CONFIG}")
+        raise InputError(f"{directory} is not an adapter: it has no {CONFIG}")
     data = read_json(path, _MAX_CONFIG_BYTES)
     known = PeftConfig.model_fields
     _refuse_more_than_lora(path, data)
@@ -105,7 +105,7 @@ def read_config(directory: Path) -> PeftConfig:
 
 
 def _refuse_more_than_lora(path: Path, data: Mapping[str, Any]) -> None:
-    """Raises InputError for an adapter that brings weights beside LoRA's, but for a classifier's head."""
+    """Raises InputError for an adapter with other weights than LoRA's and a classifier's head."""
     saved = data.get("modules_to_save")
     others = [str(name) for name in saved if name not in ("classifier", "score")] if isinstance(saved, list) else []
     if others:
@@ -182,7 +182,7 @@ def planned(config: PeftConfig, sites: Mapping[str, Site], inside: set[str]) -> 
             if not any(name == wanted or name.endswith(f".{wanted}") for wanted in config.target_parameters or ()):
                 continue
             if config.use_dora or config.lora_dropout:
-                raise InputError(f"{name}: dora and dropout are not for experts")
+                raise InputError(f"{name}: experts do not support dora and dropout")
         elif not _is_target(config, name, inside_block=name in inside):
             continue
         if name not in inside:

@@ -1,4 +1,4 @@
-"""How an exported model is served by other programs: the exact commands, and what memory a load needs."""
+"""Serving an exported model with other programs: exact commands and memory requirements."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _SLOTS = 8  # answers at once by llama.cpp
 
 
 def check_program(program: str, target: Path) -> None:
-    """Raise ConfigError for a program that is not known, or that does not read what is to be written."""
+    """Raise ConfigError for an unknown program, or one that does not read the export format."""
     if program not in PROGRAMS:
-        raise ConfigError(f"--for {program!r} is not known", hint=nearest(program, PROGRAMS))
+        raise ConfigError(f"--for: unknown program {program!r}", hint=nearest(program, PROGRAMS))
     if (program == "llama.cpp") != (target.suffix == ".gguf"):
         kind = "a .gguf file" if program == "llama.cpp" else "a directory"
         raise ConfigError(f"{program} reads {kind}, not {target}", hint=f"e.g. {_example(program)}")
@@ -65,7 +65,7 @@ def serving_plan(program: str, target: Path, config: ModelConfig, parameters: in
 
 
 def plan_lines(plan: dict[str, Any], context: int) -> list[str]:
-    """The plan as it is read."""
+    """The plan as text."""
     commands, memory = plan["commands"], plan["memory"]
     fitting = ", ".join(f"{count} on {card}" for card, count in memory["whole_contexts_beside_the_weights"].items())
     return [

@@ -1,8 +1,8 @@
-"""Proof of an export or import: what was written, and what it was made of, compute what our model computes.
+"""Parity checks: the written files and the source compute the same as our model.
 
 Two comparisons, each with another program: the source (a foreign directory by transformers, a GGUF file by llama.cpp)
-with our model as it was read, and our model as it was before writing with what was written. What was written is never
-compared with itself. Prompts reach beyond sliding windows and the original length of a scaled rope.
+with our model as loaded, and our model before writing with the written files, which are never compared with themselves.
+Prompts extend beyond sliding windows and the original length of a scaled RoPE.
 """
 
 from __future__ import annotations
@@ -45,9 +45,9 @@ _SHORTEST, _BEYOND, _COMPARED = 64, 16, 16  # tokens: of the long prompt, past a
 
 @dataclass(frozen=True)
 class Parity:
-    """Result of a comparison; `passed` is None where it could not be made, and `why` says so.
+    """Result of a comparison; `passed` is None if it was not possible, with the reason in `why`.
 
-    longest: tokens of the longest prompt. short_of: what of the model that prompt was too short to reach.
+    longest: tokens of the longest prompt. short_of: features that the prompt was too short to reach.
     """
 
     passed: bool | None
@@ -61,7 +61,8 @@ class Parity:
 def long_prompt(
     config: ModelConfig, parameters: int, control: frozenset[int], vocab_size: int
 ) -> tuple[list[int], str]:
-    """Ids that reach beyond the model's window and its rope's original length, and what is out of reach, in words.
+    """Prompt ids that extend beyond the model's window and its RoPE's original length, and a text on what is out of
+    reach.
 
     The length is bounded by the context and by what two cores compute in half a minute.
     """
@@ -70,7 +71,7 @@ def long_prompt(
         marks["sliding window"] = config.sliding_window
     if config.rope_scaling is not None and config.rope_scaling.original_length:
         marks["original length of the scaled rope"] = config.rope_scaling.original_length
-    # llama.cpp needs room for the token that it is asked for.
+    # llama.cpp requires room for the generated token.
     affordable = min(config.max_position_embeddings - 2, max(_SHORTEST, int(_MOST_WORK / max(parameters, 1))))
     length = min(affordable, max([_SHORTEST, *(mark + _BEYOND for mark in marks.values())]))
     if length <= min(marks.values(), default=0):
@@ -82,13 +83,13 @@ def long_prompt(
 
 
 def is_foreign_directory(source: Path | None) -> bool:
-    """Whether another program wrote it: our own artifacts and exports are what our model says they are."""
+    """Whether another program wrote it; our own artifacts and exports are not compared."""
     return source is not None and source.is_dir() and not any((source / name).exists() for name in (MANIFEST, RECORD))
 
 
 @torch.no_grad()
 def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Parity:
-    """Compare token ids, chat rendering and logits (or class scores) with what transformers makes of `directory`."""
+    """Compare token ids, chat rendering and logits (or class scores) with transformers' on `directory`."""
     if importlib.util.find_spec("transformers") is None:
         return Parity(None, why="parity not checked: transformers is not installed (pip install transformers)")
     if model.config.pooling != "last":
@@ -140,9 +141,9 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
 
 @torch.no_grad()
 def check_merge(model: DecoderLM, tok: Tokenizer) -> Parity:
-    """Compare the model with its adapters beside the weights with what merging makes of it, which stays undone.
+    """Compare the model with unmerged and merged adapters, without changing it.
 
-    The merged weights are those that `MergedState` gives, made and forgotten layer by layer.
+    The merged weights come from `MergedState`, one layer at a time.
     """
     control, size = tok.control_ids, tok.vocab_size
     long, short_of = long_prompt(model.config, sum(map(math.prod, _shapes(model))), control, size)
@@ -156,7 +157,7 @@ def check_merge(model: DecoderLM, tok: Tokenizer) -> Parity:
 
 
 def _apart(one: Tensor, other: Tensor) -> float:
-    """Largest difference, of the largest value; infinite for what is no number."""
+    """Largest difference relative to the largest value; infinite for NaN."""
     difference = float((one - other).abs().max() / other.abs().max().clamp(min=1e-9))
     return difference if difference == difference else float("inf")
 
@@ -176,7 +177,7 @@ def _ours(model: DecoderLM, ids: Sequence[int]) -> Tensor:
 
 def _theirs(model: Any, ids: Sequence[int]) -> Tensor:
     tokens = torch.tensor([ids])
-    if "logits_to_keep" in inspect.signature(model.forward).parameters:  # a long prompt's logits need not be held
+    if "logits_to_keep" in inspect.signature(model.forward).parameters:  # avoids the logits of a long prompt
         return model(tokens, logits_to_keep=_COMPARED).logits[0].float()
     found: Tensor = model(tokens).logits[0].float()
     return found[-_COMPARED:] if found.dim() == 2 else found
@@ -204,7 +205,7 @@ def _other_labels(config: ModelConfig, theirs: Any) -> str:
 
 
 def said(parity: Parity, what: str, whose: str) -> str:
-    """A comparison in words."""
+    """The result of a comparison as text."""
     if not parity.passed:
         return parity.why
     words = (

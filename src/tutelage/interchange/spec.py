@@ -1,4 +1,4 @@
-"""The adoption of a model from elsewhere as a stage."""
+"""The import of an external model as a stage."""
 
 from __future__ import annotations
 

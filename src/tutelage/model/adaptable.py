@@ -1,4 +1,4 @@
-"""The frozen matrices of a decoder: which there are, and how they are stored or replaced."""
+"""The matrices of a decoder that can be frozen, quantised or adapted: enumeration, storage and replacement."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ from tutelage.model.experts import MixtureOfExperts
 from tutelage.model.lora_config import Quantisation
 from tutelage.model.nf4 import NF4Linear, NF4Weight
 
-# What chooses among experts stays in full: a small error there sends a token elsewhere.
+# Routers stay in full precision: a small error there changes the choice of experts.
 _CHOOSING = ("router", "shared_gate")
 STACKS = ("gate_proj", "up_proj", "down_proj")
 
 
 def projections(model: DecoderLM) -> dict[str, nn.Linear | NF4Linear]:
-    """Plain linear layers inside the blocks by path, e.g. `layers.0.attention.q_proj`, in the model's order; a router,
-    which chooses among experts, is none of them."""
+    """Linear layers inside the blocks by path, e.g. `layers.0.attention.q_proj`, in model order, without routers."""
     return {
         path: module
         for path, module in model.named_modules()
@@ -39,7 +38,7 @@ def expert_stacks(model: DecoderLM) -> dict[str, Tensor | NF4Weight]:
 
 
 def dense(weight: Tensor | nn.Module) -> Tensor:
-    """The matrix itself, however it is stored; float32 where it was in 4 bits."""
+    """The dense matrix, independent of its storage; float32 if it was stored in 4 bits."""
     if isinstance(weight, NF4Weight):
         return weight.dense()
     assert isinstance(weight, Tensor)
@@ -51,7 +50,7 @@ def is_quantised(model: nn.Module) -> bool:
 
 
 def quantisation_of(model: nn.Module) -> Quantisation:
-    """How its matrices are stored."""
+    """The storage format of the model's matrices."""
     stored = next((module for module in model.modules() if isinstance(module, NF4Weight)), None)
     if stored is None:
         return "none"
@@ -59,9 +58,9 @@ def quantisation_of(model: nn.Module) -> Quantisation:
 
 
 def store_quantised(model: DecoderLM, name: str, value: Tensor, kind: Quantisation) -> dict[str, Tensor] | None:
-    """Give the weight of that name its place in 4 bits; what the state dict holds of it then. None: it stays in full.
+    """Replace the weight of that name by 4-bit storage and return its state dict entries; None if it is not quantised.
 
-    `model` may be on the meta device. Embeddings, heads, norms and what chooses among experts stay in full.
+    `model` may be on the meta device. Embeddings, heads, norms and routers are not quantised.
     """
     path = name.removesuffix(".weight")
     if path != name and path in projections(model) and not path.endswith(_CHOOSING):
@@ -78,7 +77,8 @@ def store_quantised(model: DecoderLM, name: str, value: Tensor, kind: Quantisati
 
 @torch.no_grad()
 def quantise_model(model: DecoderLM, kind: Quantisation) -> None:
-    """Store every matrix inside the blocks in 4 bits, in place and one after the other; what is so already stays."""
+    """Quantise every matrix inside the blocks to 4 bits, in place, one at a time; already quantised ones are
+    skipped."""
     names = [f"{path}.weight" for path, linear in projections(model).items() if type(linear) is nn.Linear]
     names += [path for path, stack in expert_stacks(model).items() if isinstance(stack, Tensor)]
     for name in names:
@@ -86,7 +86,7 @@ def quantise_model(model: DecoderLM, kind: Quantisation) -> None:
 
 
 def replace(model: nn.Module, path: str, new: nn.Module | nn.Parameter) -> None:
-    """Put a module or parameter where another stands."""
+    """Replace a module or parameter by path."""
     parent, _, name = path.rpartition(".")
     holder = model.get_submodule(parent)
     if name in holder._parameters and isinstance(new, nn.Module):

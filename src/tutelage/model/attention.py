@@ -1,4 +1,4 @@
-"""Causal self-attention: grouped queries, windows, norms, softcap, sinks, gate and bias as the config says."""
+"""Causal self-attention: grouped queries, windows, norms, softcap, sinks, gate and bias as configured."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.model.norms import make_norm
 from tutelage.model.rope import rotate, rotate_widely
 from tutelage.model.step import Step
 
-IN_ORDER = 128  # queries of a prompt that attend together on a CPU
+IN_ORDER = 128  # queries per prefill block on a CPU
 
 
 class Attention(nn.Module):
@@ -37,7 +37,7 @@ class Attention(nn.Module):
             self.k_norm = make_norm(config, dim if per_head else keys)
         if config.attention_sinks:
             self.sinks = nn.Parameter(torch.zeros(config.num_heads))
-        self.qkv_proj: nn.Module | None = None  # in place of the three, where a model is only used (`model.weights`)
+        self.qkv_proj: nn.Module | None = None  # replaces the three in inference-only models (`model.pack`)
 
     def forward(self, x: Tensor, step: Step) -> Tensor:
         config = self.config
@@ -47,7 +47,7 @@ class Attention(nn.Module):
             keys, values = step.cache.write(self.layer, step.positions, keys=keys, values=values)
         out = self._attend(queries, keys, values, step).transpose(1, 2).flatten(2)
         if config.attention_gate:
-            out = out * self.g_proj(x).sigmoid()  # Qiu et al. 2025: no sink is needed, and a head can say nothing
+            out = out * self.g_proj(x).sigmoid()  # Qiu et al. 2025: replaces sinks, because a head can output zero
         return self.o_proj(out)
 
     def _projected(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
@@ -68,7 +68,7 @@ class Attention(nn.Module):
         return queries, keys, values
 
     def _joined(self, x: Tensor, step: Step) -> tuple[Tensor, Tensor, Tensor]:
-        """The same by one product, of a model that is only used; queries and keys turn together."""
+        """The fused variant of inference-only models; queries and keys are rotated together."""
         config = self.config
         assert self.qkv_proj is not None
         both, values = [config.num_heads, config.num_kv_heads], config.num_kv_heads
@@ -131,10 +131,10 @@ class Attention(nn.Module):
 
 
 def attend_from_one(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float) -> Tensor:
-    """Attention of one query per head, as a decoding step has it; on a CPU faster than the fused kernel.
+    """Attention of one query per head, for a decoding step; on a CPU faster than the fused kernel.
 
-    queries [B, H, 1, D], keys and values [B, H_kv, S, D], added [B, 1, 1, S]: 0 where a key is seen, else -inf. A row's
-    result depends neither on B nor on how far S reaches past what the row sees, if S is a multiple of 16.
+    queries [B, H, 1, D], keys and values [B, H_kv, S, D], added [B, 1, 1, S]: 0 for visible keys, else -inf. A row's
+    result depends neither on B nor on invisible positions, if S is a multiple of 16.
     """
     batch, shared, length, dim = keys.shape
     grouped = queries.reshape(batch * shared, -1, dim)
@@ -148,10 +148,10 @@ def attend_from_one(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor
 
 
 def attend_in_order(queries: Tensor, keys: Tensor, values: Tensor, added: Tensor, scale: float, start: int) -> Tensor:
-    """Attention of T neighbours from position `start` on, as a piece of a prompt has it, on a CPU.
+    """Attention of T consecutive positions from `start`, for a prefill chunk on a CPU.
 
-    queries [B, H, T, D], keys and values [B, H_kv, S, D], added [B or 1, 1, T, S]. Block by block up to the last key
-    that a block may see; blocks begin at the same positions wherever T does, so that the kernel sums alike.
+    queries [B, H, T, D], keys and values [B, H_kv, S, D], added [B or 1, 1, T, S]. In blocks, each up to its last
+    visible key; block boundaries are fixed positions, independent of T, so that the order of summation is fixed.
     """
     out, end = [], start + queries.shape[2]
     for at in range(start // IN_ORDER * IN_ORDER, end, IN_ORDER):
@@ -176,10 +176,10 @@ def attend_plainly(
     sinks: Tensor | None = None,
     bias: Tensor | None = None,
 ) -> Tensor:
-    """Attention written out, for what fused kernels do not know.
+    """Eager attention, for features that fused kernels do not support.
 
-    queries [B, H, T, D], keys and values [B, H_kv, S, D], mask boolean [B, 1, T, S]. softcap: c tanh(score / c)
-    (Gemma 2, section 2). sinks [H]: a score beside the keys that draws weight and gives nothing (Xiao et al. 2023).
+    queries [B, H, T, D], keys and values [B, H_kv, S, D], mask boolean [B, 1, T, S]. softcap: c tanh(score / c) (Gemma
+    2, section 2). sinks [H]: an extra score in the softmax without a value (Xiao et al. 2023).
     """
     groups = queries.shape[1] // keys.shape[1]
     keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)

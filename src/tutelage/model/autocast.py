@@ -1,4 +1,4 @@
-"""What autocast would do to the input of each product, done once."""
+"""Cast the shared input of several products once instead of once per product."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from torch import Tensor
 
 
 def cast_once(x: Tensor) -> Tensor:
-    """x in the dtype in which autocast multiplies, for several products of it; x itself where there is no autocast.
+    """x in autocast's dtype, for several products; x itself without autocast.
 
-    Autocast remembers what it made of a weight, but casts an activation again for every product, and so back again
-    for every gradient.
+    Autocast caches cast weights, but casts an activation again for every product and every gradient.
     """
     kind = x.device.type
     return x.to(torch.get_autocast_dtype(kind)) if torch.is_autocast_enabled(kind) else x

@@ -1,7 +1,7 @@
-"""Attention on a CPU in blocks of queries, each against the keys that any of its queries may see.
+"""Blockwise attention on a CPU: each block of queries against the keys visible to any of them.
 
-Torch's own kernel there works through tiles so small that its matrix products reach a tenth of the machine's rate;
-whole blocks in one batched product, whose scores still fit the cache, take half its time or less.
+PyTorch's CPU kernel uses tiles so small that its matrix products reach a tenth of the machine's peak; full blocks in
+one batched product, whose scores still fit the cache, take half its time or less.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-BLOCK = 128  # queries of a block
-CHUNK = 1 << 20  # scores made at once, of as many rows as fit: 2 MiB in bfloat16
-KEPT_LENGTH = 512  # up to this row length probabilities are kept for the backward pass, beyond it they are made again
+BLOCK = 128  # queries per block
+CHUNK = 1 << 20  # scores per chunk, over as many rows as fit: 2 MiB in bfloat16
+KEPT_LENGTH = 512  # up to this row length probabilities are stored for the backward pass, beyond it they are recomputed
 
 
 def is_for(values: Tensor, cached: int | None) -> bool:
-    """Whether values [B, H_kv, T, D] are attended to so: on a CPU, whole rows without a cache, where it is faster.
+    """Whether blockwise attention applies to values [B, H_kv, T, D]: on a CPU, full rows without a cache, if faster.
 
-    With and without gradient alike, so that a policy and its reference see the same numbers.
+    The same with and without gradient, so that a policy and its reference compute equal numbers.
     """
     if values.device.type != "cpu" or cached is not None or type(values) is not Tensor:  # a DTensor, say
         return False
@@ -30,14 +30,14 @@ def is_for(values: Tensor, cached: int | None) -> bool:
 
 @dataclass(frozen=True)
 class Visible:
-    """What each query may see: bias [B or 1, 1, T, T], 0 or -inf, and per row and block the first key that any sees."""
+    """Visibility: bias [B or 1, 1, T, T], 0 or -inf, and the first visible key per row and block."""
 
     bias: Tensor
     first: list[list[int]]
 
     @classmethod
     def of(cls, allowed: Tensor, dtype: torch.dtype) -> Visible:
-        """Of a boolean mask [B or 1, 1, T, T], True where attention may go."""
+        """From a boolean mask [B or 1, 1, T, T], True for visible keys."""
         bias = torch.zeros(allowed.shape, dtype=dtype).masked_fill_(~allowed, float("-inf"))
         seen = [block.any(1).int().argmax(1) for block in allowed[:, 0].split(BLOCK, dim=1)]
         return cls(bias, torch.stack(seen, 1).tolist())
@@ -46,8 +46,8 @@ class Visible:
 def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
     """Attention of queries [B, H, T, D] to keys [B, H_kv, T, D] and values [B, H_kv, T, D_v]: [B, H, T, D_v].
 
-    All in the dtype of the values: under autocast norms leave float32 behind them. Scores are rounded to it, as in
-    transformers' eager attention; products and softmax add up in float32.
+    Computed in the dtype of the values, because under autocast norms return float32. Scores are rounded to it, as in
+    transformers' eager attention; products and softmax accumulate in float32.
     """
     kind = values.dtype
     out: Tensor = _Blockwise.apply(queries.to(kind), keys.to(kind), values, visible, scale)  # type: ignore[no-untyped-call]
@@ -55,15 +55,15 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scal
 
 
 def compile_around() -> None:
-    """From now on torch.compile leaves `attend` as it is: its loops would only be unrolled. Not said where it is
-    defined, because the compiler takes a second to import."""
+    """Exclude `attend` from torch.compile, which would only unroll its loops. Not a decorator, because importing the
+    compiler takes a second."""
     global attend
     attend = torch.compiler.disable(attend)
 
 
 @dataclass(frozen=True)
 class _Part:
-    """Of rows `rows`: queries `block` against keys `keys`; `groups` query heads share a key head."""
+    """One tile: queries `block` against keys `keys` for rows `rows`; `groups` query heads share a key head."""
 
     rows: slice
     block: slice
@@ -79,7 +79,7 @@ class _Part:
         return x[self.rows].flatten(0, 1)[:, self.keys]
 
     def write(self, x: Tensor, part: Tensor) -> None:
-        """Into x [B, H, T, D] what `queries` has the shape of."""
+        """Write a tensor shaped like `queries` into x [B, H, T, D]."""
         place = x[self.rows, :, self.block].unflatten(1, (-1, self.groups))
         place.copy_(part.view(place.shape))
 
@@ -106,7 +106,7 @@ class _Blockwise(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, queries: Tensor, keys: Tensor, values: Tensor, visible: Visible, scale: float) -> Tensor:
         queries, keys, values = (queries * scale).contiguous(), keys.contiguous(), values.contiguous()
-        # Laid out as the product behind it reads it: [B, T, H, D] in memory.
+        # Memory layout of the following product: [B, T, H, D].
         count, heads, length, _ = queries.shape
         out = queries.new_empty(count, length, heads, values.shape[-1]).transpose(1, 2)
         keep, kept = any(ctx.needs_input_grad) and length <= KEPT_LENGTH, []
@@ -124,7 +124,7 @@ class _Blockwise(torch.autograd.Function):
         queries, keys, values, *kept = ctx.saved_tensors
         grad, visible, scale = grads[0], ctx.visible, ctx.scale
         of_queries = torch.empty_like(queries)
-        # A sum of two blocks loses no more than they did themselves; one of many does.
+        # Summing two blocks adds no significant rounding error; summing many does.
         wide = queries.shape[2] > 2 * BLOCK
         kind = torch.promote_types(keys.dtype, torch.float32) if wide else keys.dtype
         of_keys, of_values = torch.zeros_like(keys, dtype=kind), torch.zeros_like(values, dtype=kind)

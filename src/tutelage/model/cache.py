@@ -1,4 +1,4 @@
-"""What incremental decoding remembers: keys and values that grow with the text, and states of fixed size."""
+"""The KV cache of incremental decoding: keys and values per position, and recurrent states of fixed size."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tutelage.model.config import ModelConfig
 
 @dataclass(frozen=True)
 class Sharing:
-    """Rows of a batch that read and write the same row of a cache: neighbouring tokens of one text, each a row of the
-    batch of its own, so that it is computed as if decoded alone (those behind it are past its position).
+    """Batch rows that share a cache row: consecutive tokens of one text, each its own batch row, so that each is
+    computed as if decoded alone (later ones are beyond its position).
 
-    rows [N]: the cache row of each. runs: (first row of the batch, how many, first cache row, how many); there are as
-    many of both, which then belong together one by one, or one cache row for all.
+    rows [N]: the cache row of each batch row. runs: (first batch row, count, first cache row, count), with equal counts
+    for a one-to-one mapping, or a single cache row for all.
     """
 
     rows: Tensor
@@ -27,7 +27,7 @@ class Sharing:
 
     @classmethod
     def of(cls, counts: Sequence[int], device: torch.device) -> Self:
-        """`counts[i]` rows of the batch for cache row i, one after the other."""
+        """`counts[i]` consecutive batch rows for cache row i."""
         runs: list[tuple[int, int, int, int]] = []
         first = 0
         for row, count in enumerate(counts):
@@ -43,12 +43,13 @@ class Sharing:
 
 @dataclass
 class KVCache:
-    """For every layer: tensors by name [rows, heads, length, dim] that grow, and states [rows, ...] that do not.
+    """Per layer: tensors by name [rows, heads, length, dim] that grow with the text, and states [rows, ...] that do
+    not.
 
-    A write goes to the index `position` of its row and a query sees the indices up to its own position.
-    Rows of unequal length need nothing else: what right padding wrote past a row's end is overwritten by the
-    decode step that reaches that position, before anything can attend to it. A state has no positions, so for it
-    padding must be marked (`documents` 0), and rows of a batch cannot share one.
+    A write goes to the index `position` of its row and a query sees the indices up to its own position. Rows of unequal
+    length require nothing else: entries written by right padding past a row's end are overwritten by the decode step
+    that reaches that position, before they become visible. A state has no positions, so padding must be marked
+    (`documents` 0), and batch rows cannot share one.
     """
 
     grown: list[dict[str, Tensor]]
@@ -67,7 +68,7 @@ class KVCache:
         for layer in range(config.num_layers):
             growing, state = cache_shapes(config, layer)
             grown.append({name: zeros(heads, length, dim) for name, (heads, dim) in growing.items()})
-            # A state is added to at every token, so it is kept in float32 whatever the weights are.
+            # A state accumulates over all tokens, so it is float32 for any weight dtype.
             states.append({name: zeros(*shape, kind=torch.float32) for name, shape in state.items()})
         return cls(grown, states, length)
 
@@ -78,7 +79,7 @@ class KVCache:
     def write(self, layer: int, positions: Tensor, **given: Tensor) -> tuple[Tensor, ...]:
         """Store tensors [B, H, T, D] at `positions` [B, T].
 
-        Returns the layer's whole tensors, in the order given, with a row for each of the batch.
+        Returns the layer's full tensors in the same order, with one row per batch row.
         """
         stored, sharing = self.grown[layer], self.sharing
         for name, value in given.items():
@@ -92,15 +93,15 @@ class KVCache:
         return tuple(stored[name] if sharing is None else stored[name][sharing.rows] for name in given)
 
     def view(self, first: int, rows: int, length: int, start: int | None = None) -> KVCache:
-        """`rows` rows from the `first` on and their first `length` positions, in the same memory: a write to the one is
-        a write to the other. `start`: what will be written of every row begins at this position and has no gaps."""
+        """A view of `rows` rows from `first` and their first `length` positions, sharing memory. `start`: all rows will
+        be written contiguously from this position."""
         own, every = slice(first, first + rows), slice(None)
         grown = [{name: value[own, every, :length] for name, value in layer.items()} for layer in self.grown]
         states = [{name: value[own] for name, value in layer.items()} for layer in self.states]
         return KVCache(grown, states, length, start)
 
     def copy_row(self, source: int, target: int, length: int) -> None:
-        """Write the first `length` positions of a row, and its states, over another row."""
+        """Copy the first `length` positions of a row, and its states, to another row."""
         for layer in self.grown:
             for value in layer.values():
                 value[target, :, :length] = value[source, :, :length]
@@ -109,13 +110,13 @@ class KVCache:
                 value[target] = value[source]
 
     def clear_states(self, row: int) -> None:
-        """As before the first token of a text; what lies at positions needs no clearing."""
+        """Reset rows for a new text; only states require clearing."""
         for layer in self.states:
             for value in layer.values():
                 value[row] = 0
 
     def widen(self, more: int) -> None:
-        """Make room for `more` rows."""
+        """Add `more` rows."""
 
         def wider(value: Tensor) -> Tensor:
             return torch.cat([value, value.new_zeros(more, *value.shape[1:])])
@@ -124,7 +125,7 @@ class KVCache:
         self.states = [{name: wider(value) for name, value in layer.items()} for layer in self.states]
 
     def grow(self, more: int) -> None:
-        """Make room for `more` positions."""
+        """Add `more` positions."""
         self.grown = [{name: F.pad(value, (0, 0, 0, more)) for name, value in layer.items()} for layer in self.grown]
         self.length += more
 
@@ -135,7 +136,7 @@ class KVCache:
 
 
 def cache_shapes(config: ModelConfig, layer: int) -> tuple[dict[str, tuple[int, int]], dict[str, tuple[int, ...]]]:
-    """What a layer remembers: name -> (heads, dim) for each token, and name -> shape once."""
+    """Cache layout of a layer: name -> (heads, dim) per token, and name -> shape of states."""
     if config.layer_type(layer) == "delta":
         delta = config.delta
         assert delta is not None
@@ -151,6 +152,6 @@ def cache_shapes(config: ModelConfig, layer: int) -> tuple[dict[str, tuple[int, 
 
 
 def bytes_per_token(config: ModelConfig, dtype: torch.dtype) -> int:
-    """What every further token of a text takes in all layers together."""
+    """Cache size per token over all layers."""
     shapes = [shape for layer in range(config.num_layers) for shape in cache_shapes(config, layer)[0].values()]
     return max(1, sum(heads * dim for heads, dim in shapes) * dtype.itemsize)

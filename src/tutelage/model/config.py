@@ -1,4 +1,4 @@
-"""The description of a decoder: frozen, validated, independent of any library's config format."""
+"""The configuration of a decoder: frozen, validated, independent of any library's config format."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ CLASSES = {
 
 
 class RopeScaling(Config):
-    """How rotary frequencies are stretched to read further than was trained.
+    """RoPE scaling for contexts longer than in training.
 
-    linear: all frequencies by `factor` (Chen et al. 2023). ntk: the base, so that the lowest is stretched by `factor`
-    and the highest not at all. llama3: low frequencies by `factor`, high ones not, a ramp between. yarn: the same idea
-    by rotations within the original length, with attention scaled up (Peng et al. 2023). longrope: a factor for each
-    frequency (Ding et al. 2024); only the short ones are used, so the context is the original one.
+    linear: scales all frequencies by `factor` (Chen et al. 2023). ntk: changes the base, so that the lowest frequency
+    is scaled by `factor` and the highest not at all. llama3: scales low frequencies by `factor`, keeps high ones, with
+    a ramp in between. yarn: similar, by the number of rotations within the original length, with an attention
+    temperature (Peng et al. 2023). longrope: a factor per frequency (Ding et al. 2024); only the short factors are
+    used, so the context is the original one.
     """
 
     kind: Literal["linear", "ntk", "llama3", "yarn", "longrope"]
@@ -57,7 +58,7 @@ class LatentAttention(Config):
     """Multi-head latent attention: keys and values from one small latent per token (DeepSeek-V2, section 2.1)."""
 
     kv_rank: int = Field(512, ge=1)
-    q_rank: int = Field(0, ge=0)  # 0: queries straight from the hidden state
+    q_rank: int = Field(0, ge=0)  # 0: queries are projected directly from the hidden state
     nope_head_dim: int = Field(128, ge=1)
     rope_head_dim: int = Field(64, ge=2)
     value_head_dim: int = Field(128, ge=1)
@@ -80,13 +81,13 @@ class DeltaNet(Config):
 
 
 class Experts(Config):
-    """Mixture of experts: each token goes to `experts_per_token` of `num_experts` feed-forwards; none is dropped.
+    """Mixture of experts: each token is routed to `experts_per_token` of `num_experts` feed-forwards, without dropping.
 
-    score: how router logits become weights. normalise: the weights of the chosen sum to one, times `scaling`.
-    groups: choose within the best `groups_used` of this many groups (DeepSeek-V3, section 2.1.2).
-    balance: none, an auxiliary loss of weight `balance_rate` (Fedus et al. 2021, eq. 4), or a bias on the choice that
-    moves by `balance_rate` each step (Wang et al. 2024). The first `first_dense` layers have no experts, and of the
-    rest every `every`-th has. `shared_size`: width of a feed-forward that all tokens go through.
+    score: maps router logits to weights. normalise: the weights of the selected experts sum to 1, times `scaling`.
+    groups: select within the best `groups_used` of this many groups (DeepSeek-V3, section 2.1.2). balance: none, an
+    auxiliary loss of weight `balance_rate` (Fedus et al. 2021, eq. 4), or a routing bias updated by `balance_rate` each
+    step (Wang et al. 2024). The first `first_dense` layers are dense; of the rest, every `every`-th has experts.
+    `shared_size`: width of the shared expert, which processes all tokens.
     """
 
     num_experts: int = Field(8, ge=2)
@@ -109,22 +110,20 @@ class Experts(Config):
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         if self.experts_per_token > self.num_experts:
-            raise ValueError(
-                f"experts_per_token ({self.experts_per_token}) is more than num_experts ({self.num_experts})"
-            )
+            raise ValueError(f"experts_per_token ({self.experts_per_token}) exceeds num_experts ({self.num_experts})")
         if self.num_experts % self.groups or self.groups_used > self.groups:
             raise ValueError(f"num_experts ({self.num_experts}) must divide into groups ({self.groups})")
         if self.groups > 1 and self.num_experts // self.groups < 2:
-            raise ValueError("a group needs two experts or more")
+            raise ValueError("a group requires at least two experts")
         if self.experts_per_token > self.num_experts // self.groups * self.groups_used:
-            raise ValueError("experts_per_token is more than the groups in use hold")
+            raise ValueError("experts_per_token exceeds the number of experts in the groups used")
         return self
 
     def in_layer(self, layer: int) -> bool:
         return layer >= self.first_dense and layer not in self.dense_layers and (layer + 1) % self.every == 0
 
 
-# What latent attention has no place for, and the value that means: without it.
+# Fields that latent attention does not support, with their "off" values.
 _NOT_LATENT: dict[str, Any] = {
     "qk_norm": "none", "attention_sinks": False, "attention_softcap": 0.0, "attention_gate": False,
     "rope_local_theta": None,
@@ -132,15 +131,15 @@ _NOT_LATENT: dict[str, Any] = {
 
 
 class ModelConfig(Config):
-    """Shape and parts of a `DecoderLM`, as plain data whose fields fit together. The default sizes are the
-    quickstart's: a small modern decoder of 1.4M parameters, what two CPU cores can feed with text in minutes.
+    """Shape and parts of a `DecoderLM`, as validated plain data. The default sizes are the quickstart's: a small modern
+    decoder of 3M parameters at the default vocabulary, which two CPU cores train in minutes.
 
-    What `family` means is not known here: a `FamilyConfig` (`model/families/`) takes its parts from its family and is
-    checked against it. Family `custom` may combine anything. `vocab_size` 0 means: the tokenizer's. `head_dim` 0 means:
-    hidden_size / num_heads. A pattern (`layer_types`, `rope_layers`) repeats over the layers.
-    `num_labels` > 0 adds a classification head (`score`), whose classes `labels` names; a text has one of them, or, if
-    `multi_label`, each of them or not. `ordinal`: the labels are in an order. `pooling`: what the head reads of a text,
-    the state at its last token, the mean over all of its tokens, or over the last `pool_tokens`.
+    `family` is resolved elsewhere: a `FamilyConfig` (`model/families/`) takes its parts from its family and is
+    validated against it. Family `custom` may combine any parts. `vocab_size` 0: the tokenizer's. `head_dim` 0:
+    hidden_size / num_heads. Patterns (`layer_types`, `rope_layers`) repeat over the layers. `num_labels` > 0 adds a
+    classification head (`score`) with class names `labels`; a text has exactly one of them, or any number if
+    `multi_label`. `ordinal`: the labels are ordered. `pooling`: the head's input: the state at the last token, the mean
+    over all tokens, or over the last `pool_tokens`.
     """
 
     family: str = "custom"
@@ -164,20 +163,20 @@ class ModelConfig(Config):
     # Norms
     norm: Literal["rmsnorm", "layernorm"] = "rmsnorm"
     norm_eps: float = Field(1e-6, gt=0)
-    norm_offset: bool = False  # the stored weight is the scale less one
+    norm_offset: bool = False  # the stored weight is the scale minus one
     norm_place: Literal["pre", "post", "sandwich"] = "pre"
     parallel_residual: bool = False
 
     # Positions
     positions: Literal["rope", "learned", "alibi", "none"] = "rope"
     rope_theta: float = Field(10000.0, gt=0)
-    rope_fraction: float = Field(1.0, gt=0, le=1)  # of the head that is rotated
+    rope_fraction: float = Field(1.0, gt=0, le=1)  # rotated share of each head
     rope_interleaved: bool = False
     rope_scaling: RopeScaling | None = None
-    rope_local_theta: float | None = None  # of sliding layers, without scaling
+    rope_local_theta: float | None = None  # base of sliding layers, without scaling
     rope_layers: tuple[bool, ...] = (True,)
 
-    # Mixing along the text
+    # Attention and other token mixing
     layer_types: tuple[LayerType, ...] = ("full",)
     sliding_window: int | None = Field(None, ge=1)
     qk_norm: Literal["none", "head", "layer"] = "none"
@@ -218,13 +217,13 @@ class ModelConfig(Config):
         if self.positions == "rope" and self.rotary_dim % 2:
             raise ValueError(f"head_dim ({self.dim_per_head}) must be even for rotary positions")
         if "sliding" in self.layer_types and not self.sliding_window:
-            raise ValueError("layer_types has sliding layers, so sliding_window must be given")
+            raise ValueError("layer_types has sliding layers: set sliding_window")
         if "delta" in self.layer_types and self.delta is None:
-            raise ValueError("layer_types has delta layers, so delta must be given")
+            raise ValueError("layer_types has delta layers: set delta")
         if not self.layer_types or not self.rope_layers:
             raise ValueError("a pattern of layers must not be empty")
         if self.parallel_residual and self.norm_place != "pre":
-            raise ValueError("parallel_residual goes with norm_place 'pre' only")
+            raise ValueError("parallel_residual requires norm_place 'pre'")
         if self.latent is not None:
             for key, none in _NOT_LATENT.items():
                 if getattr(self, key) != none:
@@ -232,13 +231,13 @@ class ModelConfig(Config):
             if self.positions == "alibi":
                 raise ValueError("latent attention cannot have positions 'alibi'")
         if self.activation == "clamped_swish" and not self.gated:
-            raise ValueError("activation 'clamped_swish' is a gate, so gated must be true")
+            raise ValueError("activation 'clamped_swish' requires gated: true")
         if self.labels and len(self.labels) != self.num_labels:
             raise ValueError(f"{len(self.labels)} labels are named but num_labels is {self.num_labels}")
         if self.multi_label and not self.num_labels:
-            raise ValueError("multi_label needs a classification head: num_labels above 0")
+            raise ValueError("multi_label requires a classification head: set num_labels")
         if self.ordinal and (self.multi_label or self.num_labels < 3):
-            raise ValueError("ordinal needs three labels or more, of which a text has one")
+            raise ValueError("ordinal requires at least three labels and excludes multi_label")
         check_pooling(self.pooling, self.pool_tokens)
         return self
 
@@ -252,7 +251,7 @@ class ModelConfig(Config):
 
     @property
     def rotary_dim(self) -> int:
-        """How many dimensions of a head are rotated."""
+        """Number of rotated dimensions per head."""
         if self.latent is not None:
             return self.latent.rope_head_dim
         return int(self.dim_per_head * self.rope_fraction)
@@ -263,9 +262,9 @@ class ModelConfig(Config):
 
     @property
     def can_branch(self) -> bool:
-        """Whether a document may go on in several branches (see `AttentionMask`): every layer looks up what it sees.
+        """Whether documents may have branches (see `AttentionMask`): true if every layer is attention.
 
-        A state that runs through the tokens would carry one branch into the next.
+        A recurrent state would carry one branch into the next.
         """
         return all(self.layer_type(layer) != "delta" for layer in range(self.num_layers))
 
@@ -279,13 +278,13 @@ class ModelConfig(Config):
         return self.experts is not None and self.experts.in_layer(layer)
 
     def window(self, layer: int) -> int | None:
-        """How many tokens back a layer sees, itself included; None: all."""
+        """Window of a layer in tokens, the current one included; None: unlimited."""
         return self.sliding_window if self.layer_type(layer) == "sliding" else None
 
 
 def check_pooling(pooling: Pooling | None, pool_tokens: int) -> None:
-    """Raise ValueError unless `pool_tokens` is there where it is read, and only there."""
+    """Raise ValueError unless `pool_tokens` is set exactly when pooling requires it."""
     if pooling == "last_k" and not pool_tokens:
-        raise ValueError("pooling 'last_k' needs pool_tokens: of how many last tokens the mean is taken")
+        raise ValueError("pooling 'last_k' requires pool_tokens, the number of last tokens to average")
     if pooling != "last_k" and pool_tokens:
-        raise ValueError("pool_tokens goes with pooling 'last_k' only")
+        raise ValueError("pool_tokens requires pooling 'last_k'")

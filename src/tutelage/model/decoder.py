@@ -1,4 +1,4 @@
-"""The decoder-only language model: embedding, blocks of mixing and feed-forward, norm, head."""
+"""The decoder-only language model: embedding, blocks of token mixing and feed-forward, norm, head."""
 
 from __future__ import annotations
 
@@ -69,13 +69,13 @@ class Block(nn.Module):
 
 
 class DecoderLM(nn.Module):
-    """A decoder-only language model, with a classification head beside the language-model head if asked.
+    """A decoder-only language model, optionally with a classification head.
 
-    Single-device code: it knows nothing of precision, parallelism or objectives.
+    Single-device code, independent of precision, parallelism and objectives.
     """
 
     def __init__(self, config: ModelConfig, seed: int | None = 0) -> None:
-        """Build with random weights from `seed` (None leaves torch's default initialisation, for loading)."""
+        """Initialise randomly from `seed` (None: PyTorch's default initialisation, for loading)."""
         super().__init__()
         if not config.vocab_size:
             raise ValueError("ModelConfig.vocab_size must be set before a model is built")
@@ -89,8 +89,8 @@ class DecoderLM(nn.Module):
             self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False)
         if config.num_labels:
             self.score = nn.Linear(config.hidden_size, config.num_labels, bias=False)
-        self.packed_head: nn.Module | None = None  # for the head's products, where a model is only used
-        self.packed_parameters = 0  # what such a model had before
+        self.packed_head: nn.Module | None = None  # packed head of inference-only models
+        self.packed_parameters = 0  # number of parameters before packing
         if seed is not None:
             self.initialise(seed)
 
@@ -126,14 +126,14 @@ class DecoderLM(nn.Module):
         """Hidden states after the final norm.
 
         tokens [B, T] int64; positions [B, T] int64 within each document (default 0..T-1); documents [B, T] int64,
-        tokens see only their own document and 0 is padding; cache: what is remembered is written at `positions`,
-        which must lie below its length (each row is one document then); branches [B, T] int64: continuations of one
-        beginning within a document that do not see each other (see `AttentionMask`; only where `config.can_branch`).
-        Returns [B, T, hidden_size].
+        tokens attend only within their document and 0 is padding; cache: written at `positions`, which must be below
+        its length (each row is then one document); branches [B, T] int64: continuations of a shared prefix within a
+        document that do not see each other (see `AttentionMask`; requires `config.can_branch`). Returns [B, T,
+        hidden_size].
         """
         config = self.config
         if branches is not None and not config.can_branch:
-            raise ValueError("a model with delta layers reads no branches")
+            raise ValueError("a model with delta layers does not support branches")
         if positions is None:
             positions = torch.arange(tokens.shape[1], device=tokens.device).expand(tokens.shape)
         x = self.embed(tokens, positions)
@@ -155,16 +155,16 @@ class DecoderLM(nn.Module):
         return self.norm(x)
 
     def embed(self, tokens: Tensor, positions: Tensor) -> Tensor:
-        """What the first block reads, [B, T, hidden_size], of tokens and positions [B, T]."""
+        """Input of the first block [B, T, hidden_size], from tokens and positions [B, T]."""
         config = self.config
         x = self.embed_tokens(tokens)
         if self.packed_head is not None:
-            x = x.float()  # products are made in bfloat16, all else in float32
+            x = x.float()  # products in bfloat16, everything else in float32
         if config.embedding_scale != 1:
-            # In the precision of the weights, as those were trained.
+            # In the precision of the weights, as in training.
             x = x * torch.tensor(config.embedding_scale, dtype=x.dtype, device=x.device)
         if config.positions == "learned":
-            # Padding may count on past the table; what it reads is never used.
+            # Positions of padding may exceed the table; their values are never used.
             x = x + self.embed_positions(positions.clamp(max=config.max_position_embeddings - 1))
         return x
 
@@ -178,7 +178,7 @@ class DecoderLM(nn.Module):
         return self.embed_tokens.weight if self.config.tie_word_embeddings else self.lm_head.weight
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """Next-token logits [..., vocab_size], float32, of hidden states [..., hidden_size]."""
+        """Next-token logits [..., vocab_size], float32, from hidden states [..., hidden_size]."""
         head = self.packed_head
         logits = F.linear(hidden, self.head_weight).float() if head is None else head(hidden).float()
         if self.config.logit_divisor != 1:
@@ -188,7 +188,7 @@ class DecoderLM(nn.Module):
         return logits
 
     def scores(self, hidden: Tensor) -> Tensor:
-        """Class logits [..., num_labels], float32, of hidden states [..., hidden_size]."""
+        """Class logits [..., num_labels], float32, from hidden states [..., hidden_size]."""
         return self.score(hidden).float()
 
     def forward(self, tokens: Tensor, positions: Tensor | None = None, documents: Tensor | None = None) -> Tensor:
@@ -196,19 +196,19 @@ class DecoderLM(nn.Module):
         return self.logits(self.hidden(tokens, positions, documents))
 
     def auxiliary_loss(self) -> Tensor | None:
-        """What the parts themselves ask to be added to the mean loss of the last training pass (balance of experts)."""
+        """Auxiliary loss of the last training pass (expert balance), to be added to the mean loss."""
         losses = [m.auxiliary for m in self.modules() if isinstance(m, MixtureOfExperts) and m.auxiliary is not None]
         return torch.stack(losses).sum() if losses else None
 
     def end_of_step(self, taken: bool = True) -> None:
-        """To be called after every step: parts that balance themselves do it now, or forget a step not taken."""
+        """Call after every step: updates the experts' routing bias, or discards the counts of a skipped step."""
         for module in self.modules():
             if isinstance(module, MixtureOfExperts):
                 module.end_of_step(taken)
 
     @property
     def activations(self) -> torch.dtype:
-        """Dtype of hidden states, and of what a cache remembers of them."""
+        """Dtype of hidden states and of the KV cache."""
         return self.embed_tokens.weight.dtype if self.packed_head is None else torch.float32
 
     def num_parameters(self) -> int:

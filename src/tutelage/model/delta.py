@@ -1,4 +1,4 @@
-"""Linear attention by the gated delta rule: a memory of fixed size instead of all past keys and values."""
+"""Linear attention by the gated delta rule: a fixed-size state instead of past keys and values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CHUNK = 64
 class GatedDeltaNet(nn.Module):
     """A short convolution, then S <- a S + k (b (v - a S^T k))^T for each token, read by q; normalised and gated.
 
-    Yang et al. 2024, "Gated Delta Networks", eq. 10. Documents are kept apart, in the convolution and in the memory.
+    Yang et al. 2024, "Gated Delta Networks", eq. 10. Documents are isolated in both the convolution and the state.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -52,7 +52,7 @@ class GatedDeltaNet(nn.Module):
         queries, keyed, values = mixed.split([keys, keys, mixed.shape[-1] - 2 * keys], dim=-1)
         rate = self.b_proj(x).float().sigmoid()  # [B, T, H]
         decay = -self.A_log.float().exp() * F.softplus(self.a_proj(x).float() + self.dt_bias.float())
-        if valid is not None:  # padding neither writes nor forgets
+        if valid is not None:  # padding neither writes to nor decays the state
             rate, decay = rate * valid[..., None], decay * valid[..., None]
         groups = delta.num_value_heads // delta.num_key_heads
         out, memory = delta_rule(
@@ -74,7 +74,7 @@ class GatedDeltaNet(nn.Module):
 def convolve(x: Tensor, weight: Tensor, before: Tensor | None, documents: Tensor | None) -> Tensor:
     """Causal depthwise convolution of x [B, T, C] by weight [C, 1, K], within each document.
 
-    before [B, C, K - 1]: what stood before x; zeros if None.
+    before [B, C, K - 1]: inputs preceding x; zeros if None.
     """
     length, kernel = x.shape[1], weight.shape[-1]
     past = x.new_zeros(x.shape[0], kernel - 1, x.shape[2]) if before is None else before.mT
@@ -98,10 +98,10 @@ def delta_rule(
     documents: Tensor | None = None,
     memory: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
-    """The gated delta rule over a text, chunk by chunk (Yang et al. 2024, section 3.3, extended by documents).
+    """Chunked gated delta rule (Yang et al. 2024, section 3.3, extended by documents).
 
-    queries, keys [B, H, T, K], values [B, H, T, V], decay (log) and rate [B, H, T], documents [B, T] or None,
-    memory [B, H, K, V] float32 before the first token. Returns what is read [B, H, T, V] and the memory after, float32.
+    queries, keys [B, H, T, K], values [B, H, T, V], decay (log) and rate [B, H, T], documents [B, T] or None, memory
+    [B, H, K, V] float32 before the first token. Returns outputs [B, H, T, V] and the final memory, float32.
     """
     length = queries.shape[2]
     queries, keys, values = queries.float(), keys.float(), values.float()
@@ -111,7 +111,7 @@ def delta_rule(
     for at in range(0, length, CHUNK):
         piece = slice(at, min(at + CHUNK, length))
         q, k, v, b = queries[:, :, piece], keys[:, :, piece], values[:, :, piece], rate[:, :, piece, None]
-        total = decay[:, :, piece].cumsum(-1)  # log of the decay since the chunk began
+        total = decay[:, :, piece].cumsum(-1)  # log decay since the start of the chunk
         size = total.shape[-1]
         seen = torch.ones(size, size, dtype=torch.bool, device=q.device).tril()
         if documents is None:
@@ -123,7 +123,7 @@ def delta_rule(
             carried = (here == before)[:, None, :, None]
             last = (here == here[:, -1:])[:, None, :, None]
         fade = (total[..., :, None] - total[..., None, :]).masked_fill(~same, float("-inf")).exp()  # [B, H, C, C]
-        # What a token writes depends on what those before it in the chunk wrote: a triangular system.
+        # Writes depend on earlier writes in the chunk: a triangular system.
         system = (k * b) @ k.mT * fade
         since = total.exp()[..., None]
         from_memory = k * b * since
@@ -157,8 +157,8 @@ def _normed(x: Tensor) -> Tensor:
 
 
 def _last(x: Tensor, count: int, valid: Tensor | None) -> Tensor:
-    """The `count` inputs [B, C, count] before the end of each row, padding at the end not counted."""
+    """The last `count` inputs [B, C, count] of each row, ignoring trailing padding."""
     if valid is None:
         return x[..., x.shape[-1] - count :]
-    index = valid.sum(1)[:, None] + torch.arange(count, device=x.device)  # x begins with `count` earlier inputs
+    index = valid.sum(1)[:, None] + torch.arange(count, device=x.device)  # x starts with `count` earlier inputs
     return x.gather(-1, index[:, None].expand(-1, x.shape[1], -1))

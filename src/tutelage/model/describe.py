@@ -1,4 +1,4 @@
-"""What an architecture costs, from its config alone: parameters by part, FLOPs, what is remembered of a text."""
+"""Cost of an architecture from its config: parameters by part, FLOPs, and cache size."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PARTS = ("embedding", "attention", "mlp", "experts", "norms", "output_head", "cl
 
 
 def parameters(config: ModelConfig) -> dict[str, int]:
-    """Number of parameters of each part of `PARTS`; a tied output head is the embedding and counts once.
+    """Number of parameters of each part of `PARTS`; a tied output head counts once, as the embedding.
 
-    `attention` is all that mixes along the text, `experts` the feed-forwards that are chosen among and their router.
+    `attention` is all token mixing, `experts` the routed feed-forwards and their router.
     """
     out = dict.fromkeys(PARTS, 0)
     for name, shape in parameter_shapes(config).items():
@@ -39,7 +39,7 @@ def _part(config: ModelConfig, name: str) -> str:
 
 
 def multiplied_parameters(config: ModelConfig) -> int:
-    """Parameters that one token is multiplied with: the embedding look-up and experts not chosen do not count."""
+    """Active parameters per token: without the embedding look-up and unselected experts."""
     parts = parameters(config)
     idle = 0
     if config.experts is not None:
@@ -51,10 +51,10 @@ def multiplied_parameters(config: ModelConfig) -> int:
 
 
 def mixing_flops(config: ModelConfig, context: int) -> int:
-    """FLOPs per token, forward, of what mixes along the text beside its projections, at a context length.
+    """Forward FLOPs per token of token mixing without projections, at a context length.
 
-    Attention: 2 for each multiply-add of scores and of values, over the whole context or window (the causal half is
-    not taken off: PaLM, appendix B). Gated delta rule: three products with the memory.
+    Attention: 2 per multiply-add of scores and values, over the full context or window (not halved for causality: PaLM,
+    appendix B). Gated delta rule: three products with the memory.
     """
     total = 0
     for layer in range(config.num_layers):
@@ -73,26 +73,26 @@ def mixing_flops(config: ModelConfig, context: int) -> int:
 
 
 def forward_flops(config: ModelConfig, context: int) -> int:
-    """FLOPs to read or make one token at a context length; training costs three times as much. Norms are left out."""
+    """Forward FLOPs per token at a context length; training costs three times as much. Norms are not counted."""
     return 2 * multiplied_parameters(config) + mixing_flops(config, context)
 
 
 def cache_values_per_token(config: ModelConfig) -> int:
-    """Numbers that are remembered of every token."""
+    """Cached values per token."""
     return sum(
         heads * dim for layer in range(config.num_layers) for heads, dim in cache_shapes(config, layer)[0].values()
     )
 
 
 def state_values(config: ModelConfig) -> int:
-    """Numbers that are remembered of a text whatever its length."""
+    """Cached values per text, independent of its length."""
     return sum(
         math.prod(shape) for layer in range(config.num_layers) for shape in cache_shapes(config, layer)[1].values()
     )
 
 
 def features(config: ModelConfig) -> dict[str, str]:
-    """How the model is made, in a few words for each part; parts it does not have are left out."""
+    """A short description of each part; absent parts are left out."""
     found = {
         "embedding": _embedding(config),
         "positions": _positions(config),

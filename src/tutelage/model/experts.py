@@ -1,4 +1,4 @@
-"""Mixture of experts: a router sends each token to a few of many feed-forwards. No token is dropped."""
+"""Mixture of experts: a router sends each token to a few of many feed-forwards, without dropping tokens."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tutelage.model.step import Step
 
 
 class MixtureOfExperts(nn.Module):
-    """Weighted sum of the chosen experts' outputs, and of a shared one where there is one.
+    """Weighted sum of the selected experts' outputs, plus the shared expert, if any.
 
-    After a training pass `auxiliary` holds the balance loss (Fedus et al. 2021, eq. 4) and `load` [num_experts] how
-    many tokens went to each expert since `end_of_step`.
+    After a training pass `auxiliary` is the balance loss (Fedus et al. 2021, eq. 4) and `load` [num_experts] the number
+    of tokens per expert since `end_of_step`.
     """
 
     correction: Tensor
@@ -51,7 +51,7 @@ class MixtureOfExperts(nn.Module):
         scores = scores.sigmoid() if self.experts.score == "sigmoid" else scores.softmax(-1)
         weights, chosen = self.choose(scores)  # [N, k]
         if self.training:
-            # What branches of a document share is one token and counts once.
+            # A token shared by branches of a document counts once.
             real = None if step.documents is None else step.documents.flatten() > 0
             self._account(scores, chosen, real)
         out = self._run(flat, weights.to(x.dtype), chosen)
@@ -61,7 +61,7 @@ class MixtureOfExperts(nn.Module):
         return out.view_as(x)
 
     def choose(self, scores: Tensor) -> tuple[Tensor, Tensor]:
-        """Weights and numbers [N, k] of the chosen experts from scores [N, num_experts]."""
+        """Weights and indices [N, k] of the selected experts, from scores [N, num_experts]."""
         experts = self.experts
         ranked = scores + self.correction if experts.balance == "bias" else scores
         if experts.groups > 1:
@@ -76,7 +76,7 @@ class MixtureOfExperts(nn.Module):
         return weights * experts.scaling, chosen
 
     def _run(self, x: Tensor, weights: Tensor, chosen: Tensor) -> Tensor:
-        """Sort the tokens by expert, run each expert on its own, put the results back in order."""
+        """Sort the tokens by expert, run each expert, and restore the order."""
         slots = chosen.flatten()
         order = slots.argsort(stable=True)
         counts = torch.bincount(slots, minlength=self.experts.num_experts).tolist()
@@ -96,7 +96,7 @@ class MixtureOfExperts(nn.Module):
         return self._product("down", expert, up)
 
     def _product(self, name: str, expert: int, x: Tensor) -> Tensor:
-        """x times one expert's matrix, however the stack of them is held: in full, in 4 bits, with adapters."""
+        """x times one expert's matrix, for any storage: dense, 4-bit, with adapters."""
         stack = getattr(self, f"{name}_proj")
         bias = getattr(self, f"{name}_bias")[expert] if self.experts.bias else None
         if isinstance(stack, Tensor):
@@ -116,7 +116,8 @@ class MixtureOfExperts(nn.Module):
 
     @torch.no_grad()
     def end_of_step(self, taken: bool = True) -> None:
-        """Move the choice towards experts with little load (Wang et al. 2024, algorithm 1), and begin to count anew."""
+        """Update the routing bias towards experts with little load (Wang et al. 2024, algorithm 1) and reset the
+        counts."""
         if taken and self.experts.balance == "bias" and self.load is not None:
             self.correction += self.experts.balance_rate * torch.sign(self.load.mean() - self.load)
         self.load, self.auxiliary = None, None

@@ -1,4 +1,4 @@
-"""More rows for the embedding and the head of a model whose vocabulary grows."""
+"""Vocabulary extension: new rows for embedding and head."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tutelage.model.decoder import DecoderLM
 
 @torch.no_grad()
 def extend_embeddings(model: DecoderLM, pieces: Mapping[int, Sequence[int]]) -> None:
-    """Give the model a row for each id of `pieces`, in place: the mean of the rows of the ids that it stands for.
+    """Add a row for each new id of `pieces`, in place: the mean of the rows of the ids that it replaces.
 
-    The embedding and, where it has weights of its own, the head. No other row changes; a published vocabulary that is
-    padded is filled first (Gee et al. 2022, fast vocabulary transfer).
+    For the embedding and an untied head. Other rows are unchanged; padding rows of a published vocabulary are used
+    first (Gee et al. 2022, fast vocabulary transfer).
     """
     size = max(model.config.vocab_size, max(pieces) + 1)
     model.embed_tokens = _embedding(_extended(model.embed_tokens.weight, pieces, size))
@@ -27,7 +27,7 @@ def extend_embeddings(model: DecoderLM, pieces: Mapping[int, Sequence[int]]) -> 
 
 
 def _extended(weight: Tensor, pieces: Mapping[int, Sequence[int]], size: int) -> Tensor:
-    """[size, hidden_size]: the old rows, then the new ones."""
+    """The old rows followed by the new ones [size, hidden_size]."""
     longer = weight.new_zeros(size, weight.shape[1])
     longer[: len(weight)] = weight
     for index, old in pieces.items():

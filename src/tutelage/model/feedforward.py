@@ -1,4 +1,4 @@
-"""The feed-forward part of a block: plain or gated, with any of the usual activations."""
+"""The feed-forward part of a block: plain or gated, with the usual activations."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def gate(activation: str, gated: Tensor, up: Tensor) -> Tensor:
 
 
 class FeedForward(nn.Module):
-    """down(activation(gate(x)) * up(x)), or down(activation(up(x))) where it is not gated."""
+    """down(activation(gate(x)) * up(x)), or ungated down(activation(up(x)))."""
 
     def __init__(self, config: ModelConfig, size: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class FeedForward(nn.Module):
             self.gate_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias)
         self.up_proj = nn.Linear(config.hidden_size, size, bias=config.mlp_bias)
         self.down_proj = nn.Linear(size, config.hidden_size, bias=config.mlp_bias)
-        self.gate_up_proj: Product | None = None  # in place of the two, where a model is only used (`model.weights`)
+        self.gate_up_proj: Product | None = None  # replaces the two in inference-only models (`model.pack`)
 
     def forward(self, x: Tensor) -> Tensor:
         if self.gate_up_proj is not None:

@@ -1,4 +1,4 @@
-"""Attention on a GPU in blocks (FlexAttention): what no document of a packed row shares is never computed."""
+"""Block-sparse attention on a GPU (FlexAttention): blocks without a visible pair are skipped."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
-BLOCK = 128  # rows and columns of a block
-LEAST_HEAD = 16  # the kernel's smallest head
+BLOCK = 128  # block size
+LEAST_HEAD = 16  # minimum head dimension of the kernel
 
 
 def is_for(queries: Tensor, cached: int | None, documents: Tensor | None) -> bool:
-    """Whether queries [B, H, T, D] are attended to so: on a GPU, whole packed rows of whole blocks, without a cache."""
+    """Whether FlexAttention applies to queries [B, H, T, D]: on a GPU, packed rows of full blocks, without a cache."""
     length, dim = queries.shape[-2:]
     return queries.is_cuda and cached is None and documents is not None and length % BLOCK == 0 and dim >= LEAST_HEAD
 
 
 def block_mask(documents: Tensor, window: int | None, positions: Tensor, branches: Tensor | None = None) -> BlockMask:
-    """`AttentionMask`'s rule for documents, positions and branches [B, T]: which blocks there are, and how full."""
+    """The block mask for `AttentionMask`'s rule on documents, positions and branches [B, T]."""
 
     def visible(row: Tensor, head: Tensor, query: Tensor, key: Tensor) -> Tensor:
         seen = (query >= key) & (documents[row, query] == documents[row, key])
@@ -47,7 +47,7 @@ def attend_in_blocks(
         return softcap * torch.tanh(score / softcap)
 
     attend = _kernel(fused=queries.is_cuda)
-    kind = values.dtype  # under autocast norms leave float32 behind them
+    kind = values.dtype  # under autocast norms return float32
     out: Tensor = attend(
         queries.to(kind), keys.to(kind), values, score_mod=capped if softcap else None, block_mask=mask, scale=scale,
         enable_gqa=queries.shape[1] != keys.shape[1],
@@ -57,5 +57,5 @@ def attend_in_blocks(
 
 @functools.cache
 def _kernel(fused: bool) -> Any:
-    """Fused by compiling; uncompiled all scores are made."""
+    """The compiled, fused kernel; uncompiled, all scores would be computed."""
     return torch.compile(flex_attention) if fused else flex_attention

@@ -12,10 +12,10 @@ from tutelage.model.families import FAMILIES, FamilyConfig, check_expressible
 from tutelage.store.errors import ConfigError, DamagedError, InputError, nearest
 
 _MAX_BYTES = 16 << 20
-# What a classifier's head reads of a text, where that is not the last token; transformers keeps the keys and does not
-# read them for a decoder (its ModernBERT has the first for its own head).
+# Pooling of a classifier's head, if not the last token; transformers preserves these keys but ignores them for decoders
+# (its ModernBERT uses the first for its own head).
 POOLING, POOL_TOKENS = "classifier_pooling", "classifier_pool_tokens"
-ORDINAL = "classifier_ordinal"  # labels in order; the probabilities are transformers' own, the median label is named
+ORDINAL = "classifier_ordinal"  # ordinal labels: probabilities as in transformers, the prediction is the median label
 
 
 def load_config(directory: Path) -> ModelConfig:
@@ -34,8 +34,8 @@ def load_config(directory: Path) -> ModelConfig:
 def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelConfig:
     """The `ModelConfig` that a config.json describes.
 
-    Raises InputError for a family that is not known and for anything that would change what the model computes and
-    is not supported, DamagedError for a config that lacks a key or has a value of the wrong kind.
+    Raises InputError for an unknown family and for unsupported settings that would change the computation, DamagedError
+    for a missing key or a value of the wrong type.
     """
     model_type = str(data.get("model_type"))
     by_type = {family.model_type: name for name, family in FAMILIES.items()}
@@ -43,11 +43,11 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     if model_type not in by_type:
         made = f" ({', '.join(heads)})" if heads else ""
         raise InputError(
-            f"{where}: model_type {model_type!r}{made} is not known; only decoders can be loaded",
+            f"{where}: model_type {model_type!r}{made} is not supported; only decoders can be loaded",
             hint=nearest(model_type, by_type),
         )
     if data.get("quantization_config"):
-        raise InputError(f"{where}: quantised weights are not supported", hint="take the unquantised checkpoint")
+        raise InputError(f"{where}: quantised weights are not supported", hint="use the unquantised checkpoint")
     name = by_type[model_type]
     try:
         fields: dict[str, Any] = {**FAMILIES[name].from_config(data), "family": name, **_token_ids_from(data)}
@@ -56,12 +56,12 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     except KeyError as error:
         raise DamagedError(f"{where} lacks {error.args[0]!r}") from None
     except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise DamagedError(f"{where} has a value of the wrong kind: {error}") from None
+        raise DamagedError(f"{where} has a value of the wrong type: {error}") from None
     except ConfigError as error:
         raise InputError(error.message, hint=error.hint) from None
 
 
-# A language model's, a classifier's, or none: the names of transformers' classes.
+# Class names in transformers: language model, classifier, or bare model.
 _HEADS = re.compile(
     r"\w+(ForCausalLM|LMHeadModel|ForConditionalGeneration|ForSequenceClassification)|((?!For)\w)+Model"
 )
@@ -73,15 +73,15 @@ def _heads(data: dict[str, Any]) -> list[str]:
 
 
 def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[str, Any]:
-    """The classes of a classifier, or the one score of a reward model; nothing for a language model.
+    """The config fields of a classifier or reward model; empty for a language model.
 
     Raises InputError for any other head.
 
-    transformers leaves `id2label` out where it is its default: two classes, LABEL_0 and LABEL_1.
+    transformers omits `id2label` if it is the default: two classes, LABEL_0 and LABEL_1.
     """
     if heads and not any(_HEADS.fullmatch(each) for each in heads):
         raise InputError(
-            f"{where}: {', '.join(heads)} has a head that is not known",
+            f"{where}: {', '.join(heads)} has an unsupported head",
             hint="language models (ForCausalLM) and classifiers (ForSequenceClassification) can be loaded",
         )
     if not any(each.endswith("ForSequenceClassification") for each in heads):
@@ -91,7 +91,7 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
     if kind == "regression" or not labels:
         raise InputError(
             f"{where}: a classifier for {kind or 'no label'} is not supported",
-            hint="a text must have one or any number of several labels, or one score (a reward model)",
+            hint="supported: single-label, multi-label, or one score (a reward model)",
         )
     names = tuple(str(labels[key]) for key in sorted(labels, key=int))
     pooling = {"pooling": data.get(POOLING, "last"), "pool_tokens": data.get(POOL_TOKENS, 0)}
@@ -100,7 +100,7 @@ def _classes_from(data: dict[str, Any], heads: list[str], where: str) -> dict[st
 
 
 def to_hf_config(config: ModelConfig) -> dict[str, Any]:
-    """What transformers' config.json says of the same model. Raises InputError if its family cannot say it."""
+    """The equivalent config.json of transformers. Raises InputError if the family cannot express it."""
     if not isinstance(config, FamilyConfig):
         try:
             check_expressible(config)
@@ -131,11 +131,11 @@ def to_hf_config(config: ModelConfig) -> dict[str, Any]:
 
 
 def token_ids(config: ModelConfig) -> dict[str, Any]:
-    """The ids that begin, end and fill a text, as Hugging Face writes them."""
+    """bos, eos and pad ids in Hugging Face format."""
     eos: int | list[int] | None = list(config.eos_token_id) or None
     if isinstance(eos, list) and len(eos) == 1:
         eos = eos[0]
-    # A family's own default ids would come back for what is left out, so null is said.
+    # Missing keys would be replaced by the family's default ids, so null is written explicitly.
     return {"bos_token_id": config.bos_token_id, "eos_token_id": eos, "pad_token_id": config.pad_token_id}
 
 

@@ -45,16 +45,16 @@ def save_model(
 ) -> None:
     """Write config.json, generation_config.json and the weights (float32), loadable by transformers.
 
-    More than `max_shard_bytes` are split into several files with an index. What this supersedes of a model that lies
-    there already goes, nothing else of the directory is touched, and a kill leaves the one or the other model whole.
-    `state`: what is written in place of the model's own weights, one after the other (`MergedState`). Raises InputError
-    for a model with adapters or weights in 4 bits without it, and where `config.json` is no model's.
+    Weights above `max_shard_bytes` are split into several files with an index. Superseded files of an existing model
+    are removed, other files are not touched, and a kill leaves either the old or the new model complete. `state`:
+    written instead of the model's own weights, one at a time (`MergedState`). Raises InputError for a model with
+    adapters or 4-bit weights without it, and if `config.json` does not belong to a model.
     """
     config = model.config
     if state is None and any(name.endswith(".lora_A") for name in model.state_dict()):
         raise InputError("the model has adapters", hint="merge them first, or save them as an adapter")
     if state is None and is_quantised(model):
-        raise InputError("the model's weights are in 4 bits", hint="merge_lora makes them float32")
+        raise InputError("the model's weights are in 4 bits", hint="convert them to float32 with merge_lora")
     refuse_other_config(directory)
     with replaced_files(directory, lambda: superseded(directory)) as out:
         shards = _shards(config, max_shard_bytes)
@@ -67,12 +67,12 @@ def save_model(
         write_json(out / "config.json", to_hf_config(config))
         ids = {key: value for key, value in token_ids(config).items() if value is not None}
         write_json(out / "generation_config.json", ids)
-        for file in shards:  # safetensors makes files that only their owner can read
+        for file in shards:  # safetensors creates files readable only by their owner
             (out / file).chmod((out / "config.json").stat().st_mode)
 
 
 def refuse_other_config(directory: Path) -> None:
-    """Raise InputError where a model must not be saved over what is there: another program's config, an adapter."""
+    """Raise InputError if saving would overwrite another program's config or an adapter."""
     path = directory / "config.json"
     if path.is_file():
         try:
@@ -80,22 +80,22 @@ def refuse_other_config(directory: Path) -> None:
         except (DamagedError, InputError):
             there = {}
         if not {"model_type", "architectures"} & set(there):
-            raise InputError(f"{path} is no model's config", hint="save to a folder of its own; nothing was changed")
+            raise InputError(f"{path} is not a model config", hint="save to a new folder; nothing was changed")
     elif (directory / _ADAPTER[0]).is_file():
-        raise InputError(f"{directory} holds an adapter", hint="save to a folder of its own; nothing was changed")
+        raise InputError(f"{directory} contains an adapter", hint="save to a new folder; nothing was changed")
 
 
 _ADAPTER = ("adapter_config.json", "adapter_model.safetensors", "adapter_model.bin")
-# What a reader would take for a part of the new model: weights, and adapters on the old ones.
+# Files that a reader would take for part of the new model: weights, and adapters on the old ones.
 _USUAL = re.compile(
     r"(model(-\d{5}-of-\d{5})?\.safetensors|pytorch_model(-\d{5}-of-\d{5})?\.bin|pytorch_model\.bin\.index\.json)"
 )
 
 
 def superseded(directory: Path) -> set[str]:
-    """Names of the files of the model in `directory` that mean nothing once another is saved there."""
+    """Names of the existing model's files in `directory` that a new model supersedes."""
     if not (directory / "config.json").is_file():
-        return {name for name in (INDEX,) if (directory / name).is_file()}  # the rest is no model's
+        return {name for name in (INDEX,) if (directory / name).is_file()}  # no other file belongs to a model
     found = {path.name for path in directory.iterdir() if _USUAL.fullmatch(path.name)}
     if (directory / INDEX).is_file():
         named = read_json(directory / INDEX).get("weight_map")
@@ -114,8 +114,7 @@ def weights_identity(directory: Path) -> str:
 
 
 def hf_weights(model: DecoderLM, state: Mapping[str, Tensor] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """The weights (those of `state`, if given) under their Hugging Face names, float32 on the CPU, made one after the
-    other."""
+    """Yield the weights (of `state`, if given) under their Hugging Face names, float32 on the CPU, one at a time."""
     state = model.state_dict() if state is None else state
     for weight in FAMILIES[model.config.family].weights(model.config):
         packed = weight.pack([state[name].detach().to("cpu", torch.float32) for name in weight.ours])
@@ -124,7 +123,7 @@ def hf_weights(model: DecoderLM, state: Mapping[str, Tensor] | None = None) -> I
 
 
 def keep_generation_settings(source: Path, out: Path) -> None:
-    """Carry what `source/generation_config.json` says of sampling over to `out`; ids of tokens are `out`'s own."""
+    """Copy the sampling defaults of `source/generation_config.json` to `out`, keeping `out`'s token ids."""
     path = source / "generation_config.json"
     if not path.is_file():
         return
@@ -144,8 +143,8 @@ def load_model(
 
     quantisation: the matrices inside the blocks are stored in 4 bits as they are read, and frozen.
 
-    Raises InputError for a directory that is no model or a family that is not known, DamagedError for weights
-    that cannot be read or do not fit the config. Names and shapes are checked before a weight is read.
+    Raises InputError for a directory that is not a model or an unknown family, DamagedError for weights that cannot be
+    read or do not fit the config. Names and shapes are checked before a weight is read.
     """
     finish_save(directory)
     config = load_config(directory)
@@ -155,7 +154,7 @@ def load_model(
             places = {key: file for file in files.values() for key in _names(file)}
             for key, file in places.items():
                 if file.get_slice(key).get_dtype() not in _DTYPES and not _ignored(config, key):
-                    raise DamagedError(f"{directory}: {key} has dtype {file.get_slice(key).get_dtype()}, no weight's")
+                    raise DamagedError(f"{directory}: {key} has unsupported dtype {file.get_slice(key).get_dtype()}")
             return build_model(
                 config,
                 places,
@@ -183,12 +182,12 @@ def build_model(
     quantisation: Quantisation = "none",
     elsewhere: Callable[[str, str], bool] | None = None,
 ) -> DecoderLM:
-    """A decoder with the weights that `read` gives by their Hugging Face names, in evaluation mode.
+    """Build a decoder in evaluation mode from weights that `read` returns by Hugging Face name.
 
-    present: names there are; shape: of one of them, asked before anything is read. One weight is read at a time, so
-    that no more than the model and one weight is ever held; with `quantisation` the model's matrices are in 4 bits from
-    the beginning. elsewhere: of a weight that is only renamed, by our name and theirs, whether the caller has it from
-    elsewhere: it is not read then and stays on the meta device. Raises DamagedError if names or shapes do not fit.
+    present: available names; shape: shape by name, checked before any weight is read. Weights are read one at a time,
+    so peak memory is the model plus one weight; with `quantisation` matrices are quantised while loading. elsewhere:
+    for a weight that is only renamed, by our name and theirs, whether the caller provides it; it is then not read and
+    stays on the meta device. Raises DamagedError if names or shapes do not fit.
     """
     family = FAMILIES[config.family]
     with torch.device("meta"):
@@ -196,12 +195,12 @@ def build_model(
     wanted = list(family.weights(config))
     present = set(present)
     found = {name: _found(name, present, family.base_prefix) for weight in wanted for name in weight.theirs}
-    # A classifier saved by transformers carries no language-model head.
+    # A classifier saved by transformers has no language-model head.
     heads = (weight.theirs for weight in wanted if weight.ours == ("lm_head.weight",))
     optional = {name for names in heads for name in names} if config.num_labels else set()
     if "score.weight" in present and not config.num_labels:
         raise InputError(
-            f"{where}: the weights have a classification head (score.weight), but config.json names no classifier",
+            f"{where}: the weights have a classification head (score.weight), but config.json is not a classifier's",
             hint=f'set "architectures": ["{family.architecture}ForSequenceClassification"] and id2label in config.json',
         )
     missing = sorted(name for name, there in found.items() if there is None and name not in optional)
@@ -218,7 +217,7 @@ def build_model(
             there = found[name]
             if there is not None and shape(there) != tuple(expected.shape):
                 raise DamagedError(
-                    f"{where}: {there} has shape {list(shape(there))}, config.json wants {list(expected.shape)}"
+                    f"{where}: {there} has shape {list(shape(there))}, config.json requires {list(expected.shape)}"
                 )
     state: dict[str, Tensor] = {}
     for weight in wanted:
@@ -242,7 +241,7 @@ def _names(file: Any) -> list[str]:
 
 
 def _found(name: str, present: set[str], base_prefix: str) -> str | None:
-    """The name under which a weight is there: checkpoints of a bare model lack the prefix."""
+    """The stored name of a weight: checkpoints of a bare model lack the prefix."""
     return next((each for each in (name, name.removeprefix(base_prefix)) if each in present), None)
 
 
@@ -253,7 +252,7 @@ def _ignored(config: ModelConfig, name: str) -> bool:
 
 
 def weight_files(directory: Path) -> list[str]:
-    """Names of the safetensors files; an index may name only files beside it."""
+    """Names of the safetensors files; an index may only name files in the same directory."""
     names = [ONE_FILE]
     if (directory / INDEX).is_file():
         weight_map = read_json(directory / INDEX).get("weight_map")
@@ -271,7 +270,7 @@ def weight_files(directory: Path) -> list[str]:
 
 
 def _shards(config: ModelConfig, limit: int) -> dict[str, list[str]]:
-    """Names of the weights in each file, in order; no file holds more than `limit` bytes unless one weight does."""
+    """Weight names per file, in order; a file exceeds `limit` bytes only for a single larger weight."""
     groups: list[list[str]] = [[]]
     size = 0
     for name, count in _their_sizes(config):

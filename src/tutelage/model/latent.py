@@ -1,4 +1,4 @@
-"""Multi-head latent attention: what is remembered of a token is one small vector for all heads."""
+"""Multi-head latent attention: the cache holds one small latent vector per token for all heads."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from tutelage.model.step import Step
 
 
 class MultiHeadLatentAttention(nn.Module):
-    """Keys and values are projected up from a latent; the rotated part of a key is shared by all heads.
+    """Keys and values are up-projected from a latent; the rotary part of a key is shared by all heads.
 
-    DeepSeek-V2, section 2.1. With a cache the up-projections are absorbed into query and output, so that attention
-    goes over the latents themselves: one key-value head of kv_rank + rope_head_dim.
+    DeepSeek-V2, section 2.1. With a cache the up-projections are absorbed into query and output, so that attention runs
+    directly on the latents: one key-value head of kv_rank + rope_head_dim.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:

@@ -1,4 +1,4 @@
-"""Low-rank adapters on the projections and experts of a decoder: put on, read out, loaded, folded into the weights."""
+"""Low-rank adapters on projections and experts of a decoder: add, export, load and merge."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ __all__ = [
 
 
 def add_lora(model: DecoderLM, config: LoraConfig, seed: int, starts: Mapping[str, Tensor] | None = None) -> None:
-    """Put fresh adapters on `model` in place and freeze the rest; what it computes stays the same, bit for bit (with
-    PiSSA but for rounding).
+    """Add new adapters to `model` in place and freeze the rest; its outputs are unchanged, bit for bit (with PiSSA, up
+    to rounding).
 
-    With `quantisation` what is not yet in 4 bits is stored so first. `starts`: where PiSSA begins (`lora_starts`), if
-    that is known. A classification head stays trainable in full. Raises ConfigError for a target or layer the model
-    has not.
+    With `quantisation`, weights are first stored in 4 bits, if they are not yet. `starts`: PiSSA's initial adapters
+    (`lora_starts`), if known. A classification head stays fully trainable. Raises ConfigError for a target or layer
+    that does not exist.
     """
     if config.quantisation != "none":
         quantise_model(model, config.quantisation)
@@ -56,9 +56,9 @@ def add_lora(model: DecoderLM, config: LoraConfig, seed: int, starts: Mapping[st
 def place_adapters(
     model: DecoderLM, plan: Mapping[str, Adapter], seed: int, starts: Mapping[str, Tensor] | None = None
 ) -> None:
-    """Put an adapter on each projection, or stack of experts, named by its path, and freeze the rest.
+    """Add an adapter to each projection or stack of experts, given by path, and freeze the rest.
 
-    Raises InputError if the model has some already.
+    Raises InputError if the model already has adapters.
     """
     if lora_layers(model):
         raise InputError("the model already has adapters", hint="merge them first")
@@ -82,7 +82,7 @@ def place_adapters(
 
 
 def lora_starts(model: DecoderLM) -> dict[str, Tensor]:
-    """Where the adapters of PiSSA began, by name; empty for others."""
+    """PiSSA's initial adapters by name; empty for other initialisations."""
     return {
         f"{path}.{name}": value
         for path, layer in lora_layers(model).items()
@@ -92,16 +92,16 @@ def lora_starts(model: DecoderLM) -> dict[str, Tensor]:
 
 
 def shared_copy(model: DecoderLM) -> DecoderLM:
-    """A model of the same weights, which exist once: what is put on the copy is not put on `model`. The
-    classification head, which adapters bring along, is its own."""
+    """A copy that shares the weights: adapters added to it do not affect `model`. The classification head, which
+    adapters may replace, is not shared."""
     shared = [*model.named_parameters(remove_duplicate=False), *model.named_buffers(remove_duplicate=False)]
     return copy.deepcopy(model, {id(value): value for name, value in shared if not name.startswith("score.")})
 
 
 def merge_lora(model: DecoderLM) -> None:
-    """Fold every adapter into its weight; the model is then as if it never had one, and trainable throughout.
+    """Merge every adapter into its weight; the model then has no adapters and is fully trainable.
 
-    Weights in 4 bits become float32, for an adapter learned beside what they are, not beside what they were.
+    4-bit weights become float32, because the adapter was trained on the quantised values, not the original ones.
     """
     for path, layer in lora_layers(model).items():
         new = layer.merged() if isinstance(layer, LoraLinear) else nn.Parameter(layer.merged_weight().detach())
@@ -116,7 +116,7 @@ def merge_lora(model: DecoderLM) -> None:
 
 
 class MergedState(Mapping[str, Tensor]):
-    """The state dict that the model would have once merged, each tensor made when it is asked for and not kept."""
+    """The state dict of the merged model; each tensor is computed on access and not stored."""
 
     def __init__(self, model: DecoderLM) -> None:
         self._adapted = {
@@ -147,13 +147,13 @@ class MergedState(Mapping[str, Tensor]):
 
 @contextlib.contextmanager
 def as_merged(model: DecoderLM) -> Iterator[None]:
-    """Within, every adapted layer computes with the weight that merging would give it, made anew for each product."""
+    """Context in which every adapted layer uses its merged weight, recomputed for each product."""
     handles = []
     for layer in lora_layers(model).values():
         if isinstance(layer, LoraLinear):
             handles.append(layer.register_forward_hook(_as_merged))
     stacks = [layer for layer in lora_layers(model).values() if isinstance(layer, LoraExperts)]
-    for stack in stacks:  # called by name, so no hook is asked
+    for stack in stacks:  # called by name, so hooks do not run
         merged = stack.merged_weight().detach()
         stack.linear = lambda expert, x, bias, merged=merged: F.linear(x, merged[expert], bias)  # type: ignore
     try:
@@ -167,7 +167,7 @@ def as_merged(model: DecoderLM) -> Iterator[None]:
 
 @contextlib.contextmanager
 def without_adapters(model: DecoderLM) -> Iterator[DecoderLM]:
-    """Within, every adapted layer computes what it did before it had an adapter."""
+    """Context in which all adapters are disabled."""
     layers = lora_layers(model).values()
     for layer in layers:
         name = "forward" if isinstance(layer, LoraLinear) else "linear"
@@ -186,12 +186,12 @@ def _as_merged(layer: nn.Module, given: Any, _: Tensor) -> Tensor:
 
 
 def lora_layers(model: nn.Module) -> dict[str, LoraLinear | LoraExperts]:
-    """Layers and stacks of experts with an adapter by path, in the model's order."""
+    """Layers and stacks of experts with an adapter, by path, in model order."""
     return {path: module for path, module in model.named_modules() if isinstance(module, (LoraLinear, LoraExperts))}
 
 
 def lora_shapes(path: str, shape: torch.Size, adapter: Adapter) -> dict[str, tuple[int, ...]]:
-    """Names and shapes of the parameters that this adapter has on this weight of shape [..., out, in]."""
+    """Names and shapes of this adapter's parameters for a weight of shape [..., out, in]."""
     *stack, outputs, inputs = shape
     shapes: dict[str, tuple[int, ...]] = {
         f"{path}.lora_A": (*stack, adapter.rank, inputs), f"{path}.lora_B": (*stack, outputs, adapter.rank)
@@ -200,7 +200,7 @@ def lora_shapes(path: str, shape: torch.Size, adapter: Adapter) -> dict[str, tup
 
 
 def lora_state(model: DecoderLM) -> dict[str, Tensor]:
-    """What was trained beside the base: the adapters' parameters, and the classification head's where there is one."""
+    """The trained parameters: those of the adapters, and of the classification head, if any."""
     names = [
         name
         for path, layer in lora_layers(model).items()
@@ -214,7 +214,7 @@ def lora_state(model: DecoderLM) -> dict[str, Tensor]:
 def load_lora_state(model: DecoderLM, state: Mapping[str, Tensor]) -> None:
     """Copy the values of `lora_state` into a model with the same adapters.
 
-    Raises InputError, before anything is changed, unless names and shapes are the very same.
+    Raises InputError, before any change, unless names and shapes are equal.
     """
     own = lora_state(model)
     if own.keys() != state.keys():

@@ -1,4 +1,4 @@
-"""Settings of low-rank adapters; kept apart from the modules so that reading a recipe needs no torch."""
+"""Settings of low-rank adapters, in a separate module so that reading a recipe does not import torch."""
 
 from __future__ import annotations
 
@@ -12,15 +12,16 @@ Quantisation = Literal["none", "nf4", "nf4_double"]
 
 
 class LoraConfig(Config):
-    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scale * B A, with A and B trained and W not.
+    """Low-rank adaptation (Hu et al. 2021, arXiv 2106.09685): W + scale * B A, with A and B trained and W frozen.
 
-    `targets`: names of projections inside the blocks (`q_proj`, `up_proj`, ...), or `all` of them. `layers`: only
-    these blocks, counted from 0. `scale` is alpha / rank, or alpha / sqrt(rank) with `rslora` (Kalajdzievski 2023,
-    arXiv 2312.03732). `dora`: the length of each row of the weight is trained apart from its direction (Liu et al.
-    2024, arXiv 2402.09353). `init: pissa` (Meng et al. 2024, arXiv 2404.02948): A and B begin as the principal part of
-    W, and what is left of W is frozen; found by `svd_iterations` of randomised SVD (0: exactly, and slowly).
-    `quantisation` (QLoRA; Dettmers et al. 2023, arXiv 2305.14314): W is stored in 4 bits, with `nf4_double` its scales
-    in 8. `b_rate`: B learns so many times as fast as A (LoRA+; Hayou et al. 2024, arXiv 2402.12354, finds 16 good).
+    `targets`: names of projections inside the blocks (`q_proj`, `up_proj`, ...), or `all` of them. `layers`: only these
+    blocks, counted from 0. `scale` is alpha / rank, or alpha / sqrt(rank) with `rslora` (Kalajdzievski 2023, arXiv
+    2312.03732). `dora`: the norm of each row of the weight is trained separately from its direction (Liu et al. 2024,
+    arXiv 2402.09353). `init: pissa` (Meng et al. 2024, arXiv 2404.02948): A and B are initialised with the principal
+    components of W, and the residual of W is frozen; computed by `svd_iterations` of randomised SVD (0: exact, but
+    slow). `quantisation` (QLoRA; Dettmers et al. 2023, arXiv 2305.14314): W is stored in 4 bits, with `nf4_double` its
+    scales in 8. `b_rate`: learning-rate factor of B relative to A (LoRA+; Hayou et al. 2024, arXiv 2402.12354,
+    recommends 16).
     """
 
     rank: int = Field(16, ge=1)
@@ -45,11 +46,11 @@ class LoraConfig(Config):
     @model_validator(mode="after")
     def _something_is_adapted(self) -> Self:
         if not self.targets or self.layers == ():
-            raise ValueError("targets and layers must name something, or be left out")
+            raise ValueError("targets and layers must not be empty; leave them out for the default")
         if self.layers and min(self.layers) < 0:
             raise ValueError("layers are counted from 0")
         if self.init == "pissa" and self.quantisation != "none":
-            raise ValueError("init pissa changes the weights that quantisation stores: choose one of them")
+            raise ValueError("init pissa and quantisation exclude each other: pissa changes the stored weights")
         if self.init == "pissa" and self.dora:
-            raise ValueError("init pissa with dora is no adapter on the original weights: choose one of them")
+            raise ValueError("init pissa and dora exclude each other: no adapter on the original weights results")
         return self

@@ -36,11 +36,11 @@ class Adapter:
 
 
 class Adapted(nn.Module):
-    """A frozen weight W [..., out, in], in full or in 4 bits, with the low-rank change scale * B A beside it.
+    """A frozen weight W [..., out, in], dense or in 4 bits, with the low-rank update scale * B A.
 
-    Takes over the very parameters of what it replaces. A [..., rank, in] is drawn as PEFT draws it (Kaiming-uniform,
-    a = sqrt(5)), B [..., out, rank] is zero; both are float32 whatever the base is, as PEFT has them. With PiSSA they
-    begin as W's principal part; W is then what is left of it, and `start_A`, `start_B` keep where they began.
+    Reuses the parameters of the layer it replaces. A [..., rank, in] is initialised as in PEFT (Kaiming-uniform, a =
+    sqrt(5)), B [..., out, rank] is zero; both are float32 for any base dtype, as in PEFT. With PiSSA they start as W's
+    principal components; W is then the residual, and `start_A`, `start_B` store the initial values.
     """
 
     weight: Tensor | NF4Weight
@@ -48,7 +48,7 @@ class Adapted(nn.Module):
     lora_B: Tensor
     start_A: Tensor | None
     start_B: Tensor | None
-    cast_weight: Tensor | None = None  # W as autocast would make it anew for every product (`cast_frozen`)
+    cast_weight: Tensor | None = None  # W in autocast's dtype, cast once (`cast_frozen`)
 
     def __init__(self, weight: Tensor | NF4Weight, adapter: Adapter, generator: torch.Generator) -> None:
         super().__init__()
@@ -68,7 +68,7 @@ class Adapted(nn.Module):
 
     @torch.no_grad()
     def begin_with(self, down: Tensor, up: Tensor) -> None:
-        """Begin with B A = `up` `down` (PiSSA, eq. 2 to 4) and leave the rest to the frozen weight, a new tensor."""
+        """Initialise B A = `up` `down` (PiSSA, eq. 2 to 4) and set the frozen weight to the residual, a new tensor."""
         place = self.lora_A.device
         self.lora_A.copy_(down)
         self.lora_B.copy_(up)
@@ -79,7 +79,7 @@ class Adapted(nn.Module):
         self.weight = nn.Parameter(left.to(weight.dtype), requires_grad=False)
 
     def merged_weight(self) -> Tensor:
-        """W with the change added, in W's own dtype; float32 where W is in 4 bits."""
+        """W plus the update, in W's dtype; float32 if W is in 4 bits."""
         return self._changed().to(_dense_dtype(self.weight))
 
     def _changed(self) -> Tensor:
@@ -105,17 +105,17 @@ class LoraLinear(Adapted):
     def forward(self, x: Tensor) -> Tensor:
         lower = torch.is_autocast_enabled(x.device.type)
         out = _product(x, self.cast_weight if lower and self.cast_weight is not None else self.weight, self.bias)
-        x = x if lower else x.to(self.lora_A.dtype)  # autocast would take a float32 copy back at once
+        x = x if lower else x.to(self.lora_A.dtype)  # autocast would cast a float32 copy back
         dropped = F.dropout(x, self.adapter.dropout, self.training)
         change = self.adapter.scale * F.linear(F.linear(dropped, self.lora_A), self.lora_B)
         if self.lora_magnitude is not None:
-            # The norm is held constant in the gradient (DoRA, section 4.3).
+            # The norm is detached from the gradient (DoRA, section 4.3).
             stretch = self.lora_magnitude / self._row_norms()
             change = (stretch - 1) * _product(dropped, self.weight, None) + stretch * change
         return out + change.to(out.dtype)
 
     def before(self, x: Tensor) -> Tensor:
-        """What the layer computed before it had an adapter."""
+        """The base layer's output, without the adapter."""
         out = _product(x, self.weight, self.bias)
         if self.start_A is None or self.start_B is None:
             return out
@@ -130,13 +130,13 @@ class LoraLinear(Adapted):
         return weight.to(_dense_dtype(self.weight))
 
     def merged(self) -> nn.Linear:
-        """The plain layer that computes the same: the adapter folded into the weight, in the weight's own dtype."""
+        """An equivalent plain layer: the adapter merged into the weight, in the weight's dtype."""
         return plain_linear(self.merged_weight(), self.bias, self.training)
 
     @torch.no_grad()
     def _row_norms(self) -> Tensor:
         with torch.autocast(self.weight.device.type, enabled=False):
-            return self._changed().norm(dim=1).clamp(min=1e-30)  # a row of zeros stays one
+            return self._changed().norm(dim=1).clamp(min=1e-30)  # zero rows stay zero
 
 
 class LoraExperts(Adapted):
@@ -145,8 +145,8 @@ class LoraExperts(Adapted):
     def __init__(self, weight: Tensor | NF4Weight, adapter: Adapter, generator: torch.Generator) -> None:
         if adapter.dora or adapter.dropout:
             raise ConfigError(
-                "dora and dropout are not for experts: PEFT has neither there",
-                hint="leave them out, or name targets of the attention alone",
+                "experts do not support dora and dropout, as in PEFT",
+                hint="leave them out, or set attention projections as targets",
             )
         super().__init__(weight, adapter, generator)
 
@@ -155,7 +155,7 @@ class LoraExperts(Adapted):
         return self._with(expert, x, bias, self.lora_A, self.lora_B)
 
     def before(self, expert: int, x: Tensor, bias: Tensor | None) -> Tensor:
-        """What `linear` computed before there was an adapter."""
+        """The base output of `linear`, without the adapter."""
         return self._with(expert, x, bias, self.start_A, self.start_B)
 
     def _with(self, expert: int, x: Tensor, bias: Tensor | None, a: Tensor | None, b: Tensor | None) -> Tensor:
@@ -170,8 +170,8 @@ class LoraExperts(Adapted):
 
 @contextlib.contextmanager
 def cast_frozen(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
-    """Within, a copy in `dtype` of each frozen matrix beside an adapter is what products under autocast read: the same
-    numbers, cast once instead of in every step, for half as much memory again as the matrices take."""
+    """Context in which products under autocast read a copy in `dtype` of each frozen matrix with an adapter: the same
+    values, cast once instead of in every step, for 50 % more memory."""
     layers = [module for module in model.modules() if isinstance(module, LoraLinear)]
     plain = [one for one in layers if type(one.weight) is nn.Parameter and one.weight.dtype != dtype]
     for layer in plain:
@@ -187,11 +187,11 @@ def cast_frozen(model: nn.Module, dtype: torch.dtype) -> Iterator[None]:
 def principal_part(
     weight: Tensor, rank: int, scale: float, iterations: int = 0, seed: int = 0
 ) -> tuple[Tensor, Tensor]:
-    """A [..., rank, in] and B [..., out, rank] with scale * B A the best approximation of `weight` of that rank, each
-    with the square roots of the singular values (PiSSA, eq. 2 and 3).
+    """A [..., rank, in] and B [..., out, rank] such that scale * B A is the best rank-`rank` approximation of `weight`,
+    with the square roots of the singular values in each (PiSSA, eq. 2 and 3).
 
-    iterations: of randomised SVD with 8 more directions than asked for (Halko et al. 2011, algorithm 4.4), drawn from
-    `seed`; 0: an exact SVD.
+    iterations: of randomised SVD with 8 oversampled directions (Halko et al. 2011, algorithm 4.4), drawn from `seed`;
+    0: exact SVD.
     """
     if iterations and rank + 8 < min(weight.shape[-2:]):
         with torch.random.fork_rng(devices=[]):

@@ -1,4 +1,4 @@
-"""Who may attend to whom: causality, documents, padding, windows and distances, in one object."""
+"""The attention mask: causality, documents, padding, windows and distances in one object."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from tutelage.model.flex import block_mask
 
 
 class AttentionMask:
-    """The one statement of visibility in a forward pass; every layer asks it for what its kind of attention needs.
+    """The visibility rule of a forward pass, in the representation that each kind of attention requires.
 
     positions [B, T]; documents [B, T]: a token sees only its own document (packed equals separate), 0 is padding.
-    branches [B, T]: a document may go on in several ways (1, 2, ..) after what they share (0); a token sees what is
-    shared and its own branch, whose positions count on from what is shared. So each branch reads as if it stood alone
-    after the shared part. With a cache of `cached` positions a query sees the cache indices up to its own position.
+    branches [B, T]: a document may have several continuations (1, 2, ..) of a shared prefix (0); a token sees the
+    prefix and its own branch, whose positions continue from the prefix, so each branch is computed as if it were alone
+    after the prefix. With a cache of `cached` positions a query sees the cache indices up to its own position.
     """
 
     def __init__(
         self, positions: Tensor, documents: Tensor | None, cached: int | None, branches: Tensor | None = None
     ) -> None:
         if branches is not None and (documents is None or cached is not None):
-            raise ValueError("branches are parts of documents, and are not cached")
+            raise ValueError("branches require documents and do not support a cache")
         self.positions, self.documents, self.cached, self.branches = positions, documents, cached, branches
         self._made: dict[int | None, Tensor | None] = {}
         self._blocks: dict[int | None, BlockMask] = {}
@@ -33,13 +33,13 @@ class AttentionMask:
         self._added: dict[tuple[int | None, torch.dtype], Tensor] = {}
 
     def allowed(self, window: int | None = None) -> Tensor | None:
-        """Boolean mask [B or 1, 1, T, S], True where attention may go; None means plain causal."""
+        """Boolean mask [B or 1, 1, T, S], True for visible keys; None means plain causal."""
         if window not in self._made:
             self._made[window] = self._make(window)
         return self._made[window]
 
     def explicit(self, window: int | None = None) -> Tensor:
-        """`allowed`, never None: for kernels that know no causality of their own."""
+        """`allowed`, never None, for kernels without a causal mode."""
         mask = self.allowed(window)
         if mask is not None:
             return mask
@@ -47,27 +47,27 @@ class AttentionMask:
         return torch.ones(length, length, dtype=torch.bool, device=self.positions.device).tril()[None, None]
 
     def blocks(self, window: int | None = None) -> BlockMask:
-        """`allowed` for attention in blocks, of packed rows without a cache."""
+        """`allowed` as a block mask, for packed rows without a cache."""
         if window not in self._blocks:
             assert self.documents is not None
             self._blocks[window] = block_mask(self.documents, window, self.positions, self.branches)
         return self._blocks[window]
 
     def visible(self, dtype: torch.dtype, window: int | None = None) -> Visible:
-        """`allowed` for attention on a CPU in blocks, in the dtype of its scores."""
+        """`allowed` for blockwise attention on a CPU, in the dtype of its scores."""
         if (window, dtype) not in self._visible:
             self._visible[window, dtype] = Visible.of(self.explicit(window), dtype)
         return self._visible[window, dtype]
 
     def added(self, window: int | None, dtype: torch.dtype) -> Tensor:
-        """`allowed` as what is added to scores, [B or 1, 1, T, S]: 0, or -inf where attention may not go."""
+        """`allowed` as an additive bias [B or 1, 1, T, S]: 0 for visible keys, else -inf."""
         if (window, dtype) not in self._added:
             mask = self.explicit(window)
             self._added[window, dtype] = mask.new_zeros(mask.shape, dtype=dtype).masked_fill_(~mask, -math.inf)
         return self._added[window, dtype]
 
     def distances(self) -> Tensor:
-        """How many positions a key lies behind a query, [B, 1, T, S] float32 (negative where it lies ahead)."""
+        """Distance from a query back to a key [B, 1, T, S] float32 (negative for later keys)."""
         keys = self.positions if self.cached is None else torch.arange(self.cached, device=self.positions.device)[None]
         return (self.positions[:, :, None] - keys[:, None, :])[:, None].float()
 
@@ -82,7 +82,7 @@ class AttentionMask:
         index = torch.arange(length, device=positions.device)
         behind = index[:, None] - index
         mask = behind >= 0
-        if self.branches is not None:  # another branch may stand between: how far a key lies behind, positions tell
+        if self.branches is not None:  # with branches, distances follow from positions, not indices
             behind = positions[:, :, None] - positions[:, None, :]
         if window is not None:
             mask = mask & (behind < window)

@@ -1,4 +1,4 @@
-"""Frozen matrices in 4 bits: the NormalFloat code of QLoRA, dequantised for each product and never kept dense.
+"""Frozen 4-bit matrices: QLoRA's NormalFloat code, dequantised for each product and never stored dense.
 
 Dettmers et al. 2023 (arXiv 2305.14314): the 16 values are those of appendix E, the blocks have 64 weights, and the
 scales of the blocks may themselves be stored in 8 bits ("double quantisation", section 3). Layout and rounding are
@@ -24,17 +24,17 @@ CODE = (
     -0.09105003625154495, 0.0, 0.07958029955625534, 0.16093020141124725, 0.24611230194568634, 0.33791524171829224,
     0.44070982933044434, 0.5626170039176941, 0.7229568362236023, 1.0,
 )  # fmt: skip
-BLOCK = 64  # weights that share a scale
-GROUP = 256  # scales that share one, with double quantisation
-_CHUNK = 1 << 17  # weights worked on at once on the CPU, so that the pieces stay in its cache; a multiple of BLOCK
+BLOCK = 64  # weights per scale
+GROUP = 256  # scales per second-level scale, with double quantisation
+_CHUNK = 1 << 17  # weights per chunk on the CPU, to stay in cache; a multiple of BLOCK
 
 
 def quantise(weight: Tensor, double: bool = False) -> dict[str, Tensor]:
     """A matrix [out, in] in NF4: `codes` uint8 (two weights a byte, the first one in the high half) and the blocks'
     largest magnitudes, `absmax` float32.
 
-    Blocks run through the matrix row by row; a last one that is not full ends in zeros. `double`: in place of `absmax`
-    its mean, and what deviates from it in 8 bits: `absmax_codes`, `absmax_scales`, `absmax_mean`.
+    Blocks run through the matrix row by row; the last one is zero-padded. `double`: instead of `absmax`, its mean and
+    the deviations from it in 8 bits: `absmax_codes`, `absmax_scales`, `absmax_mean`.
     """
     flat = weight.detach().flatten()
     codes, scales = [], []
@@ -53,9 +53,9 @@ def quantise(weight: Tensor, double: bool = False) -> dict[str, Tensor]:
 def dequantise(
     parts: Mapping[str, Tensor], shape: torch.Size, dtype: torch.dtype = torch.float32, room: Tensor | None = None
 ) -> Tensor:
-    """The matrix [out, in] that `quantise` has stored, computed in float32 and rounded to `dtype`.
+    """Dequantise a matrix [out, in] from `quantise`, computed in float32 and rounded to `dtype`.
 
-    room: where it is put on the CPU, at least two values for each byte of codes; else new memory is taken.
+    room: output buffer on the CPU with at least two values per byte of codes; by default new memory is allocated.
     """
     codes, absmax, count = parts["codes"], _scales(parts), shape.numel()
     pairs = _pairs(codes.device)
@@ -72,7 +72,7 @@ def dequantise(
 
 
 def part_shapes(shape: torch.Size, double: bool) -> dict[str, tuple[int, ...]]:
-    """Shapes of what `quantise` makes of a matrix of this shape."""
+    """Shapes of the tensors that `quantise` returns for a matrix of this shape."""
     blocks = -(-shape.numel() // BLOCK)
     codes = {"codes": (blocks * BLOCK // 2,)}
     if not double:
@@ -111,14 +111,14 @@ class Packed:
         return dequantise(self.parts, self.shape, dtype)
 
     def passing(self, dtype: torch.dtype) -> Tensor:
-        """The same, good until this thread asks for another: on the CPU all take turns in one piece of memory."""
+        """The dense matrix in a buffer that is valid until this thread's next call; on the CPU it is reused."""
         codes = self.parts["codes"]
         if codes.device.type != "cpu":
             return self.dense(dtype)
         return dequantise(self.parts, self.shape, dtype, room(2 * len(codes), dtype))
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """x W^T + bias; the weight is dequantised here, and again for the gradient of x, and kept by neither."""
+        """x W^T + bias; the weight is dequantised here and again for the gradient of x, and not stored."""
         kind = x.device.type
         if torch.is_autocast_enabled(kind):
             x = x.to(torch.get_autocast_dtype(kind))
@@ -129,8 +129,8 @@ class Packed:
 class NF4Weight(nn.Module):
     """A frozen matrix [out, in], or a stack of them [experts, out, in], stored in NF4.
 
-    Its parts are parameters that are never trained, so that they belong to what a run is known by and checkpoints
-    leave them out. A stack holds each matrix as it would be alone.
+    Its parts are frozen parameters, so that they are part of a run's fingerprint but not of checkpoints. In a stack,
+    each matrix is stored as it would be alone.
     """
 
     def __init__(self, shape: torch.Size, parts: Mapping[str, Tensor]) -> None:
@@ -162,7 +162,7 @@ class NF4Weight(nn.Module):
         return self.packed(expert).linear(x, bias)
 
     def dense(self, dtype: torch.dtype = torch.float32) -> Tensor:
-        """All of it, dequantised."""
+        """The full weight, dequantised."""
         if len(self.shape) == 2:
             return self.packed().dense(dtype)
         return torch.stack([self.packed(expert).dense(dtype) for expert in range(self.shape[0])])
@@ -172,7 +172,7 @@ class NF4Weight(nn.Module):
 
 
 class NF4Linear(nn.Module):
-    """A frozen linear layer whose weight is stored in NF4; its bias is as it was."""
+    """A frozen linear layer with its weight in NF4; the bias is unchanged."""
 
     bias: Tensor | None
 
@@ -186,7 +186,7 @@ class NF4Linear(nn.Module):
 
 
 class _Product(torch.autograd.Function):
-    """x W^T without keeping W."""
+    """x W^T without storing W."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Packed) -> Tensor:
@@ -217,14 +217,14 @@ def _scales(parts: Mapping[str, Tensor]) -> Tensor:
 
 
 def _edges(code: tuple[float, ...], device: torch.device) -> Tensor:
-    """Between which of these the nearest value of a code changes."""
+    """The decision boundaries between neighbouring values of a code."""
     values = torch.tensor(code, device=device)
     return (values[:-1] + values[1:]) / 2
 
 
 @cache
 def _pairs(device: torch.device) -> Tensor:
-    """The two values that each byte stands for, [256]: as one number of 8 bytes, which is found four times as fast."""
+    """The two values of each byte, [256], stored as one 8-byte number, which makes the look-up four times as fast."""
     code = torch.tensor(CODE, device=device)
     byte = torch.arange(256, device=device)
     return torch.stack([code[byte >> 4], code[byte & 15]], dim=1).view(torch.float64).flatten()

@@ -12,10 +12,10 @@ from tutelage.model.config import ModelConfig
 
 
 class RMSNorm(nn.RMSNorm):
-    """RMSNorm in float32 where input and weight differ in dtype (a float32 weight under autocast).
+    """RMSNorm, computed in float32 if input and weight differ in dtype (a float32 weight under autocast).
 
-    Torch has no fused kernel for mixed dtypes and warns of it. The output has the input's dtype, as in transformers'
-    Llama for equal dtypes.
+    PyTorch has no fused kernel for mixed dtypes and warns about it. The output has the input's dtype, as in
+    transformers' Llama for equal dtypes.
     """
 
     def forward(self, x: Tensor) -> Tensor:
@@ -26,7 +26,7 @@ class RMSNorm(nn.RMSNorm):
 
 
 class OffsetRMSNorm(nn.Module):
-    """RMSNorm whose stored weight is the scale less one (Gemma, Qwen3-Next), so that zero means: leave it."""
+    """RMSNorm whose stored weight is the scale minus one (Gemma, Qwen3-Next), so that zero is the identity."""
 
     def __init__(self, dim: int, eps: float) -> None:
         super().__init__()
@@ -48,13 +48,14 @@ def rms_norm(x: Tensor, weight: Tensor, eps: float) -> Tensor:
 
 
 def rms_norm_only(x: Tensor, weight: Tensor, eps: Tensor) -> Tensor:
-    """`rms_norm` in the fewest calls, equal but for rounding: a token that is decoded asks for it twice a layer."""
+    """`rms_norm` with fewer calls, equal up to rounding, because decoding calls it twice per layer and token."""
     length = torch.linalg.vector_norm(x, dim=-1, keepdim=True)
     return (x * torch.addcmul(eps, length, length, value=1 / x.shape[-1]).rsqrt_()).mul_(weight)
 
 
 class _RMSNorm(torch.autograd.Function):
-    """For a CPU, where torch composes it of small operations: half their passes over memory, and less is kept."""
+    """RMSNorm for a CPU, where PyTorch composes it of small operations: half the memory passes, fewer stored
+    tensors."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
@@ -73,7 +74,7 @@ class _RMSNorm(torch.autograd.Function):
 
 
 def make_norm(config: ModelConfig, dim: int) -> nn.Module:
-    """The norm over `dim` that the config names."""
+    """Build the configured norm over `dim`."""
     if config.norm == "layernorm":
         return nn.LayerNorm(dim, eps=config.norm_eps)
     if config.norm_offset:

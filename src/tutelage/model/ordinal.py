@@ -1,4 +1,4 @@
-"""Labels in an order (grades, stars): which one to name, and the loss that knows how far apart two are."""
+"""Ordinal labels (grades, stars): the predicted label, and a loss that accounts for distance."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from torch import Tensor
 
 
 def chosen_label(probabilities: Mapping[str, float], order: Sequence[str] = ()) -> str:
-    """The label to name: the likeliest, of equally likely ones the first in the alphabet; of labels in an `order` the
-    median, which is the one that is fewest steps off on average."""
+    """The predicted label: the likeliest (ties: alphabetically first), or with an `order` the median, which minimises
+    the expected distance."""
     if not order:
         return max(sorted(probabilities), key=lambda label: probabilities[label])
     total = 0.0
@@ -22,17 +22,17 @@ def chosen_label(probabilities: Mapping[str, float], order: Sequence[str] = ()) 
 
 
 def median_labels(scores: Tensor) -> Tensor:
-    """Numbers [texts] of the median labels of class logits [texts, labels], whose labels are in order."""
+    """Indices [texts] of the median labels, from class logits [texts, labels] of ordinal labels."""
     below = scores.float().softmax(-1).cumsum(-1) < 0.5
     return below.sum(-1).clamp(max=scores.shape[-1] - 1)
 
 
 def threshold_losses(scores: Tensor, targets: Tensor) -> Tensor:
-    """Loss [texts] of class logits [texts, labels], whose labels are in order, for targets [texts].
+    """Ordinal loss [texts] of class logits [texts, labels] for targets [texts].
 
-    Sum over the thresholds between neighbours of the binary cross entropy of being above it (CORAL; Cao, Mirjalili and
-    Raschka 2020, eq. 4). The probability of being above is that of all labels above together, so no threshold can
-    contradict another, and the head stays one of a logit for each label.
+    Sum of the binary cross entropies of exceeding each threshold between neighbouring labels (CORAL; Cao, Mirjalili and
+    Raschka 2020, eq. 4). The probability of exceeding a threshold is the sum over all labels above, so thresholds are
+    consistent and the head keeps one logit per label.
     """
     logprobs = scores.float().log_softmax(-1)
     up_to = logprobs.logcumsumexp(-1)[..., :-1]

@@ -1,4 +1,4 @@
-"""A decoder made ready for use: its matrices in fewer bits, those that read the same input as one product."""
+"""Pack a decoder for inference: matrices in fewer bits, and fused products for matrices with the same input."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from tutelage.model.feedforward import FeedForward
 from tutelage.model.packed import Blocks, ByteLinear, HalfLinear, PackedLinear, Product, packs
 
 Packing = Literal["bfloat16", "int8", "int4"]
-_USED_BY_HAND = ("kv_up", "shared_gate")  # read by their modules as matrices, or too small to matter
+_USED_BY_HAND = ("kv_up", "shared_gate")  # used as dense matrices by their modules, or too small to matter
 
 Part = tuple[Tensor | Blocks, Tensor | None]  # weight and bias
 
 
 @torch.no_grad()
 def pack(model: DecoderLM, kind: Packing, blocks: Mapping[str, Blocks] | None = None) -> DecoderLM:
-    """Replace the matrices of `model` in place; it can then be used and no longer trained. Returns it.
+    """Replace the matrices of `model` in place, for inference only, and return it.
 
-    Products are made in bfloat16 and all else in float32. `int4` and `int8` are stored so (`packed`), embeddings in
-    bfloat16; with `int4` the head has 8 bits, as four would show in the answers. What the kernels do not take stays in
-    bfloat16, and experts as they are. `blocks`: weights that are in 4 bits already, by their parameter's name; their
-    parameters may be on the meta device.
+    Products run in bfloat16, everything else in float32. `int4` and `int8`: storage of the matrices (`packed`), with
+    embeddings in bfloat16; with `int4` the head has 8 bits, because 4 would visibly affect the answers. Matrices
+    unsupported by the kernels stay in bfloat16, experts are unchanged. `blocks`: weights that are already in 4 bits, by
+    parameter name; their parameters may be on the meta device.
     """
     given = blocks or {}
     count = model.num_parameters()
@@ -54,7 +54,7 @@ def pack(model: DecoderLM, kind: Packing, blocks: Mapping[str, Blocks] | None = 
 
 
 def is_packed(model: DecoderLM) -> bool:
-    """Whether a decoder is for use only."""
+    """Whether a decoder is packed for inference only."""
     return model.packed_head is not None
 
 
@@ -66,7 +66,7 @@ def _matrix(weight: Tensor, given: Mapping[str, Blocks], path: str) -> Tensor:
 def _joined(
     holder: nn.Module, path: str, names: Sequence[str], kind: Packing, given: Mapping[str, Blocks]
 ) -> Product | None:
-    """One layer in place of several that read the same; None where they stand for themselves (adapters, say)."""
+    """One layer that replaces several with the same input; None if they must stay separate (adapters, for example)."""
     layers = [getattr(holder, name) for name in names]
     if not all(type(layer) is nn.Linear for layer in layers):
         return None
@@ -78,7 +78,7 @@ def _joined(
 
 
 def _layer(parts: Sequence[Part], kind: Packing) -> Product:
-    """The rows of all parts as one layer, in as few bits as asked for and possible."""
+    """All parts concatenated to one layer, in the requested number of bits if possible."""
     weights = [weight for weight, _ in parts]
     rows = sum(weight.shape[0] for weight in weights)
     biases = [bias for _, bias in parts if bias is not None]

@@ -1,4 +1,4 @@
-"""Memory that matrices made dense for one product take turns in, a piece for each thread and dtype."""
+"""A reusable buffer for matrices dequantised for a single product, one per thread and dtype."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _THREAD = threading.local()
 
 
 def room(count: int, dtype: torch.dtype) -> Tensor:
-    """At least `count` numbers on the CPU, good until this thread asks again.
+    """A CPU buffer of at least `count` values, valid until this thread's next call.
 
-    New memory for each would lie between what is kept, and its gaps would cost more than the weights; and the
-    system clears new memory page by page, which takes longer than to fill it.
+    New allocations would fragment the heap by more than the size of the weights, and the system clears new memory page
+    by page, which takes longer than filling it.
     """
     rooms: dict[torch.dtype, Tensor] = _THREAD.__dict__.setdefault("rooms", {})
     if dtype not in rooms or len(rooms[dtype]) < count:
-        with torch.inference_mode(False):  # else what comes after generating could not write into it
+        with torch.inference_mode(False):  # an inference tensor could not be written to after generation
             rooms[dtype] = torch.empty(count, dtype=dtype)
     return rooms[dtype]

@@ -1,4 +1,4 @@
-"""Rotary positions and the ways of stretching them."""
+"""Rotary position embeddings and their scaling."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tutelage.model.config import ModelConfig, RopeScaling
 
 
 def inverse_frequencies(config: ModelConfig, local: bool = False) -> tuple[Tensor, float]:
-    """Angles per position, [rotary_dim / 2] float32, and the factor on cosines and sines (1 but for YaRN, LongRoPE).
+    """Angles per position, [rotary_dim / 2] float32, and the factor on cosines and sines (1 except for YaRN, LongRoPE).
 
-    RoFormer, eq. 15; scaling as in `RopeScaling`. `local`: of layers with a base of their own.
+    RoFormer, eq. 15; scaling as in `RopeScaling`. `local`: for layers with their own base.
     """
     dim = config.rotary_dim
     theta = config.rope_local_theta if local and config.rope_local_theta else config.rope_theta
@@ -36,7 +36,7 @@ def inverse_frequencies(config: ModelConfig, local: bool = False) -> tuple[Tenso
 
 
 def _llama3(frequencies: Tensor, scaling: RopeScaling) -> Tensor:
-    """Llama 3.1: wavelengths beyond the original length are stretched, short ones kept, between them a ramp."""
+    """Llama 3.1: scales wavelengths beyond the original length and keeps short ones, with a ramp in between."""
     rotations = scaling.original_length * frequencies / (2 * math.pi)  # within the original length
     low, high = scaling.low_frequency, scaling.high_frequency
     kept = ((rotations - low) / (high - low)).clamp(0, 1)
@@ -92,7 +92,7 @@ def widened(cosines: Tensor, sines: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def rotate_widely(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
-    """`rotate` of halves that stand apart, in a third of its calls: for decoding, where calls are what takes time.
+    """`rotate` for separate halves with a third of the calls, for decoding, where call overhead dominates.
 
     x [B, H, T, D]; cosines and sines as `widened`. Returns their dtype.
     """
@@ -107,8 +107,8 @@ def rotate_widely(x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:
 def rotate(x: Tensor, cosines: Tensor, sines: Tensor, interleaved: bool = False) -> Tensor:
     """Rotate the first rotary_dim dimensions of each head by the position's angles. x [B, H, T, D].
 
-    The two numbers that turn together stand half a rotary_dim apart, or side by side (`interleaved`); in the latter
-    case they come out half apart, which no product of queries and keys can tell.
+    A rotated pair is half a rotary_dim apart, or adjacent (`interleaved`); in the latter case the output has the halves
+    apart, which does not change products of queries and keys.
     """
     width = 2 * cosines.shape[-1]
     turned, rest = (x, None) if x.shape[-1] == width else x.split([width, x.shape[-1] - width], dim=-1)
@@ -123,7 +123,7 @@ def rotate(x: Tensor, cosines: Tensor, sines: Tensor, interleaved: bool = False)
 
 
 class _Rotate(torch.autograd.Function):
-    """Its gradient is turned back by the same angles: nothing of x is kept."""
+    """Its gradient is rotated back by the same angles, so x is not stored."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, cosines: Tensor, sines: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What all layers of one forward pass share."""
+"""Inputs shared by all layers of a forward pass."""
 
 from __future__ import annotations
 

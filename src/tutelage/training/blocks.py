@@ -1,4 +1,4 @@
-"""How the blocks of a model are run while it is trained: compiled, or with activations recomputed instead of stored."""
+"""How a model's blocks run in training: compiled, or with activation checkpointing."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tutelage.training.config import TrainingConfig
 
 @contextlib.contextmanager
 def prepared(model: DecoderLM, config: TrainingConfig) -> Iterator[None]:
-    """Within, the blocks run as `config` says; names and weights stay, and afterwards everything is as before.
+    """Context in which the blocks run as `config` sets; names and weights are unchanged, and everything is restored.
 
     activation_checkpointing: only the input of each block is stored for the backward pass, which recomputes the block:
-    a third more work for a fraction of the memory (Chen et al. 2016, section 4). compile: every block becomes fused
-    kernels. In bfloat16 the frozen matrices under adapters are cast once.
+    a third more compute for a fraction of the memory (Chen et al. 2016, section 4). compile: each block is compiled to
+    fused kernels. In bfloat16, frozen matrices under adapters are cast once.
     """
     if config.compile:
         blockwise.compile_around()

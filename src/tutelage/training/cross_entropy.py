@@ -1,4 +1,4 @@
-"""Cross-entropy of the language-model head in chunks: the logits of all positions are never in memory at once."""
+"""Chunked cross-entropy of the language-model head, without the logits of all positions in memory at once."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from torch import Tensor
 
 from tutelage.model.autocast import cast_once
 
-ROWS = 256  # positions whose logits are in memory at once: with fewer the products are slow, more do not fit the cache
-SLOPE_ELEMENTS = 1 << 23  # gradients of logits that wait for one product with the hidden states: 16 MiB of bfloat16
-GPU_ELEMENTS = 1 << 27  # logits at once on a GPU, 512 MiB: small products underuse it
+ROWS = 256  # positions per chunk: with fewer the products are slow, with more the logits exceed the cache
+SLOPE_ELEMENTS = 1 << 23  # logit gradients buffered for one product with the hidden states: 16 MiB of bfloat16
+GPU_ELEMENTS = 1 << 27  # logits per chunk on a GPU, 512 MiB: small products underutilise it
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
     """Sum of negative log-likelihoods whose gradient is computed in the forward pass, chunk by chunk.
 
-    The gradient of a sum is known up to one factor before backward is called, so nothing has to be kept or
-    computed twice (the idea of Liger-Kernel's fused linear cross-entropy; Hsu et al. 2024, section 3.2).
+    The gradient of a sum is known up to a scalar factor before backward is called, so nothing is stored or computed
+    twice (the idea of Liger-Kernel's fused linear cross-entropy; Hsu et al. 2024, section 3.2).
     """
 
     @staticmethod
@@ -57,12 +57,12 @@ class _LinearCrossEntropy(torch.autograd.Function):
             if ctx.needs_input_grad[1]:
                 slope, part = slopes[: end - start], hidden[start:end]
                 if grad_weight is None:
-                    grad_weight = (slope.mT @ part).float()  # a sum of many groups
+                    grad_weight = (slope.mT @ part).float()  # accumulated in float32 over many groups
                 elif slope.dtype == torch.float32:
-                    grad_weight.addmm_(slope.mT, part)  # added up within the product
+                    grad_weight.addmm_(slope.mT, part)  # fused
                 else:
                     grad_weight += slope.mT @ part
-        # Handed over in the backward pass, not copied: as large as the head.
+        # Passed on in the backward pass without a copy, because it is as large as the head.
         ctx.made = [
             None if grad_hidden is None else grad_hidden.to(kinds[0]),
             None if grad_weight is None else grad_weight.to(kinds[1]),
@@ -73,7 +73,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None, None, None]:  # type: ignore[override]
         if ctx.made is None:
-            raise RuntimeError("the gradient of linear_cross_entropy can be taken once")
+            raise RuntimeError("linear_cross_entropy supports only one backward pass")
         (of_hidden, of_weight), ctx.made = ctx.made, None
         for made in (of_hidden, of_weight):
             if made is not None:
@@ -82,9 +82,9 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def chunk_sizes(count: int, vocabulary: int, on_gpu: bool) -> tuple[int, int]:
-    """(positions of a chunk, whose logits are made at once; positions of a group, whose gradients are kept).
+    """(positions per chunk, whose logits are computed at once; positions per group, whose gradients are buffered).
 
-    Of `count` positions with `vocabulary` logits each.
+    For `count` positions with `vocabulary` logits each.
     """
     rows = max(1, min(count, max(ROWS, GPU_ELEMENTS // vocabulary if on_gpu else 0)))
     chunks = 1 if on_gpu else max(1, SLOPE_ELEMENTS // (rows * vocabulary))
@@ -96,7 +96,7 @@ def _into_probabilities(
 ) -> tuple[Tensor, Tensor | None]:
     """Write the probabilities of a chunk into `logits` [n, V], float32.
 
-    Returns the negative log-likelihoods [n] of target [n, 1], and the slope of the softcap [n, V] where there is one.
+    Returns the negative log-likelihoods [n] of target [n, 1], and the slope of the softcap [n, V], if any.
     """
     if hidden.dtype == logits.dtype:
         torch.mm(hidden, weight.mT, out=logits)
@@ -119,8 +119,8 @@ def linear_cross_entropy(
     """Cross-entropy of logits hidden @ weight.T against targets.
 
     hidden [n, d], weight [V, d], targets [n] int64; softcap c > 0 makes each logit c tanh(logit / c). Returns the
-    differentiable sum (scalar) and the values [n] without gradient, float32; `shares` [n]: how much of each value the
-    sum counts, 1 without. Same as F.cross_entropy(..., reduction="sum") up to rounding.
+    differentiable sum (scalar) and the values [n] without gradient, float32; `shares` [n]: weight of each value in the
+    sum, default 1. Same as F.cross_entropy(..., reduction="sum") up to rounding.
     """
     if not torch.is_grad_enabled():
         hidden, weight = hidden.detach(), weight.detach()  # these get no gradient

@@ -1,4 +1,4 @@
-"""Losses of microbatches and ranks added up to the figures of a step, and of a whole split of the data."""
+"""Reduce the losses of microbatches and ranks to the figures of a step, and of a full data split."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from tutelage.training.objective import Loss, Objective, Prepares
 def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) -> dict[str, float]:
     """Sums over the microbatches of a step and all ranks: `sum`, `weight`, each metric's two sums, and `counts`.
 
-    One all-reduce in float64. Tensor-parallel ranks compute the same rows; these count once. Of a pipeline only the
+    One all-reduce in float64. Tensor-parallel ranks compute the same rows, which count once. In a pipeline only the
     last stage has losses.
     """
     names = layout.pipeline.metric_names(list(losses[0].metrics)) if layout.pipeline else list(losses[0].metrics)
-    if not layout.last_stage:  # it knows no loss: zeros add nothing
+    if not layout.last_stage:  # it has no loss: contributes zeros
         nothing = torch.zeros(())
         losses = [Loss(nothing, nothing, dict.fromkeys(names, (nothing, nothing)))]
     sums = {
@@ -37,7 +37,7 @@ def totals(losses: list[Loss], world: World, layout: Layout, **counts: float) ->
 
 
 def figures_of(total: dict[str, float]) -> dict[str, float]:
-    """Loss and metrics from their sums: divided by weights, once."""
+    """Loss and metrics: their sums divided by their weights."""
     figures = {"loss": total["sum"] / total["weight"] if total["weight"] else math.nan}
     for name in [key.removesuffix(".sum") for key in total if key.endswith(".sum")]:
         weight = total[f"{name}.weight"]
@@ -46,8 +46,8 @@ def figures_of(total: dict[str, float]) -> dict[str, float]:
 
 
 def microbatch_loss(model: DecoderLM, objective: Objective, batch: Batch, layout: Layout) -> Loss:
-    """The loss of a microbatch. A pipeline stage before the last sends its hidden states forward; its sum has no
-    value, but its backward pass begins by receiving their gradient."""
+    """The loss of a microbatch. A pipeline stage before the last sends its hidden states; its sum is a dummy whose
+    backward pass receives their gradient."""
     if layout.last_stage:
         return objective.loss(model, batch)
     sent = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
@@ -64,9 +64,9 @@ def evaluate_objective(
     world: World | None = None,
     layout: Layout | None = None,
 ) -> dict[str, float]:
-    """Loss and metrics of an objective over a split, without training; over `limit` evenly spaced rows, 0 for all.
+    """Loss and metrics of an objective over a split, without gradient, on `limit` evenly spaced rows (0: all).
 
-    Empty if there is no such split.
+    Empty if the split does not exist.
     """
     world, layout = world or World(), layout or Layout()
     if split not in objective.rows:
@@ -77,7 +77,7 @@ def evaluate_objective(
     model.eval()
     device = next(model.parameters()).device
     losses = []
-    # Ranks that shard the weights must call the model equally often: one without rows left repeats the first.
+    # Ranks that shard the weights must run the same number of forward passes: one without rows left repeats the first.
     parts = [
         index[layout.data_rank :: layout.data_size][at : at + batch_rows]
         for at in range(0, -(-len(index) // layout.data_size), batch_rows)

@@ -1,4 +1,4 @@
-"""The matrix products inside the blocks in 8-bit floats, by torchao, on GPUs that multiply in them."""
+"""Float8 matrix products inside the blocks, by torchao, on GPUs with float8 tensor cores."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tutelage.store.errors import ConfigError
 
 
 def use_float8(model: DecoderLM, emulate: bool = False) -> None:
-    """Replace the linear layers of the blocks, in place; names and weights stay what they were.
+    """Convert the linear layers of the blocks to float8, in place; names and weights are unchanged.
 
     Inputs and weights are scaled per tensor and step to e4m3, gradients to e5m2 (Micikevicius et al. 2022, section 3);
-    weights themselves stay float32. Routers, sizes that are no multiple of 16, embedding and head are left alone.
-    emulate: compute what such a GPU would, without one. Raises ConfigError without torchao, or with adapters.
+    master weights stay float32. Routers, sizes that are not a multiple of 16, embedding and head are not converted.
+    emulate: emulate float8 on other hardware. Raises ConfigError without torchao, or with adapters.
     """
     if lora_layers(model):
-        raise ConfigError("adapters are not trained in float8", hint="use precision: bfloat16")
+        raise ConfigError("precision float8 does not support adapters", hint="use precision: bfloat16")
     try:
         from torchao.float8 import Float8LinearConfig, convert_to_float8_training
     except ImportError:
-        raise ConfigError("precision float8 needs torchao", hint="pip install 'tutelage[float8]'") from None
+        raise ConfigError("precision float8 requires torchao", hint="pip install 'tutelage[float8]'") from None
 
     def wanted(module: nn.Module, name: str) -> bool:
         inside = name.startswith("layers.") and not name.endswith("router")
@@ -33,9 +33,9 @@ def use_float8(model: DecoderLM, emulate: bool = False) -> None:
 
 
 def check_float8(device: torch.device) -> None:
-    """Raises ConfigError for a device that does not multiply in float8."""
+    """Raises ConfigError for a device without float8 support."""
     if device.type != "cuda" or torch.cuda.get_device_capability(device) < (8, 9):
         raise ConfigError(
-            f"precision float8 needs a GPU that multiplies in it (Ada, Hopper or newer), not {device.type}",
+            f"precision float8 requires a GPU with float8 support (Ada, Hopper or newer), not {device.type}",
             hint="use precision: auto",
         )

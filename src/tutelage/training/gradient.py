@@ -1,4 +1,4 @@
-"""The gradient of one step: of all its microbatches, on all ranks, divided once."""
+"""The gradient of one step, accumulated over all microbatches and ranks and divided once."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ def step_gradient(
     layout: Layout,
     flags: Callable[[], dict[str, float]] = dict,
 ) -> tuple[dict[str, float], float]:
-    """Put the mean gradient of the step's rows into `.grad`, clipped to norm `clip`.
+    """Compute the mean gradient over the step's rows into `.grad`, clipped to norm `clip`.
 
-    Returns the step's `totals` and the norm before clipping. What `flags` says after the backward pass is summed over
-    all ranks in the same all-reduce. Raises TrainingError if no row has targets.
+    Returns the step's `totals` and the norm before clipping. The values of `flags` after the backward pass are summed
+    over all ranks in the same all-reduce. Raises TrainingError if no row has targets.
     """
     losses, tokens, ahead = [], list[torch.Tensor](), deque[torch.Tensor]()
 
@@ -50,7 +50,7 @@ def step_gradient(
             loss = microbatch_loss(model, objective, microbatch, layout)
         ahead.append(_with_auxiliary(model, loss))
         losses.append(Loss(loss.sum.detach(), loss.weight.detach(), loss.metrics))
-        tokens.append((microbatch.documents > 0).sum())  # read when all is done: a GPU is not waited for in between
+        tokens.append((microbatch.documents > 0).sum())  # read at the end: one GPU synchronisation per step
         if len(ahead) >= layout.stages - (layout.pipeline.index if layout.pipeline else 0):  # 1F1B: enough in flight
             backward()
     while ahead:
@@ -58,7 +58,7 @@ def step_gradient(
     counted = sum(int(count) for count in tokens) if layout.last_stage else 0
     total = totals(losses, world, layout, tokens=counted, **flags())
     if total["weight"] <= 0:
-        raise TrainingError("a whole step has no targets", hint="check the loss mask of the data")
+        raise TrainingError("no row of a step has targets", hint="check the loss mask of the data")
     sum_tensor_parallel(model, layout)
     if layout.pipeline:
         layout.pipeline.wait_for_sends()
@@ -69,12 +69,12 @@ def step_gradient(
     norm = mean * total_norm([grad for name, grad in named if not layout.duplicate(name)])
     if layout.pipeline:
         norm = math.sqrt(layout.pipeline.sums([norm**2])[0])
-    if own:  # all of a pipeline stage may be frozen; divided and clipped in one pass over memory
+    if own:  # a pipeline stage may be fully frozen; dividing and clipping take one pass over memory
         torch._foreach_mul_(own, mean * min(1.0, clip / (norm + 1e-6)))
     return total, norm
 
 
 def _with_auxiliary(model: DecoderLM, loss: Loss) -> torch.Tensor:
-    """The sum to differentiate: the objective's, and what the model's parts ask for with the same weight."""
+    """The sum to differentiate: the objective's loss plus the model's auxiliary losses at the same weight."""
     auxiliary = model.auxiliary_loss()
     return loss.sum if auxiliary is None else loss.sum + auxiliary * loss.weight

@@ -1,4 +1,4 @@
-"""Statistics of each block in one step: the sizes of weights, gradients, updates and activations."""
+"""Per-block statistics of one step: RMS of weights, gradients and activations, and the update ratio."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tutelage.training.distributed.parallel import total_norm
 
 
 class LayerFigures:
-    """Figures of one step, a list of blocks each.
+    """Figures of one step, each a list over blocks.
 
-    activation_rms: of the block's output, in this rank's rows. weight_rms; grad_rms, after clipping; update_ratio:
-    norm of the step's change over the norm of the weights, about 1e-3 in a healthy run.
+    activation_rms: of the block's output, in this rank's rows. weight_rms; grad_rms, after clipping; update_ratio: norm
+    of the update over the norm of the weights, about 1e-3 in a healthy run.
     """
 
     def __init__(self, model: DecoderLM) -> None:
@@ -28,7 +28,7 @@ class LayerFigures:
 
     @contextlib.contextmanager
     def activations(self) -> Iterator[None]:
-        """Within, every block's output is measured."""
+        """Context in which every block's output is measured."""
         means: list[list[float]] = [[] for _ in self.blocks]
 
         def hook(number: int) -> Any:
@@ -48,7 +48,7 @@ class LayerFigures:
 
     @torch.no_grad()
     def before_update(self) -> None:
-        """To be called with the gradients computed and the weights not yet updated."""
+        """Call after the backward pass and before the optimizer step."""
         self._before = [[one.detach().clone() for one in block] for block in self.blocks]
         self.figures["weight_rms"] = [_rms(block) for block in self._before]
         self.figures["grad_rms"] = [_rms([one.grad for one in block if one.grad is not None]) for block in self.blocks]

@@ -1,14 +1,14 @@
-"""Warnings while a run trains: rules with thresholds on the figures of its steps.
+"""Warnings during training: threshold rules on the step metrics.
 
-A rule is a pure function of a `History`. It looks at metrics by name and is silent if the objective does not report
+A rule is a pure function of a `History`. It reads metrics by name and never fires if the objective does not report
 them:
 
 - `chosen_logp`, `margin`: log-probability per token of the chosen answers, and reward margin of the pairs
-- `answer_tokens`: mean length of answers that are sampled while training
+- `answer_tokens`: mean length of the answers sampled during training
 - `stop_probability`: probability of the stop token where an answer ends
 - `kl`: divergence from the reference, nats per token
 - `entropy`: of the next token, nats
-- `zero_variance`: share of the groups whose answers all have one reward
+- `zero_variance`: share of the groups whose answers all have the same reward
 """
 
 from __future__ import annotations
@@ -23,22 +23,22 @@ from typing import Any
 from tutelage.store.events import plain
 
 WINDOW = 16  # steps at either end of the run whose means are compared
-SURE = 3.0  # standard errors by which a mean must have moved
+SURE = 3.0  # threshold in standard errors for a shift of the mean
 CHOSEN_FALL = 0.1  # nats per token
-LENGTH_DRIFT = 0.25  # of the length before
-STOP_FALL = 0.25  # of the probability before
+LENGTH_DRIFT = 0.25  # relative to the initial length
+STOP_FALL = 0.25  # relative to the initial probability
 RISES = 3  # validations in a row
-RISE = 0.005  # of the best held-out loss: less is no harm yet
+RISE = 0.005  # relative to the best held-out loss; less is harmless
 KL_LIMIT = 0.5  # nats per token; a healthy run stays near 0.01 to 0.1
 ENTROPY_FLOOR = 0.05  # nats; healthy is 0.05 to 0.5
-ENTROPY_LEFT = 0.2  # of the entropy at first
-NO_SIGNAL = 0.95  # of the groups
+ENTROPY_LEFT = 0.2  # share of the initial entropy
+NO_SIGNAL = 0.95  # share of the groups
 
 
 @dataclass
 class History:
-    """The figures of the first and of the last `WINDOW` steps, and of every validation; kept in the checkpoint, so that
-    a resumed run judges alike. `said`: rules that have fired."""
+    """The figures of the first and the last `WINDOW` steps, and of every validation; saved in the checkpoint, so that a
+    resumed run gives the same warnings. `said`: rules that have fired."""
 
     first: list[dict[str, float]] = field(default_factory=list)
     last: list[dict[str, float]] = field(default_factory=list)
@@ -46,7 +46,7 @@ class History:
     said: list[str] = field(default_factory=list)
 
     def add_step(self, figures: Mapping[str, float]) -> None:
-        """Figures of one step that was taken."""
+        """Record the figures of one applied step."""
         kept = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         if len(self.first) < WINDOW:
             self.first.append(kept)
@@ -54,7 +54,7 @@ class History:
             self.last = [*self.last, kept][-WINDOW:]
 
     def add_validation(self, step: int, figures: Mapping[str, float]) -> None:
-        """Held-out figures of the same rows each time, beside the training loss of the steps just before."""
+        """Record the held-out figures (always of the same rows) and the training loss of the preceding steps."""
         recent = [figures["loss"] for figures in (self.last or self.first) if "loss" in figures]
         kept = {name: float(value) for name, value in figures.items() if math.isfinite(value)}
         if recent:
@@ -72,7 +72,7 @@ class History:
         return dict(plain(asdict(self)))
 
     def load(self, state: Mapping[str, Any]) -> None:
-        """A rule that fired before a rollback does not fire again after it."""
+        """Discard figures after a rollback; rules that have fired do not fire again."""
         before = self.said
         for name, value in state.items():
             setattr(self, name, list(value))
@@ -81,7 +81,7 @@ class History:
 
 @dataclass(frozen=True)
 class Finding:
-    """The finding of a rule: its name, the figures in a sentence, what to do."""
+    """The finding of a rule: its name, a sentence with the figures, and advice."""
 
     name: str
     says: str
@@ -94,7 +94,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class LiveRule:
-    """`find`: the finding, with its numbers; None if there is none."""
+    """A rule; `find` returns the finding with its numbers, or None."""
 
     name: str
     find: Callable[[History], str | None]
@@ -119,7 +119,7 @@ class Shift:
 
 
 def shift(history: History, name: str) -> Shift | None:
-    """How far a metric has moved; None before both windows are full, or where it is not reported."""
+    """The shift of a metric; None before both windows are full, or if it is not reported."""
     before, after = _values(history.first, name), _values(history.last, name)
     if len(before) < WINDOW or len(after) < WINDOW:
         return None
@@ -128,18 +128,18 @@ def shift(history: History, name: str) -> Shift | None:
 
 
 def chosen_falls(before: Mapping[str, float], after: Mapping[str, float]) -> str | None:
-    """The margin rises while the chosen answers themselves become less likely (Pal et al. 2024; Razin et al. 2024)."""
+    """The margin rises while the chosen answers become less likely (Pal et al. 2024; Razin et al. 2024)."""
     fall = before["chosen_logp"] - after["chosen_logp"]
     if fall <= CHOSEN_FALL or after["margin"] <= before["margin"]:
         return None
     return (
-        f"the margin rises ({before['margin']:.2f} to {after['margin']:.2f}) while the chosen answers themselves "
+        f"the margin rises ({before['margin']:.2f} to {after['margin']:.2f}) while the chosen answers "
         f"become less likely ({fall:.2f} nats per token, {before['chosen_logp']:.2f} to {after['chosen_logp']:.2f})"
     )
 
 
 def length_drifts(before: float, after: float) -> str | None:
-    """Answers become a quarter longer or shorter."""
+    """The mean answer length changes by a quarter."""
     if abs(after - before) <= LENGTH_DRIFT * max(before, 1.0):
         return None
     return f"answers went from {before:.1f} to {after:.1f} tokens: length drifts"
@@ -203,7 +203,7 @@ def _entropy(history: History) -> str | None:
     reward = shift(history, "reward")
     if (
         reward is not None and reward.sure and reward.change > 0
-    ):  # the policy is certain because it has found the answer
+    ):  # low entropy is expected once the policy has found the answer
         return None
     return f"the entropy of the next token fell from {moved.before:.2f} to {moved.after:.3f} nats"
 
@@ -212,7 +212,7 @@ def _no_signal(history: History) -> str | None:
     groups = _values((history.first + history.last)[-WINDOW:], "zero_variance")
     if len(groups) < WINDOW or statistics.fmean(groups) < NO_SIGNAL:
         return None
-    return f"in {statistics.fmean(groups):.0%} of the groups of the last {WINDOW} steps all answers had one reward"
+    return f"in {statistics.fmean(groups):.0%} of the groups of the last {WINDOW} steps all answers had the same reward"
 
 
 def _values(figures: Collection[Mapping[str, float]], name: str) -> list[float]:
@@ -221,12 +221,12 @@ def _values(figures: Collection[Mapping[str, float]], name: str) -> list[float]:
 
 RULES = (
     LiveRule("chosen_falls", _chosen, "raise sft_weight or beta, or lower learning_rate"),
-    LiveRule("length_drift", _length, "compare answers of like length, or let the reward favour brevity"),
-    LiveRule("overfitting", _overfits, "set training.use_best, or take fewer epochs or a lower learning_rate"),
-    LiveRule("stop_falls", _stop, "answers will not stop; check that those in the data do, or lower learning_rate"),
+    LiveRule("length_drift", _length, "use pairs of similar length, or penalise length in the reward"),
+    LiveRule("overfitting", _overfits, "set training.use_best, or use fewer epochs or a lower learning_rate"),
+    LiveRule("stop_falls", _stop, "answers will not stop; check the stop tokens in the data, or lower learning_rate"),
     LiveRule("kl_blow_up", _kl, "raise beta or lower learning_rate"),
-    LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the temperature of the samples"),
-    LiveRule("no_signal", _no_signal, "nothing is learned; use other prompts, more samples or a higher temperature"),
+    LiveRule("entropy_collapse", _entropy, "lower learning_rate, or raise the sampling temperature"),
+    LiveRule("no_signal", _no_signal, "no learning signal; use other prompts, more samples or a higher temperature"),
 )
 
 RULE_NAMES = tuple(rule.name for rule in RULES)

@@ -1,4 +1,4 @@
-"""The one training loop. It knows batches, losses and steps; what they mean is up to the objective."""
+"""The training loop, shared by all objectives, which define the meaning of batches and losses."""
 
 from __future__ import annotations
 
@@ -56,22 +56,21 @@ def train(
     first_loss: float | None = None,
     data_seed: int | None = None,
 ) -> TrainResult:
-    """Train what is not frozen of `model`, in place; a killed run is resumed from `work/checkpoints`, bit for bit.
+    """Train the non-frozen weights of `model` in place; a killed run resumes bit for bit from `work/checkpoints`.
 
-    The gradient is divided by the weight of the whole step, over its microbatches (`accumulation`) and all ranks, so
-    that they add up exactly. Every rank calls this with the same arguments and ends with the same model.
-    `data_seed` (None: the same as `seed`) decides the order of the data, `seed` everything else that is random
-    (dropout). `first_loss`: what the initial loss must be close to (ln V of a fresh model).
-    Raises TrainingError for a persistent non-finite loss, spikes that come back after rollbacks, a first loss far off,
-    or a warning of `stop_on`; Interrupted after SIGINT/SIGTERM (a checkpoint is written first); ConfigError if `work`
-    holds another run's checkpoints.
+    The gradient is divided by the weight of the full step, over its microbatches (`accumulation`) and all ranks, so
+    that they add up exactly. Every rank calls this with the same arguments and ends with the same model. `data_seed`
+    (None: the same as `seed`) sets the order of the data, `seed` all other randomness (dropout). `first_loss`: expected
+    initial loss (ln V for a new model). Raises TrainingError for a persistent non-finite loss, spikes that recur after
+    rollbacks, an unexpected initial loss, or a warning of `stop_on`; Interrupted after SIGINT/SIGTERM (a checkpoint is
+    written first); ConfigError if `work` contains another run's checkpoints.
     """
     setup = set_up(model, objective, config, work, log, seed, seed if data_seed is None else data_seed)
     loop = _Loop(setup, first_loss)
     with lost_rank_errors(setup.world), prepared(setup.model, setup.config):
         loop.recovery.resume()
         with contextlib.closing(loop.loader), loop.recovery.writing(), stop_requested() as stop:
-            if (error := stopped_on(setup, loop.state)) is not None:  # resumed where it was stopped
+            if (error := stopped_on(setup, loop.state)) is not None:  # resumed at the step where it was stopped
                 raise error
             while not loop.state.finished:
                 loop.validate_and_mark()
@@ -84,13 +83,13 @@ def train(
     result.timing = loop.meter.timing() | chosen(config, setup.config)
     gather_model(model, setup.model, setup.layout)
     model.eval()
-    del loop, setup  # the optimizers' memory too
+    del loop, setup  # also frees the optimizer states
     return_freed_memory()
     return result
 
 
 class _Loop:
-    """The parts of one turn of the loop, in order."""
+    """The parts of one iteration of the loop, in order."""
 
     def __init__(self, setup: Setup, first_loss: float | None) -> None:
         self.setup, self.first_loss = setup, first_loss
@@ -101,10 +100,10 @@ class _Loop:
         self.meter = Meter(setup.model.config, rows.length, config, setup.steps, setup.device, setup.dtype,
                            setup.world.size, setup.log)  # fmt: skip
         self.report = StepReport(setup, self.meter)
-        self.decision, self.total = "go", dict[str, float]()  # the watch's, and the sums over all ranks, of a step
+        self.decision, self.total = "go", dict[str, float]()  # per step: decision of the watch, sums over all ranks
 
     def validate_and_mark(self) -> None:
-        """Validate if it is due, and save the weights that may be needed again."""
+        """Validate if due, and save checkpoints that may be needed for a rollback or as the best."""
         setup, state, marks = self.setup, self.state, set[str]()
         if validation_due(setup, state) and is_best(state, validate(setup, state, setup.config.validation_rows)):
             marks.add(BEST)
@@ -114,7 +113,7 @@ class _Loop:
             self.recovery.save(marks)
 
     def step(self, stop: Stop) -> None:
-        """One batch, one update, unless the watch decides to skip it."""
+        """One batch and one update, unless the watch skips it."""
         setup, state, config = self.setup, self.state, self.setup.config
         self._seed_step()
         batches = self._microbatches()
@@ -147,23 +146,23 @@ class _Loop:
         state.result.tokens += tokens
         self.meter.step(tokens, setup.steps - state.step)
         self.report.step(state, {**figures, "lr": rate, "grad_norm": norm})
-        tell_news(setup, state)  # before a checkpoint is written, so that no warning is repeated
+        tell_news(setup, state)  # before the checkpoint, so that a resumed run does not repeat warnings
 
     def stop_where_asked(self) -> None:
-        """Raise TrainingError, after saving a checkpoint, on a warning that stops the run."""
+        """On a warning in `stop_on`: save a checkpoint and raise TrainingError."""
         if (error := stopped_on(self.setup, self.state)) is not None:
             self.recovery.save_and_wait()
             raise error
 
     def _microbatches(self) -> Iterator[Batch]:
-        """Batches of the rows at this position in the data, or of those that the objective now samples."""
+        """Batches of the rows at this data position, or of rows that an on-policy objective samples now."""
         setup, data = self.setup, self.state.data
         if isinstance(setup.objective, OnPolicy):
             return self.loader.made(setup.objective.collect(setup.model, data, setup.autocast))
         return self.loader.microbatches(data)
 
     def _seed_step(self) -> None:
-        """Dropout draws from the step's own seed, so that a resumed run draws the same."""
+        """Seed dropout per step, so that a resumed run draws the same numbers."""
         rank = self.setup.layout.data_rank
         draw = f"{self.setup.seed}:{self.state.step}" + (f":{rank}" if rank else "")
         torch.manual_seed(int(sha256_text(draw)[:15], 16))
@@ -181,12 +180,12 @@ class _Loop:
         setup.average.update(state.step, setup.steps)
         if layers:
             figures: dict[str, Any] = layers.after_update()
-            if pipeline := setup.layout.pipeline:  # each stage has its own blocks, zeros for the others
+            if pipeline := setup.layout.pipeline:  # each stage reports its own blocks and zeros for the others
                 figures = {name: pipeline.sums(values) for name, values in figures.items()}
             setup.log.emit("layers", step=state.step + 1, **figures)
 
     def roll_back_stop_or_save(self, stop: Stop) -> None:
-        """What the step's figures, a signal or the clock ask for."""
+        """Roll back, save a checkpoint or stop, depending on the step's figures, signals and the clock."""
         if self.decision == "roll back":
             self.recovery.roll_back()
         if self.total["stop"]:
@@ -196,7 +195,7 @@ class _Loop:
             self.recovery.save()
 
     def finish(self, stop: Stop) -> None:
-        """The last checkpoint, the weights that are kept, and what they reach."""
+        """Write the last checkpoint, select the final weights, and validate them."""
         setup, state = self.setup, self.state
         if state.data.sample > 0:
             self.recovery.save()

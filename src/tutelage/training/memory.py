@@ -1,4 +1,4 @@
-"""How much memory a training run will take."""
+"""Estimate the memory of a training run."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from tutelage.model.config import ModelConfig
 from tutelage.model.describe import parameters
 from tutelage.training.cross_entropy import chunk_sizes
 
-# Values that an optimizer keeps for each weight: of the matrices inside the blocks, and of the rest.
+# Optimizer state values per weight: for matrices inside the blocks, and for the rest.
 STATE = {"adamw": (2, 2), "muon": (1, 2), "lion": (1, 1), "soap": (2, 2), "schedule_free": (2, 2)}
 
-# Bytes of a frozen weight: 4 bits of code, and for each 64 a scale in 32 bits, or in 8 and for 256 of these one in 32.
+# Bytes per frozen weight: a 4-bit code plus, per 64 weights, a 32-bit scale, or an 8-bit one with a 32-bit scale per
+# 256 of these.
 BYTES_PER_WEIGHT = {"none": 4.0, "nf4": 0.5 + 4 / 64, "nf4_double": 0.5 + 1 / 64 + 4 / (64 * 256)}
 
 
@@ -19,7 +20,7 @@ def training_bytes(
 ) -> int:
     """Estimate of peak training memory in float32: weights, gradients, optimizer state, activations, logits.
 
-    `rows` of `context` tokens are computed at once. SOAP's bases are counted as twice a square of each side.
+    `rows` of `context` tokens are processed at once. SOAP's bases count as two square matrices per side.
     """
     parts = parameters(config)
     total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
@@ -31,31 +32,31 @@ def training_bytes(
     block = activation_values(config) + probability_values(config, context)
     kept = config.num_layers * (config.hidden_size if activation_checkpointing else block)
     activations = tokens * (kept + (block if activation_checkpointing else 0) + 2 * config.hidden_size)
-    # The loss is made chunk by chunk (training/cross_entropy.py): logits of a chunk, their gradients of a group, and
-    # the gradients of hidden states and head.
+    # The loss is chunked (training/cross_entropy.py): logits of a chunk, logit gradients of a group, and the gradients
+    # of hidden states and head.
     chunk, group = chunk_sizes(tokens, config.vocab_size, on_gpu=False)
     logits = (chunk + group) * config.vocab_size + (tokens + config.vocab_size) * config.hidden_size
     return 4 * (2 * total + state + activations + logits)
 
 
 def frozen_bytes(config: ModelConfig, quantisation: str = "none") -> int:
-    """Bytes of the frozen weights of a model while adapters are trained: float32, with the
-    matrices inside the blocks in 4.5 bits (`nf4`) or 4.13 (`nf4_double`)."""
+    """Bytes of the frozen weights under adapters: float32, or 4.5 (`nf4`) or 4.13 (`nf4_double`) bits per weight for
+    the matrices inside the blocks."""
     parts = parameters(config)
     total, blocks = sum(parts.values()), parts["attention"] + parts["mlp"] + parts["experts"]
     return 4 * (total - blocks) + round(BYTES_PER_WEIGHT[quantisation] * blocks)
 
 
 def activation_values(config: ModelConfig) -> int:
-    """Values per token that one block keeps for its backward pass: its inputs, queries, keys, values, the attention's
-    output and the widths of its feed-forward."""
+    """Values per token that a block stores for its backward pass: inputs, queries, keys, values, attention output and
+    feed-forward activations."""
     queries, keys = config.num_heads * config.dim_per_head, config.num_kv_heads * config.dim_per_head
     return 6 * config.hidden_size + 3 * queries + 4 * keys + 4 * config.intermediate_size
 
 
 def probability_values(config: ModelConfig, context: int) -> int:
-    """Values per token that attention in blocks (model/blockwise.py) keeps of its probabilities: half a row's, and what
-    a block has beyond the diagonal."""
+    """Attention probabilities per token that blockwise attention (model/blockwise.py) stores: half a row, plus the part
+    of a block beyond the diagonal."""
     return config.num_heads * (context + BLOCK) // 2 if BLOCK < context <= KEPT_LENGTH else 0
 
 

@@ -1,4 +1,4 @@
-"""How fast a run is: in tokens, relative to the machine's ceiling, and relative to the forecast."""
+"""Throughput of a run: tokens per second, relative to the machine's ceiling and to the forecast."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 from tutelage.training.memory import training_bytes
 
-ENOUGH_STEPS = 50  # in a shorter run measuring the ceiling is not worth 0.2 s
-FIRST_STEPS = 3  # left out of the forecast: they warm up, or compile
-FORECAST_AFTER = 2.0  # s of steps that the forecast is made from
+ENOUGH_STEPS = 50  # in shorter runs the ceiling is not measured, which takes 0.2 s
+FIRST_STEPS = 3  # excluded from the forecast: warmup and compilation
+FORECAST_AFTER = 2.0  # s of steps that the forecast is based on
 
 
 class Meter:
-    """Counts tokens and time of this process's part of a run; it does not affect what the run computes.
+    """Counts tokens and time of this process; it does not affect the result of the run.
 
-    The share of the ceiling counts the model's own multiply-adds: three times the forward pass, attention over the
-    whole row (PaLM, appendix B), nothing for what activation checkpointing does twice.
+    The share of the ceiling counts model FLOPs: three times the forward pass, attention over the full row (PaLM,
+    appendix B), without the recomputation of activation checkpointing.
     """
 
     def __init__(self, model: ModelConfig, length: int, config: TrainingConfig, steps: int, device: torch.device,
@@ -34,7 +34,7 @@ class Meter:
         rows = max(1, config.batch_rows // config.accumulation // processes)
         beside = training_bytes(model, rows, length, config.optimizer, config.activation_checkpointing)
         weights = 4 * sum(parameters(model).values())
-        # On a CPU the whole process, as in `top`: what it holds already, weights included, plus what training adds.
+        # On a CPU: resident memory of the process, weights included, plus what training adds.
         self.memory = beside >> 20 if device.type == "cuda" else memory_mb() + (max(0, beside - weights) >> 20)
         self.begin = time.monotonic()
         self.tokens = self.done = 0
@@ -42,7 +42,7 @@ class Meter:
         self._warm = (0.0, 0)
 
     def step(self, tokens: int, left: int) -> None:
-        """Count one step; `left` are still to be done. Reports its forecast once there are enough steps."""
+        """Count one step, with `left` to go. Reports the forecast once there are enough steps."""
         self.tokens += tokens
         self.done += 1
         now = time.monotonic() - self.begin
@@ -51,7 +51,7 @@ class Meter:
         elif self.forecast is None and left and now - self._warm[0] >= FORECAST_AFTER:
             pace = (now - self._warm[0]) / (self.done - self._warm[1])
             self.forecast = now + pace * left
-            # After these steps everything that training needs has been allocated once.
+            # After these steps every training buffer has been allocated once.
             self.memory = self._peak_memory()
             self.log.emit("forecast", seconds=round(self.forecast, 1), memory_mb=self.memory, **self.speed())
 
@@ -65,7 +65,7 @@ class Meter:
         return shown
 
     def timing(self) -> dict[str, Any]:
-        """The final figures: forecast and actual."""
+        """The final figures, forecast and actual."""
         seconds = time.monotonic() - self.begin
         return {
             "seconds": round(seconds, 2),
@@ -77,5 +77,5 @@ class Meter:
         }
 
     def _peak_memory(self) -> int:
-        """MiB: of the process on a CPU; of a GPU what was allocated there."""
+        """Peak MiB: resident memory of the process on a CPU, allocated memory on a GPU."""
         return torch.cuda.max_memory_allocated() >> 20 if self.device.type == "cuda" else peak_memory_mb()

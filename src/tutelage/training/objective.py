@@ -34,9 +34,9 @@ class Loss:
 
 
 class Objective(Protocol):
-    """Rows to train and validate on (`train`, `validation`) and a loss of a batch. The loop knows nothing
+    """Rows to train and validate on (`train`, `validation`) and a loss of a batch; the loop uses nothing else.
 
-    else. An objective may have `sample`, a function of (model, step), called after each validation for display.
+    An objective may have `sample(model, step)`, called after each validation for display.
     """
 
     name: str
@@ -49,11 +49,11 @@ class Objective(Protocol):
 
 @runtime_checkable
 class OnPolicy(Protocol):
-    """An objective whose rows are sampled from the current weights: the loop requests them before each step.
+    """An on-policy objective: its rows are sampled from the current weights before each step.
 
-    `collect` is called by every rank; what it returns gives the batch of any of the step's rows, numbered from 0.
-    `record` (JSON-ready) is stored in every checkpoint, and `restore` gets it back: rows collected for several steps
-    must not be lost in a killed run. After a rollback it is None: earlier rows are no longer valid.
+    Every rank calls `collect`; its result gives the batch for any of the step's rows, numbered from 0. `record`
+    (JSON-ready) is stored in every checkpoint and passed to `restore`, so that a killed run does not lose rows
+    collected for several steps. After a rollback it is None, because earlier rows are no longer valid.
     """
 
     def collect(
@@ -67,17 +67,17 @@ class OnPolicy(Protocol):
 
 @runtime_checkable
 class Prepares(Protocol):
-    """An objective whose loss needs a figure of the whole step (KTO's reference point).
+    """An objective whose loss depends on a statistic of the full step (KTO's reference point).
 
-    `prepare` gets this rank's microbatches before the first `loss` of a step, without gradient, under its precision;
-    what it finds it sums over the ranks of `world`.
+    `prepare` gets this rank's microbatches before the first `loss` of a step, without gradient and in the training
+    precision; it must reduce its result over the ranks of `world`.
     """
 
     def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None: ...
 
 
 def stop_probability(nll: Tensor, targets: Tensor, stop_ids: Sequence[int]) -> tuple[Tensor, Tensor]:
-    """(sum, count) of the probabilities of the stop token where one is the target; nll, targets: [n]."""
+    """(sum, count) of the stop token's probability at positions where it is the target; nll, targets: [n]."""
     ends = torch.isin(targets, targets.new_tensor(stop_ids))
     return nll.detach()[ends].neg().exp().sum(), ends.sum().float()
 
@@ -85,7 +85,7 @@ def stop_probability(nll: Tensor, targets: Tensor, stop_ids: Sequence[int]) -> t
 def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
     """Negative log-likelihoods [n] of the weighted targets, float32, and the mask [rows, length] of where they are.
 
-    The head runs only at positions with targets: an instruction batch pays only for its answers.
+    The head runs only at positions with targets, so prompts cost no logits.
     """
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0
@@ -96,8 +96,8 @@ def target_nll(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor]:
 def summed_nll(model: DecoderLM, batch: Batch, weighted: bool = False) -> tuple[Tensor, Tensor, Tensor]:
     """Sum (with gradient) and values [n] (without) of the weighted targets' negative log-likelihoods, and their mask.
 
-    For objectives whose loss is that very sum, each value once or (`weighted`) by its weight: the logits are never held
-    at once.
+    For objectives whose loss is this sum, each value counted once or (`weighted`) by its weight; the logits are never
+    in memory at once.
     """
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     wanted = batch.weights > 0

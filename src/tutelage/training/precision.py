@@ -1,4 +1,4 @@
-"""The precision of a run: decided once, kept in its work directory, the same after every resume."""
+"""The precision of a run: chosen once, stored in its work directory, and reused after every resume."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ FILE = "precision.json"  # in the work directory
 def resolve_precision(
     asked: Precision, device: torch.device, work: Path, log: EventLog, world: World | None = None
 ) -> Precision:
-    """`asked`, or what `auto` means for this run: as in `work/precision.json`, else as `auto_precision` finds.
+    """Resolve `asked`; `auto` is the value in `work/precision.json`, else the result of `auto_precision`.
 
-    Resumed elsewhere, or after another measurement, a run keeps its precision. The first rank decides for all. Raises
-    DamagedError for a file that holds no precision.
+    A run keeps its precision when it resumes on another machine. Rank 0 decides for all. Raises DamagedError for a file
+    without a valid precision.
     """
     if asked != "auto":
         return asked
@@ -38,8 +38,8 @@ def _read_or_decide(device: torch.device, file: Path, log: EventLog) -> Precisio
         except (ValueError, KeyError, TypeError):
             kept = None
         if kept not in ("float32", "bfloat16"):
-            raise DamagedError(f"{file} holds no precision", hint="remove the work directory to start again")
-        log.note(f"precision auto: {kept}, as this run began")
+            raise DamagedError(f"{file} contains no valid precision", hint="remove the work directory to start again")
+        log.note(f"precision auto: {kept}, as at the start of this run")
         return "bfloat16" if kept == "bfloat16" else "float32"
     chosen, why = auto_precision(device)
     write_json(file, {"precision": chosen, "why": why})

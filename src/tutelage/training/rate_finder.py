@@ -1,4 +1,4 @@
-"""A learning rate in a minute: raise it step by step until the loss breaks, on a copy of the model."""
+"""Learning-rate range test: raise the rate step by step until the loss diverges, on a copy of the model."""
 
 from __future__ import annotations
 
@@ -22,15 +22,16 @@ from tutelage.training.gradient import step_gradient
 from tutelage.training.objective import Objective
 from tutelage.training.optim.optimizers import freeze, make_optimizers
 
-SMOOTHING = 0.8  # of the loss, from step to step
-# The sweep ends when so much of what was gained is lost again, and at least so much of the first loss: batches differ.
+SMOOTHING = 0.8  # exponential smoothing of the loss
+# The sweep ends when this share of the improvement is lost again, and at least this share of the first loss, because
+# batches differ.
 BROKEN, NOTICEABLE = 0.3, 0.05
-SAFETY = 3.0  # below the rate of the lowest loss
+SAFETY = 3.0  # factor below the rate of the lowest loss
 
 
 @dataclass(frozen=True)
 class RateFinding:
-    """A sweep: rates and smoothed losses of its steps; `suggested` and how it was chosen; whether the loss broke."""
+    """A sweep: rates and smoothed losses of its steps, `suggested` and its reason, and whether the loss diverged."""
 
     rates: list[float]
     losses: list[float]
@@ -49,10 +50,10 @@ def find_rate(
     steps: int = 100,
     report: Callable[[int, float, float], None] | None = None,
 ) -> RateFinding:
-    """Sweep the rate from `low` to `high` in equal factors over `steps` steps of the real batches (Smith 2017, 3.3).
+    """Sweep the rate geometrically from `low` to `high` over `steps` training batches (Smith 2017, section 3.3).
 
-    `model` stays as it is. `report` is told step, rate and smoothed loss. What is suggested is a rule of thumb for the
-    peak of a schedule: the lowest point's rate divided by 3; a few short runs around it decide better.
+    `model` is not changed. `report` gets step, rate and smoothed loss. The suggestion is a rule of thumb for the peak
+    rate: the rate at the lowest loss divided by 3; a few short runs around it are more reliable.
     """
     set_threads(config.threads)
     device = choose_device(config.device)
@@ -94,7 +95,7 @@ def find_rate(
         raise TrainingError("the loss of the first step is not finite", hint="check the data and the initial weights")
     lowest = min(range(len(losses)), key=losses.__getitem__)
     suggested = rates[lowest] / SAFETY
-    why = f"the loss was lowest ({losses[lowest]:.3f}) at {rates[lowest]:.2g}; a third of that rate leaves room"
+    why = f"the loss was lowest ({losses[lowest]:.3f}) at {rates[lowest]:.2g}; a third of that rate leaves a margin"
     if not broke:
-        why += f". It did not break up to {high:g}, so the sweep may have been too short"
+        why += f". It did not diverge up to {high:g}, so the sweep may have been too short"
     return RateFinding(rates, losses, float(f"{suggested:.2g}"), why, broke)

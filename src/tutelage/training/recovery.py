@@ -1,4 +1,4 @@
-"""Saving, resuming and rolling back: what joins a training state with its checkpoints."""
+"""Save, resume and roll back: the link between the training state and its checkpoints."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Recovery:
             setup.log.note(f"resuming from step {state.step} of {setup.steps}")
 
     def due(self) -> bool:
-        """Whether this rank's clock asks for a checkpoint."""
+        """Whether a checkpoint is due by this rank's clock."""
         return time.monotonic() - self._last_save >= self.setup.config.checkpoint_seconds
 
     def save(self, marks: Collection[str] = ()) -> None:
@@ -60,7 +60,7 @@ class Recovery:
         self.writer.wait()
 
     def writing(self) -> AbstractContextManager[CheckpointWriter]:
-        """Within, checkpoints may be written; afterwards none is being written any more."""
+        """Context in which checkpoints may be written; at its end all writes have finished."""
         return self.writer
 
     def load(self, step: int) -> dict[str, Any]:
@@ -71,14 +71,14 @@ class Recovery:
                          setup.average.tensors())  # fmt: skip
 
     def load_best(self, step: int) -> None:
-        """Load the weights of the best validation; where they are damaged the last ones are kept, with a warning."""
+        """Load the weights of the best validation; if they are damaged, keep the last ones with a warning."""
         try:
             self.load(step)
         except DamagedError as error:
             self.setup.log.warn(f"{error.message}; the last weights are kept instead of the best")
 
     def roll_back(self) -> None:
-        """To the weights from before the trouble, but onward in the data: the rows between are never seen again."""
+        """Roll the weights back to before the spikes, but not the data position: the rows in between are skipped."""
         config, state, log = self.setup.config, self.state, self.setup.log
         step, why, rollbacks = state.step, state.watch.why, state.result.rollbacks
         sample, tokens = state.data.sample, state.result.tokens
@@ -100,7 +100,7 @@ class Recovery:
             self.setup.objective.restore(record)
 
     def _load_before(self, step: int) -> dict[str, Any]:
-        """Load the last checkpoint marked for this from before `step`, whose own weights were bad already."""
+        """Load the last rollback checkpoint from before `step`; the weights at `step` are already bad."""
         self.writer.wait()
         self.setup.world.wait()
         for target in sorted((at for at in self.writer.marked[ROLLBACK] if at < step), reverse=True):
@@ -109,6 +109,6 @@ class Recovery:
             except DamagedError as error:
                 self.setup.log.warn(f"{error.message}; rolling back further")
         raise TrainingError(
-            f"{self.state.watch.why}, and no intact checkpoint from before step {step} is left to roll back to",
+            f"{self.state.watch.why}, and there is no intact checkpoint from before step {step} to roll back to",
             hint="lower learning_rate, raise warmup_steps, or look at the rows of the warnings in events.jsonl",
         )

@@ -1,4 +1,4 @@
-"""What a training run tells: its steps, its skipped updates, how it was stopped; and the check of its first loss."""
+"""Messages of a training run: steps, skipped updates, early stops; and the check of the initial loss."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from tutelage.training.setup import Setup
 from tutelage.training.signals import Stop
 from tutelage.training.state import TrainingState
 
-FIRST_LOSS_TOLERANCE = 0.1  # of the expected loss
+FIRST_LOSS_TOLERANCE = 0.1  # relative to the expected loss
 
 
 class StepReport:
-    """Puts the figures of steps on the curve and the log: every `log_every` steps, and on the log once a second."""
+    """Adds step figures to the curve and the log every `log_every` steps, and to the log once a second."""
 
     def __init__(self, setup: Setup, meter: Meter) -> None:
         self.setup, self.meter = setup, meter
         self._last = time.monotonic()
 
     def step(self, state: TrainingState, figures: dict[str, float]) -> None:
-        """After step `state.step` (1-based here)."""
+        """Report step `state.step` (1-based here)."""
         now, step, steps = time.monotonic(), state.step, self.setup.steps
         on_curve = step % self.setup.config.log_every == 0 or step in (1, steps)
         if on_curve:
@@ -35,7 +35,7 @@ class StepReport:
 
 
 def warn_of_skipped_step(setup: Setup, state: TrainingState) -> None:
-    """One line for the terminal; which rows, and how their texts begin, in the event's fields."""
+    """One line for the terminal; the event's fields contain the row indices and the beginnings of their texts."""
     objective, config = setup.objective, setup.config
     numbers = row_numbers(objective.rows["train"].sources, state.data, config.batch_rows)
     describe = getattr(objective, "describe", None)
@@ -46,29 +46,29 @@ def warn_of_skipped_step(setup: Setup, state: TrainingState) -> None:
 
 
 def tell_news(setup: Setup, state: TrainingState) -> None:
-    """Warn, once each, of what the rules find in the figures so far."""
+    """Log each new finding of the live rules once, as a warning."""
     for finding in state.history.news():
         setup.log.warn(f"step {state.step}: {finding.text}", step=state.step, rule=finding.name)
 
 
 def stopped_on(setup: Setup, state: TrainingState) -> TrainingError | None:
-    """The error that ends a run at a warning that `stop_on` names; None while it may go on."""
+    """The error that ends a run on a warning in `stop_on`; None if it may continue."""
     named = [name for name in state.history.said if name in setup.config.stop_on]
     if not named:
         return None
     return TrainingError(
-        f"stopped at step {state.step} of {state.result.steps}, as training.stop_on asks: {', '.join(named)}; the "
+        f"stopped at step {state.step} of {state.result.steps}, because of training.stop_on: {', '.join(named)}; the "
         "checkpoint is kept",
         hint="the same command without this stop_on resumes from here",
     )
 
 
 def check_first_loss(loss: float, expected: float) -> None:
-    """Raises TrainingError where the loss before any update is far from what a fresh model must have."""
+    """Raises TrainingError if the loss before the first update is far from the expected value of a new model."""
     if not abs(loss - expected) <= FIRST_LOSS_TOLERANCE * expected:
         raise TrainingError(
-            f"the loss before any learning is {loss:.3f} but a fresh model must be near {expected:.3f}",
-            hint="the initialisation, the targets or the vocabulary size is wrong",
+            f"the loss before the first update is {loss:.3f}, but {expected:.3f} is expected for a new model",
+            hint="check the initialisation, the targets and the vocabulary size",
         )
 
 

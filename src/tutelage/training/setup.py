@@ -1,4 +1,4 @@
-"""What training needs before its first step: device, precision, ranks, the sharded model and its optimizers."""
+"""Set up training before the first step: device, precision, ranks, the sharded model and its optimizers."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tutelage.training.tune import tuned
 
 @dataclass(frozen=True)
 class Setup:
-    """Everything that stays the same while training goes on. `config` has its `auto` settings decided."""
+    """Everything that is constant during training. The `auto` settings of `config` are resolved."""
 
     objective: Objective
     config: TrainingConfig
@@ -54,9 +54,9 @@ def set_up(
     model: DecoderLM, objective: Objective, config: TrainingConfig, work: Path, log: EventLog, seed: int,
     data_seed: int,
 ) -> Setup:  # fmt: skip
-    """Choose and check the settings, then shard the model. Raises ConfigError for what this machine cannot do."""
+    """Resolve and check the settings, then shard the model. Raises ConfigError for unsupported settings."""
     world = current_world()
-    if not is_quantised(model):  # those in 4 bits are there to save memory first
+    if not is_quantised(model):  # 4-bit weights are used to save memory
         keep_freed_memory()
     steps = total_steps(config, len(objective.rows["train"]))
     device = choose_device(config.device)
@@ -88,6 +88,6 @@ def _check_microbatch(config: TrainingConfig, layout: Layout) -> None:
     rows = config.batch_rows // config.accumulation
     if rows < layout.data_size:
         raise ConfigError(
-            f"a microbatch of {rows} rows cannot be shared by {layout.data_size} processes",
+            f"a microbatch of {rows} rows cannot be split over {layout.data_size} processes",
             hint="raise training.batch_rows or lower training.accumulation",
         )

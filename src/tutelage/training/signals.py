@@ -1,4 +1,4 @@
-"""Stopping in order: SIGINT and SIGTERM end a step whole."""
+"""Graceful stop: SIGINT and SIGTERM take effect at the end of a step."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 
 class Stop:
-    """Whether a stop was asked for, and by which signal."""
+    """Whether a stop was requested, and by which signal."""
 
     number = 0
 
@@ -20,7 +20,7 @@ class Stop:
 
 @contextlib.contextmanager
 def stop_requested() -> Iterator[Stop]:
-    """What SIGINT and SIGTERM set, so that a step ends whole; a second signal acts at once."""
+    """Context that records SIGINT and SIGTERM, so that the current step finishes; a second signal acts immediately."""
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop

@@ -1,4 +1,4 @@
-"""How far training has come: what a checkpoint holds beside its tensors, and what is returned in the end."""
+"""The training state: the non-tensor part of a checkpoint, and the final result."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tutelage.training.watch import Watch
 
 @dataclass
 class TrainResult:
-    """What training leaves beside the weights. `curve` holds no times, so equal runs have equal curves.
+    """The result of training besides the weights. `curve` contains no times, so equal runs have equal curves.
 
-    warned: names of the live rules that spoke. skipped: steps (0-based) whose update was not made. rollbacks: from
-    which step to which, and why. best: step and loss of the lowest validation.
+    warned: names of the live rules that fired. skipped: steps (0-based) whose update was skipped. rollbacks: from which
+    step to which, and why. best: step and loss of the lowest validation.
     """
 
     steps: int
@@ -33,7 +33,7 @@ class TrainResult:
 
 @dataclass
 class TrainingState:
-    """Step (0-based, the next one), position in the data, the watch, and the result so far."""
+    """Next step (0-based), data position, the watch, and the result so far."""
 
     result: TrainResult
     data: DataState
@@ -52,7 +52,7 @@ class TrainingState:
         return self.step >= self.result.steps
 
     def record(self) -> dict[str, Any]:
-        """JSON-ready; the step itself is added by the writer."""
+        """The state as JSON-ready data; the writer adds the step."""
         result = self.result
         return {"sample": self.data.sample, "tokens": result.tokens, "curve": result.curve, "best": result.best,
                 "skipped": result.skipped, "rollbacks": result.rollbacks, "watch": self.watch.state(),

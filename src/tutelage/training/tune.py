@@ -1,4 +1,4 @@
-"""Settings chosen by measuring: a few are timed for seconds on the real batch, and the fastest is kept."""
+"""Autotuning: time a few settings for seconds on a training batch and use the fastest."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ from tutelage.training.objective import Objective
 from tutelage.training.optim.optimizers import freeze
 
 CHOICES = ("threads", "accumulation", "compile")
-REPEATS = 2  # timed passes of each setting, after one that is not timed
-MARGIN = 0.97  # another setting must be so much faster than what was asked for
-LONG_RUN = 300.0  # s from which on compiling is tried
+REPEATS = 2  # timed passes per setting, after one warmup pass
+MARGIN = 0.97  # a setting must beat the configured one by this factor
+LONG_RUN = 300.0  # s of expected run time from which compiling is tried
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One setting and how long its step took (without the optimizer), its first one too."""
+    """One setting with the time of a step and of its first step (without the optimizer)."""
 
     threads: int
     accumulation: int
@@ -47,10 +47,10 @@ def tuned(
     model: DecoderLM, objective: Objective, config: TrainingConfig, steps: int, data_seed: int, work: Path,
     world: World, log: EventLog,
 ) -> TrainingConfig:  # fmt: skip
-    """`config` with the fastest threads, accumulation and compile, if it asks for that.
+    """`config` with the fastest threads, accumulation and compile, if `tune` is set.
 
-    These change the order of sums, so what was chosen is kept in `work/settings.json`: a resumed run uses it
-    again. The model, the random numbers and the position in the data stay as they are. Several ranks time nothing.
+    These change the order of sums, so the choice is stored in `work/settings.json` and reused by a resumed run. The
+    model, the random state and the data position are unchanged. With several ranks nothing is timed.
     """
     if not config.tune:
         return config
@@ -78,14 +78,15 @@ def _counted(number: int, name: str, plural: str = "s") -> str:
 
 
 def chosen(asked: TrainingConfig, used: TrainingConfig) -> dict[str, Any]:
-    """The settings that training was tuned to, if it was asked to be."""
+    """The stored settings, if training was tuned."""
     return {name: getattr(used, name) for name in CHOICES} if asked.tune else {}
 
 
 def measure(model: DecoderLM, objective: Objective, config: TrainingConfig, steps: int, data_seed: int) -> list[Trial]:
-    """Trials, what was asked first: threads, then microbatches with the best of these, then compiled for a long run.
+    """Trials, starting with the configured settings: threads, then microbatches at the best of these, then compiling
+    for a long run.
 
-    Where compiling fails (it needs a C++ compiler on a CPU) there is no such trial.
+    If compiling fails (on a CPU it requires a C++ compiler), that trial is left out.
     """
     cores = len(os.sched_getaffinity(0))
     trials = [trial(model, objective, config.model_copy(update={"threads": config.threads or cores}), data_seed)]
@@ -102,13 +103,13 @@ def measure(model: DecoderLM, objective: Objective, config: TrainingConfig, step
             with contextlib.suppress(torch.OutOfMemoryError, MemoryError):  # larger microbatches may not fit
                 attempt(accumulation=accumulation)
     if not config.compile and choose(trials, steps).seconds * steps > LONG_RUN:
-        with contextlib.suppress(Exception):  # many things can go wrong in a compiler, none of them matters here
+        with contextlib.suppress(Exception):  # any compiler failure only means that this trial is left out
             attempt(compile=True)
     return trials
 
 
 def choose(trials: list[Trial], steps: int) -> Trial:
-    """The fastest over the whole run, its first step counted; the first trial unless another is clearly faster."""
+    """The fastest over the full run, including its first step; the first trial unless another is clearly faster."""
 
     def whole(one: Trial) -> float:
         return one.seconds * steps + one.first_seconds

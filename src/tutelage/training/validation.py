@@ -1,4 +1,4 @@
-"""Validation along training: when it is due, what it finds, which was the best."""
+"""Validation during training: when it is due, its figures, and which was the best."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.training.state import TrainingState
 
 
 def validation_due(setup: Setup, state: TrainingState) -> bool:
-    """Asked at the start of a step, so that a run resumed right there validates exactly once."""
+    """Whether validation is due; checked at the start of a step, so that a run resumed there validates exactly once."""
     every = setup.config.validate_every
     if not every or not state.step or state.step % every:
         return False
@@ -20,7 +20,7 @@ def validation_due(setup: Setup, state: TrainingState) -> bool:
 
 
 def validate(setup: Setup, state: TrainingState, limit: int) -> dict[str, float]:
-    """Evaluate on `limit` rows (0: all), and write it to the curve and the log."""
+    """Evaluate on `limit` rows (0: all), and add the figures to the curve and the log."""
     figures = evaluate(setup, limit)
     if figures:
         state.result.curve.append(plain({"step": state.step, "validation": figures}))
@@ -34,7 +34,7 @@ def validate(setup: Setup, state: TrainingState, limit: int) -> dict[str, float]
 
 
 def is_best(state: TrainingState, figures: dict[str, float]) -> bool:
-    """Whether these figures are the best so far; if so they are remembered."""
+    """Whether these figures are the best so far; if so, record them."""
     loss = figures.get("loss", math.inf)
     if not loss < state.result.best.get("loss", math.inf):
         return False
@@ -43,7 +43,7 @@ def is_best(state: TrainingState, figures: dict[str, float]) -> bool:
 
 
 def earlier_best(setup: Setup, state: TrainingState) -> int | None:
-    """The step of the best validation, if it was better than the last weights are on the same rows."""
+    """The step of the best validation, if it beats the last weights on the same rows."""
     is_best(state, evaluate(setup, setup.config.validation_rows))
     best = state.result.best
     return int(best["step"]) if best and best["step"] < state.step else None

@@ -1,4 +1,4 @@
-"""Watching a run: which steps are taken, which are skipped, and when it must roll back."""
+"""Spike detection: which steps are applied, which are skipped, and when to roll back."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from typing import Any, Literal
 
 from tutelage.store.errors import TrainingError
 
-WINDOW = 128  # steps that say what is usual
-ENOUGH = 32  # fewer say nothing yet
-FLOOR = 0.002  # of the median: the least deviation that is taken as usual, so that a flat curve has room
+WINDOW = 128  # steps of the reference window
+ENOUGH = 32  # minimum number of steps in it
+FLOOR = 0.002  # minimum deviation relative to the median, for flat curves
 NOT_FINITE_IN_A_ROW = 5
 
 Decision = Literal["go", "skip", "roll back"]
@@ -19,23 +19,23 @@ Decision = Literal["go", "skip", "roll back"]
 
 @dataclass
 class Watch:
-    """Judges each step by the last ones; plain numbers, kept in the checkpoint, so that a resumed run judges alike.
+    """Judges each step by the last ones; its state is saved in the checkpoint, so a resumed run decides the same.
 
-    A loss or gradient norm is a spike above median + sigma * 1.4826 * MAD of the last 128 (sigma 0: never): the
-    update is skipped. After `patience` such steps in a row the weights themselves must be spoilt.
+    A loss or gradient norm is a spike above median + sigma * 1.4826 * MAD of the last 128 (sigma 0: never): the update
+    is skipped. After `patience` consecutive ones the weights are assumed to be bad.
     """
 
     sigma: float
     patience: int
     losses: list[float] = field(default_factory=list)
     norms: list[float] = field(default_factory=list)
-    above: int = 0  # spikes in a row
+    above: int = 0  # consecutive spikes
     not_finite: int = 0  # steps in a row
-    bad: int = 0  # either of them, in a row
+    bad: int = 0  # consecutive steps with either
     why: str = ""
 
     def judge(self, loss: float, norm: float) -> Decision:
-        """Decide on a step before its update; `why` says what was wrong. Raises TrainingError if nothing helps."""
+        """Decide on a step before its update; `why` gives the reason. Raises TrainingError if rollbacks do not help."""
         self.why = ""
         self.bad += 1
         if not (math.isfinite(loss) and math.isfinite(norm)):
@@ -43,7 +43,7 @@ class Watch:
             self.not_finite += 1
             if self.not_finite >= NOT_FINITE_IN_A_ROW:
                 raise TrainingError(
-                    f"the loss was not finite in {self.not_finite} steps in a row",
+                    f"the loss was not finite in {self.not_finite} consecutive steps",
                     hint="lower learning_rate or check the data",
                 )
             return "skip"
@@ -57,7 +57,7 @@ class Watch:
         self.above = self.above + 1 if self.why else 0
         self.bad = self.bad if self.why else 0
         if self.above >= self.patience:
-            self.why += f", and {self.bad} steps in a row were bad"
+            self.why += f", the last of {self.bad} consecutive bad steps"
             return "roll back"
         return "skip" if self.why else "go"
 
@@ -70,7 +70,7 @@ class Watch:
 
 
 def threshold(values: list[float], sigma: float) -> float:
-    """What a usual value does not exceed: median + sigma * 1.4826 * MAD; infinite before there are enough."""
+    """The spike threshold: median + sigma * 1.4826 * MAD; infinite before there are enough steps."""
     if not sigma or len(values) < ENOUGH:
         return math.inf
     middle = statistics.median(values)

@@ -112,5 +112,5 @@ def test_a_model_that_passed_is_not_tested_again(lm: LanguageModel, monkeypatch:
 def test_one_that_failed_is(lm: LanguageModel):
     cache = AnswerCache(None)
     for _ in range(2):
-        with pytest.raises(ConfigError, match="fails its self-test"):
+        with pytest.raises(ConfigError, match="failed the self-test"):
             require_right(GivesLogits(lm, "wrong"), cache)

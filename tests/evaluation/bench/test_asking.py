@@ -160,14 +160,14 @@ def test_what_is_no_probability_is_never_stored(lm: LanguageModel, value: str):
 def test_a_model_that_only_writes_is_not_asked_for_likelihoods(lm: LanguageModel):
     model = OurModel(lm, "x")
     model.likelihoods = False
-    with pytest.raises(ConfigError, match="only writes"):
+    with pytest.raises(ConfigError, match="only generates"):
         ask_all(model, [Pair("a", "b")], AnswerCache(None))
 
 
 def test_what_was_cut_is_counted_and_said(model: OurModel, sums: BenchTask):
     long = sums.with_(context="word " * 40 + "{{q}}")
     result = run_benchmarks(model, prepare_all([Wanted(long)]))[0]
-    assert any("20 of 20 items did not fit" in note for note in result.notes)
+    assert any("20 of 20 items exceeded the context" in note for note in result.notes)
 
 
 def test_generated_answers_are_graded_by_what_they_say(lm: LanguageModel, tmp_path: Path):
@@ -187,7 +187,7 @@ def test_generated_answers_are_graded_by_what_they_say(lm: LanguageModel, tmp_pa
 
 
 def test_own_rows_are_recognised(rows_file: Path, model: OurModel):
-    with pytest.raises(InputError, match="no column is recognised; it has: q, options, right, kind"):
+    with pytest.raises(InputError, match="no column was recognised among: q, options, right, kind"):
         own_task(rows_file)
     task = own_task(rows_file, context="q", gold="right")
     assert (task.kind, task.name) == ("choice", "rows")

@@ -39,7 +39,7 @@ def test_a_corpus_is_read_without_what_was_held_out(tmp_path: Path):
         pq.write_table(pa.table({"text": [name]}), tmp_path / f"{name}.parquet")
     assert list(documents_of(tmp_path)) == ["train"]
     (tmp_path / "empty").mkdir()
-    with pytest.raises(InputError, match="holds no corpus"):
+    with pytest.raises(InputError, match="contains no corpus"):
         list(documents_of(tmp_path / "empty"))
 
 

@@ -49,7 +49,7 @@ def test_what_does_not_fit_is_cut_on_the_left_and_counted():
 
 
 def test_a_continuation_longer_than_the_context_is_refused():
-    with pytest.raises(InputError, match="6 tokens, but the context of the model holds 4"):
+    with pytest.raises(InputError, match="6 tokens, but the model's context is 4"):
         rules(4).pair(Pair("a", " b c d e f g"))
 
 

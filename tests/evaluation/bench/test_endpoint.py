@@ -114,7 +114,7 @@ def test_without_log_probabilities_it_can_only_write(server: Server, sums: Bench
     far = opened(server)
     assert not far.likelihoods
     assert far.generate([Ask("one", max_tokens=3), Ask("Hello", chat=True)])[1].text == "said"
-    with pytest.raises(ConfigError, match="only writes"):
+    with pytest.raises(ConfigError, match="only generates"):
         run_benchmarks(far, prepare_all([Wanted(sums)]))
 
 
@@ -124,7 +124,7 @@ def test_one_that_dies_midway_is_said_and_goes_on_later(server: Server, sums: Be
     whole = run_benchmarks(far, prepared)[0]
     far.piece = 300
     server.answers_left = 45
-    with pytest.raises(EndpointGone, match="does not answer"):
+    with pytest.raises(EndpointGone, match="did not answer"):
         run_benchmarks(far, prepared, AnswerCache(tmp_path / "cache.sqlite"))
     server.answers_left = 10**9
     server.prompts.clear()

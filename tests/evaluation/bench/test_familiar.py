@@ -69,7 +69,7 @@ def test_items_that_were_read_are_more_familiar(tmp_path: Path, model: OurModel)
     texts = unseen_texts(Reader(), path)
     found = check_familiarity(results, Reader(), texts)[0].familiarity  # type: ignore[arg-type]
     assert found is not None and found["auc"] == 1 and (found["items"], found["unseen"]) == (30, 25)
-    assert "more familiar than" in sentence(found) and "no proof" in sentence(found)
+    assert "more familiar than" in sentence(found) and "not a proof" in sentence(found)
     real = check_familiarity(results, model, texts)[0].familiarity
     assert real is not None and not math.isnan(real["low"])
     few = check_familiarity(results, Reader(), texts[:5])[0].familiarity  # type: ignore[arg-type]
@@ -78,7 +78,7 @@ def test_items_that_were_read_are_more_familiar(tmp_path: Path, model: OurModel)
 
 def test_what_cannot_be_compared_is_said_before_the_work(tmp_path: Path):
     (tmp_path / "one.txt").write_text("one text")
-    with pytest.raises(InputError, match="holds 1 texts, too few"):
+    with pytest.raises(InputError, match="contains 1 texts, too few"):
         unseen_texts(Reader(), tmp_path / "one.txt")
-    with pytest.raises(ConfigError, match="does not tell how likely"):
+    with pytest.raises(ConfigError, match="does not return token log-probabilities"):
         unseen_texts(type("Endpoint", (), {"name": "endpoint"})(), tmp_path / "one.txt")

@@ -63,7 +63,7 @@ def test_its_result_files_are_read(tmp_path: Path):
     path.write_text(json.dumps({"results": {"gsm8k": row}}))
     assert read_results(path) == {"gsm8k": {"acc": 0.5, "exact_match,strict-match": 0.25}}
     path.write_text('{"results": 3}')
-    with pytest.raises(InputError, match="no result file"):
+    with pytest.raises(InputError, match="not a result file"):
         read_results(path)
 
 

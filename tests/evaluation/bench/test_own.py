@@ -59,13 +59,13 @@ def test_a_number_that_may_be_text_or_place_is_asked_about(tmp_path: Path):
 
 def test_what_is_odd_about_the_choices_is_said(tmp_path: Path):
     assert own_task(lines(tmp_path, asked(["x", "y", "x"], 0, 1))).cautions == (
-        "2 of 2 rows have the same choice twice, of which the first is taken",
+        "2 of 2 rows have the same choice twice; the first one counts",
     )
     assert own_task(lines(tmp_path, asked(["x", "y", "z"], 1, 3))).cautions == ("'answer' counts the choices from 1",)
     odd = own_task(lines(tmp_path, asked(["x", "y", "z"], *[1] * 12)))
-    assert odd.cautions == ("no right answer is the first choice: 'answer' is read as counting from 0",)
+    assert odd.cautions == ("the first choice is never the right answer: 'answer' is read as an index from 0",)
     written = own_task(lines(tmp_path, [{"question": "q", "answer": "a", "hint": "h"}]))
-    assert written.cautions == ("columns that are not read: hint",)
+    assert written.cautions == ("unused columns: hint",)
 
 
 @pytest.mark.parametrize(
@@ -73,9 +73,9 @@ def test_what_is_odd_about_the_choices_is_said(tmp_path: Path):
     [
         ([*asked(["x", "y"], 0), {"question": None, "choices": ["x", "y"], "answer": 0}], "have no 'question' .row 2"),
         ([*asked(["x", "y"], 0), {"question": "q", "choices": ["x", "y"], "answer": None}], "have no 'answer' .row 2"),
-        ([*asked(["x", "y"], 0), {"question": "q", "answer": 0}], "row 2: 'choices' does not fit"),
-        ([*asked(["x", "y"], 0), *asked(["x"], 0)], "row 2: 'choices' gives no list"),
-        (asked("x, y", 0), "gives no list of two choices"),
+        ([*asked(["x", "y"], 0), {"question": "q", "answer": 0}], "row 2: 'choices' fails on this row"),
+        ([*asked(["x", "y"], 0), *asked(["x"], 0)], "row 2: 'choices' does not evaluate to a list"),
+        (asked("x, y", 0), "does not evaluate to a list of two or more choices"),
     ],
 )
 def test_a_row_that_lacks_something_is_named(records: list[dict[str, Any]], message: str, tmp_path: Path):
@@ -112,5 +112,5 @@ def test_an_instruction_is_asked_with_its_input_and_an_empty_question_is_refused
     with pytest.raises(InputError, match="1 of 2 rows have no 'question'"):
         own_task(lines(tmp_path, [{"question": "q", "answer": "x"}, {"question": " ", "answer": "y"}]))
     (tmp_path / "a.xlsx").write_bytes(b"PK")
-    with pytest.raises(InputError, match="unknown kind of file"):
+    with pytest.raises(InputError, match="unknown file type"):
         own_task(tmp_path / "a.xlsx")

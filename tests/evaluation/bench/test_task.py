@@ -54,10 +54,10 @@ def test_a_file_is_a_task_with_its_name(tmp_path: Path):
         ("choices: o", "choises: o", "unknown key 'choises'"),
         ("gold: g", "", "needs gold"),
         ("kind: choice", "kind: chioce", "kind"),
-        ('"{{q}}"', '"{{q"', "no valid Jinja"),
+        ('"{{q}}"', '"{{q"', "not valid Jinja"),
         ("gold: g", "gold: g\nmetric: acc_nrom", "did you mean 'acc_norm'"),
-        ("data:", "data: [", "no YAML"),
-        ("{rows: [{q: one, o: [a, b], g: 1}]}", "{}", "a source is one of"),
+        ("data:", "data: [", "not valid YAML"),
+        ("{rows: [{q: one, o: [a, b], g: 1}]}", "{}", "a source requires exactly one of"),
     ],
 )
 def test_a_faulty_file_is_refused_with_its_name(tmp_path: Path, old: str, new: str, said: str):
@@ -144,5 +144,5 @@ def test_examples_stand_before_the_question_and_never_the_item_itself(sums: Benc
     task = BenchTask.parse({**sums.plain(), "fewshot": examples, "description": "Sums.\n\n"})
     assert prepare(task, [], shots=1).items[0].pairs[0].context.startswith("Sums.\n\nQ no\n\nWhat is")
     assert prepare(task, [], shots=0).items[0].pairs[0].context.startswith("Sums.\n\nWhat is")
-    with pytest.raises(ConfigError, match="no examples"):
+    with pytest.raises(ConfigError, match="no few-shot examples"):
         prepare(sums, [], shots=2)

@@ -109,13 +109,13 @@ def test_answers_are_matched_by_prompt(tmp_path: Path) -> None:
     assert found.names == ("a", "big")
     assert [(one.prompt, one.answers, one.reference) for one in found.items] == [("q", ("y", "z"), "r")]
     assert found.left_out == {"a": 1}
-    with pytest.raises(InputError, match="share no prompt"):
+    with pytest.raises(InputError, match="no prompt in common"):
         read_answers([tmp_path / "a.jsonl", write(tmp_path / "c.jsonl", ["x"])])
     (tmp_path / "d.jsonl").write_text('{"prompt": "q", "answer": 3}\n')
     with pytest.raises(InputError, match="row 1: no answer"):
         read_answers([tmp_path / "d.jsonl"])
     (tmp_path / "e.jsonl").write_text('{"prompt": "q", "answer": "a"}\n' * 2)
-    with pytest.raises(InputError, match="row 2: this prompt came before"):
+    with pytest.raises(InputError, match="row 2: duplicate prompt"):
         read_answers([tmp_path / "e.jsonl"])
 
 
@@ -127,7 +127,7 @@ def test_a_judge_who_counts_letters_is_seen_through(tmp_path: Path) -> None:
     assert pair["length_controlled"]["win_rate"]["value"] < pair["win_rate"]["value"]
     assert any("prefers longer answers" in text for text in pair["warnings"])
     assert pair["position"]["first"]["value"] == 0.5
-    assert "A rule sees what it counts" in found["cautions"][0]
+    assert "A rule only sees what it counts" in found["cautions"][0]
 
 
 def test_a_judge_who_takes_the_first_is_seen_through(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_a_judge_who_takes_the_first_is_seen_through(tmp_path: Path) -> None:
     assert pair["position"]["first"]["value"] == 1.0
     assert [text[:40] for text in pair["warnings"]] == [
         "the judge prefers the answer shown first",
-        "100 % of its verdicts turn round with th",
+        "100 % of its verdicts flip with the orde",
     ]
 
 
@@ -152,7 +152,7 @@ def test_an_endpoint_is_asked_both_ways_round_and_nothing_twice(tmp_path: Path) 
     assert len(server.seen) == 24
     assert server.seen[0]["temperature"] == 0
     other = EndpointJudge(server.url, "other", pause=0.0)
-    with pytest.raises(InputError, match="does not answer"):  # another judge: nothing is known, and nobody listens
+    with pytest.raises(InputError, match="did not answer"):  # another judge: nothing is known, and nobody listens
         judge_pairs(other, matched.items, 0, 1, tmp_path / "out", LOG)
 
 
@@ -232,11 +232,11 @@ def test_judges_are_found_by_name() -> None:
     assert isinstance(find_judge("rule:first", None, _no_model), RuleJudge)
     assert find_judge("http://x/v1", "m", _no_model, 7).parallel == 7
     assert find_judge("org/Some-Model", None, lambda name: Likes()).name == "org/Some-Model"  # type: ignore[arg-type,return-value]
-    with pytest.raises(ConfigError, match="there is no rule"):
+    with pytest.raises(ConfigError, match="unknown rule"):
         find_judge("rule:best", None, _no_model)
-    with pytest.raises(ConfigError, match="name of the model"):
+    with pytest.raises(ConfigError, match="requires a model name"):
         find_judge("http://x/v1", None, _no_model)
-    with pytest.raises(InputError, match="needs a `reference`"):
+    with pytest.raises(InputError, match="requires a `reference`"):
         find_judge("rule:chrf", None, _no_model).judge(Question("p", "a", "b"))
     assert find_judge("rule:chrf", None, _no_model).judge(Question("p", "the cat", "a dog", "the cat")).value == 1.0
 
@@ -274,10 +274,10 @@ def test_people_vote_blind_and_their_votes_are_read(tmp_path: Path) -> None:
     agreed = found["pairs"][0]["agreement"]
     assert (agreed["n"], agreed["few"]) == (25, True)
     assert agreed["share"]["value"] == pytest.approx(24 / 25)
-    with pytest.raises(InputError, match="no vote of"):
+    with pytest.raises(InputError, match="no vote in"):
         read_votes(tmp_path / "votes.json", Matched(("a", "b"), matched.items[:0], {}))
     (tmp_path / "bad.json").write_text('{"votes": {"x": "middle"}}')
-    with pytest.raises(DamagedError, match="holds no votes"):
+    with pytest.raises(DamagedError, match="contains no votes"):
         read_votes(tmp_path / "bad.json", matched)
 
 
@@ -286,7 +286,7 @@ def test_a_page_cannot_be_broken_by_an_answer(tmp_path: Path) -> None:
     page = annotation_page(read_answers([a, write(tmp_path / "b.jsonl", ["fine"])]))
     assert "alert(1)</script>" not in page
     assert {"</script><script>alert(1)</script>", "fine"} == {_items(page)[0]["left"], _items(page)[0]["right"]}
-    with pytest.raises(InputError, match="all answers are the same"):
+    with pytest.raises(InputError, match="all answers are equal"):
         annotation_page(read_answers([a, write(tmp_path / "c.jsonl", ["</script><script>alert(1)</script>"])]))
 
 

@@ -113,9 +113,9 @@ def test_surprise_is_in_bits_for_each_word() -> None:
 
 
 def test_nothing_is_measured_of_nothing() -> None:
-    with pytest.raises(InputError, match="empty: two texts"):
+    with pytest.raises(InputError, match="empty: at least two texts"):
         coherence({"empty": ["", " "]})
-    with pytest.raises(InputError, match="one: two texts"):
+    with pytest.raises(InputError, match="one: at least two texts"):
         coherence({"one": ["a text"]})
 
 
@@ -127,11 +127,11 @@ def test_ways_to_decode_are_read() -> None:
     assert sampling_of("repetition_penalty=1.2", 8, 0).temperature == 0.0
     assert len({sampling_of(one, 8, 0) for one in STANDARD}) == len(STANDARD)
     for wrong in ("beam=4", "top_p", "top_p=high"):
-        with pytest.raises(ConfigError, match="no way to decode"):
+        with pytest.raises(ConfigError, match=r"not a sampling strategy|unknown decoding strategy"):
             sampling_of(wrong, 8, 0)
     assert way_of("beam=4", 8, 0) == Beam(4, 8) and way_of("contrastive=0.5", 8, 0) == Contrastive(4, 0.5, 8)
     assert way_of("top_k=40", 8, 0) == sampling_of("top_k=40", 8, 0)
-    with pytest.raises(ConfigError, match="stand alone"):
+    with pytest.raises(ConfigError, match="are searches"):
         way_of("beam=4+top_k=2", 8, 0)
 
 
@@ -146,6 +146,6 @@ def test_openings_and_references(tmp_path: Path) -> None:
     assert references == ["Because.", " ".join(f"w{at}" for at in range(12, 20)), ""]
     assert len(read_openings(path, 2)[0]) == 2
     path.write_text('{"text": "short"}\n')
-    with pytest.raises(InputError, match="holds no prompts"):
+    with pytest.raises(InputError, match="contains no prompts"):
         read_openings(path, 10)
     assert cut_alike(["four", "sixsix"], ["abcdefgh", "ab"]) == ["abcde", "ab"]

@@ -183,7 +183,7 @@ def test_a_dead_process_ends_the_others_and_nothing_is_lost(together: dict[str, 
     run = {"name": "sharded", "work": str(tmp_path / "work"), "training": {"checkpoint_seconds": 0}}
     ends = finish(start(tmp_path, 2, [{**run, "struck": (1, 5, int(signal.SIGKILL))}]))
     assert ends[1][0] == -signal.SIGKILL
-    assert ends[0][0] == 3 and "another process of this run is gone" in ends[0][1], ends
+    assert ends[0][0] == 3 and "another process of this run has exited" in ends[0][1], ends
     result, weights = trained(tmp_path, 2, [run])["sharded"]
     expected, undisturbed = together["sharded"]
     assert result == expected
@@ -216,7 +216,7 @@ def test_what_cannot_be_arranged_is_said() -> None:
         arrange(ParallelConfig(shard=3), World(0, 4), cpu)
     with pytest.raises(ConfigError, match="times pipeline"):
         arrange(ParallelConfig(tensor=2, pipeline=2), World(0, 2), cpu)
-    with pytest.raises(ConfigError, match="more than the 2 blocks"):
+    with pytest.raises(ConfigError, match="exceeds the model's 2 blocks"):
         keep_stage(DecoderLM(FamilyConfig.parse(MODEL)), PipelineStage(0, [0, 1, 2], None, None))
     with pytest.raises(ConfigError, match="balance loss"):
         experts = {**EXPERTS["experts"], "balance": "auxiliary"}

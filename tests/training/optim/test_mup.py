@@ -67,7 +67,7 @@ def test_factors_of_a_model_four_times_as_wide(optimizer: str, hidden: float) ->
 
 def test_a_tied_head_needs_a_divisor() -> None:
     tied = shape(4 * BASE).model_copy(update={"tie_word_embeddings": True})
-    with pytest.raises(ConfigError, match="output head of its own"):
+    with pytest.raises(ConfigError, match="untied output head"):
         make_optimizers(DecoderLM(tied), config(base_width=BASE))
     divided = tied.model_copy(update={"logit_divisor": 4.0})
     assert make_optimizers(DecoderLM(divided), config(base_width=BASE))

@@ -1,6 +1,6 @@
-"""Benchmarks: tasks as one file each, scores equal to the item to lm-evaluation-harness, one table of what was scored.
+"""Benchmarks: one file per task, scores that equal lm-evaluation-harness item by item, one table of raw scores.
 
-`task.py` says what a task is, `sources.py` finds its data, `items.py` makes its requests; `run.py` asks a model
-(`protocol.py`: ours, one of transformers, an endpoint) what `cache.py` does not know; `metrics.py` and `shortcuts.py`
-read figures off the answers, `result.py` and `folder.py` put them together.
+`task.py` says what a task is, `sources.py` finds its data, `items.py` makes its requests; `run.py` sends the requests
+that are not in `cache.py` to a model (`protocol.py`: ours, a transformers model, an endpoint); `metrics.py` and
+`shortcuts.py` compute figures from the answers, `result.py` and `folder.py` assemble them.
 """

@@ -1,4 +1,4 @@
-"""Measuring a model on tasks, from names to a folder of results."""
+"""Measure a model on tasks, from task names to a results folder."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from tutelage.evaluation.bench.sources import data_folders
 from tutelage.evaluation.bench.task import BenchTask, find_task
 from tutelage.training.distributed.world import World
 
-BLIND_ITEMS = 1000  # at most so many items are asked without their question: the baseline needs no more
+BLIND_ITEMS = 1000  # limit of items for the answer-only baseline, which does not require more
 
 
 @dataclass(frozen=True)
 class Wanted:
-    """What to measure: a task by name or file, or one already read, with how many items and shots."""
+    """A requested task: by name or file, or already read, with its number of items and shots."""
 
     task: str | BenchTask
     limit: int | None = None
@@ -34,7 +34,7 @@ Progress = Callable[[str, int, int], None]
 
 
 def prepare_all(wanted: Sequence[Wanted], folders: Sequence[Path] = ()) -> list[Prepared]:
-    """Read all tasks and their data before any model is asked. Raises ConfigError and InputError as `prepare`."""
+    """Read all tasks and their data before any model runs. Raises ConfigError and InputError like `prepare`."""
     made = []
     for one in wanted:
         task, beside = (one.task, Path()) if isinstance(one.task, BenchTask) else find_task(one.task)
@@ -50,8 +50,8 @@ def run_benchmarks(
     answer_only: bool = True,
     world: World = World(),
 ) -> list[TaskResult]:
-    """Measure a model on prepared tasks. answer_only: also ask choices without their questions, of a thousand items at
-    most (drawn by a fixed seed); these show how much the choices alone give away."""
+    """Measure a model on prepared tasks. answer_only: also score choices without their questions, on at most 1,000
+    items (fixed seed), to show how much the choices alone reveal."""
     cache = cache or AnswerCache(None)
     results = []
     for one in prepared:
@@ -73,14 +73,14 @@ def run_benchmarks(
 
 
 def check_contamination(results: Sequence[TaskResult], documents: Iterable[str]) -> list[TaskResult]:
-    """The same results, each with its score apart for items that stand in the documents and those that do not."""
+    """The same results, each with separate scores for items that occur in the documents and items that do not."""
     texts = {(one.prepared.task.name, item.id): texts_of(item.row) for one in results for item in one.prepared.items}
     found = overlap(texts, documents)
     return [with_contamination(one, found) for one in results]
 
 
 def check_familiarity(results: Sequence[TaskResult], model: Measured, unseen: Sequence[str]) -> list[TaskResult]:
-    """The same results, each with whether its items are more familiar to the model than texts it cannot have read."""
+    """The same results, each with a test of whether its items are more familiar to the model than unseen texts."""
     return [replace(one, familiarity=familiarity(model, one.prepared.items, unseen)) for one in results]
 
 

@@ -1,5 +1,5 @@
-"""Answers that were computed once are kept, by model, tokenizer, precision and request; any number of processes share
-them, and what a killed run had is there for the next."""
+"""A persistent cache of answers by model, tokenizer, precision and request; several processes can share it, and a
+killed run resumes from it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from tutelage.evaluation.bench.protocol import Likelihood, Measured, Pair, Reque
 from tutelage.store.errors import DamagedError
 from tutelage.store.hashing import sha256_json
 
-VERSION = 1  # to be raised when the same request is answered otherwise
+VERSION = 1  # raise it when the answer to the same request changes
 Answer = Likelihood | Written
-_AT_ONCE = 500  # keys of one query
-_PATIENCE = 120.0  # seconds that a process waits for another
+_AT_ONCE = 500  # keys per query
+_PATIENCE = 120.0  # seconds that a process waits for a lock
 
 
 def default_path() -> Path:
-    """In $TUTELAGE_CACHE, or tutelage in the user's cache folder."""
+    """$TUTELAGE_CACHE, or `tutelage` in the user's cache folder."""
     given = os.environ.get("TUTELAGE_CACHE")
     base = Path(given).expanduser() if given else Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return (base if given else base / "tutelage") / "answers.sqlite"
 
 
 class AnswerCache:
-    """A table of answers in an SQLite file; with no path in memory alone.
+    """A table of answers in an SQLite file, or in memory without a path.
 
-    Each `put` is one transaction, durable when it returns: kill -9 loses what was being computed, nothing else.
+    Each `put` is one transaction, durable when it returns: kill -9 loses only the work in progress.
     """
 
     def __init__(self, path: Path | None) -> None:
@@ -45,12 +45,12 @@ class AnswerCache:
             self._db.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, answer TEXT) WITHOUT ROWID")
         except sqlite3.DatabaseError as error:
             raise DamagedError(
-                f"the cache {path} cannot be read: {error}", hint="delete it; all is computed again"
+                f"the cache {path} cannot be read: {error}", hint="delete it; the answers are computed again"
             ) from None
 
     def _write_ahead(self) -> None:
-        """Readers and a writer at once. Of processes that switch a new file at the same time SQLite lets one do it and
-        tells the others at once that it is locked, however long they would wait."""
+        """Switch to WAL mode, for concurrent readers and a writer. When several processes switch a new file at once,
+        SQLite reports "locked" to all but one immediately, without the busy timeout."""
         until = time.monotonic() + _PATIENCE
         while True:
             try:
@@ -62,7 +62,7 @@ class AnswerCache:
                 time.sleep(0.05)
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
-        """Those answers that are there."""
+        """The cached answers among the keys."""
         found: dict[str, Answer] = {}
         for start in range(0, len(keys), _AT_ONCE):
             part = keys[start : start + _AT_ONCE]
@@ -81,7 +81,7 @@ class AnswerCache:
 
 
 def key_of(model: Measured, request: Request) -> str:
-    """What an answer depends on, hashed."""
+    """Hash of everything that an answer depends on."""
     kind = "pair" if isinstance(request, Pair) else "roll" if isinstance(request, Roll) else "ask"
     return sha256_json(
         [VERSION, model.identity, model.tokenizer, model.precision, model.context, kind, asdict(request)]

@@ -1,4 +1,4 @@
-"""Whether the items of a benchmark stand in what a model was trained on: shared runs of words."""
+"""Contamination: n-gram overlap of benchmark items with a training corpus."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 
 from tutelage.store.errors import InputError
 
-WORDS = 13  # of a run that counts as the same text (Brown et al. 2020, appendix C)
-SHORT = 8  # a text of fewer words than a run, but at least so many, counts as a whole
+WORDS = 13  # n-gram length that counts as the same text (Brown et al. 2020, appendix C)
+SHORT = 8  # a shorter text with at least this many words is matched in full
 _WORD = re.compile(r"\w+")
 _HELD_OUT = ("heldout", "validation", "test")  # files of a corpus that nothing is trained on
 Name = tuple[str, str]  # task and item
@@ -19,7 +19,7 @@ Name = tuple[str, str]  # task and item
 
 @dataclass(frozen=True)
 class Overlap:
-    """found: for each item the share of its runs of words that stand in the corpus; items too short have none.
+    """found: share of each item's n-grams that occur in the corpus; items that are too short are absent.
 
     documents, words: how much of the corpus was read.
     """
@@ -30,7 +30,7 @@ class Overlap:
 
 
 def overlap(items: Mapping[Name, Sequence[str]], documents: Iterable[str]) -> Overlap:
-    """Look for the runs of words of each item's texts in the documents; case and punctuation do not count."""
+    """Search the documents for the n-grams of each item's texts, ignoring case and punctuation."""
     runs: dict[Name, list[int]] = {}
     wanted: dict[int, set[int]] = {}  # by number of words
     for name, texts in items.items():
@@ -52,8 +52,8 @@ def overlap(items: Mapping[Name, Sequence[str]], documents: Iterable[str]) -> Ov
 
 
 def documents_of(path: Path) -> Iterator[str]:
-    """The texts of a corpus: Parquet files with a column `text` (of a corpus artifact, only what is trained on), text
-    files or JSON lines, one of them or a folder of them. Raises InputError where there are none."""
+    """The texts of a corpus: Parquet files with a column `text` (in a corpus artifact, only the training part), text
+    files or JSON lines, as a file or a folder. Raises InputError if there are none."""
     import pyarrow.parquet as pq
 
     files = [file for file in sorted(path.rglob("*")) if file.stem not in _HELD_OUT] if path.is_dir() else [path]
@@ -76,11 +76,11 @@ def documents_of(path: Path) -> Iterator[str]:
             read = read or bool(rows)
             yield from rows
     if not read:
-        raise InputError(f"{path} holds no corpus: no Parquet or JSON lines with `text`, and no .txt files")
+        raise InputError(f"{path} contains no corpus: no Parquet or JSON lines with `text`, and no .txt files")
 
 
 def texts_of(row: Mapping[str, Any]) -> list[str]:
-    """All texts of a row, however deep."""
+    """All strings of a row, at any nesting depth."""
     found: list[str] = []
 
     def walk(value: Any) -> None:

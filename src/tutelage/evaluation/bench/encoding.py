@@ -1,4 +1,4 @@
-"""From texts to ids by the rules of lm-evaluation-harness 0.4.13, so that scores agree to the item."""
+"""Encode texts by the rules of lm-evaluation-harness 0.4.13, so that scores agree item by item."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tutelage.store.errors import InputError
 
 @dataclass(frozen=True)
 class Encoded:
-    """Ids to read and ids to score after them; cut: how many of the context were left out on the left."""
+    """Context ids and continuation ids to score; cut: number of context ids truncated on the left."""
 
     context: list[int]
     continuation: list[int]
@@ -20,9 +20,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Rules:
-    """encode: ids of a text as the tokenizer makes them by itself, with the start token where its own rule adds one.
-    plain: without. prefix: what stands for an empty context (the begin-of-text token if one is named, else the
-    end-of-text token). context: tokens the model reads.
+    """encode: the tokenizer's default encoding, with a start token if its own rule adds one. plain: without special
+    tokens. prefix: id used for an empty context (the begin-of-text token if defined, else the end-of-text token).
+    context: the model's context length in tokens.
     """
 
     encode: Callable[[str], list[int]]
@@ -31,8 +31,8 @@ class Rules:
     context: int
 
     def pair(self, pair: Pair) -> Encoded:
-        """Ids of a pair: white space at the end of the context goes over to the continuation; the two are encoded as
-        one text, split at the length of the encoded context. Raises InputError where nothing is left to score."""
+        """Ids of a pair: trailing white space of the context moves to the continuation; both are encoded as one text,
+        which is split at the length of the encoded context. Raises InputError if nothing is left to score."""
         context, continuation = pair.context, pair.continuation
         if context == "":
             after = self.plain(continuation)
@@ -44,34 +44,34 @@ class Rules:
             continuation = context[len(kept) :] + continuation
             before = self.encode(kept)
             after = self.encode(kept + continuation)[len(before) :]
-            if not before:  # nothing but white space, from a tokenizer that adds no start token
+            if not before:  # only white space, from a tokenizer that adds no start token
                 before = [self.prefix]
         if not after:
             raise InputError(
-                f"nothing of {_shown(pair.continuation)} is left to score: the tokenizer joins it with its "
+                f"no token of {_shown(pair.continuation)} is left to score: the tokenizer merges it into its "
                 f"context {_shown(pair.context[-40:])}"
             )
         return self.fitted(before, after)
 
     def fitted(self, before: list[int], after: list[int]) -> Encoded:
-        """Cut on the left to what the model can read. Raises InputError where the continuation alone is too long."""
+        """Truncate on the left to the model's context. Raises InputError if the continuation alone is too long."""
         if len(after) > self.context:
             raise InputError(
-                f"a continuation has {len(after)} tokens, but the context of the model holds {self.context}",
-                hint="the model is too small for this task",
+                f"a continuation has {len(after)} tokens, but the model's context is {self.context}",
+                hint="use a model with a longer context for this task",
             )
         cut = max(0, len(before) + len(after) - (self.context + 1))
         return Encoded(before[cut:], after, cut)
 
     def windows(self, text: str, overlap: bool) -> list[tuple[list[int], list[int]]]:
-        """(ids to read, ids to score) of a whole text, every id scored once, the first after the prefix token.
+        """(context ids, ids to score) per window of a text; every id is scored once, the first after the prefix token.
 
-        overlap: each further window reads at least half a context before what it scores; else a single id, as in
+        overlap: each further window has at least half a context before the ids it scores; else a single id, as in
         lm-evaluation-harness.
         """
         ids = self.encode(text)
         if ids[:1] == [self.prefix]:
-            ids = ids[1:]  # the tokenizer has put the prefix there itself; scoring it after itself means nothing
+            ids = ids[1:]  # the tokenizer added the prefix; scoring it after itself is meaningless
         return token_windows(ids, self.prefix, self.context, overlap)
 
 

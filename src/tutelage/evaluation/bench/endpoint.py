@@ -1,4 +1,4 @@
-"""A model behind an OpenAI-style completions endpoint: likelihoods where it gives log-probabilities of the prompt."""
+"""A model behind an OpenAI-style completions endpoint, with likelihoods if it returns prompt log-probabilities."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from tutelage.evaluation.bench.protocol import Ask, Likelihood, Pair, Roll, Writ
 from tutelage.store.errors import ConfigError, InputError, TutelageError
 from tutelage.store.hashing import sha256_json
 
-TRIES = 4  # of a request that fails by the network or the server
+TRIES = 4  # attempts per request on network and server errors
 PATIENCE = 300.0  # seconds for an answer
-AT_ONCE = 8  # requests under way
+AT_ONCE = 8  # concurrent requests
 _PROBE = "The capital of France is Paris, and the capital of Italy is"
 T = TypeVar("T")
 R = TypeVar("R")
 
 
 class EndpointGone(TutelageError):
-    """The endpoint does not answer any more; what it answered is kept."""
+    """The endpoint has stopped answering; earlier answers are kept."""
 
 
 class EndpointModel:
-    """`URL` up to /v1, and the name of the model there (default: the first that it serves).
+    """`url` up to /v1, and the model's name there (default: the first one served).
 
-    prefix: text put before a text that stands alone, such as "<|endoftext|>"; without it the first token of such a
+    prefix: text inserted before a text without context, such as "<|endoftext|>"; without it the first token of such a
     text has no probability, and tasks without a context cannot be measured.
     """
 
@@ -50,8 +50,8 @@ class EndpointModel:
         self.empty_context = bool(prefix)
         self.likelihoods, probe = self._probed()
         self.tokenizer = sha256_json([self.url, self.model])
-        # Weights cannot be seen from here: what it says of a known text stands for them, so that a cache never serves
-        # one model the answers of another.
+        # The weights are not visible, so the response to a fixed text identifies them; the cache then never returns
+        # another model's answers.
         self.identity = sha256_json([self.url, self.model, probe])
 
     def encode(self, text: str) -> list[int]:
@@ -76,16 +76,16 @@ class EndpointModel:
         kept = kept or self.prefix
         if not kept:
             raise InputError(
-                "the endpoint gives no probability for the first token of a text",
-                hint='name what begins a text, e.g. --prefix "<|endoftext|>"',
+                "the endpoint returns no probability for the first token of a text",
+                hint='set the start-of-text token, e.g. --prefix "<|endoftext|>"',
             )
         found = self._echo(kept + continuation)
         offsets, logprobs, tops = found["text_offset"], found["token_logprobs"], found.get("top_logprobs")
-        start = offsets[0]  # some servers count what they themselves put before
+        start = offsets[0]  # some servers count the tokens that they prepend
         ends = [*offsets[1:], start + len(kept) + len(continuation)]
         mine = [at for at, end in enumerate(ends) if end > start + len(kept)]
         if not mine or any(logprobs[at] is None for at in mine):
-            raise InputError(f"the endpoint gives no probabilities for the continuation {continuation[:60]!r}")
+            raise InputError(f"the endpoint returns no probabilities for the continuation {continuation[:60]!r}")
         greedy = all(_is_top(logprobs[at], tops[at] if tops else None) for at in mine)
         return Likelihood(math.fsum(logprobs[at] for at in mine), len(mine), greedy)
 
@@ -95,8 +95,8 @@ class EndpointModel:
         found = choice.get("logprobs") or {}
         lists = [found.get(key) for key in ("text_offset", "token_logprobs")]
         if not all(isinstance(one, list) for one in lists) or len({len(one) for one in lists if one}) != 1:
-            raise InputError("the endpoint gives no log-probabilities of the prompt")
-        # The one token that had to be generated (some servers refuse none) lies behind the text.
+            raise InputError("the endpoint returns no log-probabilities of the prompt")
+        # One token has to be generated (some servers refuse zero); it comes after the text.
         inside = [at for at, offset in enumerate(found["text_offset"]) if offset - found["text_offset"][0] < len(text)]
         return {key: [value[at] for at in inside] for key, value in found.items() if isinstance(value, list)}
 
@@ -115,7 +115,7 @@ class EndpointModel:
         return Written(text[: min(found)] if found else text, bool(found) or choice.get("finish_reason") == "stop")
 
     def _probed(self) -> tuple[bool, Any]:
-        """Whether it gives log-probabilities of a prompt, and what it says of the probe."""
+        """Whether it returns prompt log-probabilities, and its response to the probe."""
         try:
             found = self._echo(_PROBE)
             values = [value for value in found["token_logprobs"][1:] if value is not None]
@@ -141,15 +141,15 @@ class EndpointModel:
             except urllib.error.HTTPError as error:
                 said = " ".join(error.read().decode("utf-8", "replace").split())[:300]
                 if error.code not in (408, 429) and error.code < 500:
-                    raise InputError(f"{self.url}/{path} refuses a request ({error.code}): {said}") from None
+                    raise InputError(f"{self.url}/{path} refused a request ({error.code}): {said}") from None
                 last = f"{error.code} {said}"
-            except (OSError, ValueError) as error:  # no connection, a broken one, or no JSON
+            except (OSError, ValueError) as error:  # no connection, a broken one, or a body that is not JSON
                 last = str(error)
             if attempt + 1 < TRIES:
                 time.sleep(self.pause * 2**attempt)
         raise EndpointGone(
-            f"{self.url} does not answer after {TRIES} tries: {last}",
-            hint="what it answered so far is kept; run the same command again to go on",
+            f"{self.url} did not answer after {TRIES} attempts: {last}",
+            hint="the answers so far are kept; run the same command again to resume",
         )
 
 

@@ -1,7 +1,7 @@
-"""Whether a model seems to have read a benchmark whose corpus is not known: Min-K% beside texts it cannot have read.
+"""Membership inference for an unknown corpus: Min-K% of benchmark items against texts the model cannot have read.
 
-A hint, no proof: it tells members of a corpus from strangers little better than chance (Duan et al. 2024), and texts of
-another kind differ in likelihood for other reasons. So the texts to compare with must be of the same kind.
+A hint, not a proof: it separates members from non-members little better than chance (Duan et al. 2024), and other kinds
+of text differ in likelihood for other reasons. The texts to compare with must therefore be of the same kind.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tutelage.evaluation.bench.contamination import documents_of
 from tutelage.evaluation.bench.items import Item
 from tutelage.store.errors import ConfigError, InputError
 
-SHARE = 0.2  # of a text's tokens, the least likely ones (Shi et al. 2024)
-FEWEST = 20  # texts of each side
-_SHORTEST = 8  # tokens of a text
+SHARE = 0.2  # share of a text's tokens that counts: the least likely ones (Shi et al. 2024)
+FEWEST = 20  # minimum number of texts per side
+_SHORTEST = 8  # minimum length of a text in tokens
 
 
 class TellsTokens(Protocol):
-    """A measured model that can say the log-probability of each token of a text."""
+    """A measured model that can return the log-probability of each token of a text."""
 
     name: str
 
@@ -40,26 +40,26 @@ def min_k(logprobs: Sequence[float], share: float = SHARE) -> float:
 def unseen_texts(model: Any, path: Path) -> list[str]:
     """The texts of a file or folder to compare with.
 
-    Raises ConfigError for a model that does not tell the probabilities of tokens, InputError for too few texts.
+    Raises ConfigError for a model without token log-probabilities, InputError for too few texts.
     """
     if not hasattr(model, "token_logprobs"):
         raise ConfigError(
-            f"{model.name} does not tell how likely each token of a text is, which --unseen needs",
-            hint="a model directory, a run, a .gguf file or hf:DIR does",
+            f"{model.name} does not return token log-probabilities, which --unseen requires",
+            hint="use a model directory, a run, a .gguf file or hf:DIR",
         )
     texts = [text for text in documents_of(path) if text.strip()]
     if len(texts) < FEWEST:
         raise InputError(
-            f"{path} holds {len(texts)} texts, too few to compare items with",
-            hint=f'at least {FEWEST}, one to a line of JSON ({{"text": ...}}) or to a file; 100 to 500 tell more',
+            f"{path} contains {len(texts)} texts, too few to compare items with",
+            hint=f'give at least {FEWEST}, better 100 to 500: one per JSON line ({{"text": ...}}) or per file',
         )
     return texts
 
 
 def familiarity(model: Any, items: Sequence[Item], unseen: Sequence[str]) -> dict[str, Any]:
-    """How often an item is more familiar than one of `unseen`: area, interval, how many of each, how many too short.
+    """How often an item is more familiar than one of `unseen`: area under the ROC curve, interval, counts.
 
-    An item is read as it is asked, with its right answer. The area and its interval are None for fewer than 20 texts
+    An item is read as in its prompt, with the right answer. The area and its interval are None for fewer than 20 texts
     on a side.
     """
     mine, skipped = _scores(model, [_text(item) for item in items])
@@ -72,18 +72,18 @@ def familiarity(model: Any, items: Sequence[Item], unseen: Sequence[str]) -> dic
 
 
 def sentence(found: dict[str, Any]) -> str:
-    """What a comparison says, in one line."""
+    """The result of a comparison in one line."""
     low, high = found["low"], found["high"]
     if low is None:
         return (
             f"Min-K%: {found['items']:,} items and {found['unseen']:,} unseen texts of {_SHORTEST} tokens or more are "
-            f"too few to compare; at least {FEWEST} of each are needed"
+            f"too few to compare; at least {FEWEST} of each are required"
         )
-    said = "more familiar than" if low > 0.5 else "less familiar than" if high < 0.5 else "not told apart from"
+    said = "more familiar than" if low > 0.5 else "less familiar than" if high < 0.5 else "not distinguishable from"
     return (
         f"Min-K%: items are {said} the unseen texts: an item is the more familiar one in {found['auc']:.0%} of pairs "
         f"[{low:.0%}, {high:.0%}] (50% if neither was read; {found['items']:,} items, {found['unseen']:,} texts). A "
-        "hint, no proof: texts of another kind differ too"
+        "hint, not a proof: other kinds of text differ too"
     )
 
 
@@ -98,6 +98,6 @@ def _text(item: Item) -> str:
 
 
 def _scores(model: TellsTokens, texts: Sequence[str]) -> tuple[list[float], int]:
-    """(Min-K% of each text that is long enough, how many are not)."""
+    """(Min-K% of each text that is long enough, number of texts that are not)."""
     told = [logprobs for logprobs in model.token_logprobs(texts) if len(logprobs) >= _SHORTEST]
     return [min_k(logprobs) for logprobs in told], len(texts) - len(told)

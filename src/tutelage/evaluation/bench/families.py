@@ -1,9 +1,9 @@
-"""Log-likelihoods of continuations that share their contexts: each context is read once, whatever follows it.
+"""Log-likelihoods of continuations that share contexts: each context is read once.
 
-A family is a context and what may come after it: the context, then each continuation as a branch that sees the context
-and itself (`AttentionMask`), so that each reads as if it stood alone behind it. Continuations that read the same (all
-of one token: nothing but the context) are one branch. Families are packed into rows, so that there is next to no
-padding, and logits are made only where a token is scored.
+A family is a context with its possible continuations: the context, then each continuation as a branch that attends to
+the context and itself (`AttentionMask`), as if it were alone. Continuations with the same input (one-token ones only
+read the context) share a branch. Families are packed into rows with almost no padding, and logits are computed only
+where a token is scored.
 """
 
 from __future__ import annotations
@@ -18,15 +18,14 @@ from torch import Tensor
 from tutelage.inference.scoring import LOGITS_AT_ONCE, padded
 from tutelage.model.decoder import DecoderLM
 
-ROW_TOKENS = 512  # of a row, about: so many rows are filled evenly
-BATCH_TOKENS = 4096  # tokens of a batch on a CPU, padding included
+ROW_TOKENS = 512  # approximate row length; rows are filled evenly
+BATCH_TOKENS = 4096  # tokens per batch on a CPU, padding included
 WIDE_BATCH_TOKENS = 32768  # on a GPU
 
 
 @dataclass(frozen=True)
 class Family:
-    """context: at least one id. continuations: none is empty. counts: how many of the last ids of each are scored;
-    None: all."""
+    """context: at least one id. continuations: not empty. counts: final ids scored per continuation; None: all."""
 
     context: Sequence[int]
     continuations: Sequence[Sequence[int]]
@@ -35,7 +34,7 @@ class Family:
 
 @dataclass
 class _Row:
-    """ids to read; positions and branches of these; targets: (continuation, place in the row, id to score)."""
+    """Input ids with their positions and branches; targets: (continuation, place in the row, id to score)."""
 
     ids: list[int]
     positions: list[int]
@@ -45,9 +44,9 @@ class _Row:
 
 @torch.inference_mode()
 def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[tuple[float, bool]]]:
-    """For each continuation of each family (sum of natural-log probabilities, whether every token is the likeliest).
+    """(Sum of natural-log probabilities, whether every token is the likeliest) for each continuation of each family.
 
-    Sums in float64 of float32 log-probabilities. No context with its continuation may be longer than the model reads.
+    Sums in float64 of float32 log-probabilities. A context plus continuation must fit the model's context.
     """
     alone = not model.config.can_branch
     rows, owner = list[_Row](), list[tuple[int, int]]()
@@ -73,7 +72,7 @@ def family_logprobs(model: DecoderLM, families: Sequence[Family]) -> list[list[t
 
 def _row(context: Sequence[int], continuations: Sequence[Sequence[int]], counts: Sequence[int] | None) -> _Row:
     row = _Row(list(context), list(range(len(context))), [0] * len(context))
-    begun: dict[tuple[int, ...], int] = {(): len(context)}  # what a branch reads -> where it stands
+    begun: dict[tuple[int, ...], int] = {(): len(context)}  # input of a branch -> its start in the row
     for number, continuation in enumerate(continuations):
         read = tuple(continuation[:-1])
         if read not in begun:
@@ -88,8 +87,7 @@ def _row(context: Sequence[int], continuations: Sequence[Sequence[int]], counts:
 
 
 def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
-    """Indices in groups whose lengths add up to about `room` and about the same: the longest first, each to the group
-    that is shortest yet (longest processing time first, Graham 1969)."""
+    """Indices in groups of about equal length, about `room` at most: longest processing time first (Graham 1969)."""
     count = max(1, -(-sum(lengths) // max([room, *lengths])))
     groups = [list[int]() for _ in range(count)]
     filled = [(0, at) for at in range(count)]
@@ -101,7 +99,7 @@ def _packed(lengths: Sequence[int], room: int) -> list[list[int]]:
 
 
 def _read(model: DecoderLM, packed: Sequence[Sequence[_Row]]) -> list[list[tuple[float, bool]]]:
-    """The scores of each family, those of the first row first."""
+    """The scores of each row's family, in row order."""
     device = model.embed_tokens.weight.device
     tokens, positions, branches = (
         padded([[value for row in members for value in getattr(row, name)] for members in packed]).to(device)

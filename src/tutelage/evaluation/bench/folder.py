@@ -1,4 +1,4 @@
-"""A benchmark's result as one folder: figures as JSON, scores as tables; see docs/tasks.md."""
+"""Write a benchmark result as a folder: figures as JSON, scores as tables; see docs/tasks.md."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ FORMAT = 1
 
 
 def check_place(out: Path) -> None:
-    """Raise ConfigError, before anything is computed, where `write_result` could not write."""
+    """Raise ConfigError, before anything is computed, if `write_result` could not write."""
     if in_the_way := not_ours(out):
         raise ConfigError(
-            f"{out} holds what was not written here: {', '.join(in_the_way[:5])}", hint="give a new folder with --out"
+            f"{out} contains other files: {', '.join(in_the_way[:5])}", hint="give a new folder with --out"
         )
     there = next(path for path in (out, *out.absolute().parents) if path.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
@@ -36,8 +36,8 @@ def check_place(out: Path) -> None:
 def write_result(
     out: Path, model: Measured, results: Sequence[TaskResult], extra: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
-    """Write the folder `out` and return what is in its result.json; see docs/tasks.md. Nothing of the user's that
-    stands in the folder is lost."""
+    """Write the folder `out` and return the content of its result.json; see docs/tasks.md. A user's files in the folder
+    are kept."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -133,7 +133,7 @@ _FILTERS = {"strict": "match", "flexible": "extract"}
 
 
 def item_rows(results: Sequence[TaskResult]) -> list[dict[str, Any]]:
-    """One row for each task, item and metric."""
+    """One row per task, item and metric."""
     rows = []
     for result in results:
         for metric, one in result.scored.metrics.items():
@@ -147,7 +147,7 @@ def item_rows(results: Sequence[TaskResult]) -> list[dict[str, Any]]:
 
 
 def choice_rows(results: Sequence[TaskResult]) -> list[dict[str, Any]]:
-    """The raw scores: one row for each choice, all that any metric needs."""
+    """The raw scores, one row per choice, from which every metric can be computed."""
     rows = []
     for result in results:
         for item, one in zip(result.prepared.items, result.choices, strict=False):

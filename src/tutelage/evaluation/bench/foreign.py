@@ -1,4 +1,4 @@
-"""Any causal language model of transformers, with its own code and its own tokenizer, ready to be measured."""
+"""Measure any causal language model of transformers, with its own code and tokenizer."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.hashing import sha256_text
 from tutelage.store.quiet import quiet_imports
 
-BATCH_TOKENS = 2048  # logits are made for all of them
+BATCH_TOKENS = 2048  # logits are computed for all of them
 
 
 class TransformersModel:
-    """A model directory (or hub name) as `AutoModelForCausalLM` reads it; no code of the model's own is executed."""
+    """A model directory (or hub name) for `AutoModelForCausalLM`; custom model code is never executed."""
 
     likelihoods = empty_context = True
 
@@ -29,7 +29,7 @@ class TransformersModel:
             with quiet_imports():
                 from transformers import AutoModelForCausalLM, AutoTokenizer
         except ImportError:
-            raise ConfigError("hf: needs the package transformers", hint="pip install transformers") from None
+            raise ConfigError("hf: requires the package transformers", hint="pip install transformers") from None
         try:
             with quiet_imports():
                 self.tok: Any = AutoTokenizer.from_pretrained(source)
@@ -67,7 +67,7 @@ class TransformersModel:
         return [summed([next(scored) for _ in each]) for each in windows]
 
     def token_logprobs(self, texts: Sequence[str]) -> list[list[float]]:
-        """Of each token of a text, given all before it that the context holds."""
+        """Log-probability of each token of each text, given the preceding tokens within the context."""
         windows = [self.rules.windows(text, overlap=True) for text in texts]
         told = iter(self._logprobs([Encoded(*window) for each in windows for window in each]))
         return [[value for _ in each for value in next(told)[0].tolist()] for each in windows]
@@ -80,7 +80,7 @@ class TransformersModel:
 
     @torch.inference_mode()
     def _logprobs(self, encoded: Sequence[Encoded]) -> list[tuple[Tensor, bool]]:
-        """Of each continuation the log-probabilities of its tokens, and whether each is the likeliest one."""
+        """For each continuation, its token log-probabilities and whether each token is the likeliest."""
         results = [(torch.empty(0), True)] * len(encoded)
         rows = [[*one.context, *one.continuation[:-1]] for one in encoded]
         for batch in length_batches([len(row) for row in rows], BATCH_TOKENS):
@@ -111,8 +111,8 @@ class TransformersModel:
         room = self.rules.context - ask.max_tokens
         if room < 1:
             raise InputError(
-                f"an answer of {ask.max_tokens} tokens leaves no room for a prompt in a context of {self.context}",
-                hint="the model is too small for this task",
+                f"an answer of {ask.max_tokens} tokens leaves no space for a prompt in a context of {self.context}",
+                hint="use a model with a longer context for this task",
             )
         cut = max(0, len(ids) - room)
         stops: dict[str, Any] = {"stop_strings": list(ask.until), "tokenizer": self.tok} if ask.until else {}

@@ -1,4 +1,4 @@
-"""Grading what was generated: the answer is found by a pattern and compared, as lm-evaluation-harness does."""
+"""Grade generated text: extract the answer by a pattern and compare it, as lm-evaluation-harness does."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tutelage.evaluation.bench.items import Item
 from tutelage.evaluation.bench.task import BenchTask, Extraction
 from tutelage.evaluation.metrics import chrf, rouge_l
 
-NOTHING = "[invalid]"  # what stands for an answer that was not found
+NOTHING = "[invalid]"  # placeholder for an answer that was not found
 
 
 def grades(task: BenchTask, item: Item, text: str) -> dict[str, float]:
-    """Each metric of a generated answer, 0 to 1: one for each extraction of the task (`exact` where it has none)."""
+    """Each metric of a generated answer, 0 to 1: one per extraction of the task (`exact` if it has none)."""
     if task.rule == "instructions":
         return kept(item.row, text)
     if task.rule == "likeness":
@@ -24,7 +24,7 @@ def grades(task: BenchTask, item: Item, text: str) -> dict[str, float]:
 
 
 def likeness(text: str, targets: Sequence[str]) -> dict[str, float]:
-    """chrF and ROUGE-L of a text, 0 to 1, each to the target to which it is likest."""
+    """chrF and ROUGE-L of a text, 0 to 1, each the maximum over the targets."""
     text = text.strip()
     return {
         "chrf": max(chrf([text] * len(targets), list(targets)), default=0.0) / 100,
@@ -39,7 +39,7 @@ def found_answers(extract: Mapping[str, Extraction], text: str) -> dict[str, str
 
 
 def matches(answer: str, targets: Sequence[str], ignore: Sequence[str]) -> bool:
-    """Whether the answer is one of the targets, but for case and for what `ignore` (regular expressions) takes out."""
+    """Whether the answer equals a target, ignoring case and everything that matches `ignore` (regular expressions)."""
     return _bare(answer, ignore) in {_bare(target, ignore) for target in targets}
 
 
@@ -54,6 +54,6 @@ def _extracted(one: Extraction, text: str) -> str:
     if not found:
         return NOTHING
     taken = found[one.match]
-    if isinstance(taken, tuple):  # one text for each group
+    if isinstance(taken, tuple):  # a pattern with several groups
         taken = next((group for group in taken if group), NOTHING)
     return str(taken).strip()

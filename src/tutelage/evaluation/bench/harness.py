@@ -1,9 +1,9 @@
-"""lm-evaluation-harness on our models, and its results read as ours.
+"""Run lm-evaluation-harness on our models, and read its results in our format.
 
     python -m tutelage.evaluation.bench.harness --model tutelage --model_args model=runs/quickstart --tasks hellaswag
 
-takes every option of `lm_eval`. Whoever has a Python program of their own imports this module, which registers the
-model, and goes on as ever: `lm_eval.simple_evaluate(model="tutelage", model_args="model=smollm2", ...)`.
+accepts every option of `lm_eval`. In a Python program, import this module, which registers the model, and use the
+harness as usual: `lm_eval.simple_evaluate(model="tutelage", model_args="model=smollm2", ...)`.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from tutelage.evaluation.bench.ours import OurModel
 from tutelage.evaluation.bench.protocol import Ask, Roll
 from tutelage.store.errors import ConfigError, InputError
 
-_MAX_TOKENS = 256  # the harness's own
-_PIECE = 64  # requests between two steps of the progress bar
+_MAX_TOKENS = 256  # the harness's default
+_PIECE = 64  # requests per step of the progress bar
 
 
 class _AsText(OurModel):
-    """Control tokens are found in texts, as the harness expects, for it hands chats over as texts."""
+    """Parses control tokens in texts, as the harness expects, because it passes chats as rendered text."""
 
     def encode_plain(self, text: str) -> list[int]:
         return self.lm.tokenizer.encode_control(text)
@@ -35,7 +35,7 @@ class _AsText(OurModel):
 
 
 def adapter() -> type[Any]:
-    """The class that the harness uses, registered as "tutelage". Raises ConfigError where the harness is not there."""
+    """The class that the harness uses, registered as "tutelage". Raises ConfigError if the harness is not installed."""
     try:
         from lm_eval.api.model import TemplateLM
         from lm_eval.api.registry import register_model
@@ -44,7 +44,7 @@ def adapter() -> type[Any]:
 
     @register_model("tutelage")
     class TutelageLM(TemplateLM):  # type: ignore[misc, unused-ignore]
-        """model: whatever `tutelage.load` takes, or a loaded `LanguageModel`."""
+        """model: anything that `tutelage.load` accepts, or a loaded `LanguageModel`."""
 
         def __init__(
             self, model: Any = None, pretrained: Any = None, dtype: str = "float32", device: str | None = None, **_: Any
@@ -54,7 +54,7 @@ def adapter() -> type[Any]:
 
             given = model or pretrained
             if given is None:
-                raise ConfigError("which model?", hint="--model_args model=runs/quickstart")
+                raise ConfigError("no model given", hint="--model_args model=runs/quickstart")
             lm = load(given, device or "auto", dtype) if isinstance(given, (str, Path)) else given  # type: ignore[arg-type]
             self.ours = _AsText(lm, str(given))
             self.tokenizer = lm.tokenizer
@@ -98,7 +98,7 @@ def adapter() -> type[Any]:
             self, requests: Sequence[tuple[Any, list[int], list[int]]], disable_tqdm: bool = False, **_: Any
         ) -> list[tuple[float, bool]]:
             encoded = [self.ours.rules.fitted(list(before), list(after)) for _, before, after in requests]
-            # Longest first, whatever has the same context together.
+            # Longest first; requests with the same context stay together.
             order = sorted(range(len(encoded)), key=lambda at: (-len(encoded[at].context), encoded[at].context))
             results = [(0.0, False)] * len(encoded)
             for start in range(0, len(order), _PIECE):
@@ -119,17 +119,17 @@ def adapter() -> type[Any]:
 
 
 def _ask(context: str, settings: dict[str, Any]) -> Ask:
-    """Raises ConfigError for sampling: what is written here is greedy."""
+    """Convert generation settings. Raises ConfigError for sampling: the adapter only decodes greedily."""
     if settings.get("do_sample") and float(settings.get("temperature", 1.0)) > 0:
-        raise ConfigError("the adapter writes greedily; this task samples", hint="gen_kwargs do_sample=false")
+        raise ConfigError("the adapter only decodes greedily; this task samples", hint="set gen_kwargs do_sample=false")
     until = settings.get("until") or []
     stops = [until] if isinstance(until, str) else list(until)
     return Ask(context, tuple(stop for stop in stops if stop), int(settings.get("max_gen_toks", _MAX_TOKENS)))
 
 
 def read_results(path: Path) -> dict[str, dict[str, float]]:
-    """Figures of a result file of the harness (`results_*.json`) by task and metric, filters other than none as
-    "metric,filter". Raises InputError where it is none."""
+    """Figures of a harness result file (`results_*.json`) by task and metric; filters other than none as
+    "metric,filter". Raises InputError for any other file."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))["results"]
         return {
@@ -141,19 +141,19 @@ def read_results(path: Path) -> dict[str, dict[str, float]]:
             for task, row in found.items()
         }
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(f"{path} is no result file of lm-evaluation-harness") from None
+        raise InputError(f"{path} is not a result file of lm-evaluation-harness") from None
 
 
 def read_samples(path: Path) -> list[dict[str, Any]]:
-    """Rows as in our items.parquet of a file of samples of the harness (`--log_samples`, samples_TASK_DATE.jsonl), so
-    that its runs are compared as ours are. An item is named by its number. Raises InputError where it is none."""
+    """Rows in the format of our items.parquet from a harness sample file (`--log_samples`, samples_TASK_DATE.jsonl), so
+    that its runs can be compared like ours. Item ids are the item numbers. Raises InputError for any other file."""
     from tutelage.evaluation.bench.sources import read_file
 
     task = path.name.removeprefix("samples_").split(".")[0].rsplit("_", 1)[0]
     rows: list[dict[str, Any]] = []
     for sample in read_file(path):
         if "doc_id" not in sample or "metrics" not in sample:
-            raise InputError(f"{path} holds no samples of lm-evaluation-harness")
+            raise InputError(f"{path} contains no samples of lm-evaluation-harness")
         by = "" if sample.get("filter", "none") == "none" else f",{sample['filter']}"
         for metric in sample["metrics"]:
             if isinstance(value := sample.get(metric), (int, float)):
@@ -173,5 +173,5 @@ def main() -> None:
 if __name__ == "__main__":
     main()
 else:
-    with contextlib.suppress(ConfigError):  # not installed: `read_results` works all the same
+    with contextlib.suppress(ConfigError):  # not installed: `read_results` still works
         adapter()

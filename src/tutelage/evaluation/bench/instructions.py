@@ -1,7 +1,7 @@
-"""IFEval: whether an answer keeps instructions that a program can verify (Zhou et al. 2023, arXiv:2311.07911).
+"""IFEval: whether an answer follows verifiable instructions (Zhou et al. 2023, arXiv:2311.07911).
 
-The 25 kinds of instruction of its prompts. Sentences and languages are told by simple rules here (`split_sentences`,
-`speaks`), where the authors use trained models; all else follows their definitions.
+The 25 kinds of instruction in its prompts. Sentences and languages are detected by simple rules (`split_sentences`,
+`speaks`), where the authors use trained models; everything else follows their definitions.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ _COMMON = {
 
 
 def kept(row: Mapping[str, Any], text: str) -> dict[str, float]:
-    """Whether all instructions of a prompt are kept (`prompt_strict`), which share of them (`share_strict`), and the
-    same where a first or last line and marks of emphasis are overlooked (`prompt_loose`, `share_loose`).
+    """Whether all instructions of a prompt are followed (`prompt_strict`), the share of them (`share_strict`), and the
+    same when the first or last line and emphasis marks may be ignored (`prompt_loose`, `share_loose`).
 
     Raises InputError for an instruction of an unknown kind.
     """
@@ -50,7 +50,7 @@ def kept(row: Mapping[str, Any], text: str) -> dict[str, float]:
 
 
 def speaks(text: str, language: str) -> bool:
-    """Whether a text is in a language (ISO 639-1), by its script or its commonest words; True where none is known."""
+    """Whether a text is in a language (ISO 639-1), by script or common words; True for unsupported languages."""
     letters = [char for char in text if char.isalpha()]
     if not letters:
         return True
@@ -76,7 +76,7 @@ def _loosely(text: str) -> list[str]:
 
 def _rule(name: str) -> Callable[..., bool]:
     if name not in _RULES:
-        raise InputError(f"there is no rule for the instruction {name!r}")
+        raise InputError(f"unknown IFEval instruction {name!r}")
     return _RULES[name]
 
 

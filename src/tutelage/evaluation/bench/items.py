@@ -1,4 +1,4 @@
-"""From the rows of a task to items with what is asked of a model."""
+"""Convert the rows of a task to items with requests for a model."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from tutelage.evaluation.bench.templates import text_of, value_of
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.hashing import sha256_json
 
-_FEWSHOT_SEED = 1234  # lm-evaluation-harness's, so that its random examples are ours
+_FEWSHOT_SEED = 1234  # lm-evaluation-harness's seed, to draw the same random examples
 
 
 @dataclass(frozen=True)
 class Item:
-    """One question. pairs: a choice each; shown: the texts of the choices, whose length normalises.
+    """One question. pairs: one per choice; shown: the texts of the choices, whose length normalises scores.
 
-    blind: the same choices without the question, None where that would be no other thing.
+    blind: the same choices without the question; None if that makes no difference.
     """
 
     id: str
@@ -44,7 +44,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Prepared:
-    """A task with its items, ready to be asked. total: rows there are, of which a limit may have taken some."""
+    """A task with its items, ready to run. total: number of rows before any limit."""
 
     task: BenchTask
     items: list[Item]
@@ -55,13 +55,13 @@ class Prepared:
 
 
 def prepare(task: BenchTask, folders: Sequence[Path], limit: int | None = None, shots: int | None = None) -> Prepared:
-    """Read a task's rows and make its items. shots: examples before each question instead of the task's own number.
+    """Read a task's rows and build its items. shots: overrides the task's number of few-shot examples.
 
-    Raises InputError where data are missing or a row does not fit, naming it; ConfigError for shots it has not.
+    Raises InputError for missing data or a row that does not fit, naming it; ConfigError for shots without examples.
     """
     if shots is not None:
         if shots and task.fewshot is None:
-            raise ConfigError(f"task {task.name} has no examples to put before a question", hint="leave --shots out")
+            raise ConfigError(f"task {task.name} defines no few-shot examples", hint="leave --shots out")
         task = task.with_(shots=shots)
     rows, digest = read_rows(task.data, folders, task.name)
     chosen = _limited(task, rows, limit)
@@ -75,7 +75,7 @@ def prepare(task: BenchTask, folders: Sequence[Path], limit: int | None = None, 
 
 
 def _limited(task: BenchTask, rows: list[Row], limit: int | None) -> list[Row]:
-    """The first rows; of a task with groups as many of each as there is room for."""
+    """The first rows; for a task with groups, equally many of each."""
     if limit is None or limit >= len(rows):
         return rows
     if task.group is None:
@@ -88,7 +88,7 @@ def _limited(task: BenchTask, rows: list[Row], limit: int | None) -> list[Row]:
 
 
 def _identity(task: BenchTask, row: Row, seen: dict[str, int]) -> str:
-    """A name that stays with the row wherever it is read from: its own id, or a hash of it."""
+    """A row's id, independent of its source: its own id, or a hash of its content."""
     name = str(value_of(task.id, row, f"{task.name}, id")) if task.id else row_sha256(row)[:12]
     seen[name] = seen.get(name, 0) + 1
     return name if seen[name] == 1 else f"{name}-{seen[name]}"
@@ -131,11 +131,11 @@ def _choice_item(task: BenchTask, row: Row, where: str, before: str, common: dic
 
 
 def choices_of(task: BenchTask, row: Row, where: str) -> list[str]:
-    """The texts of the choices (of `contexts`: the beginnings). Raises InputError for fewer than two."""
+    """The texts of the choices (for `contexts`: the contexts). Raises InputError for fewer than two."""
     given = task.contexts if task.contexts is not None else task.choices
     found = list(given) if isinstance(given, list) else value_of(given or "", row, where)
     if isinstance(found, str) or not isinstance(found, (list, tuple)) or len(found) < 2:
-        raise InputError(f"{where}: `{given}` gives no list of two choices or more")
+        raise InputError(f"{where}: `{given}` does not evaluate to a list of two or more choices")
     if task.choice is None:
         return [str(choice) for choice in found]
     return [text_of(task.choice, {**row, "choice": choice}, where) for choice in found]
@@ -163,7 +163,7 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 class _Examples:
-    """What stands before a question: the description, and as many examples as wanted."""
+    """The part of a prompt before the question: the description and the few-shot examples."""
 
     def __init__(self, task: BenchTask, folders: Sequence[Path]) -> None:
         self.task, self.rows, self.digest = task, list[Row](), ""

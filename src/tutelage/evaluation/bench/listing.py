@@ -1,4 +1,4 @@
-"""What tasks there are and where their data would come from, read fast: nothing is validated, nothing imported."""
+"""List tasks and their data sources quickly, without validation or heavy imports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ BENCHMARKS = Path(__file__).parents[2] / "tasks" / "benchmarks"
 
 
 def listing(folders: list[Path]) -> list[dict[str, Any]]:
-    """Each shipped task: name, title, kind, metric, licence, and where its data are on this machine (None: nowhere)."""
+    """Each shipped task: name, title, kind, metric, licence, and where its data is on this machine (None: missing)."""
     return [_entry(path, folders) for path in sorted(BENCHMARKS.glob("*.yaml"))]
 
 

@@ -1,4 +1,4 @@
-"""Figures of a task from its table of scores alone: every normalisation, calibration, perplexity; no model needed."""
+"""Metrics of a task from its table of scores, without the model: normalisations, calibration, perplexity."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _ECE_DRAWS = 200
 
 @dataclass(frozen=True)
 class Choices:
-    """The scores of one item's choices: natural-log probability, the same without the question where it was asked,
-    length of the text in characters, bytes and tokens, whether greedy gives it."""
+    """The scores of one item's choices: natural-log probability, the same without the question (if computed), text
+    length in characters, bytes and tokens, and whether it is the greedy output."""
 
     logprobs: Floats
     unconditional: Floats | None
@@ -34,9 +34,9 @@ class Choices:
 
 @dataclass(frozen=True)
 class PerItem:
-    """One metric: a value for each item, and its weight where the figure is a ratio of sums.
+    """One metric: a value per item, and a weight if the figure is a ratio of sums.
 
-    finish: what is done to the mean (`exp`: perplexity).
+    finish: transformation of the mean (`exp`: perplexity).
     """
 
     values: Floats
@@ -46,7 +46,7 @@ class PerItem:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure with the interval of its mean; n items (clusters, where there are any: `clusters`)."""
+    """A figure with its interval; n: number of items; clusters: number of clusters, if any."""
 
     value: float
     low: float | None
@@ -58,19 +58,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Scored:
-    """All per-item values of a task by metric, and notes on what went on (ties)."""
+    """All per-item values of a task by metric, and notes (such as ties)."""
 
     metrics: dict[str, PerItem]
     notes: list[str] = field(default_factory=list)
-    confidence: tuple[Floats, Floats] | None = None  # of the choice taken, and whether it was right
+    confidence: tuple[Floats, Floats] | None = None  # probability of the selected choice, and whether it was right
 
 
 def choice_scores(items: Sequence[Choices]) -> Scored:
     """Metrics of multiple choice.
 
-    acc: the likeliest choice; acc_norm, acc_bytes, acc_tokens: likeliest per character, byte, token; acc_pmi: by how
-    much the question makes it likelier (Brown et al. 2020, section 2.4). mass: probability of the right choices among
-    all. brier: squared error of these probabilities. gold_bpb: bits per byte of the right choice.
+    acc: the likeliest choice; acc_norm, acc_bytes, acc_tokens: likeliest per character, byte, token; acc_pmi: by the
+    gain in log-probability from the question (Brown et al. 2020, section 2.4). mass: probability of the right choices
+    among all. brier: squared error of these probabilities. gold_bpb: bits per byte of the right choice.
     """
     values: dict[str, list[float]] = {}
     sure, hits, ties = [], [], 0
@@ -97,12 +97,12 @@ def choice_scores(items: Sequence[Choices]) -> Scored:
     n = len(items)
     made = {name: PerItem(np.array(each)) for name, each in values.items() if len(each) == n}
     made["gold_bpb"] = PerItem(made["gold_bpb"].values, np.array([float(item.bytes[item.gold[0]]) for item in items]))
-    notes = [f"{ties} items have equally likely choices; the first counts as taken"] if ties else []
+    notes = [f"{ties} items have equally likely choices; the first is selected"] if ties else []
     return Scored(made, notes, (np.array(sure), np.array(hits)))
 
 
 def likelihood_scores(logprobs: Floats, greedy: Floats, nbytes: Floats) -> Scored:
-    """Of one continuation each: acc (is it what greedy gives), perplexity of the whole continuation, bits per byte."""
+    """Metrics of single continuations: acc (it is the greedy output), perplexity of the continuation, bits per byte."""
     return Scored(
         {
             "acc": PerItem(greedy),
@@ -123,8 +123,7 @@ def rolling_scores(logprobs: Floats, nbytes: Floats, words: Floats) -> Scored:
 
 
 def figure(name: str, one: PerItem, clusters: Sequence[str | None] | None = None) -> Figure:
-    """A metric over all items with its 95 % interval: Wilson for shares, else bootstrap; over whole clusters where
-    items hang together."""
+    """A metric over all items with its 95 % interval (Wilson for shares, else bootstrap), over clusters if given."""
     known = None if clusters is None or any(cluster is None for cluster in clusters) else list(clusters)
     top = one.values
     bottom = np.ones_like(top) if one.weights is None else one.weights
@@ -141,8 +140,7 @@ def figure(name: str, one: PerItem, clusters: Sequence[str | None] | None = None
 
 
 def calibration(confidence: Floats, right: Floats, seed: int = 0) -> Figure:
-    """Expected calibration error of the probabilities among the choices, 15 bins of equal mass; interval by
-    percentiles of resamples."""
+    """Expected calibration error of the choice probabilities, 15 bins of equal mass; percentile bootstrap interval."""
     n = len(right)
     value = calibration_error(confidence, right)
     if n < 10:
@@ -153,7 +151,7 @@ def calibration(confidence: Floats, right: Floats, seed: int = 0) -> Figure:
 
 
 def is_share(name: str) -> bool:
-    """Whether a metric lies between 0 and 1, whatever an extraction of one's own is called."""
+    """Whether a metric is between 0 and 1, including custom extractions of any name."""
     return name not in _NO_SHARES
 
 
@@ -163,7 +161,7 @@ def softmax(logprobs: Floats) -> Floats:
 
 
 def words_in(text: str) -> int:
-    """As lm-evaluation-harness counts them: pieces between white space."""
+    """Number of white-space-separated words, as in lm-evaluation-harness."""
     import re
 
     return len(re.split(r"\s+", text))
@@ -171,7 +169,7 @@ def words_in(text: str) -> int:
 
 def _finished(interval: Interval, finish: str, share: bool) -> Interval:
     bounds = [interval.low, interval.high]
-    if share:  # a resampled interval may reach past what a share can be
+    if share:  # a resampled interval may exceed [0, 1]
         bounds = [None if bound is None else min(1.0, max(0.0, bound)) for bound in bounds]
     if finish != "exp":
         return Interval(interval.value, bounds[0], bounds[1])

@@ -1,4 +1,4 @@
-"""Our own language models, and any model that `tutelage.load` takes, ready to be measured."""
+"""Measure our own language models, and any model that `tutelage.load` accepts."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tutelage.tokenizer.messages import Message
 
 
 class OurModel:
-    """A `LanguageModel` as benchmarks see it: start tokens only where the tokenizer's own rule puts one."""
+    """A `LanguageModel` for benchmarks: start tokens only if the tokenizer's own rule adds one."""
 
     likelihoods = empty_context = True
 
@@ -41,7 +41,7 @@ class OurModel:
         return [*self.lm.tokenizer.begin_ids, *self.encode_plain(text)]
 
     def encode_plain(self, text: str) -> list[int]:
-        """Ids of a text with nothing before it."""
+        """Ids of a text without special tokens."""
         return self.lm.tokenizer.encode(text)
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -51,7 +51,7 @@ class OurModel:
         return self.score_encoded([self.rules.pair(pair) for pair in pairs])
 
     def score_encoded(self, encoded: Sequence[Encoded]) -> list[Likelihood]:
-        """Likelihoods of ids; what has the same context is read together."""
+        """Likelihoods of ids; requests with the same context are read together."""
         families: dict[tuple[int, ...], list[int]] = {}
         for number, one in enumerate(encoded):
             families.setdefault(tuple(one.context), []).append(number)
@@ -72,7 +72,7 @@ class OurModel:
         return [summed([next(scored) for _ in each]) for each in windows]
 
     def token_logprobs(self, texts: Sequence[str]) -> list[list[float]]:
-        """Of each token of a text, given all before it that the context holds."""
+        """Log-probability of each token of each text, given the preceding tokens within the context."""
         windows = [self.rules.windows(text, overlap=True) for text in texts]
         asked = [Window([*before, *after], len(after)) for each in windows for before, after in each]
         found = iter(target_logprobs(self.lm.model, asked))
@@ -99,9 +99,9 @@ class OurModel:
         room = self.lm.context - ask.max_tokens
         if room < 1:
             raise InputError(
-                f"an answer of {ask.max_tokens} tokens leaves no room for a prompt: the context of the model holds "
+                f"an answer of {ask.max_tokens} tokens leaves no space for a prompt: the model's context is "
                 f"{self.lm.context}",
-                hint="the model is too small for this task",
+                hint="use a model with a longer context for this task",
             )
         return ids[-room:], max(0, len(ids) - room)
 
@@ -114,7 +114,7 @@ def summed(parts: Sequence[Likelihood]) -> Likelihood:
 
 
 def weights_sha256(state: dict[str, torch.Tensor]) -> str:
-    """Hash of weights by name, dtype, shape and bytes: the same however they were loaded."""
+    """Hash of weights by name, dtype, shape and bytes, independent of how they were loaded."""
     digest = hashlib.sha256()
     for name, value in sorted(state.items()):
         digest.update(f"{name}\0{value.dtype}\0{list(value.shape)}\n".encode())

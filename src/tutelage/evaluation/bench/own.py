@@ -1,4 +1,4 @@
-"""A task made of a user's own rows, without a task file: the columns are named, or recognised."""
+"""Build a task from a user's own rows without a task file: columns are given or detected."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ _QUESTIONS = ("question", "query", "prompt", "context", "ctx", "instruction", "i
 _CHOICES = ("choices", "options", "endings", "answers", "candidates")
 _GOLD = ("answer", "label", "gold", "target", "correct", "answerKey", "answer_key", "output", "response")
 _NUMBERED = re.compile(r"(?i)((?:option|choice|answer|ending|opt?|sol|candidate)?[ _]?)([a-j]|[0-9])")
-_FEW = 10  # rows; in fewer it is no wonder that the first choice is never right
+_FEW = 10  # with fewer rows, it is unremarkable that the first choice is never right
 
 
 def own_task(path: Path, context: str | None = None, choices: str | None = None, gold: str | None = None) -> BenchTask:
-    """A task of the rows of a file (JSON lines, CSV, TSV, Parquet), or of a text, whose bits per byte are wanted.
+    """A task from the rows of a file (JSON lines, CSV, TSV, Parquet), or from a text, for bits per byte.
 
     context: a column or a template ("Question: {{q}}\\nAnswer:"). choices: a column with a list, or several columns
-    ("a,b,c"). gold: the column with the right one: its number from 0, its letter, or its text. What is not given is
-    recognised by its name. Rows with a right answer and no choices are answered by writing; rows of text alone are
-    read as text. Raises InputError where that does not work, naming the columns there are, or where a row lacks its
-    question or its right answer, or that answer may be read in two ways.
+    ("a,b,c"). gold: the column with the right one: its number from 0, its letter, or its text. Columns that are not
+    given are detected by name. Rows with a right answer and no choices become generation items; rows with only text are
+    scored as text. Raises InputError, naming the columns, if detection fails, if a row lacks its question or right
+    answer, or if that answer is ambiguous.
     """
     if not path.is_file():
         raise ConfigError(f"{path} does not exist")
@@ -49,7 +49,7 @@ def own_task(path: Path, context: str | None = None, choices: str | None = None,
     listed = choices or _choices(rows, columns, (asked, right))
     if listed is None:
         unread = [name for name in columns if name not in right and name not in asked]
-        cautions = [f"columns that are not read: {', '.join(unread)}"] if unread else []
+        cautions = [f"unused columns: {', '.join(unread)}"] if unread else []
         return BenchTask.parse({
             **common, "kind": "generate", "context": template, "targets": right, "until": ["\n"], "max_tokens": 64,
             "metric": "exact", "cautions": cautions,
@@ -68,7 +68,7 @@ def _only_text(columns: list[str]) -> bool:
 
 
 def _asked(columns: list[str], path: Path) -> str:
-    """The column of the question; of instructions with an input (Alpaca) a template of both."""
+    """The column of the question; for instructions with an input (Alpaca), a template of both."""
     lower = {name.lower(): name for name in columns}
     if "instruction" in lower and "input" in lower:
         more = lower["input"]
@@ -81,25 +81,25 @@ def _known(names: tuple[str, ...], columns: list[str], path: Path, option: str) 
     found = next((name if name in columns else lower[name.lower()] for name in names if name.lower() in lower), None)
     if found is None:
         raise InputError(
-            f"{path.name}: no column is recognised; it has: {', '.join(columns)}", hint=f"name it with {option}"
+            f"{path.name}: no column was recognised among: {', '.join(columns)}", hint=f"name it with {option}"
         )
     return found
 
 
 def _refuse_empty(rows: Sequence[Row], column: str, path: Path) -> None:
-    """Raise InputError where rows have nothing in a column; it would be asked as "None", or as nothing at all."""
+    """Raise InputError if a column is empty in some rows, which would otherwise read "None" or nothing."""
     empty = [number for number, row in enumerate(rows, 1) if row.get(column) is None or not str(row[column]).strip()]
     if column in rows[0] and empty:
         shown = ", ".join(map(str, empty[:5])) + (", ..." if len(empty) > 5 else "")
         raise InputError(
             f"{path.name}: {len(empty)} of {len(rows)} rows have no {column!r} (row {shown})",
-            hint="a benchmark leaves no row out: mend or remove them",
+            hint="a benchmark does not skip rows: fix or remove them",
         )
 
 
 def _choices(rows: Sequence[Row], columns: Sequence[str], taken: Sequence[str]) -> str | None:
     """The column of choices (a list, or ARC's object of texts and labels), or columns of one choice each (A, B, C;
-    option1, option2; ...) as an expression; None where there are none."""
+    option1, option2; ...) as an expression; None if there are none."""
     if name := next((name for name in _CHOICES if name in columns and name not in taken), None):
         return f"{name}.text" if all(_as_in_arc(row.get(name)) for row in rows) else name
     series: dict[tuple[str, str], list[str]] = {}
@@ -120,12 +120,12 @@ def _as_in_arc(value: Any) -> bool:
 
 
 def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str, list[str]]:
-    """The expression of the right choice's number or text, and what is to be said of it.
+    """The expression of the right choice's index or text, and notes on it.
 
-    Whether a number is a choice's text, or its number from 0 or from 1, is decided by all rows together. Raises
-    InputError where it may be either.
+    Whether a number is a choice's text, or its index from 0 or from 1, is decided over all rows together. Raises
+    InputError if it is ambiguous.
     """
-    if right not in rows[0]:  # an expression of the user's own
+    if right not in rows[0]:  # a user-defined expression
         return right, []
     where = f"{path.name}, row "
     texts = []
@@ -133,8 +133,8 @@ def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str
         found = value_of(listed, row, f"{where}{number}")
         if isinstance(found, str) or not isinstance(found, (list, tuple)) or len(found) < 2:
             raise InputError(
-                f"{where}{number}: {listed!r} gives no list of two choices or more",
-                hint="a table holds a choice in a column each (A, B, C); lists are for .jsonl, .json and .parquet",
+                f"{where}{number}: {listed!r} does not evaluate to a list of two or more choices",
+                hint="in a table, each choice has its own column (A, B, C); lists require .jsonl, .json or .parquet",
             )
         texts.append([str(one) for one in found])
     given = [row.get(right) for row in rows]
@@ -158,15 +158,15 @@ def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str
         )
         if by_text and inside and not agree and not all(isinstance(value, str) for value in given):
             raise InputError(
-                f"{path.name}: {right!r} may be the text of the right choice, or its number",
-                hint=f'say which: --gold "{right}|string" (its text) or --gold "{right}|int" (its number from 0)',
+                f"{path.name}: {right!r} may be the text of the right choice or its number",
+                hint=f'set one: --gold "{right}|string" (its text) or --gold "{right}|int" (its number from 0)',
             )
         if by_text:
             return f"{right}|string", said
         if first:
             return f"{right}|int - 1", [*said, f"{right!r} counts the choices from 1"]
         if min(counted) > 0 and len(rows) >= _FEW:
-            said.append(f"no right answer is the first choice: {right!r} is read as counting from 0")
+            said.append(f"the first choice is never the right answer: {right!r} is read as an index from 0")
         return right, said
     letters = all(isinstance(value, str) and re.fullmatch("[A-Za-z]", value.strip()) for value in given)
     if letters and not by_text:
@@ -175,7 +175,7 @@ def _gold(rows: Sequence[Row], listed: str, right: str, path: Path) -> tuple[str
 
 
 def _first(numbers: Sequence[int], sizes: Sequence[int]) -> int:
-    """1 where numbers of choices can only count from 1: none is 0, and one is as large as there are choices."""
+    """1 if the choice numbers must count from 1: none is 0, and one equals the number of choices; else 0."""
     inside = all(1 <= number <= size for number, size in zip(numbers, sizes, strict=True))
     return int(inside and any(number == size for number, size in zip(numbers, sizes, strict=True)))
 
@@ -191,4 +191,4 @@ def _whole(value: Any) -> int | None:
 
 def _said_twice(texts: Sequence[Sequence[str]]) -> list[str]:
     count = sum(len(set(there)) < len(there) for there in texts)
-    return [f"{count} of {len(texts)} rows have the same choice twice, of which the first is taken"] if count else []
+    return [f"{count} of {len(texts)} rows have the same choice twice; the first one counts"] if count else []

@@ -1,4 +1,4 @@
-"""Contexts that begin alike (the examples before every question) are read once as well: several questions, one row."""
+"""Prefix sharing: contexts with a common beginning (few-shot examples) are read once for several questions."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from tutelage.evaluation.bench.families import Family
 
-ROOM = 1024  # tokens of a row behind what its questions share
-GAIN = 0.8  # rows are joined where that leaves at most this share of the tokens
+ROOM = 1024  # tokens of a row after the shared prefix
+GAIN = 0.8  # families are joined if at most this share of the tokens remains
 
 
 @dataclass(frozen=True)
 class Joined:
-    """A family to read, and for each of its continuations (number of the family, continuation in it) it stands for."""
+    """A family to read, and the original (family, continuation) indices of each of its continuations."""
 
     family: Family
     origin: list[tuple[int, int]]
@@ -24,8 +24,8 @@ class Joined:
 
 
 def joined(families: Sequence[Family]) -> list[Joined]:
-    """The same requests in fewer tokens: families whose contexts share a beginning become one whose context that is,
-    and whose continuations begin with the rest of theirs."""
+    """The same requests in fewer tokens: families with a common prefix become one family with the prefix as its
+    context; the rests of their contexts move into the continuations."""
     order = sorted(range(len(families)), key=lambda number: list(families[number].context))
     result, group, shared = list[Joined](), list[int](), 0
     for number in order:
@@ -58,7 +58,7 @@ def _made(families: Sequence[Family], group: list[int], shared: int) -> list[Joi
 
 
 def _cost(families: Sequence[Family], group: list[int], shared: int) -> int:
-    """Tokens to read. Alone a context stands once before all its continuations; joined, its rest before each."""
+    """Tokens to read. Unjoined, a context is read once for all its continuations; joined, its rest once for each."""
     if len(group) == 1:
         one = families[group[0]]
         return len(one.context) + sum(len(read) for read in _reads(one))
@@ -76,6 +76,6 @@ def _reads(family: Family) -> set[tuple[int, ...]]:
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
-    """How many ids both begin with; one of each is left for itself."""
+    """Length of the common prefix, leaving at least one id of each."""
     most = min(len(a), len(b)) - 1
     return next((at for at in range(most) if a[at] != b[at]), max(0, most))

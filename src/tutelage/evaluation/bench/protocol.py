@@ -1,4 +1,4 @@
-"""What a model must be able to do to be measured, and the requests that it answers."""
+"""The interface of a measured model, and the requests that it answers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 @dataclass(frozen=True)
 class Pair:
-    """How likely is `continuation` after `context`, which may be empty?"""
+    """Request: log-likelihood of `continuation` after `context`, which may be empty."""
 
     context: str
     continuation: str
@@ -17,8 +17,8 @@ class Pair:
 
 @dataclass(frozen=True)
 class Roll:
-    """How likely is a whole text? overlap: windows of a long one overlap by half a context; else they stand side by
-    side, as in lm-evaluation-harness."""
+    """Request: log-likelihood of a full text. overlap: windows of a long text overlap by half a context; else they are
+    disjoint, as in lm-evaluation-harness."""
 
     text: str
     overlap: bool = True
@@ -26,7 +26,7 @@ class Roll:
 
 @dataclass(frozen=True)
 class Ask:
-    """Go on from a prompt, greedily, up to the first of `until`. chat: the prompt is what a user says."""
+    """Request: greedy generation up to the first of `until`. chat: the prompt is a user message."""
 
     prompt: str
     until: tuple[str, ...] = ()
@@ -39,9 +39,9 @@ Request = Pair | Roll | Ask
 
 @dataclass(frozen=True)
 class Likelihood:
-    """Natural-log probability of `tokens` tokens; greedy: each is the likeliest one.
+    """Answer: natural-log probability of `tokens` tokens; greedy: each of them is the likeliest one.
 
-    cut: tokens of the context that were left out because it did not fit.
+    cut: number of context tokens truncated to fit.
     """
 
     logprob: float
@@ -52,7 +52,7 @@ class Likelihood:
 
 @dataclass(frozen=True)
 class Written:
-    """What was generated, without what ended it. ended: at a stop string or token, not for want of room."""
+    """Answer: generated text without the stop string. ended: by a stop string or token, not by the token limit."""
 
     text: str
     ended: bool
@@ -61,12 +61,11 @@ class Written:
 
 @runtime_checkable
 class Measured(Protocol):
-    """A model that can be measured: ours, one of transformers, one behind an endpoint.
+    """A model that can be measured: ours, a transformers model, or an endpoint.
 
-    name: as it is shown. identity and tokenizer: hashes; two models with both the same give the same answers.
-    context: tokens that it can read, None where that is not known. precision: what it computes in.
-    likelihoods: whether it can say how likely a text is; else only `generate` works. empty_context: whether that goes
-    for a text with nothing before it, too.
+    name: for display. identity, tokenizer: hashes; models with equal hashes give the same answers. context: context
+    length in tokens, None if unknown. precision: compute precision. likelihoods: whether it returns log-likelihoods;
+    else only `generate` works. empty_context: whether that includes texts without context.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""From answers to figures, baselines and verdicts."""
+"""Compute figures, baselines and verdicts from answers."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from tutelage.evaluation.bench.shortcuts import (
 
 @dataclass(frozen=True)
 class TaskResult:
-    """All that is known of one task after it was asked. groups: the primary metric of each group."""
+    """The complete result of one task. groups: the primary metric of each group."""
 
     prepared: Prepared
     scored: Scored
@@ -53,7 +53,7 @@ class TaskResult:
 
 
 def measure(prepared: Prepared, asked: Asked, blind: Sequence[int]) -> TaskResult:
-    """The figures of a task from the answers; blind: the items whose choices were asked without their questions."""
+    """The figures of a task from the answers; blind: items whose choices were also scored without their questions."""
     task, items = prepared.task, prepared.items
     choices: list[Choices] = []
     generations: list[dict[str, Any]] = []
@@ -80,12 +80,12 @@ def measure(prepared: Prepared, asked: Asked, blind: Sequence[int]) -> TaskResul
         scored, generations = _generated(prepared, asked)
         unended = sum(not row["ended"] for row in generations)
         if unended:
-            notes.append(f"{unended} of {len(items)} answers did not end by themselves within {task.max_tokens} tokens")
+            notes.append(f"{unended} of {len(items)} answers were truncated at {task.max_tokens} tokens")
     cuts = [_cut(item, asked) for item in items]
     if any(cuts):
         notes.append(
-            f"{sum(cut > 0 for cut in cuts)} of {len(items)} items did not fit the context: up to {max(cuts)} tokens "
-            "were left out at the beginning"
+            f"{sum(cut > 0 for cut in cuts)} of {len(items)} items exceeded the context: up to {max(cuts)} tokens "
+            "were truncated at the beginning"
         )
     return _figured(prepared, scored, choices, generations, notes + scored.notes, blind)
 
@@ -99,7 +99,7 @@ def _figured(
     figures = {name: figure(name, one, clusters) for name, one in scored.metrics.items()}
     if scored.confidence is not None:
         figures["ece"] = calibration(*scored.confidence)
-    if task.ideal is not None:  # as in lm-evaluation-harness: a stereotype that is likelier is no success
+    if task.ideal is not None:  # as in lm-evaluation-harness: preferring the stereotype is not a success
         figures = {name: replace(one, higher_is_better=False) for name, one in figures.items()}
     primary = scored.metrics[task.metric]
     baselines: list[Baseline] = []
@@ -116,7 +116,7 @@ def _figured(
 
 
 def with_contamination(result: TaskResult, found: Overlap) -> TaskResult:
-    """The same result with its score on the items that stand in the corpus, and on those that do not."""
+    """The same result with separate scores for items that occur in the corpus and items that do not."""
     task, items = result.prepared.task, result.prepared.items
     shares = [found.found.get((task.name, item.id)) for item in items]
     primary = result.scored.metrics[task.metric]
@@ -137,8 +137,8 @@ def _worth(prepared: Prepared, primary: PerItem, shown: Figure, baselines: list[
     task = prepared.task
     if task.ideal is not None:
         if shown.low is None or shown.high is None or shown.n < 10:
-            return Worth("too few items", f"n too small: {shown.n} items; 50 to 100 items are needed")
-        side = "above" if shown.low > task.ideal else "below" if shown.high < task.ideal else "not off"
+            return Worth("too few items", f"n too small: {shown.n} items; 50 to 100 are required")
+        side = "above" if shown.low > task.ideal else "below" if shown.high < task.ideal else "not distinguishable from"
         return Worth("figure", f"{side} the fair value of {100 * task.ideal:g} %")
     if task.metric == "mass" or not is_share(task.metric):
         return Worth("figure", "")

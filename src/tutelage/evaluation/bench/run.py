@@ -1,4 +1,4 @@
-"""Asking a model all requests of all tasks: each once, longest first, what is known already not at all."""
+"""Run all requests of all tasks on a model: each once, longest first, cached ones not at all."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tutelage.evaluation.bench.protocol import Ask, Likelihood, Measured, Pair, 
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.training.distributed.world import World
 
-PIECE = 8_000  # characters of a piece, unless the model says otherwise (`piece`): a few seconds on a CPU
-_ALIKE = 500  # characters: contexts that share so many share examples, and stay together
+PIECE = 8_000  # characters per chunk, unless the model sets its own (`piece`): a few seconds on a CPU
+_ALIKE = 500  # characters: contexts with a common prefix of this length share examples and stay together
 Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class Asked:
-    """answers: of every request. computed: how many were not known; seconds: what these took."""
+    """answers: of every request. computed: number of answers not in the cache; seconds: time for these."""
 
     answers: dict[Request, Answer]
     computed: int
@@ -44,20 +44,19 @@ def ask_all(
     progress: Progress | None = None,
     world: World = World(),
 ) -> Asked:
-    """The answer to each request. Every piece of work is in the cache before the next begins.
+    """The answer to each request. Each chunk is stored in the cache before the next one starts.
 
-    Which requests make a piece depends on the requests alone, so a run that was killed and goes on gives the same bits.
-    Under torchrun each process answers its share, and all get all. Raises ConfigError where the model cannot say how
-    likely a text is but is asked so.
-    """  # fmt: skip
+    The chunks depend only on the requests, so a resumed run is bit-identical. Under torchrun each process answers its
+    share, and every process gets all answers. Raises ConfigError for likelihood requests to a model without
+    likelihoods. """  # fmt: skip
     unique = list(dict.fromkeys(requests))
     if not model.likelihoods and any(not isinstance(one, Ask) for one in unique):
         raise ConfigError(
-            f"{model.name} cannot say how likely a text is, it only writes",
-            hint="measure it on tasks of kind generate (gsm8k, ifeval), or through an endpoint with logprobs",
+            f"{model.name} cannot score texts, it only generates",
+            hint="use tasks of kind generate (gsm8k, ifeval), or an endpoint with logprobs",
         )
     keys = {request: key_of(model, request) for request in unique}
-    # What the first process knows decides, for the others may look later and then know more.
+    # The first process decides what is cached: the others may read the cache later and see more.
     known = world.order(cache.get(list(keys.values())))
     pieces = [
         missing
@@ -81,8 +80,8 @@ def ask_all(
 
 
 def _pieces(requests: Sequence[Request], room: int) -> list[list[Request]]:
-    """Requests in pieces of about so many characters to read: those of one context together, longest first. The first
-    piece is a small one, so that something is seen soon."""
+    """Requests in chunks of about `room` characters, longest first, with shared contexts together. The first chunk is
+    small, so that progress is visible early."""
     pieces, filled, before = list[list[Request]](), 0, ""
     for group in _groups(requests):
         begin = _beginning(group[0])
@@ -101,22 +100,22 @@ def _common(a: str, b: str) -> int:
 
 
 def _beginning(request: Request) -> str:
-    """What requests of a group share and is read once."""
+    """The part that requests of a group share, which is read once."""
     return request.context if isinstance(request, Pair) else ""
 
 
 def _groups(requests: Sequence[Request]) -> list[list[Request]]:
-    """Requests that share work; a piece holds such groups whole. Of one kind after the other, longest first."""
+    """Requests that share work; a chunk never splits such a group. Grouped by kind, longest first."""
     together: dict[tuple[int, str], list[Request]] = {}
     for number, request in enumerate(requests):
         if isinstance(request, Pair) and request.context:
             together.setdefault((0, request.context), []).append(request)
-        elif isinstance(request, Pair):  # choices alone: as many as stand one after the other
+        elif isinstance(request, Pair):  # choices without context: in groups of eight, in order
             together.setdefault((0, f"\0{number // 8}"), []).append(request)
         else:
             together.setdefault((1 if isinstance(request, Roll) else 2, f"\0{number}"), []).append(request)
 
-    longest: dict[tuple[int, str], int] = {}  # of those that begin alike: they are read together
+    longest: dict[tuple[int, str], int] = {}  # longest request of each common beginning
     for (kind, context), group in together.items():
         begin = (kind, context[:_ALIKE])
         longest[begin] = max(longest.get(begin, 0), *(_length(request) for request in group))
@@ -148,7 +147,7 @@ def _answers(model: Measured, requests: Sequence[Request]) -> list[Answer]:
         if isinstance(answer, Likelihood) and not (math.isfinite(answer.logprob) and answer.logprob <= 1e-3):
             raise InputError(
                 f"{model.name} gives {requests[at]!r:.80} the log-probability {answer.logprob}",
-                hint="a log-probability is a finite number of at most 0; nothing was stored",
+                hint="a log-probability must be finite and at most 0; the answers were not stored",
             )
     return [found[at] for at in range(len(requests))]
 

@@ -1,4 +1,4 @@
-"""A self-test of a model before it is measured: an adapter that is wrong gives wrong figures, and none looks wrong."""
+"""Self-test of a model before it is measured, because a faulty adapter gives plausible but wrong figures."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _CONTEXT = "The quick brown fox jumps over the lazy dog. The dog sleeps, and the
 _ENDINGS = (" runs away", " is quick", " jumps", " eats the dog's bone")
 _FILLER = "In the year after the war the old house by the river stood empty, and nobody came to live there. "
 _TEXT = "The old house stood by the river."
-_LETTERS = tuple(f" {letter}" for letter in string.ascii_letters + string.digits)  # none begins another
+_LETTERS = tuple(f" {letter}" for letter in string.ascii_letters + string.digits)  # none is a prefix of another
 
 
 @dataclass(frozen=True)
 class Check:
-    """One thing that must hold; `said` is what was found."""
+    """One condition that must hold; `said` describes the finding."""
 
     name: str
     passed: bool
@@ -29,7 +29,7 @@ class Check:
 
 
 def self_test(model: Measured) -> list[Check]:
-    """All checks that apply to a model; takes a second or so for a small one."""
+    """Run all checks that apply to a model; takes about a second for a small one."""
     checks = [*_tokens(model)]
     if model.likelihoods:
         checks += [
@@ -41,7 +41,7 @@ def self_test(model: Measured) -> list[Check]:
 
 
 def require_right(model: Measured, cache: AnswerCache) -> None:
-    """Test a model that has not passed before. Raises ConfigError as `refuse_wrong`."""
+    """Test a model unless a pass is cached. Raises ConfigError like `refuse_wrong`."""
     key = sha256_json(["self-test", VERSION, model.identity, model.tokenizer, model.precision])
     if not cache.get([key]):
         refuse_wrong(self_test(model), model.name)
@@ -49,18 +49,18 @@ def require_right(model: Measured, cache: AnswerCache) -> None:
 
 
 def refuse_wrong(checks: Sequence[Check], name: str) -> None:
-    """Raise ConfigError, saying what is wrong, where a check failed."""
+    """Raise ConfigError with the failed checks, if there are any."""
     wrong = [check for check in checks if not check.passed]
     if wrong:
         said = "; ".join(f"{check.name}: {check.said}" for check in wrong)
         raise ConfigError(
-            f"{name} fails its self-test, its scores would be wrong: {said}",
-            hint="mend the adapter or the server; --no-self-test measures all the same",
+            f"{name} failed the self-test, so its scores would be wrong: {said}",
+            hint="fix the adapter or the server, or skip the test with --no-self-test",
         )
 
 
 def tolerance(model: Measured, tokens: int) -> float:
-    """By how much the log-probability of so many tokens may differ between two ways of computing it."""
+    """Largest allowed difference between two computations of the log-probability of this many tokens."""
     one = 2e-4 if model.precision == "float32" else 5e-2
     return one * max(4.0, tokens) if model.precision == "float32" else one * max(2.0, math.sqrt(tokens)) * 2
 
@@ -71,11 +71,11 @@ def _tokens(model: Measured) -> list[Check]:
     except (ConfigError, NotImplementedError):
         return []
     doubled = len(ids) > 1 and ids[0] == ids[1]
-    start = Check("start token", not doubled, "a text begins with it twice" if doubled else "not doubled")
+    start = Check("start token", not doubled, "added twice to a text" if doubled else "added once at most")
     text = model.decode(ids)
-    # Some tokenizers lower the case or drop a space: that is theirs; losing the words is the adapter's.
+    # Lower-casing or dropping a space is up to the tokenizer; losing words is a fault of the adapter.
     same = "".join(text.split()).lower() == "".join(_TEXT.split()).lower()
-    return [start, Check("round trip", same, "a text comes back" if same else f"{_TEXT!r} comes back as {text[:60]!r}")]
+    return [start, Check("round trip", same, "text is preserved" if same else f"{_TEXT!r} decodes to {text[:60]!r}")]
 
 
 def _pairs() -> list[Pair]:
@@ -106,16 +106,16 @@ def _prefix(model: Measured) -> Check:
     whole, first = model.score([Pair(_CONTEXT, " runs away from the dog"), Pair(_CONTEXT, " runs away")])
     rest = model.score([Pair(_CONTEXT + " runs away", " from the dog")])[0]
     parts = Likelihood(first.logprob + rest.logprob, first.tokens + rest.tokens, True)
-    # Where the tokenizer cuts the two otherwise, or the context is too short, the rule does not apply.
+    # The rule does not apply if the tokenizer splits the two differently or the context is too short.
     if whole.tokens != parts.tokens or whole.cut or first.cut or rest.cut:
         return Check("prefix equality", True, "not applicable to this tokenizer or context")
-    return _same(model, "prefix equality", [whole], [parts], "a continuation and its two halves one after the other")
+    return _same(model, "prefix equality", [whole], [parts], "a continuation and the sum of its two parts")
 
 
 def _context(model: Measured) -> Check:
     after, other = model.score([Pair(_CONTEXT, " runs away"), Pair("Two and two make four. He", " runs away")])
     differ = abs(after.logprob - other.logprob) > 1e-9
-    return Check("context", differ, "it is read" if differ else "the score does not depend on it")
+    return Check("context", differ, "used" if differ else "the score does not depend on it")
 
 
 def _probabilities(model: Measured) -> Check:
@@ -124,11 +124,11 @@ def _probabilities(model: Measured) -> Check:
         return Check("probabilities", False, f"a log-probability is {max(score.logprob for score in scores):.3g}")
     total = sum(math.exp(score.logprob) for score in scores)
     good = total <= 1 + 1e-3
-    return Check("probabilities", good, f"{len(scores)} continuations that exclude each other add up to {total:.3g}")
+    return Check("probabilities", good, f"{len(scores)} disjoint continuations have a total probability of {total:.3g}")
 
 
 def _greedy(model: Measured) -> list[Check]:
-    """What is generated greedily is what scores as greedy."""
+    """Greedy generation agrees with the greedy flag of scoring."""
     try:
         written = model.generate([Ask(_CONTEXT, max_tokens=4)])[0].text
     except (InputError, NotImplementedError):
@@ -137,10 +137,10 @@ def _greedy(model: Measured) -> list[Check]:
         return []
     score = model.score([Pair(_CONTEXT, written)])[0]
     if score.tokens != 4 or score.greedy:
-        return [Check("greedy", True, "what it writes is what it holds likeliest")]
+        return [Check("greedy", True, "generates its likeliest tokens")]
     if model.precision != "float32":
         return []  # two tokens may tie in low precision
-    return [Check("greedy", False, f"it writes {written!r}, which its scores do not call likeliest")]
+    return [Check("greedy", False, f"it generates {written!r}, which is not the likeliest text by its scores")]
 
 
 def _rolling(model: Measured) -> Check:
@@ -148,6 +148,6 @@ def _rolling(model: Measured) -> Check:
     pair = model.score([Pair("", _TEXT)])[0]
     if whole.tokens != pair.tokens:
         return Check(
-            "rolling", False, f"a text counts {whole.tokens} tokens as a whole, {pair.tokens} as a continuation"
+            "rolling", False, f"a text has {whole.tokens} tokens as a document, {pair.tokens} as a continuation"
         )
-    return _same(model, "rolling", [whole], [pair], "a text as a whole and as a continuation of nothing")
+    return _same(model, "rolling", [whole], [pair], "a text as a document and as a continuation of nothing")

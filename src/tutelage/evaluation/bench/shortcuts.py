@@ -1,4 +1,4 @@
-"""What a score is worth: what guessing, the longest option or the options alone would get; does it beat that?"""
+"""Shortcut baselines: does a score beat guessing, the longest option, or the options without the question?"""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Outcome = Literal["above", "not above chance", "shortcut", "too few items", "fig
 
 @dataclass(frozen=True)
 class Baseline:
-    """A rival that does not read the question. value: share right; values: for each item, in `items` (None: all)."""
+    """A baseline that does not read the question. value: share right; values: per item of `items` (None: all)."""
 
     name: str
     value: float
@@ -37,13 +37,13 @@ class Worth:
 
 
 def option_baselines(items: Sequence[Choices], guess: float | None = None) -> list[Baseline]:
-    """Guessing (share right: `guess`, else that of a blind choice), the most frequent position of the right answer, the
-    longest option and the shortest; what ties is shared among those that tie."""
+    """Guessing (share right: `guess`, else that of a uniform choice), the most frequent position of the right answer,
+    the longest and the shortest option; ties are split evenly."""
     chance = np.array([len(item.gold) / len(item.logprobs) if guess is None else guess for item in items])
     found = [Baseline("chance", float(chance.mean()), chance)]
     common = Counter(item.gold[0] for item in items).most_common(1)[0][0]
     place = np.array([float(common in item.gold) for item in items])
-    # Where every right answer stands in one place the data were never shuffled: the place says nothing.
+    # If all right answers are in one position, the data was never shuffled and the position is no baseline.
     if 0 < place.mean() < 1:
         found.append(Baseline("majority position", float(place.mean()), place))
     if any(len(set(item.chars)) > 1 for item in items):
@@ -54,7 +54,7 @@ def option_baselines(items: Sequence[Choices], guess: float | None = None) -> li
 
 
 def answer_only(items: Sequence[Choices], metric: str, asked: Sequence[int]) -> Baseline | None:
-    """The model itself without the question: share right by the same normalisation, over the items so asked."""
+    """The same model without the question: share right by the same normalisation, over the items scored that way."""
     blind = [
         Choices(one.unconditional, None, one.chars, one.bytes, one.tokens, one.greedy, one.gold)
         for one in (items[index] for index in asked)
@@ -68,7 +68,7 @@ def answer_only(items: Sequence[Choices], metric: str, asked: Sequence[int]) -> 
 
 
 def trivial_answers(task: BenchTask, items: Sequence[Item]) -> list[Baseline]:
-    """What a task names as answers that need no model (its source text, its first sentences), by the task's metric."""
+    """The task's trivial answers (its source text, its first sentences), graded by the task's metric."""
     found = []
     for name, expression in task.trivial.items():
         written = [str(value_of(expression, item.row, f"task {task.name}, item {item.id}")) for item in items]
@@ -80,12 +80,11 @@ def trivial_answers(task: BenchTask, items: Sequence[Item]) -> list[Baseline]:
 def worth(
     one: PerItem, baselines: Sequence[Baseline], chance: float | None, clusters: Sequence[str | None] | None = None
 ) -> Worth:
-    """Whether the score is above chance, and above everything that needs no question; by paired tests at 5 %, of whole
-    clusters where items hang together."""
+    """Whether the score is above chance and every shortcut, by paired tests at 5 %, over clusters if there are any."""
     n = len(one.values)
     shown = f"{100 * one.values.mean():.1f} %"
     if n < MIN_ITEMS:
-        return Worth("too few items", f"n too small: {n} items say nothing; 50 to 100 items are needed")
+        return Worth("too few items", f"n too small: {n} items; 50 to 100 are required")
     guess = next((each for each in baselines if each.name == "chance"), None)
     if guess is None and chance:
         guess = Baseline("chance", chance, np.full(n, chance))
@@ -95,10 +94,10 @@ def worth(
         if not (difference.value > 0 and difference.p < 0.05):
             lost.append((rival, difference))
     if not lost:
-        rivals = "chance and above every shortcut" if guess else "every answer that needs no model"
+        rivals = "chance and above every shortcut" if guess else "every trivial answer"
         return Worth("above", f"above {rivals} (n = {n})")
     rival, difference = lost[0]
-    few = f"; n too small to tell: {n} items, 50 to 100 are needed" if n < 50 else ""
+    few = f"; n too small: {n} items, 50 to 100 are required" if n < 50 else ""
     if rival.name == "chance":
         outcome: Outcome = "too few items" if n < 50 else "not above chance"
         said = f"not above chance: {shown} against {100 * rival.value:.1f} %, {spoken_p(difference)}{few}"

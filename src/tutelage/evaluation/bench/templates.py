@@ -1,4 +1,4 @@
-"""What a task file says in Jinja, rendered in a sandbox that can neither reach Python nor change a row."""
+"""Jinja templates of task files, rendered in a sandbox without access to Python and with immutable rows."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.store.errors import InputError
 
 
 def text_of(template: str, row: Mapping[str, Any], where: str) -> str:
-    """A template with the columns of a row put in. Raises InputError, saying `where`, if it does not fit the row."""
+    """A template rendered with the columns of a row. Raises InputError, naming `where`, if it does not fit the row."""
     if "{" not in template:
         return template
     try:
@@ -24,7 +24,7 @@ def text_of(template: str, row: Mapping[str, Any], where: str) -> str:
 
 
 def value_of(expression: str, row: Mapping[str, Any], where: str) -> Any:
-    """The value of an expression over the columns of a row (`choices.text`). Raises InputError as `text_of`."""
+    """The value of an expression over the columns of a row (`choices.text`). Raises InputError like `text_of`."""
     if expression in row:
         return row[expression]
     try:
@@ -32,7 +32,7 @@ def value_of(expression: str, row: Mapping[str, Any], where: str) -> Any:
     except (jinja2.TemplateError, *_FAULTS) as error:
         raise _unfit(expression, row, error, where) from None
     if isinstance(value, jinja2.Undefined):
-        raise _unfit(expression, row, ValueError("it has no value"), where)
+        raise _unfit(expression, row, ValueError("it is undefined"), where)
     return value
 
 
@@ -40,16 +40,16 @@ _FAULTS = (TypeError, ValueError, LookupError, AttributeError, ArithmeticError, 
 
 
 def check(template: str, expression: bool = False) -> None:
-    """Raise ValueError where a template or an expression is no Jinja at all."""
+    """Raise ValueError for invalid Jinja syntax."""
     try:
         _expression(template) if expression else _template(template)
     except jinja2.TemplateSyntaxError as error:
-        raise ValueError(f"{template!r} is no valid Jinja: {error.message}") from None
+        raise ValueError(f"{template!r} is not valid Jinja: {error.message}") from None
 
 
 @lru_cache(maxsize=1)
 def _environment() -> jinja2.sandbox.ImmutableSandboxedEnvironment:
-    # As lm-evaluation-harness has it: a line break at the end stays, a missing column is an error.
+    # As in lm-evaluation-harness: a trailing line break is kept, a missing column is an error.
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         undefined=jinja2.StrictUndefined, keep_trailing_newline=True
     )
@@ -74,5 +74,5 @@ def _expression(expression: str) -> Any:
 
 def _unfit(template: str, row: Mapping[str, Any], error: Exception, where: str) -> InputError:
     return InputError(
-        f"{where}: {template!r} does not fit this row: {error}", hint=f"its columns are: {', '.join(map(str, row))}"
+        f"{where}: {template!r} fails on this row: {error}", hint=f"its columns are: {', '.join(map(str, row))}"
     )

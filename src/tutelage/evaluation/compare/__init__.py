@@ -1,1 +1,1 @@
-"""Two or more sets of results on the same items: what differs, how surely, and a verdict for a script."""
+"""Compare two or more sets of results on the same items: differences, significance, and an exit code for scripts."""

@@ -1,4 +1,4 @@
-"""Whether results can be compared at all: the same data, prompts, versions and items, or an error that names them."""
+"""Check that results are comparable: the same data, prompts, versions and items, or an error naming the differences."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tutelage.evaluation.compare.scores import Metric, Results
 from tutelage.store.errors import InputError
 
 Which = Literal["primary", "all"]
-_SHOWN = 6  # of what differs
+_SHOWN = 6  # differences listed in an error
 
 
 def names_of(results: Sequence[Results]) -> list[str]:
-    """What each is called: its folder's name, or where these are the same, the whole path."""
+    """Display names: each folder's name, or the full paths if these are equal."""
     names = [one.name for one in results]
     return names if len(set(names)) == len(names) else [one.place for one in results]
 
 
 def missing_tasks(results: Sequence[Results], names: Sequence[str]) -> list[str]:
-    """A line for each task that not all of them have."""
+    """One line per task that is missing from some results."""
     every = list(dict.fromkeys(task for one in results for task in one.tasks))
     said = []
     for task in every:
@@ -33,8 +33,8 @@ def missing_tasks(results: Sequence[Results], names: Sequence[str]) -> list[str]
 
 
 def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Which) -> dict[str, str]:
-    """Same data, prompts, version and items, or an error that names all that differ. Rows that runs sampled themselves
-    are left out instead where they differ, if anything remains: task -> why."""
+    """Require the same data, prompts, version and items. Raises InputError listing the differences. Tasks whose rows a
+    run sampled itself are left out instead, if anything remains: task -> reason."""
     first, wrong = results[0], dict[str, list[str]]()
     for other in results[1:]:
         for task in tasks:
@@ -53,7 +53,7 @@ def check_comparable(results: Sequence[Results], tasks: Sequence[str], which: Wh
 
 
 def _unlike(first: Results, other: Results, task: str, which: Which) -> list[str]:
-    """What of a task is not the same in both."""
+    """Differences between two results of a task."""
     mine, theirs = first.tasks[task], other.tasks[task]
     differ = [key for key in mine.known if mine.known[key] != theirs.known.get(key)]
     if differ:
@@ -75,7 +75,7 @@ def _unlike(first: Results, other: Results, task: str, which: Which) -> list[str
 
 
 def otherwise_weighed(results: Sequence[Results], tasks: Sequence[str], which: Which) -> list[str]:
-    """Tasks whose items have other weights in one of the results: a figure for each token of another tokenizer."""
+    """Tasks whose item weights differ between results, such as per-token figures of different tokenizers."""
     first = results[0]
     return [
         task
@@ -96,7 +96,7 @@ def _example(items: set[str]) -> str:
 
 
 def chosen_metrics(a: Results, b: Results, task: str, which: Which) -> list[str]:
-    """The metrics to be compared: the one that decides, or all that both have."""
+    """The metrics to compare: the primary one, or all that both have."""
     mine, theirs = a.tasks[task], b.tasks[task]
     both = [metric for metric in mine.metrics if metric in theirs.metrics]
     if which == "all" or mine.primary not in both:
@@ -105,7 +105,7 @@ def chosen_metrics(a: Results, b: Results, task: str, which: Which) -> list[str]
 
 
 def in_order(metric: Metric, first: Results, task: str, name: str) -> Metric:
-    """The same scores in the order of the first result's items."""
+    """The scores reordered to the items of the first result."""
     place = {item: at for at, item in enumerate(metric.items)}
     items = first.tasks[task].metrics[name].items
     order = np.array([place[item] for item in items])

@@ -1,4 +1,4 @@
-"""The comparison itself: paired tests for each task, corrected for their number, an average, verdicts, an exit code."""
+"""Paired tests per task with a multiple-testing correction, an average, verdicts, and an exit code."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ from tutelage.evaluation.verdicts import Outcome, verdict
 from tutelage.store.errors import InputError
 
 FINE, REGRESSION, TOO_FEW = 0, 3, 4
-"""Exit codes of `tutelage compare`; 1 and 2 are failures and wrong use of any verb."""
-_DRAWS = 2000  # of an interval
-_TEST_DRAWS = 20_000  # of a test: the floor of p must stay below 0.05 after a correction for a thousand tests
+"""Exit codes of `tutelage compare`; 1 and 2 mean failure and wrong usage for every verb."""
+_DRAWS = 2000  # resamples for an interval
+_TEST_DRAWS = 20_000  # permutations for a test: the floor of p must stay below 0.05 after correction for 1,000 tests
 
 
 @dataclass(frozen=True)
@@ -48,9 +48,9 @@ class Settings:
 
 @dataclass(frozen=True)
 class Row:
-    """b minus a in one metric of one task. p_adjusted: after the correction over the whole comparison.
+    """b minus a in one metric of one task. p_adjusted: after correction over all tests of the comparison.
 
-    detectable: the smallest true difference that so many items find with the stated power, alone.
+    detectable: the smallest true difference that this many items detect with the stated power, uncorrected.
     """
 
     task: str
@@ -77,8 +77,8 @@ class Row:
 
 @dataclass(frozen=True)
 class Report:
-    """rows: a task and a metric each; averages: over all tasks whose metric is a share, one of each pair of arms;
-    overall: one sentence; left_out: what was not compared, and why; code: the exit code."""
+    """rows: one per task and metric; averages: over all tasks whose metric is a share, one per pair of arms; overall:
+    one sentence; left_out: what was not compared, and why; code: the exit code."""
 
     rows: list[Row]
     averages: list[Row]
@@ -92,7 +92,7 @@ class Report:
         return asdict(self)
 
     def cautioned(self) -> dict[str, list[str]]:
-        """Caution -> the tasks it is of: each is said once."""
+        """Caution -> the tasks that it applies to."""
         found: dict[str, list[str]] = {}
         for task, said in self.cautions.items():
             for text in said:
@@ -101,7 +101,7 @@ class Report:
 
 
 def compare_results(results: Sequence[Results], settings: Settings = Settings()) -> Report:
-    """Every result against the first. Raises InputError naming whatever makes them not comparable."""
+    """Compare every result with the first. Raises InputError naming what makes them incomparable."""
     first = results[0]
     names = names_of(results)
     left_out = [*missing_tasks(results, names), *dict.fromkeys(text for one in results for text in one.left_out)]
@@ -115,10 +115,10 @@ def compare_results(results: Sequence[Results], settings: Settings = Settings())
     left_out += [f"{task}: {why}" for task, why in unlike.items()]
     tasks = [task for task in tasks if task not in unlike]
     odd = otherwise_weighed(results, tasks, settings.metrics)
-    left_out += [f"{task}: weighed by other tokens: it belongs to another tokenizer" for task in odd]
+    left_out += [f"{task}: weighted by tokens of different tokenizers" for task in odd]
     tasks = [task for task in tasks if task not in odd]
     if not tasks:
-        raise InputError("nothing is comparable: every task is weighed by the tokens of another tokenizer")
+        raise InputError("nothing is comparable: every task is weighted by tokens of different tokenizers")
     found: list[tuple[Row, Difference, Metric]] = []
     averages: list[tuple[Row, Difference, Metric | None]] = []
     for name, other in zip(names[1:], results[1:], strict=True):
@@ -145,14 +145,14 @@ def compare_results(results: Sequence[Results], settings: Settings = Settings())
 
 
 def exit_code(rows: Sequence[Row]) -> int:
-    """3 where anything is surely worse, 4 where no comparison has enough items, else 0."""
+    """3 if anything is significantly worse, 4 if no comparison has enough items, else 0."""
     if any(row.outcome == "worse" for row in rows):
         return REGRESSION
     return TOO_FEW if all(row.outcome == "too few items" for row in rows) else FINE
 
 
 def _paired(a: Metric, b: Metric, settings: Settings) -> tuple[Difference, str]:
-    """b minus a with the test that fits: exact McNemar for shares, else sign flips of items or clusters."""
+    """b minus a with the appropriate test: exact McNemar for shares, else sign flips of items or clusters."""
     share, clusters = a.is_share and b.is_share, usable(a.clusters)
     options: dict[str, Any] = {"confidence": settings.confidence, "seed": settings.seed}
     if share and clusters is None:
@@ -178,7 +178,7 @@ def _row(
         task, metric, name_a, name_b, difference.n, difference.clusters, a.value * scale, b.value * scale,
         "points" if share else "", a.higher_is_better, difference.value, difference.low, difference.high,
         difference.p, difference.p, difference.at_floor, _detectable(difference, settings), test,
-        "not resolved", "not a single item differs" if same else "",
+        "not resolved", "no item differs" if same else "",
     )  # fmt: skip
 
 
@@ -191,8 +191,8 @@ def _detectable(difference: Difference, settings: Settings) -> float | None:
 def _average(
     pairs: Sequence[tuple[Metric, Metric]], name_a: str, name_b: str, settings: Settings
 ) -> tuple[Row, Difference, None]:
-    """The mean over tasks of the differences in points, each task counting the same, its items (or clusters) flipped
-    and resampled within it: error by adding up the tasks' variances, degrees of freedom after Welch (1947)."""
+    """The unweighted mean over tasks of the differences in points; items (or clusters) are flipped and resampled within
+    each task. The variance is the sum over tasks, with Welch's (1947) degrees of freedom."""
     parts, variance, freedom, n, few = [], 0.0, 0.0, 0, math.inf
     value_a, value_b = (100 * float(np.mean([pair[side].value for pair in pairs])) for side in (0, 1))
     for a, b in pairs:
@@ -238,7 +238,7 @@ def _judged(rows: Sequence[tuple[Row, Difference]], settings: Settings, how: Cor
 
 
 def _overall(rows: Sequence[Row], means: Sequence[Row], settings: Settings) -> str:
-    """One sentence for each arm."""
+    """One sentence per arm."""
     said = []
     for a, b in dict.fromkeys((row.a, row.b) for row in rows):
         mine = [row for row in rows if (row.a, row.b) == (a, b)]

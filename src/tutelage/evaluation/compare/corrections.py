@@ -1,4 +1,4 @@
-"""Corrections for many comparisons: of twenty between equals one would be resolved by chance."""
+"""Multiple-testing corrections: of twenty comparisons between equals, one is significant by chance."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ Correction = Literal["holm", "bh", "none"]
 
 
 def holm(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the chance of any false winner (Holm 1979)."""
+    """Adjusted p-values that control the family-wise error rate (Holm 1979)."""
     order = sorted(range(len(p)), key=p.__getitem__)
     adjusted, reached = [0.0] * len(p), 0.0
     for rank, at in enumerate(order):
@@ -19,7 +19,7 @@ def holm(p: Sequence[float]) -> list[float]:
 
 
 def benjamini_hochberg(p: Sequence[float]) -> list[float]:
-    """Adjusted p-values that keep the share of false ones among the winners (Benjamini & Hochberg 1995)."""
+    """Adjusted p-values that control the false discovery rate (Benjamini & Hochberg 1995)."""
     order = sorted(range(len(p)), key=p.__getitem__, reverse=True)
     adjusted, reached = [0.0] * len(p), 1.0
     for rank, at in enumerate(order):

@@ -1,4 +1,4 @@
-"""Reading results: the folder of a benchmark, of a life's evaluation, or of lm-evaluation-harness's sample logs."""
+"""Read results: a benchmark folder, a run's evaluation, or sample logs of lm-evaluation-harness."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ from tutelage.store.hashing import sha256_json
 from tutelage.store.jsonl import read_rows
 
 ITEMS = "items.parquet"
-_PAIRS = "pairs of "  # tasks of pairs, which a run may have sampled itself
+_PAIRS = "pairs of "  # tasks on preference pairs, which a run may have sampled itself
 _Columns = tuple[tuple[str, ...], Floats, Floats, tuple[str | None, ...] | None]
-"""Items, values, weights and clusters of a metric."""
-_HINT = "a folder of `tutelage evaluate`, a run with an evaluation, or one with lm-eval's samples_*.jsonl"
+"""Item ids, values, weights and clusters of a metric."""
+_HINT = "give a folder of `tutelage evaluate`, a run with an evaluation, or one with lm-eval's samples_*.jsonl"
 _PRIMARY = ("acc_norm", "acc", "exact_match", "prompt_level_strict_acc", "f1", "log-likelihood", "bits_per_byte")
 
 
 def read_results(place: Path) -> Results:
-    """The scores in a folder. Raises InputError where there are none, DamagedError where they cannot be read."""
+    """The scores in a folder. Raises InputError if there are none, DamagedError if they cannot be read."""
     if not place.exists():
         raise InputError(f"{place} does not exist", hint=_HINT)
     try:
@@ -35,7 +35,7 @@ def read_results(place: Path) -> Results:
                 return read(place, folder)
     except (KeyError, TypeError, ValueError, IndexError) as error:
         raise DamagedError(f"{place} cannot be read: {type(error).__name__}: {error}", hint="evaluate again") from None
-    raise InputError(f"{place} holds no scores of single items", hint=_HINT)
+    raise InputError(f"{place} contains no item-level scores", hint=_HINT)
 
 
 def _benchmark(place: Path) -> Path | None:
@@ -45,7 +45,7 @@ def _benchmark(place: Path) -> Path | None:
 def _read_benchmark(place: Path, folder: Path) -> Results:
     result = json.loads((folder / "result.json").read_text(encoding="utf-8"))
     if result["format"] != 1:
-        raise InputError(f"{place}: results of format {result['format']}, known is 1", hint="update tutelage")
+        raise InputError(f"{place}: unsupported results format {result['format']}, expected 1", hint="update tutelage")
     metrics = _metrics(folder / ITEMS, lambda row: row["task"])
     tasks = {}
     left_out = []
@@ -55,7 +55,7 @@ def _read_benchmark(place: Path, folder: Path) -> Results:
             told = described.get(metric, {})
             made = _as_stated(metric, Metric(*scores, told.get("higher_is_better", True)), told.get("value"))
             if made is None:
-                left_out.append(f"{name}: {metric} is no mean over its items")
+                left_out.append(f"{name}: {metric} is not a mean over its items")
                 continue
             renamed[metric] = made[0]
             mine[made[0]] = made[1]
@@ -68,10 +68,10 @@ def _read_benchmark(place: Path, folder: Path) -> Results:
 
 
 def _as_stated(name: str, metric: Metric, stated: float | None) -> tuple[str, Metric] | None:
-    """The metric whose items add up to the value that is stated, and its name; None where they do not.
+    """The metric whose items reproduce the reported value, and its name; None if they do not.
 
-    Values may be scores of items, or what is summed over the sum of weights (bits over bytes); a perplexity is compared
-    as its logarithm, which is a mean.
+    Values may be item scores, or numerators of a ratio over the sum of weights (bits over bytes); a perplexity is
+    compared as its logarithm, which is a mean.
     """
     ratio = replace(metric, values=metric.values / metric.weights)
     for made in (metric, ratio):
@@ -92,7 +92,7 @@ def _life(place: Path) -> Path | None:
 
 def _read_life(place: Path, folder: Path) -> Results:
     if not (folder / ITEMS).is_file():
-        raise InputError(f"{place}: its evaluation kept no scores of single items", hint="evaluate it again")
+        raise InputError(f"{place}: its evaluation has no item-level scores", hint="evaluate it again")
     figures = json.loads((folder / "evaluation.json").read_text(encoding="utf-8"))["figures"]
     better = {(one["task"], one["measure"]): one["higher_is_better"] for one in figures}
     said = {(one["task"], one["measure"]): tuple(one.get("cautions", ())) for one in figures}
@@ -130,45 +130,45 @@ def _columns(
 ) -> _Columns:
     if len(set(items)) < len(items):
         twice = next(one for one in items if items.count(one) > 1)
-        raise DamagedError(f"{path}: item {twice!r} of {what} is there twice", hint="evaluate again")
+        raise DamagedError(f"{path}: item {twice!r} of {what} occurs twice", hint="evaluate again")
     if not all(isinstance(one, int | float) and math.isfinite(one) for one in [*values, *weights]):
-        raise DamagedError(f"{path}: a value of {what} is no finite number", hint="evaluate again")
+        raise DamagedError(f"{path}: a value of {what} is not finite", hint="evaluate again")
     if min(weights) <= 0:
-        raise DamagedError(f"{path}: a weight of {what} is not above zero", hint="evaluate again")
+        raise DamagedError(f"{path}: a weight of {what} is not positive", hint="evaluate again")
     some = tuple(one or None for one in clusters) if any(clusters) else None
     return tuple(map(str, items)), np.array(values, dtype=np.float64), np.array(weights, dtype=np.float64), some
 
 
 def _harness(place: Path) -> Path | None:
-    """The folder of lm-eval's sample logs: given, or the only one below (it makes one for each model)."""
+    """The folder with lm-eval's sample logs: `place`, or its only such subfolder (lm-eval creates one per model)."""
     folders = sorted({path.parent for path in place.rglob("samples_*.jsonl")}) if place.is_dir() else []
     if len(folders) > 1:
         names = ", ".join(str(one.relative_to(place)) for one in folders)
-        raise InputError(f"{place} holds sample logs of several models: {names}", hint="give one of them")
+        raise InputError(f"{place} contains sample logs of several models: {names}", hint="give one of them")
     return folders[0] if folders else None
 
 
 def _read_harness(place: Path, folder: Path) -> Results:
     newest: dict[str, Path] = {}
-    for path in sorted(folder.glob("samples_*.jsonl")):  # samples_TASK_DATE.jsonl; dates sort
+    for path in sorted(folder.glob("samples_*.jsonl")):  # samples_TASK_DATE.jsonl sorts by date
         newest[path.stem.removeprefix("samples_").rsplit("_", 1)[0]] = path
     tasks = {name: scores for name, path in newest.items() if (scores := _harness_task(read_rows(path))) is not None}
     return Results(place.name or str(place), str(place), tasks)
 
 
 def _harness_task(rows: list[dict[str, Any]]) -> TaskScores | None:
-    """Scores of the first filter of a task; metrics that are no number for each item are left out."""
+    """Scores of a task's first filter; metrics that are not one number per item are left out."""
     rows = [row for row in rows if row.get("filter", "none") == rows[0].get("filter", "none")]
     metrics = {}
     items = tuple(str(row["doc_id"]) for row in rows)
     for name in rows[0].get("metrics", ()):
         values = [row.get(name) for row in rows]
         if all(isinstance(one, int | float) and math.isfinite(one) for one in values):
-            # What it logs under "perplexity" is an item's log-likelihood.
+            # lm-eval logs an item's log-likelihood under "perplexity".
             said = "log-likelihood" if name == "perplexity" else name
             metrics[said] = Metric(items, np.array(values, dtype=np.float64), np.ones(len(rows)))
         elif name == "bits_per_byte" and all(isinstance(one, list) and len(one) == 2 and one[1] for one in values):
-            scores = np.array(values, dtype=np.float64)  # of each item log-likelihood and bytes
+            scores = np.array(values, dtype=np.float64)  # log-likelihood and bytes of each item
             metrics[name] = Metric(items, -scores[:, 0] / scores[:, 1] / math.log(2), scores[:, 1], None, False)
     if not metrics:
         return None

@@ -1,1 +1,1 @@
-"""Judges and arenas: who answered better, by a model, a rule or people; and how far the judge is to be believed."""
+"""Judges and arenas: which answer is better according to a model, a rule or people, and how reliable the judge is."""

@@ -1,4 +1,4 @@
-"""A page on which people vote blind, and what is read of their votes."""
+"""A page for blind voting by people, and the reader of their votes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tutelage.store.hashing import sha256_json
 
 _CODES = {"left": 1.0, "right": 0.0, "tie": 0.5}
 Votes = dict[tuple[int, int], dict[int, float]]
-"""(a, b), numbers of the parties -> number of the item -> outcome of a against b."""
+"""(a, b), indices of the systems -> index of the item -> outcome of a against b."""
 
 
 @dataclass(frozen=True)
@@ -27,10 +27,10 @@ class _Shown:
 
 
 def annotation_page(matched: Matched, sample: int = 50, seed: int = 0) -> str:
-    """One self-contained HTML file that needs no network: a random sample of the pairs, sides drawn at random.
+    """A self-contained HTML file that works offline: a random sample of the pairs, with randomised sides.
 
-    It names no party. A vote is kept under a hash of the three texts in their order, which tells who stood where only
-    to those who have the files of answers. Pairs whose answers are the same are left out.
+    It does not name the systems. A vote is keyed by a hash of the three texts in order, so only someone with the answer
+    files can tell which system was on which side. Pairs with equal answers are left out.
     """
     generator = np.random.default_rng(seed)
     pairs = [
@@ -40,7 +40,7 @@ def annotation_page(matched: Matched, sample: int = 50, seed: int = 0) -> str:
         if item.answers[a] != item.answers[b]
     ]
     if not pairs:
-        raise InputError("all answers are the same: there is nothing to vote on")
+        raise InputError("all answers are equal: there is nothing to vote on")
     shown = []
     for at in generator.permutation(len(pairs))[:sample]:
         item, a, b = pairs[at]
@@ -53,14 +53,14 @@ def annotation_page(matched: Matched, sample: int = 50, seed: int = 0) -> str:
 
 
 def read_votes(path: Path, matched: Matched) -> Votes:
-    """Votes that the page saved, for the same files of answers. Raises InputError where none of them fits."""
+    """Votes saved by the page, for the same answer files. Raises InputError if none of them matches."""
     try:
         given = json.loads(path.read_text(encoding="utf-8"))
         votes = {str(key): _CODES[side] for key, side in given["votes"].items()}
     except FileNotFoundError:
         raise InputError(f"{path} does not exist", hint="the page saves votes.json") from None
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedError(f"{path} holds no votes of an annotation page") from None
+        raise DamagedError(f"{path} contains no votes of an annotation page") from None
     found: Votes = {}
     for a, b in combinations(range(len(matched.names)), 2):
         for at, item in enumerate(matched.items):
@@ -72,7 +72,7 @@ def read_votes(path: Path, matched: Matched) -> Votes:
             elif (key := _key(item.prompt, second, first)) in votes:
                 found.setdefault((a, b), {})[at] = 1 - votes[key]
     if not found:
-        raise InputError(f"no vote of {path} is on these answers", hint="give the files that the page was made from")
+        raise InputError(f"no vote in {path} matches these answers", hint="give the files that the page was made from")
     return found
 
 

@@ -1,4 +1,4 @@
-"""Files of answers: one JSON line for each prompt, matched between parties by prompt."""
+"""Answer files: one JSON line per prompt, matched between systems by prompt."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _NAMES = ("model", "generator")
 
 @dataclass(frozen=True)
 class Item:
-    """A prompt with the answers of all parties, in their order; `id` is a hash of the prompt."""
+    """A prompt with the answers of all systems, in order; `id` is a hash of the prompt."""
 
     id: str
     prompt: str
@@ -28,8 +28,7 @@ class Item:
 
 @dataclass(frozen=True)
 class Matched:
-    """names: of the parties. items: prompts that all of them answered. left_out: how many of each party are not among
-    them."""
+    """names: of the systems. items: prompts that all of them answered. left_out: number of other prompts per system."""
 
     names: tuple[str, ...]
     items: tuple[Item, ...]
@@ -37,12 +36,12 @@ class Matched:
 
 
 def read_answers(paths: Sequence[Path]) -> Matched:
-    """Match files of answers by prompt.
+    """Match answer files by prompt.
 
-    A row has a prompt (`prompt`, `instruction`, `question`, or `messages`, whose last is then the question), an answer
-    (`answer`, `response`, `output`, `completion` or `text`) and may have a `reference`. A party is named by its rows'
-    `model` or `generator`, else by its file. Raises InputError for a row without these, a prompt that comes twice, or
-    files that share no prompt.
+    A row has a prompt (`prompt`, `instruction`, `question`, or `messages`, the last of which is the question), an
+    answer (`answer`, `response`, `output`, `completion` or `text`) and may have a `reference`. The system's name is the
+    `model` or `generator` of its rows, else the file name. Raises InputError for a row without these, a duplicate
+    prompt, or files without a common prompt.
     """
     found: list[dict[str, tuple[str, str, str | None]]] = []
     names: list[str] = []
@@ -55,7 +54,7 @@ def read_answers(paths: Sequence[Path]) -> Matched:
             prompt, answer = _prompt(row, path, line), _first(row, _ANSWERS, path, line)
             key = sha256_text(prompt)[:16]
             if key in mine:
-                raise InputError(f"{path}, row {line}: this prompt came before: {prompt[:60]!r}")
+                raise InputError(f"{path}, row {line}: duplicate prompt: {prompt[:60]!r}")
             reference = row.get("reference")
             mine[key] = (prompt, answer, reference if isinstance(reference, str) else None)
         found.append(mine)
@@ -68,7 +67,7 @@ def read_answers(paths: Sequence[Path]) -> Matched:
     shared = [key for key in found[0] if all(key in other for other in found)]
     if not shared:
         raise InputError(
-            f"{' and '.join(map(str, paths))} share no prompt", hint="answers are matched by the whole prompt"
+            f"{' and '.join(map(str, paths))} have no prompt in common", hint="answers are matched by the exact prompt"
         )
     items = tuple(
         Item(key, found[0][key][0], tuple(one[key][1] for one in found),

@@ -1,4 +1,4 @@
-"""An arena: strengths of several parties from who beat whom (Bradley & Terry 1952; ties after Davidson 1970)."""
+"""An arena: system strengths from pairwise outcomes (Bradley & Terry 1952; ties after Davidson 1970)."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tutelage.evaluation.statistics import Interval, t_reach
 from tutelage.store.errors import InputError
 
 Floats = NDArray[np.float64]
-_PRIOR = 1e-3  # precision of a normal prior: an unbeaten party stays finite, others do not move
+_PRIOR = 1e-3  # precision of a normal prior: keeps an unbeaten system finite with no visible effect on others
 _STEPS = 200
 ELO = 400 / math.log(10)
 
 
 @dataclass(frozen=True)
 class Game:
-    """One verdict: a beats b (outcome 1), loses (0) or ties (0.5); `item` is what both had answered."""
+    """One verdict: a beats b (outcome 1), loses (0) or ties (0.5); `item` is the prompt."""
 
     item: str
     a: str
@@ -30,10 +30,10 @@ class Game:
 
 @dataclass(frozen=True)
 class Standing:
-    """A party's strength on the Elo scale (the mean of all is 1000) with an interval by the bootstrap over items.
+    """A system's strength on the Elo scale (overall mean 1000) with a bootstrap interval over items.
 
-    win_rate: the chance of beating an average other party, a tie being half a win. rank_low, rank_high: the interval
-    of its rank.
+    win_rate: the probability of beating an average opponent, ties counting half. rank_low, rank_high: interval of the
+    rank.
     """
 
     who: str
@@ -45,9 +45,9 @@ class Standing:
 
 
 def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 400, seed: int = 0) -> list[Standing]:
-    """Parties from the strongest to the weakest; items are resampled, with all their verdicts.
+    """Systems from strongest to weakest; items are resampled with all their verdicts.
 
-    Raises InputError where the parties fall into groups that never met.
+    Raises InputError if the comparison graph is not connected.
     """
     names = sorted({name for game in games for name in (game.a, game.b)})
     _connected(names, games)
@@ -71,7 +71,7 @@ def standings(games: Sequence[Game], *, confidence: float = 0.95, draws: int = 4
         drawn.append(davidson(np.tensordot(often, wins, 1), np.tensordot(often, ties, 1), strength, tie)[0])
     edges = [(1 - confidence) / 2, (1 + confidence) / 2]
     n = len(items)
-    # Resamples spread less than samples; the spread of few hundred is known better than their outermost ones.
+    # Resamples vary less than samples, and the deviation of a few hundred draws is more precise than their quantiles.
     reach = np.std(drawn, axis=0, ddof=1) * t_reach(confidence, n) * math.sqrt(n / (n - 1)) if len(drawn) > 1 else None
     ranks = np.argsort(np.argsort(-np.array(drawn or [strength]), axis=1), axis=1) + 1
     best, worst = np.quantile(ranks, edges, axis=0, method="nearest")
@@ -97,8 +97,8 @@ def davidson(wins: Floats, ties: Floats, start: Floats | None = None, tie: float
     """Log strengths [K] (their mean is 0) and the tie parameter by maximum likelihood (Davidson 1970, equation 2.4).
 
     wins [K, K]: how often the row beat the column; ties [K, K], each counted once. P(i beats j) is p_i, that of a tie
-    tie * sqrt(p_i p_j), both over p_i + p_j + tie * sqrt(p_i p_j), with p = exp(strength). Without ties it is
-    Bradley-Terry. A tiny prior keeps an unbeaten party finite.
+    tie * sqrt(p_i p_j), both over p_i + p_j + tie * sqrt(p_i p_j), with p = exp(strength). Without ties it is the
+    Bradley-Terry model. A weak prior keeps an unbeaten system finite.
     """
     size = len(wins)
     drawn = ties + ties.T
@@ -117,7 +117,7 @@ def davidson(wins: Floats, ties: Floats, start: Floats | None = None, tie: float
         weight = np.exp(logits - logits.max(axis=0))
         return np.asarray(weight / weight.sum(axis=0))
 
-    for _ in range(_STEPS):  # Newton on a convex function of few unknowns
+    for _ in range(_STEPS):  # Newton's method on a convex function with few variables
         win, lose, draw = shares(theta)
         lean = (win - lose) / 2
         slope = np.append(sides.T @ (count * lean - (won - lost) / 2), (count * draw - even).sum())
@@ -147,4 +147,4 @@ def _connected(names: Sequence[str], games: Sequence[Game]) -> None:
                 group[name] = group[game.a]
     if names and len(apart := {id(one): one for one in group.values()}) > 1:
         said = "; ".join(", ".join(sorted(one)) for one in apart.values())
-        raise InputError(f"these parties never met, so they cannot be ranked together: {said}")
+        raise InputError(f"these groups of systems were never compared, so they have no common ranking: {said}")

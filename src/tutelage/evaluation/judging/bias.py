@@ -1,7 +1,7 @@
-"""What a judge prefers besides the better answer, measured and taken out. Pure functions of arrays.
+"""Measure and correct the biases of a judge. Pure functions of arrays.
 
-Outcomes are those of the first party against the second: 1 it wins, 0 it loses, 0.5 a tie, NaN unreadable; [items, 2]
-holds the verdict with the first party shown first, and with the second party shown first.
+Outcomes are those of the first system against the second: 1 it wins, 0 it loses, 0.5 a tie, NaN unreadable; [items, 2]
+holds the verdict with the first system shown first, and with the second system shown first.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from numpy.typing import ArrayLike, NDArray
 from tutelage.evaluation.statistics import Interval, bootstrap_mean, sign_flip, t_reach, wilson
 
 Floats = NDArray[np.float64]
-_PRIOR = 0.1  # precision of a normal prior on each coefficient: a judge who is never contradicted stays finite
-_LEAST = 20  # items below which no length is controlled for
+_PRIOR = 0.1  # precision of a normal prior on each coefficient: keeps it finite for perfectly separable verdicts
+_LEAST = 20  # minimum number of items for length control
 
 
 @dataclass(frozen=True)
 class Position:
-    """first: share of verdicts for the answer shown first, a tie being a half; 0.5 is no bias.
+    """first: share of verdicts for the answer shown first, ties counting half; 0.5 means no bias.
 
-    flips: share of the items read in both orders whose verdict names the other party when they change places.
-    p: sign-flip test that first is 0.5.
+    flips: share of the items judged in both orders whose winner changes with the order. p: sign-flip test that first is
+    0.5.
     """
 
     first: Interval
@@ -35,11 +35,11 @@ class Position:
 
 @dataclass(frozen=True)
 class LengthControlled:
-    """rate: the win rate at equal length and without a side. raw: both orders averaged.
+    """rate: the win rate at equal length, without position bias. raw: the mean of both orders.
 
-    coefficient: log-odds for an answer that is longer by far (tanh of the standardised difference being 1). planted,
-    recovered: a check on these very lengths: the mean estimate of simulated judges of that bias whose true rate at
-    equal length is `planted`.
+    coefficient: log-odds for a much longer answer (tanh of the standardised difference = 1). planted, recovered: a
+    check on the same lengths: the mean estimate for simulated judges with that bias, whose true rate at equal length is
+    `planted`.
     """
 
     rate: Interval
@@ -50,7 +50,7 @@ class LengthControlled:
 
 
 def position_bias(outcomes: ArrayLike, confidence: float = 0.95) -> Position:
-    """How much it matters which answer is shown first. Raises ValueError where no verdict was readable."""
+    """The effect of presentation order. Raises ValueError if no verdict is readable."""
     array = _outcomes(outcomes)
     for_first = np.column_stack([array[:, 0], 1 - array[:, 1]])
     there = ~np.isnan(for_first)
@@ -66,7 +66,7 @@ def position_bias(outcomes: ArrayLike, confidence: float = 0.95) -> Position:
 
 
 def rate_interval(rates: ArrayLike, confidence: float = 0.95) -> Interval:
-    """Interval of a mean of rates, 0 to 1: bootstrap, and Wilson where all are alike and there is nothing to draw."""
+    """Interval of a mean of rates, 0 to 1: bootstrap, or Wilson if all rates are equal."""
     values = np.asarray(rates, dtype=np.float64)
     if values.std() == 0:
         return wilson(float(values.sum()), len(values), confidence)
@@ -76,7 +76,7 @@ def rate_interval(rates: ArrayLike, confidence: float = 0.95) -> Interval:
 
 
 def win_rates(outcomes: ArrayLike) -> Floats:
-    """The first party's win rate of each item with a readable verdict: both orders averaged."""
+    """The first system's win rate on each item with a readable verdict: the mean of both orders."""
     array = _outcomes(outcomes)
     kept = array[~np.isnan(array).all(axis=1)]
     return np.nanmean(kept, axis=1) if len(kept) else np.zeros(0)
@@ -92,11 +92,11 @@ def length_controlled(
     judges: int = 100,
 ) -> LengthControlled | None:
     """Win rate at equal length: logistic regression of the verdicts on tanh of the standardised difference in length
-    and on the side, read where both are zero; standard errors cluster by item.
+    and on the side, evaluated where both are zero; standard errors are clustered by item.
 
-    After length-controlled AlpacaEval (Dubois et al. 2024, equation 2, without the terms for the instruction), so that
-    nothing has to be downloaded. None below 20 items, or where all lengths differ
-    alike or all verdicts are the same: then the two cannot be told apart.
+    After length-controlled AlpacaEval (Dubois et al. 2024, equation 2, without the instruction terms, which would
+    require a download). None below 20 items, or if all length differences or all verdicts are equal, because length and
+    quality are then not separable.
     """
     array = _outcomes(outcomes)
     difference = np.asarray(lengths_a, dtype=np.float64) - np.asarray(lengths_b, dtype=np.float64)
@@ -126,10 +126,10 @@ def length_controlled(
 
 @dataclass(frozen=True)
 class Agreement:
-    """A judge against people on the same items. share: of equal verdicts; kappa: beyond chance (Cohen 1960).
+    """A judge against people on the same items. share: of equal verdicts; kappa: chance-corrected (Cohen 1960).
 
-    rate: win rate of the first party as people would give it on all items (`corrected_rate`); judge, people: on the
-    sample that people saw.
+    rate: estimated human win rate of the first system on all items (`corrected_rate`); judge, people: win rates on the
+    human-labelled sample.
     """
 
     n: int
@@ -141,9 +141,9 @@ class Agreement:
 
 
 def agreement(judged: ArrayLike, sampled: ArrayLike, people: ArrayLike, confidence: float = 0.95) -> Agreement:
-    """judged: win rate of every item by the judge; sampled, people: of those that people saw, by judge and by people.
+    """judged: the judge's win rate on every item; sampled, people: on the human-labelled items, by judge and by people.
 
-    A verdict of the judge's two orders that disagree is a tie.
+    If the judge's verdicts in the two orders disagree, the item is a tie.
     """
     every, mine, theirs = (np.asarray(values, dtype=np.float64) for values in (judged, sampled, people))
     a, b = np.sign(mine - 0.5), np.sign(theirs - 0.5)
@@ -154,11 +154,10 @@ def agreement(judged: ArrayLike, sampled: ArrayLike, people: ArrayLike, confiden
 
 
 def corrected_rate(judged: ArrayLike, sampled: ArrayLike, people: ArrayLike, confidence: float = 0.95) -> Interval:
-    """The win rate that people would give on all items: the judge's, less what it is off by where people voted.
+    """The estimated human win rate on all items: the judge's, minus its mean error on the human-labelled items.
 
-    Prediction-powered inference (Angelopoulos et al. 2023), the judge weighed by how well it agrees (PPI++ 2023,
-    equation 8; one that tells nothing gets no weight). The sample must be a random one of the items; right for any
-    bias of the judge.
+    Prediction-powered inference (Angelopoulos et al. 2023), the judge weighted by its agreement (PPI++ 2023, equation
+    8; an uninformative judge gets zero weight). The sample must be random; unbiased for any bias of the judge.
     """
     every, mine, theirs = (np.asarray(values, dtype=np.float64) for values in (judged, sampled, people))
     n = len(mine)
@@ -178,7 +177,7 @@ def corrected_rate(judged: ArrayLike, sampled: ArrayLike, people: ArrayLike, con
 
 
 def kappa(a: Sequence[object], b: Sequence[object]) -> float:
-    """Cohen's kappa of two raters' categories; 1 where both gave one and the same category throughout."""
+    """Cohen's kappa of two raters' categories; 1 if both always gave the same single category."""
     names = sorted({*a, *b}, key=repr)
     n = len(a)
     agreed = sum(x == y for x, y in zip(a, b, strict=True)) / n
@@ -217,7 +216,7 @@ def _fit(design: Floats, answer: Floats, item: NDArray[np.int64]) -> tuple[Float
 
 
 def _recovered(design: Floats, item: NDArray[np.int64], weights: Floats, seed: int, judges: int) -> float:
-    """Mean rate at equal length that the regression finds for simulated judges with these very coefficients."""
+    """Mean rate at equal length that the regression estimates for simulated judges with these coefficients."""
     generator = np.random.default_rng(seed)
     chance = _sigmoid(design @ weights)
     found = [

@@ -1,4 +1,4 @@
-"""Who judges: an OpenAI-style endpoint, a model on this machine, or a rule."""
+"""Judges: an OpenAI-style endpoint, a local model, or a rule."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ if TYPE_CHECKING:
 KEY = "TUTELAGE_JUDGE_KEY"
 _TRIES = 4
 MODEL_CAUTIONS = (
-    "A verdict is the judge's taste, not truth: it cannot check what it does not know.",
-    "Model judges like length (of 2,999 public GPT-4 verdicts the longer answer won 68 %), the place an answer is "
-    "shown in (13 % of verdicts flipped when swapped), and their own answers (87 % of 94).",
+    "A verdict is the judge's preference, not ground truth: it cannot check what it does not know.",
+    "Model judges are biased by length (the longer answer won 68 % of 2,999 public GPT-4 verdicts), by position "
+    "(13 % of verdicts flipped when swapped), and towards their own answers (87 % of 94).",
 )
-RULE_CAUTIONS = ("A rule sees what it counts and nothing else; an answer can be made to please it.",)
+RULE_CAUTIONS = ("A rule only sees what it counts, and answers can be optimised for it.",)
 SMALL_CAUTION = (
-    "Models of a few hundred million parameters are seldom fit to judge: look at the flips and the votes first."
+    "Models of a few hundred million parameters are rarely reliable judges: check position flips and human votes first."
 )
 _AGAIN = (408, 409, 425, 429, 500, 502, 503, 504)
 
 
 @dataclass(frozen=True)
 class Reply:
-    """value: 1, 0.5 or 0 for the first answer of a pair, 1 to 10 for a single one, None: the reply was unreadable."""
+    """value: 1, 0.5 or 0 for the first answer of a pair, 1 to 10 for a single answer, None for an unreadable reply."""
 
     value: float | None
     text: str
 
 
 class Judge(Protocol):
-    """name: of the model, shown. identity: what makes its verdicts its own (model, wording). parallel: at once.
-    cautions: its known biases, printed beside whatever it finds."""
+    """name: of the model, for display. identity: cache key of its verdicts (model, prompt version). parallel:
+    concurrent requests. cautions: its known biases, printed with its results."""
 
     @property
     def name(self) -> str: ...
@@ -61,7 +61,7 @@ class Judge(Protocol):
 
 @dataclass(frozen=True)
 class RuleJudge:
-    """A stated rule: free, exact, and blind to all else. `score` of (answer, question); the higher one wins."""
+    """A deterministic rule: `score(answer, question)`; the higher score wins."""
 
     name: str
     score: Callable[[str, Question], float]
@@ -84,7 +84,7 @@ def _chrf(answer: str, question: Question) -> float:
     from tutelage.evaluation.metrics import chrf
 
     if question.reference is None:
-        raise InputError("rule:chrf needs a `reference` in every row")
+        raise InputError("rule:chrf requires a `reference` in every row")
     return chrf([answer], [question.reference])[0] / (1 if question.second is not None else 10)
 
 
@@ -97,9 +97,9 @@ RULES: dict[str, Callable[[str, Question], float]] = {
 
 @dataclass(frozen=True)
 class EndpointJudge:
-    """Any server that speaks OpenAI's chat completions; asked at temperature 0, with reasons before the verdict.
+    """Any server with OpenAI's chat completions API; queried at temperature 0, with reasoning before the verdict.
 
-    The key, if it needs one, is in TUTELAGE_JUDGE_KEY. A failing request is tried again, with growing pauses.
+    An API key is read from TUTELAGE_JUDGE_KEY. Failed requests are retried with increasing pauses.
     """
 
     url: str
@@ -127,7 +127,7 @@ class EndpointJudge:
         try:
             text = str(answer["choices"][0]["message"]["content"] or "")
         except (KeyError, IndexError, TypeError):
-            raise InputError(f"{self.url} gave no chat completion: {str(answer)[:200]}") from None
+            raise InputError(f"{self.url} returned no chat completion: {str(answer)[:200]}") from None
         return Reply(read_verdict(text) if question.second is not None else read_rating(text), text)
 
     def _post(self, url: str, body: dict[str, Any]) -> Any:
@@ -148,12 +148,12 @@ class EndpointJudge:
                     break
             except (OSError, ValueError) as error:
                 why = str(getattr(error, "reason", None) or error)
-        raise InputError(f"the judge at {self.url} does not answer: {why}")
+        raise InputError(f"the judge at {self.url} did not answer: {why}")
 
 
 class LocalJudge:
-    """A model on this machine. It gives no reasons: the likelihood of each verdict after the question decides, so that
-    every reply is readable; a rating is the mean of 1 to 10 by their likelihoods (Liu et al. 2023, G-Eval)."""
+    """A local model. It gives no reasoning: the likeliest verdict after the question decides, so every reply is
+    readable; a rating is the mean of 1 to 10 weighted by likelihood (Liu et al. 2023, G-Eval)."""
 
     parallel = 1
     cautions = (*MODEL_CAUTIONS, SMALL_CAUTION)
@@ -168,7 +168,7 @@ class LocalJudge:
     def judge(self, question: Question) -> Reply:
         try:
             return self._judge(question)
-        except InputError as error:  # longer than the model's context: nothing is cut, and it counts for nobody
+        except InputError as error:  # longer than the model's context: not truncated, counted as unreadable
             return Reply(None, error.message)
 
     def _judge(self, question: Question) -> Reply:
@@ -190,14 +190,14 @@ class LocalJudge:
 
 
 def find_judge(named: str, model: str | None, load: Callable[[str], LanguageModel], parallel: int = 4) -> Judge:
-    """`rule:NAME`, an http(s) address (`model` then names the model there), or a model that `load` can load."""
+    """`rule:NAME`, an http(s) URL (`model` is then the model's name there), or a model that `load` accepts."""
     if named.startswith("rule:"):
         rule = named.removeprefix("rule:")
         if rule not in RULES:
-            raise ConfigError(f"there is no rule {rule!r}", hint=nearest(rule, RULES))
+            raise ConfigError(f"unknown rule {rule!r}", hint=nearest(rule, RULES))
         return RuleJudge(named, RULES[rule])
     if named.startswith(("http://", "https://")):
         if not model:
-            raise ConfigError("an endpoint needs the name of the model there", hint="--judge-model NAME")
+            raise ConfigError("an endpoint requires a model name", hint="--judge-model NAME")
         return EndpointJudge(named, model, parallel)
     return LocalJudge(load(named), named)

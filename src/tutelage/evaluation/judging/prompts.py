@@ -1,11 +1,11 @@
-"""What a judge is asked, and what is read of its reply."""
+"""The judge's prompts, and parsers for its replies."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-VERSION = 1  # of the wording: another wording is another judge
+VERSION = 1  # of the prompts: different wording is a different judge
 LETTERS = ("A", "B", "TIE")
 _PAIR = """Two assistants have answered the same request. Say whose answer serves the user better.
 
@@ -48,7 +48,7 @@ _NUMBER = re.compile(r"\W*(10|[1-9])(?:\.(\d))?(?:\s*/\s*10)?\W*")
 
 @dataclass(frozen=True)
 class Question:
-    """What is to be judged: two answers to a prompt, or one (`second` is None)."""
+    """A request to a judge: two answers to a prompt, or one (`second` is None)."""
 
     prompt: str
     first: str
@@ -61,7 +61,7 @@ class Question:
 
 
 def ask(question: Question, reasoned: bool) -> str:
-    """The text for a judge; reasoned: it may think aloud before its verdict."""
+    """The prompt for a judge; reasoned: it may give reasons before its verdict."""
     given = f"\nA right answer, to compare with:\n{question.reference}\n" if question.reference else ""
     frame = _SINGLE if question.second is None else _PAIR
     endings = _REASONED if reasoned else _SHORT
@@ -72,7 +72,7 @@ def ask(question: Question, reasoned: bool) -> str:
 
 
 def read_verdict(text: str) -> float | None:
-    """1 for the first answer, 0 for the second, 0.5 for a tie; the last verdict counts. None where there is none."""
+    """1 for the first answer, 0 for the second, 0.5 for a tie; the last verdict counts. None if there is none."""
     found = _VERDICT.findall(text)
     if not found and (bare := _BARE.fullmatch(text.strip())):
         found = [bare[1]]
@@ -80,7 +80,7 @@ def read_verdict(text: str) -> float | None:
 
 
 def read_rating(text: str) -> float | None:
-    """The rating, 1 to 10; None where the reply has none."""
+    """The rating, 1 to 10; None if the reply has none."""
     found = _RATING.findall(text)
     if not found and (bare := _NUMBER.fullmatch(text.strip())):
         found = [bare.groups(default="")]

@@ -1,4 +1,4 @@
-"""What a judge found, with what it is worth: win rates in pairs, its biases measured and taken out, ratings."""
+"""Results of a judge with its reliability: pairwise win rates, bias measured and corrected, ratings."""
 
 from __future__ import annotations
 
@@ -24,20 +24,18 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 
 Floats = NDArray[np.float64]
-_CLEARLY = 0.05  # from one half: a position bias that is worth a warning
-PAIR_CAUTION = "Win rates hold for these prompts and these opponents; on others they may turn round."
-PEOPLE_CAUTION = "People like long and confident answers, too, and differ among each other; these are few of them."
-RATING_CAUTION = (
-    "Ratings of single answers drift with the judge and crowd at a few numbers; compare them in pairs, item by item."
-)
+_CLEARLY = 0.05  # distance from 0.5 at which position bias gives a warning
+PAIR_CAUTION = "Win rates hold for these prompts and opponents; others may reverse them."
+PEOPLE_CAUTION = "People also prefer long and confident answers and disagree with each other; this is a small sample."
+RATING_CAUTION = "Ratings of single answers depend on the judge and cluster at a few values; prefer paired comparisons."
 
 
 def judge_all(
     judge: Judge, matched: Matched, out: Path, log: EventLog, votes: Votes | None = None, confidence: float = 0.95
 ) -> dict[str, Any]:
-    """Every two parties judged in both orders, audited and, where there are more than two, ranked. Plain data.
+    """Judge every pair of systems in both orders, audit the judge and, for more than two, rank them. Plain data.
 
-    Raises InputError where no verdict of a pair can be read.
+    Raises InputError if a pair has no readable verdict.
     """
     pairs, games = [], []
     for a, b in combinations(range(len(matched.names)), 2):
@@ -54,7 +52,7 @@ def judge_all(
 
 
 def people_all(matched: Matched, votes: Votes, confidence: float = 0.95) -> dict[str, Any]:
-    """What people alone say: win rates, paired verdicts, and a ranking where they voted on more than two parties."""
+    """Results of human votes alone: win rates, paired verdicts, and a ranking for more than two systems."""
     pairs, games = [], []
     for (a, b), voted in votes.items():
         first, second = matched.names[a], matched.names[b]
@@ -76,7 +74,7 @@ def people_all(matched: Matched, votes: Votes, confidence: float = 0.95) -> dict
 
 
 def rate_all(judge: Judge, matched: Matched, out: Path, log: EventLog, confidence: float = 0.95) -> dict[str, Any]:
-    """Every answer rated alone, 1 to 10: means with intervals, and every later party against the first in pairs."""
+    """Rate every answer individually, 1 to 10: means with intervals, and paired comparisons with the first system."""
     ratings = {name: judge_single(judge, matched.items, at, out, log) for at, name in enumerate(matched.names)}
     means = []
     for name, values in ratings.items():
@@ -111,7 +109,7 @@ def _pair(
     if not len(rates):
         raise InputError(
             f"no verdict of {judge.name} on {first} and {second} can be read",
-            hint="see judgements.jsonl; a model that cannot judge does not give a verdict",
+            hint="see judgements.jsonl; use a stronger judge model",
         )
     difference = paired_difference(100 * (2 * rates - 1), np.zeros(len(rates)), confidence=confidence)
     said = verdict(first, second, difference, unit="points of wins", confidence=confidence, digits=1, shares=True)
@@ -133,7 +131,7 @@ def _pair(
     if controlled and said.outcome in ("better", "worse"):
         low, high = controlled.rate.low or 0.0, controlled.rate.high or 1.0
         if low <= 0.5 <= high:
-            found["verdict"] += "; at equal length it is open"
+            found["verdict"] += "; at equal length it is not resolved"
     found["warnings"] = _warnings(judge, found)
     if votes:
         found["agreement"] = _agreement(outcomes, votes, confidence)
@@ -152,9 +150,7 @@ def _warnings(judge: Judge, found: Mapping[str, Any]) -> list[str]:
         )
     flips = found["position"]["flips"]
     if flips and flips["value"] > 0.3:
-        said.append(
-            f"{100 * flips['value']:.0f} % of its verdicts turn round with the order: it hardly reads the answers"
-        )
+        said.append(f"{100 * flips['value']:.0f} % of its verdicts flip with the order: the judge is unreliable")
     controlled = found["length_controlled"]
     if controlled and controlled["coefficient"]["low"] is not None:
         coefficient = controlled["coefficient"]
@@ -165,22 +161,22 @@ def _warnings(judge: Judge, found: Mapping[str, Any]) -> list[str]:
                 f"{100 * controlled['win_rate']['value']:.1f} % instead of {100 * found['win_rate']['value']:.1f} %"
             )
     if found["unreadable"]:
-        said.append(f"{found['unreadable']} verdicts could not be read, or were never given, and count for nobody")
+        said.append(f"{found['unreadable']} verdicts are missing or unreadable and were not counted")
     return said
 
 
 def self_preference(judge: str, party: str) -> str:
-    """A warning where the judge is the party, or of its family by its name; "" where it is not."""
+    """A warning if the judge is the system itself or of the same family by name; else ""."""
     if judge == party:
         return f"{judge} judges its own answers"
     mine, theirs = family(judge), family(party)
     if mine and mine == theirs:
-        return f"{judge} judges answers of its own family ({party}): judges prefer these"
+        return f"{judge} judges answers of its own family ({party}), which judges tend to prefer"
     return ""
 
 
 def family(name: str) -> str:
-    """The first word of a model's own name: `meta-llama/Llama-3.1-8B` -> `llama`; "" where it has none of 3 letters."""
+    """The first word of a model's own name: `meta-llama/Llama-3.1-8B` -> `llama`; "" if it has none of 3 letters."""
     if name.startswith("rule:"):
         return ""
     found = re.match(r"[a-z]{3,}", name.rstrip("/").rsplit("/", 1)[-1].lower())
@@ -188,7 +184,7 @@ def family(name: str) -> str:
 
 
 def _longer(outcomes: Floats, difference: Floats) -> dict[str, Any] | None:
-    """How often the longer answer wins, ties as halves; None where lengths are equal."""
+    """How often the longer answer wins, ties counting half; None if lengths are equal."""
     rates = np.array([np.nan if np.isnan(one).all() else np.nanmean(one) for one in outcomes])
     there = ~np.isnan(rates) & (difference != 0)
     if not there.any():

@@ -1,4 +1,4 @@
-"""Putting every question to a judge, once: replies are kept as they come, and a run that stopped goes on from there."""
+"""Send every question to a judge once: replies are stored as they arrive, and an interrupted run resumes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ FILE = "judgements.jsonl"
 
 
 def judge_pairs(judge: Judge, items: Sequence[Item], a: int, b: int, out: Path, log: EventLog) -> Floats:
-    """Outcomes of party `a` against `b` [items, 2]: with a shown first, and with b shown first; NaN: unreadable."""
+    """Outcomes of system `a` against `b` [items, 2]: a shown first, and b shown first; NaN: unreadable."""
     questions = []
     for item in items:
         first, second = item.answers[a], item.answers[b]
@@ -37,16 +37,16 @@ def judge_pairs(judge: Judge, items: Sequence[Item], a: int, b: int, out: Path, 
 
 
 def judge_single(judge: Judge, items: Sequence[Item], party: int, out: Path, log: EventLog) -> Floats:
-    """The rating of each answer of a party, 1 to 10 [items]; NaN: unreadable."""
+    """The rating of each answer of a system, 1 to 10 [items]; NaN: unreadable."""
     questions = [Question(item.prompt, item.answers[party], None, item.reference) for item in items]
     return np.array([np.nan if one.value is None else one.value for one in ask_all(judge, questions, out, log)])
 
 
 def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLog) -> list[Reply]:
-    """The reply to each question. Every one is appended to judgements.jsonl in `out` as it comes; what is there
-    already, by the same judge on the same texts, is not asked again.
+    """The reply to each question. Each one is appended to judgements.jsonl in `out` when it arrives; replies of the
+    same judge on the same texts that are already there are reused.
 
-    Raises InputError where the judge stops answering; the replies so far are kept.
+    Raises InputError if the judge stops answering; the replies so far are kept.
     """
     out.mkdir(parents=True, exist_ok=True)
     path = out / FILE
@@ -54,7 +54,7 @@ def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLo
     keys = [sha256_json([judge.identity, asdict(question)]) for question in questions]
     open_keys = {key: question for key, question in zip(keys, questions, strict=True) if key not in known}
     if len(open_keys) < len(set(keys)):
-        log.note(f"{len(set(keys)) - len(open_keys)} of {len(set(keys))} judgements are in {path} already")
+        log.note(f"{len(set(keys)) - len(open_keys)} of {len(set(keys))} judgements are already in {path}")
     tick = ticker(log, f"judging by {judge.name}", len(open_keys), "judgements")
     done = 0
     with path.open("a", encoding="utf-8") as file, ThreadPoolExecutor(max(1, judge.parallel)) as pool:
@@ -82,7 +82,7 @@ def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLo
     if isinstance(failed, InputError):
         raise InputError(
             f"{failed.message}; {done} of {len(open_keys)} new judgements are kept in {path}",
-            hint="run the same command again to go on from there",
+            hint="run the same command again to resume",
         ) from None
     if failed is not None:
         raise failed
@@ -90,8 +90,7 @@ def ask_all(judge: Judge, questions: Sequence[Question], out: Path, log: EventLo
 
 
 def _known(path: Path) -> dict[str, Reply]:
-    """Replies of an earlier run; a line that was cut off in writing is asked again, and ended so that the next one
-    stands alone."""
+    """Replies of an earlier run; a truncated last line is dropped and terminated, and its question is asked again."""
     if not path.is_file():
         return {}
     found = {

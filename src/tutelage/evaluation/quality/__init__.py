@@ -1,1 +1,1 @@
-"""How good generated text is without a task: variety, repetition, and how far it is from what people write."""
+"""Quality of generated text without a task: diversity, repetition, and distance from human text."""

@@ -1,4 +1,4 @@
-"""How far two sets of texts are from each other: clusters of their features, and the frontier between the two."""
+"""Divergence between two sets of texts: clustered features and the divergence frontier."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ Floats = NDArray[np.float64]
 SCALE = 5.0  # c of Pillutla et al. 2021, equation 2
 _AXES = 64
 LEAST = 50
-"""Texts on either side below which the figure is noise."""
-_PER_CLUSTER = 10  # texts of both sets for each cluster: their n / 10, at most 500
+"""Minimum number of texts per side; below, the figure is noise."""
+_PER_CLUSTER = 10  # texts (of both sets) per cluster: n / 10 clusters, at most 500
 
 
 def ngram_features(sets: Sequence[Sequence[str]]) -> list[Floats]:
@@ -33,7 +33,7 @@ def ngram_features(sets: Sequence[Sequence[str]]) -> list[Floats]:
 
 
 def clusters(first: Floats, second: Floats, seed: int = 0) -> tuple[NDArray[np.int64], NDArray[np.int64], int]:
-    """The cluster of each row of both by k-means on all of them, and how many there are."""
+    """The cluster of each row of both sets, by k-means on all rows, and the number of clusters."""
     from sklearn.cluster import KMeans
     from sklearn.decomposition import PCA
 
@@ -61,17 +61,17 @@ def closeness(p: Floats, q: Floats, scale: float = SCALE, points: int = 100) -> 
 
 
 def closeness_of(first: Floats, second: Floats, seed: int = 0) -> float:
-    """`closeness` of two sets of as many rows of features."""
+    """`closeness` of two feature sets with the same number of rows."""
     a, b, count = clusters(first, second, seed)
     p, q = (np.bincount(each, minlength=count).astype(np.float64) for each in (a, b))
     return closeness(p, q)
 
 
 def between(features: Floats, references: Floats | None, size: int, seed: int = 0, splits: int = 5) -> float:
-    """Mean of `closeness_of` over random `size` rows of either set; without references of the set against itself, which
-    then has twice as many rows.
+    """Mean of `closeness_of` over random samples of `size` rows from each set; without references, of two disjoint
+    samples of `features`, which then requires 2 * `size` rows.
 
-    More rows and more clusters both change the figure, so that all that is put side by side has the same `size`.
+    The figure depends on the number of rows and clusters, so only figures with the same `size` are comparable.
     """
     generator = np.random.default_rng(seed)
     found = []

@@ -1,4 +1,4 @@
-"""Measures of a set of texts, each with its definition and with what it does not say. Pure functions."""
+"""Measures of a set of texts, each with its definition and known limits. Pure functions."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ from tutelage.evaluation.metrics import words
 
 Floats = NDArray[np.float64]
 BLOCK = 1000
-"""Words of one block, where there are that many: variety falls with the amount of text, so that only equal amounts can
-be compared."""
+"""Maximum words per block: diversity falls with the amount of text, so only equal amounts are comparable."""
 GROUP = 20
-"""Texts that self-BLEU compares with each other."""
+"""Number of texts per self-BLEU group."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """A measure's name, unit, definition, and its known biases, which are printed wherever it is."""
+    """A measure's name, unit, definition, and its known biases, which are always printed with it."""
 
     name: str
     unit: str
@@ -32,66 +31,66 @@ class Measure:
 
 DISTINCT = Measure(
     "distinct-2", "share",
-    "Different pairs of words among all of a block of {block} words (Li et al. 2016); mean of the blocks.",
-    ("Noise is the most various text of all: read it beside the references, never as the more the better.",
+    "Share of distinct word pairs in a block of {block} words (Li et al. 2016); mean over the blocks.",
+    ("Noise has the highest diversity: compare with the references; higher is not always better.",
      "Falls with the size of the block and with the domain's vocabulary; compare at the same size only."),
 )  # fmt: skip
 ENTROPY = Measure(
     "entropy", "bits",
-    "Entropy of the words of a block of {block} words; mean of the blocks.",
-    ("Estimated from a block, it is below the true one by far; compare at the same size only.",
-     "Rises with temperature whether the text is good or not."),
+    "Word entropy of a block of {block} words; mean over the blocks.",
+    ("The estimate from a block is far below the true entropy; compare at the same size only.",
+     "Rises with temperature regardless of quality."),
 )  # fmt: skip
 REPETITION = Measure(
     "repetition",
     "share",
-    "Word 4-grams of a text that it had used before (after Holtzman et al. 2020); mean of the texts.",
-    ("Long texts repeat more than short ones; lists and code do by nature.",),
+    "Share of word 4-grams that occurred earlier in the text (after Holtzman et al. 2020); mean over the texts.",
+    ("Long texts repeat more than short ones; so do lists and code.",),
 )
 LOOPS = Measure(
     "loops",
     "share",
-    "Texts that end in one run of words said three times or more, 40 % of the text or more.",
-    ("Cut by the limit of tokens, a loop longer than a third of it is not seen.",),
+    "Share of texts that end in a word sequence repeated three times or more, over 40 % of the text or more.",
+    ("Texts are truncated at the token limit, so a loop longer than a third of it is not detected.",),
 )
 SELF_BLEU = Measure(
     "self-BLEU", "0-100",
-    "BLEU of a text against the {others} others of its group (Zhu et al. 2018); mean of texts. High: all alike.",
-    ("Answers to one kind of prompt are alike by right; the references show how much.",
+    "BLEU of a text against the {others} others of its group (Zhu et al. 2018); mean over texts. High: uniform.",
+    ("Answers to one kind of prompt are naturally similar; the references show how much.",
      "Depends on the number of texts in a group and on their length."),
 )  # fmt: skip
 DIVERGENCE = Measure(
     "closeness", "0-1",
     "Area under the divergence frontier between clusters of the texts and of the references (Pillutla et al. 2021, "
-    "MAUVE), of {features}; mean of five draws of {size} texts of either. 1: the same distribution. Of the references: "
+    "MAUVE), on {features}; mean of five draws of {size} texts each. 1: the same distribution. For the references: "
     "one random part against another.",
-    ("Depends on the features, the number of clusters and the number of texts: not MAUVE's own numbers, comparable "
-     "within one table only. Read it beside what the references reach among themselves.",
-     "Sees what the features see: n-grams see topic and style, not whether a sentence is true."),
+    ("Depends on features, clusters and number of texts: not equal to published MAUVE scores, comparable "
+     "within one table only. Compare with the references' own score.",
+     "Limited by the features: n-grams capture topic and style, not truth."),
 )  # fmt: skip
 SURPRISE = Measure(
     "surprise", "bits per word",
-    "Under a 3-gram model of words (interpolated Kneser-Ney) of one half of the references; the references' own: the "
+    "Under a word 3-gram model (interpolated Kneser-Ney) of one half of the references; for the references: the "
     "other half.",
-    ("Good text is as surprising as the references: word salad is more so, loops of common words less.",
-     "Another topic is a surprise, too, and so is every word that the references do not have."),
+    ("Good text is as surprising as the references: random words are more so, loops of common words less.",
+     "A different topic also raises it, and so does every word that is not in the references."),
 )  # fmt: skip
 PERPLEXITY = Measure(
     "bits per byte", "bits per byte",
-    "Of the texts under {reader}.",
-    ("Less is not better: loops are the likeliest text there is (Holtzman et al. 2020). Good text is as likely as the "
+    "Bits per byte of the texts under {reader}.",
+    ("Lower is not better: loops are the likeliest text (Holtzman et al. 2020). Good text is as likely as the "
      "references.",
-     "A model finds its own text likely; take another one as the reader."),
+     "A model assigns high likelihood to its own text; use another model as the reader."),
 )  # fmt: skip
 
 
 def block_size(parties: Sequence[Sequence[str]]) -> int:
-    """The largest size up to `BLOCK` words of which every party has five blocks, and one word at least."""
+    """The largest block size up to `BLOCK` words for which every system has five blocks; at least one word."""
     return max(1, min(BLOCK, *(sum(len(words(text)) for text in texts) // 5 for texts in parties)))
 
 
 def blocks(texts: Sequence[str], size: int) -> list[list[list[str]]]:
-    """Whole blocks of `size` words: each is a list of runs of words of one text. Words left over make no block."""
+    """Full blocks of `size` words, each a list of word runs of single texts; leftover words are dropped."""
     found: list[list[list[str]]] = []
     block: list[list[str]] = []
     room = size
@@ -108,20 +107,20 @@ def blocks(texts: Sequence[str], size: int) -> list[list[list[str]]]:
 
 
 def distinct(block: Sequence[Sequence[str]], n: int = 2) -> float:
-    """Share of the n-grams of the runs that are different; 0 where there is none."""
+    """Share of distinct n-grams in the runs; 0 if there are none."""
     grams = [gram for run in block for gram in _grams(run, n)]
     return len(set(grams)) / len(grams) if grams else 0.0
 
 
 def entropy(block: Sequence[Sequence[str]]) -> float:
-    """Bits for each word, by the words' own frequencies in the block."""
+    """Bits per word, by the word frequencies in the block."""
     counts = np.array(list(Counter(word for run in block for word in run).values()), dtype=np.float64)
     share = counts / counts.sum()
     return float(-(share * np.log2(share)).sum()) + 0.0
 
 
 def self_bleu(texts: Sequence[str], group: int = GROUP) -> list[float]:
-    """BLEU-4 of each text against all others of its group of texts in their order, 0 to 100.
+    """BLEU-4 of each text against all others of its group of consecutive texts, 0 to 100.
 
     Sentence BLEU with several references (Papineni et al. 2002): clipped by the largest count in any of them, the
     reference nearest in length, exponential smoothing as in sacrebleu. Groups differ by one in size at most; empty for
@@ -138,7 +137,8 @@ def self_bleu(texts: Sequence[str], group: int = GROUP) -> list[float]:
 
 def _bleu_of_each(group: Sequence[Sequence[str]]) -> list[float]:
     counts = [[Counter(_grams(text, n)) for n in range(1, 5)] for text in group]
-    # Of every n-gram the largest count, whose it is, and the largest of the others: clipping without one's own.
+    # For each n-gram the largest count, its text, and the largest count among the others, to clip without the text
+    # itself.
     best: dict[tuple[str, ...], tuple[int, int, int]] = {}
     for at, mine in enumerate(counts):
         for grams in mine:

@@ -1,4 +1,4 @@
-"""The table of coherence: every party beside the references, with intervals, paired comparisons and cautions."""
+"""The coherence table: every system against the references, with intervals, paired comparisons and cautions."""
 
 from __future__ import annotations
 
@@ -48,16 +48,16 @@ def coherence(
     reader: tuple[str, LanguageModel] | None = None,
     how: Resampling = Resampling(),
 ) -> tuple[list[Figure], list[Comparison]]:
-    """Figures of every party's texts and of the references, and paired comparisons of the parties where they wrote as
-    many texts (to the same prompts, in their order).
+    """Figures of every system's texts and of the references, and paired comparisons of systems with the same number of
+    texts (to the same prompts, in order).
 
-    reader: a model under which the texts are read, and whose states are the features of `closeness`; without one these
-    are n-grams. Raises InputError for a party of fewer than two texts, or without a word.
+    reader: a model that scores the texts and whose hidden states are the features of `closeness`; without one these are
+    n-grams. Raises InputError for a system with fewer than two texts, or without words.
     """
     everyone = dict(parties) if references is None else {**parties, REFERENCES: references}
     for who, texts in everyone.items():
         if len(texts) < 2 or not any(text.strip() for text in texts):
-            raise InputError(f"{who}: two texts with words in them are needed")
+            raise InputError(f"{who}: at least two texts with words are required")
     size = block_size(list(everyone.values()))
     cut = {who: blocks(texts, size) for who, texts in everyone.items()}
     again = {who: [repetition(text, 4) for text in texts] for who, texts in everyone.items()}
@@ -126,7 +126,7 @@ def _closeness(
 
 
 def _states(lm: LanguageModel, texts: Sequence[str]) -> NDArray[np.float64]:
-    """State of the last token of each text, as far as the context reaches."""
+    """Hidden state of the last token of each text, truncated to the context."""
     from tutelage.inference.scoring import last_states
 
     rows = [lm.prompt_ids(text)[: lm.context] for text in texts]
@@ -137,7 +137,7 @@ def _figure(measure: Measure, values: Mapping[str, Interval | float], counts: Ma
     rows = [
         row(who, value, counts[who], "reference" if who == REFERENCES else "model") for who, value in values.items()
     ]
-    better = measure in (DISTINCT, ENTROPY, DIVERGENCE)  # where the references are not at hand
+    better = measure in (DISTINCT, ENTROPY, DIVERGENCE)  # direction without references
     made = figure(_TASK, measure.name, measure.unit, better, rows, measure.definition.format(**said))
     made["cautions"] = list(measure.cautions)
     return made

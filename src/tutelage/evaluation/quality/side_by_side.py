@@ -1,4 +1,4 @@
-"""Measures of what single ways to decode made of one prompt."""
+"""Measures of the texts that several decoding strategies generated from one prompt."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ SHOWN = ("greedy", "temperature=0.8", "top_p=0.9", "min_p=0.1", "beam=4", "contr
 
 
 def common_size(parties: Sequence[Sequence[Generation]]) -> int:
-    """Words of one block, of which every way has one: what the one that wrote least wrote in all."""
+    """Block size in words of which every strategy has one block: the total of the strategy with the fewest words."""
     return max(1, min(sum(len(words(one.text)) for one in made) for made in parties))
 
 
 def measured(made: Sequence[Generation], size: int) -> dict[str, float | None]:
-    """Means over the texts of one way, by the names of the measures; None where there is nothing to measure.
+    """Means over the texts of one strategy, by measure; None if there is nothing to measure.
 
-    size: words of the blocks that `distinct-2` is counted in, the same for all that are compared.
+    size: block size in words for `distinct-2`, the same for all strategies compared.
     """
     texts = [one.text for one in made]
     found = [distinct(block) for block in blocks(texts, size)]

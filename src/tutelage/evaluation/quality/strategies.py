@@ -1,4 +1,4 @@
-"""Ways to decode that are compared with each other, and the texts that a model writes by each."""
+"""Decoding strategies to compare, and the texts that a model generates with each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tutelage.inference.search import Beam, Contrastive
 
 STANDARD = ("greedy", "temperature=0.7", "temperature=1", "top_p=0.9", "top_k=40", "min_p=0.1")
-_OPENING, _LEAST = 12, 16  # words of an opening; of a text that is long enough to have one
+_OPENING, _LEAST = 12, 16  # words of an opening; minimum words of a text
 _BATCH = 25
 _GREEDY_TOO = ("repetition_penalty", "presence_penalty", "frequency_penalty", "no_repeat_ngram", "dry_multiplier",
                "dry_base", "dry_allowed_length")  # fmt: skip
@@ -26,10 +26,10 @@ _NOT_OF_A_WAY = ("max_tokens", "min_tokens", "seed", "top_logprobs")
 
 
 def way_of(named: str, max_tokens: int, seed: int) -> Sampling | Beam | Contrastive:
-    """`greedy`, settings of `Sampling` joined by `+` (`top_p=0.9+temperature=0.8`; a temperature that is not given is
-    1), `beam=WIDTH`, or `contrastive=ALPHA` (both alone; contrastive of the 4 likeliest).
+    """`greedy`, settings of `Sampling` joined by `+` (`top_p=0.9+temperature=0.8`; default temperature 1),
+    `beam=WIDTH`, or `contrastive=ALPHA` (both alone; contrastive search over the 4 likeliest tokens).
 
-    Raises ConfigError for what is no way to decode.
+    Raises ConfigError for an unknown strategy.
     """
     from tutelage.inference.search import Beam, Contrastive
 
@@ -42,12 +42,14 @@ def way_of(named: str, max_tokens: int, seed: int) -> Sampling | Beam | Contrast
 
 
 def sampling_of(named: str, max_tokens: int, seed: int) -> Sampling:
-    """`way_of` where it is no search."""
+    """`way_of` for sampling only; beam and contrastive search are errors."""
     from tutelage.inference.sampling import Sampling
 
     settings = _settings(named)
     if settings.keys() & {"beam", "contrastive"}:
-        raise ConfigError(f"{named!r} is no way to decode", hint="beam and contrastive are searches, and stand alone")
+        raise ConfigError(
+            f"{named!r} is not a sampling strategy", hint="beam and contrastive are searches and cannot be combined"
+        )
     if settings.keys() - set(_GREEDY_TOO):
         settings.setdefault("temperature", 1.0)
     return Sampling(max_tokens=max_tokens, seed=seed, **settings)
@@ -65,12 +67,12 @@ def _settings(named: str) -> dict[str, Any]:
         try:
             settings[key] = kinds[key](value)
         except (KeyError, ValueError):
-            raise ConfigError(f"{named!r} is no way to decode", hint=hint) from None
+            raise ConfigError(f"unknown decoding strategy {named!r}", hint=hint) from None
     return settings
 
 
 def written(lm: LanguageModel, prompt: str, way: Sampling | Beam | Contrastive, n: int) -> list[Generation]:
-    """Texts after one prompt: `n` drawn ones, or the one that greedy decoding or a search gives."""
+    """Continuations of one prompt: `n` samples, or the single result of greedy decoding or a search."""
     from tutelage.inference.sampling import Sampling
 
     if isinstance(way, Sampling):
@@ -79,10 +81,10 @@ def written(lm: LanguageModel, prompt: str, way: Sampling | Beam | Contrastive, 
 
 
 def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
-    """Prompts and the reference of each, of JSON lines.
+    """Prompts and their references from JSON lines.
 
-    A row with `prompt` (and `reference`, `response` or `answer`) is taken as it is; of one with `text` the first twelve
-    words are the prompt and the rest the reference. Raises InputError where there are fewer than two.
+    A row with `prompt` (and `reference`, `response` or `answer`) is used as is; for one with `text`, the first twelve
+    words are the prompt and the rest is the reference. Raises InputError for fewer than two.
     """
     prompts, references = [], []
     for row in read_rows(path, "give JSON lines with `prompt`, or with `text`"):
@@ -97,7 +99,7 @@ def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
             break
     if len(prompts) < 2:
         raise InputError(
-            f"{path} holds no prompts", hint="JSON lines with `prompt`, or with `text` of 16 words or more"
+            f"{path} contains no prompts", hint="give JSON lines with `prompt`, or with `text` of 16 words or more"
         )
     return prompts, references
 
@@ -105,7 +107,7 @@ def read_openings(path: Path, limit: int) -> tuple[list[str], list[str]]:
 def write_texts(
     lm: LanguageModel, named: str, prompts: Sequence[str], way: Sampling | Beam | Contrastive, chat: bool, log: EventLog
 ) -> list[str]:
-    """What the model writes after each prompt, in chat or as plain text."""
+    """The model's continuation of each prompt, in chat format or as plain text."""
     from tutelage.inference.sampling import Sampling
 
     texts: list[str] = []
@@ -120,6 +122,6 @@ def write_texts(
 
 
 def cut_alike(texts: Sequence[str], references: Sequence[str]) -> list[str]:
-    """References cut to about the length of what was written, so that length is not what tells them apart."""
+    """References truncated to about the length of the generated texts, so that length does not separate them."""
     length = max(1, round(sum(len(text) for text in texts) / max(1, len(texts))))
     return [reference[:length] for reference in references]

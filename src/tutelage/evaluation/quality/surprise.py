@@ -1,4 +1,4 @@
-"""How surprising texts are to one who has read the references: an n-gram model of words, trained on half of them."""
+"""Surprise: bits per word of texts under a word n-gram model trained on half of the references."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ _END, _RARE = 0, 1
 def surprises(
     references: Sequence[str], sets: Sequence[Sequence[str]], seed: int = 0
 ) -> list[tuple[list[float], list[int]]]:
-    """Bits and words of each text of every set, and last of the half of the references that was not trained on.
+    """Bits and words of each text of every set, the last being the half of the references not used for training.
 
-    Interpolated Kneser-Ney of words of order 3; words that come once in training are one and the same rare word, as
-    are those that come later for the first time. Texts without a word are left out.
+    Interpolated Kneser-Ney word model of order 3; words that occur once in training, and unseen ones, share one
+    rare-word token. Texts without words are left out.
     """
     order = np.random.default_rng(seed).permutation(len(references))
     half = (len(references) + 1) // 2

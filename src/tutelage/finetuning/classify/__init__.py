@@ -1,1 +1,1 @@
-"""Classification by a head on a state of the model."""
+"""Classification by a head on a hidden state of the model."""

@@ -1,4 +1,4 @@
-"""Probabilities that mean what they say: one temperature, folded into the weights of the head (Guo et al. 2017)."""
+"""Temperature scaling: calibrate probabilities by one factor, merged into the head's weights (Guo et al. 2017)."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from torch import Tensor
 
 from tutelage.model.decoder import DecoderLM
 
-WIDTH = 0.5  # of the normal prior on the temperature's logarithm: few texts move it little
-_WIDEST = 3.0  # of that logarithm
+WIDTH = 0.5  # standard deviation of the normal prior on log temperature, which dominates for few texts
+_WIDEST = 3.0  # bound on log temperature
 
 
 def temperature(scores: Tensor, targets: Tensor) -> float:
-    """The temperature by which the scores [texts, labels] are best divided, from texts that were not trained on.
+    """Fit the temperature for the scores [texts, labels] of held-out texts.
 
-    targets: [texts] indices of labels, or [texts, labels] of 0 and 1 where each label stands for itself. Most probable
-    value: the likelihood of the targets, and a prior around 1.
+    targets: [texts] indices of labels, or [texts, labels] of 0 and 1 for multi-label data. Maximum a posteriori with a
+    prior around 1.
     """
     scores = scores.double()
 
@@ -30,7 +30,7 @@ def temperature(scores: Tensor, targets: Tensor) -> float:
             nll = F.cross_entropy(divided, targets, reduction="sum")
         return float(nll) + log_t**2 / (2 * WIDTH**2)
 
-    # The loss is convex in 1 / T and the prior in log T: one valley in all cases met; golden section finds its bottom.
+    # The loss is convex in 1 / T and the prior in log T; unimodal in all cases seen, so golden-section search works.
     low, high, ratio = -_WIDEST, _WIDEST, (math.sqrt(5) - 1) / 2
     while high - low > 1e-4:
         left, right = high - ratio * (high - low), low + ratio * (high - low)
@@ -40,7 +40,7 @@ def temperature(scores: Tensor, targets: Tensor) -> float:
 
 @torch.no_grad()
 def calibrate(model: DecoderLM, scores: Tensor, targets: Tensor) -> float:
-    """Divide the head's weights by the temperature and return it: every program that reads them is calibrated."""
+    """Divide the head's weights by the temperature and return it, so that every program gets calibrated scores."""
     found = temperature(scores, targets)
     model.score.weight.div_(found)
     return found

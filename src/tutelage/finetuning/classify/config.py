@@ -11,14 +11,14 @@ from tutelage.model.config import Pooling, check_pooling
 from tutelage.store.errors import nearest
 from tutelage.training.config import TrainingConfig
 
-DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # of the layers that a frozen head chooses from; the middle ones often say most
-CHOSEN_ON = 2000  # rows that it chooses its layer and penalty on
+DEPTHS = (1 / 2, 2 / 3, 5 / 6, 1.0)  # candidate depths for a frozen head; middle layers are often best
+CHOSEN_ON = 2000  # rows for choosing layer and penalty
 
 
 class HeadConfig(FinetuneConfig):
-    """What the head reads of a text: `pooling` the state at its last token (`last`), the mean over all of its tokens,
-    frame included (`mean`), or over its last `pool_tokens` (`last_k`). Default: as the classifier that the step begins
-    with, else `last`."""
+    """The head's input: `pooling` is the state at the last token (`last`), the mean over all tokens, frame included
+    (`mean`), or over the last `pool_tokens` (`last_k`). Default: as in the parent, if it is a classifier, else
+    `last`."""
 
     pooling: Pooling | None = None
     pool_tokens: int = Field(0, ge=0)
@@ -28,7 +28,7 @@ class HeadConfig(FinetuneConfig):
     def _reads_no_padding(cls, given: Any) -> Any:
         if isinstance(given, str) and given not in get_args(Pooling):
             raise ValueError(
-                f"there is no pooling {given!r}: {nearest(given, get_args(Pooling))}. `last` is the last real token of "
+                f"unknown pooling {given!r}: {nearest(given, get_args(Pooling))}. `last` is the last real token of "
                 "a text; padding is never read"
             )
         return given
@@ -40,19 +40,18 @@ class HeadConfig(FinetuneConfig):
 
 
 class ClassifyConfig(HeadConfig):
-    """Classification by a head on a state of the model.
+    """Classification by a head on a hidden state of the model.
 
-    A label needs `min_per_label` training texts and one held-out text; of each at most `max_per_label` are trained on
-    (0: all). `class_weights`: `balanced` weighs each label by how rare it then is; `none` keeps the natural prior.
-    `focal`: texts that are learned already count less (2 is usual, 0 is plain cross entropy). `frame`: words around
-    each text, e.g. `'"{text}" is about'`, so that what follows sums it up (Jiang et al. 2023); a step that begins with
-    a classifier keeps its frame. `max_tokens`: a text with its frame is read only this far, in training and after.
-    `ordinal`: the labels are numbers, or stand in `labels` in their order, and being far off is worse than being near;
-    what is named is the median label.
-    `heldout`: share of an own file that is held out.
-    `share`: train only on this share of each label's rows, at least one; the held-out rows stay the same.
-    `frozen`: leave the model as it is and only fit the head, by logistic regression on the states of the layer that
-    tells the labels apart best; the layers above it are left out. Of `training` only device, precision and threads act.
+    A label requires `min_per_label` training texts and one held-out text; at most `max_per_label` per label are used
+    for training (0: all). `class_weights`: `balanced` weights labels by inverse frequency; `none` keeps the natural
+    prior. `focal`: focal loss gamma, which down-weights easy texts (2 is usual, 0 is plain cross entropy). `frame`: a
+    prompt around each text, e.g. `'"{text}" is about'`, so that the next token summarises it (Jiang et al. 2023); a
+    step whose parent is a classifier keeps its frame. `max_tokens`: a text with its frame is truncated to this length,
+    in training and later. `ordinal`: the labels are numbers, or listed in order in `labels`, and distant errors cost
+    more; the prediction is the median label. `heldout`: held-out share of the user's file. `share`: train on this share
+    of each label's rows, at least one; the held-out rows are unchanged. `frozen`: do not train the model, only fit a
+    head by logistic regression on the states of the most discriminative layer; layers above it are removed. Only
+    device, precision and threads of `training` apply.
     """
 
     learns: ClassVar[Literal["labels", "answers"]] = "labels"
@@ -79,11 +78,11 @@ class ClassifyConfig(HeadConfig):
     def _rows_are_named(self) -> Self:
         self.needs_rows()
         if self.labels and (not self.ordinal or len(set(self.labels)) < len(self.labels)):
-            raise ValueError("labels is the order of ordinal labels: each once, with ordinal: true")
+            raise ValueError("labels lists the ordinal labels in order, each once, and requires ordinal: true")
         if self.ordinal and self.focal:
-            raise ValueError("ordinal has a loss of its own, so focal must be 0")
+            raise ValueError("ordinal uses its own loss: set focal to 0")
         if self.frozen and self.focal:
-            raise ValueError("frozen fits the head by likelihood, so focal must be 0")
+            raise ValueError("frozen fits the head by likelihood: set focal to 0")
         if self.frozen and self.lora:
-            raise ValueError("frozen trains nothing of the model, so lora must not be given")
+            raise ValueError("frozen does not train the model: remove lora")
         return self

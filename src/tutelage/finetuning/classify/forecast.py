@@ -1,4 +1,4 @@
-"""How long classification takes."""
+"""Forecast time and memory of classification."""
 
 from __future__ import annotations
 

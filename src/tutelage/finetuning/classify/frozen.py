@@ -1,7 +1,7 @@
-"""A head on a frozen model: the layer that tells the labels apart best, and logistic regression on what it holds.
+"""A head on a frozen model: logistic regression on the states of the most discriminative layer.
 
-Nothing of the model is trained. What lies above the chosen layer is left out, so the classifier is smaller and faster
-than the model, and it is an ordinary model directory: the weights of the regression are those of its head.
+The model is not trained. Layers above the chosen one are removed, so the classifier is smaller and faster than the
+model; it is an ordinary model directory with the regression weights as its head.
 """
 
 from __future__ import annotations
@@ -55,17 +55,17 @@ def fit_head(
     base: DecoderLM, ids: Sequence[Sequence[int]], wanted: Floats, weights: Sequence[float], training: TrainingConfig,
     log: EventLog, link: Link = "softmax",
 ) -> Head:  # fmt: skip
-    """Choose layer and C by rows held back from the fit, then fit on all rows.
+    """Choose layer and C by cross-validation, then fit on all rows.
 
-    ids: tokens of each text, as the classifier reads them, in an order that depends on nothing but the seed. wanted:
-    [rows, labels], 1 where a row has the label; every label has a row. weights: of each row.
+    ids: tokens of each text in classifier format, in an order that depends only on the seed. wanted: [rows, labels], 1
+    if a row has the label; every label has a row. weights: of each row.
     """
     set_threads(training.threads)
     weight = np.array(weights)
     depths = sorted({max(1, round(share * base.config.num_layers)) for share in DEPTHS})
     sample = slice(0, CHOSEN_ON)
     states = last_states(base, ids[sample], depths, training, log)
-    # Matrices this small lose more by threads that wait for each other than they gain.
+    # For matrices this small, thread synchronisation costs more than it gains.
     with threadpool_limits(1, user_api="blas"):
         layers = max(depths, key=lambda depth: (left_out_score(states[depth], wanted[sample], link), -depth))
         mine = states.pop(layers)
@@ -81,7 +81,7 @@ def fit_head(
 
 
 def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], **kind: bool) -> DecoderLM:
-    """The first layers of the model, a norm that only normalises, and the fitted head.
+    """The first layers of the model, a norm without scale, and the fitted head.
 
     kind: `multi_label` or `ordinal`.
     """
@@ -105,7 +105,7 @@ def last_states(
     """What the head would read of each text [texts, hidden_size], of normalised states after so many layers."""
     device = choose_device(training.device)
     dtype = choose_precision(training.precision, device)
-    # Nothing is trained, so the weights themselves may be rounded, which spares a cast for every product.
+    # Without training, the weights can be cast once instead of for every product.
     model = (model if dtype == torch.float32 else copy.deepcopy(model)).to(device, dtype).eval()
     norm = make_norm(model.config, model.config.hidden_size).to(device)
     found = {depth: np.empty((len(ids), model.config.hidden_size), np.float32) for depth in depths}

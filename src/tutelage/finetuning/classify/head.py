@@ -1,4 +1,4 @@
-"""What a classification head reads of texts, and what it says of them."""
+"""Inputs and outputs of a classification head."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Logistic regression on the states of a frozen model: the fit, its penalty, and what tells layers apart."""
+"""Logistic regression on the states of a frozen model: fit, penalty, and layer comparison."""
 
 from __future__ import annotations
 
@@ -33,11 +33,10 @@ def likelihood(
 
 
 def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
-    """How well ridge regression on all other rows predicts each row, at the best penalty; in closed form.
+    """Leave-one-out score of ridge regression at the best penalty, in closed form.
 
-    By softmax the share of rows told right, else the negative mean squared error, of labels in order that of the
-    number of the label. A row's prediction without itself follows from the one with it and its leverage (Allen 1974,
-    PRESS).
+    Softmax: accuracy; otherwise the negative mean squared error, for ordinal labels that of the label index. The
+    leave-one-out prediction follows from the fit and the row's leverage (PRESS, Allen 1974).
     """
     if link == "ordinal":
         wanted = wanted.argmax(axis=1)[:, None].astype(np.float32)
@@ -73,7 +72,7 @@ class Rotated:
 
 
 def choose_strength(states: Floats, wanted: Floats, weight: NDArray[np.float64], link: Link, log: EventLog) -> float:
-    """The C whose fits give held-back rows the most probability; of equally good ones the smallest."""
+    """The C with the highest cross-validated likelihood; the smallest one in a tie."""
     rotated = folds(states)
     tick = ticker(log, "head", (len(STRENGTHS) + 2) * FOLDS, "fits")
     losses: dict[float, float] = {}
@@ -92,7 +91,7 @@ def choose_strength(states: Floats, wanted: Floats, weight: NDArray[np.float64],
 
 
 def folds(states: Floats) -> list[Rotated]:
-    """The states of each fit: all but those of one fold."""
+    """The training states of each fit: all but one fold."""
     fold = np.arange(len(states)) % FOLDS
     return [Rotated.of(states[fold != part]) for part in range(FOLDS)]
 
@@ -100,7 +99,7 @@ def folds(states: Floats) -> list[Rotated]:
 def unseen_scores(
     states: Floats, wanted: Floats, weight: NDArray[np.float64], strength: float, rotated: Sequence[Rotated], link: Link
 ) -> Floats:
-    """Scores [rows, labels] of each row by the fit that has not seen it."""
+    """Out-of-fold scores [rows, labels]."""
     fold = np.arange(len(wanted)) % FOLDS
     found = np.empty(wanted.shape, np.float32)
     for part in range(FOLDS):
@@ -118,7 +117,7 @@ def logistic(states: Rotated, wanted: Floats, weight: NDArray[np.float64], stren
     penalised alike: adjacent-categories logits (Agresti 2010, chapter 4) that are nearly parallel. With few rows that
     is a model of one direction, and still it is the softmax of a logit for each label.
 
-    The axes are scaled by what Newton's method would do at the start, so that L-BFGS needs tens of steps, not hundreds.
+    The axes are preconditioned by the initial Hessian, so that L-BFGS takes tens of steps instead of hundreds.
     """
     from scipy.optimize import minimize
 

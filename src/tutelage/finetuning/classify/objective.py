@@ -1,4 +1,4 @@
-"""Classification over packed rows: a loss as (sum, weight), so that microbatches add up exactly."""
+"""The classification objective over packed rows; the loss is (sum, weight), so that microbatches add up exactly."""
 
 from __future__ import annotations
 
@@ -13,11 +13,10 @@ from tutelage.training.objective import Loss
 
 
 class Classification:
-    """Cross entropy of each document's label. Targets are label indices.
+    """Cross entropy of document labels. Targets are label indices.
 
-    `ordinal`: the labels are in order, and the loss is that of the thresholds between them (`threshold_losses`).
-    `focal` above 0: each text's loss is weighed by (1 - p of its label)^focal, so that what is learned already counts
-    less (Lin et al. 2017, eq. 4).
+    `ordinal`: the loss is that of the thresholds between ordered labels (`threshold_losses`). `focal` above 0: each
+    text's loss is weighted by (1 - p of its label)^focal, which down-weights easy texts (Lin et al. 2017, eq. 4).
     """
 
     def __init__(self, train: PackedRows, validation: PackedRows, focal: float = 0.0, ordinal: bool = False) -> None:

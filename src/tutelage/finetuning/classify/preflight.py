@@ -1,4 +1,4 @@
-"""What exactly a classifier would be trained on, before it is."""
+"""Preflight check of a classifier's training data."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 FOLDS = 5
-MOST_ROWS = 20_000  # for which labels are doubted; beyond, it is no longer a matter of seconds
+MOST_ROWS = 20_000  # limit for the label check, which otherwise takes more than seconds
 SHOWN = 5
 _SMOOTHING = 0.3  # of naive Bayes
 
@@ -28,7 +28,7 @@ _SMOOTHING = 0.3  # of naive Bayes
 def preflight(
     config: ClassifyConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """Labels, lengths, duplicates and doubtful labels of the user's file. Raises InputError where it is of no use."""
+    """Labels, lengths, duplicates and doubtful labels of the user's file. Raises InputError for an unusable file."""
     rows, audit = own_rows(config, log, data_seed)
     rows.tell(log)
     chosen = labels_of(config, rows.train, rows.heldout)
@@ -50,7 +50,7 @@ def preflight(
 
 
 def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | None:
-    """Training texts whose label a fit on the other folds finds unlikely (TF-IDF with logistic regression)."""
+    """Training texts whose label is unlikely by an out-of-fold fit (TF-IDF with logistic regression)."""
     if len(rows) > MOST_ROWS:
         return None
     unseen = unseen_probabilities([row["text"] for row in rows], [row["label"] for row in rows], labels)
@@ -92,6 +92,6 @@ def unseen_probabilities(
             )
             for fit in fits
         ]  # fmt: skip
-    except ValueError:  # no text holds a word
+    except ValueError:  # no text contains a word
         return None
     return np.asarray(np.mean(found, axis=0), np.float64)

@@ -1,4 +1,4 @@
-"""What the report says of a classifier."""
+"""The report section of a classifier."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def sentence(view: View) -> str:
 
 
 def section(view: View) -> list[Block | None]:
-    beside = "on held-out texts, beside methods that need no pretrained model."
+    beside = "on held-out texts, against baselines without a pretrained model."
     return [
         curve_chart(view, "Loss (nats per text)", "Classification loss."),
         score_chart(view, "mean absolute error", f"Mean absolute error in steps of the labels' order {beside}"),
@@ -53,4 +53,4 @@ def _suspected(view: View) -> list[Block | None]:
         return []
     count = f.plural(int(view.metrics.get("suspected_labels") or len(rows)), "training text")
     columns = ["Text", "Label", "Its probability#", "Likelier", "Its probability#"]
-    return [fold(f"{count} with a label that looks wrong", [table(columns, rows)])]
+    return [fold(f"{count} with a possibly wrong label", [table(columns, rows)])]

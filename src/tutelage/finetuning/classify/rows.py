@@ -1,4 +1,4 @@
-"""The labelled texts of the classification stage: whose they are, which labels are kept, how far each text is read."""
+"""The labelled texts of the classification stage: source, kept labels, and truncation."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows {"id", "text", "label"} with texts as they are read, and what became of the others.
+    """Rows {"id", "text", "label"} with truncated texts, and an account of the dropped ones.
 
-    natural: rows of each label before any were capped. cut: texts that are read in part. audit: of a user's file.
+    natural: rows per label before any cap. cut: number of truncated texts. audit: of a user's file.
     """
 
     train: list[Row]
@@ -66,7 +66,7 @@ def in_order(config: ClassifyConfig, found: Labels) -> tuple[str, ...]:
 
 
 def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
+    """Read and split the user's file, with its audit. Raises InputError if it cannot be used."""
     assert config.data is not None
     rows, audit = read_labelled(Path(config.data).expanduser(), log, config.columns)
     found = stratified_split(rows, data_seed, config.heldout)
@@ -79,9 +79,9 @@ def own_rows(config: ClassifyConfig, log: EventLog, data_seed: int) -> tuple[Spl
 
 
 def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
-    """The rows that are trained on and those that are held out, each text read up to `limit` tokens.
+    """Training and held-out rows, each text truncated to `limit` tokens.
 
-    Raises InputError where there are no two usable labels, or nothing that is held out.
+    Raises InputError without two usable labels or held-out rows.
     """
     config, log = job.config, job.log
     train, heldout, audit = _rows(config, job)
@@ -96,7 +96,7 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     train = _shared(train, config.share)
     log.note(
         f"{len(chosen.kept)} labels, {len(train)} training texts, {len(heldout)} held out; texts are read up to "
-        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped; "
+        f"{limit} tokens, which truncates {cut} texts; {same} held-out texts equal to a training text are dropped; "
         f"class weights: {config.class_weights}"
     )
     return Prepared(train, heldout, chosen, {label: natural[label] for label in chosen.kept}, cut, audit)
@@ -124,7 +124,7 @@ def _capped(rows: list[Row], labels: Sequence[str], most: int, seed: int) -> lis
 
 
 def _shared(rows: list[Row], share: float) -> list[Row]:
-    """The first rows of each label, so many of them, in the order of the rows."""
+    """The first rows of each label, in row order."""
     wanted = {label: max(1, round(share * count)) for label, count in Counter(row["label"] for row in rows).items()}
     taken: Counter[str] = Counter()
     kept = []
@@ -144,22 +144,22 @@ def both_read(
     train, cut_train = read_as(tok, train, limit)
     heldout, cut_heldout = read_as(tok, heldout, limit)
     if unreadable := before - len(train) - len(heldout):
-        log.warn(f"{plural(unreadable, 'text')} dropped: the tokenizer reads nothing in them")
+        log.warn(f"{plural(unreadable, 'text')} dropped: the tokenizer gives no tokens")
     known = {row["text"] for row in train}
     unseen = [row for row in heldout if row["text"] not in known]
     if not unseen:
-        raise InputError("every held-out text reads like a training text", hint="raise max_tokens")
+        raise InputError("every held-out text equals a training text after truncation", hint="raise max_tokens")
     return train, unseen, cut_train + cut_heldout, len(heldout) - len(unseen)
 
 
 def read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
     """Rows with each text cut to what of it is read, and how many were cut."""
     read, cut = [], 0
-    limit = max(1, limit - len(tok.framed([])))  # what stands around a text counts, too
+    limit = max(1, limit - len(tok.framed([])))  # the frame counts too
     for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
         text, keep = row["text"], limit
         while len(ids) > limit:
-            # The cut may fall inside a character, and the shorter text may split into more tokens.
+            # Truncation may fall inside a character, and the shorter text may encode to more tokens.
             text = tok.decode(ids[:keep]).rstrip("\ufffd")
             ids, keep = tok.encode(text), keep - 1
         cut += text is not row["text"]

@@ -1,4 +1,4 @@
-"""Training texts whose label looks wrong: a fit that has not seen them finds it unlikely (Northcutt et al. 2021)."""
+"""Possibly mislabelled training texts: the label is unlikely by an out-of-fold fit (Northcutt et al. 2021)."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 from tutelage.finetuning.data import Row
 
 SUSPECTED = "suspected.jsonl"
-UNLIKELY = 0.1  # probability of the given label; less where that label seldom gets much
-MOST = 200  # that are written
+UNLIKELY = 0.1  # threshold on the given label's probability; lower for labels that rarely get a high one
+MOST = 200  # maximum number written
 
 
 def suspected(rows: Sequence[Row], labels: Sequence[str], unseen: NDArray[np.floating[Any]]) -> list[dict[str, Any]]:
-    """The most doubtful rows first, each with the label that is likelier and the probability of both.
+    """Suspect rows, most doubtful first, each with the likelier label and both probabilities.
 
-    unseen: [rows, labels] probabilities by fits that have not seen the row. A label that such fits give little even to
-    its own rows (a rare one) is only doubted where it gets far less than they usually give it.
+    unseen: out-of-fold probabilities [rows, labels]. A rare label, which gets low probabilities even on its own rows,
+    is only doubted far below its usual probability.
     """
     number = {label: index for index, label in enumerate(labels)}
     given = np.array([number[row["label"]] for row in rows])

@@ -1,4 +1,4 @@
-"""The identity of a run: a hash of everything that it computes from."""
+"""The identity of a run: a hash of everything that its result depends on."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ NOT_COUNTED = {"checkpoint_seconds", "keep_checkpoints", "threads", "parallel", 
 
 
 def fingerprint(objective: Objective, config: TrainingConfig, model: DecoderLM, seed: int, data_seed: int) -> str:
-    """Both seeds are part of it; so are the values of frozen weights, which checkpoints do not have."""
+    """Hash of the run's inputs, including both seeds and the frozen weights, which checkpoints do not contain."""
     settings = {key: value for key, value in config.plain().items() if key not in NOT_COUNTED}
     adapters = {path: asdict(layer.adapter) for path, layer in lora_layers(model).items()}
     parts = [objective.name, objective.rows["train"].digest(), settings, model.config.plain(), seed, data_seed]

@@ -1,4 +1,4 @@
-"""Names in a folder of checkpoints: `step-00000012/`, its marks, and `latest`."""
+"""File names in a checkpoint folder: `step-00000012/`, its marks, and `latest`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def step_of(path: Path) -> int:
 
 
 def checkpoints(root: Path) -> list[Path]:
-    """All of them, oldest first."""
+    """All checkpoints, oldest first."""
     return sorted(path for path in root.glob("step-*") if path.is_dir())
 
 
@@ -29,7 +29,7 @@ def rank_file(folder: Path, rank: int) -> Path:
 
 
 def move_aside(path: Path) -> None:
-    """Rename a damaged checkpoint, so that it is neither used nor lost."""
+    """Rename a damaged checkpoint, so that it is not used but not deleted either."""
     for number in itertools.count(1):
         aside = path.with_name(f"damaged-{path.name}" + (f"-{number}" if number > 1 else ""))
         if not aside.exists():

@@ -1,4 +1,4 @@
-"""Reading checkpoints: the newest intact one is verified and loaded, by any number of ranks."""
+"""Read checkpoints: verify and load the newest intact one, on any number of ranks."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def load_latest(
 ) -> dict[str, Any] | None:
     """Load the newest intact checkpoint into model, optimizers and `extra`, in place, and return its state, or None.
 
-    It may have been written by another number of ranks. A damaged one is named in a warning and the previous one
-    is used; it is moved aside, not removed. Raises ConfigError for a checkpoint of a run with another fingerprint.
+    It may have been written by another number of ranks. A damaged one is reported in a warning and renamed, and the
+    previous one is used. Raises ConfigError for a checkpoint of a run with another fingerprint.
     """
     world = world or World()
     damaged = 0
@@ -44,15 +44,15 @@ def load_latest(
         if world.sums([float(bool(problem))])[0] == 0:
             try:
                 return _load(path, model, optimizers, fingerprint, prefixed(extra))
-            except DamagedError as error:  # all files are as written: the same answer on every rank
+            except DamagedError as error:  # all files match their hashes: every rank gets the same error
                 problem = str(error)
         damaged += 1
-        log.warn(f"{problem or f'checkpoint {path} is damaged'}; going back to the checkpoint before it")
+        log.warn(f"{problem or f'checkpoint {path} is damaged'}; trying the previous checkpoint")
         if world.first:
             move_aside(path)
         world.wait()
     if damaged:
-        log.warn("no intact checkpoint is left: training restarts from the beginning")
+        log.warn("no intact checkpoint found: training restarts from the beginning")
     return None
 
 
@@ -89,7 +89,7 @@ def _load(
     index, scalars = _index(path)
     targets = {f"model.{name}": value for name, value in trained_state(model).items()} | extra
     if not targets.keys() <= index.keys():
-        raise DamagedError(f"checkpoint {path} does not hold all weights that are trained")
+        raise DamagedError(f"checkpoint {path} does not contain all trained weights")
     try:
         for name, target in targets.items():
             load_shard(target, index[name], name)
@@ -100,7 +100,7 @@ def _load(
 
 
 def _index(path: Path) -> tuple[dict[str, list[ShardInfo]], dict[str, Any]]:
-    """The location of each tensor's shards, and the scalars, of all ranks that wrote."""
+    """The location of each tensor's shards, and the scalars, from all writing ranks."""
     index: dict[str, list[ShardInfo]] = {}
     scalars: dict[str, Any] = {}
     for file in sorted(path.glob("rank-*.json")):
@@ -118,7 +118,7 @@ def _restore_optimizers(
     index: dict[str, list[ShardInfo]],
     scalars: dict[str, Any],
 ) -> None:
-    """Fill the optimizers' state; tensors with the shape of their parameter are sharded like it."""
+    """Load the optimizer states; tensors with the shape of their parameter are sharded like it."""
     keys: dict[str, set[str]] = {}
     for full in [*(name.removeprefix("optimizer.") for name in index if name.startswith("optimizer.")), *scalars]:
         name, key = full.rsplit(".", 1)

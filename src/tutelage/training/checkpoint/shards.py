@@ -1,4 +1,4 @@
-"""Sharded tensors on disk: each rank writes the shards that only it holds; any arrangement of ranks can read them."""
+"""Sharded tensors on disk: each shard is written by one rank and can be read with any layout of ranks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tutelage.training.distributed.dtensor import local_shard
 
 @dataclass(frozen=True)
 class ShardInfo:
-    """The location of a shard: its file, its first index in each dimension, its size, the whole's shape."""
+    """The location of a shard: file, offset in each dimension, size, and shape of the full tensor."""
 
     file: Path
     offset: tuple[int, ...]
@@ -27,7 +27,7 @@ class ShardInfo:
 
 
 def copied_shards(tensors: dict[str, Tensor], mesh: DeviceMesh | None) -> dict[str, tuple[Tensor, list[int]]]:
-    """Copies on the CPU of the shards this rank is to write, with their offsets: every shard has one writer.
+    """CPU copies of the shards that this rank writes, with their offsets; every shard has one writer.
 
     `mesh` (None: one process) gives this rank's coordinate; pipeline stages hold different tensors.
     """
@@ -43,7 +43,7 @@ def copied_shards(tensors: dict[str, Tensor], mesh: DeviceMesh | None) -> dict[s
 
 
 def local_range(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Offset and size of this rank's shard within the whole tensor."""
+    """Offset and size of this rank's shard within the full tensor."""
     if isinstance(tensor, DTensor):
         chunk = tensor.__create_chunk_list__()[0]
         return tuple(chunk.offsets), tuple(chunk.sizes)
@@ -51,7 +51,7 @@ def local_range(tensor: Tensor) -> tuple[tuple[int, ...], tuple[int, ...]]:
 
 
 def _writes(tensor: Tensor, mesh: DeviceMesh) -> bool:
-    """Whether this is the first of the ranks of its pipeline stage that hold the same shard."""
+    """Whether this is the first rank of its pipeline stage with this shard."""
     sharded = {"pipeline"}
     if isinstance(tensor, DTensor):
         dims = tensor.device_mesh.mesh_dim_names or ()
@@ -70,7 +70,7 @@ def load_shard(target: Tensor, saved: list[ShardInfo], name: str) -> None:
     filled = 0
     for info in saved:
         if info.shape != tuple(target.shape):
-            raise DamagedError(f"{info.file} holds {name} in shape {info.shape}, not {tuple(target.shape)}")
+            raise DamagedError(f"{info.file} has {name} with shape {info.shape}, expected {tuple(target.shape)}")
         starts = [max(a, b) for a, b in zip(offset, info.offset, strict=True)]
         ends = [
             min(a + n, b + m) for a, n, b, m in zip(offset, size, info.offset, info.size, strict=True)

@@ -1,4 +1,4 @@
-"""What a checkpoint holds, under the weights' names: what is trained, the optimizers' state, and extra tensors."""
+"""The content of a checkpoint, by weight name: trained weights, optimizer states, and extra tensors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 def named_state(
     model: nn.Module, optimizers: list[torch.optim.Optimizer], omit: Callable[[str], bool] = lambda name: False
 ) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Tensors and JSON scalars, without the weights for whose names `omit` is true: no pickle."""
+    """The optimizer state as tensors and JSON scalars (no pickle), without weights for which `omit(name)` is true."""
     tensors = {f"model.{name}": value for name, value in trained_state(model).items() if not omit(name)}
     scalars: dict[str, Any] = {}
     for name, parameter in model.named_parameters():
@@ -26,7 +26,7 @@ def named_state(
 
 
 def trained_state(model: nn.Module) -> dict[str, Tensor]:
-    """The state dict without the parameters that are frozen."""
+    """The state dict without frozen parameters."""
     frozen = {name for name, parameter in model.named_parameters() if not parameter.requires_grad}
     return {name: value for name, value in model.state_dict().items() if name not in frozen}
 

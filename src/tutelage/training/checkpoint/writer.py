@@ -27,16 +27,16 @@ from tutelage.training.distributed.parallel import Layout
 from tutelage.training.distributed.world import World
 
 ROLLBACKS_KEPT = 2
-PATIENCE = 600.0  # s that the first rank waits for the files of the others
-GRACE = 2.0  # s, once the run has failed
+PATIENCE = 600.0  # s that rank 0 waits for the files of the other ranks
+GRACE = 2.0  # s that it waits after the run has failed
 
 
 class CheckpointWriter:
     """Writes `root/step-N` in a separate thread while training continues; one at a time.
 
-    The state is copied before `save` returns. An error of the thread is raised by the next `save` or
-    `wait`. Each rank writes its shards; the first one commits when all files are there. As a context manager it has
-    finished when the block ends, however that happens.
+    The state is copied before `save` returns. An error in the thread is raised by the next `save` or `wait`. Each rank
+    writes its shards; rank 0 commits when all files exist. As a context manager it finishes writing at the end of the
+    block, also after an error.
     """
 
     def __init__(self, root: Path, keep: int, world: World, layout: Layout) -> None:
@@ -46,12 +46,12 @@ class CheckpointWriter:
         self._given_up = 0.0
         self.scan()
         if world.first:
-            for left in root.glob(".*.tmp"):  # by a kill
+            for left in root.glob(".*.tmp"):  # left over from a killed run
                 shutil.rmtree(left) if left.is_dir() else left.unlink()
 
     def scan(self) -> None:
         """Scan the folder: at the start, and after loading has moved damaged checkpoints aside."""
-        self.written = {step_of(path) for path in checkpoints(self.root)}  # their content no longer changes
+        self.written = {step_of(path) for path in checkpoints(self.root)}  # complete checkpoints never change
         self.marked = {
             mark: {step_of(path) for path in checkpoints(self.root) if (path / mark).exists()} for mark in MARKS
         }
@@ -62,8 +62,8 @@ class CheckpointWriter:
     ) -> None:  # fmt: skip
         """Start writing the trained weights, their optimizer state, `extra` tensors by name, and `state` (JSON).
 
-        Those with a mark are kept in addition to the last
-        `keep`. `state["fingerprint"]` identifies the run, the weights that stay frozen included: they are not written.
+        Marked checkpoints are kept in addition to the last `keep`. `state["fingerprint"]` identifies the run, including
+        the frozen weights, which are not written.
         """
         self.wait()
         for mark in marks:
@@ -77,7 +77,7 @@ class CheckpointWriter:
         tensors |= prefixed({key: value for key, value in (extra or {}).items() if not self.layout.duplicate(key)})
         shards = copied_shards(tensors, self.layout.mesh)
         shapes = {name: list(tensor.shape) for name, tensor in tensors.items()}
-        record = json.loads(json.dumps({**state, "step": step}))  # as it is now
+        record = json.loads(json.dumps({**state, "step": step}))  # a snapshot
         temporary = self.root / f".{name_of(step)}.tmp"
         if self.world.first:
             shutil.rmtree(temporary, ignore_errors=True)
@@ -87,13 +87,13 @@ class CheckpointWriter:
         self._thread.start()
 
     def give_up(self) -> None:
-        """The run has failed: finish what can still be finished, but wait no longer for ranks that may be gone."""
+        """After a failure: finish the write if possible, without waiting for ranks that may be gone."""
         self._given_up = time.monotonic()
-        with contextlib.suppress(Exception):  # the first failure is what has to be reported
+        with contextlib.suppress(Exception):  # report the original failure instead
             self.wait()
 
     def wait(self) -> None:
-        """Return when nothing is being written any longer. Raises errors of the writing thread."""
+        """Block until writing has finished. Raises errors of the writing thread."""
         if self._thread is not None:
             self._thread.join()
             self._thread = None
@@ -130,7 +130,7 @@ class CheckpointWriter:
         while not all(path.exists() for path in wanted):
             if time.monotonic() > (deadline if not self._given_up else min(deadline, self._given_up + GRACE)):
                 raise TrainingError(
-                    f"not every rank wrote its shards of {out.name}", hint="the work folder must be shared by all"
+                    f"not every rank wrote its shards of {out.name}", hint="put the work folder on shared storage"
                 )
             time.sleep(0.01)
         write_json(out / "state.json", state)
@@ -147,7 +147,7 @@ class CheckpointWriter:
         fsync_path(self.root)
         write_atomic(self.root / "latest", final.name + "\n")
         rollback_steps = sorted(number for number in self.marked[ROLLBACK] if number <= step)[-ROLLBACKS_KEPT:]
-        # For each step that the run may roll back to, the best checkpoint at that time is needed too.
+        # Each checkpoint that the run can roll back to also requires the best checkpoint at that time.
         best = [
             max((number for number in self.marked[BEST] if number <= at), default=step)
             for at in (*rollback_steps, step)
@@ -163,7 +163,7 @@ class CheckpointWriter:
                 (path / mark).touch()
 
     def drop_after(self, step: int) -> None:
-        """Remove the checkpoints after `step`: the run has rolled back to it."""
+        """Remove the checkpoints after `step`, after a rollback to it."""
         self.wait()
         if self.world.first:
             for path in checkpoints(self.root):

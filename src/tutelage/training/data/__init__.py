@@ -1,1 +1,1 @@
-"""From examples to batches: packing, a computed order, a loader that resumes exactly."""
+"""From examples to batches: packing, a computed permutation, and a loader with exact resume."""

@@ -13,10 +13,10 @@ from torch import Tensor
 class Batch:
     """Packed rows; every tensor is [rows, length].
 
-    tokens, positions (within the document), documents (0 is padding, 1.. numbers the documents of a row) and
-    targets (what each position must predict) are int64; weights float32, 0 where nothing is to be learned.
-    extras: further per-position arrays of an objective, by name. branches, int64, if documents have several branches:
-    0 the shared part, 1.. each of them (see `model.mask.AttentionMask`).
+    tokens, positions (within the document), documents (0 is padding, 1.. numbers the documents of a row) and targets
+    (what each position must predict) are int64; weights float32, 0 at positions without loss. extras: per-position
+    arrays of an objective, by name. branches, int64, for documents with several branches: 0 for the shared part, 1..
+    for each branch (see `model.mask.AttentionMask`).
     """
 
     tokens: Tensor
@@ -35,7 +35,7 @@ class Batch:
         return self._each(lambda tensor: tensor.to(device, non_blocking=True))
 
     def pinned(self) -> Batch:
-        """In memory that a GPU can fetch by itself."""
+        """The same batch in pinned memory, for asynchronous copies to a GPU."""
         return self._each(Tensor.pin_memory)
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:

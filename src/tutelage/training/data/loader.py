@@ -17,9 +17,9 @@ from tutelage.training.distributed.parallel import Layout
 
 
 class Loader:
-    """Gives this rank's microbatches of each step. Which rows follow is known, so a thread makes the next step's ahead.
+    """Loads this rank's microbatches of each step. The order is known, so a thread prefetches the next step.
 
-    It has no state that matters: asked for another position than the next, it makes those rows instead.
+    It is stateless: for a position other than the prefetched one, it loads those rows instead.
     """
 
     def __init__(self, rows: Rows, config: TrainingConfig, layout: Layout, device: torch.device) -> None:
@@ -37,7 +37,7 @@ class Loader:
             yield batch.to(self.device)
 
     def made(self, batch_of: Callable[[NDArray[np.int64]], Batch]) -> Iterator[Batch]:
-        """The microbatches of a step whose rows the objective made from the current weights: nothing is prefetched."""
+        """The microbatches of a step whose rows the objective sampled from the current weights, without prefetching."""
         config, layout = self.config, self.layout
         for share in shares(config.batch_rows, config.accumulation, layout.data_rank, layout.data_size):
             yield batch_of(share).to(self.device)

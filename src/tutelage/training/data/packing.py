@@ -1,4 +1,4 @@
-"""Packing: examples of any length into rows of one length, almost without padding, never cut."""
+"""Packing: examples of any length into fixed-length rows, with almost no padding and without truncation."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tutelage.training.data.batch import Batch
 
 @dataclass
 class Segment:
-    """One document: lists of equal length. targets[t] is what position t must predict, where weights[t] > 0.
+    """One document: lists of equal length. targets[t] is the token to predict at position t, if weights[t] > 0.
 
-    branches: for a document with several branches (see `branched`), 0 for what these share, then 1, then 2, ..
+    branches: for a document with several branches (see `branched`), 0 for the shared part, then 1, 2, ..
     """
 
     tokens: Sequence[int]
@@ -31,7 +31,7 @@ class Segment:
 
     @property
     def shared(self) -> int:
-        """How many tokens several branches share."""
+        """Number of tokens shared by several branches."""
         return 0 if self.branches is None else list(self.branches).count(0)
 
     @property
@@ -41,7 +41,7 @@ class Segment:
         if self.branches is None:
             return places
         branches, shared = np.asarray(self.branches), self.shared
-        starts = np.searchsorted(branches, branches)  # of each token's own branch
+        starts = np.searchsorted(branches, branches)  # start of each token's branch
         return np.where(branches > 0, places - starts + shared, places)
 
 
@@ -57,10 +57,10 @@ class Example:
 
 
 class Rows(Protocol):
-    """Rows of one length to train on, however they are stored.
+    """Fixed-length training rows, independent of their storage.
 
-    sources: number of rows and weight of each source that is drawn from (see `training.position`); rows are numbered
-    source after source.
+    sources: number of rows and weight of each mixture source (see `training.position`); rows are numbered source by
+    source.
     """
 
     def __len__(self) -> int: ...
@@ -99,7 +99,7 @@ class PackedRows:
 
     @property
     def num_tokens(self) -> int:
-        """Tokens that belong to a document."""
+        """Number of non-padding tokens."""
         return int((self.documents > 0).sum())
 
     def batch(self, index: NDArray[np.int64]) -> Batch:
@@ -117,7 +117,7 @@ class PackedRows:
         )
 
     def digest(self) -> str:
-        """Fingerprint of the content: a checkpoint belongs to the data it was made on."""
+        """Hash of the content, which ties a checkpoint to its data."""
         digest = hashlib.sha256(repr(self.tokens.shape).encode())
         named: dict[str, NDArray[Any]] = {"tokens": self.tokens, "documents": self.documents, "targets": self.targets}
         if self.branches is not None:
@@ -130,11 +130,11 @@ class PackedRows:
 def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRows:
     """Pack examples into rows of `length` tokens by best fit on decreasing length.
 
-    Deterministic: equal input gives equal rows. Raises InputError if an example is longer than a row or there
-    are no examples; what to drop or cut is the caller's decision and must be counted there.
+    Deterministic. Raises InputError if an example is longer than a row or there are no examples; dropping or truncating
+    is the caller's decision and must be counted there.
     """
     if not examples:
-        raise InputError("there is nothing to train on: no example was made from the data")
+        raise InputError("there is nothing to train on: the data gave no examples")
     bins = best_fit([example.length for example in examples], length)
     segments = [segment for example in examples for segment in example.segments]
     names = sorted({name for segment in segments for name in segment.extras})
@@ -168,7 +168,7 @@ def pack(examples: Sequence[Example], length: int, pad_id: int = 0) -> PackedRow
 
 
 def branched(segments: Sequence[Segment]) -> Segment:
-    """One document from several: their common prefix once, then the rest of each as a branch that sees no other branch.
+    """Merge several documents: their common prefix once, then the rest of each as a branch that sees no other branch.
 
     All targets are in the branches: the last token of a prompt has to predict the first one of every answer, so
     each branch starts with it. Targets and extras of the shared part are those of the first segment.
@@ -192,10 +192,10 @@ def branched(segments: Sequence[Segment]) -> Segment:
 
 
 def best_fit(sizes: Sequence[int], capacity: int) -> list[list[int]]:
-    """Bins of item numbers: each item, longest first, goes where the least room is left over, the oldest bin first.
+    """Best-fit decreasing: item indices in bins; each item goes into the fullest bin that has room, oldest first.
 
-    Room is an integer, so the open bins are in one heap per amount of room and a bit mask says which heaps are not
-    empty: a million documents take seconds. Raises InputError for an item that fits no bin.
+    Free space is an integer, so there is one heap of open bins per amount of space and a bit mask of non-empty heaps: a
+    million documents take seconds. Raises InputError for an item that fits no bin.
     """
     bins: list[list[int]] = []
     heaps: list[list[int]] = [[] for _ in range(capacity + 1)]

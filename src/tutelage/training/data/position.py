@@ -1,4 +1,4 @@
-"""A run's place in its data: (seed, epoch, sample counter) and a permutation computed, not stored."""
+"""A run's position in its data: (seed, epoch, sample counter) and a permutation that is computed, not stored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.data.packing import Rows
 
 Sources = tuple[tuple[int, float], ...]
-BLOCK = 1024  # draws of a mixture after which its pattern repeats
+BLOCK = 1024  # period of the mixture pattern, in draws
 _ROUNDS = 4
 
 
@@ -29,7 +29,7 @@ class DataState:
 def permuted(index: NDArray[np.int64], size: int, key: str) -> NDArray[np.int64]:
     """Image of `index` under a pseudo-random permutation of range(size): Feistel network, cycle walking.
 
-    Any part of an epoch's order can be computed without the rest, on any rank, after any number of steps.
+    Any part of an epoch's order can be computed independently, on any rank, at any step.
     """
     half = max(1, (max(size - 1, 1).bit_length() + 1) // 2)
     low = np.uint64((1 << half) - 1)
@@ -76,10 +76,10 @@ def row_numbers(sources: Sources, state: DataState, count: int) -> NDArray[np.in
 
 
 def drawn(weights: tuple[float, ...], samples: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Which source each global sample comes from, and how many were drawn from that source before it.
+    """The source of each global sample, and the number of earlier draws from that source.
 
-    A function of the sample's number alone, so nothing needs to be remembered. The sources follow one fixed pattern of
-    `BLOCK` draws in which each is always as close to its share as can be; a weight counts in steps of 1 / BLOCK.
+    A function of the sample index only, so it is stateless. The sources follow a fixed pattern of `BLOCK` draws that
+    keeps each as close as possible to its share; weights are rounded to multiples of 1 / BLOCK.
     """
     if len(weights) == 1:
         return np.zeros_like(samples), samples
@@ -91,7 +91,7 @@ def drawn(weights: tuple[float, ...], samples: NDArray[np.int64]) -> tuple[NDArr
 
 @functools.cache
 def _pattern(weights: tuple[float, ...]) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-    """One block: the source of each draw, how often it came before in the block, and how often each comes in all."""
+    """One block: the source of each draw, its earlier draws in the block, and the draws per source in total."""
     exact = np.array(weights) / sum(weights) * BLOCK
     counts = np.maximum(np.floor(exact), 1).astype(np.int64)
     while counts.sum() < BLOCK:  # the remainder goes to those furthest below their share
@@ -122,14 +122,14 @@ def epochs(sources: Sources, samples: int) -> list[float]:
 def microbatches(
     rows: Rows, state: DataState, batch_rows: int, accumulation: int, rank: int = 0, ranks: int = 1
 ) -> Iterator[Batch]:
-    """The next `batch_rows` rows from `state` in `accumulation` equal microbatches; this data rank's rows of each."""
+    """This data rank's rows of the next `batch_rows` rows from `state`, in `accumulation` equal microbatches."""
     numbers = row_numbers(rows.sources, state, batch_rows)
     for share in shares(batch_rows, accumulation, rank, ranks):
         yield rows.batch(numbers[share])
 
 
 def shares(batch_rows: int, accumulation: int, rank: int = 0, ranks: int = 1) -> Iterator[NDArray[np.int64]]:
-    """Which of a step's rows, counted from 0, this data rank takes in each of `accumulation` microbatches."""
+    """Indices within the step of this data rank's rows, for each of `accumulation` microbatches."""
     size = -(-batch_rows // accumulation)
     for at in range(0, batch_rows, size):
         yield np.arange(at, min(at + size, batch_rows), dtype=np.int64)[rank::ranks]
@@ -143,7 +143,7 @@ def ordered_batches(rows: Rows, batch_rows: int, limit: int = 0) -> Iterator[Bat
 
 
 def evenly_spaced(count: int, limit: int = 0) -> NDArray[np.int64]:
-    """Numbers of all of `count` rows, or of `limit` of them, evenly spaced."""
+    """Indices of all of `count` rows, or of `limit` of them, evenly spaced."""
     if not limit or limit >= count:
         return np.arange(count, dtype=np.int64)
     return np.arange(limit, dtype=np.int64) * count // limit

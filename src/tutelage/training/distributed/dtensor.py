@@ -1,4 +1,4 @@
-"""Tensors that may be sharded over several ranks: the local shard, the gathered whole, and a shard of a whole."""
+"""Helpers for possibly sharded tensors (DTensor): local shard, gathered full tensor, shard of a full tensor."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ def local_shard(tensor: Tensor) -> Tensor:
 
 
 def gather(tensor: Tensor) -> Tensor:
-    """The whole tensor, gathered from all ranks."""
+    """The full tensor, gathered from all ranks."""
     return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
 
 
 def shard_like(full: Tensor, like: Tensor) -> Tensor:
-    """This rank's shard of `full`, which all ranks hold, placed as `like` is."""
+    """This rank's shard of `full` (replicated on all ranks), with the placement of `like`."""
     if not isinstance(like, DTensor):
         return full
     mesh = like.device_mesh

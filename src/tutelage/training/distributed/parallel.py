@@ -1,8 +1,7 @@
-"""One model on several ranks, on torch's own engine: data parallel, sharded, hybrid, tensor and pipeline parallel.
+"""One model on several ranks, by FSDP2 and DTensor: data, sharded, hybrid, tensor and pipeline parallelism.
 
-The model code knows nothing about it. A mesh of (pipeline, replicate, shard, tensor) describes everything:
-`fully_shard` over the middle two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding between; DTensor's
-parallel styles use the last.
+The model code is unaware of it. The device mesh is (pipeline, replicate, shard, tensor): `fully_shard` over the middle
+two is DDP with shard 1, FSDP with replicate 1 and hybrid sharding in between; DTensor's parallel styles use the last.
 """
 
 from __future__ import annotations
@@ -35,8 +34,8 @@ from tutelage.training.float8 import use_float8
 
 @dataclass(frozen=True)
 class Layout:
-    """How the ranks of a run are arranged. `data_rank` of `data_size`: which rows of each batch this rank computes;
-    `pipeline`: its stage of the pipeline, if there is one."""
+    """The layout of a run's ranks. `data_rank` of `data_size`: the rows of each batch that this rank computes;
+    `pipeline`: its pipeline stage, if any."""
 
     data_rank: int = 0
     data_size: int = 1
@@ -52,16 +51,16 @@ class Layout:
         return self.pipeline is None or self.pipeline.last
 
     def duplicate(self, name: str) -> bool:
-        """Whether the weight of that name is this rank's copy of what an earlier pipeline stage holds."""
+        """Whether the weight of that name is this rank's copy of a weight in an earlier pipeline stage."""
         return self.pipeline is not None and not self.pipeline.first and name == TIED
 
 
 def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layout:
-    """The mesh that `config` asks for. Raises ConfigError if the ranks cannot be arranged so."""
+    """Build the device mesh of `config`. Raises ConfigError if the world size does not fit."""
     if world.size == 1:
         if config.tensor > 1 or config.shard > 1 or config.pipeline > 1:
             raise ConfigError(
-                "training.parallel asks for several processes but there is one",
+                "training.parallel requires several processes, but there is one",
                 hint="start them with `tutelage run --nproc N` or torchrun",
             )
         return Layout()
@@ -78,7 +77,7 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
     if data % shard:
         raise ConfigError(
             f"training.parallel.shard ({shard}) does not divide the {data} data-parallel processes",
-            hint="0 shards over all of them, 1 keeps a whole copy in each",
+            hint="0 shards over all of them, 1 keeps a full copy in each",
         )
     mesh = init_device_mesh(
         device.type,
@@ -91,15 +90,15 @@ def arrange(config: ParallelConfig, world: World, device: torch.device) -> Layou
 def shard_model(
     model: DecoderLM, layout: Layout, device: torch.device, dtype: torch.dtype, float8: bool = False
 ) -> DecoderLM:
-    """The model to train: `model` itself in one process (in `float8` a copy), else a copy sharded over the mesh.
+    """The model to train: `model` itself in one process (with `float8` a copy), else a copy sharded over the mesh.
 
-    Every rank must hold the same `model`, which stays as it is until `gather_model`. If autocast computes in
-    `dtype`, the weights are gathered in it too; gradients are reduced in float32.
+    Every rank must have the same `model`, which is unchanged until `gather_model`. If autocast uses `dtype`, weights
+    are all-gathered in it; gradients are reduced in float32.
     """
     if layout.mesh is None and not float8:
         return model.to(device)
     if is_quantised(model):
-        raise ConfigError("4-bit weights (QLoRA) are trained in one process only", hint="leave lora.quantisation out")
+        raise ConfigError("4-bit weights (QLoRA) are only supported in one process", hint="remove lora.quantisation")
     whole = copy.deepcopy(model)
     if layout.pipeline:
         keep_stage(whole, layout.pipeline)
@@ -120,15 +119,15 @@ def shard_model(
     fully_shard(whole, mesh=data, mp_policy=policy)
     for module in whole.modules():
         if isinstance(module, FSDPModule):
-            module.set_gradient_divide_factor(1.0)  # sums: the loop divides by the weight of the whole step
-            module.set_force_sum_reduction_for_comms(True)  # gloo cannot do better
+            module.set_gradient_divide_factor(1.0)  # sums: the loop divides by the weight of the full step
+            module.set_force_sum_reduction_for_comms(True)  # gloo supports no other reduction
     register_fsdp_forward_method(whole, "hidden")
     return whole
 
 
 @torch.no_grad()
 def gather_model(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
-    """Put the trained weights, gathered whole, into `model` on every rank."""
+    """All-gather the trained weights into `model` on every rank."""
     if model is trained:
         return
     own = trained.state_dict()
@@ -144,7 +143,7 @@ def gather_model(model: DecoderLM, trained: DecoderLM, layout: Layout) -> None:
 
 
 def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
-    """All-reduce the gradients of weights that every tensor-parallel rank applies to its own heads only."""
+    """All-reduce the gradients of replicated weights that each tensor-parallel rank applies only to its own heads."""
     if layout.mesh is None or layout.mesh["tensor"].size() == 1:
         return
     group = layout.mesh["tensor"].get_group()
@@ -154,7 +153,7 @@ def sum_tensor_parallel(model: DecoderLM, layout: Layout) -> None:
 
 
 def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
-    """All-reduce how many tokens each expert got: every rank must balance them alike."""
+    """All-reduce the token count of each expert, so that all ranks apply the same balancing update."""
     if layout.mesh is None:
         return
     for module in model.modules():
@@ -164,7 +163,7 @@ def sum_expert_loads(model: DecoderLM, layout: Layout) -> None:
 
 
 def total_norm(tensors: Sequence[Tensor]) -> float:
-    """L2 norm of all tensors together, every rank's shards included."""
+    """Global L2 norm over all tensors and all ranks' shards."""
     if not any(isinstance(tensor, DTensor) for tensor in tensors):
         return float(torch.nn.utils.get_total_norm(tensors))
     total = 0.0
@@ -187,7 +186,7 @@ def total_norm(tensors: Sequence[Tensor]) -> float:
 
 def _apply_tensor_parallel(model: DecoderLM, mesh: DeviceMesh) -> None:
     """Tensor parallelism inside each block: heads and feed-forward columns are sharded, one all-reduce per residual
-    branch (Shoeybi et al. 2019, section 3). Embedding, head and norms are replicated."""
+    branch (Shoeybi et al. 2019, section 3). Embedding, head and norms stay replicated."""
     _check_tensor_parallel(model, mesh.size())
     columns, rows = ColwiseParallel(), RowwiseParallel()
     plan = {

@@ -1,12 +1,13 @@
 """Pipeline parallelism: consecutive blocks of one model on each of several ranks.
 
-A pipeline stage keeps its own blocks, the first also the embedding, the last also the final norm and the head. Hidden
-states of a microbatch are sent forward, their gradients backward; `gradient.step_gradient` orders the microbatches of
-a step one forward, one backward (1F1B; Narayanan et al. 2021, section 2.2).
+Each stage has its own blocks, the first also the embedding, the last also the final norm and the head. Hidden states of
+a microbatch are sent forward, their gradients backward; `gradient.step_gradient` schedules the microbatches of a step
+one forward, one backward (1F1B; Narayanan et al. 2021, section 2.2).
 """
 
-# Not torch.distributed.pipelining: its schedules chunk a batch evenly, fix the shapes at the first microbatch and call
-# loss_fn(output, target); our objectives call the model themselves (masks, sum and weight), on rows of uneven count.
+# Why not torch.distributed.pipelining: its schedules chunk a batch evenly, fix the shapes at the first microbatch and
+# call loss_fn(output, target); our objectives call the model themselves (masks, sum and weight) with varying row
+# counts.
 
 from __future__ import annotations
 
@@ -23,14 +24,15 @@ from tutelage.model.decoder import DecoderLM
 from tutelage.store.errors import ConfigError
 from tutelage.training.distributed.dtensor import local_shard
 
-TIED = "embed_tokens.weight"  # a head that is the embedding lives in the first and in the last stage
+TIED = "embed_tokens.weight"  # with tied embeddings, both the first and the last stage have this weight
 
 
 @dataclass
 class PipelineStage:
     """This rank's stage of a pipeline.
 
-    `ranks`: of all stages, in order. Sends forward and backward cross, so each direction has a process group.
+    `ranks`: global ranks of all stages, in order. Each direction has its own process group, because forward and
+    backward sends overlap.
     """
 
     index: int
@@ -49,15 +51,15 @@ class PipelineStage:
         return self.index == len(self.ranks) - 1
 
     def send(self, tensor: Tensor, direction: int) -> None:
-        """To the next stage (1) or the previous one (-1); returns at once."""
+        """Asynchronous send to the next stage (1) or the previous one (-1)."""
         group = self.forward_group if direction > 0 else self.backward_group
         tensor = tensor.detach().float().contiguous()
-        while len(self.pending) > 2 * len(self.ranks):  # only a validation runs so far ahead
+        while len(self.pending) > 2 * len(self.ranks):  # only validation gets this far ahead
             self.pending.pop(0)[0].wait()
         self.pending.append((dist.isend(tensor, self.ranks[self.index + direction], group=group), tensor))
 
     def receive(self, shape: tuple[int, ...], source: int, device: torch.device) -> Tensor:
-        """What the previous stage sent forward (-1), or the next one backward (1)."""
+        """Receive from the previous stage (-1: activations) or the next one (1: gradients)."""
         tensor = torch.empty(shape, device=device)
         dist.recv(
             tensor, self.ranks[self.index + source], group=self.forward_group if source < 0 else self.backward_group
@@ -65,20 +67,20 @@ class PipelineStage:
         return tensor
 
     def wait_for_sends(self) -> None:
-        """Return when everything that was sent has left."""
+        """Wait for all pending sends."""
         for work, _ in self.pending:
             work.wait()
         self.pending.clear()
 
     def sums(self, values: list[float]) -> list[float]:
-        """Each value added up over the stages."""
+        """Sum of each value over the stages."""
         total = torch.tensor(values, dtype=torch.float64)
         total = total.cuda() if dist.get_backend(self.forward_group) == "nccl" else total
         dist.all_reduce(total, group=self.forward_group)
         return [float(value) for value in total.tolist()]
 
     def metric_names(self, own: list[str]) -> list[str]:
-        """The names of the last stage's metrics, in every stage."""
+        """Broadcast the metric names of the last stage to all stages."""
         if self.known_metrics is None:
             box = [own]
             dist.broadcast_object_list(box, src=self.ranks[-1], group=self.forward_group)
@@ -87,7 +89,7 @@ class PipelineStage:
 
 
 def make_pipeline_stage(mesh: DeviceMesh, rank: int) -> PipelineStage | None:
-    """This rank's stage in a mesh (pipeline, ..); None where there is one stage. Every rank calls it."""
+    """This rank's stage in a mesh (pipeline, ..); None with one stage. A collective: every rank must call it."""
     if mesh["pipeline"].size() == 1:
         return None
     found = None
@@ -99,19 +101,19 @@ def make_pipeline_stage(mesh: DeviceMesh, rank: int) -> PipelineStage | None:
 
 
 def stage_of(name: str, config: ModelConfig, stages: int) -> int:
-    """The stage that a weight belongs to; the embedding as a head is a copy and not meant here."""
+    """The stage that owns a weight; a tied embedding belongs to the first stage."""
     if name.startswith("layers."):
         return int(name.split(".")[1]) * stages // config.num_layers
     return 0 if name.startswith("embed_") else stages - 1
 
 
 def keep_stage(model: DecoderLM, stage: PipelineStage) -> None:
-    """Keep of `model` what this stage holds, in place; its `hidden` begins by receiving and ends by sending."""
+    """Reduce `model` in place to this stage's part; its `hidden` receives at the start and sends at the end."""
     config, stages = model.config, len(stage.ranks)
     if config.num_layers < stages:
-        raise ConfigError(f"training.parallel.pipeline ({stages}) is more than the {config.num_layers} blocks")
+        raise ConfigError(f"training.parallel.pipeline ({stages}) exceeds the model's {config.num_layers} blocks")
     if config.experts is not None and config.experts.balance == "auxiliary":
-        raise ConfigError("a pipeline does not carry the balance loss of experts", hint="use balance: bias")
+        raise ConfigError("pipeline parallelism does not support the experts' balance loss", hint="use balance: bias")
     for number in range(config.num_layers):
         if stage_of(f"layers.{number}.", config, stages) != stage.index:
             model.layers[number] = _OtherStageBlock()
@@ -129,7 +131,7 @@ def keep_stage(model: DecoderLM, stage: PipelineStage) -> None:
 
 
 def sum_tied(model: DecoderLM, stage: PipelineStage) -> None:
-    """Add up the gradients of an embedding that is also the head: first and last stage must step alike."""
+    """Sum the gradients of a tied embedding over first and last stage, so that both apply the same update."""
     if not model.config.tie_word_embeddings or not (stage.first or stage.last):
         return
     other = stage.ranks[-1 if stage.first else 0]
@@ -150,14 +152,14 @@ def sum_tied(model: DecoderLM, stage: PipelineStage) -> None:
 
 
 class _OtherStageBlock(nn.Module):
-    """A block that another stage runs."""
+    """Placeholder for a block of another stage."""
 
     def forward(self, x: Tensor, context: Any) -> Tensor:
         return x
 
 
 class _Send(nn.Module):
-    """Sends hidden states forward; returns a scalar whose backward pass begins by receiving their gradient."""
+    """Sends hidden states to the next stage; returns a scalar whose backward pass receives their gradient."""
 
     def __init__(self, stage: PipelineStage) -> None:
         super().__init__()
@@ -168,7 +170,7 @@ class _Send(nn.Module):
 
 
 class _Receive:
-    """In the place of the embedding: hidden states of the previous stage, to which their gradient is sent."""
+    """Replaces the embedding: receives hidden states from the previous stage and sends their gradient back."""
 
     def __init__(self, stage: PipelineStage, hidden_size: int) -> None:
         self.stage, self.hidden_size = stage, hidden_size
@@ -179,7 +181,7 @@ class _Receive:
 
 
 def _start(device: torch.device) -> Tensor:
-    """What makes autograd call a backward pass also where no weight before it is trained."""
+    """A dummy input that requires grad, so that autograd runs backward even if no earlier weight is trained."""
     return torch.zeros((), device=device, requires_grad=True)
 
 

@@ -1,4 +1,4 @@
-"""The process group of a run: this process's rank, and the few things the ranks exchange. One process needs none."""
+"""The process group of a run: this process's rank and a few collectives, which are no-ops in a single process."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ import torch.distributed as dist
 
 from tutelage.store.errors import ConfigError, TrainingError
 
-# A rank that is gone is noticed at once where its connection breaks; this is for one that hangs.
+# A dead rank breaks its connections and is noticed immediately; this timeout is for one that hangs.
 PATIENCE = datetime.timedelta(minutes=10)
-# How long the others wait for the first process to do what one process does: a corpus, an evaluation.
+# How long the other ranks wait while rank 0 runs a single-process stage: a corpus, an evaluation.
 LONG = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True)
 class World:
-    """This process's rank and the world size; `orders` is the group in which the first rank tells the others."""
+    """This process's rank and the world size; `orders` is the process group for rank 0's commands."""
 
     rank: int = 0
     size: int = 1
@@ -35,7 +35,7 @@ class World:
         return self.rank == 0
 
     def sums(self, values: list[float]) -> list[float]:
-        """Sum of each value over all ranks, in float64; every rank gets the same."""
+        """All-reduce sum of each value in float64."""
         if self.size == 1:
             return values
         total = torch.tensor(values, dtype=torch.float64, device=communication_device())
@@ -44,11 +44,11 @@ class World:
         return [float(value) for value in total.tolist()]
 
     def wait(self) -> None:
-        """Return once every rank is here: a barrier."""
+        """Barrier: wait for every rank."""
         self.sums([0.0])
 
     def order(self, command: Any = None) -> Any:
-        """The first rank's plain-data command, on every rank; the others may wait long for it."""
+        """Broadcast rank 0's plain-data command; the other ranks wait with the long timeout."""
         if self.size == 1:
             return command
         box = [command]
@@ -59,7 +59,7 @@ class World:
 
 @contextlib.contextmanager
 def lost_rank_errors(world: World) -> Iterator[None]:
-    """Within, the error of a collective whose other rank is gone becomes one clear line."""
+    """Context that turns the error of a collective with a dead rank into one clear message."""
     try:
         yield
     except RuntimeError as error:
@@ -70,11 +70,11 @@ def lost_rank_errors(world: World) -> Iterator[None]:
 
 
 def lost(error: RuntimeError) -> TrainingError:
-    """What to say when another process does not answer."""
+    """The error for a rank that does not respond."""
     first_line = str(error).strip().splitlines()[0][:160]
     return TrainingError(
-        f"another process of this run is gone or does not answer: {first_line}",
-        hint="see its output; run the same command again to resume from the last checkpoint",
+        f"another process of this run has exited or does not respond: {first_line}",
+        hint="check its output; run the same command again to resume from the last checkpoint",
     )
 
 
@@ -86,15 +86,15 @@ _world: World | None = None
 
 
 def current_world() -> World:
-    """The world this process joined, or a world of size one."""
+    """The process group that this process joined, or a world of size 1."""
     return _world or World()
 
 
 def join_world() -> World:
-    """Join the process group that `torchrun` or `tutelage run --nproc` started; alone, there is nothing to join.
+    """Join the process group started by `torchrun` or `tutelage run --nproc`; no-op in a single process.
 
-    Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them. The group
-    speaks nccl where there are GPUs, else gloo. Raises ConfigError for a machine with fewer GPUs than processes.
+    Reads RANK, WORLD_SIZE, LOCAL_RANK, LOCAL_WORLD_SIZE, MASTER_ADDR and MASTER_PORT as torchrun sets them. The backend
+    is nccl on GPUs, else gloo. Raises ConfigError for a machine with fewer GPUs than processes.
     """
     global _world
     _end_with_the_launcher()
@@ -120,7 +120,7 @@ def join_world() -> World:
 
 
 def _end_with_the_launcher() -> None:
-    """End this process when the one that started it is gone: the pipe it holds open closes then."""
+    """Exit this process when its parent exits, which closes the pipe between them."""
     if "TUTELAGE_LIFE" not in os.environ:
         return
     life = int(os.environ.pop("TUTELAGE_LIFE"))
@@ -133,10 +133,10 @@ def _end_with_the_launcher() -> None:
 
 
 def leave_world() -> None:
-    """Close the group once all are here: who closes while another still receives makes that one abort."""
+    """Destroy the group after a barrier: destroying it while another rank still receives would abort that rank."""
     global _world
     if _world is not None:
-        with contextlib.suppress(RuntimeError):  # another process is gone: nobody is left to wait for
+        with contextlib.suppress(RuntimeError):  # another rank has exited: nothing to wait for
             dist.barrier()
         dist.destroy_process_group()
         _world = None

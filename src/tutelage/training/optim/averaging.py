@@ -1,4 +1,4 @@
-"""Averages of the weights along a run: exponential, or uniform over its end."""
+"""Weight averaging: exponential, or uniform over the last part of a run."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from tutelage.training.config import TrainingConfig
 
 
 class WeightAverage:
-    """A float32 average of what is trained.
+    """A float32 average of the trained weights.
 
-    `ema`: decay min(average_decay, (1 + t) / (10 + t)) after update t, so that the start is soon forgotten. `tail`:
-    mean over the steps from `average_from` of the run on (Izmailov et al. 2018; Hägele et al. 2024, section 3.2).
-    Until its first update it is the weights themselves.
+    `ema`: decay min(average_decay, (1 + t) / (10 + t)) after update t, so that the initial weights decay quickly.
+    `tail`: mean over the steps from the share `average_from` of the run on (Izmailov et al. 2018; Hägele et al. 2024,
+    section 3.2). Before its first update it equals the weights.
     """
 
     def __init__(self, model: nn.Module, config: TrainingConfig) -> None:
@@ -25,7 +25,7 @@ class WeightAverage:
 
     @torch.no_grad()
     def update(self, step: int, steps: int) -> None:
-        """After the update of `step` (0-based) of `steps`."""
+        """Update the average after `step` (0-based) of `steps`."""
         if not self.parameters or (self.config.average == "tail" and step < self.config.average_from * steps):
             return
         if self.config.average == "ema":
@@ -37,12 +37,12 @@ class WeightAverage:
             value.lerp_(self.parameters[name].detach().to(value.dtype), share)
 
     def tensors(self) -> dict[str, Tensor]:
-        """What a checkpoint keeps, by name; `count` beside it."""
+        """The tensors to checkpoint, by name; `count` is stored separately."""
         return self.values
 
     @torch.no_grad()
     def apply(self) -> None:
-        """Make the average the weights, if there was an update."""
+        """Copy the average into the weights, if there was an update."""
         if self.count:
             for name, value in self.values.items():
                 self.parameters[name].copy_(value.to(self.parameters[name].dtype))

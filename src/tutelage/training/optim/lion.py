@@ -1,4 +1,4 @@
-"""Lion: the sign of a momentum, one state per weight."""
+"""Lion: sign momentum with one state value per weight."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from tutelage.training.distributed.dtensor import local_shard
 class Lion(torch.optim.Optimizer):
     """Sign momentum with decoupled weight decay (Chen et al. 2023, program 1).
 
-    Every weight moves by `lr`, so rates are three to ten times below AdamW's and weight decay as much above.
+    Every weight moves by `lr`, so learning rates should be 3 to 10 times lower than AdamW's and weight decay as much
+    higher.
     """
 
     def __init__(

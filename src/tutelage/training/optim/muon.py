@@ -1,4 +1,4 @@
-"""Muon: momentum whose update is orthogonalised, for the matrices inside the blocks."""
+"""Muon: orthogonalised momentum, for the matrices inside the blocks."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from torch import Tensor
 
 from tutelage.training.distributed.dtensor import gather, local_shard, shard_like
 
-# Quintic Newton-Schulz iteration whose slope at zero is as steep as possible (Jordan 2024, "Muon").
+# Quintic Newton-Schulz iteration with maximal slope at zero (Jordan 2024, "Muon").
 _COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 _STEPS = 5
 
 
 def orthogonalise(matrices: Tensor) -> Tensor:
-    """Replace the singular values of matrices [n, rows, columns] by values near 1, in the given precision."""
+    """Orthogonalise matrices [n, rows, columns] approximately (singular values near 1), in the given precision."""
     a, b, c = _COEFFICIENTS
     tall = matrices.shape[1] > matrices.shape[2]
     x = matrices.mT if tall else matrices
@@ -29,10 +29,10 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class Muon(torch.optim.Optimizer):
-    """Nesterov momentum, orthogonalised, scaled to the size of AdamW's update (Moonlight, section 2.2).
+    """Orthogonalised Nesterov momentum, scaled to the RMS of AdamW's update (Moonlight, section 2.2).
 
-    For matrices, and for stacks of them [n, rows, columns] (experts). Those of one shape, or of its transpose, are
-    orthogonalised together, in `precision`: bfloat16 is enough (Jordan 2024), but slower where it is emulated.
+    For matrices and stacks of them [n, rows, columns] (experts). Matrices of the same shape, up to transposition, are
+    batched and orthogonalised in `precision`: bfloat16 is sufficient (Jordan 2024), but slower where it is emulated.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class Muon(torch.optim.Optimizer):
             momenta = self._momenta(learned, group["momentum"])
             torch._foreach_mul_(own, 1 - group["lr"] * group["weight_decay"])
             for shape, places in self._by_shape(learned).items():
-                # Of a sharded matrix, each rank orthogonalises the whole and keeps its shard.
+                # Each rank orthogonalises the full matrix and keeps its shard.
                 wide = [_wide(gather(momenta[place]).to(self.precision)) for place in places]
                 updates = orthogonalise(torch.stack(wide).flatten(0, -3)).unflatten(0, (len(places), -1))
                 rate = group["lr"] * 0.2 * max(shape[-2:]) ** 0.5
@@ -64,14 +64,14 @@ class Muon(torch.optim.Optimizer):
 
     @staticmethod
     def _by_shape(parameters: list[Tensor]) -> dict[tuple[int, ...], list[int]]:
-        """Places of the parameters whose matrices have one shape when they lie on their long side."""
+        """Indices of the parameters grouped by matrix shape, up to transposition."""
         found: dict[tuple[int, ...], list[int]] = defaultdict(list)
         for place, parameter in enumerate(parameters):
             found[*parameter.shape[:-2], *sorted(parameter.shape[-2:])].append(place)
         return found
 
     def _momenta(self, parameters: list[Tensor], momentum: float) -> list[Tensor]:
-        """Count the gradients in; what they and their running mean make together (Nesterov)."""
+        """Update the momentum with the gradients and return the Nesterov update."""
         for parameter in parameters:
             if "momentum_buffer" not in self.state[parameter]:
                 self.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)

@@ -1,8 +1,8 @@
-"""Maximal update parametrisation: a learning rate found on a narrow model is right for a wide one.
+"""Maximal update parametrisation (muP): transfers a learning rate from a narrow model to a wide one.
 
-Yang et al. 2022 ("Tensor Programs V"), table 3, relative to a base width at which nothing changes: with r the ratio of
-the widths, weights that map width to width start at 1/sqrt(r) of the size and learn at 1/r of the rate (Adam); the
-output head starts at 1/r and learns at 1/r; embeddings, norms and biases stay. Wider means more heads of the same size.
+Yang et al. 2022 ("Tensor Programs V"), table 3, relative to a base width at which nothing changes. With width ratio r:
+hidden matrices are initialised at 1/sqrt(r) and get 1/r of the learning rate (Adam); the output head is initialised at
+1/r and gets 1/r; embeddings, norms and biases are unchanged. Wider means more heads of the same size.
 """
 
 from __future__ import annotations
@@ -15,23 +15,23 @@ from tutelage.store.errors import ConfigError
 
 
 def width_ratio(config: ModelConfig, base_width: int) -> float:
-    """How much wider the model is than the base; 1 for base_width 0 (off)."""
+    """Width ratio of the model to the base; 1 for base_width 0 (off)."""
     return config.hidden_size / base_width if base_width else 1.0
 
 
 def check_mup(config: ModelConfig, base_width: int) -> None:
-    """Raises ConfigError for a head that is the embedding: one matrix cannot have two sizes."""
+    """Raises ConfigError for tied embeddings: one matrix cannot have two initialisations."""
     ratio = width_ratio(config, base_width)
     if ratio != 1 and config.tie_word_embeddings and abs(config.logit_divisor - ratio) > 1e-6 * ratio:
         raise ConfigError(
-            f"training.base_width ({base_width}) needs an output head of its own",
+            f"training.base_width ({base_width}) requires an untied output head",
             hint=f"set model.tie_word_embeddings=false (or model.logit_divisor={ratio:g})",
         )
 
 
 @torch.no_grad()
 def scale_initialisation(model: DecoderLM, base_width: int) -> None:
-    """Bring fresh weights to the sizes of the parametrisation, in place."""
+    """Rescale newly initialised weights in place."""
     check_mup(model.config, base_width)
     ratio = width_ratio(model.config, base_width)
     for name, parameter in model.named_parameters():
@@ -44,10 +44,10 @@ def scale_initialisation(model: DecoderLM, base_width: int) -> None:
 
 
 def rate_factors(config: ModelConfig, base_width: int, optimizer: str) -> tuple[float, float]:
-    """What the learning rate of hidden matrices, and of the output head, is multiplied by.
+    """Learning-rate factors of the hidden matrices and of the output head.
 
-    An orthogonalised update of our size, 0.2 sqrt(width), has a spectral norm that grows with the root of the width;
-    one of signs, or of Adam, grows with the width itself.
+    An orthogonalised update scaled by 0.2 sqrt(width) has a spectral norm that grows with the square root of the width;
+    that of a sign or Adam update grows with the width.
     """
     ratio = width_ratio(config, base_width)
     return ratio**-0.5 if optimizer == "muon" else 1 / ratio, 1 / ratio

@@ -21,15 +21,13 @@ from tutelage.training.optim.soap import SOAP
 def make_optimizers(
     model: DecoderLM, config: TrainingConfig, precision: torch.dtype = torch.float32
 ) -> list[torch.optim.Optimizer]:
-    """Optimizers of all trainable parameters. Norms get no weight decay, nor do embeddings (OLMo 2, section 3).
+    """Build the optimizers of all trainable parameters. No weight decay on norms and embeddings (OLMo 2, section 3).
 
-    A group's learning rate is the step's times its `rate_factor`. `precision`: of the run; Muon multiplies in it.
+    A group's learning rate is the step's times its `rate_factor`. `precision`: of the run; Muon orthogonalises in it.
     """
     freeze(model, config.freeze_blocks)
     if config.optimizer in ("muon", "soap") and lora_layers(model):
-        raise ConfigError(
-            "adapters are trained with optimizer 'adamw'", hint=f"{config.optimizer} is for whole matrices"
-        )
+        raise ConfigError("adapters require optimizer 'adamw'", hint=f"{config.optimizer} is for full matrices")
     check_mup(model.config, config.base_width)
     hidden_factor, head_factor = rate_factors(model.config, config.base_width, config.optimizer)
     names = ("matrix", "lora_B", "head", "position", "bare", "embedding")
@@ -38,9 +36,9 @@ def make_optimizers(
         if parameter.requires_grad:
             kinds[kind_of(name, parameter)].append(parameter)
     rate, decay, betas = config.learning_rate, config.weight_decay, (config.beta1, config.beta2)
-    # Adapters have one b_rate; where there are none, nothing is in their group.
+    # Adapters share one b_rate; without adapters their group is empty.
     b_rate = next((layer.adapter.b_rate for layer in lora_layers(model).values()), 1.0)
-    # Where a group learns slower by its width, what decays is still the same share of the weights.
+    # Weight decay is divided by the rate factor, so that the relative decay is the same in every group.
     matrices = {"params": kinds["matrix"], "weight_decay": decay / hidden_factor, "rate_factor": hidden_factor}
     rest = [
         {**matrices, "params": kinds["lora_B"], "rate_factor": hidden_factor * b_rate},
@@ -80,7 +78,7 @@ def kind_of(name: str, parameter: Tensor) -> str:
 
 
 def freeze(model: DecoderLM, blocks: int) -> None:
-    """Keep the embeddings and the first `blocks` blocks as they are, beside whatever is frozen already."""
+    """Freeze the embeddings and the first `blocks` blocks, in addition to already frozen weights."""
     if blocks > model.config.num_layers:
         raise ConfigError(f"freeze_blocks is {blocks} but the model has {model.config.num_layers} blocks")
     for name, parameter in model.named_parameters():

@@ -1,4 +1,4 @@
-"""Schedule-free AdamW: an average of the weights takes the place of a decaying learning rate."""
+"""Schedule-free AdamW: weight averaging instead of learning-rate decay."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tutelage.training.distributed.dtensor import local_shard
 
 
 class ScheduleFreeAdamW(torch.optim.Optimizer):
-    """AdamW at y = (1 - beta1) z + beta1 x, where z is stepped and x averages the z (Defazio et al. 2024, algorithm 1).
+    """AdamW at y = (1 - beta1) z + beta1 x, z being the iterate and x its average (Defazio et al. 2024, algorithm 1).
 
-    The model's weights are y while it is trained; what is evaluated and kept is x. A step counts in the average by the
-    square of the largest rate so far, so that those of the warmup count little. Weight decay acts at y.
+    The model's weights are y in training; x is evaluated and kept. A step's weight in the average is the square of the
+    largest rate so far, so warmup steps count little. Weight decay acts at y.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def average(self) -> list[tuple[Tensor, Tensor]]:
-        """Each weight that was ever stepped, with its x."""
+        """Each weight with optimizer state, with its x."""
         found = []
         for group in self.param_groups:
             beta1 = group["betas"][0]
@@ -64,7 +64,7 @@ class ScheduleFreeAdamW(torch.optim.Optimizer):
 
 @contextlib.contextmanager
 def averaged(optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
-    """Within, schedule-free weights are x; after it they are again what they were, to the bit."""
+    """Context in which the weights are x; afterwards they are restored exactly."""
     swapped: list[tuple[Tensor, Tensor]] = []
     with torch.no_grad():
         for weight, x in _averages(optimizers):
@@ -80,7 +80,7 @@ def averaged(optimizers: list[torch.optim.Optimizer]) -> Iterator[None]:
 
 @torch.no_grad()
 def keep_average(optimizers: list[torch.optim.Optimizer]) -> None:
-    """Make x the weights for good: the training is over."""
+    """Set the weights to x permanently, at the end of training."""
     for weight, x in _averages(optimizers):
         weight.copy_(x)
 

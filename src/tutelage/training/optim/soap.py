@@ -10,17 +10,17 @@ from torch import Tensor
 
 from tutelage.training.distributed.dtensor import gather, local_shard, shard_like
 
-REFRESH_EVERY = 10  # steps between two turns of the basis (Vyas et al. 2024, section 6.3)
-ROUNDING = 1e-6  # of the gradient's norm: about what float32 leaves where a turned matrix should be zero
+REFRESH_EVERY = 10  # steps between updates of the basis (Vyas et al. 2024, section 6.3)
+ROUNDING = 1e-6  # relative to the gradient's norm: float32 rounding error where a rotated matrix should be zero
 LIMIT = 10.0  # largest element of a normalised update
-LARGEST = 8192  # a side longer than this is not turned: its basis would cost more than the matrix
+LARGEST = 8192  # longer sides are not rotated: the basis would cost more than the matrix
 
 
 class SOAP(torch.optim.Optimizer):
-    """Adam on gradients turned into the eigenbasis of G G' and G' G, and back (Vyas et al. 2024, algorithm 3).
+    """Adam in the eigenbasis of G G' and G' G (Vyas et al. 2024, algorithm 3).
 
-    For matrices, and for stacks of them [n, rows, columns] (experts). The first gradient only sets the basis: turned
-    into its own basis it would be noise but for a few directions. After that the basis follows by one power iteration
+    For matrices and stacks of them [n, rows, columns] (experts). The first gradient only initialises the basis: rotated
+    into its own basis it would be noise except for a few directions. Later the basis is updated by one power iteration
     and a QR decomposition every `REFRESH_EVERY` steps. `lr` and the decoupled weight decay are AdamW's.
     """
 
@@ -37,7 +37,7 @@ class SOAP(torch.optim.Optimizer):
                 if parameter.grad is None:
                     continue
                 state = self.state[parameter]
-                gradient = gather(parameter.grad).float()  # of a sharded matrix each rank computes all
+                gradient = gather(parameter.grad).float()  # each rank computes the full matrix
                 if not state:
                     self._begin(state, parameter, gradient, group["betas"][1])
                     continue
@@ -56,7 +56,7 @@ class SOAP(torch.optim.Optimizer):
 def _update(
     state: dict[str, Any], parameter: Tensor, gradient: Tensor, betas: tuple[float, float], eps: float
 ) -> Tensor:
-    """The update of one matrix, whole; state of its shape is sharded as the matrix is."""
+    """The update of one full matrix; state of its shape is sharded like the matrix."""
     assert parameter.grad is not None
     beta1, beta2 = betas
     state["step"] += 1
@@ -77,12 +77,12 @@ def _update(
 
 
 def normalised(momentum: Tensor, squares: Tensor, eps: float) -> Tensor:
-    """momentum / (sqrt(squares) + eps), as in Adam, made safe for directions in which there is no gradient.
+    """momentum / (sqrt(squares) + eps), as in Adam, but safe in directions without gradient.
 
-    There the second moment is 0, or smaller than what rounding leaves of the turned momentum, and their ratio means
-    nothing: the denominator is at least `ROUNDING` of the gradient's norm. After a turn of the basis the momentum may
-    also point where no squares were counted yet: an element moves by `LIMIT` at most (Adam's own bound is 1 for equal
-    betas and a fixed basis).
+    There the second moment is 0, or below the rounding error of the rotated momentum, and the ratio is meaningless: the
+    denominator is at least `ROUNDING` times the gradient's norm. After a basis update the momentum may also point in
+    directions without second moment: an element moves by at most `LIMIT` (Adam's own bound is 1 for equal betas and a
+    fixed basis).
     """
     scale = squares.sum((-2, -1), keepdim=True).sqrt_()
     denominator = torch.maximum(squares.sqrt().add_(eps), scale.mul_(ROUNDING).add_(eps))
@@ -90,7 +90,7 @@ def normalised(momentum: Tensor, squares: Tensor, eps: float) -> Tensor:
 
 
 def _products(gradient: Tensor) -> dict[str, Tensor]:
-    """G G' and G' G, of the sides that are turned."""
+    """G G' and G' G, for the sides that are rotated."""
     products = {}
     if gradient.shape[-2] <= LARGEST:
         products["left"] = gradient @ gradient.mT
@@ -100,7 +100,7 @@ def _products(gradient: Tensor) -> dict[str, Tensor]:
 
 
 def turn(matrix: Tensor, bases: dict[str, Tensor], back: bool = False) -> Tensor:
-    """left' M right, or left M right' on the way back; a side without a basis stays as it is."""
+    """left' M right, or the inverse left M right'; a side without a basis is not rotated."""
     if "left" in bases:
         matrix = (bases["left"] if back else bases["left"].mT) @ matrix
     if "right" in bases:
@@ -109,9 +109,9 @@ def turn(matrix: Tensor, bases: dict[str, Tensor], back: bool = False) -> Tensor
 
 
 def refreshed(product: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
-    """The basis after one power iteration on `product` [.., n, n], and the order its columns were put in before.
+    """The basis after one power iteration on `product` [.., n, n], and the permutation of its columns.
 
-    Sorted by what each column's eigenvalue is estimated to be, largest first, so that QR keeps the large ones apart.
+    Columns are sorted by estimated eigenvalue, largest first, so that QR keeps the large ones separate.
     """
     values = (basis * (product @ basis)).sum(-2)  # [.., n]
     order = values.argsort(stable=True, dim=-1, descending=True)
