@@ -1,11 +1,11 @@
 """Encoding of many texts at once, by the fastest way that gives the same ids.
 
-What the ids are, `tokenizers` says. `fastokens` (byte pairs only) is many times as fast (docs/tokenizer.md), and others
-wrote it after the same definition; for other models `words` lets it cut the words. Neither is trusted untried: on
-probes of many scripts, on the vocabulary's own tokens, on names of control tokens, and on some of the texts that are to
-be encoded. Of every batch some pieces are encoded by both, first those whose characters were not tried before. One id
-that differs, or a definition that it does not read, and `tokenizers` does the work; `Bulk.encoder` says who does it,
-and why.
+What the ids are, `tokenizers` says. Where it is known how a definition cuts words, `pieces` encodes each of them once.
+For others there is `fastokens` (byte pairs only), which others wrote after the same definition; for other models
+`words` lets it cut the words. None is trusted untried: on probes of many scripts, on the vocabulary's own tokens, on
+names of control tokens, and on some of the texts that are to be encoded. Of every batch some parts are encoded by both,
+first those whose characters were not tried before. One id that differs, or a definition that none of them reads, and
+`tokenizers` does the work; `Bulk.encoder` says who does it, and why.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from tutelage.store.errors import InputError
 from tutelage.tokenizer.building import SPLITS
 from tutelage.tokenizer.encoded import Encoded as Encoded
 from tutelage.tokenizer.encoded import portions
+from tutelage.tokenizer.isolated import Isolated
+from tutelage.tokenizer.pieces import Pieces
 from tutelage.tokenizer.words import Words
 
 ENOUGH = 100_000
@@ -52,7 +54,7 @@ class Bulk:
 
     def __init__(self, library: tokenizers.Tokenizer, names: Iterable[str] = ()) -> None:
         self._library, self._names = library, sorted(names)
-        self._fast: _Direct | Words | None = None
+        self._fast: _Direct | Pieces | Words | None = None
         self._tried = np.zeros(0x110000, bool)  # characters that both encoded alike
         self._texts = 0  # that the faster one encoded
         self.slow_because: str | None = None
@@ -64,6 +66,8 @@ class Bulk:
     def encoder(self) -> str:
         """Who encodes, with the version, and why not the faster one: `fastokens 0.3.5`, or
         `tokenizers 0.23.3 (fastokens is not installed)`; where no batch was large enough yet, that."""
+        if isinstance(self._fast, Pieces):
+            return f"{self._fast.encoder}, each word once"
         if self._fast is not None:
             return f"fastokens {version('fastokens')}{', word by word' if isinstance(self._fast, Words) else ''}"
         return f"tokenizers {version('tokenizers')} ({self.slow_because or 'few texts'})"
@@ -97,12 +101,32 @@ class Bulk:
                 break
             some.append(text[: _TRIED - size])
             size += len(some[-1])
-        fast, reason = _built(self._library.to_str())
+        fast, reason = self._built()
         if fast is not None:
             reason = self._difference(fast, some)
         self._fast, self.slow_because = (None, reason) if reason else (fast, None)
 
-    def _difference(self, fast: _Direct | Words, texts: Sequence[str]) -> str | None:
+    def _built(self) -> tuple[_Direct | Pieces | Words | None, str | None]:
+        """The faster encoder, or why there is none."""
+        definition = self._library.to_str()
+        pairs = json.loads(definition)["model"]["type"] == "BPE"
+        direct = (lambda: _Direct(definition).encode) if pairs else None
+        try:
+            return Pieces(definition, Isolated(self._library, direct, self._probes)), None
+        except ValueError:  # a definition of another kind
+            pass
+        try:
+            return _Direct(definition), None
+        except ImportError:
+            return None, "fastokens is not installed"
+        except ValueError as error:  # methods and steps that it does not know
+            reason = str(error)
+        try:
+            return Words(definition), None
+        except ValueError as error:
+            return None, f"fastokens: {reason}; by words: {error}"
+
+    def _difference(self, fast: _Direct | Pieces | Words, texts: Sequence[str]) -> str | None:
         """What speaks against the faster encoder: the first text whose ids differ; None where there is none."""
         try:
             found = fast.encode(texts)
@@ -112,7 +136,8 @@ class Bulk:
             return f"fastokens: {error}"
         for text, one, other in zip(texts, found, self._by_library(texts), strict=True):
             if one != other:
-                return f"fastokens gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
+                name = "encoding each word once" if isinstance(fast, Pieces) else "fastokens"
+                return f"{name} gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
             self._tried[_codes(text)] = True
         return None
 
@@ -192,20 +217,6 @@ def _native(definition: str) -> str:
     ):
         data["pre_tokenizer"] = steps[1] | {"use_regex": True}
     return json.dumps(data)
-
-
-def _built(definition: str) -> tuple[_Direct | Words | None, str | None]:
-    """The faster encoder, or why there is none."""
-    try:
-        return _Direct(definition), None
-    except ImportError:
-        return None, "fastokens is not installed"
-    except ValueError as error:  # methods and steps that it does not know
-        reason = str(error)
-    try:
-        return Words(definition), None
-    except ValueError as error:
-        return None, f"fastokens: {reason}; by words: {error}"
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

@@ -1,0 +1,175 @@
+"""Where a text may be cut so that its parts, encoded one by one, have the ids of the whole.
+
+A pre-tokenizer cuts a text into words, and no token crosses the end of one. To find all ends takes its expression; to
+find many takes two characters: a space behind a letter begins a word by every pattern here, whatever stands around. So
+bytes are sorted into classes, and a table says for each two classes whether a word surely ends between them. What is
+between two cuts (a piece) is a word, or several that were not told apart: never a part of one.
+
+A cut must also leave alone what an expression sees beyond it. Of the patterns only `\\s+(?!\\S)` looks ahead, so white
+space is never cut off from what follows it, but for line breaks where `\\s*[\\r\\n]+` takes them before.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.tokenizer.building import SPLITS
+
+# Classes. What is in none of the others is unsure (perhaps white space) or sure (not white space, but no more is known).
+_UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
+_CLASSES = 16  # two of them in a byte
+_BLANKS = (_SPACE, _BREAK, _BLANK)
+_SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
+_NO_BLANKS = (_LETTER, _DIGIT, *_SIGNS, _SURE)
+_GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
+Pairs = set[tuple[int, int]]
+
+
+def _pairs(before: Iterable[int], after: Iterable[int]) -> Pairs:
+    after = tuple(after)
+    return {(one, other) for one in before for other in after}
+
+
+_WORDS = _pairs((_LETTER, _DIGIT), _SIGNS) | {(_LETTER, _DIGIT), (_DIGIT, _LETTER)}
+_OF_GPT2 = (
+    _WORDS | _pairs(_NO_BLANKS, _BLANKS) | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_LETTER, _DIGIT))
+)  # a letter behind an apostrophe may be a contraction
+_OF_CL100K = (
+    _WORDS
+    | _pairs(_NO_BLANKS, (_SPACE, _BLANK))
+    | _pairs((_LETTER, _DIGIT), (_BREAK,))  # breaks behind a sign belong to it
+    | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_DIGIT,))  # one sign before a letter belongs to it
+    | _pairs((_BREAK,), (_LETTER, _DIGIT, *_SIGNS))
+)
+_OF_O200K = _OF_CL100K - {(_LETTER, _APOSTROPHE), (_BREAK, _SLASH)}
+_BLANK_ENDS = _pairs(_NO_BLANKS, _BLANKS)
+_WORD_CLASSES, _OTHERS = (_LETTER, _DIGIT, _UNDERSCORE), (_SIGN, _APOSTROPHE, _SLASH)
+_OF_WHITESPACE = _BLANK_ENDS | _pairs(_WORD_CLASSES, _OTHERS) | _pairs(_OTHERS, _WORD_CLASSES)
+_OF_BERT = _BLANK_ENDS | _pairs((_LETTER, _DIGIT), _SIGNS) | _pairs(_SIGNS, (_LETTER, _DIGIT, *_SIGNS))
+_OF_STEP = {"Whitespace": _OF_WHITESPACE, "BertPreTokenizer": _OF_BERT, "WhitespaceSplit": _BLANK_ENDS}
+_OF_PATTERN = {
+    **dict.fromkeys(_GPT2, _OF_GPT2),
+    **{SPLITS[name]: _OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
+    SPLITS["o200k"]: _OF_O200K,
+}
+_LOCAL = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
+
+
+class Cuts:
+    """Cuts texts as the definition (the content of a tokenizer.json) allows. Raises ValueError where that is unknown."""
+
+    def __init__(self, data: dict[str, Any]) -> None:
+        pairs, removed = _rule(data["pre_tokenizer"])
+        normalizers = _normalizers(data["normalizer"])
+        if not normalizers <= (_LOCAL if removed else {"NFC"}):
+            raise ValueError(f"a text is normalised as a whole ({', '.join(sorted(normalizers))})")
+        self._table = bytes((first, second) in pairs for first in range(_CLASSES) for second in range(_CLASSES))
+        # A normalizer may write a letter as several characters, with a mark at the end.
+        self._all_letters = not normalizers
+        blank = bytes(32 if chr(byte) in "\t\n\v\f\r" else byte for byte in range(256))
+        self._replaced = blank if removed else None  # one kind of white space, where none becomes a token
+
+    def cut(self, texts: Sequence[str]) -> tuple[bytes, NDArray[np.int32], NDArray[np.int64]]:
+        """The texts as bytes, where in these the pieces begin (and, last, where they end), and how many pieces there
+        are up to the end of each text. Raises TypeError and UnicodeEncodeError for what is no text."""
+        parts = list(map(str.encode, texts))
+        data = b"".join(parts)
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+        classes = np.frombuffer(bytearray(data.translate(_ascii_classes())), np.uint8)
+        if not data.isascii():
+            self._mark(np.frombuffer(data, np.uint8), classes)
+        both = np.zeros(len(data), np.uint8)
+        np.left_shift(classes[:-1], 4, out=both[1:])
+        both[1:] |= classes[1:]
+        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.bool_)
+        cut[np.append(0, ends[:-1])[: len(ends)].clip(max=max(0, len(data) - 1))[np.diff(ends, prepend=0) > 0]] = True
+        begins = np.flatnonzero(cut)
+        if self._replaced is not None:
+            data = data.translate(self._replaced)
+        return data, np.append(begins, len(data)).astype(np.int32), np.searchsorted(begins, ends)
+
+    def _mark(self, data: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+        """Classes of characters of several bytes: at their first byte, for what is before, and at their last."""
+        first = np.flatnonzero(data >= 0xC0)
+        lead = data[first]
+        size = 2 + (lead >= 0xE0).astype(np.int64) + (lead >= 0xF0)
+        code = lead.astype(np.int64) & (0xFF >> (size + 1))
+        for place in (1, 2, 3):
+            some = size > place
+            code[some] = code[some] << 6 | (data[first[some] + place] & 0x3F)
+        kinds = _other_classes(self._all_letters)[code]
+        classes[data >= 0x80] = _UNSURE  # within a character nothing is cut
+        classes[first], classes[first + size - 1] = kinds, kinds
+
+
+def _rule(pre_tokenizer: dict[str, Any] | None) -> tuple[Pairs, bool]:
+    """Between which classes a word ends, and whether white space is removed."""
+    given = pre_tokenizer or {"type": "Sequence", "pretokenizers": []}
+    steps = list(given["pretokenizers"] if given["type"] == "Sequence" else [given])
+    if len(steps) == 1 and steps[0]["type"] in _OF_STEP:
+        return _OF_STEP[steps[0]["type"]], True
+    if steps and steps[-1]["type"] == "ByteLevel" and not steps[-1]["add_prefix_space"]:
+        last = steps.pop()
+        if last.get("use_regex", True):
+            if not steps:
+                return _OF_GPT2, False
+            raise ValueError("words are cut once more")
+    if len(steps) == 1 and steps[0]["type"] == "Split":
+        step = steps[0]
+        pairs = _OF_PATTERN.get(step["pattern"].get("Regex", ""))
+        if pairs is not None and step["behavior"] == "Isolated" and not step["invert"]:
+            return pairs, False
+    raise ValueError(f"words of an unknown pre-tokenizer: {json.dumps(pre_tokenizer)[:100]}")
+
+
+def _normalizers(normalizer: dict[str, Any] | None) -> set[str]:
+    if normalizer is None:
+        return set()
+    if normalizer["type"] == "Sequence":
+        return {kind for step in normalizer["normalizers"] for kind in _normalizers(step)}
+    return {normalizer["type"]}
+
+
+@cache
+def _ascii_classes() -> bytes:
+    """The class of each byte; of those beyond ASCII, sure: what the others are is marked afterwards."""
+    named = {" ": _SPACE, "\n": _BREAK, "\r": _BREAK, "\t": _BLANK, "\v": _BLANK, "\f": _BLANK, "'": _APOSTROPHE,
+             "/": _SLASH, "_": _UNDERSCORE}  # fmt: skip
+
+    def kind(char: str) -> int:
+        if char in named:
+            return named[char]
+        return _LETTER if char.isalpha() else _DIGIT if char.isdigit() else _SIGN if char.isprintable() else _UNSURE
+
+    return bytes(kind(chr(byte)) if byte < 0x80 else _SURE for byte in range(256))
+
+
+@cache
+def _other_classes(all_letters: bool) -> NDArray[np.uint8]:
+    """The class of each character beyond ASCII. Only those that Unicode has had unchanged since its version 3.2 are
+    told apart, because libraries know different versions; white space and what might be are in all."""
+    classes = np.full(0x110000, _SURE, np.uint8)
+    old = unicodedata.ucd_3_2_0
+    for code in range(0x80, 0x3400):
+        kind, before = unicodedata.category(chr(code)), old.category(chr(code))
+        if kind[0] in "ZC" or before[0] in "ZC" or chr(code).isspace():
+            both = kind[0] == before[0] == "Z" and chr(code).isspace()
+            classes[code] = _BLANK if both else _SURE if kind == "Cn" else _UNSURE
+        elif all_letters and kind == before:
+            if kind[0] == "L":
+                classes[code] = _LETTER
+            elif kind == "Nd":
+                classes[code] = _DIGIT
+            elif kind[0] == "P" and kind != "Pc":
+                classes[code] = _SIGN
+    classes[0xFEFF] = classes[0xFFF9:0xFFFC] = _UNSURE
+    if all_letters:
+        classes[0x4E00:0x9FA6] = classes[0xAC00:0xD7A4] = _LETTER
+    return classes
