@@ -32,7 +32,7 @@ ENOUGH = 100_000
 """Characters of a batch from which on it is worth building and trying the faster encoder."""
 _AT_ONCE = 4_000_000  # characters that `tokenizers` gets at a time: it holds far more than the ids of each text
 _TRIED = 100_000  # characters of the texts that the encoder is tried on
-_TOKENS = 8192  # of the vocabulary, likewise
+_TOKENS = 2048  # of the vocabulary, likewise
 _RANDOM = 500  # probes made up of pieces
 _SPOTS, _SPOT = 4, 500  # pieces of a batch that both encode, and their characters
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
@@ -79,8 +79,9 @@ class Bulk:
         fast = self._fast  # another thread may give it up meanwhile
         if fast is not None:
             try:
-                found = fast.encode(texts)
-                reason = self._difference(fast, self._spots(texts))
+                spots = self._spots(texts)
+                found, tried = fast.encode([*texts, *spots]).divided(len(texts))
+                reason = self._difference(fast, spots, tried)
             except UnicodeEncodeError:
                 raise
             except ValueError as error:  # an expression that backtracks too far, say
@@ -94,27 +95,32 @@ class Bulk:
         return self._by_library(texts)
 
     def _choose(self, texts: Sequence[str]) -> None:
-        some = list(self._probes())
-        size = 0
-        for text in texts:
-            if size >= _TRIED:
-                break
-            some.append(text[: _TRIED - size])
-            size += len(some[-1])
         fast, reason = self._built()
+        by_pieces = isinstance(fast, Pieces)  # then the library has encoded them itself
+        some = list(self._names_and_scripts() if by_pieces else self._probes())
+        most, size = (_TRIED // 4 if by_pieces else _TRIED), 0
+        for text in texts:
+            if size >= most:
+                break
+            some.append(text[: most - size])
+            size += len(some[-1])
         if fast is not None:
-            reason = self._difference(fast, some)
+            try:
+                reason = self._difference(fast, some, fast.encode(some))
+            except UnicodeEncodeError:
+                raise
+            except ValueError as error:
+                reason = f"fastokens: {error}"
         self._fast, self.slow_because = (None, reason) if reason else (fast, None)
 
     def _built(self) -> tuple[_Direct | Pieces | Words | None, str | None]:
         """The faster encoder, or why there is none."""
-        definition = self._library.to_str()
-        pairs = json.loads(definition)["model"]["type"] == "BPE"
-        direct = (lambda: _Direct(definition).encode) if pairs else None
+        pairs = isinstance(self._library.model, tokenizers.models.BPE)
+        direct = (lambda: _Direct(self._library.to_str()).encode) if pairs else None
         try:
-            return Pieces(definition, Isolated(self._library, direct, self._probes)), None
+            return Pieces(self._library, Isolated(self._library, direct, self._probes)), None
         except ValueError:  # a definition of another kind
-            pass
+            definition = self._library.to_str()
         try:
             return _Direct(definition), None
         except ImportError:
@@ -126,14 +132,8 @@ class Bulk:
         except ValueError as error:
             return None, f"fastokens: {reason}; by words: {error}"
 
-    def _difference(self, fast: _Direct | Pieces | Words, texts: Sequence[str]) -> str | None:
-        """What speaks against the faster encoder: the first text whose ids differ; None where there is none."""
-        try:
-            found = fast.encode(texts)
-        except UnicodeEncodeError:
-            raise
-        except ValueError as error:
-            return f"fastokens: {error}"
+    def _difference(self, fast: _Direct | Pieces | Words, texts: Sequence[str], found: Encoded) -> str | None:
+        """What speaks against the faster encoder, which found these ids: the first text whose ids differ, or None."""
         for text, one, other in zip(texts, found, self._by_library(texts), strict=True):
             if one != other:
                 name = "encoding each word once" if isinstance(fast, Pieces) else "fastokens"
@@ -164,13 +164,17 @@ class Bulk:
             for some in portions(texts, _AT_ONCE)
         ])  # fmt: skip
 
-    def _probes(self) -> Iterator[str]:
+    def _names_and_scripts(self) -> Iterator[str]:
         yield from ("", *_PIECES, *self._names)
         yield from ("a" * 2000, " " * 2000, "ab " * 500, "é" * 500, "\n" * 500, "7" * 500)
         choose = random.Random(7)
         pieces = [*_PIECES, *self._names, *(f"{name} " for name in self._names)]
         for _ in range(_RANDOM):
             yield "".join(choose.choices(pieces, k=choose.randint(2, 12)))
+
+    def _probes(self) -> Iterator[str]:
+        yield from self._names_and_scripts()
+        choose = random.Random(7)
         vocabulary = sorted(self._library.get_vocab(with_added_tokens=False).values())
         some = choose.sample(vocabulary, min(_TOKENS, len(vocabulary)))
         for start in range(0, len(some), 64):
@@ -203,8 +207,10 @@ def _native(definition: str) -> str:
     as by an expression."""
     if not any(json.dumps(pattern) in definition for pattern in _GPT2):
         return definition
-    data = json.loads(definition)
-    steps = (data.get("pre_tokenizer") or {}).get("pretokenizers") or []
+    # Only this part is parsed: large vocabularies take long.
+    place = definition.find('"pre_tokenizer":')
+    given, end = json.JSONDecoder().raw_decode(definition, place + len('"pre_tokenizer":'))
+    steps = (given or {}).get("pretokenizers") or []
     plain = {"behavior": "Isolated", "invert": False}
     if (
         len(steps) == 2
@@ -215,8 +221,9 @@ def _native(definition: str) -> str:
         and not steps[1]["add_prefix_space"]
         and not steps[1]["use_regex"]
     ):
-        data["pre_tokenizer"] = steps[1] | {"use_regex": True}
-    return json.dumps(data)
+        native = json.dumps(steps[1] | {"use_regex": True})
+        return f'{definition[:place]}"pre_tokenizer":{native}{definition[end:]}'
+    return definition
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

@@ -24,6 +24,7 @@ from tutelage.tokenizer.building import SPLITS
 
 # Classes. What is in none of the others is unsure (perhaps white space) or sure (not white space, but no more is known).
 _UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
+_REMOVED = 11  # white space that becomes no token
 _CLASSES = 16  # two of them in a byte
 _BLANKS = (_SPACE, _BREAK, _BLANK)
 _SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
@@ -49,7 +50,7 @@ _OF_CL100K = (
     | _pairs((_BREAK,), (_LETTER, _DIGIT, *_SIGNS))
 )
 _OF_O200K = _OF_CL100K - {(_LETTER, _APOSTROPHE), (_BREAK, _SLASH)}
-_BLANK_ENDS = _pairs(_NO_BLANKS, _BLANKS)
+_BLANK_ENDS = _pairs((_REMOVED,), range(_CLASSES)) | _pairs(_NO_BLANKS, (_BLANK,))
 _WORD_CLASSES, _OTHERS = (_LETTER, _DIGIT, _UNDERSCORE), (_SIGN, _APOSTROPHE, _SLASH)
 _OF_WHITESPACE = _BLANK_ENDS | _pairs(_WORD_CLASSES, _OTHERS) | _pairs(_OTHERS, _WORD_CLASSES)
 _OF_BERT = _BLANK_ENDS | _pairs((_LETTER, _DIGIT), _SIGNS) | _pairs(_SIGNS, (_LETTER, _DIGIT, *_SIGNS))
@@ -59,40 +60,45 @@ _OF_PATTERN = {
     **{SPLITS[name]: _OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
     SPLITS["o200k"]: _OF_O200K,
 }
+_REMOVABLE = b" \t\n\r"  # and no others: the normalizer of BERT removes form feeds before words are cut
 _LOCAL = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
 
 
 class Cuts:
-    """Cuts texts as the definition (the content of a tokenizer.json) allows. Raises ValueError where that is unknown."""
+    """Cuts texts as steps of a tokenizer.json allow. Raises ValueError for those of which it is unknown."""
 
-    def __init__(self, data: dict[str, Any]) -> None:
-        pairs, removed = _rule(data["pre_tokenizer"])
-        normalizers = _normalizers(data["normalizer"])
+    def __init__(self, pre_tokenizer: dict[str, Any] | None, normalizer: dict[str, Any] | None) -> None:
+        pairs, removed = _rule(pre_tokenizer)
+        normalizers = _normalizers(normalizer)
         if not normalizers <= (_LOCAL if removed else {"NFC"}):
             raise ValueError(f"a text is normalised as a whole ({', '.join(sorted(normalizers))})")
         self._table = bytes((first, second) in pairs for first in range(_CLASSES) for second in range(_CLASSES))
         # A normalizer may write a letter as several characters, with a mark at the end.
         self._all_letters = not normalizers
-        blank = bytes(32 if chr(byte) in "\t\n\v\f\r" else byte for byte in range(256))
-        self._replaced = blank if removed else None  # one kind of white space, where none becomes a token
+        self._classes = _ascii_classes(removed)
+        self._removed = _REMOVABLE if removed else b""
 
     def cut(self, texts: Sequence[str]) -> tuple[bytes, NDArray[np.int32], NDArray[np.int64]]:
-        """The texts as bytes, where in these the pieces begin (and, last, where they end), and how many pieces there
-        are up to the end of each text. Raises TypeError and UnicodeEncodeError for what is no text."""
+        """The texts as bytes (without white space, if it becomes no token), where in these the pieces begin (and, last,
+        where they end), and how many pieces there are up to the end of each text. Raises TypeError and
+        UnicodeEncodeError for what is no text."""
         parts = list(map(str.encode, texts))
         data = b"".join(parts)
-        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
-        classes = np.frombuffer(bytearray(data.translate(_ascii_classes())), np.uint8)
+        classes = np.frombuffer(bytearray(data.translate(self._classes)), np.uint8)
         if not data.isascii():
             self._mark(np.frombuffer(data, np.uint8), classes)
-        both = np.zeros(len(data), np.uint8)
-        np.left_shift(classes[:-1], 4, out=both[1:])
-        both[1:] |= classes[1:]
-        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.bool_)
-        cut[np.append(0, ends[:-1])[: len(ends)].clip(max=max(0, len(data) - 1))[np.diff(ends, prepend=0) > 0]] = True
+        both = classes.copy()  # the class of a byte and, above it, that of the one before
+        both[1:] |= classes[:-1] << 4
+        leave_out = b""
+        if self._removed:
+            parts = [part.translate(None, self._removed) for part in parts]
+            data = b"".join(parts)
+            leave_out = bytes(first << 4 | _REMOVED for first in range(_CLASSES))
+        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table, leave_out)), np.bool_)
+        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
+        ends = np.cumsum(sizes)
+        cut[(ends - sizes)[sizes > 0]] = True
         begins = np.flatnonzero(cut)
-        if self._replaced is not None:
-            data = data.translate(self._replaced)
         return data, np.append(begins, len(data)).astype(np.int32), np.searchsorted(begins, ends)
 
     def _mark(self, data: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
@@ -138,10 +144,11 @@ def _normalizers(normalizer: dict[str, Any] | None) -> set[str]:
 
 
 @cache
-def _ascii_classes() -> bytes:
+def _ascii_classes(removed: bool) -> bytes:
     """The class of each byte; of those beyond ASCII, sure: what the others are is marked afterwards."""
-    named = {" ": _SPACE, "\n": _BREAK, "\r": _BREAK, "\t": _BLANK, "\v": _BLANK, "\f": _BLANK, "'": _APOSTROPHE,
-             "/": _SLASH, "_": _UNDERSCORE}  # fmt: skip
+    named = {" ": _SPACE, "\n": _BREAK, "\r": _BREAK, "\t": _BLANK, "'": _APOSTROPHE, "/": _SLASH, "_": _UNDERSCORE}
+    if removed:
+        named |= dict.fromkeys(_REMOVABLE.decode(), _REMOVED)
 
     def kind(char: str) -> int:
         if char in named:
@@ -157,7 +164,7 @@ def _other_classes(all_letters: bool) -> NDArray[np.uint8]:
     told apart, because libraries know different versions; white space and what might be are in all."""
     classes = np.full(0x110000, _SURE, np.uint8)
     old = unicodedata.ucd_3_2_0
-    for code in range(0x80, 0x3400):
+    for code in (*range(0x80, 0x2070), *range(0x3000, 0x3100)):
         kind, before = unicodedata.category(chr(code)), old.category(chr(code))
         if kind[0] in "ZC" or before[0] in "ZC" or chr(code).isspace():
             both = kind[0] == before[0] == "Z" and chr(code).isspace()

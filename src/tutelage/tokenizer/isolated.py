@@ -17,9 +17,9 @@ from tutelage.tokenizer.encoded import Encoded, portions
 
 _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
-_WORTH = 3
-"""Pieces for each token of the vocabulary after which fastokens has been worth building: it takes about 10 microseconds
-a token, and `tokenizers` 5 for a piece."""
+_WORTH = 0.5
+"""Pieces for each token of the vocabulary from which on fastokens is built: that takes as long for a token as `tokenizers`
+for a piece, 5 microseconds, and more pieces will come."""
 
 
 class Isolated:
@@ -80,6 +80,8 @@ class Isolated:
             self._fast = fast
 
     def _by_library(self, pieces: Sequence[str]) -> Encoded:
+        if sum(map(len, pieces)) < _AT_ONCE:
+            return self._portion(pieces)
         return Encoded.joined([self._portion(some) for some in portions(pieces, _AT_ONCE)])
 
     def _portion(self, pieces: Sequence[str]) -> Encoded:
