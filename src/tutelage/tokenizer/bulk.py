@@ -32,8 +32,8 @@ ENOUGH = 100_000
 """Characters of a batch from which on it is worth building and trying the faster encoder."""
 _AT_ONCE = 4_000_000  # characters that `tokenizers` gets at a time: it holds far more than the ids of each text
 _TRIED = 100_000  # characters of the texts that the encoder is tried on
-_TOKENS = 2048  # of the vocabulary, likewise
-_RANDOM = 500  # probes made up of pieces
+_TOKENS = 1024  # of the vocabulary, likewise
+_RANDOM = 300  # probes made up of pieces
 _SPOTS, _SPOT = 4, 500  # pieces of a batch that both encode, and their characters
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
 _PIECES = (
@@ -49,11 +49,11 @@ _PIECES = (
 class Bulk:
     """Encodes many texts with the ids of `library`, on all threads. May be shared between threads.
 
-    `names`: of control tokens and of others that were added; they are among what the encoder is tried on.
+    `definition`: that of `library`. `names`: of control tokens and of others that were added; they are among what the encoder is tried on.
     """
 
-    def __init__(self, library: tokenizers.Tokenizer, names: Iterable[str] = ()) -> None:
-        self._library, self._names = library, sorted(names)
+    def __init__(self, library: tokenizers.Tokenizer, definition: str, names: Iterable[str] = ()) -> None:
+        self._library, self._definition, self._names = library, definition, sorted(names)
         self._fast: _Direct | Pieces | Words | None = None
         self._tried = np.zeros(0x110000, bool)  # characters that both encoded alike
         self._texts = 0  # that the faster one encoded
@@ -116,19 +116,19 @@ class Bulk:
     def _built(self) -> tuple[_Direct | Pieces | Words | None, str | None]:
         """The faster encoder, or why there is none."""
         pairs = isinstance(self._library.model, tokenizers.models.BPE)
-        direct = (lambda: _Direct(self._library.to_str()).encode) if pairs else None
+        direct = (lambda: _Direct(self._definition).encode) if pairs else None
         try:
             return Pieces(self._library, Isolated(self._library, direct, self._probes)), None
         except ValueError:  # a definition of another kind
-            definition = self._library.to_str()
+            pass
         try:
-            return _Direct(definition), None
+            return _Direct(self._definition), None
         except ImportError:
             return None, "fastokens is not installed"
         except ValueError as error:  # methods and steps that it does not know
             reason = str(error)
         try:
-            return Words(definition), None
+            return Words(self._definition), None
         except ValueError as error:
             return None, f"fastokens: {reason}; by words: {error}"
 
@@ -181,7 +181,7 @@ class Bulk:
             yield self._library.decode(some[start : start + 64], skip_special_tokens=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        fresh = Bulk(self._library, self._names)
+        fresh = Bulk(self._library, self._definition, self._names)
         return vars(fresh)
 
 
@@ -209,7 +209,8 @@ def _native(definition: str) -> str:
         return definition
     # Only this part is parsed: large vocabularies take long.
     place = definition.find('"pre_tokenizer":')
-    given, end = json.JSONDecoder().raw_decode(definition, place + len('"pre_tokenizer":'))
+    begin = place + len('"pre_tokenizer":')
+    given, end = json.JSONDecoder().raw_decode(definition, begin)
     steps = (given or {}).get("pretokenizers") or []
     plain = {"behavior": "Isolated", "invert": False}
     if (
@@ -222,7 +223,7 @@ def _native(definition: str) -> str:
         and not steps[1]["use_regex"]
     ):
         native = json.dumps(steps[1] | {"use_regex": True})
-        return f'{definition[:place]}"pre_tokenizer":{native}{definition[end:]}'
+        return definition[:begin] + native + definition[end:]
     return definition
 
 

@@ -17,6 +17,7 @@ from tutelage.tokenizer.encoded import Encoded, portions
 
 _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
+_TRIED = 500  # of the pieces, before fastokens is trusted
 _WORTH = 0.5
 """Pieces for each token of the vocabulary from which on fastokens is built: that takes as long for a token as `tokenizers`
 for a piece, 5 microseconds, and more pieces will come."""
@@ -71,7 +72,7 @@ class Isolated:
         assert build is not None
         try:
             fast = build()
-            tried = [*self._trials(), *pieces[:2000]]
+            tried = [*self._trials(), *pieces[:_TRIED]]
             found = fast(tried)
         except (ValueError, ImportError):
             return
