@@ -146,7 +146,7 @@ class Bulk:
         chosen = texts[self._texts * 7919 % len(texts)] if texts else ""
         begin = self._texts * 104729 % max(1, len(chosen) - _SPOT)
         spots = [chosen[begin : begin + _SPOT]]
-        joined = "\n".join(text for text in texts if not text.isascii())
+        joined = "\n".join(text for text in texts if not str.isascii(text))
         codes = _codes(joined)
         others = np.flatnonzero(codes > 127)  # the probes have the rest
         new = others[~self._tried[codes[others]]]

@@ -46,7 +46,7 @@ class Isolated:
             self._marked.pre_tokenizer = library.pre_tokenizer
         self._marked.add_tokens([tokenizers.AddedToken(_MARK, special=False, normalized=False)])
         mark = self._marked.token_to_id(_MARK)
-        if mark is None or library.id_to_token(mark) is not None:
+        if mark is None or library.model.id_to_token(mark) is not None:
             raise ValueError("the vocabulary has no id to spare")
         self._mark = mark
         self._encoded = 0

@@ -58,6 +58,10 @@ class Pieces:
         """Who encodes the new pieces."""
         return self._each.encoder
 
+    @property
+    def remembered_bytes(self) -> int:
+        return self._source.size
+
     def encode(self, texts: Sequence[str]) -> Encoded:
         with self._lock:
             return Encoded.joined([self._portion(some) for some in portions(texts, self._source.at_once)])
@@ -76,7 +80,7 @@ class Pieces:
                 self._forget()  # there are numbers without ids
                 raise
         made = self._assembled(numbers.astype(np.intp), ends)
-        if len(self._head) > MOST_PIECES or self._source.size > MOST_BYTES:
+        if new and (len(self._head) > MOST_PIECES or self._source.size > MOST_BYTES):
             self._forget()
         return made
 
@@ -101,7 +105,9 @@ class Pieces:
         longer = np.flatnonzero(count > 1)
         rest = count[longer] - 1
         inside = np.arange(int(rest.sum())) - np.repeat(np.cumsum(rest) - rest, rest)
-        ids[np.repeat(done[longer] + 1, rest) + inside] = self._ids[np.repeat(self._tail[numbers[longer]], rest) + inside]
+        ids[np.repeat(done[longer] + 1, rest) + inside] = self._ids[
+            np.repeat(self._tail[numbers[longer]], rest) + inside
+        ]
         return Encoded(ids[:-1], done[ends])
 
 

@@ -47,7 +47,7 @@ class Vocabulary:
                 f"the tokenizer merges at random (dropout {data['model']['dropout']}): a text has other ids each time",
                 hint="set model.dropout to null in tokenizer.json",
             )
-        self._to_bytes = bytes_rule(data)
+        self._decoder = {"decoder": data.get("decoder")}
         self.special_tokens = {key: text for key in _NAMED if (text := text_of(settings.get(key))) is not None}
         self.bos_id = self._id_named("bos_token")
         eos_id = self._id_named("eos_token")
@@ -262,14 +262,15 @@ class Vocabulary:
         # SentencePiece's habit: "word" at the beginning of a text is the same as " word" within.
         # Of this token alone: the bytes of all take a while to find.
         first = self.encode("a")[:1]
-        return bool(first) and bool(self._to_bytes(self.id_to_token(first[0])).startswith(b" "))
+        return bool(first) and bool(bytes_rule(self._decoder)(self.id_to_token(first[0])).startswith(b" "))
 
     @cached_property
     def _bytes(self) -> dict[int, bytes]:
         data = json.loads(self._definition)
         added = {token["id"]: token["content"].encode() for token in data["added_tokens"]}
         vocabulary = self._control.get_vocab(with_added_tokens=False)
-        return {index: self._to_bytes(token) for token, index in vocabulary.items()} | added
+        to_bytes = bytes_rule(self._decoder)
+        return {index: to_bytes(token) for token, index in vocabulary.items()} | added
 
     def _id_named(self, key: str) -> int | None:
         text = self.special_tokens.get(key)
