@@ -112,8 +112,9 @@ def test_what_is_not_known_is_refused() -> None:
 
 METHODS = ("bpe", "unigram", "wordpiece", "word", "byte", "char", "bpe_fallback")
 TEXTS = [
-    *corpus_texts(60), "", " ", "a", "\n\n", "It's 1999,\r\n  naïve\tTÉ ſ 学習 \u0663 ½² a\u200db\u0301 _x_", "x" * 3000,
-    "\x00\x1c\x85\ufeff", "##a ##ab Ġthe ▁a", "日本語の学習。中文", "ไทยภาษา", "<unk><|im_end|>", "\U0010ffff a \U0010ffff",
+    *corpus_texts(60), "", " ", "a", "\n\n", "It's 1999,\r\n  naïve\tTÉ ſ 学習 \u0663 ½² a\u200db\u0301 _x_",
+    "x" * 3000, "\x00\x1c\x85\ufeff", "##a ##ab Ġthe ▁a", "日本語の学習。中文", "ไทยภาษา", "<unk><|im_end|>",
+    "\U0010ffff a \U0010ffff",
 ]  # fmt: skip
 
 
@@ -161,6 +162,19 @@ def test_threads_may_share_it(method: str) -> None:
     with ThreadPoolExecutor(4) as pool:
         found = list(pool.map(made.encode, batches))
     assert [list(one) for one in found] == [ids_of(library, texts) for texts in batches]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_any_number_of_threads_gives_the_same(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    texts = [text for seed in range(6) for text in random.Random(seed).sample(TEXTS, len(TEXTS))]
+    found = []
+    for threads, most in (("1", 500_000), ("3", 500_000), ("3", 40)):
+        monkeypatch.setenv("RAYON_NUM_THREADS", threads)
+        monkeypatch.setattr(pieces, "MOST_PIECES", most)
+        made, library = pieces_by(method)
+        monkeypatch.setattr(type(made._source), "at_once", 300)
+        found.append(list(made.encode(texts)))
+    assert found == [ids_of(library, texts)] * 3
 
 
 @pytest.mark.parametrize("method", ["bpe", "bpe_fallback"])

@@ -49,7 +49,8 @@ _PIECES = (
 class Bulk:
     """Encodes many texts with the ids of `library`, on all threads. May be shared between threads.
 
-    `definition`: that of `library`. `names`: of control tokens and of others that were added; they are among what the encoder is tried on.
+    `definition`: of `library`. `names`: of control tokens and of others that were added; they are among what the
+    encoder is tried on.
     """
 
     def __init__(self, library: tokenizers.Tokenizer, definition: str, names: Iterable[str] = ()) -> None:

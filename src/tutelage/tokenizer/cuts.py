@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from tutelage.tokenizer.building import SPLITS
 
-# Classes. What is in none of the others is unsure (perhaps white space) or sure (not white space, but no more is known).
+# Classes. What is in no other is unsure (perhaps white space) or sure (no white space, but no more is known of it).
 _UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
 _REMOVED = 11  # white space that becomes no token
 _CLASSES = 16  # two of them in a byte

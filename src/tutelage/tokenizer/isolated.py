@@ -19,8 +19,8 @@ _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
 _TRIED = 500  # of the pieces, before fastokens is trusted
 _WORTH = 0.5
-"""Pieces for each token of the vocabulary from which on fastokens is built: that takes as long for a token as `tokenizers`
-for a piece, 5 microseconds, and more pieces will come."""
+"""Pieces for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds for a token, and
+`tokenizers` as long for a piece, of which more will come."""
 
 
 class Isolated:
