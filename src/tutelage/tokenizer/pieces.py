@@ -91,7 +91,7 @@ class Pieces:
                 raise
             self._source = CharacterNumbers() if data["pre_tokenizer"] is None else ByteNumbers()
         self._each, self._lock = each, threading.Lock()
-        self._forget()
+        self._ids = _Ids.none()
         if isinstance(self._source, ByteNumbers):
             found = [library.model.token_to_id(char) for char in byte_characters().values()]
             if None in found:
