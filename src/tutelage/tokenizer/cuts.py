@@ -76,27 +76,26 @@ class Cuts:
         # A normalizer may write a letter as several characters, with a mark at the end.
         self._all_letters = not normalizers
         self._classes = _ascii_classes(removed)
-        self._removed = _REMOVABLE if removed else b""
+        self._removes = removed
 
     def cut(self, texts: Sequence[str]) -> tuple[bytes, NDArray[np.int32], NDArray[np.int64]]:
         """The texts as bytes (without white space, if it becomes no token), where in these the pieces begin (and, last,
         where they end), and how many pieces there are up to the end of each text. Raises TypeError and
         UnicodeEncodeError for what is no text."""
         parts = list(map(str.encode, texts))
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
         data = b"".join(parts)
         classes = np.frombuffer(bytearray(data.translate(self._classes)), np.uint8)
         if not data.isascii():
             self._mark(np.frombuffer(data, np.uint8), classes)
         both = classes.copy()  # the class of a byte and, above it, that of the one before
         both[1:] |= classes[:-1] << 4
-        leave_out = b""
-        if self._removed:
-            parts = [part.translate(None, self._removed) for part in parts]
-            data = b"".join(parts)
-            leave_out = bytes(first << 4 | _REMOVED for first in range(_CLASSES))
-        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table, leave_out)), np.bool_)
-        sizes = np.fromiter(map(len, parts), np.int64, len(parts))
-        ends = np.cumsum(sizes)
+        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.bool_)
+        if self._removes:
+            kept = np.flatnonzero(classes != _REMOVED)
+            cut, data = cut.take(kept), np.frombuffer(data, np.uint8).take(kept).tobytes()
+            ends = np.searchsorted(kept, ends)
+        sizes = np.diff(ends, prepend=0)
         cut[(ends - sizes)[sizes > 0]] = True
         begins = np.flatnonzero(cut)
         return data, np.append(begins, len(data)).astype(np.int32), np.searchsorted(begins, ends)
