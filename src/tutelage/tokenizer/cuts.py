@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.tokenizer.building import SPLITS
+from tutelage.tokenizer.encoded import portions
 
 # Classes. What is in no other is unsure (perhaps white space) or sure (no white space, but no more is known of it).
 _UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
@@ -30,7 +31,9 @@ _BLANKS = (_SPACE, _BREAK, _BLANK)
 _SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
 _NO_BLANKS = (_LETTER, _DIGIT, *_SIGNS, _SURE)
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
+_AT_ONCE = 200_000  # characters: what is made of them should fit into the cache of a core
 Pairs = set[tuple[int, int]]
+Cut = tuple[bytes, NDArray[Any], NDArray[np.int64]]
 
 
 def _pairs(before: Iterable[int], after: Iterable[int]) -> Pairs:
@@ -78,10 +81,20 @@ class Cuts:
         self._classes = _ascii_classes(removed)
         self._removes = removed
 
-    def cut(self, texts: Sequence[str]) -> tuple[bytes, NDArray[np.int32], NDArray[np.int64]]:
+    def cut(self, texts: Sequence[str]) -> Cut:
         """The texts as bytes (without white space, if it becomes no token), where in these the pieces begin (and, last,
         where they end), and how many pieces there are up to the end of each text. Raises TypeError and
         UnicodeEncodeError for what is no text."""
+        made = [self._cut(some) for some in portions(texts, _AT_ONCE)]
+        data = b"".join(part for part, _, _ in made)
+        before = np.cumsum([0, *(len(part) for part, _, _ in made)])
+        pieces = np.cumsum([0, *(len(begins) for _, begins, _ in made)])
+        begins = [begins + at for (_, begins, _), at in zip(made, before, strict=False)]
+        ends = [np.zeros(0, np.int64), *(ends + at for (_, _, ends), at in zip(made, pieces, strict=False))]
+        return data, np.concatenate([*begins, before[-1:]]).astype(np.int32), np.concatenate(ends)
+
+    def _cut(self, texts: Sequence[str]) -> Cut:
+        """Of some texts, without where the last piece ends."""
         parts = list(map(str.encode, texts))
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
         data = b"".join(parts)
@@ -98,7 +111,7 @@ class Cuts:
         sizes = np.diff(ends, prepend=0)
         cut[(ends - sizes)[sizes > 0]] = True
         begins = np.flatnonzero(cut)
-        return data, np.append(begins, len(data)).astype(np.int32), np.searchsorted(begins, ends)
+        return data, begins, np.searchsorted(begins, ends)
 
     def _mark(self, data: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
         """Classes of characters of several bytes: at their first byte, for what is before, and at their last."""

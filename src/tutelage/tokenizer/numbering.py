@@ -80,6 +80,9 @@ class CharacterNumbers:
 
     size, at_once = 0, 200_000
 
+    def __init__(self) -> None:
+        self.forget()
+
     def forget(self) -> None:
         self._number = np.full(0x110000, -1, np.int32)
         self._count = 0
