@@ -180,7 +180,7 @@ def test_any_number_of_threads_gives_the_same(method: str, monkeypatch: pytest.M
 @pytest.mark.parametrize("method", ["bpe", "bpe_fallback"])
 def test_fastokens_encodes_new_pieces_of_byte_pairs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastokens")
-    monkeypatch.setattr(isolated, "_WORTH", 0)
+    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
     made, library = pieces_by(method, fast=True)
     assert list(made.encode(TEXTS)) == ids_of(library, TEXTS)
     assert made.encoder.startswith("fastokens")
@@ -188,7 +188,7 @@ def test_fastokens_encodes_new_pieces_of_byte_pairs(method: str, monkeypatch: py
 
 @pytest.mark.parametrize("fault", ["ids", "ends", "error", "missing"])
 def test_a_faster_encoder_that_errs_is_not_used(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "_WORTH", 0)
+    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
     library = library_of("bpe")
     right = Isolated(library, None, list)
 

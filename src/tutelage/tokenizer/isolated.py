@@ -18,9 +18,9 @@ from tutelage.tokenizer.encoded import Encoded, portions
 _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
 _TRIED = 500  # of the pieces, before fastokens is trusted
-_WORTH = 0.5
-"""Pieces for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds for a token, and
-`tokenizers` as long for a piece, of which more will come."""
+_WORTH, _WORTH_CHARACTERS = 0.5, 8
+"""Pieces and characters for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds for
+a token, and `tokenizers` as long for a short piece, of which more will come."""
 
 
 class Isolated:
@@ -49,7 +49,7 @@ class Isolated:
         if mark is None or library.model.id_to_token(mark) is not None:
             raise ValueError("the vocabulary has no id to spare")
         self._mark = mark
-        self._encoded = 0
+        self._encoded = 0.0
 
     @property
     def encoder(self) -> str:
@@ -57,9 +57,10 @@ class Isolated:
         return f"{name} {version(name)}"
 
     def encode(self, pieces: Sequence[str]) -> Encoded:
-        self._encoded += len(pieces)
-        if self._build is not None and self._encoded > _WORTH * self._library.get_vocab_size():
-            self._choose(pieces)
+        if self._build is not None:
+            self._encoded += max(len(pieces) / _WORTH, sum(map(len, pieces)) / _WORTH_CHARACTERS)
+            if self._encoded > self._library.get_vocab_size():
+                self._choose(pieces)
         if self._fast is not None:
             try:
                 return self._fast(pieces)
