@@ -176,7 +176,7 @@ def _other_classes(all_letters: bool) -> NDArray[np.uint8]:
     told apart, because libraries know different versions; white space and what might be are in all."""
     classes = np.full(0x110000, _SURE, np.uint8)
     old = unicodedata.ucd_3_2_0
-    for code in (*range(0x80, 0x2070), *range(0x3000, 0x3100)):
+    for code in (*range(0x80, 0x2070), *range(0x3000, 0x3100), *range(0xFF01, 0xFFDD)):
         kind, before = unicodedata.category(chr(code)), old.category(chr(code))
         if kind[0] in "ZC" or before[0] in "ZC" or chr(code).isspace():
             both = kind[0] == before[0] == "Z" and chr(code).isspace()

@@ -19,8 +19,8 @@ _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
 _TRIED = 500  # of the pieces, before fastokens is trusted
 _WORTH, _WORTH_CHARACTERS = 0.5, 8
-"""Pieces and characters for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds for
-a token, and `tokenizers` as long for a short piece, of which more will come."""
+"""Pieces and characters for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds
+for a token, and `tokenizers` as long for a short piece, of which more will come."""
 
 
 class Isolated:
@@ -73,7 +73,7 @@ class Isolated:
         assert build is not None
         try:
             fast = build()
-            tried = [*self._trials(), *pieces[:_TRIED]]
+            tried = [*self._trials(), *next(portions(pieces[:_TRIED], 40 * _TRIED), [])]
             found = fast(tried)
         except (ValueError, ImportError):
             return
