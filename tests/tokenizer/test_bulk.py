@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import sys
 from functools import cache
@@ -13,18 +14,18 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from small_tokenizers import corpus_texts
+from small_tokenizers import corpus_texts, small
 
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer import bulk
+from tutelage.tokenizer import bulk, isolated
 from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import train
 
-FAST = ("bpe", "byte", "bpe_fallback", "superbpe", "unigram", "wordpiece", "word")
-BY_WORDS = ("unigram", "wordpiece", "word")
+FAST = ("bpe", "byte", "bpe_fallback", "superbpe", "unigram", "wordpiece", "word", "char")
+OWN = r"\p{Lu}?\p{Ll}+| ?\p{N}|\s+(?!\S)|[^\p{L}\p{N}]|\p{L}"  # a pattern of which no cuts are known
 hostile = st.lists(
     st.one_of(
         st.text(st.characters(exclude_categories=["Cs"])),
@@ -59,28 +60,43 @@ def fast(trained: dict[str, Tokenizer]) -> dict[str, Tokenizer]:
 @settings(max_examples=100, deadline=None)
 def test_the_fast_encoder_gives_the_ids_of_the_library(fast: dict[str, Tokenizer], texts: list[str]) -> None:
     for method, tok in fast.items():
-        assert tok.encoder.startswith("fastokens") and tok.slow_because is None, (method, tok.encoder)
-        assert tok.encoder.endswith("word by word") == (method in BY_WORDS)
+        assert tok.slow_because is None and tok.mistaken is None, (method, tok.encoder)
+        assert tok.encoder.endswith("each word once") == (method != "superbpe"), (method, tok.encoder)
         assert tok.encode_batch(texts) == [tok.encode(text) for text in texts], method
 
 
 @pytest.mark.parametrize("split", ["gpt2", "cl100k", "digits2", "qwen2", "o200k", None])
 def test_with_every_split(split: str | None) -> None:
     pytest.importorskip("fastokens")
-    own = {"split": split} if split else {"pattern": r"\p{Lu}?\p{Ll}+| ?\p{N}|\s+(?!\S)|[^\p{L}\p{N}]"}
+    own = {"split": split} if split else {"pattern": OWN}
     texts = [*corpus_texts(), "It's 1234567,89 \r\n\r\n  don'T  naïveTÉ ſ 学習\t٣٤٥ "]
     tok = train(TokenizerConfig(vocab_size=500, **own), texts, EventLog())
     assert tok.encode_batch(texts) == [tok.encode(text) for text in texts]
-    assert tok.encoder.startswith("fastokens")
+    assert tok.encoder.endswith("each word once") if split else tok.encoder.startswith("fastokens")
+
+
+def test_words_of_an_unknown_pattern_are_cut_by_fastokens() -> None:
+    pytest.importorskip("fastokens")
+    tok, texts = small("unigram", pattern=OWN), [*corpus_texts(50), "It's 12\n\n  學习 Éé"]
+    assert tok.encode_batch(texts) == [tok.encode(text) for text in texts]
+    assert tok.encoder.startswith("fastokens") and tok.encoder.endswith("word by word")
 
 
 def test_what_the_fast_encoder_does_not_do_alike_is_said(trained: dict[str, Tokenizer]) -> None:
     pytest.importorskip("fastokens")
-    tok = fresh(trained["char"])
+    data = json.loads(trained["char"].definition)
+    # No model of characters only: its only merge keeps it from being encoded character by character.
+    data["model"] |= {"merges": [["e", "r"]], "vocab": data["model"]["vocab"] | {"er": len(data["model"]["vocab"])}}
+    tok = Tokenizer(json.dumps(data), trained["char"].settings)
     assert tok.encode_batch(corpus_texts(9)) == [tok.encode(text) for text in corpus_texts(9)]
     # In a vocabulary of characters without "<" fastokens takes the text "<0x41>" for the byte of that name.
     assert tok.encoder.startswith("tokenizers") and "other ids" in str(tok.slow_because)
     assert tok.encode_batch(["<0x41>"]) == [tok.encode("<0x41>")]
+
+
+@pytest.fixture(scope="module")
+def own() -> Tokenizer:
+    return small("bpe", pattern=OWN)
 
 
 class Almost:
@@ -110,42 +126,42 @@ def with_stand_in(monkeypatch: pytest.MonkeyPatch, tok: Tokenizer, **how: str) -
 
 
 @pytest.mark.parametrize("wrong", ["<|im_end|>", "\r\n", "日本語", "a" * 2000, "the snark"])
-def test_one_text_with_other_ids_is_enough(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_one_text_with_other_ids_is_enough(own: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """On probes, or on the texts themselves; the library then encodes, and it is said."""
-    tok = with_stand_in(monkeypatch, bpe, wrong=wrong)
+    tok = with_stand_in(monkeypatch, own, wrong=wrong)
     texts = ["it was", "the snark", "a<|im_end|>b"]
-    assert tok.encode_batch(texts) == [bpe.encode(text) for text in texts]
+    assert tok.encode_batch(texts) == [own.encode(text) for text in texts]
     assert tok.encoder.startswith("tokenizers") and "other ids" in tok.encoder
 
 
-def test_without_a_difference_it_is_used(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    tok = with_stand_in(monkeypatch, bpe)
-    assert tok.encode_batch(["it was"]) == [bpe.encode("it was")]
+def test_without_a_difference_it_is_used(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tok = with_stand_in(monkeypatch, own)
+    assert tok.encode_batch(["it was"]) == [own.encode("it was")]
     assert tok.encoder == "fastokens 1.0"
 
 
-def test_where_it_fails_later_the_library_goes_on(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    tok = with_stand_in(monkeypatch, bpe, fails="snark")
-    assert tok.encode_batch(["it was"]) == [bpe.encode("it was")] and tok.slow_because is None
-    assert tok.encode_batch(["the snark"]) == [bpe.encode("the snark")]
+def test_where_it_fails_later_the_library_goes_on(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tok = with_stand_in(monkeypatch, own, fails="snark")
+    assert tok.encode_batch(["it was"]) == [own.encode("it was")] and tok.slow_because is None
+    assert tok.encode_batch(["the snark"]) == [own.encode("the snark")]
     assert tok.slow_because == "fastokens: match limit exceeded"
 
 
 @pytest.mark.parametrize("wrong", ["\u2603", "\U00012000"])
-def test_a_difference_that_comes_later_is_noticed(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
+def test_a_difference_that_comes_later_is_noticed(own: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: str) -> None:
     """A rare character at the end of a long batch; from then on the library encodes, and who doubts is told why."""
-    tok = with_stand_in(monkeypatch, bpe, wrong=wrong)
+    tok = with_stand_in(monkeypatch, own, wrong=wrong)
     plain = ["it was naïve, 学習"] * 50
-    assert tok.encode_batch(plain) == [bpe.encode(text) for text in plain]
+    assert tok.encode_batch(plain) == [own.encode(text) for text in plain]
     assert tok.encoder == "fastokens 1.0" and tok.mistaken is None
     texts = [*plain, "it was " * 200 + wrong, "it was"]
-    assert tok.encode_batch(texts) == [bpe.encode(text) for text in texts]
+    assert tok.encode_batch(texts) == [own.encode(text) for text in texts]
     assert tok.encoder.startswith("tokenizers") and tok.slow_because == tok.mistaken
     assert "50 texts were encoded by it before" in str(tok.mistaken)
 
 
-def test_a_difference_in_plain_letters_is_noticed_in_time(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    tok = with_stand_in(monkeypatch, bpe, wrong="snark")
+def test_a_difference_in_plain_letters_is_noticed_in_time(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tok = with_stand_in(monkeypatch, own, wrong="snark")
     tok.encode_batch(["it was"])
     batches = 0
     while tok.mistaken is None and batches < 100:
@@ -154,16 +170,24 @@ def test_a_difference_in_plain_letters_is_noticed_in_time(bpe: Tokenizer, monkey
     assert 0 < batches < 100
 
 
-def test_not_installed_is_said(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_not_installed_is_said(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "fastokens", None)
-    tok = fresh(bpe)
-    assert tok.encode_batch(["it was"]) == [bpe.encode("it was")]
+    tok = fresh(own)
+    assert tok.encode_batch(["it was"]) == [own.encode("it was")]
     assert tok.encoder.endswith("(fastokens is not installed)")
 
 
-def test_few_texts_are_not_worth_it(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bulk, "ENOUGH", 100)
+def test_words_are_encoded_once_without_it_too(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "fastokens", None)
+    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
     tok = fresh(bpe)
+    assert tok.encode_batch(["it was"]) == [bpe.encode("it was")]
+    assert tok.encoder == f"tokenizers {tokenizers.__version__}, each word once"
+
+
+def test_few_texts_are_not_worth_it(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bulk, "ENOUGH", 100)
+    tok = fresh(own)
     tok.encode_batch(["it was"])
     assert tok.encoder.endswith("(few texts)") and tok.slow_because is None
 
@@ -198,7 +222,7 @@ def test_truncation_and_padding_of_a_foreign_definition_are_off() -> None:
     library.enable_padding(length=9)
     cut = Tokenizer(library.to_str(), tok.settings, tok.chat_template)
     assert [len(ids) for ids in cut.encode_batch(["abcdefgh", "a"])] == [8, 1]
-    assert cut.encoder.startswith("fastokens")
+    assert cut.encoder.endswith("each word once")
 
 
 @given(

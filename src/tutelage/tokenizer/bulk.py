@@ -1,11 +1,11 @@
 """Encoding of many texts at once, by the fastest way that gives the same ids.
 
-What the ids are, `tokenizers` says. `fastokens` (byte pairs only) is many times as fast (docs/tokenizer.md), and others
-wrote it after the same definition; for other models `words` lets it cut the words. Neither is trusted untried: on
-probes of many scripts, on the vocabulary's own tokens, on names of control tokens, and on some of the texts that are to
-be encoded. Of every batch some pieces are encoded by both, first those whose characters were not tried before. One id
-that differs, or a definition that it does not read, and `tokenizers` does the work; `Bulk.encoder` says who does it,
-and why.
+What the ids are, `tokenizers` says. Where it is known how a definition cuts words, `pieces` encodes each of them once.
+For others there is `fastokens` (byte pairs only), which others wrote after the same definition; for other models
+`words` lets it cut the words. None is trusted untried: on probes of many scripts, on the vocabulary's own tokens, on
+names of control tokens, and on some of the texts that are to be encoded. Of every batch some parts are encoded by both,
+first those whose characters were not tried before. One id that differs, or a definition that none of them reads, and
+`tokenizers` does the work; `Bulk.encoder` says who does it, and why.
 """
 
 from __future__ import annotations
@@ -24,14 +24,16 @@ from tutelage.store.errors import InputError
 from tutelage.tokenizer.building import SPLITS
 from tutelage.tokenizer.encoded import Encoded as Encoded
 from tutelage.tokenizer.encoded import portions
+from tutelage.tokenizer.isolated import Isolated
+from tutelage.tokenizer.pieces import Pieces
 from tutelage.tokenizer.words import Words
 
 ENOUGH = 100_000
 """Characters of a batch from which on it is worth building and trying the faster encoder."""
 _AT_ONCE = 4_000_000  # characters that `tokenizers` gets at a time: it holds far more than the ids of each text
 _TRIED = 100_000  # characters of the texts that the encoder is tried on
-_TOKENS = 8192  # of the vocabulary, likewise
-_RANDOM = 500  # probes made up of pieces
+_TOKENS = 1024  # of the vocabulary, likewise
+_RANDOM = 300  # probes made up of pieces
 _SPOTS, _SPOT = 4, 500  # pieces of a batch that both encode, and their characters
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
 _PIECES = (
@@ -47,12 +49,13 @@ _PIECES = (
 class Bulk:
     """Encodes many texts with the ids of `library`, on all threads. May be shared between threads.
 
-    `names`: of control tokens and of others that were added; they are among what the encoder is tried on.
+    `definition`: of `library`. `names`: of control tokens and of others that were added; they are among what the
+    encoder is tried on.
     """
 
-    def __init__(self, library: tokenizers.Tokenizer, names: Iterable[str] = ()) -> None:
-        self._library, self._names = library, sorted(names)
-        self._fast: _Direct | Words | None = None
+    def __init__(self, library: tokenizers.Tokenizer, definition: str, names: Iterable[str] = ()) -> None:
+        self._library, self._definition, self._names = library, definition, sorted(names)
+        self._fast: _Direct | Pieces | Words | None = None
         self._tried = np.zeros(0x110000, bool)  # characters that both encoded alike
         self._texts = 0  # that the faster one encoded
         self.slow_because: str | None = None
@@ -64,6 +67,8 @@ class Bulk:
     def encoder(self) -> str:
         """Who encodes, with the version, and why not the faster one: `fastokens 0.3.5`, or
         `tokenizers 0.23.3 (fastokens is not installed)`; where no batch was large enough yet, that."""
+        if isinstance(self._fast, Pieces):
+            return f"{self._fast.encoder}, each word once"
         if self._fast is not None:
             return f"fastokens {version('fastokens')}{', word by word' if isinstance(self._fast, Words) else ''}"
         return f"tokenizers {version('tokenizers')} ({self.slow_because or 'few texts'})"
@@ -75,8 +80,9 @@ class Bulk:
         fast = self._fast  # another thread may give it up meanwhile
         if fast is not None:
             try:
-                found = fast.encode(texts)
-                reason = self._difference(fast, self._spots(texts))
+                spots = self._spots(texts)
+                found, tried = fast.encode([*texts, *spots]).divided(len(texts))
+                reason = self._difference(fast, spots, tried)
             except UnicodeEncodeError:
                 raise
             except ValueError as error:  # an expression that backtracks too far, say
@@ -90,29 +96,49 @@ class Bulk:
         return self._by_library(texts)
 
     def _choose(self, texts: Sequence[str]) -> None:
-        some = list(self._probes())
-        size = 0
+        fast, reason = self._built()
+        by_pieces = isinstance(fast, Pieces)  # then the library has encoded them itself
+        some = list(self._names_and_scripts() if by_pieces else self._probes())
+        most, size = (_TRIED // 4 if by_pieces else _TRIED), 0
         for text in texts:
-            if size >= _TRIED:
+            if size >= most:
                 break
-            some.append(text[: _TRIED - size])
+            some.append(text[: most - size])
             size += len(some[-1])
-        fast, reason = _built(self._library.to_str())
         if fast is not None:
-            reason = self._difference(fast, some)
+            try:
+                reason = self._difference(fast, some, fast.encode(some))
+            except UnicodeEncodeError:
+                raise
+            except ValueError as error:
+                reason = f"fastokens: {error}"
         self._fast, self.slow_because = (None, reason) if reason else (fast, None)
 
-    def _difference(self, fast: _Direct | Words, texts: Sequence[str]) -> str | None:
-        """What speaks against the faster encoder: the first text whose ids differ; None where there is none."""
+    def _built(self) -> tuple[_Direct | Pieces | Words | None, str | None]:
+        """The faster encoder, or why there is none."""
+        pairs = isinstance(self._library.model, tokenizers.models.BPE)
+        direct = (lambda: _Direct(self._definition).encode) if pairs else None
         try:
-            found = fast.encode(texts)
-        except UnicodeEncodeError:
-            raise
+            return Pieces(self._library, Isolated(self._library, direct, self._probes)), None
+        except ValueError:  # a definition of another kind
+            pass
+        try:
+            return _Direct(self._definition), None
+        except ImportError:
+            return None, "fastokens is not installed"
+        except ValueError as error:  # methods and steps that it does not know
+            reason = str(error)
+        try:
+            return Words(self._definition), None
         except ValueError as error:
-            return f"fastokens: {error}"
+            return None, f"fastokens: {reason}; by words: {error}"
+
+    def _difference(self, fast: _Direct | Pieces | Words, texts: Sequence[str], found: Encoded) -> str | None:
+        """What speaks against the faster encoder, which found these ids: the first text whose ids differ, or None."""
         for text, one, other in zip(texts, found, self._by_library(texts), strict=True):
             if one != other:
-                return f"fastokens gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
+                name = "encoding each word once" if isinstance(fast, Pieces) else "fastokens"
+                return f"{name} gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
             self._tried[_codes(text)] = True
         return None
 
@@ -121,7 +147,7 @@ class Bulk:
         chosen = texts[self._texts * 7919 % len(texts)] if texts else ""
         begin = self._texts * 104729 % max(1, len(chosen) - _SPOT)
         spots = [chosen[begin : begin + _SPOT]]
-        joined = "\n".join(text for text in texts if not text.isascii())
+        joined = "\n".join(text for text in texts if not str.isascii(text))
         codes = _codes(joined)
         others = np.flatnonzero(codes > 127)  # the probes have the rest
         new = others[~self._tried[codes[others]]]
@@ -139,20 +165,24 @@ class Bulk:
             for some in portions(texts, _AT_ONCE)
         ])  # fmt: skip
 
-    def _probes(self) -> Iterator[str]:
+    def _names_and_scripts(self) -> Iterator[str]:
         yield from ("", *_PIECES, *self._names)
         yield from ("a" * 2000, " " * 2000, "ab " * 500, "é" * 500, "\n" * 500, "7" * 500)
         choose = random.Random(7)
         pieces = [*_PIECES, *self._names, *(f"{name} " for name in self._names)]
         for _ in range(_RANDOM):
             yield "".join(choose.choices(pieces, k=choose.randint(2, 12)))
+
+    def _probes(self) -> Iterator[str]:
+        yield from self._names_and_scripts()
+        choose = random.Random(7)
         vocabulary = sorted(self._library.get_vocab(with_added_tokens=False).values())
         some = choose.sample(vocabulary, min(_TOKENS, len(vocabulary)))
         for start in range(0, len(some), 64):
             yield self._library.decode(some[start : start + 64], skip_special_tokens=False)
 
     def __getstate__(self) -> dict[str, Any]:
-        fresh = Bulk(self._library, self._names)
+        fresh = Bulk(self._library, self._definition, self._names)
         return vars(fresh)
 
 
@@ -178,8 +208,11 @@ def _native(definition: str) -> str:
     as by an expression."""
     if not any(json.dumps(pattern) in definition for pattern in _GPT2):
         return definition
-    data = json.loads(definition)
-    steps = (data.get("pre_tokenizer") or {}).get("pretokenizers") or []
+    # Only this part is parsed: large vocabularies take long.
+    place = definition.find('"pre_tokenizer":')
+    begin = place + len('"pre_tokenizer":')
+    given, end = json.JSONDecoder().raw_decode(definition, begin)
+    steps = (given or {}).get("pretokenizers") or []
     plain = {"behavior": "Isolated", "invert": False}
     if (
         len(steps) == 2
@@ -190,22 +223,9 @@ def _native(definition: str) -> str:
         and not steps[1]["add_prefix_space"]
         and not steps[1]["use_regex"]
     ):
-        data["pre_tokenizer"] = steps[1] | {"use_regex": True}
-    return json.dumps(data)
-
-
-def _built(definition: str) -> tuple[_Direct | Words | None, str | None]:
-    """The faster encoder, or why there is none."""
-    try:
-        return _Direct(definition), None
-    except ImportError:
-        return None, "fastokens is not installed"
-    except ValueError as error:  # methods and steps that it does not know
-        reason = str(error)
-    try:
-        return Words(definition), None
-    except ValueError as error:
-        return None, f"fastokens: {reason}; by words: {error}"
+        native = json.dumps(steps[1] | {"use_regex": True})
+        return definition[:begin] + native + definition[end:]
+    return definition
 
 
 def _codes(text: str) -> NDArray[np.uint32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import add
 from typing import Any
 
 
@@ -18,11 +19,12 @@ def without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
     model = dict(data["model"])
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, dict):
-        model["vocab"] = {renamed(token): index for token, index in vocabulary.items()}
+        ids = {renamed(token): vocabulary[token] for token in control if token in vocabulary}
+        model["vocab"] = {token: index for token, index in vocabulary.items() if token not in control} | ids
     elif isinstance(vocabulary, list):
         model["vocab"] = [[renamed(token), score] for token, score in vocabulary]
-    if "merges" in model:
-        model["merges"] = [merge for merge in model["merges"] if not _touches(merge, control)]
+    if model.get("merges"):
+        model["merges"] = _merges_without(model["merges"], control)
     added = [
         token | {"content": renamed(token["content"]), "special": token["special"] or token["content"] in control}
         for token in data["added_tokens"]
@@ -30,9 +32,19 @@ def without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
     return data | {"model": model, "added_tokens": added}
 
 
-def _touches(merge: str | list[str], control: set[str]) -> bool:
-    left, right = merge.split(" ", 1) if isinstance(merge, str) else merge
-    return left in control or right in control or left + right in control
+def _merges_without(merges: list[Any], control: set[str]) -> list[Any]:
+    """Those that neither take nor make a control token; all at once, because there may be hundreds of thousands. As
+    strings, where no token has a space: libraries read these faster than pairs."""
+    pairs = [merge.split(" ", 1) for merge in merges] if isinstance(merges[0], str) else merges
+    lefts, rights = zip(*pairs, strict=True)
+    if control.isdisjoint(lefts) and control.isdisjoint(rights) and control.isdisjoint(map(add, lefts, rights)):
+        strings = list(map(" ".join, pairs))
+        return strings if " ".join(strings).count(" ") == 2 * len(strings) - 1 else merges
+    return [
+        merge
+        for merge, left, right in zip(merges, lefts, rights, strict=True)
+        if control.isdisjoint((left, right, left + right))
+    ]
 
 
 def unknown_token(model: dict[str, Any]) -> str:

@@ -25,11 +25,18 @@ class Encoded:
     @classmethod
     def joined(cls, parts: Sequence[Encoded]) -> Encoded:
         """The texts of several, in their order."""
+        if len(parts) == 1:
+            return parts[0]
         before = np.cumsum([0, *(len(part.ids) for part in parts)])
         return cls(
             np.concatenate([np.zeros(0, np.uint32), *(part.ids for part in parts)]),
             np.concatenate([np.zeros(0, np.int64), *(part.ends + at for part, at in zip(parts, before, strict=False))]),
         )
+
+    def divided(self, first: int) -> tuple[Encoded, Encoded]:
+        """The first texts, and the others."""
+        end = int(self.ends[first - 1]) if first else 0
+        return Encoded(self.ids[:end], self.ends[:first]), Encoded(self.ids[end:], self.ends[first:] - end)
 
     def __iter__(self) -> Iterator[list[int]]:
         begin = 0

@@ -47,6 +47,7 @@ class Vocabulary:
                 f"the tokenizer merges at random (dropout {data['model']['dropout']}): a text has other ids each time",
                 hint="set model.dropout to null in tokenizer.json",
             )
+        self._decoder = {"decoder": data.get("decoder")}
         self.special_tokens = {key: text for key in _NAMED if (text := text_of(settings.get(key))) is not None}
         self.bos_id = self._id_named("bos_token")
         eos_id = self._id_named("eos_token")
@@ -55,7 +56,7 @@ class Vocabulary:
         self.eos_id = eos_id
         pad_id = self._id_named("pad_token")
         self.pad_id = eos_id if pad_id is None else pad_id
-        self.vocab_size = max(self._control.get_vocab(with_added_tokens=True).values()) + 1
+        self.vocab_size = 1 + _last_id(data, self._control)
 
         stops = {eos_id, *stop_ids}
         marks = stops if self.bos_id is None else stops | {self.bos_id}
@@ -67,9 +68,10 @@ class Vocabulary:
         unspelled = {unknown} if data["model"].get("unk_id") is not None else set()
         control = special | {self.id_to_token(index) for index in marks}
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
-        self._plain = _instance(json.dumps(without_control(data, control | unspelled)))
+        plain = json.dumps(without_control(data, control | unspelled), ensure_ascii=False, separators=(",", ":"))
+        self._plain = _instance(plain)
         self._plain.encode_special_tokens = True
-        self._bulk = Bulk(self._plain, control | {token["content"] for token in data["added_tokens"]})
+        self._bulk = Bulk(self._plain, plain, control | {token["content"] for token in data["added_tokens"]})
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
 
     def _turn_ends(self) -> set[int]:
@@ -258,15 +260,16 @@ class Vocabulary:
     @cached_property
     def _begins_with_space(self) -> bool:
         # SentencePiece's habit: "word" at the beginning of a text is the same as " word" within.
+        # Of this token alone: the bytes of all take a while to find.
         first = self.encode("a")[:1]
-        return bool(first) and self.token_bytes(first[0]).startswith(b" ")
+        return bool(first) and bool(bytes_rule(self._decoder)(self.id_to_token(first[0])).startswith(b" "))
 
     @cached_property
     def _bytes(self) -> dict[int, bytes]:
         data = json.loads(self._definition)
         added = {token["id"]: token["content"].encode() for token in data["added_tokens"]}
         vocabulary = self._control.get_vocab(with_added_tokens=False)
-        to_bytes = bytes_rule(data)
+        to_bytes = bytes_rule(self._decoder)
         return {index: to_bytes(token) for token, index in vocabulary.items()} | added
 
     def _id_named(self, key: str) -> int | None:
@@ -292,6 +295,14 @@ def _instance(definition: str) -> tokenizers.Tokenizer:
     made.no_truncation()
     made.no_padding()
     return made
+
+
+def _last_id(data: dict[str, Any], library: tokenizers.Tokenizer) -> int:
+    """Read off the definition: asking for a large vocabulary takes a while."""
+    vocabulary = data["model"]["vocab"]
+    last = len(vocabulary) - 1 if isinstance(vocabulary, list) else max(vocabulary.values(), default=-1)
+    added = (library.token_to_id(token["content"]) for token in data["added_tokens"])
+    return max([last, *(index for index in added if index is not None)])
 
 
 def text_of(token: Any) -> str | None:

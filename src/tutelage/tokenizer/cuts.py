@@ -1,0 +1,194 @@
+"""Where a text may be cut so that its parts, encoded one by one, have the ids of the whole.
+
+A pre-tokenizer cuts a text into words, and no token crosses the end of one. To find all ends takes its expression; to
+find many takes two characters: a space behind a letter begins a word by every pattern here, whatever stands around. So
+bytes are sorted into classes, and a table says for each two classes whether a word surely ends between them. What is
+between two cuts (a piece) is a word, or several that were not told apart: never a part of one.
+
+A cut must also leave alone what an expression sees beyond it. Of the patterns only `\\s+(?!\\S)` looks ahead, so white
+space is never cut off from what follows it, but for line breaks where `\\s*[\\r\\n]+` takes them before.
+"""
+
+from __future__ import annotations
+
+import json
+import unicodedata
+from collections.abc import Iterable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tutelage.tokenizer.building import SPLITS
+from tutelage.tokenizer.encoded import portions
+
+# Classes. What is in no other is unsure (perhaps white space) or sure (no white space, but no more is known of it).
+_UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
+_REMOVED = 11  # white space that becomes no token
+_CLASSES = 16  # two of them in a byte
+_BLANKS = (_SPACE, _BREAK, _BLANK)
+_SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
+_NO_BLANKS = (_LETTER, _DIGIT, *_SIGNS, _SURE)
+_GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
+_AT_ONCE = 200_000  # characters: what is made of them should fit into the cache of a core
+Pairs = set[tuple[int, int]]
+Cut = tuple[bytes, NDArray[Any], NDArray[np.int64]]
+
+
+def _pairs(before: Iterable[int], after: Iterable[int]) -> Pairs:
+    after = tuple(after)
+    return {(one, other) for one in before for other in after}
+
+
+_WORDS = _pairs((_LETTER, _DIGIT), _SIGNS) | {(_LETTER, _DIGIT), (_DIGIT, _LETTER)}
+_OF_GPT2 = (
+    _WORDS | _pairs(_NO_BLANKS, _BLANKS) | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_LETTER, _DIGIT))
+)  # a letter behind an apostrophe may be a contraction
+_OF_CL100K = (
+    _WORDS
+    | _pairs(_NO_BLANKS, (_SPACE, _BLANK))
+    | _pairs((_LETTER, _DIGIT), (_BREAK,))  # breaks behind a sign belong to it
+    | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_DIGIT,))  # one sign before a letter belongs to it
+    | _pairs((_BREAK,), (_LETTER, _DIGIT, *_SIGNS))
+)
+_OF_O200K = _OF_CL100K - {(_LETTER, _APOSTROPHE), (_BREAK, _SLASH)}
+_BLANK_ENDS = _pairs((_REMOVED,), range(_CLASSES)) | _pairs(_NO_BLANKS, (_BLANK,))
+_WORD_CLASSES, _OTHERS = (_LETTER, _DIGIT, _UNDERSCORE), (_SIGN, _APOSTROPHE, _SLASH)
+_OF_WHITESPACE = _BLANK_ENDS | _pairs(_WORD_CLASSES, _OTHERS) | _pairs(_OTHERS, _WORD_CLASSES)
+_OF_BERT = _BLANK_ENDS | _pairs((_LETTER, _DIGIT), _SIGNS) | _pairs(_SIGNS, (_LETTER, _DIGIT, *_SIGNS))
+_OF_STEP = {"Whitespace": _OF_WHITESPACE, "BertPreTokenizer": _OF_BERT, "WhitespaceSplit": _BLANK_ENDS}
+_OF_PATTERN = {
+    **dict.fromkeys(_GPT2, _OF_GPT2),
+    **{SPLITS[name]: _OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
+    SPLITS["o200k"]: _OF_O200K,
+}
+_REMOVABLE = b" \t\n\r"  # and no others: the normalizer of BERT removes form feeds before words are cut
+_LOCAL = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
+
+
+class Cuts:
+    """Cuts texts as steps of a tokenizer.json allow. Raises ValueError for those of which it is unknown."""
+
+    def __init__(self, pre_tokenizer: dict[str, Any] | None, normalizer: dict[str, Any] | None) -> None:
+        pairs, removed = _rule(pre_tokenizer)
+        normalizers = _normalizers(normalizer)
+        if not normalizers <= (_LOCAL if removed else {"NFC"}):
+            raise ValueError(f"a text is normalised as a whole ({', '.join(sorted(normalizers))})")
+        self._table = bytes((first, second) in pairs for first in range(_CLASSES) for second in range(_CLASSES))
+        # A normalizer may write a letter as several characters, with a mark at the end.
+        self._all_letters = not normalizers
+        self._classes = _ascii_classes(removed)
+        self._removes = removed
+
+    def cut(self, texts: Sequence[str]) -> Cut:
+        """The texts as bytes (without white space, if it becomes no token), where in these the pieces begin (and, last,
+        where they end), and how many pieces there are up to the end of each text. Raises TypeError and
+        UnicodeEncodeError for what is no text."""
+        made = [self._cut(some) for some in portions(texts, _AT_ONCE)]
+        data = b"".join(part for part, _, _ in made)
+        before = np.cumsum([0, *(len(part) for part, _, _ in made)])
+        pieces = np.cumsum([0, *(len(begins) for _, begins, _ in made)])
+        begins = [begins + at for (_, begins, _), at in zip(made, before, strict=False)]
+        ends = [np.zeros(0, np.int64), *(ends + at for (_, _, ends), at in zip(made, pieces, strict=False))]
+        return data, np.concatenate([*begins, before[-1:]]).astype(np.int32), np.concatenate(ends)
+
+    def _cut(self, texts: Sequence[str]) -> Cut:
+        """Of some texts, without where the last piece ends."""
+        parts = list(map(str.encode, texts))
+        ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
+        data = b"".join(parts)
+        classes = np.frombuffer(bytearray(data.translate(self._classes)), np.uint8)
+        if not data.isascii():
+            self._mark(np.frombuffer(data, np.uint8), classes)
+        both = classes.copy()  # the class of a byte and, above it, that of the one before
+        both[1:] |= classes[:-1] << 4
+        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.bool_)
+        if self._removes:
+            kept = np.flatnonzero(classes != _REMOVED)
+            cut, data = cut.take(kept), np.frombuffer(data, np.uint8).take(kept).tobytes()
+            ends = np.searchsorted(kept, ends)
+        sizes = np.diff(ends, prepend=0)
+        cut[(ends - sizes)[sizes > 0]] = True
+        begins = np.flatnonzero(cut)
+        return data, begins, np.searchsorted(begins, ends)
+
+    def _mark(self, data: NDArray[np.uint8], classes: NDArray[np.uint8]) -> None:
+        """Classes of characters of several bytes: at their first byte, for what is before, and at their last."""
+        first = np.flatnonzero(data >= 0xC0)
+        lead = data[first]
+        size = 2 + (lead >= 0xE0).astype(np.int64) + (lead >= 0xF0)
+        code = lead.astype(np.int64) & (0xFF >> (size + 1))
+        for place in (1, 2, 3):
+            some = size > place
+            code[some] = code[some] << 6 | (data[first[some] + place] & 0x3F)
+        kinds = _other_classes(self._all_letters)[code]
+        classes[data >= 0x80] = _UNSURE  # within a character nothing is cut
+        classes[first], classes[first + size - 1] = kinds, kinds
+
+
+def _rule(pre_tokenizer: dict[str, Any] | None) -> tuple[Pairs, bool]:
+    """Between which classes a word ends, and whether white space is removed."""
+    given = pre_tokenizer or {"type": "Sequence", "pretokenizers": []}
+    steps = list(given["pretokenizers"] if given["type"] == "Sequence" else [given])
+    if len(steps) == 1 and steps[0]["type"] in _OF_STEP:
+        return _OF_STEP[steps[0]["type"]], True
+    if steps and steps[-1]["type"] == "ByteLevel" and not steps[-1]["add_prefix_space"]:
+        last = steps.pop()
+        if last.get("use_regex", True):
+            if not steps:
+                return _OF_GPT2, False
+            raise ValueError("words are cut once more")
+    if len(steps) == 1 and steps[0]["type"] == "Split":
+        step = steps[0]
+        pairs = _OF_PATTERN.get(step["pattern"].get("Regex", ""))
+        if pairs is not None and step["behavior"] == "Isolated" and not step["invert"]:
+            return pairs, False
+    raise ValueError(f"words of an unknown pre-tokenizer: {json.dumps(pre_tokenizer)[:100]}")
+
+
+def _normalizers(normalizer: dict[str, Any] | None) -> set[str]:
+    if normalizer is None:
+        return set()
+    if normalizer["type"] == "Sequence":
+        return {kind for step in normalizer["normalizers"] for kind in _normalizers(step)}
+    return {normalizer["type"]}
+
+
+@cache
+def _ascii_classes(removed: bool) -> bytes:
+    """The class of each byte; of those beyond ASCII, sure: what the others are is marked afterwards."""
+    named = {" ": _SPACE, "\n": _BREAK, "\r": _BREAK, "\t": _BLANK, "'": _APOSTROPHE, "/": _SLASH, "_": _UNDERSCORE}
+    if removed:
+        named |= dict.fromkeys(_REMOVABLE.decode(), _REMOVED)
+
+    def kind(char: str) -> int:
+        if char in named:
+            return named[char]
+        return _LETTER if char.isalpha() else _DIGIT if char.isdigit() else _SIGN if char.isprintable() else _UNSURE
+
+    return bytes(kind(chr(byte)) if byte < 0x80 else _SURE for byte in range(256))
+
+
+@cache
+def _other_classes(all_letters: bool) -> NDArray[np.uint8]:
+    """The class of each character beyond ASCII. Only those that Unicode has had unchanged since its version 3.2 are
+    told apart, because libraries know different versions; white space and what might be are in all."""
+    classes = np.full(0x110000, _SURE, np.uint8)
+    old = unicodedata.ucd_3_2_0
+    for code in (*range(0x80, 0x2070), *range(0x3000, 0x3100), *range(0xFF01, 0xFFDD)):
+        kind, before = unicodedata.category(chr(code)), old.category(chr(code))
+        if kind[0] in "ZC" or before[0] in "ZC" or chr(code).isspace():
+            both = kind[0] == before[0] == "Z" and chr(code).isspace()
+            classes[code] = _BLANK if both else _SURE if kind == "Cn" else _UNSURE
+        elif all_letters and kind == before:
+            if kind[0] == "L":
+                classes[code] = _LETTER
+            elif kind == "Nd":
+                classes[code] = _DIGIT
+            elif kind[0] == "P" and kind != "Pc":
+                classes[code] = _SIGN
+    classes[0xFEFF] = classes[0xFFF9:0xFFFC] = _UNSURE
+    if all_letters:
+        classes[0x4E00:0x9FA6] = classes[0xAC00:0xD7A4] = _LETTER
+    return classes
