@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -44,7 +45,11 @@ def test_every_text_in_its_order(
 
 def test_a_slow_encoder_is_said(source: Path, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bulk, "ENOUGH", 0)
-    monkeypatch.setattr(bulk.Bulk, "_built", lambda self: (None, "fastokens: unsupported"))
+
+    def unsupported() -> Any:
+        raise ValueError("unsupported")
+
+    monkeypatch.setattr(bulk.Bulk, "_ways", lambda self: {"fastokens": unsupported})
     events: list[dict[str, object]] = []
     tok = Tokenizer(tokenizer.definition, tokenizer.settings, tokenizer.chat_template)
     list(encoded_texts(source, tok, EventLog(listeners=(events.append,)), "encoding the corpus"))
@@ -61,7 +66,7 @@ def test_an_encoder_found_wrong_later_encodes_nothing(
             return bulk.Encoded.of([0] if "学" in text else tokenizer.encode(text) for text in texts)
 
     monkeypatch.setattr(bulk, "ENOUGH", 0)
-    monkeypatch.setattr(bulk.Bulk, "_built", lambda self: (Wrong(), None))
+    monkeypatch.setattr(bulk.Bulk, "_ways", lambda self: {"fastokens": Wrong})
     monkeypatch.setattr(bulk.Bulk, "_probes", lambda self: iter(["a"]))
     monkeypatch.setattr(encoding, "_ROWS", 9)
     tok = Tokenizer(tokenizer.definition, tokenizer.settings, tokenizer.chat_template)

@@ -18,13 +18,14 @@ from small_tokenizers import corpus_texts, small
 
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.tokenizer import bulk, isolated
+from tutelage.tokenizer import bulk
 from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.tokenizer.train import train
 
 FAST = ("bpe", "byte", "bpe_fallback", "superbpe", "unigram", "wordpiece", "word", "char")
+DIRECT = ("bpe", "bpe_fallback", "superbpe")
 OWN = r"\p{Lu}?\p{Ll}+| ?\p{N}|\s+(?!\S)|[^\p{L}\p{N}]|\p{L}"  # a pattern of which no cuts are known
 hostile = st.lists(
     st.one_of(
@@ -61,7 +62,7 @@ def fast(trained: dict[str, Tokenizer]) -> dict[str, Tokenizer]:
 def test_the_fast_encoder_gives_the_ids_of_the_library(fast: dict[str, Tokenizer], texts: list[str]) -> None:
     for method, tok in fast.items():
         assert tok.slow_because is None and tok.mistaken is None, (method, tok.encoder)
-        assert tok.encoder.endswith("each word once") == (method != "superbpe"), (method, tok.encoder)
+        assert tok.encoder.endswith("each word once") == (method not in DIRECT), (method, tok.encoder)
         assert tok.encode_batch(texts) == [tok.encode(text) for text in texts], method
 
 
@@ -72,7 +73,7 @@ def test_with_every_split(split: str | None) -> None:
     texts = [*corpus_texts(), "It's 1234567,89 \r\n\r\n  don'T  naïveTÉ ſ 学習\t٣٤٥ "]
     tok = train(TokenizerConfig(vocab_size=500, **own), texts, EventLog())
     assert tok.encode_batch(texts) == [tok.encode(text) for text in texts]
-    assert tok.encoder.endswith("each word once") if split else tok.encoder.startswith("fastokens")
+    assert tok.encoder.startswith("fastokens")
 
 
 def test_words_of_an_unknown_pattern_are_cut_by_fastokens() -> None:
@@ -174,12 +175,18 @@ def test_not_installed_is_said(own: Tokenizer, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setitem(sys.modules, "fastokens", None)
     tok = fresh(own)
     assert tok.encode_batch(["it was"]) == [own.encode("it was")]
-    assert tok.encoder.endswith("(fastokens is not installed)")
+    assert "(fastokens is not installed; encoding each word once: " in tok.encoder
 
 
-def test_words_are_encoded_once_without_it_too(bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "fastokens", None)
-    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
+@pytest.mark.parametrize("wrong", ["", "\r\n"])
+def test_words_are_encoded_once_where_it_is_missing_or_errs(
+    bpe: Tokenizer, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    if wrong:
+        with_stand_in(monkeypatch, bpe, wrong=wrong)
+        monkeypatch.setattr(bulk, "version", lambda name: tokenizers.__version__)
+    else:
+        monkeypatch.setitem(sys.modules, "fastokens", None)
     tok = fresh(bpe)
     assert tok.encode_batch(["it was"]) == [bpe.encode("it was")]
     assert tok.encoder == f"tokenizers {tokenizers.__version__}, each word once"

@@ -17,11 +17,9 @@ from hypothesis import strategies as st
 from small_tokenizers import corpus_texts, small
 from tokenizers import models, normalizers, pre_tokenizers
 
-from tutelage.tokenizer import isolated, pieces
+from tutelage.tokenizer import pieces
 from tutelage.tokenizer.building import SPLITS, byte_level
-from tutelage.tokenizer.bulk import _Direct
 from tutelage.tokenizer.cuts import Cuts
-from tutelage.tokenizer.isolated import Isolated
 from tutelage.tokenizer.pieces import Pieces
 
 RULES: dict[str, tuple[Any, Any]] = {
@@ -125,10 +123,9 @@ def library_of(method: str) -> tokenizers.Tokenizer:
     return made
 
 
-def pieces_by(method: str, fast: bool = False) -> tuple[Pieces, tokenizers.Tokenizer]:
+def pieces_by(method: str) -> tuple[Pieces, tokenizers.Tokenizer]:
     library = library_of(method)
-    build = (lambda: _Direct(library.to_str()).encode) if fast else None
-    return Pieces(library, Isolated(library, build, lambda: TEXTS)), library
+    return Pieces(library), library
 
 
 def ids_of(library: tokenizers.Tokenizer, texts: list[str]) -> list[list[int]]:
@@ -178,46 +175,10 @@ def test_any_number_of_threads_gives_the_same(method: str, monkeypatch: pytest.M
     assert found == [ids_of(library, texts)] * 3
 
 
-@pytest.mark.parametrize("method", ["bpe", "bpe_fallback"])
-def test_fastokens_encodes_new_pieces_of_byte_pairs(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    pytest.importorskip("fastokens")
-    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
-    made, library = pieces_by(method, fast=True)
-    assert list(made.encode(TEXTS)) == ids_of(library, TEXTS)
-    assert made.encoder.startswith("fastokens")
-
-
-@pytest.mark.parametrize("fault", ["ids", "ends", "error", "missing"])
-def test_a_faster_encoder_that_errs_is_not_used(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(isolated, "_WORTH", 1e-9)
-    library = library_of("bpe")
-    right = Isolated(library, None, list)
-
-    def build() -> Any:
-        if fault == "missing":
-            raise ImportError
-
-        def encode(texts: list[str]) -> Any:
-            found = right.encode(texts)
-            if fault == "error":
-                raise ValueError("match limit exceeded")
-            if fault == "ids":
-                found.ids[-1] += 1
-            else:
-                found.ends[0] += 1
-            return found
-
-        return encode
-
-    made = Pieces(library, Isolated(library, build, lambda: TEXTS))
-    assert list(made.encode(TEXTS)) == ids_of(library, TEXTS)
-    assert made.encoder.startswith("tokenizers")
-
-
 def test_a_piece_without_ids_is_said_and_nothing_is_remembered_of_it() -> None:
     library = tokenizers.Tokenizer(models.WordLevel({"a": 0, "b": 1}, unk_token="?"))
     library.pre_tokenizer = pre_tokenizers.Whitespace()
-    made = Pieces(library, Isolated(library, None, list))
+    made = Pieces(library)
     with pytest.raises(ValueError, match="cannot be encoded"):
         made.encode(["a b", "c"])
     assert list(made.encode(["b a", "", " b"])) == [[1, 0], [], [1]]
@@ -227,12 +188,12 @@ def test_models_that_look_beyond_a_piece_are_refused() -> None:
     library = library_of("bpe")
     library.add_tokens(["<think>"])
     with pytest.raises(ValueError, match="added tokens"):
-        Pieces(library, Isolated(library, None, list))
+        Pieces(library)
     dropping = library_of("bpe")
     dropping.model.dropout = 0.5
     with pytest.raises(ValueError, match="dropout"):
-        Pieces(dropping, Isolated(dropping, None, list))
+        Pieces(dropping)
     merging = library_of("bpe")  # without words, merges go across the whole text
     merging.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     with pytest.raises(ValueError, match="pre-tokenizer"):
-        Pieces(merging, Isolated(merging, None, list))
+        Pieces(merging)

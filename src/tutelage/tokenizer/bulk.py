@@ -1,18 +1,19 @@
 """Encoding of many texts at once, by the fastest way that gives the same ids.
 
-What the ids are, `tokenizers` says. Where it is known how a definition cuts words, `pieces` encodes each of them once.
-For others there is `fastokens` (byte pairs only), which others wrote after the same definition; for other models
-`words` lets it cut the words. None is trusted untried: on probes of many scripts, on the vocabulary's own tokens, on
+What the ids are, `tokenizers` says. Byte pairs are encoded faster by `fastokens`, which others wrote after the same
+definition; where it is known how a definition cuts words, `pieces` encodes each of them once; of other models `words`
+lets fastokens cut the words. None is trusted untried: on probes of many scripts, on the vocabulary's own tokens, on
 names of control tokens, and on some of the texts that are to be encoded. Of every batch some parts are encoded by both,
-first those whose characters were not tried before. One id that differs, or a definition that none of them reads, and
-`tokenizers` does the work; `Bulk.encoder` says who does it, and why.
+first those whose characters were not tried before. If one id differs, the next way is tried, at last `tokenizers`
+itself; `Bulk.encoder` says who encodes, and why.
 """
 
 from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterable, Iterator, Sequence
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from importlib.metadata import version
 from typing import Any
 
@@ -24,7 +25,6 @@ from tutelage.store.errors import InputError
 from tutelage.tokenizer.building import SPLITS
 from tutelage.tokenizer.encoded import Encoded as Encoded
 from tutelage.tokenizer.encoded import portions
-from tutelage.tokenizer.isolated import Isolated
 from tutelage.tokenizer.pieces import Pieces
 from tutelage.tokenizer.words import Words
 
@@ -36,6 +36,7 @@ _TOKENS = 1024  # of the vocabulary, likewise
 _RANDOM = 300  # probes made up of pieces
 _SPOTS, _SPOT = 4, 500  # pieces of a batch that both encode, and their characters
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
+_NO_MERGES = re.compile(r'"merges"\s*:\s*\[\s*\]')  # bytes or characters, which are looked up
 _PIECES = (
     "abc", "ABC", " the", "The", "1", "42", "1234567", " 3.14", "'s", "'RE", "'ll", "n't", "\u017f", "\u212a", "\u1e9e",
     "\u00e9", "e\u0301", "naïve", "größe", "日本語", "中文", "한국어", "ไทยภาษา", "हिन्दी", "العربية", "עברית",
@@ -55,7 +56,7 @@ class Bulk:
 
     def __init__(self, library: tokenizers.Tokenizer, definition: str, names: Iterable[str] = ()) -> None:
         self._library, self._definition, self._names = library, definition, sorted(names)
-        self._fast: _Direct | Pieces | Words | None = None
+        self._fast: _Fast | None = None
         self._tried = np.zeros(0x110000, bool)  # characters that both encoded alike
         self._texts = 0  # that the faster one encoded
         self.slow_because: str | None = None
@@ -68,7 +69,7 @@ class Bulk:
         """Who encodes, with the version, and why not the faster one: `fastokens 0.3.5`, or
         `tokenizers 0.23.3 (fastokens is not installed)`; where no batch was large enough yet, that."""
         if isinstance(self._fast, Pieces):
-            return f"{self._fast.encoder}, each word once"
+            return f"tokenizers {version('tokenizers')}, each word once"
         if self._fast is not None:
             return f"fastokens {version('fastokens')}{', word by word' if isinstance(self._fast, Words) else ''}"
         return f"tokenizers {version('tokenizers')} ({self.slow_because or 'few texts'})"
@@ -82,7 +83,7 @@ class Bulk:
             try:
                 spots = self._spots(texts)
                 found, tried = fast.encode([*texts, *spots]).divided(len(texts))
-                reason = self._difference(fast, spots, tried)
+                reason = self._difference(spots, tried)
             except UnicodeEncodeError:
                 raise
             except ValueError as error:  # an expression that backtracks too far, say
@@ -96,49 +97,40 @@ class Bulk:
         return self._by_library(texts)
 
     def _choose(self, texts: Sequence[str]) -> None:
-        fast, reason = self._built()
-        by_pieces = isinstance(fast, Pieces)  # then the library has encoded them itself
-        some = list(self._names_and_scripts() if by_pieces else self._probes())
-        most, size = (_TRIED // 4 if by_pieces else _TRIED), 0
-        for text in texts:
-            if size >= most:
-                break
-            some.append(text[: most - size])
-            size += len(some[-1])
-        if fast is not None:
+        """The first of the faster ways that gives the ids of `tokenizers` on the probes and on some of the texts."""
+        reasons = []
+        for name, build in self._ways().items():
             try:
-                reason = self._difference(fast, some, fast.encode(some))
+                fast = build()
+                # By pieces it is `tokenizers` that has encoded them.
+                tried = _TRIED // 4 if isinstance(fast, Pieces) else _TRIED
+                some = [*self._probes(), *_beginnings(texts, tried)]
+                reason = self._difference(some, fast.encode(some))
             except UnicodeEncodeError:
                 raise
-            except ValueError as error:
-                reason = f"fastokens: {error}"
-        self._fast, self.slow_because = (None, reason) if reason else (fast, None)
+            except ImportError:
+                reason = "is not installed"
+            except ValueError as error:  # methods and steps that it does not know
+                reason = str(error)
+            if reason is None:
+                self._fast = fast
+                return
+            reasons.append(f"{name} {reason}" if reason.startswith(("is not", "gives")) else f"{name}: {reason}")
+        self.slow_because = "; ".join(reasons)
 
-    def _built(self) -> tuple[_Direct | Pieces | Words | None, str | None]:
-        """The faster encoder, or why there is none."""
-        pairs = isinstance(self._library.model, tokenizers.models.BPE)
-        direct = (lambda: _Direct(self._definition).encode) if pairs else None
-        try:
-            return Pieces(self._library, Isolated(self._library, direct, self._probes)), None
-        except ValueError:  # a definition of another kind
-            pass
-        try:
-            return _Direct(self._definition), None
-        except ImportError:
-            return None, "fastokens is not installed"
-        except ValueError as error:  # methods and steps that it does not know
-            reason = str(error)
-        try:
-            return Words(self._definition), None
-        except ValueError as error:
-            return None, f"fastokens: {reason}; by words: {error}"
+    def _ways(self) -> dict[str, Callable[[], _Fast]]:
+        """Ways to encode faster, the fastest first."""
+        direct: dict[str, Callable[[], _Fast]] = {"fastokens": lambda: _Direct(self._definition)}
+        pieces: dict[str, Callable[[], _Fast]] = {"encoding each word once": lambda: Pieces(self._library)}
+        if isinstance(self._library.model, tokenizers.models.BPE) and not _NO_MERGES.search(self._definition):
+            return {**direct, **pieces}
+        return {**pieces, "fastokens by words": lambda: Words(self._definition)}
 
-    def _difference(self, fast: _Direct | Pieces | Words, texts: Sequence[str], found: Encoded) -> str | None:
+    def _difference(self, texts: Sequence[str], found: Encoded) -> str | None:
         """What speaks against the faster encoder, which found these ids: the first text whose ids differ, or None."""
         for text, one, other in zip(texts, found, self._by_library(texts), strict=True):
             if one != other:
-                name = "encoding each word once" if isinstance(fast, Pieces) else "fastokens"
-                return f"{name} gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
+                return f"gives other ids, e.g. of {json.dumps(_apart(text, one, other))}"
             self._tried[_codes(text)] = True
         return None
 
@@ -165,17 +157,13 @@ class Bulk:
             for some in portions(texts, _AT_ONCE)
         ])  # fmt: skip
 
-    def _names_and_scripts(self) -> Iterator[str]:
+    def _probes(self) -> Iterator[str]:
         yield from ("", *_PIECES, *self._names)
         yield from ("a" * 2000, " " * 2000, "ab " * 500, "é" * 500, "\n" * 500, "7" * 500)
         choose = random.Random(7)
         pieces = [*_PIECES, *self._names, *(f"{name} " for name in self._names)]
         for _ in range(_RANDOM):
             yield "".join(choose.choices(pieces, k=choose.randint(2, 12)))
-
-    def _probes(self) -> Iterator[str]:
-        yield from self._names_and_scripts()
-        choose = random.Random(7)
         vocabulary = sorted(self._library.get_vocab(with_added_tokens=False).values())
         some = choose.sample(vocabulary, min(_TOKENS, len(vocabulary)))
         for start in range(0, len(some), 64):
@@ -201,6 +189,18 @@ class _Direct:
         # The last argument: names of control tokens in a text are text.
         ids, begins = self._fast.encode_batch_flat(list(texts), False, True)
         return Encoded(np.frombuffer(ids, "<u4"), np.frombuffer(begins, "<u8")[1:].astype(np.int64))
+
+
+_Fast = _Direct | Pieces | Words
+
+
+def _beginnings(texts: Sequence[str], most: int) -> Iterator[str]:
+    """The first texts, so many characters together."""
+    for text in texts:
+        if most <= 0:
+            return
+        yield text[:most]
+        most -= len(text)
 
 
 def _native(definition: str) -> str:

@@ -1,14 +1,12 @@
 """Encoding of many short pieces of text, each by itself.
 
 An object for each piece takes `tokenizers` longer than the piece. So pieces are given to it as one text, with a mark
-between them that it finds as an added token: what is between two marks is normalised, cut and encoded alone. Byte pairs
-go to `fastokens` from where on building it pays.
+between them that it finds as an added token: what is between two marks is normalised, cut and encoded alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from importlib.metadata import version
+from collections.abc import Sequence
 
 import numpy as np
 import tokenizers
@@ -17,28 +15,13 @@ from tutelage.tokenizer.encoded import Encoded, portions
 
 _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
-_TRIED = 500  # of the pieces, before fastokens is trusted
-_WORTH, _WORTH_CHARACTERS = 0.5, 8
-"""Pieces and characters for each token of the vocabulary from which on fastokens is built: that takes 5 microseconds
-for a token, and `tokenizers` as long for a short piece, of which more will come."""
 
 
 class Isolated:
-    """Encodes pieces with the ids of `library`. Raises ValueError where the model lacks a token for one.
+    """Encodes pieces with the ids of `library`. Raises ValueError where the vocabulary has no id left for the mark."""
 
-    `fast` builds a faster encoder, raising ValueError or ImportError where there is none; `trials` gives texts that it
-    is tried on before.
-    """
-
-    def __init__(
-        self,
-        library: tokenizers.Tokenizer,
-        fast: Callable[[], Callable[[Sequence[str]], Encoded]] | None,
-        trials: Callable[[], Iterable[str]],
-    ) -> None:
-        self._library, self._trials = library, trials
-        self._build: Callable[[], Callable[[Sequence[str]], Encoded]] | None = fast
-        self._fast: Callable[[Sequence[str]], Encoded] | None = None
+    def __init__(self, library: tokenizers.Tokenizer) -> None:
+        self._library = library
         self._marked = tokenizers.Tokenizer(library.model)  # which both have in common: this costs nothing
         if library.normalizer is not None:
             self._marked.normalizer = library.normalizer
@@ -49,39 +32,9 @@ class Isolated:
         if mark is None or library.model.id_to_token(mark) is not None:
             raise ValueError("the vocabulary has no id to spare")
         self._mark = mark
-        self._encoded = 0.0
-
-    @property
-    def encoder(self) -> str:
-        name = "tokenizers" if self._fast is None else "fastokens"
-        return f"{name} {version(name)}"
 
     def encode(self, pieces: Sequence[str]) -> Encoded:
-        if self._build is not None:
-            self._encoded += max(len(pieces) / _WORTH, sum(map(len, pieces)) / _WORTH_CHARACTERS)
-            if self._encoded > self._library.get_vocab_size():
-                self._choose(pieces)
-        if self._fast is not None:
-            try:
-                return self._fast(pieces)
-            except ValueError:  # an expression that backtracks too far, say
-                self._fast = None
-        return self._by_library(pieces)
-
-    def _choose(self, pieces: Sequence[str]) -> None:
-        build, self._build = self._build, None
-        assert build is not None
-        try:
-            fast = build()
-            tried = [*self._trials(), *next(portions(pieces[:_TRIED], 40 * _TRIED), [])]
-            found = fast(tried)
-        except (ValueError, ImportError):
-            return
-        wanted = self._by_library(tried)
-        if np.array_equal(found.ids, wanted.ids) and np.array_equal(found.ends, wanted.ends):
-            self._fast = fast
-
-    def _by_library(self, pieces: Sequence[str]) -> Encoded:
+        """Raises ValueError where the model lacks a token for a piece."""
         if sum(map(len, pieces)) < _AT_ONCE:
             return self._portion(pieces)
         return Encoded.joined([self._portion(some) for some in portions(pieces, _AT_ONCE)])

@@ -73,10 +73,10 @@ class _Ids:
 
 
 class Pieces:
-    """Encodes as the definition does. Raises ValueError for one that does not encode piece by piece, and where
-    `each`, which encodes new pieces, does. May be shared between threads."""
+    """Encodes as the definition does. Raises ValueError for one that does not encode piece by piece. May be shared
+    between threads."""
 
-    def __init__(self, library: tokenizers.Tokenizer, each: Isolated) -> None:
+    def __init__(self, library: tokenizers.Tokenizer) -> None:
         if getattr(library.model, "dropout", None):
             raise ValueError("a word has other ids each time (dropout)")
         if any(not token.special for token in library.get_added_tokens_decoder().values()):
@@ -90,7 +90,7 @@ class Pieces:
             if not _by_characters(data):
                 raise
             self._source = CharacterNumbers() if data["pre_tokenizer"] is None else ByteNumbers()
-        self._each, self._lock = each, threading.Lock()
+        self._each, self._lock = Isolated(library), threading.Lock()
         self._ids = _Ids.none()
         if isinstance(self._source, ByteNumbers):
             found = [library.model.token_to_id(char) for char in byte_characters().values()]
@@ -99,11 +99,6 @@ class Pieces:
             ids = np.zeros(256, np.uint32)
             ids[list(byte_characters())] = found
             self._ids = self._ids.with_more(Encoded(ids, np.arange(1, 257)))
-
-    @property
-    def encoder(self) -> str:
-        """Who encodes the new pieces."""
-        return self._each.encoder
 
     @property
     def remembered_bytes(self) -> int:
