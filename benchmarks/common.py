@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import tutelage  # noqa: F401, I001  first: it sets what torch's libraries read when they are loaded
 import torch
 
 

@@ -11,8 +11,7 @@ from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
-CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
-ADDED = 0.5  # of what a stage needs for itself that comes on top of it
+LEFT = 0.2  # of what a stage needs for itself that stays in the process: pieces between others that are still held
 SHARED = 0.3  # correlation of the errors of two stages' forecasts
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
@@ -100,7 +99,7 @@ def look_ahead(
     become idle or busier, so ranges are wider.
     """
     outlook = Outlook()
-    held = 0.0
+    alone, left = machine.process_memory(), 0.0  # before the rates are measured, which leaves something behind too
     for node in nodes:
         spec = node.spec
         inputs = {role: outlook.facts.get(name, {}) for role, name in node.inputs.items()}
@@ -111,18 +110,9 @@ def look_ahead(
             facts |= spec.result_facts(made[node.name])
         outlook.facts[node.name] = facts
         if node.name in runs:
-            alone = machine.process_memory()
-            memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
-            held = max(held, CARRIED * memory)
+            memory = found.memory + left if found.memory else 0.0
+            left = max(left, LEFT * (found.memory - alone))
             outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
-    return _with_what_is_held(outlook, machine.process_memory())
-
-
-def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
-    """No stage takes less than what the process holds already, including what measuring the rates left."""
-    for name, one in outlook.forecasts.items():
-        if one.memory:
-            outlook.forecasts[name] = replace(one, memory=max(one.memory, held))
     return outlook
 
 
