@@ -27,10 +27,10 @@ MOST_TOKENS, FEWEST_TOKENS = 2048, 64
 DOCUMENT_TOKENS = 64  # of each document in a row
 SCORED_TOKENS = 1024
 GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # batch size, as in evaluation
-MEMORY_TOKENS, MEMORY_FLOPS = 8192, 2 * STEP_FLOPS  # of the first step, which shows the memory
+FIRST_TIMES = 3  # as large the first step may be, which shows the memory
 MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: dequantised in memory as it is merged and written
-# Where resident memory cannot be measured: at the peak of a backward pass, gradients of activations exist in addition to
-# the stored activations; and what a step frees and makes anew leaves gaps.
+# Where resident memory cannot be measured: at the peak of a backward pass, gradients of activations exist in addition
+# to the stored activations; and what a step frees and makes anew leaves gaps.
 WHILE_BACKWARD = 1.3
 GAPS = 1.25
 
@@ -38,11 +38,13 @@ GAPS = 1.25
 @dataclass(frozen=True)
 class Cost:
     """Seconds per token, and bytes on top of the process: `fixed` (weights, gradients, optimizer states and the copy of
-    them that a checkpoint is written from), and `passing` at the peak of a step."""
+    them that a checkpoint is written from), and `passing` at the peak of a step: `activations` that autograd keeps,
+    gradients of some, logits, gaps. Of a model on a GPU only what the process holds of it beside."""
 
     seconds: float
     fixed: float = 0.0
     passing: float = 0.0
+    activations: float = 0.0
 
     @property
     def memory(self) -> float:
@@ -71,7 +73,7 @@ def training_cost(
     dtype = choose_precision(settings.precision, device)
     microbatch = max(1, settings.batch_rows // settings.accumulation)
     batch = _random_batch(config, context, microbatch, trained_share).to(device)
-    large = _random_batch(config, context, microbatch, trained_share, MEMORY_FLOPS, MEMORY_TOKENS).to(device)
+    large = _random_batch(config, context, microbatch, trained_share, FIRST_TIMES).to(device)
     rise = Rise(device, lora is not None and lora.quantisation != "none")
     model = DecoderLM(config, seed=0)
     if lora:
@@ -117,13 +119,16 @@ def training_cost(
     # The weights are in memory twice while a model is loaded or saved; 4-bit ones are loaded and saved one by one.
     whole_bytes = 4.0 * sum(parameters(config).values())
     twice = weights + (min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights)
-    fixed = max(twice, during + 4.0 * trained + states)  # a checkpoint is a copy, written while training goes on
+    copied = 4.0 * trained + states  # what a checkpoint is written from, while training goes on
+    if device.type != "cpu":  # the rest is not of the process
+        return Cost(per_token, times * (twice + copied))
+    fixed = max(twice, during + copied)
     passing = WHILE_BACKWARD * kept if risen is None else max(kept, risen - during)
     wanted, counted = microbatch * context, large.tokens.numel()
     passing = _scaled(passing, counted, wanted, config.vocab_size, trained_share, dtype)
     if risen is None:
         fixed, passing = GAPS * fixed, GAPS * (passing + loss_bytes(wanted * trained_share, config.vocab_size, dtype))
-    return Cost(per_token, times * fixed, times * passing)
+    return Cost(per_token, times * fixed, times * passing, times * kept * wanted / counted)
 
 
 def loss_bytes(targets: float, vocabulary: int, dtype: torch.dtype) -> float:
@@ -178,12 +183,11 @@ def decoding_cost(whole: ModelConfig) -> Cost:
 
 
 def _random_batch(
-    config: ModelConfig, context: int, microbatch: int, trained_share: float, most_flops: float = STEP_FLOPS,
-    most_tokens: int = MOST_TOKENS,
+    config: ModelConfig, context: int, microbatch: int, trained_share: float, times: int = 1
 ) -> Batch:  # fmt: skip
-    """As many rows of a microbatch as the budget allows; a shorter row if a single one is too much."""
+    """As many rows of a microbatch as `times` the budget allows; a shorter row if a single one is too much."""
     flops = 3 * forward_flops(config, context)
-    budget = max(FEWEST_TOKENS, min(most_tokens, int(most_flops / flops)))
+    budget = max(FEWEST_TOKENS, times * min(MOST_TOKENS, int(STEP_FLOPS / flops)))
     rows = max(1, min(microbatch, budget // context))
     length = context if rows > 1 else min(context, max(budget, FEWEST_TOKENS))
     draw = torch.Generator().manual_seed(0)
