@@ -66,7 +66,7 @@ OTHERS: tuple[dict[str, Any], ...] = (
     {"tokenizer": {"vocab_size": 700}, "model": {"width": 96},
      "pretrain": {"context_length": 192, "training": {"steps": 300, "batch_rows": 10}}, "evaluate": EVALUATED,
      "finetune": {"classify": {"method": "classify", "task": "labels", "min_per_label": 40, "min_heldout": 5,
-                               "max_per_label": 60, "lora": {"rank": 8}},
+                               "max_per_label": 60, "lora": {"rank": 8}, "training": {"optimizer": "adamw"}},
                   "instruct": {"method": "instruct", "task": "docstrings", "max_rows": 800}}},
 )  # fmt: skip
 SETS = {"fitted": RECIPES, "fresh": FRESH, "others": OTHERS}
