@@ -87,8 +87,8 @@ class Machine(Protocol):
     def training_memory(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        """Bytes that training adds to the process: weights, gradients, optimizer states and their copy for a checkpoint,
-        and what those steps hold at their peak. Of a GPU's memory nothing."""
+        """Bytes that training adds to the process: weights, gradients, optimizer states, the copy that a checkpoint is
+        written from, and what those steps hold at their peak. Of a GPU's memory nothing."""
         ...
 
     def scoring_seconds_per_token(self, model: Any) -> float: ...
