@@ -9,6 +9,8 @@ import pytest
 from test_questions import Capture, asked, call, write_recipe
 
 from tutelage.ablation.arms import arms_of, refuse_varied_length, target_of, varied_keys
+from tutelage.ablation.bench import _asked
+from tutelage.ablation.ledger import key_of
 from tutelage.ablation.ready import READY, answer, wanted
 from tutelage.recipe.config import load_recipe
 from tutelage.store.errors import ConfigError
@@ -22,6 +24,17 @@ def test_every_question_is_of_recipes_that_can_be_run(name: str) -> None:
     keys = varied_keys(arms)
     refuse_varied_length(target_of(keys, arms[0].recipe, None), keys, ready.match)
     assert ready.asks.endswith("?") and "20" in ready.literature  # a year: whoever says so is named
+
+
+def test_a_later_step_that_is_changed_makes_no_other_try_of_a_question_about_the_base() -> None:
+    def key(target: str, *sets: str) -> str:
+        (arm, *_) = arms_of(None, list(sets), READY["schedule"].vary(load_recipe(None, [])))
+        return key_of(arm=_asked(arm, target))
+
+    change = "finetune.classify.training.epochs=9"
+    assert key("base") == key("base", change) != key("base", "pretrain.training.steps=77")
+    assert key("classify") != key("classify", change)
+    assert key("instruct") == key("instruct", change)
 
 
 def test_lora_is_compared_at_larger_rates_too() -> None:
