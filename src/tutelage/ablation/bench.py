@@ -210,8 +210,8 @@ class _Bench:
 
 
 def _asked(arm: Arm, target: str) -> dict[str, Any]:
-    """The identity of a try: the arm's recipe as far as the model that is measured comes from it, except its name and how
-    it is run. A later step that is changed meanwhile does not make another try of a question about the base."""
+    """The identity of a try: the arm's recipe as far as the model that is measured comes from it, except its name and
+    how it is run. A later step that is changed meanwhile does not make another try of a question about the base."""
     plain = arm.recipe.plain()
     needed = {node.name for node in life(arm.recipe, (target,))}
     steps = {name: step for name, step in plain.get("finetune", {}).items() if name in needed}
