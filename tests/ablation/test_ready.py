@@ -41,8 +41,13 @@ def test_lora_is_compared_at_larger_rates_too() -> None:
     arms = arms_of(None, [], READY["finetuning"].vary(load_recipe(None, [])))
     settings = [arm.recipe.finetune["classify"].settings.plain() for arm in arms]
     assert [one["lora"] is None for one in settings] == [True, False, False]
-    rates = [one["training"]["learning_rate"] for one in settings]
-    assert rates[1:] == pytest.approx([3 * rates[0], 10 * rates[0]])
+    assert settings[0]["training"]["optimizer"] == "muon"  # a tenth of whose rate is AdamW's
+    rates = [one["training"]["learning_rate"] / settings[0]["training"]["learning_rate"] for one in settings]
+    assert rates == pytest.approx([1, 0.3, 1.0])
+    by_adamw = ["finetune.classify.training.optimizer=adamw", "finetune.classify.training.learning_rate=1e-3"]
+    arms = arms_of(None, by_adamw, READY["finetuning"].vary(load_recipe(None, by_adamw)))
+    rates = [arm.recipe.finetune["classify"].settings.plain()["training"]["learning_rate"] for arm in arms]
+    assert rates == pytest.approx([1e-3, 3e-3, 1e-2])
 
 
 def test_what_a_recipe_cannot_answer_is_said(tmp_path: Path) -> None:
