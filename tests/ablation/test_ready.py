@@ -9,6 +9,8 @@ import pytest
 from test_questions import Capture, asked, call, write_recipe
 
 from tutelage.ablation.arms import arms_of, refuse_varied_length, target_of, varied_keys
+from tutelage.ablation.bench import _asked
+from tutelage.ablation.ledger import key_of
 from tutelage.ablation.ready import READY, answer, wanted
 from tutelage.recipe.config import load_recipe
 from tutelage.store.errors import ConfigError
@@ -24,12 +26,28 @@ def test_every_question_is_of_recipes_that_can_be_run(name: str) -> None:
     assert ready.asks.endswith("?") and "20" in ready.literature  # a year: whoever says so is named
 
 
+def test_a_later_step_that_is_changed_makes_no_other_try_of_a_question_about_the_base() -> None:
+    def key(target: str, *sets: str) -> str:
+        (arm, *_) = arms_of(None, list(sets), READY["schedule"].vary(load_recipe(None, [])))
+        return key_of(arm=_asked(arm, target))
+
+    change = "finetune.classify.training.epochs=9"
+    assert key("base") == key("base", change) != key("base", "pretrain.training.steps=77")
+    assert key("classify") != key("classify", change)
+    assert key("instruct") == key("instruct", change)
+
+
 def test_lora_is_compared_at_larger_rates_too() -> None:
     arms = arms_of(None, [], READY["finetuning"].vary(load_recipe(None, [])))
     settings = [arm.recipe.finetune["classify"].settings.plain() for arm in arms]
     assert [one["lora"] is None for one in settings] == [True, False, False]
-    rates = [one["training"]["learning_rate"] for one in settings]
-    assert rates[1:] == pytest.approx([3 * rates[0], 10 * rates[0]])
+    assert settings[0]["training"]["optimizer"] == "muon"  # a tenth of whose rate is AdamW's
+    rates = [one["training"]["learning_rate"] / settings[0]["training"]["learning_rate"] for one in settings]
+    assert rates == pytest.approx([1, 0.3, 1.0])
+    by_adamw = ["finetune.classify.training.optimizer=adamw", "finetune.classify.training.learning_rate=1e-3"]
+    arms = arms_of(None, by_adamw, READY["finetuning"].vary(load_recipe(None, by_adamw)))
+    rates = [arm.recipe.finetune["classify"].settings.plain()["training"]["learning_rate"] for arm in arms]
+    assert rates == pytest.approx([1e-3, 3e-3, 1e-2])
 
 
 def test_what_a_recipe_cannot_answer_is_said(tmp_path: Path) -> None:

@@ -57,6 +57,9 @@ def test_on_a_busy_machine_nothing_is_said_of_seconds() -> None:
     for outcome in ("better", "worse", "not distinguishable"):
         assert per_cost(verdict(outcome, 0.03), busy, FIRST, "second").outcome == "open"  # type: ignore[arg-type]
     assert per_cost(verdict("worse", 0.03), busy, FIRST, "step").outcome == "worse"
+    calm = replace(FIRST, seconds=16.0, slowest=16.1)  # its own runs were alike, but those of a third arm were not
+    assert per_cost(verdict("worse", 0.03), calm, FIRST, "second").outcome == "worse"
+    assert per_cost(verdict("worse", 0.03), calm, FIRST, "second", others=[busy, calm]).outcome == "open"
 
 
 def test_the_last_doubling_is_read_from_the_validations(tmp_path: Path) -> None:

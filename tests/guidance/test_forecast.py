@@ -9,7 +9,7 @@ import pytest
 from test_rules import Fixed
 
 from tutelage.guidance.costs import model_facts
-from tutelage.guidance.forecast import CARRIED, SHARED, Outlook, look_ahead, together, widened
+from tutelage.guidance.forecast import LEFT, SHARED, Outlook, look_ahead, together, widened
 from tutelage.guidance.machine import ThisMachine
 from tutelage.model.families import FamilyConfig
 from tutelage.recipe.config import load_recipe
@@ -104,11 +104,27 @@ def test_the_range_of_a_sum_is_narrower_than_the_sum_of_ranges() -> None:
 
 
 def test_a_stage_holds_what_earlier_ones_left_in_the_process() -> None:
-    """Python gives little back: after the stage with the most memory, none is forecast with much less."""
-    memory = [one.memory for one in ahead().forecasts.values()]
-    for number, bytes_ in enumerate(memory):
-        assert bytes_ >= CARRIED * max(memory[: number + 1]) * 0.999
-    assert ahead().memory == max(memory)
+    """Nearly all is given back between stages; what stays grows with the number of stages that run before."""
+    whole = ahead()
+    corpus = {"bytes": 1e6, "documents": 5000, "train_documents": 4700, "heldout_documents": 300, "labels": 4}
+    made = {"corpus": corpus, "tokenizer": {"vocab_size": 2048, "bytes_per_token": 4.0}}
+    facts = {name: dict(whole.facts[name]) for name in made}
+    later = ahead(made=made).forecasts["base"].memory
+    assert list(whole.forecasts)[:3] == ["corpus", "tokenizer", "base"] and facts
+    smaller = 0.7 * (facts["corpus"]["bytes"] - 1e6)  # and the text is smaller than was expected
+    assert whole.forecasts["base"].memory - later == pytest.approx(2 * LEFT + smaller, rel=0.5)
+    assert later < whole.forecasts["base"].memory
+    assert whole.memory == max(one.memory for one in whole.forecasts.values())
+
+
+def test_memory_has_a_range_in_the_plan_and_in_what_a_run_keeps() -> None:
+    outlook = ahead()
+    for name, one in outlook.forecasts.items():
+        low, middle, high = outlook.kept[name]["memory"]
+        assert low < middle < high and middle == one.memory
+    assert outlook.memory_range[1] == outlook.memory and outlook.memory_range in [
+        one.memory_range for one in outlook.forecasts.values()
+    ]
 
 
 def test_a_busy_machine_has_wider_ranges_around_the_same_forecast() -> None:

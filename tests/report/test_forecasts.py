@@ -56,6 +56,14 @@ def test_a_forecast_without_a_width_has_no_range() -> None:
     assert one.held is None and one.low is None
 
 
+def test_memory_has_a_range_and_older_runs_none() -> None:
+    told = [870.0 * 2**20, 1000.0 * 2**20, 1150.0 * 2**20]
+    (inside,) = forecasts(run_of(stage("base", {"memory": told}, peak_memory_mb=1100)))
+    (beyond,) = forecasts(run_of(stage("base", {"memory": told}, peak_memory_mb=1200)))
+    (older,) = forecasts(run_of(stage("base", {"memory": told[1]}, peak_memory_mb=1100)))
+    assert (inside.held, beyond.held, older.held) == (True, False, None) and inside.off == older.off
+
+
 def test_the_time_of_a_resumed_stage_is_not_that_of_the_whole() -> None:
     begin, cut = {"event": "stage_start"}, {"event": "stage_end", "status": "interrupted"}
     end, cached = {"event": "stage_end", "status": "ran"}, {"event": "stage_end", "status": "cached"}

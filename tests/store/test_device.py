@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -42,3 +44,24 @@ def test_first_call_of_vector_mathematics_is_exact_with_two_threads() -> None:
 
 def test_gemm_rate_is_a_rate() -> None:
     assert 1e7 < measure_gemm(seconds=0.02, size=128) < 1e16
+
+
+GIVEN_BACK = """
+import tutelage.store.device as device
+import pyarrow, torch
+device.keep_freed_memory()
+before = device.memory_mb()
+pieces = [torch.ones(1 << 16) for _ in range(400)]  # 100 MiB, some of it beside pieces that stay
+pieces = pieces[::100]
+kept = device.memory_mb()
+device.return_freed_memory()
+print(kept - before, device.memory_mb() - before, pyarrow.default_memory_pool().backend_name)
+"""
+
+
+def test_freed_memory_that_was_kept_is_given_back_and_arrow_keeps_none_of_its_own() -> None:
+    if not Path("/proc/self/status").exists() or platform.libc_ver()[0] != "glibc":
+        pytest.skip("needs Linux with glibc")
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, timeout=120, check=True)
+    kept, after, pool = done.stdout.split()
+    assert int(kept) > 80 and int(after) < 30 and pool == "system"

@@ -57,6 +57,16 @@ def fast(trained: dict[str, Tokenizer]) -> dict[str, Tokenizer]:
     return made
 
 
+def test_after_the_encoder_was_given_up_the_ids_are_the_same(trained: dict[str, Tokenizer]) -> None:
+    pytest.importorskip("fastokens")
+    tok, texts = fresh(trained["bpe"]), corpus_texts()[:20]
+    before = tok.encode_batch(texts)
+    assert tok.encoder.startswith("fastokens")
+    tok.release_encoder()
+    assert tok._bulk._fast is None and tok.encoder == f"tokenizers {tokenizers.__version__} (few texts)"
+    assert tok.encode_batch(texts) == before and tok.encoder.startswith("fastokens")  # built anew
+
+
 @given(texts=st.lists(hostile, max_size=4))
 @settings(max_examples=100, deadline=None)
 def test_the_fast_encoder_gives_the_ids_of_the_library(fast: dict[str, Tokenizer], texts: list[str]) -> None:

@@ -16,6 +16,7 @@ from tutelage.ablation.runs import Runner, matched
 from tutelage.evaluation.config import EvaluateConfig
 from tutelage.finetuning import method
 from tutelage.recipe.config import BASE
+from tutelage.recipe.graph import life
 from tutelage.recipe.locks import exclusive
 from tutelage.store.artifacts import Artifact, ArtifactStore
 from tutelage.store.errors import TrainingError
@@ -135,9 +136,10 @@ class _Bench:
     def enter(self) -> None:
         """Every arm counts from the moment it is tried, whatever the result."""
         first, *others = self.trials
-        about = {"of": self.question.target, "match": self.question.match, "seeds": self.question.seeds}
+        target = self.question.target
+        about = {"of": target, "match": self.question.match, "seeds": self.question.seeds}
         for trial in others:
-            trial.key = key_of(arm=_asked(trial.arm), first=_asked(first.arm), **about)
+            trial.key = key_of(arm=_asked(trial.arm, target), first=_asked(first.arm, target), **about)
             self.ledger.record(trial.key, arm=trial.arm.name, sets=list(trial.arm.sets), first=first.arm.name, **about)
 
     def run(self, trial: Trial, seed: int) -> None:
@@ -207,7 +209,11 @@ class _Bench:
         )  # fmt: skip
 
 
-def _asked(arm: Arm) -> dict[str, Any]:
-    """The identity of a try: the arm's whole recipe, except its name and how it is run."""
+def _asked(arm: Arm, target: str) -> dict[str, Any]:
+    """The identity of a try: the arm's recipe as far as the model that is measured comes from it, except its name and
+    how it is run. A later step that is changed meanwhile does not make another try of a question about the base."""
     plain = arm.recipe.plain()
-    return {key: value for key, value in plain.items() if key not in ("name", "evaluate", "baselines")}
+    needed = {node.name for node in life(arm.recipe, (target,))}
+    steps = {name: step for name, step in plain.get("finetune", {}).items() if name in needed}
+    kept = {key: value for key, value in plain.items() if key not in ("name", "evaluate", "baselines")}
+    return {**kept, "finetune": steps} if "finetune" in kept else kept

@@ -46,7 +46,9 @@ def _attention(recipe: Recipe) -> list[str]:
 def _finetuning(recipe: Recipe) -> list[str]:
     for name, step in recipe.finetune.items():
         if method(step.method).heldout and "lora" in type(step.settings).model_fields:
-            rate = step.settings.plain()["training"]["learning_rate"]
+            training = step.settings.plain()["training"]
+            # What is said of LoRA's rate is said of AdamW's; Muon's is about ten times as large.
+            rate = training["learning_rate"] * (0.1 if training["optimizer"] == "muon" else 1)
             lora = ",".join(
                 f"{{lora: {{rank: 16}}, training: {{optimizer: adamw, learning_rate: {factor * rate:g}}}}}"
                 for factor in (3, 10)

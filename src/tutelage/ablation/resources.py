@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -84,8 +84,16 @@ def doubling(curve: Path) -> float | None:
 Which = Literal["step", "token", "second", "parameter"]
 
 
-def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = "steps") -> PerCost:
-    """The verdict on the arm per unit of one cost. `match`: what is equal for all arms."""
+def unsteadiness(costs: Iterable[Cost]) -> float:
+    """The largest ratio of the slowest to the fastest run of one arm: how busy the machine was, 1 if not at all."""
+    return max((one.slowest / max(one.seconds, 1e-9) for one in costs), default=1.0)
+
+
+def per_cost(
+    paired: Paired, arm: Cost, first: Cost, which: Which, match: str = "steps", others: Iterable[Cost] = ()
+) -> PerCost:
+    """The verdict on the arm per unit of one cost. `match`: what is equal for all arms. `others`: costs of all
+    arms, which tell by how much the same work differed in time."""
     ratio, same = _ratio(arm, first, which)
     same = same or match == f"{which}s"
     outcome = paired.outcome
@@ -93,7 +101,7 @@ def per_cost(paired: Paired, arm: Cost, first: Cost, which: Which, match: str = 
         return PerCost("worse" if outcome == "failed" else "too few seeds", ratio)
     if same:
         return PerCost(outcome, ratio)  # type: ignore[arg-type]
-    unsteady = max(one.slowest / max(one.seconds, 1e-9) for one in (arm, first))
+    unsteady = unsteadiness((arm, first, *others))
     if which == "second" and 1 / unsteady <= ratio <= unsteady:
         return PerCost("open", ratio, f"the runs of one arm differ as much in time, up to {unsteady:.2f} times")
     if outcome == "not distinguishable":

@@ -8,7 +8,7 @@ from typing import Any
 from tutelage.ablation.bench import Findings, Trial
 from tutelage.ablation.grid import grid
 from tutelage.ablation.judge import CONFIDENCE, Noise, deviation_range, seeds_needed
-from tutelage.ablation.resources import Which, per_cost
+from tutelage.ablation.resources import Which, per_cost, unsteadiness
 
 FOUND, NOTHING, TOO_FEW = 0, 3, 4
 COSTS: tuple[Which, ...] = ("step", "token", "second", "parameter")
@@ -106,7 +106,7 @@ def overall(arms: list[dict[str, Any]], tried: int, effect: float) -> str:
 
 def _busy(found: Findings) -> str:
     """A warning if runs of one arm took very different times; otherwise empty."""
-    worst = max((cost.slowest / max(cost.seconds, 1e-9) for cost in found.costs.values()), default=1.0)
+    worst = unsteadiness(found.costs.values())
     return "" if worst < BUSY else f"runs of one arm differ in time by a factor of {worst:.1f}: the machine was busy"
 
 
@@ -137,7 +137,8 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         few = f"{name}: one seed says nothing about noise; use at least two, better three."
         return {**about, "outcome": "too few seeds", "verdict": few, "per": {}}
     assert cost is not None
-    per = {one: per_cost(paired, cost, found.costs[first.arm.name], one, found.question.match) for one in COSTS}
+    match, costs = found.question.match, found.costs
+    per = {one: per_cost(paired, cost, costs[first.arm.name], one, match, costs.values()) for one in COSTS}
     base = float(found.scores[first.arm.name].of(paired.seeds).per_byte.mean())
     return {
         **about,

@@ -32,6 +32,10 @@ class Ahead:
             one = self.outlook.forecasts.get(name)
             return round(one.memory) if one and one.memory else None
 
+        def memory_range_of(name: str) -> list[int] | None:
+            one = self.outlook.forecasts.get(name)
+            return [round(one.memory_range[0]), round(one.memory_range[2])] if one and one.memory else None
+
         def metrics_of(name: str) -> dict[str, list[float]]:
             one = self.outlook.forecasts.get(name)
             return {path: list(told) for path, told in one.expected.items()} if one else {}
@@ -39,7 +43,8 @@ class Ahead:
         stages = [
             {"stage": state.stage, "status": state.status, "identity": state.identity, "why": state.why,
              "forecast_seconds": self.outlook.seconds.get(state.stage), "forecast_range": range_of(state.stage),
-             "forecast_memory_bytes": memory_of(state.stage), "forecast_metrics": metrics_of(state.stage)}
+             "forecast_memory_bytes": memory_of(state.stage),
+             "forecast_memory_range": memory_range_of(state.stage), "forecast_metrics": metrics_of(state.stage)}
             for state in self.planned
         ]  # fmt: skip
         return {
@@ -47,6 +52,7 @@ class Ahead:
             "forecast_seconds": round(sum(self.outlook.seconds.values()), 1),
             "forecast_range": [round(value, 1) for value in self.outlook.total],
             "forecast_memory_bytes": round(self.outlook.memory),
+            "forecast_memory_range": [round(self.outlook.memory_range[at]) for at in (0, 2)],
             "advice": [asdict(item) for item in self.advice],
         }
 

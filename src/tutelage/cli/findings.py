@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from tutelage.ablation.bench import Question
 
+UNBOUND = 240  # columns where no terminal bounds them
+
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
     """Run the question, show the findings, and exit with their code. `beside`: goes into the JSON and onto the page
@@ -59,6 +61,8 @@ def voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[
     from tutelage.cli.meter import Meter
 
     console = Console(stderr=as_json)
+    if not console.is_terminal:  # a file or a pipe: there is no width to keep to, and no word is broken
+        console.width = max(console.width, UNBOUND)
     meter = Meter(console, quiet=not console.is_terminal)
     warned: set[str] = set()
 
@@ -107,7 +111,12 @@ def show(console: Console, found: dict[str, Any]) -> None:
             said = "; ".join(_per(cost, one) for cost, one in arm["per"].items())
             console.print(f"{arm['arm']}: {said}", highlight=False, markup=False, soft_wrap=True)
     if found["busy"]:
-        console.print(f"warning: {found['busy']}; verdicts per second are uncertain", style="yellow", highlight=False)
+        console.print(
+            f"warning: {found['busy']}; verdicts per second are uncertain",
+            style="yellow",
+            highlight=False,
+            soft_wrap=True,
+        )
     console.print(found["overall"], style="bold", highlight=False, markup=False, soft_wrap=True)
 
 

@@ -14,6 +14,7 @@ from tutelage.guidance.forecast import Outlook
 from tutelage.recipe.lineage import Ancestor
 from tutelage.recipe.plan import Planned
 from tutelage.store.format import size
+from tutelage.store.stage import Range
 
 MARKS = {"ran": "[green]✓[/]", "cached": "[green]✓[/]", "skipped": "[dim]–[/]", "failed": "[red]✗[/]"}
 
@@ -62,7 +63,7 @@ def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlo
     for state in planned:
         one = outlook.forecasts.get(state.stage)
         takes = span(one.low, one.high) if one and one.seconds is not None else ""
-        memory = size(one.memory) if one and one.memory else ""
+        memory = sizes(one.memory_range) if one and one.memory else ""
         table.add_row(state.stage, state.status, takes, memory, (state.identity or "")[:12], escape(state.why))
     console.print(table)
     if outlook.forecasts:
@@ -91,8 +92,14 @@ def announce(console: Console, outlook: Outlook) -> None:
         return
     low, high = outlook.total
     later = f"; not yet known: {', '.join(outlook.unknown)}" if outlook.unknown else ""
-    memory = f", {size(outlook.memory)} of memory" if outlook.memory else ""
+    memory = f", at most {sizes(outlook.memory_range)} of memory at a time" if outlook.memory else ""
     console.print(f"In all {span(low, high)}{memory}{later}.", highlight=False, soft_wrap=True)
+
+
+def sizes(told: Range) -> str:
+    """A range of bytes in words: `430 to 560 MB`."""
+    least, most = size(told[0]), size(told[2])
+    return f"{least.removesuffix(least[-3:])} to {most}" if least[-3:] == most[-3:] else f"{least} to {most}"
 
 
 def span(low: float, high: float) -> str:

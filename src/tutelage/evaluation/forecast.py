@@ -12,7 +12,11 @@ from tutelage.store.stage import Facts, Forecast, Machine
 # Seconds at a `slowness` of 1.
 COMPRESSION_SECONDS = 3.3  # for each MB of training text
 NGRAM_SECONDS = 0.5  # for each MB of training text
-BASELINE_BYTES = 115  # of memory for each byte of training text
+# Bytes of memory: whatever the text; for each byte of training text (as documents, and the models of the compressors);
+# for each token of it and each order of the n-grams (keys, places, counts, discounts).
+BASELINE_MEMORY, TEXT_MEMORY, GRAM_MEMORY = 1e8, 34.0, 29.0
+FIGURES_MEMORY = 3e8  # draws of the intervals, and the libraries that make them
+CLASSIFIER_MEMORY = 1e8  # TF-IDF with logistic regression
 CLASSIFIER_SECONDS = 2.5  # TF-IDF with logistic regression, for 5,000 texts
 FIGURES_SECONDS = 1.0  # intervals and comparisons, for each model
 PAIR_TOKENS = 50  # both sentences of a word-order pair
@@ -27,7 +31,9 @@ def forecast_baselines(config: BaselinesConfig, inputs: Mapping[str, Facts], mac
     train = min(corpus["train_bytes"], config.max_train_bytes)
     heldout = min(corpus["heldout_bytes"], config.max_heldout_bytes)
     seconds = 0.5 + (COMPRESSION_SECONDS + NGRAM_SECONDS) * train / 1e6 + 3 * heldout / 1e6
-    memory = machine.process_memory() + BASELINE_BYTES * train + 1e8
+    tokens = train / inputs.get("tokenizer", {}).get("bytes_per_token", 4.0)
+    memory = machine.process_memory() + BASELINE_MEMORY + TEXT_MEMORY * train
+    memory += GRAM_MEMORY * config.ngram_order * tokens
     return Forecast.about(seconds * machine.slowness(), 0.5, 1.7, memory, {"heldout_bytes": heldout})
 
 
@@ -74,7 +80,8 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             decoding = machine.decoding_seconds_per_token(model)
             low += sets * rows * 0.2 * settings.max_tokens * decoding  # most answers end before the last token
             high += sets * most * 1.2 * (settings.max_tokens + PROMPT_TOKENS / 4) * decoding
-    memory = machine.process_memory() + 1.6 * largest + 2.5e8
+    rivals = CLASSIFIER_MEMORY if any(one.makes == "classifier" for one in config.subjects) else 0.0
+    memory = machine.process_memory() + 1.6 * largest + FIGURES_MEMORY + rivals
     return Forecast((low * high) ** 0.5, low, high, memory, _facts(asked))
 
 

@@ -16,7 +16,7 @@ from tutelage.tasks import task
 OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
 ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
 ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
-KERNELS = 4.5e8  # bytes of compiled kernels and buffers that products of many shapes leave
+KERNELS = 1.2e8  # bytes that steps of many shapes leave: compiled kernels (of 64 shapes, tutelage/__init__.py), gaps
 TEMPLATE_TOKENS = 8.0  # that the chat template puts around a question and its answer
 ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
 LONG_ROW = 3.0  # times the mean length, which 99 of 100 rows stay below

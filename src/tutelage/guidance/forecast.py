@@ -9,10 +9,9 @@ from typing import Any, Protocol
 
 from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
-from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
+from tutelage.store.stage import Facts, Forecast, Machine, Range, StageSpec
 
-CARRIED = 0.8  # of the largest stage's memory that later stages of the same process still hold
-ADDED = 0.5  # of what a stage needs for itself that comes on top of it
+LEFT = 4.5e7  # bytes that a stage leaves in the process: modules and kernels it loaded, pieces between others in use
 SHARED = 0.3  # correlation of the errors of two stages' forecasts
 UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
 
@@ -61,11 +60,11 @@ class Outlook:
     @property
     def kept(self) -> dict[str, dict[str, Any]]:
         """What a run stores to compare with the actual figures: `seconds` and figures of its metrics as [low, middle,
-        high], `memory` in bytes of the process."""
+        high], and so `memory`, in bytes of the process at its peak."""
         return {
             name: {
                 **({"seconds": [one.low, one.seconds, one.high]} if one.seconds is not None else {}),
-                **({"memory": one.memory} if one.memory else {}),
+                **({"memory": list(one.memory_range)} if one.memory else {}),
                 "metrics": {path: list(told) for path, told in one.expected.items()},
             }
             for name, one in self.forecasts.items()
@@ -79,7 +78,12 @@ class Outlook:
     @property
     def memory(self) -> float:
         """Bytes of the largest stage."""
-        return max((one.memory for one in self.forecasts.values()), default=0.0)
+        return self.memory_range[1]
+
+    @property
+    def memory_range(self) -> Range:
+        """Bytes of the largest stage: low, middle, high."""
+        return max((one.memory_range for one in self.forecasts.values()), default=(0.0, 0.0, 0.0))
 
     @property
     def unknown(self) -> list[str]:
@@ -100,7 +104,8 @@ def look_ahead(
     become idle or busier, so ranges are wider.
     """
     outlook = Outlook()
-    held = 0.0
+    machine.process_memory()  # before the rates are measured, which leaves something behind too
+    left = 0.0
     for node in nodes:
         spec = node.spec
         inputs = {role: outlook.facts.get(name, {}) for role, name in node.inputs.items()}
@@ -111,18 +116,9 @@ def look_ahead(
             facts |= spec.result_facts(made[node.name])
         outlook.facts[node.name] = facts
         if node.name in runs:
-            alone = machine.process_memory()
-            memory = max(found.memory, held + ADDED * max(0.0, found.memory - alone)) if found.memory else 0.0
-            held = max(held, CARRIED * memory)
+            memory = found.memory + left if found.memory else 0.0
+            left += LEFT
             outlook.forecasts[node.name] = widened(replace(found, memory=memory), load)
-    return _with_what_is_held(outlook, machine.process_memory())
-
-
-def _with_what_is_held(outlook: Outlook, held: float) -> Outlook:
-    """No stage takes less than what the process holds already, including what measuring the rates left."""
-    for name, one in outlook.forecasts.items():
-        if one.memory:
-            outlook.forecasts[name] = replace(one, memory=max(one.memory, held))
     return outlook
 
 

@@ -94,7 +94,9 @@ class ThisMachine:
         return _slowness()
 
     def process_memory(self) -> float:
-        return _process_memory()
+        from tutelage.guidance.footprint import ready_process
+
+        return ready_process()
 
     def _known(self, what: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
         """From this process, from the file, or measured now; a busy machine is measured at most once per process."""
@@ -163,14 +165,6 @@ def _here() -> str:
     facts = machine()
     named = {name: facts[name] for name in ("processor", "gpu", "torch")}
     return canonical_json([named, len(os.sched_getaffinity(0)), os.environ.get(PRECISION_VARIABLE, "")])
-
-
-def _process_memory() -> float:
-    """Current memory of this process: measured rates leave their kernels and buffers in it."""
-    import tutelage.training.loop  # noqa: F401  what a training process has loaded
-    from tutelage.store.device import memory_mb
-
-    return float(memory_mb()) * 2**20
 
 
 @cache

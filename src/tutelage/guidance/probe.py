@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from tutelage.guidance.footprint import Rise
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.describe import forward_flops, parameters
@@ -15,6 +16,7 @@ from tutelage.model.lora import add_lora, is_quantised, lora_layers
 from tutelage.store.device import available_memory, choose_device, choose_precision, set_threads
 from tutelage.training.blocks import prepared
 from tutelage.training.config import TrainingConfig
+from tutelage.training.cross_entropy import chunk_sizes
 from tutelage.training.data.batch import Batch
 from tutelage.training.objective import summed_nll
 from tutelage.training.optim.optimizers import freeze, make_optimizers
@@ -25,22 +27,28 @@ MOST_TOKENS, FEWEST_TOKENS = 2048, 64
 DOCUMENT_TOKENS = 64  # of each document in a row
 SCORED_TOKENS = 1024
 GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # batch size, as in evaluation
+FIRST_TIMES = 3  # as large the first step may be, which shows the memory
 MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: dequantised in memory as it is merged and written
-# At the peak of a backward pass, gradients of activations exist in addition to the stored activations.
+# Where resident memory cannot be measured: at the peak of a backward pass, gradients of activations exist in addition
+# to the stored activations; and what a step frees and makes anew leaves gaps.
 WHILE_BACKWARD = 1.3
+GAPS = 1.25
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds per token, and bytes on top of the process: `fixed`, and `activations` of a microbatch."""
+    """Seconds per token, and bytes on top of the process: `fixed` (weights, gradients, optimizer states and the copy of
+    them that a checkpoint is written from), and `passing` at the peak of a step: `activations` that autograd keeps,
+    gradients of some, logits, gaps. Of a model on a GPU only what the process holds of it beside."""
 
     seconds: float
     fixed: float = 0.0
+    passing: float = 0.0
     activations: float = 0.0
 
     @property
     def memory(self) -> float:
-        return self.fixed + WHILE_BACKWARD * self.activations
+        return self.fixed + self.passing
 
 
 def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
@@ -52,24 +60,27 @@ def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
 
 
 def training_cost(
-    whole: ModelConfig, context: int, settings: TrainingConfig, trained_share: float, lora: Any = None
-) -> Cost:
+    whole: ModelConfig, context: int, settings: TrainingConfig, trained_share: float, lora: Any = None,
+    seconds: float = SECONDS,
+) -> Cost:  # fmt: skip
     """Of a token in training: forward, backward and its part of the update, in the precision of the run.
 
-    Compiling is left out: it takes longer than a forecast may.
+    Compiling is left out: it takes longer than a forecast may. Steps are repeated for `seconds`.
     """
     config, times = measurable(whole)
     set_threads(settings.threads)
     device = choose_device(settings.device)
     dtype = choose_precision(settings.precision, device)
+    microbatch = max(1, settings.batch_rows // settings.accumulation)
+    batch = _random_batch(config, context, microbatch, trained_share).to(device)
+    large = _random_batch(config, context, microbatch, trained_share, FIRST_TIMES).to(device)
+    rise = Rise(device, lora is not None and lora.quantisation != "none")
     model = DecoderLM(config, seed=0)
     if lora:
         add_lora(model, lora, 0)
     freeze(model, settings.freeze_blocks)
     model.to(device).train()
     optimizers = make_optimizers(model, settings, dtype)
-    microbatch = max(1, settings.batch_rows // settings.accumulation)
-    batch = _random_batch(config, context, microbatch, trained_share).to(device)
     computing: list[float] = []
     updating: list[float] = []
     kept, end = 0, float("inf")
@@ -80,7 +91,7 @@ def training_cost(
             begin = time.perf_counter()
             first = not computing
             with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), _kept(model, first) as storages:
-                total, _, _ = summed_nll(model, batch)
+                total, _, _ = summed_nll(model, large if first else batch)
             kept = kept or sum(storages.values())
             total.backward()  # type: ignore[no-untyped-call]
             _wait(device)
@@ -91,9 +102,10 @@ def training_cost(
             _wait(device)
             computing.append(between - begin)
             updating.append(time.perf_counter() - between)
-            end = time.perf_counter() + SECONDS if first else end
+            end = time.perf_counter() + seconds if first else end
+    risen = rise.bytes()
     tokens, step = batch.tokens.numel(), settings.batch_rows * context
-    seconds = times * (_median(computing[1:]) / tokens + _median(updating[1:]) / step)
+    per_token = times * (_median(computing[1:]) / tokens + _median(updating[1:]) / step)
     trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
     states = sum(
         value.numel() * value.element_size()
@@ -103,11 +115,33 @@ def training_cost(
         if isinstance(value, torch.Tensor)
     )
     weights = float(sum(parameter.numel() * parameter.element_size() for parameter in model.parameters()))
+    during = 4.0 * trained + states + weights + copies
     # The weights are in memory twice while a model is loaded or saved; 4-bit ones are loaded and saved one by one.
     whole_bytes = 4.0 * sum(parameters(config).values())
-    twice = min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights
-    fixed = times * (max(twice, 4.0 * trained + states) + weights + copies)
-    return Cost(seconds, fixed, times * kept * microbatch * context / tokens)
+    twice = weights + (min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights)
+    copied = 4.0 * trained + states  # what a checkpoint is written from, while training goes on
+    if device.type != "cpu":  # the rest is not of the process
+        return Cost(per_token, times * (twice + copied))
+    fixed = max(twice, during + copied)
+    passing = WHILE_BACKWARD * kept if risen is None else max(kept, risen - during)
+    wanted, counted = microbatch * context, large.tokens.numel()
+    passing = _scaled(passing, counted, wanted, config.vocab_size, trained_share, dtype)
+    if risen is None:
+        fixed, passing = GAPS * fixed, GAPS * (passing + loss_bytes(wanted * trained_share, config.vocab_size, dtype))
+    return Cost(per_token, times * fixed, times * passing, times * kept * wanted / counted)
+
+
+def loss_bytes(targets: float, vocabulary: int, dtype: torch.dtype) -> float:
+    """Of the logits of a chunk and their gradients of a group (training/cross_entropy.py), on a CPU."""
+    rows, group = chunk_sizes(max(1, round(targets)), vocabulary, on_gpu=False)
+    return float(4 * group * vocabulary if dtype == torch.float32 else (2 * group + 4 * rows) * vocabulary)
+
+
+def _scaled(passing: float, tokens: int, wanted: int, vocabulary: int, share: float, dtype: torch.dtype) -> float:
+    """Bytes of a step of `wanted` tokens from those of one of `tokens`: logits come in chunks, all else grows with
+    them."""
+    logits = loss_bytes(share * tokens, vocabulary, dtype)
+    return max(0.0, passing - logits) * wanted / tokens + loss_bytes(share * wanted, vocabulary, dtype)
 
 
 def scoring_cost(whole: ModelConfig) -> Cost:
@@ -148,10 +182,12 @@ def decoding_cost(whole: ModelConfig) -> Cost:
     return Cost(times * (time.perf_counter() - begin) / (GENERATED_ROWS * count))
 
 
-def _random_batch(config: ModelConfig, context: int, microbatch: int, trained_share: float) -> Batch:
-    """As many rows of a microbatch as the FLOP budget allows; a shorter row if a single one is too much."""
+def _random_batch(
+    config: ModelConfig, context: int, microbatch: int, trained_share: float, times: int = 1
+) -> Batch:  # fmt: skip
+    """As many rows of a microbatch as `times` the budget allows; a shorter row if a single one is too much."""
     flops = 3 * forward_flops(config, context)
-    budget = max(FEWEST_TOKENS, min(MOST_TOKENS, int(STEP_FLOPS / flops)))
+    budget = max(FEWEST_TOKENS, times * min(MOST_TOKENS, int(STEP_FLOPS / flops)))
     rows = max(1, min(microbatch, budget // context))
     length = context if rows > 1 else min(context, max(budget, FEWEST_TOKENS))
     draw = torch.Generator().manual_seed(0)

@@ -14,7 +14,10 @@ from tutelage.store.stage import Facts, Forecast, Machine, Range
 ENCODING_SECONDS = 0.16  # per MB of text, at a `slowness` of 1
 OVERHEAD = 1.5  # s: loading, packing, saving
 BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
-KERNELS = 1.5e8  # bytes of compiled kernels and buffers
+ENCODER_BYTES, ENCODED_AT_ONCE = 5e7, 16e6  # of the fast encoder's tables; of text that it gets at a time
+TEXT_TIMES = 3.0  # as strings, as bytes and as ids
+ROWS_SHARE = 0.7  # of the text's bytes: its ids on disk, which the process maps, and where each document begins
+BESIDE_BYTES = 2e7  # validation, figures of the layers, batches made
 LESS, MORE = 0.6, 1.5  # error of the time
 FORWARD_SHARE = 0.4  # share of a training step's time per token that a validation takes
 
@@ -50,8 +53,9 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     validated = held + (validations + training.use_best) * (min(held, limit) if limit else held)
     trained = rate * (steps * step_tokens * BESIDE_STEPS + FORWARD_SHARE * validated)
     fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
-    memory = machine.process_memory() + KERNELS + 3 * corpus["bytes"]
-    memory += machine.training_memory(model, pretrain.context_length, training)
+    encoding = ENCODER_BYTES + TEXT_TIMES * min(corpus["bytes"], ENCODED_AT_ONCE)  # given back before the first step
+    steps_memory = machine.training_memory(model, pretrain.context_length, training) + BESIDE_BYTES
+    memory = machine.process_memory() + ROWS_SHARE * corpus["bytes"] + max(encoding, steps_memory)
     told = Forecast.about(trained + fixed, LESS, MORE, memory, facts)
     return replace(told, expected=expected_figures(config, corpus, facts, rate))
 

@@ -20,7 +20,7 @@ from tutelage.pretraining.encoding import MistakenEncoderError, encoded_texts
 from tutelage.pretraining.mixing import mix_of
 from tutelage.pretraining.objective import NextToken
 from tutelage.pretraining.shards import Mixture, ShardRows, open_shards, write_shards
-from tutelage.store.device import seed_everything
+from tutelage.store.device import return_freed_memory, seed_everything
 from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_atomic
@@ -109,6 +109,8 @@ def prepare(
     if config.mixture:
         others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
         rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
+    tok.release_encoder()  # everything is encoded
+    return_freed_memory()
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
     return tok, decoder, NextToken(rows, token_bytes, tok.end_of_text_id, tok.decode)
 

@@ -243,8 +243,9 @@ def _make(
         inputs = {role: done[other].path for role, other in node.inputs.items() if other in done}
 
         def fill(out: Path, work: Path) -> dict[str, Any]:
-            from tutelage.store.device import peak_memory_mb, reset_peak_memory
+            from tutelage.store.device import peak_memory_mb, reset_peak_memory, return_freed_memory
 
+            return_freed_memory()  # what the stage before left would count as this one's
             reset_peak_memory()
             if node.spec.trains:
                 order({"stage": node.name, "inputs": inputs, "work": work})

@@ -5,10 +5,12 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import functools
+import gc
 import os
 import platform
 import random
 import resource
+import sys
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -178,7 +180,14 @@ def keep_freed_memory() -> None:
 
 
 def return_freed_memory() -> None:
-    """Give back to the system what is freed."""
+    """Give back to the system what is freed: by Python, by Arrow where it is loaded, and by the C library (glibc).
+
+    What they keep for later (a corpus that was read, the activations of a training) would otherwise count in every
+    stage that follows.
+    """
+    gc.collect()
+    if (arrow := sys.modules.get("pyarrow")) is not None:
+        arrow.default_memory_pool().release_unused()
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
@@ -201,10 +210,14 @@ def _mallopt(setting: int, value: int) -> None:
         ctypes.CDLL("libc.so.6").mallopt(setting, value)
 
 
-def reset_peak_memory() -> None:
-    """Start a new measurement of this process's peak memory (Linux; elsewhere the peak of the whole run counts)."""
-    with contextlib.suppress(OSError):
+def reset_peak_memory() -> bool:
+    """Start a new measurement of this process's peak memory: whether that is possible here (Linux; elsewhere the peak
+    of the whole run counts)."""
+    try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    except OSError:
+        return False
+    return True
 
 
 def peak_memory_mb() -> int:

@@ -37,9 +37,16 @@ class Job:
     data_seed: int
 
 
+# The range that a forecast of memory states (benchmarks/forecast_accuracy.py checks it).
+LESS_MEMORY, MORE_MEMORY = 0.87, 1.15
+
+
 @dataclass(frozen=True)
 class Forecast:
     """Seconds and peak bytes of a stage, with a range, and what will be known of its result (rows, tokens, ...).
+
+    `memory`: resident bytes of the process at their highest in the stage, what earlier stages left included, as `top`
+    shows them and as a run measures them (`peak_memory_mb`); not those of a GPU.
 
     `seconds` None: it cannot be told before an earlier stage is done. `expected`: what its metrics will say, by their
     path ("heldout_bits_per_byte", "timing.tokens_per_second"), where that can be told.
@@ -51,6 +58,11 @@ class Forecast:
     memory: float = 0.0
     facts: Facts = field(default_factory=dict)
     expected: Mapping[str, Range] = field(default_factory=dict)
+
+    @property
+    def memory_range(self) -> Range:
+        """Bytes: low, middle, high."""
+        return self.memory * LESS_MEMORY, self.memory, self.memory * MORE_MEMORY
 
     @classmethod
     def about(
@@ -75,7 +87,8 @@ class Machine(Protocol):
     def training_memory(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        """Bytes beside the process: weights, gradients, optimizer states, and the activations of those steps."""
+        """Bytes that training adds to the process: weights, gradients, optimizer states, the copy that a checkpoint is
+        written from, and what those steps hold at their peak. Of a GPU's memory nothing."""
         ...
 
     def scoring_seconds_per_token(self, model: Any) -> float: ...
@@ -93,7 +106,7 @@ class Machine(Protocol):
         ...
 
     def process_memory(self) -> float:
-        """Bytes of a process that has everything loaded and done nothing."""
+        """Bytes of a process that has everything loaded and has done a first step."""
         ...
 
 

@@ -123,6 +123,10 @@ class Vocabulary:
         except BaseException as error:
             raise readable(error) from None
 
+    def release_encoder(self) -> None:
+        """Give up the memory that encoding many texts takes, until many are encoded again."""
+        self._bulk.release()
+
     @property
     def encoder(self) -> str:
         """Which library encodes many texts at once, and why (see `bulk`)."""
