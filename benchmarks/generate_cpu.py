@@ -107,8 +107,8 @@ def compare(file: str, text: str) -> dict[str, Any]:
         cache = KVCache.empty(packed.config, 1, 704, torch.float32, torch.device("cpu"))
         lean, rows = LeanDecoder(packed.model), []
         for at in range(ids.shape[1]):
-            hidden = lean.hidden(ids[:, at : at + 1], torch.tensor([[at]]), cache.view(0, 1, (at // 64 + 1) * 64, at))
-            rows.append(packed.model.logits(hidden)[0].log_softmax(-1))
+            view = cache.view(0, 1, (at // 64 + 1) * 64, at)
+            rows.append(lean.logits(ids[:, at : at + 1], torch.tensor([[at]]), view)[0].log_softmax(-1))
     found = {}
     for name, made in (("read", read), ("decoded", torch.stack(rows))):
         found[name] = {

@@ -122,9 +122,9 @@ def test_the_flat_step_is_the_decoders_own(kind: Packing, more: dict[str, Any]) 
     lean = LeanDecoder(model)
 
     def both(ids: Tensor, places: Tensor, of: list[KVCache]) -> None:
-        expected = model.hidden(ids, places, None, of[0])[:, 0]
+        expected = model.logits(model.hidden(ids, places, None, of[0])[:, 0])
         # Not closer: a sum that rounds the other way becomes a step of bfloat16.
-        torch.testing.assert_close(lean.hidden(ids, places, of[1]), expected, rtol=1e-2, atol=1e-2)
+        torch.testing.assert_close(lean.logits(ids, places, of[1]), expected, rtol=1e-2, atol=1e-2)
 
     for step in range(6):
         places = (starts + step)[:, None]
@@ -150,11 +150,11 @@ def test_torchscript_and_python_run_the_same_step(
         cache, rows = KVCache.empty(model.config, 4, 32, torch.float32, torch.device("cpu")), []
         for at in range(16):
             places = torch.tensor([[at], [at], [at], [at]])
-            rows.append(decoder.hidden(text.gather(1, places), places, cache))
+            rows.append(decoder.logits(text.gather(1, places), places, cache))
         shared = cache.view(0, 3, 32)  # two rows of one text, then two of texts of their own
         shared.sharing = Sharing.of([2, 1, 1], torch.device("cpu"))
-        rows.append(decoder.hidden(text[:, 16:17], torch.tensor([[16], [17], [16], [16]]), shared))
-        rows.append(decoder.hidden(text[:1, 18:19], torch.tensor([[18]]), cache.view(0, 1, 32, 18)))
+        rows.append(decoder.logits(text[:, 16:17], torch.tensor([[16], [17], [16], [16]]), shared))
+        rows.append(decoder.logits(text[:1, 18:19], torch.tensor([[18]]), cache.view(0, 1, 32, 18)))
         made.append(torch.cat(rows))
     assert torch.equal(*made)
 

@@ -216,10 +216,10 @@ class Engine:
         ids = torch.tensor([*tokens, *[0] * padding], device=device)[:, None]
         positions = torch.tensor([*places, *[0] * padding], device=device)[:, None]
         if self._lean is not None:
-            hidden = self._lean.hidden(ids, positions, view)
+            logits = self._lean.logits(ids, positions, view)
         else:
-            hidden = self.model.hidden(ids, positions, cache=view)[:, -1]
-        return self._say(rows, self.model.logits(hidden).cpu()[:count], drafts)
+            logits = self.model.logits(self.model.hidden(ids, positions, cache=view)[:, -1]).cpu()
+        return self._say(rows, logits[:count], drafts)
 
     def _drafts(self, rows: list[Answer]) -> list[list[int]]:
         """Draft tokens of each row, limited in total to what is worth verifying at once."""

@@ -175,8 +175,8 @@ class _ModelDrafts:
         ids = torch.tensor([list(tokens)], device=device)
         positions = torch.arange(start, end, device=device)[None]
         if self._step is not None and len(tokens) == 1:
-            hidden = self._step.hidden(ids, positions, view)
+            logits = self._step.logits(ids, positions, view)
         else:
-            hidden = self._model.hidden(ids, positions, cache=view)[:, -1]
+            logits = self._model.logits(self._model.hidden(ids, positions, cache=view)[:, -1])
         self._read += tokens
-        return int(self._model.logits(hidden)[0, : self._vocab_size].argmax())
+        return int(logits[0, : self._vocab_size].argmax())

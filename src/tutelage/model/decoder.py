@@ -181,6 +181,10 @@ class DecoderLM(nn.Module):
         """Next-token logits [..., vocab_size], float32, from hidden states [..., hidden_size]."""
         head = self.packed_head
         logits = F.linear(hidden, self.head_weight).float() if head is None else head(hidden).float()
+        return self.bounded(logits)
+
+    def bounded(self, logits: Tensor) -> Tensor:
+        """Raw logits after the model's divisor and softcap."""
         if self.config.logit_divisor != 1:
             logits = logits / self.config.logit_divisor
         if self.config.logit_softcap:

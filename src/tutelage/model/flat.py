@@ -30,6 +30,7 @@ class Layer(NamedTuple):
     gate_up: Parts
     down: Parts
     has_rope: bool
+    window: int  # 0: none
 
 
 def step(
@@ -37,8 +38,8 @@ def step(
     positions: Tensor,
     layers: list[Layer],
     caches: list[tuple[Tensor, Tensor, Tensor, Tensor]],
-    added: list[Tensor],
     norm: Tensor,
+    head: list[Parts],
     eps: Tensor,
     frequencies: Tensor,
     factor: float,
@@ -49,14 +50,15 @@ def step(
     owners: Tensor,
     runs: list[tuple[int, int, int, int]],
 ) -> Tensor:
-    """Hidden states [rows, hidden_size] after the final norm, of embeddings x [rows, hidden_size] at positions [rows].
+    """Logits [rows, vocab_size], float32, of embeddings x [rows, hidden_size] at positions [rows].
 
     caches: of each layer keys and values [cached, H_kv, length, dim], and the same by heads for products: keys
-    [cached H_kv, dim, length], values [cached H_kv, length, dim]. added: of each layer what is added to the scores,
-    [rows H_kv or 1, 1, length]. start: the position of the only row, or -1. owners [rows]: the cache row of each; runs:
-    as of `Sharing`, none where each row has one to itself.
+    [cached H_kv, dim, length], values [cached H_kv, length, dim]. head: one. start: the position of the only row, or
+    -1. owners [rows]: the cache row of each; runs: as of `Sharing`, none where each row has one to itself.
     """
     rows, shared, dim = x.shape[0], caches[0][0].shape[1], caches[0][0].shape[3]
+    behind = positions[:, None] - torch.arange(caches[0][0].shape[2])
+    masks: dict[int, Tensor] = {}  # by window: what is added to the scores, [rows H_kv or 1, 1, length]
     turned, groups = num_heads + shared, num_heads // shared
     angles = (positions[:, None].to(torch.float32) * frequencies)[:, None]  # [rows, 1, dim / 2]
     cosines, sines = angles.cos() * factor, angles.sin() * factor
@@ -80,15 +82,28 @@ def step(
             keys[owners, :, positions] = new_keys
             values[owners, :, positions] = new_values.to(torch.float32)
         queries = queries.reshape(rows * shared, groups, dim)
+        window = layer.window
+        if window not in masks:
+            masks[window] = _mask(behind, window, shared)
+        added = masks[window]
         if len(runs) == 0:
-            weights = torch.baddbmm(added[index], queries, keys_by_head, alpha=scale).softmax(-1)
+            weights = torch.baddbmm(added, queries, keys_by_head, alpha=scale).softmax(-1)
             mixed = torch.bmm(weights, values_by_head)
         else:
-            mixed = attend_sharing(queries, keys_by_head, values_by_head, added[index], scale, rows, runs)
+            mixed = attend_sharing(queries, keys_by_head, values_by_head, added, scale, rows, runs)
         x = x + multiply(mixed.view(rows, -1), layer.out)
         gated, up = multiply(rms_norm_only(x, layer.mlp_norm, eps), layer.gate_up).chunk(2, dim=-1)
         x = x + multiply(gate(activation, gated, up), layer.down)
-    return rms_norm_only(x, norm, eps)
+    return multiply(rms_norm_only(x, norm, eps), head[0]).to(torch.float32)
+
+
+def _mask(behind: Tensor, window: int, heads: int) -> Tensor:
+    """0 where a key may be seen, else -inf, by how far it is behind [rows, length]."""
+    hidden = behind < 0
+    if window > 0:
+        hidden = hidden | (behind >= window)
+    added = torch.zeros(hidden.shape).masked_fill_(hidden, -float("inf"))[:, None]
+    return added if added.shape[0] == 1 else added.repeat_interleave(heads, 0)
 
 
 def attend_sharing(
@@ -125,7 +140,7 @@ def attend_sharing(
 
 @cache
 def scripted() -> Callable[..., Tensor] | None:
-    """`step` as TorchScript runs it, layers given as `torch.jit.script(list)`; None where TorchScript fails."""
+    """`step` by TorchScript, layers and head given as `torch.jit.script(list)`; None where TorchScript fails."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         try:

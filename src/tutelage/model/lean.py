@@ -1,6 +1,7 @@
 """One token per row by a packed decoder, written flat: where a layer takes microseconds, its calls are what counts.
 
-It computes what `DecoderLM.hidden` does, but for rounding, for the plain kind of decoder that most families are.
+It computes what `DecoderLM.hidden` and `logits` do, but for rounding, for the plain kind of decoder that most families
+are.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.feedforward import FeedForward
 from tutelage.model.flat import Layer, scripted, step
-from tutelage.model.mask import AttentionMask
 from tutelage.model.norms import RMSNorm
+from tutelage.model.packed import Product
 from tutelage.model.rope import inverse_frequencies
 
 Views = list[tuple[Tensor, Tensor, Tensor, Tensor]]
@@ -34,31 +35,28 @@ class LeanDecoder:
         self.frequencies, self.factor = inverse_frequencies(config)
         self.scale = config.attention_scale or config.dim_per_head**-0.5
         self.norm: Any = model.norm
-        self._windows: list[int | None] = [block.attention.window for block in _blocks(model)]
-        self._different = set(self._windows)
         self._seen: KVCache | None = None
         self._views: Any = []
         self.layers: Any = [_layer(block) for block in _blocks(model)]
+        packed_head: Any = model.packed_head
+        self.head: Any = [packed_head.parts]
         self._step = scripted() or step
-        if self._step is not step:
-            self.layers = torch.jit.script(self.layers)  # converted once, and not at every call
+        if self._step is not step:  # converted once, and not at every call
+            self.layers, self.head = torch.jit.script(self.layers), torch.jit.script(self.head)
 
-    def hidden(self, tokens: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
-        """Hidden states [rows, hidden_size] after the final norm, of one token [rows, 1] a row at its position.
+    def logits(self, tokens: Tensor, positions: Tensor, cache: KVCache) -> Tensor:
+        """Next-token logits [rows, vocab_size], float32, of one token [rows, 1] a row at its position.
 
         Rows may share rows of the cache (`KVCache.sharing`).
         """
-        mask, sharing = AttentionMask(positions, None, cache.length), cache.sharing
-        added = {
-            window: _per_head(mask.added(window, torch.float32), self.config.num_kv_heads) for window in self._different
-        }
-        return self._step(
+        sharing = cache.sharing
+        logits = self._step(
             self.model.embed(tokens, positions)[:, 0],
             positions[:, 0],
             self.layers,
             self._views_of(cache),
-            [added[window] for window in self._windows],
             self.norm.weight,
+            self.head,
             self.eps,
             self.frequencies,
             self.factor,
@@ -69,6 +67,7 @@ class LeanDecoder:
             torch.arange(len(tokens)) if sharing is None else sharing.rows,
             [] if sharing is None else list(sharing.runs),
         )
+        return self.model.bounded(logits)
 
     def _views_of(self, cache: KVCache) -> Any:
         """Keys and values of each layer, and the same by heads. Kept while the same view of a cache comes again."""
@@ -92,7 +91,7 @@ def _layer(block: Any) -> Layer:
         norms = torch.cat([norm.weight.expand(heads, -1) for norm, heads in each])
     return Layer(
         block.attention_norm.weight, attention.qkv_proj.parts, norms, attention.o_proj.parts,
-        block.mlp_norm.weight, mlp.gate_up_proj.parts, mlp.down_proj.parts, attention.has_rope,
+        block.mlp_norm.weight, mlp.gate_up_proj.parts, mlp.down_proj.parts, attention.has_rope, attention.window or 0,
     )  # fmt: skip
 
 
@@ -101,7 +100,7 @@ def is_plain(model: DecoderLM) -> bool:
     config = model.config
     blocks = _blocks(model)
     return (
-        model.packed_head is not None
+        isinstance(model.packed_head, Product)
         and model.embed_tokens.weight.device.type == "cpu"
         and config.norm_place == "pre"
         and not config.parallel_residual
@@ -120,8 +119,3 @@ def is_plain(model: DecoderLM) -> bool:
             for block in blocks
         )
     )  # fmt: skip
-
-
-def _per_head(added: Tensor, heads: int) -> Tensor:
-    """[B, 1, 1, S] as [B heads, 1, S], or [1, 1, S] where B is 1."""
-    return added[0] if len(added) == 1 else added.expand(-1, heads, -1, -1).flatten(0, 1)
