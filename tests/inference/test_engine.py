@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from tutelage.inference import engine
+from tutelage.inference import prefill
 from tutelage.inference.choosing import Chooser, TokenTable, choose
 from tutelage.inference.decoding import decode, generate_ids
 from tutelage.inference.engine import Engine
@@ -47,7 +47,7 @@ def uncached(model: DecoderLM, prompt: list[int], sampling: Sampling, stop_ids: 
 def test_cached_and_batched_equals_reading_everything_anew(
     model: DecoderLM, sampling: Sampling, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engine, "READ_AT_ONCE", piece)
+    monkeypatch.setattr(prefill, "READ_AT_ONCE", piece)
     outputs = generate_ids(model, PROMPTS, sampling, stop_ids=[40, 41])
     expected = [uncached(model, prompt, sampling, {40, 41}, row) for row, prompt in enumerate(PROMPTS)]
     assert [output.ids for output in outputs] == expected

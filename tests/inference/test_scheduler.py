@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from tutelage.inference import engine as engines
+from tutelage.inference import prefill
 from tutelage.inference.decoding import decode
 from tutelage.inference.engine import Engine
 from tutelage.inference.sampling import Sampling
@@ -68,7 +68,7 @@ def test_answers_do_not_depend_on_who_comes_and_goes(
 ) -> None:
     """Requests arrive at any time with settings of their own, some are cancelled; prompts are kept and shared, and
     where they are read in pieces short ones go before long ones."""
-    monkeypatch.setattr(engines, "READ_AT_ONCE", piece)
+    monkeypatch.setattr(prefill, "READ_AT_ONCE", piece)
     settings = [SAMPLED, replace(SAMPLED, temperature=0.0), replace(SAMPLED, max_tokens=30, top_k=5, seed=9),
                 replace(SAMPLED, temperature=0.7, repetition_penalty=1.3)]  # fmt: skip
     texts = prompts(12)
@@ -142,7 +142,7 @@ def test_a_state_of_the_whole_text_is_never_shared() -> None:
 
 
 def test_reading_a_long_prompt_can_be_stopped_and_others_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engines, "READ_AT_ONCE", 32)
+    monkeypatch.setattr(prefill, "READ_AT_ONCE", 32)
     model = DecoderLM(FamilyConfig.parse(SIZES), seed=1).eval()
     engine = Engine(model, [])
     engine.add([3], [(0, replace(SAMPLED, max_tokens=50), 0)])
@@ -159,7 +159,7 @@ def test_reading_a_long_prompt_can_be_stopped_and_others_go_on(monkeypatch: pyte
 def test_a_short_prompt_does_not_wait_for_a_long_one(
     model: DecoderLM, keep: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines, "READ_AT_ONCE", 32)
+    monkeypatch.setattr(prefill, "READ_AT_ONCE", 32)
     asked = [(prompts(1, 5)[0] * 6, SAMPLED, 0), *(([1, 2, 3][:at], SAMPLED, at) for at in (1, 2, 3))]
     expected = {row: run(Engine(model, []), [one])[0] for row, one in enumerate(asked)}
     engine, said, answers = Engine(model, [], most_rows=5, keep=keep), dict[int, list[int]](), list[Answer]()

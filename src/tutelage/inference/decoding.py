@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from tutelage.inference.choosing import TokenTable
-from tutelage.inference.engine import TOKEN_BUDGET, Engine, check_prompt
+from tutelage.inference.engine import TOKEN_BUDGET, Engine
+from tutelage.inference.prefill import check_prompt
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Failure, Output, Token
 from tutelage.inference.speculation import Speculation

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections import deque
 from collections.abc import Sequence
-from contextlib import AbstractContextManager
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
+from tutelage.inference.prefill import check_prompt, chunk_length, untracked
 from tutelage.inference.sampling import Sampling
 from tutelage.inference.sequences import Answer, Asked, Failure, StopReason, Token
 from tutelage.inference.slots import STEP, Slots
@@ -24,8 +24,6 @@ from tutelage.store.errors import ConfigError, InputError
 
 TOKEN_BUDGET = 32768  # total positions of all sequences: bounds memory, does not affect results
 MOST_ROWS = 256  # sequences decoded together
-READ_AT_ONCE = 512  # prefill tokens between two decoding steps, for a model of 300M parameters
-_LEAST_READ = 32
 
 
 class Engine:
@@ -60,7 +58,7 @@ class Engine:
         self._multiple = 4 if weight.device.type == "cpu" and not is_packed(model) and weight.dtype.itemsize == 4 else 1
         self._lean = LeanDecoder(model) if is_plain(model) else None
         self._slots = Slots(model, self._multiple - 1)
-        self._piece = _piece(model)
+        self._piece = chunk_length(model)
         self._waiting: deque[Asked] = deque()
         self._reading: Asked | None = None
         self._answering: list[Answer] = []
@@ -299,28 +297,6 @@ def _length(asked: Asked) -> int:
     return len(asked.prompt)
 
 
-def check_prompt(prompt: Sequence[int], context: int, vocab_size: int, what: str = "the prompt") -> None:
-    """Raise InputError for a prompt that is empty, leaves no room for an answer, or has ids outside the vocabulary."""
-    if not prompt:
-        raise InputError(f"{what} has no tokens", hint="begin with the end-of-text token")
-    if len(prompt) >= context:
-        raise InputError(
-            f"{what} has {len(prompt)} tokens, but the model's context is {context}, "
-            "of which at least one is required for the answer",
-            hint="shorten the prompt",
-        )
-    if not 0 <= min(prompt) <= max(prompt) < vocab_size:
-        raise InputError(f"{what} has ids outside 0 to {vocab_size - 1}", hint="use the model's own tokenizer")
-
-
-def _piece(model: DecoderLM) -> int:
-    """Prefill chunk size: smaller for larger models, so that running answers are not delayed."""
-    piece = READ_AT_ONCE
-    while piece > _LEAST_READ and piece * model.num_parameters() > READ_AT_ONCE * 300e6:
-        piece //= 2
-    return piece
-
-
 def _choose(rows: Sequence[Answer], logits: Tensor) -> list[Chosen | InputError]:
     """The next token of each row. Non-finite logits end only their own row."""
     try:
@@ -329,8 +305,3 @@ def _choose(rows: Sequence[Answer], logits: Tensor) -> list[Chosen | InputError]
         if len(rows) == 1:
             return [error]
     return [made for at, one in enumerate(rows) for made in _choose([one], logits[at : at + 1])]
-
-
-def untracked(model: DecoderLM) -> AbstractContextManager[Any]:
-    """Inference mode, or no_grad for a sharded model, whose buffers are also used in training."""
-    return torch.inference_mode() if type(model.embed_tokens.weight) is torch.nn.Parameter else torch.no_grad()

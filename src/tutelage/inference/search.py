@@ -13,8 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tutelage.inference.engine import READ_AT_ONCE, check_prompt, untracked
 from tutelage.inference.finite import own_logprobs
+from tutelage.inference.prefill import READ_AT_ONCE, check_prompt, untracked
 from tutelage.inference.samplers import repeated_ngram_ids
 from tutelage.inference.sequences import StopReason
 from tutelage.model.cache import KVCache
