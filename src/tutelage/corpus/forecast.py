@@ -18,7 +18,7 @@ from tutelage.store.stage import Facts, Forecast, Machine
 # Seconds of one CPU, at a `slowness` of 1. MB are 10^6 bytes. Reading, prose and measures are shared by all CPUs.
 START_SECONDS = 0.5
 READ_SECONDS = {"python": 0.17, "own": 0.22}  # for each MB of source
-PROSE_SECONDS = 0.43  # for each MB of text
+PROSE_SECONDS = 0.28  # for each MB of text
 MEASURE_SECONDS = 0.18  # for each MB of text, all levels together: how much is copied at each level of selection
 JUDGE_SECONDS = 1.2  # for each MB of text, on one CPU: selection by measure ...
 JUDGE_START = 5.0  # ... and what it learns from samples
