@@ -1,9 +1,10 @@
 """MB per CPU second of encoding a corpus: Tutelage, and tokenizers alone, on one core.
 
     python benchmarks/tokenize_cpu.py SOURCE [--tokenizer METHOD:SIZE[:SPLIT]] [--megabytes 20] [--rounds 3]
-                                             [--peers tiktoken kitoken]
+                                             [--mixed] [--peers tiktoken kitoken]
 
-SOURCE is a folder or file of text, as for `tutelage corpus`. A tokenizer is trained on some of it; then all is encoded,
+SOURCE is a folder or file of text, as for `tutelage corpus`; with --mixed a folder of data sets that
+`mixed_documents.py` knows. A tokenizer is trained on some of it; then all is encoded,
 each side in turn, every time by a tokenizer that is newly built, as at the start of a run: what building it and trying
 the fast encoder take is counted, and no cache is warm. Before that the ids of all texts are compared. The second figure
 is the whole way of pretraining, from the Parquet file to token shards on disk and their hashes; both must have written
@@ -29,6 +30,7 @@ import pyarrow.parquet as pq
 import tokenizers
 from common import alternate, finish, summary
 from corpus_cpu import documents_of
+from mixed_documents import mixed
 
 from tutelage.ablation.tokenizers import settings_of
 from tutelage.pretraining.encoding import encoded_texts
@@ -112,12 +114,16 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("source")
     asked.add_argument("--tokenizer", default="bpe:8192")
+    asked.add_argument("--mixed", action="store_true", help="the source is a folder of data sets")
     asked.add_argument("--megabytes", type=float, default=20.0)
     asked.add_argument("--rounds", type=int, default=3)
     asked.add_argument("--peers", nargs="*", default=[], choices=sorted(PEERS))
     args = asked.parse_args()
 
-    documents = [text for _, text in documents_of(args.source, int(args.megabytes * 1e6))]
+    most = int(args.megabytes * 1e6)
+    documents = [
+        text for _, text in (mixed(Path(args.source), most) if args.mixed else documents_of(args.source, most))
+    ]
     texts = [one[at : at + CHARACTERS] for one in documents for at in range(0, len(one), CHARACTERS)]
     size = sum(len(text.encode()) for text in texts)
     config = TokenizerConfig(**settings_of(args.tokenizer)).sized(size)
