@@ -114,7 +114,7 @@ def test_items_come_from_tasks_and_from_files_of_rows(tmp_path: Path) -> None:
     assert [(task, texts) for task, _, texts in found] == [
         ("own.jsonl", ["one two", "a", "deep", "b"]), ("mine", ["why", "x", "y"])
     ]  # fmt: skip
-    with pytest.raises(ConfigError, match="there is no task 'helaswag'"):
+    with pytest.raises(ConfigError, match="unknown task 'helaswag'"):
         list(items_of(BenchmarkItems(tasks=("helaswag",))))
 
 

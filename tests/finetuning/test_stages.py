@@ -109,7 +109,7 @@ def test_texts_are_kept_as_they_were_read(tmp_path, corpus, base, tok, heard):
     metrics = classify(job(config, tmp_path, heard.log, 0, corpus=corpus, model=base))
     rows = read_rows(tmp_path / "out" / "data" / "train.jsonl")
     assert all(0 < len(tok.encode(row["text"])) <= 6 for row in rows)
-    assert metrics["cut_texts"] > 0 and f"cuts {metrics['cut_texts']} texts" in heard.messages("note")
+    assert metrics["cut_texts"] > 0 and f"truncates {metrics['cut_texts']} texts" in heard.messages("note")
 
 
 def test_a_cut_never_leaves_half_a_character(tok):

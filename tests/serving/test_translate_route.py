@@ -82,4 +82,4 @@ def test_what_cannot_be_done_is_refused_by_name(server: TestClient, fields: Any,
 
 def test_a_model_that_was_not_taught_says_so(lm: LanguageModel) -> None:
     server = TestClient(make_app(lm), base_url="http://127.0.0.1")
-    assert "not taught to translate" in post(server, 400, input="x")["message"]
+    assert "not trained for translation" in post(server, 400, input="x")["message"]
