@@ -20,6 +20,10 @@ from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
+
+import tutelage  # noqa: F401  first: it sets what torch's libraries read when they are loaded
+
+# isort: split
 import torch
 from common import finish
 from train_cpu import HEADS, LAYERS, LENGTH, RATE, VOCABULARY, WIDTH, plain_from

@@ -14,6 +14,9 @@ import subprocess
 import sys
 import time
 
+import tutelage  # noqa: F401  first: it sets what torch's libraries read when they are loaded
+
+# isort: split
 import torch
 import torch.nn.functional as F
 from common import finish

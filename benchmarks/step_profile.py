@@ -15,6 +15,9 @@ import time
 from collections import defaultdict
 from typing import Any
 
+import tutelage  # noqa: F401  first: it sets what torch's libraries read when they are loaded
+
+# isort: split
 import torch
 from common import finish, gemm_rate
 from torch.profiler import ProfilerActivity, profile

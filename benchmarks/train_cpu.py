@@ -18,6 +18,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+import tutelage  # noqa: F401  first: it sets what torch's libraries read when they are loaded
+
+# isort: split
 import torch
 import torch.nn.functional as F
 from common import alternate, finish, gemm_rate, summary

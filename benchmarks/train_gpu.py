@@ -16,6 +16,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+import tutelage  # noqa: F401  first: it sets what torch's libraries read when they are loaded
+
+# isort: split
 import torch
 import train_cpu as cpu
 from common import finish

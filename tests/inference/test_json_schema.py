@@ -14,6 +14,7 @@ import pytest
 from byte_model import byte_tokenizer
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.grammar import Grammar
+from tutelage.inference.json_schema.overlap import holds
 from tutelage.inference.json_schema.rewrite import expressible
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -372,3 +373,10 @@ def test_schemas_within_a_grammar_are_kept_to_as_well(grammar: Grammar, tokenize
         grammar.begin(Constraint.grammar('start: %json {"type": "string", "maxLenght": 3}'))
     with pytest.raises(ConfigError, match='"x-guidance" at #'):
         grammar.begin(Constraint.grammar('start: %json {"x-guidance": {"lenient": true}, "not": {}}'))
+
+
+@pytest.mark.parametrize(
+    "schema", [{"oneOf": [{"const": 10**400}, {"const": 1}]}, {"not": {"enum": [10**400]}, "type": "integer"}]
+)
+def test_integers_beyond_every_float_are_integers(schema: dict[str, Any]) -> None:
+    assert holds(expressible(schema), 10**400, lambda _: True) is ("oneOf" in schema)

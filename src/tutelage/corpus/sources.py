@@ -31,7 +31,8 @@ SUFFIXES = (
 _ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".tar.zst", ".7z", ".rar")
 _NUMBERED = re.compile(r"[^.]*|.*\.\d+")  # no suffix, or a number: news and mail archives keep a text a file so
 _NO_TEXTS = {"makefile", "dockerfile", "license", "licence", "copying", "notice", "procfile", "gemfile", "codeowners"}
-_BESIDE_ARROW = {"dataset_info.json", "state.json"}  # what `save_to_disk` of a Hugging Face dataset writes
+# What the library `datasets` writes about rows, beside them.
+ABOUT_ROWS = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")
 _UNPACK = "unpack it first and name its folder"
 _HEAD = 4096  # bytes by which text is told from other files
 _DUMP = re.compile(r"\.xml(-p\d+p\d+[\w-]*)?$")  # the parts of a Wikipedia dump are named so
@@ -95,9 +96,7 @@ def is_dump(name: str) -> bool:
 
 def _known(path: Path) -> bool:
     name = without_compression(path.name)
-    if name in _BESIDE_ARROW and any(path.parent.glob("*.arrow")):
-        return False
-    if name == "dataset_dict.json" and any(path.parent.glob("*/*.arrow")):
+    if name in ABOUT_ROWS and any(any(path.parent.glob(place)) for place in ("*.arrow", "*/*.arrow")):
         return False
     return name.endswith(SUFFIXES) or is_dump(name) or (_NUMBERED.fullmatch(name) is not None and _is_text(path))
 

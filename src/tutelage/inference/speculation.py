@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from tutelage.inference.prefill import READ_AT_ONCE
 from tutelage.model.cache import KVCache
 from tutelage.model.config import ModelConfig
 from tutelage.model.decoder import DecoderLM
@@ -23,7 +24,6 @@ MOST = 7  # maximum draft length: eight with the token before them, two blocks o
 ROWS = {"cpu": 8, "cuda": 64}
 _FIRST, _LONGEST_PAUSE = 3, 15
 _LONGEST, _SHORTEST = 4, 2  # n-gram lengths for prompt lookup
-_READ_AT_ONCE = 512
 _GROWTH = 256  # positions by which the draft model's cache grows
 
 
@@ -146,7 +146,7 @@ class _ModelDrafts:
             return []
         self._forget()
         unread = self._ids[len(self._read) :]
-        piece = unread[:_READ_AT_ONCE]
+        piece = unread[:READ_AT_ONCE]
         token = self._next(piece)
         if len(piece) < len(unread):
             return []

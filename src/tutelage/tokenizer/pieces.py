@@ -100,10 +100,6 @@ class Pieces:
             ids[list(byte_characters())] = found
             self._ids = self._ids.with_more(Encoded(ids, np.arange(1, 257)))
 
-    @property
-    def remembered_bytes(self) -> int:
-        return self._source.size
-
     def encode(self, texts: Sequence[str]) -> Encoded:
         with self._lock:
             parts = list(portions(texts, self._source.at_once))

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from tutelage.corpus.sources import ABOUT_ROWS
 from tutelage.store.errors import InputError
 from tutelage.store.text import without_compression
 
 KINDS = (".parquet", ".arrow", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".psv", ".xlsx", ".tmx", ".xliff")
-_ABOUT = ("dataset_info.json", "dataset_dict.json", "state.json", "dataset_infos.json")  # of the folder, not rows
 _CACHED = re.compile(r"cache-[0-9a-f]+.*\.arrow")  # what the library `datasets` keeps beside its rows: copies of them
 _NAMES = r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)"
 _SPLIT = re.compile(rf"{_NAMES}(?![a-z])", re.IGNORECASE)  # train.csv, test-00000-of-00002.parquet
@@ -67,7 +67,7 @@ def _by_kind(folder: Path) -> dict[str, list[Path]]:
     kinds: dict[str, list[Path]] = {}
     for path in sorted(folder.rglob("*")):
         hidden = any(piece.startswith((".", "~$")) for piece in path.relative_to(folder).parts)
-        if hidden or not path.is_file() or path.name in _ABOUT or _CACHED.fullmatch(path.name):
+        if hidden or not path.is_file() or path.name in ABOUT_ROWS or _CACHED.fullmatch(path.name):
             continue
         name = without_compression(path.name)
         if kind := next((kind for kind in KINDS if name.endswith(kind)), None):

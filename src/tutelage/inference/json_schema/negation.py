@@ -110,9 +110,8 @@ def _other_values(values: Sequence[Any], kinds: frozenset[str]) -> Iterator[Sche
     by_kind: dict[str, list[Any]] = {}
     for value in values:
         by_kind.setdefault(kind_of(value), []).append(value)
-    numbers = sorted({float(one): one for kind in ("integer", "fraction") for one in by_kind.get(kind, ())}.items())
-    if numbers and kinds & {"integer", "fraction"}:
-        given = [value for _, value in numbers]
+    given = sorted({one for kind in ("integer", "fraction") for one in by_kind.get(kind, ())})
+    if given and kinds & {"integer", "fraction"}:
         yield from _numbers({"exclusiveMaximum": given[0]}, kinds)
         for low, high in pairwise(given):
             yield from _numbers({"exclusiveMinimum": low, "exclusiveMaximum": high}, kinds)
