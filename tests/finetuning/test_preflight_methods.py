@@ -187,8 +187,8 @@ def test_problems_are_graded_by_their_own_references(tmp_path, tok, shape):
     lengths = [len(tok.encode(row["answer"])) + 1 for row in problems()]
     assert min(lengths) <= references["median"] <= references["longest"] <= max(lengths)
     assert references["over_max_tokens"] == 0 and found["constant"]["share"] == round(1 / found["split"]["train"], 4)
-    assert "no reference answer gets anything by reward 'boxed'" in messages(found, "note")
-    assert "'short' takes 1 off a reference answer" in messages(found, "warning")
+    assert "no reference answer has a positive reward by 'boxed'" in messages(found, "note")
+    assert "'short' penalises reference answers by 1" in messages(found, "warning")
     needs = found["length"]
     assert needs["longest"] <= 128 and needs["dropped"] == 0
     assert found["sample"][0]["how"] == "rewarded" and "####" in found["sample"][0]["runs"][-1][0]
@@ -202,7 +202,7 @@ def test_a_rule_that_the_references_do_not_keep_is_a_warning(tmp_path, tok, shap
     found = reinforce_preflight(of_problems(tmp_path, rows, rewards=rewards, max_tokens=8), tok, shape, LOG, 1)
     assert 0.3 < found["references"]["solve"] < 0.7
     assert "of the reference answers solve their own problem" in messages(found, "warning")
-    assert "reference answers take more than max_tokens (8)" in messages(found, "warning")
+    assert "reference answers are longer than max_tokens (8)" in messages(found, "warning")
     assert "constant" not in found  # nothing is compared with a gold answer
 
 
@@ -210,9 +210,9 @@ def test_problems_that_cannot_be_graded_are_dropped_and_counted(tmp_path, tok, s
     rows = [*problems(), {"prompt": "Add nothing."}, {"prompt": "Add something.", "answer": "Who knows?"}]
     config = of_problems(tmp_path, rows, rewards={"right": {"rule": "numeric"}})
     found = reinforce_preflight(config, tok, shape, LOG, 1)
-    assert found["file"]["dropped"] == {"nothing says what is right": 1, "what is right holds no number": 1}
-    assert found["file"]["examples"]["nothing says what is right"] == [41]
-    with pytest.raises(InputError, match="holds no number"):
+    assert found["file"]["dropped"] == {"no gold answer": 1, "the gold answer contains no number": 1}
+    assert found["file"]["examples"]["no gold answer"] == [41]
+    with pytest.raises(InputError, match="contains no number"):
         reinforce_preflight(
             of_problems(tmp_path, rows[-1:] * 2, rewards={"right": {"rule": "numeric"}}), tok, shape, LOG, 1
         )
@@ -223,8 +223,8 @@ def test_problems_that_contradict_or_have_one_answer(tmp_path, tok, shape):
     found = reinforce_preflight(
         of_problems(tmp_path, [*rows, {"prompt": "is 8  odd?", "answer": "yes"}]), tok, shape, LOG, 2
     )
-    assert found["contradicting"] == 1 and "different right answers: 1" in messages(found, "warning")
-    assert found["constant"]["answer"] == "yes" and "always to answer 'yes'" in messages(found, "warning")
+    assert found["contradicting"] == 1 and "different gold answers: 1" in messages(found, "warning")
+    assert found["constant"]["answer"] == "yes" and "always answering 'yes'" in messages(found, "warning")
     assert found["rewards"]["correct"]["rule"] == "exact"
 
 
