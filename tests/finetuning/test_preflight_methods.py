@@ -266,7 +266,7 @@ def test_documents_windows_and_what_is_replayed(texts, tok, shape):
     )
     assert replay["tokens"] == round(windows["tokens"] / 4) and not replay["known"]
     assert replay["share"] == pytest.approx(0.2, abs=0.001)
-    assert "gone through" in messages(found, "warning") and "repeat another one" in messages(found, "note")
+    assert "is repeated" in messages(found, "warning") and "are duplicates" in messages(found, "note")
     assert [learned for _, learned in found["sample"][0]["runs"]] == [False, True]
     assert [title for title, _ in found["lines"]] == ["Text", "Tokens", "Windows", "Replay", "Overlap"]
     short = further_preflight(of_texts(texts, context_length=32), tok, shape, LOG, 1)["windows"]
@@ -278,7 +278,7 @@ def test_general_text_that_stands_in_the_new_is_warned_of(texts, tok, shape):
     found = further_preflight(config, tok, shape, LOG, 1)
     assert found["overlap"]["general_in_training"] == [1, 4]
     assert "1 of 4 documents of general text" in messages(found, "warning")
-    assert found["replay"]["tokens"] == 0 and "nothing of the old is replayed" in messages(found, "note")
+    assert found["replay"]["tokens"] == 0 and "no earlier text is replayed" in messages(found, "note")
     source = {"share": 0.2, "source": str(texts / "general.jsonl")}
     found = further_preflight(of_texts(texts, replay=source), tok, shape, LOG, 1)
     assert found["replay"]["known"] and found["replay"]["source"] == "file" and found["replay"]["tokens"] > 0
