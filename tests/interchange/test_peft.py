@@ -195,7 +195,7 @@ def test_an_adapter_of_another_shape_is_refused(tiny: ModelConfig, written: Path
 def test_what_is_not_rows_of_a_module_is_refused(tiny: ModelConfig) -> None:
     config = make(tiny, family="phi3").config
     assert require_sites(config, [Q0])[Q0].name == "model.layers.0.self_attn.qkv_proj"
-    with pytest.raises(InputError, match="no module, nor rows of one"):
+    with pytest.raises(InputError, match="does not correspond to a module, or rows of one"):
         require_sites(config, ["layers.0.attention_norm.x"])
 
 

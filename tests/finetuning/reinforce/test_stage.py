@@ -208,7 +208,7 @@ def test_it_is_said_early_where_nothing_can_be_learned(tok, model, heard):
         made.log = heard.log
         for step in range(12):
             rolled_out(made, model, sample=4 * step)
-    assert heard.messages("warning").count("no two answers") == 1 and "what is right" in heard.messages("warning")
+    assert heard.messages("warning").count("no two answers") == 1 and "gold answer" in heard.messages("warning")
 
 
 def test_truncated_answers_can_be_left_out(tok, model):
