@@ -129,7 +129,7 @@ def test_each_room_tells_of_its_own_stage(run: Path) -> None:
     assert "Documents left after each step" in section(html, "corpus")
     assert "xz primed" in section(html, "baselines").split("<details>")[0]
     for name in ("chat", "better"):
-        assert "has learned the rule, not to document" in section(html, name), name
+        assert "has learned the rule, not how to document" in section(html, name), name
 
 
 def test_what_was_not_used_stands_in_the_head_and_in_the_section(run: Path) -> None:

@@ -1,4 +1,4 @@
-"""Pretraining as a stage: of a fresh model, or of an existing one."""
+"""Spec of pretraining, of a fresh or an existing model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 
 class Pretraining(Config):
-    """`model` None: the input `model` is trained further, with its tokenizer."""
+    """`model` None: continue training the input `model`, with its tokenizer."""
 
     model: ModelConfig | None
     pretrain: PretrainConfig
