@@ -146,7 +146,7 @@ def test_published_ways_to_write_a_definition_are_recognised() -> None:
 
 
 def test_unknown_pre_tokenizer_is_named() -> None:
-    with pytest.raises(InputError, match="'kimi-k2' is not known"):
+    with pytest.raises(InputError, match="unknown pre-tokenizer type 'kimi-k2'"):
         read_tokenizer(byte_level(pre="kimi-k2"))
 
 

@@ -65,10 +65,10 @@ def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | 
 def unseen_probabilities(
     texts: Sequence[str], given: Sequence[str], labels: Sequence[str]
 ) -> NDArray[np.float64] | None:
-    """Probability of each label for each text [texts, labels] by fits on the other folds; None where no fit can be
-    made (a label of a single text, or no text with a word). `given`: the label of each text.
+    """Out-of-fold probabilities [texts, labels]; None if a fit is impossible (a label with a single text, or no words).
 
-    The mean of logistic regression and naive Bayes on TF-IDF: what both are sure of is less often a mistake.
+    `given`: the label of each text. The mean of logistic regression and naive Bayes on TF-IDF, since an error of both
+    is rarer.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression
