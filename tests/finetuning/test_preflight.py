@@ -134,7 +134,7 @@ def test_what_follows_from_the_figures():
     bias = length_bias([9] * 68 + [1] * 32, [5] * 100)
     (one,) = findings(base | {"bias": bias})
     assert one["level"] == "warning" and "longer one in 68% of the pairs" in one["message"]
-    assert "length would be learned" in one["message"] and "sigmoid_norm" in one["advice"]
+    assert "may learn length itself" in one["message"] and "sigmoid_norm" in one["advice"]
     (one,) = findings(base | {"bias": length_bias([1] * 90 + [9] * 10, [5] * 100)})
     assert "shorter one in 90%" in one["message"] and "[83%, 94%]" in one["message"]
     (one,) = findings(base | {"bias": length_bias([9] * 52 + [1] * 48, [5] * 100)})
@@ -198,7 +198,7 @@ def test_the_audit_of_pairs_measures_the_length_bias(tmp_path, tok, shape):
     config = PreferConfig(data=str(write_lines(tmp_path / "rows.jsonl", rows)), training=quick(1))
     found = prefer_preflight(config, tok, shape, EventLog(), 1)
     assert found["bias"]["share"] == 1.0 and [one["title"] for one in found["sample"]] == ["chosen", "rejected"]
-    assert any("length would be learned" in one["message"] for one in found["findings"])
+    assert any("may learn length itself" in one["message"] for one in found["findings"])
     assert found["tokens"]["answers"] == 2 * found["split"]["train"]
     tokens = [len(tok.encode(f"All {row['prompt'].split()[1]} of the things are sorted.")) + 1 for row in rows]
     assert min(tokens) <= found["bias"]["chosen_tokens"] <= max(tokens)

@@ -76,7 +76,7 @@ def test_label_sets_are_counted_and_rare_ones_are_named(tmp_path, tok, shape):
     assert "'pay'" not in said.split("fewer than 10 training texts")[1].splitlines()[0]
     assert found["sample"][0]["runs"][-1] == (" -> pay, refund", True) or len(found["sample"][0]["runs"]) == 2
     title, lines = found["lines"][0]
-    assert title == "Labels" and f"{sets['mean']:g} a text in the mean" in lines[1]
+    assert title == "Labels" and f"{sets['mean']:g} per text on average" in lines[1]
 
 
 def test_label_sets_that_contradict_or_only_come_together_are_found(tmp_path, tok, shape):
@@ -87,7 +87,7 @@ def test_label_sets_that_contradict_or_only_come_together_are_found(tmp_path, to
     config = MultilabelConfig(data=write_lines(tmp_path / "days.jsonl", rows), max_tokens=32, training=quick(1))
     found = multilabel_preflight(config, tok, shape, LOG, 1)
     assert found["label_sets"]["together"] == [["cloud", "rain"]] and found["label_sets"]["contradicting"] == 1
-    assert "only ever stand together: cloud and rain" in messages(found, "note")
+    assert "always occur together: cloud and rain" in messages(found, "note")
     assert "with different labels: 1" in messages(found, "warning")
 
 
@@ -123,7 +123,7 @@ def test_scored_pairs_by_length_topic_and_margin(tmp_path, tok, shape):
     config = RewardConfig(data=write_lines(tmp_path / "pairs.jsonl", rows), context_length=128, training=quick(1))
     found = plain(reward_preflight(config, tok, shape, LOG, 1))
     train = found["split"]["train"]
-    assert found["bias"]["share"] == 1.0 and "length would be learned" in messages(found, "warning")
+    assert found["bias"]["share"] == 1.0 and "may learn length itself" in messages(found, "warning")
     assert found["margins"]["given"] == train and found["margins"]["median"] == 2.0
     assert found["pairs"]["questions"] == 40 and found["pairs"]["both_sides"] == 0
     kept = train - found["length"]["dropped"]
@@ -138,7 +138,7 @@ def test_margins_that_say_nothing_are_warned_of(tmp_path, tok, shape):
     rows = pairs(30, margin=0) + [{**row, "prompt": "Else: " + row["prompt"], "margin": -2} for row in pairs(30)]
     config = RewardConfig(data=write_lines(tmp_path / "pairs.jsonl", rows), context_length=128, training=quick(1))
     said = messages(reward_preflight(config, tok, shape, LOG, 1), "warning")
-    assert "have a margin of 0" in said and "have a margin below 0" in said
+    assert "have a margin of 0" in said and "have a negative margin" in said
 
 
 def test_pairs_that_contradict_or_hardly_differ():
@@ -159,7 +159,7 @@ def test_pairs_that_contradict_or_hardly_differ():
 
 def test_pairs_of_which_none_fits_are_an_error(tmp_path, tok, shape):
     config = RewardConfig(data=write_lines(tmp_path / "pairs.jsonl", pairs()), context_length=16, training=quick(1))
-    with pytest.raises(InputError, match=r"none of \d+ pairs fits into 16 tokens.*holds the longest"):
+    with pytest.raises(InputError, match=r"none of \d+ pairs fits into 16 tokens.*fits the longest"):
         reward_preflight(config, tok, shape, LOG, 1)
 
 
@@ -297,7 +297,7 @@ def test_a_run_says_it_before_the_first_step_and_keeps_it_for_the_report(tmp_pat
         "reinforce": (reinforce, of_problems(
             tmp_path, problems(20), rewards={"right": {"rule": "numeric"}}, mean_at=0, max_tokens=4)),
     }  # fmt: skip
-    said = {"multilabel": "labels, ", "reward": "scored are ", "reinforce": "rewarded by right (numeric, 1)"}
+    said = {"multilabel": "labels, ", "reward": "scores: ", "reinforce": "rewarded by right (numeric, 1)"}
     for name, (run, config) in made.items():
         heard.events.clear()
         this = job(config, tmp_path / name, heard.log, model=base)

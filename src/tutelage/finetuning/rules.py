@@ -135,9 +135,9 @@ def _stop_as_text(f: Facts) -> Finding | None:
         return None
     return (
         "error",
-        f"{share:.0%} of the rows contain an end-of-text token as text ({f['result.stop_mark']}): text is never "
-        "encoded to control tokens, so the model would learn to write it out, not to stop; remove it from the rows, the stop "
-        "token is added and trained anyway",
+        f"{share:.0%} of the rows contain an end-of-text token as text ({f['result.stop_mark']}): text is "
+        "never encoded to control tokens, so the model would learn to write it out, not to stop; remove it from the "
+        "rows, the stop token is added and trained anyway",
         "",
     )
 
