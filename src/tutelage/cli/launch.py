@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from tutelage.store.errors import ConfigError
 
-GRACE = 15.0  # s for the others to notice that one is gone, or to save after a repeated signal
+GRACE = 15.0  # s for the others to notice the end of one, or to save after a repeated signal
 
 
 def is_started() -> bool:

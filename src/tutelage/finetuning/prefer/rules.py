@@ -51,7 +51,7 @@ def balance(f: Facts) -> Finding | None:
 def drift(f: Facts) -> Finding | None:
     if f["drift_prompts"] > 0:
         return None
-    return "note", "the length of the answers is not monitored", f"--set {f['key']}.drift_prompts=48"
+    return "note", "drift_prompts 0: the length of the answers is not monitored", f"--set {f['key']}.drift_prompts=48"
 
 
 RULES = (
