@@ -7,7 +7,6 @@ model questions are sampled too, from the template's beginning of the user's tur
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +16,9 @@ from tutelage.finetuning.data import Row, write_rows
 from tutelage.inference.language_model import LanguageModel, load
 from tutelage.inference.sampling import Sampling
 from tutelage.model.io import weights_identity
+from tutelage.store.chunks import append_chunk, finished_chunks
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_json
 from tutelage.store.stage import Job
 from tutelage.tokenizer.chat import render_chat
@@ -153,12 +152,11 @@ class _Sampler:
     def _chunk(self, name: str, number: int, sample: Callable[[int], Sequence[Row]]) -> list[Row]:
         """One chunk: read from `work` if finished before, else sampled and saved."""
         path = self.work / f"{name}.jsonl"
-        whole = _finished(path, self.identity)
+        whole: list[list[Row]] = finished_chunks(path, self.identity)
         if number < len(whole):
             return whole[number]
         made = list(sample(number))
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+        append_chunk(path, made)
         return made
 
 
@@ -170,15 +168,3 @@ def _opening_of_a_question(lm: LanguageModel) -> list[int]:
 
 def _seed(seed: int, what: str, number: int) -> int:
     return int(sha256_json([seed, what, number])[:12], 16)
-
-
-def _finished(path: Path, identity: str) -> list[list[Row]]:
-    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    whole = lines[:-1]  # what follows the last newline was never finished
-    if not whole or whole[0] != identity:
-        write_atomic(path, identity + "\n")
-        return []
-    if lines[-1]:
-        write_atomic(path, "\n".join(whole) + "\n")
-    return [json.loads(line) for line in whole[1:]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Row, stratified_split, write_rows
 from tutelage.finetuning.prefer.config import PairsConfig
 from tutelage.model.io import weights_identity
+from tutelage.store.chunks import append_chunk, finished_chunks
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.files import write_atomic
 from tutelage.store.hashing import by_hash, sha256_json
 from tutelage.store.stage import Job
 from tutelage.tasks import Grade, task
@@ -144,7 +143,7 @@ def _sampled(
     """Answers [{"text","stop_reason"}] to each prompt, in order; finished chunks are read from `work`."""
     identity = sha256_json([config.plain(), seed, [row["id"] for row in prompts], weights_identity(instructed)])
     path = work / "samples.jsonl"
-    finished = _finished(path, identity)
+    finished: list[list[list[Row]]] = finished_chunks(path, identity)
     for chunk in finished:
         yield from chunk
     done = len(finished) * config.chunk
@@ -168,21 +167,9 @@ def _sampled(
             {"text": answer.text, "stop_reason": answer.stop_reason} for answer in model.chat_batch(asked, sampling)
         ]
         chunk = [found[i : i + config.samples] for i in range(0, len(found), config.samples)]
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(chunk, ensure_ascii=False) + "\n")
+        append_chunk(path, chunk)
         log.progress("sampling answers", min(at + config.chunk, len(prompts)), len(prompts), "prompts")
         yield from chunk
-
-
-def _finished(path: Path, identity: str) -> list[list[list[Row]]]:
-    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    whole = lines[:-1]  # what follows the last newline was never finished
-    if not whole or whole[0] != identity:
-        write_atomic(path, identity + "\n")
-        return []
-    write_atomic(path, "\n".join(whole) + "\n")
-    return [json.loads(line) for line in whole[1:]]
 
 
 def _pair_row(row: Row, chosen: Candidate, rejected: Candidate) -> Row:
