@@ -322,7 +322,7 @@ def test_a_footer_in_every_file_does_not_take_the_held_out_side(tmp_path: Path, 
 
 def test_equal_files_fail_here_and_say_why(tmp_path: Path) -> None:
     folder = write_texts(tmp_path / "in", ["The same sentence stands in every one of these files."] * 20)
-    with pytest.raises(InputError, match=r"one document is left of 20.*Taken out were 19 as exact duplicate"):
+    with pytest.raises(InputError, match=r"one document is left of 20.*Removed were 19 as exact duplicate"):
         build(tmp_path / "out", source=str(folder))
 
 
@@ -436,7 +436,7 @@ def test_documents_that_a_step_takes_in_numbers_are_said(tmp_path: Path) -> None
     _, messages = told(
         tmp_path / "out", rows_file(tmp_path / "a.jsonl", [*texts, *texts, *["Deprecated."] * 20]), max_overlap=1.0
     )
-    assert any("30 of 60 documents (50%) were taken out as 'exact duplicate'" in one for one in messages)
+    assert any("30 of 60 documents (50%) were removed as 'exact duplicate'" in one for one in messages)
     assert any("20 of 80 documents (25%)" in one and "corpus.skip_rules=[short] keeps" in one for one in messages)
     _, messages = told(tmp_path / "few", tmp_path / "a.jsonl", max_overlap=1.0, prose=False)
     assert any("20 of 80 documents (25%)" in one and "corpus.min_words sets the limit" in one for one in messages)

@@ -1,4 +1,4 @@
-"""How long a tokenizer takes to train, and how much text a token of it will stand for."""
+"""Forecast of a tokenizer's training time and of its bytes per token."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from tutelage.store.stage import Facts, Forecast, Machine
 from tutelage.tokenizer.config import TokenizerConfig, bytes_per_token
 
-# Seconds for each MB that is trained on, at a `slowness` of 1.
+# Seconds per MB of training text, at a `slowness` of 1.
 TRAIN_SECONDS = {"bpe": 0.2, "unigram": 1.5}
-MEASURE_SECONDS = 0.17  # for each MB: encoding and decoding
-MEMORY = {"bpe": (3e7, 5.5), "unigram": (1.1e8, 11.0)}  # bytes: of the threads and their caches, and for each of text
-SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
+MEASURE_SECONDS = 0.17  # per MB: encoding and decoding
+MEMORY = {"bpe": (3e7, 5.5), "unigram": (1.1e8, 11.0)}  # bytes: of the threads and their caches, and per byte of text
+SPECIAL_TOKENS = 64  # a vocabulary size is rounded up to a multiple of this
 
 
 def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -36,9 +36,9 @@ def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Mach
 
 
 def expected_size(config: TokenizerConfig, text_bytes: float = math.inf) -> int:
-    """Tokens of the vocabulary: those of one that is taken over, or as many as a text of so many bytes can teach.
+    """Size of the vocabulary: that of `source`, or the one chosen for a training text of `text_bytes`.
 
-    Raises InputError where `source` is no vocabulary.
+    Raises InputError if `source` is not a vocabulary.
     """
     if not config.source:
         return config.sized(text_bytes).vocab_size

@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.classify.rows import labels_of, own_rows
+from tutelage.finetuning.classify.rows import framed, labels_of, own_rows
 from tutelage.finetuning.classify.suspects import MOST, suspected
 from tutelage.finetuning.data import Row
 from tutelage.finetuning.preflight.account import labels_account
 from tutelage.model.config import ModelConfig
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 FOLDS = 5
@@ -34,10 +33,9 @@ def preflight(
     chosen = labels_of(config, rows.train, rows.heldout)
     chosen.tell(log)
     train, heldout = ([row for row in side if row["label"] in chosen.kept] for side in (rows.train, rows.heldout))
-    framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
     limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
     return labels_account(
-        framed,
+        framed(tok, config.frame, model),
         train,
         heldout,
         limit,

@@ -11,12 +11,14 @@ from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, read_labelled, stratified_split
 from tutelage.finetuning.preflight.figures import number_of
+from tutelage.model.config import ModelConfig
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.format import plural
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
+from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 
@@ -42,6 +44,11 @@ def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
     found = task_rows(task(config.task), inputs["corpus"], 0)
     reason = labels_of(config, found.train, found.heldout).why_not
     return reason and f"the corpus is unsuitable for a classifier: {reason}"
+
+
+def framed(tok: Tokenizer, frame: str, base: ModelConfig) -> Tokenizer:
+    """The tokenizer with the configured frame; a base that is already a classifier keeps its own."""
+    return with_frame(tok, frame) if frame and not base.num_labels else tok
 
 
 def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> Labels:

@@ -16,7 +16,7 @@ from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
 from tutelage.finetuning.classify.linear import FOLDS, Link
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.classify.rows import prepare
+from tutelage.finetuning.classify.rows import framed, prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
 from tutelage.finetuning.common import (
     account,
@@ -40,7 +40,6 @@ from tutelage.model.ordinal import median_labels
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, pack
 from tutelage.training.loop import train
@@ -55,9 +54,8 @@ def classify(job: Job) -> dict[str, Any]:
     truncated texts). Raises InputError without two usable labels.
     """
     config, base, out = job.config, job.inputs["model"], job.out
-    tok, model_config = Tokenizer.load(base), load_config(base)
-    if config.frame and not model_config.num_labels:  # a classifier keeps its frame
-        tok = with_frame(tok, config.frame)
+    model_config = load_config(base)
+    tok = framed(Tokenizer.load(base), config.frame, model_config)
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)

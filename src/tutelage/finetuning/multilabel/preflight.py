@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tutelage.finetuning.classify.rows import framed
 from tutelage.finetuning.data import Audit, Row
 from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.split import normalised
@@ -18,7 +19,6 @@ from tutelage.finetuning.preflight.sample import runs
 from tutelage.model.config import ModelConfig
 from tutelage.store.events import EventLog
 from tutelage.store.format import plural
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 RARE, RARE_HELDOUT = 10, 5  # texts per label; with fewer it is hard to learn or to measure
@@ -33,9 +33,10 @@ def preflight(
     split, audit = own_rows(config, log, data_seed)
     labels = labels_of(config, split.train, split.heldout)
     train, heldout = (only_labels(rows, labels.kept) for rows in (split.train, split.heldout))
-    framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
     limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
-    return label_sets_account(framed, train, heldout, limit, audit, config.columns, labels.plain()["dropped"])
+    return label_sets_account(
+        framed(tok, config.frame, model), train, heldout, limit, audit, config.columns, labels.plain()["dropped"]
+    )
 
 
 def label_sets_account(

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
+from tutelage.finetuning.classify.rows import framed
 from tutelage.finetuning.common import account, adapt, context_of, load_base, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
@@ -24,7 +25,6 @@ from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment, pack
 from tutelage.training.loop import train
@@ -37,9 +37,8 @@ def multilabel(job: Job) -> dict[str, Any]:
     truncated texts). Raises InputError without two usable labels.
     """
     config, base, out = job.config, job.inputs["model"], job.out
-    tok, model_config = Tokenizer.load(base), load_config(base)
-    if config.frame and not model_config.num_labels:  # a classifier keeps its frame
-        tok = with_frame(tok, config.frame)
+    model_config = load_config(base)
+    tok = framed(Tokenizer.load(base), config.frame, model_config)
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
