@@ -446,9 +446,7 @@ def test_total_loss_is_one_error_with_rule_share_example_and_key(tmp_path: Path)
     rows_file(tmp_path / "a.jsonl", [f"heavy is the head of number {number}" for number in range(20)])
     with pytest.raises(InputError) as error:
         build(tmp_path / "out", source=str(tmp_path / "a.jsonl"))
-    assert "100% as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(
-        error.value
-    )
+    assert "100% as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(error.value)
     assert error.value.hint == "corpus.skip_rules=[unfinished] or corpus.prose=false keeps them"
 
 
