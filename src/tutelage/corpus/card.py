@@ -14,9 +14,9 @@ from tutelage.corpus.document import Document
 from tutelage.corpus.rows import Reading
 from tutelage.corpus.shelf import I64, Shelf
 
-EXAMPLES = 5  # on the card, per reason
-KEPT = 40  # for inspection, per reason
-_SHOWN, _KEPT_CHARACTERS = 300, 2000  # characters of a text on the card, and of one kept for inspection
+EXAMPLES = 5  # on the card; of each reason
+KEPT = 40  # to be looked at; of each reason
+_SHOWN, _KEPT_CHARACTERS = 300, 2000  # characters of a text on the card, and of one that is kept to be looked at
 _MALFORMED_SHOWN = 100
 
 

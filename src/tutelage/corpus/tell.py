@@ -42,7 +42,7 @@ def tell_reading(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
         where = f"{place.file}:{place.line}" if place.line else place.file
         log.warn(f"skipped {where}: {place.why}")
     if len(reading.malformed) > 10:
-        log.warn(f"skipped {len(reading.malformed):,} places in total; the data card lists them")
+        log.warn(f"skipped {len(reading.malformed):,} places in all; the data card lists them")
     if reading.decoded:
         shown = "; ".join(f"{file} {remark}" for file, remark in reading.decoded[:_SHOWN])
         more = f"; and {len(reading.decoded) - _SHOWN:,} more" if len(reading.decoded) > _SHOWN else ""

@@ -9,11 +9,11 @@ from typing import Any
 from tutelage.store.stage import Facts, Forecast, Machine
 from tutelage.tokenizer.config import TokenizerConfig, bytes_per_token
 
-# Seconds per MB of training text, at a `slowness` of 1.
+# Seconds for each MB that is trained on, at a `slowness` of 1.
 TRAIN_SECONDS = {"bpe": 0.2, "unigram": 1.5}
-MEASURE_SECONDS = 0.17  # per MB: encoding and decoding
-MEMORY = {"bpe": (3e7, 5.5), "unigram": (1.1e8, 11.0)}  # bytes: of the threads and their caches, and per byte of text
-SPECIAL_TOKENS = 64  # a vocabulary size is rounded up to a multiple of this
+MEASURE_SECONDS = 0.17  # for each MB: encoding and decoding
+MEMORY = {"bpe": (3e7, 5.5), "unigram": (1.1e8, 11.0)}  # bytes: of the threads and their caches, and for each of text
+SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
 
 
 def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:

@@ -19,7 +19,7 @@ from tutelage.tokenizer.definition import bytes_rule, unknown_token, without_con
 from tutelage.tokenizer.library import alike, instance, last_id, not_text
 from tutelage.tokenizer.library import text_of as text_of
 
-_NO_LIMIT = 10**9  # transformers writes 1e30 for no limit
+_NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|eot|>", "<end_of_turn>", "<|return|>")
 _TURN_OPENERS = ("<|im_start|>", "<|start_header_id|>", "<start_of_turn>", "<|start|>", "<|user|>", "[INST]")
