@@ -42,7 +42,7 @@ class Tokenizer(Vocabulary):
         """
         directory = Path(directory)
         if not (directory / DEFINITION).is_file():
-            raise InputError(f"{directory} contains no tokenizer: {DEFINITION} is missing")
+            raise InputError(f"{directory} holds no tokenizer: {DEFINITION} is missing")
         settings = {**_read_json(directory / "special_tokens_map.json"), **_read_json(directory / SETTINGS)}
         template = settings.pop("chat_template", None)
         if isinstance(template, list):
