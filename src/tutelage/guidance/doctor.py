@@ -134,7 +134,7 @@ def _checked(folder: Path) -> list[Check]:
             if losses[-1] < LEARNED * losses[0] / 4:
                 break
         said = f"loss {losses[0]:.2f} before, {losses[-1]:.2f} after {len(losses)} steps"
-        return Check("learning", losses[-1] < LEARNED * losses[0], said)
+        return Check("training a model", losses[-1] < LEARNED * losses[0], said)
 
     def keep() -> Check:
         save_model(model.eval(), folder)
