@@ -78,8 +78,8 @@ def test_the_noise_is_told_with_its_own_uncertainty() -> None:
     noise = findings(0.0).noise
     assert noise is not None
     first, second = noise_lines(noise, 0.01, 4, "bits per byte")
-    assert "under 3 seeds gives" in first and "says nothing below" in first
-    assert "corrected for 4 tries" in second and "as sure as 3 runs can be" in second
+    assert "under 3 seeds gives" in first and "may be chance" in first
+    assert "corrected for 4 tries" in second and "given that 3 runs estimate" in second
 
 
 def test_the_page_escapes_names_and_draws_every_arm() -> None:

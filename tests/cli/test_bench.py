@@ -100,7 +100,7 @@ def test_own_text_gets_bits_per_byte(place: Path, capsys: pytest.CaptureFixture[
         (("--task", "helaswag"), "did you mean 'hellaswag'"),
         (("--task", "nowhere.yaml"), "does not exist"),
         (("--task", "rows.jsonl"), "--data rows.jsonl"),
-        (("--suite", "slow"), "there is no suite"),
+        (("--suite", "slow"), "unknown suite"),
         ((), "what should the model be evaluated on"),
         (("--task", "mine.yaml", "--prefix", "x"), "belong to an endpoint"),
         (("--task", "mine.yaml", "--context", "q"), "go with --data"),

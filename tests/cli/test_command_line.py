@@ -147,7 +147,7 @@ def test_the_doctor_says_what_the_machine_does_and_fails_where_the_core_does(
     found = cli("doctor", "--json")
     assert found.code == 0, found.err + found.out
     assert found.json["gemm_gflops"]["float32"] > 0
-    assert "a model learns" in cli("doctor").out
+    assert "training a model" in cli("doctor").out
     from tutelage.guidance import doctor
 
     monkeypatch.setattr(doctor, "self_test", lambda: [doctor.Check("saving and loading", False, "differs")])
@@ -338,7 +338,7 @@ def test_classify_reads_a_file_and_never_its_name(cli: Cli, tmp_path: Path, monk
     of_column = [json.loads(line) for line in cli("classify", "new.csv", "--column", "body", "--json").out.splitlines()]
     assert [row["label"] for row in of_column] == ["short", "long"]
     missing = cli("classify", "gone.txt")
-    assert missing.code == 2 and "there is no file gone.txt" in missing.err
+    assert missing.code == 2 and "gone.txt does not exist" in missing.err
     (tmp_path / "rows").mkdir()
     folder = cli("classify", "rows")
     assert folder.code == 2 and "rows is a folder" in folder.err

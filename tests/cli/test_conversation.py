@@ -112,7 +112,7 @@ def test_a_stopped_answer_is_kept_and_goes_on(capsys: Capture) -> None:
 
 def test_there_must_be_something_to_continue(capsys: Capture) -> None:
     lm = talk(["/continue", "one", "/continue"], ["a"])
-    assert len(lm.given) == 1 and capsys.readouterr().out.count("no answer that was cut") == 2
+    assert len(lm.given) == 1 and capsys.readouterr().out.count("no truncated or stopped answer") == 2
 
 
 def test_a_full_context_loses_neither_question_nor_history(capsys: Capture) -> None:

@@ -38,12 +38,12 @@ def test_doubtful_rows_are_printed_and_written(rows: Path, tmp_path: Path, capsy
     assert code == 0 and found["rows"] == 121 and found["kind"] == "classify"
     # Texts that differ in a number alone are near doubles: the exact one comes first.
     assert found["most"][0] | {"text": "", "answer": ""} == {
-        "line": 121, "why": "doubled", "doubt": 0.99, "text": "", "answer": "", "detail": "of line 1",
+        "line": 121, "why": "duplicate", "doubt": 0.99, "text": "", "answer": "", "detail": "of line 1",
     }  # fmt: skip
     written = [json.loads(line) for line in (tmp_path / "to.jsonl").read_text().splitlines()]
     assert len(written) == sum(found["in_doubt"].values())
     code, out, _ = run(capsys, "data", "doubtful", str(rows), *columns, "--most", "1")
-    assert code == 0 and "121 rows (classify)" in out and "doubled" in out
+    assert code == 0 and "121 rows (classify)" in out and "duplicate" in out
 
 
 def test_more_data_is_promised_with_an_interval(rows: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -52,7 +52,7 @@ def test_more_data_is_promised_with_an_interval(rows: Path, capsys: pytest.Captu
     found = json.loads(out)
     assert code == 0 and found["doubled"] == 1 and [one["times"] for one in found["promises"]] == [2, 4, 10]
     code, out, _ = run(capsys, "data", "more", str(rows), *columns)
-    assert code == 0 and "measured" in out and "promised change" in out
+    assert code == 0 and "measured" in out and "predicted change" in out
 
 
 def test_what_is_wrong_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -79,7 +79,7 @@ def test_a_curve_is_drawn_in_eight_heights() -> None:
         (["trace"], "give a text, or --generate"),
         (["trace", "text", "--generate", "prompt"], "give a text, or --generate"),
         (["plan", "--goal", "chat"], "belong to --hours"),
-        (["plan", "--hours", "1", "--gpus", "8"], "a recipe of its own"),
+        (["plan", "--hours", "1", "--gpus", "8"], "proposes a new recipe"),
         (["plan", "--hours", "1", "--goal", "chta"], "--goal chta is unknown"),
         (["report", "x", "--compare", "a", "b"], "names both runs"),
         (["ablate", "--ladder", "64,large"], "is not a list of numbers"),

@@ -84,4 +84,4 @@ def test_an_export_to_an_unknown_ending_is_refused(
 ) -> None:
     lm.save(tmp_path / "model")
     said = refused(capsys, "export", str(tmp_path / name), "-m", str(tmp_path / "model"))
-    assert "no export to" in said and ".gguf" in said and not (tmp_path / name).exists()
+    assert "unknown export format" in said and ".gguf" in said and not (tmp_path / name).exists()

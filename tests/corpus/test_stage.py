@@ -322,7 +322,7 @@ def test_a_footer_in_every_file_does_not_take_the_held_out_side(tmp_path: Path, 
 
 def test_equal_files_fail_here_and_say_why(tmp_path: Path) -> None:
     folder = write_texts(tmp_path / "in", ["The same sentence stands in every one of these files."] * 20)
-    with pytest.raises(InputError, match=r"one document is left of 20.*Taken out were 19 as exact duplicate"):
+    with pytest.raises(InputError, match=r"one document is left of 20.*Removed were 19 as exact duplicate"):
         build(tmp_path / "out", source=str(folder))
 
 
@@ -386,7 +386,7 @@ def test_lines_are_documents_or_pieces_of_one_and_that_is_said(tmp_path: Path) -
     assert "600 documents in 600 pieces" in (tmp_path / "lines" / "card.md").read_text(encoding="utf-8")
     card, messages = told(tmp_path / "runs", tmp_path / "a.txt", max_overlap=0.9, boundary="file")
     assert card["documents"] > 10 and card["heldout"]["documents"] >= 1
-    assert any("each file is one document (1 in all, cut into" in message for message in messages)
+    assert any("each file is one document (1 in total, split into" in message for message in messages)
     text = read_documents(tmp_path / "runs" / "train.parquet")[0].text
     assert set(text.split("\n")) <= set(lines)
     assert any("held-out text is the end of 'a'" in message for message in messages)
@@ -421,7 +421,7 @@ def test_each_rule_that_takes_much_is_said_with_its_share_an_example_and_its_key
     texts = [f"{paragraph(chance, 3)}\n\nHeavy is the head of number {number}" for number in range(40)]
     _, messages = told(tmp_path / "out", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0)
     (said,) = [one for one in messages if "'unfinished'" in one]
-    assert "took 13% of the text, for example 'Heavy is the head of number " in said
+    assert "removed 13% of the text, for example 'Heavy is the head of number " in said
     assert "corpus.skip_rules=[unfinished] keeps such text, corpus.prose=false keeps all text as it is" in said
     card, messages = told(
         tmp_path / "kept", rows_file(tmp_path / "a.jsonl", texts), max_overlap=1.0, skip_rules=["unfinished"]
@@ -436,7 +436,7 @@ def test_documents_that_a_step_takes_in_numbers_are_said(tmp_path: Path) -> None
     _, messages = told(
         tmp_path / "out", rows_file(tmp_path / "a.jsonl", [*texts, *texts, *["Deprecated."] * 20]), max_overlap=1.0
     )
-    assert any("30 of 60 documents (50%) were taken out as 'exact duplicate'" in one for one in messages)
+    assert any("30 of 60 documents (50%) were removed as 'exact duplicate'" in one for one in messages)
     assert any("20 of 80 documents (25%)" in one and "corpus.skip_rules=[short] keeps" in one for one in messages)
     _, messages = told(tmp_path / "few", tmp_path / "a.jsonl", max_overlap=1.0, prose=False)
     assert any("20 of 80 documents (25%)" in one and "corpus.min_words sets the limit" in one for one in messages)
@@ -446,9 +446,7 @@ def test_total_loss_is_one_error_with_rule_share_example_and_key(tmp_path: Path)
     rows_file(tmp_path / "a.jsonl", [f"heavy is the head of number {number}" for number in range(20)])
     with pytest.raises(InputError) as error:
         build(tmp_path / "out", source=str(tmp_path / "a.jsonl"))
-    assert "100% went as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(
-        error.value
-    )
+    assert "100% as 'unfinished' (lines that do not end as a sentence ends), for example 'heavy" in str(error.value)
     assert error.value.hint == "corpus.skip_rules=[unfinished] or corpus.prose=false keeps them"
 
 

@@ -94,11 +94,11 @@ def test_settings_suit_the_loss_and_what_it_does_not_honour_is_an_error():
     assert made(loss="orpo").sft_weight == 1.0 and made(loss="sft").beta == 0
     assert PreferConfig.parse(simpo.plain()) == simpo
     refused = [
-        ({"loss": "ipo", "label_smoothing": 0.1}, "label_smoothing has no meaning with loss 'ipo'"),
-        ({"gamma_beta_ratio": 0.3}, "gamma_beta_ratio has no meaning"),
-        ({"loss": "kto", "sft_weight": 0.1}, "sft_weight has no meaning"),
-        ({"desirable_weight": 1.2}, "desirable_weight has no meaning"),
-        ({"loss": "sft", "beta": 0.1}, "beta has no meaning"),
+        ({"loss": "ipo", "label_smoothing": 0.1}, "label_smoothing has no effect with loss 'ipo'"),
+        ({"gamma_beta_ratio": 0.3}, "gamma_beta_ratio has no effect"),
+        ({"loss": "kto", "sft_weight": 0.1}, "sft_weight has no effect"),
+        ({"desirable_weight": 1.2}, "desirable_weight has no effect"),
+        ({"loss": "sft", "beta": 0.1}, "beta has no effect"),
         ({"beta": 0}, "beta must be above 0"),
         ({"loss": "exo_pair", "label_smoothing": 0}, "label_smoothing above 0"),
         ({"loss": "aot", "training": {"accumulation": 2}}, "accumulation must be 1"),

@@ -288,7 +288,7 @@ def test_a_model_that_learned_to_chat_here_chats(kind, talks, tmp_path):
 def test_settings_that_cannot_be_meant_are_refused(tmp_path):
     for wrong, said in (
         ({"task": "labels"}, "not the rows of a task"),
-        ({"columns": {"text": "body"}}, "leave out columns"),
+        ({"columns": {"text": "body"}}, "remove columns"),
         ({"extend_vocabulary": 10, "lora": {"rank": 4}}, "which must be trained"),
         ({"sampled": {"tokens": 0, "chats": 0}}, "there is nothing to replay"),
     ):

@@ -53,7 +53,7 @@ def test_a_config_names_a_wrong_way():
     with pytest.raises(ConfigError, match=r"finetune\.c\.learn"):
         InstructConfig.parse({"task": "docstrings", "learn": "questions"}, "finetune.c")
     pipeline = {"task": "docstrings", "neftune_alpha": 5, "training": {"parallel": {"pipeline": 2}}}
-    with pytest.raises(ConfigError, match="neftune_alpha needs the embeddings"):
+    with pytest.raises(ConfigError, match="neftune_alpha requires embeddings"):
         InstructConfig.parse(pipeline, "finetune.c")
 
 
@@ -143,4 +143,4 @@ def test_slow_answers_are_made_once(tok, shape, heard, monkeypatch):
     for step in (1, 2):
         made(model, step)
     assert [event["step"] for event in heard.events if event["event"] == "sample"] == [1] and model.training
-    assert "no more are made" in heard.messages("note")
+    assert "no more are generated" in heard.messages("note")

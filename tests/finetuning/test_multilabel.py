@@ -199,7 +199,7 @@ def test_a_temperature_of_each_label_by_itself_is_found_again():
 def test_settings_that_do_not_fit_are_refused():
     with pytest.raises(ConfigError, match="name a file"):
         MultilabelConfig.parse({})
-    with pytest.raises(ConfigError, match="leave task out"):
+    with pytest.raises(ConfigError, match="remove task"):
         MultilabelConfig.parse({"data": "x.csv", "task": "labels"})
     with pytest.raises(ConfigError, match="frozen"):
         adapted = {"lora": {"rank": 4}, "training": {"optimizer": "adamw"}}

@@ -188,10 +188,10 @@ def test_transformers_has_the_same_probabilities(made):
 def test_an_order_that_is_not_known_is_asked_for(mine, base, tmp_path):
     words = tmp_path / "words.csv"
     words.write_text("text,label\n" + "".join(f"text {i} is so,{['low', 'mid', 'high'][i % 3]}\n" for i in range(60)))
-    with pytest.raises(InputError, match="'high' is no number") as error:
+    with pytest.raises(InputError, match="'high' is not a number") as error:
         classify(job(configured(words, frozen=True), tmp_path / "a", model=base))
     assert "labels=[high,low,mid]" in str(error.value.hint)
-    with pytest.raises(InputError, match="does not name 'mid'"):
+    with pytest.raises(InputError, match="lacks 'mid'"):
         classify(job(configured(words, frozen=True, labels=["low", "high", "top"]), tmp_path / "b", model=base))
     classify(job(configured(words, frozen=True, labels=["low", "mid", "high"]), tmp_path / "c", model=base))
     assert load(tmp_path / "c" / "out").config.labels == ("low", "mid", "high")

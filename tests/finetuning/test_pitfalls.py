@@ -205,7 +205,7 @@ def test_20_pairs_that_differ_in_length_alone_are_warned_of(base, tmp_path, hear
     path = write(tmp_path / "mine.jsonl", PAIRS)
     settings = {"data": path, "context_length": 128, "drift_prompts": 0, "training": quick(1).plain()}
     metrics = prefer(job(PreferConfig.parse(settings), tmp_path, heard.log, model=base))
-    assert metrics["chosen_longer"] == 1.0 and "length itself may be what is learned" in heard.messages("warning")
+    assert metrics["chosen_longer"] == 1.0 and "the model may learn length itself" in heard.messages("warning")
     assert metrics["after"]["chosen_logp"] < 0  # logged beside the margin
 
 

@@ -110,7 +110,7 @@ def test_a_step_that_begins_with_a_classifier_reads_as_it_does(made, corpus, tmp
     plain = CONFIG.model_copy(update={"pooling": None, "training": quick(1, learning_rate=1e-9)})
     classify(job(plain, tmp_path, heard.log, corpus=corpus, model=begun))
     lm, before = load(tmp_path / "out"), load(begun)
-    assert lm.config.pooling == "mean" and "mean of all tokens" in heard.messages("note")
+    assert lm.config.pooling == "mean" and "mean over all tokens" in heard.messages("note")
     assert "classifier_pooling" in json.loads((tmp_path / "out" / "config.json").read_text())
     text = "Sort the edges of the given list."
     best = [max(found, key=found.get) for found in (lm.classify([text])[0], before.classify([text])[0])]
@@ -129,4 +129,4 @@ def test_an_export_says_that_transformers_would_read_it_otherwise(made):
     out = made["head"][0]
     lm = load(out)
     parity = check_transformers(lm.model, lm.tokenizer, out)
-    assert parity.passed is None and "transformers does not know classifier_pooling" in parity.why
+    assert parity.passed is None and "transformers does not support classifier_pooling" in parity.why

@@ -134,11 +134,11 @@ def test_what_follows_from_the_figures():
     bias = length_bias([9] * 68 + [1] * 32, [5] * 100)
     (one,) = findings(base | {"bias": bias})
     assert one["level"] == "warning" and "longer one in 68% of the pairs" in one["message"]
-    assert "length would be learned" in one["message"] and "sigmoid_norm" in one["advice"]
+    assert "may learn length itself" in one["message"] and "sigmoid_norm" in one["advice"]
     (one,) = findings(base | {"bias": length_bias([1] * 90 + [9] * 10, [5] * 100)})
     assert "shorter one in 90%" in one["message"] and "[83%, 94%]" in one["message"]
     (one,) = findings(base | {"bias": length_bias([9] * 52 + [1] * 48, [5] * 100)})
-    assert one["level"] == "note" and "would be learned" not in one["message"]
+    assert one["level"] == "note" and "may learn length" not in one["message"]
     length = {"context": 256, "rows": 985, "dropped": 310, "learned_lost_share": 0.62, "keeps_95": 480, "keeps_99": 640}
     (one,) = findings(base | {"length": length})
     assert one["level"] == "warning" and "310 of 985 rows (31%)" in one["message"] and "62%" in one["message"]
@@ -198,7 +198,7 @@ def test_the_audit_of_pairs_measures_the_length_bias(tmp_path, tok, shape):
     config = PreferConfig(data=str(write_lines(tmp_path / "rows.jsonl", rows)), training=quick(1))
     found = prefer_preflight(config, tok, shape, EventLog(), 1)
     assert found["bias"]["share"] == 1.0 and [one["title"] for one in found["sample"]] == ["chosen", "rejected"]
-    assert any("length would be learned" in one["message"] for one in found["findings"])
+    assert any("may learn length itself" in one["message"] for one in found["findings"])
     assert found["tokens"]["answers"] == 2 * found["split"]["train"]
     tokens = [len(tok.encode(f"All {row['prompt'].split()[1]} of the things are sorted.")) + 1 for row in rows]
     assert min(tokens) <= found["bias"]["chosen_tokens"] <= max(tokens)
@@ -247,7 +247,7 @@ def test_a_stage_says_it_before_the_first_step_and_keeps_it_for_the_report(tmp_p
     made = job(config, tmp_path, heard.log, model=base)
     instruct(made)
     kinds = [event["event"] for event in heard.events]
-    told = next(at for at, event in enumerate(heard.events) if "tokens learned: " in str(event.get("message")))
+    told = next(at for at, event in enumerate(heard.events) if "tokens with loss: " in str(event.get("message")))
     assert told < kinds.index("step")
     assert "need more than 64 tokens and are dropped" in heard.messages("warning")
     found = json.loads((made.out / FILE).read_text())

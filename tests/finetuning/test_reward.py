@@ -145,7 +145,7 @@ def test_margins_are_read_and_judged_answers_are_refused(base, tmp_path, heard):
 def test_settings_that_mean_nothing_are_errors(tmp_path):
     with pytest.raises(ConfigError, match="no pairs to learn from"):
         RewardConfig.parse({})
-    with pytest.raises(ConfigError, match="task has no meaning"):
+    with pytest.raises(ConfigError, match="task has no effect"):
         RewardConfig.parse({"data": "x", "task": "docstrings"})
     path = write(tmp_path / "pairs.jsonl", ROWS)
     judge = f"finetune={{judge: {{method: reward, from: base, data: {path}}}"

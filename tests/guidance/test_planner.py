@@ -92,14 +92,14 @@ def test_a_goal_takes_its_method_and_its_rows(text: Path, tmp_path: Path) -> Non
 
 def test_goals_without_rows_unknown_goals_and_unknown_sources_are_refused(text: Path) -> None:
     assert {"base", "chat", "classify", "prefer"} <= set(goals())
-    with pytest.raises(ConfigError, match="holds no docstrings"):
+    with pytest.raises(ConfigError, match="contains no docstrings"):
         plan(text, 0.1, "chat")
-    with pytest.raises(ConfigError, match="translate learns from rows"):
+    with pytest.raises(ConfigError, match="--goal translate requires a file of rows"):
         plan(text, 0.1, "translate")
     with pytest.raises(ConfigError, match="--goal chatt is unknown") as told:
         plan(text, 0.1, "chatt")
     assert "chat" in told.value.hint
-    with pytest.raises(ConfigError, match="is not known before it is read"):
+    with pytest.raises(ConfigError, match="is unknown before it is read"):
         plan("hf:some/set", 0.1)
 
 

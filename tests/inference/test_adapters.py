@@ -112,7 +112,7 @@ def test_a_merge_that_loses_something_is_refused(
     layer = next(iter(lora_layers(lm.model).values()))
     monkeypatch.setattr(layer, "merged_weight", lambda: layer.weight)
     assert check_merge(lm.model, tokenizer).passed is False
-    with pytest.raises(TutelageError, match="cannot be folded in: merged logits differ by"):
+    with pytest.raises(TutelageError, match="cannot be merged: merged logits differ by"):
         fold_in(lm.model, tokenizer, EventLog())
     assert lora_layers(lm.model)
 
@@ -143,7 +143,7 @@ def test_the_command_line_takes_an_adapter_everywhere(
     with torch.no_grad():
         torch.testing.assert_close(merged.logits(IDS), models["bits"](torch.tensor(IDS)), rtol=1e-5, atol=1e-5)
     _, err = run(capsys, "export", tmp_path / "again", *base, "--adapter", root / "one")
-    assert "the adapter is folded in: parity passed: logits within" in err
+    assert "the adapter is merged: parity passed: logits within" in err
 
 
 @pytest.mark.parametrize("given", ["my-adapter", "a b=my-adapter", "=my-adapter"])

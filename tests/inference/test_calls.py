@@ -79,7 +79,7 @@ def test_a_template_without_tools_has_no_form(tokenizer: Tokenizer) -> None:
     with pytest.raises(InputError, match="knows no tool"):
         call_form(tokenizer)
     python = QWEN.replace("call.arguments | tojson", "call.arguments.items() | list | string")
-    with pytest.raises(InputError, match="otherwise than by a name"):
+    with pytest.raises(InputError, match="does not write tool calls as a name"):
         call_form(Tokenizer(tokenizer.definition, tokenizer.settings, python))
 
 

@@ -221,7 +221,7 @@ def test_a_sum_of_adapters_is_that_of_peft(tiny: ModelConfig, weights: tuple[flo
 def test_what_has_no_sum_is_refused(tiny: ModelConfig, tmp_path: Path) -> None:
     for name, settings in (("dora", {"dora": True}), ("bits", {"quantisation": "nf4"}), ("plain", {})):
         save_adapter(shaken(DecoderLM(tiny, seed=1), **settings), tmp_path / name)
-    for parts, said in ((("plain", "dora"), "DoRA"), (("plain", "bits"), "different ways")):
+    for parts, said in ((("plain", "dora"), "DoRA"), (("plain", "bits"), "different quantisation")):
         model = DecoderLM(tiny, seed=1).eval()
         with pytest.raises(InputError, match=said):
             load_sum(model, {tmp_path / part: 0.5 for part in parts})

@@ -167,7 +167,7 @@ def test_a_setting_lost_in_a_gguf_file_is_noticed(
         return architecture, {key: value for key, value in metadata.items() if "freq_base" not in key}, complete
 
     monkeypatch.setattr(writer, "config_to_gguf", without_theta)
-    with pytest.raises(TutelageError, match=r"differ by|says otherwise of rope_theta"):
+    with pytest.raises(TutelageError, match=r"differ by|the config in the file differs in rope_theta"):
         export_gguf(model, tokenizer, tmp_path / "bad.gguf", log, kind)
     assert not list(tmp_path.glob("*bad*"))
 
@@ -184,7 +184,7 @@ def test_a_weight_quantised_as_another_is_noticed(
         return whole(weight, tensor.flip(0) if weight.gguf == "blk.1.ffn_up.weight" else tensor)
 
     monkeypatch.setattr(writer, "to_gguf", swapped)
-    with pytest.raises(TutelageError, match=r"layers\.1\.mlp\.up_proj\.weight of the file is not that of the model"):
+    with pytest.raises(TutelageError, match=r"layers\.1\.mlp\.up_proj\.weight in the file differs from the model"):
         export_gguf(model, tokenizer, tmp_path / "m.gguf", log, "q8_0")
 
 
@@ -219,4 +219,4 @@ def test_what_was_written_here_is_no_foreign_directory(tokenizer: Tokenizer, tmp
     assert not is_foreign_directory(tmp_path / "a") and is_foreign_directory(tmp_path / "b")
     assert not is_foreign_directory(None) and not is_foreign_directory(tmp_path / "b" / "config.json")
     result = export_model(model, tokenizer, tmp_path / "c", log, tmp_path / "a")
-    assert json.loads(json.dumps(result))["source_parity"]["why"] == "source not compared: it was written here"
+    assert json.loads(json.dumps(result))["source_parity"]["why"] == "source not compared: it was written by tutelage"

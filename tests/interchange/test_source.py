@@ -96,7 +96,7 @@ def test_a_gguf_file_of_theirs_is_kept(
     export_gguf(model, tokenizer, gguf, log, "q8_0")  # our own may be replaced
     for theirs in (b"mine", gguf.read_bytes().replace(b"tutelage", b"somebody")):
         (tmp_path / "theirs.gguf").write_bytes(theirs)
-        with pytest.raises(ConfigError, match="not written here"):
+        with pytest.raises(ConfigError, match="not written by tutelage"):
             export_gguf(model, tokenizer, tmp_path / "theirs.gguf", log, "f32")
         assert (tmp_path / "theirs.gguf").read_bytes() == theirs
 

@@ -60,7 +60,7 @@ def test_wrong_names_are_said() -> None:
     assert "small" in str(caught.value.hint)
     with pytest.raises(ConfigError, match="every source"):
         mix_of(ROWS, dict.fromkeys(ROWS, 0.0), 1.0, 4, 100)
-    with pytest.raises(ConfigError, match="below 0"):
+    with pytest.raises(ConfigError, match="is negative"):
         PretrainConfig.parse({"mix": {"weights": {"a": -1}}})
     with pytest.raises(ConfigError, match="one of them"):
         PretrainConfig.parse({"mix": {}, "mixture": [{"corpus": "a", "weight": 1}]})

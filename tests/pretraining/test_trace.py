@@ -106,7 +106,7 @@ def test_the_index_is_made_once_and_a_lossy_tokenizer_is_refused(tmp_path: Path,
     index = open_index(tmp_path / "corpus", tokenizer, tmp_path / "work", EventLog())
     assert made.stat().st_mtime_ns == before
     lossy = train(TokenizerConfig(method="wordpiece", vocab_size=200), TEXTS * 20, EventLog())
-    with pytest.raises(InputError, match="nothing verbatim"):
+    with pytest.raises(InputError, match="verbatim spans cannot be found"):
         trace("Return the number of items.", [index], lossy, 3)
 
 

@@ -129,7 +129,7 @@ def test_each_room_tells_of_its_own_stage(run: Path) -> None:
     assert "Documents left after each step" in section(html, "corpus")
     assert "xz primed" in section(html, "baselines").split("<details>")[0]
     for name in ("chat", "better"):
-        assert "has learned the rule, not to document" in section(html, name), name
+        assert "has learned the rule, not how to document" in section(html, name), name
 
 
 def test_what_was_not_used_stands_in_the_head_and_in_the_section(run: Path) -> None:
@@ -139,8 +139,8 @@ def test_what_was_not_used_stands_in_the_head_and_in_the_section(run: Path) -> N
     change(run, topics={"metrics": metrics}, better_pairs={"metrics": {"pairs": 9, "truncated_samples": 4}})
     html, _ = page(run)
     head = html.split("</header>")[0]
-    said = "2 rows dropped, 5 rows of labels that are too rare, 1 field not used, 1 text cut to the longest length."
-    assert said in head and "4 samples cut at the limit" in head
+    said = "2 rows dropped, 5 rows of labels that are too rare, 1 field not used, 1 text truncated."
+    assert said in head and "4 samples truncated at the limit" in head
     for word in ("no label", "sender", "3 texts occur twice"):
         assert word in section(html, "topics"), word
 
@@ -227,7 +227,13 @@ def test_a_stage_without_a_section_shows_its_main_metrics_its_scores_and_what_it
     monkeypatch.setattr("tutelage.report.write.spec_of", without_section)
     html, _ = page(run)
     topics = section(html, "topics")
-    for said in ("Heldout accuracy", "Classification accuracy.", "Classification macro-F1.", "polyline", "Texts cut"):
+    for said in (
+        "Heldout accuracy",
+        "Classification accuracy.",
+        "Classification macro-F1.",
+        "polyline",
+        "Texts truncated",
+    ):
         assert said in topics, said
     assert "Xz primed bits per byte" in section(html, "baselines").split("<details>")[0]
 

@@ -146,7 +146,7 @@ def test_whole_words_that_are_taken_as_they_stand_stay_exact(old):
 def test_what_cannot_be_extended_is_refused(old):
     with pytest.raises(InputError, match=r"only byte-level BPE can.*extend_vocabulary at 0"):
         extend_tokenizer(small("unigram"), NEW, 10)
-    with pytest.raises(InputError, match="no pair of tokens stands 20 times"):
+    with pytest.raises(InputError, match="no pair of tokens occurs 20 times"):
         extend_tokenizer(old, ["once"], 10)
 
 

@@ -78,7 +78,7 @@ def test_a_tiktoken_vocabulary_cuts_as_the_one_it_was_made_of(tmp_path: Path) ->
         assert again.encode(text) == [index - 3 for index in tok.encode(text)]
         assert again.decode(again.encode(text)) == text
     assert [again.token_to_id(name) for name in SPECIAL_TOKENS] == [len(ranks), len(ranks) + 1, len(ranks) + 2]
-    with pytest.raises(InputError, match="does not say how words are cut"):
+    with pytest.raises(InputError, match="no pattern for splitting words"):
         imported(tmp_path / "own.tiktoken")
 
 
@@ -204,15 +204,15 @@ def test_what_is_no_vocabulary_is_said(tmp_path: Path) -> None:
         (tmp_path / f"{name}.tiktoken").write_text(f"{whole}{line}\n")
     (tmp_path / "a.bin").write_text("")
     for name, said in (
-        ("a.model", "no SentencePiece model"),
+        ("a.model", "not a SentencePiece model"),
         ("word.model", "whole words"),
         ("a.tiktoken", "line 1"),
         ("b.tiktoken", "lacks 255 of the 256 bytes"),
         ("twice.tiktoken", "line 257: the rank"),
         ("below.tiktoken", "line 257: the rank"),
         ("again.tiktoken", "line 257: the rank"),
-        ("far.tiktoken", "leaves out 69,744 ranks"),
-        ("a.bin", "no vocabulary"),
+        ("far.tiktoken", "lacks 69,744 ranks"),
+        ("a.bin", "not a vocabulary"),
         ("none", "does not exist"),
     ):
         with pytest.raises(InputError, match=said):

@@ -39,6 +39,7 @@ def _shown(arm: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
         "mark": MARKS.get(arm["outcome"], "open"),
         "svg": _markup(forest(arm, found)),
         "dots": _markup(dots(arm["values"], found)),
+        "runs": ", ".join(f"{value:.4f}" for value in arm["values"]),
         "value": "" if arm["mean"] is None else f"{arm['mean']:.4f}",
         "change": ""
         if arm.get("difference") is None
@@ -56,7 +57,7 @@ def _shown(arm: dict[str, Any], found: dict[str, Any]) -> dict[str, Any]:
 
 
 def _ratio(one: dict[str, Any]) -> str:
-    return f"{one['ratio']:.2f}×" + (f"; {one['why']}" if one["why"] else "")
+    return f"{one['ratio']:.2f}× the cost" + (f"; {one['why']}" if one["why"] else "")
 
 
 def _noise(found: dict[str, Any]) -> dict[str, str] | None:

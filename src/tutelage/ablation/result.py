@@ -81,11 +81,11 @@ def noise_lines(noise: Noise, effect: float, tried: int, measure: str) -> list[s
     corrected = f", corrected for {tried} tries" if tried > 1 else ""
     return [
         f"Noise floor: the first arm under {len(noise.values)} seeds gives {values} {measure}: standard deviation "
-        f"{noise.deviation:.4f} ({100 * noise.deviation / noise.mean:.2f} %). Comparing single runs says nothing "
-        f"below {noise.single:.3f} ({100 * noise.single / noise.mean:.1f} %).",
+        f"{noise.deviation:.4f} ({100 * noise.deviation / noise.mean:.2f} %). Differences between single runs "
+        f"below {noise.single:.3f} ({100 * noise.single / noise.mean:.1f} %) may be chance.",
         f"An effect of {100 * effect:g} % needs {_seeds(said['seeds_needed'])} per arm to be detected four times in "
-        f"five{corrected} ({_seeds(least)} to {_seeds(most)}, as sure as {len(noise.values)} runs can be of the "
-        f"noise).",
+        f"five{corrected} ({_seeds(least)} to {_seeds(most)}, given that {len(noise.values)} runs estimate "
+        f"the noise).",
     ]
 
 
@@ -97,7 +97,7 @@ def exit_code(outcomes: list[str]) -> int:
 
 
 def overall(arms: list[dict[str, Any]], tried: int, effect: float) -> str:
-    """One sentence for each arm, the better ones first."""
+    """One sentence per arm, better ones first."""
     order = ("better", "worse", "failed", "not distinguishable", "too few seeds", "too few items")
     others = sorted(arms[1:], key=lambda arm: order.index(arm["outcome"]))
     corrected = f" p-values are corrected for {tried} tries (Holm)." if tried > 1 else ""
@@ -134,7 +134,7 @@ def _arm(trial: Trial, found: Findings, effect: float) -> dict[str, Any]:
         }
     paired = trial.paired
     if paired is None:
-        few = f"{name}: one seed says nothing about noise; use at least two, better three."
+        few = f"{name}: one seed does not show the noise; use at least two, better three."
         return {**about, "outcome": "too few seeds", "verdict": few, "per": {}}
     assert cost is not None
     match, costs = found.question.match, found.costs

@@ -52,7 +52,7 @@ def _reader(source: str) -> tuple[Any, Any]:
 
 
 def audit(console: Console, found: dict[str, Any], chosen: list[str]) -> None:
-    """The whole audit, with its conclusions last, where they are read."""
+    """Print the whole audit, with its conclusions at the end."""
     for line in [*_file(found), *_tokens(found), *chosen, *_length(found), *_own(found), *_figures(found)]:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     _samples(console, found)
@@ -97,7 +97,7 @@ def _tokens(found: dict[str, Any]) -> list[str]:
     said = f"{tokens['stopped_answers']} of {tokens['learned_answers']} trained answers end with a trained stop token"
     unlearned = tokens["answers"] - tokens["learned_answers"]
     lines.append(f"Stop      {said}" + (f"; {unlearned} answers are context only" if unlearned else ""))
-    lines.append(f"Start     {tokens['double_start'] or 'no'} rows begin with the begin-of-text token twice")
+    lines.append(f"Start     {tokens['double_start'] or 'no'} rows have a doubled begin-of-text token")
     return lines
 
 
@@ -141,7 +141,8 @@ def _figures(found: dict[str, Any]) -> list[str]:
             f"Doubtful  {noise['suspected']} labels, by TF-IDF on the other folds ({noise['accuracy']:.0%} right)"
         )
         lines += [
-            f"          {row['label']!r}, likelier {row['likelier']!r}: {_short(row['text'])}" for row in noise["most"]
+            f"          {row['label']!r}, more likely {row['likelier']!r}: {_short(row['text'])}"
+            for row in noise["most"]
         ]
     return lines
 

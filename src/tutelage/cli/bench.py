@@ -187,7 +187,7 @@ def _wanted(
     if suite is not None:
         known = suites()
         if suite not in known:
-            raise ConfigError(f"there is no suite {suite!r}", hint=nearest(suite, known))
+            raise ConfigError(f"unknown suite {suite!r}", hint=nearest(suite, known))
         for one in known[suite]["tasks"]:
             least = [number for number in (one.get("limit"), limit) if number is not None]
             wanted.append(Wanted(one["task"], min(least, default=None), one.get("shots")))

@@ -84,7 +84,7 @@ def search_of(
             diversity=search.get("diversity", 0.0), no_repeat_ngram=drawing.get("no_repeat_ngram", 0),
         )  # fmt: skip
     if logprobs:
-        raise ConfigError("a search knows the log-probabilities of its own tokens only", hint="--logprobs 0")
+        raise ConfigError("beam search has log-probabilities of its own tokens only", hint="--logprobs 0")
     return how
 
 

@@ -159,7 +159,7 @@ def _texts(given: list[str], column: str | None) -> list[str]:
     if len(given) == 1 and named:
         if not Path(given[0]).expanduser().is_file():
             raise ConfigError(
-                f"there is no file {given[0]}", hint="a text that only looks like one: end it with a space"
+                f"{given[0]} does not exist", hint="if it is a text and not a file name, add a space at the end"
             )
         return read_texts(Path(given[0]).expanduser(), column)
     if named or column is not None:

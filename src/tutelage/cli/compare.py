@@ -82,7 +82,7 @@ def compare(
 
 
 def show(console: Console, report: Report) -> None:
-    """The table, what was left out, cautions, and the verdict last, where it is read."""
+    """Print the table, omissions, cautions, and the verdict at the end."""
     from rich.table import Table
 
     many = len({row.metric for row in report.rows if row.task == report.rows[0].task}) > 1

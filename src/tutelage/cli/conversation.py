@@ -103,7 +103,7 @@ class Conversation:
         self.messages = [*asked, Message("assistant", text)]
 
     def _stream(self, prompt: Sequence[int], sampling: Sampling) -> str:
-        """Show the answer as it is made, after what `_ids` holds of it already; return the whole of it."""
+        """Show the answer as it is generated, after the part in `_ids`; return the whole answer."""
         stream = TextStream(self.lm.tokenizer.decode, self.lm.tokenizer.token_bytes, sampling.stop)
         pieces = [stream.feed(one) for one in self._ids]
         tokens, begin, first = 0, time.monotonic(), 0.0
@@ -177,7 +177,7 @@ class Conversation:
 
     def _reset(self, _: str) -> None:
         self.messages, self._ids, self._reason = list(self.opening), [], None
-        self.note("forgotten; the conversation starts anew")
+        self.note("the conversation is cleared")
 
     def _undo(self, _: str) -> None:
         if self._last_exchange() is None:
@@ -194,7 +194,7 @@ class Conversation:
             return
         question = self._last_exchange()
         if question is None:
-            self.note("there is no question to answer again")
+            self.note("no question to answer again")
             return
         if self.sampling.temperature == 0:
             self.note("greedy gives the same answer again; /temperature 0.7 gives others")
@@ -204,7 +204,7 @@ class Conversation:
     def _continue(self, _: str) -> None:
         question = self._last_exchange()
         if question is None or self._reason not in ("length", "stopped"):
-            self.note("there is no answer that was cut or stopped")
+            self.note("no truncated or stopped answer")
             return
         prompt = self.lm.chat_ids(self.messages[:-1])
         if (used := len(prompt) + len(self._ids)) >= self.lm.context:
@@ -222,7 +222,7 @@ class Conversation:
     def _system(self, text: str) -> None:
         if not text:
             said = next((one.content for one in self.messages if one.role == "system"), None)
-            self.note("there is no system prompt" if said is None else f"system prompt: {said}")
+            self.note("no system prompt" if said is None else f"system prompt: {said}")
             return
         self.opening = [] if text == "-" else [Message("system", text)]
         self.messages = [*self.opening, *(one for one in self.messages if one.role != "system")]

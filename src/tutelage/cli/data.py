@@ -1,4 +1,4 @@
-"""Verbs that look at a file of rows: data more, data doubtful."""
+"""Verbs that analyse a file of rows: data more, data doubtful."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.cli.options import Json, notes, print_json
 if TYPE_CHECKING:
     from rich.console import Console
 
-data = typer.Typer(name="data", help="Inspect a file of rows: are more needed, and which of them hurt?")
+data = typer.Typer(name="data", help="Analyse a file of rows: is more data needed, and which rows are doubtful?")
 File = Annotated[
     Path,
     typer.Argument(help="Your own rows: .csv, .tsv, .json, .jsonl or .parquet: labelled texts, answers, or texts."),
@@ -30,8 +30,8 @@ def register(app: typer.Typer) -> None:
 
 
 def more(file: File, column: Columns = None, as_json: Json = False) -> None:
-    """How much more data is needed? A learning curve on shares of the rows, and what two, four and ten times as many
-    rows would gain, with intervals. Trains nothing but a baseline; seconds to a minute.
+    """How much more data is needed? A learning curve on shares of the rows, and the expected gain by two, four and
+    ten times as many, with intervals. Trains only baselines; seconds to a minute.
 
     Example: `tutelage data more reviews.csv --column text=body --column label=stars`
     """
@@ -50,7 +50,7 @@ def doubtful(
     column: Columns = None,
     most: Annotated[int, typer.Option(min=1, help="Rows to print.")] = 30,
     to: Annotated[
-        Path | None, typer.Option("--to", help="Write all suspect rows here, e.g. `--to doubtful.jsonl`.")
+        Path | None, typer.Option("--to", help="Write all doubtful rows here, e.g. `--to doubtful.jsonl`.")
     ] = None,
     model: Annotated[
         str | None,
@@ -58,12 +58,12 @@ def doubtful(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Which rows hurt? Rows ranked by how likely they are wrong, duplicated or off-topic, with line and reason; for
-    answers also those that break off, refuse or are in another language, for pairs those that are swapped.
+    """Which rows are harmful? Rows ranked by how likely they are wrong, duplicate or off-topic, with line and reason;
+    also answers that break off, refuse or are in another language, and swapped pairs.
 
-    Labels and answers are suspect if a model fitted on the other rows finds them unlikely. Check them from the top;
-    nothing is removed. What the suspicions are worth is measured on the file itself: a tenth of its rows is made wrong
-    on purpose and searched for.
+    Labels and answers are doubtful if a model fitted on the other rows finds them unlikely. Check them from the top;
+    nothing is removed. The precision is measured on the file itself: faults are planted in a tenth of its rows and
+    searched for.
 
     Example: `tutelage data doubtful reviews.csv --most 50`
     """
@@ -97,7 +97,7 @@ def doubtful(
 def _curve(console: Console, found: dict[str, Any]) -> None:
     from rich.table import Table
 
-    left_out = f", {found['doubled']:,} doubles left out" if found["doubled"] else ""
+    left_out = f", {found['doubled']:,} duplicates left out" if found["doubled"] else ""
     console.print(f"{found['file']}: {found['rows']:,} rows ({found['kind']}){left_out}", highlight=False, markup=False)
     _dropped(console, found)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
@@ -107,7 +107,7 @@ def _curve(console: Console, found: dict[str, Any]) -> None:
         table.add_row(f"{point['rows']:,}", f"{point['value']:g}", "measured")
     for promise in found["promises"]:
         bounds = "" if promise["low"] is None else f" [{promise['low']:+.4g}, {promise['high']:+.4g}]"
-        table.add_row(f"{promise['rows']:,}", f"{promise['change']:+.4g}{bounds}", "promised change")
+        table.add_row(f"{promise['rows']:,}", f"{promise['change']:+.4g}{bounds}", "predicted change")
     console.print(table, highlight=False, markup=False)
     console.print(
         f"{found['text'][:1].upper()}{found['text'][1:]}.", style="bold", highlight=False, markup=False, soft_wrap=True
@@ -120,7 +120,7 @@ def _doubts(console: Console, found: dict[str, Any], unit: str) -> None:
     total = sum(found["in_doubt"].values())
     reasons = "".join(f", {count} {why}" for why, count in found["in_doubt"].items())
     console.print(
-        f"{found['file']}: {found['rows']:,} rows ({found['kind']}), {total} in doubt{reasons}",
+        f"{found['file']}: {found['rows']:,} rows ({found['kind']}), {total} doubtful{reasons}",
         highlight=False, markup=False,
     )  # fmt: skip
     _dropped(console, found)

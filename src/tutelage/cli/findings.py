@@ -15,12 +15,12 @@ if TYPE_CHECKING:
 
     from tutelage.ablation.bench import Question
 
-UNBOUND = 240  # columns where no terminal bounds them
+UNBOUND = 240  # columns without a terminal
 
 
 def run_question(question: Question, out: Path, as_json: bool, beside: dict[str, Any] | None = None) -> None:
-    """Run the question, show the findings, and exit with their code. `beside`: goes into the JSON and onto the page
-    too."""
+    """Run the question, show the findings, and exit with their code. `beside`: also added to the JSON and to
+    the page."""
     found = answered(question, out, as_json, beside)
     if as_json:
         print_json(found)
@@ -61,7 +61,7 @@ def voices(as_json: bool) -> tuple[Console, Callable[..., None], Callable[[dict[
     from tutelage.cli.meter import Meter
 
     console = Console(stderr=as_json)
-    if not console.is_terminal:  # a file or a pipe: there is no width to keep to, and no word is broken
+    if not console.is_terminal:  # a file or a pipe has no width, so no word needs breaking
         console.width = max(console.width, UNBOUND)
     meter = Meter(console, quiet=not console.is_terminal)
     warned: set[str] = set()

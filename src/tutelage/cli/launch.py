@@ -15,7 +15,7 @@ from typing import IO, Any
 
 from tutelage.store.errors import ConfigError
 
-GRACE = 15.0  # s for the others to notice that one is gone, or to save after a repeated signal
+GRACE = 15.0  # s for the others to notice the end of one, or to save after a repeated signal
 
 
 def is_started() -> bool:
@@ -24,10 +24,10 @@ def is_started() -> bool:
 
 
 def run_processes(count: int) -> int:
-    """Run this same command in `count` processes and return the exit code of the first one that failed. The
+    """Run this same command in `count` processes and return the exit code of the first one that failed.
 
-    first process has the terminal. SIGINT and SIGTERM are forwarded to all of them once: they save and stop. When one
-    dies the others are stopped; when this process dies they stop by themselves.
+    The first process has the terminal. SIGINT and SIGTERM are forwarded to all of them once: they save and stop. When
+    one dies the others are stopped; when this process dies they stop by themselves.
     """
     if count < 1:
         raise ConfigError(f"--nproc is {count}", hint="give the number of processes, 1 or more")

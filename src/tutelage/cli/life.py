@@ -122,7 +122,7 @@ def plan(
         from tutelage.cli.propose import propose
 
         if recipe is not None or gpus:
-            raise ConfigError("--hours proposes a recipe of its own", hint="leave out the recipe and --gpus")
+            raise ConfigError("--hours proposes a new recipe", hint="leave out the recipe and --gpus")
         propose(goal, hours, corpus, data, sets or [], write, out, as_json)
         return
     if goal != "base" or corpus != "python" or data or write:

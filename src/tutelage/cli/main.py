@@ -43,7 +43,7 @@ UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 app = typer.Typer(
     name="tutelage",
     help="Raise a language model: from a folder of text to a model you can chat with, serve and export.\n\n"
-    "Start with `tutelage quickstart`; each of its stages is also a verb of its own. `tutelage VERB --help` explains "
+    "Start with `tutelage quickstart`; each of its stages is also a verb. `tutelage VERB --help` explains "
     "each.",
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -54,7 +54,7 @@ app = typer.Typer(
 @app.callback()
 def options(
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error; may stand before or after the verb.")
+        bool, typer.Option("--debug", help="Show the traceback of an error; before or after the verb.")
     ] = False,
 ) -> None:
     pass  # `main` removes --debug from the arguments wherever it is; here it is only documented

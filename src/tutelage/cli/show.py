@@ -75,7 +75,7 @@ def plan(console: Console, name: str, planned: Sequence[Planned], outlook: Outlo
 
 
 def expected(console: Console, outlook: Outlook) -> None:
-    """The expected bits per byte of each model, where they can be predicted."""
+    """The expected bits per byte of each model, if they can be predicted."""
     for name, one in outlook.forecasts.items():
         if told := one.expected.get("heldout_bits_per_byte"):
             low, middle, high = told
@@ -87,13 +87,13 @@ def expected(console: Console, outlook: Outlook) -> None:
 
 
 def announce(console: Console, outlook: Outlook) -> None:
-    """How long it takes and how much memory, as a range; nothing where nothing runs."""
+    """Time and memory as a range; nothing if nothing runs."""
     if not outlook.forecasts:
         return
     low, high = outlook.total
     later = f"; not yet known: {', '.join(outlook.unknown)}" if outlook.unknown else ""
     memory = f", at most {sizes(outlook.memory_range)} of memory at a time" if outlook.memory else ""
-    console.print(f"In all {span(low, high)}{memory}{later}.", highlight=False, soft_wrap=True)
+    console.print(f"Total {span(low, high)}{memory}{later}.", highlight=False, soft_wrap=True)
 
 
 def sizes(told: Range) -> str:
@@ -127,9 +127,9 @@ def cluster(console: Console, plan: dict[str, Any]) -> None:
         "checkpoints": f"{plan['checkpoint_bytes'] / 1e9:,.0f} GB, "
         f"every {seconds(plan['checkpoint_interval_seconds'])}; training waits "
         f"{plan['checkpoint_stall_seconds']:.1f} s, writing takes "
-        f"{seconds(plan['checkpoint_write_seconds'])} beside it",
+        f"{seconds(plan['checkpoint_write_seconds'])} in the background",
         "lost": f"{plan['lost_share']:.2%} of the time to checkpoints, failures and restarts",
-        "in all": f"{plan['days']:,.1f} days, {plan['gpu_hours']:,.0f} GPU hours",
+        "total": f"{plan['days']:,.1f} days, {plan['gpu_hours']:,.0f} GPU hours",
     }
     size = f"{plan['parameters'] / 1e9:,.2f}B parameters, {plan['tokens'] / 1e9:,.0f}B tokens"
     title = f"{size}, {plan['gpus']:,} x {plan['gpu']}"

@@ -1,4 +1,4 @@
-"""One verb per stage: pretrain; the corpus and the tokenizer have files of their own."""
+"""The verb pretrain; corpus and tokenizer have separate files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The terminal side of a conversation: reading what is typed or pasted, and showing text that must not control it."""
+"""The terminal side of a conversation: reading input, and showing text that must not control the terminal."""
 
 from __future__ import annotations
 

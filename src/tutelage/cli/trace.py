@@ -163,5 +163,5 @@ def show(console: Console, text: str, spans: list[Span], share: float, least: in
     said = f"No span of {least} words or more occurs in the corpus."
     if spans:
         longest = max(span.words for span in spans)
-        said = f"{share:.0%} of the text stands in the corpus in spans of {least} words or more, of {longest} at most."
+        said = f"{share:.0%} of the text occurs in the corpus, in spans of at least {least} words (longest: {longest})."
     console.print(said, style="bold", highlight=False)

@@ -91,7 +91,7 @@ def _export(
         check_program(program, target)
     if _ENDING.fullmatch(target.suffix) and target.suffix != ".gguf" and not target.is_dir():
         raise ConfigError(
-            f"{target}: there is no export to {target.suffix}",
+            f"{target}: unknown export format {target.suffix}",
             hint="a name that ends in .gguf makes a GGUF file, a name without an ending a Hugging Face directory",
         )
     if kind not in KINDS:

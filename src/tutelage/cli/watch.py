@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tutelage.report.live import Live
 
 INTERVAL = 1.0  # seconds between two updates
-LATEST = 3  # warnings shown while the run goes on: more would push the rest off the screen
+LATEST = 3  # warnings shown during a run; more would push the rest off the screen
 BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -34,7 +34,7 @@ def watch(
     as_json: Json = False,
 ) -> None:
     """Watch a run: loss, speed, time left, memory, warnings. Only reads its event log, so it can be started and stopped
-    at any time while a run goes on in another terminal. Says which runs are finished, failed, interrupted or dead.
+    at any time during a run in another terminal. Says which runs are finished, failed, interrupted or dead.
 
     Example: `tutelage watch runs/quickstart --page`
     """

@@ -1,4 +1,4 @@
-"""The data card: what the corpus holds, what went at each step and why, with examples."""
+"""The data card: content of the corpus, and documents removed by each step and reason, with examples."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from tutelage.corpus.boundaries import BOUNDARIES
 from tutelage.corpus.document import Document
 from tutelage.corpus.rows import Reading
 from tutelage.corpus.shelf import I64, Shelf
@@ -23,7 +22,7 @@ _MALFORMED_SHOWN = 100
 
 @dataclass(slots=True)
 class Step:
-    """One step of selection: documents and UTF-8 bytes before and after, and what went for which reason."""
+    """One step of selection: documents and UTF-8 bytes before and after, and removals by reason."""
 
     name: str
     what: str
@@ -34,9 +33,9 @@ class Step:
     removed: dict[str, int]
     examples: list[dict[str, Any]]
     pieces: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Parts of documents that went (prose step): rule -> what, count, bytes, examples."""
+    """Removed parts of documents (prose step): rule -> what, count, bytes, examples."""
     shown: list[dict[str, Any]] = field(default_factory=list)
-    """More examples, at greater length, that are not on the card."""
+    """More and longer examples that are not on the card."""
 
     def plain(self) -> dict[str, Any]:
         record = asdict(self)
@@ -48,8 +47,8 @@ class Step:
 
 @dataclass(slots=True)
 class Tally:
-    """What a step takes out: of each reason how many documents, and the first ones by id; of parts of documents (by
-    rule) also how many bytes. Tallies of parts of a corpus add up to that of the whole."""
+    """Removals of a step: number of documents per reason, with the first ones by id; for parts of documents (by rule)
+    also bytes. Tallies of parts of a corpus can be added."""
 
     removed: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[tuple[str, dict[str, Any]]]] = field(default_factory=dict)
@@ -57,7 +56,7 @@ class Tally:
     bytes: Counter[str] = field(default_factory=Counter)
     shown: dict[str, list[tuple[str, str]]] = field(default_factory=dict)
     counts: Counter[str] = field(default_factory=Counter)
-    """Whatever else a step counts."""
+    """Other counts of a step."""
 
     def remove(self, document: Document, reason: str, kept: Document | None = None) -> None:
         self.removed[reason] += 1
@@ -66,7 +65,7 @@ class Tally:
             self.examples[reason] = _first([*examples, (document.id, _example(document, reason, kept))])
 
     def piece(self, rule: str, count: int, size: int, example: str, id_: str) -> None:
-        """`count` pieces of a document that went, of `size` bytes in all."""
+        """Count `count` removed pieces of a document, with `size` bytes in total."""
         self.pieces[rule] += count
         self.bytes[rule] += size
         shown = self.shown.setdefault(rule, [])
@@ -85,7 +84,7 @@ class Tally:
             self.shown[rule] = _different([*self.shown.get(rule, []), *shown])
 
     def plain_pieces(self, rules: Mapping[str, str]) -> dict[str, dict[str, Any]]:
-        """The account of parts of documents that went, by rule; `rules` says what each takes."""
+        """Removed parts of documents by rule; `rules` describes what each removes."""
         return {
             rule: {
                 "what": what,
@@ -102,7 +101,7 @@ def _first(examples: list[tuple[str, dict[str, Any]]]) -> list[tuple[str, dict[s
 
 
 def _different(shown: list[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The first by id, each text once."""
+    """The first examples by id with distinct texts."""
     first: dict[str, tuple[str, str]] = {}
     for one in sorted(shown):
         first.setdefault(one[1], one)
@@ -110,7 +109,7 @@ def _different(shown: list[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def tally_rows(before: Shelf, reason: str, gone: I64, kept: I64 | None = None) -> Tally:
-    """The tally of documents that go, given by their rows; `kept`: the row of the document that is kept for each."""
+    """The tally of removed documents, given by their rows; `kept`: the row of the document kept instead of each."""
     tally = Tally()
     if len(gone):
         first = np.argsort(before.facts.ids[gone], kind="stable")[:KEPT]
@@ -122,8 +121,8 @@ def tally_rows(before: Shelf, reason: str, gone: I64, kept: I64 | None = None) -
 
 
 def make_step(name: str, what: str, before: Shelf, after: Shelf, tally: Tally, read: int | None = None) -> Step:
-    """Account of a step; the tally must explain every document of `before` that is not in `after`. `read`: documents
-    that came in, where empty ones were among them."""
+    """The record of a step; the tally must explain every document of `before` that is not in `after`. `read`: number of
+    input documents, if it includes empty ones."""
     came = len(before) if read is None else read
     assert came - tally.removed.total() == len(after), f"step {name} does not add up"
     removed = dict(sorted(tally.removed.items()))
@@ -150,7 +149,7 @@ def shorten(text: str, longest: int = _SHOWN) -> str:
 
 @dataclass(slots=True)
 class Side:
-    """What is counted of a side while it is written."""
+    """Counts of a split, made while it is written."""
 
     documents: int = 0
     bytes: int = 0
@@ -213,7 +212,7 @@ def make_card(
 
 
 def _boundaries(reading: Reading) -> dict[str, dict[str, int]]:
-    """How many text files were read by which boundary, their documents, and the pieces these were cut into."""
+    """Numbers of text files, documents and pieces by document boundary."""
     totals: dict[str, dict[str, int]] = {}
     for _, boundary, documents, pieces in sorted(reading.boundaries, key=lambda one: one[1]):
         record = totals.setdefault(boundary, {"files": 0, "documents": 0, "pieces": 0})
@@ -225,80 +224,3 @@ def _boundaries(reading: Reading) -> dict[str, dict[str, int]]:
 def _counts(counts: Counter[str]) -> dict[str, int]:
     """Counts, largest first, equal ones by name."""
     return dict(sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
-
-
-def render_card(card: dict[str, Any]) -> str:
-    """The card as Markdown."""
-    lines = [
-        f"# Data card: {card['source']}",
-        "",
-        f"{card['documents']:,} documents, {card['bytes']:,} bytes,"
-        f" from {card['files']:,} files (seed {card['seed']}).",
-        "",
-        "| side | documents | bytes | words |",
-        "|---|---:|---:|---:|",
-    ]
-    for side in ("train", "heldout"):
-        record = card[side]
-        lines.append(f"| {side} | {record['documents']:,} | {record['bytes']:,} | {record['words']:,} |")
-    for boundary, found in card["boundaries"].items():
-        said = f"{found['documents']:,} documents in {found['pieces']:,} pieces"
-        lines += ["", f"{found['files']:,} text files read as {boundary!r} ({BOUNDARIES[boundary]}): {said}."]
-    lines += [
-        "",
-        "## What went, step by step",
-        "",
-        "| step | documents | bytes | removed |",
-        "|---|---:|---:|---|",
-    ]
-    for step in card["steps"]:
-        removed = ", ".join(f"{reason} {count:,}" for reason, count in step["removed"].items()) or "none"
-        documents = f"{step['documents_in']:,} → {step['documents_out']:,}"
-        lines.append(f"| {step['name']} | {documents} | {step['bytes_in']:,} → {step['bytes_out']:,} | {removed} |")
-    for step in card["steps"]:
-        lines += ["", f"### {step['name']}", "", step["what"]]
-        if pieces := step.get("pieces"):
-            lines += ["", "| rule | takes away | pieces | bytes | for example |", "|---|---|---:|---:|---|"]
-            for rule, record in pieces.items():
-                example = _cell(record["examples"][0]) if record["examples"] else ""
-                lines.append(f"| {rule} | {record['what']} | {record['count']:,} | {record['bytes']:,} | {example} |")
-        if step["examples"]:
-            lines += ["", "| removed as | name | text | kept instead |", "|---|---|---|---|"]
-            for example in step["examples"]:
-                kept = f"{example.get('kept_name') or ''}: {example['kept_text']}" if "kept_text" in example else ""
-                cells = (example["reason"], example["name"] or "", example["text"], kept)
-                lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    if card["selection"]:
-        lines += [
-            "", "## How much of the held-out side is copying", "",
-            "Bits per byte of held-out text under zstd -12, alone and primed with training text.", "",
-            "| level | documents | alone | primed |", "|---|---:|---:|---:|",
-        ]  # fmt: skip
-        for level in card["selection"]:
-            alone, primed = level["alone_bits_per_byte"], level["primed_bits_per_byte"]
-            lines.append(f"| {level['level']} | {level['documents']:,} | {alone:.3f} | {primed:.3f} |")
-    lines += ["", "## Variety", ""]
-    lines += [f"- {name}: {value}" for name, value in card["diversity"].items()]
-    for title, key in (("Labels", "labels"), ("Sources", "sources")):
-        if card[key]:
-            lines += ["", f"## {title}", "", "| | documents |", "|---|---:|"]
-            lines += [f"| {_cell(name)} | {count:,} |" for name, count in list(card[key].items())[:50]]
-    if card["malformed_count"]:
-        lines += ["", f"## Not readable: {card['malformed_count']:,} places", ""]
-        lines += [
-            f"- {place['file']}{':' + str(place['line']) if place['line'] else ''}: {place['why']}"
-            for place in card["malformed"]
-        ]
-    if card["decoded_count"]:
-        lines += ["", f"## Not plain UTF-8: {card['decoded_count']:,} files", ""]
-        lines += [f"- {record['file']}: {record['how']}" for record in card["decoded"]]
-    if card["skipped"]:
-        lines += ["", "Skipped: " + ", ".join(f"{count:,} {what}" for what, count in card["skipped"].items()) + "."]
-    if card["ignored_fields"]:
-        named = ", ".join(f"{key} ({count:,})" for key, count in card["ignored_fields"].items())
-        lines += ["", f"Fields of rows that were not used: {named}."]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    return shorten(" ".join(text.split()), 160).replace("|", "\\|")

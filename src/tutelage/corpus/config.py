@@ -14,15 +14,15 @@ from tutelage.store.errors import nearest
 class DecontaminateConfig(Config):
     """Items of benchmarks in the corpus (`corpus.decontaminate`).
 
-    `tasks`: names of benchmarks (`tutelage tasks`), task files (.yaml), or files of rows of one's own (JSON lines, CSV,
-    Parquet), all of whose texts are looked for.
+    `tasks`: names of benchmarks (`tutelage tasks`), task files (.yaml), or your own files of rows (JSON lines, CSV,
+    Parquet), all of whose texts are searched for.
     """
 
     tasks: tuple[str, ...] = Field(min_length=1)
     action: Literal["remove", "mark"] = "remove"
-    """`mark` keeps the documents that hold items, and only names them (contaminated.jsonl)."""
+    """`mark` keeps documents that contain items and only lists them (contaminated.jsonl)."""
     share: float = Field(default=0.5, ge=0.2, le=1.0)
-    """Of the weight of a text of an item that a document must hold; see `tutelage.corpus.benchmark_items`."""
+    """Share of an item's weight that a document must contain; see `tutelage.corpus.benchmark_items`."""
 
 
 class CorpusConfig(Config):
@@ -37,63 +37,64 @@ class CorpusConfig(Config):
 
     source: str = "python"
     packages: Literal["required", "installed"] = "required"
-    """Whose docstrings belong to `python`: the packages Tutelage itself requires, or all installed."""
+    """Packages whose docstrings belong to `python`: those that Tutelage requires, or all installed ones."""
     text_field: str = Field(default="text", min_length=1)
     label_field: str = Field(default="label", min_length=1)
     boundary: Literal["auto", "file", "blank_line", "line", "heading", "marker"] = "auto"
-    """What ends a document in a text file; `auto` guesses it of each file and says what it took."""
+    """What separates documents in a text file; `auto` guesses it per file and reports the guess."""
     marker: str = ""
-    """The text that ends a document, where it is none of the known ones (`<|endoftext|>`, `</s>`, a form feed ...)."""
+    """The text that ends a document, unless it is a known one (`<|endoftext|>`, `</s>`, a form feed ...)."""
     max_characters: int = Field(default=2000, ge=0)
-    """Longer documents of files (not of rows) are cut into pieces of about so many characters, where a paragraph or
-    a sentence ends; 0 cuts none. A model learns no context beyond it: a token is about four characters."""
+    """Longer documents of files (not of rows) are split into pieces of about this many characters, at the end of a
+    paragraph or sentence; 0 splits none. Pieces limit the context that a model learns: a token is about four
+    characters."""
     drop_banners: bool = True
-    """Take out paragraphs that many documents share (headers, footers, licences)."""
+    """Remove paragraphs that many documents share (headers, footers, licences)."""
     rules: tuple[Literal["gopher_repetition", "gopher_quality", "c4", "c4_lines", "fineweb", "refinedweb"], ...] = ()
-    """Published rules for web text, with the papers' thresholds; they judge English documents only. FineWeb's are
+    """Published rules for web text, with the papers' thresholds; applied to English documents only. FineWeb's are
     [gopher_repetition, gopher_quality, c4, fineweb]; set `prose` to false with them."""
     rule_words: Literal["fineweb", "paper"] = "fineweb"
-    """How these rules count words: `fineweb` sets punctuation and contractions apart, `paper` takes what stands between
-    white space."""
+    """How these rules count words: `fineweb` separates punctuation and contractions, `paper` splits at white
+    space."""
     languages: tuple[str, ...] = ()
     """Keep documents in these languages only, e.g. [en, de] (ISO 639-1 codes); none: all."""
     blocklist: str = ""
-    """A file of words and phrases, one a line; documents that have one go."""
+    """A file of words and phrases, one per line; documents that contain one are removed."""
     pii: Literal["keep", "redact", "drop"] = "keep"
-    """What becomes of personal data: it stays, is replaced by its kind in brackets, or its document goes."""
+    """Personal data: kept, replaced by its kind in brackets, or its document dropped."""
     pii_kinds: tuple[Literal["email", "ip", "phone", "card", "key"], ...] = ("email", "ip", "phone", "card", "key")
     duplicate_pieces: Literal["keep", "paragraphs", "lines"] = "keep"
-    """Of paragraphs, or of lines, that stand in several places, keep only the first."""
+    """Keep only the first of repeated paragraphs, or of repeated lines."""
     prose: bool = True
-    """Reduce English documents to sentences of prose; those in other languages stay as they are. Set to false for
-    code, verse, or lists."""
+    """Reduce English documents to sentences of prose; documents in other languages are unchanged. Set to
+    false for code, verse, or lists."""
     skip_rules: tuple[str, ...] = ()
     """Rules of the prose step that are not applied (`corpus/prose.py` names them)."""
     min_words: int = Field(default=5, ge=1)
     heldout: float = Field(default=0.05, gt=0.0, lt=1.0)
-    """Share of the documents that is never trained on."""
+    """Share of the documents that is held out from training."""
     near_duplicate_threshold: float = Field(default=0.7, ge=0.1, le=1.0)
     """Documents whose sets of word n-grams have at least this Jaccard similarity count as one."""
     near_duplicate_bands: int = Field(default=0, ge=0, le=128)
     near_duplicate_rows: int = Field(default=0, ge=0, le=128)
-    """Banding of the search for near duplicates (its recall at a similarity s is 1 - (1 - s^rows)^bands); 0 takes the
-    most selective one that finds 98 of 100 pairs at the threshold. FineWeb has 14 bands of 8 rows."""
+    """Banding of the search for near duplicates (its recall at a similarity s is 1 - (1 - s^rows)^bands); 0 chooses
+    the most selective one that finds 98 % of the pairs at the threshold. FineWeb uses 14 bands of 8 rows."""
     max_overlap: float = Field(default=0.1, ge=0.0, le=1.0)
-    """A held-out document goes if a larger share of it (word 8-grams, or whole sentences) stands in training ones."""
+    """A held-out document is dropped if more of it (word 8-grams, or whole sentences) occurs in training documents."""
     max_documents: int = Field(default=0, ge=0)
     """Take at most this many documents from the source, chosen by hash; 0 takes all."""
     decontaminate: DecontaminateConfig | None = None
-    """Take out, or name, documents that hold items of benchmarks; null does not look."""
+    """Remove, or list, documents that contain items of benchmarks; null skips the search."""
     select: SelectConfig | None = None
-    """Keep what is best, most relevant and most diverse under a budget; null keeps everything."""
+    """Select documents by quality, relevance and diversity under a budget; null keeps everything."""
     exclude_tests: bool = True
-    """Leave out test modules (`python` source)."""
+    """Exclude test modules (`python` source)."""
     measure_selection: bool = True
-    """Measure, at each step of selection, how much of the held-out side is copying of the training side."""
+    """Measure, at each step of selection, how much of the held-out side is copied from the training side."""
 
     engine: Literal["processes", "daft", "ray"] = "processes"
-    """Who works on the parts of the corpus: processes of this machine, Daft on this machine, or Daft on Ray, on the
-    cluster that the environment variable RAY_ADDRESS names. The documents are the same."""
+    """What processes the parts of the corpus: processes of this machine, Daft on this machine, or Daft on Ray, on the
+    cluster named by the environment variable RAY_ADDRESS. The result is the same."""
 
     @field_validator("source")
     @classmethod

@@ -117,7 +117,7 @@ def _examples(step: Record) -> Block | None:
         f"{name[:1].upper()}{name[1:]}: {f.plural(int(total), 'document')} removed, and why",
         [
             table(["Reason", "Documents#", "Share#"], reasons),
-            table(["Part", "What it takes away", "Times#", "Size#", "For example"], pieces),
+            table(["Rule", "What it removes", "Times#", "Size#", "Example"], pieces),
             table(["Reason", "Document", "Text"], examples),
         ],
     )

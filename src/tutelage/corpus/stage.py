@@ -15,7 +15,8 @@ from typing import Any
 import numpy as np
 
 from tutelage.corpus.benchmark_items import markdown_of_benchmarks
-from tutelage.corpus.card import Side, Step, make_card, render_card
+from tutelage.corpus.card import Side, Step, make_card
+from tutelage.corpus.card_text import render_card
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.croissant import croissant
 from tutelage.corpus.finished import clear_unfinished

@@ -28,15 +28,15 @@ _FEW_HELDOUT = 10
 
 
 def account_of_reading(documents: Shelf, reading: Reading, empty: Tally, steps: list[Step], source: str) -> None:
-    """The account of the documents that were read. Raises InputError where there are none."""
+    """The account of the documents that were read. Raises InputError if there are none."""
     if not len(documents) and not empty.removed and reading.malformed:
         place = reading.malformed[0]
         where = f"{place.file}:{place.line}" if place.line else place.file
         rows = "it has:" in place.why and "corpus.text_field" not in place.why
         hint = "name the field that holds the text in corpus.text_field" if rows else None
-        raise InputError(f"{source} holds no readable text; {where}: {place.why}", hint=hint)
+        raise InputError(f"{source} contains no readable text; {where}: {place.why}", hint=hint)
     if not len(documents):
-        raise InputError(f"{source} holds no text: the corpus is empty")
+        raise InputError(f"{source} contains no text: the corpus is empty")
     what = "Documents read and cleaned: Unicode NFC, no control characters, plain newlines."
     read = len(documents) + empty.removed.total()
     steps.append(make_step("read", what, documents, documents, empty, read))
@@ -51,16 +51,16 @@ def limited(documents: Shelf, most: int, steps: list[Step]) -> Shelf:
 
 
 def to_prose(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Workshop) -> Shelf:
-    """English documents reduced to sentences; those in other languages as they are."""
+    """English documents reduced to sentences; those in other languages unchanged."""
     _judge_code(documents, shop)
     change = _ToProse(frozenset(config.skip_rules), config.source == "python", config.min_words)
     kept, tally = shop.rewritten(documents, "prose", change)
-    what = f"Only sentences of prose stay, by the rules below; at least {config.min_words} words a document."
+    what = f"Only sentences of prose are kept, by the rules below; at least {config.min_words} words per document."
     if config.skip_rules:
         what += f" Not applied: {', '.join(config.skip_rules)}."
     foreign = tally.counts["foreign documents"]
     if foreign:
-        what += f" The rules are for English: {foreign:,} documents in other languages stay as they are."
+        what += f" The rules are for English: {foreign:,} documents in other languages are unchanged."
     step = make_step("prose", what, documents, kept, tally)
     step.pieces = tally.plain_pieces({rule: RULES[rule] for rule in RULES if tally.pieces[rule]})
     steps.append(step)
@@ -68,13 +68,13 @@ def to_prose(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Wo
         share = tally.counts["foreign bytes"] / max(1, step.bytes_in)
         shop.log.note(
             f"{foreign:,} of {len(documents):,} documents ({share:.1%} of the text) are not "
-            "in English: they stay as they are, because the rules of the prose step are for English"
+            "in English and are unchanged, because the rules of the prose step are for English"
         )
     return kept
 
 
 def _judge_code(documents: Shelf, shop: Workshop) -> None:
-    """Warn of source code among prose; refuse a corpus that is mostly code, which prose would take away."""
+    """Warn of source code among prose; reject a corpus that is mostly code, which the prose step would remove."""
     code = documents.only(documents.rows[(documents.facts.flags[documents.rows] & CODE) != 0])
     if not len(code):
         return
@@ -129,7 +129,7 @@ def without_short(documents: Shelf, min_words: int, steps: list[Step], shop: Wor
     words = np.concatenate([np.zeros(0, np.int64), *shop.each(_count_words, documents.views())])
     kept = documents.only(documents.rows[words >= min_words])
     tally = tally_rows(documents, "too short", documents.rows[words < min_words])
-    steps.append(make_step("length", f"At least {min_words} words a document.", documents, kept, tally))
+    steps.append(make_step("length", f"At least {min_words} words per document.", documents, kept, tally))
     return kept
 
 
@@ -139,7 +139,7 @@ def _count_words(view: View) -> I64:
 
 
 def refuse_nothing(documents: Shelf, steps: list[Step]) -> None:
-    """Raises InputError where a step left nothing: which rule took most, an example, and what to set."""
+    """Raises InputError if a step left nothing, naming the rule that removed most, an example, and the setting."""
     if len(documents):
         return
     last = steps[-1]
@@ -154,7 +154,7 @@ def refuse_nothing(documents: Shelf, steps: list[Step]) -> None:
     if most in RULES:
         kept_by = f"corpus.skip_rules=[{most}] or corpus.prose=false"
     raise InputError(
-        f"nothing is left of {last.documents_in:,} documents after the step {last.name!r}; {share:.0%} went as {most!r}"
+        f"nothing is left of {last.documents_in:,} documents after the step {last.name!r}: {share:.0%} as {most!r}"
         f"{f' ({RULES[most]})' if most in RULES else ''}, for example {shorten(' '.join(example.split()), 80)!r}",
         hint=f"{kept_by} keeps them",
     )
@@ -163,7 +163,7 @@ def refuse_nothing(documents: Shelf, steps: list[Step]) -> None:
 def without_exact_duplicates(documents: Shelf, steps: list[Step], shop: Workshop) -> Shelf:
     keys = np.concatenate(list(shop.each(_exact_keys, documents.views())))
     order = preferred(documents.kept)
-    what = "Of documents that are the same but for white space one stays."
+    what = "Of documents that differ only in white space, one is kept."
     return _without_duplicates(documents, "exact", what, order, first_of_each(keys[order]), steps)
 
 
@@ -178,14 +178,12 @@ def without_near_duplicates(documents: Shelf, config: CorpusConfig, steps: list[
     curve = ", ".join(f"{chance:.1%} at {similarity:g}" for similarity, chance in recall_curve(threshold, by).items())
     said = (
         f"{found.compared:,} candidates were compared in full, {found.alike:,} of them are near duplicates, "
-        f"{found.compared - found.alike:,} are not and stay; of pairs the search ({by.bands} bands of {by.rows}) "
-        f"finds, by their Jaccard similarity, {curve}"
+        f"{found.compared - found.alike:,} are not; the search ({by.bands} bands of {by.rows}) finds pairs, by their "
+        f"Jaccard similarity, with probability {curve}"
     )
     if found.compared:
-        shop.log.note(f"near duplicates (similarity {threshold:g} and more): {said}")
-    what = (
-        f"Of documents whose sets of word n-grams have a Jaccard similarity of {threshold:g} or more one stays. {said}."
-    )
+        shop.log.note(f"near duplicates (similarity of {threshold:g} or more): {said}")
+    what = f"Of documents whose word n-grams have a Jaccard similarity of {threshold:g} or more, one is kept. {said}."
     return _without_duplicates(documents, "near", what, preferred(documents.kept), found.kept_for, steps)
 
 
@@ -213,7 +211,7 @@ def without_shared_paragraphs(documents: Shelf, min_words: int, steps: list[Step
     if not banners.first:
         return documents
     kept, tally = shop.rewritten(documents, "shared paragraphs", banners)
-    what = "Of paragraphs that at least five documents, and 2 % of them, share, all copies but the first went."
+    what = "Of paragraphs shared by at least five documents and 2 % of them, all copies but the first were removed."
     step = make_step("shared paragraphs", what, documents, kept, tally)
     step.pieces = tally.plain_pieces({"shared": "paragraphs that many documents share"})
     steps.append(step)
@@ -255,30 +253,30 @@ def without_benchmark_items(
         for name, one in told["tasks"].items()
     )
     shop.log.note(
-        f"benchmarks: {told['documents']:,} documents hold items and {'go' if len(goes) else 'stay'} ({said})"
-        if told["documents"] else f"benchmarks: no document holds an item ({said})"
+        f"benchmarks: {told['documents']:,} documents with items {'removed' if len(goes) else 'kept'} ({said})"
+        if told["documents"] else f"benchmarks: no document contains an item ({said})"
     )  # fmt: skip
     if short:
-        shop.log.note(f"benchmarks: {short:,} items have no text of {SHORTEST} words, and nobody can look for them")
+        shop.log.note(f"benchmarks: {short:,} items have no text of {SHORTEST} words and cannot be searched for")
     return kept, told, found
 
 
 def sides(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Workshop) -> tuple[Shelf, Shelf]:
-    """(train, held-out), neither empty, and without what stands on both sides. Raises InputError; see `clean_split`."""
+    """(train, held-out), neither empty, and without overlap. Raises InputError; see `clean_split`."""
     if len(documents) < 2:
         removed = {reason: count for step in steps for reason, count in step.removed.items()}
         why = ", ".join(f"{count:,} as {reason}" for reason, count in sorted(removed.items()))
         raise InputError(
             f"one document is left of {steps[0].documents_in:,}; a corpus needs two: one to train on, one to hold out"
-            + (f". Taken out were {why}" if why else ""),
+            + (f". Removed were {why}" if why else ""),
             hint="give more text; corpus.boundary and corpus.max_characters set what is a document",
         )
     found = clean_split(documents, config.heldout, config.max_overlap, shop.each, shop.folder)
     for said in found.said:
         shop.log.warn(said)
     what = (
-        f"Held-out documents go if more than {config.max_overlap:.0%} of them (word 8-grams, or words in whole "
-        "sentences) stands in training ones: what is copied measures memory, not learning. The pieces of one text lie "
+        f"Held-out documents are dropped if over {config.max_overlap:.0%} of them (word 8-grams, or words in whole "
+        "sentences) occurs in training documents: copies measure memory, not learning. The pieces of one text are kept "
         "on one side."
     )
     both = documents.only(np.concatenate([found.train.rows, found.heldout.rows]))
@@ -288,6 +286,6 @@ def sides(documents: Shelf, config: CorpusConfig, steps: list[Step], shop: Works
     held, count = len(found.heldout), len(both)
     if held < _FEW_HELDOUT:
         shop.log.note(
-            f"{held:,} of {count:,} documents held out: figures measured on so few are rough; `heldout` sets the share"
+            f"{held:,} of {count:,} documents held out: results on so few are imprecise; `heldout` sets the share"
         )
     return found.train, found.heldout

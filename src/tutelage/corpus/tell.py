@@ -1,4 +1,4 @@
-"""What a user is told of a corpus while it is made: what was read and how, and which rules took much of it."""
+"""Messages while a corpus is made: what was read and how, and which rules removed much of it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _STEP_KEYS = {
 
 
 def tell_reading(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
-    """Say what was not read, what was read otherwise than as UTF-8, and where documents end."""
+    """Log what was not read, what was not plain UTF-8, and how documents were separated."""
     for place in reading.malformed[:10]:
         where = f"{place.file}:{place.line}" if place.line else place.file
         log.warn(f"skipped {where}: {place.why}")
@@ -57,7 +57,7 @@ def tell_reading(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
 
 
 def boundaries_said(boundaries: list[tuple[str, str, int, int]], config: CorpusConfig) -> list[str]:
-    """One line for each boundary that text files were read by: files, documents, pieces, and the settings."""
+    """One line per boundary used for text files: files, documents, pieces, and the settings."""
     by: dict[str, list[tuple[str, int, int]]] = defaultdict(list)
     for file, boundary, documents, pieces in boundaries:
         by[boundary].append((file, documents, pieces))
@@ -68,10 +68,12 @@ def boundaries_said(boundaries: list[tuple[str, str, int, int]], config: CorpusC
         documents, pieces = sum(one[1] for one in found), sum(one[2] for one in found)
         files = found[0][0] if len(found) == 1 else f"{len(found):,} text files"
         said = (
-            f"{files}: {BOUNDARIES[boundary]} ({'guessed; ' if config.boundary == 'auto' else ''}{documents:,} in all"
+            f"{files}: {BOUNDARIES[boundary]} ({'guessed; ' if config.boundary == 'auto' else ''}{documents:,} in total"
         )
         if pieces > documents:
-            said += f", cut into {pieces:,} pieces of about {config.max_characters:,} characters; corpus.max_characters"
+            said += (
+                f", split into {pieces:,} pieces of about {config.max_characters:,} characters; corpus.max_characters"
+            )
             said += " sets it"
         others = ", ".join(name for name in BOUNDARIES if name != boundary)
         lines.append(f"{said}). corpus.boundary chooses another: {others}")
@@ -79,9 +81,9 @@ def boundaries_said(boundaries: list[tuple[str, str, int, int]], config: CorpusC
 
 
 def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
-    """A warning for each rule that took a large share of the text or of the documents, with the key that turns it off.
+    """A warning for each rule that removed a large share of the text or documents, with the key that turns it off.
 
-    Of `python`, whose docstrings are full of what is no prose, it is what the quickstart is about and is not said.
+    None for `python`: its docstrings are full of other than prose, as expected in the quickstart.
     """
     if config.source == "python":
         return
@@ -95,7 +97,7 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
                 said.add(rule)
                 example = _short(record["examples"][0] if record["examples"] else "")
                 log.warn(
-                    f"the rule {rule!r} ({record['what']}) took {share:.0%} of the text, for example {example!r}; "
+                    f"the rule {rule!r} ({record['what']}) removed {share:.0%} of the text, for example {example!r}; "
                     f"{_key_of(step, rule)}"
                 )
         for reason, count in step.removed.items():
@@ -105,7 +107,7 @@ def tell_losses(steps: list[Step], config: CorpusConfig, log: EventLog) -> None:
                 key = f"{_KEYS[reason]} sets the limit" if reason in _KEYS else _STEP_KEYS.get(step.name, "")
                 key = _key_of(step, reason) if reason in step.pieces else key
                 log.warn(
-                    f"{count:,} of {step.documents_in:,} documents ({share:.0%}) were taken out as {reason!r}, for "
+                    f"{count:,} of {step.documents_in:,} documents ({share:.0%}) were removed as {reason!r}, for "
                     f"example {_short(example)!r}{'; ' if key else ''}{key}"
                 )
 

@@ -163,7 +163,7 @@ def write_model(
         if log is not None:
             merged = check_merge(model.eval(), tok)
             say = log.note if merged.passed else log.warn
-            say(said(merged, "logits of the merged model", "the adapter beside its base"))
+            say(said(merged, "logits of the merged model", "the unmerged adapter"))
         limit = MERGED_SHARD_BYTES if is_quantised(model) else MAX_SHARD_BYTES
         save_model(model, out, limit, MergedState(model))
     else:

@@ -35,7 +35,7 @@ class FinetuneConfig(Config):
 
     @model_validator(mode="before")
     @classmethod
-    def _says_what_is_done_otherwise(cls, given: Any) -> Any:
+    def _reject_foreign_keys(cls, given: Any) -> Any:
         for name, why in ELSEWHERE.items():
             if isinstance(given, dict) and name in given and name not in cls.model_fields:
                 raise ValueError(f"unknown key {name!r}: {why}")
@@ -49,13 +49,13 @@ class FinetuneConfig(Config):
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")
-    def _context_holds_something(self) -> Self:
+    def _check_context(self) -> Self:
         if 0 < self.context_length < SHORTEST:
             raise ValueError(f"context_length must be at least {SHORTEST}, or 0 to choose it from the rows")
         return self
 
     @model_validator(mode="after")
-    def _known_task(self) -> Self:
+    def _check_task(self) -> Self:
         from tutelage.tasks import task
 
         if self.task is not None:
@@ -63,7 +63,7 @@ class FinetuneConfig(Config):
         return self
 
     @model_validator(mode="after")
-    def _adapters_are_trained_alone(self) -> Self:
+    def _check_lora(self) -> Self:
         if self.lora and self.training.freeze_blocks:
             raise ValueError("lora freezes every block: set training.freeze_blocks to 0; see lora.layers")
         if self.lora and self.training.optimizer != "adamw":

@@ -41,7 +41,7 @@ def chosen_context(
 ) -> tuple[int, str]:
     """The context that keeps 99 % of the rows, and what limits it, if anything: the model, or `memory` (bytes free).
 
-    sizes: the tokens of each row, where they are more than the context it needs (a pair: of both answers).
+    sizes: the tokens of each row, if more than the context it needs (a pair: of both answers).
     """
     wanted = -(-keeps(needs, KEPT) // STEP) * STEP
     wanted = max(wanted, shortest_context(sum(parameters(model).values()) >= LARGE))
@@ -83,7 +83,7 @@ def _read_or_choose(
             ) from None
     context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
     write_json(file, {"context": context})
-    log.note(told(context, bound, needs))
+    log.note(_sentence(context, bound, needs))
     return context
 
 
@@ -95,14 +95,14 @@ def planned(
     if asked:
         return min(asked, model.max_position_embeddings)
     context, bound = chosen_context(needs, model, training, free_memory(training), sizes)
-    log.note(told(context, bound, needs))
+    log.note(_sentence(context, bound, needs))
     return context
 
 
-def told(context: int, bound: str, needs: Sequence[int]) -> str:
-    """A sentence on the choice."""
+def _sentence(context: int, bound: str, needs: Sequence[int]) -> str:
+    """The choice of context as a log message."""
     kept = sum(one <= context for one in needs)
-    limited = f", all that {bound} allows" if bound else ""
+    limited = f"; limited by {bound}" if bound else ""
     return f"context_length {context}, chosen from the rows: {kept} of {len(needs)} are kept{limited}"
 
 
@@ -112,22 +112,22 @@ def free_memory(training: TrainingConfig) -> float:
     return float(torch.cuda.mem_get_info(device)[0]) if device.type == "cuda" else available_memory()
 
 
-_LONG = 64 * STEP  # a context from which on only activations grow: the logits of a step are made in chunks
+_LONG = 64 * STEP  # from this context on only activations grow, since logits are computed in chunks
 
 
 def _fits(
     needs: Sequence[int], sizes: Sequence[int], model: ModelConfig, training: TrainingConfig, memory: float
 ) -> int:
-    """The longest context whose packed rows' activations fit beside all else; at least one step of it.
+    """The longest context, in multiples of `STEP`, with which the activations of a step fit in memory.
 
     A packed row is as long as the context, or as the longest row that the context keeps.
     """
     rows = max(1, training.batch_rows // training.accumulation)
 
-    def taken(context: int) -> int:
+    def bytes_of(context: int) -> int:
         return training_bytes(model, rows, context, training.optimizer, training.activation_checkpointing)
 
-    each = (taken(2 * _LONG) - taken(_LONG)) / _LONG
+    each = (bytes_of(2 * _LONG) - bytes_of(_LONG)) / _LONG
     room = int(MEMORY_SHARE * memory / each)
     too_large = [need for need, size in zip(needs, sizes, strict=False) if size > room]
     return max(STEP, min([room, *(need - 1 for need in too_large)]) // STEP * STEP)

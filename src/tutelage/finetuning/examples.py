@@ -187,8 +187,7 @@ def instruction_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> t
 def label_examples(
     tok: Tokenizer, rows: Sequence[Row], labels: Sequence[str], weight_of: Mapping[str, float]
 ) -> list[Example]:
-    """One example per text, read as `LanguageModel.classify` reads it: its label's index is to be predicted at its last
-    token."""
+    """One example per text, encoded as in `LanguageModel.classify`; the target at its last token is the label index."""
     number = {label: index for index, label in enumerate(labels)}
     examples = []
     for row, encoded in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):

@@ -14,19 +14,21 @@ from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 from tutelage.tasks import task
 
 OVERHEAD = 0.7  # s: loading and saving, at a `slowness` of 1
-ROW_SECONDS = 2e-4  # to read a row, make tokens of it and pack it, at a `slowness` of 1
-ROW_BYTES = 1e4  # of a row in memory: its messages, tokens and targets
-KERNELS = 1.2e8  # bytes that steps of many shapes leave: compiled kernels (of 64 shapes, tutelage/__init__.py), gaps
-TEMPLATE_TOKENS = 8.0  # that the chat template puts around a question and its answer
-ANSWER_TOKENS = 60.0  # of a task's row: a question and an answer of one line
-LONG_ROW = 3.0  # times the mean length, which 99 of 100 rows stay below
+ROW_SECONDS = 2e-4  # to read, encode and pack a row, at a `slowness` of 1
+ROW_BYTES = 1e4  # per row in memory: messages, tokens and targets
+KERNELS = (
+    1.2e8  # bytes left by steps of many shapes: compiled kernels (of 64 shapes, tutelage/__init__.py), fragmentation
+)
+TEMPLATE_TOKENS = 8.0  # added by the chat template to a question and its answer
+ANSWER_TOKENS = 60.0  # per row of a task: a question and a one-line answer
+LONG_ROW = 3.0  # times the mean length; 99 of 100 rows are shorter
 LEARNED = 0.4  # share of a conversation's tokens that have a target
 
 
 def rows_of(spec: StageSpec, config: Any, inputs: Mapping[str, Facts], kind: str) -> tuple[float, float] | None:
-    """(Training rows, tokens per row) of a step; None if unknown.
+    """(training rows, tokens per row) of a step; None if unknown.
 
-    kind: which fact of the corpus counts the rows of its task (`described`, `train_documents`).
+    kind: the fact of the corpus with the number of rows of the task (`described`, `train_documents`).
     """
     per_token = inputs.get("model", {}).get("bytes_per_token", 4.0)
     if config.data is not None:
@@ -61,7 +63,7 @@ def training_forecast(
     config: Any, inputs: Mapping[str, Facts], machine: Machine, rows: float, row_tokens: float, share: float,
     heldout_rows: float, extra_forward: float = 0.0,
 ) -> Forecast:  # fmt: skip
-    """`extra_forward`: forward passes of everything beside training (a frozen reference), each a third of a step."""
+    """`extra_forward`: additional forward passes over all rows (a frozen reference), each a third of a step."""
     model = inputs.get("model", {})
     if "model" not in model:
         return Forecast()

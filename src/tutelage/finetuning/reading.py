@@ -1,4 +1,4 @@
-"""What is read and learned of a row, token by token: the figures behind every account of a dataset."""
+"""Token statistics of a row: tokens read and tokens with loss, by role."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tutelage.tokenizer.chat import Rendered, Span
 
 @dataclass(frozen=True)
 class Reading:
-    """What is read and learned of one row. `roles`: role -> (tokens read, tokens learned); the template's own text is
-    `template`, but for the stop tokens, which are their answer's.
+    """Statistics of one row. `roles`: role -> (tokens read, tokens with loss); the template's own text has the role
+    `template`, except for stop tokens, which belong to their answer.
 
-    needs: the least `context_length` with which the row is kept. answers: turns of the assistant; of them `learned` are
-    learned and `stopped` are learned with their stop token. double_start: the begin-of-text token stands twice.
+    needs: the smallest `context_length` that keeps the row. answers: turns of the assistant, of which `learned` have a
+    loss and `stopped` a loss on their stop token. double_start: the begin-of-text token is doubled.
     """
 
     needs: int
@@ -35,9 +35,9 @@ def starts_twice(rendered: Rendered) -> bool:
 
 
 def reading_of(rendered: Rendered, weight_at: Sequence[float], since: int = 0) -> Reading:
-    """What is read and learned of a conversation, up to its last learned token.
+    """Statistics of a conversation, up to its last token with loss.
 
-    since: so many tokens at its beginning are read in another conversation already, and are not counted again.
+    since: number of initial tokens shared with another conversation, which are not counted again.
     """
     last = max(at for at, weight in enumerate(weight_at) if weight > 0)
     owner = ["template"] * len(rendered.ids)
@@ -59,12 +59,12 @@ def reading_of(rendered: Rendered, weight_at: Sequence[float], since: int = 0) -
 
 
 def tokens_of(span: Span) -> range:
-    """The tokens of a message: its content and, of an answer, all up to its stop token."""
+    """The token indices of a message: its content and, for an answer, everything up to its stop token."""
     return range(span.start, span.end if span.stop is None else span.stop + 1)
 
 
 def together(readings: Sequence[Reading]) -> Reading:
-    """One reading of a row that is read as several conversations."""
+    """Combined statistics of a row with several conversations."""
     names = dict.fromkeys(name for one in readings for name in one.roles)
     roles = {name: [one.roles.get(name, (0, 0)) for one in readings] for name in names}
     return Reading(

@@ -1,4 +1,4 @@
-"""Rules of thumb that all finetuning methods share."""
+"""Rules of thumb shared by all finetuning methods."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from tutelage.store.stage import Facts, Finding, Rule
 
 
 def epochs_rule(identity: str, most: float, wanted: float, says: str, source: str) -> Rule:
-    """At most so many passes over the rows; `wanted` is the fix."""
+    """A rule on the number of passes over the rows: at most `most`; the fix sets `wanted`."""
 
     def find(f: Facts) -> Finding | None:
         epochs = f["training.epochs"]
@@ -15,7 +15,7 @@ def epochs_rule(identity: str, most: float, wanted: float, says: str, source: st
             return None
         return (
             "warning",
-            f"{epochs:g} passes over the rows; beyond {most:g} a model learns its examples by heart",
+            f"{epochs:g} passes over the rows; beyond {most:g} a model memorises its examples",
             f"--set {f['key']}.training.epochs={wanted:g}",
         )
 
@@ -23,7 +23,7 @@ def epochs_rule(identity: str, most: float, wanted: float, says: str, source: st
 
 
 def rate_rule(identity: str, share: float, wanted: float, says: str, source: str) -> Rule:
-    """A learning rate of at most `share` of that of the model it begins with; adapters may go higher."""
+    """A rule on the learning rate: at most `share` of that of the parent model; adapters are exempt."""
 
     def find(f: Facts) -> Finding | None:
         rate, before = f["training.learning_rate"], f["model.learning_rate"]
@@ -32,7 +32,7 @@ def rate_rule(identity: str, share: float, wanted: float, says: str, source: str
         most = "above" if share == 1 else f"more than {share:g} times"
         return (
             "warning",
-            f"learning rate {rate:g} is {most} the {before:g} of the model before: what was learned is overwritten",
+            f"learning rate {rate:g} is {most} the {before:g} of the parent model: earlier training is overwritten",
             f"--set {f['key']}.training.learning_rate={wanted * before:.2g}",
         )
 
@@ -51,8 +51,8 @@ def _adapter_targets(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"adapters on {len(targets)} kinds of matrices ({', '.join(targets)}), none of them of the MLP, where most of "
-        "a model is: attention alone learns less at the same number of parameters",
+        f"adapters on {len(targets)} kinds of matrices ({', '.join(targets)}), none of them in the MLP, which has most "
+        "of the parameters: adapters on attention alone learn less at the same size",
         f"--set {f['key']}.lora.targets=all",
     )
 
@@ -63,7 +63,7 @@ def _adapter_batch(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"adapters with {rows} rows in a step: they lose more by large batches than all the weights do",
+        f"adapters with {rows} rows per step: large batches hurt them more than full finetuning",
         f"--set {f['key']}.training.batch_rows={wanted}",
     )
 
@@ -80,10 +80,10 @@ def _adapter_scale(f: Facts) -> Finding | None:
 
 
 ADAPTER_RULES = (
-    Rule("lora-targets", "Adapters on all linear layers, those of the MLP above all",
+    Rule("lora-targets", "Adapters on all linear layers, most importantly the MLP",
          "Dettmers et al. 2023, section 4; Schulman et al. 2025 (LoRA Without Regret)", ("key", "lora.targets"),
          _adapter_targets),
-    Rule("lora-batch", "At most 32 rows in a step of adapters", "Schulman et al. 2025 (LoRA Without Regret)",
+    Rule("lora-batch", "At most 32 rows per step with adapters", "Schulman et al. 2025 (LoRA Without Regret)",
          ("key", "lora.rank", "training.batch_rows", "training.accumulation"), _adapter_batch),
     Rule("lora-alpha", "alpha 1 to 2 times the rank", "Hu et al. 2021, section 4.1; Raschka 2024: twice",
          ("key", "lora.rank", "lora.alpha", "lora.rslora", "lora.init"), _adapter_scale),
@@ -103,7 +103,7 @@ def _long_warmup(f: Facts) -> Finding | None:
 
 
 WARMUP_RULE = Rule(
-    "finetune-warmup", "Warm-up about 3 % of the steps, and never all of them", "Tulu 3, Olmo 3, SmolLM3: 3 %",
+    "finetune-warmup", "Warm-up about 3 % of the steps, never all of them", "Tulu 3, Olmo 3, SmolLM3: 3 %",
     ("key", "training.warmup_steps", "result.steps"), _long_warmup,
 )  # fmt: skip
 
@@ -116,14 +116,14 @@ def _large_model_rate(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"learning rate {rate:g} for all {parameters:,} weights of a pretrained model; 5e-5 and less is usual, and "
-        "more overwrites what it knows",
+        f"learning rate {rate:g} for all {parameters:,} weights of a pretrained model; at most 5e-5 is usual, and "
+        "more overwrites its knowledge",
         f"--set {f['key']}.training.learning_rate=5.0e-05",
     )
 
 
 LARGE_MODEL_RULE = Rule(
-    "large-model-rate", "All weights of 50M or more at 2e-4 at the most",
+    "large-model-rate", "Full finetuning of 50M parameters or more at 2e-4 at most",
     "Raschka 2024: 5e-5 (124M); SmolLM3: 2e-5 (3B); Tulu 3: 5e-6 (8B)",
     ("key", "training.learning_rate", "result.parameters", "result.lora"), _large_model_rate,
 )  # fmt: skip
@@ -135,9 +135,9 @@ def _stop_as_text(f: Facts) -> Finding | None:
         return None
     return (
         "error",
-        f"{share:.0%} of the rows hold an end-of-text mark written out ({f['result.stop_mark']}): text never becomes a "
-        "control token, so that the model learns to write the mark as letters, not to stop by it; take it out of the "
-        "rows, the stop token is added and learned without it",
+        f"{share:.0%} of the rows contain an end-of-text token as text ({f['result.stop_mark']}): text is "
+        "never encoded to control tokens, so the model would learn to write it out, not to stop; remove it from the "
+        "rows, the stop token is added and trained anyway",
         "",
     )
 
@@ -148,33 +148,33 @@ def _template_as_text(f: Facts) -> Finding | None:
         return None
     return (
         "error",
-        f"{share:.0%} of the rows hold the marks of a chat template written out ({f['result.template_mark']}): the "
-        "model's own template is put around them, and when it is served nobody writes those marks; give plain messages",
+        f"{share:.0%} of the rows contain the tokens of a chat template as text ({f['result.template_mark']}): the "
+        "model's own template is added around them, and in serving they do not occur; give plain messages",
         "",
     )
 
 
 MARKUP_RULES = (
-    Rule("stop-as-text", "No end-of-text marks inside rows: less than 5 % of them",
+    Rule("stop-as-text", "End-of-text tokens as text in less than 5 % of the rows",
          "TRL#1623, open-r1#492, marin#4760: models that never stop", ("result.stop_as_text", "result.stop_mark"),
          _stop_as_text),
-    Rule("template-as-text", "No marks of a chat template inside messages: less than 5 % of rows",
+    Rule("template-as-text", "Chat template tokens as text in less than 5 % of the rows",
          "ollama#6823, unsloth#976: good in training, garbage when served",
          ("result.template_as_text", "result.template_mark"), _template_as_text),
 )  # fmt: skip
 
-LARGE_SHARE = 0.4  # of the memory that is free
+LARGE_SHARE = 0.4  # of free memory
 
 
 def _quantisation(f: Facts) -> Finding | None:
-    """Weights in 4 bits pay where in float32 they alone take much of the memory."""
+    """4-bit weights pay off if the float32 weights alone take much of the memory."""
     whole, packed, room = f["result.frozen_bytes"], f["result.frozen_bytes_nf4"], f["result.free_bytes"]
     if not f["result.lora"] or whole <= LARGE_SHARE * room or whole <= 1.5 * packed:
         return None
     return (
         "warning" if whole > room else "note",
-        f"the frozen weights take {whole / 1e9:.1f} GB of the {room / 1e9:.1f} GB that are free; in 4 bits they "
-        f"take {packed / 1e9:.1f} GB",
+        f"the frozen weights take {whole / 1e9:.1f} of {room / 1e9:.1f} GB of free memory; in 4 bits they take "
+        f"{packed / 1e9:.1f} GB",
         f"--set {f['key']}.lora.quantisation=nf4_double",
     )
 
@@ -188,15 +188,15 @@ def few_rows_rule(identity: str, least: int, what: str, source: str) -> Rule:
 
 
 SHARED = (
-    Rule("qlora", "QLoRA where the weights in float32 take more than two fifths of the free memory",
+    Rule("qlora", "QLoRA if the float32 weights take more than two fifths of the free memory",
          "Dettmers et al. 2023: 65B in 48 GB, as good as 16 bits",
          ("key", "result.lora", "result.frozen_bytes", "result.frozen_bytes_nf4", "result.free_bytes"), _quantisation),
     *ADAPTER_RULES,
     WARMUP_RULE,
 )  # fmt: skip
-"""Of every method; each is silent where what it goes by is not known."""
+"""Rules of every method; a rule is skipped if its facts are unknown."""
 
 
 def shared() -> tuple[Rule, ...]:
-    """The rules of a method that has none of its own."""
+    """The rules of a method without specific ones."""
     return SHARED

@@ -1,4 +1,4 @@
-"""What the specs of the finetuning methods share. Light to import."""
+"""Common parts of the specs of finetuning methods. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from tutelage.store.stage import Makes, StageSpec
 
 
 def method(kind: str, *, version: int, title: str, config: type[FinetuneConfig], makes: Makes) -> StageSpec:
-    """What the specs of most methods have in common, by where its parts are in `finetuning/KIND/`: `stage.py` has the
-    function KIND, `rows.py` reads the user's file, and so on. The method's own spec replaces what is different."""
+    """The spec of a method with its parts in the usual places of `finetuning/KIND/`: the function KIND in `stage.py`,
+    the reading of the user's file in `rows.py`, and so on. A method replaces the fields that differ."""
     room = f"tutelage.finetuning.{kind}"
     return StageSpec(
         kind=kind,
@@ -38,7 +38,7 @@ def method(kind: str, *, version: int, title: str, config: type[FinetuneConfig],
 
 
 def needs_of(config: FinetuneConfig) -> tuple[str, ...]:
-    """A model, and the corpus where its rows come from a task that reads one."""
+    """Inputs: a model, and the corpus if a task reads its rows from it."""
     from tutelage.tasks import task
 
     made = config.data is None and config.task is not None and not task(config.task).columns
@@ -46,12 +46,12 @@ def needs_of(config: FinetuneConfig) -> tuple[str, ...]:
 
 
 def own_file(config: FinetuneConfig) -> dict[str, str]:
-    """The user's own file, or the files of the folder."""
+    """The user's file, or the files of the folder."""
     return {} if config.data is None else file_identities(config.data)
 
 
 def audit_of(stage: str) -> Callable[[Any, EventLog], int | None]:
-    """Reads the user's own file, if a config names one, by `own_rows` of the module `stage`, and counts its rows."""
+    """A function that reads the user's file, if any, with `own_rows` of the module `stage` and counts its rows."""
     own_rows = late(f"{stage}:own_rows")
 
     def audit(config: Any, log: EventLog) -> int | None:

@@ -1,4 +1,4 @@
-"""A pretraining run on many GPUs, before it is started: mesh, batch, traffic, checkpoints, failures, days.
+"""Plan a pretraining run on many GPUs: mesh, batch, traffic, checkpoints, failures, days.
 
 Every number has a source; everything that depends on the machine is in `Gpu` and `Cluster` and can be replaced by
 measured values.
@@ -18,7 +18,7 @@ from tutelage.training.memory import activation_values
 # 419 unexpected interruptions in 54 days on 16,384 GPUs (Llama 3, Dubey et al. 2024, table 5).
 HOURS_PER_FAILURE = 54 * 24 * 16384 / 419
 TOKENS_PER_PARAMETER = 20  # Hoffmann et al. 2022, table 3
-MEMORY_SHARE = 0.8  # of a GPU's memory that is planned with; the rest is fragmentation and buffers
+MEMORY_SHARE = 0.8  # share of a GPU's memory in the plan; the rest is for fragmentation and buffers
 
 
 @dataclass(frozen=True)
@@ -35,21 +35,21 @@ class Gpu:
 
 @dataclass(frozen=True)
 class Cluster:
-    """What a plan assumes besides the GPU: the MFU, where checkpoints go, how long a restart takes."""
+    """Assumptions of a plan besides the GPU: MFU, checkpoint bandwidth, time of a restart."""
 
     mfu: float = 0.40  # 38 to 43 % at 8,192 to 16,384 H100 (Llama 3, table 4)
-    to_host: float = 20e9  # bytes/s of a GPU's copy into its host's memory: training waits for this one
-    storage: float = 2e9  # bytes/s of one node to shared storage: this happens in the background
+    to_host: float = 20e9  # bytes/s of a copy from GPU to host memory, which training waits for
+    storage: float = 2e9  # bytes/s of one node to shared storage, in the background
     restart_seconds: float = 600.0
 
 
 def batch_tokens(total: int) -> float:
-    """Tokens of one step for a model of `total` parameters: 2048 * 160 * (N / 108M)^(2/3) (OLMo's ladder)."""
+    """Tokens per step for a model of `total` parameters: 2048 * 160 * (N / 108M)^(2/3) (OLMo's ladder)."""
     return float(2048 * 160 * (total / 108e6) ** (2 / 3))
 
 
 def checkpoint_interval(stall: float, between_failures: float) -> float:
-    """Seconds between two checkpoints that lose least: sqrt(2 * stall * mean time between failures) (Young 1974)."""
+    """Optimal seconds between checkpoints: sqrt(2 * stall * mean time between failures) (Young 1974)."""
     return math.sqrt(2 * stall * between_failures)
 
 
@@ -60,8 +60,8 @@ def plan_cluster(
     """The whole plan as plain data; seconds, bytes, tokens. `tokens` 0: 20 per parameter.
 
     Weights, gradients and AdamW's two states are float32 and sharded over `shard` ranks; weights are gathered in
-    bfloat16, gradients reduced in float32. Activation checkpointing is on. `traffic_share` is of a step in which no
-    communication overlaps with computing. Raises ConfigError if the model does not fit.
+    bfloat16, gradients reduced in float32. Activation checkpointing is on. `traffic_share` assumes no overlap of
+    communication with computation. Raises ConfigError if the model does not fit.
     """
     gpu, cluster = gpu or Gpu(), cluster or Cluster()
     total = sum(parameters(config).values())
@@ -91,8 +91,8 @@ def plan_cluster(
     lost = stall / interval + (interval / 2 + cluster.restart_seconds) / between
     if lost >= 1:
         raise ConfigError(
-            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs lose more time than there is",
-            hint="fewer GPUs, or a shorter restart (Cluster.restart_seconds)",
+            f"with a failure every {between / 60:.0f} minutes, {gpus} GPUs would make no progress",
+            hint="use fewer GPUs, or a shorter restart (Cluster.restart_seconds)",
         )
     seconds = tokens / step_tokens * step_seconds
     return {
@@ -109,16 +109,18 @@ def plan_cluster(
 
 
 def _shards(config: ModelConfig, total: int, gpus: int, context: int, gpu: Gpu) -> tuple[int, int, float]:
-    """(ranks that share one copy of the weights, rows of a microbatch on each GPU, bytes on each GPU).
+    """(ranks that share one copy of the weights, rows per microbatch and GPU, bytes per GPU).
 
-    As few ranks as leave memory for a row: weights that do not fit in one node go over the network in every microbatch.
+    As few ranks as possible: weights that do not fit in one node are sent over the network in every microbatch.
     """
     room = MEMORY_SHARE * gpu.memory
     token = 2 * (config.num_layers * config.hidden_size + activation_values(config) + 2 * config.hidden_size)
-    block = 2 * total / config.num_layers  # the block that is computed, gathered, and the next one, prefetched
+    block = 2 * total / config.num_layers  # the current block, gathered, and the next one, prefetched
     logits = 3 * 4 * 128 * config.vocab_size
     if gpus > gpu.per_node and gpus % gpu.per_node:
-        raise ConfigError(f"{gpus} GPUs are not whole nodes of {gpu.per_node}", hint="use a multiple")
+        raise ConfigError(
+            f"{gpus} GPUs are not a multiple of {gpu.per_node}, the size of a node", hint="use a multiple"
+        )
     smallest = min(gpus, gpu.per_node)
     for shard in [size for size in range(smallest, gpus + 1, smallest) if gpus % size == 0]:
         fixed = 16 * total / shard + 2 * block + logits
@@ -128,5 +130,5 @@ def _shards(config: ModelConfig, total: int, gpus: int, context: int, gpu: Gpu) 
             return shard, rows, fixed + rows * token * context
     raise ConfigError(
         f"one row of {context} tokens does not fit on {gpus} GPUs of {gpu.memory / 1e9:.0f} GB",
-        hint="more GPUs (a multiple of 8), a shorter context_length, or tensor parallelism",
+        hint="use more GPUs (a multiple of 8), a shorter context_length, or tensor parallelism",
     )

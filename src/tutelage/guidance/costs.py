@@ -1,4 +1,4 @@
-"""What a model costs: parameters, FLOPs, bytes, before anything is run."""
+"""The costs of a model: parameters, FLOPs, bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What this machine is and can do, and whether the core of the system works on it: ten seconds at most."""
+"""Examine the machine: facts, speed, and a self-test of the core of the system, in ten seconds at most."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from tutelage.store.device import (
 )
 
 LEAST_MEMORY, LEAST_DISK = 2e9, 2e9  # bytes; the quickstart takes about 1.5 GB of memory and 1 GB on the disk
-STEPS, LEARNED = 30, 0.5  # of the self-test: steps, and what share of the first loss may be left
+STEPS, LEARNED = 30, 0.5  # of the self-test: steps, and maximum final loss relative to the first one
 GENERATED = 12
 
 
 @dataclass(frozen=True)
 class Check:
-    """One part of the self-test and what came out."""
+    """A check of the self-test and its result."""
 
     name: str
     passed: bool
@@ -39,7 +39,7 @@ class Check:
 
 
 def examine(root: Path) -> dict[str, Any]:
-    """Facts, rates, the self-test and problems, as plain data. `root`: of the store, for the disk's space."""
+    """Facts, speed, self-test and problems, as plain data. `root`: of the store, for free disk space."""
     import torch
 
     busy = load()
@@ -75,17 +75,17 @@ def examine(root: Path) -> dict[str, Any]:
 
 
 def problems(facts: dict[str, Any]) -> list[str]:
-    """Problems that would affect a run, in sentences that say what to do."""
+    """Problems that would affect a run, as sentences with advice."""
     found = []
     if facts["memory_available_bytes"] < LEAST_MEMORY:
         found.append(
-            f"{facts['memory_available_bytes'] / 1e9:.1f} GB of memory are free; the quickstart takes about 1.5 GB: "
+            f"{facts['memory_available_bytes'] / 1e9:.1f} GB of memory are free; the quickstart requires about 1.5 GB: "
             "close other programs"
         )
     if facts["disk_free_bytes"] < LEAST_DISK:
         found.append(
-            f"{facts['disk_free_bytes'] / 1e9:.1f} GB are free on the disk; runs take 1 GB and more: free some space, "
-            "or choose another folder with --out"
+            f"{facts['disk_free_bytes'] / 1e9:.1f} GB are free on the disk; runs require 1 GB or more: free some "
+            "space, or choose another folder with --out"
         )
     if facts["load_per_cpu"] > BUSY:
         found.append(
@@ -95,8 +95,8 @@ def problems(facts: dict[str, Any]) -> list[str]:
 
 
 def self_test() -> list[Check]:
-    """A tiny model learns a sequence, is saved and loaded again, and continues the sequence. Float32, one seed."""
-    set_threads(1)  # such a small model is slower with more
+    """Train a tiny model on a sequence, save and load it, and let it continue the sequence. Float32, fixed seed."""
+    set_threads(1)  # a model this small is slower with more
     try:
         with tempfile.TemporaryDirectory() as folder:
             return _checked(Path(folder))
@@ -134,19 +134,19 @@ def _checked(folder: Path) -> list[Check]:
             if losses[-1] < LEARNED * losses[0] / 4:
                 break
         said = f"loss {losses[0]:.2f} before, {losses[-1]:.2f} after {len(losses)} steps"
-        return Check("a model learns", losses[-1] < LEARNED * losses[0], said)
+        return Check("training a model", losses[-1] < LEARNED * losses[0], said)
 
     def keep() -> Check:
         save_model(model.eval(), folder)
         with torch.no_grad():
             apart = float((load_model(folder)(ids) - model(ids)).abs().max())
-        return Check("saving and loading", apart == 0, f"logits differ by {apart:g} at the most")
+        return Check("saving and loading", apart == 0, f"logits differ by at most {apart:g}")
 
     def write() -> Check:
         sampling = Sampling(max_tokens=GENERATED, temperature=0.0)
         made = generate_ids(model.eval(), [ids[0, :16].tolist()], sampling, [])[0].ids
         right = sum(token == (16 + at) % 8 for at, token in enumerate(made))
-        return Check("it continues what it learned", right == GENERATED, f"{right} of {GENERATED} tokens are right")
+        return Check("continuing a sequence", right == GENERATED, f"{right} of {GENERATED} tokens are right")
 
     return [_attempt(name, one) for name, one in (("learn", learn), ("save", keep), ("generate", write))]
 
@@ -155,13 +155,13 @@ def _attempt(name: str, check: Callable[[], Check]) -> Check:
     begin = time.perf_counter()
     try:
         made = check()
-    except Exception as error:  # any error is what the self-test is for
+    except Exception as error:  # the self-test reports any error
         return Check(name, False, " ".join(f"{type(error).__name__}: {error}".split()))
     return Check(made.name, made.passed, f"{made.said} ({time.perf_counter() - begin:.1f} s)")
 
 
 def _existing(path: Path) -> Path:
-    """The folder itself or the first one above it that exists."""
+    """The path itself or its nearest existing parent."""
     path = path.absolute()
     while not path.exists():
         path = path.parent

@@ -1,4 +1,4 @@
-"""Resident memory, measured: of a process that is ready to train, and what some work adds to it."""
+"""Measure resident memory: of a process that is ready to train, and the increase by some work."""
 
 from __future__ import annotations
 
@@ -18,8 +18,10 @@ MB = 2**20
 
 
 class Rise:
-    """How far resident memory rises from here on. Freed memory is given back before, and kept within as training keeps
-    it (the gaps are a fifth of what a step takes); `returning`: given back at once, as with weights in 4 bits.
+    """The increase of peak resident memory since construction.
+
+    Freed memory is returned to the system first, and then kept by the allocator as in training (fragmentation is a
+    fifth of a step's memory); `returning`: returned immediately, as with 4-bit weights.
     """
 
     def __init__(self, device: torch.device, returning: bool = False) -> None:
@@ -30,14 +32,14 @@ class Rise:
         self._before = memory_mb()
 
     def bytes(self) -> float | None:
-        """None where it cannot be told: on a GPU, and where the system does not count it."""
+        """The increase; None if unknown (on a GPU, or without support of the system)."""
         return float(max(0, peak_memory_mb() - self._before) * MB) if self._known else None
 
 
 @cache
 def ready_process() -> float:
-    """Bytes of this process with everything loaded that a run loads, after the first steps of a tiny model: they bring
-    the kernels and their buffers. Measured once, before anything else leaves something behind."""
+    """Bytes of this process with all modules of a run loaded, after the first steps of a tiny model, which load kernels
+    and their buffers. Measured once, before other work."""
     import tutelage.corpus.stage
     import tutelage.tokenizer.stage
     import tutelage.training.loop  # noqa: F401

@@ -1,4 +1,4 @@
-"""What a run will take, stage by stage, before it starts: seconds with a range, memory, and expected figures."""
+"""Forecast of a run by stage: seconds with a range, memory, and expected metrics."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from tutelage.guidance.machine import Idle
 from tutelage.store.config import Config
 from tutelage.store.stage import Facts, Forecast, Machine, Range, StageSpec
 
-LEFT = 4.5e7  # bytes that a stage leaves in the process: modules and kernels it loaded, pieces between others in use
+LEFT = 4.5e7  # bytes that a stage leaves in the process: loaded modules and kernels, fragmentation
 SHARED = 0.3  # correlation of the errors of two stages' forecasts
-UNSTEADY = 0.25  # of the load: how far it moves both ends of a range
+UNSTEADY = 0.25  # widening of both ends of a range per unit of load
 
 
 class NodeLike(Protocol):
@@ -34,10 +34,10 @@ class NodeLike(Protocol):
 def together(forecasts: Sequence[Forecast]) -> tuple[float, float]:
     """(low, high) of the sum of the known forecasts: part of the error comes from the machine and is common to all;
     the rest differs from stage to stage and partly cancels."""
-    told = [one for one in forecasts if one.seconds is not None]
-    middle = sum(one.seconds or 0.0 for one in told)
-    below = _combined([max(0.0, (one.seconds or 0.0) - one.low) for one in told])
-    above = _combined([max(0.0, one.high - (one.seconds or 0.0)) for one in told])
+    known = [one for one in forecasts if one.seconds is not None]
+    middle = sum(one.seconds or 0.0 for one in known)
+    below = _combined([max(0.0, (one.seconds or 0.0) - one.low) for one in known])
+    above = _combined([max(0.0, one.high - (one.seconds or 0.0)) for one in known])
     return middle - below, middle + above
 
 
@@ -48,7 +48,7 @@ def _combined(errors: Sequence[float]) -> float:
 
 @dataclass(frozen=True)
 class Outlook:
-    """By name of stage: the forecasts of those that will run, and the facts of all."""
+    """By stage name: the forecasts of stages that will run, and the facts of all."""
 
     forecasts: dict[str, Forecast] = field(default_factory=dict)
     facts: dict[str, Facts] = field(default_factory=dict)
@@ -59,13 +59,13 @@ class Outlook:
 
     @property
     def kept(self) -> dict[str, dict[str, Any]]:
-        """What a run stores to compare with the actual figures: `seconds` and figures of its metrics as [low, middle,
-        high], and so `memory`, in bytes of the process at its peak."""
+        """What a run stores for later comparison: [low, middle, high] of `seconds`, of `memory` (peak bytes of the
+        process) and of metrics."""
         return {
             name: {
                 **({"seconds": [one.low, one.seconds, one.high]} if one.seconds is not None else {}),
                 **({"memory": list(one.memory_range)} if one.memory else {}),
-                "metrics": {path: list(told) for path, told in one.expected.items()},
+                "metrics": {path: list(expected) for path, expected in one.expected.items()},
             }
             for name, one in self.forecasts.items()
         }
@@ -98,19 +98,19 @@ def look_ahead(
     machine: Machine,
     load: float = 0.0,
 ) -> Outlook:
-    """Forecasts of the stages that run, in order. made: metrics of
+    """Forecasts of the stages that run, in order.
 
-    the finished artifacts, which replace the expected ones. load: runnable processes per CPU; a busy machine may
-    become idle or busier, so ranges are wider.
+    made: metrics of finished artifacts, which replace expected ones. load: runnable processes per CPU; a busy machine
+    may become idle or busier, so ranges are wider.
     """
     outlook = Outlook()
-    machine.process_memory()  # before the rates are measured, which leaves something behind too
+    machine.process_memory()  # before speeds are measured, which also increases it
     left = 0.0
     for node in nodes:
         spec = node.spec
         inputs = {role: outlook.facts.get(name, {}) for role, name in node.inputs.items()}
-        asked = machine if node.name in runs else Idle()
-        found = spec.forecast(node.config, inputs, asked) if spec.forecast else Forecast()
+        on = machine if node.name in runs else Idle()
+        found = spec.forecast(node.config, inputs, on) if spec.forecast else Forecast()
         facts = dict(found.facts)
         if node.name in made and spec.result_facts:
             facts |= spec.result_facts(made[node.name])
@@ -123,6 +123,6 @@ def look_ahead(
 
 
 def widened(forecast: Forecast, load: float) -> Forecast:
-    """The same with a range that is wider the busier the machine is."""
+    """The forecast with a wider range on a busy machine."""
     times = 1 + UNSTEADY * load
     return replace(forecast, low=forecast.low / times, high=forecast.high * times)

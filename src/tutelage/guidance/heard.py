@@ -9,7 +9,7 @@ from tutelage.store.events import read_events
 
 
 def heard(events: Path) -> list[Advice]:
-    """Warnings since the last start of a run, each once. The rules that are checked before a run are checked again."""
+    """Distinct warnings since the last start of a run."""
     found: dict[tuple[str, str], Advice] = {}
     for event in read_events(events) if events.is_file() else ():
         if event["event"] == "run_start":

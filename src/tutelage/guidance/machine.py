@@ -1,7 +1,7 @@
-"""This machine, as forecasts ask for it: rates measured on the actual model, about a second each. Measurements are
+"""The speed of this machine for forecasts, measured with the actual model in about a second each.
 
-cached in the process, and under the store's root for the next command. A busy machine is always
-measured again, and its measurements are not cached: they say little about another hour.
+Measurements are cached in the process, and under the store's root for the next command. On a busy machine they are
+always repeated and never cached, since they say little about another hour.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ KEPT_SECONDS = 7 * 86400.0
 MATTER = ("batch_rows", "accumulation", "optimizer", "freeze_blocks", "precision", "device", "threads",
           "activation_checkpointing")  # fmt: skip
 _WORDS = re.compile(r"\w+")
-REFERENCE_SECONDS = 0.014  # of the piece of text work in `slowness`, where the rooms' constants were measured
-TEXT_SECONDS = 0.3  # that it is repeated for: long enough to be interrupted by other processes
+REFERENCE_SECONDS = 0.014  # of the text work in `slowness`, on the machine on which constants were measured
+TEXT_SECONDS = 0.3  # of repetition: long enough to include interruptions by other processes
 
 
 def load() -> float:
@@ -99,7 +99,7 @@ class ThisMachine:
         return ready_process()
 
     def _known(self, what: dict[str, Any], measure: Callable[[], dict[str, float]]) -> dict[str, float]:
-        """From this process, from the file, or measured now; a busy machine is measured at most once per process."""
+        """A measurement from this process, from the file, or made now; on a busy machine at most once per process."""
         key = sha256_json([what, _here()])
         if key in _MEASURED:
             return _MEASURED[key]
@@ -130,7 +130,7 @@ class ThisMachine:
 
 
 class Idle:
-    """A machine on which everything is instant: for when times are not needed."""
+    """A machine on which everything takes no time, for forecasts without times."""
 
     def training_seconds_per_token(self, *_: Any) -> float:
         return 0.0
@@ -159,7 +159,7 @@ _MEASURED: dict[str, dict[str, float]] = {}
 
 @cache
 def _here() -> str:
-    """What rates depend on besides the model: processor, CPUs, GPU, torch, and what `auto` precision means."""
+    """What speeds depend on besides the model: processor, CPUs, GPU, torch, and the meaning of `auto` precision."""
     from tutelage.store.device import PRECISION_VARIABLE, machine
 
     facts = machine()
@@ -178,7 +178,7 @@ def _slowness() -> float:
     return (time.perf_counter() - begin) / times / REFERENCE_SECONDS
 
 
-USUAL_DISK = 5e8  # bytes per second, where it cannot be measured
+USUAL_DISK = 5e8  # bytes per second, if it cannot be measured
 
 
 @cache
@@ -191,5 +191,5 @@ def _disk() -> float:
             path.write_bytes(data)
             path.read_bytes()
             return min(2e9, 2 * len(data) / (time.perf_counter() - begin))
-    except OSError:  # no temporary folder, or a full one: a forecast must not be what stops a run
+    except OSError:  # no temporary folder, or a full one: a forecast must not stop a run
         return USUAL_DISK

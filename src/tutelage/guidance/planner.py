@@ -1,5 +1,4 @@
-"""A recipe for a goal: what can be trained on a text on this machine in a given time, with a reason for each
-number."""
+"""Plan a recipe for a goal: what can be trained on a text on this machine in a given time, with reasons."""
 
 from __future__ import annotations
 
@@ -21,11 +20,11 @@ from tutelage.store.stage import Machine
 BASE = "base"  # the pretraining stage, and the goal without finetuning
 OTHER_NAMES = {"chat": "instruct"}  # of goals
 TASKS = {"instruct": "docstrings", "prefer": "docstrings", "classify": "labels"}  # rows from the corpus itself
-HOLDS = {"docstrings": "described", "labels": "labels"}  # the fact of a corpus that tells
-AIM = 0.85  # of the hours: filled by the middle of the forecast, to leave room for a slower machine
-LEAST_SHARE = 0.3  # of the hours that pretraining gets, however long the rest takes
+HOLDS = {"docstrings": "described", "labels": "labels"}  # the fact of a corpus that counts these rows
+AIM = 0.85  # share of the hours for the middle of the forecast, with a margin for a slower machine
+LEAST_SHARE = 0.3  # minimum share of the hours for pretraining
 HELD_OUT, MOST_HELD_OUT = 300, 0.2  # held-out documents needed, and their largest share
-ROUNDS, CLOSE = 4, 0.03  # most corrections of the length, and how close the forecast must come
+ROUNDS, CLOSE = 4, 0.03  # maximum number of corrections of the length, and tolerance
 
 
 @dataclass(frozen=True)
@@ -71,10 +70,8 @@ def plan_for(
     outlook = outlook_of(begun)
     corpus = outlook.facts.get("corpus", {})
     if not corpus.get("train_bytes"):
-        raise ConfigError(
-            f"how much text {source} holds is not known before it is read", hint="name a file or a folder"
-        )
-    _refuse_missing_rows(goal, rows, corpus, source)
+        raise ConfigError(f"the size of {source} is unknown before it is read", hint="give a file or a folder")
+    _check_rows(goal, rows, corpus, source)
     proposal, outlook = _filling(AIM * hours * 3600, begun, outlook, corpus, machine, outlook_of)
     chosen = choices_of(proposal, corpus)
     remarks = (*remarks_on(proposal, corpus), *_about_time(outlook, hours))
@@ -89,9 +86,11 @@ def _filling(
     machine: Machine,
     outlook_of: Callable[[dict[str, Any]], Outlook],
 ) -> tuple[Proposal, Outlook]:
-    """The pretraining with which the whole recipe takes `fills` seconds, and its forecast. The cost of the other
-    stages depends on the model, so the length is corrected until it fits, or until the text runs out before the
-    time."""
+    """The pretraining with which the whole recipe takes `fills` seconds, and its forecast.
+
+    The cost of the other stages depends on the model, so the length is corrected until it fits, or until the text is
+    the limit.
+    """
     beside = sum(seconds for name, seconds in outlook.seconds.items() if name != BASE)
     wanted = max(fills - beside, LEAST_SHARE * fills)
     for _ in range(ROUNDS):
@@ -105,7 +104,7 @@ def _filling(
 
 
 def skeleton(goal: str, source: str, rows: str | None) -> dict[str, Any]:
-    """The recipe without pretraining. Raises ConfigError, naming the nearest, for an unknown goal."""
+    """The recipe without pretraining. Raises ConfigError naming the nearest match for an unknown goal."""
     if goal not in goals() and goal not in method_names():
         raise ConfigError(f"--goal {goal} is unknown", hint=nearest(goal, goals()))
     name = f"{goal}-plan"
@@ -129,27 +128,27 @@ def with_choices(data: Mapping[str, Any], choices: tuple[Choice, ...]) -> dict[s
 
 
 def _rows(kind: str, rows: str | None) -> dict[str, Any]:
-    """Where the method's rows come from. Raises ConfigError for a method whose rows no corpus provides."""
+    """The source of the method's rows. Raises ConfigError for a method whose rows no corpus provides."""
     if rows is not None:
         return {"data": rows}
     if kind not in TASKS:
-        raise ConfigError(f"a model for {kind} learns from rows", hint="--data FILE")
+        raise ConfigError(f"--goal {kind} requires a file of rows", hint="--data FILE")
     return {"task": TASKS[kind]}
 
 
-def _refuse_missing_rows(goal: str, rows: str | None, corpus: Mapping[str, Any], source: str) -> None:
-    """Without a file the corpus itself must provide the rows: labels of its documents, or descriptions in them."""
+def _check_rows(goal: str, rows: str | None, corpus: Mapping[str, Any], source: str) -> None:
+    """Raises ConfigError without a file if the corpus does not provide the rows (labels or descriptions)."""
     if goal == BASE or rows is not None:
         return
     task = TASKS[OTHER_NAMES.get(goal, goal)]
     if not corpus.get(HOLDS[task]):
-        raise ConfigError(f"{source} holds no {task} that a model for {goal} could learn from", hint="--data FILE")
+        raise ConfigError(f"{source} contains no {task} for --goal {goal}", hint="--data FILE")
 
 
 def _about_steps(data: Mapping[str, Any]) -> tuple[Choice, ...]:
     """The reasons for the finetuning settings."""
     return tuple(
-        Choice(f"finetune.{name}.method", step["method"], "what the goal needs; its settings are the method's defaults")
+        Choice(f"finetune.{name}.method", step["method"], "the method of the goal, with its default settings")
         for name, step in data.get("finetune", {}).items()
     )
 
@@ -160,13 +159,15 @@ def _held_out(corpus: Mapping[str, Any]) -> tuple[Choice, ...]:
     if held >= HELD_OUT:
         return ()
     share = min(MOST_HELD_OUT, round(1.05 * HELD_OUT / max(1, held + train), 3))
-    return (Choice("corpus.heldout", share, f"{HELD_OUT} held-out documents or more: shares known to 5.7 points"),)
+    return (
+        Choice("corpus.heldout", share, f"{HELD_OUT} held-out documents or more: shares with a margin of 5.7 points"),
+    )
 
 
 def _about_time(outlook: Outlook, hours: float) -> list[str]:
     low, high = outlook.total
     if low > hours * 3600:
-        return [f"it still takes longer than {hours:g} h: give more time, or less to finetune and to evaluate"]
+        return [f"it still takes longer than {hours:g} h: allow more time, or less finetuning and evaluation"]
     if high > hours * 3600:
-        return [f"the range reaches beyond {hours:g} h; --set pretrain.training.steps=... shortens it"]
+        return [f"the upper end of the range is beyond {hours:g} h; --set pretrain.training.steps=... shortens the run"]
     return []

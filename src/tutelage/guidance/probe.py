@@ -1,4 +1,4 @@
-"""What a model costs here, from a few real steps on random tokens: seconds and bytes."""
+"""Measure the cost of a model on this machine with a few real steps on random tokens: seconds and bytes."""
 
 from __future__ import annotations
 
@@ -21,25 +21,28 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.objective import summed_nll
 from tutelage.training.optim.optimizers import freeze, make_optimizers
 
-SECONDS = 0.5  # for which steps are repeated, after a warm-up step
-STEP_FLOPS = 2.5e11  # of a step that is only measured: half a second on two CPU cores
+SECONDS = 0.5  # of repeated steps, after a warm-up step
+STEP_FLOPS = 2.5e11  # limit on a measured step: half a second on two CPU cores
 MOST_TOKENS, FEWEST_TOKENS = 2048, 64
-DOCUMENT_TOKENS = 64  # of each document in a row
+DOCUMENT_TOKENS = 64  # per document in a row
 SCORED_TOKENS = 1024
 GENERATED_ROWS, GENERATED_TOKENS, PROMPT_TOKENS = 48, 16, 24  # batch size, as in evaluation
-FIRST_TIMES = 3  # as large the first step may be, which shows the memory
-MERGED_SHARD_BYTES = 5e8  # of a model in 4 bits: dequantised in memory as it is merged and written
-# Where resident memory cannot be measured: at the peak of a backward pass, gradients of activations exist in addition
-# to the stored activations; and what a step frees and makes anew leaves gaps.
+FIRST_TIMES = 3  # factor on the limit for the first step, which measures memory
+MERGED_SHARD_BYTES = 5e8  # of a 4-bit model: dequantised bytes in memory while it is merged and written
+# Factors if resident memory cannot be measured: at the peak of a backward pass, gradients of activations exist in
+# addition to stored activations; and repeated allocation leads to fragmentation.
 WHILE_BACKWARD = 1.3
 GAPS = 1.25
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Seconds per token, and bytes on top of the process: `fixed` (weights, gradients, optimizer states and the copy of
-    them that a checkpoint is written from), and `passing` at the peak of a step: `activations` that autograd keeps,
-    gradients of some, logits, gaps. Of a model on a GPU only what the process holds of it beside."""
+    """Seconds per token, and bytes in addition to the process.
+
+    `fixed`: weights, gradients, optimizer states and the copy of them for writing a checkpoint. `passing`: at the peak
+    of a step: `activations` kept by autograd, some gradients of them, logits, fragmentation. For a model on a GPU only
+    host memory counts.
+    """
 
     seconds: float
     fixed: float = 0.0
@@ -52,7 +55,7 @@ class Cost:
 
 
 def measurable(model: ModelConfig) -> tuple[ModelConfig, float]:
-    """The model, or one with fewer layers if there is no memory to try it, and the ratio of their costs."""
+    """The model, or one with fewer layers if memory is insufficient, and the ratio of their costs."""
     room, cut = available_memory() / 2, model
     while 16 * sum(parameters(cut).values()) > room and cut.num_layers > 1:
         cut = ModelConfig.parse({**cut.plain(), "num_layers": cut.num_layers // 2})
@@ -63,9 +66,9 @@ def training_cost(
     whole: ModelConfig, context: int, settings: TrainingConfig, trained_share: float, lora: Any = None,
     seconds: float = SECONDS,
 ) -> Cost:  # fmt: skip
-    """Of a token in training: forward, backward and its part of the update, in the precision of the run.
+    """Cost per token in training: forward, backward and its part of the update, in the precision of the run.
 
-    Compiling is left out: it takes longer than a forecast may. Steps are repeated for `seconds`.
+    Without compilation, which takes too long for a forecast. Steps are repeated for `seconds`.
     """
     config, times = measurable(whole)
     set_threads(settings.threads)
@@ -90,7 +93,10 @@ def training_cost(
         while len(computing) < 2 or time.perf_counter() < end:
             begin = time.perf_counter()
             first = not computing
-            with torch.autocast(device.type, dtype, enabled=dtype != torch.float32), _kept(model, first) as storages:
+            with (
+                torch.autocast(device.type, dtype, enabled=dtype != torch.float32),
+                _SavedTensors(model, first) as storages,
+            ):
                 total, _, _ = summed_nll(model, large if first else batch)
             kept = kept or sum(storages.values())
             total.backward()  # type: ignore[no-untyped-call]
@@ -119,8 +125,8 @@ def training_cost(
     # The weights are in memory twice while a model is loaded or saved; 4-bit ones are loaded and saved one by one.
     whole_bytes = 4.0 * sum(parameters(config).values())
     twice = weights + (min(whole_bytes, MERGED_SHARD_BYTES) if is_quantised(model) else weights)
-    copied = 4.0 * trained + states  # what a checkpoint is written from, while training goes on
-    if device.type != "cpu":  # the rest is not of the process
+    copied = 4.0 * trained + states  # from which a checkpoint is written while training continues
+    if device.type != "cpu":  # the rest is in device memory
         return Cost(per_token, times * (twice + copied))
     fixed = max(twice, during + copied)
     passing = WHILE_BACKWARD * kept if risen is None else max(kept, risen - during)
@@ -132,20 +138,20 @@ def training_cost(
 
 
 def loss_bytes(targets: float, vocabulary: int, dtype: torch.dtype) -> float:
-    """Of the logits of a chunk and their gradients of a group (training/cross_entropy.py), on a CPU."""
+    """Bytes of the logits of a chunk and of the gradients of a group (training/cross_entropy.py), on a CPU."""
     rows, group = chunk_sizes(max(1, round(targets)), vocabulary, on_gpu=False)
     return float(4 * group * vocabulary if dtype == torch.float32 else (2 * group + 4 * rows) * vocabulary)
 
 
 def _scaled(passing: float, tokens: int, wanted: int, vocabulary: int, share: float, dtype: torch.dtype) -> float:
-    """Bytes of a step of `wanted` tokens from those of one of `tokens`: logits come in chunks, all else grows with
-    them."""
+    """Bytes of a step of `wanted` tokens, from those of a step of `tokens`: logits come in chunks, the rest is
+    proportional."""
     logits = loss_bytes(share * tokens, vocabulary, dtype)
     return max(0.0, passing - logits) * wanted / tokens + loss_bytes(share * wanted, vocabulary, dtype)
 
 
 def scoring_cost(whole: ModelConfig) -> Cost:
-    """For a token that is only read, as in evaluation: float32, batches of short texts."""
+    """Cost per token in evaluation: float32, batches of short texts."""
     config, times = measurable(whole)
     set_threads(0)
     model = DecoderLM(config, seed=0).to(choose_device()).eval()
@@ -164,7 +170,7 @@ def scoring_cost(whole: ModelConfig) -> Cost:
 
 
 def decoding_cost(whole: ModelConfig) -> Cost:
-    """For a generated token, with the engine itself: batches of texts with a cache, float32. Prompts included."""
+    """Cost per generated token with the inference engine, prompts included: batches with a cache, float32."""
     from tutelage.inference.decoding import generate_ids
     from tutelage.inference.sampling import Sampling
 
@@ -185,7 +191,7 @@ def decoding_cost(whole: ModelConfig) -> Cost:
 def _random_batch(
     config: ModelConfig, context: int, microbatch: int, trained_share: float, times: int = 1
 ) -> Batch:  # fmt: skip
-    """As many rows of a microbatch as `times` the budget allows; a shorter row if a single one is too much."""
+    """A random microbatch within `times` the budget of tokens; a single shorter row if one row exceeds it."""
     flops = 3 * forward_flops(config, context)
     budget = max(FEWEST_TOKENS, times * min(MOST_TOKENS, int(STEP_FLOPS / flops)))
     rows = max(1, min(microbatch, budget // context))
@@ -195,12 +201,14 @@ def _random_batch(
     weights = (torch.rand(rows, length, generator=draw) < trained_share).float()
     weights[:, -1] = 1.0
     place = torch.arange(length).expand(rows, length)
-    size = min(DOCUMENT_TOKENS, max(1, length // 2))  # several in a row, as in packed data: attention needs a mask
+    size = min(
+        DOCUMENT_TOKENS, max(1, length // 2)
+    )  # several per row, as in packed data, which requires an attention mask
     return Batch(tokens, place % size, place // size + 1, tokens, weights)
 
 
-class _kept:
-    """Within, what autograd keeps for the backward pass: storage -> bytes, weights left out."""
+class _SavedTensors:
+    """Context manager that records the tensors saved for backward, except weights: storage -> bytes."""
 
     def __init__(self, model: DecoderLM, wanted: bool) -> None:
         self.weights = {parameter.untyped_storage().data_ptr() for parameter in model.parameters()}

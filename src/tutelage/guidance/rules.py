@@ -38,7 +38,7 @@ def advise(nodes: Sequence[NodeLike], outlook: Outlook) -> list[Advice]:
 
 
 def every_rule() -> list[tuple[str, Rule]]:
-    """All rules, each once, with the kinds of stage that they apply to."""
+    """All distinct rules, with the kinds of stage that they apply to."""
     kinds: dict[str, tuple[list[str], Rule]] = {}
     for spec in every_spec():
         for rule in spec.rules():

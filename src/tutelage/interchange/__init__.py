@@ -1,1 +1,1 @@
-"""The Hugging Face layout in and out, with parity checks."""
+"""Import and export of models and adapters (Hugging Face, GGUF, PEFT), with parity checks."""

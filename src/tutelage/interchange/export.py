@@ -61,7 +61,9 @@ def export_gguf(
     if path.is_dir():
         raise ConfigError(f"{path} is a directory", hint="give a file name that ends in .gguf")
     if path.exists() and not _is_our_gguf(path):
-        raise ConfigError(f"{path} is there and was not written here", hint="give a new name; nothing was changed")
+        raise ConfigError(
+            f"{path} already exists and was not written by tutelage", hint="give a new name; nothing was changed"
+        )
     trial = path.with_name(f".{path.name}.unchecked")
     try:
         written = write_gguf(trial, to_hf_config(model.config), hf_weights(model), tok, kind, name or path.stem)
@@ -82,11 +84,13 @@ def fold_in(model: DecoderLM, tok: Tokenizer, log: EventLog) -> Parity:
     Raises TutelageError, before any change, if it exceeds rounding.
     """
     stored = quantisation_of(model)
-    parity = _passed(check_merge(model, tok), "the adapter cannot be folded in")
+    parity = _passed(check_merge(model, tok), "the adapter cannot be merged")
     merge_lora(model)
-    log.note(f"the adapter is folded in: {said(parity, 'logits', 'the adapter beside its base')}")
+    log.note(f"the adapter is merged: {said(parity, 'logits', 'the unmerged adapter')}")
     if stored != "none":
-        log.note(f"it learned beside weights in 4 bits ({stored}); the merged ones are these, dequantised to float32")
+        log.note(
+            f"it was trained on 4-bit weights ({stored}); the merged weights are based on these, dequantised to float32"
+        )
     return parity
 
 
@@ -97,7 +101,7 @@ def _check_source(model: DecoderLM, tok: Tokenizer, source: Path | None, altered
     if source.is_file():
         return _passed(check_gguf(source, model, tok), f"{source} is not the model that was read from it")
     if not is_foreign_directory(source):
-        return Parity(None, why="source not compared: it was written here")
+        return Parity(None, why="source not compared: it was written by tutelage")
     return _passed(check_transformers(model, tok, source), f"{source} is not the model that was read from it")
 
 

@@ -10,18 +10,18 @@ from tutelage.interchange.config import AdoptConfig
 from tutelage.store.errors import TutelageError
 from tutelage.store.stage import Facts, Forecast, Machine
 
-FETCH_BYTES_PER_SECOND = 2e6  # of a slow line
-BYTES_PER_TOKEN = 4.2  # of English text with a vocabulary of 50,000 or so
+FETCH_BYTES_PER_SECOND = 2e6  # of a slow connection
+BYTES_PER_TOKEN = 4.2  # of English text with a vocabulary of about 50,000
 
 
 def forecast(config: AdoptConfig, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
-    """`seconds` None for a model whose shape cannot be told before it is fetched."""
+    """`seconds` is None for a model whose config is unknown before it is downloaded."""
     from tutelage.interchange.source import KNOWN, cache_directory, config_at_hand
     from tutelage.model.describe import parameters
 
     try:
         shape = config_at_hand(config.source)
-    except TutelageError:  # said with its reason when it is adopted
+    except TutelageError:  # reported when the model is imported
         shape = None
     if shape is None:
         return Forecast()

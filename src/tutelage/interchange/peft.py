@@ -1,6 +1,6 @@
-"""LoRA adapters in PEFT's layout, in and out: adapter_config.json and adapter_model.safetensors.
+"""Read and write LoRA adapters in PEFT's layout: adapter_config.json and adapter_model.safetensors.
 
-Matrices that transformers fuses, or stacks as experts of a layer, have one adapter there and several here
+Matrices that transformers fuses, or stacks as experts of a layer, have one adapter in PEFT and several here
 (`peft_layout`).
 """
 
@@ -94,7 +94,7 @@ def load_adapter(model: DecoderLM, directory: Path) -> PeftConfig:
     }
     if config.modules_to_save:
         if not model.config.num_labels:
-            raise InputError(f"{directory} brings a classification head but the model has none")
+            raise InputError(f"{directory} has a classification head but the model has none")
         heads = {name: value for name, value in model.state_dict().items() if name.startswith("score.")}
         expected |= {_PREFIX + name: tuple(value.shape) for name, value in heads.items()}
     quantisation = Sidecar.read(directory).quantisation
@@ -124,16 +124,16 @@ def load_sum(model: DecoderLM, parts: Mapping[Path, float]) -> None:
     for directory in parts:
         one = shared_copy(model)
         if load_adapter(one, directory).modules_to_save:
-            raise InputError(f"{directory} brings whole modules: adapters with those are not summed")
+            raise InputError(f"{directory} has fully trained modules (modules_to_save): such adapters cannot be summed")
         found.append((one, parts[directory]))
     if len({quantisation_of(one) for one, _ in found}) != 1:
-        raise InputError("these adapters learned beside bases that were stored in different ways")
+        raise InputError("these adapters were trained on bases with different quantisation")
     weights: dict[str, list[tuple[Tensor, Tensor]]] = {}
     for one, weight in found:
         state = plain_state(one)
         for path, layer in lora_layers(one).items():
             if layer.adapter.dora:
-                raise InputError("adapters with DoRA have no sum: it stretches what is there already")
+                raise InputError("adapters with DoRA cannot be summed: DoRA also rescales the base weights")
             scale = weight * layer.adapter.scale
             weights.setdefault(path, []).append((scale * state[f"{path}.lora_A"], state[f"{path}.lora_B"]))
     if (kind := quantisation_of(found[0][0])) != "none":
@@ -148,8 +148,10 @@ def load_sum(model: DecoderLM, parts: Mapping[Path, float]) -> None:
 
 
 def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
-    """`model`, in place a classifier if the adapter brings a head and the model has none; its labels are those that
-    were written beside it, or numbered."""
+    """`model`, turned into a classifier in place if the adapter has a head and the model has none.
+
+    The labels are those of `tutelage.json`, or numbered. Raises DamagedError if the weights cannot be read.
+    """
     if model.config.num_labels or not read_config(directory).modules_to_save:
         return model
     key = f"{_PREFIX}score.weight"
@@ -167,8 +169,8 @@ def with_head_of(model: DecoderLM, directory: Path) -> DecoderLM:
 
 
 def plain_state(model: DecoderLM) -> dict[str, Tensor]:
-    """`lora_state` on the weights as they were: of PiSSA with its beginning taken off again, B A - B0 A0 as one product
-    of twice the rank (Meng et al. 2024, appendix C)."""
+    """`lora_state` relative to the original weights: for PiSSA B A - B0 A0, as one product of twice the rank
+    (Meng et al. 2024, appendix C)."""
     state = lora_state(model)
     for path, layer in lora_layers(model).items():
         if layer.start_A is not None and layer.start_B is not None:
@@ -191,7 +193,9 @@ def _as_sites(model: DecoderLM) -> tuple[dict[str, Adapter], dict[str, Tensor]]:
     place = require_sites(model.config, list(layers))
     adapters = {path: plain_adapter(layer) for path, layer in layers.items()}
     if any(site.experts for site in place.values()) and any(one.dropout or one.dora for one in adapters.values()):
-        raise InputError("PEFT has one dropout and dora for all modules, and neither for experts", hint="leave it out")
+        raise InputError(
+            "PEFT supports neither dropout nor dora for experts", hint="set lora.dropout to 0 and lora.dora to false"
+        )
     state = plain_state(model)
     on, found = {}, {}
     for site in dict.fromkeys(place.values()):
@@ -203,8 +207,8 @@ def _as_sites(model: DecoderLM) -> tuple[dict[str, Adapter], dict[str, Tensor]]:
 
 
 def _keys(on: Mapping[str, Adapter]) -> dict[str, str]:
-    """What the names of a site's tensors begin with. Of two parameters of one module PEFT wraps the second around the
-    first, and both go by the module's name."""
+    """Prefix of the tensor names of each site. With two parameters of one module PEFT wraps the second around the
+    first, and both have the module's name."""
     found = {}
     for name in on:
         module, _, leaf = name.rpartition(".")

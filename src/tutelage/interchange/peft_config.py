@@ -22,7 +22,7 @@ from tutelage.store.config import Config
 from tutelage.store.errors import ConfigError, InputError, nearest
 
 CONFIG, WEIGHTS = "adapter_config.json", "adapter_model.safetensors"
-OURS = "tutelage.json"  # beside them: what PEFT has no place for
+OURS = "tutelage.json"  # written beside them: what PEFT cannot store
 _MAX_CONFIG_BYTES = 1 << 20
 # Keys without effect: metadata, and parameters of options that must be off.
 _INERT = {"auto_mapping", "inference_mode", "megatron_core", "peft_version", "qalora_group_size"}
@@ -94,7 +94,7 @@ def read_config(directory: Path) -> PeftConfig:
         raise InputError(f"{directory} is not an adapter: it has no {CONFIG}")
     data = read_json(path, _MAX_CONFIG_BYTES)
     known = PeftConfig.model_fields
-    _refuse_more_than_lora(path, data)
+    _check_only_lora(path, data)
     for key, value in data.items():
         if key not in known and key not in _INERT and not (value is None or value is False or value in ([], {})):
             raise InputError(f"{path}: {key}={value!r} is not supported", hint=nearest(key, known))
@@ -104,14 +104,14 @@ def read_config(directory: Path) -> PeftConfig:
         raise InputError(error.message, hint=error.hint) from None
 
 
-def _refuse_more_than_lora(path: Path, data: Mapping[str, Any]) -> None:
-    """Raises InputError for an adapter with other weights than LoRA's and a classifier's head."""
+def _check_only_lora(path: Path, data: Mapping[str, Any]) -> None:
+    """Raises InputError for an adapter with weights other than LoRA and a classification head."""
     saved = data.get("modules_to_save")
     others = [str(name) for name in saved if name not in ("classifier", "score")] if isinstance(saved, list) else []
     if others:
-        what = f"the whole of {', '.join(others)} was trained beside it (modules_to_save)"
+        what = f"it includes fully trained modules: {', '.join(others)} (modules_to_save)"
     elif data.get("trainable_token_indices"):
-        what = "rows of the embedding were trained beside it (trainable_token_indices)"
+        what = "it includes trained rows of the embedding (trainable_token_indices)"
     else:
         return
     raise InputError(
@@ -142,7 +142,7 @@ def described(
         target_modules=tuple(leaves) if as_grid else tuple(sorted(modules)),
         target_parameters=tuple(name for name in sites if sites[name].experts and name in on) or None,
         layers_to_transform=tuple(layers) if as_grid and not whole and modules else None,
-        fan_in_fan_out=any(sites[name].turned for name in modules),
+        fan_in_fan_out=any(sites[name].transposed for name in modules),
         r=rank,
         lora_alpha=_as_written(alpha),
         rank_pattern=_patterns({name: one.rank for name, one in on.items()}, rank),
@@ -155,7 +155,7 @@ def described(
 
 
 def _patterns(values: Mapping[str, Any], usual: Any) -> dict[str, Any]:
-    """What is not `usual`: by the last part of the name where all of that part agree, else by the whole name."""
+    """Values other than `usual`: by the last part of the name if all modules of that name agree, else by full name."""
     by_leaf: dict[str, set[Any]] = {}
     for name, value in values.items():
         by_leaf.setdefault(_leaf(name), set()).add(value)
@@ -197,8 +197,8 @@ def planned(config: PeftConfig, sites: Mapping[str, Site], inside: set[str]) -> 
             raise InputError(f"target_parameters: the model has no experts {wanted!r}")
     if not plan:
         raise InputError(f"target_modules {config.target_modules!r} names no module of the model")
-    if config.fan_in_fan_out and not any(sites[name].turned for name in plan):
-        raise InputError("fan_in_fan_out is for weights that transformers holds turned, and these are not")
+    if config.fan_in_fan_out and not any(sites[name].transposed for name in plan):
+        raise InputError("fan_in_fan_out applies to transposed weights (Conv1D), and these are not transposed")
     return plan
 
 
@@ -212,7 +212,7 @@ def _is_target(config: PeftConfig, name: str, inside_block: bool) -> bool:
             return inside_block
         return _matches(config.target_modules, name)
     if name in config.target_modules:
-        return True  # PEFT asks for the layer only of names that are not given whole
+        return True  # PEFT checks the layer only for partial names
     if not _matches(config.target_modules, name):
         return False
     if config.layers_to_transform is None or config.layers_to_transform == ():

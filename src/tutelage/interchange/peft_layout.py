@@ -1,4 +1,4 @@
-"""Where adapters live in transformers: which of our matrices are which of its modules, alone, fused, or as experts."""
+"""Map our matrices to the modules of transformers that adapters attach to: single, fused, or stacked experts."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from tutelage.store.errors import InputError
 
 @dataclass(frozen=True)
 class Site:
-    """One module of transformers, or one parameter that holds a matrix of every expert, and our matrices in it.
+    """A module of transformers, or a parameter with a matrix per expert, and our matrices that it consists of.
 
     name: of the module (`model.layers.0.self_attn.qkv_proj`) or parameter (`model.layers.0.mlp.experts.down_proj`).
-    rows: how many each of ours has. order: which of them, counted through all of ours, each row of theirs is.
-    experts: how many; 0 for a module. turned: whether transformers holds it the other way round (GPT-2's Conv1D).
+    rows: number of rows of each of our matrices. order: index into our concatenated rows, for each row of theirs.
+    experts: number of experts; 0 for a module. transposed: whether transformers stores the transpose (GPT-2's Conv1D).
     """
 
     name: str
@@ -31,39 +31,39 @@ class Site:
     columns: int
     order: tuple[int, ...]
     experts: int = 0
-    turned: bool = False
+    transposed: bool = False
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
-        """Theirs [..., rows, n] of ours [..., rows of each, n]."""
+        """Their matrix [..., rows, n] from ours [..., rows of each, n]."""
         return torch.cat(list(parts), dim=-2)[..., list(self.order), :]
 
     def split(self, whole: Tensor) -> tuple[Tensor, ...]:
-        """Ours of theirs."""
+        """Our matrices from theirs; the inverse of `join`."""
         back = torch.empty(len(self.order), dtype=torch.int64)
         back[list(self.order)] = torch.arange(len(self.order))
         return whole[..., back, :].split(self.rows, dim=-2)
 
     def shapes(self, adapter: Adapter) -> dict[str, tuple[int, ...]]:
-        """Of PEFT's tensors: experts are laid one beside the other along the rank."""
+        """Shapes of PEFT's tensors; experts are concatenated along the rank."""
         wide, outputs = adapter.rank * max(1, self.experts), sum(self.rows)
         found: dict[str, tuple[int, ...]] = {"lora_A": (wide, self.columns), "lora_B": (outputs, wide)}
         return {**found, "lora_magnitude": (outputs,)} if adapter.dora else found
 
 
 def sites(config: ModelConfig) -> dict[str, Site]:
-    """All sites by their names. What is laid out in another way, so that rows are not whole, is in none."""
+    """All sites by name. Weights whose layout does not keep rows intact have no site."""
     found = [*_modules(config), *_experts(config)]
     return {site.name: site for site in found}
 
 
 def require_sites(config: ModelConfig, paths: Sequence[str]) -> dict[str, Site]:
-    """The site of each of our paths. Raises InputError for one that has none: no adapter of it can be written."""
+    """The site of each of our paths. Raises InputError for a path without one, whose adapter PEFT cannot express."""
     of = {path: site for site in sites(config).values() for path in site.paths}
     for path in paths:
         if path not in of:
             raise InputError(
-                f"{path} is no module, nor rows of one, in Hugging Face's {config.family}",
-                hint="name other targets: an adapter there cannot be exchanged with PEFT",
+                f"{path} does not correspond to a module, or rows of one, in Hugging Face's {config.family}",
+                hint="choose other targets: an adapter on it cannot be exchanged with PEFT",
             )
     return {path: of[path] for path in paths}
 
@@ -71,16 +71,17 @@ def require_sites(config: ModelConfig, paths: Sequence[str]) -> dict[str, Site]:
 def joined(
     site: Site, adapters: Mapping[str, Adapter], state: Mapping[str, Tensor]
 ) -> tuple[Adapter, dict[str, Tensor]]:
-    """One adapter on the site of those on (some of) our matrices in it: A one below the other, B block by block.
+    """One adapter on the site from those on (some of) its matrices: A stacked, B block-diagonal.
 
-    It computes the very same; its rank is the sum of theirs. Returns its settings and tensors in PEFT's layout.
+    It is equivalent; its rank is the sum of theirs. Returns its settings and its tensors in PEFT's layout. Raises
+    InputError for DoRA on a part of a fused module.
     """
     there = [path for path in site.paths if path in adapters]
     first = adapters[there[0]]
     if first.dora and len(there) < len(site.paths):
         raise InputError(
-            f"{site.name} is one module in transformers, and dora on a part of it is none on the whole",
-            hint=f"take all of {', '.join(path.rpartition('.')[2] for path in site.paths)} as targets, or none",
+            f"{site.name} is one module in transformers; dora on a part of it is not dora on the whole",
+            hint=f"target all of {', '.join(path.rpartition('.')[2] for path in site.paths)} as targets, or none",
         )
     rank = sum(adapters[path].rank for path in there)
     down = torch.cat([state[f"{path}.lora_A"] for path in there], dim=-2)
@@ -89,7 +90,7 @@ def joined(
         part = down.new_zeros(*down.shape[:-2], rows, rank)
         if path in adapters:
             up, one = state[f"{path}.lora_B"], adapters[path]
-            # Where scales differ, B takes the difference.
+            # B absorbs a difference of scales.
             part[..., column : column + one.rank] = up if one.scale == first.scale else up * (one.scale / first.scale)
             column += one.rank
         parts.append(part)
@@ -104,9 +105,9 @@ def joined(
 
 
 def parted(site: Site, adapter: Adapter, tensors: Mapping[str, Tensor]) -> tuple[dict[str, Adapter], dict[str, Tensor]]:
-    """Adapters on our matrices, and their tensors by our names, of one on their site; undoes `joined`.
+    """Adapters on our matrices, and their tensors by our names, from one on the site; the inverse of `joined`.
 
-    Of a fused module each of ours keeps the part of the rank that acts on it.
+    In a fused module each matrix keeps only the ranks that affect it.
     """
     down, up = tensors["lora_A"], tensors["lora_B"]
     if site.experts:
@@ -141,11 +142,11 @@ def _modules(config: ModelConfig) -> Iterator[Site]:
         if order:
             paths = tuple(name.removesuffix(".weight") for name in weight.ours)
             rows = tuple(shape[0] for shape in ours)
-            yield Site(weight.theirs[0].removesuffix(".weight"), paths, rows, ours[0][1], order[0], turned=order[1])
+            yield Site(weight.theirs[0].removesuffix(".weight"), paths, rows, ours[0][1], order[0], transposed=order[1])
 
 
 def _experts(config: ModelConfig) -> Iterator[Site]:
-    """transformers 5 holds the experts of a layer in two parameters, whatever its checkpoints look like."""
+    """transformers 5 stores the experts of a layer in two parameters, whatever the layout of its checkpoints."""
     if config.experts is None or not config.gated:
         return
     shapes = parameter_shapes(config)
@@ -164,7 +165,7 @@ def _experts(config: ModelConfig) -> Iterator[Site]:
 
 
 def _row_order(weight: Weight, shapes: Sequence[torch.Size]) -> tuple[tuple[int, ...], bool] | None:
-    """Which of our rows each row of theirs is, and whether theirs is turned; None where rows do not stay whole."""
+    """Our row for each row of theirs, and whether theirs is transposed; None if rows are not kept intact."""
     parts, first = [], 0
     for shape in shapes:
         rows = shape[-2]
@@ -172,8 +173,8 @@ def _row_order(weight: Weight, shapes: Sequence[torch.Size]) -> tuple[tuple[int,
         parts.append(numbers.expand(*shape[:-2], rows, 3).clone())
         first += rows
     (packed,) = weight.pack(parts)
-    for turned, whole in ((False, packed), (True, packed.mT)):
+    for transposed, whole in ((False, packed), (True, packed.mT)):
         matrix = whole.reshape(-1, *whole.shape[-2:])[0]
         if matrix.shape == (first, 3) and bool((matrix == matrix[:, :1]).all()):
-            return tuple(matrix[:, 0].tolist()), turned
+            return tuple(matrix[:, 0].tolist()), transposed
     return None

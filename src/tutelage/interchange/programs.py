@@ -15,9 +15,9 @@ from tutelage.store.errors import ConfigError, nearest
 Program = Literal["vllm", "sglang", "llama.cpp", "transformers"]
 PROGRAMS: tuple[str, ...] = get_args(Program)
 
-_CARDS = (24, 80)  # GB of two usual GPUs
-_USABLE = 0.9  # of which the programs take so much
-_SLOTS = 8  # answers at once by llama.cpp
+_CARDS = (24, 80)  # GB of two common GPUs
+_USABLE = 0.9  # share of it that the programs use
+_SLOTS = 8  # parallel answers of llama.cpp
 
 
 def check_program(program: str, target: Path) -> None:
@@ -30,8 +30,8 @@ def check_program(program: str, target: Path) -> None:
 
 
 def serving_plan(program: str, target: Path, config: ModelConfig, parameters: int) -> dict[str, Any]:
-    """`commands` to install, start and ask, and `memory`: bytes of the weights (two a parameter) and of the keys and
-    values of a token, and how many texts of the whole context fit beside the weights on GPUs of 24 and 80 GB."""
+    """`commands` to install, start and ask, and `memory`: bytes of the weights (two per parameter) and of the KV cache
+    per token, and the number of full contexts that fit beside the weights on GPUs of 24 and 80 GB."""
     path, context = shlex.quote(str(target.resolve())), config.max_position_embeddings
     name = shlex.quote(target.stem)
     here = "--host 127.0.0.1 --port 8000"
@@ -71,12 +71,12 @@ def plan_lines(plan: dict[str, Any], context: int) -> list[str]:
     return [
         f"# to install {plan['program']}",
         commands["install"],
-        "# to serve, to this machine only; with KEY set to a secret of yours",
+        "# to serve on this machine only; set KEY to a secret of your own",
         commands["start"],
         "# to ask",
         commands["ask"],
-        f"# memory in bfloat16: weights {memory['weights'] / 1e9:.2f} GB, {memory['per_token'] / 1024:.0f} KiB a "
-        f"token; texts of {context:,} tokens beside the weights: {fitting}",
+        f"# memory in bfloat16: weights {memory['weights'] / 1e9:.2f} GB, {memory['per_token'] / 1024:.0f} KiB of "
+        f"cache per token; texts of {context:,} tokens that fit beside the weights: {fitting}",
     ]
 
 

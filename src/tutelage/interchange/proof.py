@@ -75,7 +75,7 @@ def long_prompt(
     affordable = min(config.max_position_embeddings - 2, max(_SHORTEST, int(_MOST_WORK / max(parameters, 1))))
     length = min(affordable, max([_SHORTEST, *(mark + _BEYOND for mark in marks.values())]))
     if length <= min(marks.values(), default=0):
-        length = min(length, _SHORTEST)  # beyond none of them, so the rest of the way proves nothing more
+        length = min(length, _SHORTEST)  # none of them is reached: a longer prompt would prove no more
     short_of = ", ".join(f"{name} of {mark}" for name, mark in marks.items() if mark >= length)
     allowed = torch.tensor([index for index in range(min(vocab_size, config.vocab_size)) if index not in control])
     drawn = torch.randint(len(allowed), (length,), generator=torch.Generator().manual_seed(1))
@@ -95,8 +95,8 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
     if model.config.pooling != "last":
         return Parity(
             None,
-            why=f"parity not checked: transformers does not know {POOLING} ({model.config.pooling}) and would read the "
-            "last token of a text; classify with tutelage",
+            why=f"parity not checked: transformers does not support {POOLING} ({model.config.pooling}) and would use "
+            "the last token of a text; classify with tutelage",
         )
     import transformers
 
@@ -126,7 +126,7 @@ def check_transformers(model: DecoderLM, tok: Tokenizer, directory: Path) -> Par
         begun = tok.framed(ids) if model.config.num_labels else [*tok.begin_ids, *ids]
         whole = their_tok(prompt)["input_ids"]
         if whole[: len(begun)] != begun or (model.config.num_labels and whole != begun):
-            return Parity(False, why=f"what stands around {prompt!r} differs: {begun[:8]} and {whole[:8]}")
+            return Parity(False, why=f"the special tokens around {prompt!r} differ: {begun[:8]} and {whole[:8]}")
         prompts.append(begun)
     long, short_of = long_prompt(model.config, model.num_parameters(), tok.control_ids, tok.vocab_size)
     largest = 0.0
@@ -190,8 +190,8 @@ def _other_chat(tok: Tokenizer, theirs: Any) -> str:
     ours = render_chat(tok, conversation, add_generation_prompt=True, today=date.today().isoformat()).ids
     as_dicts = [{"role": message.role, "content": message.content} for message in conversation]
     their_ids = theirs.apply_chat_template(as_dicts, add_generation_prompt=True, return_dict=False)
-    # Ids alone are too strict (we never join a content with what is around it), and text is not what they decode to
-    # (SentencePiece shows a space after a control token).
+    # Comparing ids is too strict (we never merge a content with what surrounds it), and so is comparing with the
+    # rendered text (SentencePiece decodes a space after a control token).
     same = tok.decode(ours, skip_special=False) == tok.decode(their_ids, skip_special=False)
     return "" if same else "the chat template renders differently in transformers"
 

@@ -1,4 +1,4 @@
-"""What the report says of an adopted model."""
+"""Report section of an imported model."""
 
 from __future__ import annotations
 
@@ -18,12 +18,16 @@ def sentence(view: View) -> str:
 def section(view: View) -> list[Block | None]:
     return [
         prose(
-            f"Not trained here: the model is {view.metrics.get('adopted')}. What it read before is not known; it may "
-            "have read the held-out text."
+            f"Not trained here: the model is {view.metrics.get('adopted')}. Its training data are unknown and may "
+            "include the held-out text."
         ),
         *architecture(view),
         score_chart(
-            view, "bits per byte", "Bits for a byte of held-out text. “Primed” compressors have seen all training text."
+            view, "bits per byte", "Bits per byte of held-out text. “Primed” compressors have seen all training text."
         ),
-        score_chart(view, "word order", "Which of two orders of a held-out sentence the model finds likelier."),
+        score_chart(
+            view,
+            "word order",
+            "How often the model finds a held-out sentence more likely than the same words in another order.",
+        ),
     ]

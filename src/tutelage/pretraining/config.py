@@ -18,11 +18,11 @@ class MixtureSource(Config):
 
 
 class MixConfig(Config):
-    """How much of each source of the corpus is trained on. Held-out text stays as it is.
+    """Sampling weights of the sources within the corpus, for training; held-out text is not affected.
 
-    `by`: what a source is: the `label` of documents (the first-level folder of files), or their `source` (the file).
-    `weights`: a name and a factor on its share by size; 0 leaves it out. `temperature`: above 1
-    small sources get more than their share by size, at 1 exactly that. `max_epochs`: no source is repeated more often.
+    `by`: documents are grouped by `label` (the first-level folder of files) or by `source` (the file). `weights`: a
+    factor on the share by size, for each name; 0 leaves it out. `temperature`: 1 samples in proportion to size, more
+    favours small sources. `max_epochs`: maximum number of passes over any source.
     """
 
     by: Literal["label", "source"] = "label"
@@ -32,9 +32,9 @@ class MixConfig(Config):
 
     @field_validator("weights")
     @classmethod
-    def _weights_are_no_debts(cls, weights: dict[str, float]) -> dict[str, float]:
+    def _check_weights(cls, weights: dict[str, float]) -> dict[str, float]:
         if below := [name for name, weight in weights.items() if weight < 0]:
-            raise ValueError(f"the weight of {below[0]!r} is below 0")
+            raise ValueError(f"the weight of {below[0]!r} is negative")
         return weights
 
 
@@ -60,7 +60,7 @@ class PretrainConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _one_way_to_mix(self) -> Self:
+    def _check_mixture(self) -> Self:
         if self.mix and self.mixture:
-            raise ValueError("mix weighs the sources of one corpus, mixture several corpora; give one of them")
+            raise ValueError("mix weighs the sources of one corpus, mixture several corpora; set only one of them")
         return self

@@ -1,4 +1,4 @@
-"""The texts of a corpus file as ids, batch by batch, for token shards."""
+"""Encode the texts of a corpus file batch by batch, for token shards."""
 
 from __future__ import annotations
 

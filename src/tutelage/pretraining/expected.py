@@ -7,7 +7,7 @@ are read (repeated text counts less: Muennighoff et al. 2023) and the size of th
 
 The range covers the scatter of the runs around the law, the uncertainty of the law and, for a text that is not among
 them, how far the law of all other texts was off for each in turn. It does not cover other optimizers or learning rates
-far from the default: for those there is no prediction.
+far from the default; for those there is no prediction.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ SIMILAR_RATE = 2.0  # times more or less than `sizing.learning_rate`
 
 @dataclass(frozen=True)
 class Reference:
-    """The law of the reference runs. offsets: of log loss, how far each of their texts is from it; between: the same
-    for a text that is not among them. largest_blocks, largest_bytes: parameters inside the blocks, and effective
-    bytes, of the largest runs."""
+    """The law of the reference runs. offsets: deviation of log loss from it for each of their texts; between: the same
+    for other texts. largest_blocks, largest_bytes: parameters inside the blocks, and effective bytes, of the largest
+    runs."""
 
     law: Law
     drawn: tuple[Law, ...]
@@ -47,10 +47,10 @@ class Reference:
 
 @cache
 def reference() -> Reference:
-    """The fit stored in the package, so that no forecast has to compute it."""
-    told = json.loads(_read(LAW))
-    law, *drawn = [_law(one) for one in (told.pop("law"), *told.pop("drawn"))]
-    return Reference(law, tuple(drawn), **told)
+    """The fit stored in the package."""
+    stored = json.loads(_read(LAW))
+    law, *drawn = [_law(one) for one in (stored.pop("law"), *stored.pop("drawn"))]
+    return Reference(law, tuple(drawn), **stored)
 
 
 def reference_runs() -> list[dict[str, Any]]:
@@ -77,9 +77,9 @@ def expected_bits(
     if it is one of the reference texts, for which the prediction is sharper."""
     known = reference()
     beside = 0.0 if text in known.offsets else known.between
-    told = predict(known.law, known.drawn, (blocks, vocabulary, effective_data(unique, seen)), LEVEL, beside)
+    relative = predict(known.law, known.drawn, (blocks, vocabulary, effective_data(unique, seen)), LEVEL, beside)
     scale = ppmd_bits * math.exp(known.offsets.get(text, 0.0))
-    return Predicted(told.middle * scale, told.low * scale, told.high * scale)
+    return Predicted(relative.middle * scale, relative.low * scale, relative.high * scale)
 
 
 @cache
@@ -103,9 +103,9 @@ def _read(name: str) -> str:
     return resources.files("tutelage.pretraining").joinpath(name).read_text(encoding="utf-8")
 
 
-def _law(told: dict[str, Any]) -> Law:
-    lists = {key: tuple(told[key]) for key in ("scales", "factors", "exponents")}
-    return Law(told["floor"], **lists, scatter=told["scatter"])
+def _law(stored: dict[str, Any]) -> Law:
+    lists = {key: tuple(stored[key]) for key in ("scales", "factors", "exponents")}
+    return Law(stored["floor"], **lists, scatter=stored["scatter"])
 
 
 def _point(run: dict[str, Any]) -> Point:
@@ -116,7 +116,7 @@ def _point(run: dict[str, Any]) -> Point:
 
 
 def _aligned(texts: Mapping[str, Sequence[Point]]) -> tuple[dict[str, float], list[Point]]:
-    """How far each text is from the common law, with mean zero; and all runs with that removed."""
+    """Deviation of each text from the common law, with mean zero, and all runs with that removed."""
     offsets = dict.fromkeys(texts, 0.0)
     for _ in range(ROUNDS):
         law = fit(_moved(texts, offsets))

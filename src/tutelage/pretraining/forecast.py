@@ -1,4 +1,4 @@
-"""How long pretraining takes: its tokens, and the cost of one here, from a few real steps of the actual model."""
+"""Time and memory of pretraining, from its number of tokens and a few real steps of the model on this machine."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from tutelage.store.stage import Facts, Forecast, Machine, Range
 
 ENCODING_SECONDS = 0.16  # per MB of text, at a `slowness` of 1
 OVERHEAD = 1.5  # s: loading, packing, saving
-BESIDE_STEPS = 1.08  # checkpoints, figures of the layers, batches made
-ENCODER_BYTES, ENCODED_AT_ONCE = 5e7, 16e6  # of the fast encoder's tables; of text that it gets at a time
+BESIDE_STEPS = 1.08  # factor for checkpoints, layer statistics and making batches
+ENCODER_BYTES, ENCODED_AT_ONCE = 5e7, 16e6  # of the fast encoder's tables; of text per call
 TEXT_TIMES = 3.0  # as strings, as bytes and as ids
-ROWS_SHARE = 0.7  # of the text's bytes: its ids on disk, which the process maps, and where each document begins
-BESIDE_BYTES = 2e7  # validation, figures of the layers, batches made
+ROWS_SHARE = 0.7  # of the text's bytes: memory-mapped ids, and document offsets
+BESIDE_BYTES = 2e7  # validation, layer statistics, making batches
 LESS, MORE = 0.6, 1.5  # error of the time
-FORWARD_SHARE = 0.4  # share of a training step's time per token that a validation takes
+FORWARD_SHARE = 0.4  # time of validation per token, relative to a training step
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
-    """Of a `Pretraining`. `seconds` None if the corpus, or the model to train further, is not known yet."""
+    """Forecast of a `Pretraining`; `seconds` is None if the corpus or the initial model is not known yet."""
     corpus = inputs.get("corpus", {})
     before = inputs.get("tokenizer") or inputs.get("model") or {}
     model = before.get("model") if config.model is None else completed(config.model, before)
@@ -53,18 +53,18 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     validated = held + (validations + training.use_best) * (min(held, limit) if limit else held)
     trained = rate * (steps * step_tokens * BESIDE_STEPS + FORWARD_SHARE * validated)
     fixed = OVERHEAD + ENCODING_SECONDS * machine.slowness() * corpus["bytes"] / 1e6
-    encoding = ENCODER_BYTES + TEXT_TIMES * min(corpus["bytes"], ENCODED_AT_ONCE)  # given back before the first step
+    encoding = ENCODER_BYTES + TEXT_TIMES * min(corpus["bytes"], ENCODED_AT_ONCE)  # freed before the first step
     steps_memory = machine.training_memory(model, pretrain.context_length, training) + BESIDE_BYTES
     memory = machine.process_memory() + ROWS_SHARE * corpus["bytes"] + max(encoding, steps_memory)
-    told = Forecast.about(trained + fixed, LESS, MORE, memory, facts)
-    return replace(told, expected=expected_figures(config, corpus, facts, rate))
+    found = Forecast.about(trained + fixed, LESS, MORE, memory, facts)
+    return replace(found, expected=expected_figures(config, corpus, facts, rate))
 
 
 def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> dict[str, Range]:
     """Expected metrics of the run: its speed, and bits per byte if the reference runs apply."""
-    told: dict[str, Range] = {}
+    expected: dict[str, Range] = {}
     if rate:
-        told["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))
+        expected["timing.tokens_per_second"] = (1 / (rate * MORE), 1 / rate, 1 / (rate * LESS))
     alone = config.model is not None and not (config.pretrain.mixture or config.pretrain.mix)
     if alone and "ppmd_bits" in corpus:
         from tutelage.pretraining.expected import by_the_defaults, expected_bits, least_bytes
@@ -74,12 +74,12 @@ def expected_figures(config: Any, corpus: Facts, facts: Facts, rate: float) -> d
         if by_the_defaults(config.pretrain.training, facts["parameters"]) and seen >= least_bytes():
             blocks, vocabulary = facts["block_parameters"], facts["vocab_size"]
             bits = expected_bits(blocks, vocabulary, unique, seen, corpus["ppmd_bits"], corpus.get("text", ""))
-            told["heldout_bits_per_byte"] = (bits.low, bits.middle, bits.high)
-    return told
+            expected["heldout_bits_per_byte"] = (bits.low, bits.middle, bits.high)
+    return expected
 
 
 def completed(model: ModelConfig, tokenizer: Facts) -> ModelConfig | None:
-    """The model with its tokenizer's vocabulary; None while that is not known."""
+    """The model with its tokenizer's vocabulary; None if that is not known yet."""
     vocabulary = model.vocab_size or tokenizer.get("vocab_size", 0)
     if not vocabulary:
         return None

@@ -1,8 +1,8 @@
-"""How much of each source of a corpus is trained on: weights, a temperature, and a limit on repetition.
+"""Shares of the sources of a corpus in training: weights, a temperature, and a limit on repetition.
 
-Temperature: shares in proportion to size^(1 / T), as for languages (Conneau & Lample 2019, with alpha = 1 / T). The
-repetition rule: up to four passes repeated text is worth nearly as much as new text, far less beyond (Muennighoff et
-al. 2023); the excess of a source goes to the others.
+Temperature: shares in proportion to size^(1 / T), as for languages (Conneau & Lample 2019, with alpha = 1 / T). Limit
+on repetition: up to four passes, repeated text is almost as good as new text, far less beyond (Muennighoff et al.
+2023); the excess of a source is distributed over the others.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tutelage.store.errors import ConfigError, nearest
 
 @dataclass(frozen=True)
 class Mix:
-    """shares: of each source, adding up to 1; 0 where it is left out. capped: sources held at the most passes.
-    exceeded: whether even all of them together must be repeated more often."""
+    """shares: of each source, with sum 1; 0 if left out. capped: sources limited to the maximum number of passes.
+    exceeded: whether all sources together must be repeated more often than that."""
 
     shares: dict[str, float]
     capped: tuple[str, ...]
@@ -30,17 +30,17 @@ class Mix:
 def mix_of(
     rows: Mapping[str, int], weights: Mapping[str, float], temperature: float, max_epochs: float, samples: float
 ) -> Mix:
-    """Shares of sources with these numbers of `rows`, from which `samples` are
+    """Shares of sources with `rows` rows each, when `samples` rows are drawn in total.
 
-    drawn in total. weights: factors on the share by size: a weight of 2 doubles it, 0 leaves the source out. Raises
-    ConfigError for a weight of an unknown source, and if none is left.
+    weights: factors on the share by size: 2 doubles it, 0 leaves the source out. Raises ConfigError for a weight of an
+    unknown source, and if no source is left.
     """
     for name in weights:
         if name not in rows:
             raise ConfigError(f"pretrain.mix.weights: the corpus has no source {name!r}", hint=nearest(name, rows))
     worth = {name: rows[name] ** (1 / temperature) * weights.get(name, 1.0) for name in sorted(rows)}
     if not any(worth.values()):
-        raise ConfigError("pretrain.mix.weights leaves out every source", hint="give one of them a weight above 0")
+        raise ConfigError("pretrain.mix.weights leaves out every source", hint="set one of them above 0")
     shares = _normalised(worth)
     limits = {name: max_epochs * rows[name] / max(1.0, samples) for name in worth if worth[name]}
     if sum(limits.values()) <= 1:

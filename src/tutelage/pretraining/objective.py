@@ -19,8 +19,8 @@ from tutelage.training.objective import Loss, summed_nll
 def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: int) -> list[Example]:
     """Examples of token documents: each starts after the end-of-text token and ends with it as a target.
 
-    A document longer than `length` is cut into pieces; a later piece starts with the last token before it, so
-    every token is predicted exactly once.
+    A document longer than `length` is split; a later piece starts with the last token before it, so every token
+    is a target exactly once.
     """
     examples = []
     for ids in documents:
@@ -33,7 +33,7 @@ def document_examples(documents: Sequence[Sequence[int]], eos_id: int, length: i
 
 
 class NextToken:
-    """Mean negative log-likelihood of the next token; also bits per byte of the text, end-of-text not counted."""
+    """Mean negative log-likelihood of the next token; bits per byte, end-of-text excluded, is a metric."""
 
     name = "next token"
 
@@ -44,7 +44,7 @@ class NextToken:
         eos_id: int,
         decode: Callable[[list[int]], str] | None = None,
     ) -> None:
-        """token_bytes [vocab_size]: how many bytes of text each token stands for, int64; decode: to name documents."""
+        """token_bytes [vocab_size] int64: length in bytes of each token. decode: to show how documents begin."""
         self.rows, self.token_bytes, self.eos_id, self.decode = rows, token_bytes, eos_id, decode
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:
@@ -57,7 +57,7 @@ class NextToken:
         return Loss(total, weight, {"bits_per_byte": (bits, length)})
 
     def describe(self, numbers: NDArray[np.int64]) -> str:
-        """How the documents in these training rows begin."""
+        """The beginnings of the documents in these training rows."""
         if self.decode is None:
             return ""
         begins = []

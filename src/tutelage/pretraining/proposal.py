@@ -1,4 +1,4 @@
-"""Settings of pretraining for a text, a machine and a time, with their reasons.
+"""Propose settings of pretraining for a text, a machine and a time budget.
 
 Every width is timed on this machine for about a second. The one with the lowest expected bits per byte
 (`pretraining/expected.py`) after as many tokens as the time allows is chosen, with at most four passes over the text.
@@ -25,10 +25,10 @@ from tutelage.store.errors import ConfigError
 from tutelage.store.stage import Facts, Machine
 from tutelage.tokenizer.config import SMALLEST_CHOSEN, TokenizerConfig, bytes_per_token
 
-SHORTEST, LONGEST = 256, 1024  # context; the default and what is finetuned later need the former
-FEWEST_TOKENS = 1.0  # per parameter; a model that sees fewer has hardly learned anything
-UNKNOWN_TEXT = 2.2  # bits per byte by PPMd of a text that cannot be sampled; the choice of a size does not depend on it
-MEMORY_SHARE = 0.6  # of the free memory
+SHORTEST, LONGEST = 256, 1024  # context length; the default recipe and later finetuning need the former
+FEWEST_TOKENS = 1.0  # per parameter; with fewer a model hardly learns anything
+UNKNOWN_TEXT = 2.2  # bits per byte by PPMd for a text that cannot be sampled; it does not affect the choice of size
+MEMORY_SHARE = 0.6  # of free memory
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,9 @@ class Proposal:
 
 
 def propose(corpus: Facts, seconds: float, machine: Machine) -> Proposal:
-    """The pretraining with the lowest expected bits per byte in this many seconds. corpus:
+    """The pretraining with the lowest expected bits per byte in this many seconds.
 
-    its facts from `corpus.forecast`. Raises ConfigError if no model sees one token per parameter in that time.
+    corpus: its facts from `corpus.forecast`. Raises ConfigError if no model sees one token per parameter in that time.
     """
     found = list(_candidates(corpus, seconds, machine))
     if not found:

@@ -16,7 +16,7 @@ from tutelage.tokenizer.config import LARGEST_CHOSEN, OCCURRENCES
 
 VALIDATIONS = 10
 BEYOND = 4.0  # times the largest reference run
-SHORT_OF = 0.9  # of the time; closer to its end the text is not what limits it
+SHORT_OF = 0.9  # of the time; above this the text is not the limit
 _DEFAULT = "docs/pretraining.md"
 
 
@@ -41,8 +41,7 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
     if text_ends(taken) and needed < SHORT_OF * proposal.seconds:
         said.append(
             f"the text runs out before the time: {FREE_PASSES} passes take {needed / 3600:.2g} h with this model, "
-            f"and no "
-            "larger one is expected to do better on so little text; more text would help more than more hours"
+            "and no larger one is expected to do better on so little text; more text would help more than more hours"
         )
     if "ppmd_bits" not in corpus:
         said.append(
@@ -58,7 +57,7 @@ def remarks(proposal: Proposal, corpus: Facts) -> tuple[str, ...]:
             "this is an extrapolation"
         )
     if taken.width == WIDTHS[-1]:
-        said.append(f"no width beyond {WIDTHS[-1]} is looked at")
+        said.append(f"widths beyond {WIDTHS[-1]} are not considered")
     return tuple(said)
 
 
@@ -89,7 +88,7 @@ def _model(proposal: Proposal) -> list[Choice]:
         "num_layers": f"width / depth {taken.width / keys['num_layers']:.0f}; 16 to 128 (MobileLLM, nanochat)",
         "num_heads": f"heads of 64 from width 128 on ({_DEFAULT})",
         "num_kv_heads": "grouped queries: as good, with a smaller cache (Ainslie et al. 2023)",
-        "tie_word_embeddings": f"an output head of its own pays below 10M parameters ({_DEFAULT})",
+        "tie_word_embeddings": f"an untied output head pays off below 10M parameters ({_DEFAULT})",
     }
     positions = Choice("model.max_position_embeddings", taken.model.max_position_embeddings, "the context")
     return [*(Choice(f"model.{key}", keys[key], reason) for key, reason in reasons.items()), positions]
@@ -100,7 +99,7 @@ def _training(taken: Candidate, corpus: Facts) -> list[Choice]:
     rows = max(1, round(batch_tokens(taken.tokens) / context))
     steps = max(1, round(taken.tokens / (rows * context)))
     document = corpus["document_bytes"] / taken.bytes_per_token
-    limit = "four passes over the text, beyond which it teaches little (Muennighoff et al. 2023)"
+    limit = "four passes over the text; more repetition helps little (Muennighoff et al. 2023)"
     length = (
         f"{taken.tokens / 1e6:.2f}M tokens: {taken.passes:.1f} passes over the text, "
         f"{taken.tokens / taken.parameters:.1f} for each parameter ({COMPUTE_OPTIMAL} are compute-optimal, "
@@ -112,7 +111,7 @@ def _training(taken: Candidate, corpus: Facts) -> list[Choice]:
                              "as D^0.383 (Bergsma et al. 2025)"),
         ("learning_rate", round(learning_rate(taken.parameters), 5),
          f"0.006 at 1.45M parameters ({_DEFAULT}), falling as N^(-1/3) (Porian et al. 2024)"),
-        ("embedding_rate", embedding_rate(tied), f"times the learning rate, with a head of its own ({_DEFAULT})"),
+        ("embedding_rate", embedding_rate(tied), f"times the learning rate, with an untied head ({_DEFAULT})"),
         ("warmup_steps", warmup_steps(taken.parameters, rows * context, steps),
          "about a token for each parameter, at most a tenth of the run (OLMo ladder)"),
         ("schedule", "linear", "falls over the whole run, so that the learning rate has decayed by the end"),

@@ -42,7 +42,7 @@ def section(view: View) -> list[Block | None]:
 
 
 def _inside_the_blocks(view: View) -> Block | None:
-    """The last statistics of every block in training."""
+    """The last logged statistics of every block."""
     looks = [event for event in view.events if event.get("event") == "layers"]
     figures = {name: looks[-1].get(name) for name in _BLOCK_FIGURES} if looks else {}
     columns = {name: values for name, values in figures.items() if isinstance(values, list) and values}
@@ -52,7 +52,7 @@ def _inside_the_blocks(view: View) -> Block | None:
     rows = [[str(block + 1), *(f.number(values[block]) for values in columns.values())] for block in range(count)]
     caption = (
         f"Step {looks[-1].get('step')}. Root mean squares; the step’s change is over the weights’ norm, about 0.001 in "
-        "a healthy run. A block far from its neighbours is a sign of trouble."
+        "a healthy run. A block that differs much from its neighbours indicates a problem."
     )
     names = [f"{_BLOCK_FIGURES[name]}#" for name in columns]
     return fold("Inside the blocks", [table(["Block", *names], rows, caption)])

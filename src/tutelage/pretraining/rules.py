@@ -10,7 +10,7 @@ from tutelage.store.stage import Facts, Finding, Level, Rule
 COMPUTE_OPTIMAL, TOO_FEW, MANY = 20, 10, 40  # tokens per parameter
 FREE_PASSES, USELESS_PASSES = 4, 16  # over the same text
 SMALLEST_FITTED = 1e6  # parameters; the scaling rules are not extrapolated below this
-ROOM = 1.02  # a fix is not requested again because of rounding
+ROOM = 1.02  # tolerance, so that rounding does not trigger the rule again
 
 
 def suggested_learning_rate(parameters: float) -> float:
@@ -28,16 +28,16 @@ def too_few_tokens(f: Facts) -> Finding | None:
     ratio = tokens / parameters
     if ratio >= TOO_FEW / ROOM:
         return None
-    said = f"{ratio:.1f} tokens per parameter; {COMPUTE_OPTIMAL} are compute-optimal, fewer than {TOO_FEW} leave loss"
+    said = f"{ratio:.1f} tokens per parameter; {COMPUTE_OPTIMAL} are compute-optimal, below {TOO_FEW} is undertrained"
     affordable = min(TOO_FEW * parameters, FREE_PASSES * train)
     if affordable <= ROOM * tokens:
-        passes = f"{FREE_PASSES} passes over this text are the most that help"
-        more = f"{said} on the table, and {passes}: use more text, or a smaller model"
+        passes = f"more than {FREE_PASSES} passes over this text help little"
+        more = f"{said}, and {passes}: use more text, or a smaller model"
         return "note", more, ""
     steps = math.ceil(affordable / f["result.step_tokens"])
     return (
         "note",
-        f"{said} on the table: train longer if there is time, or make the model smaller",
+        f"{said}: train longer if there is time, or make the model smaller",
         f"--set {f['key']}.training.steps={steps}",
     )
 
@@ -47,25 +47,24 @@ def many_tokens(f: Facts) -> Finding | None:
     if ratio <= MANY:
         return None
     said = (
-        f"{ratio:.0f} tokens per parameter, more than the {COMPUTE_OPTIMAL} that are "
-        f"compute-optimal: right for a model "
-        "that must be small for inference; otherwise a larger one learns more in the same time"
+        f"{ratio:.0f} tokens per parameter, more than the compute-optimal {COMPUTE_OPTIMAL}: right for a model that "
+        "must be small for inference; otherwise a larger one learns more in the same time"
     )
     layers = 2 * f["model.num_layers"]
-    deep = f["model.hidden_size"] / layers < 32  # then it would have to become wider
+    deep = f["model.hidden_size"] / layers < 32  # then more width is needed instead
     return "note", said, "" if deep else f"--set model.num_layers={layers}"
 
 
 def repeated_data(f: Facts) -> Finding | None:
     passes = f["result.tokens"] / f["result.train_tokens"]
     steps = max(1, int(FREE_PASSES * f["result.train_tokens"] / f["result.step_tokens"]))
-    if passes <= FREE_PASSES * ROOM or steps + 1 >= f["result.steps"]:  # one step more or less is rounding
+    if passes <= FREE_PASSES * ROOM or steps + 1 >= f["result.steps"]:  # a difference of one step is rounding
         return None
     level: Level = "warning" if passes > USELESS_PASSES else "note"
     return (
         level,
-        f"the training text is read {passes:.1f} times; up to {FREE_PASSES} passes cost almost nothing, by "
-        f"{USELESS_PASSES} there is little left to gain: bring more text or take fewer steps",
+        f"{passes:.1f} passes over the training text; up to {FREE_PASSES} are almost as good as new text, beyond "
+        f"{USELESS_PASSES} there is little gain: use more text or fewer steps",
         f"--set {f['key']}.training.steps={steps}",
     )
 
@@ -94,16 +93,14 @@ def batch(f: Facts) -> Finding | None:
     if tokens > 4 * wanted and rows < f["pretrain.training.batch_rows"]:
         return (
             "warning",
-            f"{tokens:,} tokens in a step are more than four times the {wanted:,.0f} that "
-            f"suit this size: too few updates",
+            f"{tokens:,} tokens per step are over four times the {wanted:,.0f} that suit this size: too few updates",
             fix,
         )
     # With few tokens in total, many small updates use them better.
     if tokens < wanted / 4 and f["result.tokens"] >= TOO_FEW * f["result.parameters"]:
         return (
             "note",
-            f"{tokens:,} tokens in a step are less than a quarter of the {wanted:,.0f} that "
-            f"suit this size: noisy updates",
+            f"{tokens:,} tokens per step are under a quarter of the {wanted:,.0f} that suit this size: noisy updates",
             fix,
         )
     return None
@@ -114,13 +111,13 @@ def beta2(f: Facts) -> Finding | None:
     if tokens < 524_288 and beta2 < 0.97:
         return (
             "note",
-            f"beta2 {beta2:g} forgets fast; below 524,288 tokens in a step 0.99 is better",
+            f"beta2 {beta2:g} averages over few steps; below 524,288 tokens per step 0.99 is better",
             f"--set {f['key']}.training.beta2=0.99",
         )
     if tokens >= 524_288 and beta2 > 0.97:
         return (
             "note",
-            f"beta2 {beta2:g} is slow for {tokens:,} tokens in a step; 0.95 is usual",
+            f"beta2 {beta2:g} averages over many steps; with {tokens:,} tokens per step 0.95 is usual",
             f"--set {f['key']}.training.beta2=0.95",
         )
     return None
@@ -153,7 +150,7 @@ def final_rate(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"the learning rate ends at {final:.0%} of its peak; 10 % at most is usual",
+        f"the learning rate ends at {final:.0%} of its peak; at most 10 % is usual",
         f"--set {f['key']}.training.final_fraction=0.05",
     )
 
@@ -164,7 +161,7 @@ def decay(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"the learning rate decays over only {share:.0%} of the run; 10 to 20 % are needed",
+        f"the learning rate decays over only {share:.0%} of the run; 10 to 20 % is usual",
         f"--set {f['key']}.training.decay_fraction=0.2",
     )
 
@@ -193,7 +190,7 @@ def _settings(*names: str) -> tuple[str, ...]:
 RULES = (
     Rule(
         "tokens-per-parameter",
-        "At least 10, about 20 tokens per parameter, as far as 4 passes over the text allow",
+        "At least 10, about 20 tokens per parameter, within 4 passes over the text",
         "Hoffmann et al. 2022 (Chinchilla), table 3; nanochat: 10.5",
         LENGTH,
         too_few_tokens,
@@ -207,7 +204,7 @@ RULES = (
     ),
     Rule(
         "repetition",
-        "Up to 4 passes over the data are almost free",
+        "Up to 4 passes over the data are almost as good as new data",
         "Muennighoff et al. 2023",
         LENGTH,
         repeated_data,
@@ -249,7 +246,7 @@ RULES = (
     ),
     Rule(
         "decay",
-        "10 to 20 % of a run decays",
+        "The learning rate decays over 10 to 20 % of the run",
         "Hägele et al. 2024; SmolLM 17 %, SmolLM3 11 %",
         _settings("schedule", "decay_fraction"),
         decay,

@@ -73,8 +73,10 @@ class Predicted:
 
 
 def effective_data(unique: float, seen: float) -> float:
-    """Fresh data equivalent to `seen` of a text of `unique`: U + U R* (1 - exp(-R / R*)) with R repeats
-    (Muennighoff et al. 2023, equation 5). In the unit of both."""
+    """Amount of fresh data equivalent to `seen` data of which `unique` are distinct, in the same unit.
+
+    U + U R* (1 - exp(-R / R*)) with R repeats (Muennighoff et al. 2023, equation 5).
+    """
     if seen <= unique:
         return seen
     return unique * (1 + REPEAT * (1 - math.exp(-(seen / unique - 1) / REPEAT)))

@@ -53,15 +53,15 @@ def tying(f: Facts) -> Finding | None:
     if not tied and total - head >= HEAD_PAYS and total < 1e9 and _possible(f, tie_word_embeddings=True):
         return (
             "warning",
-            f"an output head of its own costs {head / total:.0%} of the parameters and gains nothing below about 1B",
+            f"an untied output head costs {head / total:.0%} of the parameters and gains nothing below about 1B",
             f"--set {_MODEL}.tie_word_embeddings=true",
         )
     untied = total + embedding
     if tied and untied < HEAD_PAYS and 2 * embedding / untied <= 0.4 and _possible(f, tie_word_embeddings=False):
         return (
             "note",
-            "the output head is the token embedding; a model below 10M parameters learns faster with a head of its own "
-            "and an embedding with a higher learning rate (pretrain.training.embedding_rate)",
+            "the output head is tied to the token embedding; a model below 10M parameters learns faster with an untied "
+            "head and a higher learning rate for the embedding (pretrain.training.embedding_rate)",
             f"--set {_MODEL}.tie_word_embeddings=false",
         )
     return None
@@ -78,7 +78,7 @@ def aspect(f: Facts) -> Finding | None:
     shape = "wide and shallow" if ratio > 128 else "narrow and deep"
     return (
         "note",
-        f"width / depth is {ratio:.0f}: {shape}; between 16 and 128 models do best at equal cost",
+        f"width / depth is {ratio:.0f}: {shape}; between 16 and 128 is best at equal cost",
         f"--set {_MODEL}.num_layers={layers}",
     )
 
@@ -90,7 +90,7 @@ def grouped_queries(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{heads} heads with their own keys and values; with {fewer} groups the model is as good and its cache "
+        f"{heads} heads, each with its own keys and values; with {fewer} KV heads the model is as good and its cache "
         f"{heads // fewer} times smaller",
         f"--set {_MODEL}.num_kv_heads={fewer}",
     )
@@ -114,8 +114,8 @@ def context(f: Facts) -> Finding | None:
     if context > max(256, 16 * length, enough):
         return (
             "note",
-            f"a context of {context} holds {context / length:.0f} documents of average length, which do not see each "
-            f"other: {enough} would be enough",
+            f"a context of {context} fits {context / length:.0f} documents of average length, which do not attend to "
+            f"each other: {enough} would be enough",
             f"--set {f['key']}.context_length={enough}",
         )
     return None
@@ -176,8 +176,8 @@ RULES = (
     ),
     Rule(
         "context",
-        "A context that holds a document, not dozens",
-        "SmolLM playbook: documents in a row do not see each other",
+        "A context that fits a document, not dozens",
+        "SmolLM playbook: documents in a row do not attend to each other",
         ("key", "pretrain.context_length", "result.document_tokens", "model.max_position_embeddings"),
         context,
     ),

@@ -95,16 +95,16 @@ def open_shards(path: Path, verify: bool = True) -> TokenShards:
     for number, size in enumerate(sizes):
         file = path / f"tokens-{number:05d}.bin"
         if file.stat().st_size != size * np.dtype(kind).itemsize:
-            raise DamagedError(f"{file} is cut short", hint="remove the directory and run again")
+            raise DamagedError(f"{file} is truncated", hint="remove the directory and run again")
         shards.append(np.memmap(file, dtype=kind, mode="r") if size else np.empty(0, kind))
     return TokenShards(path, index, lengths, np.cumsum(lengths) - lengths, shards, np.cumsum(sizes))
 
 
 class ShardRows:
-    """Packed rows over token shards, made on demand: the same rows as from `pack_documents`. Every document
+    """Packed rows over token shards, made on demand: the same rows as from `pack_documents`.
 
-    starts after the end-of-text token and ends with it as a target. One longer than a row is cut into pieces; a later
-    piece starts with the last token before it, so every token is predicted exactly once.
+    Every document starts after the end-of-text token and ends with it as a target. One longer than a row is split; a
+    later piece starts with the last token before it, so every token is a target exactly once.
     """
 
     def __init__(self, shards: TokenShards, eos_id: int, length: int) -> None:

@@ -1,4 +1,4 @@
-"""Pretraining as a stage: of a fresh model, or of an existing one."""
+"""Spec of pretraining, of a fresh or an existing model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tutelage.store.stage import Headline, StageSpec
 
 
 class Pretraining(Config):
-    """`model` None: the input `model` is trained further, with its tokenizer."""
+    """`model` None: continue training the input `model`, with its tokenizer."""
 
     model: ModelConfig | None
     pretrain: PretrainConfig
@@ -38,7 +38,7 @@ SPEC = StageSpec(
     files=_files,
     trains=True,
     headline=("parameters", "tokens_seen", "heldout_bits_per_byte"),
-    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order told apart")),
+    glance=(Headline("bits per byte", "Bits per byte, held out"), Headline("word order", "Word order accuracy")),
     section=late("tutelage.pretraining.report:section"),
     sentence=late("tutelage.pretraining.report:sentence"),
     forecast=late("tutelage.pretraining.forecast:forecast"),

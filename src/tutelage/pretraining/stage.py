@@ -1,4 +1,4 @@
-"""The pretraining stage: a corpus in, a base model out."""
+"""The stage of pretraining."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ MANY_EPOCHS = 4
 def pretrain(job: Job) -> dict[str, Any]:
     """Train a decoder on the corpus's training documents; `out` becomes a model directory.
 
-    A fresh one (`config.model`, whose `vocab_size` 0 takes the tokenizer's), or the input `model` further. Validation
-    is on the held-out documents, by which nothing is selected. Returns the main metrics; times are under `timing`.
+    It is a fresh one (`config.model`; `vocab_size` 0: the tokenizer's), or the input `model`. Validation is on the
+    held-out documents, which select nothing unless `use_best` is on. Returns the main metrics; times are in `timing`.
     """
     begin = time.monotonic()
     config, out, log = job.config.pretrain, job.out, job.log
@@ -85,10 +85,7 @@ def prepare(
     log: EventLog,
     seed: int,
 ) -> tuple[Tokenizer, DecoderLM, NextToken]:
-    """Tokenizer, decoder, and objective with its rows. `model` None: the decoder is
-
-    the one in the directory `tokenizer`.
-    """
+    """(tokenizer, decoder, objective with its rows). `model` None: the decoder is loaded from `tokenizer`."""
     assert tokenizer is not None
     tok = Tokenizer.load(tokenizer)
     if model is None:
@@ -109,7 +106,7 @@ def prepare(
     if config.mixture:
         others = [encoded(Path(one.corpus).expanduser(), "train", tok, config, work, log) for one in config.mixture]
         rows["train"] = Mixture([own, *others], [config.weight, *(one.weight for one in config.mixture)])
-    tok.release_encoder()  # everything is encoded
+    tok.release_encoder()  # all texts are encoded
     return_freed_memory()
     token_bytes = torch.tensor([len(tok.token_bytes(token)) for token in range(tok.vocab_size)])
     return tok, decoder, NextToken(rows, token_bytes, tok.end_of_text_id, tok.decode)
@@ -129,7 +126,7 @@ def find_learning_rate(
 
 
 def mixed(corpus: Path, tok: Tokenizer, config: PretrainConfig, mix: MixConfig, work: Path, log: EventLog) -> Mixture:
-    """The training rows of a corpus, source by source, and how much of each; see `mixing`."""
+    """The training rows of a corpus by source, with their shares; see `mixing`."""
     parts = {
         name: encoded(corpus, "train", tok, config, work, log, (mix.by, name))
         for name in sources_of(corpus, mix.by)
@@ -142,11 +139,11 @@ def mixed(corpus: Path, tok: Tokenizer, config: PretrainConfig, mix: MixConfig, 
     chosen = mix_of(sizes | unread, mix.weights, mix.temperature, mix.max_epochs, samples)
     if chosen.exceeded:
         log.warn(
-            f"{samples:,.0f} rows are drawn, more than {mix.max_epochs:g} passes over all sources together: every one "
-            "is repeated equally often; train shorter, or give more text"
+            f"{samples:,.0f} rows are drawn, more than {mix.max_epochs:g} passes over all sources together: all are "
+            "repeated equally often; use fewer steps or more text"
         )
     elif chosen.capped:
-        log.note(f"held at {mix.max_epochs:g} passes, and the rest given to others: {', '.join(chosen.capped)}")
+        log.note(f"limited to {mix.max_epochs:g} passes, with the excess given to others: {', '.join(chosen.capped)}")
     for name, share in chosen.shares.items():
         log.note(
             f"{name or 'without a name'}: {share:.1%} of the rows" + (f", {sizes[name]:,} different" if share else "")
@@ -169,9 +166,9 @@ def encoded(
     log: EventLog,
     only: tuple[str, str] | None = None,
 ) -> ShardRows:
-    """Rows of one split of a corpus, from token shards in `work`: made now, or intact from before.
+    """Rows of one split of a corpus, from token shards in `work`, which are made if missing or damaged.
 
-    `only`: a column and what a document must have in it. In a run of several processes the first one makes them.
+    `only`: a column and its required value. With several processes the first one makes the shards.
     """
     name = {"train": "train", "validation": "heldout"}[split]
     source = corpus / f"{name}.parquet"
@@ -184,7 +181,7 @@ def encoded(
         try:
             open_shards(path)
         except DamagedError:
-            for left in work.glob(".shards-*.tmp"):  # by a kill
+            for left in work.glob(".shards-*.tmp"):  # left by a killed run
                 shutil.rmtree(left)
 
             def write() -> None:
@@ -194,9 +191,9 @@ def encoded(
             try:
                 write()
             except MistakenEncoderError as error:
-                log.warn(f"{error}; all are encoded once more, by tokenizers")
+                log.warn(f"{error}; all texts are encoded again, by tokenizers")
                 write()
-    world.order()  # the others wait here, however long it takes
+    world.order()  # the others wait here, without a timeout
     return ShardRows(open_shards(path, verify=False), tok.end_of_text_id, config.context_length)
 
 
@@ -209,13 +206,13 @@ def mixture_metrics(config: PretrainConfig, rows: Rows, result: TrainResult, log
     passes = dict(zip(names, (round(times, 3) for times in epochs(rows.sources, samples)), strict=True))
     for name, times in passes.items():
         if times > MANY_EPOCHS:
-            log.warn(f"{name} was repeated {times:.1f} times; beyond {MANY_EPOCHS} repeated text teaches little "
+            log.warn(f"{name} was repeated {times:.1f} times; beyond {MANY_EPOCHS} times repeated text helps little "
                      "(Muennighoff et al. 2023)")  # fmt: skip
     return {"source_epochs": passes}
 
 
 def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: int) -> ModelConfig:
-    """Fill in what the tokenizer determines. Raises ConfigError if the two contradict each other."""
+    """The model config with vocabulary and special ids of the tokenizer. Raises ConfigError if they conflict."""
     if model.vocab_size and model.vocab_size < tok.vocab_size:
         raise ConfigError(
             f"model.vocab_size is {model.vocab_size} but the tokenizer has {tok.vocab_size} tokens",
@@ -235,7 +232,7 @@ def complete_model_config(model: ModelConfig, tok: Tokenizer, context_length: in
 
 
 def count_texts(path: Path) -> int:
-    """How many documents a corpus file has. Raises InputError if it is missing or empty."""
+    """Number of documents of a corpus file. Raises InputError if it is missing or empty."""
     if not path.is_file():
         raise InputError(f"{path} is missing: not a corpus directory")
     count = int(pq.ParquetFile(path).metadata.num_rows)

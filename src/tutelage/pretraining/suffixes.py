@@ -1,7 +1,7 @@
-"""A suffix array over tokens: where any passage occurs in a corpus, in time that hardly grows with the corpus.
+"""A suffix array over tokens, to find a passage in a corpus in logarithmic time.
 
 Built by prefix doubling (Manber & Myers 1993), each round sorting only what is not yet distinguished (Larsson &
-Sadakane 2007), in NumPy. Suffixes that agree for `DEPTH` tokens are left in any order: no longer passage is looked up.
+Sadakane 2007), in NumPy. Suffixes that agree for `DEPTH` tokens are in arbitrary order: no longer passage is looked up.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-DEPTH = 2048  # tokens; passages that are looked up are cut to it
+DEPTH = 2048  # tokens; longer passages are truncated to it for lookup
 Tokens = NDArray[Any]
 Places = NDArray[np.int64]
 
@@ -44,7 +44,7 @@ def suffix_array(tokens: Tokens) -> Places:
 
 
 def longest_match(tokens: Tokens, suffixes: Tokens, passage: Tokens) -> tuple[int, int]:
-    """(how many tokens from the start of `passage` occur somewhere in `tokens`, a position of them)."""
+    """(length of the longest prefix of `passage` that occurs in `tokens`, position of an occurrence)."""
     at = _first_not_below(tokens, suffixes, passage)
     best = (0, 0)
     for near in (at - 1, at):
@@ -60,7 +60,7 @@ def occurrences(tokens: Tokens, suffixes: Tokens, passage: Tokens) -> tuple[int,
 
 
 def _groups(values: Tokens) -> Places:
-    """Of sorted values, the index at which each one's run of equals begins."""
+    """For sorted values: the index at which the run of equal values begins."""
     starts = np.ones(len(values), bool)
     starts[1:] = values[1:] != values[:-1]
     return np.maximum.accumulate(np.where(starts, np.arange(len(values)), 0))
@@ -73,7 +73,7 @@ def _shared(ranks: Places) -> Places:
 
 
 def _first_not_below(tokens: Tokens, suffixes: Tokens, passage: Tokens, beyond: bool = False) -> int:
-    """By binary search the first suffix that is not less than the passage; `beyond`: and does not begin with it."""
+    """The first suffix that is not less than the passage, by binary search; `beyond`: nor begins with it."""
     low, high = 0, len(suffixes)
     while low < high:
         middle = (low + high) // 2
@@ -88,7 +88,7 @@ def _first_not_below(tokens: Tokens, suffixes: Tokens, passage: Tokens, beyond: 
 
 
 def _common(tokens: Tokens, place: int, passage: Tokens) -> int:
-    """How many tokens from that position on equal those of the passage."""
+    """Number of tokens from that position on that equal those of the passage."""
     there = tokens[place : place + len(passage)]
     differs = np.flatnonzero(there != passage[: len(there)])
     return int(differs[0]) if len(differs) else len(there)

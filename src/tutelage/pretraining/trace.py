@@ -1,4 +1,4 @@
-"""Which spans of a text occur verbatim in the text that a model was trained on, and in which documents.
+"""Find spans of a text that occur verbatim in a model's training text, with their documents.
 
 The corpus is encoded by the model's tokenizer into token shards, with a suffix array over them, both memory-mapped.
 Tokens find a span; its ends are then extended byte by byte, because a word at the edge of a span may be tokenized
@@ -26,8 +26,8 @@ from tutelage.tokenizer.bulk import Encoded
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 SHARDS, SUFFIXES, FLAT = "shards", "suffixes.bin", "tokens.bin"
-SHOWN = 3  # documents of a span
-LOOKED_AT = 200  # occurrences of a span whose documents are counted
+SHOWN = 3  # documents shown per span
+LOOKED_AT = 200  # occurrences of a span that are examined
 LARGEST = 200_000_000  # tokens; beyond this, building the array takes more than a laptop's memory
 _WORD = re.compile(rb"\S+")
 
@@ -53,8 +53,8 @@ class Found:
 
 @dataclass(frozen=True)
 class Span:
-    """A part of the text without white space around it, begin to end in characters, that the corpus has `count`
-    times; `documents`: the first of them."""
+    """A part of the text, stripped, from `begin` to `end` in characters, with `count` occurrences in the corpus;
+    `documents`: the first of them."""
 
     begin: int
     end: int
@@ -66,7 +66,7 @@ class Span:
 
 @dataclass(frozen=True)
 class Index:
-    """A corpus as one sequence of tokens, each document ended by a token that no text has, and its suffix array."""
+    """A corpus as one sequence of tokens, with an end token after each document, and its suffix array."""
 
     corpus: Path
     shards: TokenShards
@@ -77,9 +77,9 @@ class Index:
 
 
 def open_index(corpus: Path, tokenizer: Tokenizer, work: Path, log: EventLog, uses: Sequence[Use] = (Use(),)) -> Index:
-    """The index of the documents of a corpus directory that any of the `uses` read, from `work`
+    """The index of the documents of a corpus directory that any of the `uses` trained on; cached in `work`.
 
-    or made now. Raises InputError if the corpus is too large.
+    Raises InputError if the corpus is too large, DamagedError for a damaged index.
     """
     source = corpus / "train.parquet"
     rows, all_rows = trained_rows(source, uses), pq.ParquetFile(source).metadata.num_rows
@@ -131,7 +131,7 @@ def _trained_batches(source: Path, rows: NDArray[np.int64]) -> Iterator[list[str
 def trace(text: str, indices: Sequence[Index], tokenizer: Tokenizer, least_words: int) -> list[Span]:
     """The longest spans of the text that occur in one of the corpora, of `least_words` or more, from left to right.
 
-    A span inside another is left out; two may overlap.
+    Spans inside others are omitted; two may overlap.
     """
     data = text.encode("utf-8")
     found = [span for index in indices for span in _spans(data, index, tokenizer)]
@@ -165,8 +165,8 @@ def _build(
         shards = open_shards(folder / SHARDS)
         total = int(shards.lengths.sum()) + len(shards.lengths)
         if total > LARGEST:
-            raise InputError(f"the corpus has {total:,} tokens, and at most {LARGEST:,} can be indexed here")
-        log.note(f"sorting {total:,} tokens, once")
+            raise InputError(f"the corpus has {total:,} tokens; at most {LARGEST:,} can be indexed")
+        log.note(f"building the index of {total:,} tokens; it is reused later")
         ends = np.array([tokenizer.eos_id])
         pieces = (part for number in range(len(shards.lengths)) for part in (shards.document(number), ends))
         tokens = np.concatenate(list(pieces)).astype(shards.index["dtype"])
@@ -174,19 +174,18 @@ def _build(
         suffix_array(tokens).astype("<i4").tofile(folder / SUFFIXES)
 
 
-_Place = tuple[
-    int, int, Index, int
-]  # begin and end in bytes of the text, and where in the corpus' bytes of its document
+# Begin and end in bytes of the text, the index, and the position in its tokens.
+_Place = tuple[int, int, Index, int]
 
 
 def _spans(data: bytes, index: Index, tokenizer: Tokenizer) -> Iterator[_Place]:
-    """Every longest match of tokens that is not inside the previous one, with its edges extended."""
+    """Every longest match of tokens that is not inside the previous one, extended at both ends."""
     ids = np.array(tokenizer.encode(data.decode("utf-8")), dtype=np.int64)
     sizes = [len(tokenizer.token_bytes(int(token))) for token in ids]
     starts = np.concatenate([[0], np.cumsum(sizes)]).astype(int)
     if starts[-1] != len(data):
-        raise InputError("this tokenizer does not keep text as it is, so that nothing verbatim can be found by it",
-                         hint="a model with a bpe, unigram or byte tokenizer")  # fmt: skip
+        raise InputError("this tokenizer is not lossless, so verbatim spans cannot be found",
+                         hint="use a model with a bpe, unigram or byte tokenizer")  # fmt: skip
     reached = 0
     for at in range(len(ids)):
         length, place = longest_match(index.tokens, index.suffixes, ids[at : at + DEPTH])
@@ -211,7 +210,7 @@ def _widened(data: bytes, begin: int, end: int, index: Index, place: int, tokeni
 
 
 def _maximal(spans: list[_Place]) -> list[_Place]:
-    """Those inside no other; of equal ones the first."""
+    """Spans that are not inside another; of equal ones the first."""
     kept: list[_Place] = []
     for span in sorted(spans, key=lambda one: (one[0], -one[1])):
         if not kept or span[1] > max(one[1] for one in kept):
@@ -220,7 +219,7 @@ def _maximal(spans: list[_Place]) -> list[_Place]:
 
 
 def _described(data: bytes, begin: int, end: int, index: Index, place: int, tokenizer: Tokenizer) -> Span:
-    """The span with its documents: those that contain its tokens and, byte by byte, all of it."""
+    """The span with the documents that contain its tokens and all of its bytes."""
     begin += len(data[begin:end]) - len(data[begin:end].lstrip())
     passage = data[begin:end].strip()
     inner = _inner_tokens(passage, index, place, tokenizer)
@@ -230,12 +229,12 @@ def _described(data: bytes, begin: int, end: int, index: Index, place: int, toke
         places = [int(one) for one in index.suffixes[first : min(beyond, first + LOOKED_AT)]]
     documents = dict.fromkeys(_document_at(index, one)[0] for one in places)
     texts = {number: _bytes_of(index, number, 0, tokenizer)[0] for number in documents}
-    holding = [number for number in sorted(texts) if passage in texts[number]]
-    count = sum(texts[number].count(passage) for number in holding)
-    told = tuple(_found(index, number, texts[number], passage) for number in holding[:SHOWN])
+    containing = [number for number in sorted(texts) if passage in texts[number]]
+    count = sum(texts[number].count(passage) for number in containing)
+    shown = tuple(_found(index, number, texts[number], passage) for number in containing[:SHOWN])
     before = len(data[:begin].decode("utf-8"))
     text = passage.decode("utf-8")
-    return Span(before, before + len(text), text, _words(passage), count, told)
+    return Span(before, before + len(text), text, _words(passage), count, shown)
 
 
 def _inner_tokens(passage: bytes, index: Index, place: int, tokenizer: Tokenizer) -> Tokens:
@@ -259,7 +258,7 @@ def _document_at(index: Index, place: int) -> tuple[int, int]:
 
 
 def _bytes_of(index: Index, number: int, inside: int, tokenizer: Tokenizer) -> tuple[bytes, int]:
-    """(a document's text, where in it this many tokens end), in bytes."""
+    """(text of a document, offset of its token number `inside`), in bytes."""
     pieces = [tokenizer.token_bytes(int(token)) for token in index.shards.document(number)]
     return b"".join(pieces), sum(map(len, pieces[:inside]))
 
@@ -286,7 +285,7 @@ def _row(path: Path, number: int) -> dict[str, str | None]:
 
 
 def _alike(one: bytes, other: bytes) -> int:
-    """How many bytes two texts have in common from the start."""
+    """Length of the common prefix of two texts, in bytes."""
     size = min(len(one), len(other))
     differs = np.flatnonzero(np.frombuffer(one[:size], np.uint8) != np.frombuffer(other[:size], np.uint8))
     return int(differs[0]) if len(differs) else size

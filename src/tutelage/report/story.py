@@ -134,8 +134,8 @@ def glance(run: Run) -> Block:
                 rows.append([*row, verdict, against.who, against.show(), interval])
     percent = f"{100 * run.scores.confidence:g} % intervals. " if run.scores.confidence else ""
     caption = (
-        f"{percent}A verdict comes from a paired comparison on the same items and from nothing else; “not resolved” "
-        "means that these items cannot tell the two apart, “too few items” that they are too few for a verdict."
+        f"{percent}A verdict comes only from a paired comparison on the same items; “not resolved” means that the "
+        "difference on these items may be chance, “too few items” that there are too few for any verdict."
     )
     return table(["Figure", "Model", "Value#", "Verdict", "Strongest rival", "Its value#", "Interval"], rows, caption)
 

@@ -47,7 +47,7 @@ def identity_of(stage: str, version: int, config: dict[str, Any], inputs: dict[s
 
 
 def open_artifact(path: Path, verify: bool = False) -> Artifact:
-    """Read an artifact directory. Raises InputError if it is none, DamagedError if a file was altered."""
+    """Read an artifact directory. Raises InputError if it is not one, DamagedError if a file was altered."""
     try:
         manifest = json.loads((path / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -64,14 +64,14 @@ def open_artifact(path: Path, verify: bool = False) -> Artifact:
         file = path / name
         # Size is checked always, content on demand: a cached run must stay a matter of seconds.
         if not file.is_file() or file.stat().st_size != size:
-            raise DamagedError(f"{file} is missing or cut short", hint="remove the directory and run again")
+            raise DamagedError(f"{file} is missing or truncated", hint="remove the directory and run again")
         if verify and sha256_file(file) != sha256:
             raise DamagedError(f"{file} does not match its recorded SHA-256", hint="remove it and run again")
     return Artifact(path, manifest)
 
 
 class ArtifactStore:
-    """All artifacts under one root: `artifacts/STAGE-IDENTITY/`, and `work/` for what is still being made."""
+    """All artifacts under one root: `artifacts/STAGE-IDENTITY/`, and `work/` for unfinished work."""
 
     def __init__(self, root: Path) -> None:
         self.root = root

@@ -47,7 +47,7 @@ def fold(summary: str, blocks: Iterable[Block | None]) -> Block:
 
 
 def samples(rows: Sequence[Block]) -> Block:
-    """Rows {"prompt", "answers": [(who, text, role)]}: untrusted text, shown as it is."""
+    """Rows {"prompt", "answers": [(who, text, role)]}: untrusted text, shown verbatim."""
     return {"kind": "samples", "rows": list(rows)}
 
 
@@ -56,7 +56,7 @@ def code(text: str) -> Block:
 
 
 def marked(runs: Iterable[tuple[str, bool]]) -> Block:
-    """Untrusted text, shown as it is, of which some runs stand out."""
+    """Untrusted text, shown verbatim, with some runs highlighted."""
     return {"kind": "marked", "runs": [(text, bool(stands_out)) for text, stands_out in runs]}
 
 
@@ -107,7 +107,7 @@ def segment(name: str, value: float, role: Role = "ink", note: str = "") -> Bloc
 
 
 def strip(segments: Sequence[Block], *, title: str, caption: str = "", show: str = "number") -> Block:
-    """One bar cut into parts, each as wide as its share of the whole."""
+    """A bar divided into parts, as wide as their shares."""
     assert show in SHOW, show
     kept = [one for one in segments if one["value"] > 0]
     return {"kind": "strip", "segments": kept, "title": title, "caption": caption, "show": show}
@@ -137,7 +137,7 @@ def records_table(records: Sequence[Mapping[str, Any]], caption: str = "") -> Bl
 
 
 def value_text(value: Any, key: str = "") -> str:
-    """A value as text; the unit is told by how its key ends."""
+    """A value as text; the unit follows from the suffix of its key."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if is_number(value):

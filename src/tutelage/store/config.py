@@ -12,7 +12,7 @@ from tutelage.store.errors import ConfigError, nearest
 class Config(BaseModel):
     """A frozen, validated, nestable config. Unknown keys are errors, not shrugs.
 
-    A section given in part keeps the defaults that its parent states for the rest of it.
+    A partial section keeps the defaults of its parent for the other keys.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, validate_default=True)
@@ -30,7 +30,7 @@ class Config(BaseModel):
         return completed
 
     def completed(self, given: dict[str, Any]) -> dict[str, Any]:
-        """What is given, and for the rest of the section what this one says."""
+        """The given keys, completed by the values of this section."""
         return _merged(self.plain(), given)
 
     def with_(self, **changes: Any) -> Self:
@@ -39,7 +39,7 @@ class Config(BaseModel):
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
-        """Validate plain data. Raises ConfigError naming the key, what is allowed and the nearest match."""
+        """Validate plain data. Raises ConfigError naming the key, the allowed values and the nearest match."""
         try:
             return cls.model_validate(data)
         except ValidationError as error:

@@ -22,30 +22,30 @@ from tutelage.store.errors import ConfigError
 
 Precision = Literal["auto", "float32", "bfloat16", "float8"]
 PRECISION_VARIABLE = "TUTELAGE_PRECISION"  # overrides what `auto` means
-CLEARLY_FASTER = 1.3  # times; below that the rounding of bfloat16 is not worth it
+CLEARLY_FASTER = 1.3  # below this speed-up, bfloat16 is not worth its rounding
 
-# MKL's exp, log, cos ... set themselves up in their first call of a process. When two threads make that call at once,
-# one of them may compute its half with about 13 bits (seen in 3 of 100 processes). So one thread makes it, here.
+# MKL's exp, log, cos ... are initialised by their first call in a process. If two threads make that call at once, one
+# of them may compute its half with about 13 bits (seen in 3 of 100 processes). So a single thread makes it here.
 torch.ones(1).exp()
 
 
 def choose_device(name: str = "auto") -> torch.device:
-    """`auto` takes the GPU where there is one. Raises ConfigError for a device this machine lacks."""
+    """The device; `auto`: the GPU, if there is one. Raises ConfigError for a device that this machine lacks."""
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
-        raise ConfigError("device 'cuda' asked for, but torch sees no GPU", hint="use device: auto or cpu")
+        raise ConfigError("device is 'cuda', but torch finds no GPU", hint="use device: auto or cpu")
     return torch.device(name)
 
 
 def choose_precision(name: Precision, device: torch.device) -> torch.dtype:
-    """Dtype of autocast. `auto` is what `auto_precision` finds.
+    """Dtype of autocast. `auto` is decided by `auto_precision`.
 
-    A run that is resumed must not decide again: see `training.precision`.
+    A resumed run must not decide again: see `training.precision`.
     """
     if name == "auto":
         name = auto_precision(device)[0]
-    return torch.float32 if name == "float32" else torch.bfloat16  # around float8 products too
+    return torch.float32 if name == "float32" else torch.bfloat16  # also with float8 products
 
 
 def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"], str]:
@@ -62,14 +62,14 @@ def auto_precision(device: torch.device) -> tuple[Literal["float32", "bfloat16"]
             chosen: Literal["float32", "bfloat16"] = "bfloat16" if gain >= CLEARLY_FASTER else "float32"
             return chosen, f"bfloat16 matrix products are {gain:.2g} times as fast as float32 here"
         case ("float32" | "bfloat16") as chosen:
-            return chosen, f"{PRECISION_VARIABLE} says so"
+            return chosen, f"set by {PRECISION_VARIABLE}"
         case other:
             raise ConfigError(f"{PRECISION_VARIABLE} is {other!r}", hint="set it to float32 or bfloat16, or unset it")
 
 
 @functools.cache
 def bfloat16_works(name: str) -> bool:
-    """Torch 2.13 refuses attention over 64 positions and more where AMX is there but ATEN_CPU_CAPABILITY is lower."""
+    """Whether bfloat16 attention works: with AMX and a lower ATEN_CPU_CAPABILITY torch 2.13 fails from 64 positions."""
     one = torch.ones(1, 1, 64, 8, dtype=torch.bfloat16, device=name, requires_grad=True)
     try:
         torch.nn.functional.scaled_dot_product_attention(one, one, one, is_causal=True).sum().backward()  # type: ignore[no-untyped-call]
@@ -80,7 +80,7 @@ def bfloat16_works(name: str) -> bool:
 
 @functools.cache
 def _bfloat16_gain(name: str) -> float:
-    """How many times as fast bfloat16 products are as float32; about 0.1 s, up to 1 s where they are emulated."""
+    """Speed of bfloat16 products relative to float32; takes about 0.1 s, up to 1 s if they are emulated."""
     rates = {dtype: measure_gemm(0.03, 512, name, dtype) for dtype in (torch.float32, torch.bfloat16)}
     return rates[torch.bfloat16] / rates[torch.float32]
 
@@ -156,34 +156,33 @@ def _processor() -> str:
 
 
 def available_memory() -> float:
-    """Bytes that this process can still have: of the machine, or of its control group where that allows less."""
+    """Bytes of memory available to this process: on the machine, or in its control group if that has less."""
     free = float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     with contextlib.suppress(OSError):
         for line in Path("/proc/meminfo").read_text(encoding="ascii").splitlines():
             if line.startswith("MemAvailable:"):
                 free = 1024 * float(line.split()[1])
-    with contextlib.suppress(OSError, ValueError):  # "max" where there is no limit
+    with contextlib.suppress(OSError, ValueError):  # "max" means no limit
         limit = float(Path("/sys/fs/cgroup/memory.max").read_text(encoding="ascii"))
         free = min(free, max(0.0, limit - float(Path("/sys/fs/cgroup/memory.current").read_text(encoding="ascii"))))
     return free
 
 
 def keep_freed_memory() -> None:
-    """From now on freed memory is kept, and pieces below 32 MiB are cut from it (glibc; elsewhere nothing is changed).
+    """From now on keep freed memory in the process, for allocations below 32 MiB (glibc; no effect elsewhere).
 
-    A step frees and makes the same pieces again and again; what is given back to the system between is cleared and
-    mapped anew page by page, which costs a twelfth of the speed. The peak stays what it was; `return_freed_memory` when
-    all is done.
+    Steps allocate and free the same sizes again and again; memory returned to the system in between must be cleared and
+    mapped again page by page, which costs a twelfth of the speed. The peak does not change. Call `return_freed_memory`
+    at the end.
     """
     _mallopt(_M_MMAP_THRESHOLD, 32 << 20)
     _mallopt(_M_TRIM_THRESHOLD, (1 << 31) - 1)
 
 
 def return_freed_memory() -> None:
-    """Give back to the system what is freed: by Python, by Arrow where it is loaded, and by the C library (glibc).
+    """Return freed memory of Python, of Arrow if loaded, and of the C library (glibc) to the system.
 
-    What they keep for later (a corpus that was read, the activations of a training) would otherwise count in every
-    stage that follows.
+    Otherwise memory that they keep (of a corpus or of activations) would count in every later stage.
     """
     gc.collect()
     if (arrow := sys.modules.get("pyarrow")) is not None:
@@ -193,11 +192,10 @@ def return_freed_memory() -> None:
 
 
 def return_large_pieces() -> None:
-    """From now on this process gives every piece of memory of 256 KiB or more back to the system as it is freed (glibc;
-    elsewhere nothing is changed).
+    """From now on return allocations of 256 KiB or more to the system when they are freed (glibc; no effect elsewhere).
 
-    glibc stops doing so for pieces as large as the largest that was freed; what is kept between freed ones then leaves
-    gaps: a quarter of the memory of training beside weights in 4 bits, where much is made and freed.
+    By default glibc raises this threshold to the largest freed size, which leads to fragmentation: a quarter of the
+    memory in training with 4-bit weights, where many large buffers are allocated and freed.
     """
     _mallopt(_M_MMAP_THRESHOLD, 1 << 18)
 
@@ -211,8 +209,8 @@ def _mallopt(setting: int, value: int) -> None:
 
 
 def reset_peak_memory() -> bool:
-    """Start a new measurement of this process's peak memory: whether that is possible here (Linux; elsewhere the peak
-    of the whole run counts)."""
+    """Reset the peak memory of this process; False if unsupported (other than Linux), where the peak of the whole run
+    counts."""
     try:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
     except OSError:
@@ -226,7 +224,7 @@ def peak_memory_mb() -> int:
 
 
 def memory_mb() -> int:
-    """Resident memory of this process now, in MiB; where that is not known, its peak."""
+    """Current resident memory of this process in MiB; its peak if unknown."""
     return _status("VmRSS:") or peak_memory_mb()
 
 

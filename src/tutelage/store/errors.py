@@ -1,4 +1,4 @@
-"""Errors that say what was wrong, where, and what to do."""
+"""Errors with a message (what and where) and a hint (what to do)."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Interrupted(TutelageError):
 
 
 def nearest(name: str, allowed: Iterable[str]) -> str:
-    """A hint naming the closest allowed spelling, or all of them when none is close."""
+    """A hint with the closest allowed spelling, or all of them if none is close."""
     names = sorted(allowed)
     close = difflib.get_close_matches(name, names, n=1, cutoff=0.6)
     if close:

@@ -7,13 +7,13 @@ Kinds of event (field `event`), all with `time` (Unix seconds) and, inside a sta
 - `progress`: `what`, `done`, `total`, `unit` of anything that takes over two seconds
 - `step`: `step`, `total`, `loss`, `lr`, `grad_norm`, `tokens_per_second`, `gemm_share` or `mfu`, `tokens` and objective
   metrics
-- `validation`: `step` and named figures
-- `layers`: `step` and lists with one figure of each block: `weight_rms`, `grad_rms`, `update_ratio`, `activation_rms`
-- `forecast`: `seconds` and `memory_mb` (of the process; of a GPU what is allocated there) that training is going to
-  take, made from its first steps
+- `validation`: `step` and named metrics
+- `layers`: `step` and lists with one value per block: `weight_rms`, `grad_rms`, `update_ratio`, `activation_rms`
+- `forecast`: `seconds` and `memory_mb` of training (memory of the process, or allocated on the GPU), from its first
+  steps
 - `tuning`: the settings that were tried, with their seconds per step, and those that are used
 - `sample`: `title`, `prompt`, `text`
-- `note` / `warning`: `message`; a warning may have details beside it, which no terminal shows
+- `note` / `warning`: `message`; a warning may have details, which terminals do not show
 """
 
 from __future__ import annotations
@@ -60,12 +60,12 @@ class EventLog:
         self.emit("note", message=message)
 
     def warn(self, message: str, **details: Any) -> None:
-        """A terminal shows the message alone; `details` are for who reads the file."""
+        """Log a warning; terminals show only the message, `details` are in the file."""
         self.emit("warning", message=message, **details)
 
 
 def read_events(path: Path) -> Iterator[dict[str, Any]]:
-    """Events of a log file; a last line cut short by a kill is skipped."""
+    """Events of a log file; an incomplete last line is skipped."""
     if not path.exists():
         return
     with path.open(encoding="utf-8") as file:

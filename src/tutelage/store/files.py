@@ -46,7 +46,7 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def write_atomic(path: Path, content: str | bytes) -> None:
-    """Write a whole file at once, or leave the old one as it is."""
+    """Write a file atomically: completely, or not at all."""
     with new_file(path) as file:
         file.write(content.encode("utf-8") if isinstance(content, str) else content)
 
@@ -59,8 +59,8 @@ def write_json(path: Path, data: Any) -> None:
 def new_directory(final: Path) -> Iterator[Path]:
     """Yield a temporary sibling to fill; on success fsync it and rename it to `final`, on error remove it.
 
-    For places of our own alone: an existing `final` is moved aside first and then removed with all that it holds. A
-    folder that a user names is filled by `users_directory`.
+    For our own directories only: an existing `final` is replaced with all its content. For a directory named by a user
+    see `users_directory`.
     """
     final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.name}.{os.getpid()}.tmp")
@@ -83,7 +83,7 @@ def new_directory(final: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-RECORD = ".tutelage-files.json"  # in a folder that a user named: what we wrote there, name -> SHA-256
+RECORD = ".tutelage-files.json"  # in a folder named by a user: the files that we wrote, name -> SHA-256
 SAVED, _REMOVED = ".tutelage-saved", "removed.json"
 
 
@@ -91,9 +91,9 @@ SAVED, _REMOVED = ".tutelage-saved", "removed.json"
 def replaced_files(folder: Path, removed: Callable[[], Iterable[str]] = tuple) -> Iterator[Path]:
     """Yield an empty folder; on success its files replace those of the same name in `folder`, all together.
 
-    removed: names in `folder` that go as well, asked when everything is written. Nothing else of it is touched. A
-    kill before the commit (the rename to `SAVED`) leaves the old files as they were; after it, the files that
-    `finish_save` puts in place, which everyone calls who opens a model.
+    removed: names in `folder` to remove as well, called after everything is written. Other files are not touched. A
+    kill before the commit (the rename to `SAVED`) leaves the old files; after it, `finish_save` completes the save when
+    the model is opened.
     """
     folder.mkdir(parents=True, exist_ok=True)
     finish_save(folder)
@@ -114,9 +114,9 @@ def replaced_files(folder: Path, removed: Callable[[], Iterable[str]] = tuple) -
 
 
 def finish_save(folder: Path) -> None:
-    """Finish a save into `folder` that was committed and then interrupted; nothing to do in most cases.
+    """Complete a save into `folder` that was committed and then interrupted; usually there is none.
 
-    Raises DamagedError where the files cannot be moved (a disk that is read only).
+    Raises DamagedError if the files cannot be moved (a read-only disk).
     """
     saved = folder / SAVED
     if saved.is_symlink() or not (saved / _REMOVED).is_file():
@@ -128,18 +128,18 @@ def finish_save(folder: Path) -> None:
             if path.is_file() and str(name) != _REMOVED and _inside(folder, name):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
                 path.replace(folder / name)
-        # A folder may come from elsewhere, this list with it: it reaches nothing outside.
+        # The folder, and with it this list, may be untrusted: never remove anything outside.
         for old in (folder / str(name) for name in removed if _inside(folder, str(name))):
             old.unlink(missing_ok=True)
-            with contextlib.suppress(OSError):  # its folder too, if that is empty now
+            with contextlib.suppress(OSError):  # also its folder, if now empty
                 if old.parent != folder:
                     old.parent.rmdir()
         fsync_path(folder)
-        done = folder / f"{SAVED}.{os.getpid()}.tmp"  # under this name there is nothing to finish any more
+        done = folder / f"{SAVED}.{os.getpid()}.tmp"  # a folder of this name is never completed again
         shutil.rmtree(done, ignore_errors=True)
         saved.rename(done)
         shutil.rmtree(done, ignore_errors=True)
-    except FileNotFoundError:  # another process finishes it as well
+    except FileNotFoundError:  # another process is completing it too
         return finish_save(folder)
     except (ValueError, TypeError):
         raise DamagedError(f"{saved / _REMOVED} is damaged", hint=f"remove {saved}") from None
@@ -151,7 +151,7 @@ def finish_save(folder: Path) -> None:
 
 
 def _forget_unfinished(folder: Path) -> None:
-    """Remove what saves into `folder` left behind that were killed before they were committed."""
+    """Remove temporary files of saves into `folder` that were killed before the commit."""
     for path in folder.glob(f"{SAVED}.*.tmp"):
         pid = path.name.split(".")[-2]
         if pid == str(os.getpid()) or not _alive(pid):
@@ -170,11 +170,11 @@ def _alive(pid: str) -> bool:
 
 @contextlib.contextmanager
 def users_directory(final: Path) -> Iterator[Path]:
-    """Yield an empty folder whose files become those of `final`, a folder that a user named; nothing of theirs is lost.
+    """Yield an empty folder whose files become those of `final`, a folder named by a user; no file of theirs is lost.
 
-    `final` must not be there, be empty, or hold nothing but what was written here before and is unchanged since. It
-    stays the same folder (a shell may stand in it); see `replaced_files` for what a kill leaves. Raises ConfigError,
-    before anything is written, naming what is in the way.
+    `final` must not exist, be empty, or contain only files that we wrote and that have not changed since. It remains
+    the same folder (it may be a shell's working directory); see `replaced_files` for a kill. Raises ConfigError before
+    anything is written, naming the other files.
     """
     if final.is_dir():
         finish_save(final)
@@ -182,7 +182,7 @@ def users_directory(final: Path) -> Iterator[Path]:
     if in_the_way := not_ours(final):
         shown = ", ".join(in_the_way[:5]) + (f" and {len(in_the_way) - 5} more" if len(in_the_way) > 5 else "")
         raise ConfigError(
-            f"{final} holds what was not written here: {shown}", hint="give a new folder; nothing was changed"
+            f"{final} contains files not written by tutelage: {shown}", hint="give a new folder; nothing was changed"
         )
     before = _recorded(final)
     place = replaced_files(final, lambda: before) if final.exists() else new_directory(final.absolute())
@@ -193,7 +193,7 @@ def users_directory(final: Path) -> Iterator[Path]:
 
 
 def not_ours(folder: Path) -> list[str]:
-    """Entries of a folder that `users_directory` did not write, or that were changed since; a file is its own."""
+    """Entries of a folder not written by `users_directory`, or changed since; for a file its own name."""
     if not folder.exists() and not folder.is_symlink():
         return []
     if not folder.is_dir():
@@ -204,7 +204,7 @@ def not_ours(folder: Path) -> list[str]:
 
 
 def _recorded(folder: Path) -> dict[str, str]:
-    """What the record of a folder names. A name that leads out of the folder is none."""
+    """Files in the record of a folder; names that lead out of the folder are ignored."""
     try:
         record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
         return {name: str(sha256) for name, sha256 in record.items() if _inside(folder, name)}

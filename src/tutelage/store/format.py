@@ -14,7 +14,7 @@ MINUS = "−"
 
 
 def is_number(value: Any) -> TypeGuard[int | float]:
-    """True for a finite int or float (a bool is none)."""
+    """True for a finite int or float, but not for a bool."""
     return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
 
 
@@ -72,7 +72,7 @@ def percent(share: Any) -> str:
 
 
 def few_pairs(value: Any, n: Any, unit: str) -> str:
-    """A share of few held-out pairs as a count: (.833, 6) -> '5 of 6'; empty where a percentage will do."""
+    """A share of few held-out pairs as a count: (.833, 6) -> '5 of 6'; empty if there are enough for a percentage."""
     if unit not in (PAIRS_UNIT, COUPLES_UNIT) or not is_number(value) or not is_number(n):
         return ""
     if unit == PAIRS_UNIT and n >= FEW_PAIRS:
@@ -91,7 +91,7 @@ def words(key: str) -> str:
 
 
 def clip(text: Any, limit: int) -> str:
-    """At most `limit` characters, an ellipsis where something was cut."""
+    """At most `limit` characters, with an ellipsis if truncated."""
     shown = str(text)
     return shown if len(shown) <= limit else shown[: limit - 1].rstrip() + "…"
 

@@ -28,7 +28,7 @@ def sha256_file(path: Path) -> str:
 
 
 def sha256_files(named: list[tuple[str, Path]]) -> str:
-    """Hash of a list of (name, file), independent of where the files lie on this machine."""
+    """Hash of a list of (name, file), independent of the location of the files."""
     digest = hashlib.sha256()
     for name, path in sorted(named, key=lambda pair: pair[0]):
         digest.update(f"{name}\0{sha256_file(path)}\n".encode())
@@ -36,5 +36,5 @@ def sha256_files(named: list[tuple[str, Path]]) -> str:
 
 
 def by_hash(rows: Iterable[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
-    """Rows in an order that depends on the seed and each row's `id` alone, not on the file's order."""
+    """Rows in an order that depends only on the seed and the `id` of each row, not on the order of the file."""
     return sorted(rows, key=lambda row: sha256_text(f"{seed}:{row['id']}"))

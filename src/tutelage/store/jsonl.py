@@ -48,13 +48,12 @@ class RepeatedKeys:
 def read_json_lines(
     path: Path, name: str | None = None, longest: int = LONGEST_LINE, repeated: RepeatedKeys | None = None
 ) -> Iterator[tuple[int, Any | Malformed]]:
-    """(line number from 1, value or what is wrong with the line) of each line that is not blank.
+    """(line number from 1, value or `Malformed`) for each line that is not blank.
 
-    UTF-8, or UTF-16/32 that shows itself as such; .gz, .bz2, .xz, .zst are decompressed. Malformed are: a line that
-    is not UTF-8, not JSON, nested too deep, longer than `longest` characters, or that holds NaN, Infinity or one half
-    of a surrogate pair (no file can hold it). `name` stands for the file in messages (default: its own name).
-    `repeated` counts keys that stand twice in an object.
-    Raises InputError where the file is missing, is binary, or is damaged (after the lines before the damage).
+    UTF-8, or UTF-16/32 if detected; .gz, .bz2, .xz, .zst are decompressed. A line is malformed if it is not UTF-8, not
+    JSON, nested too deep, longer than `longest` characters, or contains NaN, Infinity or half of a surrogate pair
+    (which cannot be encoded). `name`: for messages (default: the file name). `repeated` counts duplicate keys in
+    objects. Raises InputError for a missing, binary or damaged file (after the lines before the damage).
     """
     shown = name or path.name
     try:
@@ -69,7 +68,7 @@ def read_json_lines(
 
 
 def parse_line(line: str, number: int, name: str, repeated: RepeatedKeys | None = None) -> Any | Malformed:
-    """Value of one line of JSON, or what is wrong with it. Bytes that were not UTF-8 are surrogate escapes."""
+    """Value of a line of JSON, or `Malformed`. Bytes that are not UTF-8 must be surrogate escapes."""
     try:
         return _parse(line, repeated)
     except ValueError as error:
@@ -95,21 +94,21 @@ def _parse(line: str, repeated: RepeatedKeys | None) -> Any:
         try:
             json.dumps(value, ensure_ascii=False).encode("utf-8")
         except UnicodeEncodeError:
-            raise ValueError("holds one half of a surrogate pair (\\ud800 to \\udfff), which is no text") from None
+            raise ValueError("contains half of a surrogate pair (\\ud800 to \\udfff), which is not text") from None
         except RecursionError:
             raise ValueError("nested too deep") from None
     return value
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    raise ValueError(f"not JSON: it has no {name}")
+    raise ValueError(f"not JSON: {name} is not allowed")
 
 
 def _lines(file: BinaryIO, name: str, longest: int) -> Iterator[tuple[int, str]]:
-    """Lines with their numbers; of one that is too long only `longest` + 1 characters, the rest is skipped."""
+    """Lines with their numbers; a line that is too long is truncated to `longest` + 1 characters."""
     stream = file if isinstance(file, io.BufferedReader) else io.BufferedReader(file)  # type: ignore[type-var]
     encoding = sniff(stream.peek(_HEAD)[:_HEAD], name) or "utf-8"
-    # A raw carriage return cannot stand inside a JSON string, so that universal newlines cut no value.
+    # A raw carriage return cannot occur in a JSON string, so universal newlines do not split values.
     errors = "surrogateescape" if encoding == "utf-8" else "replace"
     text = io.TextIOWrapper(stream, encoding, errors=errors, newline=None)
     number = 0

@@ -1,4 +1,4 @@
-"""The spec of every kind of stage, found where the rooms keep them: a new `spec.py` is known without being listed."""
+"""The specs of all kinds of stage, found by their `spec.py` files: a new one needs no registration."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _ROOT = "tutelage"
 
 
 def spec_of(kind: str) -> StageSpec | None:
-    """The spec of that kind; None where no room has one (an artifact of another version, say)."""
+    """The spec of a kind; None if unknown (e.g. for an artifact of another version)."""
     return _specs(_folders()).get(kind)
 
 

@@ -9,18 +9,18 @@ from tutelage.store.blocks import Block, Cell, fold, notice, table
 from tutelage.store.plain import as_dict
 from tutelage.store.view import View
 
-# Metrics that count what was not used, and what one and several of it are called. Values are a number or counts by
-# reason, by split first or not. `supervision` and `audit` hold some of them one level down.
+# Metrics that count unused data, with their singular and plural. Values are a number or counts by reason, optionally by
+# split. Some are nested in `supervision` and `audit`.
 _COUNTS = {
     "dropped": ("row dropped", "rows dropped"),
     "left_out": ("row left out", "rows left out"),
     "dropped_labels": ("row of a label that is too rare", "rows of labels that are too rare"),
     "ignored": ("field not used", "fields not used"),
     "malformed": ("malformed record", "malformed records"),
-    "cut_texts": ("text cut to the longest length", "texts cut to the longest length"),
+    "cut_texts": ("text truncated", "texts truncated"),
     "too_long": ("row too long", "rows too long"),
-    "refused": ("row that the chat template refuses", "rows that the chat template refuses"),
-    "truncated_samples": ("sample cut at the limit", "samples cut at the limit"),
+    "refused": ("row rejected by the chat template", "rows rejected by the chat template"),
+    "truncated_samples": ("sample truncated at the limit", "samples truncated at the limit"),
     "documents_left_out": ("held-out document left out", "held-out documents left out"),
     "train_documents_left_out": ("training document left out", "training documents left out"),
     "skipped_steps": ("step skipped", "steps skipped"),
@@ -29,7 +29,7 @@ KEYS = (*_COUNTS, "audit")
 
 
 def left_out(view: View) -> dict[str, dict[str, int]]:
-    """Of each of `KEYS` that is there: reason -> how many ("" where no reason is given); nothing that is zero."""
+    """For each of `KEYS` with a count above zero: reason ("" if unknown) -> count."""
     metrics = {**as_dict(view.metrics.get("audit")), **as_dict(view.metrics.get("supervision")), **view.metrics}
     found = {key: _by_reason(metrics.get(key)) for key in _COUNTS}
     return {key: reasons for key, reasons in found.items() if reasons}
@@ -46,14 +46,14 @@ def _by_reason(value: Any, before: str = "") -> dict[str, int]:
 
 
 def left_out_words(view: View) -> str:
-    """'2,606 rows left out, 887 rows too long'; empty where everything was used."""
-    # A field counts once, in however many rows it stands.
+    """'2,606 rows left out, 887 rows too long'; empty if everything was used."""
+    # A field counts once, however many rows have it.
     totals = {key: len(found) if key == "ignored" else sum(found.values()) for key, found in left_out(view).items()}
     return ", ".join(f.plural(count, *_COUNTS[key]) for key, count in totals.items())
 
 
 def with_left_out(view: View, said: str) -> str:
-    """A stage's sentence, with what it did not use."""
+    """A stage's sentence, followed by counts of unused data."""
     return f.sentence("; ".join(part for part in (said.rstrip("."), left_out_words(view)) if part))
 
 

@@ -6,13 +6,13 @@ import contextlib
 import logging
 from collections.abc import Iterator
 
-# transformers imports torchao where it is installed: it warns of kernels for other GPUs and of its own use of torch.
+# transformers imports torchao if it is installed, which warns of kernels for other GPUs and of its own use of torch.
 _NOISY = ("torchao", "torch.utils._pytree")
 
 
 @contextlib.contextmanager
 def quiet_imports() -> Iterator[None]:
-    """Within, only errors of these loggers are shown; their levels are as before afterwards."""
+    """Context manager that hides messages of these loggers below errors."""
     loggers = [logging.getLogger(name) for name in _NOISY]
     levels = [one.level for one in loggers]
     try:

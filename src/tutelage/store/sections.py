@@ -1,4 +1,4 @@
-"""Parts that the sections of several stages share: curves, scores beside rivals, cautions, the architecture."""
+"""Blocks shared by report sections: curves, scores with their rivals, cautions, architecture."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def scores_of(figures: Sequence[Figure], caption: str, coloured: set[str]) -> Bl
 
 
 def judged(view: View, measure: str, rivals: Sequence[str]) -> str:
-    """'bits per byte 1.580, better than xz primed (1.770)'; empty where it was not measured."""
+    """'bits per byte 1.580, better than xz primed (1.770)'; empty if not measured."""
     ours = view.score(measure)
     if ours is None:
         return ""
@@ -136,7 +136,7 @@ def _share(view: View, figure: Figure | None, who: str, turned: bool) -> Cell:
 
 
 def cautions(view: View, measures: Sequence[str], said: Sequence[str] = ()) -> list[Block]:
-    """What the scores of a model do not say, in the task's own words, where it was measured by one of these."""
+    """The cautions of a task, if the model has a score of one of these measures."""
     return [notice(text) for text in said if any(view.score(measure) for measure in measures)]
 
 
@@ -148,7 +148,7 @@ def measured(view: View) -> Block | None:
 
 
 def architecture(view: View, more: Sequence[str] = ()) -> list[Block | None]:
-    """What kind of model a directory holds and where its parameters are; `more`: metrics shown beside."""
+    """The architecture of a model and its parameters by part; `more`: additional metrics to show."""
     config = view.json("config.json")
     parts = parameters_by_part(view.directory) if view.directory else {}
     total = sum(parts.values())

@@ -1,7 +1,7 @@
-"""What a stage is: one spec for each kind, written in the room that owns it.
+"""The definition of a stage: one spec for each kind, in the room that owns it.
 
-`recipe` makes a graph of specs and runs it; `guidance`, `report` and `cli` walk over them and know no stage by name.
-Specs are light to import: what a stage computes with is imported when it runs.
+`recipe` builds and runs a graph of specs; `guidance`, `report` and `cli` iterate over specs and know no stage by name.
+Specs import nothing heavy; the code of a stage is imported when it runs.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from tutelage.store.view import View
 Facts = Mapping[str, Any]
 Level = Literal["note", "warning", "error"]
 Makes = Literal["data", "language model", "chat model", "classifier", "reward model", "figures"]
-Range = tuple[float, float, float]  # what is expected between the ends of its range: low, middle, high
+Range = tuple[float, float, float]  # low, expected value, high
 Heldout = Literal["", "labels", "label sets", "answers", "pairs", "problems", "texts"]
 
 
 @dataclass(frozen=True)
 class Job:
-    """All that a stage function is given. `inputs`: role -> directory of the artifact that plays it."""
+    """The arguments of a stage function. `inputs`: role -> directory of the artifact."""
 
     name: str
     config: Any
@@ -37,19 +37,17 @@ class Job:
     data_seed: int
 
 
-# The range that a forecast of memory states (benchmarks/forecast_accuracy.py checks it).
+# Relative range of a memory forecast (checked by benchmarks/forecast_accuracy.py).
 LESS_MEMORY, MORE_MEMORY = 0.87, 1.15
 
 
 @dataclass(frozen=True)
 class Forecast:
-    """Seconds and peak bytes of a stage, with a range, and what will be known of its result (rows, tokens, ...).
+    """Seconds and peak bytes of a stage, with a range, and facts about its result (rows, tokens, ...).
 
-    `memory`: resident bytes of the process at their highest in the stage, what earlier stages left included, as `top`
-    shows them and as a run measures them (`peak_memory_mb`); not those of a GPU.
-
-    `seconds` None: it cannot be told before an earlier stage is done. `expected`: what its metrics will say, by their
-    path ("heldout_bits_per_byte", "timing.tokens_per_second"), where that can be told.
+    `memory`: peak resident bytes of the process during the stage, including memory left by earlier stages, as shown by
+    `top` and measured in a run (`peak_memory_mb`); without GPU memory. `seconds` None: unknown until an earlier stage
+    is done. `expected`: predicted metrics by path ("heldout_bits_per_byte", "timing.tokens_per_second").
     """
 
     seconds: float | None = None
@@ -73,7 +71,7 @@ class Forecast:
 
 
 class Machine(Protocol):
-    """What forecasts ask of the machine at hand. Rates are measured on the model that will run, not guessed.
+    """The speed and memory of a machine, for forecasts. Speeds are measured with the actual model.
 
     `model`: a ModelConfig. `settings`: a TrainingConfig. `lora`: a LoraConfig, or None.
     """
@@ -81,32 +79,32 @@ class Machine(Protocol):
     def training_seconds_per_token(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        """From a few real steps, the optimizer's included. `trained_share` of the tokens have a target."""
+        """From a few real steps, including the optimizer. `trained_share`: share of tokens with a target."""
         ...
 
     def training_memory(
         self, model: Any, context: int, settings: Any, trained_share: float = 1.0, lora: Any = None
     ) -> float:
-        """Bytes that training adds to the process: weights, gradients, optimizer states, the copy that a checkpoint is
-        written from, and what those steps hold at their peak. Of a GPU's memory nothing."""
+        """Bytes that training adds to the process: weights, gradients, optimizer states, the copy for writing a
+        checkpoint, and the peak of a step. Without GPU memory."""
         ...
 
     def scoring_seconds_per_token(self, model: Any) -> float: ...
 
     def decoding_seconds_per_token(self, model: Any) -> float:
-        """Of each token of each text when texts are generated in batches."""
+        """Per token of each text, for texts generated in batches."""
         ...
 
     def bytes_per_second(self) -> float:
-        """To write a file and read it again."""
+        """Speed of writing and reading a file."""
         ...
 
     def slowness(self) -> float:
-        """Time of plain Python work on text, relative to the machine on which the rooms' constants were measured."""
+        """Time of Python work on text, relative to the machine on which the constants of forecasts were measured."""
         ...
 
     def process_memory(self) -> float:
-        """Bytes of a process that has everything loaded and has done a first step."""
+        """Bytes of a process with all modules loaded, after a first step."""
         ...
 
 
@@ -115,12 +113,12 @@ Finding = tuple[Level, str, str]  # level, message, fix (`--set ...`, or empty)
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule of thumb. `find` gets the facts of a node and returns what is wrong, or None.
+    """A rule of thumb. `find` gets the facts of a node and returns a finding or None.
 
-    Facts: the node's settings as dotted keys ("training.epochs"), `key` (the node's place in the recipe, for the fix:
-    "finetune.chat"), and, by role, what is known of its inputs ("model.parameters", "corpus.train_bytes") and of its
-    own result ("result.rows"). A fact that is not known makes the rule silent; a fact that no stage ever gives is an
-    error of the rule (`wants` is checked against what the specs give).
+    Facts: the node's settings as dotted keys ("training.epochs"), `key` (the node's path in the recipe, for the fix:
+    "finetune.chat"), and, by role, facts of its inputs ("model.parameters", "corpus.train_bytes") and of its result
+    ("result.rows"). A rule is skipped if a fact in `wants` is unknown; `wants` is checked against the facts that specs
+    provide.
     """
 
     id: str
@@ -130,13 +128,13 @@ class Rule:
     find: Callable[[Facts], Finding | None]
 
     def check(self, facts: Facts) -> Finding | None:
-        """What is wrong, or None; None too where a fact that it wants is not known."""
+        """The finding, or None; also None if a fact in `wants` is unknown."""
         return self.find(facts) if all(name in facts for name in self.wants) else None
 
 
 @dataclass(frozen=True)
 class Headline:
-    """A figure of the first table of the report: a measure of the evaluation, and whom it is compared with."""
+    """A row of the first table of the report: a measure of the evaluation and its rivals."""
 
     measure: str
     label: str
@@ -145,7 +143,7 @@ class Headline:
 
 @dataclass(frozen=True)
 class Way:
-    """One way to finetune on an own file: settings of the step. `default`: taken unless the user names the ways."""
+    """A way to finetune on a file: settings of the step. `default`: used unless the user names ways."""
 
     settings: Mapping[str, Any] = field(default_factory=dict)
     default: bool = True
@@ -153,7 +151,7 @@ class Way:
 
 @dataclass(frozen=True)
 class Part:
-    """A stage that a node needs made for itself first. It gets the same model and corpus."""
+    """A stage that runs before a node, only for it, with the same model and corpus."""
 
     role: str
     spec: StageSpec
@@ -170,25 +168,25 @@ def _no_files(config: Any) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class StageSpec:
-    """One kind of stage. Raise `version` whenever its code makes something else of the same config and inputs.
+    """A kind of stage. Raise `version` whenever its code produces a different result from the same config and inputs.
 
     kind: its name in artifacts and, for a finetuning method, in recipes.
     config: the type of its settings.
-    run: does the work and returns the main metrics; files go into `job.out`.
-    needs: the roles of its inputs for a config: `corpus`, `tokenizer`, `model` (the `from` of a step) or a part's.
-    seeds: which seeds its result depends on.
-    files: the user's own files that a config names, key -> path; their content is part of the identity.
-    audit: reads the user's own file before anything long begins and returns its number of training rows (None: there is
-        no file). Raises InputError where the stage could not use it.
-    settings_for: settings that the rows of the user's own file ask for, from a config that names it; `--set` overrides.
-    preflight: (config, tokenizer, config of the model, log, data seed) -> what exactly would be trained of the user's
-        own file, in figures and a sample; trains nothing.
-    why_not: why these inputs cannot feed it, in a sentence (None: they can); asked as soon as the corpus is there.
-    parts: stages made for this node alone.
-    trains: in a run of several processes all of them run it, otherwise only the first.
-    suggest: from (parameters of the model, rows of data) the ways that suit by name; each becomes a step.
-    heldout: what kind of rows it leaves in `data/heldout.jsonl`: they are what it is evaluated on.
-    forecast: from config and the facts of each input by role.
+    run: does the work and returns the main metrics; files go to `job.out`.
+    needs: roles of its inputs for a config: `corpus`, `tokenizer`, `model` (the `from` of a step) or that of a part.
+    seeds: the seeds that its result depends on.
+    files: the user's files in a config, key -> path; their content is part of the identity.
+    audit: reads the user's file before any long work and returns its number of training rows (None: no file). Raises
+        InputError for an unusable file.
+    settings_for: settings that follow from the rows of the user's file in a config; `--set` overrides them.
+    preflight: (config, tokenizer, config of the model, log, data seed) -> account of what would be trained on from the
+        user's file, with a sample; trains nothing.
+    why_not: why the inputs are unsuitable, as a sentence (None: they are suitable); called once the corpus exists.
+    parts: stages made only for this node.
+    trains: with several processes, whether all of them run it; otherwise only the first does.
+    suggest: (parameters of the model, rows of data) -> suitable ways by name; each becomes a step.
+    heldout: the kind of rows in its `data/heldout.jsonl`, on which it is evaluated.
+    forecast: from the config and the facts of each input by role.
     result_facts: the facts of a finished artifact, from its metrics.
     headline: metrics for a summary line. glance, section, sentence: for the report.
     """

@@ -1,15 +1,15 @@
-"""The one reader of text files: finds the encoding by stated rules, and refuses what is not text.
+"""Read text files: determine the encoding by fixed rules, and reject files that are not text.
 
 The rules, in this order:
 
-1. a byte order mark (UTF-8, UTF-16, UTF-32) says it;
+1. a byte order mark (UTF-8, UTF-16, UTF-32) determines it;
 2. NUL bytes in every second or fourth place are UTF-16 or UTF-32 without a mark; any others are binary content;
 3. more than one control character in ten is binary content;
-4. what decodes strictly as UTF-8 is UTF-8, whatever it declares;
-5. what declares an encoding (a page's `charset`) and decodes strictly as such is in that encoding;
+4. text that decodes strictly as UTF-8 is UTF-8, whatever it declares;
+5. text that declares an encoding (a page's `charset`) and decodes strictly as such has that encoding;
 6. UTF-8 with more whole multi-byte characters than faults is damaged UTF-8: each fault becomes U+FFFD and is counted;
-7. everything else is a one-byte or East Asian encoding, which only its letter frequencies can tell: the detector of
-   resiliparse (uchardet) decides where there is enough to count, and Windows-1252 is taken where there is not.
+7. everything else is a one-byte or East Asian encoding: the detector of resiliparse (uchardet) decides by letter
+   frequencies if there are enough letters, else Windows-1252 is assumed.
 
 The same bytes give the same answer on every machine.
 """
@@ -34,7 +34,7 @@ _MARKS = (  # UTF-32 first: its little-endian mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32-le"), (codecs.BOM_UTF32_BE, "utf-32-be"), (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF16_LE, "utf-16-le"), (codecs.BOM_UTF16_BE, "utf-16-be"),
 )  # fmt: skip
-_SNIFFED = 1 << 16  # bytes from which the kind of content is judged
+_SNIFFED = 1 << 16  # bytes that determine the kind of content
 _DETECTED = 1 << 20  # bytes given to the detector
 _CONTROL = bytes(set(range(32)) - set(b"\t\n\v\f\r\x1b")) + b"\x7f"
 _CONTROL_SHARE = 0.1
@@ -49,7 +49,7 @@ _WINDOWS = {
     "iso8859-1": "cp1252", "iso8859-2": "cp1250", "iso8859-5": "cp1251", "iso8859-6": "cp1256", "iso8859-7": "cp1253",
     "iso8859-8": "cp1255", "iso8859-9": "cp1254", "iso8859-13": "cp1257", "iso8859-15": "cp1252",
 }  # fmt: skip
-_FEW_HIGH_BYTES = 32  # fewer tell no Latin-script encoding from another ...
+_FEW_HIGH_BYTES = 32  # with fewer, Latin-script encodings cannot be distinguished ...
 _FEW_FOREIGN_BYTES = 8  # ... and other scripts, where most letters are high bytes, need a word or two
 _LATIN_SHARE = 0.35  # of letters that are high bytes; European languages in Latin script stay below it
 
@@ -58,8 +58,8 @@ _LATIN_SHARE = 0.35  # of letters that are high bytes; European languages in Lat
 class DecodedText:
     """A text with `\\n` newlines and no byte order mark, and how it was decoded.
 
-    `encoding`: Python's name of it. `guessed`: by letter frequencies, not by a mark or by strict decoding.
-    `replaced`: bytes that were no text in that encoding and became U+FFFD.
+    `encoding`: its Python name. `guessed`: by letter frequencies, not by a mark or by strict decoding. `replaced`:
+    bytes that were invalid in that encoding and became U+FFFD.
     """
 
     text: str
@@ -69,7 +69,7 @@ class DecodedText:
 
     @property
     def remark(self) -> str | None:
-        """What a user should be told of the decoding; None for clean UTF-8."""
+        """A note for the user on the decoding; None for valid UTF-8."""
         said = f"read as {self.encoding}" + (" (guessed)" if self.guessed else "")
         if self.replaced:
             return f"{said}, {self.replaced:,} damaged characters replaced by U+FFFD"
@@ -79,7 +79,7 @@ class DecodedText:
 def open_compressed(path: Path) -> BinaryIO:
     """Open a file for reading bytes, decompressed if its name ends in .gz, .bz2, .xz or .zst.
 
-    A compressed file that is cut short raises OSError or EOFError where it ends; see `UNREADABLE`.
+    A truncated compressed file raises OSError or EOFError at its end; see `UNREADABLE`.
     """
     suffix = path.suffix.lower()
     if suffix == ".gz":
@@ -89,7 +89,7 @@ def open_compressed(path: Path) -> BinaryIO:
     if suffix == ".xz":
         return lzma.open(path, "rb")  # type: ignore[return-value]
     if suffix == ".zst":
-        import pyarrow as pa  # late: slow to import. Unlike zstandard's stream it notices a file cut short.
+        import pyarrow as pa  # imported late, as it is slow; unlike zstandard's stream it detects truncation
 
         return io.BufferedReader(pa.input_stream(path, compression="zstd"))  # type: ignore[type-var,return-value]
     return path.open("rb")
@@ -98,12 +98,12 @@ def open_compressed(path: Path) -> BinaryIO:
 LFS_POINTER = "is a Git LFS pointer, not the file itself"
 FETCH_LFS = "fetch it in its repository: git lfs pull"
 
-# What reading a missing, unreadable or damaged file raises; gzip and pyarrow raise OSErrors of their own.
+# Exceptions for a missing, unreadable or damaged file; those of gzip and pyarrow are OSErrors.
 UNREADABLE = (OSError, EOFError, lzma.LZMAError)
 
 
 def is_lfs_pointer(head: bytes) -> bool:
-    """Whether a file is only what Git keeps in place of one that lies in its large file storage."""
+    """Whether a file is a Git LFS pointer instead of the file itself."""
     return head.startswith(b"version https://git-lfs")
 
 
@@ -114,7 +114,7 @@ def without_compression(name: str) -> str:
 
 
 def read_bytes(path: Path) -> bytes:
-    """The whole content of a file, decompressed. Raises InputError where it is missing or damaged."""
+    """The whole content of a file, decompressed. Raises InputError if it is missing or damaged."""
     try:
         with open_compressed(path) as file:
             return file.read()
@@ -173,14 +173,14 @@ def _decoded(body: bytes, encoding: str, name: str) -> DecodedText:
         text = body.decode(encoding, "replace")
     faults = text.count("\ufffd")
     if faults > _CONTROL_SHARE * len(text) + 1:
-        raise InputError(f"{name} is not text: it begins as {encoding} and does not go on as such")
+        raise InputError(f"{name} is not text: only its beginning is {encoding}")
     return DecodedText(_newlines(text), encoding, replaced=faults)
 
 
 def sniff(head: bytes, name: str) -> str | None:
     """Encoding that the first bytes of a file show (a mark, or UTF-16/32 by its NUL bytes); None for all others.
 
-    Raises InputError where they are binary content.
+    Raises InputError for binary content.
     """
     for mark, encoding in _MARKS:
         if head.startswith(mark):
@@ -192,12 +192,12 @@ def sniff(head: bytes, name: str) -> str | None:
     controls = len(head) - len(head.translate(None, _CONTROL))
     if controls > _CONTROL_SHARE * len(head):
         share = controls / len(head)
-        raise InputError(f"{name} is not text: {share:.0%} of it are control characters", hint="only text can be read")
+        raise InputError(f"{name} is not text: {share:.0%} of it is control characters", hint="only text can be read")
     return None
 
 
 def _wide(head: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a mark: nearly all NUL bytes stand in the high places, and it decodes as text."""
+    """UTF-16 or UTF-32 without a mark: nearly all NUL bytes are high bytes, and it decodes as text."""
     quarter = len(head) // 4
     zeros = [head[offset::4].count(0) for offset in range(4)]
     if quarter and min(zeros[2:]) > 0.9 * quarter:
@@ -209,8 +209,8 @@ def _wide(head: bytes) -> str | None:
     else:
         encoding = "utf-16-be"
     if encoding.startswith("utf-16"):
-        # The high bytes of every alphabet, and of punctuation, lie below 0x21; in a text with stray NUL bytes they
-        # would be letters.
+        # The high bytes of all alphabets and of punctuation are below 0x21; in a text with stray NUL bytes they would
+        # be letters.
         first = encoding == "utf-16-le"
         high, low = head[first::2], head[not first :: 2]
         if sum(byte <= 0x20 for byte in high) < 0.95 * len(high) or low.count(0) > 0.05 * len(low):
@@ -221,8 +221,8 @@ def _wide(head: bytes) -> str | None:
 
 
 def _guess(data: bytes) -> str:
-    """A one-byte or East Asian encoding, by letter frequencies; Windows-1252 where there is too little to count."""
-    from resiliparse.parse.encoding import detect_encoding  # late: slow to import
+    """A one-byte or East Asian encoding, by letter frequencies; Windows-1252 if there are too few letters."""
+    from resiliparse.parse.encoding import detect_encoding  # imported late, as it is slow
 
     high = len(data) - len(data.translate(None, _HIGH_BYTES))
     letters = high + len(data) - len(data.translate(None, _ASCII_LETTERS))
@@ -239,7 +239,7 @@ def _guess(data: bytes) -> str:
 
 
 def _windows(guess: str, data: bytes) -> str:
-    """What Windows writes instead of an ISO encoding, where bytes stand in the text that are controls in the latter."""
+    """The Windows variant of an ISO encoding, if the text contains bytes that are control characters in ISO."""
     controls = len(data) > len(data.translate(None, bytes(range(0x80, 0xA0))))
     return _WINDOWS.get(guess.lower().replace("iso-8859", "iso8859"), guess) if controls else guess
 

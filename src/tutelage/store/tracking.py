@@ -35,7 +35,7 @@ def scalars(event: dict[str, Any]) -> dict[str, float]:
 class Tracker:
     """Sends every figure to a tracker, beside `stage/step`: each stage counts its own steps. Ends with the run.
 
-    Where the figures go, and under which account, is the tracker's business (wandb: WANDB_MODE, WANDB_API_KEY;
+    The destination and the account are configured in the tracker (wandb: WANDB_MODE, WANDB_API_KEY;
     trackio writes to this machine). Raises ConfigError for one that is not known or whose package is missing.
     """
 

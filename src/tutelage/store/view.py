@@ -1,4 +1,4 @@
-"""What a section of a report is made from: a stage as it stands in its run, and the scores of the evaluation."""
+"""The data of a report section: a stage of a run, and the scores of the evaluation."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Kind = Literal["model", "baseline", "reference"]
 
 @dataclass(frozen=True)
 class Figure:
-    """A measured value: of what (task, measure), of whom (a model, a baseline, the references), with its interval.
+    """A measured value of `who` (a model, a baseline, the references) for a task and measure, with its interval.
 
-    items: which figures were measured on the same items (two classifiers have held-out texts of their own, and both
-    have the task "classification").
+    items: group of figures measured on the same items (two classifiers have different held-out texts, but both have the
+    task "classification").
     """
 
     task: str
@@ -39,7 +39,7 @@ class Figure:
     items: int = 0
 
     def show(self, value: float | None = None) -> str:
-        """A value in the measure's own unit; without one, its own."""
+        """A value (default: its own) in the unit of the measure."""
         shown = self.value if value is None else value
         if counted := few_pairs(shown, self.n, self.unit):
             return counted
@@ -61,19 +61,19 @@ class Figure:
         return f"{self.show(self.low).removesuffix(' %')} to {self.show(self.high)}"
 
     def ahead_of(self, other: Figure) -> bool:
-        """By value alone; no verdict."""
+        """Whether it is better by value; this is not a verdict."""
         return self.value != other.value and (self.value > other.value) == self.higher_is_better
 
 
 def best(figures: Sequence[Figure]) -> Figure | None:
-    """The hardest to beat of figures of one measure."""
+    """The best of several figures of one measure."""
     return min(figures, key=lambda one: -one.value if one.higher_is_better else one.value, default=None)
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One against the other on the same items. `claim`: whether the one lost no more than `margin`, where asked.
-    `caution`: why "better" is no praise; empty where it is."""
+    """A paired comparison on the same items. `claim`: whether the loss is at most `margin`, if tested. `caution`: why
+    "better" is misleading, if it is."""
 
     outcome: Outcome = "not compared"
     claim: str = ""
@@ -83,10 +83,10 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scores:
-    """All that the evaluation measured. `confidence`: of its intervals, None where it does not say.
+    """All results of the evaluation. `confidence`: of its intervals; None if unknown.
 
     comparisons: {"a", "b", "measure", "difference", "low", "high", "p", "n", "outcome", "verdict"}, a minus b on the
-    same items; where it was asked whether a lost more than `margin`, also {"claim", "margin"}.
+    same items; with a test of the loss against `margin`, also {"claim", "margin"}.
     learned: {"who", "before", "found", "text", "alarm"} of each finetuned model. alarms: {"who", "text"} of those that
     are over-optimised.
     """
@@ -102,20 +102,20 @@ class Scores:
         return next((one for one in self.figures if one.measure == measure and one.who == who), None)
 
     def beside(self, figure: Figure) -> list[Figure]:
-        """Everyone measured on the same items, the figure's owner too, in the evaluation's order."""
+        """All figures measured on the same items, itself included, in the order of the evaluation."""
         wanted = (figure.items, figure.task, figure.measure)
         return [one for one in self.figures if (one.items, one.task, one.measure) == wanted]
 
     def reference(self, figure: Figure) -> Figure | None:
-        """What the authors' own answers reach on the same task, where that was measured."""
+        """The figure of the reference answers on the same task, if measured."""
         return next((one for one in self.beside(figure) if one.kind == "reference"), None)
 
     def alarm(self, who: str) -> str:
-        """By which signs a model is over-optimised, in a sentence; empty where it is not."""
+        """Why a model is considered over-optimised, as a sentence; empty if it is not."""
         return next((str(one.get("text") or "") for one in self.alarms if one.get("who") == who), "")
 
     def compared(self, ours: Figure, theirs: Figure) -> Comparison:
-        """What a paired comparison on the same items says of the two; nothing else makes a verdict."""
+        """The paired comparison of the two on the same items, the only source of verdicts."""
         for row in self.comparisons:
             pair = (row.get("a"), row.get("b"))
             if row.get("measure") != ours.measure or row.get("task", ours.task) != ours.task:
@@ -132,7 +132,7 @@ class Scores:
 
 
 def _outcome(row: Record) -> Outcome:
-    """The comparison's own word; a file that has none says nothing, however its intervals lie."""
+    """The outcome in the file; it is never derived from intervals."""
     said = row.get("outcome")
     return said if said in ("better", "worse", "not resolved", "too few items") else "not compared"
 
@@ -173,17 +173,17 @@ class View:
 
     @property
     def settings(self) -> Record:
-        """The settings it was made with, as far as its manifest says."""
+        """Its settings, according to its manifest."""
         config = self.manifest.get("config")
         found = config.get("settings") if isinstance(config, dict) else None
         return found if isinstance(found, dict) else {}
 
     def json(self, name: str) -> Record:
-        """A JSON object of the stage's files; empty where there is none."""
+        """A JSON object of the stage's files; empty if missing."""
         return read_json(self.directory / name) if self.directory is not None else {}
 
     def lines(self, name: str) -> list[Record]:
-        """A JSON-lines file of the stage; empty where there is none."""
+        """A JSON-lines file of the stage; empty if missing."""
         return read_lines(self.directory / name) if self.directory is not None else []
 
     def score(self, measure: str) -> Figure | None:
@@ -197,7 +197,7 @@ class View:
 
 
 def read_json(path: Path) -> Record:
-    """A JSON object from a file; empty if missing, damaged or no object."""
+    """A JSON object from a file; empty if missing, damaged or not an object."""
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -214,7 +214,7 @@ def read_lines(path: Path) -> list[Record]:
 
 
 def read_scores(evaluation: Record) -> Scores:
-    """What evaluation.json holds; rows that are damaged are skipped."""
+    """The scores in evaluation.json; damaged rows are skipped."""
     figures = tuple(
         Figure(
             task=str(entry.get("task", "")),

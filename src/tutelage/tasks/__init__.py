@@ -1,4 +1,4 @@
-"""One file a task. A module here with a `TASK` is a task; its name is the module's."""
+"""Tasks, one file each: a module with a `TASK`, which has the module's name."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _PARTS = ("task",)  # modules that define no task
 
 
 def task_names() -> list[str]:
-    """Names of all tasks: every module beside this one."""
+    """Names of all tasks."""
     return sorted(name for _, name, _ in pkgutil.iter_modules(__path__) if name not in _PARTS)
 
 
 def task(name: str) -> Task:
-    """The task of that name. Raises ConfigError, naming the nearest, where there is none."""
+    """The task of that name. Raises ConfigError naming the nearest match if there is none."""
     if name not in task_names():
         raise ConfigError(f"there is no task {name!r}", hint=nearest(name, task_names()))
     found: Task = importlib.import_module(f"{__name__}.{name}").TASK
@@ -27,5 +27,5 @@ def task(name: str) -> Task:
 
 
 def cautions_of(name: object) -> tuple[str, ...]:
-    """What the figures of a task do not say; nothing where this version knows no such task (an older run)."""
+    """Limits of a task's metrics; empty for a task unknown to this version (of an older run)."""
     return task(name).cautions if isinstance(name, str) and name in task_names() else ()

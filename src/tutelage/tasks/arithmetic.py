@@ -1,4 +1,4 @@
-"""Sums of two small numbers: a toy whose answers can be checked, made from the data seed; it needs no corpus."""
+"""Sums of two small numbers: a toy task with verifiable answers, generated from the data seed without a corpus."""
 
 from __future__ import annotations
 
@@ -14,4 +14,4 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"What is {one} + {other}?", str(one + other)
 
 
-TASK = made_task("arithmetic", "sums", make, 2000, 200)  # of the 2,500 different prompts
+TASK = made_task("arithmetic", "sums", make, 2000, 200)  # out of 2,500 distinct prompts

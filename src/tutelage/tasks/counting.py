@@ -1,4 +1,4 @@
-"""Counting a letter: a toy whose answers can be checked, made from the data seed; it needs no corpus."""
+"""Counting a letter: a toy task with verifiable answers, generated from the data seed without a corpus."""
 
 from __future__ import annotations
 
@@ -15,4 +15,4 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"How many {wanted} in {' '.join(word)}?", str(word.count(wanted))
 
 
-TASK = made_task("counting", "counting letters", make, 1500, 150)  # of about 3,000 different prompts
+TASK = made_task("counting", "counting letters", make, 1500, 150)  # out of about 3,000 distinct prompts

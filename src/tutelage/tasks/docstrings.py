@@ -1,6 +1,6 @@
 """Docstring writing: the signature of a documented callable in, its one-line summary out.
 
-The examples are what a corpus of documented code already holds. An answer is graded by the conventions of PEP 257 for a
+The examples come from a corpus of documented code. An answer is graded by the conventions of PEP 257 for a
 one-line description: "The docstring is a phrase ending in a period. It prescribes the function or method's effect as a
 command ("Do this", "Return that"), not as a description" and "The one-line docstring should NOT be a "signature"
 reiterating the function/method parameters". Pure functions; no files, no model.
@@ -18,8 +18,8 @@ from tutelage.corpus.sentences import split_sentences, word_set
 from tutelage.store.hashing import by_hash, sha256_text
 from tutelage.tasks.task import Examples, Grade, Row, Task
 
-# `{call}` is the signature as it stands in the code, `{where}` the module or class it lives in. Several
-# phrasings, so that the model learns the task and not the one sentence that announces it.
+# `{call}` is the signature as in the code, `{where}` the module or class that contains it. Several phrasings, so that
+# the model learns the task and not a fixed prompt.
 PHRASINGS = (
     "Write a one-line docstring for `{call}`.",
     "What does `{call}` do? Answer in one line.",
@@ -41,12 +41,12 @@ _FUNCTION_WORDS = frozenset(
 
 
 def response_of(summary: str) -> str:
-    """The summary as it is trained: one line, literal quotes ``x`` as `x`."""
+    """The summary as a training answer: one line, with ``x`` as `x`."""
     return re.sub(r"``([^`]*)``", r"`\1`", " ".join(summary.split()))
 
 
 def why_unfit(response: str, name: str, signature: str) -> str | None:
-    """Reason for which a pair is left out, None when it is fit to train on."""
+    """Why a pair is unsuitable for training; None if it is suitable."""
     words = response.split()
     if len(signature) > MAX_SIGNATURE:
         return "signature too long"
@@ -70,7 +70,7 @@ def why_unfit(response: str, name: str, signature: str) -> str | None:
 
 
 def prompt_of(identity: str, name: str, signature: str) -> str:
-    """The request for one row, its phrasing chosen by a hash of the row's id."""
+    """The prompt of a row, with a phrasing chosen by a hash of its id."""
     call = " ".join(signature.split())
     where = name.rpartition(".")[0]
     allowed = [phrasing for phrasing, needed in zip(PHRASINGS, _NEEDS_PLACE, strict=True) if where or not needed]
@@ -79,7 +79,7 @@ def prompt_of(identity: str, name: str, signature: str) -> str:
 
 
 def normalised(text: str) -> str:
-    """What makes two responses the same: letters and digits alone, and "Returns" is "Return"."""
+    """Normal form for duplicate detection: letters and digits only, and "Returns" equals "Return"."""
     words = _LETTERS.findall(text.lower())
     return " ".join([word.rstrip("s") for word in words[:1]] + words[1:])
 
@@ -87,10 +87,10 @@ def normalised(text: str) -> str:
 def docstring_pairs(
     rows: Iterable[Mapping[str, Any]], seed: int, unseen: Iterable[str] = ()
 ) -> tuple[list[Row], Counter[str]]:
-    """Pairs in hash order, and the count of what was left out by reason.
+    """Pairs in hash order, and numbers of dropped rows by reason.
 
-    A pair is {"id","prompt","response","name","signature"}. No response stands twice, and none of those in
-    `unseen` stands at all: give the responses of the training pairs when making held-out ones.
+    A pair is {"id","prompt","response","name","signature"}. Responses are distinct, and none is in `unseen`: pass the
+    responses of the training pairs there to make held-out ones.
     """
     removed: Counter[str] = Counter()
     seen = {normalised(response) for response in unseen}
@@ -107,7 +107,7 @@ def docstring_pairs(
         reason = why_unfit(response, name, signature)
         key = normalised(response)
         if reason is None and key in seen:
-            reason = "response stands in training" if key in trained else "response stands already"
+            reason = "duplicate of a training response" if key in trained else "duplicate response"
         if reason is not None:
             removed[reason] += 1
             continue
@@ -127,7 +127,7 @@ RULES = {
     "ends_in_period": "is exactly one sentence, and ends in a period",
     "says_what_it_does": "begins with a verb in the imperative and has 3 to 20 words",
     "no_repetition": "repeats no three words in a row, and no word twice in a row",
-    "not_the_signature": "says more than the name and the arguments say, and does not spell out a call",
+    "not_the_signature": "says more than the name and the arguments, and does not repeat the call",
 }
 
 # Common verbs of one-line descriptions, in the imperative.
@@ -184,7 +184,7 @@ _PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 
 def check(text: str, name: str, signature: str) -> Grade:
-    """Judge a one-line description of the callable `name` with `signature`. Pure; any text is allowed."""
+    """Grade a one-line description of the callable `name` with `signature`; accepts any text."""
     passed = {
         "one_line": bool(text.strip()) and "\n" not in text and "\r" not in text,
         "ends_in_period": _is_one_sentence(text),
@@ -205,8 +205,7 @@ def _is_command(text: str) -> bool:
     if not 3 <= len(tokens) <= 20 or not tokens[0][0].isupper():
         return False
     verb = tokens[1] if tokens[0].endswith("ly") or tokens[0] == "Also" else tokens[0]
-    # "Returns" is not in the list, nor is an article or a pronoun; "Re-raise" and "Pretty-print" end in a
-    # verb.
+    # The list excludes "Returns", articles and pronouns; "Re-raise" and "Pretty-print" end in a verb.
     return verb.lower() in IMPERATIVES or verb.lower().rsplit("-", 1)[-1] in IMPERATIVES
 
 
@@ -219,7 +218,7 @@ def _repeats(text: str) -> bool:
 
 
 def _says_more(text: str, name: str, signature: str) -> bool:
-    """Whether a content word is in neither name nor signature, and the text does not call the name."""
+    """Whether some content word is in neither name nor signature, and the text does not contain a call."""
     short = name.rsplit(".", 1)[-1]
     if short and re.search(rf"(?<!\w){re.escape(short)}\s?\(", text):
         return False
@@ -229,25 +228,25 @@ def _says_more(text: str, name: str, signature: str) -> bool:
 
 
 def _stem(word: str) -> str:
-    """A word without the ending of a plural or a third person, so that `edge` covers `edges`."""
+    """A word without a plural or third-person ending, so that `edge` equals `edges`."""
     word = word.lower()
     return word[:-1] if word.endswith("s") and not word.endswith("ss") and len(word) > 3 else word
 
 
 def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
-    """Pairs of both splits; no response of the held-out ones stands in training."""
+    """Pairs of both splits; no held-out response occurs in training."""
     pairs, left_out = docstring_pairs(train, seed)
     held, also = docstring_pairs(heldout, seed, unseen=[pair["response"] for pair in pairs])
     return Examples(pairs, held, {"train": dict(left_out), "heldout": dict(also)})
 
 
 def grade(answer: str, row: Row) -> Grade:
-    """By the conventions of PEP 257."""
+    """Grade an answer by the conventions of PEP 257."""
     return check(answer, str(row.get("name") or ""), str(row.get("signature") or ""))
 
 
 def described(row: Row) -> str:
-    """What of a row its nearest neighbour is found by: the parts of name and signature."""
+    """The text for nearest-neighbour search: the parts of name and signature."""
     return " ".join(_PART.findall(f"{row.get('name') or ''} {row.get('signature') or ''}")).lower()
 
 
@@ -262,7 +261,7 @@ TASK = Task(
     described=described,
     references="the true docstrings",
     cautions=(
-        "The rule judges the form of an answer, not whether it is true: the authors' own docstrings pass it in about "
-        "half of all cases, so a model that passes more often than they do has learned the rule, not to document.",
+        "The rule checks the form of an answer, not its truth: the authors' own docstrings pass it in about half of "
+        "all cases, so a model with a higher pass rate has learned the rule, not how to document.",
     ),
 )

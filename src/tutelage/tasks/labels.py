@@ -1,4 +1,4 @@
-"""The labels that the corpus's own documents carry: a folder's name, a label column, a package."""
+"""Classification by the labels of the corpus's documents: a folder name, a label column, a package."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tutelage.tasks.task import Examples, Row, Task
 
 
 def examples(train: Iterable[Row], heldout: Iterable[Row], seed: int) -> Examples:
-    """Every labelled document; which labels have enough of them is the classifier's business."""
+    """Every labelled document; the classifier drops labels with too few of them."""
     return Examples(_labelled(train), _labelled(heldout))
 
 
@@ -22,5 +22,5 @@ TASK = Task(
     kind="labels",
     columns=("id", "text", "label"),
     examples=examples,
-    cautions=("A label that is spelled out in the text is learned as a word; TF-IDF then does as well.",),
+    cautions=("If the text contains the label, the model learns that word, and TF-IDF does as well.",),
 )

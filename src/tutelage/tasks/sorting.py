@@ -1,4 +1,4 @@
-"""Sorting digits: a toy whose answers can be checked, made from the data seed; it needs no corpus."""
+"""Sorting digits: a toy task with verifiable answers, generated from the data seed without a corpus."""
 
 from __future__ import annotations
 
@@ -14,4 +14,6 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"Sort {' '.join(map(str, digits))}", " ".join(map(str, sorted(digits)))
 
 
-TASK = made_task("sorting", "sorting digits", make, 800, 80)  # of the thousand different prompts, up to so many
+TASK = made_task(
+    "sorting", "sorting digits", make, 800, 80
+)  # out of 1,000 distinct prompts, fewer if not all are drawn

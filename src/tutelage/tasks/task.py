@@ -1,4 +1,4 @@
-"""What a task is: where its examples come from, its prompt, how an answer is graded, what trivial rivals say."""
+"""The definition of a task: examples, prompts, grading, trivial baselines, cautions."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Grade:
-    """How well an answer does, 0 to 1, and which parts of the rule it passes."""
+    """The score of an answer, 0 to 1, and which parts of the rule it passes."""
 
     score: float
     passed: Mapping[str, bool]
@@ -24,10 +24,10 @@ class Grade:
 
 @dataclass(frozen=True)
 class Examples:
-    """Rows to train on and rows held out, and how many were left out of each split, by reason.
+    """Training and held-out rows, and numbers of dropped rows per split, by reason.
 
-    A row of a `labels` task is {"id", "text", "label"}, one of an `answers` task {"id", "prompt", "response"} and
-    whatever else its grading needs.
+    A row of a `labels` task is {"id", "text", "label"}, of an `answers` task {"id", "prompt", "response"} and the
+    fields that its grading needs.
     """
 
     train: list[Row]
@@ -41,16 +41,16 @@ def prompt_of(row: Row) -> str:
 
 @dataclass(frozen=True)
 class Task:
-    """One task; the same object feeds finetuning, the ranking of answers, rewards and evaluation.
+    """A task, as used by finetuning, the ranking of answers, rewards and evaluation.
 
-    name: as recipes write it; also the name of its module.
+    name: in recipes; also the name of its module.
     kind: `labels` (a text gets a label) or `answers` (a prompt gets an answer).
-    columns: of the corpus, that `examples` reads; none: its examples are made, and no corpus is needed.
-    examples: (training rows, held-out rows of the corpus, data seed) -> Examples; no answer stands in both splits.
-    grade: (answer, row) -> Grade by a stated rule, which `rule` names; None where only a reference can judge.
-    described: the text of a row by which a trivial rival finds the nearest training row, whose answer it gives.
-    references: what the held-out answers are called, where they are shown beside the models' ("the true docstrings").
-    cautions: what its figures do not say.
+    columns: of the corpus, that `examples` reads; empty if examples are generated without a corpus.
+    examples: (training rows, held-out rows of the corpus, data seed) -> Examples; no answer is in both splits.
+    grade: (answer, row) -> Grade by the rule named `rule`; None if only comparison with a reference is possible.
+    described: (row) -> text for the nearest-neighbour baseline, which gives the answer of the nearest training row.
+    references: what to call the held-out answers beside those of models ("the true docstrings").
+    cautions: limits of its metrics.
     """
 
     name: str
@@ -66,9 +66,9 @@ class Task:
 
 
 def made_examples(make: Callable[[random.Random], tuple[str, str]], seed: int, train: int, heldout: int) -> Examples:
-    """So many examples from (prompt, response) that `make` draws; no prompt stands twice, the held-out ones are new.
+    """`train` and `heldout` examples from pairs (prompt, response) drawn by `make`, with distinct prompts.
 
-    Fewer where there are not so many different prompts; one in eleven is then held out.
+    Fewer if there are not enough distinct prompts; then one in eleven is held out.
     """
     draw, found = random.Random(f"made:{seed}"), dict[str, str]()
     for _ in range(20 * (train + heldout)):
@@ -84,7 +84,7 @@ def made_examples(make: Callable[[random.Random], tuple[str, str]], seed: int, t
 
 
 def exactly(answer: str, row: Row) -> Grade:
-    """Whether the answer is the response, but for white space and a full stop at the end."""
+    """Whether the answer equals the response, ignoring white space and a final full stop."""
     same = " ".join(answer.split()).removesuffix(".") == " ".join(str(row["response"]).split())
     return Grade(float(same), {"right": same})
 
@@ -92,7 +92,7 @@ def exactly(answer: str, row: Row) -> Grade:
 def made_task(
     name: str, title: str, make: Callable[[random.Random], tuple[str, str]], train: int, heldout: int
 ) -> Task:
-    """A toy whose answers can be checked: so many examples that `make` draws from the data seed; it needs no corpus."""
+    """A toy task with verifiable answers: examples drawn by `make` from the data seed, without a corpus."""
     return Task(
         name=name,
         title=title,

@@ -1,4 +1,4 @@
-"""A conversation as ids, put together from contents and the template's own text between them."""
+"""Token ids of a conversation, assembled from the contents and the text of the template between them."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from tutelage.tokenizer.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class Span:
-    """Where the content of one message lies: `ids[start:end]`, with a space before it if the template writes one.
+    """The content of one message: `ids[start:end]`, including a preceding space if the template writes one.
 
-    `stop` is the position of its stop token; None but for assistant messages. Of an answer with tool calls, the calls
-    are part of what it says.
+    stop: position of the stop token of an assistant message, else None. Tool calls belong to the content of an
+    assistant message.
     """
 
     message: int
@@ -37,10 +37,10 @@ class Rendered:
 
 @dataclass
 class ConversationTokens:
-    """The tokens of a conversation while they are put together.
+    """The tokens of a conversation while it is assembled.
 
-    calls: piece -> (place in it, message) where answers with tool calls begin. joins: whether a content is encoded
-    together with the template's text behind it. calling: the message whose call is being written, and where it began.
+    calls: piece -> (offset in it, message) at which answers with tool calls begin. joins: whether a content is encoded
+    together with the template text that follows it. calling: the message whose call is being written, and its start.
     """
 
     tok: Vocabulary
@@ -73,7 +73,7 @@ class ConversationTokens:
     def _add_message(self, index: int, content: str, head: str) -> None:
         role = self.messages[index].role
         says, plainly = role == "assistant", role == "assistant" and self.calling is None
-        # At the beginning and right after a control token a text begins anew; elsewhere it stands within a longer one.
+        # A text is encoded as a beginning at the start and after a control token, else as a continuation.
         fresh = not self.ids or self.ids[-1] in self.tok.control_ids
         joined = self.tok.encode_followed(content, head) if self.joins and not plainly else None
         if joined is not None:

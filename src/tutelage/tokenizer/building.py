@@ -46,7 +46,7 @@ def pattern_of(config: TokenizerConfig) -> str | None:
 
 
 def splitter(pattern: str | None) -> list[Any]:
-    """Steps of a pre-tokenizer that cut by a pattern; none without one."""
+    """Pre-tokenizer steps that split by a pattern; none without a pattern."""
     return [pre_tokenizers.Split(Regex(pattern), behavior="isolated")] if pattern else []
 
 
@@ -56,7 +56,7 @@ def bounded() -> Any:
 
 
 def byte_level(model: Any, pattern: str | None, controls: bool = True) -> Library:
-    """A tokenizer over bytes, cut into words by the pattern; with the control tokens where it has a vocabulary."""
+    """A byte-level tokenizer that splits by the pattern, with the control tokens if the model has a vocabulary."""
     library = Library(model)
     to_bytes = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     library.pre_tokenizer = pre_tokenizers.Sequence([*splitter(pattern), to_bytes])
@@ -107,7 +107,7 @@ def repeated(counts: Counter[str]) -> Iterator[str]:
 
 
 def some(texts: Iterator[str]) -> Iterator[str]:
-    """The texts that are not empty; an error if there is none."""
+    """The texts that are not empty. Raises InputError if there is none."""
     none = True
     for text in texts:
         if text:
@@ -119,5 +119,5 @@ def some(texts: Iterator[str]) -> Iterator[str]:
 
 def no_text() -> InputError:
     return InputError(
-        "there is no text to train a tokenizer on", hint="the corpus is empty, or holds nothing but white space"
+        "there is no text to train a tokenizer on", hint="the corpus is empty or contains only white space"
     )

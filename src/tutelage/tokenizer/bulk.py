@@ -1,11 +1,11 @@
 """Encoding of many texts at once, by the fastest way that gives the same ids.
 
-What the ids are, `tokenizers` says. Byte pairs are encoded faster by `fastokens`, which others wrote after the same
-definition; where it is known how a definition cuts words, `pieces` encodes each of them once; of other models `words`
-lets fastokens cut the words. None is trusted untried: on probes of many scripts, on the vocabulary's own tokens, on
-names of control tokens, and on some of the texts that are to be encoded. Of every batch some parts are encoded by both,
-first those whose characters were not tried before. If one id differs, the next way is tried, at last `tokenizers`
-itself; `Bulk.encoder` says who encodes, and why.
+`tokenizers` is the reference. `fastokens`, an independent implementation, encodes byte-pair models faster; if the
+splitting rule of a definition is known, `pieces` encodes each word once; for other models, `words` uses fastokens to
+split words. Each is first compared with the reference on probes in many scripts, tokens of the vocabulary, names of
+control tokens, and some of the texts to be encoded. Samples of every batch are encoded by both, those with characters
+not yet compared first. At the first differing id the next way is tried, and finally `tokenizers` itself;
+`Bulk.encoder` names the encoder in use and the reason.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from tutelage.tokenizer.pieces import Pieces
 from tutelage.tokenizer.words import Words
 
 ENOUGH = 100_000
-"""Characters of a batch from which on it is worth building and trying the faster encoder."""
-_AT_ONCE = 4_000_000  # characters that `tokenizers` gets at a time: it holds far more than the ids of each text
-_TRIED = 100_000  # characters of the texts that the encoder is tried on
-_TOKENS = 1024  # of the vocabulary, likewise
-_RANDOM = 300  # probes made up of pieces
-_SPOTS, _SPOT = 4, 500  # pieces of a batch that both encode, and their characters
+"""Characters in a batch above which building and checking the faster encoder pays off."""
+_AT_ONCE = 4_000_000  # characters per call of `tokenizers`, which keeps far more than the ids of each text in memory
+_TRIED = 100_000  # characters of the texts that the encoder is checked on
+_TOKENS = 1024  # tokens of the vocabulary that it is checked on
+_RANDOM = 300  # probes composed of random pieces
+_SPOTS, _SPOT = 4, 500  # samples of a batch that both encode, and the characters of each
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
-_NO_MERGES = re.compile(r'"merges"\s*:\s*\[\s*\]')  # bytes or characters, which are looked up
+_NO_MERGES = re.compile(r'"merges"\s*:\s*\[\s*\]')  # models of bytes or characters: a plain lookup
 _PIECES = (
     "abc", "ABC", " the", "The", "1", "42", "1234567", " 3.14", "'s", "'RE", "'ll", "n't", "\u017f", "\u212a", "\u1e9e",
     "\u00e9", "e\u0301", "naïve", "größe", "日本語", "中文", "한국어", "ไทยภาษา", "हिन्दी", "العربية", "עברית",
@@ -60,14 +60,14 @@ class Bulk:
         self._tried = np.zeros(0x110000, bool)  # characters that both encoded alike
         self._texts = 0  # that the faster one encoded
         self.slow_because: str | None = None
-        """Why the faster library is not used; None where it is, or where no batch was large enough yet."""
+        """Why the faster library is not used; None if it is used, or if no batch has been large enough yet."""
         self.mistaken: str | None = None
-        """What it gave other ids for after it had been trusted: texts encoded before may have wrong ids."""
+        """Text with wrong ids after the checks were passed: texts encoded before may have wrong ids."""
 
     @property
     def encoder(self) -> str:
-        """Who encodes, with the version, and why not the faster one: `fastokens 0.3.5`, or
-        `tokenizers 0.23.3 (fastokens is not installed)`; where no batch was large enough yet, that."""
+        """The encoder in use with its version, and why the faster one is not used: `fastokens 0.3.5`,
+        `tokenizers 0.23.3 (fastokens is not installed)` or, before the first large batch, `… (few texts)`."""
         if isinstance(self._fast, Pieces):
             return f"tokenizers {version('tokenizers')}, each word once"
         if self._fast is not None:
@@ -75,7 +75,7 @@ class Bulk:
         return f"tokenizers {version('tokenizers')} ({self.slow_because or 'few texts'})"
 
     def encode(self, texts: Sequence[str]) -> Encoded:
-        """Ids of the texts; no token is added at either end. Raises what `tokenizers` raises for what is no text."""
+        """Ids of the texts, without special tokens. Raises the error of `tokenizers` for other than text."""
         if self._fast is None and self.slow_because is None and sum(map(len, texts)) >= ENOUGH:
             self._choose(texts)
         fast = self._fast  # another thread may give it up meanwhile
@@ -97,7 +97,7 @@ class Bulk:
         return self._by_library(texts)
 
     def release(self) -> None:
-        """Give up the memory of the faster encoder, some 45 MB of tables; the next large batch builds it anew."""
+        """Free the faster encoder, about 45 MB of tables; the next large batch rebuilds it."""
         self._fast = None
         self._tried = np.zeros(0x110000, bool)
 
@@ -180,8 +180,8 @@ class Bulk:
 
 
 class _Direct:
-    """Encodes as the definition does. Raises ValueError for one that fastokens does not read, and ImportError where it
-    is not installed."""
+    """fastokens for a definition. Raises ValueError if it does not support the definition, ImportError if it is not
+    installed."""
 
     def __init__(self, definition: str) -> None:
         import fastokens
@@ -200,7 +200,7 @@ _Fast = _Direct | Pieces | Words
 
 
 def _beginnings(texts: Sequence[str], most: int) -> Iterator[str]:
-    """The first texts, so many characters together."""
+    """The first `most` characters of the texts."""
     for text in texts:
         if most <= 0:
             return
@@ -234,20 +234,20 @@ def _native(definition: str) -> str:
 
 
 def _codes(text: str) -> NDArray[np.uint32]:
-    """The characters as numbers; those that are none (lone surrogates) among them."""
+    """The code points, lone surrogates included."""
     return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4")
 
 
 def _apart(text: str, one: Sequence[int], other: Sequence[int]) -> str:
-    """A short piece of a text from about where its ids begin to differ."""
+    """A short excerpt of a text near the first difference of its ids."""
     alike = next((at for at, (a, b) in enumerate(zip(one, other, strict=False)) if a != b), min(len(one), len(other)))
     begin = max(0, round(alike / max(1, len(other)) * len(text)) - 10)
     return text[begin : begin + 40]
 
 
 def readable(error: BaseException) -> BaseException:
-    """What to raise for an error of `tokenizers`: one of ours where it panicked, which it does where an expression
-    backtracks too far, and where the vocabulary has nothing for a piece of text."""
+    """The exception to raise for an error of `tokenizers`: InputError for a panic (as when a regular expression
+    backtracks too far) and for text that the vocabulary cannot encode, else the error itself."""
     if type(error) is Exception:  # it raises no other kind
         return InputError(
             f"the text cannot be encoded: {error}",
@@ -256,6 +256,6 @@ def readable(error: BaseException) -> BaseException:
     if type(error).__name__ != "PanicException":
         return error
     return InputError(
-        f"the text cannot be cut into words by the tokenizer's pattern: {error}",
-        hint="a pattern in which one repetition stands in another, as in (a+)+, takes endless time; write it without",
+        f"the tokenizer's pattern cannot split the text into words: {error}",
+        hint="nested repetitions such as (a+)+ backtrack exponentially; write the pattern without them",
     )

@@ -15,7 +15,7 @@ from tutelage.tokenizer.vocabulary import Vocabulary
 _NAMES, _IDS = ("probed_first", "probed_second"), ("probe1abc", "probe2abc")  # ids of nine characters: Mistral's
 _ARGUMENTS = {"probed_key": "probed_value"}
 _WRITTEN = re.compile(r'\{\s*"probed_key"\s*:\s*"probed_value"\s*\}')
-ID = "\x00"  # stands where the template writes the id of a call
+ID = "\x00"  # placeholder for the id of a call
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class CallForm:
     """An answer that calls tools is `open`, the name of one, `middle`, its arguments as a JSON object, `close`; several
     calls have `between` for the close of one and the open of the next (None where the template writes one call only).
 
-    `ID` in these texts stands for the id of a call. control: ids of the control tokens whose names are in them.
+    `ID` in these texts is a placeholder for a call's id. control: ids of the control tokens whose names are in them.
     """
 
     open: str
@@ -44,7 +44,9 @@ def call_form(tok: Vocabulary) -> CallForm:
     after something that tells them from text."""
     opened, middle, close = _parts(_written(tok, 1))
     if not opened.strip():
-        raise InputError("the chat template writes nothing before the name of a tool: a call looks like text")
+        raise InputError(
+            "the chat template writes nothing before the name of a tool, so a call cannot be told from text"
+        )
     between: str | None
     try:
         between, _, _ = _parts(_written(tok, 2))[2].partition(_NAMES[1])
@@ -75,17 +77,15 @@ def _written(tok: Vocabulary, count: int) -> str:
 
 
 def _place(text: str) -> tuple[int, int]:
-    """Where the arguments of the first call stand."""
+    """Start and end of the arguments of the first call."""
     found = _WRITTEN.search(text)
     if found is None or _NAMES[0] not in text[: found.start()]:
-        raise InputError(
-            "the chat template writes calls of tools otherwise than by a name and its arguments as a JSON object"
-        )
+        raise InputError("the chat template does not write tool calls as a name with its arguments as a JSON object")
     return found.span()
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """What stands before the name of the only call, between name and arguments, and after these."""
+    """Text before the name of the only call, between name and arguments, and after the arguments."""
     start, end = _place(text)
     opened, _, middle = text[:start].rpartition(_NAMES[0])
     return opened, middle, text[end:]

@@ -82,9 +82,9 @@ def train_char(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> 
 
 
 def train_bpe_fallback(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:
-    """Byte-pair encoding over characters; rare ones as their UTF-8 bytes (Kudo & Richardson 2018, with byte fallback).
+    """Byte-pair encoding over characters, with byte fallback for rare ones (Kudo & Richardson 2018).
 
-    Half of the room at most is for characters, so that scripts of thousands of them leave room for merges.
+    Characters take at most half of the vocabulary, so that scripts with thousands of them leave room for merges.
     """
     pattern = pattern_of(config)
     cut = pre_tokenizers.Sequence([*splitter(pattern), bounded()])

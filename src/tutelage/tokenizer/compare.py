@@ -29,11 +29,11 @@ class Sample:
 
 
 def compare(tokenizers: Mapping[str, Tokenizer], samples: Sequence[Sample]) -> dict[str, dict[str, Any]]:
-    """Measures of each tokenizer (see `measure`), its bytes per token in each domain, and how unequal they are.
+    """Measures of each tokenizer (see `measure`), its bytes per token in each domain, and their disparity.
 
-    `parity`: tokens for a byte in the dearest domain over those in the cheapest (Petrov et al. 2023, who compare
-    translations; domains that say different things differ for other reasons too). Speed: rounds alternate between the
-    tokenizers, the fastest of each counts, in CPU seconds of all threads.
+    `parity`: tokens per byte in the most expensive domain over those in the cheapest (Petrov et al. 2023, who compare
+    translations; domains with different content differ for other reasons too). Speed: rounds alternate between the
+    tokenizers, and the fastest of each counts, in CPU seconds of all threads.
     """
     texts = [sample.text for sample in samples]
     found: dict[str, dict[str, Any]] = {}

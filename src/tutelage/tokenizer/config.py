@@ -16,7 +16,7 @@ SPECIAL_TOKENS = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 """Ids 0, 1 and 2 of every tokenizer trained here: end of document, start and end of a message."""
 
 OCCURRENCES = 100
-"""How often a token should stand in the training text, in the mean."""
+"""Mean number of occurrences that a token should have in the training text."""
 SMALLEST_CHOSEN, LARGEST_CHOSEN = 512, 8192
 
 _BYTES = len(SPECIAL_TOKENS) + 256
@@ -24,7 +24,7 @@ _SMALLEST = {"wordpiece": 64, "word": 8, "byte": _BYTES}
 
 
 def bytes_per_token(vocab_size: int) -> float:
-    """Of English text, by byte pairs: 2.5 at 768 tokens and 4.5 from 50,000 on (measured)."""
+    """Bytes per token of byte-pair encoding on English text: 2.5 at 768 tokens, 4.5 from 50,000 on (measured)."""
     return min(4.5, max(1.0, 2.5 + 0.48 * math.log(max(1, vocab_size) / 768)))
 
 
@@ -33,19 +33,18 @@ class TokenizerConfig(Config):
 
     `method`: `bpe` and `unigram` work on bytes and are lossless, as are `byte` (nothing to train), `char` (whole
     characters, rare ones as bytes) and `bpe_fallback` (merges of characters, rare ones as bytes, as in SentencePiece).
-    `wordpiece` and `word` (whole words) are lossy: white space and what is rare are lost. `superbpe` is experimental:
-    `bpe`, whose last merges cross words.
-    `vocab_size` is the most ids there may be, control tokens included; 0: as many as the text can teach, a power
-    of two from 512 to 8,192 of which each token is met 100 times in the mean. All but `char`, `word` and `byte` reach
+    `wordpiece` and `word` (whole words) are lossy: they drop white space and rare words. `superbpe` is experimental:
+    `bpe` whose last merges cross word boundaries.
+    `vocab_size` is the maximum number of ids, control tokens included; 0: chosen by the size of the text, a power of
+    two from 512 to 8,192 such that a token occurs 100 times on average. All methods but `char`, `word` and `byte` reach
     it unless the text is too small; `byte` always has 259.
-    `split` is the pattern that cuts text into words for `bpe`, `unigram`, `bpe_fallback` and `superbpe` (null: qwen2);
-    transformers and llama.cpp know all of those offered but digits2. They differ most in digits: gpt2 takes a number
-    whole, cl100k and o200k three digits at a time, digits2 (cl100k but for that) two, qwen2 one. `pattern` is a regular
-    expression of one's own in its place.
-    `source` is a vocabulary that is there, taken over, with its size, instead of training one: a SentencePiece model
-    (.model), a tiktoken file (.tiktoken; `split` or `pattern` say how it cuts words), a tokenizer.json or a folder with
-    one.
-    `sample_megabytes` bounds the text that is trained on; a larger corpus is sampled by document.
+    `split` is the pattern that splits text into words for `bpe`, `unigram`, `bpe_fallback` and `superbpe` (null:
+    qwen2); transformers and llama.cpp support all of them but digits2. They differ most in digits: gpt2 keeps a number
+    whole, cl100k and o200k split it into groups of three digits, digits2 (otherwise cl100k) two, qwen2 one. `pattern`
+    is a custom regular expression instead of a split.
+    `source` is an existing vocabulary, used with its size instead of training one: a SentencePiece model (.model), a
+    tiktoken file (.tiktoken; `split` or `pattern` specify how it splits words), a tokenizer.json or a folder with one.
+    `sample_megabytes` limits the training text; a larger corpus is sampled by document.
     """
 
     method: Method = "bpe"
@@ -66,16 +65,16 @@ class TokenizerConfig(Config):
                 f"{self.method}"
             )
         if self.split is not None and self.pattern:
-            raise ValueError("split and pattern are given; a pattern of one's own stands in the place of a split")
+            raise ValueError("set either split or pattern, not both: a custom pattern replaces the split")
         if self.pattern:
             _refuse_bad_pattern(self.pattern)
         return self
 
     def sized(self, text_bytes: float = math.inf) -> TokenizerConfig:
-        """With the vocabulary that a training text of so many bytes can teach, where `vocab_size` is 0. One that is
-        taken over from `source` has its own size, and stays as it is.
+        """The same with the vocabulary size for a training text of `text_bytes`, if `vocab_size` is 0 and the
+        vocabulary is not read from `source`.
 
-        Gowda & May (2020) ask for 100 occurrences of nearly every token; for the upper bound see docs/pretraining.md.
+        Gowda & May (2020) recommend 100 occurrences of nearly every token; for the upper bound see docs/pretraining.md.
         """
         if self.vocab_size or self.source:
             return self
@@ -86,21 +85,21 @@ class TokenizerConfig(Config):
 
     @property
     def splits(self) -> bool:
-        """Whether the method cuts text into words by `split` or `pattern`."""
+        """Whether the method splits text into words by `split` or `pattern`."""
         return self.method in ("bpe", "unigram", "bpe_fallback", "superbpe")
 
     @property
     def chosen_split(self) -> str | None:
-        """The split in force; `own` for a pattern of one's own; None where the method has none."""
+        """The split in use; `own` for a custom pattern; None if the method does not split."""
         if not self.splits:
             return None
         return "own" if self.pattern else self.split or "qwen2"
 
 
 def _refuse_bad_pattern(pattern: str) -> None:
-    from tokenizers import Regex  # late: a config is light to import
+    from tokenizers import Regex  # imported late to keep the config light
 
     try:
         Regex(pattern)
     except Exception as error:
-        raise ValueError(f"pattern is no regular expression: {error}") from None
+        raise ValueError(f"pattern is not a valid regular expression: {error}") from None

@@ -1,4 +1,4 @@
-"""What is read off, or changed in, the content of a tokenizer.json."""
+"""Read and change the content of a tokenizer.json."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from typing import Any
 
 
 def without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
-    """The definition with control tokens renamed to what no text can reach: a name with spaces around it.
+    """The definition with control tokens renamed so that no text can produce them: a name enclosed in spaces.
 
     Marking them special is not enough: a Unigram or word model would find them in its own vocabulary.
-    Ids stay as they are, because the added token and the entry of the vocabulary are renamed alike.
+    Ids are unchanged, because the added token and its entry in the vocabulary are renamed alike.
     """
 
     def renamed(token: str) -> str:
@@ -33,8 +33,8 @@ def without_control(data: dict[str, Any], control: set[str]) -> dict[str, Any]:
 
 
 def _merges_without(merges: list[Any], control: set[str]) -> list[Any]:
-    """Those that neither take nor make a control token; all at once, because there may be hundreds of thousands. As
-    strings, where no token has a space: libraries read these faster than pairs."""
+    """Merges that neither consume nor produce a control token, checked in bulk because there may be hundreds of
+    thousands. As strings if no token contains a space: libraries parse these faster than pairs."""
     pairs = [merge.split(" ", 1) for merge in merges] if isinstance(merges[0], str) else merges
     lefts, rights = zip(*pairs, strict=True)
     if control.isdisjoint(lefts) and control.isdisjoint(rights) and control.isdisjoint(map(add, lefts, rights)):
@@ -48,7 +48,7 @@ def _merges_without(merges: list[Any], control: set[str]) -> list[Any]:
 
 
 def unknown_token(model: dict[str, Any]) -> str:
-    """What the model says for a text that it does not know; empty where it has nothing of the kind."""
+    """The model's token for unknown text; empty if it has none."""
     if model.get("unk_id") is not None:
         return str(model["vocab"][model["unk_id"]][0])
     return model.get("unk_token") or ""
@@ -60,7 +60,7 @@ def bytes_rule(data: dict[str, Any]) -> Any:
     steps = decoder.get("decoders", [decoder])
     kinds = {step.get("type") for step in steps}
     if "ByteLevel" in kinds:
-        # Each character that stands for a byte becomes the one of that number; any other is nothing.
+        # Each character that represents a byte becomes the character of that number; others are dropped.
         number_of: dict[int, int | None] = dict.fromkeys(range(256))
         number_of |= {ord(char): byte for byte, char in byte_characters().items()}
         return lambda token: token.translate(number_of).encode("latin-1", "ignore")
@@ -86,7 +86,7 @@ def bytes_rule(data: dict[str, Any]) -> Any:
 
 
 def byte_characters() -> dict[int, str]:
-    """The character that stands for each byte in byte-level vocabularies (Radford et al. 2019, GPT-2)."""
+    """The character that represents each byte in byte-level vocabularies (Radford et al. 2019, GPT-2)."""
     shown = [*range(ord("!"), ord("~") + 1), *range(ord("¡"), ord("¬") + 1), *range(ord("®"), ord("ÿ") + 1)]
     hidden = [byte for byte in range(256) if byte not in set(shown)]
     return {byte: chr(byte) for byte in shown} | {byte: chr(256 + rank) for rank, byte in enumerate(hidden)}

@@ -1,8 +1,8 @@
-"""More tokens for a tokenizer that is there: byte pairs learned on new text, after all of its own merges.
+"""Extend an existing tokenizer: byte pairs learned on new text, appended after its own merges.
 
-Its own merges keep their order and come first, so every text is first cut exactly as before; only then are neighbours
-joined. Each new token taken apart again (`Extended.pieces`) gives the ids that the text had, old ids and control tokens
-mean what they meant, and a text without the new pairs is encoded as before.
+The old merges keep their order and come first, so every text is first encoded exactly as before; only then are
+neighbours merged. Replacing each new token by its old ids (`Extended.pieces`) gives the former ids of the text. Old ids
+and control tokens are unchanged, and a text without the new pairs is encoded as before.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ import tokenizers
 from tutelage.store.errors import InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-MIN_COUNT = 20  # times that a pair must stand in the text: a token that is seldom read learns nothing
+MIN_COUNT = 20  # occurrences that a pair must have in the text: the embedding of a rare token is hardly trained
 Pair = tuple[int, int]
 
 
 @dataclass(frozen=True)
 class Extended:
-    """The longer tokenizer, and which of the old ids each new id stands for, in their order."""
+    """The extended tokenizer, and the sequence of old ids that each new id replaces."""
 
     tokenizer: Tokenizer
     pieces: dict[int, tuple[int, ...]]
@@ -35,8 +35,8 @@ class Extended:
 def extend_tokenizer(tok: Tokenizer, texts: Iterable[str], count: int, min_count: int = MIN_COUNT) -> Extended:
     """Learn up to `count` further tokens by byte-pair encoding (Sennrich et al. 2016) on the texts, and append them.
 
-    Equal texts give equal tokens. Fewer come where no further pair stands in the text `min_count` times. Raises
-    InputError for a tokenizer that is not byte-level BPE, and where no pair is that frequent.
+    Deterministic. Fewer tokens are added if no further pair occurs `min_count` times. Raises InputError for a tokenizer
+    that is not byte-level BPE, and if no pair is that frequent.
     """
     data = json.loads(tok.definition)
     _refuse_other_methods(data)
@@ -47,7 +47,7 @@ def extend_tokenizer(tok: Tokenizer, texts: Iterable[str], count: int, min_count
     spelled = [[token.id for token in library.model.tokenize(word)] for word in words]
     merges: list[Pair] = []
     pieces: dict[int, tuple[int, ...]] = {}
-    # Some take a whole word that is a token as that token, whatever its merges are (Llama 3).
+    # Some tokenizers use a whole word that is a token as it is, regardless of merges (Llama 3).
     whole_words = library.model if data["model"].get("ignore_merges") else None
     pairs = Pairs(spelled, list(words.values()))
     while len(merges) < count and (pair := pairs.most_frequent(min_count)) is not None:
@@ -62,8 +62,8 @@ def extend_tokenizer(tok: Tokenizer, texts: Iterable[str], count: int, min_count
         pairs.join(pair, index)
     if not merges:
         raise InputError(
-            f"no pair of tokens stands {min_count} times in this text, so no token can be added",
-            hint="give more text, or leave the vocabulary as it is",
+            f"no pair of tokens occurs {min_count} times in this text, so no token can be added",
+            hint="give more text, or keep the vocabulary as it is",
         )
     data["model"]["vocab"] = known
     old = data["model"]["merges"]
@@ -110,7 +110,7 @@ class Pairs:
         """Of equally frequent ones the one with the lowest ids; None below `least`."""
         while self.heap:
             count, pair = heapq.heappop(self.heap)
-            if -count != self.total[pair]:  # an older count of it
+            if -count != self.total[pair]:  # outdated entry of the heap
                 continue
             return pair if -count >= least else None
         return None

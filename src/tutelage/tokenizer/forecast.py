@@ -1,4 +1,4 @@
-"""How long a tokenizer takes to train, and how much text a token of it will stand for."""
+"""Forecast of a tokenizer's training time and of its bytes per token."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Mach
 
 
 def expected_size(config: TokenizerConfig, text_bytes: float = math.inf) -> int:
-    """Tokens of the vocabulary: those of one that is taken over, or as many as a text of so many bytes can teach.
+    """Size of the vocabulary: that of `source`, or the one chosen for a training text of `text_bytes`.
 
-    Raises InputError where `source` is no vocabulary.
+    Raises InputError if `source` is not a vocabulary.
     """
     if not config.source:
         return config.sized(text_bytes).vocab_size

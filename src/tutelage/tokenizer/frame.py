@@ -1,4 +1,4 @@
-"""Words that stand around every text that a model reads: a tokenizer that adds them by itself, as any library would."""
+"""A frame of fixed words around every text, added by the tokenizer itself and so also in other libraries."""
 
 from __future__ import annotations
 
@@ -13,13 +13,15 @@ TEXT = "{text}"
 def with_frame(tok: Tokenizer, frame: str) -> Tokenizer:
     """The same tokenizer, which encloses each text in `frame`, e.g. 'This text: "{text}" is about'.
 
-    The text itself has the tokens that it has alone. What the tokenizer adds by its own rule stays outside. The frame
-    stands in the post-processor of the definition, so that transformers adds it too. Raises ConfigError where `frame`
-    does not say once where the text stands.
+    The text is encoded to the same tokens as without a frame; special tokens added by the tokenizer enclose the frame.
+    The frame is part of the definition's post-processor, so that transformers adds it too. Raises ConfigError unless
+    `frame` contains "{text}" exactly once.
     """
     before, _, after = frame.partition(TEXT)
     if frame.count(TEXT) != 1:
-        raise ConfigError(f"frame {frame!r} must hold {TEXT} once", hint="e.g. 'This text: \"{text}\" is about'")
+        raise ConfigError(
+            f"frame {frame!r} must contain {TEXT} exactly once", hint="e.g. 'This text: \"{text}\" is about'"
+        )
     around = {
         "before": [*tok.begin_ids, *tok.encode(before)],
         "after": [*tok.encode(after), *tok.end_ids],
@@ -35,7 +37,7 @@ def with_frame(tok: Tokenizer, frame: str) -> Tokenizer:
             for name, ids in marks.items()
         },
     }
-    # A class of its own would make a post-processor of its own from these settings.
+    # A specific class would replace the post-processor by one built from these settings.
     settings = {key: value for key, value in tok.settings.items() if key not in ("add_bos_token", "add_eos_token")}
     settings["tokenizer_class"] = "PreTrainedTokenizerFast"
     return Tokenizer(json.dumps(data, ensure_ascii=False), settings, tok.chat_template, tok.stop_ids)

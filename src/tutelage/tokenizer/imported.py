@@ -25,9 +25,9 @@ _ENDS = (SPECIAL_TOKENS[0], "</s>", "<eos>", "<|end_of_text|>")
 
 
 def import_vocabulary(config: TokenizerConfig) -> Tokenizer:
-    """The tokenizer of `config.source`, with control tokens and our chat template where it has none of its own.
+    """The tokenizer of `config.source`, with control tokens and our chat template added if it has none.
 
-    Raises InputError where the file is missing, or no vocabulary.
+    Raises InputError if the file is missing or not a vocabulary.
     """
     assert config.source is not None
     path = Path(config.source).expanduser()
@@ -43,13 +43,13 @@ def import_vocabulary(config: TokenizerConfig) -> Tokenizer:
         library, named = read_sentencepiece(path)
         return _tokenizer(library, named)
     raise InputError(
-        f"tokenizer.source: {path.name} is no vocabulary",
+        f"tokenizer.source: {path.name} is not a vocabulary",
         hint="a SentencePiece .model, a .tiktoken file, a tokenizer.json, or a folder with one",
     )
 
 
 def _tokenizer(library: Library, named: dict[str, str]) -> Tokenizer:
-    """`named`: bos_token, eos_token and so on, as far as the vocabulary says."""
+    """`named`: bos_token, eos_token and so on, if the vocabulary names them."""
     end = named.get("eos_token") or next((name for name in _ENDS if library.token_to_id(name) is not None), None)
     end = end or SPECIAL_TOKENS[0]
     missing = [token for token in (end, *SPECIAL_TOKENS[1:]) if library.token_to_id(token) is None]
@@ -58,8 +58,8 @@ def _tokenizer(library: Library, named: dict[str, str]) -> Tokenizer:
     if len(ids) != len(set(ids)):
         names = " ".join(dict.fromkeys((end, *missing)))
         raise InputError(
-            f"the vocabulary has gaps in its ids, so {names} cannot be added behind them",
-            hint="add these tokens to the tokenizer.json with ids of their own",
+            f"the vocabulary has gaps in its ids, so {names} cannot be appended",
+            hint="add these tokens to the tokenizer.json with unused ids",
         )
     unknown = UNKNOWN if library.token_to_id(UNKNOWN) is not None else None
     settings: dict[str, Any] = {
@@ -77,7 +77,7 @@ def _tokenizer(library: Library, named: dict[str, str]) -> Tokenizer:
 
 
 def _with_chat(tok: Tokenizer) -> Tokenizer:
-    """A tokenizer with a chat template of its own stays as it is."""
+    """The tokenizer with our chat template, unless it has one."""
     if tok.chat_template is not None:
         return tok
     named = {key: text for key in ("bos_token", "eos_token", "unk_token") if (text := tok.special_tokens.get(key))}

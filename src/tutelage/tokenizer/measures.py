@@ -1,4 +1,4 @@
-"""What a tokenizer does to a text, in numbers. None of them predicts how good a model trained with it is."""
+"""Measures of a tokenizer on texts. None of them predicts the quality of a model trained with it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _EXAMPLES, _BATCH = 12, 256
 def measure(
     tok: Tokenizer, texts: list[str], progress: Callable[[int, int], None] | None = None
 ) -> tuple[dict[str, Any], dict[str, float]]:
-    """Measures of a tokenizer on texts, and apart from them the timing (it differs at every call).
+    """Measures of a tokenizer on texts, and separately the timing, which differs from call to call.
 
     bytes_per_token; tokens_per_word (fertility; words as split by white space); renyi_efficiency with alpha
     2.5 over all ids (Zouhar et al. 2023, "Tokenization and the Noiseless Channel"); unused_share: ids that
-    the texts never use; single_byte_share: tokens that stand for one byte only; digits_per_token: of tokens
-    with a digit; round_trip_failures: texts that decoding does not give back.
+    the texts never use; single_byte_share: tokens that represent a single byte; digits_per_token: of tokens
+    with a digit; round_trip_failures: texts that decoding does not reproduce.
     """
     counts = np.zeros(tok.vocab_size, dtype=np.int64)
     size = words = failures = timed = 0
@@ -72,20 +72,20 @@ def renyi_efficiency(counts: np.ndarray[Any, Any], alpha: float = 2.5) -> float:
 
 
 def digits_per_token(tok: Tokenizer, counts: np.ndarray[Any, Any]) -> float:
-    """Decimal digits in the tokens that have one, in the mean over a text with these counts; 0 without any digit."""
+    """Mean number of decimal digits in tokens with a digit, weighted by these counts; 0 without digits."""
     digits = np.array([sum(48 <= byte <= 57 for byte in tok.token_bytes(index)) for index in range(len(counts))])
     digits[list(tok.control_ids)] = 0
     return _ratio(int((digits * counts).sum()), int(counts[digits > 0].sum()))
 
 
 def pieces(tok: Tokenizer, text: str) -> list[str]:
-    """A text as its tokens, for display; bytes that are no character of their own are shown as U+FFFD."""
+    """A text as its tokens, for display; bytes that are not a whole character are shown as U+FFFD."""
     return [_shown(tok, index) for index in tok.encode(text)]
 
 
 def _vocabulary(tok: Tokenizer, counts: np.ndarray[Any, Any], lengths: np.ndarray[Any, Any]) -> dict[str, list[str]]:
     ids = np.arange(len(counts))
-    # Runs of white space are the longest of all in any text with code, and say nothing.
+    # Runs of white space are the longest tokens of any text with code, and uninformative.
     telling = [index not in tok.control_ids and bool(tok.token_bytes(index).strip()) for index in range(len(counts))]
     ordinary = np.array(telling, dtype=bool)
     return {

@@ -22,8 +22,8 @@ _OTHER_NAMES = {
 class Message:
     """One turn of a conversation. Raises InputError for an unknown role or a content that is not text.
 
-    tool_calls: of an answer, [{"type": "function", "function": {"name", "arguments"}}] with arguments as an object, as
-    chat templates read them; its content may then be empty. tool_call_id, name: of a tool's result, where it has them.
+    tool_calls: of an assistant message, [{"type": "function", "function": {"name", "arguments"}}] with arguments as an
+    object, as chat templates expect; its content may then be empty. tool_call_id, name: of a tool's result, if given.
     """
 
     role: str
@@ -40,18 +40,18 @@ class Message:
         if not isinstance(self.content, str):
             raise InputError(
                 f"content of a {self.role} message must be text, got {type(self.content).__name__}",
-                hint="other kinds of content are not supported",
+                hint="other content types are not supported",
             )
 
     def plain(self) -> dict[str, Any]:
-        """As a template sees it; what is not there is left out."""
+        """As a dict for chat templates; empty fields are omitted."""
         more = {"tool_calls": list(self.tool_calls), "tool_call_id": self.tool_call_id, "name": self.name}
         return {"role": self.role, "content": self.content, **{key: value for key, value in more.items() if value}}
 
 
 def message_of(turn: Mapping[str, Any]) -> Message:
-    """The message of a turn as finetuning keeps it: {"role", "content"} and, where they are there, "tool_calls",
-    "tool_call_id", "name"; other keys are no part of it. Raises InputError as `Message` does."""
+    """The message of a turn in finetuning data: {"role", "content"} and optionally "tool_calls", "tool_call_id",
+    "name"; other keys are ignored. Raises InputError as `Message` does."""
     more = {key: turn.get(key, "") for key in ("tool_call_id", "name")}
     return Message(turn["role"], turn["content"], tuple(turn.get("tool_calls", ())), **more)
 

@@ -1,4 +1,4 @@
-"""What the report says of a tokenizer."""
+"""The report's section on a tokenizer."""
 
 from __future__ import annotations
 

@@ -17,8 +17,8 @@ def vocabulary_text(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"{vocabulary:,} tokens for a text of {tokens:,.0f}: each is met {tokens / vocabulary:.0f} times in the mean, "
-        f"and below {OCCURRENCES} a token is hardly learned",
+        f"{vocabulary:,} tokens for a text of {tokens:,.0f}: each occurs {tokens / vocabulary:.0f} times on average, "
+        f"and with fewer than {OCCURRENCES} occurrences a token is hardly learned",
         f"--set {f['key']}.vocab_size={wanted}",
     )
 
@@ -26,7 +26,7 @@ def vocabulary_text(f: Facts) -> Finding | None:
 RULES = (
     Rule(
         "vocabulary-text",
-        "At least 100 occurrences of a token in the training text, in the mean",
+        "At least 100 occurrences of a token in the training text on average",
         "Gowda & May 2020: 100 of each of 95 % of the tokens",
         ("key", "method", "vocab_size", "corpus.train_bytes", "result.bytes_per_token", "result.vocab_size"),
         vocabulary_text,

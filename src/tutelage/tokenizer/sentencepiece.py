@@ -1,4 +1,4 @@
-"""SentencePiece models (Kudo & Richardson 2018): the protocol buffer is read here, so that no library is needed.
+"""SentencePiece models (Kudo & Richardson 2018); the protocol buffer is parsed here, without a library.
 
 Field numbers are those of `sentencepiece_model.proto`; the wire format is that of Protocol Buffers.
 """
@@ -16,11 +16,11 @@ from tokenizers import Tokenizer as Library
 
 from tutelage.store.errors import InputError
 
-SPACE = "▁"  # what stands for a space in pieces
+SPACE = "▁"  # replaces a space in pieces
 _UNIGRAM, _BPE, _CHAR = 1, 2, 4
 _NORMAL, _UNKNOWN, _CONTROL, _USER_DEFINED, _UNUSED = 1, 2, 3, 4, 5
-_NEVER = -1e6  # log probability of a piece that is not to be used
-_PRIVATE = 0x10F000  # characters of plane 16 that nobody uses: one stands for each symbol that the user defined
+_NEVER = -1e6  # log probability of an unused piece
+_PRIVATE = 0x10F000  # private-use characters of plane 16: one replaces each user-defined symbol
 _NAMED = {41: ("bos_token", 46, "<s>"), 42: ("eos_token", 47, "</s>"), 40: ("unk_token", 45, "<unk>")}
 """Field of an id in the trainer's settings -> (its name here, field of the piece, the piece by default)."""
 _DEFAULT_IDS = {40: 0, 41: 1, 42: 2}
@@ -35,14 +35,14 @@ class _Piece:
 
 
 def read_sentencepiece(path: Path) -> tuple[Library, dict[str, str]]:
-    """The same segmentation as a `tokenizers.Tokenizer`, ids as in the file, and which pieces begin, end and stand for
-    unknown text. Raises InputError for a file that is none, and for models of whole words."""
+    """A `tokenizers.Tokenizer` with the same segmentation and ids, and the model's bos, eos and unk tokens. Raises
+    InputError for a file that is not a SentencePiece model, and for models of whole words."""
     try:
         proto = _message(path.read_bytes())
         pieces = [_piece(_message(one)) for one in proto.get(1, [])]
         trainer, spec = (_message(proto[field][0]) if field in proto else {} for field in (2, 3))
     except (ValueError, IndexError, struct.error, UnicodeDecodeError, AttributeError, TypeError):
-        raise InputError(f"{path.name} is no SentencePiece model") from None
+        raise InputError(f"{path.name} is not a SentencePiece model") from None
     kind = _one(trainer, 3, _UNIGRAM)
     if not pieces or kind not in (_UNIGRAM, _BPE, _CHAR):
         raise InputError(
@@ -64,8 +64,8 @@ def read_sentencepiece(path: Path) -> tuple[Library, dict[str, str]]:
 
 
 def _symbols(pieces: list[_Piece]) -> dict[str, str]:
-    """The character that stands for each symbol of the user's, the longest first. SentencePiece finds them in the raw
-    text, keeps them whole, and treats what is around them as if they were one character."""
+    """A replacement character for each user-defined symbol, longest first. SentencePiece finds these symbols in the
+    raw text and segments it as if each were one character."""
     found = sorted((one.text for one in pieces if one.kind == _USER_DEFINED), key=lambda text: (-len(text), text))
     return {text: chr(_PRIVATE + number) for number, text in enumerate(found)}
 
@@ -104,10 +104,10 @@ def _normalizer(spec: Message, prefix: bool, symbols: dict[str, str]) -> Any:
     steps: list[Any] = [normalizers.Replace(text, char) for text, char in symbols.items()]
     if charsmap := _one(spec, 2, b""):
         mapped = normalizers.Precompiled(charsmap)
-        # The library takes both together as one character.
+        # The library treats both together as one character.
         steps.append(normalizers.Replace("\r\n", mapped.normalize_str("\r") + mapped.normalize_str("\n")))
         steps.append(mapped)
-    if _one(spec, 4, 1):  # remove_extra_whitespaces: spaces alone, not line ends; at the end also what stands for them
+    if _one(spec, 4, 1):  # remove_extra_whitespaces: spaces, not line ends; at the end also `SPACE`
         steps += [normalizers.Replace(Regex(rf"\A +|[ {SPACE}]+\z"), ""), normalizers.Replace(Regex(" {2,}"), " ")]
     if prefix:
         steps.append(normalizers.Prepend(SPACE))
@@ -121,13 +121,13 @@ def _decoder(prefix: bool, symbols: dict[str, str]) -> Any:
 
 
 def _named(trainer: Message, pieces: list[_Piece]) -> dict[str, str]:
-    """bos_token, eos_token and unk_token, as far as they are in the vocabulary."""
+    """bos_token, eos_token and unk_token, if they are in the vocabulary."""
     texts = {one.text for one in pieces}
     found = {}
     for field, (name, piece_field, usual) in _NAMED.items():
         index = _one(trainer, field, _DEFAULT_IDS[field])
         text = _one(trainer, piece_field, usual.encode()).decode("utf-8")
-        if index < 1 << 31 and text in texts:  # -1, which says that there is none, is a very large number on the wire
+        if index < 1 << 31 and text in texts:  # -1 (none) is a very large number in the wire format
             found[name] = text
     return found
 
@@ -170,7 +170,7 @@ def _values(data: bytes) -> Iterator[tuple[int, Any]]:
         else:
             raise ValueError(f"wire type {wire}")
         if at > len(data):
-            raise ValueError("cut off")
+            raise ValueError("truncated")
         yield field, value
 
 

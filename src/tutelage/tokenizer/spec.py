@@ -1,4 +1,4 @@
-"""The training of a tokenizer as a stage."""
+"""Specification of the tokenizer stage."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ _ROWS = 4096
 
 
 def train_tokenizer(config: TokenizerConfig, corpus: Path, out: Path, log: EventLog, seed: int) -> dict[str, Any]:
-    """Train on `corpus/train.parquet` (or take over `config.source`), measure on `heldout.parquet`, fill `out`; returns
+    """Train on `corpus/train.parquet` (or read `config.source`), measure on `heldout.parquet`, fill `out`, and return
     the main figures.
 
     Writes tokenizer.json, tokenizer_config.json, chat_template.jinja and measures.json. A corpus larger than
@@ -87,7 +87,7 @@ def measure_tokenizer(
 
 
 def sample(path: Path, megabytes: float, seed: int) -> tuple[np.ndarray[Any, Any], dict[str, int]]:
-    """Which rows to take for about `megabytes` of text (all, or random ones by the seed), and the facts."""
+    """A mask of rows with about `megabytes` of text (all, or a random sample by the seed), and the counts."""
     sizes = np.concatenate([np.zeros(0, np.int64), *(_sizes(column) for column in _columns(path))])
     chosen = np.ones(len(sizes), dtype=bool)
     if sizes.sum() > megabytes * 1e6:
@@ -103,7 +103,7 @@ def sample(path: Path, megabytes: float, seed: int) -> tuple[np.ndarray[Any, Any
 
 
 def texts(path: Path, chosen: np.ndarray[Any, Any]) -> Iterator[str]:
-    """Texts of the chosen rows, in order; never the whole file in memory."""
+    """Texts of the chosen rows, in order, without loading the whole file."""
     row = 0
     for column in _columns(path):
         mask = chosen[row : row + len(column)]

@@ -1,7 +1,7 @@
 """SuperBPE, experimental (Liu et al. 2025): byte-pair encoding whose last merges cross words.
 
-The first stage is BPE within words, for most of the vocabulary; the second goes on within lines. A text is fewer tokens
-then, and each of them is harder to predict: whether that is worth it only a model trained with it says.
+The first stage is BPE within words, for most of the vocabulary; the second continues within lines. Texts become shorter
+in tokens, but each token is harder to predict: only training a model shows whether the trade is worthwhile.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ WITHIN_WORDS = 0.8  # of the vocabulary
 _LINES = r"[^\r\n]+|[\r\n]+"
 _MOST_WORDS = 4  # in a token, as in the paper
 _MIN_COUNT = 8
-_MOST_BYTES = 2_000_000  # of text that the second stage learns from: every line of it is held in memory
+_MOST_BYTES = 2_000_000  # of text for the second stage, which keeps every line in memory
 _SPACE = byte_characters()[ord(" ")]
 _DIGITS = frozenset("0123456789")
 
@@ -35,7 +35,7 @@ def train_superbpe(
     log: EventLog,
     train_bpe: Callable[[TokenizerConfig, Iterator[str], EventLog], Library],
 ) -> Library:
-    """Both stages on the same texts, which are held in memory."""
+    """Both stages on the same texts, which are kept in memory."""
     whole = [text for text in texts if text]
     if not whole:
         raise no_text()
@@ -59,7 +59,7 @@ def train_superbpe(
 
 
 def _lines(texts: list[str], log: EventLog) -> Counter[str]:
-    """Lines of the texts as byte characters, in parts, with how often each occurs."""
+    """Lines of the texts as byte characters, in parts, with their counts."""
     to_bytes: Any = pre_tokenizers.Sequence(
         [
             pre_tokenizers.Split(Regex(_LINES), behavior="isolated"),

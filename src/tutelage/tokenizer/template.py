@@ -1,7 +1,7 @@
-"""Rendering a chat template: ours at once, anybody else's in a process with bounded memory and time.
+"""Render chat templates: ours in this process, foreign ones in a subprocess with limited memory and time.
 
-A template is a program that comes with a model. It can loop for ever, recurse, or ask for all the memory there is,
-while a model is loaded or chatted with; so it runs where that harms nobody.
+A template is a program that comes with a model. It may loop for ever, recurse or allocate all memory while the model is
+loaded or used, so it runs in a sandboxed subprocess.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ CHATML = """\
 """
 """Template of every tokenizer trained here."""
 
-# A date in a prompt would give other ids tomorrow; this is the one that the Llama 3.1 template falls back to.
+# Today's date in a prompt would change its ids from day to day; this is the default date of the Llama 3.1 template.
 FIXED_DATE = "2024-07-26"
-SECONDS = 5.0  # that a rendering may take
-_HINT = "the template comes with the model; take the model from another source, or give a template of your own"
+SECONDS = 5.0  # time limit of a rendering
+_HINT = "the template comes with the model; use another copy of the model, or provide your own template"
 
 
 def render_template(template: str, variables: dict[str, Any], today: str = FIXED_DATE) -> str:
-    """The text of a template. Raises InputError where it is faulty, refuses the messages, or takes too much."""
+    """The rendered text. Raises InputError if the template is faulty, rejects the messages, or exceeds its limits."""
     if template == CHATML:
         done, text = render(template, variables, today)
     else:
@@ -76,7 +76,7 @@ class _Worker:
                 return False, (
                     f"the chat template takes longer than {SECONDS:g} s"
                     if slow
-                    else "the chat template asks for more memory than it may have"
+                    else "the chat template needs more memory than allowed"
                 )
         word, text = json.loads(answer)
         return word == "ok", str(text)
@@ -91,10 +91,10 @@ class _Worker:
         return self._process
 
     def _answer(self, process: subprocess.Popen[bytes]) -> bytes | None:
-        """One line; None if it does not come in time. Raises EOFError if the process is gone."""
+        """One line; None on timeout. Raises EOFError if the process has ended."""
         assert process.stdout is not None
         found = bytearray()
-        # Starting Python on a busy machine takes its time too, and is not the template's fault.
+        # Starting Python on a busy machine takes time that is not the template's.
         patience = SECONDS if process is self._warm else SECONDS + 10
         self._warm = process
         while not found.endswith(b"\n"):

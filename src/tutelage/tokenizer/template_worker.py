@@ -1,4 +1,4 @@
-"""A process that renders chat templates and can do nothing else: little memory, and killed when it takes too long.
+"""A process that only renders chat templates, with limited memory; it is killed on timeout.
 
 Reads a JSON line {"template", "variables", "today"}, answers with one ["ok" | "error", text], until its input ends.
 """
@@ -13,11 +13,11 @@ import sys
 from tutelage.tokenizer.jinja import render
 
 MEMORY = 1 << 30  # bytes of address space
-RECURSION = 600  # frames; below what could overflow the C stack
+RECURSION = 600  # frames; few enough not to overflow the C stack
 
 
 def main() -> None:
-    with contextlib.suppress(ValueError, OSError):  # a smaller limit is in force already, or there is none here
+    with contextlib.suppress(ValueError, OSError):  # a smaller limit is already set, or unsupported
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -1,4 +1,4 @@
-"""tiktoken vocabularies: a line for each token, its bytes in base64 and its rank."""
+"""tiktoken vocabularies: per line a token, as its bytes in base64 and its rank."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from tutelage.tokenizer.config import Split, TokenizerConfig
 from tutelage.tokenizer.vocabulary import byte_characters
 
 _PUBLISHED: dict[int, Split] = {50256: "gpt2", 100256: "cl100k", 199998: "o200k"}
-"""Number of ranks of the published vocabularies -> the split that they were made with."""
-_PRIVATE, _MOST_FILLERS = 0x100000, 0xFFFE  # characters of plane 16: none of them stands for a byte
+"""Number of ranks of the published vocabularies -> the split that they were trained with."""
+_PRIVATE, _MOST_FILLERS = 0x100000, 0xFFFE  # characters of plane 16: none of them represents a byte
 
 
 def read_tiktoken(path: Path, config: TokenizerConfig) -> Library:
-    """Byte-level BPE with the ids of the file. How words are cut does not stand in it: `split` or `pattern` of the
-    config say so, and the size of the published ones does. Raises InputError for lines that are no token, and where
-    nobody says how words are cut."""
+    """Byte-level BPE with the ids of the file. The file does not contain the pattern that splits words: it is given by
+    `split` or `pattern` of the config, or recognised by the size of a published vocabulary. Raises InputError for
+    malformed lines, and if the pattern is unknown."""
     ranks = _ranks(path)
     split = config.split or _PUBLISHED.get(len(ranks))
     pattern = config.pattern or (SPLITS[split] if split else "")
     if not pattern:
         raise InputError(
-            f"{path.name} has {len(ranks):,} ranks, and does not say how words are cut",
+            f"{path.name} has {len(ranks):,} ranks, but no pattern for splitting words",
             hint="set tokenizer.split, or tokenizer.pattern to the regular expression it was made with",
         )
     shown = byte_characters()
@@ -41,16 +41,16 @@ def read_tiktoken(path: Path, config: TokenizerConfig) -> Library:
 
 
 def _fillers(path: Path, ranks: Collection[int]) -> dict[str, int]:
-    """Tokens that no text leads to, for the ranks that the file leaves out: `tokenizers` numbers what is added to a
-    vocabulary by how many tokens there are, and would give a control token the id of another token."""
+    """Unreachable tokens for the ranks missing in the file: `tokenizers` numbers added tokens by the size of the
+    vocabulary, and would give a control token the id of another token."""
     missing = sorted(set(range(max(ranks))) - set(ranks))
     if len(missing) > _MOST_FILLERS:
-        raise InputError(f"{path.name} leaves out {len(missing):,} ranks below its highest, {max(ranks):,}")
+        raise InputError(f"{path.name} lacks {len(missing):,} ranks below its highest, {max(ranks):,}")
     return {chr(_PRIVATE + number): rank for number, rank in enumerate(missing)}
 
 
 def _merges(ranks: dict[bytes, int], names: dict[bytes, str]) -> list[tuple[str, str]]:
-    """What each token was merged from: the two tokens that its bytes come to before it is there."""
+    """The merge of each token: the two tokens that its bytes are encoded to by the merges of lower rank."""
     merges = []
     for token, rank in sorted(ranks.items(), key=lambda item: item[1]):
         if len(token) > 1:

@@ -29,7 +29,7 @@ class Tokenizer(Vocabulary):
         return set() if end is None else {end}
 
     def with_max_length(self, length: int) -> Tokenizer:
-        """The same tokenizer for a model that reads at most `length` tokens of a text."""
+        """The same tokenizer for a model with a context of `length` tokens."""
         settings = {**self._settings, "model_max_length": length}
         return Tokenizer(self._definition, settings, self.chat_template, self.stop_ids)
 
@@ -37,8 +37,8 @@ class Tokenizer(Vocabulary):
     def load(cls, directory: Path | str) -> Tokenizer:
         """Read a directory in Hugging Face layout, ours or foreign; generation_config.json adds stop ids.
 
-        Where the tokenizer's own files name no end-of-text token (GPT-2), config.json's `eos_token_id` does.
-        Raises InputError if it holds no tokenizer, DamagedError if a file cannot be read.
+        If the tokenizer's own files name no end-of-text token (GPT-2), `eos_token_id` of config.json is used.
+        Raises InputError if it contains no tokenizer, DamagedError if a file cannot be read.
         """
         directory = Path(directory)
         if not (directory / DEFINITION).is_file():
@@ -87,11 +87,11 @@ def superseded_tokenizer(directory: Path) -> set[str]:
 
 
 def _default_template(named: list[Any], path: Path) -> str:
-    """The template called "default" of a list, or the only one. Raises InputError where neither is there."""
+    """The template named "default" of a list, or the only one. Raises InputError otherwise."""
     try:
         templates = {str(item["name"]): str(item["template"]) for item in named}
     except (TypeError, KeyError):
-        raise DamagedError(f"{path} is damaged: chat_template is no list of names and templates") from None
+        raise DamagedError(f"{path} is damaged: chat_template is not a list of names and templates") from None
     if "default" in templates:
         return templates["default"]
     if len(templates) == 1:
@@ -107,7 +107,7 @@ def _eos_by_id(definition: str, named: Any) -> dict[str, str]:
     first = named[0] if isinstance(named, list) and named else named
     try:
         token = tokenizers.Tokenizer.from_str(definition).id_to_token(first)
-    except Exception:  # no id, or a definition that cannot be read: said where it is built
+    except Exception:  # not an id, or an unreadable definition, which raises when it is built
         return {}
     return {} if token is None else {"eos_token": token}
 

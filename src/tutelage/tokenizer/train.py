@@ -39,12 +39,11 @@ Method = Callable[[TokenizerConfig, Iterator[str], EventLog], Library]
 def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_bytes: int = 0) -> Tokenizer:
     """Train on texts; equal texts in equal order give byte-identical files.
 
-    Raises InputError without text and for what is no Unicode, ConfigError for a vocabulary whose size is still to be
-    chosen (`config.sized`).
-    `total_bytes` of the texts, where known, serves the progress only.
+    Raises InputError without text and for invalid Unicode, ConfigError if the vocabulary size is not chosen yet
+    (`config.sized`). `total_bytes` of the texts, if known, is used only for progress.
     """
     if not config.vocab_size and config.method != "byte":
-        raise ConfigError("vocab_size is 0: the text decides", hint="pass config.sized(BYTES OF THE TEXT)")
+        raise ConfigError("vocab_size is 0: its size depends on the text", hint="pass config.sized(BYTES OF THE TEXT)")
     watched = _watched(texts, total_bytes, log)
     try:
         library = _METHODS[config.method](config, watched, log)
@@ -63,7 +62,7 @@ def train(config: TokenizerConfig, texts: Iterable[str], log: EventLog, total_by
     }
     made = Tokenizer(library.to_str(pretty=True) + "\n", settings, CHATML)
     if made.vocab_size < config.vocab_size and config.method not in ("byte", "char"):
-        log.warn(f"the text yields {made.vocab_size} tokens only, {config.vocab_size} were asked for")
+        log.warn(f"the text yields only {made.vocab_size} tokens of {config.vocab_size} requested")
     return made
 
 
@@ -72,7 +71,7 @@ def is_lossless(config: TokenizerConfig) -> bool:
 
 
 def _byte(config: TokenizerConfig, texts: Iterator[str], log: EventLog) -> Library:
-    """The 256 bytes: nothing to train."""
+    """The 256 bytes; nothing is trained."""
     if not any(texts):
         raise no_text()
     return byte_level(models.BPE(vocab=numbered(ALPHABET), merges=[]), None)

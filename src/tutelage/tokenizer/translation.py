@@ -17,7 +17,7 @@ TEXT = "{text}"
 
 @dataclass(frozen=True)
 class Translation:
-    """`prompt`: with {text}, and {source} and {target} for the names of the languages. `both`: it learned both ways."""
+    """`prompt`: with {text}, and {source} and {target} for the language names. `both`: trained in both directions."""
 
     prompt: str
     source: str = ""
@@ -25,14 +25,14 @@ class Translation:
     both: bool = False
 
     def ask(self, text: str, backwards: bool = False) -> str:
-        """The question that asks for a translation, as in training."""
+        """The prompt for a translation, as in training."""
         source, target = (self.target, self.source) if backwards else (self.source, self.target)
         before, _, after = self.prompt.partition(TEXT)
         said = (part.replace("{source}", source).replace("{target}", target) for part in (before, after))
         return text.join(said)
 
     def backwards(self, target: str | None) -> bool:
-        """Whether `target` asks for the reverse direction. Raises ConfigError for a language that was not learned."""
+        """Whether `target` is the reverse direction. Raises ConfigError for a language the model was not trained on."""
         if target is None or _same(target, self.target):
             return False
         known = [self.target, *([self.source] if self.both else [])]
@@ -46,7 +46,7 @@ def _same(one: str, other: str) -> bool:
 
 
 def with_translation(tok: Tokenizer, translation: Translation) -> Tokenizer:
-    """The same tokenizer, which knows how its model is asked for a translation."""
+    """The same tokenizer with the prompt for translations in its settings."""
     settings = {**tok.settings, KEY: asdict(translation)}
     return Tokenizer(tok.definition, settings, tok.chat_template, tok.stop_ids)
 

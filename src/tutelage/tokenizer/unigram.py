@@ -19,14 +19,14 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 _LONGEST_PIECE, _LONGEST_WORD = 16, 48
-_MOST_WORDS = 100_000  # the rarest beyond these hardly move the sums, and every word costs memory
+_MOST_WORDS = 100_000  # rarer words hardly change the sums, and each costs memory
 _SEEDS_PER_ID = 10
 _SHRINK, _ROUNDS_OF_EM = 0.75, 2
 
 
 @dataclass(frozen=True)
 class Lattice:
-    """Every way to cut every word into pieces: edge e of word `word[e]` covers characters start[e]:end[e]."""
+    """All segmentations of every word: edge e of word `word[e]` covers characters start[e]:end[e]."""
 
     word: Ints
     start: Ints

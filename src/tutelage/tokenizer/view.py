@@ -15,7 +15,7 @@ COLOURS = ("#cfe3ff", "#ffe3b8", "#cdebd0", "#f6d1dc", "#e2d6f7")
 
 @dataclass(frozen=True)
 class View:
-    """`pieces`: the tokens as text; bytes that are no whole character are U+FFFD. `ids`: their numbers."""
+    """`pieces`: the tokens as text; bytes that are not a whole character are U+FFFD. `ids`: their ids."""
 
     name: str
     pieces: tuple[str, ...]

@@ -1,8 +1,8 @@
-"""Text to ids and back, control tokens kept apart.
+"""Encode and decode text, with control tokens kept separate.
 
-A `tokenizers.Tokenizer` cuts control tokens out of any text it is given. Whoever writes "<|im_end|>" into a
-question would end the question. So two instances are held: `_control` for the text of chat templates, and
-`_plain` for everything else, in which no text leads to a control token, by construction.
+A `tokenizers.Tokenizer` finds control tokens in any text: "<|im_end|>" in a question would end it. So there are two
+instances: `_control` for the text of chat templates, and `_plain` for all other text, which by construction never
+encodes to control tokens.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from collections.abc import Collection, Iterable, Sequence
 from functools import cached_property
 from typing import Any
 
-import tokenizers
-
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.tokenizer.bulk import Bulk, Encoded, readable
 from tutelage.tokenizer.definition import byte_characters as byte_characters
 from tutelage.tokenizer.definition import bytes_rule, unknown_token, without_control
+from tutelage.tokenizer.library import alike, instance, last_id, not_text
+from tutelage.tokenizer.library import text_of as text_of
 
 _NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
@@ -27,7 +27,7 @@ _NAMED = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class Vocabulary:
-    """What of a tokenizer concerns texts and ids; see `Tokenizer`, which is one with files and a chat template."""
+    """The part of a tokenizer for texts and ids; `Tokenizer` adds files and a chat template."""
 
     def __init__(
         self,
@@ -39,12 +39,12 @@ class Vocabulary:
         self._definition, self._settings, self.chat_template = definition, dict(settings), chat_template
         try:
             data = json.loads(definition)
-            self._control = _instance(definition)
+            self._control = instance(definition)
         except Exception as error:
             raise DamagedError(f"tokenizer definition cannot be read: {error}") from None
         if data["model"].get("dropout"):
             raise InputError(
-                f"the tokenizer merges at random (dropout {data['model']['dropout']}): a text has other ids each time",
+                f"the tokenizer merges at random (dropout {data['model']['dropout']}): the ids of a text vary",
                 hint="set model.dropout to null in tokenizer.json",
             )
         self._decoder = {"decoder": data.get("decoder")}
@@ -56,26 +56,26 @@ class Vocabulary:
         self.eos_id = eos_id
         pad_id = self._id_named("pad_token")
         self.pad_id = eos_id if pad_id is None else pad_id
-        self.vocab_size = 1 + _last_id(data, self._control)
+        self.vocab_size = 1 + last_id(data, self._control)
 
         stops = {eos_id, *stop_ids}
         marks = stops if self.bos_id is None else stops | {self.bos_id}
         special = {token["content"] for token in data["added_tokens"] if token["special"]}
-        # What the model says for unknown text must stay reachable from text. A Unigram model knows it by its id, and
-        # the text "<unk>" is no more unknown than other text, as in SentencePiece; others need it by its name.
+        # The unknown token must remain reachable from text. A Unigram model has its id, and encodes the text "<unk>"
+        # like other text, as SentencePiece does; other models need its name.
         unknown = unknown_token(data["model"])
         special.discard(unknown)
         unspelled = {unknown} if data["model"].get("unk_id") is not None else set()
         control = special | {self.id_to_token(index) for index in marks}
         self.control_ids = frozenset(index for text in control if (index := self.token_to_id(text)) is not None)
         plain = json.dumps(without_control(data, control | unspelled), ensure_ascii=False, separators=(",", ":"))
-        self._plain = _instance(plain)
+        self._plain = instance(plain)
         self._plain.encode_special_tokens = True
         self._bulk = Bulk(self._plain, plain, control | {token["content"] for token in data["added_tokens"]})
         self.stop_ids: tuple[int, ...] = tuple(sorted(stops | self._turn_ends()))
 
     def _turn_ends(self) -> set[int]:
-        """What ends a turn by the chat template; only who can render one knows."""
+        """Ids that end a turn in the chat template; overridden by `Tokenizer`."""
         return set()
 
     @property
@@ -90,21 +90,21 @@ class Vocabulary:
 
     @property
     def max_length(self) -> int | None:
-        """How many tokens of a text the model was made to read (`model_max_length`), if anyone says."""
+        """Maximum length of a text in tokens (`model_max_length`), if known."""
         length = self._settings.get("model_max_length")
         return length if isinstance(length, int) and 0 < length < _NO_LIMIT else None
 
     def encode(self, text: str) -> list[int]:
-        """Ids of a text. No text ever leads to a control token; none is added at either end."""
+        """Ids of a text, never control tokens; no token is added at either end."""
         try:
             return list(self._plain.encode(text, add_special_tokens=False).ids)
         except (TypeError, UnicodeEncodeError):
-            raise _not_text([text]) from None
+            raise not_text([text]) from None
         except BaseException as error:
             raise readable(error) from None
 
     def encode_inside(self, text: str) -> list[int]:
-        """`encode` of a text that stands within another: without the space that some tokenizers put before."""
+        """`encode` for text within another: without the leading space that some tokenizers add."""
         if not self._begins_with_space:
             return self.encode(text)
         anchor, whole = self.encode("\n"), self.encode("\n" + text)
@@ -115,48 +115,47 @@ class Vocabulary:
         return list(self.encode_flat(texts))
 
     def encode_flat(self, texts: Sequence[str]) -> Encoded:
-        """`encode_batch` in one array, for whole corpora: no list is made of the ids."""
+        """`encode_batch` as one array, for whole corpora."""
         try:
             return self._bulk.encode(texts)
         except (TypeError, UnicodeEncodeError):
-            raise _not_text(texts) from None
+            raise not_text(texts) from None
         except BaseException as error:
             raise readable(error) from None
 
     def release_encoder(self) -> None:
-        """Give up the memory that encoding many texts takes, until many are encoded again."""
+        """Free the memory for encoding many texts, until the next time."""
         self._bulk.release()
 
     @property
     def encoder(self) -> str:
-        """Which library encodes many texts at once, and why (see `bulk`)."""
+        """The library that encodes many texts, and why (see `bulk`)."""
         return self._bulk.encoder
 
     @property
     def slow_because(self) -> str | None:
-        """Why many texts are not encoded by the faster library; None where they are, or where there were few."""
+        """Why many texts are not encoded by the faster library; None if they are, or if there were only few."""
         return self._bulk.slow_because
 
     @property
     def mistaken(self) -> str | None:
-        """What the faster library gave other ids for after it had been trusted: texts encoded before may have wrong
-        ids. From then on it is not used."""
+        """Where the faster library gave wrong ids after it had passed its checks: texts encoded before may have wrong
+        ids. It is not used any more."""
         return self._bulk.mistaken
 
     def encode_control(self, text: str) -> list[int]:
-        """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for foreign
-        text."""
+        """Ids of a template's own text, in which "<|im_end|>" is the control token. Never for untrusted text."""
         try:
             return list(self._control.encode(text, add_special_tokens=False).ids)
         except BaseException as error:
             raise readable(error) from None
 
     def encode_followed(self, text: str, piece: str) -> tuple[list[int], list[int]] | None:
-        """Ids of a foreign text and of the template's own text right behind it, made in one go: tokens may span both,
-        as in every other library. A token that begins in the text counts as the text's.
+        """Ids of untrusted text and of the template text that follows it, encoded together, so that tokens may span
+        both, as in other libraries. A token that begins in the text belongs to the text.
 
-        None where that would not be safe, because a control token stands in the text or across its end, or not the
-        same, because the tokenizer puts a space before a text.
+        None if that would be unsafe, because of a control token in the text or across its end, or different, because
+        the tokenizer adds a space before a text.
         """
         whole = text + piece
         if self._begins_with_space or any(whole.count(name) != piece.count(name) for name in self.added_names):
@@ -166,7 +165,7 @@ class Vocabulary:
         return list(encoding.ids[:inside]), list(encoding.ids[inside:])
 
     def encode_control_inside(self, text: str) -> list[int]:
-        """`encode_control` of a text that stands within another: without the space that some tokenizers put before."""
+        """`encode_control` for text within another: without the leading space that some tokenizers add."""
         if not self._begins_with_space:
             return self.encode_control(text)
         anchor, whole = self.encode_control("\n"), self.encode_control("\n" + text)
@@ -174,11 +173,11 @@ class Vocabulary:
 
     @cached_property
     def added_names(self) -> frozenset[str]:
-        """Tokens that are found as a whole wherever their name stands in a template's own text."""
+        """Tokens that are recognised by name anywhere in a template's own text."""
         return frozenset(str(token["content"]) for token in json.loads(self._definition)["added_tokens"])
 
     def decode(self, ids: Sequence[int], skip_special: bool = True) -> str:
-        """Text of ids. Bytes that are no UTF-8 (a character cut in two) appear as U+FFFD."""
+        """Text of ids. Invalid UTF-8 (a truncated character) becomes U+FFFD."""
         return self._control.decode(list(ids), skip_special_tokens=skip_special)
 
     def decode_showing(self, shown: Collection[int], ids: Sequence[int]) -> str:
@@ -189,15 +188,14 @@ class Vocabulary:
         return self._control.token_to_id(token)
 
     def id_to_token(self, index: int) -> str:
-        """The token as it stands in the vocabulary. Raises InputError for an id outside it."""
+        """The token as written in the vocabulary. Raises InputError for an unknown id."""
         token = self._control.id_to_token(index) if index >= 0 else None
         if token is None:
             raise InputError(f"no token has id {index}", hint=f"ids go from 0 to {self.vocab_size - 1}")
         return token
 
     def token_bytes(self, index: int) -> bytes:
-        """The bytes of text a token stands for (a control token: its name). Lossy methods: without white
-        space.
+        """The bytes of text of a token (for a control token its name). Lossy methods: without white space.
 
         For lossless tokenizers the bytes of all ids of a text, joined, are the text in UTF-8.
         """
@@ -206,36 +204,36 @@ class Vocabulary:
         return self._bytes.get(index, b"")  # published vocabularies have gaps
 
     def same_tokens(self, other: Vocabulary) -> bool:
-        """Whether every id stands for the same text in both."""
+        """Whether every id has the same text in both."""
         return self.vocab_size == other.vocab_size and self._bytes == other._bytes
 
     @property
     def begin_ids(self) -> list[int]:
-        """What the tokenizer itself puts before a text: the begin-of-text token, a frame, or nothing.
+        """Ids that the tokenizer adds before a text: the begin-of-text token, a frame, or none.
 
-        The post-processor of the definition decides, as in transformers 5; for a tokenizer class of its own
-        (LlamaTokenizer), `add_bos_token` of the settings does where it is given.
+        The post-processor of the definition decides, as in transformers 5; for a specific tokenizer class
+        (LlamaTokenizer), `add_bos_token` of the settings does, if given.
         """
         return self._around[0]
 
     @property
     def end_ids(self) -> list[int]:
-        """What the tokenizer itself puts after a text that is read whole (to be classified); see `begin_ids`."""
+        """Ids that the tokenizer adds after a whole text (for classification); see `begin_ids`."""
         return self._around[1]
 
     def framed(self, ids: Sequence[int]) -> list[int]:
-        """Ids of a whole text as a classifier reads it: with all that the tokenizer puts around one."""
+        """Ids of a whole text for a classifier, with the ids that the tokenizer adds at both ends."""
         return [*self.begin_ids, *ids, *self.end_ids]
 
     @cached_property
     def _around(self) -> tuple[list[int], list[int]]:
         begins, ends = (self._settings.get(key) for key in ("add_bos_token", "add_eos_token"))
         generic = self._settings.get("tokenizer_class") in (None, "PreTrainedTokenizerFast", "TokenizersBackend")
-        # Where two texts differ, the text begins: what stands around one may itself hold "a".
+        # The text begins where two encodings differ, since the frame itself may contain "a".
         bare, whole = (
             [self._control.encode(text, add_special_tokens=add).ids for text in "ab"] for add in (False, True)
         )
-        at = _alike(*whole) - _alike(*bare)
+        at = alike(*whole) - alike(*bare)
         before, after = whole[0][:at], whole[0][at + len(bare[0]) :]
         if isinstance(begins, bool) and not generic:
             before = [self.bos_id] if begins and self.bos_id is not None else []
@@ -245,8 +243,8 @@ class Vocabulary:
 
     @cached_property
     def start_id(self) -> int:
-        """What stands before a document: what the tokenizer adds, else the named begin-of-text token, else the end of
-        the document before it. Never what opens a turn of a conversation, which some name as begin-of-text."""
+        """The token before a document: the one that the tokenizer adds, else the begin-of-text token, else end-of-text.
+        Never a token that opens a turn of a conversation, which some tokenizers declare as begin-of-text."""
         if self.begin_ids:
             return self.begin_ids[0]
         if self.bos_id is not None and self.special_tokens["bos_token"] not in _TURN_OPENERS:
@@ -255,7 +253,8 @@ class Vocabulary:
 
     @cached_property
     def end_of_text_id(self) -> int:
-        """What ends a document. Chat models name the end of a turn as `eos_token`; a known name goes before that."""
+        """The token that ends a document. Chat models declare their end-of-turn token as `eos_token`, so known names of
+        end-of-text tokens take precedence over it."""
         if self.special_tokens["eos_token"] not in _TURN_ENDS:
             return self.eos_id
         known = (self.token_to_id(name) for name in _TEXT_ENDS)
@@ -263,8 +262,8 @@ class Vocabulary:
 
     @cached_property
     def _begins_with_space(self) -> bool:
-        # SentencePiece's habit: "word" at the beginning of a text is the same as " word" within.
-        # Of this token alone: the bytes of all take a while to find.
+        # As in SentencePiece, "word" at the beginning of a text may equal " word" within. Only this token is examined,
+        # since the bytes of all tokens take a while.
         first = self.encode("a")[:1]
         return bool(first) and bool(bytes_rule(self._decoder)(self.id_to_token(first[0])).startswith(b" "))
 
@@ -284,43 +283,3 @@ class Vocabulary:
         if index is None:
             raise InputError(f"{key} {text!r} is not in the vocabulary")
         return index
-
-
-def _alike(first: Sequence[int], second: Sequence[int]) -> int:
-    """How many ids both begin with."""
-    return next(
-        (n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), min(len(first), len(second))
-    )
-
-
-def _instance(definition: str) -> tokenizers.Tokenizer:
-    made = tokenizers.Tokenizer.from_str(definition)
-    # Some published files carry these, and would cut or lengthen every text silently.
-    made.no_truncation()
-    made.no_padding()
-    return made
-
-
-def _last_id(data: dict[str, Any], library: tokenizers.Tokenizer) -> int:
-    """Read off the definition: asking for a large vocabulary takes a while."""
-    vocabulary = data["model"]["vocab"]
-    last = len(vocabulary) - 1 if isinstance(vocabulary, list) else max(vocabulary.values(), default=-1)
-    added = (library.token_to_id(token["content"]) for token in data["added_tokens"])
-    return max([last, *(index for index in added if index is not None)])
-
-
-def text_of(token: Any) -> str | None:
-    if isinstance(token, dict):
-        token = token.get("content")
-    return token if isinstance(token, str) else None
-
-
-def _not_text(texts: Sequence[Any]) -> InputError:
-    for index, text in enumerate(texts):
-        if not isinstance(text, str):
-            return InputError(f"text {index} to encode is {type(text).__name__}, not str")
-        try:
-            text.encode("utf-8")
-        except UnicodeEncodeError as error:
-            return InputError(f"text {index} to encode is not valid Unicode: lone surrogate at {error.start}")
-    return InputError("text cannot be encoded")

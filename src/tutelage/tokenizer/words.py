@@ -1,10 +1,10 @@
-"""Encoding by words: each word of the texts is encoded once, and looked up wherever it stands again.
+"""Encoding by words: each distinct word is encoded once and then looked up.
 
-A definition whose pre-tokenizer cuts text into words encodes each word by itself, so the ids of a text are those of its
-words, one behind the other. Cutting is what takes the time in `tokenizers`; fastokens cuts several times as fast, but
-has no model other than byte pairs. So it is given one of ours, in which the words met so far are the tokens: it answers
-with their numbers, and spells what it does not know in bytes, of which all but the first of a word are marked. What a
-word's ids are, the model of the definition says.
+A definition whose pre-tokenizer splits text into words encodes each word separately, so the ids of a text are the
+concatenated ids of its words. Splitting takes most of the time in `tokenizers`; fastokens is several times as fast but
+supports byte-pair models only. It is therefore given a vocabulary of the words seen so far: it returns their numbers,
+and unknown words as bytes, of which all but the first of a word are marked. The ids of a word come from the model of
+the definition.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from tutelage.tokenizer.encoded import Encoded, portions
 
 Numbers = NDArray[np.int64]
 MOST_WORDS, MOST_BYTES = 500_000, 50_000_000
-"""What is remembered at most; then all is forgotten, and remembering begins anew."""
+"""Limits of the word cache, which is cleared when full."""
 _BYTES = 256  # numbers of bytes
-_INSIDE = "▁"  # before a byte that goes on with a word: a character that stands for no byte
-_LONGEST = 64  # bytes of words that are tokens of the splitter: fastokens builds none with tokens of 64 KB
-_WORTH = 4  # meetings with unknown words that cost as much as one word of a new splitter
-_AT_ONCE = 500_000  # characters, after which it is looked whether there is enough to learn
+_INSIDE = "▁"  # marks a byte inside a word: a character that represents no byte
+_LONGEST = 64  # bytes of the words in the splitter's vocabulary: fastokens rejects tokens of 64 KB
+_WORTH = 4  # occurrences of unknown words that cost as much as one word of a new splitter
+_AT_ONCE = 500_000  # characters between checks of whether a new splitter pays off
 _CHARACTERS = byte_characters()
 _TO_BYTES = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
 _LETTERS = r"\p{Alphabetic}\p{M}\p{Nd}\p{Pc}\x{200c}\x{200d}"  # what \w means in `tokenizers`
@@ -42,8 +42,8 @@ _WHITESPACE = {
 
 
 class Words:
-    """Encodes as the definition does. Raises ValueError for one that does not encode word by word, or that fastokens
-    cannot cut, and ImportError where it is not installed. May be shared between threads."""
+    """Encoder with the ids of the definition, safe to share between threads. Raises ValueError for a definition that
+    does not encode word by word or that fastokens cannot split, ImportError if fastokens is not installed."""
 
     def __init__(self, definition: str) -> None:
         data = json.loads(definition)
@@ -78,14 +78,14 @@ class Words:
 
     def _forget(self) -> None:
         self._index: dict[bytes, int] = {}  # word -> its number
-        self._met = np.zeros(0, np.int64)  # of each word, how often
-        self._lengths, self._ids = np.zeros(0, np.int64), np.zeros(0, np.uint32)  # their ids, one behind the other
+        self._met = np.zeros(0, np.int64)  # occurrences of each word
+        self._lengths, self._ids = np.zeros(0, np.int64), np.zeros(0, np.uint32)  # their ids, concatenated
         self._size = 0
-        self._number_of = np.full(_BYTES, -1)  # what the splitter says, but for marked bytes -> number of the word
+        self._number_of = np.full(_BYTES, -1)  # output of the splitter without marked bytes -> number of the word
         self._learn()
 
     def _learn(self) -> None:
-        """A splitter that knows the words that were met twice."""
+        """A splitter whose vocabulary is the words seen at least twice."""
         words = list(self._index)
         often = np.flatnonzero(self._met > 1).tolist()
         known = [number for number in often if 1 < len(words[number]) <= _LONGEST]
@@ -94,7 +94,7 @@ class Words:
         self._unknown = 0
 
     def _numbers(self, said: Numbers) -> tuple[Numbers, Numbers]:
-        """Number of each word, and where in what the splitter said it begins; new words are numbered."""
+        """Number of each word, and its offset in the splitter's output; new words are numbered."""
         at = np.flatnonzero((said < _BYTES) | (said >= 2 * _BYTES))
         begins = said[at]
         begins[begins >= _BYTES] -= _BYTES
@@ -115,7 +115,7 @@ class Words:
         texts = map(_shown, words) if self._in_bytes else (word.decode("utf-8") for word in words)
         try:
             ids = [[token.id for token in self._model.tokenize(text)] for text in texts]
-        except Exception as error:  # no token for a character, say
+        except Exception as error:  # such as a character without a token
             raise ValueError(f"a word cannot be encoded: {error}") from None
         self._ids = np.append(self._ids, np.array([one for some in ids for one in some], np.uint32))
         self._lengths = np.append(self._lengths, np.array([len(some) for some in ids], np.int64))
@@ -141,12 +141,12 @@ class Words:
 
 
 def _shown(word: bytes) -> str:
-    """The bytes as the characters that stand for them."""
+    """The bytes as the characters that represent them."""
     return word.decode("latin-1").translate(_CHARACTERS)
 
 
 def _steps(pre_tokenizer: dict[str, Any] | None) -> tuple[list[dict[str, Any]], bool]:
-    """Steps that cut a text into words of bytes, and whether those of the definition end in bytes themselves."""
+    """Steps that split a text into words of bytes, and whether the definition's own steps end in bytes."""
     given = pre_tokenizer or {"type": "Sequence", "pretokenizers": []}
     steps = given["pretokenizers"] if given["type"] == "Sequence" else [given]
     steps = [_WHITESPACE if step["type"] == "Whitespace" else step for step in steps]

@@ -67,7 +67,7 @@ def test_good_text_is_recovered_and_all_else_is_counted(planted: Path, tmp_path:
     assert set(step["removed"]) <= {"lower quality", "its topic has enough"}
     said = [str(event["message"]) for event in events if event["event"] in ("note", "warning")]
     assert any(f"{len(found)} of 300 documents stay" in line for line in said)
-    assert not any("taken out as" in line for line in said)  # the budget was asked for
+    assert not any("removed as" in line for line in said)  # the budget was asked for
     account = card["select"]
     assert account["bytes"] <= account["budget_bytes"]
     assert account["weights"] == {"quality": 0.6667, "diversity": 0.3333}

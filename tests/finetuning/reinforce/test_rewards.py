@@ -120,9 +120,9 @@ def test_what_is_right_is_found_or_missed_with_a_name():
     assert gold_of({"answer": 0}, "") == "0"
     with pytest.raises(InputError, match="no 'sol'"):
         gold_of({"id": "1", "prompt": "p", "solution": "x"}, "sol")
-    with pytest.raises(InputError, match="no column with what is right"):
+    with pytest.raises(InputError, match="no gold answer"):
         gold_of({"id": "1", "prompt": "p", "level": "3"}, "")
-    with pytest.raises(InputError, match="holds no number"):
+    with pytest.raises(InputError, match="contains no number"):
         check_gold({"r": RewardConfig(rule="numeric")}, [{"answer": "four"}])
 
 
@@ -139,10 +139,10 @@ def test_rewards_follow_from_the_rows_where_none_are_named():
     ("rewards", "message"),
     [
         ({"r": {"rule": "regex"}}, "rule regex needs 'pattern'"),
-        ({"r": {"rule": "exact", "pattern": "a"}}, "rule exact has no use for 'pattern'"),
+        ({"r": {"rule": "exact", "pattern": "a"}}, "rule exact does not use 'pattern'"),
         ({"r": {"rule": "regex", "pattern": "(a"}}, "rewards.r.pattern"),
         ({"r": {"rule": "length"}}, "needs 'limit'"),
-        ({"r": {"rule": "task"}}, "needs a task that has a rule"),
+        ({"r": {"rule": "task"}}, "needs a task with a grading rule"),
         ({"r": {"rule": "exat"}}, "exact"),
     ],
 )

@@ -208,7 +208,7 @@ def test_it_is_said_early_where_nothing_can_be_learned(tok, model, heard):
         made.log = heard.log
         for step in range(12):
             rolled_out(made, model, sample=4 * step)
-    assert heard.messages("warning").count("no two answers") == 1 and "what is right" in heard.messages("warning")
+    assert heard.messages("warning").count("no two answers") == 1 and "gold answer" in heard.messages("warning")
 
 
 def test_truncated_answers_can_be_left_out(tok, model):
@@ -336,9 +336,9 @@ def test_prompts_without_room_are_dropped_and_said(tok, heard):
         ({"training": {"steps": 4, "validate_every": 2}}, "validate_every"),
         ({"training": {"steps": 4, "compile": True}}, "compile"),
         ({"lora": {"rank": 2, "dropout": 0.1}}, "lora.dropout must be 0"),
-        ({"beta": 0.1, "kl": "k1", "kl_corrected": False}, "has no gradient"),
+        ({"beta": 0.1, "kl": "k1", "kl_corrected": False}, "has zero expected gradient"),
         ({"delta": 1.1}, "above 1 \\+ epsilon_high"),
-        ({"passes": "right"}, "passes names no reward"),
+        ({"passes": "right"}, "passes must name a reward"),
         ({"num_generations": 1}, "num_generations"),
     ],
 )

@@ -84,7 +84,7 @@ def test_swapped_pairs_are_found_where_a_tone_tells(tmp_path: Path) -> None:
     rows[5] |= {"chosen_score": 1.0, "rejected_score": 2.0}  # type: ignore[dict-item]
     looked = doubtful_rows(read_rows(write(tmp_path / "pairs.jsonl", rows)), EventLog())
     (scored,) = [one for one in looked.rows if one.line == 6]
-    assert (scored.why, scored.doubt) == ("scored the other way round", 1.0)
+    assert (scored.why, scored.doubt) == ("contradicts its scores", 1.0)
     assert {one.why for one in looked.checks} == {"swapped pair", "answer breaks off"}
 
 
@@ -105,5 +105,5 @@ def test_the_check_tells_a_file_that_can_be_judged_from_one_that_cannot(noise: i
 
 def test_a_model_is_refused_where_it_reads_nothing(tmp_path: Path) -> None:
     found = read_rows(write(tmp_path / "rows.jsonl", answered(30, 0, 0, 0)[0]))
-    with pytest.raises(ConfigError, match="a model reads texts with labels"):
+    with pytest.raises(ConfigError, match="requires texts with labels"):
         doubtful_rows(found, EventLog(), object())  # type: ignore[arg-type]

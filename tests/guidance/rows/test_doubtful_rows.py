@@ -46,9 +46,9 @@ def test_reasons_lines_and_counts(tmp_path: Path) -> None:
     doubts = doubtful_rows(found, EventLog(), check=False).rows
     assert sorted(one.line for one in doubts) == list(range(1, len(rows) + 1))
     first = doubts[0]
-    assert (first.line, first.why) == (311, "doubled, with another answer")
+    assert (first.line, first.why) == (311, "duplicate with another label")
     assert first.detail == f"line 5 has {rows[4]['label']!r}"
-    assert counted(doubts)["doubled"] == 10
+    assert counted(doubts)["duplicate"] == 10
     assert [one.doubt for one in doubts] == sorted((one.doubt for one in doubts), reverse=True)
 
 

@@ -57,5 +57,5 @@ def test_answers_are_measured_in_bits(tmp_path: Path) -> None:
     assert found["measure"] == "bits per byte"
     assert found["promises"][0]["high"] < 0
     assert "more data will help" in found["text"]
-    with pytest.raises(InputError, match="40 different rows; a learning curve needs 80"):
+    with pytest.raises(InputError, match="40 distinct rows; a learning curve requires 80"):
         more_data(read_rows(write(tmp_path / "few.jsonl", answered(40, 0, 0, 0)[0])), EventLog())

@@ -140,9 +140,9 @@ def test_equal_input_gives_equal_files(tmp_path: Path) -> None:
         ({"model_type": None}, "None cannot be written"),
         ({"hidden_act": "gelu"}, "hidden_act='gelu'"),
         ({"rope_parameters": {"rope_type": "dynamic", "factor": 2.0}}, "rope scaling"),
-        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial rotary"),
+        ({"rope_parameters": {"rope_type": "default", "partial_rotary_factor": 0.5}}, "partial RoPE"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 2.0, "beta_fast": 16}}, "rope scaling"),
-        ({"model_type": "qwen2", "head_dim": 16}, "heads are not hidden_size together"),
+        ({"model_type": "qwen2", "head_dim": 16}, "heads do not add up to hidden_size"),
         ({"architectures": ["LlamaForSequenceClassification"]}, "classifier"),
         ({"model_type": "qwen2", "head_dim": 8, "use_sliding_window": True}, "sliding windows"),
         ({"model_type": "mistral", "sliding_window": 16}, "'mistral' cannot be written"),
@@ -165,7 +165,7 @@ def test_wrong_weights_leave_nothing_behind(tmp_path: Path) -> None:
     good = random_weights(LLAMA)
     wrong = [
         ({k: v for k, v in good.items() if "norm" not in k}, "is missing"),
-        ({**good, "model.layers.7.mlp.up_proj.weight": torch.zeros(1)}, "has no place"),
+        ({**good, "model.layers.7.mlp.up_proj.weight": torch.zeros(1)}, "is unknown for this model"),
         ({**good, "model.norm.weight": torch.zeros(31)}, "has shape \\[31\\]"),
         ({**good, "lm_head.weight": good["lm_head.weight"] * torch.nan}, "'lm_head.weight' cannot be written as Q8_0"),
     ]
@@ -202,7 +202,7 @@ def test_llama3_scaling_agrees_with_published_numbers() -> None:
 
 @pytest.mark.parametrize("factors", [[0.5, 2.0], [1.0, float("nan")], [3.0, 1.0, 7.0, 2.0], [1.0, float("inf")]])
 def test_frequencies_without_a_rule_are_refused(factors: list[float]) -> None:
-    with pytest.raises(InputError, match="follow no scaling rule"):
+    with pytest.raises(InputError, match="follow no known scaling rule"):
         llama3_parameters(factors, 10000.0)
 
 
@@ -252,8 +252,8 @@ CHANGES: list[tuple[dict[str, bytes | None], type[Exception], str]] = [
     ({"block_count": entry("llama.block_count", 8, text("one"))}, DamagedError, "'one', not a count"),
     ({"embedding_length": u32("embedding_length", 8)}, DamagedError, "has shape"),
     ({"attention.head_count_kv": u32("attention.head_count_kv", 0)}, DamagedError, "cannot share 0"),
-    ({"attention.head_count": u32("attention.head_count", 8)}, InputError, "part of the head"),
-    ({"more": u32("rope.dimension_count", 1)}, InputError, "part of the head"),
+    ({"attention.head_count": u32("attention.head_count", 8)}, InputError, "partial RoPE"),
+    ({"more": u32("rope.dimension_count", 1)}, InputError, "partial RoPE"),
     ({"more": u32("expert_count", 8)}, InputError, "experts"),
     ({"eps": None}, DamagedError, "epsilon is None"),
     ({"eps": entry("llama.attention.layer_norm_rms_epsilon", 6, struct.pack("<f", float("nan")))}, DamagedError, "nan"),

@@ -84,7 +84,7 @@ def test_every_truncation_is_noticed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"", b"GGU", b"PK\3\4 something else", b"GGML" + bytes(100)])
 def test_other_files_are_named_as_such(tmp_path: Path, content: bytes) -> None:
-    with pytest.raises(InputError, match="no GGUF file"):
+    with pytest.raises(InputError, match="not a GGUF file"):
         opened(tmp_path, content)
 
 
@@ -112,8 +112,8 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "array of arrays": (gguf([entry("k", 9, array(9, 1, array(0, 1, b"x")))]), "array of arrays"),
     "unknown type": (gguf([entry("k", 13, bytes(8))]), "unknown type 13"),
     "unknown element type": (gguf([entry("k", 9, array(99, 1, bytes(8)))]), "unknown type 99"),
-    "truth 2": (gguf([entry("k", 7, b"\2")]), "truth value"),
-    "key twice": (gguf([entry("k", 7, b"\1"), entry("k", 7, b"\1")]), "'k' stands there twice"),
+    "truth 2": (gguf([entry("k", 7, b"\2")]), "boolean"),
+    "key twice": (gguf([entry("k", 7, b"\1"), entry("k", 7, b"\1")]), "duplicate metadata key 'k'"),
     "key not UTF-8": (gguf([entry(b"\xff\xfe", 7, b"\1")]), "not UTF-8"),
     "value not UTF-8": (gguf([entry("k", 8, text(b"\xc3"))]), "not UTF-8"),
     "alignment 0": (gguf([entry("general.alignment", 4, struct.pack("<I", 0))]), "power of two"),
@@ -124,13 +124,16 @@ HOSTILE: dict[str, tuple[bytes, str]] = {
     "empty dimension": (gguf([], [describe("t", (4, 0), 0, 0)], bytes(32)), "empty dimension"),
     "product overflows": (gguf([], [describe("t", (2**32, 2**32, 4), 0, 0)], bytes(32)), "ends after"),
     "unknown tensor type": (gguf([], [describe("t", (4,), 4, 0)], bytes(32)), "unknown type 4"),
-    "ragged rows": (gguf([], [describe("t", (33,), 8, 0)], bytes(64)), "no multiple of Q8_0's 32"),
-    "misaligned": (gguf([], [describe("t", (4,), 0, 8)], bytes(64)), "no multiple of the alignment"),
+    "ragged rows": (gguf([], [describe("t", (33,), 8, 0)], bytes(64)), "not a multiple of Q8_0's block of 32"),
+    "misaligned": (gguf([], [describe("t", (4,), 0, 8)], bytes(64)), "not a multiple of the alignment"),
     "outside": (gguf([], [describe("t", (4,), 0, 64)], bytes(64)), "ends after"),
     "far outside": (gguf([], [describe("t", (4,), 0, 2**64 - 32)], bytes(64)), "ends after"),
     "too long": (gguf([], [describe("t", (17,), 0, 0)], bytes(64)), "ends after"),
     "overlap": (gguf([], [describe("a", (16,), 0, 0), describe("b", (4,), 0, 32)], bytes(64)), "'a' and 'b' overlap"),
-    "tensor twice": (gguf([], [describe("t", (4,), 0, 0), describe("t", (4,), 0, 32)], bytes(64)), "'t' stands there"),
+    "tensor twice": (
+        gguf([], [describe("t", (4,), 0, 0), describe("t", (4,), 0, 32)], bytes(64)),
+        "duplicate tensor 't'",
+    ),
 }
 
 

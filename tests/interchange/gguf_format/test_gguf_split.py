@@ -79,7 +79,7 @@ def test_what_is_missing_is_named(one: Path) -> None:
 
 def test_a_part_under_another_name(one: Path) -> None:
     part = split(one, 2)[0].rename(one.with_name("model.gguf"))
-    with pytest.raises(InputError, match="one of 2 parts, but its name does not say so"):
+    with pytest.raises(InputError, match="one of 2 parts, but is not named as one"):
         load(part)
 
 
@@ -88,7 +88,7 @@ def test_parts_that_do_not_belong_together(one: Path) -> None:
     parts[1].write_bytes(parts[0].read_bytes())
     with pytest.raises(DamagedError, match=r"many-00002-of-00002\.gguf is not part 2 of 2"):
         read_gguf(parts[0])
-    with pytest.raises(DamagedError, match="do not hold as many tensors"):
+    with pytest.raises(DamagedError, match="do not contain as many tensors"):
         read_gguf(split(one, 2, tensors=99, stem="few")[0])
 
 

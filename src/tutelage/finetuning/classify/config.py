@@ -25,7 +25,7 @@ class HeadConfig(FinetuneConfig):
 
     @field_validator("pooling", mode="before")
     @classmethod
-    def _reads_no_padding(cls, given: Any) -> Any:
+    def _check_pooling_name(cls, given: Any) -> Any:
         if isinstance(given, str) and given not in get_args(Pooling):
             raise ValueError(
                 f"unknown pooling {given!r}: {nearest(given, get_args(Pooling))}. `last` is the last real token of "
@@ -34,7 +34,7 @@ class HeadConfig(FinetuneConfig):
         return given
 
     @model_validator(mode="after")
-    def _pooling_is_whole(self) -> Self:
+    def _check_pooling(self) -> Self:
         check_pooling(self.pooling, self.pool_tokens)
         return self
 
@@ -75,7 +75,7 @@ class ClassifyConfig(HeadConfig):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _rows_are_named(self) -> Self:
+    def _check_settings(self) -> Self:
         self.needs_rows()
         if self.labels and (not self.ordinal or len(set(self.labels)) < len(self.labels)):
             raise ValueError("labels lists the ordinal labels in order, each once, and requires ordinal: true")

@@ -9,7 +9,7 @@ from tutelage.finetuning.classify.config import CHOSEN_ON, DEPTHS
 from tutelage.finetuning.forecast import KERNELS, OVERHEAD, ROW_SECONDS, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
 
-FIT_SECONDS = 0.003  # of a row that layer and strength are chosen on, at a `slowness` of 1
+FIT_SECONDS = 0.003  # per row used to choose layer and strength, at a `slowness` of 1
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:

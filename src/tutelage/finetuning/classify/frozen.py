@@ -41,7 +41,7 @@ class Head:
     """`weights` [labels, hidden_size] on the normalised state after `layers` layers; `strength` is its C.
 
     unseen: [rows, labels] probabilities of every training text by a fit that has not seen it. states: [rows,
-    hidden_size] of every training text, as the head reads them.
+    hidden_size] of every training text, the input of the head.
     """
 
     layers: int
@@ -102,7 +102,7 @@ def with_fitted_head(base: DecoderLM, head: Head, labels: Sequence[str], **kind:
 def last_states(
     model: DecoderLM, ids: Sequence[Sequence[int]], depths: Sequence[int], training: TrainingConfig, log: EventLog
 ) -> dict[int, Floats]:
-    """What the head would read of each text [texts, hidden_size], of normalised states after so many layers."""
+    """For each depth, the pooled normalised states after that many layers, [texts, hidden_size]."""
     device = choose_device(training.device)
     dtype = choose_precision(training.precision, device)
     # Without training, the weights can be cast once instead of for every product.

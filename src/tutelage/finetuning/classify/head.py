@@ -22,8 +22,7 @@ from tutelage.training.data.packing import Example
 
 
 def states_and_scores(model: DecoderLM, examples: Sequence[Example], training: TrainingConfig) -> tuple[Tensor, Tensor]:
-    """States [texts, hidden_size] that the head reads, in the precision of the training, and scores [texts,
-    labels] of them."""
+    """Input states of the head, [texts, hidden_size], in the precision of training, and its scores, [texts, labels]."""
     device, autocast = device_and_autocast(training)
     with autocast:
         states = last_states(model.to(device).eval(), [example.segments[0].tokens for example in examples])
@@ -39,7 +38,7 @@ def document_scores(model: DecoderLM, batch: Batch, ends: Tensor) -> Tensor:
 
 
 def pooling_of(config: HeadConfig, base: ModelConfig, log: EventLog) -> dict[str, Any]:
-    """`pooling` and `pool_tokens` of the model that is made: as configured, else as the classifier it begins with."""
+    """`pooling` and `pool_tokens` of the new model: as configured, else as in the parent."""
     found: dict[str, Any]
     if config.pooling is not None:
         found = {"pooling": config.pooling, "pool_tokens": config.pool_tokens}
@@ -51,11 +50,11 @@ def pooling_of(config: HeadConfig, base: ModelConfig, log: EventLog) -> dict[str
 
 
 def pooling_said(pooling: str, pool_tokens: int) -> str:
-    """What is unusual of what the head reads, in words; nothing for the last token."""
+    """A note on unusual pooling; empty for the last token."""
     if pooling == "last":
         return ""
     what = "all tokens" if pooling == "mean" else f"the last {pool_tokens} tokens"
     return (
-        f"the head reads the mean of {what} of a text; config.json says so ({POOLING}), but transformers does not know "
-        "it and would read the last token"
+        f"the input of the head is the mean over {what} of a text; config.json says so ({POOLING}), but transformers "
+        "does not support it and would use the last token"
     )

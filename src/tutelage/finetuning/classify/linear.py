@@ -13,17 +13,17 @@ from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
 
 Floats = NDArray[np.float32]
-Link = Literal["softmax", "sigmoid", "ordinal"]  # one label a text, each label for itself, one of labels in order
+Link = Literal["softmax", "sigmoid", "ordinal"]  # one label per text, independent labels, ordered labels
 
-PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, which compares the layers
-STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C of the logistic regression, and then half a decade beside the best
+PENALTIES = (30.0, 100.0, 300.0, 1000.0, 3000.0)  # of ridge regression, for comparing layers
+STRENGTHS = (0.001, 0.01, 0.1, 1.0)  # values of C, followed by half a decade around the best
 FOLDS = 3
 
 
 def likelihood(
     scores: NDArray[np.floating[Any]], wanted: Floats, link: Link
 ) -> tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]:
-    """Log-likelihood [rows] of what is `wanted` (1 where a row has the label) and probabilities [rows, labels]."""
+    """Log-likelihood [rows] of the labels `wanted` (1 if a row has the label), and probabilities [rows, labels]."""
     if link == "sigmoid":
         probabilities = 1 / (1 + np.exp(-scores))
         return (wanted * scores - np.logaddexp(0, scores)).sum(axis=1), probabilities
@@ -57,8 +57,8 @@ def left_out_score(states: Floats, wanted: Floats, link: Link) -> float:
 
 @dataclass(frozen=True)
 class Rotated:
-    """States along their principal axes: `along` [rows, axes], the `size` of each axis, and the way `back` to weights
-    [axes, hidden_size] on states as they are. Every dimension of the states counts the same, whatever its size."""
+    """States in principal axes, after standardising each dimension: `along` [rows, axes], the `size` of each axis, and
+    the map `back` [axes, hidden_size] to weights on the original states."""
 
     along: Floats
     size: Floats
@@ -109,13 +109,13 @@ def unseen_scores(
 
 
 def logistic(states: Rotated, wanted: Floats, weight: NDArray[np.float64], strength: float, link: Link) -> Floats:
-    """Weights [labels, hidden_size] of logistic regression without a bias: least squared weights / 2 + `strength` *
-    sum of weighted losses.
+    """Weights [labels, hidden_size] of logistic regression without bias, which minimise squared weights / 2 +
+    `strength` * weighted sum of losses.
 
-    By softmax a label that no row has stays at zero; by sigmoid it is fitted as one that no row has. Labels in order
-    share a direction, along which each next one lies a step farther, and have weights of their own beside it, both
-    penalised alike: adjacent-categories logits (Agresti 2010, chapter 4) that are nearly parallel. With few rows that
-    is a model of one direction, and still it is the softmax of a logit for each label.
+    A label without rows gets zero weights with softmax, and is fitted as absent with sigmoid. Ordered labels share a
+    direction, scaled by their rank, in addition to separate weights, both penalised alike: nearly parallel
+    adjacent-categories logits (Agresti 2010, chapter 4). With few rows it is close to a model with one direction, and
+    still a softmax over one logit per label.
 
     The axes are preconditioned by the initial Hessian, so that L-BFGS takes tens of steps instead of hundreds.
     """
@@ -126,7 +126,7 @@ def logistic(states: Rotated, wanted: Floats, weight: NDArray[np.float64], stren
     if link != "sigmoid" and len(there) < 2:
         return found
     wanted, count = np.asarray(wanted[:, there], np.float32), len(there)
-    steps = (there - there.mean())[:, None].astype(np.float32)  # how far each label lies along the shared direction
+    steps = (there - there.mean())[:, None].astype(np.float32)  # factor of each label on the shared direction
     rows = count + (link == "ordinal")
     steepness = 1 / 4 if link == "sigmoid" else (count - 1) / count**2
     scale = (1 / np.sqrt(1 + strength * states.size**2 * steepness)).astype(np.float32)

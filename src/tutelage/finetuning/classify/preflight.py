@@ -10,13 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tutelage.finetuning.classify.config import ClassifyConfig
-from tutelage.finetuning.classify.rows import labels_of, own_rows
+from tutelage.finetuning.classify.rows import framed, labels_of, own_rows
 from tutelage.finetuning.classify.suspects import MOST, suspected
 from tutelage.finetuning.data import Row
 from tutelage.finetuning.preflight.account import labels_account
 from tutelage.model.config import ModelConfig
 from tutelage.store.events import EventLog
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 FOLDS = 5
@@ -34,10 +33,9 @@ def preflight(
     chosen = labels_of(config, rows.train, rows.heldout)
     chosen.tell(log)
     train, heldout = ([row for row in side if row["label"] in chosen.kept] for side in (rows.train, rows.heldout))
-    framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
     limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
     return labels_account(
-        framed,
+        framed(tok, config.frame, model),
         train,
         heldout,
         limit,
@@ -65,10 +63,10 @@ def label_noise(rows: Sequence[Row], labels: Sequence[str]) -> dict[str, Any] | 
 def unseen_probabilities(
     texts: Sequence[str], given: Sequence[str], labels: Sequence[str]
 ) -> NDArray[np.float64] | None:
-    """Probability of each label for each text [texts, labels] by fits on the other folds; None where no fit can be
-    made (a label of a single text, or no text with a word). `given`: the label of each text.
+    """Out-of-fold probabilities [texts, labels]; None if a fit is impossible (a label with a single text, or no words).
 
-    The mean of logistic regression and naive Bayes on TF-IDF: what both are sure of is less often a mistake.
+    `given`: the label of each text. The mean of logistic regression and naive Bayes on TF-IDF, since an error of both
+    is rarer.
     """
     from sklearn.feature_extraction.text import TfidfVectorizer
     from sklearn.linear_model import LogisticRegression

@@ -43,7 +43,7 @@ def pooling_notice(view: View) -> list[Block | None]:
 
 
 def _suspected(view: View) -> list[Block | None]:
-    """Training texts whose label a fit that has not seen them finds unlikely."""
+    """Training texts whose label is unlikely by an out-of-fold fit."""
     rows: list[list[Cell]] = [
         [f.clip(row.get("text"), 120), str(row.get("label")), f.percent(row.get("probability")),
          str(row.get("likelier")), f.percent(row.get("its_probability"))]
@@ -52,5 +52,5 @@ def _suspected(view: View) -> list[Block | None]:
     if not rows:
         return []
     count = f.plural(int(view.metrics.get("suspected_labels") or len(rows)), "training text")
-    columns = ["Text", "Label", "Its probability#", "Likelier", "Its probability#"]
+    columns = ["Text", "Label", "Its probability#", "More likely", "Its probability#"]
     return [fold(f"{count} with a possibly wrong label", [table(columns, rows)])]

@@ -11,12 +11,14 @@ from tutelage.finetuning.classify.config import ClassifyConfig
 from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Audit, Labels, Row, Split, choose_labels, read_labelled, stratified_split
 from tutelage.finetuning.preflight.figures import number_of
+from tutelage.model.config import ModelConfig
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.format import plural
 from tutelage.store.hashing import by_hash
 from tutelage.store.stage import Job
 from tutelage.tasks import task
+from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 
@@ -36,12 +38,17 @@ class Prepared:
 
 
 def why_not(config: ClassifyConfig, inputs: Mapping[str, Path]) -> str | None:
-    """Why this corpus cannot feed the stage, in one sentence; None if it can."""
+    """Why the corpus is unsuitable for the stage, as a sentence; None if it is suitable."""
     if config.data is not None or config.task is None:
         return None
     found = task_rows(task(config.task), inputs["corpus"], 0)
     reason = labels_of(config, found.train, found.heldout).why_not
-    return reason and f"the corpus cannot feed a classifier: {reason}"
+    return reason and f"the corpus is unsuitable for a classifier: {reason}"
+
+
+def framed(tok: Tokenizer, frame: str, base: ModelConfig) -> Tokenizer:
+    """The tokenizer with the configured frame; a base that is already a classifier keeps its own."""
+    return with_frame(tok, frame) if frame and not base.num_labels else tok
 
 
 def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> Labels:
@@ -50,17 +57,17 @@ def labels_of(config: ClassifyConfig, train: list[Row], heldout: list[Row]) -> L
 
 
 def in_order(config: ClassifyConfig, found: Labels) -> tuple[str, ...]:
-    """The labels that are kept, in their order. Raises InputError where that cannot be told, or needs no telling."""
+    """The kept labels in order. Raises InputError for an unknown order, and for fewer than three labels."""
     if len(found.kept) < 3:
-        raise InputError("two labels are in order anyway", hint="leave ordinal out")
+        raise InputError("ordinal has no effect with two labels", hint="remove ordinal")
     if config.labels:
         if unknown := sorted({*found.kept, *found.dropped} - set(config.labels)):
-            raise InputError(f"labels does not name {unknown[0]!r}, which rows have", hint="name all, in their order")
+            raise InputError(f"labels lacks {unknown[0]!r}, which occurs in the rows", hint="list all labels in order")
         return tuple(label for label in config.labels if label in found.kept)
     if unknown := [label for label in found.kept if number_of(label) is None]:
         raise InputError(
-            f"the order of the labels is not known: {unknown[0]!r} is no number",
-            hint=f"name them in their order: labels=[{','.join(found.kept)}]",
+            f"the order of the labels is unknown: {unknown[0]!r} is not a number",
+            hint=f"list them in order: labels=[{','.join(found.kept)}]",
         )
     return tuple(sorted(found.kept, key=lambda label: number_of(label) or 0.0))
 
@@ -138,8 +145,8 @@ def _shared(rows: list[Row], share: float) -> list[Row]:
 def both_read(
     tok: Tokenizer, train: list[Row], heldout: list[Row], limit: int, log: EventLog
 ) -> tuple[list[Row], list[Row], int, int]:
-    """(training rows, held-out rows, how many texts were cut, how many held-out ones were dropped because they read
-    like a training text), each text as it is read. Raises InputError where nothing is left to hold out."""
+    """(training rows, held-out rows, number of truncated texts, number of dropped held-out texts that equal a training
+    text), with truncated texts. Raises InputError if no held-out row is left."""
     before = len(train) + len(heldout)
     train, cut_train = read_as(tok, train, limit)
     heldout, cut_heldout = read_as(tok, heldout, limit)
@@ -153,8 +160,8 @@ def both_read(
 
 
 def read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int]:
-    """Rows with each text cut to what of it is read, and how many were cut."""
-    read, cut = [], 0
+    """Rows with texts truncated to `limit` tokens, frame included, and the number of truncated ones."""
+    kept, cut = [], 0
     limit = max(1, limit - len(tok.framed([])))  # the frame counts too
     for row, ids in zip(rows, tok.encode_batch([row["text"] for row in rows]), strict=True):
         text, keep = row["text"], limit
@@ -164,5 +171,5 @@ def read_as(tok: Tokenizer, rows: list[Row], limit: int) -> tuple[list[Row], int
             ids, keep = tok.encode(text), keep - 1
         cut += text is not row["text"]
         if ids:
-            read.append({**row, "text": text})
-    return read, cut
+            kept.append({**row, "text": text})
+    return kept, cut

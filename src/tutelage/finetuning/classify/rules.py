@@ -13,20 +13,20 @@ def freeze(f: Facts) -> Finding | None:
         return None
     return (
         "note",
-        f"{f['result.rows']:,} rows for {f['result.parameters']:,} parameters: adapters do as well as all the weights, "
-        "in a fraction of the memory",
+        f"{f['result.rows']:,} rows for {f['result.parameters']:,} parameters: adapters are as good as full "
+        "finetuning, in a fraction of the memory",
         f"--set {f['key']}.lora={{rank: 16}} --set {f['key']}.training.optimizer=adamw "
         f"--set {f['key']}.training.learning_rate=0.0005",
     )
 
 
 RULES = (
-    epochs_rule("classifier-epochs", 10, 5, "At most 5 passes of classification, 10 with few rows",
+    epochs_rule("classifier-epochs", 10, 5, "At most 5 passes over classification data, 10 with few rows",
                 "Raschka 2024, chapter 6"),
     Rule(
         "adapters",
         "With few labels, adapters or the last blocks of a large model suffice",
-        "Raschka 2024: 98.3 % against 96.7 % for all; Hu et al. 2021",
+        "Raschka 2024: 98.3 % against 96.7 % for full finetuning; Hu et al. 2021",
         ("key", "result.parameters", "result.rows", "result.lora", "training.freeze_blocks"),
         freeze,
     ),

@@ -1,4 +1,4 @@
-"""Classification as a stage."""
+"""Spec of classification finetuning."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ FRAME = 'This text: "{text}" means in one word: "'
 
 
 def suggest(parameters: int, rows: int) -> dict[str, Way]:
-    """A head on the frozen model, and then training from there: adapters for a model of 30M parameters or more.
+    """A head on the frozen model, then training from there, with adapters from 30M parameters on.
 
-    A head that fits already keeps the first steps from distorting what the model knows (Kumar et al. 2022).
+    A fitted head prevents the first steps from distorting pretrained features (Kumar et al. 2022).
     """
     epochs = 3 if rows >= 1000 else 5 if rows >= 200 else 10
     if parameters < 30e6:

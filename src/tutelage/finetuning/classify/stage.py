@@ -1,4 +1,4 @@
-"""The classification stage: a model and labelled text in, a classifier out."""
+"""The stage of classification finetuning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tutelage.finetuning.classify.frozen import Head, fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
 from tutelage.finetuning.classify.linear import FOLDS, Link
 from tutelage.finetuning.classify.objective import Classification
-from tutelage.finetuning.classify.rows import prepare
+from tutelage.finetuning.classify.rows import framed, prepare
 from tutelage.finetuning.classify.suspects import SUSPECTED, suspected
 from tutelage.finetuning.common import (
     account,
@@ -40,24 +40,22 @@ from tutelage.model.ordinal import median_labels
 from tutelage.store.events import EventLog
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, pack
 from tutelage.training.loop import train
 
-LEARNED_BY = 1000  # training texts of a trained model that tell which texts are like them; a frozen one has read all
+LEARNED_BY = 1000  # training texts that define what is familiar to a trained model; a frozen one uses all
 
 
 def classify(job: Job) -> dict[str, Any]:
-    """Make a classifier of a model: a head is fitted or trained, its probabilities are calibrated.
+    """Turn a model into a classifier: fit or train a head, and calibrate its probabilities.
 
-    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","label"},
-    texts as they were read). Raises InputError where there are no two usable labels.
+    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","label"}, with
+    truncated texts). Raises InputError without two usable labels.
     """
     config, base, out = job.config, job.inputs["model"], job.out
-    tok, model_config = Tokenizer.load(base), load_config(base)
-    if config.frame and not model_config.num_labels:  # a classifier reads texts in its own frame
-        tok = with_frame(tok, config.frame)
+    model_config = load_config(base)
+    tok = framed(Tokenizer.load(base), config.frame, model_config)
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
@@ -129,7 +127,7 @@ def _trained(
     labels: list[str],
     pooling: dict[str, Any],
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
-    """The model trained with its head, the figures of the run and its curve."""
+    """The model trained with its head, the metrics of the run and its curve."""
     base = job.inputs["model"]
     model = with_head(load_base(base, config.lora), labels, job.seed, ordinal=config.ordinal, **pooling)
     adapt(model, config.lora, job.seed, job.log, job.work)
@@ -142,7 +140,7 @@ def _trained(
 def _fitted(
     config: ClassifyConfig, base: DecoderLM, train_on: list[Example], labels: list[str], log: EventLog
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]], Head]:
-    """The first layers of the model, untouched, with a fitted head; its figures, no curve, and the head."""
+    """The first layers of the model, unchanged, with a fitted head; metrics, an empty curve, and the head."""
     started = time.monotonic()
     segments = [example.segments[0] for example in train_on]
     wanted = np.eye(len(labels), dtype=np.float32)[[segment.targets[-1] for segment in segments]]

@@ -1,4 +1,4 @@
-"""Parquet and Arrow files as rows; numbers of classes become their names where the file has them."""
+"""Parquet and Arrow files as rows; class numbers become class names if the file has them."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ def _as_text(table: Any) -> Any:
             try:
                 table = table.set_column(place, field.name, table.column(place).cast(pa.string()))
             except pa.ArrowException:
-                continue  # bytes of another kind: such a column is no text
+                continue  # other bytes: such a column is not text
     return table
 
 
 def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
-    """Column -> names of its classes, from what the library `datasets` writes (ClassLabel, alone or in a list)."""
+    """Column -> names of its classes, from the metadata of the library `datasets` (ClassLabel, alone or in a list)."""
     try:
         features = json.loads(metadata[b"huggingface"])["info"]["features"]
     except (KeyError, ValueError, TypeError):
@@ -70,7 +70,7 @@ def _class_names(metadata: Mapping[bytes, bytes]) -> dict[str, list[str]]:
 
 
 def _named(value: Any, names: Sequence[str]) -> Any:
-    """A number of a class as its name; -1, which stands for no label, as None."""
+    """The name of a class number; None for -1, which means no label."""
     if isinstance(value, list):
         return [_named(one, names) for one in value]
     if isinstance(value, bool) or not isinstance(value, int):

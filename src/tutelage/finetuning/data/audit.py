@@ -66,7 +66,7 @@ class Audit:
 
 @dataclass
 class Findings:
-    """What is found while a file is read; becomes an Audit. `unused`: fields inside the row at hand, by name."""
+    """Findings while a file is read; becomes an Audit. `unused`: names of unused fields in the current row."""
 
     dropped: Counter[str] = field(default_factory=Counter)
     examples: dict[str, list[int]] = field(default_factory=dict)

@@ -56,7 +56,7 @@ class Fields:
         return value
 
     def take_text(self, *names: str) -> str:
-        """The first of the fields as text without outer white space. Raises ValueError saying what is wrong."""
+        """The first of the fields as text without outer white space. Raises ValueError with the reason."""
         names = self._meant(names)
         present = any(name in self._names for name in names)
         value = self.take(*names)
@@ -66,7 +66,7 @@ class Fields:
         return text_of(value, found)
 
     def _meant(self, names: tuple[str, ...]) -> tuple[str, ...]:
-        """A field and its synonyms; the field alone where its column was named."""
+        """A field and its synonyms; only the field if its column was named."""
         return names[:1] if names[0] in self._given else names
 
     def unused(self) -> list[str]:

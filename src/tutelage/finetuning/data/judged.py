@@ -1,4 +1,4 @@
-"""Answers judged good or bad one by one (KTO), in every usual layout; pairs give one of each."""
+"""Responses labelled good or bad one by one (KTO), in every usual layout; a pair gives one of each."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def read_judged(path: Path, log: EventLog, columns: Mapping[str, str] | None = N
 
 
 def judged_of(pairs: list[Row]) -> list[Row]:
-    """Two judged answers of each pair."""
+    """Two labelled responses from each pair."""
     rows = []
     for pair in pairs:
         shared: Row = {key: pair[key] for key in ("messages", "prompt", "split") if key in pair}
@@ -84,7 +84,7 @@ def _judged(fields: Fields, found: Findings) -> tuple[str, str, Row]:
             fields.take_text("completion", *RESPONSE)
         kind = "prompt/completion/label"
         turns = [*turns, *answer_turns(fields.take("completion", *RESPONSE), "completion", found)]
-    # As in instruction data: up to the last answer, which is the one that is judged.
+    # As in instruction data: up to the last response, which is the one with the label.
     turns = row_of(with_system(fields, turns), found)["messages"]
     row: Row = {
         "messages": turns[:-1],

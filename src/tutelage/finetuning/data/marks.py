@@ -1,4 +1,4 @@
-"""Marks of templates that stand in a user's rows as text, where they are letters and no control tokens."""
+"""Template markup in a user's rows: it is plain text there and does not become control tokens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tutelage.finetuning.data.folder import data_files
 from tutelage.store.errors import InputError
 from tutelage.store.text import UNREADABLE, open_compressed
 
-MARKED = 0.05  # share of the rows, from which on markup in them is no accident
-READ = 1 << 21  # bytes of each file that are looked at
+MARKED = 0.05  # share of the rows above which markup is no accident
+READ = 1 << 21  # bytes of each file that are searched
 STOP = re.compile(r"</s>|<\|im_end\|>|<\|eot_id\|>|<\|endoftext\|>|<eos>|<end_of_turn>|<\|end\|>|<\|eos\|>")
 TEMPLATE = re.compile(
     r"### ?(?:Instruction|Input|Response|Human|Assistant)\b|\[/?INST\]|<\|im_start\|>|<\|start_header_id\|>|"
     r"<start_of_turn>|<\|(?:user|assistant|system)\|>|<<SYS>>"
 )
-LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # text files; others are not looked at
+LINES = (".jsonl", ".ndjson", ".csv", ".tsv", ".json")  # text files; others are not searched
 
 
 def marks_of(data: str | None) -> dict[str, Any]:

@@ -88,7 +88,7 @@ def read_multilabel(path: Path, log: EventLog, columns: Mapping[str, str] | None
 
 
 def flag_columns(source: Source) -> list[str]:
-    """Columns that hold nothing but yes and no, if there are two or more; an identifier is none."""
+    """Columns with only yes and no, if there are two or more; identifiers are excluded."""
     if not source.rows:
         return []
     found = []
@@ -103,7 +103,7 @@ def flag_columns(source: Source) -> list[str]:
 
 
 def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
-    """What separates labels that are written as one text: a character at which the texts fall into fewer labels."""
+    """The separator of labels written as one text: a character that splits the texts into fewer distinct labels."""
     values = [Fields(row, columns).take("label") for row in source.rows]
     texts = [value for value in values if isinstance(value, str) and isinstance(unwritten(value), str)]
     for separator in SEPARATORS:
@@ -116,7 +116,7 @@ def _separator(source: Source, columns: Mapping[str, str]) -> str | None:
 
 
 def _listed(value: Any, separator: str | None) -> list[str]:
-    """Raises ValueError for what is no list of labels."""
+    """Raises ValueError for anything but a list of labels."""
     value = unwritten(value)
     if isinstance(value, str):
         value = value.split(separator) if separator else [value]

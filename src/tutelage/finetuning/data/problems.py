@@ -1,4 +1,4 @@
-"""Problems whose answers can be checked: a prompt in any usual layout, and whatever the file says is right."""
+"""Problems with verifiable answers: a prompt in any usual layout, and the reference answers of the file."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _gradable(why_not: Callable[[Row], str], fields: Fields, found: Findings) ->
 
 
 def problem_key(row: Row) -> str:
-    """What makes two problems the same: all that is asked, whatever is said to be right."""
+    """The identity of a problem: its whole prompt, regardless of the reference answer."""
     return context_key({key: row[key] for key in ("prompt", "messages") if key in row})
 
 
@@ -73,7 +73,7 @@ def _problem(fields: Fields, found: Findings) -> tuple[str, str, Row]:
     kind, turns = prompt_turns(fields, found)
     turns = with_system(fields, turns)
     row: Row = {}
-    if turns and turns[-1]["role"] == "assistant":  # an answered conversation: its last answer is what is right
+    if turns and turns[-1]["role"] == "assistant":  # an answered conversation: its last answer is the reference
         row["response"] = turns[-1]["content"]
         turns = turns[:-1]
     if not turns or turns[-1]["role"] != "user":

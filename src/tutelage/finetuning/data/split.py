@@ -14,12 +14,12 @@ from tutelage.store.events import EventLog
 from tutelage.store.hashing import by_hash, sha256_text
 
 NEAR = 0.7  # Jaccard similarity of word sequences from which on two questions are nearly the same
-FEW_HELD_OUT = 30  # below this a figure says little: its 95 % interval is wider than 30 points
+FEW_HELD_OUT = 30  # below this an accuracy is imprecise: its 95 % interval is wider than 30 points
 
 
 @dataclass(frozen=True)
 class Split:
-    """Training and held-out rows, both in hash order, and what is to be said of them."""
+    """Training and held-out rows, both in hash order, and notes about the split."""
 
     train: list[Row]
     heldout: list[Row]
@@ -48,7 +48,7 @@ class Labels:
 
     @property
     def why_not(self) -> str | None:
-        """Why no classifier can be made of them, in one sentence; None if one can."""
+        """Why no classifier can be trained on them, in one sentence; None if one can."""
         if len(self.kept) >= 2:
             return None
         found = f"only {self.kept[0]!r} has enough rows" if self.kept else "no label has enough rows"
@@ -178,7 +178,7 @@ def _turns_key(turns: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _groups(rows: Sequence[Row], key: Callable[[Row], str]) -> dict[str, list[Row]]:
-    """Rows by what they ask. A conversation joins the group of one that it goes on from word for word."""
+    """Rows grouped by prompt. A conversation joins the group of the one that it continues verbatim."""
     parent: dict[str, str] = {}
 
     def root(name: str) -> str:

@@ -21,9 +21,9 @@ from tutelage.store.errors import InputError
 
 DELIMITERS = {",": "CSV", "\t": "TSV", ";": "CSV with semicolons", "|": "CSV with pipes"}
 MORE_FIELDS = "more fields than the header"
-SAMPLE = 200  # lines from which delimiter and header are judged
+SAMPLE = 200  # lines from which delimiter and header are detected
 LONGEST_QUOTED = 5000  # lines that one quoted field may span
-_TITLES = 10  # lines within which the header is looked for
+_TITLES = 10  # lines within which the header is searched for
 _LONG_CELL = 40  # characters; no column has such a name
 
 
@@ -76,7 +76,7 @@ def table_of(
     if not header:
         notes.append(f"it has no header: its {width} columns are named {', '.join(map(repr, titles))}")
     records: list[tuple[int, dict[str, str] | str]] = [
-        # Tables that were put together repeat their header.
+        # Concatenated tables repeat their header.
         (line, "the header again" if header and cells == rows[0][1] else _fields(titles, cells))
         for line, cells in rows[header:]
     ]
@@ -104,7 +104,7 @@ def _joined(cells: list[str]) -> str:
 
 
 def find_delimiter(lines: list[str], known: Collection[str], name: str) -> str:
-    """The delimiter of these lines, the first of which is not blank; a comma where there is only one column."""
+    """The delimiter of these lines, the first of which is not blank; a comma if there is only one column."""
     prefer = "\t" if ".tsv" in name.lower() else ","
     best, chosen = (0, 0.0, 0), prefer
     for delimiter in sorted(DELIMITERS, key=lambda item: item != prefer):

@@ -56,7 +56,7 @@ def read_translations(
     source = read_records(path, known, columns) if target is None else _aligned(path, target)
     table = source.unit == "line" and source.format != "JSON lines" and len(source.columns) == 2
     if table and not columns and not any(name.lower() in known or _language(name) for name in source.columns):
-        # Two sentences look like a header where they are short; parallel text has one only where its names are known.
+        # Two short sentences look like a header; parallel text has one only if its column names are known.
         columns = {"source": "1", "target": "2"}
         source = read_records(path, known, columns)
     check_columns(columns, COLUMNS, source.columns, source.file)
@@ -114,7 +114,7 @@ def _suffix(path: Path) -> str:
 
 
 def _aligned(path: Path, target: Path) -> Source:
-    """Two files whose lines belong together; a line that is empty on both sides is none."""
+    """Two line-aligned files; lines that are empty on both sides are skipped."""
     sides = [read_text(file).text.removesuffix("\n").split("\n") for file in (path, target)]
     if len(sides[0]) != len(sides[1]):
         raise InputError(

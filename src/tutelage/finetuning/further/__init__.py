@@ -1,1 +1,1 @@
-"""Continued pretraining: further text for a model that is there, without losing what it could."""
+"""Continued pretraining: train an existing model on more text with little forgetting."""

@@ -1,4 +1,4 @@
-"""Settings of continued pretraining, and of what is sampled from the model before it."""
+"""Settings of continued pretraining, and of sampling from the initial model."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tutelage.training.config import TrainingConfig
 
 
 class SamplingConfig(Config):
-    """What the model writes by itself at temperature 1 before it is trained: the text of which it is the model.
+    """Text sampled from the model at temperature 1 before training: a sample of what it has learned.
 
-    `tokens`: of documents to replay. `heldout_tokens`: of documents by which it is measured what was forgotten. Of a
-    model that chats, also conversations of which it writes both sides: `chats` to replay, and `questions` that it is
-    asked before and after. `max_tokens`: of a document; `answer_tokens`: of an answer.
+    `tokens`: of documents to replay. `heldout_tokens`: of documents on which forgetting is measured. For a chat model
+    also conversations, of which the model writes both sides: `chats` to replay, and `questions` to ask before and
+    after. Maximum lengths: `max_tokens` of a document, `prompt_tokens` of a question, `answer_tokens` of an answer.
     """
 
     tokens: int = Field(16_000, ge=0)
@@ -27,13 +27,13 @@ class SamplingConfig(Config):
     max_tokens: int = Field(256, ge=16)
     prompt_tokens: int = Field(48, ge=4)
     answer_tokens: int = Field(96, ge=4)
-    chunk: int = Field(32, ge=1)  # documents or conversations sampled between two records of progress
+    chunk: int = Field(32, ge=1)  # documents or conversations sampled between two progress events
 
 
 class ReplayConfig(Config):
-    """What of the old is read again among the new. `share`: of all tokens that are trained on.
+    """Replay of earlier text within the new text. `share`: of all training tokens.
 
-    `source`: a folder or file of general text. Without one it is what the model itself writes (`sampled`).
+    `source`: a folder or file of general text; by default text sampled from the model (`sampled`).
     """
 
     share: float = Field(0.2, ge=0, lt=1)
@@ -41,12 +41,12 @@ class ReplayConfig(Config):
 
 
 class FurtherConfig(FinetuneConfig):
-    """Next-token training of a model that is there on more text.
+    """Next-token training of an existing model on more text.
 
-    `data`: a folder or file of text; without it the recipe's corpus is read. `heldout`: share of the documents that is
-    held out; so many as `max_heldout` are measured on. `prose`: keep sentences of English prose only. `general`: a
-    folder or file of general text that is only measured on. `extend_vocabulary`: so many tokens at most are added,
-    learned on the text, each of which stands in it `min_count` times.
+    `data`: a folder or file of text; by default the recipe's corpus. `heldout`: share of the documents that is held
+    out, of which at most `max_heldout` are evaluated. `prose`: keep only sentences of English prose. `general`: a
+    folder or file of general text, used for evaluation only. `extend_vocabulary`: maximum number of tokens to add,
+    learned on the text, each with at least `min_count` occurrences in it.
     """
 
     replay: ReplayConfig = ReplayConfig()
@@ -63,24 +63,26 @@ class FurtherConfig(FinetuneConfig):
     )
 
     @model_validator(mode="after")
-    def _reads_text(self) -> Self:
+    def _check_source(self) -> Self:
         if self.task is not None:
-            raise ValueError("continued pretraining reads text, not the rows of a task; leave out task")
+            raise ValueError("continued pretraining reads text, not the rows of a task; remove task")
         if self.columns:
-            raise ValueError("continued pretraining reads whole documents; leave out columns")
+            raise ValueError("continued pretraining reads whole documents; remove columns")
         return self
 
     @model_validator(mode="after")
-    def _new_tokens_are_trained(self) -> Self:
+    def _check_extension(self) -> Self:
         if self.extend_vocabulary and (self.lora or self.training.freeze_blocks):
             raise ValueError(
-                "extend_vocabulary adds rows to the embedding, which must be trained: leave out lora and freeze_blocks"
+                "extend_vocabulary adds rows to the embedding, which must be trained: remove lora and freeze_blocks"
             )
         return self
 
     @model_validator(mode="after")
-    def _something_to_replay(self) -> Self:
+    def _check_replay(self) -> Self:
         own = self.replay.source is None
         if self.replay.share and own and not (self.sampled.tokens or self.sampled.chats):
-            raise ValueError("there is nothing to replay: name replay.source, raise sampled.tokens, or set share to 0")
+            raise ValueError(
+                "there is nothing to replay: set replay.source, raise sampled.tokens, or set replay.share to 0"
+            )
         return self

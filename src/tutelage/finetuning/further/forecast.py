@@ -1,4 +1,4 @@
-"""How long continued pretraining takes, and the sampling before it."""
+"""Time and memory of continued pretraining, and of the sampling before it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 from tutelage.finetuning.forecast import training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine
 
-QUESTION_TOKENS, ANSWER_TOKENS = 30.0, 90.0  # of a conversation that is sampled
-ENDED = 0.7  # questions that end
-SET_BYTES = 60_000.0  # of general text that is measured, where it is not known
+QUESTION_TOKENS, ANSWER_TOKENS = 30.0, 90.0  # of a sampled conversation
+ENDED = 0.7  # share of sampled questions that end with the end token
+SET_BYTES = 60_000.0  # of general text to evaluate, by default
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
-    """`seconds` None before the texts are read."""
+    """`seconds` is None until the corpus is known."""
     corpus = inputs.get("texts", inputs.get("corpus", {}))
     if "train_bytes" not in corpus:
         return Forecast()

@@ -14,12 +14,12 @@ from tutelage.training.objective import Loss, summed_nll
 
 
 class Further:
-    """Mean negative log-likelihood of the next token; also bits per byte, what ends a text not counted."""
+    """Mean negative log-likelihood of the next token; bits per byte, control tokens excluded, is a metric."""
 
     name = "further"
 
     def __init__(self, train: PackedRows, validation: PackedRows, token_bytes: Tensor) -> None:
-        """token_bytes [vocab_size] int64: of text that each token stands for; 0 for a control token."""
+        """token_bytes [vocab_size] int64: length in bytes of each token; 0 for a control token."""
         self.rows, self.token_bytes = {"train": train, "validation": validation}, token_bytes
 
     def loss(self, model: DecoderLM, batch: Batch) -> Loss:

@@ -1,4 +1,4 @@
-"""What exactly a model would read further, before it does: documents, windows, what of the old stands among the new."""
+"""Account of the data before continued pretraining: documents, windows, replay, overlap."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import best_fit
 from tutelage.training.setup import total_steps
 
-OVERLAP = 0.1  # of a document that stands in another text, from which on it is counted
-MANY_PASSES = 4  # over what is replayed (Muennighoff et al. 2023)
-SHORT_TOKENS = 2.5  # bytes: a tokenizer whose tokens are shorter knows a text badly
+OVERLAP = 0.1  # count a document if this share of it occurs in the other text
+MANY_PASSES = 4  # over the replayed text (Muennighoff et al. 2023)
+SHORT_TOKENS = 2.5  # bytes per token: below, the tokenizer does not fit the text
 SIDES = ("train", "heldout")
 
 
 def preflight(
     config: FurtherConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """Of the user's own text, read and freed of duplicates as in the run. Raises InputError where it cannot be used."""
+    """Account of the user's text, read and deduplicated as in the run. Raises InputError if it is unusable."""
     sources = {"texts": config.data, "replay": config.replay.source, "general": config.general}
     context = min(config.context_length, model.max_position_embeddings)
     with tempfile.TemporaryDirectory() as folder:
@@ -61,8 +61,8 @@ def texts_account(
     tok: Tokenizer, config: FurtherConfig, corpora: Mapping[str, Path], train: Sequence[Row], held: Sequence[Row],
     mix: Mixed, context: int,
 ) -> Found:  # fmt: skip
-    """Of the training documents and the held-out ones that are measured on. corpora: by role (`texts`, `replay`,
-    `general`). mix: what is trained on; without old text in it, what is replayed is not known yet."""
+    """Account of the training documents and the evaluated held-out ones. corpora: by role (`texts`, `replay`,
+    `general`). mix: the training examples; if they contain no old text, the replayed text is not known yet."""
     card = json.loads((corpora["texts"] / "card.json").read_text(encoding="utf-8"))
     found = begun("documents", train, held, None, {})
     found["corpus"] = _read(card)
@@ -90,7 +90,7 @@ def texts_account(
 
 
 def _read(card: Mapping[str, Any]) -> dict[str, Any]:
-    """What became of the documents that were read, by reason."""
+    """Documents read, and numbers removed by reason."""
     removed = {reason: count for step in card["steps"] for reason, count in step["removed"].items()}
     return {
         "files": card["files"], "documents": card["steps"][0]["documents_in"], "removed": removed,
@@ -99,8 +99,8 @@ def _read(card: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _replay(config: FurtherConfig, mix: Mixed) -> dict[str, Any]:
-    """share: of all tokens. passes: over what is replayed, in one over all. known: whether it is there already; where
-    it is not, it is as much as is asked for, of at least `sampled.tokens`."""
+    """share: of all tokens. passes: over the replayed text per pass over all. known: whether it exists already; if not,
+    figures are those requested, with `sampled.tokens` tokens to replay."""
     wanted, source = config.replay.share, config.replay.source
     known = bool(mix.old_tokens) or not wanted
     tokens = mix.old_tokens if known else round(wanted / (1 - wanted) * mix.new_tokens)
@@ -112,8 +112,8 @@ def _replay(config: FurtherConfig, mix: Mixed) -> dict[str, Any]:
 
 
 def _overlap(corpora: Mapping[str, Path], train: Sequence[Row], held: Sequence[Row]) -> dict[str, list[int]]:
-    """Of documents that are measured on how many stand (a tenth of them or more) in text that is trained on, and of how
-    many: held-out new text in the new and in what is replayed, general text in the new."""
+    """[n, total]: evaluated documents of which a tenth or more is in training text: held-out new text in the new
+    and in the replayed text, and for general text in the new."""
     found = {"heldout_in_training": _within(train, held)}
     if "replay" in corpora:
         found["heldout_in_replay"] = _within(read_corpus(corpora["replay"], "train", ["id", "text"]), held)
@@ -136,45 +136,45 @@ def _within(texts: Sequence[Row], documents: Sequence[Row]) -> list[int]:
 def _said(found: Found) -> str:
     w, replay = found["windows"], found["replay"]
     said = (
-        f"{w['tokens']:,} tokens of new text, every one learned, in windows of {w['context']} ({w['windows']:,} with "
-        f"what is replayed, {w['filled']:.0%} full)"
+        f"{w['tokens']:,} tokens of new text, all of them targets, in windows of {w['context']} ({w['windows']:,} with "
+        f"the replayed text, {w['filled']:.0%} full)"
     )
     return f"{said}; {replay['tokens']:,} tokens are replayed ({replay['share']:.0%} of all)"
 
 
 def _lines(found: Found) -> list[tuple[str, list[str]]]:
     read, w, replay, split = found["corpus"], found["windows"], found["replay"], found["split"]
-    texts = [f"{read['documents']:,} documents read of {read['files']:,} files; {split['train']:,} to train on, "
-             f"{split['heldout']:,} held out to be measured"]  # fmt: skip
+    texts = [f"{read['documents']:,} documents from {read['files']:,} files; {split['train']:,} for training, "
+             f"{split['heldout']:,} held out for evaluation"]  # fmt: skip
     if read["removed"]:
         texts.append(listed([f"{count:,} dropped: {reason}" for reason, count in read["removed"].items()], 8, "; "))
     if read["unreadable"] or read["skipped"]:
-        skipped = {**({"places that could not be read": read["unreadable"]} if read["unreadable"] else {}),
+        skipped = {**({"unreadable places": read["unreadable"]} if read["unreadable"] else {}),
                    **read["skipped"]}  # fmt: skip
-        texts.append(listed([f"{count:,} {what} left out" for what, count in skipped.items()], 8, "; "))
+        texts.append(listed([f"{count:,} {what} skipped" for what, count in skipped.items()], 8, "; "))
     if read["ignored_fields"]:
-        texts.append(f"fields that are not used: {listed(read['ignored_fields'], 12)}")
+        texts.append(f"unused fields: {listed(read['ignored_fields'], 12)}")
     windows = [
-        f"{w['tokens']:,} tokens, every one learned; {w['bytes_per_token']:g} bytes each",
-        f"documents have {w['median']} tokens in the median, {w['longest']:,} at most; {w['cut_into_pieces']} longer "
-        f"than {w['context']} are read in pieces, and nothing is lost",
+        f"{w['tokens']:,} tokens, all of them targets; {w['bytes_per_token']:g} bytes per token",
+        f"documents: median {w['median']} tokens, longest {w['longest']:,}; {w['cut_into_pieces']} longer than "
+        f"{w['context']} are split, without loss",
     ]
     seen = [f"{w['windows']:,}, each of {w['context']} tokens, {w['filled']:.0%} full; {w['steps']:,} steps are "
             f"{w['passes']:g} passes"]  # fmt: skip
     old = "nothing is replayed"
     if replay["tokens"]:
-        what = {"file": "text of your own", "own text": "what the model writes by itself"}[replay["source"]]
+        what = {"file": "text of your own", "own text": "text sampled from the model"}[replay["source"]]
         about = "" if replay["known"] else "about "
-        old = (f"{about}{replay['tokens']:,} tokens, {replay['share']:.0%} of all: {what}, gone through {about}"
-               f"{replay['passes']:g} times")  # fmt: skip
+        old = (f"{about}{replay['tokens']:,} tokens, {replay['share']:.0%} of all: {what}, {about}"
+               f"{replay['passes']:g} passes over it")  # fmt: skip
     overlap = [f"{count} of {total} {_PLACES[name]}" for name, (count, total) in found["overlap"].items()]
     return [("Text", texts), ("Tokens", windows), ("Windows", seen), ("Replay", [old]), ("Overlap", overlap)]
 
 
 _PLACES = {
-    "heldout_in_training": "held-out documents stand in training text (a tenth of them or more)",
-    "heldout_in_replay": "held-out documents stand in what is replayed",
-    "general_in_training": "documents of general text stand in training text",
+    "heldout_in_training": "held-out documents overlap with training text (by a tenth or more)",
+    "heldout_in_replay": "held-out documents overlap with the replayed text",
+    "general_in_training": "documents of general text overlap with training text",
 }
 
 
@@ -182,22 +182,22 @@ def _findings(found: Found, config: FurtherConfig) -> list[Finding]:
     made, w, replay, read = [], found["windows"], found["replay"], found["corpus"]
     double = sum(count for reason, count in read["removed"].items() if "duplicate" in reason)
     if double:
-        said = f"{double:,} of {read['documents']:,} documents repeat another one and are dropped"
+        said = f"{double:,} of {read['documents']:,} documents are duplicates and are dropped"
         made.append(finding("note", said))
     if not config.replay.share:
-        made.append(finding("note", "nothing of the old is replayed: the model may forget", "replay.share=0.2"))
+        made.append(finding("note", "no earlier text is replayed: the model may forget", "replay.share=0.2"))
     if replay["passes"] > MANY_PASSES:
-        said = f"what is replayed is gone through {replay['passes']:.1f} times and may be learned by heart"
+        said = f"the replayed text is repeated {replay['passes']:.1f} times and may be memorised"
         more = "give a longer replay.source" if config.replay.source else "raise sampled.tokens"
         made.append(finding("warning", said, more))
     if w["bytes_per_token"] < SHORT_TOKENS:
-        said = f"the tokenizer cuts this text into tokens of {w['bytes_per_token']:.2f} bytes: it knows it badly"
-        made.append(finding("note", said, "extend_vocabulary=2000 learns tokens of this text"))
+        said = f"the tokenizer does not fit this text: {w['bytes_per_token']:.2f} bytes per token"
+        made.append(finding("note", said, "extend_vocabulary=2000 adds tokens learned on it"))
     if w["steps"] * config.training.batch_rows < w["windows"]:
-        said = f"{w['steps']} steps read {w['passes']:.0%} of the windows"
-        made.append(finding("note", said, "training.epochs=1 reads all"))
+        said = f"{w['steps']} steps cover {w['passes']:.0%} of the windows"
+        made.append(finding("note", said, "training.epochs=1 covers all"))
     for name, (count, total) in found["overlap"].items():
         if count:
-            harm = "what is forgotten" if name == "general_in_training" else "what is learned"
-            made.append(finding("warning", f"{count} of {total} {_PLACES[name]}: figures of {harm} are flattered"))
+            affected = "forgetting" if name == "general_in_training" else "learning"
+            made.append(finding("warning", f"{count} of {total} {_PLACES[name]}: figures of {affected} are too good"))
     return made

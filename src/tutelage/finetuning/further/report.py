@@ -1,4 +1,4 @@
-"""What the report says of continued pretraining and of what was sampled for it."""
+"""Report sections of continued pretraining and of the sampled text."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tutelage.store.sections import curve_chart, measured, score_chart
 from tutelage.store.view import View
 
 _SETS = {
-    "bits per byte, new text": "Bits for a byte of held-out documents of the new text.",
-    "bits per byte, general text": "Bits for a byte of general text. What the model loses here it forgot.",
-    "bits per byte, own text": "Bits for a byte of what the model wrote by itself before: what it loses it forgot.",
-    "general answers end": "Share of answers to general questions that the model ends by itself.",
+    "bits per byte, new text": "Bits per byte of held-out documents of the new text.",
+    "bits per byte, general text": "Bits per byte of general text. A rise is forgetting.",
+    "bits per byte, own text": "Bits per byte of text sampled from the initial model. A rise is forgetting.",
+    "general answers end": "Share of answers to general questions that end with the end token.",
 }
 
 
@@ -34,7 +34,7 @@ def _change(view: View, measure: str) -> str:
 
 def section(view: View) -> list[Block | None]:
     return [
-        prose(_told(view)),
+        prose(_tokens(view)),
         curve_chart(view, "Loss (nats per token)", "Loss of new and replayed text; dark: new text held out."),
         *(score_chart(view, measure, caption) for measure, caption in _SETS.items()),
         *_vocabulary(view),
@@ -43,7 +43,7 @@ def section(view: View) -> list[Block | None]:
     ]
 
 
-def _told(view: View) -> str:
+def _tokens(view: View) -> str:
     new, old = view.metrics.get("new_tokens"), view.metrics.get("replayed_tokens")
     if not f.is_number(new) or not f.is_number(old):
         return ""
@@ -52,7 +52,7 @@ def _told(view: View) -> str:
 
 
 def _vocabulary(view: View) -> list[Block | None]:
-    """What the longer vocabulary does: to the length of a text, and to how well it is predicted at once and later."""
+    """Effect of the longer vocabulary on bytes per token and on bits per byte, before and after training."""
     found = as_dict(view.metrics.get("vocabulary"))
     if not found:
         return []
@@ -61,15 +61,15 @@ def _vocabulary(view: View) -> list[Block | None]:
     trained = after.value if after else view.metrics.get("heldout_bits_per_byte")
     pairs = [
         ("Tokens added", f.number(found["tokens_added"])),
-        ("Bytes a token, before", f"{before:.2f}"),
-        ("Bytes a token, after", f"{longer:.2f}"),
-        ("Bits a byte, before", f.bits(found["bits_per_byte_before"])),
-        ("Bits a byte, with untrained tokens", f.bits(found["bits_per_byte_extended"])),
-        ("Bits a byte, trained", f.bits(trained) if f.is_number(trained) else ""),
+        ("Bytes per token, before", f"{before:.2f}"),
+        ("Bytes per token, after", f"{longer:.2f}"),
+        ("Bits per byte, before", f.bits(found["bits_per_byte_before"])),
+        ("Bits per byte, with untrained tokens", f.bits(found["bits_per_byte_extended"])),
+        ("Bits per byte, after training", f.bits(trained) if f.is_number(trained) else ""),
     ]
     said = (
-        f"The new text takes {f.percent(1 - before / longer)} fewer tokens. Whether the vocabulary paid in bits per "
-        "byte too, only a run without it can tell: compare the two with --ways full,vocabulary."
+        f"The new text takes {f.percent(1 - before / longer)} fewer tokens. Whether the vocabulary also improves bits "
+        "per byte shows only in comparison with a run without it: --ways full,vocabulary."
     )
     return [prose(said), facts(pairs)]
 
@@ -88,7 +88,7 @@ def sampled_section(view: View) -> list[Block | None]:
     rows = [line for line in view.lines("heldout.jsonl") if isinstance(line.get("text"), str)]
     shown = [f"“{' '.join(line['text'].split())[:160]}”" for line in rows[:3]]
     return [
-        prose("Sampled at temperature 1 before anything was trained; it stands for what the model was made from."),
+        prose("Sampled from the model at temperature 1 before training, in place of its training text."),
         prose(f"For example: {'; '.join(shown)}.") if shown else None,
         facts(flatten({key: value for key, value in view.metrics.items() if key != "peak_memory_mb"})),
     ]

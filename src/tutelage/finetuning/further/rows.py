@@ -1,4 +1,4 @@
-"""From documents and conversations to examples, and how much of the old is read among the new."""
+"""Training examples of documents and conversations, and the mixture of new and replayed text."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.training.data.packing import Example, Segment
 
 @dataclass(frozen=True)
 class Mixed:
-    """Examples to train on: tokens of the new text and of the old, and how often the old is gone through."""
+    """Training examples, with token counts of the new and the old text, and the number of passes over the old."""
 
     examples: list[Example]
     new_tokens: int
@@ -22,10 +22,10 @@ class Mixed:
 
 
 def document_examples(tok: Tokenizer, rows: Iterable[Row], length: int) -> list[Example]:
-    """Examples of documents {"text"}, each after what begins a text, learning to end with the end-of-text token.
+    """Examples of documents {"text"}, each from the start token to the end-of-text token.
 
-    Never with the end of a turn, which chat models name as `eos_token`. One that was cut (`ended` is false) does not
-    learn to end. One longer than `length` is cut into pieces, and every token is predicted exactly once.
+    The end-of-text token is not the end of a turn, which chat models declare as `eos_token`. A truncated document
+    (`ended` is false) has no end token. One longer than `length` is split; every token is a target exactly once.
     """
     rows = list(rows)
     examples = []
@@ -38,9 +38,9 @@ def document_examples(tok: Tokenizer, rows: Iterable[Row], length: int) -> list[
 
 
 def replay_examples(tok: Tokenizer, rows: Sequence[Row], length: int) -> list[Example]:
-    """Examples of documents {"text"} and of conversations {"prompt", "response"}, of which the answers are learned.
+    """Examples of documents {"text"} and of conversations {"prompt", "response"}, where only answers are targets.
 
-    A conversation longer than `length` is left out.
+    A conversation longer than `length` is dropped.
     """
     documents = document_examples(tok, [row for row in rows if "text" in row], length)
     chats = [Example([_answer(tok, row)]) for row in rows if "response" in row]
@@ -48,7 +48,7 @@ def replay_examples(tok: Tokenizer, rows: Sequence[Row], length: int) -> list[Ex
 
 
 def _answer(tok: Tokenizer, row: Row) -> Segment:
-    """A conversation of which the answer is learned; one that was cut does not learn to stop."""
+    """A conversation whose answer is the target; without the end token if the answer was truncated."""
     whole = conversation_segment(tok, messages_of(row))
     if row.get("ended", True):
         return whole
@@ -56,9 +56,9 @@ def _answer(tok: Tokenizer, row: Row) -> Segment:
 
 
 def mixed(new: Sequence[Example], old: Sequence[Example], share: float) -> Mixed:
-    """The new examples with so many of the old that these are `share` of all tokens, in turn and again from the first.
+    """The new examples with enough old ones to make up `share` of all tokens, cycling through the old.
 
-    `share` counts by whole examples: the last one may go over.
+    Only whole examples are added, so the share may be slightly exceeded.
     """
     new_tokens = _tokens(new)
     wanted = share / (1 - share) * new_tokens if old else 0.0

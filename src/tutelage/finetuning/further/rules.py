@@ -14,11 +14,11 @@ def replay(f: Facts) -> Finding | None:
     if share < LITTLE:
         return (
             "warning",
-            f"{share:.0%} of the tokens are replayed: without any, what the model could before is overwritten",
+            f"{share:.0%} of the tokens are replayed: without replay the model forgets what it could do before",
             f"--set {f['key']}.replay.share=0.2",
         )
     if share > MUCH:
-        return "note", f"{share:.0%} of the tokens are replayed; more than half slows the new text down", ""
+        return "note", f"{share:.0%} of the tokens are replayed; more than half slows learning of the new text", ""
     return None
 
 
@@ -26,7 +26,7 @@ def decay(f: Facts) -> Finding | None:
     if f["training.schedule"] == "constant":
         return (
             "warning",
-            "the learning rate is warmed up again and does not fall again: the loss stays higher than it must",
+            "the learning rate is re-warmed but never decayed: the loss stays higher than necessary",
             f"--set {f['key']}.training.schedule=cosine",
         )
     if f["training.final_fraction"] <= FINAL:
@@ -39,14 +39,14 @@ def decay(f: Facts) -> Finding | None:
 
 
 RULES = (
-    Rule("further-replay", "Replay 1 to 50 % of the tokens, more where the new text is more foreign",
+    Rule("further-replay", "Replay 1 to 50 % of the tokens, more for a larger distribution shift",
          "Ibrahim et al. 2024: 5 % for a weak shift, 25 % for another language", ("key", "replay.share"), replay),
-    Rule("further-decay", "Warm the rate up again and let it fall to a tenth again",
+    Rule("further-decay", "Re-warm the learning rate and decay it to a tenth",
          "Gupta et al. 2023; Ibrahim et al. 2024",
          ("key", "training.schedule", "training.final_fraction"), decay),
     epochs_rule("further-epochs", 4, 2, "Up to 4 passes over the text", "Muennighoff et al. 2023"),
     rate_rule("further-learning-rate", 1.0, 0.5,
-              "Not above the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
+              "At most the peak rate of pretraining; a lower one forgets less and learns less", "Gupta et al. 2023"),
     *SHARED,
 )  # fmt: skip
 

@@ -1,14 +1,12 @@
-"""What a model writes by itself at temperature 1: text of which it is the model, to replay and to measure by.
+"""Text sampled from a model at temperature 1, to replay and to measure forgetting.
 
-Where nobody has the text that a model was made from, samples of the model stand for it: a model that gives them the
-same likelihood as before has forgotten nothing (Robins 1995, pseudo-rehearsal; Huang et al. 2024, self-synthesized
-rehearsal). Of a model that chats, the questions are sampled too, from the template's opening of the user's turn (Xu et
-al. 2024, Magpie).
+If the training text of a model is not available, its samples replace it: a model that gives them the same likelihood as
+before has forgotten nothing (Robins 1995, pseudo-rehearsal; Huang et al. 2024, self-synthesized rehearsal). For a chat
+model questions are sampled too, from the template's beginning of the user's turn (Xu et al. 2024, Magpie).
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,23 +16,23 @@ from tutelage.finetuning.data import Row, write_rows
 from tutelage.inference.language_model import LanguageModel, load
 from tutelage.inference.sampling import Sampling
 from tutelage.model.io import weights_identity
+from tutelage.store.chunks import append_chunk, finished_chunks
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.files import write_atomic
 from tutelage.store.hashing import sha256_json
 from tutelage.store.stage import Job
 from tutelage.tokenizer.chat import render_chat
 from tutelage.tokenizer.messages import Message
 
-_SHAPE = ("max_tokens", "prompt_tokens", "answer_tokens", "chunk")  # settings that decide what a chunk is
-TRIES = 4  # questions sampled for each that is wanted, at most: some do not end
+_SHAPE = ("max_tokens", "prompt_tokens", "answer_tokens", "chunk")  # settings that determine the content of a chunk
+TRIES = 4  # maximum number of sampled questions per requested one: some do not end
 
 
 def make_samples(job: Job) -> dict[str, Any]:
     """Sample documents and conversations into `train.jsonl` and `heldout.jsonl`.
 
     Rows are {"id", "text", "ended"}, {"id", "prompt", "response", "ended"}, and held-out questions {"id", "prompt"}.
-    What is held out has seeds of its own, so it is the same however much is replayed. Finished chunks are kept in
+    Held-out rows have separate seeds, so they do not depend on the amount of replay. Finished chunks are kept in
     `work`: a killed run resumes and ends with the same files.
     """
     config, out, log, base = job.config, job.out, job.log, job.inputs["model"]
@@ -46,7 +44,9 @@ def make_samples(job: Job) -> dict[str, Any]:
         seen = {row["prompt"] for row in asked}
         conversations = [row for row in sampler.chats(config.chats) if row["prompt"] not in seen]
         if len(asked) < config.questions:
-            log.note(f"only {len(asked)} of {config.questions} questions that the model asked itself came to an end")
+            log.note(
+                f"only {len(asked)} of {config.questions} questions sampled from the model ended within prompt_tokens"
+            )
     write_rows(out / "heldout.jsonl", [*held, *asked])
     write_rows(out / "train.jsonl", [*train, *conversations])
     return {
@@ -60,7 +60,7 @@ def make_samples(job: Job) -> dict[str, Any]:
 
 
 class _Sampler:
-    """The model and what it has written so far, chunk after chunk, each from a seed of its own."""
+    """Samples from the model, chunk by chunk, each chunk with its own seed."""
 
     def __init__(self, lm: LanguageModel, config: Any, work: Path, log: EventLog, seed: int, weights: str) -> None:
         self.lm, self.config, self.work, self.log, self.seed = lm, config, work, log, seed
@@ -71,7 +71,7 @@ class _Sampler:
         self.tokens = 0
 
     def documents(self, split: str, tokens: int) -> list[Row]:
-        """Documents from their beginning, until they have `tokens` tokens together."""
+        """Documents sampled from the start token, `tokens` tokens or more in total."""
         found: list[Row] = []
         total = 0
         start = [[self.lm.tokenizer.start_id]] * self.config.chunk
@@ -89,14 +89,14 @@ class _Sampler:
             number += 1
             if not found:
                 raise InputError(
-                    "the model writes nothing by itself", hint="set sampled.tokens to 0, or name general text"
+                    "the model samples only empty documents", hint="set sampled.tokens to 0, or set replay.source"
                 )
             self.log.progress(f"sampling {split} documents", min(total, tokens), tokens, "tokens")
         self.tokens += total
         return found
 
     def questions(self, split: str, count: int) -> list[Row]:
-        """Questions as the user of a conversation asks them; fewer than `count` where most do not end. None twice."""
+        """Distinct questions sampled as the user's turn; fewer than `count` if too many do not end."""
         found: dict[str, Row] = {}
         opening = _opening_of_a_question(self.lm) if count else []
         what = f"{split} questions"
@@ -118,7 +118,7 @@ class _Sampler:
         return list(found.values())
 
     def chats(self, count: int) -> list[Row]:
-        """Answers to as many questions of its own."""
+        """Conversations: answers of the model to `count` sampled questions."""
         asked = self.questions("train", count)
 
         def sample(number: int) -> list[Row]:
@@ -139,10 +139,10 @@ class _Sampler:
         return [row for row in rows if row["response"]]
 
     def _leaves_room(self, question: str) -> bool:
-        """Whether the question can be put to the model, with room for an answer."""
+        """Whether the question fits the context with room for an answer."""
         try:
             return len(self.lm.chat_ids([Message("user", question)])) < self.lm.context // 2
-        except InputError:  # the template refuses it
+        except InputError:  # the template rejects it
             return False
 
     def _sampling(self, what: str, number: int, most: int) -> Sampling:
@@ -150,34 +150,21 @@ class _Sampler:
         return Sampling(max_tokens=min(most, room), temperature=1.0, seed=_seed(self.seed, what, number))
 
     def _chunk(self, name: str, number: int, sample: Callable[[int], Sequence[Row]]) -> list[Row]:
-        """One chunk: from `work` where it was finished before, else sampled now and kept."""
+        """One chunk: read from `work` if finished before, else sampled and saved."""
         path = self.work / f"{name}.jsonl"
-        whole = _finished(path, self.identity)
+        whole: list[list[Row]] = finished_chunks(path, self.identity)
         if number < len(whole):
             return whole[number]
         made = list(sample(number))
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(made, ensure_ascii=False) + "\n")
+        append_chunk(path, made)
         return made
 
 
 def _opening_of_a_question(lm: LanguageModel) -> list[int]:
-    """Ids of a conversation up to where the user is to speak, the template's own system prompt included."""
+    """Token ids of a conversation up to the user's content, including the template's default system prompt."""
     rendered = render_chat(lm.tokenizer, [Message("user", "a")])
     return rendered.ids[: rendered.spans[-1].start]
 
 
 def _seed(seed: int, what: str, number: int) -> int:
     return int(sha256_json([seed, what, number])[:12], 16)
-
-
-def _finished(path: Path, identity: str) -> list[list[Row]]:
-    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    whole = lines[:-1]  # what follows the last newline was never finished
-    if not whole or whole[0] != identity:
-        write_atomic(path, identity + "\n")
-        return []
-    if lines[-1]:
-        write_atomic(path, "\n".join(whole) + "\n")
-    return [json.loads(line) for line in whole[1:]]

@@ -1,4 +1,4 @@
-"""Continued pretraining as a stage, and the stages that make its texts."""
+"""Spec of continued pretraining, and of the stages that make its texts."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from tutelage.finetuning.further.config import FurtherConfig, SamplingConfig
 from tutelage.store.late import late
 from tutelage.store.stage import Headline, Part, StageSpec, Way
 
-LARGE = 30e6  # parameters: from here on the learning rate is lower
+LARGE = 30e6  # parameters; from here on the default learning rate is lower
 ROW_TOKENS = 500  # of a document of 2,000 characters
-CHARACTERS = 4  # of a token, about: pieces of text are long enough to fill a row
-PASSES = 3  # over what was sampled
-MOST_SAMPLED = 100_000  # tokens: more would take longer to sample than it is worth
+CHARACTERS = 4  # per token, roughly: pieces of text must be long enough to fill a row
+PASSES = 3  # over the sampled text
+MOST_SAMPLED = 100_000  # tokens; more is not worth the time to sample
 
 
 def _needs(config: FurtherConfig) -> tuple[str, ...]:
@@ -22,8 +22,8 @@ def _needs(config: FurtherConfig) -> tuple[str, ...]:
 
 
 def _parts(config: FurtherConfig) -> tuple[Part, ...]:
-    """Own text as a corpus each, and what the model writes by itself before it is trained."""
-    texts = replace(CORPUS, rules=tuple)  # its rule is about shares; here likelihoods are measured, and few do
+    """A corpus for each of the user's texts, and the text sampled from the model before training."""
+    texts = replace(CORPUS, rules=tuple)  # its rule asks for more held-out rows than likelihoods need
     parts = [
         Part(role, texts, corpus_of(source, config))
         for role, source in (("texts", config.data), ("replay", config.replay.source), ("general", config.general))
@@ -42,7 +42,7 @@ def corpus_of(source: str, config: FurtherConfig) -> CorpusConfig:
 
 
 def _suggest(parameters: int, rows: int) -> dict[str, Way]:
-    """All weights; also adapters, and all weights with a longer vocabulary, for who wants to compare."""
+    """Full finetuning; for comparison also adapters, and full finetuning with a longer vocabulary."""
     small = parameters < LARGE
     replayed = rows * ROW_TOKENS / 4  # of the tokens of the text, at a share of a fifth
     sampled = {"tokens": int(min(MOST_SAMPLED, max(16_000, replayed / PASSES)))}

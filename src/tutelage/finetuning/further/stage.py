@@ -1,4 +1,4 @@
-"""The stage of continued pretraining: a model and texts in, the same model that knows them out."""
+"""The stage of continued pretraining."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import pack
 from tutelage.training.loop import total_steps, train
 
-DOCUMENT_BYTES = 2000  # of a long text, which is cut into documents
+DOCUMENT_BYTES = 2000  # of a document, estimated
 
 
 def audit(config: FurtherConfig, log: EventLog) -> int | None:
-    """About how many documents the user's own text has; it and the general texts must be there to be read."""
+    """Estimated number of documents of the user's text. Raises InputError if it or another source is missing."""
     for source in (config.replay.source, config.general):
         if source is not None:
             input_files(source)
@@ -50,11 +50,11 @@ def audit(config: FurtherConfig, log: EventLog) -> int | None:
 
 
 def further(job: Job) -> dict[str, Any]:
-    """Train the model further on the texts, with some of the old among the new.
+    """Continue pretraining on the texts, with replay.
 
-    Inputs: `texts` (or `corpus`), `sampled`, and where they are named `replay` and `general`. `out` becomes a model
-    directory with `data/heldout.jsonl`: the texts that the evaluation reads before and after ({"set", "id", "text"}),
-    and questions that it asks ({"set": "asked", "id", "prompt"}).
+    Inputs: `texts` (or `corpus`), `sampled`, and optionally `replay` and `general`. `out` becomes a model directory
+    with `data/heldout.jsonl`: the texts that are evaluated before and after ({"set", "id", "text"}), and the questions
+    that are asked ({"set": "asked", "id", "prompt"}).
     """
     config, base, out, log = job.config, job.inputs["model"], job.out, job.log
     tok, model = Tokenizer.load(base), load_base(base, config.lora)
@@ -92,7 +92,7 @@ def further(job: Job) -> dict[str, Any]:
         "new_tokens": mix.new_tokens,
         "replayed_tokens": mix.old_tokens,
         "replayed_passes": round(passes, 3),
-        "replayed": "text of your own" if config.replay.source else "what the model wrote by itself",
+        "replayed": "text of your own" if config.replay.source else "text sampled from the model",
         **({"vocabulary": vocabulary} if vocabulary else {}),
         **run_metrics(result),
     }
@@ -103,7 +103,7 @@ def _documents(corpus: Path, split: str) -> list[Row]:
 
 
 def _old(config: FurtherConfig, job: Job) -> list[Row]:
-    """What is replayed: the named text, or what the model wrote by itself."""
+    """The rows to replay: from `replay.source`, or sampled from the model."""
     if not config.replay.share:
         return []
     if config.replay.source is not None:
@@ -112,9 +112,9 @@ def _old(config: FurtherConfig, job: Job) -> list[Row]:
 
 
 def _measured_rows(config: FurtherConfig, job: Job, heldout: Sequence[Row]) -> list[Row]:
-    """All that the model is measured on before and after, set by set.
+    """All rows that are evaluated before and after, set by set.
 
-    General text is that which was named for it, else the held-out part of what is replayed from a file.
+    General text is that of `config.general`, else the held-out part of `replay.source`.
     """
     general: list[Row] = []
     if config.general is not None:
@@ -134,7 +134,7 @@ def _measured_rows(config: FurtherConfig, job: Job, heldout: Sequence[Row]) -> l
 def _extend(
     config: FurtherConfig, tok: Tokenizer, model: DecoderLM, rows: Sequence[Row], heldout: Sequence[Row], log: EventLog
 ) -> tuple[Tokenizer, dict[str, Any]]:
-    """The longer tokenizer, with the model given its rows, in place; and what that alone does to held-out text."""
+    """The extended tokenizer, with its effect on held-out text before training; extends the embedding in place."""
     before = LanguageModel(model, tok)
     texts = [row["text"] for row in heldout]
     size = sum(len(text.encode()) for text in texts)
@@ -146,13 +146,13 @@ def _extend(
         **_compression(LanguageModel(model, longer.tokenizer), texts, size, "extended"),
     }
     log.note(
-        f"{len(longer.pieces):,} tokens are added; held-out text has {figures['bytes_per_token_before']:.2f} bytes a "
-        f"token before and {figures['bytes_per_token_extended']:.2f} after; untrained, "
-        f"{figures['bits_per_byte_before']:.3f} bits a byte become {figures['bits_per_byte_extended']:.3f}"
+        f"{len(longer.pieces):,} tokens are added; held-out text has {figures['bytes_per_token_before']:.2f} bytes per "
+        f"token before and {figures['bytes_per_token_extended']:.2f} after; before training, bits per byte change from "
+        f"{figures['bits_per_byte_before']:.3f} to {figures['bits_per_byte_extended']:.3f}"
     )
     if len(longer.pieces) < config.extend_vocabulary:
         log.note(
-            f"fewer than the {config.extend_vocabulary:,} asked for: no other pair stands {config.min_count} times"
+            f"fewer than the requested {config.extend_vocabulary:,}: no other pair occurs {config.min_count} times"
         )
     return longer.tokenizer, figures
 

@@ -1,1 +1,1 @@
-"""Supervised finetuning on conversations: only what the assistant says is learned."""
+"""Supervised finetuning on conversations, with the loss on the assistant's answers."""

@@ -11,14 +11,14 @@ from tutelage.training.config import TrainingConfig
 
 
 class InstructConfig(FinetuneConfig):
-    """Supervised finetuning on conversations; only the answers are learned.
+    """Supervised finetuning on conversations, with the loss on the answers.
 
-    `max_rows`: so many at most (0: all). `heldout`: share of an own file that is held out; `max_heldout` at most.
-    `min_rows`: what a task must yield for the step to run.
-    `learn`: what of a conversation is learned: every answer, the last one alone, or all text, questions included.
-    `neftune_alpha`: noise on the embeddings while it trains (Jain et al. 2023 take 5 to 15); 0: none.
-    `samples`: so many held-out prompts are answered after every `sample_every`-th validation, for the log and the
-    report. `replay`: so many tokens of the corpus are mixed in for each token of the conversations.
+    `max_rows`: maximum number of training rows (0: all). `heldout`: held-out share of the user's file, at most
+    `max_heldout` rows. `min_rows`: minimum number of training rows that a task must yield.
+    `learn`: tokens with loss: those of every answer, of the last answer only, or all, questions included.
+    `neftune_alpha`: noise on the embeddings in training (Jain et al. 2023 use 5 to 15); 0: none.
+    `samples`: number of held-out prompts answered after every `sample_every`-th validation, for the log and the report.
+    `replay`: tokens of the corpus mixed in per token of the conversations.
     """
 
     context_length: int = Field(0, ge=0)
@@ -36,14 +36,14 @@ class InstructConfig(FinetuneConfig):
     )
 
     @model_validator(mode="after")
-    def _rows_are_named(self) -> Self:
+    def _check_rows(self) -> Self:
         self.needs_rows()
         return self
 
     @model_validator(mode="after")
-    def _noise_meets_the_embeddings(self) -> Self:
+    def _check_noise(self) -> Self:
         if self.neftune_alpha and self.training.parallel.pipeline > 1:
             raise ValueError(
-                "neftune_alpha needs the embeddings where the loss is: set training.parallel.pipeline to 1"
+                "neftune_alpha requires embeddings and loss in one process: set training.parallel.pipeline to 1"
             )
         return self

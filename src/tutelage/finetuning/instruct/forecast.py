@@ -1,4 +1,4 @@
-"""How long instruction finetuning takes."""
+"""Time and memory of instruction finetuning."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tutelage.finetuning.forecast import LEARNED, planned_context, rows_of, training_forecast
 from tutelage.store.stage import Facts, Forecast, Machine, StageSpec
 
-FIT = 0.7  # described callables of a corpus that make a row
+FIT = 0.7  # share of the described callables of a corpus that become a row
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -20,7 +20,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
 def forecast_of(
     spec: StageSpec, config: Any, inputs: Mapping[str, Facts], machine: Machine, times: float = 1.0
 ) -> Forecast:
-    """Of a method that learns conversations, `times` of them for each row of the file."""
+    """Forecast of a method trained on conversations, with `times` conversations per row of the file."""
     found = rows_of(spec, config, inputs, "described")
     if found is None:
         return Forecast()

@@ -1,4 +1,4 @@
-"""Noise on the embeddings while a model is trained (NEFTune)."""
+"""Noise on the embeddings in training (NEFTune)."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from tutelage.model.decoder import DecoderLM
 
 
 def noise_scale(documents: Tensor, width: int, alpha: float) -> Tensor:
-    """alpha / sqrt(L d) of each position [rows, length, 1]; L is the length of the position's own document, d `width`.
+    """alpha / sqrt(L d) for each position, [rows, length, 1]; L is the length of its document, d is `width`.
 
-    documents [rows, length] int64, 0 where there is padding, which gets none.
+    documents: [rows, length] int64, 0 for padding, whose scale is 0.
     """
     lengths = torch.zeros_like(documents, dtype=torch.float32)
     for row, numbers in enumerate(documents):
@@ -26,8 +26,8 @@ def noise_scale(documents: Tensor, width: int, alpha: float) -> Tensor:
 
 @contextlib.contextmanager
 def noisy_embeddings(model: DecoderLM, documents: Tensor, alpha: float) -> Iterator[None]:
-    """Within it, uniform noise in [-1, 1] times alpha / sqrt(L d) is added to what the first block reads (Jain et al.
-    2023, arXiv:2310.05914, algorithm 1). Draws from torch's generator, which the loop seeds anew for every step."""
+    """Add uniform noise in [-1, 1] times alpha / sqrt(L d) to the input of the first block (Jain et al. 2023,
+    arXiv:2310.05914, algorithm 1). Draws from torch's generator, which the loop seeds at every step."""
 
     def add(_module: Any, _given: Any, embedded: Tensor) -> Tensor:
         noise = torch.rand(embedded.shape, device=embedded.device) * 2 - 1

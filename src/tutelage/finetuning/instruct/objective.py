@@ -1,4 +1,4 @@
-"""Instruction finetuning over packed rows. Prompts and padding never meet the vocabulary."""
+"""The objective of instruction finetuning over packed rows; logits are computed for target positions only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.training.objective import Loss, stop_probability, summed_nll
 
 
 class Instruction:
-    """Next-token cross entropy on what the assistant says, its stop token included, and on nothing else."""
+    """Next-token cross entropy on the answers, stop tokens included."""
 
     name = "instruction"
 
@@ -21,8 +21,8 @@ class Instruction:
         self, train: PackedRows, validation: PackedRows, noise: float = 0.0,
         sample: Callable[[DecoderLM, int], None] | None = None, stop_ids: Sequence[int] = (),
     ) -> None:  # fmt: skip
-        """`noise`: NEFTune's alpha. `sample`: called with the model and the step after a validation. `stop_ids`: tokens
-        that end an answer, whose mean probability is reported where they are learned."""
+        """`noise`: NEFTune's alpha. `sample`: called with model and step after a validation. `stop_ids`: end tokens of
+        answers; their mean probability as targets is a metric."""
         self.rows, self.noise = {"train": train, "validation": validation}, noise
         self.sample, self.stop_ids = sample, tuple(stop_ids)
 

@@ -1,4 +1,4 @@
-"""What the report says of instruction finetuning."""
+"""Report section of instruction finetuning."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def sentence(view: View) -> str:
 
 
 def samples_of(view: View) -> list[Block | None]:
-    """What it answered while it was trained, prompt by prompt."""
+    """Answers during training, prompt by prompt."""
     by_prompt: dict[str, list[dict[str, object]]] = {}
     for event in view.events:
         if event.get("event") == "sample" and "prompt" in event:
@@ -33,12 +33,12 @@ def samples_of(view: View) -> list[Block | None]:
         answers = [(f"{event['title']}, chrF {event.get('chrf', '')}", str(event["text"]), "ink") for event in events]
         reference = [("reference", str(events[0]["reference"]), "quiet")] if "reference" in events[0] else []
         rows.append({"prompt": prompt, "answers": [*answers, *reference]})
-    return [fold("Answers while it was trained", [samples(rows)])] if rows else []
+    return [fold("Answers during training", [samples(rows)])] if rows else []
 
 
 def section(view: View) -> list[Block | None]:
     return [
-        curve_chart(view, "Loss (nats per answer token)", "Instruction loss, on the answers alone."),
+        curve_chart(view, "Loss (nats per answer token)", "Instruction loss, on the answers only."),
         *cautions(view, ("rule passed",), cautions_of(view.settings.get("task"))),
         score_chart(view, "chrF", "chrF of the answers to held-out prompts against the references (0 to 100)."),
         score_chart(view, "ROUGE-L", "ROUGE-L of the same answers (0 to 100)."),

@@ -1,4 +1,4 @@
-"""Answers to a few held-out prompts while a model is trained, so that one sees it learn."""
+"""Answers to a few held-out prompts during training, to show progress."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
 
 MAX_TOKENS = 48
-SLOW = 20.0  # s; where the answers take longer, no more are made
+SLOW = 20.0  # s; if answers take longer, sampling stops
 
 
 class Samples:
     """Greedy answers after every `every`-th validation, as `sample` events with reference and sentence chrF.
 
-    They draw no random numbers and change nothing of the training.
+    They draw no random numbers and do not affect training.
     """
 
     def __init__(self, tok: Tokenizer, rows: Sequence[dict[str, Any]], every: int, log: EventLog) -> None:
@@ -29,7 +29,7 @@ class Samples:
         self.validations += 1
         if not self.rows or (self.validations - 1) % self.every:
             return
-        from sacrebleu.metrics.chrf import CHRF  # late: only where answers are made
+        from sacrebleu.metrics.chrf import CHRF  # imported late, only if answers are generated
 
         from tutelage.inference.language_model import LanguageModel
         from tutelage.inference.sampling import Sampling
@@ -49,5 +49,7 @@ class Samples:
             self.log.emit("sample", title=f"step {step}", step=step, prompt=row["prompt"], text=answer.text,
                           reference=reference, chrf=round(score, 2))  # fmt: skip
         if (took := time.monotonic() - started) > SLOW:
-            self.log.note(f"answers to {len(self.rows)} prompts took {took:.0f} s: no more are made while it trains")
+            self.log.note(
+                f"answers to {len(self.rows)} prompts took {took:.0f} s: no more are generated during training"
+            )
             self.rows = []

@@ -1,4 +1,4 @@
-"""Instruction finetuning as a stage."""
+"""Spec of instruction finetuning."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def _needs(config: InstructConfig) -> tuple[str, ...]:
 
 
 def suggest(parameters: int, rows: int) -> dict[str, Way]:
-    """Adapters for a model of 30M parameters or more; two passes where there are few rows."""
+    """Adapters for a model of 30M parameters or more; two passes over few rows."""
     epochs = 1 if rows >= 2000 else 2
     if parameters < 30e6:
         return {"instruct": Way({"training": {"epochs": epochs}})}

@@ -1,4 +1,4 @@
-"""The instruction stage: a model and conversations in, a model that answers out."""
+"""The stage of instruction finetuning."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from tutelage.training.loop import train
 
 
 def why_not(config: InstructConfig, inputs: Mapping[str, Path]) -> str | None:
-    """Why this corpus cannot feed the stage, in one sentence; None if it can."""
+    """Why the corpus is unsuitable for the stage, as a sentence; None if it is suitable."""
     if config.data is not None or config.task is None:
         return None
     return _too_few(task_rows(task(config.task), inputs.get("corpus"), 0), config)
@@ -52,10 +52,10 @@ def _too_few(found: Examples, config: InstructConfig) -> str | None:
 
 
 def instruct(job: Job) -> dict[str, Any]:
-    """Finetune the model on the answers of conversations, and on nothing else of them.
+    """Finetune the model on the answers of conversations.
 
-    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl`. Raises InputError where there are
-    too few rows.
+    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl`. Raises InputError for too
+    few rows.
     """
     rows, audit = _rows(job.config, job)
     return train_conversations(job, rows, audit, Tokenizer.load(job.inputs["model"]))
@@ -73,7 +73,7 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
     )
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
-    supervision.tell("instruction training", context, log, dropped=False)  # the audit has said it
+    supervision.tell("instruction training", context, log, dropped=False)  # the audit has reported it
     held_supervision.tell("instruction held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
@@ -103,7 +103,7 @@ def train_conversations(job: Job, rows: Examples, audit: Audit | None, tok: Toke
 def preflight(
     config: InstructConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    """Account of what would be trained on from the user's file. Raises InputError if it is unusable."""
     rows, audit = _rows(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
     encoded = encode_conversations(tok, rows.train, config.learn)
     context = planned(config.context_length, encoded.needs, model, config.training, log)
@@ -111,7 +111,7 @@ def preflight(
 
 
 def own_rows(config: InstructConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
+    """The user's file, split, and its audit. Raises InputError if it is unusable."""
     assert config.data is not None
     rows, audit = read_conversations(Path(config.data).expanduser(), log, config.columns)
     return stratified_split(rows, data_seed, config.heldout), audit
@@ -133,9 +133,9 @@ def _rows(config: InstructConfig, job: Job) -> tuple[Examples, Audit | None]:
 
 
 def limited(config: InstructConfig, found: Examples, log: EventLog, data_seed: int) -> Examples:
-    """At most `max_rows` to train on and `max_heldout` held out, in hash order."""
+    """At most `max_rows` training and `max_heldout` held-out rows, in hash order."""
     train_rows, heldout = found.train, found.heldout
     if config.max_rows and len(train_rows) > config.max_rows:
-        log.note(f"{len(train_rows) - config.max_rows} training rows are over max_rows and left out")
+        log.note(f"{len(train_rows) - config.max_rows} training rows beyond max_rows are left out")
         train_rows = by_hash(train_rows, data_seed)[: config.max_rows]
     return Examples(train_rows, by_hash(heldout, data_seed)[: config.max_heldout], found.left_out)

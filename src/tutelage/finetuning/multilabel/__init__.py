@@ -1,1 +1,1 @@
-"""Multi-label classification: each label is in a text or not, whatever the others are."""
+"""Multi-label classification: any number of labels per text, each predicted independently."""

@@ -11,9 +11,9 @@ from tutelage.training.config import TrainingConfig
 
 
 class MultilabelConfig(HeadConfig):
-    """A head on a state of the model with a probability for each label by itself.
+    """A head with an independent probability for each label.
 
-    A label needs `min_per_label` training texts and one held-out text. `frame`, `max_tokens`, `heldout` and `frozen`
+    A label requires `min_per_label` training texts and one held-out text. `frame`, `max_tokens`, `heldout` and `frozen`
     are those of classification (`ClassifyConfig`).
     """
 
@@ -29,11 +29,11 @@ class MultilabelConfig(HeadConfig):
     )  # fmt: skip
 
     @model_validator(mode="after")
-    def _rows_are_named(self) -> Self:
+    def _check_settings(self) -> Self:
         if self.data is None:
             raise ValueError("no rows to learn from: name a file (data)")
         if self.task is not None:
-            raise ValueError("no task has texts with several labels: leave task out")
+            raise ValueError("no task has texts with several labels: remove task")
         if self.frozen and self.lora:
-            raise ValueError("frozen trains nothing of the model, so lora must not be given")
+            raise ValueError("frozen does not train the model: remove lora")
         return self

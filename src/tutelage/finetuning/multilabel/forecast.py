@@ -1,4 +1,4 @@
-"""How long multi-label classification takes: as long as classification by the same way."""
+"""Time and memory of multi-label classification, which equal those of classification."""
 
 from __future__ import annotations
 

@@ -16,14 +16,14 @@ from tutelage.training.objective import Loss
 
 
 class Multilabel:
-    """Sum over the labels of the binary cross entropy of each document; weight 1 for each text.
+    """Binary cross entropy of each document, summed over the labels, with weight 1 per text.
 
-    A target is the row of `wanted` [texts, labels] that belongs to the document.
+    A target is the index of the document in `wanted` [texts, labels].
     """
 
     def __init__(self, train: PackedRows, validation: PackedRows, wanted: NDArray[np.float32]) -> None:
         self.rows = {"train": train, "validation": validation}
-        # The name tells one run from another: the rows alone do not say what is wanted of them.
+        # The name identifies the run: the rows alone do not contain the labels.
         self.name = f"multilabel {sha256_text(wanted.tobytes().hex())[:16]}"
         self.wanted = torch.from_numpy(wanted)
 

@@ -1,4 +1,4 @@
-"""What exactly a multi-label classifier would be trained on, before it is."""
+"""Preflight check of a multi-label classifier's training data."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from tutelage.finetuning.classify.rows import framed
 from tutelage.finetuning.data import Audit, Row
 from tutelage.finetuning.data.audit import listed
 from tutelage.finetuning.data.split import normalised
@@ -18,32 +19,32 @@ from tutelage.finetuning.preflight.sample import runs
 from tutelage.model.config import ModelConfig
 from tutelage.store.events import EventLog
 from tutelage.store.format import plural
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-RARE, RARE_HELDOUT = 10, 5  # texts with a label: fewer teach or measure it badly
-EMPTY = 0.5  # share of texts without a label, from which on it is said
-EVERYWHERE = 0.9  # share of texts with one label
+RARE, RARE_HELDOUT = 10, 5  # texts per label; with fewer it is hard to learn or to measure
+EMPTY = 0.5  # share of texts without a label that warrants a note
+EVERYWHERE = 0.9  # share of texts with the same label that warrants a note
 
 
 def preflight(
     config: MultilabelConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """Labels, lengths and duplicates of the user's file. Raises InputError where it is of no use."""
+    """Labels, lengths and duplicates of the user's file. Raises InputError if it is unusable."""
     split, audit = own_rows(config, log, data_seed)
     labels = labels_of(config, split.train, split.heldout)
     train, heldout = (only_labels(rows, labels.kept) for rows in (split.train, split.heldout))
-    framed = with_frame(tok, config.frame) if config.frame and not model.num_labels else tok
     limit = min(config.max_tokens, config.context_length, model.max_position_embeddings)
-    return label_sets_account(framed, train, heldout, limit, audit, config.columns, labels.plain()["dropped"])
+    return label_sets_account(
+        framed(tok, config.frame, model), train, heldout, limit, audit, config.columns, labels.plain()["dropped"]
+    )
 
 
 def label_sets_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], limit: int, audit: Audit | None,
     columns: Mapping[str, str], dropped: Mapping[str, Mapping[str, Any]] | None = None, cut: bool = False,
 ) -> Found:  # fmt: skip
-    """Of texts with any number of labels, each read up to `limit` tokens. dropped: labels that are not trained, unless
-    they were named already. cut: texts are cut to the limit already."""
+    """Audit of texts with any number of labels, truncated to `limit` tokens. dropped: labels that are not trained,
+    unless reported already. cut: texts are truncated already."""
     found = begun("texts", train, heldout, audit, columns)
     if not cut:
         found["length"] = text_lengths(tok, train, limit)
@@ -51,7 +52,7 @@ def label_sets_account(
     sets = found["label_sets"] = label_set_figures(train, heldout)
     found["dropped_labels"] = dict(dropped or {})
     found["lines"] = _lines(sets)
-    found["said"] = f"{len(sets['labels'])} labels, {sets['mean']:g} a text in the mean; {_sizes(sets)}"
+    found["said"] = f"{len(sets['labels'])} labels, {sets['mean']:g} per text on average; {_sizes(sets)}"
     shown = next((row for row in train if len(row["labels"]) > 1), train[0])
     ids = tok.framed(tok.encode(shown["text"]))[:limit]
     named = ", ".join(shown["labels"]) or "no label"
@@ -60,19 +61,19 @@ def label_sets_account(
 
 
 def label_set_figures(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, Any]:
-    """Training texts with each label (`labels`) and held-out ones (`heldout`); labels of a text in the `mean`, and how
-    many texts have so many (`sizes`); groups of labels that stand `together` or not at all, three times or more; texts
-    that stand several times with other labels (`contradicting`)."""
+    """Number of training texts (`labels`) and of held-out texts (`heldout`) per label; `mean` number of labels per text
+    and its histogram (`sizes`); groups of labels that always occur `together`, in three texts or more; number of texts
+    that occur several times with different labels (`contradicting`)."""
     counts = Counter(label for row in train for label in row["labels"])
     held = Counter(label for row in heldout for label in row["labels"])
     sizes = Counter(len(row["labels"]) for row in train)
-    stands: dict[str, list[int]] = {}
+    places: dict[str, list[int]] = {}
     for at, row in enumerate(train):
         for label in row["labels"]:
-            stands.setdefault(label, []).append(at)
+            places.setdefault(label, []).append(at)
     groups: dict[tuple[int, ...], list[str]] = {}
-    for label in sorted(stands):
-        groups.setdefault(tuple(stands[label]), []).append(label)
+    for label in sorted(places):
+        groups.setdefault(tuple(places[label]), []).append(label)
     seen: dict[str, set[tuple[str, ...]]] = {}
     for row in [*train, *heldout]:
         seen.setdefault(normalised(row["text"]), set()).add(tuple(row["labels"]))
@@ -88,7 +89,7 @@ def label_set_figures(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str,
 
 
 def _sizes(sets: Mapping[str, Any]) -> str:
-    """'12 texts without a label, 60 with one, 28 with several (4 at most)'"""
+    """E.g. '12 texts without one, 60 with one, 28 with several (4 at most)'."""
     sizes = sets["sizes"]
     several = sum(count for size, count in sizes.items() if size > 1)
     most = f" ({max(sizes)} at most)" if several else ""
@@ -99,7 +100,7 @@ def _lines(sets: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
     counts = [f"{label} {count} and {sets['heldout'][label]}" for label, count in sets["labels"].items()]
     said = [
         f"{len(counts)}, in training and held-out texts: {listed(counts, 12)}",
-        f"{sets['mean']:g} a text in the mean: {_sizes(sets)}",
+        f"{sets['mean']:g} per text on average: {_sizes(sets)}",
     ]
     return [("Labels", said)]
 
@@ -108,22 +109,24 @@ def _findings(sets: Mapping[str, Any], rows: int) -> list[Finding]:
     made, counts = [], sets["labels"]
     if rare := {label: count for label, count in counts.items() if count < RARE}:
         said = f"labels with fewer than {RARE} training texts, {len(rare)} of {len(counts)}: {_named(rare)}"
-        made.append(finding("warning", said, "they are hardly learned: give more rows, or merge labels"))
+        made.append(finding("warning", said, "they are hard to learn: give more rows, or merge labels"))
     if few := {label: count for label, count in sets["heldout"].items() if count < RARE_HELDOUT}:
         said = f"labels with fewer than {RARE_HELDOUT} held-out texts, {len(few)} of {len(counts)}: {_named(few)}"
-        made.append(finding("note", said, "macro-F1 hangs on single texts of theirs"))
+        made.append(finding("note", said, "macro-F1 then depends on single texts"))
     for label, count in counts.items():
         if count >= EVERYWHERE * rows:
-            said = f"{label!r} stands in {count / rows:.0%} of the training texts: to name it says little"
-            made.append(finding("note", said, "read macro-F1"))
+            said = (
+                f"{count / rows:.0%} of the training texts have the label {label!r}: predicting it is not informative"
+            )
+            made.append(finding("note", said, "use macro-F1"))
     if (without := sets["sizes"].get(0, 0)) >= EMPTY * rows:
-        said = f"{without / rows:.0%} of the training texts have no label: exact matches say little"
-        made.append(finding("note", said, "read micro-F1"))
+        said = f"{without / rows:.0%} of the training texts have no label: exact match is not informative"
+        made.append(finding("note", said, "use micro-F1"))
     if sets["together"]:
-        said = f"labels that only ever stand together: {listed([' and '.join(group) for group in sets['together']], 3)}"
-        made.append(finding("note", said, "one of them would do"))
+        said = f"labels that always occur together: {listed([' and '.join(group) for group in sets['together']], 3)}"
+        made.append(finding("note", said, "one of them is enough"))
     if count := sets["contradicting"]:
-        said = f"texts that stand there several times, with different labels: {count}"
+        said = f"texts that occur several times with different labels: {count}"
         made.append(finding("warning", said, "put all labels of a text into one row"))
     return made
 

@@ -1,4 +1,4 @@
-"""What the report says of a multi-label classifier."""
+"""Report section of a multi-label classifier."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ def sentence(view: View) -> str:
 
 
 def section(view: View) -> list[Block | None]:
-    beside = "on held-out texts, beside methods that need no pretrained model."
+    beside = "on held-out texts, against baselines without a pretrained model."
     return [
         curve_chart(view, "Loss (nats per text)", "Sum of the binary cross entropies of all labels."),
         score_chart(view, "micro-F1", f"Micro-F1 {beside}"),
         score_chart(view, "label macro-F1", f"Macro-F1 {beside}"),
-        score_chart(view, "exact match", f"Texts whose labels are all right {beside}"),
+        score_chart(view, "exact match", f"Share of texts with exactly the right labels {beside}"),
         *pooling_notice(view),
         *left_out_blocks(view),
         *audit_blocks(view),

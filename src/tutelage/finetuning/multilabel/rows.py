@@ -1,4 +1,4 @@
-"""The texts of multi-label classification: split so that rare labels stand on both sides, labels that are kept."""
+"""The texts of multi-label classification: split with rare labels on both sides, and kept labels."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 @dataclass(frozen=True)
 class Prepared:
-    """Rows {"id", "text", "labels"} with texts as they are read. cut: texts that are read in part."""
+    """Rows {"id", "text", "labels"} with truncated texts. cut: number of truncated texts."""
 
     train: list[Row]
     heldout: list[Row]
@@ -33,9 +33,9 @@ class Prepared:
 
 
 def own_rows(config: MultilabelConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split, and the account of it. Raises InputError where it cannot be used.
+    """The user's file, split, and its audit. Raises InputError if it is unusable.
 
-    A text counts for its rarest label, so that each label has its share of the held-out texts as nearly as may be
+    The split is stratified by the rarest label of each text, so that every label has about its share of held-out texts
     (Sechidis et al. 2011).
     """
     assert config.data is not None
@@ -60,7 +60,7 @@ def labels_of(config: MultilabelConfig, train: Iterable[Row], heldout: Iterable[
 
 
 def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
-    """The rows that are trained on and those that are held out, each text read up to `limit` tokens."""
+    """Training and held-out rows, each text truncated to `limit` tokens."""
     config, log = job.config, job.log
     split, audit = own_rows(config, log, job.data_seed)
     split.tell(log)
@@ -71,13 +71,13 @@ def prepare(job: Job, tok: Tokenizer, limit: int) -> Prepared:
     train, heldout, cut, same = both_read(tok, train, heldout, limit, log)
     log.note(
         f"{len(labels.kept)} labels, {len(train)} training texts, {len(heldout)} held out; texts are read up to "
-        f"{limit} tokens, which cuts {cut} texts; {same} held-out texts that read like a training text are dropped"
+        f"{limit} tokens, which truncates {cut} texts; {same} held-out texts equal to a training text are dropped"
     )
     return Prepared(train, heldout, labels, cut, audit)
 
 
 def indicators(rows: Sequence[Row], labels: Sequence[str]) -> NDArray[np.float32]:
-    """[rows, labels], 1 where a row has the label."""
+    """Indicator matrix [rows, labels]: 1 if a row has the label."""
     number = {label: index for index, label in enumerate(labels)}
     found = np.zeros((len(rows), len(labels)), np.float32)
     for at, row in enumerate(rows):

@@ -1,4 +1,4 @@
-"""Multi-label classification as a stage."""
+"""Spec of multi-label classification."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The multi-label stage: a model and texts with any number of labels in, a classifier out."""
+"""The stage of multi-label classification."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from tutelage.finetuning.classify.calibrate import calibrate
 from tutelage.finetuning.classify.frozen import fit_head, with_fitted_head
 from tutelage.finetuning.classify.head import pooling_of, pooling_said, states_and_scores
+from tutelage.finetuning.classify.rows import framed
 from tutelage.finetuning.common import account, adapt, context_of, load_base, run_metrics, with_head, write_model
 from tutelage.finetuning.data import Row, write_rows
 from tutelage.finetuning.multilabel.objective import Multilabel
@@ -24,22 +25,20 @@ from tutelage.model.hf_config import load_config
 from tutelage.model.io import load_model
 from tutelage.store.files import write_json
 from tutelage.store.stage import Job
-from tutelage.tokenizer.frame import with_frame
 from tutelage.tokenizer.tokenizer import Tokenizer
 from tutelage.training.data.packing import Example, Segment, pack
 from tutelage.training.loop import train
 
 
 def multilabel(job: Job) -> dict[str, Any]:
-    """Make a multi-label classifier of a model: a head is fitted or trained, its probabilities are calibrated.
+    """Turn a model into a multi-label classifier: fit or train a head, and calibrate its probabilities.
 
-    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","labels"}, texts as
-    they were read). Raises InputError where there are no two usable labels.
+    `out` becomes a model directory with `data/train.jsonl` and `data/heldout.jsonl` ({"id","text","labels"}, with
+    truncated texts). Raises InputError without two usable labels.
     """
     config, base, out = job.config, job.inputs["model"], job.out
-    tok, model_config = Tokenizer.load(base), load_config(base)
-    if config.frame and not model_config.num_labels:  # a classifier reads texts in its own frame
-        tok = with_frame(tok, config.frame)
+    model_config = load_config(base)
+    tok = framed(Tokenizer.load(base), config.frame, model_config)
     pooling = pooling_of(config, model_config, job.log)
     limit = min(config.max_tokens, context_of(config.context_length, model_config, job.log))
     rows = prepare(job, tok, limit)
@@ -82,7 +81,7 @@ def multilabel(job: Job) -> dict[str, Any]:
 
 
 def _examples(tok: Tokenizer, rows: list[Row], first: int) -> list[Example]:
-    """One example per text; its target, at the last token, is its number, counted from `first`."""
+    """One example per text; the target at its last token is its index, from `first`."""
     found = []
     for number, encoded in enumerate(tok.encode_batch([row["text"] for row in rows]), first):
         ids = tok.framed(encoded)
@@ -94,7 +93,7 @@ def _examples(tok: Tokenizer, rows: list[Row], first: int) -> list[Example]:
 def _fitted(
     job: Job, train_on: list[Example], wanted: NDArray[np.float32], labels: list[str], pooling: dict[str, Any]
 ) -> tuple[DecoderLM, dict[str, Any], list[dict[str, Any]]]:
-    """The first layers of the model, untouched, with a fitted head; its figures, and no curve."""
+    """The first layers of the model, unchanged, with a fitted head; metrics, and an empty curve."""
     started, base = time.monotonic(), load_model(job.inputs["model"])
     base.config = base.config.with_(**pooling)
     ids = [example.segments[0].tokens for example in train_on]

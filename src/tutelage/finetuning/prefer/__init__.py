@@ -1,1 +1,1 @@
-"""Direct preference optimisation against the frozen starting model."""
+"""Preference finetuning: DPO and its relatives, on pairs of answers or on answers judged one by one."""

@@ -1,4 +1,4 @@
-"""Settings of preference finetuning, and of the pairs that are sampled where the user has none."""
+"""Settings of preference finetuning, and of sampling pairs when the user has none."""
 
 from __future__ import annotations
 
@@ -7,16 +7,16 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tutelage.finetuning.config import FinetuneConfig
-from tutelage.finetuning.prefer.defaults import KNOWN, JudgedLoss, PairLoss, not_honoured, settings_of
+from tutelage.finetuning.prefer.defaults import KNOWN, JudgedLoss, PairLoss, settings_of, unsupported
 from tutelage.store.config import Config
 from tutelage.store.errors import nearest
 from tutelage.training.config import TrainingConfig
 
 
 class SamplingConfig(Config):
-    """Preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule.
+    """Sampling of preference pairs: `samples` answers to each of `prompts` training prompts, ranked by the task's rule.
 
-    `reward`: directory of a reward model that ranks instead, the task's own answer among them.
+    `reward`: directory of a reward model that ranks the answers instead, the reference answer included.
     """
 
     prompts: int = Field(600, ge=2)
@@ -25,11 +25,11 @@ class SamplingConfig(Config):
     top_p: float = Field(1.0, gt=0, le=1)
     max_tokens: int = Field(40, ge=1)
     reward: str | None = None
-    chunk: int = Field(64, ge=1)  # prompts sampled between two records of progress
+    chunk: int = Field(64, ge=1)  # prompts sampled between two progress events
 
 
 class PairsConfig(SamplingConfig):
-    """The stage of its own that samples and ranks."""
+    """The settings of the stage that samples and ranks pairs; `heldout`: share of the pairs that is held out."""
 
     task: str
     heldout: float = Field(0.15, gt=0, lt=1)
@@ -38,12 +38,13 @@ class PairsConfig(SamplingConfig):
 class PreferConfig(FinetuneConfig):
     """Learning from preferences: pairs of a chosen and a rejected answer, or answers judged good or bad one by one.
 
-    `loss`: see `prefer/losses.py`. What is left out is what suits it (`prefer/defaults.py`): `beta` (how dearly leaving
-    the reference is paid, or the scale of the reward), `label_smoothing` (share of labels thought to be wrong),
-    `sft_weight` (share of plain likelihood of the chosen answer, which keeps the skill), `gamma_beta_ratio` (SimPO's
-    target margin, of beta). `desirable_weight`, `undesirable_weight`: of judged answers. `max_pairs`: so many training
-    rows at most (0: all). `heldout`: share of the rows that is held out. `pairs`: how pairs are sampled where there is
-    no file. `drift_prompts`: how many held-out prompts are answered before and after, to see whether length drifts.
+    `loss`: see `prefer/losses.py`. The defaults of these depend on it (`prefer/defaults.py`): `beta` (strength of the
+    penalty for moving away from the reference, or scale of the reward), `label_smoothing` (expected share of wrong
+    labels), `sft_weight` (weight of the chosen answer's negative log-likelihood, which preserves what the model can
+    do), `gamma_beta_ratio` (SimPO's target margin as a multiple of beta). `desirable_weight`, `undesirable_weight`:
+    loss weights of judged answers. `max_pairs`: maximum number of training rows (0: all). `heldout`: share of the rows
+    that is held out. `pairs`: how pairs are sampled without a file. `drift_prompts`: number of held-out prompts
+    answered before and after, to detect length drift.
     """
 
     context_length: int = Field(0, ge=0)
@@ -64,14 +65,14 @@ class PreferConfig(FinetuneConfig):
 
     @model_validator(mode="before")
     @classmethod
-    def _what_suits_the_loss(cls, given: Any) -> Any:
+    def _fill_loss_defaults(cls, given: Any) -> Any:
         loss = given.get("loss", "sigmoid") if isinstance(given, dict) else None
         if isinstance(loss, str) and loss not in KNOWN:
             raise ValueError(f"there is no loss {loss!r}: {nearest(loss, KNOWN)}")
         return {**settings_of(loss), **given} if isinstance(loss, str) and loss in KNOWN else given
 
     @model_validator(mode="after")
-    def _rows_are_named(self) -> Self:
+    def _check_rows(self) -> Self:
         if self.data is None and self.task is None:
             raise ValueError("no pairs to learn from: name a file of pairs (data), or a task whose rule ranks answers")
         if self.data is not None and self.pairs.reward is not None:
@@ -86,9 +87,9 @@ class PreferConfig(FinetuneConfig):
         return self
 
     @model_validator(mode="after")
-    def _all_is_honoured(self) -> Self:
-        if said := not_honoured(self.loss, self.plain()):
-            raise ValueError(said)
+    def _check_loss_settings(self) -> Self:
+        if message := unsupported(self.loss, self.plain()):
+            raise ValueError(message)
         if not self.beta and self.loss != "sft":
             raise ValueError("beta must be above 0")
         if self.loss == "exo_pair" and not self.label_smoothing:
@@ -96,17 +97,17 @@ class PreferConfig(FinetuneConfig):
         return self
 
     @model_validator(mode="after")
-    def _batches_are_large_enough(self) -> Self:
+    def _check_batches(self) -> Self:
         training = self.training
         if KNOWN[self.loss].whole_batch and (training.accumulation > 1 or training.tune):
             raise ValueError(
-                f"loss {self.loss!r} sorts all pairs of a batch, and microbatches would be sorted apart: "
+                f"loss {self.loss!r} sorts all pairs of a batch, and microbatches would be sorted separately: "
                 "training.accumulation must be 1 and training.tune off"
             )
         if self.loss == "kto" and training.batch_rows < 2:
             raise ValueError(
-                "loss 'kto' estimates its reference point on a batch: training.batch_rows must be 2 or more"
+                "loss 'kto' estimates its reference point from a batch: training.batch_rows must be 2 or more"
             )
         if self.loss == "kto" and training.parallel.pipeline > 1:
-            raise ValueError("loss 'kto' asks the whole model before each step: training.parallel.pipeline must be 1")
+            raise ValueError("loss 'kto' runs the whole model before each step: training.parallel.pipeline must be 1")
         return self

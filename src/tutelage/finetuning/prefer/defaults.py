@@ -1,4 +1,4 @@
-"""What each preference loss wants: its usual settings, and which settings it honours at all. Light to import."""
+"""Each preference loss: its default settings and the settings it uses. Imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ JudgedLoss = Literal["kto", "apo_zero_unpaired"]
 
 @dataclass(frozen=True)
 class Known:
-    """A loss: the default of `beta`, what is usual for it, and which other settings mean something.
+    """A loss: default and usual range of `beta`, and the defaults of its other settings (None: not used by the loss).
 
-    reference: it needs the model that training begins with. judged: it learns from answers judged one by one, not from
-    pairs. smoothing: default of `label_smoothing`, None where it is not honoured. sft_weight likewise.
+    smoothing: default of `label_smoothing`. reference: the loss needs a reference model. judged: it learns from answers
+    judged one by one, not from pairs. whole_batch: its value depends on which pairs share a batch.
     """
 
     beta: float
@@ -30,7 +30,7 @@ class Known:
     whole_batch: bool = False
 
 
-# An own share of likelihood has no place where the published loss has none and holds the chosen answer up by itself.
+# sft_weight is 0 where the published loss has no likelihood term and keeps the chosen answer likely without one.
 KNOWN: dict[str, Known] = {
     "sigmoid": Known(0.1, smoothing=0.0),
     "sigmoid_norm": Known(5.0, (1.0, 10.0), smoothing=0.0),
@@ -57,7 +57,7 @@ JUDGED = tuple(name for name, known in KNOWN.items() if known.judged)
 
 
 def settings_of(loss: str) -> dict[str, Any]:
-    """The settings that suit a loss; what it does not honour is off."""
+    """The default settings of a loss; settings it does not use are 0."""
     known = KNOWN[loss]
     return {
         "beta": known.beta,
@@ -67,18 +67,18 @@ def settings_of(loss: str) -> dict[str, Any]:
     }
 
 
-def not_honoured(loss: str, given: dict[str, Any]) -> str | None:
-    """What of the settings `given` has no meaning with this loss, as a message; None if all is honoured."""
+def unsupported(loss: str, given: dict[str, Any]) -> str | None:
+    """A message naming a setting in `given` that this loss does not use; None if there is none."""
     known = KNOWN[loss]
-    honoured = {
+    used = {
         "beta": loss != "sft",
         "label_smoothing": known.smoothing is not None,
         "sft_weight": known.sft_weight is not None,
         "gamma_beta_ratio": known.gamma_beta_ratio is not None,
     }
     off = {"desirable_weight": 1.0, "undesirable_weight": 1.0}
-    honoured |= dict.fromkeys(off, known.judged)
-    for name, means in honoured.items():
-        if not means and given[name] != off.get(name, 0.0):
-            return f"{name} has no meaning with loss {loss!r}"
+    used |= dict.fromkeys(off, known.judged)
+    for name, is_used in used.items():
+        if not is_used and given[name] != off.get(name, 0.0):
+            return f"{name} has no effect with loss {loss!r}"
     return None

@@ -1,4 +1,4 @@
-"""From preferences to examples: pairs of answers, answers judged one by one, and KTO's mismatched ones."""
+"""Preference rows to training examples: pairs of answers, judged answers, and KTO's mismatched answers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from tutelage.training.data.packing import Example, Segment, branched
 
 
 def encode_pairs(tok: Tokenizer, rows: Sequence[Row], branches: bool = True) -> Encoded:
-    """Two conversations a row, the chosen and the rejected: two branches of one document, so that what both begin with
-    is read once; or, for a model that reads no branches, each its own document.
+    """The chosen and the rejected conversation of each row.
 
-    `side` is +1 where a chosen token is learned and -1 where a rejected one is; the answers that stand in the shared
-    turns are learned on neither side. `pair` numbers the examples that are kept, from 0.
+    They are two branches of one document, so that their common prefix is computed once; or, without `branches` (for a
+    model that does not support them), two documents. Extras: `side`, +1 at the target tokens of the chosen answer and
+    -1 at those of the rejected one (answers in the shared turns are no targets); `pair`, the number of the example,
+    from 0, after dropping.
     """
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
@@ -31,8 +32,8 @@ def encode_pairs(tok: Tokenizer, rows: Sequence[Row], branches: bool = True) -> 
 
 
 def encode_judged(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
-    """One conversation a row, its answer judged by itself: `side` is +1 where it is desirable and -1 where it is not;
-    `pair` numbers the examples that are kept, from 0."""
+    """One conversation per row with a judged answer. Extras: `side`, +1 if desirable, else -1; `pair`, the number of
+    the example, from 0, after dropping."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
         found = _supervised(tok, row, row["completion"])
@@ -44,7 +45,7 @@ def encode_judged(tok: Tokenizer, rows: Sequence[Row]) -> Encoded:
 def preference_examples(
     tok: Tokenizer, rows: Sequence[Row], context: int, branches: bool = True
 ) -> tuple[list[Example], Supervision]:
-    """One example per pair; a pair of which one side does not fit is dropped whole. See `encode_pairs`."""
+    """One example per pair; a pair is dropped if either side exceeds the context. See `encode_pairs`."""
     return encode_pairs(tok, rows, branches).fitting(context)
 
 
@@ -54,9 +55,10 @@ def judged_examples(tok: Tokenizer, rows: Sequence[Row], context: int) -> tuple[
 
 
 def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more: Sequence[Row] = ()) -> list[Example]:
-    """Each row's prompt with the answer of the next row (in a circle, `more` after `rows`) that has another prompt.
+    """Each row's prompt with the answer of the next row that has another prompt (cyclic, `more` after `rows`).
 
-    KTO estimates its reference point on them. Those that do not fit are left out. Raises InputError without any.
+    KTO estimates its reference point from them. Those longer than `context` are dropped. Raises InputError if all
+    prompts are equal.
     """
     pool = [*rows, *more]
     asked = [asked_of(row) for row in pool]
@@ -68,14 +70,14 @@ def mismatched_examples(tok: Tokenizer, rows: Sequence[Row], context: int, more:
             mismatched.append({**row, "completion": pool[found]["completion"]})
     if not mismatched:
         raise InputError(
-            "all rows have the same prompt: KTO needs the answers to other prompts for its reference point",
+            "all rows have the same prompt: KTO needs answers to other prompts for its reference point",
             hint="give rows with different prompts, or --set loss=apo_zero_unpaired",
         )
     return judged_examples(tok, mismatched, context)[0]
 
 
 def _supervised(tok: Tokenizer, row: Row, answer: str) -> tuple[Rendered, list[float]]:
-    """An answer after the turns it follows; it alone is learned."""
+    """The answer after the turns of its prompt; only the answer is a target."""
     asked = asked_of(row)
     return supervised(tok, [*asked, Message("assistant", answer)], [*(0.0 for _ in asked), 1.0])
 

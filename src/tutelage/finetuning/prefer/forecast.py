@@ -1,4 +1,4 @@
-"""How long preference finetuning takes, and the sampling of its pairs."""
+"""Time and memory of preference finetuning and of sampling its pairs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.finetuning.prefer.rows import own_rows
 from tutelage.store.events import EventLog
 from tutelage.store.stage import Facts, Forecast, Machine
 
-YIELD = 0.7  # pairs for each prompt
+YIELD = 0.7  # pairs per prompt
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -29,7 +29,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
             pairs, tokens = 2 * pairs, tokens / 2
     pairs = min(pairs, config.max_pairs) if config.max_pairs else pairs
     held = pairs * config.heldout / (1 - config.heldout)
-    # Passes without gradient: the reference once over all rows, KTO's reference point in every step.
+    # Forward passes without gradient: the reference once over all rows, KTO's reference point at every step.
     passes = 2.0 * KNOWN[config.loss].reference + config.training.epochs * (config.loss == "kto")
     sides = 1.0 if KNOWN[config.loss].judged else 2.0
     tokens = min(tokens, sides * planned_context(config, inputs.get("model", {}), tokens / sides))
@@ -51,7 +51,7 @@ def figures(metrics: Mapping[str, Any]) -> Facts:
 
 
 def _judgements(config: Any, rows: int) -> Facts:
-    """How many good and bad answers there are: those of the user's file, or one of each in every pair."""
+    """Number of good and bad answers: as labelled in the user's file, or one of each per pair."""
     if not KNOWN[config.loss].judged:
         return {"desirable": rows, "undesirable": rows}
     if config.data is None:

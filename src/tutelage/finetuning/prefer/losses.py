@@ -1,8 +1,8 @@
 """Preference losses as pure functions of log-probabilities: no model, no batch, no state.
 
-Log-probabilities are sums over the answer's tokens, in nats; every loss comes unreduced. The formulas agree with TRL
-1.16 where names agree, but for what `docs/preferences.md` names: `sigmoid` honours `label_smoothing`, and SimPO has its
-paper's settings.
+Log-probabilities are sums over the answer's tokens, in nats; losses are returned unreduced. Formulas equal those of TRL
+1.16 under the same names, with the exceptions listed in `docs/preferences.md`: `sigmoid` uses `label_smoothing`, and
+SimPO has the settings of its paper.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from torch.nn.functional import logsigmoid
 
 from tutelage.finetuning.prefer.defaults import JudgedLoss, PairLoss
 
-PER_TOKEN = ("sigmoid_norm", "ipo", "sft", "orpo", "simpo")  # compare answers by their mean over tokens
+PER_TOKEN = ("sigmoid_norm", "ipo", "sft", "orpo", "simpo")  # compare answers by the mean over their tokens
 DISCOPOP_TEMPERATURE = 0.05
-_NEARLY_SURE = -1e-6  # a mean log-probability above this is no longer told from certainty
+_NEARLY_SURE = -1e-6  # mean log-probabilities are clamped to this, so that log(1 - p) stays finite
 
 
 @dataclass(frozen=True)
 class Pairs:
-    """Both answers of each pair: log-probabilities under the policy and the reference, and numbers of tokens, [pairs].
+    """Both answers of each pair: log-probabilities under policy and reference, and token counts, each [pairs].
 
-    A loss without a reference is given a reference of zeros.
+    For a loss without a reference, the reference values are zeros.
     """
 
     chosen: Tensor
@@ -43,7 +43,7 @@ class Pairs:
         return cls(chosen, rejected, zero, zero, chosen_tokens, rejected_tokens)
 
     def log_ratios(self, per_token: bool = False) -> tuple[Tensor, Tensor]:
-        """How much likelier policy than reference finds each answer: (chosen, rejected), [pairs]."""
+        """log(policy / reference) of each answer, summed or per token: (chosen, rejected), [pairs]."""
         chosen, rejected = self.chosen - self.reference_chosen, self.rejected - self.reference_rejected
         return (chosen / self.chosen_tokens, rejected / self.rejected_tokens) if per_token else (chosen, rejected)
 
@@ -51,17 +51,17 @@ class Pairs:
 def preference_loss(
     kind: PairLoss, pairs: Pairs, beta: float, label_smoothing: float = 0.0, gamma_beta_ratio: float = 0.0
 ) -> Tensor:
-    """One value for each pair, [pairs]; their mean is the loss, of `sft` their sum over `loss_weights`.
+    """One value per pair, [pairs]; the loss is their sum divided by that of `loss_weights`.
 
     With w and l the log-ratios policy/reference of the chosen and the rejected answer, d = w - l, b = `beta`,
-    s the logistic function, e = `label_smoothing` (the share of labels thought to be wrong):
+    s the logistic function, e = `label_smoothing` (the expected share of wrong labels):
 
     - `sigmoid`: -log s(b d) (DPO, Rafailov et al. 2023, eq. 7); with e it is cDPO,
       -(1-e) log s(b d) - e log s(-b d) (Mitchell 2023).
     - `sigmoid_norm`: the same on log-ratios per token (Tulu 3, length-normalised DPO).
     - `hinge`: max(0, 1 - b d) (SLiC, Zhao et al. 2023; Liu et al. 2023).
-    - `ipo`: (d - 1/(2b))^2 on log-ratios per token (Azar et al. 2023, eq. 17, as its authors meant it).
-    - `robust`: cDPO made unbiased, ((1-e) (-log s(b d)) - e (-log s(-b d))) / (1-2e) (Chowdhury et al. 2024).
+    - `ipo`: (d - 1/(2b))^2 on log-ratios per token (Azar et al. 2023, eq. 17, per token as its authors intended).
+    - `robust`: cDPO without its bias, ((1-e) (-log s(b d)) - e (-log s(-b d))) / (1-2e) (Chowdhury et al. 2024).
     - `exo_pair`: KL(s(b d) || 1-e) of the two outcomes, e > 0 (Ji et al. 2024, eq. 16).
     - `nca_pair`: -log s(b w) - (log s(-b w) + log s(-b l)) / 2 (Chen et al. 2024).
     - `bco_pair`: -log s(b w) - log s(-b l), without the running shift (Jung et al. 2024).
@@ -69,9 +69,9 @@ def preference_loss(
     - `apo_zero`: 1 - s(b w) + s(b l); `apo_down`: s(b w) + 1 - s(b d) (D'Oosterlinck et al. 2024).
     - `aot`, `aot_unpaired`: cDPO between sorted quantities: of all pairs given, the sorted differences
       chosen - rejected of the policy against those of the reference; unpaired, the sorted w against the sorted l
-      (Melnyk et al. 2024). The value depends on which pairs are given together.
+      (Melnyk et al. 2024). The value depends on which pairs are in the batch.
     - `discopop`: with x = b d and m = s(x / 0.05): (1-m) (-log s(x)) + m exp(-x) (Lu et al. 2024).
-    - `sft`: the chosen answer's negative log-likelihood; neither `beta` nor the rejected answer has a part in it.
+    - `sft`: the chosen answer's negative log-likelihood; `beta` and the rejected answer are not used.
 
     Without a reference, on log-probabilities of the policy alone:
 
@@ -129,14 +129,14 @@ def _smoothed(margin: Tensor, e: float) -> Tensor:
 
 
 def loss_weights(kind: PairLoss, pairs: Pairs) -> Tensor:
-    """What the sum of the losses is divided by the sum of, [pairs]: each pair counts once, of `sft` each token."""
+    """Weight of each pair in the mean, [pairs]: 1, or for `sft` the number of chosen tokens."""
     return pairs.chosen_tokens if kind == "sft" else torch.ones_like(pairs.chosen)
 
 
 def rewards(kind: PairLoss, pairs: Pairs, beta: float) -> tuple[Tensor, Tensor]:
-    """What the loss takes for the reward of each answer: (chosen, rejected), [pairs], in the loss's own scale.
+    """Implicit reward of each answer: (chosen, rejected), [pairs], in the scale of the loss.
 
-    beta times the log-ratio, or without a reference the log-probability; per token where the loss compares so.
+    beta times the log-ratio, or without a reference the log-probability; per token for losses in `PER_TOKEN`.
     """
     chosen, rejected = pairs.log_ratios(per_token=kind in PER_TOKEN)
     scale = 1.0 if kind == "sft" else beta
@@ -144,7 +144,7 @@ def rewards(kind: PairLoss, pairs: Pairs, beta: float) -> tuple[Tensor, Tensor]:
 
 
 def log_odds_ratio(chosen: Tensor, rejected: Tensor) -> Tensor:
-    """log(p_w / (1 - p_w)) - log(p_l / (1 - p_l)) of mean log-probabilities of a token, both below 0."""
+    """log(p_w / (1 - p_w)) - log(p_l / (1 - p_l)), given mean log-probabilities per token, both below 0."""
     chosen, rejected = chosen.clamp(max=_NEARLY_SURE), rejected.clamp(max=_NEARLY_SURE)
     return (chosen - rejected) - (_log_not(chosen) - _log_not(rejected))
 
@@ -152,7 +152,7 @@ def log_odds_ratio(chosen: Tensor, rejected: Tensor) -> Tensor:
 def _log_not(log_p: Tensor) -> Tensor:
     """log(1 - p), exact for p near 0 and near 1 (Maechler 2012)."""
     near = log_p > -math.log(2)
-    # Each branch gets harmless values where the other is taken: a NaN times zero would spoil the gradient.
+    # Each branch gets safe values where the other one is selected: NaN times zero in backward would be NaN.
     return torch.where(near, torch.log(-torch.expm1(torch.where(near, log_p, -1.0))),
                        torch.log1p(-torch.exp(torch.where(near, -1.0, log_p))))  # fmt: skip
 
@@ -174,9 +174,9 @@ def judged_loss(
     desirable_weight: float = 1.0,
     undesirable_weight: float = 1.0,
 ) -> Tensor:
-    """One value for each answer judged by itself, [answers].
+    """One value per judged answer, [answers].
 
-    log_ratios: policy/reference, summed over the answer. desirable: bool. point: see `reference_point`.
+    log_ratios: log(policy / reference), summed over the answer. desirable: bool. point: see `reference_point`.
 
     - `kto`: weight (1 - s(b (r - z))) of a desirable, weight (1 - s(b (z - r))) of an undesirable answer
       (Ethayarajh et al. 2024, eq. 8).
@@ -189,7 +189,7 @@ def judged_loss(
 
 
 def reward_loss(chosen: Tensor, rejected: Tensor, margin: Tensor | None = None, centering: float = 0.0) -> Tensor:
-    """Reward modelling, one value for each pair, [pairs]: -log s(chosen - rejected - margin) (Bradley and Terry 1952;
+    """Reward modelling, one value per pair, [pairs]: -log s(chosen - rejected - margin) (Bradley and Terry 1952;
     Touvron et al. 2023, eq. 2), plus `centering` (chosen + rejected)^2, which keeps rewards around 0 (Eisenstein et al.
     2023)."""
     difference = chosen - rejected if margin is None else chosen - rejected - margin

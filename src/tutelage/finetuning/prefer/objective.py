@@ -1,4 +1,4 @@
-"""Preference finetuning over packed rows: pairs of answers, and answers judged one by one."""
+"""Objectives of preference finetuning over packed rows: pairs of answers, and judged answers."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from tutelage.training.data.packing import PackedRows
 from tutelage.training.distributed.world import World
 from tutelage.training.objective import Loss, stop_probability, target_nll
 
-HELD_OUT = -1  # a held-out row r is numbered HELD_OUT - r, a training row r
+HELD_OUT = -1  # held-out row r has the number HELD_OUT - r, training row r the number r
 
 
 class Preference:
-    """Learning from pairs, by rows of (chosen, rejected): two branches of a document, or two documents.
+    """Learning from pairs (chosen, rejected): two branches of one document, or two documents.
 
-    The batch's extras: `side`, +1 on tokens of a chosen answer, -1 on those of a rejected one; `pair`, a number that
-    both answers of a pair share; and, for a loss that has a reference, `reference`, its per-token log-probabilities at
-    the weighted positions. `sft_weight` adds that much of the chosen answer's mean negative log-likelihood of a token,
-    pair by pair, so that microbatches add up.
+    Extras of the batch: `side`, +1 at tokens of the chosen answer, -1 at those of the rejected one; `pair`, the number
+    of the pair; and, for a loss with a reference, `reference`, the reference model's log-probabilities of the target
+    tokens. `sft_weight` times the chosen answer's mean negative log-likelihood per token is added pair by pair, so that
+    microbatches add up.
     """
 
     def __init__(
@@ -46,7 +46,7 @@ class Preference:
         gamma_beta_ratio: float = 0.0,
         stop_ids: Sequence[int] = (),
     ) -> None:
-        # The name tells one run from another: checkpoints made with another beta are not resumed.
+        # The name identifies the run: checkpoints made with another beta are not resumed.
         self.name = f"preference {kind} beta {beta} smoothing {label_smoothing} sft {sft_weight}"
         self.name += f" gamma {gamma_beta_ratio}" if gamma_beta_ratio else ""
         self.rows = {"train": train, "validation": validation}
@@ -92,11 +92,11 @@ class Preference:
 
 
 class Judged:
-    """Learning from answers that are judged one by one, each a document. Extras as those of `Preference`.
+    """Learning from answers judged one by one, each a document. Extras as for `Preference`.
 
-    `mismatched`: of both splits, answers behind prompts that they do not answer, with `reference`. KTO's reference
-    point is estimated on them once a step, before its microbatches and over all ranks (`prepare`): for
-    each row of the step one of these rows. So the loss is the same however the step is cut up.
+    `mismatched`: for both splits, prompts with answers to other prompts, with `reference`. KTO's reference point is
+    estimated from them once per step, before its microbatches and over all ranks (`prepare`), from one mismatched row
+    per row of the step: so the loss does not depend on how the step is divided.
     """
 
     def __init__(
@@ -111,22 +111,18 @@ class Judged:
     ) -> None:
         self.name = f"preference {kind} beta {beta} weights {desirable_weight} {undesirable_weight}"
         self.rows = {"train": train, "validation": validation}
-        self.kind, self.beta, self.weights, self.mismatched = (
-            kind,
-            beta,
-            (desirable_weight, undesirable_weight),
-            mismatched,
-        )
+        self.kind, self.beta, self.weights = kind, beta, (desirable_weight, undesirable_weight)
+        self.mismatched = mismatched
         self.point = 0.0
         number_rows(train, validation)
 
     @torch.no_grad()
     def prepare(self, model: DecoderLM, batches: Sequence[Batch], world: World) -> None:
-        """Estimate the reference point of what these batches make together."""
+        """Estimate the reference point of the step that consists of these batches."""
         if self.mismatched is None:
             return
         was_training = model.training
-        model.eval()  # no dropout: nothing is drawn here
+        model.eval()  # without dropout
         total = count = 0.0
         for batch in batches:
             answers, other = self._mismatched_of(model, batch)
@@ -162,9 +158,9 @@ class Judged:
 
 
 class Answers:
-    """The learned tokens of a batch: `logprobs`, `side` and which answer each belongs to, [tokens]; `at` their places.
+    """The target tokens of a batch: `logprobs`, `side` and `owner` (index into `numbers`), [tokens]; `at`: their mask.
 
-    numbers: of the answers' pairs (or of the answers themselves), ascending.
+    numbers: numbers of the pairs (or of the judged answers), ascending.
     """
 
     def __init__(self, model: DecoderLM, batch: Batch) -> None:
@@ -173,13 +169,13 @@ class Answers:
         self.numbers, self.owner = torch.unique(batch.extras["pair"][self.at], return_inverse=True)
 
     def sums(self, values: Tensor, where: Tensor | None = None) -> Tensor:
-        """`values` [tokens] summed over each pair or answer, [numbers]; only those of `where`, if given."""
+        """`values` [tokens] summed over each pair or answer, [numbers]; only where `where` is true, if given."""
         owner = self.owner if where is None else self.owner[where]
         return values.new_zeros(len(self.numbers)).index_add(0, owner, values if where is None else values[where])
 
 
 def number_rows(train: PackedRows, validation: PackedRows) -> None:
-    """Write each row's number into its extras: so a batch tells which rows it holds."""
+    """Write the number of each row into its extras, so that a batch knows which rows it holds."""
     for rows, numbers in ((train, np.arange(len(train))), (validation, HELD_OUT - np.arange(len(validation)))):
         rows.extras["row"] = np.repeat(numbers[:, None].astype(np.float32), rows.length, axis=1)
 

@@ -1,8 +1,7 @@
-"""The pairs stage: preference pairs sampled from the instructed model and ranked by a stated, checkable rule."""
+"""The pairs stage: preference pairs sampled from the instruction-tuned model and ranked by a rule or a reward model."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +11,9 @@ from tutelage.finetuning.common import task_rows
 from tutelage.finetuning.data import Row, stratified_split, write_rows
 from tutelage.finetuning.prefer.config import PairsConfig
 from tutelage.model.io import weights_identity
+from tutelage.store.chunks import append_chunk, finished_chunks
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
-from tutelage.store.files import write_atomic
 from tutelage.store.hashing import by_hash, sha256_json
 from tutelage.store.stage import Job
 from tutelage.tasks import Grade, task
@@ -23,7 +22,7 @@ from tutelage.tokenizer.messages import Message
 
 @dataclass(frozen=True)
 class Candidate:
-    """One answer to a prompt: its text, its score, whether it keeps every rule, its length in words."""
+    """An answer to a prompt: text, score, whether it satisfies every rule, and length in words."""
 
     text: str
     score: float
@@ -32,11 +31,11 @@ class Candidate:
 
 
 def make_pairs(job: Job) -> dict[str, Any]:
-    """Sample answers to training prompts of the task and write `train.jsonl` and `heldout.jsonl` of preference pairs.
+    """Sample answers to training prompts of the task and write preference pairs to `train.jsonl` and `heldout.jsonl`.
 
-    Rows are {"id","prompt","chosen","rejected","chosen_score","rejected_score"}. Prompts are training ones alone: what
-    evaluation asks about stays unseen. Finished chunks are kept in `work`, so a killed run resumes. Raises InputError
-    if no prompt yields a pair.
+    Rows are {"id","prompt","chosen","rejected","chosen_score","rejected_score"}. Only training prompts
+    are used, so that evaluation prompts stay unseen. Finished chunks are kept in `work`, so that a killed run resumes.
+    Raises InputError if there are fewer than two prompts or pairs.
     """
     config, out, log = job.config, job.out, job.log
     chosen_task = task(config.task)
@@ -46,7 +45,7 @@ def make_pairs(job: Job) -> dict[str, Any]:
         raise InputError(f"the corpus has {len(prompts)} training prompts for {config.task}; two or more are needed")
     sampled = list(_sampled(config, job.inputs["model"], prompts, job.work, log, job.seed))
     grade = _by_reward(config.reward, prompts, sampled) if config.reward else chosen_task.grade
-    assert grade is not None  # the config is checked for it
+    assert grade is not None  # checked by the config
     pairs: list[Row] = []
     kept_reference = 0
     judged: list[Candidate] = []
@@ -65,7 +64,7 @@ def make_pairs(job: Job) -> dict[str, Any]:
             kept_reference += pair[0] is reference
     if len(pairs) < 2:
         raise InputError(
-            f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the answers differ too little",
+            f"{len(prompts)} prompts yield {len(pairs)} preference pairs: the sampled answers differ too little",
             hint="raise pairs.samples, pairs.prompts or pairs.temperature",
         )
     parts = stratified_split(pairs, job.data_seed, config.heldout, near=True)
@@ -86,15 +85,15 @@ def make_pairs(job: Job) -> dict[str, Any]:
     }
     log.note(
         f"{len(pairs)} pairs from {len(prompts)} prompts; chosen answers have {metrics['chosen_words']} words "
-        f"and rejected ones {metrics['rejected_words']}; {truncated} endless samples were not used"
+        f"and rejected ones {metrics['rejected_words']}; {truncated} samples that reached max_tokens were not used"
     )
     if abs(metrics["chosen_longer"] - metrics["chosen_shorter"]) > 0.5:
-        log.warn("chosen and rejected answers differ mostly in length: length itself may be what is learned")
+        log.warn("chosen and rejected answers differ mostly in length: the model may learn length itself")
     return metrics
 
 
 def _by_reward(directory: str, prompts: list[Row], sampled: list[list[Row]]) -> Callable[[str, Row], Grade]:
-    """Grades by a reward model, which is asked once for all answers; no answer is above being surpassed."""
+    """Grades by a reward model, run once over all answers; no answer counts as perfect."""
     from tutelage.inference.language_model import load
 
     asked = {
@@ -115,10 +114,10 @@ def judge(text: str, row: Row, grade: Callable[[str, Row], Grade]) -> Candidate:
 
 
 def choose(reference: Candidate, samples: Sequence[Candidate]) -> tuple[Candidate, Candidate] | None:
-    """(chosen, rejected) for one prompt, None where no sample is worse than what is chosen.
+    """(chosen, rejected) for one prompt; None if no sample is worse than the chosen answer.
 
-    Chosen is the reference where it keeps every rule, else the best sample. Rejected is the worst sample; among
-    equally bad ones the one nearest to the chosen in length, so that length is no shortcut.
+    Chosen is the reference if it satisfies every rule, else the best sample. Rejected is the worst sample; among equal
+    ones the closest in length to the chosen, so that length is no shortcut.
     """
     if not samples:
         return None
@@ -128,7 +127,7 @@ def choose(reference: Candidate, samples: Sequence[Candidate]) -> tuple[Candidat
 
 
 def length_bias(pairs: Sequence[Row]) -> dict[str, float]:
-    """Mean words of chosen and rejected, and the shares of pairs in which the chosen is longer or shorter."""
+    """Mean number of words of chosen and rejected answers; shares of pairs with a longer or a shorter chosen answer."""
     lengths = [(len(pair["chosen"].split()), len(pair["rejected"].split())) for pair in pairs]
     return {
         "chosen_words": _mean([float(chosen) for chosen, _ in lengths], 2),
@@ -141,10 +140,10 @@ def length_bias(pairs: Sequence[Row]) -> dict[str, float]:
 def _sampled(
     config: PairsConfig, instructed: Path, prompts: list[Row], work: Path, log: EventLog, seed: int
 ) -> Iterator[list[Row]]:
-    """Answers [{"text","stop_reason"}] to each prompt, in order; finished chunks are read back from `work`."""
+    """Answers [{"text","stop_reason"}] to each prompt, in order; finished chunks are read from `work`."""
     identity = sha256_json([config.plain(), seed, [row["id"] for row in prompts], weights_identity(instructed)])
     path = work / "samples.jsonl"
-    finished = _finished(path, identity)
+    finished: list[list[list[Row]]] = finished_chunks(path, identity)
     for chunk in finished:
         yield from chunk
     done = len(finished) * config.chunk
@@ -156,7 +155,7 @@ def _sampled(
     model = load(instructed)
     for at in range(done, len(prompts), config.chunk):
         rows = prompts[at : at + config.chunk]
-        # Every chunk has its own seed, so what it samples does not depend on where a run was cut.
+        # Every chunk has its own seed, so the samples do not depend on where a run was interrupted.
         sampling = Sampling(
             max_tokens=config.max_tokens,
             temperature=config.temperature,
@@ -168,21 +167,9 @@ def _sampled(
             {"text": answer.text, "stop_reason": answer.stop_reason} for answer in model.chat_batch(asked, sampling)
         ]
         chunk = [found[i : i + config.samples] for i in range(0, len(found), config.samples)]
-        with path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(chunk, ensure_ascii=False) + "\n")
+        append_chunk(path, chunk)
         log.progress("sampling answers", min(at + config.chunk, len(prompts)), len(prompts), "prompts")
         yield from chunk
-
-
-def _finished(path: Path, identity: str) -> list[list[list[Row]]]:
-    """Whole chunks of an earlier run of the same identity; a line cut short by a kill is taken off the file."""
-    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
-    whole = lines[:-1]  # what follows the last newline was never finished
-    if not whole or whole[0] != identity:
-        write_atomic(path, identity + "\n")
-        return []
-    write_atomic(path, "\n".join(whole) + "\n")
-    return [json.loads(line) for line in whole[1:]]
 
 
 def _pair_row(row: Row, chosen: Candidate, rejected: Candidate) -> Row:

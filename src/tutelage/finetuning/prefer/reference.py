@@ -1,4 +1,4 @@
-"""What the frozen starting model thinks of every response token: computed once, kept for a resumed run."""
+"""Log-probabilities of every answer token under the reference model: computed once, kept for resuming."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def add_reference(
     log: EventLog,
     what: str = "reference",
 ) -> None:
-    """Put per-token log-probabilities of `model` at the weighted positions into `rows.extras["reference"]`.
+    """Put the log-probabilities of the target tokens under `model` into `rows.extras["reference"]`.
 
-    Kept in `work` under the hash of model and rows, so that a resumed run has the very same numbers whatever
-    the number of threads; precision is that of the training.
+    Kept in `work` under the hash of model and rows, so that a resumed run has the same numbers whatever the number of
+    threads; computed in the precision of training.
     """
     key = sha256_text(f"{model_sha256}:{rows.digest()}:{config.precision}:{config.device}")
     path = work / f"reference-{key[:16]}.npy"
@@ -51,7 +51,7 @@ def add_reference(
 def reference_logprobs(
     model: DecoderLM, rows: PackedRows, config: TrainingConfig, log: EventLog, what: str = "reference"
 ) -> NDArray[np.float32]:
-    """Log-probability of each weighted target under `model`, 0 elsewhere: [rows, length] float32."""
+    """Log-probability of each target token under `model`, 0 elsewhere: [rows, length] float32."""
     set_threads(config.threads)
     device, autocast = device_and_autocast(config)
     model.to(device).eval()

@@ -1,4 +1,4 @@
-"""What the report says of preference finetuning and of its pairs."""
+"""Report sections of preference finetuning and of its pairs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _CURVES = (
     (
         "chosen_logp",
         "Log-probability of a token of the chosen answer",
-        "It must not fall far: a margin can also grow by making both answers unlikely.",
+        "It must not fall far: the margin can also grow while both answers become unlikely.",
     ),
 )
 
 
 _WINS = (
-    "Greedy answers against those of the model before, prompt by prompt: by the rule’s score; without a rule, by which "
-    "answer’s words are rather those of chosen answers. The latter tells where the model moved, not how good it is."
+    "Greedy answers against those of the model before, prompt by prompt: by the rule’s score; without a rule, by whose "
+    "words are more typical of chosen answers. The latter shows in which direction the model moved, not its quality."
 )
 
 
@@ -65,7 +65,7 @@ def section(view: View) -> list[Block | None]:
 
 
 def _suffered(view: View) -> str:
-    """Whether preference finetuning cost anything of the earlier measure, in the evaluation's own words."""
+    """The verdict of the evaluation on chrF against the model before; empty if there is none."""
     for row in view.scores.comparisons:
         if (row.get("a"), row.get("b"), row.get("measure")) == (view.name, view.parent, "chrF") and "claim" in row:
             return str(row.get("verdict") or "")
@@ -80,7 +80,7 @@ def pairs_sentence(view: View) -> str:
 
 
 def pairs_section(view: View) -> list[Block | None]:
-    """What the pairs are, among it whether length alone could tell chosen from rejected."""
+    """Counts, scores and lengths of the pairs."""
     hidden = ("timing", "peak_memory_mb", *KEYS)
     kept = {key: value for key, value in view.metrics.items() if key not in hidden}
     return [facts(flatten(kept)), *left_out_blocks(view)]

@@ -1,4 +1,4 @@
-"""The rows of preference finetuning: pairs, or answers judged one by one; whose they are, and how they are split."""
+"""The rows of preference finetuning: pairs or judged answers, from a file or sampled, and their split."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tutelage.store.stage import Job
 
 
 def settings_for(config: PreferConfig) -> dict[str, Any]:
-    """What the user's own file asks for: loss `kto` where its answers are judged one by one."""
+    """Settings that follow from the user's file: loss `kto` if its answers are judged one by one."""
     assert config.data is not None
     source = read_records(Path(config.data).expanduser(), FIELDS, config.columns)
     paired = any(Fields(record, config.columns).has(*REJECTED) for record in source.rows)
@@ -35,9 +35,9 @@ def settings_for(config: PreferConfig) -> dict[str, Any]:
 
 
 def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split so that nearly equal questions stand on one side, and the account of it.
+    """The user's file, split so that near-duplicate prompts are on the same side, and its audit.
 
-    Raises InputError where it cannot be used.
+    Raises InputError if the file is unusable.
     """
     assert config.data is not None
     path = Path(config.data).expanduser()
@@ -47,7 +47,7 @@ def own_rows(config: PreferConfig, log: EventLog, data_seed: int) -> tuple[Split
 
 
 def prepare(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row], Audit | None]:
-    """(training rows, held-out rows, account of the user's file)."""
+    """(training rows, held-out rows, audit of the user's file or None)."""
     audit = None
     if config.data is not None:
         split, audit = own_rows(config, job.log, job.data_seed)
@@ -58,6 +58,6 @@ def prepare(config: PreferConfig, job: Job) -> tuple[list[Row], list[Row], Audit
         if KNOWN[config.loss].judged:
             train_rows, heldout = judged_of(train_rows), judged_of(heldout)
     if config.max_pairs and len(train_rows) > config.max_pairs:
-        job.log.note(f"{len(train_rows) - config.max_pairs} training rows are over max_pairs and left out")
+        job.log.note(f"{len(train_rows) - config.max_pairs} training rows beyond max_pairs are left out")
         train_rows = by_hash(train_rows, job.data_seed)[: config.max_pairs]
     return train_rows, heldout, audit

@@ -12,7 +12,7 @@ from tutelage.finetuning.rules import (
 )
 from tutelage.store.stage import Facts, Finding, Rule
 
-BALANCED = (0.995, 1.34)  # 1 to 4/3, whatever is rounded
+BALANCED = (0.995, 1.34)  # 1 to 4/3, with room for rounding
 
 
 def beta(f: Facts) -> Finding | None:
@@ -21,9 +21,9 @@ def beta(f: Facts) -> Finding | None:
     if low <= value <= high:
         return None
     if known.reference:
-        effect = "holds the model to the reference" if value > high else "lets the model run away from the reference"
+        effect = "ties the model to the reference" if value > high else "lets the model drift far from the reference"
     else:
-        effect = "is much for the scale of the reward" if value > high else "is little for the scale of the reward"
+        effect = f"is a {'large' if value > high else 'small'} scale of the reward"
     return (
         "warning",
         f"beta {value:g} {effect}; {low:g} to {high:g} is usual with this loss",
@@ -32,7 +32,7 @@ def beta(f: Facts) -> Finding | None:
 
 
 def balance(f: Facts) -> Finding | None:
-    """Good and bad answers should weigh about the same in all, the good ones a little more."""
+    """Good and bad answers should have about the same total weight, the good ones slightly more."""
     good, bad = f["desirable_weight"] * f["result.desirable"], f["undesirable_weight"] * f["result.undesirable"]
     if not bad or BALANCED[0] <= (share := good / bad) <= BALANCED[1]:
         return None
@@ -43,7 +43,7 @@ def balance(f: Facts) -> Finding | None:
         fix = f"desirable_weight={1.25 * bad / f['result.desirable']:.3g}"
     return (
         "warning",
-        f"{counts}: the good ones weigh {share:.2g} times as much as the bad ones in all; 1 to 1.33 times is advised",
+        f"{counts}: the total weight of the good ones is {share:.2g} times that of the bad ones; 1 to 1.33 is advised",
         f"--set {f['key']}.{fix}",
     )
 
@@ -51,22 +51,22 @@ def balance(f: Facts) -> Finding | None:
 def drift(f: Facts) -> Finding | None:
     if f["drift_prompts"] > 0:
         return None
-    return "note", "nobody watches whether answers grow longer", f"--set {f['key']}.drift_prompts=48"
+    return "note", "drift_prompts 0: the length of the answers is not monitored", f"--set {f['key']}.drift_prompts=48"
 
 
 RULES = (
     *MARKUP_RULES,
     rate_rule("preference-learning-rate", 0.2, 0.1, "At most a fifth of the instruction rate, about a tenth",
               "Tulu 3: 5e-7 after 5e-6; SmolLM3"),
-    Rule("beta", "beta as is usual with the loss: 0.01 to 0.5 (DPO), 1 to 10 (length-normalised), 2 to 10 (SimPO)",
+    Rule("beta", "beta in the usual range of the loss: 0.01 to 0.5 (DPO), 1 to 10 (length-normalised), 2 to 10 (SimPO)",
          "Rafailov et al. 2023; Tulu 3: 5, normalised; Meng et al. 2024", ("key", "beta", "loss"), beta),
-    Rule("judged-balance", "Weight times number of good answers 1 to 4/3 of that of bad ones",
+    Rule("judged-balance", "Total weight of good answers 1 to 4/3 of that of bad ones",
          "Ethayarajh et al. 2024, section 4.2",
          ("key", "desirable_weight", "undesirable_weight", "result.desirable", "result.undesirable"), balance),
     epochs_rule("preference-epochs", 3, 1, "One pass of preference finetuning, three at most", "Tulu 3, SmolLM3: 1"),
-    Rule("drift", "Watch the length of the answers", "Park et al. 2024; Raschka 2024, chapter 7",
+    Rule("drift", "Monitor the length of the answers", "Park et al. 2024; Raschka 2024, chapter 7",
          ("key", "drift_prompts"), drift),
-    few_rows_rule("preference-pairs", 200, "few to learn a preference from and to measure it by",
+    few_rows_rule("preference-pairs", 200, "few to learn and to measure a preference",
                   "Zhou et al. 2023, by analogy"),
     *SHARED,
 )  # fmt: skip

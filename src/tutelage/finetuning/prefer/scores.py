@@ -1,4 +1,4 @@
-"""What a model thinks of every held-out answer: plain rows, from which the evaluation measures."""
+"""Log-probabilities and rewards of every held-out answer, as rows for the evaluation."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ Sums = NDArray[np.float64]  # [examples, 2]: summed over the chosen and over the
 
 @torch.no_grad()
 def answer_sums(model: DecoderLM, rows: PackedRows, config: TrainingConfig) -> Sums:
-    """Log-probability of each answer under `model`; 0 for a side that an example does not have."""
+    """Log-probability of each answer under `model`, summed; 0 for a side that an example does not have."""
     device, autocast = device_and_autocast(config)
     model.to(device).eval()
     values = np.zeros(rows.weights.shape, np.float32)
@@ -49,11 +49,11 @@ def _summed(rows: PackedRows, values: NDArray[np.float32]) -> Sums:
 
 
 def score_rows(config: PreferConfig, heldout: list[Row], rows: PackedRows, before: Sums, after: Sums) -> list[Row]:
-    """One row for each held-out row: of a pair {"id", "chosen_reward", "chosen_logp", "chosen_logp_before",
-    "chosen_tokens", ...} and the same of the rejected answer, of a judged answer {"id", "label", "reward", "logp",
+    """One row per held-out row: for a pair {"id", "chosen_reward", "chosen_logp", "chosen_logp_before",
+    "chosen_tokens", ...} and the same for the rejected answer, for a judged answer {"id", "label", "reward", "logp",
     "logp_before", "tokens"}.
 
-    Rewards are what the loss takes for them (`losses.rewards`); log-probabilities are summed over the answer.
+    Rewards are the implicit ones of the loss (`losses.rewards`); log-probabilities are summed over the answer.
     """
     known = KNOWN[config.loss]
     tokens = _summed(rows, np.ones_like(rows.weights))

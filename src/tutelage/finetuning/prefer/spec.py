@@ -1,4 +1,4 @@
-"""Preference finetuning as a stage, and the stage that samples its pairs where the user has none."""
+"""Spec of preference finetuning, and of the stage that samples pairs when the user has none."""
 
 from __future__ import annotations
 
@@ -50,8 +50,8 @@ SPEC = replace(
     heldout="pairs",
     headline=("pairs", "answers", "told_apart"),
     glance=(
-        Headline("likelihood accuracy", "Pairs whose chosen answer is likelier", ("parent",)),
-        Headline("reward accuracy", "Held-out pairs told apart"),
+        Headline("likelihood accuracy", "Pairs whose chosen answer is more likely", ("parent",)),
+        Headline("reward accuracy", "Held-out reward accuracy"),
         Headline("good above bad", "Good answers above bad ones"),
         Headline("rule passed", "Answers that pass the rule", ("parent",)),
         Headline("win rate", "Win rate against the model before", ("parent",)),

@@ -1,4 +1,4 @@
-"""The preference stage: a model and preferences in, a model that prefers out."""
+"""The stage of preference finetuning."""
 
 from __future__ import annotations
 
@@ -36,22 +36,22 @@ from tutelage.training.live_rules import ADVICE, chosen_falls, length_drifts
 from tutelage.training.loop import train
 from tutelage.training.precision import resolve_precision
 
-ONE_SIDED = 0.5  # of the pairs, more in which the chosen answer is the longer one than the shorter one
+ONE_SIDED = 0.5  # warn from this difference of the shares of pairs with longer and with shorter chosen answers
 
 
 def prefer(job: Job) -> dict[str, Any]:
-    """Finetune the model to prefer the chosen answers; where the loss has a reference, it is the model itself, frozen.
+    """Finetune the model to prefer the chosen answers; the reference, if any, is the initial model, frozen.
 
-    The rows are the user's own file (`config.data`) or the pairs of the part `pairs`. `out` becomes a model directory
-    with both splits under `data/`, and `data/scores.jsonl`: what the model thinks of every held-out answer, before and
-    after. The returned `before` and `after` are the same figures on the held-out rows; against a reference
-    `reward_accuracy` is .5 before by construction, so `likelihood_accuracy` (which answer is likelier per token) tells
-    what the model itself held before.
+    The rows come from the user's file (`config.data`) or from the input `pairs`. `out` becomes a model directory with
+    both splits under `data/`, and `data/scores.jsonl` with the log-probabilities of every held-out answer before and
+    after. The returned `before` and `after` are metrics on the held-out rows; with a reference, `reward_accuracy` is .5
+    before by construction, so `likelihood_accuracy` (which answer is more likely per token) shows what the initial
+    model preferred. Raises ConfigError for a loss over whole batches with several processes.
     """
     config, instructed, out, work, log, seed = job.config, job.inputs["model"], job.out, job.work, job.log, job.seed
     known = KNOWN[config.loss]
     if known.whole_batch and current_world().size > 1:
-        raise ConfigError(f"loss {config.loss!r} sorts a whole batch, which several processes would sort in parts")
+        raise ConfigError(f"loss {config.loss!r} sorts a whole batch; run it in a single process")
     train_rows, heldout, audit = prepare(config, job)
     tok, model = Tokenizer.load(instructed), load_base(instructed, config.lora)
     encoded, held_encoded = (_encoded(config, tok, rows, model.config) for rows in (train_rows, heldout))
@@ -59,7 +59,7 @@ def prefer(job: Job) -> dict[str, Any]:
     keep_and_tell(preferences_account(tok, train_rows, heldout, encoded, context, audit, config.columns), out, log)
     examples, supervision = encoded.fitting(context)
     held_examples, held_supervision = held_encoded.fitting(context)
-    supervision.tell("preference training", context, log, dropped=False)  # the audit has said it
+    supervision.tell("preference training", context, log, dropped=False)  # the audit has reported it
     held_supervision.tell("preference held out", context, log)
     train_rows, heldout = supervision.kept_of(train_rows), held_supervision.kept_of(heldout)
     write_rows(out / "data" / "train.jsonl", train_rows)
@@ -67,9 +67,9 @@ def prefer(job: Job) -> dict[str, Any]:
     length = row_length(examples + held_examples, context)
     both = pack(examples, length, tok.pad_id), pack(held_examples, length, tok.pad_id)
     mismatched = _mismatched(config, tok, train_rows, heldout, context)
-    training = _decided(config.training, work, log)
+    training = _with_precision(config.training, work, log)
     if known.reference:
-        # The reference is the model without adapters, so it is asked before they are put on: no second copy.
+        # The reference is the model without adapters: it is run before they are added, which saves a second copy.
         weights = weights_identity(instructed) + (f":{config.lora.quantisation}" if config.lora else "")
         parts = ("reference", "reference, held out", "reference, other prompts", "reference, other prompts, held out")
         for what, rows in zip(parts, (*both, *(mismatched or ())), strict=False):
@@ -116,7 +116,7 @@ def _objective(
 def _mismatched(
     config: PreferConfig, tok: Tokenizer, train_rows: list[Row], heldout: list[Row], context: int
 ) -> tuple[PackedRows, PackedRows] | None:
-    """Answers behind other prompts, packed, for the reference point of `kto` in training and on held-out rows."""
+    """Mismatched answers, packed, for the reference point of `kto`: (training, held-out); None for other losses."""
     if config.loss != "kto":
         return None
     made = mismatched_examples(tok, train_rows, context), mismatched_examples(tok, heldout, context, train_rows)
@@ -125,7 +125,7 @@ def _mismatched(
 
 
 def _counts(config: PreferConfig, train_rows: list[Row], heldout: list[Row], log: EventLog) -> dict[str, Any]:
-    """How many rows there are of each kind; of pairs also whether length alone could tell the sides apart."""
+    """Numbers of rows; for pairs also their length bias, with a warning if it is strong."""
     if KNOWN[config.loss].judged:
         good = sum(bool(row["label"]) for row in train_rows)
         return {"answers": len(train_rows), "heldout_answers": len(heldout), "desirable": good,
@@ -135,43 +135,43 @@ def _counts(config: PreferConfig, train_rows: list[Row], heldout: list[Row], log
         which = "longer" if bias["chosen_longer"] > bias["chosen_shorter"] else "shorter"
         share = f"{100 * bias[f'chosen_{which}']:.0f} %"
         log.warn(
-            f"in {share} of the training pairs the chosen answer is the {which} one: length itself may be what is "
-            "learned; compare the reward accuracy with that of length alone"
+            f"in {share} of the training pairs the chosen answer is the {which} one: the model may learn length "
+            "itself; compare the reward accuracy with that of length alone"
         )
     return {"pairs": len(train_rows), "heldout_pairs": len(heldout), **bias}
 
 
 def _told_apart(figures: dict[str, float], n: int) -> dict[str, str]:
-    """The held-out reward accuracy in words: of few pairs as a count."""
+    """The held-out reward accuracy as text; a count if there are few pairs."""
     if "reward_accuracy" not in figures:
         return {}
     share = figures["reward_accuracy"]
     return {"told_apart": f.few_pairs(share, n, f.PAIRS_UNIT) or f.percent(share)}
 
 
-def _decided(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
-    """The settings with the precision that `auto` means for this run, so that reference and training share it."""
+def _with_precision(training: TrainingConfig, work: Path, log: EventLog) -> TrainingConfig:
+    """The settings with `precision: auto` resolved, so that reference and training use the same one."""
     device = choose_device(training.device)
     precision = resolve_precision(training.precision, device, work, log, current_world())
     return training.model_copy(update={"precision": precision})
 
 
 def warn(before: dict[str, float], after: dict[str, float], lengths: dict[str, float], log: EventLog) -> list[str]:
-    """Say what a good-looking margin may hide; returns what was said."""
+    """Warn of what a growing margin may hide; returns the warnings."""
     known = [{**figures, "margin": _margin(figures)} for figures in (before, after)]
     found = {"chosen_falls": chosen_falls(*known)}
     if lengths:
         found["length_drift"] = length_drifts(lengths["answer_tokens_before"], lengths["answer_tokens_after"])
-    said = [f"{text}: {ADVICE[rule]}" for rule, text in found.items() if text]
-    for message in said:
+    warnings = [f"{text}: {ADVICE[rule]}" for rule, text in found.items() if text]
+    for message in warnings:
         log.warn(message)
-    return said
+    return warnings
 
 
 def preflight(
     config: PreferConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    """Account of what would be trained on from the user's file. Raises InputError if it is unusable."""
     train_rows, heldout, audit = prepare(config, Job("audit", config, {}, Path(), Path(), log, 0, data_seed))
     encoded = _encoded(config, tok, train_rows, model)
     context = planned(config.context_length, encoded.needs, model, config.training, log, encoded.sizes)
@@ -183,14 +183,14 @@ def _encoded(config: PreferConfig, tok: Tokenizer, rows: list[Row], model: Model
 
 
 def _margin(figures: dict[str, float]) -> float:
-    """By how much good answers are rewarded above bad ones: pair by pair, or on average where they are unpaired."""
+    """Reward of good answers minus that of bad ones: pair by pair, or between the means if unpaired."""
     if "margin" in figures:
         return figures["margin"]
     return figures["chosen_reward"] - figures["rejected_reward"]
 
 
 def _answer_lengths(instructed: Path, out: Path, rows: list[Row], log: EventLog) -> dict[str, float]:
-    """Mean tokens of the greedy answers to held-out prompts before and after; empty without prompts."""
+    """Mean number of tokens of greedy answers to held-out prompts, before and after; empty without prompts."""
     if not rows:
         return {}
     from tutelage.inference.language_model import load

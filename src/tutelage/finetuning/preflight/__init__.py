@@ -1,1 +1,1 @@
-"""What exactly would be trained: the account of a whole dataset as a model is going to read it, before it does."""
+"""Preflight check: statistics of a dataset as the model will read it, before training."""

@@ -1,9 +1,9 @@
-"""The whole audit of a dataset for a method, as plain data: what `--audit` prints and `data/audit.json` holds.
+"""The audit of a dataset for a method, as plain data: printed by `--audit`, stored in `data/audit.json`.
 
-Keys: `what` (conversations, pairs, judged answers, texts, problems, documents), `file` (the account of reading),
-`split`, and, where they apply, `tokens`, `length`, `duplicates`, `repeated`, `bias`, `pairs`, `labels`, `noise`,
-`sample`; `findings` says what follows from them. A method adds figures of its own, and says them itself: `lines` (the
-title of each and what it says, for the eye) and `said` (in a sentence, before the first step).
+Keys: `what` (conversations, pairs, judged answers, texts, problems, documents), `file` (the audit of reading),
+`split`, and, if applicable, `tokens`, `length`, `duplicates`, `repeated`, `bias`, `pairs`, `labels`, `noise`,
+`sample`; `findings` are conclusions. A method may add figures, with their text: `lines` (titles and sentences for
+display) and `said` (a sentence for the log, before the first step).
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def conversations_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
     audit: Audit | None, columns: Mapping[str, str], learn: Learn = "answers",
 ) -> Found:  # fmt: skip
-    """Of `encoded` training conversations and the held-out ones beside them."""
+    """Audit of `encoded` training conversations and of the held-out ones."""
     found = begun("conversations", train, heldout, audit, columns)
     found |= _tokens(encoded, context)
     duplicates = duplicate_figures([_whole(row) for row in train], [])
@@ -58,7 +58,7 @@ def preferences_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
     audit: Audit | None, columns: Mapping[str, str],
 ) -> Found:  # fmt: skip
-    """Of `encoded` training pairs, or answers judged one by one, and the held-out ones beside them."""
+    """Audit of `encoded` training pairs, or judged answers, and of the held-out ones."""
     paired = "chosen" in train[0]
     found = begun("pairs" if paired else "judged answers", train, heldout, audit, columns)
     found |= _tokens(encoded, context)
@@ -85,8 +85,8 @@ def labels_account(
     columns: Mapping[str, str], cut: bool = False, noise: Found | None = None, ordinal: bool = False,
     dropped: Mapping[str, Any] | None = None,
 ) -> Found:  # fmt: skip
-    """Of labelled texts, each read up to `limit` tokens with what stands around it. cut: they are cut to it already.
-    ordinal: the labels are learned as in an order. dropped: labels that are not trained, unless they were named."""
+    """Audit of labelled texts, truncated to `limit` tokens with their frame. cut: they are truncated already. ordinal:
+    the labels are ordered. dropped: labels that are not trained, unless reported already."""
     found = begun("texts", train, heldout, audit, columns)
     if not cut:
         found["length"] = text_lengths(tok, train, limit)
@@ -102,7 +102,7 @@ def labels_account(
 
 
 def text_lengths(tok: Tokenizer, rows: Sequence[Row], limit: int) -> Found:
-    """The tokens of each text with what stands around it, and what is lost where `limit` are read."""
+    """Lengths of texts in tokens, frame included, and the loss by truncation to `limit`."""
     lengths = [len(tok.framed(ids)) for ids in tok.encode_batch([row["text"] for row in rows])]
     return {
         "context": limit,
@@ -119,7 +119,7 @@ def text_lengths(tok: Tokenizer, rows: Sequence[Row], limit: int) -> Found:
 def begun(
     what: str, train: Sequence[Row], heldout: Sequence[Row], audit: Audit | None, columns: Mapping[str, str]
 ) -> Found:
-    """What every audit begins with: of what kind the rows are, whose they are, and how they are split."""
+    """The common part of every audit: kind of rows, file, and split."""
     found: Found = {
         "what": what,
         "split": {"train": len(train), "heldout": len(heldout)},
@@ -142,19 +142,19 @@ def _tokens(encoded: Encoded, context: int) -> Found:
 
 
 def concluded(found: Found, own: Sequence[Finding] = ()) -> Found:
-    """The audit with what follows from its figures; own: what the method itself finds."""
+    """The audit with findings from its figures. own: findings of the method."""
     return found | {"findings": findings(found, own)}
 
 
 def shown_place(encoded: Encoded, context: int) -> int:
-    """The row that is shown: the first that fits and is no longer than most."""
+    """Index of the sample row: the first one that fits and is at most of median length."""
     needs = {place: reading.needs for place, reading in encoded.readings.items() if reading.needs <= context}
     usual = sorted(needs.values())[len(needs) // 2]
     return next(place for place, length in needs.items() if length <= usual)
 
 
 def _learned(encoded: Encoded, side: float) -> list[int]:
-    """How many tokens of each pair's chosen (1) or rejected (-1) answer are learned."""
+    """Number of target tokens of each pair's chosen (1) or rejected (-1) answer."""
     pairs = [[value for segment in pair for value in segment.extras["side"]] for pair in encoded.segments.values()]
     return [round(sum(side * value for value in values if side * value > 0)) for values in pairs]
 
@@ -164,10 +164,10 @@ def _whole(row: Row) -> str:
 
 
 def _asked(row: Row) -> str:
-    """All that the last answer follows."""
+    """The conversation before the last answer."""
     return "\n".join(message.content for message in messages_of(row)[:-1])
 
 
 def asked_text(row: Row) -> str:
-    """All that both answers of a pair, or the answer to a problem, follow."""
+    """The prompt of a pair or problem as text."""
     return "\n".join(message.content for message in pair_context(row))

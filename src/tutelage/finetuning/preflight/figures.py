@@ -1,4 +1,4 @@
-"""The figures of an audit: pure functions of lengths, texts and labels."""
+"""Statistics of an audit: pure functions of lengths, texts and labels."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SHOWN = 3
 
 
 def token_figures(readings: Iterable[Reading]) -> dict[str, Any]:
-    """Tokens read and learned by role, and how many answers learn to stop."""
+    """Tokens read and tokens with loss by role, and answers with loss on their stop token."""
     read, learned = Counter[str](), Counter[str]()
     answers = trained = stopped = double = 0
     for one in readings:
@@ -50,7 +50,7 @@ def _role_order(role: str) -> tuple[int, str]:
 
 
 def length_figures(encoded: Encoded, context: int) -> dict[str, Any]:
-    """What `context` costs: rows that are dropped, learned tokens lost with them, and what would keep 95 and 99 %."""
+    """Loss by a limit of `context`: dropped rows, lost target tokens; contexts that keep 95 and 99 % of the rows."""
     needs = encoded.needs
     lost = [reading.supervised for reading in encoded.readings.values() if reading.needs > context]
     every = sum(reading.supervised for reading in encoded.readings.values())
@@ -68,10 +68,9 @@ def length_figures(encoded: Encoded, context: int) -> dict[str, Any]:
 
 
 def duplicate_figures(train: Sequence[str], heldout: Sequence[str]) -> dict[str, Any]:
-    """Near duplicates among the training texts, and held-out texts that a training text is like.
+    """Duplicates among the training texts, and held-out texts with a duplicate in training.
 
-    `exact`: the same but for case and white space; `near` counts the others that are alike. Each is counted once,
-    however many it is like.
+    `exact`: equal except for case and white space; `near`: the other near duplicates. Each text is counted once.
     """
     both = [*train, *heldout]
     first: dict[str, int] = {}
@@ -80,7 +79,7 @@ def duplicate_figures(train: Sequence[str], heldout: Sequence[str]) -> dict[str,
     place = np.arange(len(both))
     inside = place < len(train)
     near = np.flatnonzero(inside & (like != place) & (same == place))
-    # A held-out text that is like an earlier held-out one stands for itself alone.
+    # Duplicates among held-out texts do not count.
     known = np.flatnonzero(~inside & (like < len(train)))
     return {
         "exact": int((inside & (same != place)).sum()),
@@ -92,14 +91,14 @@ def duplicate_figures(train: Sequence[str], heldout: Sequence[str]) -> dict[str,
 
 
 def repeated_figures(asked: Sequence[str]) -> dict[str, Any]:
-    """Questions that stand in several rows."""
+    """Questions that occur in several rows."""
     counts = {text: count for text, count in Counter(asked).items() if count > 1}
     most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:SHOWN]
     return {"questions": len(counts), "rows": sum(counts.values()), "most": [[text, count] for text, count in most]}
 
 
 def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> dict[str, Any]:
-    """In how many pairs the chosen answer is the longer one, equal lengths left out, with the Wilson interval."""
+    """Share of pairs whose chosen answer is longer, without ties, with its Wilson interval."""
     longer = sum(a > b for a, b in zip(chosen, rejected, strict=True))
     shorter = sum(a < b for a, b in zip(chosen, rejected, strict=True))
     share, low, high = wilson(longer, longer + shorter)
@@ -116,7 +115,7 @@ def length_bias(chosen: Sequence[int], rejected: Sequence[int]) -> dict[str, Any
 
 
 def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, float, float]:
-    """(share, low, high) of a binomial (Wilson 1927); (0, 0, 1) of nothing."""
+    """(share, low, high) of a binomial (Wilson 1927); (0, 0, 1) for n = 0."""
     if not n:
         return 0.0, 0.0, 1.0
     z = NormalDist().inv_cdf((1 + confidence) / 2)
@@ -127,7 +126,7 @@ def wilson(hits: int, n: int, confidence: float = CONFIDENCE) -> tuple[float, fl
 
 
 def number_of(label: str) -> float | None:
-    """The finite number that a label is."""
+    """The label as a finite number; None if it is not one."""
     try:
         number = float(label)
     except ValueError:
@@ -136,7 +135,7 @@ def number_of(label: str) -> float | None:
 
 
 def balance_figures(counts: Mapping[str, int]) -> dict[str, Any]:
-    """How even the labels are: the share of the most frequent, and how many even ones have their entropy."""
+    """Balance of the labels: share of the most frequent, and effective number of labels (exp of the entropy)."""
     total = sum(counts.values())
     shares = [count / total for count in counts.values() if count]
     return {

@@ -1,4 +1,4 @@
-"""What follows from the figures of an audit: sentences with a number, each with what to do."""
+"""Findings of an audit: sentences with a number and advice."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from tutelage.finetuning.preflight.figures import number_of
 Found = dict[str, Any]
 Finding = dict[str, str]
 
-LOST = 0.01  # share of the rows whose loss is worth a word
-BIASED = 0.6  # share of pairs with the longer answer chosen, from which on it is said
+LOST = 0.01  # share of lost rows that warrants a warning
+BIASED = 0.6  # share of pairs with the longer answer chosen that warrants a warning
 ONE_LABEL = 0.8  # share of the most frequent label
-GRADES = 11  # labels that may be grades: more are rather numbers of classes
+GRADES = 11  # maximum number of labels that are taken for grades; more are class numbers
 NOISY = 0.02  # share of the training texts with a doubtful label
-LARGE_TOPIC = 0.3  # share of the questions that are nearly one, from which on it is said
-FEW = 0.005  # share of rows that are duplicates, from which on it is a warning
+LARGE_TOPIC = 0.3  # share of the questions that are near duplicates of each other
+FEW = 0.005  # share of duplicate rows that warrants a warning
 
 
 def findings(found: Found, own: Sequence[Finding] = ()) -> list[Finding]:
-    """[{"level": "warning" | "note", "message", "advice"}], the gravest first. own: what the method itself finds."""
+    """[{"level": "warning" | "note", "message", "advice"}], warnings first. own: findings of the method."""
     made = [*_refused(found), *_marks(found), *_length(found), *own, *_repeats(found), *_bias(found)]
     made += [*_pairs(found), *_labels(found)]
     return sorted(made, key=lambda one: one["level"] != "warning")
@@ -41,12 +41,12 @@ def _refused(found: Found) -> list[Finding]:
 def _marks(found: Found) -> list[Finding]:
     made, marks = list[Finding](), found.get("marks") or {}
     for name, what, advice in (
-        ("stop", "an end-of-text mark", "take it out: the stop token is added and learned without it"),
-        ("template", "marks of a chat template", "give plain messages: the model's own template is put around them"),
+        ("stop", "an end-of-text token", "remove it: the stop token is added and trained anyway"),
+        ("template", "chat template tokens", "give plain messages: the model's own template is added"),
     ):
         if share := marks.get(f"{name}_as_text"):
-            written = f"{what} written out ({marks[f'{name}_mark']})"
-            said = f"{share:.1%} of the training rows hold {written}: it is read as letters, not as a control token"
+            written = f"{what} as text ({marks[f'{name}_mark']})"
+            said = f"{share:.1%} of the training rows contain {written}: text is never encoded to control tokens"
             made.append(finding("warning" if share >= MARKED else "note", said, advice))
     return made
 
@@ -58,17 +58,17 @@ def _length(found: Found) -> list[Finding]:
         share = dropped / length["rows"]
         said = (
             f"{dropped} of {length['rows']} rows ({share:.0%}) need more than {length['context']} tokens and are "
-            f"dropped, and with them {length['learned_lost_share']:.0%} of what would be learned"
+            f"dropped, with {length['learned_lost_share']:.0%} of all target tokens"
         )
         advice = f"context_length={length['keeps_99']} keeps 99 % of the rows, {length['keeps_95']} keeps 95 %"
         made.append(finding("warning" if share > LOST else "note", said, advice if share > LOST else ""))
     if cut := length.get("cut", 0):
         said = (
-            f"{cut} of {length['rows']} texts ({cut / length['rows']:.0%}) are read only as far as {length['context']} "
-            f"tokens: {length['read_lost_share']:.0%} of all text is not read"
+            f"{cut} of {length['rows']} texts ({cut / length['rows']:.0%}) are truncated to {length['context']} "
+            f"tokens, which loses {length['read_lost_share']:.0%} of all text"
         )
         worth = length["read_lost_share"] > LOST
-        advice = f"max_tokens={length['keeps_99']} reads 99 % of the texts whole, {length['keeps_95']} reads 95 %"
+        advice = f"max_tokens={length['keeps_99']} keeps 99 % of the texts whole, {length['keeps_95']} keeps 95 %"
         made.append(finding("warning" if worth else "note", said, advice if worth else ""))
     return made
 
@@ -79,18 +79,18 @@ def _repeats(found: Found) -> list[Finding]:
     if count := double.get("exact", 0) + double.get("near", 0):
         what = {"pairs": "questions", "texts": "texts", "problems": "problems"}.get(found["what"], "rows")
         said = (
-            f"{count} of {rows} training {what} repeat an earlier one ({double['exact']} but for case and white space, "
-            f"{double['near']} nearly)"
+            f"{count} of {rows} training {what} repeat an earlier one ({double['exact']} exactly, ignoring case and "
+            f"white space, {double['near']} nearly)"
         )
-        made.append(finding("warning" if count > FEW * rows else "note", said, "they count more than once in training"))
+        made.append(finding("warning" if count > FEW * rows else "note", said, "they weigh more in training"))
     if count := double.get("heldout_like_training", 0):
         held = found["split"]["heldout"]
         what = found["what"] if found["what"] in ("texts", "problems") else "questions"
-        said = f"{count} of {held} held-out {what} are nearly a training one: held-out figures are flattered"
+        said = f"{count} of {held} held-out {what} nearly equal a training one: held-out metrics are too good"
         made.append(finding("warning" if count > LOST * held else "note", said, "remove near duplicates from the file"))
     if found["what"] not in ("texts", "problems") and (count := found.get("repeated", {}).get("questions", 0)):
-        said = f"{count} questions stand in several rows, {found['repeated']['rows']} rows in all"
-        made.append(finding("note", said, "fine where the answers differ on purpose"))
+        said = f"{count} questions occur in several rows, {found['repeated']['rows']} rows in total"
+        made.append(finding("note", said, "fine if the answers differ on purpose"))
     return made
 
 
@@ -103,25 +103,25 @@ def _bias(found: Found) -> list[Finding]:
         which, share, low, high = "shorter", 1 - share, 1 - high, 1 - low
     said = (
         f"the chosen answer is the {which} one in {share:.0%} of the pairs that differ in length [{low:.0%}, "
-        f"{high:.0%}], {bias['chosen_tokens']:g} against {bias['rejected_tokens']:g} tokens in the mean"
+        f"{high:.0%}], on average {bias['chosen_tokens']:g} against {bias['rejected_tokens']:g} tokens"
     )
     if share < BIASED or low <= 0.5:
         return [finding("note", said)]
     advice = "balance the pairs, or compare per token: loss=sigmoid_norm with beta=5"
-    return [finding("warning", f"{said}: length would be learned", advice)]
+    return [finding("warning", f"{said}: the model may learn length itself", advice)]
 
 
 def _pairs(found: Found) -> list[Finding]:
     made, pairs, rows = [], found.get("pairs", {}), found["split"]["train"]
     if count := pairs.get("contradicting", 0):
-        said = f"{count} of {rows} training pairs prefer what another one rejects, to the same question"
-        made.append(finding("warning", said, "keep one of each two: they cancel each other out"))
+        said = f"{count} of {rows} training pairs contradict another pair with the same question"
+        made.append(finding("warning", said, "keep one of each two: they cancel out"))
     if count := pairs.get("alike", 0):
-        said = f"{count} of {rows} training pairs differ in case and white space alone"
+        said = f"{count} of {rows} training pairs differ only in case and white space"
         made.append(finding("warning" if count > LOST * rows else "note", said, "remove them unless that is the point"))
     if pairs and pairs["largest_topic"] > LARGE_TOPIC * pairs["questions"] and pairs["topics"] > 1:
         share = pairs["largest_topic"] / pairs["questions"]
-        said = f"{share:.0%} of the questions are nearly the same one: what is learned may hold for it alone"
+        said = f"{share:.0%} of the questions are nearly the same: the model may learn that one only"
         made.append(finding("note", said))
     return made
 
@@ -136,20 +136,20 @@ def _labels(found: Found) -> list[Finding]:
         )
     if labels and labels["majority"] >= ONE_LABEL:
         most = max(labels["labels"], key=labels["labels"].get)
-        said = f"{labels['majority']:.0%} of the training texts are {most!r}: accuracy says little"
-        made.append(finding("warning", said, "read macro-F1, and try class_weights=balanced"))
+        said = f"{labels['majority']:.0%} of the training texts are {most!r}: accuracy is not informative"
+        made.append(finding("warning", said, "use macro-F1, and try class_weights=balanced"))
     if labels and not labels.get("ordinal") and 3 <= len(labels["labels"]) <= GRADES:
         numbers = {label: number_of(label) for label in labels["labels"]}
         if None not in numbers.values():
             shown = ", ".join(sorted(numbers, key=lambda label: numbers[label] or 0.0))
             made.append(
-                finding("note", f"the labels are numbers ({shown}) and learned as if they were in no order",
-                     "ordinal=true if they are grades: to be far off is then worse than to be near")
+                finding("note", f"the labels are numbers ({shown}) but treated as unordered",
+                     "ordinal=true if they are grades: distant errors then cost more")
             )  # fmt: skip
     noise = found.get("noise")
     if noise and noise["suspected"]:
         count = noise["suspected"]
         least = "at least " if count == noise["most_counted"] else ""
-        said = f"{least}{count} of {rows} training texts have a label that looks wrong ({count / rows:.1%})"
-        made.append(finding("warning" if count > NOISY * rows else "note", said, "look at them before you train"))
+        said = f"{least}{count} of {rows} training texts have a possibly wrong label ({count / rows:.1%})"
+        made.append(finding("warning" if count > NOISY * rows else "note", said, "check them before training"))
     return made

@@ -1,4 +1,4 @@
-"""Figures of pairs beside their lengths: topics, contradictions, answers that hardly differ."""
+"""Statistics of pairs: topics, contradictions, nearly equal answers."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from tutelage.finetuning.data.split import NEAR, asked, normalised
 
 
 def pair_figures(train: Sequence[Row], heldout: Sequence[Row]) -> dict[str, Any]:
-    """Of all pairs: different `questions`, the `topics` they make (nearly the same questions are one, as in the split),
-    the questions of the `largest_topic`, topics that stand on `both_sides` of the split. Of the training pairs: those
-    that are `contradicting` (another one, to the same question, prefers what this one rejects), and whose answers are
-    `alike` but for case and white space."""
+    """Statistics of the pairs.
+
+    Over all pairs: number of distinct `questions`, of `topics` (groups of near-duplicate questions, as in the split),
+    of questions in the `largest_topic`, and of topics on `both_sides` of the split. Over training pairs: those that are
+    `contradicting` (another pair with the same question prefers the opposite), and those whose answers are `alike`
+    except for case and white space.
+    """
     training = dict.fromkeys(normalised(asked(row)) for row in train)
     held = dict.fromkeys(normalised(asked(row)) for row in heldout)
     questions = list(training | held)

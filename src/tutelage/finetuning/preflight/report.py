@@ -1,4 +1,4 @@
-"""What the report says of the data: what was trained of it, what is odd about it, and a row as the model reads it."""
+"""Report blocks on the training data: statistics, warnings, and a row as the model reads it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tutelage.store.view import View
 
 
 def audit_blocks(view: View) -> list[Block | None]:
-    """Nothing for an artifact without an audit (an older one)."""
+    """Empty for an (older) artifact without an audit."""
     found = view.json(FILE)
     if not found:
         return []
@@ -26,25 +26,27 @@ def audit_blocks(view: View) -> list[Block | None]:
     ]
     blocks: list[Block | None] = [
         facts(_facts(found)),
-        table(["Tokens of", "Read#", "Learned#"], rows),
+        table(["Tokens of", "Read#", "With loss#"], rows),
         *[block for one in found.get("sample", ()) for block in _sample(one)],
     ]
-    return [*said, fold("What exactly was trained", blocks)]
+    return [*said, fold("Training data in detail", blocks)]
 
 
 def _facts(found: dict[str, object]) -> list[tuple[str, str]]:
     tokens, length, bias = (as_dict(found.get(name)) for name in ("tokens", "length", "bias"))
     double, split = as_dict(found.get("duplicates")), as_dict(found.get("split"))
-    pairs = [("Rows", f"{f.number(split.get('train'))} to train on, {f.number(split.get('heldout'))} held out")]
+    pairs = [("Rows", f"{f.number(split.get('train'))} for training, {f.number(split.get('heldout'))} held out")]
     if tokens:
-        pairs.append(("Answers that learn to stop", f"{tokens['stopped_answers']} of {tokens['learned_answers']}"))
-        pairs.append(("Tokens learned", f.percent(tokens["share"])))
+        pairs.append(
+            ("Answers with a trained stop token", f"{tokens['stopped_answers']} of {tokens['learned_answers']}")
+        )
+        pairs.append(("Tokens with loss", f.percent(tokens["share"])))
     if length:
         pairs.append(("Context", f"{length['context']} tokens; 99 % of the rows need {length['keeps_99']}"))
     if double:
         pairs.append(("Near duplicates", f"{double['near']} in training, {double['heldout_like_training']} held out"))
     if bias:
-        pairs.append(("Chosen answer is longer", f"{f.percent(bias['share'])} of the pairs"))
+        pairs.append(("Longer answer chosen", f"{f.percent(bias['share'])} of the pairs"))
     for title, said in found.get("lines", ()):  # type: ignore[attr-defined]
         pairs.append((str(title), "; ".join(said)))
     return pairs
@@ -54,6 +56,6 @@ def _sample(one: dict[str, object]) -> list[Block]:
     title, runs = str(one.get("title") or ""), one.get("runs")
     which = f" ({title})" if title else ""
     return [
-        prose(f"A row as the model reads it{which}; what stands out is {one.get('how') or LEARNED}."),
+        prose(f"A row as the model reads it{which}; highlighted text is {one.get('how') or LEARNED}."),
         marked(runs if isinstance(runs, list) else []),
     ]

@@ -1,4 +1,4 @@
-"""The short form of an audit, said before the first step, and the file that keeps the whole one."""
+"""Log the short form of an audit before the first step, and save the whole one."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FILE = "data/audit.json"
 
 
 def keep_and_tell(found: dict[str, Any], out: Path, log: EventLog) -> None:
-    """Write the audit into the artifact, and say on the log what is trained and what follows."""
+    """Save the audit in the artifact, and log a summary and the findings."""
     write_json(out / FILE, found)
     if said := trained_sentence(found):
         log.note(said)
@@ -22,12 +22,14 @@ def keep_and_tell(found: dict[str, Any], out: Path, log: EventLog) -> None:
 
 
 def trained_sentence(found: dict[str, Any]) -> str:
-    """Tokens that are learned of each role, stop tokens, begin-of-text; or what the method says itself."""
+    """Target tokens by role, and trained stop tokens; or the method's own sentence."""
     tokens = found.get("tokens")
     if tokens is None:
         return str(found.get("said", ""))
     roles = ", ".join(f"{role} {of['learned']} of {of['read']}" for role, of in tokens["roles"].items())
-    stops = f"{tokens['stopped_answers']} of {tokens['learned_answers']} learned answers end with a learned stop token"
+    stops = (
+        f"{tokens['stopped_answers']} of {tokens['learned_answers']} answers with loss end with a trained stop token"
+    )
     unlearned = tokens["answers"] - tokens["learned_answers"]
     read_only = f", {unlearned} answers are context only" if unlearned else ""
-    return f"tokens learned: {roles}; {stops}{read_only}"
+    return f"tokens with loss: {roles}; {stops}{read_only}"

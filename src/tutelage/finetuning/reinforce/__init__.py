@@ -1,1 +1,1 @@
-"""Reinforcement with verifiable rewards: the model answers, a stated rule scores, what scored better gets likelier."""
+"""Reinforcement with verifiable rewards: sample answers, score them by rules, make better ones more likely."""

@@ -26,7 +26,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "luspo": {**_GRPO, "ratio": "sequence", "aggregation": "answer_sum", "epsilon": 3e-4, "epsilon_high": 4e-4},
     "rloo": {**_GRPO, "advantage": "leave_one_out", "ratio": "sequence_sum"},
 }
-"""What each published method chooses; the values of clipping are its authors', of LUSPO those of GSPO."""
+"""The choices of each published method; clipping ranges are those of its authors (LUSPO: those of GSPO)."""
 
 Preset = Literal["grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "luspo", "rloo"]
 
@@ -34,15 +34,15 @@ Preset = Literal["grpo", "bnpo", "dr_grpo", "dapo", "gspo", "cispo", "sapo", "lu
 class ReinforceConfig(FinetuneConfig):
     """Reinforcement with verifiable rewards.
 
-    In each step the model answers `training.batch_rows` prompts `num_generations` times at `temperature`, in at most
-    `max_tokens` tokens; the `rewards` score the answers, and what scored better than its group becomes likelier.
-    `updates_per_rollout`: so many updates are made with the same answers. `preset`: a published method; `advantage`,
-    `ratio`, `clip`, `aggregation`, `epsilon`, `epsilon_high` each replace its choice (None: as it has them).
-    `beta`: what leaving the model before costs; its KL is estimated by `kl` in the loss, or taken off the reward
-    (`kl_in: reward`). `mask_truncated`: answers that ran into `max_tokens` teach nothing.
-    `chat`: prompts are put as a user's turn; otherwise the model continues them as text, up to the end of the line.
-    `passes`: name of the reward whose full mark means "solved"; empty: the first. `mean_at`: sampled answers to each
-    held-out problem, before and after. `heldout`: share of an own file that is held out; `max_heldout` at most.
+    In each step the model samples `num_generations` answers to each of `training.batch_rows` prompts at `temperature`,
+    of at most `max_tokens` tokens; the `rewards` score them, and answers above the mean of their group become more
+    likely. `updates_per_rollout`: number of optimizer steps on the same answers. `preset`: a published method;
+    `advantage`, `ratio`, `clip`, `aggregation`, `epsilon`, `epsilon_high` override its choices (None: the preset's).
+    `beta`: weight of the KL to the initial model, estimated by `kl` and added to the loss or (`kl_in: reward`)
+    subtracted from the reward. `mask_truncated`: exclude answers that reached `max_tokens` from the loss.
+    `chat`: prompts are user turns; otherwise the model continues them as text, up to the end of the line.
+    `passes`: name of the reward whose maximum means "solved"; empty: the first. `mean_at`: number of sampled answers
+    per held-out problem, before and after. `heldout`: held-out share of the file, at most `max_heldout` problems.
     """
 
     rewards: dict[str, RewardConfig] = Field(default_factory=dict)
@@ -75,7 +75,7 @@ class ReinforceConfig(FinetuneConfig):
     )
 
     def method(self) -> Method:
-        """The preset with what is set beside it."""
+        """The preset with the overrides applied."""
         from tutelage.finetuning.reinforce.method import Method
 
         chosen = {name: default if (own := getattr(self, name)) is None else own
@@ -86,33 +86,41 @@ class ReinforceConfig(FinetuneConfig):
         )  # fmt: skip
 
     @model_validator(mode="after")
-    def _rows_are_named(self) -> Self:
+    def _check_rewards(self) -> Self:
         self.needs_rows()
         check_rewards(self.rewards, self.task)
         if self.passes and self.passes not in self.rewards:
-            raise ValueError(f"passes names no reward: {self.passes!r} is none of {', '.join(self.rewards) or 'none'}")
+            raise ValueError(
+                f"passes must name a reward: {self.passes!r} is not one of {', '.join(self.rewards) or 'none'}"
+            )
         return self
 
     @model_validator(mode="after")
-    def _choices_have_a_meaning(self) -> Self:
+    def _check_method(self) -> Self:
         chosen = self.method()
         if self.delta is not None and (chosen.clip != "clip" or self.delta <= 1 + chosen.epsilon_high):
-            raise ValueError(f"delta is for clip: clip, and above 1 + epsilon_high ({1 + chosen.epsilon_high:g})")
+            raise ValueError(
+                f"delta applies to clip: clip only, and must be above 1 + epsilon_high ({1 + chosen.epsilon_high:g})"
+            )
         if self.kl == "k1" and self.beta and self.kl_in == "loss" and not self.kl_corrected:
-            raise ValueError("kl k1 has no gradient as a loss; set kl_in: reward, kl_corrected: true, or kl: k3")
+            raise ValueError(
+                "kl: k1 has zero expected gradient in the loss; set kl_in: reward, kl_corrected: true, or kl: k3"
+            )
         return self
 
     @model_validator(mode="after")
-    def _the_loop_can_do_it(self) -> Self:
+    def _check_training(self) -> Self:
         training = self.training
         if not training.steps:
-            raise ValueError("training.steps must be set: how long there is to learn does not follow from the rows")
+            raise ValueError("training.steps must be set: the number of rows does not determine the length of the run")
         if training.validate_every or training.use_best:
-            raise ValueError("training.validate_every and use_best have no meaning here: the reward is the measure")
+            raise ValueError(
+                "training.validate_every and use_best do not apply: there is no validation loss, only rewards"
+            )
         if training.compile or training.tune:
-            raise ValueError("training.compile and tune are not for answers of ever new lengths; leave them off")
+            raise ValueError("training.compile and tune do not support answers of varying lengths; leave them off")
         if training.parallel.pipeline > 1:
-            raise ValueError("training.parallel.pipeline must be 1: a model that is cut in stages cannot answer")
+            raise ValueError("training.parallel.pipeline must be 1: a model split into pipeline stages cannot generate")
         if self.lora and self.lora.dropout:
-            raise ValueError("lora.dropout must be 0: it would blur the ratio to the policy that answered")
+            raise ValueError("lora.dropout must be 0: it would add noise to the ratio to the sampling policy")
         return self

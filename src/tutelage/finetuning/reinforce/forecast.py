@@ -1,4 +1,4 @@
-"""How long reinforcement takes: most of it is answering."""
+"""Time and memory of reinforcement; most of the time is generation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from tutelage.finetuning.forecast import KERNELS, OVERHEAD
 from tutelage.store.stage import Facts, Forecast, Machine
 
-PROMPT_TOKENS = 30.0  # of a prompt, where the file does not say
+PROMPT_TOKENS = 30.0  # of a prompt, by default
 
 
 def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Forecast:
@@ -31,7 +31,7 @@ def forecast(config: Any, inputs: Mapping[str, Facts], machine: Machine) -> Fore
     }  # fmt: skip
     memory = machine.process_memory() + KERNELS
     memory += machine.training_memory(shape, config.context_length, training, 0.5, config.lora)
-    # Answers may end after a few tokens or run on to the last one, and nobody knows which.
+    # The length of the answers is unknown: from a few tokens to max_tokens.
     return Forecast.about(OVERHEAD * machine.slowness() + seconds, 0.15, 1.6, memory, facts)
 
 

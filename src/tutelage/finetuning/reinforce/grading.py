@@ -1,4 +1,4 @@
-"""How many held-out problems a model solves: greedily, and on average over sampled answers."""
+"""The share of held-out problems that a model solves: greedily, and on average over sampled answers."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from tutelage.inference.language_model import LanguageModel
     from tutelage.inference.results import Generation
 
-BATCH = 64  # prompts answered between two records of progress
+BATCH = 64  # prompts answered between two progress events
 
 
 @dataclass(frozen=True)
 class Graded:
-    """Of each problem: the greedy answer, whether it solves it, and of how many sampled ones which share does."""
+    """Per problem: the greedy answer, whether it is right, its length, and which sampled answers are right."""
 
     texts: list[str]
     solved: list[bool]
@@ -31,7 +31,7 @@ class Graded:
     sampled: list[list[bool]]
 
     def figures(self) -> dict[str, float]:
-        """`greedy`: share solved; `mean_at_k`: of the sampled answers; `any_of_k`: problems that one of them solves."""
+        """`greedy`: share of problems solved; `mean_at_k`: of right samples; `any_of_k`: of problems with one."""
         found = {"greedy": _mean(self.solved), "answer_tokens": round(_mean(self.tokens), 2)}
         if k := len(self.sampled[0]) if self.sampled else 0:
             found[f"mean_at_{k}"] = _mean([_mean(one) for one in self.sampled])
@@ -40,7 +40,7 @@ class Graded:
 
 
 def passing(config: ReinforceConfig) -> dict[str, RewardConfig]:
-    """The reward that says whether a problem is solved."""
+    """The reward that decides whether a problem is solved."""
     name = config.passes or next(iter(config.rewards))
     return {name: config.rewards[name]}
 
@@ -48,7 +48,7 @@ def passing(config: ReinforceConfig) -> dict[str, RewardConfig]:
 def grade(
     lm: LanguageModel, problems: Problems, config: ReinforceConfig, seed: int, what: str, log: EventLog
 ) -> Graded:
-    """Answers to all problems, greedy and `mean_at` times sampled. The same seed draws alike for every model."""
+    """Answers to all problems: greedy, and `mean_at` samples each, from the same seeds for every model."""
 
     def solved(places: Sequence[int], made: Sequence[Generation]) -> list[bool]:
         answers = [Answer(one.text.strip(), len(one.ids), one.stop_reason == "stop") for one in made]
@@ -74,7 +74,7 @@ def grade(
 def constant_solves(
     config: ReinforceConfig, train: Sequence[Row], heldout: Sequence[Row]
 ) -> tuple[str, list[bool]] | None:
-    """The most frequent right answer in training and which held-out problems it solves; None where nothing is gold."""
+    """The most frequent gold answer of the training rows and which held-out problems it solves; None without gold."""
     rule = passing(config)
     (one,) = rule.values()
     golds = [gold for row in train if (gold := shown_gold(one, row)) is not None]
@@ -90,7 +90,7 @@ def constant_solves(
 def graded_rows(
     problems: Problems, config: ReinforceConfig, before: Graded, after: Graded, constant: tuple[str, list[bool]] | None
 ) -> list[dict[str, Any]]:
-    """What is kept of both gradings: one row for each problem."""
+    """One row per problem with its grading before and after."""
     (one,) = passing(config).values()
 
     def of(graded: Graded, at: int) -> Mapping[str, Any]:
@@ -114,7 +114,7 @@ def graded_rows(
 
 
 def shown_gold(one: RewardConfig, row: Row) -> str | None:
-    """What is right, by a rule that compares with it, or as the task has it."""
+    """The gold answer that the rule compares with, or the reference of the task; None if there is none."""
     if one.rule == "task":
         return str(row["response"]) if row.get("response") is not None else None
     return gold_of(row, one.column) if needs_gold(one) else None

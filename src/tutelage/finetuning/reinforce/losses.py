@@ -1,8 +1,8 @@
 """Policy-gradient losses as pure functions: no model, no batch, no state.
 
-A method is three independent choices: what an answer's advantage is (`advantages`), how far a token may be pushed
-(`log_ratios`, `surrogate`), how tokens become one number (`aggregate`). Tokens are flat: [n], with the number of
-the answer that each belongs to, `answer` [n] int64, of `count` answers in all. Values are those of TRL 1.16.
+A method is three independent choices: the advantage of an answer (`advantages`), the clipped objective of a token
+(`log_ratios`, `surrogate`), and the aggregation over tokens (`aggregate`). Tokens are flat, [n], with the index of
+their answer, `answer` [n] int64, out of `count` answers. Values equal those of TRL 1.16.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ Aggregation = Literal["answer_mean", "token_mean", "answer_sum", "fixed_length"]
 Estimator = Literal["k1", "k2", "k3"]
 
 SMALL = 1e-4  # added to a standard deviation, as in TRL and DeepSeek-R1's reimplementations
-SAPO_TEMPERATURES = (1.0, 1.05)  # for answers above and below their group (Gao et al. 2025)
+SAPO_TEMPERATURES = (1.0, 1.05)  # for positive and negative advantages (Gao et al. 2025)
 
 
 def advantages(rewards: Tensor, kind: Advantage) -> Tensor:
-    """How much better each answer is than its group's others: [groups, k] float64 of rewards [groups, k].
+    """Advantage of each answer within its group: [groups, k] float64, from rewards [groups, k].
 
-    - `group`: (r - mean) / (std + 1e-4) in its group, std with ddof 1 (GRPO; Shao et al. 2024, section 4.1.2).
-    - `mean`: r - mean, without the division that favours questions which are nearly always or never solved (Dr. GRPO;
+    - `group`: (r - mean) / (std + 1e-4) within the group, std with ddof 1 (GRPO; Shao et al. 2024, section 4.1.2).
+    - `mean`: r - mean, without the division that favours questions almost always or almost never solved (Dr. GRPO;
       Liu et al. 2025, section 3.1).
-    - `batch`: (r - mean of its group) / (std of the whole batch + 1e-4).
-    - `leave_one_out`: r - mean of the group's others (RLOO; Ahmadian et al. 2024, eq. 6).
+    - `batch`: (r - mean of the group) / (std of the whole batch + 1e-4).
+    - `leave_one_out`: r - mean of the other answers in the group (RLOO; Ahmadian et al. 2024, eq. 6).
 
     A group whose rewards are all equal has advantages of exactly 0.
     """
@@ -45,7 +45,7 @@ def advantages(rewards: Tensor, kind: Advantage) -> Tensor:
 
 
 def log_ratios(new: Tensor, old: Tensor, answer: Tensor, count: int, level: Ratio) -> Tensor:
-    """Log of how much likelier the answers have become since they were sampled, for each token: [n].
+    """Log-ratio of the current to the sampling policy, for each token: [n].
 
     - `token`: of the token itself.
     - `sequence`: the mean over its answer (GSPO; Zheng et al. 2025, eq. 7).
@@ -67,7 +67,7 @@ def surrogate(
     """Loss of each token [n]. `new`: its log-probability; `log_ratio`: see `log_ratios`; `advantage`: of its answer.
 
     - `clip`: -min(r A, clip(r, 1 - low, 1 + high) A) (PPO; `high` above `low` is clip-higher, DAPO). `delta` bounds
-      r itself, so that a bad answer that became likely cannot push without limit (dual clip; Ye et al. 2020, eq. 5).
+      r itself, so that a bad answer that became likely has a bounded gradient (dual clip; Ye et al. 2020, eq. 5).
     - `cispo`: -sg(min(r, cap)) A log p: every token keeps a gradient (MiniMax-M1, eq. 4).
     - `sapo`: -A 4/t s(t (r - 1)), a soft gate in place of the clip; t = 1 for A > 0, else 1.05.
     """
@@ -84,7 +84,7 @@ def surrogate(
 
 
 def is_clipped(log_ratio: Tensor, advantage: Tensor, kind: Clip, low: float, high: float, cap: float) -> Tensor:
-    """Where the ratio went too far: the loss has no gradient (`clip`) or a bounded weight (`cispo`). [n] bool."""
+    """Where the ratio is out of range: the loss has no gradient (`clip`) or a capped weight (`cispo`). [n] bool."""
     ratio = log_ratio.exp()
     if kind == "cispo":
         return ratio > cap
@@ -96,11 +96,11 @@ def is_clipped(log_ratio: Tensor, advantage: Tensor, kind: Clip, low: float, hig
 def kl_estimate(new: Tensor, reference: Tensor, kind: Estimator) -> Tensor:
     """KL(policy || reference) estimated at each sampled token, [n] (Schulman 2020), with d = log(policy / reference).
 
-    - `k1`: d. Unbiased, of any sign. Its gradient is zero on average, so as a loss it does nothing: it belongs into
+    - `k1`: d. Unbiased, of either sign. Its expected gradient is zero, so it has no effect in the loss and belongs in
       the reward.
-    - `k2`: d^2 / 2. Biased as a value; its gradient is that of the KL, where the tokens come from the policy itself.
-    - `k3`: exp(-d) - 1 + d. Unbiased and never negative; its gradient is another one (of KL(reference || policy)),
-      unless it is multiplied by the ratio to the sampling policy, with gradient ("bias-corrected").
+    - `k2`: d^2 / 2. Biased as a value; its gradient is that of the KL if the tokens are sampled from the policy.
+    - `k3`: exp(-d) - 1 + d. Unbiased and never negative; its gradient is that of KL(reference || policy), unless it is
+      multiplied by the ratio to the sampling policy, with gradient ("bias-corrected").
     """
     d = new - reference
     if kind == "k1":
@@ -113,11 +113,11 @@ def kl_estimate(new: Tensor, reference: Tensor, kind: Estimator) -> Tensor:
 def aggregate(
     losses: Tensor, answer: Tensor, count: int, kind: Aggregation, max_tokens: int
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """(sum, weight) of the tokens' losses [n]: parts of a batch can be added before the one division.
+    """(sum, weight) of the token losses [n], which can be added over parts of a batch before dividing.
 
-    - `answer_mean`: mean over answers of their means over tokens: a token of a long answer counts less (GRPO).
+    - `answer_mean`: mean over answers of the mean over tokens: a token of a long answer weighs less (GRPO).
     - `token_mean`: mean over all tokens of the whole step (DAPO).
-    - `answer_sum`: mean over answers of their sums (LUSPO).
+    - `answer_sum`: mean over answers of the sum over tokens (LUSPO).
     - `fixed_length`: the same divided by `max_tokens`, a constant (Dr. GRPO).
     """
     answers = losses.new_tensor(float(count))

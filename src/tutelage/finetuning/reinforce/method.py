@@ -1,4 +1,4 @@
-"""The loss that a choice of advantage, ratio, clip and aggregation makes."""
+"""A policy-gradient method: a choice of advantage, ratio, clip and aggregation."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from tutelage.finetuning.reinforce.losses import (
 
 @dataclass(frozen=True)
 class Method:
-    """Every choice made; see `losses` for what each does.
+    """All choices of a method; see `losses` for their formulas.
 
-    epsilon, epsilon_high, delta: of `clip`; ratio_cap: of `cispo`. beta: weight of the KL to the model before, which
-    stands in the loss, or (`kl_in_reward`) is taken off the reward. kl_corrected: the estimate is multiplied by the
-    ratio to the policy that sampled. max_tokens: of an answer, by which `fixed_length` divides.
+    epsilon, epsilon_high, delta: of `clip`; ratio_cap: of `cispo`. beta: weight of the KL to the initial model, added
+    to the loss or (`kl_in_reward`) subtracted from the reward. kl_corrected: the estimate is multiplied by the ratio to
+    the sampling policy. max_tokens: maximum length of an answer, the divisor of `fixed_length`.
     """
 
     advantage: Advantage
@@ -46,7 +46,7 @@ class Method:
     def loss(
         self, new: Tensor, old: Tensor, reference: Tensor | None, advantage: Tensor, answer: Tensor, count: int
     ) -> tuple[Tensor, Tensor]:
-        """(sum, weight) over tokens [n] of `count` answers. `reference` is needed where the KL stands in the loss."""
+        """(sum, weight) over tokens [n] of `count` answers. `reference` is needed if the KL is in the loss."""
         log_ratio = log_ratios(new, old, answer, count, self.ratio)
         losses = surrogate(
             new, log_ratio, advantage.to(new.dtype), self.clip, self.epsilon, self.epsilon_high, self.delta,
@@ -58,6 +58,6 @@ class Method:
         return aggregate(losses, answer, count, self.aggregation, self.max_tokens)
 
     def clipped(self, new: Tensor, old: Tensor, advantage: Tensor, answer: Tensor, count: int) -> Tensor:
-        """Which tokens went too far: [n] bool."""
+        """Which tokens are clipped: [n] bool."""
         log_ratio = log_ratios(new, old, answer, count, self.ratio)
         return is_clipped(log_ratio, advantage, self.clip, self.epsilon, self.epsilon_high, self.ratio_cap)

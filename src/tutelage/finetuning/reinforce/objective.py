@@ -1,4 +1,4 @@
-"""Reinforcement over rollouts: before each step the model answers; the loss is a policy gradient on its own tokens."""
+"""Reinforcement over rollouts: the model samples answers before each step; the loss is a policy gradient on them."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ from tutelage.training.data.batch import Batch
 from tutelage.training.data.position import DataState, row_numbers, shares
 from tutelage.training.objective import Loss
 
-PATIENCE = 10  # rollouts without any variance, from the start on, before that is said
+PATIENCE = 10  # rollouts without any variance from the start, before a warning
 
 Reference = Callable[[DecoderLM], AbstractContextManager[DecoderLM]]
-"""The model before as a context: another model, or the same one without its adapters."""
+"""Context manager that gives the initial model: a frozen copy, or the trained one without its adapters."""
 
 
 class Reinforcement:
     """The on-policy objective. A row of the data is a prompt, a row of a step the group of its answers.
 
     Log-probabilities are those of the training model at the sampling temperature, so that the policy is the one that
-    answered. Where every rollout makes one update, the old ones are the present ones without gradient: the ratio is
-    exactly 1. Otherwise they come from a pass of the training model, in its precision, before the first update.
+    sampled. With one update per rollout the old ones are the current ones without gradient: the ratio is exactly 1.
+    Otherwise they come from a forward pass of the training model, in its precision, before the first update.
     """
 
     def __init__(
         self, problems: Problems, config: ReinforceConfig, reference: Reference | None, seed: int, log: EventLog
     ) -> None:  # fmt: skip
         settings = config.model_dump(mode="json", exclude={"training", "data", "heldout", "max_heldout", "mean_at"})
-        # The name tells one run from another: checkpoints made with other rewards are not resumed.
+        # The name identifies the run: checkpoints made with other rewards are not resumed.
         self.name = f"reinforcement {sha256_json([settings, problems.rows])[:16]}"
         self.rows = {"train": problems.as_rows()}
         self.problems, self.config, self.method = problems, config, config.method()
@@ -53,14 +53,14 @@ class Reinforcement:
     def collect(
         self, model: DecoderLM, data: DataState, autocast: Callable[[], AbstractContextManager[Any]]
     ) -> Callable[[NDArray[np.int64]], Batch]:
-        """The rollout of this step: a new one, or the one before where it is used more than once."""
+        """The rollout of this step: a new one, or the last one if it has updates left."""
         number = data.sample // self.config.training.batch_rows // self.config.updates_per_rollout
         if self.held is None or self.held.number != number:
             self.held = self._roll_out(model, number, data.seed, autocast)
         return self._batch
 
     def record(self) -> dict[str, Any]:
-        """The rollout, where steps to come still need it."""
+        """The rollout, if later steps still need it."""
         return self.held.plain() if self.held is not None and self.config.updates_per_rollout > 1 else {}
 
     def restore(self, record: dict[str, Any] | None) -> None:
@@ -112,24 +112,24 @@ class Reinforcement:
             with self.reference(model) as before:
                 made.reference = self._scored(made, before, autocast)
         if self.method.kl_in_reward and config.beta:
-            # k1 summed over the answer: as a reward it is the one whose gradient is that of the KL.
-            paid = [sum(own) - sum(other) for own, other in zip(old, made.reference, strict=True)]
-            reward = [value - config.beta * kl for value, kl in zip(reward, paid, strict=True)]
+            # k1 summed over the answer: the estimator whose gradient, as a reward, is that of the KL.
+            kl_of_answers = [sum(own) - sum(other) for own, other in zip(old, made.reference, strict=True)]
+            reward = [value - config.beta * kl for value, kl in zip(reward, kl_of_answers, strict=True)]
         if config.updates_per_rollout > 1:
             made.old = old
         judge(made, parts, reward, self.method, config.mask_truncated)
-        self._tell_if_nothing_differs(made)
+        self._warn_without_variance(made)
         model.train()
         return made
 
-    def _tell_if_nothing_differs(self, made: Rollout) -> None:
-        """Warn once, while there is time to stop, that no two answers to a prompt ever differed in reward."""
+    def _warn_without_variance(self, made: Rollout) -> None:
+        """Warn once, early in the run, if no two answers to a prompt have differed in reward so far."""
         self.without_variance = self.without_variance + 1 if all(made.flat) else -math.inf
         if self.without_variance == PATIENCE:
             shown = made.texts[0][:60]
             self.log.warn(
                 f"in {PATIENCE} rollouts no two answers to a prompt differed in reward (it is {made.reward[0]:g}): "
-                f"nothing is being learned. An answer reads {shown!r}, what is right {self._gold(made)!r}"
+                f"the model is not learning. Example answer: {shown!r}; gold answer: {self._gold(made)!r}"
             )
 
     def _gold(self, made: Rollout) -> str:
@@ -144,7 +144,7 @@ class Reinforcement:
     def _scored(
         self, rollout: Rollout, model: DecoderLM, autocast: Callable[[], AbstractContextManager[Any]]
     ) -> list[list[float]]:
-        """Log-probability of every sampled token under a model, in the precision of the training."""
+        """Log-probability of every sampled token under a model, in the precision of training."""
         found: list[list[float]] = [[] for _ in rollout.ids]
         device = next(model.parameters()).device
         for batch in self._parts(rollout):
@@ -160,7 +160,7 @@ class Reinforcement:
             yield packed(rollout, self.problems.ids, groups, self.problems.tok.pad_id)
 
     def _logprobs(self, model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-        """Log-probability and entropy of each sampled token [n], and the mask [rows, length] of where they are."""
+        """Log-probability and entropy of each sampled token, [n], and the mask of these tokens, [rows, length]."""
         hidden = model.hidden(batch.tokens, batch.positions, batch.documents)
         at = batch.weights > 0
         logprobs = (model.logits(hidden[at]) / self.config.temperature).log_softmax(-1)
@@ -171,7 +171,7 @@ class Reinforcement:
 
 
 def _numbered(place: Tensor) -> tuple[Tensor, Tensor]:
-    """Number of the answer of each token, 0.. without gaps [n], and where each one's first token stands [answers]."""
+    """Index of the answer of each token, from 0 without gaps, [n], and position of its first token, [answers]."""
     numbers, answer = torch.unique(place, return_inverse=True)
     first = torch.full((len(numbers),), len(place), dtype=torch.int64, device=place.device)
     first = first.scatter_reduce(0, answer, torch.arange(len(place), device=place.device), "amin")

@@ -1,7 +1,8 @@
-"""Regular expressions of the user over texts of a model, in a process that is ended when it takes too long.
+"""Regular expressions of the user over generated texts, in a subprocess that is killed on timeout.
 
-A pattern like `(a+)+b` takes longer than anyone lives on some text of forty letters, and a sampled answer is such a
-text sooner or later. Run as a module this is that process: JSON lines {"pattern", "texts"} in, a list of booleans out.
+Backtracking of a pattern like `(a+)+b` is exponential: on some text of forty letters it does not end, and sooner or
+later an answer is such a text. Run as a module, this is the subprocess: JSON lines {"pattern", "texts"} in, lists of
+booleans out.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from collections.abc import Sequence
 
 from tutelage.store.errors import InputError
 
-SECONDS = 10.0  # for the answers of one rollout, which take a thousandth of that
+SECONDS = 10.0  # for the answers of one rollout, which normally take a thousandth of it
 
 
 def matches(pattern: str, texts: Sequence[str]) -> list[bool]:
-    """Whether the pattern is found in each text. Raises InputError where it takes longer than `SECONDS`."""
+    """Whether the pattern matches somewhere in each text. Raises InputError after `SECONDS` without a result."""
     if not texts:
         return []
     process = _WORKER.running()
@@ -36,7 +37,7 @@ def matches(pattern: str, texts: Sequence[str]) -> list[bool]:
             _WORKER.end()
             raise InputError(
                 f"the pattern {pattern!r} takes longer than {SECONDS:g} s on an answer of the model",
-                hint="nested repetitions like (a+)+ do; write it without",
+                hint="nested repetitions like (a+)+ cause this; rewrite the pattern without them",
             )
         found += part
     answers: list[bool] = json.loads(found)
@@ -44,7 +45,7 @@ def matches(pattern: str, texts: Sequence[str]) -> list[bool]:
 
 
 class _Worker:
-    """The process, started when it is first needed, and again after it was ended or in a fork."""
+    """The subprocess, started on first use, and again after it was killed or in a fork."""
 
     def __init__(self) -> None:
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,7 +59,7 @@ class _Worker:
             )  # fmt: skip
             self._owner = os.getpid()
             assert self._process.stdout is not None
-            os.read(self._process.stdout.fileno(), 1)  # it is ready: starting Python is not the pattern's time
+            os.read(self._process.stdout.fileno(), 1)  # wait until it is ready: starting Python does not count
         return self._process
 
     def end(self) -> None:

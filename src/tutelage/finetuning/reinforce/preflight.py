@@ -1,5 +1,4 @@
-"""What exactly reinforcement would learn from, before it does: problems, room for answers, what the rules say of the
-references."""
+"""Account of the data before reinforcement: problems, room for answers, rewards of the reference answers."""
 
 from __future__ import annotations
 
@@ -25,14 +24,14 @@ from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
 
-CONSTANT = 0.4  # share of the problems that one answer solves, from which on it is said
+CONSTANT = 0.4  # warn if one constant answer solves this share of the problems
 SHOWN = 3
 
 
 def preflight(
     config: ReinforceConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """Of the user's own problems. Raises InputError where they cannot be used."""
+    """Account of the user's problems. Raises InputError if they are unusable."""
     split, audit = own_rows(config, log, data_seed)
     config = with_rewards(config, [*split.train, *split.heldout], log)
     rows = limited(config, split.train, split.heldout, log, data_seed)
@@ -44,7 +43,7 @@ def problems_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], config: ReinforceConfig, context: int,
     audit: Audit | None,
 ) -> Found:  # fmt: skip
-    """Of training problems and the held-out ones beside them; `config` names its rewards."""
+    """Account of the training and held-out problems; `config.rewards` must be set."""
     found = begun("problems", train, heldout, audit, config.columns)
     prompts = [prompt_ids(tok, row, config.chat) for row in train]
     found["length"] = _room([len(ids) + config.max_tokens for ids in prompts], context, config.max_tokens)
@@ -72,13 +71,13 @@ def problems_account(
 
 
 def reference_figures(tok: Tokenizer, rows: Sequence[Row], config: ReinforceConfig) -> dict[str, Any]:
-    """What each reward gives to the reference answers of the problems, on average (`rewards`), which share of them
-    solves its own problem by the rule that says so (`solve`), and how long they are. Empty where no row has one."""
+    """Mean reward of the reference answers by each rule (`rewards`), share of them that solves its own problem
+    (`solve`), and their lengths in tokens. Empty if no row has a reference answer."""
     known = [row for row in rows if _reference(row)]
     if not known:
         return {}
     texts = [_reference(row) for row in known]
-    lengths = [len(ids) + 1 for ids in tok.encode_batch(texts)]  # and what ends it
+    lengths = [len(ids) + 1 for ids in tok.encode_batch(texts)]  # and the end token
     answers = [Answer(text, length, True) for text, length in zip(texts, lengths, strict=True)]
     given = scores(config.rewards, answers, known, config.task)
     solved = [value >= 1 - 1e-9 for value in given[next(iter(passing(config)))]]
@@ -97,7 +96,7 @@ def reference_figures(tok: Tokenizer, rows: Sequence[Row], config: ReinforceConf
 
 
 def contradicting(rows: Sequence[Row], config: ReinforceConfig) -> int:
-    """Problems that stand several times, with different right answers."""
+    """Number of problems that occur several times with different gold answers."""
     (one,) = passing(config).values()
     golds: dict[str, set[str | None]] = defaultdict(set)
     for row in rows:
@@ -106,13 +105,12 @@ def contradicting(rows: Sequence[Row], config: ReinforceConfig) -> int:
 
 
 def _reference(row: Row) -> str:
-    """The answer that a row holds, with its way of reasoning if it has one: the longest of the columns that usually
-    hold what is right."""
+    """The reference answer of a row, with its reasoning if there is any: the longest of the gold columns."""
     return max((str(row[name]).strip() for name in GOLD if row.get(name) is not None), key=len, default="")
 
 
 def _room(needs: Sequence[int], context: int, room: int) -> dict[str, Any]:
-    """What prompts need with room for an answer, and how many do not have it in the context."""
+    """Lengths of prompts with room for an answer, and how many exceed the context."""
     dropped = sum(need > context for need in needs)
     if dropped == len(needs):
         raise InputError(
@@ -128,22 +126,22 @@ def _room(needs: Sequence[int], context: int, room: int) -> dict[str, Any]:
 
 def _lines(found: Found, config: ReinforceConfig) -> list[tuple[str, list[str]]]:
     longest = found["length"]["longest"] - config.max_tokens
-    said = [f"up to {longest} tokens, {config.max_tokens} more for an answer; both stand in these lengths"]
+    said = [f"up to {longest} tokens, and {config.max_tokens} for the answer; these lengths include both"]
     lines = [("Prompts", said)]
     references = found["references"]
     rewards = []
     for name, one in found["rewards"].items():
-        solves = ", says what is solved" if name == found["solved_by"] else ""
+        solves = ", decides what counts as solved" if name == found["solved_by"] else ""
         given = f": {references['rewards'][name]:.3g} on average for the reference answers" if references else ""
         rewards.append(f"{name} (rule {one['rule']}, weight {one['weight']:g}{solves}){given}")
     lines.append(("Rewards", rewards))
     if references:
         lines.append(("Answers", [
-            f"references have {references['median']} tokens in the median, {references['longest']} at most; "
-            f"{references['over_max_tokens']} of {references['answers']} more than max_tokens ({config.max_tokens})"
+            f"reference answers: median {references['median']} tokens, longest {references['longest']}; "
+            f"{references['over_max_tokens']} of {references['answers']} exceed max_tokens ({config.max_tokens})"
         ]))  # fmt: skip
     if constant := found.get("constant"):
-        lines.append(("Constant", [f"always {constant['answer']!r} would solve {constant['share']:.1%}"]))
+        lines.append(("Constant", [f"always answering {constant['answer']!r} would solve {constant['share']:.1%}"]))
     return lines
 
 
@@ -153,25 +151,25 @@ def _findings(found: Found, config: ReinforceConfig) -> list[Finding]:
         asked, text = (" ".join(part.split())[:60] for part in references["unsolved"][0])
         said = (
             f"by reward {found['solved_by']!r} only {references['solve']:.1%} of the reference answers solve their own "
-            f"problem; not: {text!r} to {asked!r}"
+            f"problem; one that does not: {text!r} for {asked!r}"
         )
-        made.append(finding("warning", said, "choose the rule, pattern or column that they keep"))
+        made.append(finding("warning", said, "choose a rule, pattern or column that fits the reference answers"))
     for name, value in (references["rewards"] if references else {}).items():
         if name != found["solved_by"] and value <= 0 and config.rewards[name].rule != "length":
-            said = f"no reference answer gets anything by reward {name!r}"
-            made.append(finding("note", said, "fine where references are final answers alone"))
+            said = f"no reference answer has a positive reward by {name!r}"
+            made.append(finding("note", said, "expected if the references are final answers only"))
         if value < 0:
-            said = f"reward {name!r} takes {-value:.2g} off a reference answer on average"
+            said = f"reward {name!r} penalises reference answers by {-value:.2g} on average"
             made.append(finding("warning", said, "raise its limit"))
     if references and (over := references["over_max_tokens"]):
-        said = f"{over} of {references['answers']} reference answers take more than max_tokens ({config.max_tokens})"
+        said = f"{over} of {references['answers']} reference answers are longer than max_tokens ({config.max_tokens})"
         worth = over > LOST * references["answers"]
         advice = f"max_tokens={references['keeps_95']} is enough for 95 %" if worth else ""
         made.append(finding("warning" if worth else "note", said, advice))
     if (constant := found.get("constant")) and constant["share"] >= CONSTANT:
-        said = f"always to answer {constant['answer']!r} would solve {constant['share']:.0%} of the problems"
-        made.append(finding("warning", said, "the model may learn no more than that: even the answers out"))
+        said = f"always answering {constant['answer']!r} would solve {constant['share']:.0%} of the problems"
+        made.append(finding("warning", said, "the model may learn just that; balance the answers"))
     if count := found["contradicting"]:
-        said = f"problems that stand there several times, with different right answers: {count}"
+        said = f"problems that occur several times with different gold answers: {count}"
         made.append(finding("warning", said, "keep the right one"))
     return made

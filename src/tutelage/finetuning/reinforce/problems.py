@@ -1,4 +1,4 @@
-"""Problems as the model reads them: prompts in ids, and which of them leave room for an answer."""
+"""Problems as token ids, limited to those that leave room for an answer."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tutelage.training.data.packing import PackedRows
 
 @dataclass(frozen=True)
 class Problems:
-    """`rows` with their prompts as `ids`; `sampling`: how they are answered; `too_long`: how many were dropped."""
+    """`rows` with their prompts as `ids`; `sampling`: settings of generation; `too_long`: number of dropped rows."""
 
     tok: Tokenizer
     rows: list[Row]
@@ -29,7 +29,7 @@ class Problems:
     too_long: int = 0
 
     def as_rows(self) -> PackedRows:
-        """One row for each prompt, nothing of it learned: what the order of the data is drawn over."""
+        """One row per prompt, without targets: the rows over which the data order is drawn."""
         shape = (len(self.ids), max(map(len, self.ids)) + self.sampling.max_tokens)
         rows = PackedRows(
             np.full(shape, self.tok.pad_id, np.int32), np.zeros(shape, np.int32), np.zeros(shape, np.int32),
@@ -44,9 +44,9 @@ class Problems:
 def problems_of(
     tok: Tokenizer, rows: Sequence[Row], config: ReinforceConfig, context: int, what: str, log: EventLog
 ) -> Problems:
-    """The rows that leave room for `max_tokens` in the context; how many do not is said.
+    """The rows that leave room for `max_tokens` in the context; a warning counts the others.
 
-    Raises InputError where none does.
+    Raises InputError if there is none.
     """
     ids = [prompt_ids(tok, row, config.chat) for row in rows]
     kept = [at for at, one in enumerate(ids) if len(one) + config.max_tokens <= context]
@@ -64,7 +64,7 @@ def problems_of(
 
 
 def prompt_ids(tok: Tokenizer, row: Row, chat: bool) -> list[int]:
-    """As a conversation up to where the assistant is to speak; or as the beginning of a text."""
+    """Token ids of the prompt: a conversation up to the assistant's turn, or the beginning of a text."""
     if chat:
         return render_chat(tok, asked_of(row), add_generation_prompt=True).ids
     text = "\n".join(turn.content for turn in asked_of(row))

@@ -1,4 +1,4 @@
-"""The model before, beside the one that is trained: what the KL is measured to."""
+"""The reference model of the KL: the initial model."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tutelage.model.lora import lora_layers, without_adapters
 
 
 def reference_of(model: DecoderLM, beta: float) -> Reference | None:
-    """None where no KL is asked for; with adapters the same model without them, else a frozen copy."""
+    """None if `beta` is 0; with adapters the same model without them, else a frozen copy."""
     if not beta:
         return None
     if lora_layers(model):

@@ -1,6 +1,6 @@
-"""Rewards that can be checked: plain functions of an answer and what is known to be right. Nothing of it is executed.
+"""Verifiable rewards: pure functions of an answer and the gold answer. Answers are never executed as code.
 
-Each gives 0 to 1 (`length` 0 to -1 as a penalty); a reward is their sum by weights.
+Each score is in 0 to 1 (`length`: a penalty in 0 to -1); the reward is their weighted sum.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ GOLD = (
     "output",
     "completion",
 )
-"""Columns that usually hold what is right, in the order in which they are looked for."""
+"""Usual names of the gold column, in order of precedence."""
 
 _NUMBER = re.compile(r"[-+−]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.\d+)?(?:/\d+)?(?:[eE][-+]?\d{1,3})?%?")
 _MARKED = re.compile(r"####|\\boxed\{|answer\s*(?:is|:|=)|<answer>", re.IGNORECASE)
@@ -40,16 +40,16 @@ _CHOICE = re.compile(r"(?<![A-Za-z0-9])\(?([A-Z])\)?(?![A-Za-z0-9'’])")
 
 
 class RewardConfig(Config):
-    """One part of the reward. `column`: of the row, that holds what is right (empty: the first that usually does).
+    """One part of the reward. `column`: the gold column of the row (empty: the first of the usual names).
 
     `rule`:
-    - `exact`: the answer is the gold text; case and white space do not count.
-    - `numeric`: its final number is that of the gold text, within `tolerance`.
-    - `contains`: the gold text stands in it as whole words.  `choice`: the last letter it names is the gold one.
-    - `regex`: `pattern` is found in it.  `format`: it holds `parts`, each once and in this order.
-    - `length`: 0 up to `limit` - `cushion` tokens, from there down to -1 at `limit` (DAPO, eq. 13).
-    - `ends`: it ends by itself, before `max_tokens`.
-    - `task`: the score by the rule of the step's task.
+    - `exact`: the answer equals the gold text, ignoring case and white space.
+    - `numeric`: its final number equals that of the gold text, within `tolerance`.
+    - `contains`: it contains the gold text as whole words.  `choice`: its last letter is the gold one.
+    - `regex`: `pattern` matches somewhere in it.  `format`: it contains `parts`, each once and in this order.
+    - `length`: 0 up to `limit` - `cushion` tokens, then falling to -1 at `limit` (DAPO, eq. 13).
+    - `ends`: it ends with the end token, before `max_tokens`.
+    - `task`: the score by the task's own rule.
     """
 
     rule: Literal["exact", "numeric", "contains", "choice", "regex", "format", "length", "ends", "task"]
@@ -64,7 +64,7 @@ class RewardConfig(Config):
 
 @dataclass(frozen=True)
 class Answer:
-    """What the model said: the text without control tokens, how many tokens it took, whether it ended by itself."""
+    """An answer of the model: text without control tokens, number of tokens, whether it ended with the end token."""
 
     text: str
     tokens: int
@@ -72,11 +72,11 @@ class Answer:
 
 
 def check_rewards(rewards: Mapping[str, RewardConfig], task_name: str | None) -> None:
-    """Raises ValueError for a part that lacks what it needs, or has what it does not use."""
+    """Raises ValueError for a reward with a missing setting, or with one that its rule does not use."""
     for name, one in rewards.items():
         for key, rule in (("pattern", "regex"), ("parts", "format"), ("limit", "length")):
             if (one.rule == rule) != bool(getattr(one, key)):
-                has = "needs" if one.rule == rule else "has no use for"
+                has = "needs" if one.rule == rule else "does not use"
                 raise ValueError(f"rewards.{name}: rule {one.rule} {has} {key!r}")
         if one.cushion > one.limit:
             raise ValueError(f"rewards.{name}: cushion is above limit")
@@ -86,7 +86,7 @@ def check_rewards(rewards: Mapping[str, RewardConfig], task_name: str | None) ->
             except re.error as error:
                 raise ValueError(f"rewards.{name}.pattern: {error}") from None
         if one.rule == "task" and (task_name is None or task(task_name).grade is None):
-            raise ValueError(f"rewards.{name}: rule task needs a task that has a rule; task is {task_name!r}")
+            raise ValueError(f"rewards.{name}: rule task needs a task with a grading rule; task is {task_name!r}")
 
 
 def needs_gold(one: RewardConfig) -> bool:
@@ -94,26 +94,26 @@ def needs_gold(one: RewardConfig) -> bool:
 
 
 def default_rewards(rows: Sequence[Row], task_name: str | None) -> dict[str, RewardConfig]:
-    """Where none are given: the task's own rule; or `numeric` where every gold text is a number or marks one (`#### 7`,
+    """The default rewards: the task's own rule; or `numeric` if every gold text is a number or marks one (`#### 7`,
     `\\boxed{7}`), else `exact`.
     """
     if task_name is not None and task(task_name).grade is not None:
         return {"rule": RewardConfig(rule="task")}
     golds = [gold_of(row, "") for row in rows if has_gold(row)]
     if rows and not golds:
-        gold_of(rows[0], "")  # says which columns there are
+        gold_of(rows[0], "")  # raises and names the columns
     numeric = all(final_number(gold) is not None and (_is_number(gold) or _MARKED.search(gold)) for gold in golds)
     return {"correct": RewardConfig(rule="numeric" if numeric else "exact")}
 
 
 def check_gold(rewards: Mapping[str, RewardConfig], rows: Sequence[Row]) -> None:
-    """Raises InputError for a row that lacks what a reward compares with, before anything long begins."""
+    """Raises InputError for a row without the gold answer that a reward needs, before any long work."""
     for name, one in rewards.items():
         for row in rows if needs_gold(one) else ():
             gold = gold_of(row, one.column)
             if one.rule == "numeric" and final_number(gold) is None:
                 raise InputError(
-                    f"rewards.{name}: {gold[:60]!r} holds no number", hint="use rule exact, or another column"
+                    f"rewards.{name}: {gold[:60]!r} contains no number", hint="use rule exact, or another column"
                 )
             if one.rule == "choice" and _letter(gold) is None:
                 raise InputError(
@@ -122,17 +122,17 @@ def check_gold(rewards: Mapping[str, RewardConfig], rows: Sequence[Row]) -> None
 
 
 def ungradable(rewards: Mapping[str, RewardConfig], row: Row) -> str:
-    """Why a reward has nothing to compare an answer to this row with; empty where each of them has."""
+    """Why an answer to this row cannot be graded; empty if it can."""
     for one in rewards.values():
         if not needs_gold(one):
             continue
         if not has_gold(row, one.column):
-            return f"nothing says what is right{f' ({one.column!r} is empty)' if one.column else ''}"
+            return f"no gold answer{f' ({one.column!r} is empty)' if one.column else ''}"
         gold = gold_of(row, one.column)
         if one.rule == "numeric" and final_number(gold) is None:
-            return "what is right holds no number"
+            return "the gold answer contains no number"
         if one.rule == "choice" and _letter(gold) is None:
-            return "what is right names no letter"
+            return "the gold answer names no letter"
     return ""
 
 
@@ -142,7 +142,7 @@ def has_gold(row: Row, column: str = "") -> bool:
 
 
 def gold_of(row: Row, column: str) -> str:
-    """What the row says is right. Raises InputError where it says nothing."""
+    """The gold answer of the row. Raises InputError if there is none."""
     names = (column,) if column else GOLD
     for name in names:
         value = row.get(name)
@@ -152,15 +152,15 @@ def gold_of(row: Row, column: str) -> str:
     if column:
         raise InputError(f"a row has no {column!r} to compare with", hint=nearest(column, there))
     raise InputError(
-        "a row has no column with what is right",
-        hint=f"name it: rewards.NAME.column; there is {', '.join(there) or 'none'}",
+        "a row has no gold answer",
+        hint=f"set rewards.NAME.column to its column; the columns are {', '.join(there) or 'none'}",
     )
 
 
 def scores(
     rewards: Mapping[str, RewardConfig], answers: Sequence[Answer], rows: Sequence[Row], task_name: str | None = None
 ) -> dict[str, list[float]]:
-    """The score of each answer by each part, unweighted. `rows`: the problem of each answer."""
+    """The score of each answer by each reward, unweighted. `rows`: the problem of each answer."""
     found = {}
     for name, one in rewards.items():
         if one.rule == "regex":
@@ -171,7 +171,7 @@ def scores(
 
 
 def total(rewards: Mapping[str, RewardConfig], found: Mapping[str, Sequence[float]]) -> list[float]:
-    """The weighted sum of the parts, one for each answer."""
+    """The weighted sum of the scores of each answer."""
     parts = [[one.weight * value for value in found[name]] for name, one in rewards.items()]
     return [sum(values) for values in zip(*parts, strict=True)]
 
@@ -186,7 +186,7 @@ def _score(one: RewardConfig, answer: Answer, row: Row, task_name: str | None) -
         return float(has_parts(text, one.parts))
     if one.rule == "task":
         if task_name is None or (grade := task(task_name).grade) is None:
-            raise ConfigError("the rule of a task was asked for, and there is none")
+            raise ConfigError("a reward has rule task, but the task has no grading rule")
         return float(grade(text.strip(), dict(row)).score)
     gold = gold_of(row, one.column)
     if one.rule == "exact":
@@ -203,7 +203,7 @@ def normalised(text: str) -> str:
 
 
 def contains(text: str, gold: str) -> bool:
-    """Whether the gold text stands in the text as whole words."""
+    """Whether the text contains the gold text as whole words, ignoring case."""
     text, gold = normalised(text), normalised(gold)
     at = text.find(gold)
     while gold and at >= 0:
@@ -215,7 +215,7 @@ def contains(text: str, gold: str) -> bool:
 
 
 def has_parts(text: str, parts: Sequence[str]) -> bool:
-    """Whether every part stands in the text exactly once, in this order."""
+    """Whether every part occurs in the text exactly once, in this order."""
     at = 0
     for part in parts:
         place = text.find(part)
@@ -226,17 +226,17 @@ def has_parts(text: str, parts: Sequence[str]) -> bool:
 
 
 def overlong(tokens: int, limit: int, cushion: int) -> float:
-    """0 up to `limit - cushion` tokens, then falling evenly to -1 at `limit` (Yu et al. 2025, eq. 13)."""
+    """0 up to `limit - cushion` tokens, then falling linearly to -1 at `limit` (Yu et al. 2025, eq. 13)."""
     if tokens <= limit - cushion:
         return 0.0
     return max(-1.0, (limit - cushion - tokens) / cushion) if cushion else -1.0
 
 
 def final_number(text: str) -> Decimal | None:
-    """The number a text ends with: the one after its last `####`, `\\boxed{`, "answer is" or `<answer>`, else the last.
+    """The final number of a text: the one after its last `####`, `\\boxed{`, "answer is" or `<answer>`, else the last.
 
-    Thousands' commas, a leading currency sign, a per cent sign, fractions, exponents and the minus sign of print are
-    read; `1/0` and numbers of more than 50 digits are none.
+    Thousands separators, currency and percent signs, fractions, exponents and the typographic minus sign are parsed;
+    `1/0` and numbers of more than 50 digits are rejected.
     """
     marks = list(_MARKED.finditer(text))
     if marks:
@@ -255,7 +255,7 @@ def same_number(text: str, gold: str, tolerance: float = 0.0) -> bool:
 
 
 def _numbers(text: str) -> list[Decimal | None]:
-    """All numbers of a text in order; None for one that is no number (1/0)."""
+    """All numbers of a text in order; None for an invalid one (1/0)."""
     found: list[Decimal | None] = []
     for match in _NUMBER.finditer(text):
         if any(character.isdigit() for character in match.group()):
@@ -280,12 +280,12 @@ def _value(raw: str) -> Decimal | None:
 
 
 def _is_number(text: str) -> bool:
-    """Whether a text is one number, with its currency or unit at most."""
+    """Whether a text is a single number, at most with a currency or unit."""
     return len(_numbers(text)) == 1 and len(text.split()) <= 2
 
 
 def _letter(text: str) -> str | None:
-    """The letter a text chooses: after the last mark of an answer, else the last one that stands alone."""
+    """The letter a text chooses: after the last answer marker, else the last single letter."""
     marks = list(_MARKED.finditer(text))
     if marks and (after := _CHOICE.search(text[marks[-1].end() :])):
         return after.group(1)

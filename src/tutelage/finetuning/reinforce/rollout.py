@@ -1,4 +1,4 @@
-"""Rollouts: answers sampled from the present weights, scored, and packed into rows to learn from."""
+"""Rollouts: answers sampled from the current weights, scored, and packed into rows."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ PER_ANSWER = ("reward", "spread", "flat", "ended", "advantage", "learned")
 
 @dataclass
 class Rollout:
-    """`k` answers to each prompt, group after group; plain data, so that a checkpoint can hold it.
+    """`k` answers to each prompt, group after group, as plain data that a checkpoint can hold.
 
-    number: of the rollout, from 0. prompts: row number of each group. ids: of each answer, its end included.
-    reward, parts: total, and each part unweighted. spread: standard deviation of the rewards in its group. flat: 1
-    where that is 0. learned: 0 for answers that are left out of the loss. old, reference: log-probabilities of each
-    token under the weights that sampled and the model before, where they are needed.
+    number: of the rollout, from 0. prompts: row number of each group. ids: of each answer, end token included.
+    reward, parts: total, and each part unweighted. spread: standard deviation of the rewards in the group. flat: 1
+    if that is 0. learned: 0 for answers that are excluded from the loss. old, reference: log-probabilities of each
+    token under the sampling policy and the initial model, if needed.
     """
 
     number: int
@@ -61,8 +61,8 @@ def sample(
 ) -> Rollout:  # fmt: skip
     """`k` answers to each of the prompts `numbers`, by the inference engine. Leaves the model in evaluation mode.
 
-    Answer j to the prompt in place i draws from (seed, rollout, i k + j) alone: not from batches, processes or what
-    was sampled before.
+    The random draws of answer j to the i-th prompt depend on (seed, rollout, i k + j) only, not on batches, processes
+    or earlier samples.
     """
     drawn = int(sha256_text(f"rollout:{seed}:{number}")[:15], 16) % 2**31
     asked = [list(prompts[which]) for which in numbers for _ in range(k)]
@@ -77,7 +77,7 @@ def sample(
 
 
 def judge(rollout: Rollout, parts: Mapping[str, list[float]], reward: list[float], method: Method, mask: bool) -> None:
-    """Fill in rewards and advantages. mask: answers that did not end are not learned, unless none did."""
+    """Fill in rewards and advantages. mask: exclude truncated answers; if all are, all advantages are 0."""
     rollout.parts, rollout.reward = dict(parts), reward
     groups = torch.tensor(reward, dtype=torch.float64).view(len(rollout.prompts), rollout.k)
     flat = (groups == groups[:, :1]).all(1, keepdim=True)
@@ -93,9 +93,9 @@ def judge(rollout: Rollout, parts: Mapping[str, list[float]], reward: list[float
 def packed(
     rollout: Rollout, prompts: Sequence[Sequence[int]], groups: NDArray[np.int64], pad_id: int
 ) -> Batch:  # fmt: skip
-    """The answers of these groups after their prompts, each a document; per-answer figures stand at each of its tokens.
+    """The answers of these groups with their prompts, each a document; extras repeat per-answer values at each token.
 
-    A token's weight is 1 where it was sampled, the end of the answer included, and 0 in the prompt.
+    Weights are 1 for sampled tokens, the end token included, and 0 for prompt tokens.
     """
     examples = []
     for group in groups.tolist():

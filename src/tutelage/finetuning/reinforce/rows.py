@@ -1,4 +1,4 @@
-"""The problems of reinforcement: whose they are, which can be graded and by what, how they are split."""
+"""The problems of reinforcement: from a file or a task, their default rewards, and their split."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tutelage.tasks import Examples, task
 
 
 def with_rewards(config: ReinforceConfig, rows: list[Row], log: EventLog) -> ReinforceConfig:
-    """The settings with rewards: those that are given, or what suits the rows, which is said."""
+    """The settings with rewards: as given, or the defaults for these rows, which are logged."""
     if config.rewards:
         return config
     rewards = default_rewards(rows, config.task)
     said = ", ".join(f"{name}: {{rule: {one.rule}}}" for name, one in rewards.items())
-    log.note(f"no rewards are named; by the rows they are {said}")
+    log.note(f"no rewards are set; the defaults for these rows are {said}")
     return config.model_copy(update={"rewards": rewards})
 
 
 def own_rows(config: ReinforceConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's file, split, and the account of it. Raises InputError where it cannot be used."""
+    """The user's file, split, and its audit. Raises InputError if it is unusable."""
     assert config.data is not None
 
     def grades(rows: Sequence[Row]) -> Callable[[Row], str]:
@@ -42,17 +42,17 @@ def own_rows(config: ReinforceConfig, log: EventLog, data_seed: int) -> tuple[Sp
 
 
 def prepare(config: ReinforceConfig, job: Job) -> tuple[Examples, Audit | None]:
-    """Problems to train on and held out, and the account of the user's file."""
+    """Training and held-out problems, and the audit of the user's file."""
     if config.data is not None:
         split, audit = own_rows(config, job.log, job.data_seed)
         split.tell(job.log)
         found = Examples(split.train, split.heldout)
     else:
-        assert config.task is not None  # the config is checked for it
+        assert config.task is not None  # checked by the config
         audit = None
         found = task_rows(task(config.task), job.inputs.get("corpus"), job.data_seed)
         if not found.train or not found.heldout:
-            raise InputError(f"the task {config.task!r} yields no problems, or none to hold out")
+            raise InputError(f"the task {config.task!r} yields no training problems or no held-out ones")
         tell_left_out(found, job.log)
     train_rows, heldout = limited(config, found.train, found.heldout, job.log, job.data_seed)
     return Examples(train_rows, heldout, found.left_out), audit
@@ -61,8 +61,8 @@ def prepare(config: ReinforceConfig, job: Job) -> tuple[Examples, Audit | None]:
 def limited(
     config: ReinforceConfig, train_rows: list[Row], heldout: list[Row], log: EventLog, data_seed: int
 ) -> tuple[list[Row], list[Row]]:
-    """At most `max_rows` problems to train on and `max_heldout` held out, in hash order."""
+    """At most `max_rows` training and `max_heldout` held-out problems, in hash order."""
     if config.max_rows and len(train_rows) > config.max_rows:
-        log.note(f"{len(train_rows) - config.max_rows} training problems are over max_rows and left out")
+        log.note(f"{len(train_rows) - config.max_rows} training problems beyond max_rows are left out")
         train_rows = by_hash(train_rows, data_seed)[: config.max_rows]
     return train_rows, by_hash(heldout, data_seed)[: config.max_heldout]

@@ -11,7 +11,7 @@ def group_size(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"{f['num_generations']} answers to a prompt: most groups will have equal rewards and teach nothing",
+        f"{f['num_generations']} answers per prompt: most groups will have equal rewards and no gradient",
         f"--set {f['key']}.num_generations=8",
     )
 
@@ -20,14 +20,14 @@ def temperature(f: Facts) -> Finding | None:
     value = f["temperature"]
     if 0.6 <= value <= 1.3:
         return None
-    effect = "hardly ever tries anything new" if value < 0.6 else "says much that it never would"
+    effect = "explores too little" if value < 0.6 else "samples many answers that it would normally never give"
     return "warning", f"at temperature {value:g} the model {effect}", f"--set {f['key']}.temperature=1"
 
 
 def kl_weight(f: Facts) -> Finding | None:
     if f["beta"] <= 0.1:
         return None
-    return "warning", f"beta {f['beta']:g} holds the model to what it was", f"--set {f['key']}.beta=0.01"
+    return "warning", f"beta {f['beta']:g} ties the model to the initial one", f"--set {f['key']}.beta=0.01"
 
 
 def reuse(f: Facts) -> Finding | None:
@@ -35,21 +35,21 @@ def reuse(f: Facts) -> Finding | None:
         return None
     return (
         "warning",
-        f"{f['updates_per_rollout']} updates with the same answers: soon most tokens are clipped",
+        f"{f['updates_per_rollout']} updates on the same answers: soon most tokens are clipped",
         f"--set {f['key']}.updates_per_rollout=2",
     )
 
 
 RULES = (
-    Rule("group-size", "8 to 16 answers to a prompt", "Shao et al. 2024: 64; TRL: 8; DAPO: 16",
+    Rule("group-size", "8 to 16 answers per prompt", "Shao et al. 2024: 64; TRL: 8; DAPO: 16",
          ("key", "num_generations"), group_size),
     Rule("rollout-temperature", "Sample at temperature 1", "DAPO, DeepSeek-R1, TRL: 1", ("key", "temperature"),
          temperature),
     Rule("kl-weight", "beta 0 to 0.01", "DAPO, Dr. GRPO: 0; Tulu 3: 0.01; Shao et al. 2024: 0.04", ("key", "beta"),
          kl_weight),
-    Rule("rollout-reuse", "1 to 4 updates with a rollout", "Shao et al. 2024: 1; PPO: 4",
+    Rule("rollout-reuse", "1 to 4 updates per rollout", "Shao et al. 2024: 1; PPO: 4",
          ("key", "updates_per_rollout"), reuse),
-    rate_rule("reinforcement-learning-rate", 1.0, 0.1, "Not above the rate of the model before; of a large one 1e-6",
+    rate_rule("reinforcement-learning-rate", 1.0, 0.1, "At most the rate of the model before; 1e-6 for a large one",
               "TRL, verl: 1e-6; Tulu 3: 5e-7"),
     *SHARED,
 )  # fmt: skip

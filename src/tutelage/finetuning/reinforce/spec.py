@@ -1,4 +1,4 @@
-"""Reinforcement finetuning as a stage."""
+"""Spec of reinforcement finetuning."""
 
 from __future__ import annotations
 
@@ -28,6 +28,6 @@ SPEC = replace(
     headline=("rows", "heldout_rows", "solved_before", "solved"),
     glance=(
         Headline("solved", "Held-out problems solved", ("baselines", "parent")),
-        Headline("solved, sampled", "Solved on average of sampled answers", ("parent",)),
+        Headline("solved, sampled", "Solved, mean over sampled answers", ("parent",)),
     ),
 )

@@ -1,4 +1,4 @@
-"""The reinforcement stage: a model and problems in, a model that solves more of them out."""
+"""The stage of reinforcement finetuning."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ from tutelage.training.loop import train
 
 
 def reinforce(job: Job) -> dict[str, Any]:
-    """Let the model answer problems and learn from what is right.
+    """Finetune the model on its own answers to problems, rewarded by rules.
 
     `out` becomes a model directory with both splits and `graded.jsonl` (every held-out problem before and after) under
     `data/`. The returned `before` and `after` are `Graded.figures` on the same held-out problems. Raises InputError
-    where the problems cannot be used.
+    if the problems are unusable.
     """
     config, base, out, log, seed = job.config, job.inputs["model"], job.out, job.log, job.seed
     found, audit = prepare(config, job)
@@ -71,6 +71,6 @@ def reinforce(job: Job) -> dict[str, Any]:
 
 
 def _graded(directory: Path, problems: Problems, config: ReinforceConfig, job: Job, what: str) -> Graded:
-    """By the model as it lies on the disk, adapters merged: what will be used."""
+    """Grading of the model as saved, adapters merged: the one that will be used."""
     model = load_model(directory).to(choose_device(config.training.device))
     return grade(LanguageModel(model, problems.tok), problems, config, job.data_seed, what, job.log)

@@ -1,4 +1,4 @@
-"""What a run of reinforcement shows when it goes wrong, in words. The limits are those that others found healthy."""
+"""Warnings about a run of reinforcement that goes wrong, by thresholds from the literature."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import Any
 from tutelage.finetuning.reinforce.config import ReinforceConfig
 from tutelage.store.events import EventLog
 
-FLAT = 0.8  # share of groups without variance: above, most of the work teaches nothing
-CLIPPED = 0.3  # share of tokens beyond the clip: above, updates are too large
-COLLAPSED = 0.02  # of the entropy at the start: below, the model says one thing
-TRUNCATED = 0.5  # share of answers that run into max_tokens
+FLAT = 0.8  # share of groups without variance; above, most rollouts give no gradient
+CLIPPED = 0.3  # share of clipped tokens; above, updates are too large
+COLLAPSED = 0.02  # of the entropy at the start; below, all samples are alike
+TRUNCATED = 0.5  # share of answers that reach max_tokens
 
 
 def warn(
     curve: Sequence[Mapping[str, Any]], before: Mapping[str, float], after: Mapping[str, float],
     config: ReinforceConfig, log: EventLog,
 ) -> list[str]:  # fmt: skip
-    """Say what the curve and the held-out figures show; returns what was said."""
+    """Warn of problems in the training curve and the held-out figures; returns the warnings."""
     said = trouble(curve)
     if after["greedy"] < before["greedy"]:
         said.append(
@@ -29,7 +29,7 @@ def warn(
     if lengthy and after["answer_tokens"] > 1.25 * before["answer_tokens"]:
         said.append(
             f"answers grew from {before['answer_tokens']:.1f} to {after['answer_tokens']:.1f} tokens, "
-            f"about max_tokens ({config.max_tokens}): add a reward with rule length"
+            f"close to max_tokens ({config.max_tokens}): add a reward with rule length"
         )
     for message in said:
         log.warn(message)
@@ -37,7 +37,7 @@ def warn(
 
 
 def trouble(curve: Sequence[Mapping[str, Any]]) -> list[str]:
-    """What the logged steps themselves show."""
+    """Warnings from the logged steps."""
     steps = [point for point in curve if "reward" in point]
     if not steps:
         return []
@@ -58,15 +58,15 @@ def trouble(curve: Sequence[Mapping[str, Any]]) -> list[str]:
         return said
     if (flat := mean(last, "zero_variance")) > FLAT:
         hard = mean(last, "reward") < mean(first, "reward") + 1e-9
-        advice = "easier problems, or more num_generations" if hard else "it has learned them: stop, or harder problems"
-        said.append(f"in the end {flat:.0%} of the groups have equal rewards and teach nothing: {advice}")
+        advice = "use easier problems or raise num_generations" if hard else "they are learned: stop or use harder ones"
+        said.append(f"at the end {flat:.0%} of the groups have equal rewards and no gradient: {advice}")
     if (clipped := mean(last, "clipped")) > CLIPPED:
-        said.append(f"in the end {clipped:.0%} of the tokens are clipped: lower learning_rate or updates_per_rollout")
+        said.append(f"at the end {clipped:.0%} of the tokens are clipped: lower learning_rate or updates_per_rollout")
     if mean(last, "entropy") < COLLAPSED * mean(first, "entropy") and mean(last, "reward") < 0.9 * max(
         float(point["reward"]) for point in steps
     ):
         said.append("the entropy has collapsed while the reward is below its best: raise epsilon_high, or lower "
                     "learning_rate")  # fmt: skip
     if (cut := mean(last, "truncated")) > TRUNCATED:
-        said.append(f"in the end {cut:.0%} of the answers run into max_tokens: raise it")
+        said.append(f"at the end {cut:.0%} of the answers reach max_tokens: raise it")
     return said

@@ -1,1 +1,1 @@
-"""A reward model: a score of every answer, learned from pairs."""
+"""Reward modelling: a score for answers, learned from pairs."""

@@ -11,12 +11,11 @@ from tutelage.training.config import TrainingConfig
 
 
 class RewardConfig(FinetuneConfig):
-    """A score of every answer, learned from pairs of a chosen and a rejected one (Bradley-Terry).
+    """A score for answers, learned from pairs of a chosen and a rejected one (Bradley-Terry).
 
-    `centering`: keeps the two rewards of a pair around 0 together (0.01 is usual); accuracy does not need it, but
-    rewards of different prompts can then be compared. A column `margin` of the file says by how much the chosen answer
-    is the better one. `max_pairs`: so many training pairs at most (0: all). `heldout`: share of the pairs that is held
-    out.
+    `centering`: weight of a penalty that keeps rewards around 0 (0.01 is usual), which makes rewards of different
+    prompts comparable; accuracy does not require it. A column `margin` of the file is the required difference of
+    rewards. `max_pairs`: maximum number of training pairs (0: all). `heldout`: held-out share of the pairs.
     """
 
     centering: float = Field(0.01, ge=0)
@@ -27,9 +26,9 @@ class RewardConfig(FinetuneConfig):
     )
 
     @model_validator(mode="after")
-    def _pairs_are_named(self) -> Self:
+    def _check_rows(self) -> Self:
         if self.data is None:
             raise ValueError("no pairs to learn from: name a file of pairs (data)")
         if self.task is not None:
-            raise ValueError("task has no meaning with method 'reward': its rows are the pairs of the file")
+            raise ValueError("task has no effect with method 'reward': its rows are the pairs of the file")
         return self

@@ -1,4 +1,4 @@
-"""How long reward modelling takes."""
+"""Time and memory of reward modelling."""
 
 from __future__ import annotations
 

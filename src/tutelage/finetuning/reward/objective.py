@@ -1,4 +1,4 @@
-"""Reward modelling over packed rows: both answers of a pair in one row, each scored at its last token."""
+"""The objective of reward modelling over packed rows; both answers of a pair are in one row."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Reward:
 
 
 def pair_scores(model: DecoderLM, batch: Batch) -> tuple[Tensor, Tensor, Tensor]:
-    """Rewards of the chosen and of the rejected answers and the margins asked for, [pairs], by the pairs' numbers."""
+    """Rewards of chosen and of rejected answers, and required margins, each [pairs], in order of pair number."""
     at = batch.weights > 0
     hidden = model.hidden(batch.tokens, batch.positions, batch.documents, branches=batch.branches)
     scores = model.scores(hidden[at])[:, 0]

@@ -1,4 +1,4 @@
-"""What exactly a reward model would be trained on, before it is."""
+"""Preflight check of a reward model's training data."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 def preflight(
     config: RewardConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """Topics, lengths, margins and duplicates of the user's pairs. Raises InputError where they are of no use."""
+    """Topics, lengths, margins and duplicates of the user's pairs. Raises InputError if they are unusable."""
     split, audit = own_rows(config, log, data_seed)
     train = limited(config, split.train, log, data_seed)
     context = min(config.context_length, model.max_position_embeddings)
@@ -39,14 +39,14 @@ def scored_account(
     tok: Tokenizer, train: Sequence[Row], heldout: Sequence[Row], encoded: Encoded, context: int,
     audit: Audit | None, columns: Mapping[str, str],
 ) -> Found:  # fmt: skip
-    """Of `encoded` training pairs, each of whose answers gets a score at its last token, and the held-out ones."""
+    """Audit of `encoded` training pairs, whose answers are scored at their last tokens, and of the held-out ones."""
     found = begun("pairs", train, heldout, audit, columns)
     found |= {"length": length_figures(encoded, context), "refused": encoded.refused}
     kept = len(encoded.readings) - found["length"]["dropped"]
     if not kept:
         raise InputError(
             f"nothing would be trained: none of {len(encoded.readings)} pairs fits into {context} tokens",
-            hint=f"context_length={found['length']['longest']} holds the longest",
+            hint=f"context_length={found['length']['longest']} fits the longest",
         )
     asked = [asked_text(row) for row in train]
     found["duplicates"] = duplicate_figures(asked, [asked_text(row) for row in heldout])
@@ -56,9 +56,9 @@ def scored_account(
     found["pairs"] = pair_figures(train, heldout)
     margins = found["margins"] = margin_figures(train)
     read = sum(encoded.sizes)
-    scored = f"{2 * kept} answers of {kept} pairs, each at its last token; {read:,} tokens are read"
+    scored = f"{2 * kept} answers of {kept} pairs, each at its last token; {read:,} tokens in total"
     found["lines"] = [("Scored", [scored, *([_margins(margins)] if margins["given"] else [])])]
-    found["said"] = f"scored are {scored}"
+    found["said"] = f"scores: {scored}"
     row = train[shown_place(encoded, context)]
     found["sample"] = [
         {"title": side, "how": "scored", "runs": runs(tok, ids, [*[0.0] * (len(ids) - 1), 1.0])}
@@ -69,8 +69,8 @@ def scored_account(
 
 
 def margin_figures(rows: Sequence[Row]) -> dict[str, Any]:
-    """Of the pairs that say by how much their chosen answer is the better one: how many do, the median, and how many
-    margins are 0 or below (`ties`: the answers are as good; `negative`: the rejected one is the better)."""
+    """Statistics of the margins in the file: number of pairs with one, median, `ties` (margin 0: equally good answers)
+    and `negative` ones (the rejected answer is better)."""
     given = [float(row["margin"]) for row in rows if "margin" in row]
     return {
         "given": len(given),
@@ -81,20 +81,18 @@ def margin_figures(rows: Sequence[Row]) -> dict[str, Any]:
 
 
 def _margins(margins: Mapping[str, Any]) -> str:
-    return (
-        f"{margins['given']} pairs say a margin, {margins['median']:g} in the median; {margins['ties']} of them say 0"
-    )
+    return f"{margins['given']} pairs have a margin, with median {margins['median']:g}; {margins['ties']} of them are 0"
 
 
 def _findings(margins: Mapping[str, Any], rows: int) -> list[Finding]:
     made = []
     if count := margins["negative"]:
-        said = f"{count} of {rows} training pairs have a margin below 0: the rejected answer is the better one"
+        said = f"{count} of {rows} training pairs have a negative margin: the rejected answer is better"
         made.append(finding("warning", said, "swap their answers, or remove them"))
     if count := margins["ties"]:
-        said = f"{count} of {rows} training pairs have a margin of 0: their answers are as good as each other"
-        made.append(finding("warning", said, "remove them: they teach a difference that nobody saw"))
+        said = f"{count} of {rows} training pairs have a margin of 0: their answers are equally good"
+        made.append(finding("warning", said, "remove them: they train a difference that does not exist"))
     if 0 < margins["given"] < rows:
-        said = f"{rows - margins['given']} of {rows} training pairs say no margin, which counts as 0"
+        said = f"{rows - margins['given']} of {rows} training pairs have no margin, which counts as 0"
         made.append(finding("note", said))
     return made

@@ -1,4 +1,4 @@
-"""What the report says of a reward model."""
+"""Report section of a reward model."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pairs of a reward model, and what of them is read."""
+"""The pairs of a reward model and their encoding."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from tutelage.training.data.packing import Example, Segment, branched
 
 
 def own_rows(config: RewardConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's pairs, split so that nearly equal questions stand on one side, and the account of the file.
+    """The user's pairs, split so that near-duplicate prompts are on the same side, and the audit of the file.
 
-    Raises InputError where it cannot be used.
+    Raises InputError if it is unusable.
     """
     assert config.data is not None
     rows, audit = read_preferences(Path(config.data).expanduser(), log, config.columns, "reward")
@@ -31,27 +31,27 @@ def limited(config: RewardConfig, rows: list[Row], log: EventLog, data_seed: int
     """At most `max_pairs` training pairs, in hash order."""
     if not config.max_pairs or len(rows) <= config.max_pairs:
         return rows
-    log.note(f"{len(rows) - config.max_pairs} training pairs are over max_pairs and left out")
+    log.note(f"{len(rows) - config.max_pairs} training pairs beyond max_pairs are left out")
     return by_hash(rows, data_seed)[: config.max_pairs]
 
 
 def reward_examples(
     tok: Tokenizer, rows: Sequence[Row], context: int, branches: bool = True
 ) -> tuple[list[Example], Supervision]:
-    """One example per pair: the chosen conversation, then the rejected, each scored at its last token alone.
+    """One example per pair: the chosen conversation, then the rejected one, each scored at its last token.
 
-    A pair of which one side does not fit is dropped whole.
+    A pair is dropped if either side exceeds the context.
     """
     return encode_scored(tok, rows, branches).fitting(context)
 
 
 def encode_scored(tok: Tokenizer, rows: Sequence[Row], branches: bool = True) -> Encoded:
-    """Two conversations a row, the chosen and the rejected, whatever their length: two branches of one document, or,
-    for a model that reads no branches, two documents."""
+    """The chosen and the rejected conversation of each row, of any length: two branches of one document, or, without
+    `branches` (for a model that does not support them), two documents."""
 
     def encode(row: Row) -> tuple[list[Segment], Reading]:
         pair = [_scored(tok, row, row[key], side) for key, side in (("chosen", 1.0), ("rejected", -1.0))]
-        # The last token is read, too, which it is not where it is only predicted.
+        # Unlike in language modelling, the last token is also an input.
         needs = max(len(segment.tokens) for segment in pair) + 1
         pair = [branched(pair)] if branches else pair
         read = sum(len(segment.tokens) for segment in pair)

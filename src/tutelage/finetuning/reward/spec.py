@@ -1,4 +1,4 @@
-"""Reward modelling as a stage."""
+"""Spec of reward modelling."""
 
 from __future__ import annotations
 
@@ -22,5 +22,5 @@ SPEC = replace(
     suggest=_suggest,
     heldout="pairs",
     headline=("pairs", "told_apart"),
-    glance=(Headline("reward accuracy", "Held-out pairs told apart by the reward"),),
+    glance=(Headline("reward accuracy", "Held-out reward accuracy"),),
 )

@@ -1,4 +1,4 @@
-"""The reward stage: a model and pairs in, a model that scores answers out."""
+"""The stage of reward modelling."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ LABELS = ["reward"]
 
 
 def reward(job: Job) -> dict[str, Any]:
-    """Make a reward model of a chat model: one score at the last token of a conversation.
+    """Turn a chat model into a reward model: one score at the last token of a conversation.
 
-    `out` becomes a model directory that transformers opens as AutoModelForSequenceClassification with one label, with
+    `out` becomes a model directory, loadable by transformers as AutoModelForSequenceClassification with one label, with
     both splits and the rewards of the held-out answers (`scores.jsonl`) under `data/`.
     """
     config, base, out, log = job.config, job.inputs["model"], job.out, job.log
@@ -49,7 +49,7 @@ def reward(job: Job) -> dict[str, Any]:
     train_rows = limited(config, split.train, log, job.data_seed)
     tok = Tokenizer.load(base)
     model = with_head(load_base(base, config.lora), LABELS, job.seed)
-    # Where the model's own config pads by another id, transformers would read the reward elsewhere.
+    # transformers finds the last token by this padding id.
     model.config = model.config.with_(pad_token_id=tok.pad_id)
     context = context_of(config.context_length, model.config, log)
     encoded = encode_scored(tok, train_rows, model.config.can_branch)

@@ -1,1 +1,1 @@
-"""Translation: instruction finetuning on parallel text, asked in one stated way."""
+"""Translation: instruction finetuning on parallel text with a fixed prompt."""

@@ -15,10 +15,10 @@ NAMELESS = "Translate:\n{text}"
 class TranslateConfig(InstructConfig):
     """Instruction finetuning on parallel text.
 
-    `target_file`: the other side, line by line, where `data` holds one side alone. `source_language`,
-    `target_language`: their names in the prompt; by default those of the columns or of the files. `reverse`: learn the
-    other direction too. `prompt`: how a translation is asked for, with {text}, {source}, {target}; the model keeps it.
-    `max_rows` and `max_heldout` count pairs.
+    `target_file`: the target sentences, line by line, if `data` contains only the source. `source_language`,
+    `target_language`: language names in the prompt; by default those of the columns or files. `reverse`: also train the
+    reverse direction. `prompt`: the prompt, with {text}, {source}, {target}; it is saved with the model. `max_rows` and
+    `max_heldout` count pairs.
     """
 
     target_file: str | None = None
@@ -28,9 +28,9 @@ class TranslateConfig(InstructConfig):
     prompt: str = ""
 
     @model_validator(mode="after")
-    def _prompt_asks_for_the_text(self) -> Self:
+    def _check_prompt(self) -> Self:
         if self.prompt and self.prompt.count("{text}") != 1:
-            raise ValueError("prompt must hold {text} once, e.g. 'Translate to {target}: {text}'")
+            raise ValueError("prompt must contain {text} once, e.g. 'Translate to {target}: {text}'")
         if self.data is None:
             raise ValueError("no pairs to learn from: name a file (data)")
         return self

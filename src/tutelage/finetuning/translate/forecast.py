@@ -1,4 +1,4 @@
-"""How long finetuning for translation takes."""
+"""Time and memory of finetuning for translation."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the report says of translation finetuning."""
+"""Report section of translation finetuning."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tutelage.store.view import View
 def section(view: View) -> list[Block | None]:
     prompt = view.metrics.get("prompt")
     return [
-        curve_chart(view, "Loss (nats per answer token)", "Loss on the translations alone."),
+        curve_chart(view, "Loss (nats per answer token)", "Loss on the translations only."),
         score_chart(view, "chrF", "Mean sentence chrF2 of held-out translations (0 to 100)."),
         score_chart(view, "BLEU", "Corpus BLEU of the same translations (0 to 100), as sacrebleu defines it."),
         score_chart(view, "ends by itself", "Share of translations that the model ends by itself."),

@@ -1,4 +1,4 @@
-"""Finetuning for translation as a stage."""
+"""Spec of finetuning for translation."""
 
 from __future__ import annotations
 

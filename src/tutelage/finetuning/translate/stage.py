@@ -1,4 +1,4 @@
-"""The translation stage: a model and parallel text in, a model that translates out."""
+"""The stage of finetuning for translation."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ from tutelage.tokenizer.translation import Translation, with_translation
 
 
 def translate(job: Job) -> dict[str, Any]:
-    """Finetune the model to answer with a translation; how it is asked is saved with it.
+    """Finetune the model to translate; the prompt is saved with it.
 
-    Rows of `data/*.jsonl` carry the `source` beside prompt and response. Raises InputError where there are too few.
+    Rows of `data/*.jsonl` also contain the `source`. Raises InputError for too few rows.
     """
     split, audit, how = _split(job.config, job.log, job.data_seed)
     split.tell(job.log)
-    job.log.note(f"asked like this: {how.ask('...')!r}" + (f" and {how.ask('...', True)!r}" if how.both else ""))
+    job.log.note(f"prompt: {how.ask('...')!r}" + (f" and {how.ask('...', True)!r}" if how.both else ""))
     rows = _asked(job.config, split, how, job.log, job.data_seed)
     tok = with_translation(Tokenizer.load(job.inputs["model"]), how)
     return {"prompt": how.prompt, "languages": [how.source, how.target], **train_conversations(job, rows, audit, tok)}
@@ -37,7 +37,7 @@ def translate(job: Job) -> dict[str, Any]:
 def preflight(
     config: TranslateConfig, tok: Tokenizer, model: ModelConfig, log: EventLog, data_seed: int
 ) -> dict[str, Any]:
-    """What exactly would be trained of the user's file. Raises InputError where it cannot be used."""
+    """Account of what would be trained on from the user's file. Raises InputError if it is unusable."""
     split, audit, how = _split(config, log, data_seed)
     rows = _asked(config, split, how, log, data_seed)
     encoded = encode_conversations(tok, rows.train, config.learn)
@@ -46,13 +46,13 @@ def preflight(
 
 
 def own_rows(config: TranslateConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit]:
-    """The user's pairs, split, and the account of them. Raises InputError where they cannot be used."""
+    """The user's pairs, split, and their audit. Raises InputError if they are unusable."""
     split, audit, _ = _split(config, log, data_seed)
     return split, audit
 
 
 def _split(config: TranslateConfig, log: EventLog, data_seed: int) -> tuple[Split, Audit, Translation]:
-    """Pairs are split before they become questions, so that both directions of one stand on the same side."""
+    """The pairs are split before they become prompts, so that both directions are on the same side."""
     assert config.data is not None
     target = Path(config.target_file).expanduser() if config.target_file else None
     rows, audit, found = read_translations(Path(config.data).expanduser(), log, config.columns, target)
@@ -60,12 +60,12 @@ def _split(config: TranslateConfig, log: EventLog, data_seed: int) -> tuple[Spli
     named = bool(source and target_language)
     if config.reverse and not named:
         raise ConfigError(
-            "both directions need the names of the languages, to be told apart",
+            "reverse requires the names of both languages",
             hint="--set source_language=English --set target_language=German",
         )
     how = Translation(config.prompt or (NAMED if named else NAMELESS), source, target_language, config.reverse)
     if config.reverse and how.ask("x") == how.ask("x", True):
-        raise ConfigError("prompt asks for both directions alike", hint="it must hold {target}")
+        raise ConfigError("prompt is the same for both directions", hint="it must contain {target}")
     return stratified_split(rows, data_seed, config.heldout, lambda row: str(row["source"])), audit, how
 
 

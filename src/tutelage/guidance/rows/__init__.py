@@ -1,1 +1,1 @@
-"""What a file of rows is worth: how much more of it would help, and which of its rows hurt."""
+"""Analyse a file of rows: how much more data would help, and which rows are doubtful."""

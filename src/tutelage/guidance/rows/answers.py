@@ -1,4 +1,4 @@
-"""Faults in the form of an answer: it breaks off, it refuses, it is in another language than such answers are."""
+"""Detect formal faults of answers: truncated, refusing, or in another language than the others."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from tutelage.corpus.language import BY_LETTERS, UNKNOWN, language_of
 from tutelage.corpus.selection.features import Floats
 from tutelage.guidance.rows.suspicion import off_topic
 
-FEWEST_WORDS = 8  # of an answer whose end is looked at
-_CUT = 0.05  # share of answers that break off, as it is before anything is known
+FEWEST_WORDS = 8  # of an answer whose end is judged
+_CUT = 0.05  # prior probability that an answer is truncated
 _FOLDS = 5
 _OPENING, _CLOSING = "([{“«", ")]}”»"
-_REFUSED = 0.7  # doubt of a refusal where hardly any answer is one
-_SURE = 80  # characters from which on the detector is mostly right
-_USUAL = 0.65  # share of answers in one language, from which on others are in doubt
-_FOREIGN = 0.95  # the most doubt of another language
-_FAR = 1 << 20  # distance up to which the detector names a language
+_REFUSED = 0.7  # doubt of a refusal if refusals are rare
+_SURE = 80  # characters from which on the language detector is mostly right
+_USUAL = 0.65  # share of answers in one language above which others are doubted
+_FOREIGN = 0.95  # maximum doubt of another language
+_FAR = 1 << 20  # maximum distance for which the detector names a language
 REFUSAL = re.compile(
     r"^\W*(?:(?:i['’]?m|i am|we are) (?:unable|not able) to\b"
     r"|(?:(?:i['’]?m|i am|we are) (?:very |so |really )?)?(?:sorry|afraid|unfortunately|apologies)\b.{0,60}"
@@ -34,11 +34,11 @@ REFUSAL = re.compile(
 
 
 def broken_off(answers: Sequence[str], seed: int = 0) -> Floats:
-    """Doubt that an answer is whole: how its end is more like places inside answers of this file than like their ends.
+    """Doubt that an answer is complete: its end is more similar to positions inside answers than to their ends.
 
-    Learned from the file itself: the ends of all other answers against a place within each where it is cut, by the
-    last two words, the last sign, and brackets or quotes that are left open. An answer that is cut where a sentence
-    ends cannot be told from a whole one. 0 for answers of less than eight words.
+    Learned from the other answers of the file: their ends against a random position within each, by the last two words,
+    the last character, and unclosed brackets or quotes. An answer truncated at the end of a sentence cannot be
+    detected. 0 for answers of less than eight words.
     """
     from sklearn.feature_extraction.text import CountVectorizer
     from sklearn.linear_model import LogisticRegression
@@ -65,23 +65,23 @@ def broken_off(answers: Sequence[str], seed: int = 0) -> Floats:
 
 
 def cut(text: str, share: float) -> str:
-    """The text up to a word between its fourth and its last but one; `share`: 0 to 1, how far along."""
+    """The text truncated after a word between its fourth and its last but one; `share`: relative position, 0 to 1."""
     words = [match.end() for match in re.finditer(r"\S+", text)]
     return text[: words[3 + int(share * max(1, len(words) - 4))]]
 
 
 def refusals(answers: Sequence[str]) -> Floats:
-    """Doubt of an answer that refuses, in the English words that chat models do it with; less where many do, since then
-    it is what the file is for."""
+    """Doubt of an answer with a typical English refusal of chat models; less if there are many, as they are then
+    probably intended."""
     refused = np.array([bool(REFUSAL.match(one)) for one in answers], bool)
     return np.where(refused, _REFUSED * (1 - float(refused.mean())) if len(answers) else 0.0, 0.0)
 
 
 def other_language(answers: Sequence[str], seed: int = 0) -> tuple[Floats, list[str]]:
-    """(doubt, language) of answers that are not in the language of the others, where two thirds are in one.
+    """(doubt, language) of answers in another language than that of two thirds of the answers.
 
-    The detector alone is often wrong on short texts, arithmetic and names. So the doubt is that of `off_topic`, that
-    the words surprise among the answers, for those that it finds nearer to another language; the others are left out.
+    The detector alone is often wrong on short texts, arithmetic and names. So the doubt is that of `off_topic` (unusual
+    words among the answers) for answers that it finds closer to another language, and 0 for all others.
     """
     said = [language_of(one) for one in answers]
     sure = [of for one, of in zip(answers, said, strict=True) if len(one) >= _SURE and of != UNKNOWN]
@@ -94,8 +94,8 @@ def other_language(answers: Sequence[str], seed: int = 0) -> tuple[Floats, list[
 
 
 def _is_other(text: str, language: str, usual: str) -> bool:
-    """Whether the detector, asked of letters alone, finds the text nearer to another language than to the usual one."""
-    from resiliparse.parse.lang import detect_fast  # late: slow to import
+    """Whether the detector, on letters only, finds the text closer to another language than to the usual one."""
+    from resiliparse.parse.lang import detect_fast  # imported late, as it is slow
 
     if language in (usual, UNKNOWN) or usual not in BY_LETTERS:
         return language not in (usual, UNKNOWN)
@@ -103,7 +103,7 @@ def _is_other(text: str, language: str, usual: str) -> bool:
 
 
 def _end(text: str) -> str:
-    """What the end of a text looks like, as words without white space."""
+    """Features of the end of a text, as words."""
     words = text.rstrip().split()[-2:]
     last = words[-1]
     sign = last[-1] if not last[-1].isalnum() else "9" if last[-1].isdigit() else "a"

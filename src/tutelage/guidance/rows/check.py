@@ -1,4 +1,4 @@
-"""What the doubts are worth on this very file: rows of its own are given a fault, and looked for like all others."""
+"""Precision of the doubts on a file: plant faults in some of its rows and search for them like for all others."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from tutelage.evaluation.statistics import wilson
 from tutelage.guidance.rows.detectors import WRONG_LABEL, Detector, Rows
 
 LOOKED_AT = 50
-SHARE = 0.1  # of the rows, that is given the fault
+SHARE = 0.1  # share of the rows that get the fault
 MOST_ROWS = 2000
 _CONFIDENCE = 0.95
-_GOOD, _HALF = 0.8, 0.5  # share of planted faults among those doubted most, a tenth being chance
+_GOOD, _HALF = 0.8, 0.5  # share of planted faults among the most doubted rows; a tenth is chance
 _UNCHECKED = {
     "classify": "off-topic rows",
     "text": "off-topic rows",
@@ -25,7 +25,7 @@ _UNCHECKED = {
 
 @dataclass(frozen=True)
 class Check:
-    """Of `planted` faulty ones among `rows` rows, `found` are among the `looked` most doubtful; `share` with its
+    """`planted` faulty rows among `rows`, of which `found` are among the `looked` most doubtful; `share` with its
     interval."""
 
     why: str
@@ -42,10 +42,10 @@ class Check:
 
 
 def self_check(rows: Rows, who: Sequence[Detector], seed: int = 1) -> list[Check]:
-    """One check for each fault that can be planted into the file's own rows, of which 2,000 at most are taken.
+    """One check for each fault that can be planted in rows of the file, of which at most 2,000 are used.
 
-    Rows that are in doubt stay among them: to leave them out would flatter. A row that was faulty before counts as a
-    miss, so that the share is a bound from below for a file with a tenth of such faults.
+    Doubtful rows are not excluded, which would be too optimistic. A row that was faulty before counts as a miss, so the
+    share is a lower bound for a file with a tenth of such faults.
     """
     chance = random.Random(seed)
     sound = sorted(chance.sample(range(len(rows)), min(MOST_ROWS, len(rows))))
@@ -72,20 +72,24 @@ def self_check(rows: Rows, who: Sequence[Detector], seed: int = 1) -> list[Check
 
 
 def lines(checks: Sequence[Check], kind: str, read: bool) -> list[str]:
-    """What to expect of the doubts, in sentences. kind: of the file; read: whether a model has read its texts."""
+    """The precision of the doubts in sentences. kind: of the file; read: whether a model has read its texts."""
     if not checks:
-        return ["Too few rows to say what the doubts are worth."]
+        return ["Too few rows to measure the precision of the doubts."]
     said = [
-        f"What the doubts are worth here: a tenth of {checks[0].rows:,} rows was made faulty on purpose and looked "
-        "for. Of the most doubtful were faulty:"
+        f"Precision of the doubts here: a tenth of {checks[0].rows:,} rows was made faulty and searched for. Planted "
+        "rows among the most doubtful:"
     ]
     for one in checks:
-        worth = "sure" if one.low >= _GOOD else "mostly right" if one.share >= _HALF else "more often wrong than right"
+        worth = (
+            "reliable" if one.low >= _GOOD else "mostly right" if one.share >= _HALF else "more often wrong than right"
+        )
         said.append(
             f"  {one.why}: {one.found} of {one.looked} ({100 * one.share:.0f} % [{100 * one.low:.0f}, "
             f"{100 * one.high:.0f}]; {worth})"
         )
     if any(one.why == WRONG_LABEL and one.share < _GOOD for one in checks) and kind == "classify" and not read:
-        said.append("Words alone do not tell these labels apart well; `--model smollm2` reads the texts (minutes).")
-    said.append(f"Where fewer rows are faulty, fewer of the doubted ones are. Not checked: {_UNCHECKED[kind]}.")
+        said.append(
+            "These labels cannot be predicted well from words; `--model smollm2` also reads the texts (minutes)."
+        )
+    said.append(f"If fewer rows are faulty, the precision is lower. Not checked: {_UNCHECKED[kind]}.")
     return said

@@ -1,4 +1,4 @@
-"""What may be wrong with a row: for each fault who looks for it, and how sound rows are given it for a check."""
+"""Faults of rows: for each, how to detect it, and how to plant it in sound rows for a check."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from tutelage.guidance.rows.reading import FileRow, FileRows
 from tutelage.guidance.rows.suspicion import doubles, off_topic, wrong_answers, wrong_labels
 from tutelage.store.events import EventLog
 
-DOUBLED, CONTRADICTS, OFF_TOPIC = "doubled", "doubled, with another answer", "off-topic"
+DOUBLED, CONTRADICTS, OFF_TOPIC = "duplicate", "duplicate with another label", "off-topic"
 WRONG_LABEL, WRONG_ANSWER, SWAPPED = "wrong label", "wrong answer", "swapped pair"
-MISORDERED = "scored the other way round"
+MISORDERED = "contradicts its scores"
 BROKEN_OFF, REFUSAL, OTHER_LANGUAGE = "answer breaks off", "refusal", "answer in another language"
-_FEWEST_OF_LABEL = 5  # a label of fewer rows is not learned, so that nothing is said of its rows' labels
+_FEWEST_OF_LABEL = 5  # labels with fewer rows cannot be learned, so their rows are not judged
 
 Rows = Sequence[FileRow]
-Said = list[tuple[str, float, str]]  # (why, doubt, detail) of each row
+Said = list[tuple[str, float, str]]  # (reason, doubt, detail) for each row
 Unlabelled = Callable[[Rows], Unseen]
 
 
 @dataclass(frozen=True)
 class Detector:
-    """look: the doubt of each row. plant: sound rows made faulty, in their order; None where that cannot be done with
-    the file's own rows. may: whether a row can be given the fault."""
+    """look: the doubt of each row. plant: makes sound rows faulty, in order; None if that is impossible with the rows
+    of the file. may: whether a row can get the fault."""
 
     why: str
     look: Callable[[Rows], Said]
@@ -40,9 +40,9 @@ class Detector:
 
 
 def detectors(found: FileRows, unseen: Unlabelled, log: EventLog) -> list[Detector]:
-    """Those of a kind of file. unseen: who tells the labels of rows."""
+    """The detectors for a kind of file. unseen: out-of-fold probabilities of labels."""
     classify = found.kind == "classify"
-    made = [  # the first is of copies, which no check is made of
+    made = [  # the first one is for duplicates, which are not checked
         Detector(DOUBLED, lambda rows: _doubled(rows, classify, found.unit)),
         Detector(OFF_TOPIC, _off_topic),
     ]
@@ -68,8 +68,8 @@ def _said(why: str, doubt: Floats, detail: Sequence[str] | None = None) -> Said:
 
 
 def _doubled(rows: Rows, classify: bool, unit: str) -> Said:
-    """A near double is a little less sure than an exact one; one with another label or answer than the first is worse,
-    because one of the two is wrong."""
+    """Near duplicates are slightly less certain than exact ones; with another label than the first row, one of the two
+    is wrong."""
     asked = doubles([row.text if classify else row.whole for row in rows])
     said: Said = []
     for at, (first, exact) in enumerate(zip(asked.like.tolist(), asked.exact.tolist(), strict=True)):
@@ -92,7 +92,7 @@ def _answers(rows: Rows) -> Said:
 
 
 def _moved_on(rows: list[FileRow], _: random.Random) -> list[FileRow]:
-    """Each gets the answer of the next."""
+    """Give each row the answer of the next one."""
     return [replace(row, answer=other.answer) for row, other in zip(rows, [*rows[1:], *rows[:1]], strict=True)]
 
 
@@ -132,7 +132,7 @@ def _labels(rows: Rows, unseen: Unseen, log: EventLog) -> Said:
     labels = sorted(label for label, count in counts.items() if count >= _FEWEST_OF_LABEL)
     if rare := sorted(set(counts) - set(labels)):
         few = sum(counts[label] for label in rare)
-        log.note(f"nothing is said of the labels of {few} rows: {len(rare)} labels have less than {_FEWEST_OF_LABEL}")
+        log.note(f"the labels of {few} rows are not judged: {len(rare)} labels have less than {_FEWEST_OF_LABEL} rows")
     judged = np.array([at for at, row in enumerate(rows) if row.answer in labels], np.int64)
     said: Said = [(WRONG_LABEL, 0.0, "")] * len(rows)
     if len(labels) < 2:
@@ -140,16 +140,16 @@ def _labels(rows: Rows, unseen: Unseen, log: EventLog) -> Said:
     given = np.array([labels.index(rows[at].answer) for at in judged])
     found = unseen(judged, given, len(labels))
     if found is None:
-        log.warn("no text holds a word: nothing is said of labels")
+        log.warn("no text contains a word: labels are not judged")
         return said
     doubt, likelier = wrong_labels(given, found)
     for place, at in enumerate(judged):
-        said[at] = (WRONG_LABEL, float(doubt[place]), f"likelier {labels[likelier[place]]!r}")
+        said[at] = (WRONG_LABEL, float(doubt[place]), f"more likely {labels[likelier[place]]!r}")
     return said
 
 
 def _other_labels(rows: list[FileRow], chance: random.Random) -> list[FileRow]:
-    """Each gets the label of another row that has another one, so that frequent labels are frequent."""
+    """Give each row a different label, drawn from those of the other rows, so that frequencies are kept."""
     labels = [row.answer for row in rows]
     return [
         replace(row, answer=chance.choice([one for one in labels if one != row.answer] or [row.answer])) for row in rows

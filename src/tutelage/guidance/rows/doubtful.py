@@ -1,4 +1,4 @@
-"""Which of my rows hurt? Every row with the likeliest thing that is wrong with it, the most doubtful first."""
+"""Rank the rows of a file by doubt, each with its most likely fault."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tutelage.store.errors import ConfigError, InputError
 from tutelage.store.events import EventLog
 from tutelage.store.progress import ticker
 
-MOST_ROWS = 50_000  # beyond, it is no longer a matter of minutes
-LEAST = 0.5  # doubt from which on a row is counted
+MOST_ROWS = 50_000  # more would take longer than minutes
+LEAST = 0.5  # minimum doubt of a row that counts as doubtful
 
 
 @dataclass(frozen=True)
 class Doubt:
-    """A row that is in doubt. `doubt`: 0 to 1; `detail`: the line it doubles, or the label that is likelier."""
+    """A row with its doubt, 0 to 1. `detail`: e.g. the line that it duplicates, or the more likely label."""
 
     line: int
     why: str
@@ -39,26 +39,26 @@ class Doubt:
 
 @dataclass(frozen=True)
 class Doubts:
-    """rows: every row, the most doubtful first. checks: what the guesses are worth, by faults planted into them."""
+    """rows: all rows, the most doubtful first. checks: precision of the doubts by planted faults."""
 
     rows: list[Doubt]
     checks: list[Check]
 
 
 def doubtful_rows(found: FileRows, log: EventLog, lm: LanguageModel | None = None, check: bool = True) -> Doubts:
-    """Every row, the most doubtful first; of equal doubt those that come first in the file. Each row has one reason,
-    the one with the highest doubt. `lm`: reads the texts of a labelled file as well. `check`: plant faults too, and
-    multiply each doubt by the share of what was found in its way that was planted, so that a poor guess ranks low.
+    """All rows, the most doubtful first, in file order for equal doubt, each with the reason of the highest doubt.
 
-    Raises InputError for more than 50,000 rows, ConfigError for a model with rows that it does not read.
+    `lm`: a model that also reads the texts of a labelled file. `check`: measure the precision of each reason by planted
+    faults, and multiply its doubts by it, so that an unreliable one ranks low. Raises InputError for more than 50,000
+    rows, ConfigError for a model with other rows than labelled texts.
     """
     rows = found.rows
     if len(rows) > MOST_ROWS:
         raise InputError(
-            f"{found.file} has {len(rows):,} rows; up to {MOST_ROWS:,} are looked at", hint="give a part of the file"
+            f"{found.file} has {len(rows):,} rows; the maximum is {MOST_ROWS:,}", hint="give a part of the file"
         )
     if lm is not None and found.kind != "classify":
-        raise ConfigError(f"a model reads texts with labels; {found.file} has none", hint="leave out --model")
+        raise ConfigError(f"--model requires texts with labels; {found.file} has none", hint="remove --model")
     unseen = _unseen(found, lm, log)
     who = detectors(found, unseen, log)
     tick = ticker(log, "looking for doubtful rows", len(who) + check, "measures")
@@ -67,7 +67,7 @@ def doubtful_rows(found: FileRows, log: EventLog, lm: LanguageModel | None = Non
         said.append(detector.look(rows))
         tick(number)
     checks = []
-    if check:  # what there is to say of the rows was said before
+    if check:  # without a log, as notes on the rows were logged above
         checks = self_check(_different(rows, said[0]), detectors(found, unseen, EventLog()))
         tick(len(who) + 1)
     worth = {one.why: one.share for one in checks}
@@ -80,17 +80,17 @@ def doubtful_rows(found: FileRows, log: EventLog, lm: LanguageModel | None = Non
 
 
 def _different(rows: Rows, doubled: Said) -> list[FileRow]:
-    """Rows that no earlier row says as well."""
+    """Rows that are not duplicates of earlier ones."""
     return [row for row, (_, doubt, _) in zip(rows, doubled, strict=True) if doubt < LEAST]
 
 
 def counted(doubts: list[Doubt]) -> dict[str, int]:
-    """How many rows are in doubt by half or more, by reason."""
+    """Number of rows with a doubt of at least `LEAST`, by reason."""
     return dict(Counter(one.why for one in doubts if one.doubt >= LEAST).most_common())
 
 
 def _unseen(found: FileRows, lm: LanguageModel | None, log: EventLog) -> Unlabelled:
-    """Who tells the labels of some rows of the file: their words, with a model also its states of them, read once."""
+    """Out-of-fold label probabilities from words, with a model also from its hidden states, which are computed once."""
     states = read_states([row.text for row in found.rows], lm, log) if lm is not None else None
     place = {row.line: at for at, row in enumerate(found.rows)}
 

@@ -1,4 +1,4 @@
-"""What label a text has, by fits that have not seen it: on its words, and on the states of a frozen model."""
+"""Out-of-fold label probabilities of texts, from words and from hidden states of a frozen model."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.store.events import EventLog
 from tutelage.training.config import TrainingConfig
 
-MOST_TOKENS = 256  # of a text that a model reads
-_WORDS = 1 / 3  # of the judgement, beside that of a model
+MOST_TOKENS = 256  # per text read by a model
+_WORDS = 1 / 3  # weight of words next to a model
 Places = NDArray[np.int64]
-States = Mapping[int, NDArray[np.float32]]  # of texts, after so many layers
+States = Mapping[int, NDArray[np.float32]]  # of texts, by number of layers
 
 
 def by_words(texts: Sequence[str], given: Places, labels: int) -> Floats | None:
-    """Probabilities [texts, labels] by TF-IDF with logistic regression and by naive Bayes, each text by fits on other
-    folds; None where no fit can be made. given: number of the label of each text."""
+    """Out-of-fold probabilities [texts, labels] by logistic regression and naive Bayes on TF-IDF; None if a fit is
+    impossible. given: label index of each text."""
     names = [str(number) for number in range(labels)]
     return unseen_probabilities(texts, [names[number] for number in given], names)
 
 
 def by_states(states: States, given: Places, labels: int) -> Floats:
-    """The same by logistic regression on the states of a frozen model; layer and strength are those that foretell what
-    is left out best."""
+    """Out-of-fold probabilities by logistic regression on the states of a frozen model; layer and penalty are chosen by
+    cross-validation."""
     wanted, ones = np.eye(labels, dtype=np.float32)[given], np.ones(len(given))
     with threadpool_limits(1, user_api="blas"):
         mine = max(states.values(), key=lambda one: left_out_score(one, wanted, "softmax"))
@@ -48,21 +48,21 @@ def by_states(states: States, given: Places, labels: int) -> Floats:
 
 
 def together(read: Floats, words: Floats | None) -> Floats:
-    """A model's judgement with that of the words."""
+    """Weighted mean of the probabilities from states and from words."""
     return read if words is None else (1 - _WORDS) * read + _WORDS * words
 
 
 def read_states(texts: Sequence[str], lm: LanguageModel, log: EventLog) -> States:
-    """What a frozen model holds of each text, at the depths that may be chosen. The first 256 tokens are read; how
-    many texts are longer is said."""
+    """Hidden states of each text at the candidate depths. Texts are truncated to 256 tokens; truncated ones are counted
+    in the log."""
     lm.require_text()
     longest = min(MOST_TOKENS, lm.context)
     encoded = [lm.prompt_ids(text) for text in texts]
     if cut := sum(len(ids) > longest for ids in encoded):
-        log.note(f"of {cut:,} texts the model reads the first {longest} tokens only")
+        log.note(f"{cut:,} texts are truncated to {longest} tokens for the model")
     depths = sorted({max(1, round(share * lm.model.config.num_layers)) for share in DEPTHS})
     return last_states(lm.model, [ids[:longest] for ids in encoded], depths, TrainingConfig(), log)
 
 
 Unseen = Callable[[Places, Places, int], Floats | None]
-"""(places of rows, number of the label of each, labels) -> probabilities [rows, labels], None where none can be had."""
+"""(row indices, label index of each, number of labels) -> probabilities [rows, labels] or None."""

@@ -1,8 +1,8 @@
-"""How much more data do I need? A learning curve on shares of the rows, and what it promises beyond them.
+"""How much more data do I need? A learning curve on shares of the rows, and its extrapolation.
 
-Measured with models that need no training to speak of: TF-IDF with logistic regression for labels, an n-gram model over
-bytes for texts and answers. A language model begins higher and bends elsewhere; where one was trained on shares of the
-rows (`--learning-curve`), its own curve is the better answer.
+Measured with models that train in seconds: TF-IDF with logistic regression for labels, a byte-level n-gram model for
+texts and answers. A language model starts higher and flattens elsewhere; if one was trained on shares of the rows
+(`--learning-curve`), its own curve is the better answer.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ from tutelage.store.progress import ticker
 SHARES = (0.125, 0.25, 0.5, 1.0)
 TIMES = (2.0, 4.0, 10.0)
 FEWEST = 80  # rows, so that an eighth of the training rows is ten
-FLAT = 0.01  # share of the present error or bits, below which doubling is not worth it
+FLAT = 0.01  # share of the present error or bits below which doubling is not worthwhile
 _FOLDS = 5
-_STRENGTH = 6.0  # C of the logistic regression: chosen once, so that points differ in rows alone
+_STRENGTH = 6.0  # C of the logistic regression, fixed so that points differ only in rows
 _ORDER = 5  # bytes of the n-gram model
 _CONFIDENCE, _DRAWS = 0.95, 500
 _MOST_BYTES = 4_000_000  # of text that the n-gram model is trained on
@@ -38,15 +38,15 @@ _BYTES, _END = 257, 256
 
 
 def more_data(found: FileRows, log: EventLog, seed: int = 1) -> dict[str, Any]:
-    """The curve and its promises, as plain data.
+    """The curve and its extrapolation, as plain data.
 
-    `points`: training rows and what was measured; `promises`: times the rows, the change and its interval; `text`: the
-    answer in a sentence. Doubles are left out first, since they would stand on both sides, and counted. Raises
-    InputError for less than 80 different rows.
+    `points`: training rows and measured value; `promises`: factor on the rows, predicted change and its interval;
+    `text`: the answer in a sentence. Duplicates are removed first, as they would be on both sides, and counted. Raises
+    InputError for less than 80 distinct rows.
     """
     rows, doubled = _different(found.rows)
     if len(rows) < FEWEST:
-        raise InputError(f"{found.file} has {len(rows)} different rows; a learning curve needs {FEWEST}")
+        raise InputError(f"{found.file} has {len(rows)} distinct rows; a learning curve requires {FEWEST}")
     rows.sort(key=lambda row: sha256_text(f"{seed}:{row.whole}"))
     if found.kind == "classify":
         sizes, hits = _label_points(rows, log, seed)
@@ -77,7 +77,7 @@ def more_data(found: FileRows, log: EventLog, seed: int = 1) -> dict[str, Any]:
 
 
 def _different(rows: Sequence[FileRow]) -> tuple[list[FileRow], int]:
-    """Rows whose text no earlier row has, and how many others there are."""
+    """Rows with distinct texts, and number of duplicates."""
     first: dict[str, FileRow] = {}
     for row in rows:
         first.setdefault(normalised(row.text), row)
@@ -85,7 +85,7 @@ def _different(rows: Sequence[FileRow]) -> tuple[list[FileRow], int]:
 
 
 def _label_points(rows: Sequence[FileRow], log: EventLog, seed: int) -> tuple[list[int], list[NDArray[np.bool_]]]:
-    """Training rows of each point, and of each row whether it was right when it was held out (in five folds)."""
+    """Training rows of each point, and for each row whether its held-out prediction is right (five folds)."""
     items = [{"text": row.text, "label": row.answer} for row in rows]
     hits = [np.zeros(len(rows), bool) for _ in SHARES]
     tick = ticker(log, "learning curve", _FOLDS * len(SHARES), "fits")
@@ -106,13 +106,13 @@ def _label_points(rows: Sequence[FileRow], log: EventLog, seed: int) -> tuple[li
 def _text_points(
     texts: Sequence[str], log: EventLog
 ) -> tuple[list[int], NDArray[np.float64], NDArray[np.float64]]:  # fmt: skip
-    """Training texts of each point, bits of each held-out text [points, texts], and the bytes of these."""
+    """Training texts of each point, bits of each held-out text [points, texts], and their sizes in bytes."""
     encoded = [np.frombuffer(text.encode("utf-8"), np.uint8).astype(np.int64) for text in texts]
     held, train = encoded[::_FOLDS], [one for at, one in enumerate(encoded) if at % _FOLDS]
     read = np.cumsum([len(one) for one in train])
     train = train[: int(np.searchsorted(read, _MOST_BYTES)) + 1]
     if len(train) < len(read):
-        log.note(f"the curve is made of the first {len(train):,} of {len(read):,} training rows (4 MB)")
+        log.note(f"the curve uses the first {len(train):,} of {len(read):,} training rows (4 MB)")
     held = held[: max(20, len(train) // 4)]
     tick = ticker(log, "learning curve", len(SHARES), "models")
     sizes, bits = [], []
@@ -131,7 +131,7 @@ def _bounds(gain: Interval) -> dict[str, float | None]:
 
 
 def _said(gain: Interval, left: float, figure: str, who: str, rows: int) -> str:
-    """The answer: what doubling brings, and whether it is worth it."""
+    """The answer in a sentence: gain by doubling the rows, and whether it is worthwhile."""
     points = figure.startswith("accuracy")
     unit = "points of accuracy" if points else "bits per byte"
     digits = 1 if points else 3
@@ -139,10 +139,10 @@ def _said(gain: Interval, left: float, figure: str, who: str, rows: int) -> str:
     said = f"doubling the {rows:,} training rows changes {who} by about {gain.value:+.{digits}f}{bounds} {unit}"
     if gain.low is None or gain.high is None:
         return f"{said}; too few rows for an interval"
-    best = gain.high if points else -gain.low  # the most that doubling may bring
+    best = gain.high if points else -gain.low  # the upper bound of the gain
     sure = gain.low > 0 if points else gain.high < 0
     if sure:
         return f"{said}: more data will help"
     if best < FLAT * left:
-        return f"{said}: more of the same will not help; look at its rows with `tutelage data doubtful`"
-    return f"{said}: whether more helps cannot be told from so few rows"
+        return f"{said}: more of the same will not help; check the rows with `tutelage data doubtful`"
+    return f"{said}: too few rows to tell whether more data helps"

@@ -1,4 +1,4 @@
-"""Pairs of answers whose better one may be the other: what a fit on the other pairs prefers."""
+"""Detect swapped pairs of answers by out-of-fold preferences."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ _STRENGTH = 3.0  # C of the logistic regression
 
 
 def swapped(questions: Sequence[str], chosen: Sequence[str], rejected: Sequence[str], seed: int = 0) -> Floats:
-    """Doubt that the chosen answer is the better one: the probability by a fit on the other pairs that it is not.
+    """Doubt that the chosen answer is the better one: the out-of-fold probability that it is not.
 
-    Logistic regression on the difference of the two answers, by words and pairs of words, their lengths, and the words
-    they share with the question (Bradley & Terry 1952). It knows what runs through the file (a tone, a length, words
-    that are refused with), and not whether an answer is right.
+    Logistic regression on the difference of the two answers in words and word pairs, lengths, and words shared with the
+    question (Bradley & Terry 1952). It learns what is common to the file (tone, length, words of refusals), not
+    whether an answer is right.
     """
     from scipy.sparse import csr_matrix, hstack, vstack
     from sklearn.linear_model import LogisticRegression
@@ -36,7 +36,7 @@ def swapped(questions: Sequence[str], chosen: Sequence[str], rejected: Sequence[
     fold = np.random.default_rng(seed).permutation(np.arange(len(chosen)) % _FOLDS)
     for part in range(_FOLDS):
         fitted, held = rows[fold != part], rows[fold == part]
-        # Each pair both ways round: what is learned has no side of its own.
+        # Each pair in both orders, so that the model is antisymmetric.
         model = LogisticRegression(C=_STRENGTH, fit_intercept=False, max_iter=300)
         model.fit(vstack([fitted, -fitted]), np.repeat([1, 0], fitted.shape[0]))
         found[fold == part] = model.predict_proba(held)[:, 0]
@@ -44,7 +44,7 @@ def swapped(questions: Sequence[str], chosen: Sequence[str], rejected: Sequence[
 
 
 def _shape(asked: Sequence[set[str]], answers: Sequence[str]) -> Floats:
-    """Logarithm of the length, lines, and the share of its words that the question has [answers, 3]."""
+    """[answers, 3]: log length, log lines, and share of words that are in the question."""
     return np.array([
         [np.log1p(len(one)), np.log1p(one.count("\n")), len(words & set(one.lower().split())) / (1 + len(one.split()))]
         for words, one in zip(asked, answers, strict=True)

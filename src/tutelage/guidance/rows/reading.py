@@ -1,4 +1,4 @@
-"""A file of rows with the line of each, exact copies included: what its rows are looked at by."""
+"""Read a file of rows with line numbers, duplicates included."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ FEWEST = 20
 
 @dataclass(frozen=True)
 class FileRow:
-    """One row. `text`: what is read, or asked; `answer`: its label or its answer, of a pair the chosen one; empty for
-    plain text. `rejected`: the other answer of a pair. `misordered`: the pair's own scores say the contrary."""
+    """One row. `text`: the text or the question; `answer`: label, answer, or chosen answer; empty for plain text.
+    `rejected`: the rejected answer of a pair. `misordered`: the scores of the pair contradict its order."""
 
     line: int
     text: str
@@ -41,7 +41,7 @@ class FileRow:
 
 @dataclass(frozen=True)
 class FileRows:
-    """Rows of a file, and why others could not be read (reason -> number). `unit`: line or row."""
+    """Rows of a file, and numbers of dropped ones by reason. `unit`: line or row."""
 
     file: str
     kind: Kind
@@ -51,9 +51,9 @@ class FileRows:
 
 
 def read_rows(path: Path, columns: Mapping[str, str] | None = None) -> FileRows:
-    """Labelled texts, questions with answers, pairs of answers, or plain texts, by what the columns say.
+    """Labelled texts, questions with answers, pairs of answers, or plain texts, depending on the columns.
 
-    Raises InputError where a file is neither, or has less than 20 rows that can be used.
+    Raises InputError for other files, and for less than 20 usable rows.
     """
     source = read_records(path, {*TEXT, *LABEL, *FIELDS}, columns)
     kinds = kinds_of(source, columns)

@@ -1,7 +1,7 @@
-"""How likely each row is doubled, off-topic or wrong: pure functions of texts, each giving 0 (no doubt) to 1.
+"""Doubts that a row is a duplicate, off-topic or wrong: pure functions of texts, from 0 (no doubt) to 1.
 
-Being doubled is seen, the others are guessed. A guess becomes a probability by its false discovery rate: of the rows
-that look as odd as this one, the share that is more than sound rows would give (Efron 2004).
+Duplicates are observed, the others are estimated. Scores become probabilities by the false discovery rate: of the rows
+with at least this score, the share in excess of what sound rows would give (Efron 2004).
 """
 
 from __future__ import annotations
@@ -17,24 +17,24 @@ from tutelage.corpus.selection.features import Floats, counts, sample_places, un
 from tutelage.corpus.selection.topics import inverse_frequencies
 from tutelage.finetuning.data.split import normalised
 
-ALIKE = 0.8  # Jaccard similarity of word pairs (of five words in long texts) from which on two texts are doubles
+ALIKE = 0.8  # minimum Jaccard similarity of near duplicates, by word pairs (in long texts by five words)
 _BUCKETS = 1 << 16
-_RARE = 0.5  # count that an n-gram which no other row has stands for
-_PRIOR = 8.0  # usual n-grams beside those of a text, so that short ones do not go to extremes
+_RARE = 0.5  # count of an n-gram that no other row has
+_PRIOR = 8.0  # number of average n-grams added to a text, so that short texts are not extreme
 _DIMENSIONS = 64
-_TOPICS, _LARGEST_APART = 4, 0.2  # topics of a file; the largest share of one that is left out as a whole
+_TOPICS, _LARGEST_APART = 4, 0.2  # topics of a file; maximum share of a topic that is left out as a whole
 _FOLDS = 5
 _RIDGE = 1.0
 _RIVALS = 400  # questions that an answer is compared with
-_EQUAL = 0.02  # of the median: nearer values are equal, as those of rows made by one pattern nearly are
-_QUARTILE = 0.6745  # deviations from the median of a normal distribution
-_BINS = 20  # of the places of right answers among all
+_EQUAL = 0.02  # of the median: smaller differences count as ties, as between rows of one template
+_QUARTILE = 0.6745  # of the normal distribution, in standard deviations
+_BINS = 20  # of the histogram of ranks
 Places = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
 class Doubles:
-    """like: for each row the first row that it is a double of, or itself. exact: whether it is one word for word."""
+    """like: for each row the first row that it duplicates, or itself. exact: whether it is an exact duplicate."""
 
     like: Places
     exact: NDArray[np.bool_]
@@ -45,7 +45,7 @@ class Doubles:
 
 
 def doubles(texts: Sequence[str]) -> Doubles:
-    """Rows that say what an earlier row says: the same but for case and white space, or nearly."""
+    """Duplicates of earlier rows: equal except for case and white space, or nearly equal."""
     first: dict[str, int] = {}
     same = np.array([first.setdefault(normalised(text), at) for at, text in enumerate(texts)], np.int64)
     like = np.minimum(same, near_clusters(texts, ALIKE))
@@ -53,11 +53,11 @@ def doubles(texts: Sequence[str]) -> Doubles:
 
 
 def off_topic(texts: Sequence[str], seed: int = 0) -> Floats:
-    """Doubt that a text is about what the other rows are about: how surprising its words are, given all rows but those
-    of its own topic, so that off-topic rows do not vouch for one another.
+    """Doubt that a text fits the topics of the file: the surprise of its words, given all rows outside its own topic,
+    so that off-topic rows do not support each other.
 
-    The mean over its words and word pairs of minus the logarithm of the share of those rows that have each, compared
-    with the spread of the rows themselves. Where the other kind is narrower than the file, its words are no surprise.
+    It is the mean over words and word pairs of minus the log share of those rows that contain each, relative to its
+    spread over the rows. Off-topic texts from a narrower domain than the file have no surprising words.
     """
     matrix = counts(texts, _BUCKETS)
     matrix.data = np.ones_like(matrix.data)
@@ -83,9 +83,9 @@ def _topics(texts: Sequence[str], seed: int) -> Places:
 
 
 def wrong_labels(given: Places, unseen: Floats) -> tuple[Floats, Places]:
-    """(doubt, the label that is likelier): how much more a fit on other rows gives to another label than to the given.
+    """(doubt, most likely other label): by how much its out-of-fold probability exceeds that of the given label.
 
-    unseen: [rows, labels]."""
+    unseen: out-of-fold probabilities [rows, labels]."""
     own = unseen[np.arange(len(given)), given]
     other = unseen.copy()
     other[np.arange(len(given)), given] = -1
@@ -94,8 +94,8 @@ def wrong_labels(given: Places, unseen: Floats) -> tuple[Floats, Places]:
 
 
 def wrong_answers(questions: Sequence[str], answers: Sequence[str], seed: int = 0) -> Floats:
-    """Doubt that an answer belongs to its question: the place of the own question among others, by words that both
-    share and by what a linear map learned on other rows expects of an answer."""
+    """Doubt that an answer belongs to its question: the rank of its question among others, by shared words and by a
+    linear map from questions to answers learned on other rows."""
     rivals = sample_places(len(questions), _RIVALS, seed)
     own, others = np.zeros(len(answers)), np.zeros((len(answers), len(rivals)))
     for mine, theirs in (_shared_words(questions, answers, rivals), _expected(questions, answers, rivals, seed)):
@@ -108,8 +108,8 @@ def wrong_answers(questions: Sequence[str], answers: Sequence[str], seed: int = 
 
 
 def excess(values: Floats) -> Floats:
-    """1 less the false discovery rate of each value as an outlier above: of rows at least as high, the share beyond
-    what a normal distribution would give, with the median and the wider of both quartiles' distances to it."""
+    """1 minus the false discovery rate of each value as an upper outlier: the share of rows at least as high in excess
+    of a normal distribution with the median and the larger of the two quartile distances."""
     from scipy.special import ndtr
 
     if len(values) < 2:
@@ -125,19 +125,19 @@ def excess(values: Floats) -> Floats:
 
 
 def share_of_chance(places: Floats) -> Floats:
-    """The probability that a place (share of rivals at least as good, 0 to 1) is one by chance: those of wrong rows are
-    spread evenly, those of right ones crowd near 0. The worse half is taken for chance."""
+    """Probability that a rank (share of rivals at least as good, 0 to 1) is due to chance: ranks of wrong rows are
+    uniform, those of right ones are near 0. The worse half is attributed to chance."""
     found = np.histogram(places, bins=_BINS, range=(0, 1))[0].astype(float)
     chance = found[_BINS // 2 :].mean()
     smooth = np.convolve(np.pad(found, 1, mode="edge"), np.ones(3) / 3, mode="valid")
     smooth = np.maximum.accumulate(smooth[::-1])[::-1]  # right answers only add towards 0
     bins = np.minimum((places * _BINS).astype(int), _BINS - 1)
-    # Within the even part a worse place is the surer sign: it breaks ties, and no more.
+    # Within the uniform part a worse rank only breaks ties.
     return np.asarray(np.clip(chance / np.maximum(smooth[bins], 1e-9), 0, 1) * (0.9 + 0.1 * places))
 
 
 def _shared_words(questions: Sequence[str], answers: Sequence[str], rivals: Places) -> tuple[Floats, Floats]:
-    """Cosine of TF-IDF of each answer with its own question [rows], and with those of the rivals [rows, rivals]."""
+    """TF-IDF cosine of each answer with its own question, [rows], and with those of the rivals, [rows, rivals]."""
     asked, said = counts(questions, _BUCKETS), counts(answers, _BUCKETS)
     idf = inverse_frequencies(asked + said)
     asked, said = unit_rows(asked, idf), unit_rows(said, idf)
@@ -147,7 +147,7 @@ def _shared_words(questions: Sequence[str], answers: Sequence[str], rivals: Plac
 def _expected(
     questions: Sequence[str], answers: Sequence[str], rivals: Places, seed: int
 ) -> tuple[Floats, Floats]:  # fmt: skip
-    """The same of each answer with what a ridge regression on other rows expects as the answer to a question."""
+    """Cosine of each answer with the prediction of a ridge regression, fitted on other rows, for a question."""
     from sklearn.linear_model import Ridge
     from sklearn.model_selection import KFold
 

@@ -1,1 +1,1 @@
-"""GGUF, llama.cpp's file format, in and out."""
+"""Read and write GGUF, the file format of llama.cpp."""

@@ -1,4 +1,4 @@
-"""A Hugging Face config as GGUF metadata, with everything refused that llama.cpp would compute otherwise."""
+"""A Hugging Face config as GGUF metadata; settings that llama.cpp would compute differently are rejected."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from tutelage.store.errors import InputError
 
 
 def config_to_gguf(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict[str, Any]]:
-    """Architecture, its metadata, and the config with every default filled in, from a Hugging Face config.
+    """(architecture, metadata, config with all defaults filled in) of a Hugging Face config.
 
-    Raises InputError for what llama.cpp could not run.
+    Raises InputError for a config that llama.cpp cannot run.
     """
     kind = config.get("model_type")
     architecture = "gemma3" if kind == "gemma3_text" else kind
@@ -27,7 +27,7 @@ def config_to_gguf(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict
     context, head_dim = int(full["max_position_embeddings"]), int(full["head_dim"])
     rope = rope_of(full)
     if rope.get("partial_rotary_factor", 1.0) != 1.0 or full.get("use_sliding_window"):
-        raise InputError(f"a {kind} with partial rotary positions or sliding windows cannot be written as GGUF")
+        raise InputError(f"a {kind} with partial RoPE or sliding windows cannot be written as GGUF")
     theta = float(rope.get("rope_theta", 10000.0))
     metadata: dict[str, Any] = {
         "vocab_size": full["vocab_size"],
@@ -50,7 +50,7 @@ def config_to_gguf(config: Mapping[str, Any]) -> tuple[str, dict[str, Any], dict
 
 
 def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`rope_parameters` of the layers that attend to everything, from old and new ways to say it."""
+    """`rope_parameters` of the full-attention layers, from the old or the new format."""
     rope = dict(config.get("rope_parameters") or config.get("rope_scaling") or {})
     rope = dict(rope.get("full_attention", rope))
     rope.setdefault("rope_theta", config.get("rope_theta") or 10000.0)
@@ -58,7 +58,7 @@ def rope_of(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _completed(architecture: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The config with the values that may be left out, and nothing that llama.cpp would silently ignore."""
+    """The config with defaults filled in. Raises InputError for values that llama.cpp would silently ignore."""
     gemma = architecture in GEMMAS
     full = dict(config)
     for key in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads"):
@@ -69,11 +69,11 @@ def _completed(architecture: str, config: Mapping[str, Any]) -> dict[str, Any]:
     if full.get("head_dim") is None:
         full["head_dim"] = full["hidden_size"] // full["num_attention_heads"]
     if architecture == "qwen2" and full["head_dim"] * full["num_attention_heads"] != full["hidden_size"]:
-        raise InputError("a qwen2 whose heads are not hidden_size together cannot be written as GGUF")
+        raise InputError("a qwen2 whose heads do not add up to hidden_size cannot be written as GGUF")
     full.setdefault("rms_norm_eps", 1e-6)
     full.setdefault("max_position_embeddings", 8192 if gemma else 2048)
     full.setdefault("tie_word_embeddings", gemma)
-    # Gemma's published configs say "gelu" in hidden_act and are computed by hidden_activation.
+    # Published Gemma configs have "gelu" in hidden_act, but hidden_activation is the one that applies.
     key, wanted = ("hidden_activation", "gelu_pytorch_tanh") if gemma else ("hidden_act", "silu")
     if full.get(key) not in (None, wanted):
         raise InputError(f"{key}={full[key]!r} cannot be written as GGUF: llama.cpp computes {wanted!r}")
@@ -87,7 +87,7 @@ def _gemma_to_gguf(architecture: str, full: dict[str, Any]) -> dict[str, Any]:
     scalar = attention_scalar(architecture, full)
     if full.get("query_pre_attn_scalar", scalar) != scalar:
         raise InputError(
-            f"query_pre_attn_scalar={full['query_pre_attn_scalar']} cannot be written as GGUF: llama.cpp takes {scalar}"
+            f"query_pre_attn_scalar={full['query_pre_attn_scalar']} cannot be written as GGUF: llama.cpp uses {scalar}"
         )
     written: dict[str, Any] = {}
     for key in ("attn", "final"):
@@ -99,10 +99,10 @@ def _gemma_to_gguf(architecture: str, full: dict[str, Any]) -> dict[str, Any]:
         raise InputError(f"a gemma3 with {next(iter(written))} cannot be written as GGUF: llama.cpp ignores it")
     default = PERIOD[architecture]
     types = full.get("layer_types") or layer_types_of(layers, full.get("sliding_window_pattern") or default)
-    # Several periods may fit a short model; the usual one is said without being written.
+    # Several periods may fit a short model; the default one needs no metadata.
     fitting = [period for period in (default, *range(2, layers + 2)) if layer_types_of(layers, period) == list(types)]
     if not fitting:
-        raise InputError("layer_types follow no regular pattern: llama.cpp cannot run them")
+        raise InputError("layer_types have no regular pattern: llama.cpp cannot run them")
     written["attention.sliding_window"] = int(full.get("sliding_window") or 4096)
     if fitting[0] != default:
         written["attention.sliding_window_pattern"] = fitting[0]

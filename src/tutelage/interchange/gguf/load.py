@@ -1,4 +1,4 @@
-"""A GGUF file as a decoder and its tokenizer."""
+"""Load a GGUF file as a decoder and its tokenizer."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ def read_gguf(
     quantisation: Quantisation = "none",
     packing: Packing | None = None,
 ) -> tuple[DecoderLM, Tokenizer]:
-    """Model and tokenizer of a GGUF file; one weight at a time is read and dequantised
-    (and with `quantisation` stored in NF4 at once). `packing`: for use only; with `int4` what the file has in 4 bits
-    is taken as it is.
+    """Model and tokenizer of a GGUF file.
 
-    Raises InputError for what is not supported, DamagedError for a broken file.
+    Weights are read and dequantised one at a time (with `quantisation` each is stored in NF4 immediately). `packing`:
+    for inference only; with `int4`, 4-bit weights of the file are used without conversion. Raises InputError for an
+    unsupported file, DamagedError for a broken one.
     """
     file = GGUFFile.open(path)
     hf_config, weights = model_of(file)
     tokenizer = read_tokenizer(file.metadata).build()
     config = from_hf_config(hf_config, str(path))
-    # Every id that ends a turn goes with the model, so that it does so wherever the model is exported to.
+    # All stop ids go into the model's config, so that they are kept in every export.
     stops = tuple(dict.fromkeys((*config.eos_token_id, *tokenizer.stop_ids)))
     config = config.with_(eos_token_id=stops)
     blocks: dict[str, Blocks] = {}
@@ -46,8 +46,8 @@ def read_gguf(
             blocks[ours] = stored
         return stored is not None
 
-    elsewhere = in_blocks if packing == "int4" else None
-    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype, quantisation, elsewhere)
+    skip = in_blocks if packing == "int4" else None
+    model = build_model(config, weights, weights.shape, weights.__getitem__, str(path), dtype, quantisation, skip)
     if packing is not None:
         return pack(model, packing, blocks), tokenizer
     return model.to(device), tokenizer

@@ -1,4 +1,4 @@
-"""A model read from GGUF, lazily: the architecture's metadata as a Hugging Face config, weights under its names."""
+"""Read a model from GGUF lazily: metadata as a Hugging Face config, weights under Hugging Face names."""
 
 from __future__ import annotations
 
@@ -22,28 +22,28 @@ _CLASSES = {
     "llama": "Llama", "qwen2": "Qwen2", "qwen3": "Qwen3",
     "gemma": "Gemma", "gemma2": "Gemma2", "gemma3": "Gemma3",
 }  # fmt: skip
-PERIOD = {"gemma2": 2, "gemma3": 6}  # every so many layers one attends to everything, the others to a window
-_LARGEST = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, which scale attention by another number
+PERIOD = {"gemma2": 2, "gemma3": 6}  # one layer in this many has full attention, the others a sliding window
+_LARGEST = {"gemma2": 46, "gemma3": 62}  # layers of the 27B models, which scale attention differently
 LOCAL_THETA = 10000.0
 _IDS = (("bos", "bos"), ("eos", "eos"), ("pad", "padding"))  # (Hugging Face, GGUF)
 
 
 def read_gguf_model(path: Path | str) -> tuple[dict[str, Any], GGUFWeights]:
-    """The Hugging Face config of a GGUF file and its weights under Hugging Face's names, each read when asked for.
+    """The Hugging Face config of a GGUF file and its weights under Hugging Face names, each read on access.
 
-    Raises InputError for an architecture or feature that is not supported, DamagedError for a broken file.
+    Raises InputError for an unsupported architecture or feature, DamagedError for a broken file.
     """
     return model_of(GGUFFile.open(path))
 
 
 def model_of(file: GGUFFile) -> tuple[dict[str, Any], GGUFWeights]:
-    """`read_gguf_model` of an open file."""
+    """`read_gguf_model` for an open file."""
     config = config_to_hf(file)
     return config, GGUFWeights(file, plan(file.metadata["general.architecture"], config))
 
 
 class GGUFWeights(Mapping[str, "torch.Tensor"]):
-    """Hugging Face name -> float32 tensor. Nothing is kept: every look-up reads and dequantises anew."""
+    """Hugging Face name -> float32 tensor. Nothing is cached: every access reads and dequantises again."""
 
     def __init__(self, file: GGUFFile, weights: list[Weight]) -> None:
         self._file = file
@@ -55,21 +55,19 @@ class GGUFWeights(Mapping[str, "torch.Tensor"]):
             if info.shape != weight.shape:
                 raise DamagedError(
                     f"{file.path}: tensor {weight.gguf!r} has shape {list(info.shape)}, "
-                    f"the metadata say {list(weight.shape)}"
+                    f"the metadata require {list(weight.shape)}"
                 )
         known = {weight.gguf for weight in weights} | {FACTORS}
         unknown = [name for name in file.tensors if name not in known and not name.endswith(".rope_freqs")]
         if unknown:
-            raise InputError(
-                f"{file.path}: tensor {unknown[0]!r} belongs to no part of this architecture that is known"
-            )
+            raise InputError(f"{file.path}: tensor {unknown[0]!r} is unknown for this architecture")
 
     def __getitem__(self, name: str) -> torch.Tensor:
         weight = self._weights[name]
         return to_hf(weight, self._file.tensor(weight.gguf))
 
     def blocks(self, name: str) -> Blocks | None:
-        """A matrix in 4 bits as the file has it, rows in Hugging Face's order; None if it is stored otherwise."""
+        """A 4-bit matrix in its stored form, rows in Hugging Face order; None if it is stored in another form."""
         import torch
 
         weight = self._weights[name]
@@ -89,7 +87,7 @@ class GGUFWeights(Mapping[str, "torch.Tensor"]):
 
 
 def config_to_hf(file: GGUFFile) -> dict[str, Any]:
-    """The content of a config.json for transformers 5 (`rope_theta` besides `rope_parameters`, for older readers)."""
+    """The content of a config.json for transformers 5, with `rope_theta` also at the top level for older versions."""
     metadata, tensors = file.metadata, file.tensors
     architecture = metadata.get("general.architecture")
     if architecture not in ARCHITECTURES:
@@ -99,7 +97,7 @@ def config_to_hf(file: GGUFFile) -> dict[str, Any]:
         )
     get = _Getter(file, architecture)
     if get.optional("expert_count", 0):
-        raise InputError(f"{file.path}: mixtures of experts are not supported as GGUF")
+        raise InputError(f"{file.path}: GGUF files with mixture of experts are not supported")
     if "token_embd.weight" not in tensors:
         raise DamagedError(f"{file.path}: tensor 'token_embd.weight' is missing")
     width, heads = get.count("embedding_length"), get.count("attention.head_count")
@@ -108,9 +106,9 @@ def config_to_hf(file: GGUFFile) -> dict[str, Any]:
         raise DamagedError(f"{file.path}: {layers} layers but {len(tensors)} tensors")
     head_dim = get.optional("attention.key_length", width // heads)
     if head_dim != get.optional("attention.value_length", head_dim):
-        raise InputError(f"{file.path}: keys and values of different size are not supported")
+        raise InputError(f"{file.path}: different head sizes of keys and values are not supported")
     if head_dim < 2 or head_dim % 2 or head_dim != get.optional("rope.dimension_count", head_dim):
-        raise InputError(f"{file.path}: rotary positions over a part of the head are not supported")
+        raise InputError(f"{file.path}: partial RoPE is not supported")
     kv_heads = get.optional("attention.head_count_kv", heads)
     if kv_heads < 1 or heads % kv_heads:
         raise DamagedError(f"{file.path}: {heads} heads cannot share {kv_heads} key-value heads")
@@ -142,7 +140,7 @@ def config_to_hf(file: GGUFFile) -> dict[str, Any]:
 
 
 class _Getter:
-    """Metadata of one architecture, with the type checked."""
+    """Type-checked access to the metadata of one architecture."""
 
     def __init__(self, file: GGUFFile, architecture: str) -> None:
         self.file, self.prefix = file, architecture
@@ -174,7 +172,7 @@ def _rope_to_hf(file: GGUFFile, get: _Getter, architecture: str, head_dim: int) 
     default = 1e6 if architecture == "gemma3" else 10000.0
     theta = get.real("rope.freq_base", default)
     rope = {"rope_theta": theta, **scaling_to_hf(file.metadata, f"{architecture}.rope.scaling")}
-    old = get.real("rope.scale_linear", 1.0)  # how older files say it
+    old = get.real("rope.scale_linear", 1.0)  # key of older files
     if rope["rope_type"] == "default" and old != 1.0:
         rope |= {"rope_type": "linear", "factor": old}
     if FACTORS in file.tensors:
@@ -224,7 +222,7 @@ def layer_types_of(layers: int, period: int) -> list[str]:
 
 
 def attention_scalar(architecture: str, config: Mapping[str, Any]) -> int:
-    """What llama.cpp divides attention scores by the root of: no metadata, but known for each published size."""
+    """The square of llama.cpp's attention scale divisor: not in the metadata, but fixed for each published size."""
     if config["num_hidden_layers"] == _LARGEST[architecture]:
         return int(config["hidden_size"] // config["num_attention_heads"])
     return int(config["head_dim"])

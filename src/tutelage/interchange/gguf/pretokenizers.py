@@ -1,7 +1,7 @@
-"""How text is cut into words before byte-level BPE: names of llama.cpp, definitions of Hugging Face.
+"""Pre-tokenizers of byte-level BPE: llama.cpp's names and the equivalent Hugging Face definitions.
 
-A GGUF file names the way only (`tokenizer.ggml.pre`). Here each name leads to the definition in the published
-tokenizer.json of the models that bear it, and definitions lead back to a name that llama.cpp cuts alike.
+A GGUF file contains only the name (`tokenizer.ggml.pre`). Each name is mapped to the definition in the tokenizer.json
+of the models that use it, and definitions are mapped back to an equivalent name.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ _DEEPSEEK3 = (
 
 @dataclass(frozen=True)
 class PreTokenizer:
-    """`patterns` cut one after the other, each within the pieces of those before it."""
+    """`patterns` are applied in turn, each within the pieces of the previous one."""
 
     patterns: tuple[str, ...]
-    ignore_merges: bool = False  # a word that is a token is taken whole
-    add_bos: bool = False  # what llama.cpp does unless the file says otherwise
+    ignore_merges: bool = False  # a word that is a token is not split
+    add_bos: bool = False  # llama.cpp's default
     nfc: bool = field(default=False, compare=False)
 
 
@@ -58,14 +58,14 @@ PRE_TOKENIZERS: dict[str, PreTokenizer] = {
     **_named("deepseek-v3 hunyuan-dense", PreTokenizer(_DEEPSEEK3)),
     **_named("default", PreTokenizer(_DEFAULT)),
 }
-"""`tokenizer.ggml.pre` -> definition. Of those that cut alike the first is the one that is written."""
+"""`tokenizer.ggml.pre` -> definition. Of equivalent names the first one is written."""
 
 
 def pre_tokenizer_named(name: Any) -> PreTokenizer:
-    """Raises InputError, naming it, for a way of cutting that is not known here."""
+    """The pre-tokenizer of that name. Raises InputError for an unknown one."""
     if not isinstance(name, str) or name not in PRE_TOKENIZERS:
         raise InputError(
-            f"the tokenizer's pre-tokenizer type {name!r} is not known",
+            f"unknown pre-tokenizer type {name!r}",
             hint="known: " + ", ".join(sorted(PRE_TOKENIZERS)),
         )
     return PRE_TOKENIZERS[name]
@@ -82,20 +82,20 @@ def to_definition(pre: PreTokenizer) -> dict[str, Any]:
 
 
 def name_of(definition: Mapping[str, Any], ignore_merges: bool) -> str:
-    """The name llama.cpp knows a `pre_tokenizer` of a tokenizer.json by. Raises InputError if there is none."""
+    """llama.cpp's name for a `pre_tokenizer` of a tokenizer.json. Raises InputError if there is none."""
     patterns = _patterns(definition)
     fitting = [name for name, pre in PRE_TOKENIZERS.items() if tuple(map(_plain, pre.patterns)) == patterns]
     same = [name for name in fitting if PRE_TOKENIZERS[name].ignore_merges == ignore_merges]
     if not same:
         raise InputError(
-            "llama.cpp has no pre-tokenizer that cuts text as this tokenizer does",
+            "llama.cpp has no pre-tokenizer that is equivalent to this tokenizer's",
             hint="it knows those of GPT-2, SmolLM, Qwen 2, Llama 3, GPT-4o, DeepSeek 3 and Tekken",
         )
     return same[0]
 
 
 def _patterns(definition: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """The patterns of a definition; None if it does anything else."""
+    """The patterns of a definition; None if it has other steps."""
     patterns: list[str] = []
     steps = definition.get("pretokenizers", [definition])
     for step in steps:
@@ -106,7 +106,7 @@ def _patterns(definition: Mapping[str, Any]) -> tuple[str, ...] | None:
         elif kind == "Digits" and step.get("individual_digits"):
             patterns.append(r"\p{N}")
         elif kind == "Split" and step.get("behavior") in ("Isolated", "Removed") and "Regex" in step["pattern"]:
-            # Removing the inverse of what matches leaves the matches: an older way to say the same.
+            # Removing everything but the matches is an older equivalent of isolating them.
             if (step["behavior"] == "Removed") != bool(step.get("invert")):
                 return None
             patterns.append(step["pattern"]["Regex"])
@@ -116,5 +116,5 @@ def _patterns(definition: Mapping[str, Any]) -> tuple[str, ...] | None:
 
 
 def _plain(pattern: str) -> str:
-    """One spelling for patterns that mean the same."""
+    """Canonical spelling of equivalent patterns."""
     return pattern.replace("'s|'t|'re|'ve|'m|'ll|'d| ?", "'(?:[sdmt]|ll|ve|re)| ?").replace(r"\p{N}{1}", r"\p{N}")

@@ -1,7 +1,7 @@
-"""How GGUF stores numbers: blocks of small integers with a scale (and an offset), to float32 and back.
+"""Quantisation formats of GGUF: blocks of small integers with a scale (and an offset), to float32 and back.
 
-Formats and rounding are those of ggml's reference (ggml/src/ggml-quants.c). A kind's block of `block` numbers
-takes `size` bytes. The work goes in slices that stay in the processor's cache.
+Formats and rounding are those of ggml's reference (ggml/src/ggml-quants.c). Arrays are processed in slices that fit the
+processor's cache.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from tutelage.store.errors import InputError
 Bytes = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
 
-_SLICE = 1 << 15  # numbers at a time
+_SLICE = 1 << 15  # numbers per slice
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A way to store numbers: `code` in the file, `block` numbers in `size` bytes."""
+    """A tensor type: its `code` in the file, and `block` numbers in `size` bytes."""
 
     name: str
     code: int
@@ -43,11 +43,11 @@ UNSUPPORTED_CODES = {
     20: "IQ4_NL", 21: "IQ3_S", 22: "IQ2_S", 23: "IQ4_XS", 24: "I8", 25: "I16", 26: "I32", 27: "I64", 28: "F64",
     29: "IQ1_M", 34: "TQ1_0", 35: "TQ2_0", 39: "MXFP4", 40: "NVFP4",
 }  # fmt: skip
-"""Types that exist, so that the error can name them."""
+"""Known but unsupported types, for the error message."""
 
 
 def dequantize(raw: Bytes, kind: Kind) -> Floats:
-    """The numbers, flat, of `raw` (uint8, a whole number of blocks) as a new float32 array."""
+    """The numbers in `raw` (uint8, whole blocks) as a new flat float32 array."""
     blocks = raw.reshape(-1, kind.size)
     out = np.empty((len(blocks), kind.block), np.float32)
     step = max(1, _SLICE // kind.block)
@@ -58,9 +58,9 @@ def dequantize(raw: Bytes, kind: Kind) -> Floats:
 
 
 def quantize(values: Floats, kind: Kind) -> Bytes:
-    """The bytes of float32 numbers, rows of a multiple of `kind.block`; as ggml's reference rounds.
+    """The bytes of float32 numbers, rounded as in ggml's reference; rows are multiples of `kind.block`.
 
-    Raises InputError if a number is not finite, or too large for the kind.
+    Raises InputError if a number is not finite or out of range for the type.
     """
     blocks = np.ascontiguousarray(values, np.float32).reshape(-1, kind.block)
     out = np.empty((len(blocks), kind.size), np.uint8)
@@ -80,8 +80,8 @@ def _half(blocks: Bytes, at: int) -> Floats:
 
 
 def four_bits(raw: Bytes, kind: Kind) -> tuple[Bytes, Floats, Floats] | None:
-    """Codes [blocks, 32] from 0 to 15, scale and offset [blocks] of what is stored in Q4_0 or Q4_1, so that a number is
-    code * scale + offset; None for another kind."""
+    """Codes [blocks, 32] from 0 to 15, scale and offset [blocks] of data in Q4_0 or Q4_1, where a number is
+    code * scale + offset; None for another type."""
     if kind not in (Q4_0, Q4_1):
         return None
     blocks = raw.reshape(-1, kind.size)
@@ -141,7 +141,7 @@ def _read_q5_1(blocks: Bytes, out: Floats) -> None:
 
 
 def _nibbles(packed: Bytes, out: Floats) -> None:
-    # Byte j holds number j in its lower and number j + 16 in its upper half.
+    # Byte j contains number j in its lower and number j + 16 in its upper half.
     packed = np.ascontiguousarray(packed)
     numbers = np.empty(out.shape, np.uint8)
     np.bitwise_and(packed, 15, out=numbers[:, :16])
@@ -155,7 +155,7 @@ def _fifth_bits(packed: Bytes) -> Bytes:
 
 
 def _read_q4_k(blocks: Bytes, out: Floats) -> None:
-    # Eight groups of 32; byte 32 g + j holds numbers 64 g + j and 64 g + 32 + j.
+    # Eight groups of 32; byte 32 g + j contains numbers 64 g + j and 64 g + 32 + j.
     packed = blocks[:, 16:].reshape(-1, 4, 1, 32)
     numbers = np.concatenate([packed & 15, packed >> 4], axis=2).reshape(-1, 8, 32)
     _scaled_groups(blocks, numbers, out)
@@ -170,7 +170,7 @@ def _read_q5_k(blocks: Bytes, out: Floats) -> None:
 
 
 def _scaled_groups(blocks: Bytes, numbers: Bytes, out: Floats) -> None:
-    """Groups [n, 8, 32] times their 6-bit scales less their 6-bit offsets, packed into bytes 4 to 16."""
+    """Groups [n, 8, 32] times their 6-bit scales minus their 6-bit offsets, which are packed in bytes 4 to 16."""
     first, second, third = (blocks[:, at : at + 4] for at in (4, 8, 12))
     scale = np.concatenate([first & 63, (third & 15) | ((first >> 2) & 48)], axis=1)  # [n, 8]
     offset = np.concatenate([second & 63, (third >> 4) | ((second >> 2) & 48)], axis=1)
@@ -218,7 +218,7 @@ def _write_q8_0(values: Floats, out: Bytes) -> None:
 
 
 def _write_q4_0(values: Floats, out: Bytes) -> None:
-    # The number of largest magnitude becomes -8 exactly, whatever its sign.
+    # The number of largest magnitude becomes exactly -8, whatever its sign.
     largest = np.take_along_axis(values, np.abs(values).argmax(axis=1, keepdims=True), axis=1)
     scale = largest / np.float32(-8)
     _put_halves(out, 0, scale)

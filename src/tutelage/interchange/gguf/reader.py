@@ -1,9 +1,9 @@
-"""Reading a GGUF file: memory-mapped, lazy, and nothing believed before it is checked.
+"""Read a GGUF file: memory-mapped, lazy, with every count and length validated.
 
 Layout (specification: ggml/docs/gguf.md), little endian: magic, version, number of tensors, number of metadata
-entries; the entries; one description per tensor; padding; the tensors' data. Every count and length is compared
-with the bytes that are left before anything is read or allocated by it, so a damaged or hostile file ends in an
-error that names the place.
+entries; the entries; one description per tensor; padding; the tensors' data. Every count and length is checked against
+the remaining bytes before anything is read or allocated, so a damaged or malicious file leads to an error that names
+the position.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ _SMALLEST_TENSOR = 8 + 4 + 4 + 8  # empty name, no dimension, type, offset
 
 @dataclass(frozen=True)
 class TensorInfo:
-    """Where a tensor lies: `shape` in torch's order (rows first); `offset` (of the file) and `size` in bytes."""
+    """Location of a tensor: `shape` in torch's order (rows first); `offset` in the file and `size`, in bytes."""
 
     name: str
     shape: tuple[int, ...]
@@ -50,7 +50,7 @@ class TensorInfo:
 
 
 class GGUFFile:
-    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (described, not yet read)."""
+    """An open GGUF file: `version`, `metadata` (plain Python values) and `tensors` (descriptions without data)."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path = path
@@ -61,20 +61,20 @@ class GGUFFile:
         for index in range(cursor.affordable(n_entries, _SMALLEST_ENTRY, "metadata entries")):
             key = cursor.string(f"key of metadata entry {index}")
             if key in self.metadata:
-                raise cursor.damaged(f"metadata key {key!r} stands there twice")
+                raise cursor.damaged(f"duplicate metadata key {key!r}")
             self.metadata[key] = _value(cursor, key)
         described = [
             _description(cursor, index)
             for index in range(cursor.affordable(n_tensors, _SMALLEST_TENSOR, "tensor descriptions"))
         ]
         self.tensors = _placed(cursor, described, _alignment(cursor, self.metadata))
-        self._elsewhere: dict[str, GGUFFile] = {}  # the other part that holds a tensor
+        self._elsewhere: dict[str, GGUFFile] = {}  # tensor -> the part of a split file that contains it
 
     @classmethod
     def open(cls, path: Path | str) -> GGUFFile:
-        """Map and check the file; of one in several parts any part may be given, and all of them are opened.
+        """Map and check the file; for a split file any part may be given, and all parts are opened.
 
-        Raises InputError if it is no GGUF of a known version or a part is missing, DamagedError if broken.
+        Raises InputError if it is not GGUF of a known version or a part is missing, DamagedError if it is broken.
         """
         file = cls._open_one(Path(path))
         count = file._split("count", 1)
@@ -86,11 +86,11 @@ class GGUFFile:
                 raise DamagedError(f"{part.path} is not part {number + 1} of {count}", hint="get the file again")
         for part in others:
             for name in part.tensors.keys() & first.tensors.keys():
-                raise DamagedError(f"{part.path}: tensor {name!r} is in another part, too", hint="get the file again")
+                raise DamagedError(f"{part.path}: tensor {name!r} is also in another part", hint="get the file again")
             first.tensors |= part.tensors
             first._elsewhere |= dict.fromkeys(part.tensors, part)
         if len(first.tensors) != first._split("tensors.count", len(first.tensors)):
-            raise DamagedError(f"{first.path}: its parts do not hold as many tensors as it says")
+            raise DamagedError(f"{first.path}: its parts do not contain as many tensors as declared")
         return first
 
     def _split(self, key: str, default: int) -> int:
@@ -104,21 +104,21 @@ class GGUFFile:
         try:
             with path.open("rb") as file:
                 if file.read(4) != MAGIC:
-                    raise InputError(f"{path} is no GGUF file: it does not begin with 'GGUF'")
+                    raise InputError(f"{path} is not a GGUF file: it does not begin with 'GGUF'")
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         except OSError as error:
             raise InputError(f"{path} cannot be read: {error.strerror or error}") from None
         return cls(path, data)
 
     def tensor(self, name: str) -> torch.Tensor:
-        """One tensor, dequantised to float32 (a copy). Raises DamagedError if the file has none of that name."""
+        """One tensor, dequantised to float32 (a copy). Raises DamagedError if there is no tensor of that name."""
         import torch
 
         info, raw = self._raw(name)
         return torch.from_numpy(dequantize(raw, info.kind)).reshape(info.shape)
 
     def blocks(self, name: str) -> Blocks | None:
-        """A matrix as it is stored, if that is in 4 bits (Q4_0, Q4_1); else None. Raises as `tensor`."""
+        """A 4-bit matrix (Q4_0, Q4_1) in its stored form; None for other types. Raises as `tensor`."""
         import torch
 
         from tutelage.model.packed import Blocks
@@ -141,7 +141,7 @@ class GGUFFile:
 
 
 class _Cursor:
-    """A place in the file that moves on as it is read and never past the end."""
+    """A read position in the file, with bounds checks."""
 
     def __init__(self, path: Path, data: mmap.mmap) -> None:
         self.path, self.data, self.at, self.size = path, data, 0, len(data)
@@ -151,7 +151,7 @@ class _Cursor:
 
     def take(self, length: int, what: str) -> bytes:
         if length > self.size - self.at:
-            raise self.damaged(f"{what} needs {length} bytes, {self.size - self.at} are left")
+            raise self.damaged(f"{what} needs {length} bytes, {self.size - self.at} remain")
         part = self.data[self.at : self.at + length]
         self.at += length
         return part
@@ -160,9 +160,9 @@ class _Cursor:
         return int(struct.unpack("<" + form, self.take(struct.calcsize("<" + form), what))[0])
 
     def affordable(self, count: int, smallest: int, what: str) -> int:
-        """`count`, if that many things of at least `smallest` bytes fit into what is left."""
+        """`count`, if that many items of at least `smallest` bytes fit into the remaining bytes."""
         if count * smallest > self.size - self.at:
-            raise self.damaged(f"{count} {what} do not fit into the {self.size - self.at} bytes that are left")
+            raise self.damaged(f"{count} {what} do not fit into the remaining {self.size - self.at} bytes")
         return count
 
     def string(self, what: str) -> str:
@@ -180,7 +180,9 @@ def _header(cursor: _Cursor) -> tuple[int, int, int]:
     if version not in VERSIONS:
         swapped = int.from_bytes(version.to_bytes(4, "little"), "big")
         why = "big endian" if swapped in VERSIONS else f"version {version}"
-        raise InputError(f"{cursor.path} is a GGUF file of {why}", hint="versions 2 and 3, little endian, are read")
+        raise InputError(
+            f"{cursor.path} is a GGUF file of {why}", hint="versions 2 and 3, little endian, are supported"
+        )
     return version, cursor.number("Q", "number of tensors"), cursor.number("Q", "number of metadata entries")
 
 
@@ -192,7 +194,7 @@ def _value(cursor: _Cursor, key: str) -> Any:
         return _items(cursor, code, 1, what)[0]
     code = cursor.number("I", f"element type of {what}")
     if code == _ARRAY:
-        raise cursor.damaged(f"{what} is an array of arrays, which no GGUF file of a language model holds")
+        raise cursor.damaged(f"{what} is an array of arrays, which no GGUF file of a language model contains")
     return _items(cursor, code, cursor.number("Q", f"length of {what}"), what)
 
 
@@ -202,7 +204,7 @@ def _items(cursor: _Cursor, code: int, count: int, what: str) -> list[Any]:
     if code == _BOOL:
         raw = cursor.take(count, what)
         if raw.strip(b"\0\1"):
-            raise cursor.damaged(f"{what} holds a truth value that is neither 0 nor 1")
+            raise cursor.damaged(f"{what} contains a boolean that is neither 0 nor 1")
         return [byte == 1 for byte in raw]
     if code not in SCALARS:
         raise cursor.damaged(f"{what} has the unknown type {code}")
@@ -217,8 +219,8 @@ def _description(cursor: _Cursor, index: int) -> tuple[str, tuple[int, ...], Kin
     what = f"tensor {name!r}"
     n_dims = cursor.number("I", f"number of dimensions of {what}")
     if n_dims > MAX_DIMENSIONS:
-        raise cursor.damaged(f"{what} has {n_dims} dimensions, {MAX_DIMENSIONS} at most are possible")
-    # The file names the fastest-running dimension first, torch last.
+        raise cursor.damaged(f"{what} has {n_dims} dimensions; the maximum is {MAX_DIMENSIONS}")
+    # The file stores the fastest-varying dimension first, torch last.
     shape = tuple(cursor.number("Q", f"shape of {what}") for _ in range(n_dims))[::-1]
     code = cursor.number("I", f"type of {what}")
     if code in UNSUPPORTED_CODES:
@@ -233,7 +235,7 @@ def _description(cursor: _Cursor, index: int) -> tuple[str, tuple[int, ...], Kin
         raise cursor.damaged(f"{what} has an empty dimension: {list(shape)}")
     if (shape[-1] if shape else 1) % kind.block:
         raise cursor.damaged(
-            f"{what} has rows of {shape[-1] if shape else 1}, no multiple of {kind.name}'s {kind.block}"
+            f"{what} has rows of {shape[-1] if shape else 1}, not a multiple of {kind.name}'s block of {kind.block}"
         )
     return name, shape, kind, cursor.number("Q", f"offset of {what}")
 
@@ -248,15 +250,15 @@ def _alignment(cursor: _Cursor, metadata: dict[str, Any]) -> int:
 def _placed(
     cursor: _Cursor, described: list[tuple[str, tuple[int, ...], Kind, int]], alignment: int
 ) -> dict[str, TensorInfo]:
-    """Tensors by name, each wholly inside the file and none over another."""
+    """Tensors by name; checks that they lie within the file and do not overlap."""
     start = -(-cursor.at // alignment) * alignment
     tensors: dict[str, TensorInfo] = {}
     for name, shape, kind, offset in described:
         size = math.prod(shape) // kind.block * kind.size
         if name in tensors:
-            raise cursor.damaged(f"tensor {name!r} stands there twice")
+            raise cursor.damaged(f"duplicate tensor {name!r}")
         if offset % alignment:
-            raise cursor.damaged(f"tensor {name!r} begins at {offset}, no multiple of the alignment {alignment}")
+            raise cursor.damaged(f"tensor {name!r} begins at {offset}, not a multiple of the alignment {alignment}")
         if start + offset + size > cursor.size:
             raise cursor.damaged(
                 f"tensor {name!r} of {size} bytes at {start + offset} ends after the file's {cursor.size} bytes"

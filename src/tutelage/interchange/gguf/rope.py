@@ -1,7 +1,7 @@
-"""Rotary positions: Hugging Face's `rope_parameters` and what a GGUF file says instead.
+"""RoPE scaling: Hugging Face's `rope_parameters` and the GGUF equivalents.
 
-Linear and YaRN scaling are metadata. Llama 3's scaling is stored as its result, one divisor per frequency in
-`rope_freqs.weight`; the parameters are found again from the divisors.
+Linear and YaRN scaling are metadata. Llama 3's scaling is stored as one divisor per frequency in `rope_freqs.weight`;
+its parameters are recovered from the divisors.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _CLOSE = 1e-4
 
 
 def scaling_to_hf(metadata: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    """The part of `rope_parameters` that says how positions are scaled."""
+    """The scaling part of `rope_parameters`. Raises InputError for unsupported scaling."""
     kind = metadata.get(f"{prefix}.type", "none")
     factor = _number(metadata, f"{prefix}.factor", 1.0)
     if kind == "none" or (kind == "linear" and factor == 1.0):
@@ -44,13 +44,13 @@ def _number(metadata: Mapping[str, Any], key: str, default: float) -> float:
 
 
 def scaling_to_gguf(rope: Mapping[str, Any], prefix: str, context: int) -> dict[str, Any]:
-    """Metadata for `rope_parameters`; nothing for llama3, whose scaling is a tensor (`llama3_factors`)."""
+    """Metadata for `rope_parameters`; empty for llama3, whose scaling is a tensor (`llama3_factors`)."""
     kind = rope.get("rope_type", rope.get("type", "default"))
     if kind in ("default", "llama3"):
         return {}
     if kind == "linear":
         return {f"{prefix}.type": "linear", f"{prefix}.factor": float(rope["factor"])}
-    # llama.cpp takes these from nowhere but its own defaults.
+    # llama.cpp always uses its own defaults for these.
     fixed = {"beta_fast": 32, "beta_slow": 1, "attention_factor": None, "mscale": None, "truncate": True}
     if kind == "yarn" and all(rope.get(key) in (None, value) for key, value in fixed.items()):
         return {
@@ -62,7 +62,7 @@ def scaling_to_gguf(rope: Mapping[str, Any], prefix: str, context: int) -> dict[
 
 
 def llama3_factors(rope: Mapping[str, Any], head_dim: int) -> list[float]:
-    """By what each frequency is divided (Llama 3.1's rule, as in transformers' modeling_rope_utils)."""
+    """Divisor of each frequency (Llama 3.1's rule, as in transformers' modeling_rope_utils)."""
     return [
         _divisor(
             2 * math.pi * float(rope["rope_theta"]) ** (2 * index / head_dim),
@@ -85,12 +85,12 @@ def _divisor(wavelength: float, factor: float, context: float, low: float, high:
 
 
 def llama3_parameters(factors: list[float], theta: float) -> dict[str, Any]:
-    """The llama3 `rope_parameters` that give these divisors. Raises InputError if none are found.
+    """The llama3 `rope_parameters` that give these divisors. Raises InputError if there are none.
 
-    Only context/low and context/high have an effect; where the published values fit, these are taken, else
-    low = 1 and the straight line through the divisors between the two ends.
+    Only context/low and context/high have an effect: the published values are used if they fit, else low = 1 and the
+    straight line through the divisors between the two ends.
     """
-    unknown = InputError(f"the frequencies in {FACTORS} follow no scaling rule that is known", hint="known: llama3")
+    unknown = InputError(f"the frequencies in {FACTORS} follow no known scaling rule", hint="known: llama3")
     if theta <= 1 or not all(1 <= factor < math.inf for factor in factors):
         raise unknown
     head_dim, factor = 2 * len(factors), max(factors)

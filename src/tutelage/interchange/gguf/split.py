@@ -1,4 +1,4 @@
-"""GGUF files in several parts, as llama.cpp's `gguf-split` names them: NAME-00001-of-0000N.gguf."""
+"""Split GGUF files, named as by llama.cpp's `gguf-split`: NAME-00001-of-0000N.gguf."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _NAME = re.compile(r"(?P<name>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", 
 
 
 def parts(path: Path) -> list[Path]:
-    """All parts of the file that one part's name belongs to, in order, whether they are there or not; else itself."""
+    """Paths of all parts of a split file, in order, whether they exist or not; the path itself if not split."""
     named = _NAME.fullmatch(path.name)
     if named is None:
         return [path]
@@ -20,11 +20,11 @@ def parts(path: Path) -> list[Path]:
 
 
 def whole(path: Path, count: int) -> list[Path]:
-    """The `count` parts of a file, one of which is `path`. Raises InputError that names what is missing."""
+    """Paths of the `count` parts of a file, one of which is `path`. Raises InputError naming missing parts."""
     found = parts(path)
     if len(found) != count:
         raise InputError(
-            f"{path} is one of {count} parts, but its name does not say so",
+            f"{path} is one of {count} parts, but is not named as one",
             hint=f"the parts must be named NAME-00001-of-{count:05d}.gguf and so on",
         )
     missing = [each.name for each in found if not each.is_file()]

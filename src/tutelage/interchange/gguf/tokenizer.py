@@ -1,8 +1,8 @@
-"""The tokenizer in a GGUF file's metadata, as what `tutelage.tokenizer` reads.
+"""Read the tokenizer from the metadata of a GGUF file.
 
-Two kinds: `gpt2`, byte-level BPE with merges, and `llama`, SentencePiece BPE with scores and byte tokens. A file
-may also hold the whole tokenizer.json (`tokenizer.huggingface.json`, part of GGUF's specification); ours do, so
-that nothing is lost on the way back.
+Two types: `gpt2`, byte-level BPE with merges, and `llama`, SentencePiece BPE with scores and byte tokens. A file may
+also contain the complete tokenizer.json (`tokenizer.huggingface.json`, part of GGUF's specification); ours do, so that
+a round trip is lossless.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 WHOLE = "tokenizer.huggingface.json"
 SPACE = "▁"
-_LONGEST_PIECE = 512  # finding merges takes the square of it; SentencePiece stops at 16 by default
+_LONGEST_PIECE = 512  # recovering merges is quadratic in it; SentencePiece's default limit is 16
 _ENDS = frozenset(
     ("<|endoftext|>", "<|end_of_text|>", "<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|return|>", "<|call|>")
 ) | {"<end_of_turn>"}
-"""Control tokens that end a turn wherever they stand; llama.cpp stops at these too, without being told."""
+"""Control tokens that always end a turn; llama.cpp also stops at them by default."""
 IDS = {"bos_token": "bos", "eos_token": "eos", "unk_token": "unknown", "pad_token": "padding"}
 
 
 @dataclass(frozen=True)
 class TokenizerParts:
-    """What `Tokenizer(definition, settings, chat_template, stop_ids)` takes."""
+    """The arguments of `Tokenizer(definition, settings, chat_template, stop_ids)`."""
 
     definition: str
     settings: dict[str, Any]
@@ -41,7 +41,7 @@ class TokenizerParts:
 
 
 def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
-    """The tokenizer of a GGUF file. Raises InputError for a kind that is not supported, DamagedError if broken."""
+    """The tokenizer of a GGUF file. Raises InputError for an unsupported type, DamagedError for broken metadata."""
     model = metadata.get("tokenizer.ggml.model")
     if model not in ("gpt2", "llama"):
         raise InputError(f"tokenizers of GGUF type {model!r} are not supported", hint="supported: gpt2, llama")
@@ -55,7 +55,7 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
         if type(index := metadata.get(f"tokenizer.ggml.{key}_token_id")) is int and 0 <= index < len(tokens)
     }
     if model == "llama":
-        ids = {"bos_token": 1, "eos_token": 2, "unk_token": 0} | ids  # llama.cpp's defaults for this kind
+        ids = {"bos_token": 1, "eos_token": 2, "unk_token": 0} | ids  # llama.cpp's defaults for this type
         if len(tokens) < 3:
             raise DamagedError("the tokenizer has fewer than three tokens")
         body, adds_bos = _sentencepiece(metadata, tokens, kinds, ids["unk_token"]), True
@@ -85,7 +85,7 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
         "clean_up_tokenization_spaces": False,
     }
     if model == "gpt2":
-        settings["unk_token"] = None  # bytes leave nothing unknown, whatever the file names
+        settings["unk_token"] = None  # byte-level BPE has no unknown text
     template = metadata.get("tokenizer.chat_template")
     named = {ids[name] for name in ("eos_token", "eot", "eom") if name in ids}
     by_text = {index for index, token in enumerate(tokens) if kinds[index] == CONTROL and token in _ENDS}
@@ -98,17 +98,17 @@ def read_tokenizer(metadata: Mapping[str, Any]) -> TokenizerParts:
 def _list(metadata: Mapping[str, Any], key: str, kind: type, default: list[Any] | None = None) -> list[Any]:
     values = metadata.get(f"tokenizer.ggml.{key}", default)
     if not isinstance(values, list) or not all(type(value) is kind for value in values):
-        raise DamagedError(f"metadata 'tokenizer.ggml.{key}' is missing or no list of {kind.__name__}")
+        raise DamagedError(f"metadata 'tokenizer.ggml.{key}' is missing or not a list of {kind.__name__}")
     return values
 
 
 def _vocabulary(tokens: list[str], kinds: list[int]) -> dict[str, int]:
-    # Filling up to the rows of the embedding: no token of the model's.
+    # Unused tokens only pad the vocabulary to the rows of the embedding.
     kept = [(token, index) for index, token in enumerate(tokens) if kinds[index] != UNUSED]
     vocabulary = dict(kept)
     if len(vocabulary) != len(kept):
         twice = next(token for token, index in kept if vocabulary[token] != index)
-        raise DamagedError(f"the token {twice!r} stands in the vocabulary twice")
+        raise DamagedError(f"duplicate token {twice!r} in the vocabulary")
     return vocabulary
 
 
@@ -128,7 +128,7 @@ def _byte_level(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]
     for number, merge in enumerate(_list(metadata, "merges", str)):
         left, _, right = merge.partition(" ")
         if left not in vocabulary or right not in vocabulary or left + right not in vocabulary:
-            raise DamagedError(f"merge {number} of the tokenizer, {merge!r}, is made of no tokens of its vocabulary")
+            raise DamagedError(f"merge {number} of the tokenizer, {merge!r}, uses tokens outside its vocabulary")
         merges.append([left, right])
     decoder = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
     body = {
@@ -171,7 +171,7 @@ def _sentencepiece(metadata: Mapping[str, Any], tokens: list[str], kinds: list[i
 
 
 def _merges_of_scores(pieces: Mapping[str, int], scores: list[float]) -> list[list[str]]:
-    """SentencePiece joins the pair whose joint piece has the highest score: merges in that order, earlier ids first."""
+    """Merges in the order of SentencePiece, which joins the pair with the highest-scoring result; ties by id."""
     longest = max(pieces, key=len, default="")
     if len(longest) > _LONGEST_PIECE:
         raise DamagedError(f"the tokenizer has a token of {len(longest)} characters")
@@ -201,7 +201,7 @@ def _bpe(vocabulary: dict[str, int], merges: list[list[str]], **more: Any) -> di
 
 
 def _post_processor(bos: tuple[str, int] | None, eos: tuple[str, int] | None) -> dict[str, Any] | None:
-    """Puts bos before and eos behind a text, where transformers is asked to."""
+    """Adds bos before and eos after a text, as configured; None if neither."""
     if bos is None and eos is None:
         return None
     special = {text: {"id": text, "ids": [index], "tokens": [text]} for text, index in filter(None, (bos, eos))}
@@ -215,7 +215,7 @@ def _post_processor(bos: tuple[str, int] | None, eos: tuple[str, int] | None) ->
 
 
 def _whole(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> str | None:
-    """The tokenizer.json in the file, if it names the same tokens with the same ids as the file's own list."""
+    """The tokenizer.json in the file, if its tokens and ids equal the file's own list; else None."""
     text = metadata.get(WHOLE)
     if not isinstance(text, str):
         return None
@@ -225,9 +225,9 @@ def _whole(metadata: Mapping[str, Any], tokens: list[str], kinds: list[int]) -> 
         special = {token["id"] for token in data["added_tokens"] if token["special"]}
     except (ValueError, TypeError, KeyError, RecursionError):
         return None
-    # A token that steers the model in the file's list must do so here too: text must never reach it.
-    steering = {index for index, kind in enumerate(kinds) if kind == CONTROL}
-    return text if theirs == _vocabulary(tokens, kinds) and steering <= special else None
+    # Control tokens of the file's list must be special here too, so that text can never be encoded to them.
+    control = {index for index, kind in enumerate(kinds) if kind == CONTROL}
+    return text if theirs == _vocabulary(tokens, kinds) and control <= special else None
 
 
 def ids_of(data: dict[str, Any]) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""A tokenizer as GGUF metadata that llama.cpp cuts text by in the same way."""
+"""Write a tokenizer as GGUF metadata with which llama.cpp tokenizes identically."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ from tutelage.tokenizer.tokenizer import Tokenizer
 
 
 def write_tokenizer(tok: Tokenizer, vocab_size: int) -> dict[str, Any]:
-    """Metadata entries for a tokenizer, filled up to `vocab_size` tokens.
+    """Metadata entries for a tokenizer, padded to `vocab_size` tokens.
 
-    Raises InputError for a tokenizer that llama.cpp has no way to run.
+    Raises InputError for a tokenizer that llama.cpp does not support.
     """
     parts = parts_of(tok)
     data = json.loads(parts.definition)
@@ -40,7 +40,7 @@ def write_tokenizer(tok: Tokenizer, vocab_size: int) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     merges = [merge if isinstance(merge, str) else " ".join(merge) for merge in model["merges"]]
     if byte_level:
-        # Without merges every byte is a token of its own, however text is cut.
+        # Without merges every byte is a token, whatever the pre-tokenizer.
         pre = name_of(data["pre_tokenizer"], bool(model.get("ignore_merges"))) if merges else "gpt-2"
         entries = {"model": "gpt2", "pre": pre, "tokens": tokens, "token_type": kinds, "merges": merges}
     else:
@@ -97,7 +97,7 @@ def _tokens_and_kinds(tok: Tokenizer, data: dict[str, Any], vocab_size: int) -> 
 
 
 def _scores_of_merges(merges: Iterable[str], tokens: list[str]) -> list[float]:
-    """A score for each token: less the rank of the first merge that makes it, so that llama.cpp joins in that order."""
+    """A score per token: minus the rank of the first merge that makes it, so that llama.cpp merges in that order."""
     rank: dict[str, int] = {}
     for number, merge in enumerate(merges):
         rank.setdefault(merge.replace(" ", ""), number)
@@ -105,7 +105,7 @@ def _scores_of_merges(merges: Iterable[str], tokens: list[str]) -> list[float]:
 
 
 def _sentencepiece_prefix(data: dict[str, Any]) -> bool:
-    """Whether a space is put before a text. Raises InputError if the definition is no SentencePiece BPE."""
+    """Whether a space is added before a text. Raises InputError if the definition is not SentencePiece BPE."""
     if not data["model"].get("byte_fallback"):
         raise InputError("this tokenizer cannot be written as GGUF", hint="byte-level and SentencePiece BPE can")
     normalizer, pre = data.get("normalizer") or {}, data.get("pre_tokenizer") or {}

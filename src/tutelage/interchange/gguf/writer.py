@@ -1,4 +1,4 @@
-"""Writing a GGUF file that llama.cpp runs: header from the config, then one tensor after the other."""
+"""Write a GGUF file for llama.cpp: the header from the config, then the tensors one by one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ KINDS: dict[str, Kind] = {"f32": F32, "f16": F16, "bf16": BF16, "q8_0": Q8_0, "q
 _FILE_TYPE = {"f32": 0, "f16": 1, "q4_0": 2, "q4_1": 3, "q8_0": 7, "bf16": 32}
 _QUANTIZATION_VERSION = 2
 _VERSION = 3
-WRITER = "general.quantized_by"  # by this an export knows its own files again
+WRITER = "general.quantized_by"  # identifies files written by an export
 
 
 def write_gguf(
@@ -38,12 +38,12 @@ def write_gguf(
     kind: KindName = "f16",
     name: str = "model",
 ) -> dict[str, Any]:
-    """Write `weights` (Hugging Face names, any order, any float dtype) to `path`; it appears whole or not at all.
+    """Write `weights` (Hugging Face names, any order, any float dtype) to `path`, atomically.
 
-    One-dimensional tensors stay float32; the output head of a 4-bit file (or the embedding that serves as one) is
-    q8_0; rows whose length is no multiple of 32 are f16. Returns {"bytes", "tensors": {kind: how many},
-    "fallback": names kept in f16 for their length}. Raises ConfigError for an unknown kind, InputError for a
-    model or tokenizer that llama.cpp could not run and for weights that are missing, unknown or not finite.
+    One-dimensional tensors stay float32; the output head of a 4-bit file (or the tied embedding) is q8_0; rows whose
+    length is not a multiple of 32 are f16. Returns {"bytes", "tensors": {kind: count}, "fallback": names stored in f16
+    because of their length}. Raises ConfigError for an unknown kind, InputError for a model or tokenizer that llama.cpp
+    cannot run and for missing, unknown or non-finite weights.
     """
     if kind not in KINDS:
         raise ConfigError(f"unknown kind {kind!r}", hint=nearest(kind, KINDS))
@@ -86,7 +86,7 @@ def _kind_of(weight: Weight, kind: str, tied: bool) -> Kind:
     chosen = KINDS[kind]
     if weight.shape[-1] % chosen.block:
         return F16
-    # Errors in the head fall on every logit: llama.cpp's own files keep more bits there too.
+    # Errors in the head affect every logit; llama.cpp's own files also use more bits for it.
     head = weight.gguf == ("token_embd.weight" if tied else "output.weight")
     return Q8_0 if head and chosen in (Q4_0, Q4_1) else chosen
 
@@ -101,7 +101,7 @@ def _rope_factors(config: Mapping[str, Any], architecture: str) -> dict[str, lis
 
 
 def _layout(shapes: Mapping[str, tuple[int, ...]], kinds: Mapping[str, Kind]) -> tuple[dict[str, int], int]:
-    """Where each tensor begins, counted from the start of the data, and where the last one ends."""
+    """Offset of each tensor from the start of the data, and total size."""
     offsets, at = {}, 0
     for name, shape in shapes.items():
         offsets[name] = at
@@ -115,16 +115,18 @@ def _matched(
     weights: Mapping[str, torch.Tensor] | Iterable[tuple[str, torch.Tensor]],
     config: Mapping[str, Any],
 ) -> Iterator[tuple[Weight, torch.Tensor]]:
-    """Each wanted weight with its tensor, once; the copy of a tied embedding is passed over."""
+    """Each wanted weight with its tensor; the copy of a tied embedding is skipped."""
     missing = {weight.hf: weight for weight in wanted}
     for name, tensor in weights.items() if isinstance(weights, Mapping) else weights:
         if name == "lm_head.weight" and config["tie_word_embeddings"]:
             continue
         weight = missing.pop(name, None)
         if weight is None:
-            raise InputError(f"weight {name!r} has no place in this model as GGUF, or comes twice")
+            raise InputError(f"weight {name!r} is unknown for this model as GGUF, or duplicate")
         if tuple(tensor.shape) != weight.shape:
-            raise InputError(f"weight {name!r} has shape {list(tensor.shape)}, the config says {list(weight.shape)}")
+            raise InputError(
+                f"weight {name!r} has shape {list(tensor.shape)}, the config requires {list(weight.shape)}"
+            )
         yield weight, tensor
     if missing:
         raise InputError(f"weight {next(iter(missing))!r} is missing")
@@ -163,7 +165,7 @@ def encode_value(value: Any) -> bytes:
     """A metadata value with its type: bool, int (32 bits), float (float32), str, or a list of one of these."""
     code, write = _FORMS[type(value[0] if isinstance(value, list) and value else "" if value == [] else value)]
     if isinstance(value, list):
-        code = 5 if code == 4 else code  # lists of numbers are signed, as token types are
+        code = 5 if code == 4 else code  # lists of integers are signed, as token types must be
         return struct.pack("<IIQ", 9, code, len(value)) + b"".join(map(write, value))
     return struct.pack("<I", code) + write(value)
 

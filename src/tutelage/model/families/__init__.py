@@ -1,4 +1,4 @@
-"""Published families: one small file each, and one line of registration in `registry.py`."""
+"""Published model families: one small file and one line in `registry.py` each."""
 
 from __future__ import annotations
 

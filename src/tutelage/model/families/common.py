@@ -1,4 +1,4 @@
-"""What most config.json files have in common: sizes, rotary positions, patterns of layers."""
+"""Conversions shared by most config.json files: sizes, RoPE, layer types."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sizes_from_config(data: dict[str, Any]) -> dict[str, Any]:
 
 
 def head_dim_from_config(data: dict[str, Any]) -> int:
-    """`head_dim`, 0 where it is what hidden_size / num_heads gives."""
+    """`head_dim`; 0 if it equals hidden_size / num_heads."""
     given = data.get("head_dim") or 0
     heads, hidden = data["num_attention_heads"], data["hidden_size"]
     return 0 if given * heads == hidden else given
@@ -58,14 +58,14 @@ def activation_from_config(data: dict[str, Any], key: str = "hidden_act", defaul
 
 
 def refuse(data: dict[str, Any], **wanted: Any) -> None:
-    """Raise InputError for a key whose value would change what the model computes and is not supported."""
+    """Raise InputError for a key with an unsupported value that would change the computation."""
     for key, value in wanted.items():
         if key in data and data[key] is not None and data[key] != value:
             raise InputError(f"{key}={data[key]!r} is not supported (only {value!r})")
 
 
 def shortest_pattern(values: Sequence[Any]) -> tuple[Any, ...]:
-    """The shortest tuple that, repeated, begins with `values`."""
+    """The shortest tuple whose repetition begins with `values`."""
     for length in range(1, len(values) + 1):
         if all(value == values[index % length] for index, value in enumerate(values)):
             return tuple(values[:length])
@@ -84,7 +84,7 @@ def layer_types_from_config(names: Sequence[str]) -> tuple[LayerType, ...]:
 
 
 def rope_to_config(config: ModelConfig) -> dict[str, Any]:
-    """Rotary positions as transformers 5 writes them, and as those before it read them."""
+    """RoPE settings in the format of transformers 5, and in that of earlier versions."""
     scaling = _scaling_to_config(config.rope_scaling) if config.rope_scaling else {}
     fraction = {} if config.rope_fraction == 1 else {"partial_rotary_factor": config.rope_fraction}
     parameters = {"rope_type": "default", "rope_theta": config.rope_theta, **scaling, **fraction}
@@ -105,14 +105,14 @@ def rope_from_config(data: dict[str, Any], theta: float = 10000.0, fraction: flo
 
 
 def rope_by_kind_to_config(config: ModelConfig) -> dict[str, Any]:
-    """Rotary positions where full and sliding layers have each their own (Gemma 3, OLMo 3)."""
+    """RoPE settings by layer type, for full and sliding layers (Gemma 3, OLMo 3)."""
     full = rope_to_config(config)["rope_parameters"]
     sliding = {"rope_type": "default", "rope_theta": config.rope_local_theta}
     return {"rope_parameters": {"full_attention": full, "sliding_attention": sliding}}
 
 
 def rope_by_kind_from_config(data: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Rotary parameters of full and of sliding layers; one set of them, as older files have it, is the full layers'."""
+    """RoPE parameters of full and of sliding layers; a single set, as in older files, is that of full layers."""
     nested = data.get("rope_parameters") or {}
     if "full_attention" in nested:
         return nested["full_attention"] or {}, nested.get("sliding_attention") or {}
@@ -126,7 +126,7 @@ def scaling_from_config(parameters: dict[str, Any], data: dict[str, Any]) -> Rop
     kind = {"su": "longrope"}.get(kind, kind)
     if kind == "dynamic":
         raise InputError(
-            "rope scaling 'dynamic' is not supported: it changes with the length of a text, so nothing could be cached"
+            "rope scaling 'dynamic' is not supported: it depends on the length of the text, which rules out a KV cache"
         )
     if kind not in ("linear", "llama3", "yarn", "longrope"):
         raise InputError(f"rope scaling {kind!r} is not supported", hint="known: linear, llama3, yarn, longrope")
@@ -158,7 +158,7 @@ def scaling_from_config(parameters: dict[str, Any], data: dict[str, Any]) -> Rop
 
 def _scaling_to_config(scaling: RopeScaling) -> dict[str, Any]:
     if scaling.kind == "ntk":
-        raise InputError("rope scaling 'ntk' has no name in the Hugging Face layout", hint="use family: custom")
+        raise InputError("rope scaling 'ntk' has no equivalent in the Hugging Face layout", hint="use family: custom")
     data: dict[str, Any] = {"rope_type": scaling.kind, "factor": scaling.factor}
     if scaling.original_length:
         data["original_max_position_embeddings"] = scaling.original_length

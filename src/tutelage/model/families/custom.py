@@ -1,4 +1,4 @@
-"""Custom: any combination of parts, saved as it is; no other library knows it."""
+"""Custom: any combination of parts, saved as is; other libraries cannot load it."""
 
 from __future__ import annotations
 

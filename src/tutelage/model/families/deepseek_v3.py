@@ -1,4 +1,4 @@
-"""DeepSeek-V3: latent attention, and fine-grained experts with a shared one, balanced by a bias without a loss."""
+"""DeepSeek-V3: latent attention, and fine-grained experts with a shared one, balanced by a bias instead of a loss."""
 
 from __future__ import annotations
 
@@ -111,6 +111,6 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    notes="expert groups, YaRN with its temperature; the layer that predicts a second token is left out",
-    ignored=(r"rotary_emb\.inv_freq$", r"^model\.layers\.61\."),  # layer 61 predicts a second token
+    notes="expert groups, YaRN with its temperature; the multi-token prediction layer is skipped",
+    ignored=(r"rotary_emb\.inv_freq$", r"^model\.layers\.61\."),  # layer 61 is for multi-token prediction
 )

@@ -1,4 +1,4 @@
-"""Gemma: Llama with GeGLU, scaled embeddings, and norms whose stored weight is the scale less one."""
+"""Gemma: Llama with GeGLU, scaled embeddings, and norms that store the scale minus one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_config(config: ModelConfig) -> dict[str, Any]:
 
 def from_config(data: dict[str, Any]) -> dict[str, Any]:
     common.refuse(data, use_bidirectional_attention=False)
-    # Early files say "gelu" and mean the approximation by tanh, which transformers takes for them too.
+    # Early files have "gelu" but mean the tanh approximation, which transformers also uses for them.
     return {
         **llama.from_config({**data, "hidden_act": "gelu_pytorch_tanh"}),
         **PARTS,

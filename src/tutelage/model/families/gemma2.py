@@ -1,4 +1,4 @@
-"""Gemma 2: norms before and after, every other layer windowed, GeGLU, softcaps on attention and logits."""
+"""Gemma 2: norms before and after, sliding windows in every other layer, GeGLU, attention and logit softcaps."""
 
 from __future__ import annotations
 

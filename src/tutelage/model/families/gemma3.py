@@ -1,4 +1,4 @@
-"""Gemma 3 (text): five windowed layers to each full one, a rotary base for each kind, QK-norm instead of softcaps."""
+"""Gemma 3 (text): five sliding layers per full one, a RoPE base for each type, QK-norm instead of softcaps."""
 
 from __future__ import annotations
 
@@ -52,5 +52,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=gemma2.weights,
-    notes="RoPE scaling of full layers only",
+    notes="RoPE scaling in full layers only",
 )

@@ -1,4 +1,4 @@
-"""GPT-NeoX: attention and feed-forward side by side, a quarter of each head rotated, LayerNorm, biases."""
+"""GPT-NeoX: parallel attention and feed-forward, RoPE on a quarter of each head, LayerNorm, biases."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    notes="fused by head; parallel parts by choice",
+    notes="fused by head; parallel residual optional",
     base_prefix="gpt_neox.",
     ignored=(r"\.attention\.(masked_)?bias$", r"rotary_emb\.inv_freq$"),
 )

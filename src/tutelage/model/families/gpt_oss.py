@@ -1,4 +1,4 @@
-"""GPT-OSS: attention sinks, every other layer windowed, biases, experts with a clamped SwiGLU, YaRN."""
+"""GPT-OSS: attention sinks, sliding windows in every other layer, biases, experts with a clamped SwiGLU, YaRN."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Llama 2 and 3: pre-norm RMSNorm, rotary positions, grouped queries, SwiGLU, no biases. Most others vary this."""
+"""Llama 2 and 3: pre-norm RMSNorm, RoPE, grouped queries, SwiGLU, no biases. Most others are variants of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Mistral: Llama whose layers see a window of the last tokens (early versions; None in later ones)."""
+"""Mistral: Llama with sliding windows in all layers (early versions; none in later ones)."""
 
 from __future__ import annotations
 
@@ -36,5 +36,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
-    notes="windows by choice",
+    notes="windows optional",
 )

@@ -1,4 +1,4 @@
-"""Mixtral: Mistral whose feed-forward is a mixture of experts, the two best for each token."""
+"""Mixtral: Mistral with a mixture of experts as feed-forward, two experts per token."""
 
 from __future__ import annotations
 
@@ -51,5 +51,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    notes="windows by choice",
+    notes="windows optional",
 )

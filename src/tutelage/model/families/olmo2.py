@@ -1,4 +1,4 @@
-"""OLMo 2: norms after each part instead of before, and over the whole of queries and keys."""
+"""OLMo 2: norms after each part instead of before, and QK-norm over all heads together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""OLMo 3: OLMo 2 with three windowed layers to each full one; only the full ones are stretched."""
+"""OLMo 3: OLMo 2 with three sliding layers per full one; RoPE scaling in full layers only."""
 
 from __future__ import annotations
 
@@ -53,5 +53,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=olmo2.weights,
-    notes="YaRN of full layers only",
+    notes="YaRN in full layers only",
 )

@@ -1,4 +1,4 @@
-"""Phi-3 and Phi-4: Llama whose projections are fused; long contexts by LongRoPE."""
+"""Phi-3 and Phi-4: Llama with fused projections; LongRoPE for long contexts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def to_config(config: ModelConfig) -> dict[str, Any]:
 def from_config(data: dict[str, Any]) -> dict[str, Any]:
     fields = {**llama.from_config(data), **mistral.window_fields(data), "head_dim": 0}
     if fields["rope_scaling"] is not None:
-        # The long factors would change what was cached when a text grows past the original length.
+        # Switching to the long factors beyond the original length would invalidate the KV cache.
         fields["max_position_embeddings"] = fields["rope_scaling"].original_length
     return fields
 
@@ -54,5 +54,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    notes="fused projections; partial RoPE and LongRoPE (short factors) by choice",
+    notes="fused projections; partial RoPE and LongRoPE (short factors) optional",
 )

@@ -1,4 +1,4 @@
-"""Qwen 2 and 2.5: Llama with a bias on queries, keys and values; in some, the upper layers see a window."""
+"""Qwen 2 and 2.5: Llama with a bias on queries, keys and values; sliding windows in upper layers, if any."""
 
 from __future__ import annotations
 
@@ -54,5 +54,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
-    notes="windows by choice; YaRN",
+    notes="windows optional; YaRN",
 )

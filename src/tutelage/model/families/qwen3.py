@@ -1,4 +1,4 @@
-"""Qwen 3: Llama's block with queries and keys RMS-normalised per head."""
+"""Qwen 3: Llama with QK-norm per head."""
 
 from __future__ import annotations
 
@@ -27,5 +27,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
-    notes="windows by choice; YaRN",
+    notes="windows optional; YaRN",
 )

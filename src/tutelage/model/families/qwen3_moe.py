@@ -1,4 +1,4 @@
-"""Qwen 3 MoE: Qwen 3 with many small experts, eight of 128 for each token, and no shared one."""
+"""Qwen 3 MoE: Qwen 3 with many small experts, eight of 128 per token, none shared."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def weights(config: ModelConfig) -> Iterable[Weight]:
 
 
 def stacked_experts(config: ModelConfig, place: str = "mlp.experts", names: Names = MATRICES) -> Iterator[Weight]:
-    """Three matrices of each expert under names of their own, as most checkpoints have them: (ours, theirs)."""
+    """The matrices of each expert, stored separately in most checkpoints. names: pairs (ours, theirs)."""
     for layer in range(config.num_layers):
         if config.experts is None or not config.has_experts(layer):
             continue

@@ -1,4 +1,4 @@
-"""Qwen3-Next: three layers of gated delta net to each of gated attention, and very many experts with a shared one."""
+"""Qwen3-Next: three gated delta net layers per gated attention layer, and many experts with a shared one."""
 
 from __future__ import annotations
 
@@ -102,6 +102,6 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=weights,
-    notes="short convolution before the delta rule; the layer that predicts a second token is left out",
+    notes="short convolution before the delta rule; the multi-token prediction layer is skipped",
     ignored=(r"^mtp\.",),
 )

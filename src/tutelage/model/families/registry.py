@@ -1,4 +1,4 @@
-"""The families there are, by name: one line for each."""
+"""All families by name."""
 
 from __future__ import annotations
 

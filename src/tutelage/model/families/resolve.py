@@ -1,4 +1,4 @@
-"""What a family makes of a config: its parts where none are given, and whether it can express what is given."""
+"""Complete a config with the parts of its family, and check that the family can express it."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from tutelage.model.families.registry import FAMILIES
 from tutelage.store.config import Config
 from tutelage.store.errors import InputError, nearest
 
-# What a family's config.json does not say, or what other fields decide.
+# Fields that a family's config.json does not contain, or that follow from others.
 _NOT_COMPARED = CLASSES | {"family", "bos_token_id", "eos_token_id", "pad_token_id"}
 
 
 class FamilyConfig(ModelConfig):
-    """A `ModelConfig` that its family has completed and can express.
+    """A `ModelConfig` completed by its family and expressible in it.
 
-    `family` sets the parts; a key given beside it must be one that the family can express.
+    `family` sets the parts; other keys may override them as far as the family can express them.
     """
 
     family: str = "qwen3"
@@ -41,7 +41,7 @@ class FamilyConfig(ModelConfig):
         return self
 
     def completed(self, given: dict[str, Any]) -> dict[str, Any]:
-        """Another family brings its own parts; only the sizes are kept."""
+        """The fields after an update; a change of family replaces the parts and keeps only the sizes."""
         kept, family = self.plain(), given.get("family", self.family)
         if family != self.family:
             parts = {*parts_of(self.family), *(FAMILIES[family].parts if family in FAMILIES else ())}
@@ -50,7 +50,7 @@ class FamilyConfig(ModelConfig):
 
 
 def parts_of(name: Any) -> dict[str, Any]:
-    """The parts that make a family, as plain fields. Raises ValueError naming the nearest for an unknown one."""
+    """The parts of a family, as fields. Raises ValueError naming the nearest match for an unknown family."""
     if name not in FAMILIES:
         hint = nearest(str(name), FAMILIES)
         raise ValueError(f"family {name!r} is not known; {hint or 'known: ' + ', '.join(FAMILIES)}")
@@ -58,7 +58,7 @@ def parts_of(name: Any) -> dict[str, Any]:
 
 
 def check_expressible(config: ModelConfig) -> None:
-    """Raise ValueError if the config's family cannot say what the config says: found before any training."""
+    """Raise ValueError if the config's family cannot express the config, so that saving never fails after training."""
     if config.family not in FAMILIES:
         raise ValueError(f"family {config.family!r} is not known; {nearest(config.family, FAMILIES)}")
     family = FAMILIES[config.family]
@@ -82,7 +82,7 @@ def check_expressible(config: ModelConfig) -> None:
 
 
 def differing(one: ModelConfig, other: ModelConfig) -> list[str]:
-    """Fields by which two configs compute something else; how each was initialised and what ends a text are none."""
+    """Fields in which the computations of two configs differ; initialisation and special token ids are ignored."""
     own = _NOT_COMPARED - {"family", "num_labels"} | {"initializer_range"}
     return [
         key
@@ -110,7 +110,7 @@ def _comparable(config: ModelConfig, key: str, value: Any) -> Any:
     if key == "embedding_multiplier":
         return config.hidden_size**0.5 if value == "sqrt" else value
     if key == "head_dim":
-        # Latent attention has head sizes of its own.
+        # Latent attention has separate head sizes.
         return 0 if config.latent else value or config.hidden_size // config.num_heads
     if key == "num_kv_heads" and config.latent:
         return config.num_heads

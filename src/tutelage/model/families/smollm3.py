@@ -1,4 +1,4 @@
-"""SmolLM3: Llama without rotary positions in every fourth layer (NoPE; Yang et al. 2025)."""
+"""SmolLM3: Llama without RoPE in every fourth layer (NoPE; Yang et al. 2025)."""
 
 from __future__ import annotations
 
@@ -46,5 +46,5 @@ FAMILY = Family(
     to_config=to_config,
     from_config=from_config,
     weights=llama.weights,
-    notes="pattern of layers without positions",
+    notes="pattern of layers without RoPE",
 )

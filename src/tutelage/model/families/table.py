@@ -1,4 +1,4 @@
-"""The table of families and what they are made of, from the registry (docs/architecture.md)."""
+"""The table of families and their parts, from the registry (docs/architecture.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _COLUMNS = ("family", "published models", "norm", "positions", "attention", "win
 
 
 def family_table() -> str:
-    """A Markdown table with one row for each family."""
+    """A Markdown table with one row per family."""
     rows = [_COLUMNS, ("---",) * len(_COLUMNS)]
     for name, family in FAMILIES.items():
         if name != "custom":

@@ -1,4 +1,4 @@
-"""How weights are laid out elsewhere: renamed, transposed, fused, interleaved or stacked. All of it undone exactly."""
+"""Layouts of weights in checkpoints: renamed, transposed, fused, interleaved or stacked; all exactly invertible."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from tutelage.model.config import ModelConfig
 
-if TYPE_CHECKING:  # a recipe is read, and a wrong one refused, without waiting for torch
+if TYPE_CHECKING:  # reading a recipe must not import torch
     import torch
     from torch import Tensor
 
@@ -19,7 +19,7 @@ Names = Sequence[tuple[str, str]]
 
 @dataclass(frozen=True)
 class Weight:
-    """Some of our tensors and what they are elsewhere: `pack` makes theirs from ours, `unpack` ours from theirs."""
+    """Some of our tensors and their counterparts in a checkpoint: `pack` converts ours to theirs, `unpack` back."""
 
     ours: tuple[str, ...]
     theirs: tuple[str, ...]
@@ -33,7 +33,7 @@ class Weight:
 
 @lru_cache(maxsize=64)
 def parameter_shapes(config: ModelConfig) -> dict[str, torch.Size]:
-    """Name and shape of everything that a `DecoderLM` of this config saves, without making it."""
+    """Names and shapes of all tensors in the state dict of a `DecoderLM`, without allocating it."""
     import torch
 
     from tutelage.model.decoder import DecoderLM
@@ -51,12 +51,12 @@ def same(ours: str, theirs: str) -> Weight:
 
 
 def transposed(ours: str, theirs: str) -> Weight:
-    """The last two dimensions exchanged (GPT-2's Conv1D, GPT-OSS's experts)."""
+    """The last two dimensions swapped (GPT-2's Conv1D, GPT-OSS's experts)."""
     return Weight((ours,), (theirs,), lambda x: [x[0].mT], lambda x: [x[0].mT])
 
 
 def fused(config: ModelConfig, ours: Sequence[str], theirs: str, transpose: bool = False) -> Weight:
-    """Ours one after the other along the first dimension; `transpose`: then turned."""
+    """Ours concatenated along the first dimension, then transposed if `transpose`."""
     sizes = [parameter_shapes(config)[name][0] for name in ours]
 
     def pack(parts: Tensors) -> Tensors:
@@ -72,7 +72,7 @@ def fused(config: ModelConfig, ours: Sequence[str], theirs: str, transpose: bool
 
 
 def fused_by_group(config: ModelConfig, ours: Sequence[str], theirs: str, groups: int) -> Weight:
-    """Fused along the first dimension group by group: the first group of each, then the second of each, ..."""
+    """Concatenated along the first dimension by group: the first group of each, then the second of each, ..."""
     sizes = [parameter_shapes(config)[name][0] // groups for name in ours]
 
     def pack(parts: Tensors) -> Tensors:
@@ -87,7 +87,7 @@ def fused_by_group(config: ModelConfig, ours: Sequence[str], theirs: str, groups
 
 
 def alternating(ours: Sequence[str], theirs: str, transpose: bool = False) -> Weight:
-    """Two of ours, row by row in turn along dimension 1 (GPT-OSS's gate and up); `transpose`: then turned."""
+    """Two of ours interleaved along dimension 1 (GPT-OSS's gate and up), then transposed if `transpose`."""
 
     def pack(parts: Tensors) -> Tensors:
         import torch
@@ -103,7 +103,7 @@ def alternating(ours: Sequence[str], theirs: str, transpose: bool = False) -> We
 
 
 def stacked(ours: str, theirs: Iterable[str]) -> Weight:
-    """One of ours is many of theirs, stacked (experts)."""
+    """One of ours is a stack of several of theirs (experts)."""
 
     def unpack(parts: Tensors) -> Tensors:
         import torch
@@ -114,8 +114,8 @@ def stacked(ours: str, theirs: Iterable[str]) -> Weight:
 
 
 def renamed(config: ModelConfig, names: Names, done: Iterable[Weight] = ()) -> Iterator[Weight]:
-    """The weights of `done`, and every other one under a new name: each pair of `names` (part of ours, theirs) is
-    replaced in turn; one that does not begin with a dot stands at the beginning."""
+    """The weights of `done`, and all others under new names. names: substitutions (ours, theirs), applied in turn;
+    those that do not begin with a dot apply to the beginning of a name only."""
     seen: set[str] = set()
     for weight in done:
         seen.update(weight.ours)
