@@ -141,7 +141,8 @@ def test_echo_puts_the_prompt_before_each_answer(server: TestClient, lm: Languag
     ids = [[0, 70, 71], [1, 200]]
     echoed = ask(server, prompt=ids, echo=True, max_tokens=0)
     assert [one["text"] for one in echoed["choices"]] == [lm.tokenizer.decode(one, skip_special=False) for one in ids]
-    assert ask(server, prompt="abc", echo=False) | {"id": 0} == ask(server, prompt="abc") | {"id": 0}
+    plain, unechoed = ask(server, prompt="abc"), ask(server, prompt="abc", echo=False)
+    assert (unechoed["choices"], unechoed["usage"]["total_tokens"]) == (plain["choices"], plain["usage"]["total_tokens"])
 
 
 @pytest.mark.parametrize("text", ["größer als 3 €", "abc", "a"])
@@ -273,7 +274,7 @@ def test_the_document_has_every_field_and_what_is_allowed(server: TestClient) ->
     fields = schema["properties"]
     assert set(fields) == {*CompletionRequest.model_fields, *REQUEST}
     assert [one.get("maxItems") for one in fields["prompt"]["anyOf"]] == [None, None, 4, 4]
-    assert [fields[name]["anyOf"][0]["maximum"] for name in ("n", "best_of", "max_tokens")] == [3, 3, 40]
+    assert [fields[name]["anyOf"][0]["maximum"] for name in ("n", "best_of")] == [3, 3]
     assert fields["max_tokens"]["anyOf"][0]["minimum"] == 0
     for name in ("echo", "best_of"):  # they act, and are no longer among what asks for nothing
         assert "Asks for nothing" not in fields[name]["description"]

@@ -339,7 +339,7 @@ NOTHING = {
     "tools": [], "tool_choice": "auto", "parallel_tool_calls": True, "logit_bias": {}, "frequency_penalty": 0,
     "presence_penalty": 0.0, "user": "ann", "metadata": {"k": "v"}, "store": False, "service_tier": "auto", "n": None,
     "response_format": {"type": "text"}, "top_p": None, "stop": None, "stream_options": None, "modalities": None,
-    "verbosity": None, "web_search_options": None, "reasoning_effort": None, "audio": None,
+    "verbosity": None, "web_search_options": None, "reasoning_effort": "none", "audio": None,
 }  # fmt: skip
 
 
@@ -368,10 +368,10 @@ def test_a_value_of_another_type_is_not_neutral(server: TestClient, name: str, v
     [
         (CHAT, "store", True, "only false or null"),
         (CHAT, "service_tier", "flex", 'only "auto" or "default" or null'),
-        (CHAT, "reasoning_effort", "low", "only null"),
+        (TEXT, "reasoning_effort", "low", "only null"),
         (CHAT, "verbosity", "low", 'only "medium" or null'),
         (TEXT, "suffix", "end", 'only "" or null'),
-        ("/v1/responses", "reasoning", {"effort": "low"}, 'only {} or {"effort": null}'),
+        ("/v1/responses", "truncation", "auto", 'only "disabled" or null'),
     ],
 )
 def test_of_a_field_that_does_nothing_here_it_is_said_what_is_taken(
@@ -422,7 +422,7 @@ def test_a_misspelt_field_gets_the_nearest_name(server: TestClient) -> None:
     "fields",
     [
         {"temperature": -1}, {"temperature": 2.5}, {"temperature": "1"}, {"top_p": 0}, {"top_p": 1.5}, {"top_k": -1},
-        {"top_k": 1.5}, {"min_p": 2}, {"n": 0}, {"n": True}, {"max_tokens": 0}, {"seed": -1}, {"seed": 2**70},
+        {"top_k": 1.5}, {"min_p": 2}, {"n": 0}, {"n": True}, {"max_tokens": 0}, {"seed": -(2**63) - 1}, {"seed": 2**63},
         {"stop": [""]}, {"stop": 3}, {"stream": "yes"}, {"messages": []}, {"messages": "hi"}, {"model": None},
         {"messages": [{"role": "tool", "content": "x"}]}, {"messages": [{"role": "user"}]},
         {"messages": [{"role": "user", "content": None}]}, {"messages": [{"role": "user", "content": "\ud800"}]},

@@ -22,9 +22,10 @@ from tutelage.serving import protocol, shapes
 from tutelage.serving.answers import Callables, Prompted, Row, answer_events, whole_answer
 from tutelage.serving.body import read_body
 from tutelage.serving.completion_protocol import CompletionRequest
+from tutelage.serving.conversations import conversation_ids
 from tutelage.serving.desk import Desk
 from tutelage.serving.faults import ApiError
-from tutelage.serving.prompts import check_fits, echoes, prompt_ids
+from tutelage.serving.prompts import check_fits, check_longest, echoes, prompt_ids
 from tutelage.serving.protocol import ChatRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.responses import response_events, whole_response
@@ -49,8 +50,7 @@ def add_answer_routes(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
-        most = wanted.max_completion_tokens or wanted.max_tokens
-        items, _, tools = await conversation(request, wanted, most, "messages")
+        items, _, tools = await conversation(request, wanted, wanted.longest, "messages")
         rows = [Row(lms[wanted.model], bool(wanted.logprobs), tools) for _ in range(wanted.choices)]
         return await answer(wanted, rows, items, chat=True)
 
@@ -77,7 +77,8 @@ def add_answer_routes(
         wanted.check(limits)
         asked = wanted.as_chat()
         protocol.check(asked, served, limits)
-        items, sampling, tools = await conversation(request, asked, wanted.max_output_tokens, "input")
+        longest = ("max_output_tokens", wanted.max_output_tokens)
+        items, sampling, tools = await conversation(request, asked, longest, "input")
         lm = lms[wanted.model]
         if not wanted.stream:
             return JSONResponse(await whole_response(lm, items, wanted, sampling, tools))
@@ -85,11 +86,12 @@ def add_answer_routes(
         return _streamed(response_events(lm, items, first, prompt_tokens, wanted, sampling, tools))
 
     async def conversation(
-        request: Request, wanted: ChatRequest, most: int | None, field: str
+        request: Request, wanted: ChatRequest, longest: tuple[str, int | None], field: str
     ) -> tuple[AsyncGenerator[Any, None], Sampling, Callables | None]:
-        """The pieces of an answer to messages, how they are drawn, and what they may call."""
+        """The pieces of an answer to messages, how they are drawn, and what they may call. longest: the field that says
+        how many tokens it may have, and what it says."""
         messages = [message.message() for message in wanted.messages]
-        sampling = _sampling(wanted, most)
+        sampling = _sampling(wanted, longest[1])
         tools = await callable_of(wanted)
         defined = [tool.plain() for tool in wanted.callable] or None
         if tools is not None:
@@ -97,8 +99,10 @@ def add_answer_routes(
         shown = () if tools is None else tools.form.control
 
         def read(lm: LanguageModel) -> list[list[int]]:
-            ids = lm.chat_ids(messages, defined)
+            effort = "reasoning.effort" if field == "input" else "reasoning_effort"
+            ids = conversation_ids(lm, messages, defined, wanted.reasoning_effort, effort)
             check_fits(ids, lm.context, field)
+            check_longest(ids, lm.context, *longest, limits)
             return [ids]
 
         items = pieces(request, wanted, read, sampling, field, wanted.choices, limits.seconds, shown)

@@ -27,6 +27,7 @@ def prompt_ids(lm: LanguageModel, wanted: CompletionRequest, limits: Limits) -> 
             check_ids(where, given, lm.tokenizer.vocab_size)
             ids = given
         check_fits(ids, lm.context, where, answered=wanted.max_tokens != 0)
+        check_longest(ids, lm.context, *wanted.longest, limits)
         made.append(ids)
     if len(made) > 1:
         at_most("prompt", sum(map(len, made)), limits.input_tokens, "tokens in all")
@@ -46,6 +47,13 @@ def check_fits(ids: Sequence[int], context: int, where: str, answered: bool = Tr
         where,
         "context_length_exceeded",
     )
+
+
+def check_longest(ids: Sequence[int], context: int, field: str, asked: int | None, limits: Limits) -> None:
+    """Raise ApiError for an answer that might get longer than the server allows. Where the context ends before that,
+    any number can be kept to."""
+    if asked is not None and min(asked, context - len(ids)) > limits.max_tokens:
+        raise ApiError(400, f"{field}: {asked} tokens asked for, this server allows {limits.max_tokens}", field)
 
 
 def echoes(lm: LanguageModel, wanted: CompletionRequest, limits: Limits, going: Going) -> tuple[int, list[Prompted]]:

@@ -32,8 +32,10 @@ class Shown(Protocol):
 
 
 def refuse_control_names(tok: Vocabulary, messages: Sequence[Message], tools: Tools | None) -> None:
-    """Raise InputError where a definition or a call spells the name of a token, which the template would make of it."""
-    held = [list(tools or ()), *(list(message.tool_calls) for message in messages)]
+    """Raise InputError where a definition, a call, or a name beside a message spells the name of a token, which the
+    template would make of it."""
+    held = [list(tools or ()), *([*one.tool_calls, one.tool_call_id, one.name] for one in messages)]
+    held = [[one for one in each if one] for each in held]
     if not any(held):
         return
     try:
@@ -41,10 +43,10 @@ def refuse_control_names(tok: Vocabulary, messages: Sequence[Message], tools: To
     except (TypeError, ValueError):
         raise InputError("a tool or a tool call holds what JSON cannot") from None
     if _PRIVATE.search(text):
-        raise InputError("a tool or a tool call holds private-use characters")
+        raise InputError("a tool, a tool call or a name holds private-use characters")
     for name in tok.added_names:
         if name.strip() and name in text:
-            raise InputError(f"a tool or a tool call holds {name!r}, which is the name of a token")
+            raise InputError(f"a tool, a tool call or a name holds {name!r}, which is the name of a token")
 
 
 def refuse_unwritten(messages: Sequence[Message], tools: Tools | None, text: str) -> None:
