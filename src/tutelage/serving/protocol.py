@@ -23,7 +23,6 @@ from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
 from tutelage.store.errors import nearest
 from tutelage.store.jsonl import RepeatedKeys
 
-
 Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 

@@ -34,9 +34,9 @@ class Shown(Protocol):
 def refuse_control_names(tok: Vocabulary, messages: Sequence[Message], tools: Tools | None) -> None:
     """Raise InputError where a definition, a call, or a name beside a message spells the name of a token, which the
     template would make of it."""
-    held = [list(tools or ()), *([*one.tool_calls, one.tool_call_id, one.name] for one in messages)]
-    held = [[one for one in each if one] for each in held]
-    if not any(held):
+    told = [part for one in messages for part in (*one.tool_calls, one.tool_call_id, one.name) if part]
+    held = [*(tools or ()), *told]
+    if not held:
         return
     try:
         text = json.dumps(held, ensure_ascii=False)
