@@ -314,6 +314,8 @@ def test_a_body_in_another_encoding_is_refused(server: TestClient) -> None:
         ({"messages": [{"role": "assistant", "content": "x", "tool_calls": [{}]}]}, "messages.0.tool_calls.0.id"),
         ({"logprobs": True, "top_logprobs": 30}, "top_logprobs"),
         ({"logit_bias": {"x": 1}}, "logit_bias"),
+        ({"logit_bias": {"7": 1, "007": -1}}, "logit_bias"),
+        ({"logit_bias": {"\u0663": 1}}, "logit_bias"),
         ({"stream_options": {"include_usage": True, "other": 1}, "stream": True}, "stream_options.other"),
         ({"messages": [{"role": "user", "content": "x", "name": "bob"}]}, "messages.0.name"),
         ({"logit_bias": {"99999": 1}}, "logit_bias"),
@@ -608,7 +610,8 @@ def test_an_empty_key_is_no_key(lm: LanguageModel, key: str) -> None:
 def test_without_a_key_foreign_host_names_are_refused(server: TestClient) -> None:
     for host, status in (
         ("localhost:8000", 200), ("127.0.0.1", 200), ("[::1]:8000", 200), ("evil.example", 403), ("", 403),
-        ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403),
+        ("localhost.evil.example", 403), ("127.0.0.1.evil.example", 403), ("127.0.0.1:evil.example", 403),
+        ("[::1]evil.example", 403), ("127.0.0.1@evil.example", 403), ("[::1]", 200), ("LOCALHOST:80", 200),
     ):  # fmt: skip
         assert server.get("/v1/models", headers={"host": host}).status_code == status, host
 

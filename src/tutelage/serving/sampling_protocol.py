@@ -6,6 +6,7 @@ from it, and the page makes its panel from that description.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import fields
@@ -121,6 +122,6 @@ class SamplingFields(Strict):
 
 def _biases(given: Mapping[str, float]) -> dict[int, float]:
     for name in given:
-        if not name.isdecimal() or len(name) > 9:
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", name):  # "007" beside "7" would be a second bias of one token
             raise ApiError(400, f"logit_bias: {name[:40]!r} is no token id", "logit_bias")
     return {int(name): bias for name, bias in given.items()}
