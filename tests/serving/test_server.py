@@ -23,7 +23,7 @@ from tutelage.serving.protocol import Limits
 from tutelage.store.errors import ConfigError
 
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
-LIMITS = Limits(body_bytes=4000, messages=5, max_tokens=40, choices=3, stop_strings=2, stop_chars=8, seconds=1.0)
+LIMITS = Limits(body_bytes=4000, messages=5, max_tokens=40, choices=3, stop_strings=2, stop_chars=8, seconds=30.0)
 
 
 def client(lm: LanguageModel, **options: Any) -> TestClient:
