@@ -110,6 +110,15 @@ def test_a_stopped_answer_is_kept_and_goes_on(capsys: Capture) -> None:
     assert "stopped by you" in capsys.readouterr().out
 
 
+def test_a_question_without_a_word_of_an_answer_is_left_out_of_the_next(capsys: Capture) -> None:
+    lm = talk(["one", "two", "three"], ["a", [KeyboardInterrupt()], "c"])
+    assert lm.given[2][0] == ["be brief", "one", "a", "three"]
+    assert "has no answer and is left out" in " ".join(capsys.readouterr().out.split())
+    for command in ("/continue", "/retry"):
+        lm = talk(["one", command, "two"], [[KeyboardInterrupt()], "b", "c"])
+        assert lm.given[2][0] == ["be brief", "one", "b", "two"]
+
+
 def test_there_must_be_something_to_continue(capsys: Capture) -> None:
     lm = talk(["/continue", "one", "/continue"], ["a"])
     assert len(lm.given) == 1 and capsys.readouterr().out.count("no truncated or stopped answer") == 2

@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from itertools import permutations
+from itertools import permutations, product
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from byte_model import byte_tokenizer
 from tutelage.inference.constraint import Constraint
 from tutelage.inference.grammar import Grammar
 from tutelage.inference.json_schema.overlap import holds
+from tutelage.inference.json_schema.patterns import portable, without_pattern
 from tutelage.inference.json_schema.rewrite import expressible
 from tutelage.store.errors import ConfigError, InputError
 from tutelage.tokenizer.tokenizer import Tokenizer
@@ -105,7 +106,15 @@ EXACT: list[Any] = [
     {"not": {"oneOf": [{"type": "string"}, {"type": "string", "minLength": 2}]}},
     {"enum": ["a", 1, None, {"k": "x"}], "not": {"enum": [1, "z"]}},
     {"type": "object", "not": {"properties": {"a": {"type": "object", "properties": {"k": {"const": "x"}}}}}},
+    {"type": "string", "not": {"pattern": "a"}}, {"type": "string", "not": {"pattern": "^[a-b]+$"}},
+    {"not": {"pattern": "^a"}}, {"type": "string", "not": {"pattern": "[bq]$"}}, {"not": {"pattern": "^(ab|x)"}},
+    {"type": "string", "not": {"pattern": "^(?:a|abc)$"}}, {"not": {"pattern": "^[^b]{2}"}},
+    {"type": "string", "not": {"pattern": "^.{2,3}$"}}, {"not": {"pattern": "[a-c]{2}$", "type": "string"}},
+    {"type": "string", "not": {"pattern": '"'}}, {"type": "string", "not": {"pattern": "[^a-c]"}},
+    {"type": "string", "not": {"pattern": "b{2}$"}}, {"not": {"pattern": "\\s"}},
+    {"type": "string", "oneOf": [{"pattern": "^a"}, {"pattern": "c$"}]},
     # conditions
+    {"if": {"pattern": "^a"}, "then": {"maxLength": 2}},
     {"type": "object", "properties": {"k": {"enum": ["x", "y", "z"]}, "a": {}, "b": {}}, "if": KIND,
      "then": {"required": ["a"]}, "else": {"required": ["b"]}},
     {"type": "object", "properties": {"k": {}, "a": {}, "b": {}}, "if": {"properties": {"k": {"const": "x"}}},
@@ -149,6 +158,20 @@ EXACT: list[Any] = [
     {"type": "array", "contains": {"const": 1}, "maxContains": 1, "maxItems": 3},
     {"type": "array", "contains": {"type": "integer"}, "minContains": 0},
     {"contains": {"type": "string"}, "maxItems": 2, "items": {"type": ["string", "integer"]}},
+    {"type": "array", "items": {"enum": [1, 2, "a"]}, "contains": {"minLength": 0, "minimum": 1}},
+    {"type": "array", "items": {"type": "integer"}, "contains": {"type": "integer"}, "minContains": 2},
+    {"type": "array", "contains": {"type": "string"}, "minContains": 0, "maxContains": 0},
+    {"type": "array", "contains": True, "maxContains": 2}, {"contains": True},
+    {"type": "array", "contains": {"const": 1}, "minContains": 0, "maxContains": 0, "prefixItems": [{}, {"const": 2}]},
+    {"type": "array", "prefixItems": [{"type": "string"}, {"type": "integer"}], "items": {"type": "string"},
+     "contains": {"type": "integer"}},
+    {"type": "array", "prefixItems": [{"type": "integer"}], "contains": {"type": "integer"}, "minItems": 1},
+    {"type": "array", "prefixItems": [{"const": 1}, {"const": 2}], "contains": {"type": "number"}, "maxContains": 1,
+     "items": {"type": "boolean"}},
+    {"type": "array", "prefixItems": [{}, {}], "items": False, "contains": {"const": 1}},
+    {"items": {"anyOf": [{"const": "a"}, {"const": "b"}, {"type": "null"}]}, "uniqueItems": True},
+    {"items": {"type": ["integer", "null"], "minimum": 1, "maximum": 2}, "uniqueItems": True},
+    {"items": {"oneOf": [{"const": "a"}, {"enum": [1, "b"]}]}, "uniqueItems": True, "type": "array"},
     {"type": "array", "prefixItems": [{"type": "integer"}], "unevaluatedItems": False},
     {"$schema": "http://json-schema.org/draft-07/schema#", "type": "array", "items": [{"type": "integer"}],
      "additionalItems": {"type": "string"}},
@@ -283,6 +306,37 @@ def test_what_a_pattern_does_not_match_cannot_be_written(grammar: Grammar, token
         assert can_write(grammar, tokenizer, keyed, asked) == (text in written), text
 
 
+@pytest.mark.parametrize("one", ["a", "[ab]", "[^a]", '"', "\\.", r"\s", r"[^\sa]", r"[\]a]", "-"])
+@pytest.mark.parametrize("repeated", ["", "*", "+", "?", "{2}", "{0,1}", "{1,2}", "{2,}"])
+def test_what_a_pattern_does_not_find(one: str, repeated: str) -> None:
+    """Told by schemas exactly, of a class or character at either end, both or anywhere."""
+    texts = ["".join(each) for length in range(5) for each in product('ab". ', repeat=length)]
+    for begins, ends in product(("", "^"), ("", "$")):
+        pattern = f"{begins}{one}{repeated}{ends}"
+        told = without_pattern(portable(pattern))
+        assert (told is None) == (not begins and not ends and repeated in ("{2}", "{2,}")), pattern
+        for text in texts if told is not None else ():
+            assert any(fulfils(text, schema) for schema in told or ()) != bool(re.search(pattern, text)), (
+                pattern,
+                text,
+            )
+
+
+@pytest.mark.parametrize("inner", ["a", "ab", "(?:a|ab)", "(b|ab|aab)", "(?:a)", "(a\\.|b)", "(a|a)"])
+def test_what_does_not_begin_with_literals(inner: str) -> None:
+    texts = ["".join(each) for length in range(5) for each in product("ab.", repeat=length)]
+    for pattern in (f"^{inner}", f"^{inner}$"):
+        told = without_pattern(portable(pattern))
+        assert told is not None
+        for text in texts:
+            assert any(fulfils(text, schema) for schema in told) != bool(re.search(pattern, text)), (pattern, text)
+
+
+def fulfils(text: str, schema: dict[str, Any]) -> bool:
+    fits = schema.get("minLength", 0) <= len(text) <= schema.get("maxLength", len(text))
+    return fits and re.search(schema.get("pattern", ""), text) is not None
+
+
 REFUSED: list[tuple[Any, str, str]] = [
     # (a schema, what is named, where)
     ({"type": "string", "maxLenght": 3}, "maxLenght", "#"),
@@ -292,11 +346,11 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"type": "string", "contentEncoding": "base64"}, "contentEncoding", "#"),
     ({"$dynamicRef": "#a"}, "$dynamicRef", "#"),
     ({"oneOf": [{"type": "number"}, {"type": "integer"}]}, "oneOf", "#"),
-    ({"items": {"oneOf": [{"type": "string", "pattern": "^a"}, {"pattern": "b$"}]}}, "oneOf", "#/items"),
+    ({"items": {"oneOf": [{"type": "string", "pattern": "ab"}, {"pattern": "bc"}]}}, "oneOf", "#/items"),
     ({"oneOf": [{"type": "object", "additionalProperties": False}, {"type": "object"}]}, "oneOf", "#"),
     ({"type": "number", "not": {"type": "integer"}}, "not", "#"),
     ({"type": "array", "not": {"prefixItems": [{"type": "integer"}]}}, "not", "#"),
-    ({"type": "string", "not": {"pattern": "a"}}, "not", "#"),
+    ({"type": "string", "not": {"pattern": "ab"}}, "not", "#"),
     ({"type": "string", "not": {"format": "date"}}, "not", "#"),
     ({"type": "array", "not": {"items": {"type": "string"}}}, "not", "#"),
     ({"type": "object", "not": {"const": {"a": 1}}}, "not", "#"),
@@ -306,8 +360,8 @@ REFUSED: list[tuple[Any, str, str]] = [
     ({"items": {"enum": list(range(9))}, "uniqueItems": True}, "uniqueItems", "#"),
     ({"type": "array", "contains": {"type": "string"}}, "contains", "#"),
     ({"minContains": 2}, "minContains", "#"),
-    ({"contains": {"pattern": "a"}, "maxContains": 1, "minContains": 0, "maxItems": 3}, "maxContains", "#"),
-    ({"if": {"pattern": "a"}, "then": {"type": "string"}}, "if", "#"),
+    ({"contains": {"pattern": "ab"}, "maxContains": 1, "minContains": 0, "maxItems": 3}, "maxContains", "#"),
+    ({"if": {"pattern": "ab"}, "then": {"type": "string"}}, "if", "#"),
     ({"then": {}}, "then", "#"),
     ({"type": "object", "minProperties": 2}, "minProperties", "#"),
     ({"properties": {"a": {}}, "minProperties": 1}, "minProperties", "#"),

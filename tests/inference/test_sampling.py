@@ -17,7 +17,7 @@ from tutelage.store.errors import ConfigError
         ("max_tokens", 0), ("max_tokens", 1.5), ("max_tokens", True), ("temperature", -0.1),
         ("temperature", math.nan), ("temperature", math.inf), ("temperature", "1"), ("top_k", -1), ("top_p", 0.0),
         ("top_p", 1.1), ("top_p", math.nan), ("min_p", -0.1), ("min_p", 2), ("repetition_penalty", 0.0),
-        ("seed", -1), ("seed", 2**63), ("stop", "end"), ("stop", ("",)), ("stop", (3,)), ("dry_breakers", "\n"),
+        ("seed", -1), ("seed", 2**64), ("stop", "end"), ("stop", ("",)), ("stop", (3,)), ("dry_breakers", "\n"),
         ("presence_penalty", math.inf), ("frequency_penalty", math.nan), ("no_repeat_ngram", -1), ("typical_p", 0),
         ("top_n_sigma", -1), ("dry_multiplier", -1), ("dry_base", 0.5), ("dry_allowed_length", 0),
         ("xtc_probability", 1.1), ("xtc_threshold", 0), ("mirostat_tau", -1), ("mirostat_eta", 0),

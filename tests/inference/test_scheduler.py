@@ -14,11 +14,12 @@ from tutelage.inference import prefill
 from tutelage.inference.decoding import decode
 from tutelage.inference.engine import Engine
 from tutelage.inference.sampling import Sampling
-from tutelage.inference.sequences import Answer, Failure, Token
+from tutelage.inference.scoring import token_scores
+from tutelage.inference.sequences import Answer, Failure, PromptScores, Token
 from tutelage.model.cache import KVCache
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
-from tutelage.model.pack import pack
+from tutelage.model.pack import is_packed, pack
 from tutelage.store.errors import ConfigError, InputError
 
 SIZES = {
@@ -258,3 +259,35 @@ def test_a_row_is_computed_alike_in_any_company() -> None:
     for at, text in enumerate(texts):
         run(Watched(model, []), [(text, SAMPLED, at)])
         assert all(map(torch.equal, seen.pop(0), together[at])), at
+
+
+def test_a_prompt_is_scored_as_it_is_read(model: DecoderLM, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In chunks, after a part of it was cached, and overtaken by a short prompt."""
+    monkeypatch.setattr(prefill, "READ_AT_ONCE", 32)
+    engine = Engine(model, [7], keep=2)
+    long = [at * 7 % 89 + 1 for at in range(200)]
+    engine.add([*long[:64], 5], [(0, SAMPLED, 0)])
+    drain(engine)
+    scores, short = PromptScores(top=2), PromptScores()
+    (answer,) = engine.add(long, [(1, SAMPLED, 0)], scores=scores)
+    engine.step()
+    engine.add([3, 2, 1], [(2, SAMPLED, 0), (3, SAMPLED, 1)], scores=short)
+    said = drain(engine)
+    assert said[1] == alone(model, long, SAMPLED) and answer.kept == 0
+    near = 0.3 if is_packed(model) else 2e-3  # packed weights are multiplied otherwise for few rows than for many
+    for made, ids, top in ((scores, long, 2), (short, [3, 2, 1], 0)):
+        (expected,) = token_scores(model, [ids], top)
+        assert [one.logprob for one in made.made] == pytest.approx([one.logprob for one in expected], abs=near)
+        assert all(len(one.top) == top for one in made.made)
+
+
+def test_a_prompt_without_valid_scores_ends_alone() -> None:
+    model = DecoderLM(FamilyConfig.parse(SIZES), seed=1).eval()
+    engine, expected = Engine(model, [7]), alone(model, [1, 2, 3], SAMPLED)
+    model.head_weight.data[5, 0] = torch.nan
+    engine.add([4, 5, 6], [(0, SAMPLED, 0), (1, SAMPLED, 1)], scores=PromptScores())
+    failed = [one for one in engine.step() if isinstance(one, Failure)]
+    assert [one.row for one in failed] == [0, 1] and "not finite" in str(failed[0].error) and not engine.busy
+    model.load_state_dict(DecoderLM(FamilyConfig.parse(SIZES), seed=1).state_dict())
+    engine.add([1, 2, 3], [(2, SAMPLED, 0)])
+    assert drain(engine)[2] == expected

@@ -50,9 +50,9 @@ class Scripted(LanguageModel):
     def said(self, text: str) -> None:
         self.model.ids = [*self.tokenizer.encode(text), self.stop_ids[0]]
 
-    def chat_ids(self, messages: Any, tools: Any = None) -> list[int]:
+    def chat_ids(self, messages: Any, tools: Any = None, options: Any = None) -> list[int]:
         self.told = [one.content for one in messages]
-        return super().chat_ids(messages, tools)
+        return super().chat_ids(messages, tools, options)
 
 
 def scripted(lm: LanguageModel) -> Scripted:

@@ -141,7 +141,11 @@ def test_echo_puts_the_prompt_before_each_answer(server: TestClient, lm: Languag
     ids = [[0, 70, 71], [1, 200]]
     echoed = ask(server, prompt=ids, echo=True, max_tokens=0)
     assert [one["text"] for one in echoed["choices"]] == [lm.tokenizer.decode(one, skip_special=False) for one in ids]
-    assert ask(server, prompt="abc", echo=False) | {"id": 0} == ask(server, prompt="abc") | {"id": 0}
+    plain, unechoed = ask(server, prompt="abc"), ask(server, prompt="abc", echo=False)
+    assert (unechoed["choices"], unechoed["usage"]["total_tokens"]) == (
+        plain["choices"],
+        plain["usage"]["total_tokens"],
+    )
 
 
 @pytest.mark.parametrize("text", ["größer als 3 €", "abc", "a"])
@@ -176,6 +180,39 @@ def test_ids_are_scored_as_they_are(server: TestClient, lm: LanguageModel) -> No
         found = choice["logprobs"]["token_logprobs"]
         assert found[0] is None and found[1:] == pytest.approx(own(lm, ids), abs=1e-5)
     assert body["usage"]["completion_tokens"] == 0 and body["usage"]["prompt_tokens"] == 7
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_prompt_is_read_once_for_its_own_log_probabilities_and_all_answers(
+    lm: LanguageModel, stream: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = TestClient(make_app(lm, "tiny", limits=LIMITS), base_url="http://127.0.0.1:8000")
+    text = "a long text, " * 5
+    ask(server, prompt=text)  # which is cached from now on, without its own log-probabilities
+    read, hidden = list[int](), lm.model.hidden
+    monkeypatch.setattr(lm.model, "hidden", lambda ids, *a, **k: read.append(ids.shape[1]) or hidden(ids, *a, **k))
+    fields: Any = {"prompt": [text, "abc"], "echo": True, "logprobs": 2, "n": 2, "max_tokens": 3, "ignore_eos": True}
+    if stream:
+        choices, usage = streamed(server, **fields)
+    else:
+        whole = ask(server, **fields)
+        choices, usage = whole["choices"], whole["usage"]
+    assert sum(count for count in read if count > 1) == len(text) + 1 + len("abc") + 1
+    assert usage["prompt_tokens_details"]["cached_tokens"] == 0
+    monkeypatch.undo()
+    scored = ask(server, prompt=[text, "abc"], echo=True, logprobs=2, max_tokens=0, n=2)["choices"]
+    for one, other in zip(choices, scored, strict=True):
+        count = len(other["logprobs"]["tokens"])
+        for name in ("tokens", "text_offset"):
+            assert one["logprobs"][name][:count] == other["logprobs"][name]
+            assert len(one["logprobs"][name]) == count + 3
+        assert one["logprobs"]["token_logprobs"][1:count] == pytest.approx(
+            other["logprobs"]["token_logprobs"][1:], abs=1e-5
+        )
+        for mine, theirs in zip(
+            one["logprobs"]["top_logprobs"][1:count], other["logprobs"]["top_logprobs"][1:], strict=True
+        ):
+            assert mine == pytest.approx(theirs, abs=1e-5)
 
 
 def test_prompt_and_answer_have_one_list_of_log_probabilities(server: TestClient, lm: LanguageModel) -> None:
@@ -273,7 +310,7 @@ def test_the_document_has_every_field_and_what_is_allowed(server: TestClient) ->
     fields = schema["properties"]
     assert set(fields) == {*CompletionRequest.model_fields, *REQUEST}
     assert [one.get("maxItems") for one in fields["prompt"]["anyOf"]] == [None, None, 4, 4]
-    assert [fields[name]["anyOf"][0]["maximum"] for name in ("n", "best_of", "max_tokens")] == [3, 3, 40]
+    assert [fields[name]["anyOf"][0]["maximum"] for name in ("n", "best_of")] == [3, 3]
     assert fields["max_tokens"]["anyOf"][0]["minimum"] == 0
     for name in ("echo", "best_of"):  # they act, and are no longer among what asks for nothing
         assert "Asks for nothing" not in fields[name]["description"]

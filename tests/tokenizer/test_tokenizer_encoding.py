@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from small_tokenizers import LOSSY, SIZES, corpus_texts
 
+from byte_model import byte_tokenizer
 from tutelage.store.errors import DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.config import SPECIAL_TOKENS, TokenizerConfig
@@ -231,3 +233,32 @@ def test_transformers_reads_our_directory(trained: dict[str, Tokenizer], method:
     for text in [*corpus_texts(20), "naïve 学習 it's  1999 , ok ?\n\n x"]:
         assert theirs(text)["input_ids"] == tok.encode(text)
         assert theirs.decode(tok.encode(text)) == tok.decode(tok.encode(text), skip_special=False)
+
+
+def test_a_long_text_is_encoded_as_a_short_one_and_lets_others_run() -> None:
+    """A server's other requests must not wait for the encoding of one long text."""
+    tok, text = byte_tokenizer(), "ä text, " * 60_000
+    expected = tok.encode("ä text, " * 1000) * 60
+    turns, done = [0], threading.Event()
+
+    def take_turns() -> None:
+        while not done.wait(0.001):
+            turns[0] += 1
+
+    other = threading.Thread(target=take_turns)
+    other.start()
+    try:
+        before = turns[0]
+        found = tok.encode(text)
+        taken = turns[0] - before
+    finally:
+        done.set()
+        other.join()
+    assert found == expected
+    assert taken > 5, "no other thread ran meanwhile"
+
+
+def test_a_long_text_that_is_none_is_refused_as_a_short_one() -> None:
+    for text in ("\ud800", "\ud800" * 20_000):
+        with pytest.raises(InputError, match="text"):
+            byte_tokenizer().encode(text)

@@ -82,7 +82,8 @@ class Conversation:
 
     def ask(self, question: str, seed: int = 0) -> None:
         """Answer, and keep both. A question that does not fit changes nothing and is kept for /retry."""
-        asked = [*self.messages, Message("user", question)]
+        unanswered = self._reason in ("stopped", "failed") and not self.messages[-1].content
+        asked = [*(self.messages[:-2] if unanswered else self.messages), Message("user", question)]
         try:
             prompt = self.lm.chat_ids(asked)
         except InputError as error:
@@ -97,6 +98,8 @@ class Conversation:
                 "all of them; /retry then asks this again"
             )
             return
+        if unanswered:  # an answer without a word would be read as one from then on
+            self.note("the question before has no answer and is left out")
         self._kept, self._ids, self._reason, self._tries = None, [], None, seed
         self.console.print("[bold green]model[/] › ", end="")
         text = self._stream(prompt, replace(self.sampling, seed=self.sampling.seed + seed))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,10 +19,12 @@ from tutelage.tokenizer.translation import translation_of
 Messages = Sequence[Message] | Sequence[Mapping[str, str]]
 
 
-def asking_ids(tokenizer: Tokenizer, messages: Messages, tools: Tools | None = None) -> list[int]:
-    """Ids of a conversation up to the start of the assistant's turn."""
+def asking_ids(
+    tokenizer: Tokenizer, messages: Messages, tools: Tools | None = None, options: Mapping[str, Any] | None = None
+) -> list[int]:
+    """Ids of a conversation up to the start of the assistant's turn. `options`: more variables for the template."""
     turns = messages_from_plain(list(messages))
-    return render_chat(tokenizer, turns, add_generation_prompt=True, tools=tools).ids
+    return render_chat(tokenizer, turns, add_generation_prompt=True, tools=tools, options=options).ids
 
 
 def translation_ids(tokenizer: Tokenizer, texts: Sequence[str], target: str | None = None) -> list[list[int]]:

@@ -13,7 +13,8 @@ from torch import Tensor
 from tutelage.inference.choosing import Chooser, Chosen, TokenTable, choose
 from tutelage.inference.prefill import check_prompt, chunk_length, untracked
 from tutelage.inference.sampling import Sampling
-from tutelage.inference.sequences import Answer, Asked, Failure, StopReason, Token
+from tutelage.inference.scoring import scores_of
+from tutelage.inference.sequences import Answer, Asked, Failure, PromptScores, StopReason, Token
 from tutelage.inference.slots import STEP, Slots
 from tutelage.inference.speculation import ROWS, Speculation, cannot
 from tutelage.model.cache import KVCache, Sharing
@@ -73,11 +74,15 @@ class Engine:
         return Chooser(sampling, prompt, self.table, number)
 
     def add(
-        self, prompt: Sequence[int], asked: Sequence[tuple[int, Sampling | Chooser, int]], salt: str = ""
+        self,
+        prompt: Sequence[int],
+        asked: Sequence[tuple[int, Sampling | Chooser, int]],
+        salt: str = "",
+        scores: PromptScores | None = None,
     ) -> list[Answer]:
         """Submit one prompt with a list of answers: (row id of its tokens, sampling, index in the call, which is part
-        of the random seed). Raises InputError for a prompt that is empty or too long, ConfigError for settings that are
-        invalid for this vocabulary.
+        of the random seed). scores: filled with what the model says of the prompt's own tokens. Raises InputError for a
+        prompt that is empty or too long, ConfigError for settings that are invalid for this vocabulary.
         """
         check_prompt(prompt, self.context, self.model.config.vocab_size)
         made = []
@@ -86,10 +91,10 @@ class Engine:
             stop_ids = self.stop_ids.union(chooser.sampling.stop_ids)
             limit = min(len(prompt) + chooser.sampling.max_tokens, self.context)
             drafting = None if self.speculation is None else self.speculation.of(prompt)
-            made.append(Answer(row, chooser, stop_ids, len(prompt), limit, drafting=drafting))
+            made.append(Answer(row, chooser, stop_ids, len(prompt), limit, drafting=drafting, scores=scores))
         at_once = self._fitting(max(one.limit for one in made))
         for begin in range(0, len(made), at_once):
-            self._waiting.append(Asked(prompt, made[begin : begin + at_once], salt))
+            self._waiting.append(Asked(prompt, made[begin : begin + at_once], salt, scores))
         return made
 
     def step(self) -> list[Token | Failure]:
@@ -100,7 +105,11 @@ class Engine:
             made: list[Token | Failure] = []
             left = self._piece
             while left > 0 and (asked := self._next()) is not None:
-                left -= self._read(asked)
+                try:
+                    left -= self._read(asked)
+                except InputError as error:
+                    made += self._fail(asked, error)
+                    continue
                 if asked.done == len(asked.prompt):
                     made += self._begin(asked)
             return made + self._advance()
@@ -147,7 +156,9 @@ class Engine:
             self._slots.forget(kept)
             rows = taken + self._multiple + kept
             self._slots.trim(rows, longest)
-            asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows)
+            # What is cached has no scores: it is read again where these are wanted.
+            shared = None if asked.scores is None else len(asked.scores.made)
+            asked.place, asked.done = self._slots.read(asked.prompt, asked.salt, rows, shared)
             if not asked.parked:
                 for one in asked.answers:
                     one.kept = asked.done
@@ -179,9 +190,20 @@ class Engine:
         view = self._slots.cache.view(asked.place, 1, seen, start)
         tokens = torch.tensor([asked.prompt[start:end]], device=device)
         positions = torch.arange(start, end, device=device)[None]
-        self._last = self.model.hidden(tokens, positions, cache=view)[:, -1]
-        asked.done = end
+        hidden = self.model.hidden(tokens, positions, cache=view)
+        self._last, asked.done = hidden[:, -1], end
+        if asked.scores is not None and (first := len(asked.scores.made)) < end:
+            targets = asked.prompt[first + 1 : end + 1]
+            asked.scores.made += scores_of(self.model, hidden[0, first - start :], targets, asked.scores.top)
         return end - start
+
+    def _fail(self, asked: Asked, error: InputError) -> list[Token | Failure]:
+        """The prompt being prefilled has no valid scores: its answers end."""
+        self._slots.stop_reading()
+        self._reading = None
+        for one in asked.answers:
+            one.ended = True
+        return [Failure(one.row, error) for one in asked.answers]
 
     def _begin(self, asked: Asked) -> list[Token | Failure]:
         """Prefill is complete: choose the first token of each answer."""

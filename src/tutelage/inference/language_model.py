@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -244,10 +245,13 @@ class LanguageModel:
             if piece.text:
                 yield piece.text
 
-    def chat_ids(self, messages: Messages, tools: Tools | None = None) -> list[int]:
-        """Ids of a conversation by the tokenizer's chat template, up to the start of the assistant's turn."""
+    def chat_ids(
+        self, messages: Messages, tools: Tools | None = None, options: Mapping[str, Any] | None = None
+    ) -> list[int]:
+        """Ids of a conversation by the tokenizer's chat template, up to the start of the assistant's turn. `options`:
+        more variables for the template, such as enable_thinking."""
         self.require_text()
-        return asking_ids(self.tokenizer, messages, tools)
+        return asking_ids(self.tokenizer, messages, tools, options)
 
     def translate(
         self, texts: Sequence[str], target: str | None = None, sampling: Sampling | Beam = GREEDY

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from tutelage.inference.results import Generation
 from tutelage.inference.sampling import Sampling
+from tutelage.inference.scoring import TokenScore
 from tutelage.inference.sequences import StopReason, Token
 from tutelage.inference.text import TextStream
 
@@ -15,7 +16,8 @@ from tutelage.inference.text import TextStream
 class Piece:
     """One token of row `row` and the text that it completes. The last one of a row has a stop reason.
 
-    `complete`: no text is held back. `kept`: see `Answer`.
+    `complete`: no text is held back. `kept`: see `Answer`. `prompt`: scores of
+    the prompt's tokens, if they were asked for.
     """
 
     row: int
@@ -26,6 +28,7 @@ class Piece:
     complete: bool
     top: tuple[tuple[int, float], ...] = ()
     kept: int = 0
+    prompt: Sequence[TokenScore] = ()
 
 
 class Pieces:
@@ -43,7 +46,7 @@ class Pieces:
         self._stop_ids = {*stop_ids, *sampling.stop_ids}
         self._texts = [TextStream(decode, spell, sampling.stop) for _ in range(rows)]
 
-    def take(self, row: int, token: Token, kept: int = 0) -> Piece:
+    def take(self, row: int, token: Token, kept: int = 0, prompt: Sequence[TokenScore] = ()) -> Piece:
         """The piece for a token of a row. A stop string ends the row; later tokens are dropped."""
         text, reason = self._texts[row], token.stop_reason
         piece = "" if token.id in self._stop_ids else text.feed(token.id)
@@ -51,7 +54,7 @@ class Pieces:
             piece += text.close(cut=reason == "length")
         if text.stopped:
             reason = "stop"
-        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top, kept)
+        return Piece(row, piece, token.id, token.logprob, reason, not text.holds, token.top, kept, prompt)
 
 
 def collected(pieces: Iterable[Piece], rows: int, with_top: bool) -> list[Generation]:

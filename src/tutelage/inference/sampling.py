@@ -101,7 +101,7 @@ class Sampling:
             ("top_p", 0 < self.top_p <= 1, "above 0 and at most 1 (off)"),
             ("min_p", 0 <= self.min_p <= 1, "from 0 (off) to 1"),
             ("repetition_penalty", 0 < self.repetition_penalty < math.inf, penalty),
-            ("seed", 0 <= self.seed < 2**63, "from 0 to 2^63 - 1"),
+            ("seed", 0 <= self.seed < 2**64, "from 0 to 2^64 - 1"),
             ("presence_penalty", finite(self.presence_penalty), "finite; 0 is off"),
             ("frequency_penalty", finite(self.frequency_penalty), "finite; 0 is off"),
             ("no_repeat_ngram", self.no_repeat_ngram >= 0, "0 (off) or above"),

@@ -70,7 +70,6 @@ def token_scores(
     """
     made: list[list[TokenScore]] = [[] for _ in rows]
     device = model.embed_tokens.weight.device
-    step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
     wanted = [index for index, ids in enumerate(rows) if len(ids) > 1]
     for batch in length_batches([len(rows[index]) - 1 for index in wanted]):
         if not going():
@@ -78,16 +77,22 @@ def token_scores(
         members = [wanted[at] for at in batch]
         hidden = model.hidden(padded([rows[index][:-1] for index in members]).to(device))
         for place, index in enumerate(members):
-            targets = torch.tensor(rows[index][1:], device=device)
-            for start in range(0, len(targets), step):
-                end = min(start + step, len(targets))
-                logits = model.logits(hidden[place, start:end])
-                own = own_logprobs(logits.cpu())
-                given = own.gather(-1, targets[start:end, None].cpu()).squeeze(-1).tolist()
-                best = own.topk(min(top, own.shape[-1]), dim=-1)
-                likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
-                tops = [tuple(zip(*one, strict=True)) for one in likeliest]
-                made[index] += map(TokenScore, given, tops)
+            made[index] = scores_of(model, hidden[place], rows[index][1:], top)
+    return made
+
+
+def scores_of(model: DecoderLM, hidden: Tensor, targets: Sequence[int], top: int) -> list[TokenScore]:
+    """What the model says of each target, given the state before it; hidden [targets or more, hidden_size]. Raises
+    InputError where the logits are not finite."""
+    made: list[TokenScore] = []
+    step = max(1, LOGITS_AT_ONCE // model.config.vocab_size)
+    for start in range(0, len(targets), step):
+        end = min(start + step, len(targets))
+        own = own_logprobs(model.logits(hidden[start:end]).cpu())
+        given = own.gather(-1, torch.tensor(targets[start:end])[:, None]).squeeze(-1).tolist()
+        best = own.topk(min(top, own.shape[-1]), dim=-1)
+        likeliest = zip(best.indices.tolist(), best.values.tolist(), strict=True)
+        made += map(TokenScore, given, [tuple(zip(*one, strict=True)) for one in likeliest])
     return made
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from tutelage.inference.choosing import Chooser
+from tutelage.inference.scoring import TokenScore
 from tutelage.inference.speculation import Drafting
 from tutelage.store.errors import InputError
 
@@ -32,6 +33,15 @@ class Failure:
     error: InputError
 
 
+@dataclass(eq=False)
+class PromptScores:
+    """What the model says of each token of a prompt but the first, filled in while the prompt is prefilled. `top`:
+    number of likeliest tokens at each place."""
+
+    top: int = 0
+    made: list[TokenScore] = field(default_factory=list)
+
+
 @dataclass
 class Output:
     """Output for one prompt: ids (final stop id included) with a log-probability each."""
@@ -54,6 +64,7 @@ class Answer:
     kept: int = 0  # prompt tokens taken from the prefix cache
     ended: bool = False
     drafting: Drafting | None = None
+    scores: PromptScores | None = None
 
 
 @dataclass(eq=False)
@@ -63,6 +74,7 @@ class Asked:
     prompt: Sequence[int]
     answers: list[Answer]
     salt: str
+    scores: PromptScores | None = None
     place: int = -1  # cache row
     done: int = 0  # prefilled tokens
     parked: int = 0  # prefilled tokens when it last yielded to a short prompt

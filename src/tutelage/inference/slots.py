@@ -70,8 +70,8 @@ class Slots:
         for one in self.kept:
             one.row = order.index(one.row)
 
-    def read(self, ids: Sequence[int], salt: str, most: int) -> tuple[int, int]:
-        """The row for prefilling a prompt, and the number of its tokens that are already cached there.
+    def read(self, ids: Sequence[int], salt: str, most: int, shared: int | None = None) -> tuple[int, int]:
+        """The row for prefilling a prompt, and how many of its tokens, at most `shared`, are already cached there.
 
         With `most` rows in total, the least recently used cached prompt is evicted. One prompt is prefilled at a time.
         """
@@ -88,7 +88,7 @@ class Slots:
             free = [oldest.row]
         row = self._reading = max(free)
         self.cache.clear_states(row)
-        return row, self._share(ids, salt, row)
+        return row, self._share(ids, salt, row, len(ids) if shared is None else shared)
 
     def start(self, ids: Sequence[int], salt: str, count: int) -> None:
         """After prefill: allocate `count` rows for answers. The prompt's own row caches it if there is room."""
@@ -129,13 +129,13 @@ class Slots:
         if not self.kept and not self.answering and self._reading is None:
             self._cache, self.width = None, 0
 
-    def _share(self, ids: Sequence[int], salt: str, row: int) -> int:
+    def _share(self, ids: Sequence[int], salt: str, row: int, most: int) -> int:
         best, common = None, 0
         for one in self.kept:
             alike = _common(ids, one.ids) if one.salt == salt else 0
             if alike > common:
                 best, common = one, alike
-        common = min(common, len(ids) - REREAD) // REREAD * REREAD
+        common = min(common, len(ids) - REREAD, most) // REREAD * REREAD
         if best is None or common <= 0:
             return 0
         self._clock += 1

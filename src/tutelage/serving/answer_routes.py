@@ -19,12 +19,14 @@ from tutelage.inference.constraint import Constraint
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.sampling import Sampling
 from tutelage.serving import protocol, shapes
-from tutelage.serving.answers import Callables, Prompted, Row, answer_events, whole_answer
+from tutelage.serving.answers import Callables, Row, answer_events, whole_answer
 from tutelage.serving.body import read_body
 from tutelage.serving.completion_protocol import CompletionRequest
+from tutelage.serving.conversations import conversation_ids
 from tutelage.serving.desk import Desk
+from tutelage.serving.entries import Prompted
 from tutelage.serving.faults import ApiError
-from tutelage.serving.prompts import check_fits, echoes, prompt_ids
+from tutelage.serving.prompts import check_fits, check_longest, echoes, prompt_ids
 from tutelage.serving.protocol import ChatRequest, Limits
 from tutelage.serving.response_protocol import ResponsesRequest
 from tutelage.serving.responses import response_events, whole_response
@@ -49,8 +51,7 @@ def add_answer_routes(
     @app.post("/v1/chat/completions")
     async def chat(request: Request) -> Response:
         wanted = protocol.parse(ChatRequest, await read_body(request, limits), served, limits)
-        most = wanted.max_completion_tokens or wanted.max_tokens
-        items, _, tools = await conversation(request, wanted, most, "messages")
+        items, _, tools = await conversation(request, wanted, wanted.longest, "messages")
         rows = [Row(lms[wanted.model], bool(wanted.logprobs), tools) for _ in range(wanted.choices)]
         return await answer(wanted, rows, items, chat=True)
 
@@ -59,15 +60,21 @@ def add_answer_routes(
         wanted = protocol.parse(CompletionRequest, await read_body(request, limits), served, limits)
         sampling = replace(_sampling(wanted, wanted.max_tokens), top_logprobs=wanted.logprobs or 0)
         lm, count, each, begun = lms[wanted.model], len(wanted.prompts), wanted.made, time.monotonic()
-        tokens, echoed = 0, list[Prompted | None]([None] * count)
+        echoed = list[Prompted | None]([None] * count)
+        ids: list[list[int]] | None = None
         if wanted.echo:
-            tokens, told = await desk.do(partial(echoes, lm, wanted, limits), request.is_disconnected)
-            echoed = [*told]
+            told = await desk.do(partial(echoes, lm, wanted, limits), request.is_disconnected)
+            echoed, ids = [*told], [[*one.ids] for one in told]
         if wanted.max_tokens == 0:
-            items, each = _nothing(tokens), wanted.choices
+            items, each = _nothing(sum(map(len, ids or ()))), wanted.choices
         else:
             left = limits.seconds - (time.monotonic() - begun)
-            items = pieces(request, wanted, lambda one: prompt_ids(one, wanted, limits), sampling, "prompt", each, left)
+            scored = wanted.logprobs or 0 if wanted.echo and wanted.wants_logprobs else None
+
+            def read(one: LanguageModel) -> list[list[int]]:
+                return prompt_ids(one, wanted, limits) if ids is None else ids
+
+            items = pieces(request, wanted, read, sampling, "prompt", each, left, scored=scored)
         rows = [Row(lm, wanted.wants_logprobs, echo=one) for one in echoed for _ in range(each)]
         return await answer(wanted, rows, items, chat=False, prompts=count)
 
@@ -77,7 +84,8 @@ def add_answer_routes(
         wanted.check(limits)
         asked = wanted.as_chat()
         protocol.check(asked, served, limits)
-        items, sampling, tools = await conversation(request, asked, wanted.max_output_tokens, "input")
+        longest = ("max_output_tokens", wanted.max_output_tokens)
+        items, sampling, tools = await conversation(request, asked, longest, "input")
         lm = lms[wanted.model]
         if not wanted.stream:
             return JSONResponse(await whole_response(lm, items, wanted, sampling, tools))
@@ -85,11 +93,12 @@ def add_answer_routes(
         return _streamed(response_events(lm, items, first, prompt_tokens, wanted, sampling, tools))
 
     async def conversation(
-        request: Request, wanted: ChatRequest, most: int | None, field: str
+        request: Request, wanted: ChatRequest, longest: tuple[str, int | None], field: str
     ) -> tuple[AsyncGenerator[Any, None], Sampling, Callables | None]:
-        """The pieces of an answer to messages, how they are drawn, and what they may call."""
+        """The pieces of an answer to messages, how they are drawn, and what they may call. longest: the field that says
+        how many tokens it may have, and what it says."""
         messages = [message.message() for message in wanted.messages]
-        sampling = _sampling(wanted, most)
+        sampling = _sampling(wanted, longest[1])
         tools = await callable_of(wanted)
         defined = [tool.plain() for tool in wanted.callable] or None
         if tools is not None:
@@ -97,8 +106,10 @@ def add_answer_routes(
         shown = () if tools is None else tools.form.control
 
         def read(lm: LanguageModel) -> list[list[int]]:
-            ids = lm.chat_ids(messages, defined)
+            effort = "reasoning.effort" if field == "input" else "reasoning_effort"
+            ids = conversation_ids(lm, messages, defined, wanted.reasoning_effort, effort)
             check_fits(ids, lm.context, field)
+            check_longest(ids, lm.context, *longest, limits)
             return [ids]
 
         items = pieces(request, wanted, read, sampling, field, wanted.choices, limits.seconds, shown)
@@ -140,10 +151,11 @@ def add_answer_routes(
         choices: int,
         seconds: float,
         shown: Collection[int] = (),
+        scored: int | None = None,
     ) -> AsyncGenerator[Any, None]:
         """First the number of prompt tokens, then the pieces of all choices. `field`: where the prompts came from."""
         lm, gone, salt = lms[wanted.model], request.is_disconnected, wanted.cache_salt or ""
-        run = worker.run(wanted.model, partial(read, lm), sampling, choices, seconds, gone, salt, shown)
+        run = worker.run(wanted.model, partial(read, lm), sampling, choices, seconds, gone, salt, shown, scored)
         form = "tools" if isinstance(wanted, ChatRequest) and wanted.callable else wanted.form
         return _translated(run, "text.format" if field == "input" and form == "response_format" else form)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
@@ -12,6 +13,7 @@ from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece
 from tutelage.inference.sequences import StopReason
 from tutelage.serving import metrics, shapes
+from tutelage.serving.entries import Prompted, prompt_entries, token_entry
 from tutelage.serving.faults import ApiError
 from tutelage.tokenizer.call_form import CallForm
 
@@ -21,14 +23,6 @@ class Callables(NamedTuple):
 
     names: Sequence[str]
     form: CallForm
-
-
-class Prompted(NamedTuple):
-    """What stands before an answer that echoes its prompt, and the log-probabilities of its tokens if they are wanted;
-    the token that begins a document is read before a text, but is no part of it."""
-
-    text: str
-    entries: list[dict[str, Any]] | None
 
 
 async def whole_answer(
@@ -48,6 +42,7 @@ async def whole_answer(
         prompt_tokens = await anext(items)
         metrics.count_tokens(prompt_tokens, 0)
         async for piece in items:
+            await _know_prompt(rows[piece.row], piece)
             rows[piece.row].add(piece)
     given = [row for mine in _of_prompts(rows, prompts) for row in _best(mine, choices or len(mine))]
     made = [
@@ -77,12 +72,16 @@ async def answer_events(
             for index, row in enumerate(rows):
                 if chat:
                     yield shapes.event({**head, "choices": [shapes.delta(chat, index, "", first=True)]})
-                elif row.said or row.entries or first is None:  # the prompt; where nothing follows, the end as well
+                elif not row.unscored and (row.said or first is None):
+                    # The prompt; where nothing follows, the end as well.
                     reason = row.finish_reason if first is None else None
                     made = shapes.delta(chat, index, row.said, reason, row.entries)
                     yield shapes.event({**head, "choices": [made]})
             async for piece in _chain(first, items):
                 row = rows[piece.row]
+                if await _know_prompt(row, piece):
+                    made = shapes.delta(chat, piece.row, row.said, None, row.entries)
+                    yield shapes.event({**head, "choices": [made]})
                 entries = row.add(piece)
                 steps = row.steps or ([""] if entries else [])
                 for step in steps:
@@ -98,6 +97,17 @@ async def answer_events(
         yield shapes.event("[DONE]")
     except ApiError as error:
         yield shapes.event(error.body)
+
+
+async def _know_prompt(row: Row, piece: Piece) -> bool:
+    """Whether the log-probabilities of the prompt came with this piece, and now stand before it in the row."""
+    if not row.unscored:
+        return False
+    assert row.echo is not None
+    if row.echo.entries is None:  # of a long prompt it takes a while: others are answered meanwhile
+        row.echo.entries = await asyncio.to_thread(prompt_entries, row.lm, row.echo, piece.prompt)
+    row.entries, row.unscored = [*row.echo.entries], False
+    return True
 
 
 def _usage(prompt_tokens: int, rows: Sequence[Row], prompts: int) -> dict[str, Any]:
@@ -124,7 +134,8 @@ async def _chain(first: Piece | None, rest: AsyncIterator[Piece]) -> AsyncIterat
 class Row:
     """What has been made of one answer: its text, its tokens, and the log-probabilities if these are wanted.
 
-    said: the text without the calls of tools in it, `calls`; steps: what the last piece added to both.
+    said: the text without the calls of tools in it, `calls`; steps: what the last piece added to both. unscored: the
+    log-probabilities of the prompt are wanted and come with the first piece.
     """
 
     def __init__(
@@ -133,12 +144,13 @@ class Row:
         """echo: the prompt, which is to stand before the answer. Then every token has its log-probability, also one
         that ends the answer and is no text: who scores a prompt counts them (lm-evaluation-harness leaves out the last
         of prompt and one token)."""
-        self._lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
+        self.lm, self._ids, self._logprobs, self._given = lm, list[int](), list[float](), 0
         self._tops: list[tuple[tuple[int, float], ...]] = []
         self.text, self.tokens, self.kept = "", 0, 0
         self.reason: StopReason | None = None
-        self._total, self._echo, self._before = 0.0, echo is not None, "" if echo is None else echo.text
-        self.entries: list[dict[str, Any]] | None = list(echo.entries or () if echo else ()) if logprobs else None
+        self._total, self.echo, self._before = 0.0, echo, "" if echo is None else echo.text
+        self.entries: list[dict[str, Any]] | None = list((echo and echo.entries) or ()) if logprobs else None
+        self.unscored = logprobs and echo is not None and echo.entries is None
         self._reader = None if tools is None else CallReader(tools.form, tools.names)
         self.said, self.calls, self.steps = self._before, list[dict[str, Any]](), list[str | dict[str, Any]]()
 
@@ -163,7 +175,7 @@ class Row:
         self.steps = [self._step(one) for one in self._read(piece)]
         if self.entries is None:
             return None
-        if self._echo or piece.id not in self._lm.stop_ids:
+        if self.echo or piece.id not in self.lm.stop_ids:
             self._ids.append(piece.id)
             self._logprobs.append(piece.logprob)
             self._tops.append(piece.top)
@@ -172,7 +184,7 @@ class Row:
         until = len(self._ids)
         # Tokens that hold nothing but the stop string are no part of the answer.
         while (
-            piece.stop_reason == "stop" and not self._echo and until and self._decoded(until - 1).startswith(self.text)
+            piece.stop_reason == "stop" and not self.echo and until and self._decoded(until - 1).startswith(self.text)
         ):
             until -= 1
         new = [self._entry(at) for at in range(self._given, until)]
@@ -200,24 +212,8 @@ class Row:
         return {"index": one.index, **called, "function": {"name": one.name, "arguments": ""}}
 
     def _decoded(self, count: int) -> str:
-        return self._lm.tokenizer.decode(self._ids[:count])
+        return self.lm.tokenizer.decode(self._ids[:count])
 
     def _entry(self, at: int) -> dict[str, Any]:
         start = len(self._before) + len(self._decoded(at))
-        return token_entry(self._lm, self._ids[at], self._logprobs[at], self._tops[at], start)
-
-
-def token_entry(
-    lm: LanguageModel, token_id: int, logprob: float | None, top: Sequence[tuple[int, float]], start: int
-) -> dict[str, Any]:
-    """A token with its log-probability (None: there is none), the likeliest ones at its place, and where its text
-    begins."""
-    alternatives = [_token(lm, *one) for one in top]
-    return {**_token(lm, token_id, logprob), "top_logprobs": alternatives, "text_offset": start}
-
-
-def _token(lm: LanguageModel, token_id: int, logprob: float | None) -> dict[str, Any]:
-    shown = lm.tokenizer.decode([token_id], skip_special=False)
-    # JSON knows no infinity: OpenAI's figure for what cannot come.
-    known = None if logprob is None else max(logprob, -9999.0)
-    return {"token": shown, "logprob": known, "bytes": list(lm.tokenizer.token_bytes(token_id))}
+        return token_entry(self.lm, self._ids[at], self._logprobs[at], self._tops[at], start)

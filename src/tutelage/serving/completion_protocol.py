@@ -22,7 +22,9 @@ class CompletionRequest(Request):
         description="One or several; the choices of the first come first."
     )
     # As in every request, but for 0.
-    max_tokens: Annotated[int, Field(ge=0)] | None = Field(None, description="0 only with echo: nothing is made.")
+    max_tokens: Annotated[int, Field(ge=0, lt=2**63)] | None = Field(
+        None, description="0 only with echo: nothing is made."
+    )
     logprobs: Annotated[int, Field(ge=0, le=5)] | Literal[False] | None = Field(
         None, description="With so many alternatives of each token."
     )

@@ -6,6 +6,7 @@ import base64
 import binascii
 import hmac
 import ipaddress
+import re
 from typing import TYPE_CHECKING, Any
 
 from tutelage.serving.faults import ApiError
@@ -60,9 +61,9 @@ def is_loopback(host: str) -> bool:
 
 
 def _without_port(host: str) -> str:
-    if host.startswith("["):
-        return host.partition("]")[0] + "]"
-    return host.partition(":")[0]
+    """The name or address of a Host header; empty for what is none with a port after it."""
+    found = re.fullmatch(r"(\[[0-9A-Fa-f:.]+\]|[^:\[\]]+)(:[0-9]{0,5})?", host)
+    return found[1] if found else ""
 
 
 def _credential(header: bytes) -> bytes | None:

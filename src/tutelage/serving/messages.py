@@ -35,6 +35,8 @@ class ChatMessage(Strict):
     content: str | list[TextPart] | None = None
     tool_calls: Annotated[list[ToolCall], Field(max_length=MOST)] | None = None
     tool_call_id: str | None = None
+    # What OpenAI's API takes for a name.
+    name: Annotated[str, Field(max_length=64, pattern=r"^[^\s<|\\/>]*$")] | None = None
 
     @model_validator(mode="after")
     def _parts_of_its_role(self) -> Self:
@@ -51,5 +53,5 @@ class ChatMessage(Strict):
         text = parts if isinstance(parts, str) else "".join(part.text for part in parts)
         role = "system" if self.role == "developer" else self.role
         return Message(
-            role, text, tuple(call.plain() for call in self.tool_calls or ()), tool_call_id=self.tool_call_id or ""
+            role, text, tuple(call.plain() for call in self.tool_calls or ()), self.tool_call_id or "", self.name or ""
         )

@@ -44,7 +44,6 @@ MESSAGE: Table = {
     "annotations": ([],),
     "tool_calls": ([],),
     "reasoning_content": ("",),
-    "name": ("",),
 }
 STREAM_OPTIONS: Table = {"include_obfuscation": (False,)}
 

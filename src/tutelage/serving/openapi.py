@@ -49,9 +49,6 @@ WORDS = {
 KINDS = {"/metrics": "text/plain", "/": "text/html"}
 STREAMED = frozenset({"/v1/chat/completions", "/v1/completions", "/v1/responses"})
 _LIMITED = {
-    "max_tokens": ("maximum", "integer", "max_tokens"),
-    "max_completion_tokens": ("maximum", "integer", "max_tokens"),
-    "max_output_tokens": ("maximum", "integer", "max_tokens"),
     "n": ("maximum", "integer", "choices"),
     "best_of": ("maximum", "integer", "choices"),
     "beams": ("maximum", "integer", "choices"),
@@ -59,6 +56,7 @@ _LIMITED = {
     "stop": ("maxItems", "array", "stop_strings"),
 }
 """Bound of a field: its word in a JSON schema, the type that it bounds, and its name among the limits."""
+_LONGEST = ("max_tokens", "max_completion_tokens", "max_output_tokens")
 # Statuses of errors: those of every request, and those of one with a body.
 ALWAYS = (400, 401, 403, 404, 405, 408, 500, 503)
 WITH_BODY = (413, 415, 429, 499, 504)
@@ -80,7 +78,9 @@ def document(app: FastAPI, served: Served) -> dict[str, Any]:
         [(kind, "validation") for kind in kinds], ref_template="#/components/schemas/{model}"
     )
     for kind in kinds:
-        _narrow(schemas["$defs"][kind.__name__]["properties"], _names(kind, served), served.limits)
+        properties = schemas["$defs"][kind.__name__]["properties"]
+        _narrow(properties, _names(kind, served), served.limits)
+        _longest(properties, kind, served.limits)
     if served.classifiers:
         labels = {"enum": list(dict.fromkeys(one for known in served.classifiers.values() for one in known))}
         schemas["$defs"]["PredicateQuestion"]["properties"]["name"] = labels
@@ -116,6 +116,18 @@ def _narrow(properties: dict[str, Any], names: Sequence[str], limits: Limits) ->
     for one in properties.get("prompt", {}).get("anyOf", ()):
         if one.get("items", {}).get("type") in ("string", "array"):  # of several, not of ids
             one["maxItems"] = limits.prompts
+
+
+def _longest(properties: dict[str, Any], kind: type[Strict], limits: Limits) -> None:
+    """How many tokens an answer may have. Of a prompt that nearly fills the context more may be asked for."""
+    for name in _LONGEST:
+        for one in properties.get(name, {}).get("anyOf", ()):
+            if kind is TranslationRequest and one.get("type") == "integer":
+                one["maximum"] = limits.max_tokens
+        if name in properties and kind is not TranslationRequest:
+            said = properties[name].get("description", "Longest answer, in tokens.")
+            allowed = f"More than {limits.max_tokens} only where the context ends before that."
+            properties[name]["description"] = f"{said} {allowed}"
 
 
 def _operation(path: str, method: str, served: Served) -> dict[str, Any]:

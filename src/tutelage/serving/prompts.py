@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.scoring import token_scores
-from tutelage.inference.text import TextStream
-from tutelage.serving.answers import Prompted, token_entry
 from tutelage.serving.completion_protocol import CompletionRequest
 from tutelage.serving.desk import Going
+from tutelage.serving.entries import Prompted, prompt_entries
 from tutelage.serving.faults import ApiError
 from tutelage.serving.protocol import Limits, at_most, check_ids
 
@@ -27,6 +26,7 @@ def prompt_ids(lm: LanguageModel, wanted: CompletionRequest, limits: Limits) -> 
             check_ids(where, given, lm.tokenizer.vocab_size)
             ids = given
         check_fits(ids, lm.context, where, answered=wanted.max_tokens != 0)
+        check_longest(ids, lm.context, *wanted.longest, limits)
         made.append(ids)
     if len(made) > 1:
         at_most("prompt", sum(map(len, made)), limits.input_tokens, "tokens in all")
@@ -48,36 +48,22 @@ def check_fits(ids: Sequence[int], context: int, where: str, answered: bool = Tr
     )
 
 
-def echoes(lm: LanguageModel, wanted: CompletionRequest, limits: Limits, going: Going) -> tuple[int, list[Prompted]]:
-    """How many tokens the prompts have, and what stands before the answers to each."""
-    rows = prompt_ids(lm, wanted, limits)
-    texts = [
-        one if isinstance(one, str) else lm.tokenizer.decode(ids, skip_special=False)
-        for one, ids in zip(wanted.prompts, rows, strict=True)
-    ]
-    if not wanted.wants_logprobs:
-        return sum(map(len, rows)), [Prompted(text, None) for text in texts]
+def check_longest(ids: Sequence[int], context: int, field: str, asked: int | None, limits: Limits) -> None:
+    """Raise ApiError for an answer that might get longer than the server allows. Where the context ends before that,
+    any number can be kept to."""
+    if asked is not None and min(asked, context - len(ids)) > limits.max_tokens:
+        raise ApiError(400, f"{field}: {asked} tokens asked for, this server allows {limits.max_tokens}", field)
+
+
+def echoes(lm: LanguageModel, wanted: CompletionRequest, limits: Limits, going: Going) -> list[Prompted]:
+    """What stands before the answers to each prompt. Where nothing is to be made, with the log-probabilities that are
+    wanted; else these are known when the prompt has been read for the answer."""
     made = []
-    for given, text, ids, scores in zip(
-        wanted.prompts, texts, rows, token_scores(lm.model, rows, wanted.logprobs or 0, going), strict=True
-    ):
-        # What begins a document stands before a text and is none of it: the first token of the text has a probability,
-        # but as in OpenAI's API none is given.
-        begun = isinstance(given, str)
-        shown, told = (ids[1:], scores[1:]) if begun else (ids, scores)
-        starts = _starts(lm, shown, len(text))
-        entries = [token_entry(lm, shown[0], None, (), starts[0])] if shown else []
-        for token, score, start in zip(shown[1:], told, starts[1:], strict=True):
-            entries.append(token_entry(lm, token, score.logprob, score.top, start))
-        made.append(Prompted(text, entries))
-    return sum(map(len, rows)), made
-
-
-def _starts(lm: LanguageModel, ids: Sequence[int], length: int) -> list[int]:
-    """Where in a text of that length each token begins: one within a character where that does."""
-    stream = TextStream(lambda some: lm.tokenizer.decode(some, skip_special=False), lm.tokenizer.token_bytes)
-    starts, done = [], 0
-    for token in ids:
-        starts.append(min(done, length))  # a tokenizer may change the text (white space, case)
-        done += len(stream.feed(token))
-    return starts
+    for given, ids in zip(wanted.prompts, prompt_ids(lm, wanted, limits), strict=True):
+        text = given if isinstance(given, str) else lm.tokenizer.decode(ids, skip_special=False)
+        made.append(Prompted(text, ids, begun=isinstance(given, str)))
+    if wanted.max_tokens == 0 and wanted.wants_logprobs:
+        scores = token_scores(lm.model, [one.ids for one in made], wanted.logprobs or 0, going)
+        for one, theirs in zip(made, scores, strict=True):
+            one.entries = prompt_entries(lm, one, theirs)
+    return made

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Self, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar
 
 from pydantic import ConfigDict, Field, ValidationError, model_validator
 from pydantic_core import from_json
@@ -22,6 +22,8 @@ from tutelage.serving.strict import NULL, Strict, either
 from tutelage.serving.tool_protocol import MOST, Choice, NamedChoice, Tool
 from tutelage.store.errors import nearest
 from tutelage.store.jsonl import RepeatedKeys
+
+Effort = Literal["none", "minimal", "low", "medium", "high", "xhigh"]
 
 
 @dataclass(frozen=True)
@@ -81,9 +83,13 @@ class Request(SamplingFields):
     def choices(self) -> int:
         return self.n or 1
 
+    @property
+    def longest(self) -> tuple[str, int | None]:
+        """The field that says how many tokens an answer may have, and what it says."""
+        return "max_tokens", self.max_tokens
+
     def check_limits(self, limits: Limits) -> None:
         """Raise ApiError for more than the server allows."""
-        at_most("max_tokens", self.max_tokens or 0, limits.max_tokens, "tokens")
         at_most("n", self.choices, limits.choices, "choices")
         at_most("stop", len(self.stops), limits.stop_strings, "stop strings")
         at_most("stop", max(map(len, self.stops), default=0), limits.stop_chars, "characters in a stop string")
@@ -108,12 +114,18 @@ class ChatRequest(Request):
     )
 
     messages: Annotated[list[ChatMessage], Field(min_length=1)]
-    max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_completion_tokens: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     tools: Annotated[list[Tool], Field(max_length=MOST)] | None = None
     tool_choice: Choice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning_effort: Effort | None = None
+
+    @property
+    def longest(self) -> tuple[str, int | None]:
+        name = "max_completion_tokens" if self.max_completion_tokens is not None else "max_tokens"
+        return name, self.max_completion_tokens or self.max_tokens
 
     @property
     def callable(self) -> list[Tool]:
@@ -140,7 +152,6 @@ class ChatRequest(Request):
 
     def check_limits(self, limits: Limits) -> None:
         at_most("messages", len(self.messages), limits.messages, "messages")
-        at_most("max_completion_tokens", self.max_completion_tokens or 0, limits.max_tokens, "tokens")
         super().check_limits(limits)
 
     @model_validator(mode="after")

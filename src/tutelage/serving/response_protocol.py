@@ -10,7 +10,7 @@ from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from tutelage.serving import neutral
 from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
-from tutelage.serving.protocol import ChatRequest, Limits, at_most
+from tutelage.serving.protocol import ChatRequest, Effort, Limits, at_most
 from tutelage.serving.sampling_protocol import JsonSchema, ResponseFormat
 from tutelage.serving.strict import Strict, either
 from tutelage.serving.tool_protocol import MOST, CalledFunction, Choice, Function, NamedChoice, NamedFunction, Tool
@@ -116,6 +116,12 @@ class TextSettings(Strict):
     format: Annotated[PlainFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
 
 
+class Reasoning(Strict):
+    asks_nothing: ClassVar[neutral.Table] = {"summary": (), "generate_summary": ()}
+
+    effort: Effort | None = None
+
+
 class ResponsesRequest(Strict):
     """POST /v1/responses: an answer to texts. Nothing is stored: `previous_response_id` is refused."""
 
@@ -123,7 +129,6 @@ class ResponsesRequest(Strict):
         **{name: neutral.REQUEST[name] for name in ("user", "store", "safety_identifier", "prompt_cache_key",
                                                     "service_tier")},
         "truncation": ("disabled",),
-        "reasoning": ({}, {"effort": None}, {"summary": None}, {"effort": None, "summary": None}),
         "background": (False,),
         "stream_options": ({}, {"include_obfuscation": False}),
     }  # fmt: skip
@@ -137,7 +142,7 @@ class ResponsesRequest(Strict):
     model: str
     input: Annotated[str, Field(min_length=1)] | Annotated[list[Item], Field(min_length=1)]
     instructions: str | None = None
-    max_output_tokens: Annotated[int, Field(ge=1)] | None = None
+    max_output_tokens: Annotated[int, Field(ge=1, lt=2**63)] | None = None
     temperature: Annotated[float, Field(ge=0, le=2, allow_inf_nan=False)] | None = None
     top_p: Annotated[float, Field(gt=0, le=1, allow_inf_nan=False)] | None = None
     text: TextSettings | None = None
@@ -145,6 +150,7 @@ class ResponsesRequest(Strict):
     tools: Annotated[list[FunctionTool], Field(max_length=MOST)] | None = None
     tool_choice: Literal["none", "auto", "required"] | FunctionChoice | None = None
     parallel_tool_calls: bool | None = None
+    reasoning: Reasoning | None = None
     include: list[Included] | None = None
     top_logprobs: Annotated[int, Field(ge=0, le=20)] | None = None
     metadata: Annotated[dict[str, str], Field(max_length=16)] | None = Field(None, description="Comes back as it is.")
@@ -161,6 +167,10 @@ class ResponsesRequest(Strict):
         return _LOGPROBS in (self.include or ())
 
     @property
+    def effort(self) -> Effort | None:
+        return None if self.reasoning is None else self.reasoning.effort
+
+    @property
     def items(self) -> Sequence[InputMessage | InputCall | InputResult]:
         """The input, instructions before it."""
         given = self.input
@@ -170,7 +180,6 @@ class ResponsesRequest(Strict):
     def check(self, limits: Limits) -> None:
         """What depends on the server, or on other items. Raises ApiError."""
         at_most("input", len(self.items), limits.messages, "items")
-        at_most("max_output_tokens", self.max_output_tokens or 0, limits.max_tokens, "tokens")
         calls = set[str]()
         for at, item in enumerate(self.input):
             if isinstance(item, InputCall):
@@ -186,6 +195,7 @@ class ResponsesRequest(Strict):
             response_format=self._form(), stream=self.stream, tool_choice=self._choice(),
             tools=None if self.tools is None else [tool.as_chat() for tool in self.tools],
             parallel_tool_calls=self.parallel_tool_calls, logprobs=self.logprobs, top_logprobs=self.top_logprobs,
+            reasoning_effort=self.effort,
         )  # fmt: skip
 
     def _form(self) -> ResponseFormat | None:

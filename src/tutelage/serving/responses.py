@@ -165,6 +165,7 @@ class _Made:
             "incomplete_details": None, "instructions": wanted.instructions,
             "max_output_tokens": wanted.max_output_tokens, "model": wanted.model, "output": [],
             "parallel_tool_calls": wanted.parallel_tool_calls is not False, "previous_response_id": None,
+            "reasoning": {"effort": wanted.effort, "summary": None},
             "store": False, "temperature": self.sampling.temperature, "top_p": self.sampling.top_p,
             "text": {"format": form.model_dump(by_alias=True)},
             "tool_choice": choice if isinstance(choice, str) else choice.model_dump(),

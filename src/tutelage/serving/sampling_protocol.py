@@ -6,6 +6,7 @@ from it, and the page makes its panel from that description.
 
 from __future__ import annotations
 
+import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import fields
@@ -65,8 +66,8 @@ class SamplingFields(Strict):
     top_k: int | None = _setting("Only so many of the likeliest tokens; 0 is off.", ge=0)
     min_p: float | None = _setting("Only tokens of this share of the likeliest one's; 0 is off.", ge=0, le=1)
     repetition_penalty: float | None = _setting("Divides the logits of tokens that were there; 1 is off.", gt=0, le=10)
-    max_tokens: int | None = _setting("Longest answer, in tokens.", ge=1)
-    seed: int | None = _setting("The same seed gives the same answer.", ge=0, lt=2**63)
+    max_tokens: int | None = _setting("Longest answer, in tokens.", ge=1, lt=2**63)
+    seed: int | None = _setting("The same seed gives the same answer.", ge=-(2**63), lt=2**63)
     stop: Text | list[Text] | None = _setting("Text at which the answer ends.")
     presence_penalty: float | None = _setting("Taken off tokens of the answer, once each.", ge=-2, le=2)
     frequency_penalty: float | None = _setting("Taken off tokens of the answer, for each time.", ge=-2, le=2)
@@ -96,7 +97,9 @@ class SamplingFields(Strict):
     def sampling(self, most_tokens: int) -> Sampling:
         """The same as `Sampling`, of at most so many tokens. Raises ApiError, ConfigError for what makes no sense."""
         given = {one.name: value for one in fields(Sampling) if (value := getattr(self, one.name, None)) is not None}
-        drawn: dict[str, Any] = {"temperature": 1.0, "seed": secrets.randbits(62), **given, "max_tokens": most_tokens}
+        # A seed of OpenAI's API is a signed number of 64 bits; each has a random stream of its own.
+        seed = secrets.randbits(62) if self.seed is None else self.seed % 2**64
+        drawn: dict[str, Any] = {"temperature": 1.0, **given, "seed": seed, "max_tokens": most_tokens}
         biases = _biases(self.logit_bias or {})
         return Sampling(**{**drawn, "stop": self.stops, "logit_bias": biases, "constraint": self._constraint()})
 
@@ -119,6 +122,6 @@ class SamplingFields(Strict):
 
 def _biases(given: Mapping[str, float]) -> dict[int, float]:
     for name in given:
-        if not name.isdecimal() or len(name) > 9:
+        if not re.fullmatch("0|[1-9][0-9]{0,8}", name):  # "007" beside "7" would be a second bias of one token
             raise ApiError(400, f"logit_bias: {name[:40]!r} is no token id", "logit_bias")
     return {int(name): bias for name, bias in given.items()}

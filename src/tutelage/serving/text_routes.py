@@ -12,6 +12,7 @@ from tutelage.inference.embedding import mean_states
 from tutelage.inference.language_model import LanguageModel
 from tutelage.serving import metrics
 from tutelage.serving.body import read_body
+from tutelage.serving.conversations import conversation_ids
 from tutelage.serving.desk import Desk, Going
 from tutelage.serving.faults import ApiError
 from tutelage.serving.messages import ChatMessage
@@ -87,7 +88,7 @@ def _turns(messages: list[ChatMessage], limits: Limits) -> list[Message]:
 
 def _tokenized(lm: LanguageModel, wanted: TokenizeRequest, limits: Limits) -> dict[str, Any]:
     if wanted.messages is not None:
-        ids = lm.chat_ids(_turns(wanted.messages, limits))
+        ids = conversation_ids(lm, _turns(wanted.messages, limits))
     else:
         text = wanted.prompt or ""
         ids = lm.prompt_ids(text) if wanted.add_special_tokens else lm.tokenizer.encode(text)
@@ -97,7 +98,10 @@ def _tokenized(lm: LanguageModel, wanted: TokenizeRequest, limits: Limits) -> di
 
 def _templated(lm: LanguageModel, wanted: TemplateRequest, limits: Limits) -> dict[str, Any]:
     turns = _turns(wanted.messages, limits)
-    render_chat(lm.tokenizer, turns, wanted.add_generation_prompt)  # what chat refuses is refused here too
+    # What chat refuses is refused here too.
+    render_chat(lm.tokenizer, turns, wanted.add_generation_prompt)
+    if any(turn.name for turn in turns):
+        conversation_ids(lm, turns)
     template = lm.tokenizer.chat_template
     assert template is not None
     texts = [turn.content for turn in turns]

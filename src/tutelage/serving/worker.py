@@ -19,7 +19,7 @@ from tutelage.inference.engine import Engine
 from tutelage.inference.language_model import LanguageModel
 from tutelage.inference.pieces import Piece, Pieces
 from tutelage.inference.sampling import Sampling
-from tutelage.inference.sequences import Answer, Failure
+from tutelage.inference.sequences import Answer, Failure, PromptScores
 from tutelage.model.cache import bytes_per_token
 
 logger = logging.getLogger(__name__)
@@ -93,12 +93,14 @@ class Worker:
         gone: Callable[[], Awaitable[bool]],
         salt: str = "",
         shown: Collection[int] = (),
+        scored: int | None = None,
     ) -> AsyncIterator[int | Piece]:
         """First the number of prompt tokens, then the pieces of all choices as they are made, of the first prompt
         `choices` rows, then of the second as many. Close it (aclosing) to stop the work.
 
         read: makes the ids of the prompts. salt: what others with the same may share is what was read, nothing else.
-        shown: control tokens whose names are to be part of the text.
+        shown: control tokens whose names are to be part of the text. scored: each piece has what the model says of the
+        prompt's tokens, and so many of the likeliest at each place.
         Raises BusyError, DeadlineError after `seconds`, ClientGoneError once `gone()`, EndingError after `close`, or
         what went wrong.
         """
@@ -113,7 +115,7 @@ class Worker:
         lm = self._lms[name]
         decode = lm.tokenizer.decode if not shown else partial(lm.tokenizer.decode_showing, frozenset(shown))
         pieces = partial(Pieces, decode, lm.tokenizer.token_bytes, lm.stop_ids, sampling)
-        job = _Job(name, sampling, choices, salt, put, pieces)
+        job = _Job(name, sampling, choices, salt, put, pieces, scored)
         (self._prompts if sampling.constraint is None else self._forms).put(partial(self._read, job, read))
         next_look = 0.0
         try:
@@ -187,7 +189,8 @@ class Worker:
         try:
             for at, prompt in enumerate(job.prompts):
                 theirs = asked[at * job.choices : (at + 1) * job.choices]
-                job.answers += self._engines[job.name].add(prompt, theirs, job.salt)
+                scores = None if job.scored is None else PromptScores(job.scored)
+                job.answers += self._engines[job.name].add(prompt, theirs, job.salt, scores)
         except Exception as error:
             self._end(job, error)
             return
@@ -208,7 +211,8 @@ class Worker:
             if isinstance(token, Failure):
                 self._end(job, token.error)
                 continue
-            piece = job.pieces.take(number, token, job.answers[number].kept)
+            answer = job.answers[number]
+            piece = job.pieces.take(number, token, answer.kept, answer.scores.made if answer.scores else ())
             job.put(piece)
             if piece.stop_reason is not None:
                 del self._rows[token.row]
@@ -240,10 +244,11 @@ class _Job:
         salt: str,
         put: Callable[[Any], None],
         pieces: Callable[[int], Pieces],
+        scored: int | None,
     ) -> None:
         """choices: answers to each prompt. pieces: makes those of so many rows."""
         self.name, self.sampling, self.choices, self.salt = name, sampling, choices, salt
-        self.put, self._pieces, self.left = put, pieces, 0
+        self.put, self._pieces, self.scored, self.left = put, pieces, scored, 0
         self.prompts: Sequence[Sequence[int]] = ()
         self.choosers: list[Chooser] = []
         self.answers: list[Answer] = []

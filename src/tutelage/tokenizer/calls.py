@@ -32,19 +32,21 @@ class Shown(Protocol):
 
 
 def refuse_control_names(tok: Vocabulary, messages: Sequence[Message], tools: Tools | None) -> None:
-    """Raise InputError where a definition or a call spells the name of a token, which the template would make of it."""
-    held = [list(tools or ()), *(list(message.tool_calls) for message in messages)]
-    if not any(held):
+    """Raise InputError where a definition, a call, or a name beside a message spells the name of a token, which the
+    template would make of it."""
+    told = [part for one in messages for part in (*one.tool_calls, one.tool_call_id, one.name) if part]
+    held = [*(tools or ()), *told]
+    if not held:
         return
     try:
         text = json.dumps(held, ensure_ascii=False)
     except (TypeError, ValueError):
         raise InputError("a tool or a tool call holds what JSON cannot") from None
     if _PRIVATE.search(text):
-        raise InputError("a tool or a tool call holds private-use characters")
+        raise InputError("a tool, a tool call or a name holds private-use characters")
     for name in tok.added_names:
         if name.strip() and name in text:
-            raise InputError(f"a tool or a tool call holds {name!r}, which is the name of a token")
+            raise InputError(f"a tool, a tool call or a name holds {name!r}, which is the name of a token")
 
 
 def refuse_unwritten(messages: Sequence[Message], tools: Tools | None, text: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from tutelage.store.errors import InputError
@@ -37,12 +37,14 @@ def render_chat(
     template: str | None = None,
     today: str = FIXED_DATE,
     tools: Sequence[Mapping[str, Any]] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> Rendered:
     """Ids, loss mask and spans of a conversation, by the tokenizer's own template (or the one given).
 
     Contents are taken word for word, but for the outer white space that a template trims. Dates in templates
     are fixed, so that equal messages give equal ids. `tools`: what may be called, as chat templates read it
-    ([{"type": "function", "function": {"name", "description", "parameters"}}]). Raises InputError if the template is
+    ([{"type": "function", "function": {"name", "description", "parameters"}}]). `options`: more
+    variables for the template, such as enable_thinking. Raises InputError if the template is
     missing, faulty, refuses the messages, drops, repeats or alters one, ends an assistant turn without a control token,
     or writes no tools where there are some.
     """
@@ -52,7 +54,7 @@ def render_chat(
     if not messages:
         raise InputError("no messages to render")
     refuse_control_names(tok, messages, tools)
-    show = _Shown(tok, template, messages, add_generation_prompt, today, tools)
+    show = _Shown(tok, template, messages, add_generation_prompt, today, tools, options or {})
     pieces, order = _render(show, show.marks)
     calls = call_places(show, pieces, order)
     contents = _contents(show, order)
@@ -82,6 +84,7 @@ class _Shown:
     add_generation_prompt: bool
     today: str = FIXED_DATE
     tools: Sequence[Mapping[str, Any]] | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def marks(self) -> list[str]:
@@ -98,7 +101,7 @@ class _Shown:
         ]
         prompt = self.add_generation_prompt if turns is None else True
         variables = {"messages": plain, "add_generation_prompt": prompt, "tools": self.tools, "documents": None}
-        return render_template(self.template, {**variables, **self.tok.special_tokens}, self.today)
+        return render_template(self.template, {**self.options, **variables, **self.tok.special_tokens}, self.today)
 
 
 def learned_weights(rendered: Rendered, weights: Sequence[float] | None = None) -> list[float]:

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 import jinja2
+import jinja2.meta
 import jinja2.nodes
 import jinja2.sandbox
 from jinja2.ext import Extension
@@ -35,14 +36,27 @@ def render(template: str, variables: dict[str, Any], today: str) -> tuple[bool, 
 
 
 @lru_cache(maxsize=64)
+def variables_of(template: str) -> frozenset[str]:
+    """The names that a template looks up; none of a template that is faulty."""
+    try:
+        return frozenset(jinja2.meta.find_undeclared_variables(_environment().parse(template)))
+    except (jinja2.TemplateError, RecursionError):
+        return frozenset()
+
+
+@lru_cache(maxsize=64)
 def _compiled(template: str) -> jinja2.Template:
-    """The template, compiled in a sandbox that can neither reach Python nor change what it is given."""
+    return _environment().from_string(template)
+
+
+def _environment() -> jinja2.Environment:
+    """A sandbox that can neither reach Python nor change what it is given."""
     environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols", _Generation]
     )
     environment.filters["tojson"] = _to_json
     environment.globals["raise_exception"] = _refuse
-    return environment.from_string(template)
+    return environment
 
 
 class _Generation(Extension):

@@ -19,6 +19,7 @@ from tutelage.tokenizer.definition import bytes_rule, unknown_token, without_con
 from tutelage.tokenizer.library import alike, instance, last_id, not_text
 from tutelage.tokenizer.library import text_of as text_of
 
+_LONG = 10_000  # characters from which a text is encoded as a batch of one, which lets other threads of Python run
 _NO_LIMIT = 10**9  # transformers writes 1e30 where nothing limits a text
 _TEXT_ENDS = ("<|endoftext|>", "<|end_of_text|>", "</s>", "<eos>")
 _TURN_ENDS = ("<|im_end|>", "<|eot_id|>", "<|eom_id|>", "<|end|>", "<|eot|>", "<end_of_turn>", "<|return|>")
@@ -97,6 +98,8 @@ class Vocabulary:
     def encode(self, text: str) -> list[int]:
         """Ids of a text, never control tokens; no token is added at either end."""
         try:
+            if len(text) > _LONG:
+                return list(self._plain.encode_batch_fast([text], add_special_tokens=False)[0].ids)
             return list(self._plain.encode(text, add_special_tokens=False).ids)
         except (TypeError, UnicodeEncodeError):
             raise not_text([text]) from None

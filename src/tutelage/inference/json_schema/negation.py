@@ -8,7 +8,7 @@ from typing import Any
 
 from tutelage.inference.json_schema.keywords import Schema
 from tutelage.inference.json_schema.overlap import PART
-from tutelage.inference.json_schema.patterns import pattern_without
+from tutelage.inference.json_schema.patterns import pattern_without, without_pattern
 from tutelage.inference.json_schema.values import KINDS, kind_of, kinds_of, type_of
 
 _OPPOSITE = {
@@ -72,6 +72,8 @@ def _unfulfilled(
                 yield {"type": "array", "prefixItems": [*[True] * at, other], "minItems": at + 1}
     elif keyword in _OPPOSITE:
         yield from _numbers({_OPPOSITE[keyword]: value}, kinds)
+    elif keyword == "pattern" and "string" in kinds and (others := without_pattern(value)) is not None:
+        yield from ({"type": "string", **one} for one in others)
     elif keyword[:3] in ("min", "max") and keyword[3:] in _SIZES:
         kind, size = _SIZES[keyword[3:]], keyword[3:]
         if kind in kinds and (keyword.startswith("max") or value > 0):

@@ -17,7 +17,7 @@ _DEEPEST = 12  # references and properties that are looked through
 
 
 @dataclass
-class _View:
+class View:
     """What a schema says outside of its choices (anyOf): all that must hold together."""
 
     kinds: frozenset[str] = KINDS
@@ -51,9 +51,9 @@ class _View:
         return [node[name] for node in self.nodes for name in names if name in node]
 
 
-def flat(schema: Schema, definition: Definition, depth: int = 0) -> _View:
+def flat(schema: Schema, definition: Definition, depth: int = 0) -> View:
     """The view of a schema, its references and allOf looked through."""
-    view = _View()
+    view = View()
     left: list[Schema] = [schema]
     while left:
         node = left.pop()
@@ -141,7 +141,7 @@ def disjoint(one: Schema, other: Schema, definition: Definition, depth: int = 0)
     return False
 
 
-def _apart(kind: str, a: _View, b: _View, definition: Definition, depth: int) -> bool:
+def _apart(kind: str, a: View, b: View, definition: Definition, depth: int) -> bool:
     """Whether no value of this kind fulfils both."""
     if kind in ("integer", "fraction"):
         return _bounds_exclude(a, b)
@@ -169,7 +169,7 @@ def _apart(kind: str, a: _View, b: _View, definition: Definition, depth: int) ->
     return False
 
 
-def _items(view: _View, at: int) -> list[Schema]:
+def _items(view: View, at: int) -> list[Schema]:
     found: list[Schema] = [True]
     for node in view.nodes:
         first = node.get("prefixItems", [])
@@ -177,7 +177,7 @@ def _items(view: _View, at: int) -> list[Schema]:
     return found
 
 
-def _bounds_exclude(a: _View, b: _View) -> bool:
+def _bounds_exclude(a: View, b: View) -> bool:
     low, high = float("-inf"), float("inf")
     for view in (a, b):
         low = max([low, *view.bound("minimum", "exclusiveMinimum")])
