@@ -108,7 +108,10 @@ def label_text(value: Any) -> str:
     if isinstance(value, str) and not is_empty(value):
         return value.strip(_OUTER)
     if isinstance(value, dict) and not is_empty(value):
-        raise ValueError(f"'label' is an object with {listed(map(repr, value))}: name the part that is meant")
+        raise ValueError(
+            f"'label' is an object with {listed(map(repr, value))}: name the part that is meant, as in "
+            f"--column label=COLUMN.{next(iter(value))}"
+        )
     raise ValueError("'label' is empty or not text")
 
 
@@ -180,7 +183,7 @@ def _by_content(source: Source) -> tuple[dict[str, str], list[str]]:
         shown = ", ".join(f"{name!r} (such as {values[name][0][:24]!r})" for name in names[:8])
         raise InputError(
             f"{source.file} has no header, and which column is the text and which the label cannot be told: {shown}",
-            hint="name them: --column text=2 --column label=1, or add a header",
+            hint=f"name them, as in --column text={text} --column label={label}, or add a header",
         )
     return {"text": text, "label": label}, [f"column {label} is read as the label, column {text} as the text"]
 
