@@ -15,10 +15,10 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import counted, listed
 from tutelage.finetuning.data.folder import PARTS
-from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed, RepeatedKeys, parse_line, read_json_lines
 from tutelage.store.text import decode_text, without_compression
+from tutelage.store.written import written
 
 WRAPPERS = ("data", "train", "rows", "examples", "instances", "records", "items")  # {"data": [...]}
 NOT_UTF8 = "not UTF-8"

@@ -14,10 +14,10 @@ from tutelage.finetuning.data.odd_labels import SEVERAL_SHARE, refuse_joined, re
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
-from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
+from tutelage.store.written import written
 
 COLUMNS = ("text", "text_b", "label")
 TEXT = ("text", "sentence", "review", "content", "body", "message", "tweet", "comment", "utterance", "document",
