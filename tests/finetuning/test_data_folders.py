@@ -218,3 +218,19 @@ def test_dates_and_bytes_of_a_table_are_read_as_text(tmp_path, heard):
     pq.write_table(pa.table({"text": [b"\xff\xfe"] * 12, "label": days}), tmp_path / "b.parquet")
     with pytest.raises(InputError, match="not text"):
         read_labelled(tmp_path / "b.parquet", heard.log)
+
+
+def test_test_rows_of_which_none_can_be_used_hold_nothing_out(tmp_path, heard):
+    (tmp_path / "train.csv").write_text("text,label\n" + "".join(f"{text},{n % 2}\n" for n, text in enumerate(TEXTS)))
+    (tmp_path / "test.csv").write_text("text\nunlabelled one\nunlabelled two\n")
+    rows, audit = read_labelled(tmp_path, heard.log)
+    assert len(rows) == 12 and not any("split" in row for row in rows) and stratified_split(rows, 0).heldout
+    assert any("none of the 2 rows" in warning for warning in audit.warnings)
+    assert not any("are held out" in note for note in audit.notes)
+
+
+def test_texts_with_their_translations_are_no_texts_with_labels(tmp_path, heard):
+    (tmp_path / "x.jsonl").write_text("".join(json.dumps({"source": text, "target": text}) + "\n" for text in TEXTS))
+    with pytest.raises(InputError) as error:
+        read_conversations(tmp_path / "x.jsonl", heard.log)
+    assert "finetune translate" in error.value.hint

@@ -36,6 +36,9 @@ def answers(rows):
         ("brackets.jsonl", "[" + ",\n".join(LINES) + "]"),
         ("cut_array.jsonl", "[\n" + ",\n".join(LINES) + ",\n"),
         ("python.jsonl", "\n".join(map(str, ROWS))),
+        ("last_comma.json", "[" + ",\n".join(LINES) + ",\n]"),
+        ("last_commas.json", "[" + ",".join(line[:-1] + ", }" for line in LINES) + "]"),
+        ("last_commas.jsonl", "\n".join(line[:-1] + ",}" for line in LINES)),
         ("bom.jsonl", "\ufeff" + "\n".join(LINES)),
     ],
 )  # fmt: skip
@@ -84,7 +87,7 @@ def test_parts_of_nested_records_are_named_by_their_path(tmp_path, heard):
     [
         ("version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 1\n", "Git LFS pointer"),
         ("<!DOCTYPE html>\n<html><body>Not found</body></html>\n", "a web page"),
-        ('[{"prompt": "a", "response": "b"},\n]', "not JSON"),
+        ('[{"prompt": "a", "response": "b"},,\n]', "not JSON"),
     ],
 )
 def test_what_is_no_data_is_named(content, said, tmp_path, heard):
@@ -100,3 +103,21 @@ def test_numbers_and_yes_or_no_are_answers_but_nothing_is_none(tmp_path, heard):
     rows, audit = read_conversations(path, heard.log)
     assert answers(rows) == ["5", "5", "2.5", "true"]
     assert audit.dropped == {"'response' is empty or not text": 3}
+
+
+def test_commas_before_brackets_are_left_out_of_no_text_and_said(tmp_path, heard):
+    rows, audit = read(tmp_path, heard, "x.json", '[{"prompt": "a,]", "response": "b, }"},]')
+    assert (rows[0]["prompt"], rows[0]["response"]) == ("a,]", "b, }")
+    assert any("comma" in warning for warning in audit.warnings)
+
+
+@pytest.mark.parametrize("content", ['[{"prompt": "a", "response": "b', '[{"prompt": "a", "response": "b"}', "[1, 2,"])
+def test_a_file_that_is_cut_short_is_called_so(content, tmp_path, heard):
+    with pytest.raises(InputError) as error:
+        read(tmp_path, heard, "x.json", content)
+    assert "cut short" in error.value.hint
+
+
+def test_text_that_is_named_parquet_is_none(tmp_path, heard):
+    with pytest.raises(InputError, match="is not Parquet"):
+        read(tmp_path, heard, "x.parquet", "prompt,response\na,b\n")

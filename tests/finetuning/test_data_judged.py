@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from tutelage.finetuning.data import read_judged, stratified_split
+from tutelage.finetuning.data import read_conversations, read_judged, read_preferences, stratified_split
 from tutelage.finetuning.prefer.config import PreferConfig
 from tutelage.finetuning.prefer.rows import own_rows, settings_for
 from tutelage.recipe.one_step import one_step_recipe, read_own_rows
@@ -108,3 +108,21 @@ def test_settings_suit_the_loss_and_what_it_does_not_honour_is_an_error():
     for given, said in refused:
         with pytest.raises(ConfigError, match=said):
             made(**given)
+
+
+def test_words_and_signs_for_a_judgement_are_never_answers_to_learn(tmp_path, heard):
+    said = ["👍", "👎", "thumbs up", "Thumbs down", "unsure"]
+    records = [{"prompt": f"Q{n}", "completion": f"A{n}", "label": label} for n, label in enumerate(said)]
+    rows, audit = read_judged(write(tmp_path, records), heard.log)
+    assert [row["label"] for row in rows] == [True, False, True, False]
+    assert audit.dropped == {"'label' is 'unsure', neither true nor false": 1}
+    with pytest.raises(InputError, match="2 of 5 answers are judged bad"):
+        read_conversations(write(tmp_path, records), heard.log)
+
+
+@pytest.mark.parametrize("name", ["score", "label"])
+def test_rated_answers_are_no_answers_to_learn_as_they_are(name, tmp_path, heard):
+    records = [{"prompt": f"Q{n}", "response": "A", name: n} for n in range(5)]
+    with pytest.raises(InputError) as error:
+        read_preferences(write(tmp_path, records), heard.log)
+    assert f"{name!r} rates the answers" in error.value.hint

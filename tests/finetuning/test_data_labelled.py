@@ -45,7 +45,7 @@ def test_only_whole_numbers_are_said_to_lose_their_fraction(tmp_path, heard):
 def test_what_is_no_label_is_dropped(tmp_path, heard):
     rows, audit = given(tmp_path, heard, texts(["a", None, "", " ", {"a": 1}, [], "b"]))
     assert [row["label"] for row in rows] == ["a", "b"]
-    named = "'label' is an object with 'a': name the part that is meant"
+    named = "'label' is an object with 'a': name the part that is meant, as in --column label=COLUMN.a"
     assert audit.dropped == {"no 'label'": 1, "'label' is empty or not text": 3, named: 1}
 
 
@@ -208,3 +208,9 @@ def test_labels_that_may_stand_for_none_and_letters_written_in_two_ways(tmp_path
     assert "labels that may stand for no label are read as labels: 'N/A' 1, 'NaN' 1" in audit.warnings[0]
     assert "caf\u00e9" in audit.warnings[1] and "different labels" in audit.warnings[1]
     assert audit.labels["tea"] == 2
+
+
+def test_yes_and_no_written_in_several_ways_are_named_and_not_merged(tmp_path, heard):
+    rows, audit = given(tmp_path, heard, texts([True, "yes", False, "yes"]))
+    assert [row["label"] for row in rows] == ["true", "yes", "false", "yes"]
+    assert any("'true', 'yes', 'false'" in warning for warning in audit.warnings)

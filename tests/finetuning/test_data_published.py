@@ -8,6 +8,7 @@ import pytest
 
 from tutelage.finetuning.data import read_conversations, read_preferences
 from tutelage.finetuning.data.problems import read_problems
+from tutelage.store.errors import InputError
 
 ASKED, GOOD, BAD = "Is it late?", "It is noon.", "No."
 SAID = [{"role": "user", "content": ASKED}, {"role": "assistant", "content": GOOD}]
@@ -26,6 +27,18 @@ def write(tmp_path, *records):
         {"text": f"### Human: {ASKED}### Assistant: {GOOD}"},
         {"text": f"<s>[INST] {ASKED} [/INST] {GOOD} </s>"},
         {"text": f"Human: {ASKED}\n\nAssistant: {GOOD}"},
+        {"text": f"User: {ASKED}\nAssistant: {GOOD}"},
+        {"text": f"USER: {ASKED}\n\nASSISTANT: {GOOD}</s>"},
+        {"text": f"### Instruction:\n{ASKED}\n\n### Response:\n{GOOD}<|endoftext|>"},
+        {"text": f"Below is an instruction that describes a task. Answer.\n\n### Instruction:\n{ASKED}\n\n"
+                 f"### Input:\n\n### Response:\n{GOOD}"},
+        {"text": f"<|begin_of_text|><|start_header_id|>user<|end_header_id|>\n\n{ASKED}<|eot_id|>"
+                 f"<|start_header_id|>assistant<|end_header_id|>\n\n{GOOD}<|eot_id|>"},
+        {"text": f"<bos><start_of_turn>user\n{ASKED}<end_of_turn>\n<start_of_turn>model\n{GOOD}<end_of_turn>\n"},
+        {"text": f"<|user|>\n{ASKED}</s>\n<|assistant|>\n{GOOD}</s>"},
+        {"Messages": [{"Role": "User", "Content": ASKED}, {"Role": "Assistant", "Content": GOOD}]},
+        {"conversations": [{"from": "human", "value": ASKED}, {"from": "claude", "value": GOOD}]},
+        {"prompt": [ASKED], "response": [GOOD]},
         {"messages": [{"speaker": "human", "text": ASKED}, {"speaker": "ai", "text": GOOD}]},
         {"conversation": [{"input": ASKED, "output": GOOD}]},
         {"conversation": [{"human": ASKED, "assistant": GOOD}]},
@@ -34,10 +47,45 @@ def write(tmp_path, *records):
         {"human": ASKED, "bot": GOOD},
         {"question": ASKED, "answers": {"text": [GOOD, "Noon."], "answer_start": [0, 6]}},
     ],
-)
+)  # fmt: skip
 def test_conversations(record, tmp_path, heard):
     (row,), _ = read_conversations(write(tmp_path, record), heard.log)
     assert row["messages"] == SAID
+
+
+def test_more_than_one_turn_an_input_and_words_above_in_marks(tmp_path, heard):
+    said = f"Be kind.\n\n### Instruction:\nIs it\n\n### Input:\nlate?\n\n### Response:\n{GOOD}"
+    (row,), _ = read_conversations(write(tmp_path, {"text": said}), heard.log)
+    assert row["messages"] == [
+        {"role": "system", "content": "Be kind."},
+        {"role": "user", "content": "Is it\nlate?"},
+        SAID[1],
+    ]
+    said = f"System: Be kind.\nUser: Hi.\nAssistant: Hello.\nUser: {ASKED}\nAssistant: {GOOD}"
+    (row,), _ = read_conversations(write(tmp_path, {"text": said}), heard.log)
+    assert [turn["content"] for turn in row["messages"]] == ["Be kind.", "Hi.", "Hello.", ASKED, GOOD]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "### Response:\nNo question.",
+        "### Instruction:\nDo it.",
+        "### Instruction:\nA\n### Response:\nB\n### Input:\nC",
+        "Some words. User: what? Assistant: that.",
+        "Assistant: I speak first.\nUser: And I second.",
+        "<|im_start|>narrator\nOnce.<|im_end|>",
+    ],
+)
+def test_a_text_that_is_no_whole_conversation_is_none(text, tmp_path, heard):
+    with pytest.raises(InputError, match="no usable row"):
+        read_conversations(write(tmp_path, {"text": text}), heard.log)
+
+
+def test_an_input_that_may_stand_for_none_is_named(tmp_path, heard):
+    record = {"instruction": ASKED, "input": "nan", "output": GOOD}
+    (row,), audit = read_conversations(write(tmp_path, record), heard.log)
+    assert row["prompt"] == f"{ASKED}\nnan" and any("'input' is 'nan'" in note for note in audit.notes)
 
 
 def test_rows_that_are_nothing_but_messages(tmp_path, heard):
@@ -77,6 +125,10 @@ def test_answers_in_a_row_are_one_and_said(tmp_path, heard):
          "winner": "model_a"},
         {"instruction": ASKED, "input": "", "output": [GOOD, BAD]},
         {"prompt": ASKED, "better": GOOD, "worse": BAD},
+        {"prompt": ASKED, "ranked_responses": [GOOD, "Maybe.", BAD]},
+        {"prompt": ASKED, "responses": ["Maybe.", BAD, GOOD], "ranks": [2, 3, 1]},
+        {"prompt": ASKED, "response_0": BAD, "response_1": GOOD, "better_response_id": 1},
+        {"history": ASKED, "human_ref_A": GOOD, "human_ref_B": BAD, "labels": 1},
     ],
 )  # fmt: skip
 def test_pairs(record, tmp_path, heard):
@@ -90,6 +142,12 @@ def test_a_tie_is_dropped_and_said(tmp_path, heard):
     battle = {"prompt": ASKED, "response_a": BAD, "response_b": GOOD, "winner": "tie"}
     rows, audit = read_preferences(write(tmp_path, rated, battle, pair), heard.log)
     assert len(rows) == 1 and audit.dropped == {"no answer is judged better than another": 2}
+
+
+def test_a_ranking_that_may_be_an_order_is_refused_by_name(tmp_path, heard):
+    record = {"prompt": ASKED, "responses": [BAD, "Maybe.", GOOD], "ranking": [2, 0, 1]}
+    with pytest.raises(InputError, match="name it 'ranks'"):
+        read_preferences(write(tmp_path, record), heard.log)
 
 
 def messages(answers):

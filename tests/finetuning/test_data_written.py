@@ -18,8 +18,8 @@ from tutelage.finetuning.data import (
 from tutelage.finetuning.data.multilabel import read_multilabel
 from tutelage.finetuning.data.problems import read_problems
 from tutelage.finetuning.data.translations import read_translations
-from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
+from tutelage.store.written import written
 
 TALK = [{"role": "user", "content": "What's green?\nSay."}, {"role": "assistant", "content": 'The "lamp", {it}\n {is}'}]
 

@@ -11,16 +11,18 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 
+from tutelage.inference.language_model import LanguageModel
 from tutelage.interchange.adopt import adopt
 from tutelage.interchange.config import AdoptConfig
 from tutelage.interchange.export import export_gguf
+from tutelage.interchange.source import open_model
 from tutelage.model.decoder import DecoderLM
 from tutelage.model.families import FamilyConfig
 from tutelage.model.io import load_model
 from tutelage.recipe.config import Recipe, load_recipe
 from tutelage.recipe.plan import plan
 from tutelage.store.artifacts import ArtifactStore
-from tutelage.store.errors import ConfigError
+from tutelage.store.errors import ConfigError, DamagedError, InputError
 from tutelage.store.events import EventLog
 from tutelage.tokenizer.tokenizer import Tokenizer
 
@@ -50,6 +52,28 @@ def test_the_adopted_model_is_the_base(source: Path, tmp_path: Path, tokenizer: 
     assert Tokenizer.load(tmp_path / "base").encode("Größe") == tokenizer.encode("Größe")
     assert json.loads((tmp_path / "base" / "adopt.json").read_text()) == {"source": str(source), "chat": True}
     assert torch.isfinite(base(torch.arange(8)[None])).all()
+
+
+def test_a_model_with_weights_that_are_no_numbers_is_not_adopted(
+    source: Path, tmp_path: Path, tokenizer: Tokenizer, log: EventLog
+) -> None:
+    model = DecoderLM(open_model(str(source), log)[0].config, seed=1)
+    with torch.no_grad():
+        model.norm.weight[3] = float("nan")
+    LanguageModel(model, tokenizer).save(tmp_path / "damaged")
+    with pytest.raises(DamagedError, match=r"weight norm\.weight is not finite"):
+        adopt(AdoptConfig(source=str(tmp_path / "damaged")), tmp_path / "base", log)
+    assert not (tmp_path / "base").exists()
+
+
+@pytest.mark.parametrize("path", ["/nowhere/model", "./model", "~/no/such/model", "a/b/c"])
+def test_a_model_that_is_not_there_is_missed_before_anything_runs(path: str, tmp_path: Path) -> None:
+    (tmp_path / "text.txt").write_text("Some text.")
+    recipe = load_recipe(ADOPT, [f"base.source={path}", f"corpus.source={tmp_path}"])
+    with pytest.raises(ConfigError, match=r"base.source: .* does not exist"):
+        plan(recipe, ArtifactStore(tmp_path / "store"))
+    with pytest.raises(InputError, match="does not exist"):
+        adopt(AdoptConfig(source=path), tmp_path / "base", EventLog())
 
 
 @pytest.mark.parametrize("section", ["tokenizer.vocab_size=4096", "model.num_layers=2"])

@@ -499,7 +499,7 @@ def test_lineage_goes_back_to_the_documents(corpus: Path, tmp_path: Path, calls:
         (["finetune.instruct.max_pairs=2"], "is now `finetune.instruct.max_rows`"),
         (["model.num_kv_heads=3"], "multiple of num_kv_heads"),
         (["seed"], "not of the form key=value"),
-        (["name=../x"], "name: string should match"),
+        (["name=../x"], "is no name of a run"),
         (["name=work"], "reserved by the store"),
         (["seed=[1"], "not valid YAML"),
         (["pretrain.training.steps.more=3"], "steps"),
@@ -522,6 +522,12 @@ def test_wrong_keys_and_contradictions_are_named(sets: list[str], says: str) -> 
         ("model: &m {num_layers: 2}\nbaselines: *none\n", "line 2: found undefined alias"),
         ("seed: !!python/object/apply:os.getcwd []\n", "line 1"),
         ("corpus: {sauce: x}\n", "unknown key 'corpus.sauce'"),
+        ("", "is empty"),
+        ("# steps: 3\n", "is empty"),
+        ("pretrain: {training: {steps: yes}}\n", "pretrain.training.steps: input should be a number, got true"),
+        ("pretrain: {training: {learning_rate: off}}\n", "learning_rate: input should be a number, got false"),
+        (f"name: {'x' * 101}\n", "the name has 101 characters"),
+        ("name: my run\n", "'my run' is no name of a run"),
     ],
 )
 def test_malformed_recipe_files_are_named(tmp_path: Path, text: str, says: str) -> None:
@@ -530,6 +536,31 @@ def test_malformed_recipe_files_are_named(tmp_path: Path, text: str, says: str) 
         load_recipe(tmp_path / "r.yaml")
     with pytest.raises(ConfigError, match="does not exist"):
         load_recipe(tmp_path / "none.yaml")
+
+
+def test_what_is_no_recipe_at_all_is_named(tmp_path: Path) -> None:
+    (tmp_path / "r.yaml").write_bytes("name: größe\n".encode("latin-1"))
+    with pytest.raises(ConfigError, match=r"not UTF-8 .at byte 8.*save it as UTF-8"):
+        load_recipe(tmp_path / "r.yaml")
+    (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "response": "b"}\n')
+    with pytest.raises(ConfigError, match=r"a file of rows, not a recipe.*tutelage finetune METHOD"):
+        load_recipe(tmp_path / "rows.jsonl")
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        load_recipe(tmp_path)
+    (tmp_path / "r.yaml").write_text("{}\n")
+    assert load_recipe(tmp_path / "r.yaml").name == "quickstart"
+
+
+@pytest.mark.parametrize(
+    ("given", "hint"),
+    [("rows.csv", "begins at the current folder, "), ("$DATA/rows.csv", "environment variables"), ("/no/rows.csv", "")],
+)
+def test_a_path_that_leads_nowhere_says_where_it_was_looked_for(
+    given: str, hint: str, corpus: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError, match="does not exist") as error:
+        plan(recipe(corpus, f"finetune.classify.data={given}"), ArtifactStore(tmp_path / "runs"))
+    assert hint in (error.value.hint or "") and bool(hint) == bool(error.value.hint)
 
 
 def test_recipe_files_may_share_settings_by_anchors(tmp_path: Path) -> None:

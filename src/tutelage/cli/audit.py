@@ -57,7 +57,10 @@ def audit(console: Console, found: dict[str, Any], chosen: list[str]) -> None:
         console.print(line, highlight=False, soft_wrap=True, markup=False)
     _samples(console, found)
     if not found["findings"]:
-        console.print("No problems found.", highlight=False)
+        file = found.get("file")
+        said = file and (file["warnings"] or file["dropped"])
+        console.print("No problems found beyond those of the file, above." if said else "No problems found.",
+                      highlight=False)  # fmt: skip
     for one in found["findings"]:
         mark = "[yellow]![/]" if one["level"] == "warning" else "[dim]-[/]"
         console.print(mark, end=" ", highlight=False)

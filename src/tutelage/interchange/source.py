@@ -143,6 +143,8 @@ def locate(source: str, log: EventLog) -> Path:
         return path
     if source.endswith(".gguf"):
         raise InputError(f"{source} does not exist")
+    if not is_foreign(source):
+        raise InputError(f"{source} does not exist, and is no name on the hub (org/name)")
     return _fetch_from_hub(source, log)
 
 

@@ -21,7 +21,9 @@ def _files(config: AdoptConfig) -> dict[str, str]:
     """The file (all its parts) or directory to hash; nothing for a name, which identifies its model."""
     path = Path(config.source).expanduser()
     if not path.is_file():
-        return {"source": config.source} if path.exists() else {}
+        # What can only be a path is one, so that it is missed before anything runs.
+        only_a_path = config.source.startswith(("/", "./", "../", "~")) or config.source.count("/") > 1
+        return {"source": config.source} if path.exists() or only_a_path else {}
     first, *others = map(str, parts(path))
     return {"source": first, **{f"source, part {number}": part for number, part in enumerate(others, 2)}}
 

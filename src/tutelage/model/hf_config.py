@@ -37,7 +37,9 @@ def from_hf_config(data: dict[str, Any], where: str = "config.json") -> ModelCon
     Raises InputError for an unknown family and for unsupported settings that would change the computation, DamagedError
     for a missing key or a value of the wrong type.
     """
-    model_type = str(data.get("model_type"))
+    if not data.get("model_type"):
+        raise DamagedError(f"{where} lacks 'model_type'", hint='it names the model\'s family, such as "llama"')
+    model_type = str(data["model_type"])
     by_type = {family.model_type: name for name, family in FAMILIES.items()}
     heads = _heads(data)
     if model_type not in by_type:

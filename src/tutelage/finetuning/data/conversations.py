@@ -14,13 +14,13 @@ from tutelage.finetuning.data.published import usual
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.templated import Turn
 from tutelage.finetuning.data.tools import calls_text, tools_of
 from tutelage.finetuning.data.turns import (
     CONVERSATIONS,
     FIELDS,
     MESSAGES,
     RESPONSE,
-    Turn,
     answer_turns,
     prompt_turns,
     turns_of,

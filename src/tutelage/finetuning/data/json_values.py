@@ -6,6 +6,7 @@ What is no JSON but plainly meant (lines that end in commas, Python's notation) 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,15 +15,16 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import counted, listed
 from tutelage.finetuning.data.folder import PARTS
-from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.jsonl import Malformed, RepeatedKeys, parse_line, read_json_lines
 from tutelage.store.text import decode_text, without_compression
+from tutelage.store.written import written
 
 WRAPPERS = ("data", "train", "rows", "examples", "instances", "records", "items")  # {"data": [...]}
 NOT_UTF8 = "not UTF-8"
 NOT_JSON = "not JSON"
 _SYSTEMATIC = 3  # lines that are no UTF-8, from which on a file of them has another encoding
+_LAST_COMMA = re.compile(r'("(?:[^"\\]|\\.)*")|,\s*([\]}])', re.DOTALL)
 _LONGEST_KEY = 30  # characters of a key that an error shows
 
 
@@ -84,6 +86,7 @@ def _mended(
             if line in ("[", "]", "[,", ","):
                 continue
             bare = line.removeprefix("[").removesuffix("]").rstrip().removesuffix(",") if line[-1] in ",]" else line
+            bare = without_last_commas(bare)
             parsed = parse_line(bare, number, name, repeated) if bare != line else value
             if isinstance(parsed, dict):
                 value = parsed
@@ -108,7 +111,7 @@ def _whole(name: str, data: bytes, repeated: RepeatedKeys) -> JsonValues | None:
         return None  # the first line is a whole record
     warnings = [decoded.remark] if (decoded.guessed or decoded.replaced) and decoded.remark else []
     try:
-        value = json.loads(text, object_pairs_hook=repeated.read)
+        value = _loaded(text, repeated, warnings)
     except RecursionError:
         raise InputError(f"{name} is nested too deep", hint="give one record a line (.jsonl)") from None
     except ValueError as error:
@@ -117,12 +120,32 @@ def _whole(name: str, data: bytes, repeated: RepeatedKeys) -> JsonValues | None:
                               warnings=warnings)  # fmt: skip
         if lines or text[:1] == "{":
             return None
-        hint = "a file of JSON lines is named .jsonl"
-        if str(error).startswith(("Expecting value", "Illegal trailing comma")):
-            hint = "there may be a comma before the last bracket, or the file is cut short"
+        cut = str(error).startswith("Unterminated string") or getattr(error, "pos", 0) >= len(text) - 1
+        hint = "the file is cut short: its end is missing" if cut else "a file of JSON lines is named .jsonl"
         raise InputError(f"{name} is not JSON: {error}", hint=hint) from None
     kind, notes, records = _records(name, value)
     return JsonValues(kind, decoded.encoding, list(enumerate(records, 1)), "row", notes, warnings)
+
+
+def _loaded(text: str, repeated: RepeatedKeys, warnings: list[str]) -> Any:
+    """The value of a JSON text, commas before a closing bracket left out and said. Raises ValueError."""
+    try:
+        return json.loads(text, object_pairs_hook=repeated.read)
+    except json.JSONDecodeError:
+        bare = without_last_commas(text)
+        if bare == text:
+            raise
+    try:
+        value = json.loads(bare, object_pairs_hook=repeated.read)
+    except json.JSONDecodeError:
+        return json.loads(text)  # what is wrong is told by its place in the file
+    warnings.append("a comma stands before a closing bracket, and is not read")
+    return value
+
+
+def without_last_commas(text: str) -> str:
+    """A JSON text without the commas that stand before a closing bracket outside of its strings."""
+    return _LAST_COMMA.sub(lambda found: found[1] or found[2], text)
 
 
 def _one_after_another(text: str, repeated: RepeatedKeys) -> list[Any]:

@@ -16,8 +16,33 @@ JUDGED = ("label", "kto_tag")
 ASKED = ("prompt", "question", "query", "instruction", "instructions", "user", "input")
 LABELS = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
           "tag", "rating", "stars", "polarity", "emotion")  # fmt: skip
-_GOOD = ("good", "desirable", "chosen", "accepted", "up", "thumbs_up", "+1")  # words for a judgement, beside yes and no
-_BAD = ("bad", "undesirable", "rejected", "down", "thumbs_down", "-1", "-1.0")
+_GOOD = (
+    "good",
+    "desirable",
+    "chosen",
+    "accepted",
+    "up",
+    "thumbs_up",
+    "thumbs up",
+    "upvote",
+    "like",
+    "👍",
+    "+1",
+)  # words for a judgement, beside yes and no
+_BAD = (
+    "bad",
+    "undesirable",
+    "rejected",
+    "down",
+    "thumbs_down",
+    "thumbs down",
+    "downvote",
+    "dislike",
+    "👎",
+    "-1",
+    "-1.0",
+)
+_RATED = ("score", "rating", "reward", "quality", *JUDGED)
 ANSWERED = ("messages", "conversations", "completion", "response", "output", "answer")
 
 
@@ -36,11 +61,20 @@ def judgements(source: Source, columns: Mapping[str, str] | None) -> list[bool]:
     judged = [
         fields.take(*JUDGED) for fields in _fields(source, columns) if fields.has(*JUDGED) and fields.has(*ANSWERED)
     ]
-    # true and false are judgements even where other rows hold something else; 0 and 1 may be names of classes.
+    # true, false and words for them are judgements even where other rows hold something else; 0 and 1 may be names of
+    # classes.
     told = [judgement(value) for value in judged]
-    if None in told and not any(isinstance(value, bool) for value in judged):
+    words = sum(one is not None and not _is_number(value) for one, value in zip(told, judged, strict=True))
+    if None in told and not any(isinstance(value, bool) for value in judged) and 2 * words < len(judged):
         return []
     return [answer is not False for answer in told]
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return not isinstance(value, bool) and float(value) is not None
+    except (TypeError, ValueError):
+        return False
 
 
 def judgement(value: Any) -> bool | None:
@@ -78,10 +112,12 @@ def refuse_unpaired(source: Source, columns: Mapping[str, str] | None) -> None:
         return
     if all(item.has("text") for item in fields):
         return
-    raise InputError(
-        f"{source.file} has answers, but no row with a chosen and a rejected one",
-        hint="questions with one answer each are for the method 'instruct'",
-    )
+    rated = next((name for name in _RATED if all(item.has(name) for item in fields)), None)
+    hint = "questions with one answer each are for the method 'instruct'"
+    if rated:
+        hint = (f"where {rated!r} rates the answers: make pairs of a better and a worse answer to the same prompt "
+                "(chosen, rejected), or judge each (label: true or false)")  # fmt: skip
+    raise InputError(f"{source.file} has answers, but no row with a chosen and a rejected one", hint=hint)
 
 
 def refuse_other(source: Source, columns: Mapping[str, str] | None, asked: str) -> None:
@@ -102,15 +138,17 @@ def refuse_other(source: Source, columns: Mapping[str, str] | None, asked: str) 
 
 
 def kinds_of(source: Source, columns: Mapping[str, str] | None = None) -> list[str]:
-    """The methods (prefer, instruct, classify) that could use some record of a file by its fields, likeliest first."""
+    """The methods (prefer, instruct, translate, classify) that could use some record by its fields, likeliest first."""
     there = {kind for fields in _fields(source, columns) for kind in _kinds(fields)}
-    return [kind for kind in ("prefer", "instruct", "classify") if kind in there]
+    return [kind for kind in ("prefer", "instruct", "translate", "classify") if kind in there]
 
 
+_BOTH_SIDES = (("source", "target"), ("src", "tgt"))  # a text and its translation
 _WHAT = {
     "classify": "texts with labels",
     "instruct": "conversations (questions with answers)",
     "prefer": "pairs of a chosen and a rejected answer",
+    "translate": "texts with their translations",
 }
 
 
@@ -122,7 +160,9 @@ def _kinds(fields: Fields) -> set[str]:
     talk = fields.has("messages", "conversations", "conversation", "dialogue")
     if talk or (fields.has(*ASKED) and fields.has(*ANSWERED)):
         found.add("instruct")
-    if any(fields.has(name) for name in LABELS):
+    if fields.has("translation") or any(fields.has(one) and fields.has(other) for one, other in _BOTH_SIDES):
+        found.add("translate")
+    elif any(fields.has(name) for name in LABELS):
         found.add("classify")
     return found
 

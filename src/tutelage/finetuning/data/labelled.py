@@ -14,10 +14,10 @@ from tutelage.finetuning.data.odd_labels import SEVERAL_SHARE, refuse_joined, re
 from tutelage.finetuning.data.reading import account, convert_all, is_false, is_judgement
 from tutelage.finetuning.data.records import Source, read_records
 from tutelage.finetuning.data.rows import Row
-from tutelage.finetuning.data.written import written
 from tutelage.store.errors import InputError
 from tutelage.store.events import EventLog
 from tutelage.store.hashing import sha256_json
+from tutelage.store.written import written
 
 COLUMNS = ("text", "text_b", "label")
 TEXT = ("text", "sentence", "review", "content", "body", "message", "tweet", "comment", "utterance", "document",
@@ -108,7 +108,10 @@ def label_text(value: Any) -> str:
     if isinstance(value, str) and not is_empty(value):
         return value.strip(_OUTER)
     if isinstance(value, dict) and not is_empty(value):
-        raise ValueError(f"'label' is an object with {listed(map(repr, value))}: name the part that is meant")
+        raise ValueError(
+            f"'label' is an object with {listed(map(repr, value))}: name the part that is meant, as in "
+            f"--column label=COLUMN.{next(iter(value))}"
+        )
     raise ValueError("'label' is empty or not text")
 
 
@@ -180,7 +183,7 @@ def _by_content(source: Source) -> tuple[dict[str, str], list[str]]:
         shown = ", ".join(f"{name!r} (such as {values[name][0][:24]!r})" for name in names[:8])
         raise InputError(
             f"{source.file} has no header, and which column is the text and which the label cannot be told: {shown}",
-            hint="name them: --column text=2 --column label=1, or add a header",
+            hint=f"name them, as in --column text={text} --column label={label}, or add a header",
         )
     return {"text": text, "label": label}, [f"column {label} is read as the label, column {text} as the text"]
 

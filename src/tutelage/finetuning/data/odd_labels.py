@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 
 from tutelage.finetuning.data.audit import Findings, listed
+from tutelage.finetuning.data.reading import is_judgement
 from tutelage.finetuning.data.records import Source
 from tutelage.finetuning.data.rows import Row
 from tutelage.finetuning.data.split import normalised
@@ -76,6 +77,10 @@ def say_odd_labels(source: Source, rows: Sequence[Row], found: Findings, column:
     if nothing:
         found.warnings.append(
             f"labels that may stand for no label are read as labels: {', '.join(nothing)}; remove those rows if so"
+        )
+    if len(counts) > 2 and all(map(is_judgement, counts)):
+        found.warnings.append(
+            f"labels that say yes or no in several ways are different labels: {listed(map(repr, counts))}"
         )
     for group in alike.values():
         if len(group) > 1:

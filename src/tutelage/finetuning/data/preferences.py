@@ -14,18 +14,17 @@ from tutelage.finetuning.data.published import usual
 from tutelage.finetuning.data.reading import account, convert_all
 from tutelage.finetuning.data.records import read_records
 from tutelage.finetuning.data.rows import Row
+from tutelage.finetuning.data.templated import Turn, transcript
 from tutelage.finetuning.data.turns import (
     CONVERSATIONS,
     FIELDS,
     INSTRUCTION,
     MESSAGES,
     PROMPT,
-    Turn,
     answer_turns,
     holds_messages,
     prompt_turns,
     refuse_tools,
-    transcript,
     turns_of,
     with_system,
 )

@@ -16,6 +16,8 @@ from tutelage.finetuning.data.tools import parsed
 Record = dict[str, Any]
 Wanted = Literal["answers", "pairs"]
 TIED = "no answer is judged better than another"
+_SEVERAL = ("completions", "responses", "generations", "answers")
+_BEST_FIRST = ("ranked_responses", "ranked_answers", "ranked_completions", "ranked_outputs")
 _SCORES = ("overall_score", "score", "rating")
 _ANSWERS = ("response", "text", "completion", "answer", "content")
 
@@ -84,7 +86,7 @@ def _rated(record: Mapping[str, Any]) -> Record | None:
 
 def _rated_answers(record: Mapping[str, Any]) -> tuple[list[Any], list[float], tuple[str, ...]]:
     """(answers, their scores, the fields that hold them) of a record; empty where it has none."""
-    for name in ("completions", "responses", "generations", "answers"):
+    for name in _SEVERAL:
         given = parsed(record.get(name))
         if not isinstance(given, list) or len(given) < 2:
             continue
@@ -109,6 +111,47 @@ def _number(value: Any) -> float | None:
         return float(value) if not is_empty(value) else None
     except (TypeError, ValueError):
         return None
+
+
+def _ranked(record: Mapping[str, Any]) -> Record | None:
+    """Several answers from the best to the worst (`ranked_responses`), or with the rank of each (`ranks`: the least is
+    the best)."""
+    rest = dict(record)
+    best_first = next((name for name in _BEST_FIRST if name in record), None)
+    if best_first is not None:
+        answers = parsed(rest.pop(best_first))
+        if "chosen" in record or not isinstance(answers, list) or len(answers) < 2:
+            return None
+        return {**rest, "chosen": answers[0], "rejected": answers[-1]}
+    name = next((name for name in _SEVERAL if isinstance(parsed(record.get(name)), list)), None)
+    ranked = next((name for name in ("ranks", "rank", "ranking") if isinstance(parsed(record.get(name)), list)), None)
+    if name is None or ranked is None or "chosen" in record:
+        return None
+    if ranked == "ranking":
+        raise ValueError("'ranking' may be the rank of each answer or their order: name it 'ranks' (1 is the best)")
+    answers, numbers = parsed(rest.pop(name)), [_number(one) for one in parsed(rest.pop(ranked))]
+    ranks = [number for number in numbers if number is not None]
+    if len(ranks) != len(answers) or len(ranks) != len(numbers) or len(ranks) < 2:
+        raise ValueError(f"{ranked!r} does not hold a number for each of {name!r}")
+    if min(ranks) == max(ranks):
+        raise ValueError(TIED)
+    return {**rest, "chosen": answers[ranks.index(min(ranks))], "rejected": answers[ranks.index(max(ranks))]}
+
+
+def _either(record: Mapping[str, Any]) -> Record | None:
+    """PKU-SafeRLHF: {"response_0", "response_1", "better_response_id"}; Stanford's SHP: {"history", "human_ref_A",
+    "human_ref_B", "labels"}, where 1 stands for A."""
+    for asked, names, told, best in (("prompt", ("response_0", "response_1"), "better_response_id", ("0", "1")),
+                                     ("history", ("human_ref_A", "human_ref_B"), "labels", ("1", "0"))):  # fmt: skip
+        if "chosen" in record or not {asked, *names, told} <= record.keys():
+            continue
+        said = str(record[told]).removesuffix(".0")
+        if said not in best:
+            raise ValueError(TIED)
+        good, bad = names if said == best[0] else names[::-1]
+        rest = {key: value for key, value in record.items() if key not in (asked, *names, told)}
+        return {**rest, "prompt": record[asked], "chosen": record[good], "rejected": record[bad]}
+    return None
 
 
 def _battle(record: Mapping[str, Any]) -> Record | None:
@@ -146,7 +189,9 @@ _LAYOUTS: tuple[tuple[str, Callable[[Mapping[str, Any]], Record | None]], ...] =
     ("contents with parts (Gemini)", _contents),
     ("a preferred and a non-preferred output (OpenAI)", _openai_preference),
     ("of several rated answers the best and the worst are a pair", _rated),
+    ("of several ranked answers the best and the worst are a pair", _ranked),
     ("of two answers the one that won is the chosen one", _battle),
+    ("of two answers the one that is said to be better is the chosen one", _either),
     ("of two outputs the first is the chosen one", _two_answers),
 )
 

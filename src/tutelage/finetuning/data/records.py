@@ -11,7 +11,7 @@ from typing import Any
 
 from tutelage.finetuning.data.arrow import read_arrow
 from tutelage.finetuning.data.audit import listed
-from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part, unread_files
+from tutelage.finetuning.data.folder import HELD_OUT, DataFile, Part, data_files, held_out_part, unread_files
 from tutelage.finetuning.data.json_values import NOT_JSON, NOT_UTF8, read_json
 from tutelage.finetuning.data.memories import MEMORIES, read_memory
 from tutelage.finetuning.data.sheets import SHEETS, read_sheets
@@ -115,6 +115,8 @@ def _file(path: Path, known: Collection[str], columns: Mapping[str, str] | None)
     name = without_compression(path.name)
     if data[:4] == b"PAR1" or name.endswith(".arrow"):
         return _arrow(path.name, data)
+    if name.endswith(".parquet"):
+        raise InputError(f"{path.name} is not Parquet: it begins with {data[:12]!r}")
     if name.endswith(SHEETS):
         return _sheets(path, data, known, columns)
     if name.endswith(MEMORIES):
@@ -217,7 +219,7 @@ def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | Non
     if others := unread_files(path, files):
         notes.append(f"not read, as their names say no split: {listed(others, 6)}")
     if held:
-        notes.append(f"the {rows_of(held)} rows of {held!r} are held out, as the folder's names say, and no others")
+        notes.append(f"the {rows_of(held)} rows of {held!r} {HELD_OUT} the folder's names say, and no others")
     if left:
         notes.append(f"the {rows_of(left)} rows of {left!r} are not used")
     sources = [read[file] for file in ordered]
@@ -258,7 +260,11 @@ def _record(value: Any) -> dict[str, Any] | str:
     if isinstance(value, Malformed):
         # What is wrong is the reason rows are counted under; where in the line is not.
         return next((text for text in (NOT_UTF8, NOT_JSON) if value.why.startswith(text)), value.why)
-    if isinstance(value, list) and value and all(isinstance(one, dict) and _ROLE & one.keys() for one in value):
+    if (
+        isinstance(value, list)
+        and value
+        and all(isinstance(one, dict) and _ROLE & {key.lower() for key in one} for one in value)
+    ):
         value = {"messages": value}  # a row that is nothing but its messages
     return _sound(value) if isinstance(value, dict) else "not an object"
 

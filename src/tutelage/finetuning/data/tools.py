@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from tutelage.finetuning.data.fields import is_empty
-from tutelage.finetuning.data.written import written
+from tutelage.store.written import written
 
 Tool = dict[str, Any]
 

@@ -6,22 +6,14 @@ A turn is {"role", "content"} and, where a part of the answer is not learned, "w
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 from tutelage.finetuning.data.audit import Findings
 from tutelage.finetuning.data.fields import Fields, is_empty, text_of
+from tutelage.finetuning.data.templated import ROLES, Turn, marked_turns, transcript
 from tutelage.finetuning.data.tools import calls_of, parsed, result_text
 
-Turn = dict[str, Any]
-
-ROLES = {
-    "system": "system", "developer": "system",
-    "user": "user", "human": "user", "prompter": "user",
-    "assistant": "assistant", "gpt": "assistant", "chatgpt": "assistant", "bot": "assistant", "model": "assistant",
-    "ai": "assistant",
-}  # fmt: skip
 RESULTS = ("tool", "observation", "function", "function_response", "ipython", "tool_response")  # what a tool gave back
 CALLS = ("function_call", "tool_call")  # ShareGPT: a call is a turn of its own
 PROMPT = ("prompt", "question", "query", "user", "input", "human", "inputs", "input_text")
@@ -33,15 +25,11 @@ SYSTEM = ("system", "system_prompt")
 MESSAGES = ("messages",)
 CONVERSATIONS = ("conversations", "conversation", "dialogue", "dialog")
 FIELDS = (*PROMPT, *INSTRUCTION, *INPUT, *RESPONSE, *SYSTEM, *MESSAGES, *CONVERSATIONS, "history", "tools")
+_NO_INPUT = ("nan", "none", "null", "n/a", "na", "<noinput>", "noinput", "no input")  # as tools write nothing
 NO_TOOLS = "it defines or calls tools, which pairs cannot do here"
 
-_SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
 _ROLE = ("role", "from", "speaker", "author")
 _SAID = ("content", "value", "text")
-_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
-_GUANACO = re.compile(r"### ?(System|Human|User|Assistant): ?")
-_LLAMA = re.compile(r"\[INST\](.*?)\[/INST\](.*?)(?=<s>|\[INST\]|\Z)", re.DOTALL)
-_LLAMA_SYSTEM = re.compile(r"\s*<<SYS>>(.*?)<</SYS>>", re.DOTALL)
 _USED_IN_TURN = (*_ROLE, *_SAID, "weight", "train", "trained", "training", "tool_calls",
                  "function_call", "tool_call_id")  # fmt: skip
 
@@ -52,7 +40,9 @@ def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
         prompt = fields.take_text(*INSTRUCTION)
         extra = fields.take(*INPUT)
         if not is_empty(extra):
-            prompt = f"{prompt}\n{text_of(extra, 'input')}"
+            if (said := text_of(extra, "input")).lower() in _NO_INPUT:
+                found.noted[f"'input' is {said!r}, which may stand for none, and is read as text"] += 1
+            prompt = f"{prompt}\n{said}"
         return "alpaca", [*history_turns(fields), {"role": "user", "content": prompt}]
     if fields.has(*PROMPT):
         value = fields.take(*PROMPT)
@@ -60,6 +50,8 @@ def prompt_turns(fields: Fields, found: Findings) -> tuple[str, list[Turn]]:
             return "transcript", [*history_turns(fields), *turns]
         if holds_messages(value):
             return "prompt as messages", turns_of(value, found)
+        if isinstance(value, list) and len(value) == 1 and isinstance(value[0], str):
+            value = value[0]
         prompt, extra = text_of(value, "prompt"), fields.take("context")
         if not is_empty(extra):
             prompt = f"{prompt}\n{text_of(extra, 'context')}"
@@ -129,7 +121,7 @@ def turns_of(value: Any, found: Findings) -> list[Turn]:
     if not isinstance(messages, list) or not all(isinstance(message, dict) for message in messages):
         raise ValueError("messages are not a list of objects")
     turns: list[Turn] = []
-    for message in [part for one in messages for part in _exchange(one)]:
+    for message in [part for one in messages for part in _exchange(_lower(one))]:
         turn = _turn(message, found)
         if turn is None:  # a message without content (an empty system prompt, as ShareGPT files have it) says nothing
             continue
@@ -144,6 +136,11 @@ def turns_of(value: Any, found: Findings) -> list[Turn]:
         else:
             turns.append(turn)
     return turns
+
+
+def _lower(message: dict[str, Any]) -> dict[str, Any]:
+    """A message whose keys are in lower case, as the fields of a record may be in any."""
+    return {key.strip().lower(): value for key, value in reversed(message.items())}
 
 
 def _exchange(message: dict[str, Any]) -> list[dict[str, Any]]:
@@ -163,50 +160,9 @@ def whole_text(fields: Fields) -> tuple[str, list[Turn]] | None:
     to learn from; None where it is none."""
     if fields.has(*PROMPT, *INSTRUCTION, *RESPONSE) or not isinstance(text := fields.peek("text"), str):
         return None
-    text = text.strip()
-    if text.startswith("<|im_start|>"):
-        kind, turns = "ChatML", [(role, said) for role, said in _CHATML.findall(text)]
-    elif _GUANACO.match(text):
-        parts = _GUANACO.split(text)[1:]
-        kind, turns = "### Human / ### Assistant", list(zip(parts[::2], parts[1::2], strict=True))
-    elif text.removeprefix("<s>").lstrip().startswith("[INST]"):
-        kind, turns = "[INST]", []
-        for asked, answered in _LLAMA.findall(text):
-            if system := _LLAMA_SYSTEM.match(asked):
-                turns.append(("system", system[1]))
-                asked = asked[system.end() :]
-            turns += [("user", asked), ("assistant", answered.strip().removesuffix("</s>"))]
-    elif found := transcript(text):
+    if (found := marked_turns(text)) is not None:
         fields.take("text")
-        return "transcript", found
-    else:
-        return None
-    if any(ROLES.get(role.lower()) is None for role, _ in turns):
-        return None
-    fields.take("text")
-    made = [{"role": ROLES[role.lower()], "content": said.strip()} for role, said in turns if said.strip()]
-    return f"{kind} text", made
-
-
-def transcript(text: str) -> list[Turn] | None:
-    """Turns of "Human: ...\\n\\nAssistant: ..." (HH-RLHF); None where the text is not written so.
-
-    The empty turn of an assistant who is about to answer is left out.
-    """
-    text = text.strip()
-    if not (text.startswith(("Human:", "System:")) and "\n\nAssistant:" in text):
-        return None
-    parts = _SPEAKER.split(text)[1:]
-    turns: list[Turn] = []
-    for speaker, content in zip(parts[::2], parts[1::2], strict=True):
-        if not content.strip():
-            continue
-        role = ROLES[speaker.lower()]
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] += "\n\n" + content.strip()
-        else:
-            turns.append({"role": role, "content": content.strip()})
-    return turns
+    return found
 
 
 def _turn(message: dict[str, Any], found: Findings) -> Turn | None:
@@ -278,4 +234,4 @@ def holds_messages(value: Any) -> bool:
     messages = [value] if isinstance(value, dict) else value
     if not isinstance(messages, list) or not messages:
         return False
-    return all(isinstance(message, dict) and any(key in message for key in _ROLE) for message in messages)
+    return all(isinstance(message, dict) and any(key in _ROLE for key in _lower(message)) for message in messages)

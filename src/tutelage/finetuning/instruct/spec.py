@@ -25,7 +25,7 @@ def suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 
 SPEC = replace(
-    method("instruct", version=9, title="Instruction finetuning", config=InstructConfig, makes="chat model"),
+    method("instruct", version=10, title="Instruction finetuning", config=InstructConfig, makes="chat model"),
     needs=_needs,
     audit=audit_of("tutelage.finetuning.instruct.stage"),
     preflight=late("tutelage.finetuning.instruct.stage:preflight"),

@@ -41,7 +41,7 @@ PAIRS = StageSpec(
 )
 
 SPEC = replace(
-    method("prefer", version=9, title="Preference finetuning", config=PreferConfig, makes="chat model"),
+    method("prefer", version=10, title="Preference finetuning", config=PreferConfig, makes="chat model"),
     needs=lambda config: ("model",),
     settings_for=late("tutelage.finetuning.prefer.rows:settings_for"),
     preflight=late("tutelage.finetuning.prefer.stage:preflight"),

@@ -22,7 +22,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 
 SPEC = replace(
-    method("reinforce", version=6, title="Reinforcement", config=ReinforceConfig, makes="chat model"),
+    method("reinforce", version=7, title="Reinforcement", config=ReinforceConfig, makes="chat model"),
     suggest=_suggest,
     heldout="problems",
     headline=("rows", "heldout_rows", "solved_before", "solved"),

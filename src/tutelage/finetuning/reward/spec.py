@@ -17,7 +17,7 @@ def _suggest(parameters: int, rows: int) -> dict[str, Way]:
 
 
 SPEC = replace(
-    method("reward", version=5, title="Reward model", config=RewardConfig, makes="reward model"),
+    method("reward", version=6, title="Reward model", config=RewardConfig, makes="reward model"),
     needs=lambda config: ("model",),
     suggest=_suggest,
     heldout="pairs",
