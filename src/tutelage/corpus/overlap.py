@@ -1,31 +1,37 @@
-"""How much of some documents stands in others: by 8-grams of words and signs, and by whole sentences."""
+"""How much of some documents stands in others: by 8-grams of words and signs, and by whole sentences.
+
+Both sides are gone through once, whatever their size. What is met lies on disk as sorted runs (see `runs.py`) and is
+counted a range of hashes at a time.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import pairwise
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.corpus.runs import Run, ranges, read_all
 from tutelage.corpus.scripts import words_and_signs
 from tutelage.corpus.shelf import Shelf, View
-from tutelage.corpus.words import I64, U64, Splitter, grams, sentence_hashes
+from tutelage.corpus.wanted import Filter, SavedFilter, opened_filter
+from tutelage.corpus.words import I64, U64, Splitter, Words, grams, sentence_hashes
 
 _GRAM = 8
 # A gram or sentence that so many texts have (and so large a share of them) is a phrase of the kind, not a copy ...
 _COMMON_TEXTS, _COMMON_SHARE = 5, 0.02
 # ... unless little else is there.
 _OWN_SHARE = 0.3
-_SHIFT = 1 << 31
-_BLOCK_BYTES = 24_000_000
-_FILTERED = 1 << 18  # hashes that are put into a filter at once
+_IN_RUN = 1 << 21  # grams or sentences of documents that are sorted at once
+_KINDS = ("grams", "sentences")
 Mapped = Callable[[Callable[[View], Any], Sequence[View]], Iterable[Any]]
 """Runs a function of each part, in order: in this process, or in several."""
 
@@ -38,42 +44,22 @@ def overlaps(
     The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur there whole.
     The pieces of one text count as one text. What at least five other texts, and 2 % of them, have in common is not
     counted, unless it is more than 70 % of the document. `own`: the documents are among the others; their own text
-    does not count. In memory are about 25 bytes for each word of 24 MB of `documents`; the others are gone through in
-    batches, by `mapped`, whose processes find what they look for in the folder `work`; once for every 24 MB.
+    does not count. Both are read once, by `mapped`, whose processes share the folder `work`; on disk are about 13 bytes
+    for each word of the documents, and for each word of a part of the others that is met there.
     """
-    blocks = [documents.rows[begin:end] for begin, end in _blocks(documents)]
-    found = [_overlaps(documents.only(rows), others, own, mapped, work) for rows in blocks]
-    return np.concatenate([np.zeros(0), *found])
-
-
-def _blocks(documents: Shelf) -> Iterator[tuple[int, int]]:
-    """Ranges of documents of so much text as is looked for at once."""
-    block = np.cumsum(documents.facts.bytes[documents.rows], dtype=np.int64) // _BLOCK_BYTES
-    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(documents)]
-    return ((begin, end) for begin, end in pairwise(edges) if end > begin)
-
-
-def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: Path | None) -> NDArray[np.float64]:
-    things = _wanted(documents)
-    look = partial(
-        _met, wanted=tuple(one.saved(work, name) for one, name in zip(things, ("grams", "sentences"), strict=True))
-    )
-    groups, counts = 0, [np.zeros(len(one.values), np.int32) for one in things]
-    for texts, met in mapped(look, others.views()):
-        groups += texts
-        for count, (at, times) in zip(counts, met, strict=True):
-            count[at] += times
-    limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * groups))
-    shares = []
-    for cut in _cut(documents):  # once more: hashes and owners of all of them would be three times as much
-        for values, owners, weight, one, count in zip(cut.values, cut.owners, cut.weights, things, counts, strict=True):
-            found = count[np.searchsorted(one.values, values)] - own
-            total = np.maximum(np.bincount(owners, weight, cut.texts), 1)
-            shares.append([
-                np.bincount(owners[seen], weight[seen], cut.texts) / total for seen in (found > 0, found >= limit)
-            ])  # fmt: skip
-    grams_, common_grams = np.concatenate(shares[::2], axis=1)
-    sentences, common_sentences = np.concatenate(shares[1::2], axis=1)
+    with _place(work) as place:
+        things = list(mapped(partial(_write_things, place=place), documents.views()))
+        wanted = [[run for one in things for run in one[kind]] for kind in range(len(_KINDS))]
+        filters = tuple(
+            Filter.of((some for run in runs for some in run.hashes()), sum(map(len, runs))).saved(place(f"{kind}.npy"))
+            for kind, runs in zip(_KINDS, wanted, strict=True)
+        )
+        met = list(mapped(partial(_write_met, place=place, filters=filters), others.views()))
+        limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * sum(texts for texts, _ in met)))
+        shares = [
+            _shares(runs, [one[kind] for _, one in met], documents.rows, own, limit) for kind, runs in enumerate(wanted)
+        ]
+    (grams_, common_grams), (sentences, common_sentences) = shares
     usual = np.maximum(common_grams, common_sentences) <= 1 - _OWN_SHARE
     return np.maximum(
         np.maximum(grams_ - np.where(usual, common_grams, 0), sentences - np.where(usual, common_sentences, 0)), 0.0
@@ -81,130 +67,122 @@ def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: 
 
 
 @dataclass(frozen=True, slots=True)
-class _Cut:
-    """A batch of so many texts as their 8-grams and their sentences: of each its hash, its text, and what it weighs
-    (a gram one, a sentence its words)."""
+class _Place:
+    """Names files in a folder, with a beginning of their own: workers remember what they have opened."""
 
-    texts: int
-    values: tuple[U64, U64]
-    owners: tuple[I64, I64]
-    weights: tuple[I64, I64]
+    folder: Path
+    own: str
+
+    def __call__(self, name: str) -> Path:
+        return self.folder / f"overlap-{self.own}-{name}"
 
 
-def _cut(documents: Shelf) -> Iterator[_Cut]:
+@contextmanager
+def _place(work: Path | None) -> Iterator[_Place]:
+    """A place for files, which are gone afterwards."""
+    if work is None:
+        with TemporaryDirectory() as folder:
+            yield _Place(Path(folder), "")
+        return
+    place = _Place(work, uuid4().hex)
+    try:
+        yield place
+    finally:
+        for path in work.glob(place("*").name):
+            path.unlink()
+
+
+def _things(words: Words) -> tuple[tuple[U64, I64, I64], tuple[U64, I64, I64]]:
+    """The 8-grams of texts, and their sentences: of each its hash, its text, and what it weighs (a gram one, a sentence
+    its words)."""
+    values, owners = grams(words, _GRAM)
+    return (values, owners, np.ones(len(values), np.int64)), sentence_hashes(words)
+
+
+def _write_things(view: View, place: _Place) -> tuple[list[Run], list[Run]]:
+    """Runs of the grams and of the sentences of a part, with the row of the document of each and its weight."""
+    written: tuple[list[Run], list[Run]] = ([], [])
+    kept: tuple[list[Any], list[Any]] = ([], [])
+
+    def write(kind: int) -> None:
+        values, rows, weights = (np.concatenate(columns) for columns in zip(*kept[kind], strict=True))
+        order = np.argsort(values)
+        path = place(f"{_KINDS[kind]}-{view.first}-{len(written[kind])}")
+        written[kind].append(Run.write(path, values[order], rows[order], weights[order]))
+        kept[kind].clear()
+
     split = _splitter()
-    for _, batch in documents.batches():
-        words = split.words(batch.column("text"))
-        values, owners = grams(words, _GRAM)
-        hashes, texts, lengths = sentence_hashes(words)
-        yield _Cut(len(batch), (values, hashes), (owners, texts), (np.ones(len(values), np.int64), lengths))
+    for rows, batch in view.batches():
+        for kind, (values, texts, weights) in enumerate(_things(split.words(batch.column("text")))):
+            kept[kind].append((values, rows[texts], weights))
+            if sum(len(one) for one, _, _ in kept[kind]) >= _IN_RUN:
+                write(kind)
+    for kind in range(len(_KINDS)):
+        if kept[kind]:
+            write(kind)
+    return written
 
 
-def _wanted(documents: Shelf) -> tuple[Wanted, Wanted]:
-    """The grams and the sentences that are looked for."""
-    grams_, sentences = zip(*(cut.values for cut in _cut(documents)), strict=True)
-    return Wanted.of(np.concatenate(grams_)), Wanted.of(np.concatenate(sentences))
+def _write_met(view: View, place: _Place, filters: Sequence[SavedFilter]) -> tuple[int, tuple[Run, ...]]:
+    """(texts of a part, runs of its grams and of its sentences that pass the filters, each once, with the number of the
+    texts that have it)."""
+    split, looked = _splitter(), [opened_filter(one) for one in filters]
+    found: list[list[tuple[U64, I64]]] = [[(np.zeros(0, np.uint64), np.zeros(0, np.int64))] for _ in _KINDS]
+    ranks = view.ranks  # the pieces of one text follow each other
+    numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1
+    begin = 0
+    for _, batch in view.batches():
+        number = numbers[begin : begin + len(batch)]
+        for (values, texts, _), searched, kept in zip(
+            _things(split.words(batch.column("text"))), looked, found, strict=True
+        ):
+            at = searched.passed(values)
+            kept.append((values[at], number[texts[at]]))
+        begin += len(batch)
+    runs = []
+    for kind, kept in zip(_KINDS, found, strict=True):
+        values, counts = _in_texts(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
+        runs.append(Run.write(place(f"met-{kind}-{view.first}"), values, counts))
+    return int(numbers[-1]) + 1, tuple(runs)
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Hashes that are looked for, sorted, and a filter that 15 of 16 others do not pass: a table of bits, by the
-    highest bits of a hash."""
-
-    values: U64
-    filter: NDArray[np.uint8]
-    bits: int
-
-    @classmethod
-    def of(cls, hashes: U64) -> Wanted:
-        values = np.unique(hashes)
-        bits = max(6, int(16 * len(values)).bit_length())
-        flags = np.zeros(1 << (bits - 3), np.uint8)
-        for begin in range(0, len(values), _FILTERED):
-            places = values[begin : begin + _FILTERED] >> np.uint64(64 - bits)
-            np.bitwise_or.at(flags, (places >> np.uint64(3)).astype(np.int64), _bit(places))
-        return cls(values, flags, bits)
-
-    def find(self, hashes: U64) -> tuple[I64, I64]:
-        """(places of hashes that are wanted, which wanted one each is)."""
-        places = hashes >> np.uint64(64 - self.bits)
-        maybe = np.flatnonzero(self.filter[(places >> np.uint64(3)).astype(np.int64)] & _bit(places))
-        at = np.searchsorted(self.values, hashes[maybe])
-        at[at == len(self.values)] = 0
-        here = self.values[at] == hashes[maybe] if len(self.values) else np.zeros(0, bool)
-        return maybe[here], at[here]
-
-    def saved(self, folder: Path | None, name: str) -> Wanted | Saved:
-        """For other processes: on disk, not sent to them with each task."""
-        if folder is None:
-            return self
-        own = uuid4().hex  # workers remember what they have opened
-        saved = Saved(folder / f"{name}-{own}-values.npy", folder / f"{name}-{own}-filter.npy", self.bits)
-        np.save(saved.values, self.values)
-        np.save(saved.filter, self.filter)
-        return saved
+def _in_texts(values: U64, texts: I64) -> tuple[U64, I64]:
+    """(different values, ascending, in how many texts each is); the texts are in the order of their numbers."""
+    order = np.argsort(values, kind="stable")
+    values, texts = values[order], texts[order]
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    first = new.copy()  # of a value in a text
+    first[1:] |= texts[1:] != texts[:-1]
+    begins = np.flatnonzero(new)
+    return values[begins], np.add.reduceat(first.astype(np.int64), begins) if len(begins) else np.zeros(0, np.int64)
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """Where a `Wanted` lies."""
+def _shares(things: Sequence[Run], met: Sequence[Run], rows: I64, own: bool, limit: int) -> NDArray[np.float64]:
+    """[2, documents]: share of each document that other texts have, and that at least `limit` of them have."""
+    held, total = np.zeros((2, len(rows))), np.zeros(len(rows))
+    for low, high in ranges([*things, *met]):
+        values, (owners, weights) = read_all(things, low, high, 2)
+        if not len(values):
+            continue
+        found = _counts_of(values, *read_all(met, low, high, 1)) - own
+        documents = np.searchsorted(rows, owners)
+        total += np.bincount(documents, weights, len(rows))
+        for share, seen in zip(held, (found > 0, found >= limit), strict=True):
+            share += np.bincount(documents[seen], weights[seen], len(rows))
+    return held / np.maximum(total, 1)
 
-    values: Path
-    filter: Path
-    bits: int
 
-
-def _bit(places: U64) -> NDArray[np.uint8]:
-    return np.left_shift(np.uint8(1), (places & np.uint64(7)).astype(np.uint8))
-
-
-@lru_cache(maxsize=2)
-def opened(saved: Saved) -> Wanted:
-    """Mapped into memory: the processes of a machine share it."""
-    return Wanted(np.load(saved.values, mmap_mode="r"), np.load(saved.filter, mmap_mode="r"), saved.bits)
+def _counts_of(values: U64, others: U64, columns: Sequence[NDArray[np.uint32]]) -> I64:
+    """For each value the sum of the counts that it has among the others."""
+    order = np.argsort(others)
+    ordered, before = others[order], np.concatenate([[0], np.cumsum(columns[0][order], dtype=np.int64)])
+    return before[np.searchsorted(ordered, values, side="right")] - before[np.searchsorted(ordered, values)]
 
 
 @lru_cache(maxsize=1)
 def _splitter() -> Splitter:
     return Splitter(_words_of, sentences=True)
-
-
-@dataclass(slots=True)
-class _Texts:
-    """In how many texts of a part each of some things occurs; texts are met in the order of their numbers."""
-
-    things: list[I64] = field(default_factory=list)
-
-    def meet(self, things: I64, texts: I64) -> None:
-        """Thing `things[i]` occurs in text `texts[i]`."""
-        if len(things):
-            self.things.append(np.unique(things * _SHIFT + texts))
-
-    def counts(self) -> tuple[I64, I64]:
-        """(things that occur, in how many texts each does)."""
-        if not self.things:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.unique(np.unique(np.concatenate(self.things)) // _SHIFT, return_counts=True)
-
-
-def _met(view: View, wanted: Sequence[Wanted | Saved]) -> tuple[int, list[tuple[I64, I64]]]:
-    """(texts of a part, for grams and sentences: which of those wanted occur, and in how many of the texts)."""
-    gram_wanted, sentence_wanted = (opened(one) if isinstance(one, Saved) else one for one in wanted)
-    split, gram_texts, sentence_texts = _splitter(), _Texts(), _Texts()
-    ranks = view.ranks  # the pieces of one text follow each other
-    numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1
-    begin = 0
-    for _, batch in view.batches():
-        words = split.words(batch.column("text"))
-        number = numbers[begin : begin + len(batch)]
-        for (hashes, texts), searched, found in (
-            (grams(words, _GRAM), gram_wanted, gram_texts),
-            (sentence_hashes(words)[:2], sentence_wanted, sentence_texts),
-        ):
-            places, which = searched.find(hashes)
-            found.meet(which, number[texts[places]])
-        begin += len(batch)
-    return int(numbers[-1]) + 1, [gram_texts.counts(), sentence_texts.counts()]
 
 
 def _words_of(chunk: str) -> Sequence[str]:
