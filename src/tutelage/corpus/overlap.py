@@ -19,7 +19,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.corpus.runs import Run, ranges, read_all
+from tutelage.corpus.runs import U32, Run, ranges, read_all
 from tutelage.corpus.scripts import words_and_signs
 from tutelage.corpus.shelf import Shelf, View
 from tutelage.corpus.wanted import Filter, SavedFilter, opened_filter
@@ -30,7 +30,7 @@ _GRAM = 8
 _COMMON_TEXTS, _COMMON_SHARE = 5, 0.02
 # ... unless little else is there.
 _OWN_SHARE = 0.3
-_IN_RUN = 1 << 21  # grams or sentences of documents that are sorted at once
+_IN_RUN = 1 << 20  # grams or sentences that are sorted at once
 _KINDS = ("grams", "sentences")
 Mapped = Callable[[Callable[[View], Any], Sequence[View]], Iterable[Any]]
 """Runs a function of each part, in order: in this process, or in several."""
@@ -57,7 +57,8 @@ def overlaps(
         met = list(mapped(partial(_write_met, place=place, filters=filters), others.views()))
         limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * sum(texts for texts, _ in met)))
         shares = [
-            _shares(runs, [one[kind] for _, one in met], documents.rows, own, limit) for kind, runs in enumerate(wanted)
+            _shares(runs, [run for _, one in met for run in one[kind]], documents.rows, own, limit)
+            for kind, runs in enumerate(wanted)
         ]
     (grams_, common_grams), (sentences, common_sentences) = shares
     usual = np.maximum(common_grams, common_sentences) <= 1 - _OWN_SHARE
@@ -99,54 +100,74 @@ def _things(words: Words) -> tuple[tuple[U64, I64, I64], tuple[U64, I64, I64]]:
     return (values, owners, np.ones(len(values), np.int64)), sentence_hashes(words)
 
 
-def _write_things(view: View, place: _Place) -> tuple[list[Run], list[Run]]:
+Runs = tuple[list[Run], list[Run]]
+"""Of grams and of sentences."""
+
+
+def _write_things(view: View, place: _Place) -> Runs:
     """Runs of the grams and of the sentences of a part, with the row of the document of each and its weight."""
-    written: tuple[list[Run], list[Run]] = ([], [])
-    kept: tuple[list[Any], list[Any]] = ([], [])
-
-    def write(kind: int) -> None:
-        values, rows, weights = (np.concatenate(columns) for columns in zip(*kept[kind], strict=True))
-        order = np.argsort(values)
-        path = place(f"{_KINDS[kind]}-{view.first}-{len(written[kind])}")
-        written[kind].append(Run.write(path, values[order], rows[order], weights[order]))
-        kept[kind].clear()
-
+    kept = _Kept(place, f"of-{view.first}", _by_hash)
     split = _splitter()
     for rows, batch in view.batches():
         for kind, (values, texts, weights) in enumerate(_things(split.words(batch.column("text")))):
-            kept[kind].append((values, rows[texts], weights))
-            if sum(len(one) for one, _, _ in kept[kind]) >= _IN_RUN:
-                write(kind)
-    for kind in range(len(_KINDS)):
-        if kept[kind]:
-            write(kind)
-    return written
+            kept.add(kind, values, rows[texts], weights)
+        kept.write(_IN_RUN)
+    return kept.all()
 
 
-def _write_met(view: View, place: _Place, filters: Sequence[SavedFilter]) -> tuple[int, tuple[Run, ...]]:
-    """(texts of a part, runs of its grams and of its sentences that pass the filters, each once, with the number of the
-    texts that have it)."""
+def _write_met(view: View, place: _Place, filters: Sequence[SavedFilter]) -> tuple[int, Runs]:
+    """(texts of a part, runs of its grams and of its sentences that pass the filters, with the number of texts that
+    have them: each once in a run, and a text's all in one run)."""
+    kept = _Kept(place, f"met-{view.first}", _in_texts)
     split, looked = _splitter(), [opened_filter(one) for one in filters]
-    found: list[list[tuple[U64, I64]]] = [[(np.zeros(0, np.uint64), np.zeros(0, np.int64))] for _ in _KINDS]
     ranks = view.ranks  # the pieces of one text follow each other
-    numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1
+    new = np.concatenate([[True], ranks[1:] != ranks[:-1]])
+    numbers = np.cumsum(new) - 1
     begin = 0
     for _, batch in view.batches():
+        if new[begin]:
+            kept.write(_IN_RUN)
         number = numbers[begin : begin + len(batch)]
-        for (values, texts, _), searched, kept in zip(
-            _things(split.words(batch.column("text"))), looked, found, strict=True
-        ):
-            at = searched.passed(values)
-            kept.append((values[at], number[texts[at]]))
+        for kind, (values, texts, _) in enumerate(_things(split.words(batch.column("text")))):
+            at = looked[kind].passed(values)
+            kept.add(kind, values[at], number[texts[at]])
         begin += len(batch)
-    runs = []
-    for kind, kept in zip(_KINDS, found, strict=True):
-        values, counts = _in_texts(*(np.concatenate(columns) for columns in zip(*kept, strict=True)))
-        runs.append(Run.write(place(f"met-{kind}-{view.first}"), values, counts))
-    return int(numbers[-1]) + 1, tuple(runs)
+    return int(numbers[-1]) + 1, kept.all()
 
 
-def _in_texts(values: U64, texts: I64) -> tuple[U64, I64]:
+class _Kept:
+    """Grams and sentences of a part, with the numbers that belong to them, on their way into runs. `ordered` sorts
+    them."""
+
+    def __init__(self, place: _Place, name: str, ordered: Callable[..., tuple[NDArray[Any], ...]]) -> None:
+        self._place, self._name, self._ordered = place, name, ordered
+        self._kept: tuple[list[Any], list[Any]] = ([], [])
+        self._runs: Runs = ([], [])
+
+    def add(self, kind: int, values: U64, *numbers: I64) -> None:
+        if len(values):
+            self._kept[kind].append((values, *(one.astype(np.uint32) for one in numbers)))
+
+    def write(self, least: int) -> None:
+        """As a run what there is of a kind, if it is at least so much."""
+        for kind, kept in enumerate(self._kept):
+            if kept and sum(len(one[0]) for one in kept) >= least:
+                whole = [np.concatenate(column) for column in zip(*kept, strict=True)]
+                kept.clear()
+                path = self._place(f"{self._name}-{kind}-{len(self._runs[kind])}")
+                self._runs[kind].append(Run.write(path, *self._ordered(*whole)))
+
+    def all(self) -> Runs:
+        self.write(1)
+        return self._runs
+
+
+def _by_hash(values: U64, *numbers: U32) -> tuple[NDArray[Any], ...]:
+    order = np.argsort(values)
+    return values[order], *(one[order] for one in numbers)
+
+
+def _in_texts(values: U64, texts: U32) -> tuple[U64, I64]:
     """(different values, ascending, in how many texts each is); the texts are in the order of their numbers."""
     order = np.argsort(values, kind="stable")
     values, texts = values[order], texts[order]
@@ -173,7 +194,7 @@ def _shares(things: Sequence[Run], met: Sequence[Run], rows: I64, own: bool, lim
     return held / np.maximum(total, 1)
 
 
-def _counts_of(values: U64, others: U64, columns: Sequence[NDArray[np.uint32]]) -> I64:
+def _counts_of(values: U64, others: U64, columns: Sequence[U32]) -> I64:
     """For each value the sum of the counts that it has among the others."""
     order = np.argsort(others)
     ordered, before = others[order], np.concatenate([[0], np.cumsum(columns[0][order], dtype=np.int64)])

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from tutelage.corpus.words import I64, U64
 
 _SLICES = 256  # ranges of hashes that a run can be cut at
-_TOGETHER = 1 << 22  # entries that are in memory at once
+_TOGETHER = 1 << 21  # entries that are in memory at once
 _EDGES = np.arange(1, _SLICES, dtype=np.uint64) << np.uint64(56)
 U32 = NDArray[np.uint32]
 
