@@ -7,19 +7,15 @@ counted a range of hashes at a time.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tutelage.corpus.runs import U32, Run, ranges, read_all
+from tutelage.corpus.runs import U32, Place, Run, place_in, ranges, read_all
 from tutelage.corpus.scripts import words_and_signs
 from tutelage.corpus.shelf import Shelf, View
 from tutelage.corpus.wanted import Filter, SavedFilter, opened_filter
@@ -47,7 +43,7 @@ def overlaps(
     does not count. Both are read once, by `mapped`, whose processes share the folder `work`; on disk are about 13 bytes
     for each word of the documents, and for each word of a part of the others that is met there.
     """
-    with _place(work) as place:
+    with place_in(work, "overlap") as place:
         things = list(mapped(partial(_write_things, place=place), documents.views()))
         wanted = [[run for one in things for run in one[kind]] for kind in range(len(_KINDS))]
         filters = tuple(
@@ -67,32 +63,6 @@ def overlaps(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Names files in a folder, with a beginning of their own: workers remember what they have opened."""
-
-    folder: Path
-    own: str
-
-    def __call__(self, name: str) -> Path:
-        return self.folder / f"overlap-{self.own}-{name}"
-
-
-@contextmanager
-def _place(work: Path | None) -> Iterator[_Place]:
-    """A place for files, which are gone afterwards."""
-    if work is None:
-        with TemporaryDirectory() as folder:
-            yield _Place(Path(folder), "")
-        return
-    place = _Place(work, uuid4().hex)
-    try:
-        yield place
-    finally:
-        for path in work.glob(place("*").name):
-            path.unlink()
-
-
 def _things(words: Words) -> tuple[tuple[U64, I64, I64], tuple[U64, I64, I64]]:
     """The 8-grams of texts, and their sentences: of each its hash, its text, and what it weighs (a gram one, a sentence
     its words)."""
@@ -104,7 +74,7 @@ Runs = tuple[list[Run], list[Run]]
 """Of grams and of sentences."""
 
 
-def _write_things(view: View, place: _Place) -> Runs:
+def _write_things(view: View, place: Place) -> Runs:
     """Runs of the grams and of the sentences of a part, with the row of the document of each and its weight."""
     kept = _Kept(place, f"of-{view.first}", _by_hash)
     split = _splitter()
@@ -115,7 +85,7 @@ def _write_things(view: View, place: _Place) -> Runs:
     return kept.all()
 
 
-def _write_met(view: View, place: _Place, filters: Sequence[SavedFilter]) -> tuple[int, Runs]:
+def _write_met(view: View, place: Place, filters: Sequence[SavedFilter]) -> tuple[int, Runs]:
     """(texts of a part, runs of its grams and of its sentences that pass the filters, with the number of texts that
     have them: each once in a run, and a text's all in one run)."""
     kept = _Kept(place, f"met-{view.first}", _in_texts)
@@ -139,7 +109,7 @@ class _Kept:
     """Grams and sentences of a part, with the numbers that belong to them, on their way into runs. `ordered` sorts
     them."""
 
-    def __init__(self, place: _Place, name: str, ordered: Callable[..., tuple[NDArray[Any], ...]]) -> None:
+    def __init__(self, place: Place, name: str, ordered: Callable[..., tuple[NDArray[Any], ...]]) -> None:
         self._place, self._name, self._ordered = place, name, ordered
         self._kept: tuple[list[Any], list[Any]] = ([], [])
         self._runs: Runs = ([], [])

@@ -7,8 +7,12 @@ runs together, a range at a time.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO
+from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +23,20 @@ _SLICES = 256  # ranges of hashes that a run can be cut at
 _TOGETHER = 1 << 21  # entries that are in memory at once
 _EDGES = np.arange(1, _SLICES, dtype=np.uint64) << np.uint64(56)
 U32 = NDArray[np.uint32]
+
+
+def write_arrays(file: BinaryIO, *arrays: NDArray[Any]) -> None:
+    """As `tofile` of each, which does not say why it fails where the disk is full."""
+    for array in arrays:
+        file.write(np.ascontiguousarray(array).data)
+
+
+def save_array(path: Path, array: NDArray[Any]) -> None:
+    """As `np.save`, which does not say so either."""
+    array = np.ascontiguousarray(array)
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, np.lib.format.header_data_from_array_1_0(array))  # type: ignore[no-untyped-call]
+        write_arrays(file, array)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +51,8 @@ class Run:
     def write(cls, path: Path, hashes: U64, *columns: NDArray[np.integer]) -> Run:
         """`hashes` are sorted; the columns hold numbers of 0 to 2^32."""
         starts = np.concatenate([[0], np.searchsorted(hashes, _EDGES), [len(hashes)]])
-        with path.open("wb") as file:  # not `tofile`, which does not say why a full disk fails
-            file.write(np.ascontiguousarray(hashes).data)
-            for column in columns:
-                file.write(np.ascontiguousarray(column, np.uint32).data)
+        with path.open("wb") as file:
+            write_arrays(file, hashes, *(one.astype(np.uint32) for one in columns))
         return cls(path, starts, len(columns))
 
     def __len__(self) -> int:
@@ -60,6 +76,32 @@ class Run:
         """All of them, some at a time."""
         for low, high in ranges([self]):
             yield self.read(low, high)[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Names files in a folder, with a beginning of their own: workers remember what they have opened."""
+
+    folder: Path
+    own: str
+
+    def __call__(self, name: str) -> Path:
+        return self.folder / f"{self.own}-{name}"
+
+
+@contextmanager
+def place_in(work: Path | None, name: str) -> Iterator[Place]:
+    """A place for files in a folder (None: in a temporary one), which are gone afterwards."""
+    if work is None:
+        with TemporaryDirectory() as folder:
+            yield Place(Path(folder), name)
+        return
+    place = Place(work, f"{name}-{uuid4().hex}")
+    try:
+        yield place
+    finally:
+        for path in work.glob(f"{place.own}-*"):
+            path.unlink()
 
 
 def ranges(runs: Sequence[Run]) -> Iterator[tuple[int, int]]:

@@ -11,6 +11,7 @@ from uuid import uuid4
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.corpus.runs import save_array
 from tutelage.corpus.words import I64, U64
 
 _FILTERED = 1 << 18  # hashes that are put into a filter at once
@@ -42,7 +43,7 @@ class Filter:
 
     def saved(self, path: Path) -> SavedFilter:
         """For other processes: on disk, not sent to them with each task."""
-        np.save(path, self.flags)
+        save_array(path, self.flags)
         return SavedFilter(path, self.bits)
 
 
@@ -90,7 +91,7 @@ class Wanted:
             return self
         own = uuid4().hex  # workers remember what they have opened
         path = folder / f"{name}-{own}-values.npy"
-        np.save(path, self.values)
+        save_array(path, self.values)
         return Saved(path, self.filter.saved(folder / f"{name}-{own}-filter.npy"))
 
 
