@@ -98,6 +98,7 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
     declared = _CHARSET.search(data[:4096]) if name.endswith(PAGES) else None
     charset = (declared[1] or declared[2]).decode("ascii", "replace") if declared else None
     decoded = decode_text(data, file.path.name, charset)
+    del data  # of a large file, what is decoded is enough to hold
     if decoded.remark:
         reading.decoded.append((file.name, decoded.remark))
     text, longest = decoded.text, config.max_characters
