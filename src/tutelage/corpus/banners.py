@@ -5,15 +5,17 @@ from __future__ import annotations
 import math
 from array import array
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from tutelage.corpus.card import Tally, shorten
 from tutelage.corpus.document import Document
 from tutelage.corpus.overlap import Mapped
+from tutelage.corpus.runs import U32, Place, Run, place_in, ranges, read_all
 from tutelage.corpus.scripts import count_text_words
 from tutelage.corpus.shelf import Shelf, View
 from tutelage.corpus.words import U64, hash_text
@@ -49,16 +51,17 @@ class Banners:
         return document.with_text(text) if len(text) != len(document.text) else document
 
 
-def find_banners(documents: Shelf, mapped: Mapped = map, min_words: int = 1) -> Banners:
+def find_banners(documents: Shelf, mapped: Mapped = map, min_words: int = 1, work: Path | None = None) -> Banners:
     """Paragraphs that at least five texts, and 2 % of them, have in common.
 
-    The pieces of one text count once. Paragraphs of fewer than 40 characters are left alone. In memory are 8 bytes for
-    each paragraph.
+    The pieces of one text count once. Paragraphs of fewer than 40 characters are left alone. On disk, in the folder
+    `work`, are 12 bytes for each different paragraph of a part.
     """
     limit = max(_FEWEST, math.ceil(_SHARE * len(np.unique(documents.facts.ranks[documents.rows]))))
-    keys = list(mapped(_keys, documents.views()))
-    values, counts = np.unique(np.concatenate([np.zeros(0, np.uint64), *keys]), return_counts=True)
-    common = values[counts >= limit]  # pieces of one text may be among them
+    with place_in(work, "banners") as place:
+        runs = list(mapped(partial(_keys, place=place), documents.views()))
+        often = [_often(*read_all(runs, low, high, 1), limit) for low, high in ranges(runs)]
+    common = np.concatenate(often)  # pieces of one text may be among them
     if not len(common):
         return Banners({}, min_words)
     texts: Counter[int] = Counter()
@@ -70,13 +73,19 @@ def find_banners(documents: Shelf, mapped: Mapped = map, min_words: int = 1) -> 
     return Banners({key: row for key, row in first.items() if texts[key] >= limit}, min_words)
 
 
-def _keys(view: View) -> U64:
-    """Hashes of the different paragraphs of each document of a part."""
+def _often(values: U64, columns: Sequence[U32], limit: int) -> U64:
+    """Values, each once, whose counts add up to the limit."""
+    different, at = np.unique(values, return_inverse=True)
+    return different[np.bincount(at, columns[0], len(different)) >= limit]
+
+
+def _keys(view: View, place: Place) -> Run:
+    """Hashes of the different paragraphs of a part, and how many documents have each."""
     found = array("Q")
     for _, batch in view.batches():
         for text in batch.column("text").to_pylist():
             found.extend({hash_text(one) for one in _paragraphs(text)})
-    return np.frombuffer(found, np.uint64)
+    return Run.write(place(str(view.first)), *np.unique(np.frombuffer(found, np.uint64), return_counts=True))
 
 
 def _holders(view: View, common: frozenset[int]) -> dict[int, tuple[int, int]]:

@@ -19,9 +19,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from tutelage.corpus.overlap import Mapped, Saved, Wanted, opened
+from tutelage.corpus.overlap import Mapped
 from tutelage.corpus.scripts import units_of
 from tutelage.corpus.shelf import Shelf, View
+from tutelage.corpus.wanted import Saved, Wanted, opened
 from tutelage.corpus.words import I64, U64, Splitter, grams
 from tutelage.store.jsonl import write_json_lines
 

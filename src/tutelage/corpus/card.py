@@ -17,7 +17,7 @@ from tutelage.corpus.shelf import I64, Shelf
 EXAMPLES = 5  # on the card; of each reason
 KEPT = 40  # to be looked at; of each reason
 _SHOWN, _KEPT_CHARACTERS = 300, 2000  # characters of a text on the card, and of one that is kept to be looked at
-_MALFORMED_SHOWN = 100
+_DECODED_SHOWN = 100
 
 
 @dataclass(slots=True)
@@ -201,9 +201,9 @@ def make_card(
         "described": train.described + heldout.described,
         "diversity": diversity,
         "selection": selection,
-        "malformed": [asdict(place) for place in reading.malformed[:_MALFORMED_SHOWN]],
-        "malformed_count": len(reading.malformed),
-        "decoded": [{"file": file, "how": how} for file, how in reading.decoded[:_MALFORMED_SHOWN]],
+        "malformed": [asdict(place) for place in reading.malformed],
+        "malformed_count": reading.unread,
+        "decoded": [{"file": file, "how": how} for file, how in reading.decoded[:_DECODED_SHOWN]],
         "decoded_count": len(reading.decoded),
         "skipped": dict(sorted(reading.skipped.items())),
         "boundaries": _boundaries(reading),

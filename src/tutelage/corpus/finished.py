@@ -92,7 +92,7 @@ def _tally(record: dict[str, Any]) -> Tally:
 
 def _plain_reading(reading: Reading) -> dict[str, Any]:
     return {
-        "malformed": [[one.file, one.line, one.why] for one in reading.malformed],
+        "malformed": [[one.file, one.line, one.why] for one in reading.malformed], "unread": reading.unread,
         "ignored": reading.ignored, "decoded": reading.decoded, "skipped": reading.skipped,
         "boundaries": reading.boundaries,
     }  # fmt: skip
@@ -101,6 +101,7 @@ def _plain_reading(reading: Reading) -> dict[str, Any]:
 def _reading(record: dict[str, Any]) -> Reading:
     return Reading(
         malformed=[Malformed(*one) for one in record.get("malformed", ())],
+        unread=record.get("unread", 0),
         ignored=record.get("ignored", {}),
         decoded=[(file, remark) for file, remark in record.get("decoded", ())],
         skipped=record.get("skipped", {}),

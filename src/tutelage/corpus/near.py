@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from tutelage.corpus.dedup import PASSES, NearDuplicates, Pass, greedy, keys_of, sets_of, signs_key, splitter
 from tutelage.corpus.minhash import Banding, shared_bands
+from tutelage.corpus.runs import write_arrays
 from tutelage.corpus.shelf import LABELLED, SIGNED, Facts, Shelf, View
 from tutelage.corpus.words import I64, U64, Splitter
 from tutelage.corpus.workshop import Workshop
@@ -67,7 +68,8 @@ def _write_keys(view: View, folder: Path, by: Banding) -> list[_Keys]:
     files = []
     for which, one in enumerate(found):
         path = folder / f"near-keys-{which}-{view.first}"
-        np.concatenate([keys for _, keys in one], axis=1).tofile(path)
+        with path.open("wb") as file:
+            write_arrays(file, np.concatenate([keys for _, keys in one], axis=1))
         files.append(_Keys(path, np.concatenate([rows for rows, _ in one])))
     return files
 
@@ -100,8 +102,7 @@ def _write_sets(view: View, folder: Path, which: int) -> _Sets:
             sets = sets_of(words, which, np.arange(len(rows)))
             texts = batch.column("text").to_pylist()
             for text, length, grams in zip(texts, words.lengths.tolist(), sets, strict=True):
-                np.array([length, signs_key(text)], np.uint64).tofile(file)
-                grams.tofile(file)
+                write_arrays(file, np.array([length, signs_key(text)], np.uint64), grams)
                 sizes.append(len(grams) + _HEAD)
     return _Sets(path, view.rows + view.first, np.cumsum([0, *sizes]))
 

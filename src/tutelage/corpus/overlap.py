@@ -1,31 +1,33 @@
-"""How much of some documents stands in others: by 8-grams of words and signs, and by whole sentences."""
+"""How much of some documents stands in others: by 8-grams of words and signs, and by whole sentences.
+
+Both sides are gone through once, whatever their size. What is met lies on disk as sorted runs (see `runs.py`) and is
+counted a range of hashes at a time.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Sequence
 from functools import lru_cache, partial
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import numpy as np
 from numpy.typing import NDArray
 
+from tutelage.corpus.runs import U32, Place, Run, place_in, ranges, read_all
 from tutelage.corpus.scripts import words_and_signs
 from tutelage.corpus.shelf import Shelf, View
-from tutelage.corpus.words import I64, U64, Splitter, grams, sentence_hashes
+from tutelage.corpus.wanted import Filter, SavedFilter, opened_filter
+from tutelage.corpus.words import I64, U64, Splitter, Words, grams, sentence_hashes
 
 _GRAM = 8
 # A gram or sentence that so many texts have (and so large a share of them) is a phrase of the kind, not a copy ...
 _COMMON_TEXTS, _COMMON_SHARE = 5, 0.02
 # ... unless little else is there.
 _OWN_SHARE = 0.3
-_SHIFT = 1 << 31
-_BLOCK_BYTES = 24_000_000
-_FILTERED = 1 << 18  # hashes that are put into a filter at once
+_IN_RUN = 1 << 20  # grams or sentences that are sorted at once
+_KINDS = ("grams", "sentences")
 Mapped = Callable[[Callable[[View], Any], Sequence[View]], Iterable[Any]]
 """Runs a function of each part, in order: in this process, or in several."""
 
@@ -38,173 +40,140 @@ def overlaps(
     The larger of: share of its word 8-grams that occur there, share of its words in sentences that occur there whole.
     The pieces of one text count as one text. What at least five other texts, and 2 % of them, have in common is not
     counted, unless it is more than 70 % of the document. `own`: the documents are among the others; their own text
-    does not count. In memory are about 25 bytes for each word of 24 MB of `documents`; the others are gone through in
-    batches, by `mapped`, whose processes find what they look for in the folder `work`; once for every 24 MB.
+    does not count. Both are read once, by `mapped`, whose processes share the folder `work`; on disk are about 13 bytes
+    for each word of the documents, and for each word of a part of the others that is met there.
     """
-    blocks = [documents.rows[begin:end] for begin, end in _blocks(documents)]
-    found = [_overlaps(documents.only(rows), others, own, mapped, work) for rows in blocks]
-    return np.concatenate([np.zeros(0), *found])
-
-
-def _blocks(documents: Shelf) -> Iterator[tuple[int, int]]:
-    """Ranges of documents of so much text as is looked for at once."""
-    block = np.cumsum(documents.facts.bytes[documents.rows], dtype=np.int64) // _BLOCK_BYTES
-    edges = [0, *(np.flatnonzero(np.diff(block)) + 1).tolist(), len(documents)]
-    return ((begin, end) for begin, end in pairwise(edges) if end > begin)
-
-
-def _overlaps(documents: Shelf, others: Shelf, own: bool, mapped: Mapped, work: Path | None) -> NDArray[np.float64]:
-    things = _wanted(documents)
-    look = partial(
-        _met, wanted=tuple(one.saved(work, name) for one, name in zip(things, ("grams", "sentences"), strict=True))
-    )
-    groups, counts = 0, [np.zeros(len(one.values), np.int32) for one in things]
-    for texts, met in mapped(look, others.views()):
-        groups += texts
-        for count, (at, times) in zip(counts, met, strict=True):
-            count[at] += times
-    limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * groups))
-    shares = []
-    for cut in _cut(documents):  # once more: hashes and owners of all of them would be three times as much
-        for values, owners, weight, one, count in zip(cut.values, cut.owners, cut.weights, things, counts, strict=True):
-            found = count[np.searchsorted(one.values, values)] - own
-            total = np.maximum(np.bincount(owners, weight, cut.texts), 1)
-            shares.append([
-                np.bincount(owners[seen], weight[seen], cut.texts) / total for seen in (found > 0, found >= limit)
-            ])  # fmt: skip
-    grams_, common_grams = np.concatenate(shares[::2], axis=1)
-    sentences, common_sentences = np.concatenate(shares[1::2], axis=1)
+    with place_in(work, "overlap") as place:
+        things = list(mapped(partial(_write_things, place=place), documents.views()))
+        wanted = [[run for one in things for run in one[kind]] for kind in range(len(_KINDS))]
+        filters = tuple(
+            Filter.of((some for run in runs for some in run.hashes()), sum(map(len, runs))).saved(place(f"{kind}.npy"))
+            for kind, runs in zip(_KINDS, wanted, strict=True)
+        )
+        met = list(mapped(partial(_write_met, place=place, filters=filters), others.views()))
+        limit = max(_COMMON_TEXTS, math.ceil(_COMMON_SHARE * sum(texts for texts, _ in met)))
+        shares = [
+            _shares(runs, [run for _, one in met for run in one[kind]], documents.rows, own, limit)
+            for kind, runs in enumerate(wanted)
+        ]
+    (grams_, common_grams), (sentences, common_sentences) = shares
     usual = np.maximum(common_grams, common_sentences) <= 1 - _OWN_SHARE
     return np.maximum(
         np.maximum(grams_ - np.where(usual, common_grams, 0), sentences - np.where(usual, common_sentences, 0)), 0.0
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """A batch of so many texts as their 8-grams and their sentences: of each its hash, its text, and what it weighs
-    (a gram one, a sentence its words)."""
-
-    texts: int
-    values: tuple[U64, U64]
-    owners: tuple[I64, I64]
-    weights: tuple[I64, I64]
+def _things(words: Words) -> tuple[tuple[U64, I64, I64], tuple[U64, I64, I64]]:
+    """The 8-grams of texts, and their sentences: of each its hash, its text, and what it weighs (a gram one, a sentence
+    its words)."""
+    values, owners = grams(words, _GRAM)
+    return (values, owners, np.ones(len(values), np.int64)), sentence_hashes(words)
 
 
-def _cut(documents: Shelf) -> Iterator[_Cut]:
+Runs = tuple[list[Run], list[Run]]
+"""Of grams and of sentences."""
+
+
+def _write_things(view: View, place: Place) -> Runs:
+    """Runs of the grams and of the sentences of a part, with the row of the document of each and its weight."""
+    kept = _Kept(place, f"of-{view.first}", _by_hash)
     split = _splitter()
-    for _, batch in documents.batches():
-        words = split.words(batch.column("text"))
-        values, owners = grams(words, _GRAM)
-        hashes, texts, lengths = sentence_hashes(words)
-        yield _Cut(len(batch), (values, hashes), (owners, texts), (np.ones(len(values), np.int64), lengths))
+    for rows, batch in view.batches():
+        for kind, (values, texts, weights) in enumerate(_things(split.words(batch.column("text")))):
+            kept.add(kind, values, rows[texts], weights)
+        kept.write(_IN_RUN)
+    return kept.all()
 
 
-def _wanted(documents: Shelf) -> tuple[Wanted, Wanted]:
-    """The grams and the sentences that are looked for."""
-    grams_, sentences = zip(*(cut.values for cut in _cut(documents)), strict=True)
-    return Wanted.of(np.concatenate(grams_)), Wanted.of(np.concatenate(sentences))
+def _write_met(view: View, place: Place, filters: Sequence[SavedFilter]) -> tuple[int, Runs]:
+    """(texts of a part, runs of its grams and of its sentences that pass the filters, with the number of texts that
+    have them: each once in a run, and a text's all in one run)."""
+    kept = _Kept(place, f"met-{view.first}", _in_texts)
+    split, looked = _splitter(), [opened_filter(one) for one in filters]
+    ranks = view.ranks  # the pieces of one text follow each other
+    new = np.concatenate([[True], ranks[1:] != ranks[:-1]])
+    numbers = np.cumsum(new) - 1
+    begin = 0
+    for _, batch in view.batches():
+        if new[begin]:
+            kept.write(_IN_RUN)
+        number = numbers[begin : begin + len(batch)]
+        for kind, (values, texts, _) in enumerate(_things(split.words(batch.column("text")))):
+            at = looked[kind].passed(values)
+            kept.add(kind, values[at], number[texts[at]])
+        begin += len(batch)
+    return int(numbers[-1]) + 1, kept.all()
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
-    """Hashes that are looked for, sorted, and a filter that 15 of 16 others do not pass: a table of bits, by the
-    highest bits of a hash."""
+class _Kept:
+    """Grams and sentences of a part, with the numbers that belong to them, on their way into runs. `ordered` sorts
+    them."""
 
-    values: U64
-    filter: NDArray[np.uint8]
-    bits: int
+    def __init__(self, place: Place, name: str, ordered: Callable[..., tuple[NDArray[Any], ...]]) -> None:
+        self._place, self._name, self._ordered = place, name, ordered
+        self._kept: tuple[list[Any], list[Any]] = ([], [])
+        self._runs: Runs = ([], [])
 
-    @classmethod
-    def of(cls, hashes: U64) -> Wanted:
-        values = np.unique(hashes)
-        bits = max(6, int(16 * len(values)).bit_length())
-        flags = np.zeros(1 << (bits - 3), np.uint8)
-        for begin in range(0, len(values), _FILTERED):
-            places = values[begin : begin + _FILTERED] >> np.uint64(64 - bits)
-            np.bitwise_or.at(flags, (places >> np.uint64(3)).astype(np.int64), _bit(places))
-        return cls(values, flags, bits)
+    def add(self, kind: int, values: U64, *numbers: I64) -> None:
+        if len(values):
+            self._kept[kind].append((values, *(one.astype(np.uint32) for one in numbers)))
 
-    def find(self, hashes: U64) -> tuple[I64, I64]:
-        """(places of hashes that are wanted, which wanted one each is)."""
-        places = hashes >> np.uint64(64 - self.bits)
-        maybe = np.flatnonzero(self.filter[(places >> np.uint64(3)).astype(np.int64)] & _bit(places))
-        at = np.searchsorted(self.values, hashes[maybe])
-        at[at == len(self.values)] = 0
-        here = self.values[at] == hashes[maybe] if len(self.values) else np.zeros(0, bool)
-        return maybe[here], at[here]
+    def write(self, least: int) -> None:
+        """As a run what there is of a kind, if it is at least so much."""
+        for kind, kept in enumerate(self._kept):
+            if kept and sum(len(one[0]) for one in kept) >= least:
+                whole = [np.concatenate(column) for column in zip(*kept, strict=True)]
+                kept.clear()
+                path = self._place(f"{self._name}-{kind}-{len(self._runs[kind])}")
+                self._runs[kind].append(Run.write(path, *self._ordered(*whole)))
 
-    def saved(self, folder: Path | None, name: str) -> Wanted | Saved:
-        """For other processes: on disk, not sent to them with each task."""
-        if folder is None:
-            return self
-        own = uuid4().hex  # workers remember what they have opened
-        saved = Saved(folder / f"{name}-{own}-values.npy", folder / f"{name}-{own}-filter.npy", self.bits)
-        np.save(saved.values, self.values)
-        np.save(saved.filter, self.filter)
-        return saved
+    def all(self) -> Runs:
+        self.write(1)
+        return self._runs
 
 
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """Where a `Wanted` lies."""
-
-    values: Path
-    filter: Path
-    bits: int
+def _by_hash(values: U64, *numbers: U32) -> tuple[NDArray[Any], ...]:
+    order = np.argsort(values)
+    return values[order], *(one[order] for one in numbers)
 
 
-def _bit(places: U64) -> NDArray[np.uint8]:
-    return np.left_shift(np.uint8(1), (places & np.uint64(7)).astype(np.uint8))
+def _in_texts(values: U64, texts: U32) -> tuple[U64, I64]:
+    """(different values, ascending, in how many texts each is); the texts are in the order of their numbers."""
+    order = np.argsort(values, kind="stable")
+    values, texts = values[order], texts[order]
+    new = np.ones(len(values), bool)
+    new[1:] = values[1:] != values[:-1]
+    first = new.copy()  # of a value in a text
+    first[1:] |= texts[1:] != texts[:-1]
+    begins = np.flatnonzero(new)
+    return values[begins], np.add.reduceat(first.astype(np.int64), begins) if len(begins) else np.zeros(0, np.int64)
 
 
-@lru_cache(maxsize=2)
-def opened(saved: Saved) -> Wanted:
-    """Mapped into memory: the processes of a machine share it."""
-    return Wanted(np.load(saved.values, mmap_mode="r"), np.load(saved.filter, mmap_mode="r"), saved.bits)
+def _shares(things: Sequence[Run], met: Sequence[Run], rows: I64, own: bool, limit: int) -> NDArray[np.float64]:
+    """[2, documents]: share of each document that other texts have, and that at least `limit` of them have."""
+    held, total = np.zeros((2, len(rows))), np.zeros(len(rows))
+    for low, high in ranges([*things, *met]):
+        values, (owners, weights) = read_all(things, low, high, 2)
+        if not len(values):
+            continue
+        found = _counts_of(values, *read_all(met, low, high, 1)) - own
+        documents = np.searchsorted(rows, owners)
+        total += np.bincount(documents, weights, len(rows))
+        for share, seen in zip(held, (found > 0, found >= limit), strict=True):
+            share += np.bincount(documents[seen], weights[seen], len(rows))
+    return held / np.maximum(total, 1)
+
+
+def _counts_of(values: U64, others: U64, columns: Sequence[U32]) -> I64:
+    """For each value the sum of the counts that it has among the others."""
+    order = np.argsort(others)
+    ordered, before = others[order], np.concatenate([[0], np.cumsum(columns[0][order], dtype=np.int64)])
+    return before[np.searchsorted(ordered, values, side="right")] - before[np.searchsorted(ordered, values)]
 
 
 @lru_cache(maxsize=1)
 def _splitter() -> Splitter:
     return Splitter(_words_of, sentences=True)
-
-
-@dataclass(slots=True)
-class _Texts:
-    """In how many texts of a part each of some things occurs; texts are met in the order of their numbers."""
-
-    things: list[I64] = field(default_factory=list)
-
-    def meet(self, things: I64, texts: I64) -> None:
-        """Thing `things[i]` occurs in text `texts[i]`."""
-        if len(things):
-            self.things.append(np.unique(things * _SHIFT + texts))
-
-    def counts(self) -> tuple[I64, I64]:
-        """(things that occur, in how many texts each does)."""
-        if not self.things:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
-        return np.unique(np.unique(np.concatenate(self.things)) // _SHIFT, return_counts=True)
-
-
-def _met(view: View, wanted: Sequence[Wanted | Saved]) -> tuple[int, list[tuple[I64, I64]]]:
-    """(texts of a part, for grams and sentences: which of those wanted occur, and in how many of the texts)."""
-    gram_wanted, sentence_wanted = (opened(one) if isinstance(one, Saved) else one for one in wanted)
-    split, gram_texts, sentence_texts = _splitter(), _Texts(), _Texts()
-    ranks = view.ranks  # the pieces of one text follow each other
-    numbers = np.cumsum(np.concatenate([[True], ranks[1:] != ranks[:-1]])) - 1
-    begin = 0
-    for _, batch in view.batches():
-        words = split.words(batch.column("text"))
-        number = numbers[begin : begin + len(batch)]
-        for (hashes, texts), searched, found in (
-            (grams(words, _GRAM), gram_wanted, gram_texts),
-            (sentence_hashes(words)[:2], sentence_wanted, sentence_texts),
-        ):
-            places, which = searched.find(hashes)
-            found.meet(which, number[texts[places]])
-        begin += len(batch)
-    return int(numbers[-1]) + 1, [gram_texts.counts(), sentence_texts.counts()]
 
 
 def _words_of(chunk: str) -> Sequence[str]:

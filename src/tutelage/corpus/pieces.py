@@ -15,6 +15,7 @@ import numpy as np
 from tutelage.corpus.card import Step, Tally, make_step, shorten
 from tutelage.corpus.config import CorpusConfig
 from tutelage.corpus.document import Document
+from tutelage.corpus.runs import save_array
 from tutelage.corpus.scripts import count_text_words
 from tutelage.corpus.shelf import Shelf, View
 from tutelage.corpus.words import I64, U64, hash_text
@@ -35,7 +36,7 @@ def without_duplicate_pieces(documents: Shelf, config: CorpusConfig, steps: list
     values, first, counts = np.unique(keys, return_index=True, return_counts=True)
     copied = counts > 1
     place = shop.folder / f"pieces-{uuid4().hex}.npy"  # a name of its own: workers remember what they have opened
-    np.save(place, np.stack([values[copied].view(np.int64), rows[first[copied]]]))
+    save_array(place, np.stack([values[copied].view(np.int64), rows[first[copied]]]))
     kept, tally = shop.rewritten(documents, pieces, _WithoutCopies(place, pieces, config.min_words))
     what = f"Of {pieces} (of {_SHORTEST} characters and more) that are the same but for white space one stays."
     step = make_step(f"duplicate {pieces}", what, documents, kept, tally)

@@ -52,7 +52,7 @@ def read_file(file: InputFile, config: CorpusConfig, write: Callable[[Document],
 
     def take(number: int, row: Any) -> None:
         if isinstance(row, Malformed):
-            reading.malformed.append(row)
+            reading.refuse(row)
         else:
             take_row(file, number, row, reading, config.text_field, config.label_field)
 
@@ -75,9 +75,9 @@ def read_file(file: InputFile, config: CorpusConfig, write: Callable[[Document],
     except InputError as error:
         # Neither the name again nor the path of this machine.
         why = error.message.removeprefix(file.name).removeprefix(file.path.name).strip()
-        reading.malformed.append(Malformed(file.name, 0, f"{why} ({error.hint})" if _is_missing(error) else why))
+        reading.refuse(Malformed(file.name, 0, f"{why} ({error.hint})" if _is_missing(error) else why))
     except (*UNREADABLE, pa.ArrowException) as error:
-        reading.malformed.append(Malformed(file.name, 0, f"cannot be read: {reason(error)}"))
+        reading.refuse(Malformed(file.name, 0, f"cannot be read: {reason(error)}"))
     reading.write = None
     return reading
 
@@ -98,6 +98,7 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
     declared = _CHARSET.search(data[:4096]) if name.endswith(PAGES) else None
     charset = (declared[1] or declared[2]).decode("ascii", "replace") if declared else None
     decoded = decode_text(data, file.path.name, charset)
+    del data  # of a large file, what is decoded is enough to hold
     if decoded.remark:
         reading.decoded.append((file.name, decoded.remark))
     text, longest = decoded.text, config.max_characters
@@ -106,7 +107,7 @@ def _read_decoded(file: InputFile, name: str, reading: Reading, take: Take, conf
     elif name.endswith(TABLES):
         columns = table_columns(text, name.endswith(".tsv"))
         if text.strip() and config.text_field not in columns:
-            reading.malformed.append(no_column(file, config.text_field, columns))
+            reading.refuse(no_column(file, config.text_field, columns))
             return
         for number, row in table_rows(text, file.name, name.endswith(".tsv")):
             take(number, row)
@@ -235,7 +236,7 @@ def _read_parquet(file: InputFile, reading: Reading, text_field: str, take: Take
     number = 0
     with pq.ParquetFile(file.path) as table:
         if text_field not in table.schema_arrow.names:
-            reading.malformed.append(no_column(file, text_field, table.schema_arrow.names))
+            reading.refuse(no_column(file, text_field, table.schema_arrow.names))
             return
         for batch in table.iter_batches(batch_size=256):
             for row in batch.to_pylist():
@@ -251,7 +252,7 @@ def _read_arrow(file: InputFile, reading: Reading, text_field: str, take: Take) 
         mapped.seek(0)
         with pa.ipc.open_file(mapped) if whole else pa.ipc.open_stream(mapped) as table:
             if text_field not in table.schema.names:
-                reading.malformed.append(no_column(file, text_field, table.schema.names))
+                reading.refuse(no_column(file, text_field, table.schema.names))
                 return
             for batch in (table.get_batch(at) for at in range(table.num_record_batches)) if whole else table:
                 for begin in range(0, len(batch), 256):
@@ -266,7 +267,7 @@ def _read_mails(file: InputFile, reading: Reading, longest: int) -> None:
         try:
             reading.give(_opened(file, open_office(mail, ".eml", f"mail {number}"), longest))
         except InputError as error:
-            reading.malformed.append(Malformed(file.name, 0, f"mail {number} {error.message}"))
+            reading.refuse(Malformed(file.name, 0, f"mail {number} {error.message}"))
 
 
 def _read_wiki(file: InputFile, reading: Reading, longest: int) -> None:
@@ -281,6 +282,6 @@ def _read_wiki(file: InputFile, reading: Reading, longest: int) -> None:
                     reading.give(_pieces(file, whole, cut(whole, longest), title))
     except NotWiki as error:
         why = f"XML with the root {error}: only MediaWiki dumps are read; convert it to text or JSON lines"
-        reading.malformed.append(Malformed(file.name, 0, why))
+        reading.refuse(Malformed(file.name, 0, why))
     except ElementTree.ParseError as error:
-        reading.malformed.append(Malformed(file.name, error.position[0], f"not XML: {error}"))
+        reading.refuse(Malformed(file.name, error.position[0], f"not XML: {error}"))

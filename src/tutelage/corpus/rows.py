@@ -11,6 +11,7 @@ from tutelage.corpus.boundaries import without_markers
 from tutelage.corpus.clean import clean_text
 from tutelage.corpus.document import Document, Malformed, document_id
 
+PLACES = 100  # that could not be read, which are listed; the others are counted
 _KNOWN = ("source", "name", "kind", "signature", "summary")
 
 
@@ -24,21 +25,24 @@ class InputFile:
 
     @property
     def title(self) -> str:
-        return self.path.name.split(".")[0] or self.path.name
+        name = self.name.rsplit("/", 1)[-1]
+        return name.split(".")[0] or name
 
 
 @dataclass(slots=True)
 class Reading:
     """What came out of files: documents, and an account of everything else.
 
-    `malformed`: places that could not be read. `ignored`: keys of rows that were not used, with counts. `decoded`:
-    (file, remark) of each text that was not clean UTF-8. `skipped`: what was left out on purpose, with counts.
-    `boundaries`: (file, boundary, documents, pieces that they were cut into) of each text file. `write`: takes the
-    documents as they are read, so that they need not all be in memory; then `documents` stays empty.
+    `malformed`: the first places that could not be read; `unread`: how many there are. `ignored`: keys of rows that
+    were not used, with counts. `decoded`: (file, remark) of each text that was not clean UTF-8. `skipped`: what was
+    left out on purpose, with counts. `boundaries`: (file, boundary, documents, pieces that they were cut into) of each
+    text file. `write`: takes the documents as they are read, so that they need not all be in memory; then `documents`
+    stays empty.
     """
 
     documents: list[Document] = field(default_factory=list)
     malformed: list[Malformed] = field(default_factory=list)
+    unread: int = 0
     ignored: dict[str, int] = field(default_factory=dict)
     decoded: list[tuple[str, str]] = field(default_factory=list)
     skipped: dict[str, int] = field(default_factory=dict)
@@ -52,12 +56,19 @@ class Reading:
             for document in documents:
                 self.write(document)
 
+    def refuse(self, place: Malformed) -> None:
+        """Note a place that could not be read. Millions of rows may be wrong in the same way: the first are kept."""
+        self.unread += 1
+        if len(self.malformed) < PLACES:
+            self.malformed.append(place)
+
     def skip(self, what: str, count: int = 1) -> None:
         self.skipped[what] = self.skipped.get(what, 0) + count
 
     def add(self, other: Reading) -> None:
         self.give(other.documents)
-        self.malformed += other.malformed
+        self.malformed += other.malformed[: PLACES - len(self.malformed)]
+        self.unread += other.unread
         self.decoded += other.decoded
         self.boundaries += other.boundaries
         for key, count in other.ignored.items():
@@ -76,11 +87,11 @@ def make_document(
 def take_row(file: InputFile, number: int, row: Any, reading: Reading, text_field: str, label_field: str) -> None:
     """Add the document of one row, or what is wrong with it. `number` is its line, or its place among the rows."""
     if not isinstance(row, dict):
-        reading.malformed.append(Malformed(file.name, number, "not a JSON object"))
+        reading.refuse(Malformed(file.name, number, "not a JSON object"))
         return
     if not isinstance(row.get(text_field), str):
         why = f"no {text_field!r}" if row.get(text_field) is None else f"{text_field!r} is not a string"
-        reading.malformed.append(Malformed(file.name, number, f"{why}; it has: {', '.join(map(str, row))[:200]}"))
+        reading.refuse(Malformed(file.name, number, f"{why}; it has: {', '.join(map(str, row))[:200]}"))
         return
     for key in row:
         if key not in (text_field, label_field, "id", *_KNOWN):

@@ -49,7 +49,7 @@ def input_files(source: str) -> list[InputFile]:
     if root.is_file():
         if root.name.lower().endswith(_ARCHIVES):
             raise InputError(f"{source} is an archive", hint=_UNPACK)
-        return [InputFile(root, root.name, None)]
+        return [InputFile(root, _shown(root.name), None)]
     if not root.is_dir():
         raise ConfigError(f"there is no file or folder {source}", hint="or 'python', or hf:NAME")
     files = [
@@ -73,7 +73,7 @@ def other_files(source: str) -> dict[str, int]:
         if path.name.lower().endswith(_ARCHIVES):
             others["archives (to be unpacked first)"] += 1
         elif not _known(path):
-            others[f"files of unknown kind ({path.suffix.lower() or 'no suffix'})"] += 1
+            others[f"files of unknown kind ({_shown(path.suffix.lower()) or 'no suffix'})"] += 1
     return dict(sorted(others.items(), key=lambda pair: (-pair[1], pair[0])))
 
 
@@ -113,6 +113,11 @@ def _is_text(path: Path) -> bool:
     return bool(head.strip()) and not any(byte < 32 and byte not in b"\t\n\v\f\r\x1b" for byte in head)
 
 
+def _shown(name: str) -> str:
+    """The name of a file as text; bytes that are not UTF-8 as backslash escapes."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
+
+
 def _walk(root: Path, others: Counter[str]) -> Iterator[tuple[Path, tuple[str, ...]]]:
     """Files below a folder, links followed; what is no file, hidden or a circle is counted in `others`."""
     above = {root.resolve()}
@@ -128,7 +133,7 @@ def _folder(
         others["folders that cannot be opened"] += 1
         return
     for entry in entries:
-        path, inner = folder / entry.name, (*parts, entry.name)
+        path, inner = folder / entry.name, (*parts, _shown(entry.name))
         if entry.name.startswith("."):
             others["hidden files and folders"] += 1
         elif entry.is_dir():

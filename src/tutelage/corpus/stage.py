@@ -193,7 +193,7 @@ def build_corpus(
         "train_documents": len(train),
         "heldout_documents": len(heldout),
         "documents_read": steps[0].documents_in,
-        "malformed": len(reading.malformed),
+        "malformed": reading.unread,
         "labels": len(card["labels"]),
         "described": card["described"],
         "timing": timing,

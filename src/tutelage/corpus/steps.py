@@ -207,7 +207,7 @@ def _without_duplicates(documents: Shelf, kind: str, what: str, order: I64, kept
 
 def without_shared_paragraphs(documents: Shelf, min_words: int, steps: list[Step], shop: Workshop) -> Shelf:
     """Take out headers, footers and licences: paragraphs that many documents share. No step where there are none."""
-    banners = find_banners(documents, shop.each, min_words)
+    banners = find_banners(documents, shop.each, min_words, shop.folder)
     if not banners.first:
         return documents
     kept, tally = shop.rewritten(documents, "shared paragraphs", banners)

@@ -41,8 +41,9 @@ def tell_reading(reading: Reading, config: CorpusConfig, log: EventLog) -> None:
     for place in reading.malformed[:10]:
         where = f"{place.file}:{place.line}" if place.line else place.file
         log.warn(f"skipped {where}: {place.why}")
-    if len(reading.malformed) > 10:
-        log.warn(f"skipped {len(reading.malformed):,} places in all; the data card lists them")
+    if reading.unread > 10:
+        listed = "them" if reading.unread == len(reading.malformed) else f"the first {len(reading.malformed):,}"
+        log.warn(f"skipped {reading.unread:,} places in all; the data card lists {listed}")
     if reading.decoded:
         shown = "; ".join(f"{file} {remark}" for file, remark in reading.decoded[:_SHOWN])
         more = f"; and {len(reading.decoded) - _SHOWN:,} more" if len(reading.decoded) > _SHOWN else ""
