@@ -5,6 +5,9 @@ find many takes two characters: a space behind a letter begins a word by every p
 bytes are sorted into classes, and a table says for each two classes whether a word surely ends between them. What is
 between two cuts (a piece) is a word, or several that were not told apart: never a part of one.
 
+Some ends three characters tell: the last of several blanks belongs to what follows, and two signs before a letter leave
+it alone, where one would belong to it.
+
 A cut must also leave alone what an expression sees beyond it. Of the patterns only `\\s+(?!\\S)` looks ahead, so white
 space is never cut off from what follows it, but for line breaks where `\\s*[\\r\\n]+` takes them before.
 """
@@ -22,13 +25,16 @@ from numpy.typing import NDArray
 
 from tutelage.tokenizer.building import SPLITS
 from tutelage.tokenizer.encoded import portions
+from tutelage.tokenizer.known import Strings
 
 # Classes. What is in no other is unsure (perhaps white space) or sure (no white space, but no more is known of it).
 _UNSURE, _SPACE, _BREAK, _BLANK, _LETTER, _DIGIT, _SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE, _SURE = range(11)
 _REMOVED = 11  # white space that becomes no token
+_OTHER_SIGN = 12  # of several bytes: two signs behind one another are not told by two bytes
 _CLASSES = 16  # two of them in a byte
 _BLANKS = (_SPACE, _BREAK, _BLANK)
-_SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
+_ASCII_SIGNS = (_SIGN, _APOSTROPHE, _SLASH, _UNDERSCORE)
+_SIGNS = (*_ASCII_SIGNS, _OTHER_SIGN)
 _NO_BLANKS = (_LETTER, _DIGIT, *_SIGNS, _SURE)
 _GPT2 = {SPLITS["gpt2"], r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+"}
 _AT_ONCE = 200_000  # characters: what is made of them should fit into the cache of a core
@@ -43,25 +49,44 @@ def _pairs(before: Iterable[int], after: Iterable[int]) -> Pairs:
 
 _WORDS = _pairs((_LETTER, _DIGIT), _SIGNS) | {(_LETTER, _DIGIT), (_DIGIT, _LETTER)}
 _OF_GPT2 = (
-    _WORDS | _pairs(_NO_BLANKS, _BLANKS) | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_LETTER, _DIGIT))
+    _WORDS | _pairs(_NO_BLANKS, _BLANKS) | _pairs((_SIGN, _SLASH, _UNDERSCORE, _OTHER_SIGN), (_LETTER, _DIGIT))
 )  # a letter behind an apostrophe may be a contraction
 _OF_CL100K = (
     _WORDS
     | _pairs(_NO_BLANKS, (_SPACE, _BLANK))
     | _pairs((_LETTER, _DIGIT), (_BREAK,))  # breaks behind a sign belong to it
-    | _pairs((_SIGN, _SLASH, _UNDERSCORE), (_DIGIT,))  # one sign before a letter belongs to it
+    | _pairs((_SIGN, _SLASH, _UNDERSCORE, _OTHER_SIGN), (_DIGIT,))  # one sign before a letter belongs to it
     | _pairs((_BREAK,), (_LETTER, _DIGIT, *_SIGNS))
 )
 _OF_O200K = _OF_CL100K - {(_LETTER, _APOSTROPHE), (_BREAK, _SLASH)}
 _BLANK_ENDS = _pairs((_REMOVED,), range(_CLASSES)) | _pairs(_NO_BLANKS, (_BLANK,))
-_WORD_CLASSES, _OTHERS = (_LETTER, _DIGIT, _UNDERSCORE), (_SIGN, _APOSTROPHE, _SLASH)
+_WORD_CLASSES, _OTHERS = (_LETTER, _DIGIT, _UNDERSCORE), (_SIGN, _APOSTROPHE, _SLASH, _OTHER_SIGN)
 _OF_WHITESPACE = _BLANK_ENDS | _pairs(_WORD_CLASSES, _OTHERS) | _pairs(_OTHERS, _WORD_CLASSES)
-_OF_BERT = _BLANK_ENDS | _pairs((_LETTER, _DIGIT), _SIGNS) | _pairs(_SIGNS, (_LETTER, _DIGIT, *_SIGNS))
+_OF_BERT = (
+    _BLANK_ENDS
+    | _pairs((_LETTER, _DIGIT), _SIGNS)
+    | _pairs(_SIGNS, (_LETTER, _DIGIT, *_ASCII_SIGNS))
+    | _pairs(_ASCII_SIGNS, _SIGNS)
+)
 _OF_STEP = {"Whitespace": _OF_WHITESPACE, "BertPreTokenizer": _OF_BERT, "WhitespaceSplit": _BLANK_ENDS}
 _OF_PATTERN = {
     **dict.fromkeys(_GPT2, _OF_GPT2),
     **{SPLITS[name]: _OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
     SPLITS["o200k"]: _OF_O200K,
+}
+_SIGN_PAIRS = _pairs((_SPACE, *_ASCII_SIGNS), _ASCII_SIGNS), _pairs(_ASCII_SIGNS, (_LETTER,))
+_BLANK_PAIRS = _pairs(_BLANKS, (_SPACE,)), _pairs((_SPACE,), _NO_BLANKS)
+# Bits of the table of pairs. A word ends between the two; they are the first or the last two of three of which the last
+# is parted from the others, or the first.
+_ENDS, _TWO_SIGNS, _THEN_LETTER, _TWO_BLANKS, _THEN_NONE = range(5)
+# What is surely one word: any of the first classes or none, then any of the others.
+_WORD_OF_CL100K = (_SPACE, _BLANK, _SIGN, _SLASH, _UNDERSCORE, _OTHER_SIGN, _LETTER), (_LETTER,)
+_WORD_OF = {
+    **dict.fromkeys(_GPT2, ((_SPACE, _LETTER), (_LETTER,))),
+    **{SPLITS[name]: _WORD_OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
+    "Whitespace": (_WORD_CLASSES, _WORD_CLASSES),
+    "BertPreTokenizer": ((_LETTER, _DIGIT), (_LETTER, _DIGIT)),
+    "WhitespaceSplit": (_NO_BLANKS, _NO_BLANKS),
 }
 _REMOVABLE = b" \t\n\r"  # and no others: the normalizer of BERT removes form feeds before words are cut
 _LOCAL = {"NFC", "NFD", "NFKC", "NFKD", "Lowercase", "StripAccents", "BertNormalizer"}
@@ -71,15 +96,43 @@ class Cuts:
     """Cuts texts as steps of a tokenizer.json allow. Raises ValueError for those of which it is unknown."""
 
     def __init__(self, pre_tokenizer: dict[str, Any] | None, normalizer: dict[str, Any] | None) -> None:
-        pairs, removed = _rule(pre_tokenizer)
+        pairs, removed, name = _rule(pre_tokenizer)
         normalizers = _normalizers(normalizer)
         if not normalizers <= (_LOCAL if removed else {"NFC"}):
             raise ValueError(f"a text is normalised as a whole ({', '.join(sorted(normalizers))})")
-        self._table = bytes((first, second) in pairs for first in range(_CLASSES) for second in range(_CLASSES))
+        self._table = _table(pairs, removed)
         # A normalizer may write a letter as several characters, with a mark at the end.
         self._all_letters = not normalizers
         self._classes = _ascii_classes(removed)
         self._removes = removed
+        self._lowers = _lowers(normalizer)
+        self._word = [np.isin(np.arange(_CLASSES), classes) for classes in _WORD_OF.get(name, ())]
+
+    @property
+    def tells_words(self) -> bool:
+        """Whether it is known of some pieces that they are one word."""
+        return bool(self._word)
+
+    def single(self, pieces: Strings) -> NDArray[np.bool_]:
+        """Which of the pieces, cut from texts, are surely one word that a normalizer does no more than lower."""
+        data, begins = pieces.data, pieces.begins[:-1]
+        if not len(begins):
+            return np.zeros(0, bool)
+        classes = np.frombuffer(bytearray(data.tobytes().translate(self._classes)), np.uint8)
+        if not data.tobytes().isascii():
+            self._mark(data, classes)
+        first, others = self._word
+        fits = others[classes] | (data & 0xC0 == 0x80)  # of a character its first byte counts
+        fits[begins] = first[classes[begins]]
+        if not self._all_letters:
+            fits &= data < 0x80
+        return np.logical_and.reduceat(fits, begins)
+
+    def normalised(self, words: Strings) -> Strings:
+        """Single words as the model gets them."""
+        if not self._lowers:
+            return words
+        return Strings(np.frombuffer(words.data.tobytes().lower(), np.uint8), words.begins)
 
     def cut(self, texts: Sequence[str]) -> Cut:
         """The texts as bytes (without white space, if it becomes no token), where in these the pieces begin (and, last,
@@ -103,13 +156,24 @@ class Cuts:
             self._mark(np.frombuffer(data, np.uint8), classes)
         both = classes.copy()  # the class of a byte and, above it, that of the one before
         both[1:] |= classes[:-1] << 4
-        cut = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.bool_)
+        found = np.frombuffer(bytearray(both.tobytes().translate(self._table)), np.uint8)
+        sizes = np.diff(ends, prepend=0)
+        starts = (ends - sizes)[sizes > 0]
+        if self._removes:
+            cut = found.view(np.bool_)
+        else:
+            found[starts] = 0  # the two are of different texts
+            cut = found & 1
+            cut[1:] |= found[:-1] >> _TWO_SIGNS & found[1:] >> _THEN_LETTER & 1
+            cut[:-1] |= found[:-1] >> _TWO_BLANKS & found[1:] >> _THEN_NONE & 1
+            cut = cut.view(np.bool_)
         if self._removes:
             kept = np.flatnonzero(classes != _REMOVED)
             cut, data = cut.take(kept), np.frombuffer(data, np.uint8).take(kept).tobytes()
             ends = np.searchsorted(kept, ends)
-        sizes = np.diff(ends, prepend=0)
-        cut[(ends - sizes)[sizes > 0]] = True
+            sizes = np.diff(ends, prepend=0)
+            starts = (ends - sizes)[sizes > 0]
+        cut[starts] = True
         begins = np.flatnonzero(cut)
         return data, begins, np.searchsorted(begins, ends)
 
@@ -127,23 +191,31 @@ class Cuts:
         classes[first], classes[first + size - 1] = kinds, kinds
 
 
-def _rule(pre_tokenizer: dict[str, Any] | None) -> tuple[Pairs, bool]:
-    """Between which classes a word ends, and whether white space is removed."""
+def _table(pairs: Pairs, removed: bool) -> bytes:
+    """What two classes, one behind the other, mean: a bit for each meaning."""
+    meanings = [pairs, *([set()] * 4 if removed else [*_SIGN_PAIRS, *_BLANK_PAIRS])]
+    both = [(first, second) for first in range(_CLASSES) for second in range(_CLASSES)]
+    return bytes(sum((two in some) << bit for bit, some in enumerate(meanings)) for two in both)
+
+
+def _rule(pre_tokenizer: dict[str, Any] | None) -> tuple[Pairs, bool, str]:
+    """Between which classes a word ends, whether white space is removed, and the name of the rule: a pattern or a kind
+    of step."""
     given = pre_tokenizer or {"type": "Sequence", "pretokenizers": []}
     steps = list(given["pretokenizers"] if given["type"] == "Sequence" else [given])
     if len(steps) == 1 and steps[0]["type"] in _OF_STEP:
-        return _OF_STEP[steps[0]["type"]], True
+        return _OF_STEP[steps[0]["type"]], True, steps[0]["type"]
     if steps and steps[-1]["type"] == "ByteLevel" and not steps[-1]["add_prefix_space"]:
         last = steps.pop()
         if last.get("use_regex", True):
             if not steps:
-                return _OF_GPT2, False
+                return _OF_GPT2, False, SPLITS["gpt2"]
             raise ValueError("words are cut once more")
     if len(steps) == 1 and steps[0]["type"] == "Split":
         step = steps[0]
         pairs = _OF_PATTERN.get(step["pattern"].get("Regex", ""))
         if pairs is not None and step["behavior"] == "Isolated" and not step["invert"]:
-            return pairs, False
+            return pairs, False, step["pattern"]["Regex"]
     raise ValueError(f"words of an unknown pre-tokenizer: {json.dumps(pre_tokenizer)[:100]}")
 
 
@@ -153,6 +225,15 @@ def _normalizers(normalizer: dict[str, Any] | None) -> set[str]:
     if normalizer["type"] == "Sequence":
         return {kind for step in normalizer["normalizers"] for kind in _normalizers(step)}
     return {normalizer["type"]}
+
+
+def _lowers(normalizer: dict[str, Any] | None) -> bool:
+    """Whether it makes capitals small."""
+    steps = [] if normalizer is None else normalizer.get("normalizers", [normalizer])
+    return any(
+        _lowers(step) if step["type"] == "Sequence" else step["type"] == "Lowercase" or bool(step.get("lowercase"))
+        for step in steps
+    )
 
 
 @cache
@@ -187,7 +268,7 @@ def _other_classes(all_letters: bool) -> NDArray[np.uint8]:
             elif kind == "Nd":
                 classes[code] = _DIGIT
             elif kind[0] == "P" and kind != "Pc":
-                classes[code] = _SIGN
+                classes[code] = _OTHER_SIGN
     classes[0xFEFF] = classes[0xFFF9:0xFFFC] = _UNSURE
     if all_letters:
         classes[0x4E00:0x9FA6] = classes[0xAC00:0xD7A4] = _LETTER
