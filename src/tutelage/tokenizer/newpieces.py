@@ -4,6 +4,7 @@ library."""
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 
 import numpy as np
 import tokenizers
@@ -23,14 +24,13 @@ class NewPieces:
 
     def __init__(self, library: tokenizers.Tokenizer, cuts: Cuts) -> None:
         self._cuts, self._isolated = cuts, Isolated(library)
+        kind = type(library.model).__name__
         self._words: UnigramWords | LongestWords | None = None
-        kind = {"Unigram": UnigramWords, "WordPiece": LongestWords}.get(type(library.model).__name__)
-        if kind is not None and cuts.tells_words:
-            try:
+        with suppress(ValueError):  # a model that numpy does not follow
+            if cuts.tells_words and kind in ("Unigram", "WordPiece"):
                 # The library's own text of its scores: it reads numbers less exactly than they are written.
-                self._words = kind(json.loads(library.to_str())["model"])
-            except ValueError:  # a model that numpy does not follow
-                pass
+                model = json.loads(library.to_str())["model"]
+                self._words = UnigramWords(model) if kind == "Unigram" else LongestWords(model)
 
     def encode_strings(self, pieces: Strings) -> Encoded:
         """Raises ValueError where the model lacks a token for a piece."""

@@ -1,12 +1,13 @@
 """Which pieces of texts are the same: each gets a number, in the order in which they are met.
 
-`split` may run in several threads, what it makes goes to `numbered` in the order of the texts: it gives the number of
-each piece, how many pieces there are up to the end of each text, and the pieces that are new.
+`split` may run in several threads, what it makes goes to `numbered` in the order of the texts: it gives the numbers of
+the pieces, and those that are new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,16 @@ from tutelage.tokenizer.cuts import Cuts
 from tutelage.tokenizer.known import LONGEST, KnownStrings, Strings
 
 Split = tuple[Any, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Pieces of texts by their numbers: piece i has number `different[each[i]]`, or `each[i]` where that is None; there
+    are `ends[t]` pieces up to the end of text t."""
+
+    different: NDArray[np.int32] | None
+    each: NDArray[Any]
+    ends: NDArray[np.int64]
 
 
 class PieceNumbers:
@@ -36,7 +47,7 @@ class PieceNumbers:
         data, begins, ends = self._cuts.cut(texts)
         return Strings(np.frombuffer(data, np.uint8), begins).to_arrow().dictionary_encode(), ends
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.int32], NDArray[np.int64], Strings]:
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
         pieces, ends = split
         met = Strings.of_arrow(pieces.dictionary)
         numbers = self._short.find(met)
@@ -51,7 +62,7 @@ class PieceNumbers:
             self._long.update(zip(names, numbers[long].tolist(), strict=True))
             self._count += len(new)
             self.size += len(found.data)
-        return numbers[_indices(pieces)], ends, found
+        return Numbered(numbers, _indices(pieces), ends), found
 
 
 def _indices(made: Any) -> NDArray[np.int32]:
@@ -76,7 +87,7 @@ class CharacterNumbers:
         codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
         return codes, np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.int32], NDArray[np.int64], Strings]:
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
         codes, ends = split
         numbers = self._number[codes]
         new = np.unique(codes[numbers < 0])
@@ -84,7 +95,7 @@ class CharacterNumbers:
             self._number[new] = np.arange(self._count, self._count + len(new))
             self._count += len(new)
             numbers = self._number[codes]
-        return numbers, ends, Strings.of(list(map(chr, new.tolist())))
+        return Numbered(None, numbers, ends), Strings.of(list(map(chr, new.tolist())))
 
 
 class ByteNumbers:
@@ -99,5 +110,5 @@ class ByteNumbers:
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
         return np.frombuffer(b"".join(parts), np.uint8), ends
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64], Strings]:
-        return *split, Strings.of([])
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
+        return Numbered(None, *split), Strings.of([])
