@@ -82,6 +82,14 @@ def test_between_any_three_kinds_of_characters(rule: str) -> None:
 
 
 @pytest.mark.parametrize("rule", RULES)
+def test_what_stands_before_signs_and_blanks(rule: str) -> None:
+    """Between any two of some ends and any two of some beginnings."""
+    before, after = ["", "'", ".", "a", "7", " ", "\n", "/"], ["\r/", "/_", " .", "''", "  ", "\n ", "\t ", " \t", "—"]
+    texts = ["".join(some) for some in itertools.product(before, before, after, ("", "'", "_", " "), ("", "b", "7", "b "))]
+    assert_cut_between_words(rule, texts)
+
+
+@pytest.mark.parametrize("rule", RULES)
 def test_plain_text_is_cut_into_single_words(rule: str) -> None:
     """Otherwise hardly a piece would be met again."""
     text = "It was the best of times, it was the worst of times; Größe “liegt” nicht im Lärm."

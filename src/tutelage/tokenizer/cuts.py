@@ -75,7 +75,8 @@ _OF_PATTERN = {
     **{SPLITS[name]: _OF_CL100K for name in ("cl100k", "digits2", "qwen2")},
     SPLITS["o200k"]: _OF_O200K,
 }
-_SIGN_PAIRS = _pairs((_SPACE, *_ASCII_SIGNS), _ASCII_SIGNS), _pairs(_ASCII_SIGNS, (_LETTER,))
+# A slash may belong to signs before it: with o200k behind line breaks, too.
+_SIGN_PAIRS = _pairs((_SPACE, _SIGN, _APOSTROPHE, _UNDERSCORE), _ASCII_SIGNS), _pairs(_ASCII_SIGNS, (_LETTER,))
 _BLANK_PAIRS = _pairs(_BLANKS, (_SPACE,)), _pairs((_SPACE,), _NO_BLANKS)
 # Bits of the table of pairs. A word ends between the two; they are the first or the last two of three of which the last
 # is parted from the others, or the first.
