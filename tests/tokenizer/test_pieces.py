@@ -85,7 +85,9 @@ def test_between_any_three_kinds_of_characters(rule: str) -> None:
 def test_what_stands_before_signs_and_blanks(rule: str) -> None:
     """Between any two of some ends and any two of some beginnings."""
     before, after = ["", "'", ".", "a", "7", " ", "\n", "/"], ["\r/", "/_", " .", "''", "  ", "\n ", "\t ", " \t", "—"]
-    texts = ["".join(some) for some in itertools.product(before, before, after, ("", "'", "_", " "), ("", "b", "7", "b "))]
+    texts = [
+        "".join(some) for some in itertools.product(before, before, after, ("", "'", "_", " "), ("", "b", "7", "b "))
+    ]
     assert_cut_between_words(rule, texts)
 
 
