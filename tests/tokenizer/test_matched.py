@@ -84,7 +84,7 @@ def test_the_longest_tokens(
     library.pre_tokenizer, normalizer = STEPS[step]
     if normalizer is not None:
         library.normalizer = normalizer
-    assert_like_the_library(library, [*texts, " ", "##a ##b", *others])
+    assert_like_the_library(library, [*texts, " ", "##a ##b", "<unk> a<unk>", *others])
 
 
 def test_many_words_of_every_length() -> None:
@@ -104,6 +104,17 @@ def test_what_numpy_does_not_follow_is_left_to_the_library() -> None:
         LongestWords(bare)
     with pytest.raises(ValueError, match="other ids each time"):
         UnigramWords({"vocab": [[char, 0.0] for char in ALPHABET], "alpha": 0.5})
+
+
+def test_words_in_bytes_and_in_characters_are_told_apart() -> None:
+    """The models themselves do not say which they were made of."""
+    scored = [(char, -1.0 - at / 300) for at, char in enumerate([*ALPHABET, "Ã©", "é"])]
+    plain = byte_level(models.Unigram(scored, None, False), SPLITS["gpt2"], controls=False)
+    plain.pre_tokenizer = pre_tokenizers.Split(tokenizers.Regex(SPLITS["gpt2"]), behavior="isolated")
+    assert_like_the_library(plain, ["é", "aé¡é"], matched=False)
+    ids = {token: at for at, token in enumerate(["<unk>", *ALPHABET, *("##" + char for char in ALPHABET)])}
+    spelled = byte_level(models.WordPiece(ids, unk_token="<unk>"), SPLITS["gpt2"], controls=False)
+    assert_like_the_library(spelled, ["é a", "aéé"], matched=False)
 
 
 def test_a_large_vocabulary_is_left_to_the_library(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,6 +99,8 @@ class Cuts:
 
     def __init__(self, pre_tokenizer: dict[str, Any] | None, normalizer: dict[str, Any] | None) -> None:
         pairs, name = _rule(pre_tokenizer)
+        self.in_bytes = '"ByteLevel"' in json.dumps(pre_tokenizer)
+        """Whether words are spelled in the characters that stand for bytes."""
         self._skips_blanks = name in _OF_STEP  # white space becomes no token
         normalizers = _normalizers(normalizer)
         if not normalizers <= (_LOCAL if self._skips_blanks else {"NFC"}):

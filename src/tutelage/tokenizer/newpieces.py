@@ -27,7 +27,7 @@ class NewPieces:
         kind = type(library.model).__name__
         self._words: UnigramWords | LongestWords | None = None
         with suppress(ValueError):  # a model that numpy does not follow
-            if cuts.tells_words and kind in ("Unigram", "WordPiece"):
+            if cuts.tells_words and kind == ("Unigram" if cuts.in_bytes else "WordPiece"):
                 # The library's own text of its scores: it reads numbers less exactly than they are written.
                 model = json.loads(library.to_str())["model"]
                 self._words = UnigramWords(model) if kind == "Unigram" else LongestWords(model)
