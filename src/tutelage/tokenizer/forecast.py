@@ -12,7 +12,8 @@ from tutelage.tokenizer.config import TokenizerConfig, bytes_per_token
 # Seconds for each MB that is trained on, at a `slowness` of 1.
 TRAIN_SECONDS = {"bpe": 0.2, "unigram": 1.5}
 MEASURE_SECONDS = 0.17  # for each MB: encoding and decoding
-MEMORY = {"bpe": (3e7, 5.5), "unigram": (1.1e8, 11.0)}  # bytes: of the threads and their caches, and for each of text
+# Bytes for the root of each MB: new words, and with them tables and lattices, come ever more seldom in longer texts.
+MEMORY = {"bpe": 7.9e7, "unigram": 1.0e8}
 SPECIAL_TOKENS = 64  # a vocabulary is rounded up to a multiple of it
 
 
@@ -30,8 +31,7 @@ def forecast(config: TokenizerConfig, inputs: Mapping[str, Facts], machine: Mach
     held = min(corpus["heldout_bytes"] / 1e6, config.sample_megabytes)
     training = 0.0 if config.source else TRAIN_SECONDS.get(config.method, 0.05) * sample
     seconds = 0.3 + training + MEASURE_SECONDS * held
-    least, each = MEMORY.get(config.method, MEMORY["bpe"])
-    memory = machine.process_memory() + least + each * sample * 1e6
+    memory = machine.process_memory() + MEMORY.get(config.method, MEMORY["bpe"]) * math.sqrt(sample)
     return Forecast.about(seconds * machine.slowness(), 0.5, 2.0, memory, facts)
 
 

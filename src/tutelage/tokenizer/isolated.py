@@ -12,6 +12,7 @@ import numpy as np
 import tokenizers
 
 from tutelage.tokenizer.encoded import Encoded, portions
+from tutelage.tokenizer.known import Strings
 
 _MARK = "\U0010ffff"  # no character, and never will be one
 _AT_ONCE = 500_000  # characters of a joined text
@@ -38,6 +39,9 @@ class Isolated:
         if sum(map(len, pieces)) < _AT_ONCE:
             return self._portion(pieces)
         return Encoded.joined([self._portion(some) for some in portions(pieces, _AT_ONCE)])
+
+    def encode_strings(self, pieces: Strings) -> Encoded:
+        return self.encode(pieces.texts())
 
     def _portion(self, pieces: Sequence[str]) -> Encoded:
         joined = _MARK.join(pieces)

@@ -1,21 +1,32 @@
 """Which pieces of texts are the same: each gets a number, in the order in which they are met.
 
-`split` may run in several threads, what it makes goes to `numbered` in the order of the texts: it gives the number of
-each piece, how many pieces there are up to the end of each text, and the pieces that are new.
+`split` may run in several threads, what it makes goes to `numbered` in the order of the texts: it gives the numbers of
+the pieces, and those that are new.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from numpy.typing import NDArray
 
 from tutelage.tokenizer.cuts import Cuts
+from tutelage.tokenizer.known import LONGEST, KnownStrings, Strings
 
 Split = tuple[Any, NDArray[np.int64]]
+
+
+@dataclass(frozen=True)
+class Numbered:
+    """Pieces of texts by their numbers: piece i has number `different[each[i]]`, or `each[i]` where that is None; there
+    are `ends[t]` pieces up to the end of text t."""
+
+    different: NDArray[np.int32] | None
+    each: NDArray[Any]
+    ends: NDArray[np.int64]
 
 
 class PieceNumbers:
@@ -28,45 +39,30 @@ class PieceNumbers:
         self.forget()
 
     def forget(self) -> None:
-        self._known = _strings(np.zeros(1, np.int32), b"")
-        self._index: dict[str, int] = {}
+        self._short = KnownStrings()
+        self._long: dict[str, int] = {}
+        self._count = self.size = 0
 
-    @property
-    def size(self) -> int:
-        return int(self._known.nbytes)
-
-    def split(self, texts: Sequence[str], apart: bool) -> Split:
+    def split(self, texts: Sequence[str]) -> Split:
         data, begins, ends = self._cuts.cut(texts)
-        pieces = _strings(begins, data)
-        return (pieces.dictionary_encode() if apart else pieces), ends
+        return Strings(np.frombuffer(data, np.uint8), begins).to_arrow().dictionary_encode(), ends
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str]]:
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
         pieces, ends = split
-        if isinstance(pieces, pa.DictionaryArray):
-            numbers, _, new = self.numbered((pieces.dictionary, ends))
-            return numbers[_indices(pieces)], ends, new
-        known = len(self._known)
-        if known <= len(pieces):  # then it costs less to number them all anew
-            made = pa.concat_arrays([self._known, pieces]).dictionary_encode()
-            self._known = made.dictionary
-            return _indices(made)[known:], ends, self._known[known:].to_pylist()
-        made = pieces.dictionary_encode()
-        index = self._index
-        if len(index) < known:
-            names = self._known[len(index) :].to_pylist()
-            index.update(zip(names, range(len(index), known), strict=True))
-        words = made.dictionary.to_pylist()
-        new = [word for word in words if word not in index]
-        index.update(zip(new, range(known, known + len(new)), strict=True))
-        if new:
-            data, begins = "".join(new).encode(), np.cumsum([0, *(len(word.encode()) for word in new)], dtype=np.int32)
-            self._known = pa.concat_arrays([self._known, _strings(begins, data)])
-        numbers = np.fromiter(map(index.__getitem__, words), np.int32, len(words))
-        return numbers[_indices(made)], ends, new
-
-
-def _strings(begins: NDArray[np.int32], data: bytes) -> Any:
-    return pa.StringArray.from_buffers(len(begins) - 1, pa.py_buffer(begins), pa.py_buffer(data))
+        met = Strings.of_arrow(pieces.dictionary)
+        numbers = self._short.find(met)
+        long = np.flatnonzero(met.sizes > LONGEST)
+        names = met.some(long).texts()
+        numbers[long] = [self._long.get(name, -1) for name in names]
+        new = np.flatnonzero(numbers < 0)
+        found = met.some(new)
+        if len(new):
+            numbers[new] = np.arange(self._count, self._count + len(new), dtype=np.int32)
+            self._short.add(found, numbers[new])
+            self._long.update(zip(names, numbers[long].tolist(), strict=True))
+            self._count += len(new)
+            self.size += len(found.data)
+        return Numbered(numbers, _indices(pieces), ends), found
 
 
 def _indices(made: Any) -> NDArray[np.int32]:
@@ -87,11 +83,11 @@ class CharacterNumbers:
         self._number = np.full(0x110000, -1, np.int32)
         self._count = 0
 
-    def split(self, texts: Sequence[str], apart: bool) -> Split:
+    def split(self, texts: Sequence[str]) -> Split:
         codes = np.frombuffer("".join(texts).encode("utf-32-le"), "<u4")
         return codes, np.cumsum(np.fromiter(map(len, texts), np.int64, len(texts)))
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.int32], NDArray[np.int64], list[str]]:
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
         codes, ends = split
         numbers = self._number[codes]
         new = np.unique(codes[numbers < 0])
@@ -99,7 +95,7 @@ class CharacterNumbers:
             self._number[new] = np.arange(self._count, self._count + len(new))
             self._count += len(new)
             numbers = self._number[codes]
-        return numbers, ends, list(map(chr, new.tolist()))
+        return Numbered(None, numbers, ends), Strings.of(list(map(chr, new.tolist())))
 
 
 class ByteNumbers:
@@ -109,10 +105,10 @@ class ByteNumbers:
 
     def forget(self) -> None: ...
 
-    def split(self, texts: Sequence[str], apart: bool) -> Split:
+    def split(self, texts: Sequence[str]) -> Split:
         parts = list(map(str.encode, texts))
         ends = np.cumsum(np.fromiter(map(len, parts), np.int64, len(parts)))
         return np.frombuffer(b"".join(parts), np.uint8), ends
 
-    def numbered(self, split: Split) -> tuple[NDArray[np.uint8], NDArray[np.int64], list[str]]:
-        return *split, []
+    def numbered(self, split: Split) -> tuple[Numbered, Strings]:
+        return Numbered(None, *split), Strings.of([])

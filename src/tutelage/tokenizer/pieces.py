@@ -22,7 +22,8 @@ from tutelage.tokenizer.cuts import Cuts
 from tutelage.tokenizer.definition import byte_characters
 from tutelage.tokenizer.encoded import Encoded, portions
 from tutelage.tokenizer.isolated import Isolated
-from tutelage.tokenizer.numbering import ByteNumbers, CharacterNumbers, PieceNumbers
+from tutelage.tokenizer.newpieces import NewPieces
+from tutelage.tokenizer.numbering import ByteNumbers, CharacterNumbers, Numbered, PieceNumbers
 
 MOST_PIECES, MOST_BYTES = 500_000, 50_000_000
 """What is remembered at most; then all is forgotten, and remembering begins anew."""
@@ -53,9 +54,13 @@ class _Ids:
             np.append(self.all, found.ids),
         )
 
-    def of_texts(self, numbers: NDArray[Any], ends: NDArray[np.int64]) -> Encoded:
-        """Ids of texts from the numbers of their pieces; `ends`: how many pieces there are up to the end of each."""
-        numbers = numbers.astype(np.intp)
+    def of_texts(self, pieces: Numbered) -> Encoded:
+        """Ids of texts from the numbers of their pieces."""
+        if pieces.different is not None:  # few beside all that are known: they fit into the cache of a core
+            some = pieces.different
+            small = _Ids(self.lengths[some], self.heads[some], self.seconds[some], self.all)
+            return small.of_texts(Numbered(None, pieces.each, pieces.ends))
+        numbers, ends = pieces.each.astype(np.intp), pieces.ends
         count = self.lengths[numbers]
         if not len(count) or (count.min() == 1 and count.max() == 1):
             return Encoded(self.heads[numbers], ends)
@@ -83,14 +88,17 @@ class Pieces:
             raise ValueError("added tokens are found in the whole text")
         steps, normalizer = _content(library.pre_tokenizer), _content(library.normalizer)
         self._source: PieceNumbers | CharacterNumbers | ByteNumbers
+        self._each: NewPieces | Isolated
         try:
-            self._source = PieceNumbers(Cuts(steps, normalizer))
+            cuts = Cuts(steps, normalizer)
+            self._source, self._each = PieceNumbers(cuts), NewPieces(library, cuts)
         except ValueError:
             data = json.loads(library.to_str())
             if not _by_characters(data):
                 raise
             self._source = CharacterNumbers() if data["pre_tokenizer"] is None else ByteNumbers()
-        self._each, self._lock = Isolated(library), threading.Lock()
+            self._each = Isolated(library)
+        self._lock = threading.Lock()
         self._ids = _Ids.none()
         if isinstance(self._source, ByteNumbers):
             found = [library.model.token_to_id(char) for char in byte_characters().values()]
@@ -105,34 +113,32 @@ class Pieces:
             parts = list(portions(texts, self._source.at_once))
             threads = min(_threads(), len(parts))
             if threads < 2:
-                return Encoded.joined([
-                    ids.of_texts(numbers, ends)
-                    for ids, numbers, ends in (self._numbered(self._source.split(part, False)) for part in parts)
-                ])  # fmt: skip
+                found = (self._numbered(self._source.split(part)) for part in parts)
+                return Encoded.joined([ids.of_texts(numbers) for ids, numbers in found])
             # Only what is remembered is worked on by one thread, part after part.
             with ThreadPoolExecutor(threads) as pool:
                 waiting = []
-                for split in pool.map(lambda part: self._source.split(part, True), parts):
-                    ids, numbers, ends = self._numbered(split)
-                    waiting.append(pool.submit(ids.of_texts, numbers, ends))
+                for split in pool.map(self._source.split, parts):
+                    ids, numbers = self._numbered(split)
+                    waiting.append(pool.submit(ids.of_texts, numbers))
                 return Encoded.joined([one.result() for one in waiting])
 
     def _forget(self) -> None:
         self._source.forget()
         self._ids = _Ids.none()
 
-    def _numbered(self, split: Any) -> tuple[_Ids, NDArray[Any], NDArray[np.int64]]:
-        numbers, ends, new = self._source.numbered(split)
-        if new:
+    def _numbered(self, split: Any) -> tuple[_Ids, Numbered]:
+        numbers, new = self._source.numbered(split)
+        if len(new):
             try:
-                self._ids = self._ids.with_more(self._each.encode(new))
+                self._ids = self._ids.with_more(self._each.encode_strings(new))
             except BaseException:
                 self._forget()  # there are numbers without ids
                 raise
         ids = self._ids
-        if new and (len(ids.heads) > MOST_PIECES or self._source.size > MOST_BYTES):
+        if len(new) and (len(ids.heads) > MOST_PIECES or self._source.size > MOST_BYTES):
             self._forget()
-        return ids, numbers, ends
+        return ids, numbers
 
 
 def _threads() -> int:

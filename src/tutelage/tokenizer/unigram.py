@@ -11,17 +11,19 @@ from array import array
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
-Ints = NDArray[np.int64]
+Ints = NDArray[np.signedinteger[Any]]
 
 _LONGEST_PIECE, _LONGEST_WORD = 16, 48
 _MOST_WORDS = 100_000  # rarer words hardly change the sums, and each costs memory
 _SEEDS_PER_ID = 10
 _SHRINK, _ROUNDS_OF_EM = 0.75, 2
+_AT_ONCE = 10_000  # pieces whose loss is reckoned at a time, for the sake of memory
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ def train_unigram(
     weights = np.array([count for _, count in ordered], dtype=np.float64)
     pieces, frequency = _seeds(words, weights, alphabet, size)
     logp = _normalised(frequency)
-    lattice = _lattice(words, pieces)
+    lattice = _lattice(words, {piece: index for index, piece in enumerate(pieces)})
     rounds = max(1, math.ceil(math.log(max(len(pieces) / size, 1.01)) / -math.log(_SHRINK)))
     done = 0
     while True:
@@ -82,8 +84,7 @@ def _seeds(words: list[str], weights: Floats, alphabet: list[str], size: int) ->
     return pieces, np.array(frequency, dtype=np.float64)
 
 
-def _lattice(words: list[str], pieces: list[str]) -> Lattice:
-    index_of = {piece: index for index, piece in enumerate(pieces)}
+def _lattice(words: list[str], index_of: dict[str, int]) -> Lattice:
     edges = array("i")
     for number, word in enumerate(words):
         for start in range(len(word)):
@@ -91,7 +92,7 @@ def _lattice(words: list[str], pieces: list[str]) -> Lattice:
                 index = index_of.get(word[start:end])
                 if index is not None:
                     edges.extend((number, start, end, index))
-    table = np.array(edges, dtype=np.int64).reshape(-1, 4)
+    table = np.frombuffer(edges, np.int32).reshape(-1, 4)
     lengths = np.array([len(word) for word in words], dtype=np.int64)
     return Lattice(table[:, 0], table[:, 1], table[:, 2], table[:, 3], lengths)
 
@@ -112,9 +113,14 @@ def _expected(lattice: Lattice, weights: Floats, logp: Floats) -> Floats:
     begin = np.zeros_like(lattice.lengths)
     forward = _sweep(lattice, score, begin, lattice.start, lattice.end, range(1, width))
     backward = _sweep(lattice, score, lattice.lengths, lattice.end, lattice.start, range(width - 2, -1, -1))
-    total = backward[lattice.word, 0]
-    share = np.exp(forward[lattice.word, lattice.start] + score + backward[lattice.word, lattice.end] - total)
-    return np.bincount(lattice.piece, share * weights[lattice.word], len(logp)).astype(np.float64)
+    share = forward[lattice.word, lattice.start]  # in place: these are the largest arrays of the training
+    del forward
+    share += score
+    share += backward[lattice.word, lattice.end]
+    share -= backward[lattice.word, 0]
+    np.exp(share, out=share)
+    share *= weights[lattice.word]
+    return np.bincount(lattice.piece, share, len(logp)).astype(np.float64)
 
 
 def _sweep(lattice: Lattice, score: Floats, begin: Ints, source: Ints, target: Ints, positions: range) -> Floats:
@@ -130,19 +136,28 @@ def _sweep(lattice: Lattice, score: Floats, begin: Ints, source: Ints, target: I
 
 def _worth_keeping(pieces: list[str], logp: Floats, expected: Floats, alphabet: set[str], target: int) -> Ints:
     """Indices of the pieces whose loss would cost most likelihood, were each cut into others instead."""
-    lattice = _lattice(pieces, pieces)
-    whole = (lattice.start == 0) & (lattice.end == lattice.lengths[lattice.word])
-    word, start, end, piece = (part[~whole] for part in (lattice.word, lattice.start, lattice.end, lattice.piece))
-    best = np.full((len(pieces), int(lattice.lengths.max()) + 1), -np.inf)
-    best[:, 0] = 0.0
-    for edges, position in _by(end, range(1, best.shape[1])):
-        np.maximum.at(best[:, position], word[edges], best[word[edges], start[edges]] + logp[piece[edges]])
-    instead = best[np.arange(len(pieces)), lattice.lengths]
+    index_of = {piece: index for index, piece in enumerate(pieces)}
+    instead = np.concatenate([
+        _best_instead(pieces[start : start + _AT_ONCE], index_of, logp) for start in range(0, len(pieces), _AT_ONCE)
+    ])  # fmt: skip
     single = np.array([item in alphabet for item in pieces])
     cost = np.where(single, np.inf, expected * (logp - np.where(single, 0.0, instead)))
     # Rounded, so that equal pieces are told apart by their place and not by the last bit of a sum.
     order = np.lexsort((np.arange(len(pieces)), -np.round(cost, 6)))
     result: Ints = np.sort(order[:target])
+    return result
+
+
+def _best_instead(words: list[str], index_of: dict[str, int], logp: Floats) -> Floats:
+    """Log probability of each word cut in two pieces or more, the best way."""
+    lattice = _lattice(words, index_of)
+    whole = (lattice.start == 0) & (lattice.end == lattice.lengths[lattice.word])
+    word, start, end, piece = (part[~whole] for part in (lattice.word, lattice.start, lattice.end, lattice.piece))
+    best = np.full((len(words), int(lattice.lengths.max()) + 1), -np.inf)
+    best[:, 0] = 0.0
+    for edges, position in _by(end, range(1, best.shape[1])):
+        np.maximum.at(best[:, position], word[edges], best[word[edges], start[edges]] + logp[piece[edges]])
+    result: Floats = best[np.arange(len(words)), lattice.lengths]
     return result
 
 
