@@ -101,7 +101,7 @@ def test_a_resumed_run_keeps_its_precision(
     assert torch.equal(weights(model), weights(straight))
     said = [event["message"] for event in heard if "precision auto" in str(event.get("message"))]
     assert said == [
-        "precision auto: float32 (TUTELAGE_PRECISION says so)",
+        "precision auto: float32 (set by TUTELAGE_PRECISION)",
         "precision auto: float32, as at the start of this run",
     ]
 
