@@ -75,6 +75,13 @@ def test_more_than_one_turn_an_input_and_words_above_in_marks(tmp_path, heard):
         "Some words. User: what? Assistant: that.",
         "Assistant: I speak first.\nUser: And I second.",
         "<|im_start|>narrator\nOnce.<|im_end|>",
+        "<|im_start|>user\nA<|im_end|>\nLost?\n<|im_start|>assistant\nB<|im_end|>",
+        "<|im_start|>user\nA\n<|im_start|>assistant\nB<|im_end|>",
+        "<|im_start|>user\nA<|im_end|>\n<|im_start|>tool-1\nLost?<|im_end|>\n<|im_start|>assistant\nB<|im_end|>",
+        "<start_of_turn>user\nA<end_of_turn>Lost?<start_of_turn>model\nB<end_of_turn>",
+        "<|start_header_id|>user<|end_header_id|>\n\nA<|eot_id|>Lost?<|start_header_id|>assistant<|end_header_id|>\n\nB",
+        "<s>[INST] A [/INST] B </s><s>Lost? [INST] C [/INST] D </s>",
+        "[INST] Lost? [INST] A [/INST] B",
     ],
 )
 def test_a_text_that_is_no_whole_conversation_is_none(text, tmp_path, heard):

@@ -17,7 +17,6 @@ _CACHED = re.compile(r"cache-[0-9a-f]+.*\.arrow")  # what the library `datasets`
 _NAMES = r"(train|training|test|testing|validation|valid|val|dev|eval|heldout)"
 _SPLIT = re.compile(rf"{_NAMES}(?![a-z])", re.IGNORECASE)  # train.csv, test-00000-of-00002.parquet
 _AT_END = re.compile(rf"[-_. ]{_NAMES}$", re.IGNORECASE)  # tickets_train.csv
-HELD_OUT = "are held out, as"  # the words of a note that says which rows a file or a folder holds out
 Part = Literal["train", "test", "validation"]
 PARTS: dict[str, Part] = {  # names of splits -> which one is meant
     "train": "train", "training": "train", "test": "test", "testing": "test", "heldout": "test",

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from tutelage.finetuning.data.fields import is_empty
-from tutelage.finetuning.data.folder import HELD_OUT, PARTS, Part
+from tutelage.finetuning.data.folder import PARTS, Part
 from tutelage.finetuning.data.records import Source
 
 COLUMNS = ("split", "subset", "partition", "set", "dataset_split")
@@ -39,9 +39,9 @@ def by_part(source: Source, named: Collection[str] = ()) -> Source:
         held, left = left, held
     why = f"{name!r} says {left!r}, and the rows of {held!r} are held out"
     unused = [(line, why) for line, _ in rows_of[left]] if left else []
-    note = f"the {len(rows_of[held])} rows of {held!r} {HELD_OUT} {name!r} says, and no others"
+    note = f"the {len(rows_of[held])} rows of {held!r} are held out, as {name!r} says, and no others"
     records = [*rows_of[held], *rows_of["train"], *unused, *unread]
-    return replace(source, records=records, notes=[*source.notes, note], heldout=len(rows_of[held]))
+    return replace(source, records=records, heldout=len(rows_of[held]), heldout_note=note)
 
 
 def _lacks_values(

@@ -8,7 +8,6 @@ from typing import Any
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
 from tutelage.finetuning.data.fields import Fields
-from tutelage.finetuning.data.folder import HELD_OUT
 from tutelage.finetuning.data.parts import by_part
 from tutelage.finetuning.data.records import Source
 from tutelage.finetuning.data.rows import Row
@@ -47,8 +46,9 @@ def convert_all(
         found.ignored.update([*fields.unused(), *sorted(found.unused)])
     if not rows:
         raise unusable(source, found, wanted)
-    if source.heldout and not any("split" in row for row in rows.values()):
-        found.notes = [note for note in found.notes if HELD_OUT not in note]
+    if any("split" in row for row in rows.values()):
+        found.notes.append(source.heldout_note)
+    elif source.heldout:
         found.warnings.append(
             f"none of the {source.heldout} rows that are meant to be held out can be used: others are"
         )

@@ -11,7 +11,7 @@ from typing import Any
 
 from tutelage.finetuning.data.arrow import read_arrow
 from tutelage.finetuning.data.audit import listed
-from tutelage.finetuning.data.folder import HELD_OUT, DataFile, Part, data_files, held_out_part, unread_files
+from tutelage.finetuning.data.folder import DataFile, Part, data_files, held_out_part, unread_files
 from tutelage.finetuning.data.json_values import NOT_JSON, NOT_UTF8, read_json
 from tutelage.finetuning.data.memories import MEMORIES, read_memory
 from tutelage.finetuning.data.sheets import SHEETS, read_sheets
@@ -50,6 +50,7 @@ class Source:
     notes: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
     heldout: int = 0  # so many records, the first ones, are held out because their file says so
+    heldout_note: str = ""  # which these are, and what says so
 
     @property
     def columns(self) -> list[str]:
@@ -218,8 +219,6 @@ def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | Non
     notes = [f"{len(ordered)} files are read as one: {named}"] if len(ordered) > 1 else [f"read of the folder: {named}"]
     if others := unread_files(path, files):
         notes.append(f"not read, as their names say no split: {listed(others, 6)}")
-    if held:
-        notes.append(f"the {rows_of(held)} rows of {held!r} {HELD_OUT} the folder's names say, and no others")
     if left:
         notes.append(f"the {rows_of(left)} rows of {left!r} are not used")
     sources = [read[file] for file in ordered]
@@ -235,6 +234,7 @@ def _folder(path: Path, known: Collection[str], columns: Mapping[str, str] | Non
         [*notes, *dict.fromkeys(note for source in sources for note in source.notes)],
         list(dict.fromkeys(warnings)),
         rows_of(held),
+        f"the {rows_of(held)} rows of {held!r} are held out, as the folder's names say, and no others" if held else "",
     )
 
 

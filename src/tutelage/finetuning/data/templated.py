@@ -21,9 +21,9 @@ ROLES = {
 }  # fmt: skip
 
 _SPEAKER = re.compile(r"(?:^|\n\n)(Human|Assistant|System): ?")
-_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)\n(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
+_CHATML = re.compile(r"<\|im_start\|>[ \t]*(\w+)(?:\n|\Z)(.*?)(?:<\|im_end\|>|\Z)", re.DOTALL)
 _LLAMA_3 = re.compile(r"<\|start_header_id\|>[ \t]*(\w+)[ \t]*<\|end_header_id\|>(.*?)(?:<\|eot_id\|>|\Z)", re.DOTALL)
-_GEMMA = re.compile(r"<start_of_turn>[ \t]*(\w+)\n(.*?)(?:<end_of_turn>|\Z)", re.DOTALL)
+_GEMMA = re.compile(r"<start_of_turn>[ \t]*(\w+)(?:\n|\Z)(.*?)(?:<end_of_turn>|\Z)", re.DOTALL)
 _ZEPHYR = re.compile(
     r"<\|(system|user|assistant)\|>[ \t]*\n(.*?)(?=<\|(?:system|user|assistant)\|>[ \t]*\n|\Z)", re.DOTALL
 )
@@ -53,7 +53,7 @@ def _in_marks(text: str) -> tuple[str, Sequence[tuple[str, str]]] | None:
     for kind, opening, pattern in (("ChatML", "<|im_start|>", _CHATML), ("Llama 3", "<|start_header_id|>", _LLAMA_3),
                                    ("Gemma", "<start_of_turn>", _GEMMA)):  # fmt: skip
         if text.startswith(opening):
-            return kind, pattern.findall(text)
+            return kind, _only(pattern, opening, text)
     if _ZEPHYR.match(text):
         return "<|user|> / <|assistant|>", _ZEPHYR.findall(text)
     if _GUANACO.match(text):
@@ -68,9 +68,18 @@ def _in_marks(text: str) -> tuple[str, Sequence[tuple[str, str]]] | None:
     return None
 
 
+def _only(pattern: re.Pattern[str], opening: str, text: str) -> list[tuple[str, str]]:
+    """The two groups of each match; none at all where text stands outside of them, or a turn is left open."""
+    found = [(first, second) for first, second in pattern.findall(text)]
+    outside = pattern.sub("", text)
+    for mark in (*_BEGIN, *_END):
+        outside = outside.replace(mark, "")
+    return [] if outside.strip() or any(opening in part for pair in found for part in pair) else found
+
+
 def _llama(text: str) -> list[tuple[str, str]]:
     turns: list[tuple[str, str]] = []
-    for asked, answered in _LLAMA.findall(text):
+    for asked, answered in _only(_LLAMA, "[INST]", text):
         if system := _LLAMA_SYSTEM.match(asked):
             turns.append(("system", system[1]))
             asked = asked[system.end() :]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from tutelage.finetuning.data.audit import Audit, Findings, listed
@@ -138,8 +139,7 @@ def _unfolded(source: Source) -> Source:
         )
         for line, record in source.records
     ]
-    return Source(source.file, source.format, source.encoding, records, source.unit, source.notes, source.warnings,
-                  source.heldout)  # fmt: skip
+    return replace(source, records=records)
 
 
 def as_questions(rows: Sequence[Row], ask: Callable[[str, bool], str], both: bool) -> list[Row]:
