@@ -23,10 +23,8 @@ from tutelage.corpus.workshop import Workshop
 from tutelage.store.errors import InputError
 
 _MODULES_TOGETHER = 32  # of Python, read by one worker at a time
-_FILES_TOGETHER, _BYTES_TOGETHER = (
-    512,
-    8_000_000,
-)  # the same of other files; each group is a part, which costs 5 ms a step
+# The same of other files: each group is a part, which costs 5 ms a step.
+_FILES_TOGETHER, _BYTES_TOGETHER = 512, 8_000_000
 Readers = Callable[[Callable[[Document], None]], Reading]
 
 

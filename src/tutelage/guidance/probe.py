@@ -201,9 +201,8 @@ def _random_batch(
     weights = (torch.rand(rows, length, generator=draw) < trained_share).float()
     weights[:, -1] = 1.0
     place = torch.arange(length).expand(rows, length)
-    size = min(
-        DOCUMENT_TOKENS, max(1, length // 2)
-    )  # several per row, as in packed data, which requires an attention mask
+    # Several per row, as in packed data, which requires an attention mask.
+    size = min(DOCUMENT_TOKENS, max(1, length // 2))
     return Batch(tokens, place % size, place // size + 1, tokens, weights)
 
 

@@ -14,6 +14,5 @@ def make(draw: random.Random) -> tuple[str, str]:
     return f"Sort {' '.join(map(str, digits))}", " ".join(map(str, sorted(digits)))
 
 
-TASK = made_task(
-    "sorting", "sorting digits", make, 800, 80
-)  # out of 1,000 distinct prompts, fewer if not all are drawn
+# Out of 1,000 distinct prompts: fewer if not all are drawn.
+TASK = made_task("sorting", "sorting digits", make, 800, 80)

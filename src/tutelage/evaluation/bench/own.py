@@ -56,7 +56,7 @@ def own_task(path: Path, context: str | None = None, choices: str | None = None,
         if column in columns:
             _refuse_empty(rows, column, path)
     template = asked if "{" in asked else "{{" + (name_of(asked) if asked in columns else asked) + "}}"
-    listed = choices or _choices(rows, columns, (asked, right))
+    listed = choices or _choices(columns, (asked, right))
     if listed is None or (choices is None and listed == right):
         targets, used = _targets(rows, columns, right, path)
         unread = [name for name in columns if name not in (*used, right) and name not in asked]
@@ -133,7 +133,7 @@ def _refuse_empty(rows: Sequence[Row], column: str, path: Path) -> None:
         )
 
 
-def _choices(rows: Sequence[Row], columns: Sequence[str], taken: Sequence[str]) -> str | None:
+def _choices(columns: Sequence[str], taken: Sequence[str]) -> str | None:
     """The column of choices, or columns of one choice each (A, B, C; option1, option2; ...) as names joined by commas;
     None if there are none."""
     if name := next((name for name in _CHOICES if name in columns and name not in taken), None):

@@ -16,32 +16,10 @@ JUDGED = ("label", "kto_tag")
 ASKED = ("prompt", "question", "query", "instruction", "instructions", "user", "input")
 LABELS = ("label_text", "label_name", "label", "labels", "sentiment", "category", "class", "intent", "topic", "target",
           "tag", "rating", "stars", "polarity", "emotion")  # fmt: skip
-_GOOD = (
-    "good",
-    "desirable",
-    "chosen",
-    "accepted",
-    "up",
-    "thumbs_up",
-    "thumbs up",
-    "upvote",
-    "like",
-    "👍",
-    "+1",
-)  # words for a judgement, beside yes and no
-_BAD = (
-    "bad",
-    "undesirable",
-    "rejected",
-    "down",
-    "thumbs_down",
-    "thumbs down",
-    "downvote",
-    "dislike",
-    "👎",
-    "-1",
-    "-1.0",
-)
+# Words for a judgement, beside yes and no.
+_GOOD = ("good", "desirable", "chosen", "accepted", "up", "thumbs_up", "thumbs up", "upvote", "like", "👍", "+1")
+_BAD = ("bad", "undesirable", "rejected", "down", "thumbs_down", "thumbs down", "downvote", "dislike", "👎", "-1",
+        "-1.0")  # fmt: skip
 _RATED = ("score", "rating", "reward", "quality", *JUDGED)
 ANSWERED = ("messages", "conversations", "completion", "response", "output", "answer")
 

@@ -55,7 +55,7 @@ def read_labelled(path: Path, log: EventLog, columns: Mapping[str, str] | None =
         )
     refuse_numbers(source, rows)
     refuse_joined(source, rows, found)
-    say_odd_labels(source, rows, found, columns["label"])
+    say_odd_labels(rows, found)
     return rows, account(source, rows, found, log)
 
 

@@ -68,7 +68,8 @@ def refuse_numbers(source: Source, rows: Sequence[Row]) -> None:
         )
 
 
-def say_odd_labels(source: Source, rows: Sequence[Row], found: Findings, column: str) -> None:
+def say_odd_labels(rows: Sequence[Row], found: Findings) -> None:
+    """Warn of labels that are odd: none at all, the same in another spelling, contradicted by the same text."""
     alike: dict[str, list[str]] = defaultdict(list)
     for label in dict.fromkeys(row["label"] for row in rows):
         alike[unicodedata.normalize("NFKC", normalised(label))].append(label)
